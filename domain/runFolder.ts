@@ -1,0 +1,47 @@
+import { READ_NAMES, type Cycles } from './runParameters.js';
+
+/** The object key of a `BaseCalls` file relative to the run folder: one zip per read and cycle. */
+export function baseCallsKey(read: string, cycle: number): string {
+  return `BaseCalls/${read}_C${String(cycle).padStart(3, '0')}.zip`;
+}
+
+/** All `BaseCalls` files that a run with these cycles must have, in read and cycle order, relative to the run folder. */
+export function expectedBaseCalls(cycles: Cycles): string[] {
+  const keys: string[] = [];
+  for (const read of READ_NAMES) {
+    for (let cycle = 1; cycle <= (cycles[read] ?? 0); cycle++) keys.push(baseCallsKey(read, cycle));
+  }
+  return keys;
+}
+
+/** The number of `BaseCalls` files that a run with these cycles must have. */
+export function totalCycles(cycles: Cycles): number {
+  return READ_NAMES.reduce((sum, read) => sum + (cycles[read] ?? 0), 0);
+}
+
+/** A run folder's name taken apart: `<YYYYMMDD>_<InstrumentName>_<RunName>`. */
+export interface RunFolderName {
+  /** `YYYY-MM-DD`. */
+  date: string;
+  instrumentName: string;
+  runName: string;
+}
+
+/**
+ * Takes a run folder's name apart. Run names may have underscores; instrument names may too, so the name of the folder
+ * above it (the instrument's) is given where it is known.
+ * @returns undefined when the name is not that of a run folder.
+ */
+export function parseRunFolderName(name: string, instrument?: string): RunFolderName | undefined {
+  const match = /^(\d{4})(\d{2})(\d{2})_(.+)$/.exec(name);
+  if (!match) return undefined;
+  const [, year, month, day, rest] = match as unknown as [string, string, string, string, string];
+  if (Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(day) > 31) return undefined;
+  const date = `${year}-${month}-${day}`;
+  if (instrument !== undefined && rest.startsWith(`${instrument}_`) && rest.length > instrument.length + 1) {
+    return { date, instrumentName: instrument, runName: rest.slice(instrument.length + 1) };
+  }
+  const separator = rest.indexOf('_');
+  if (separator < 1 || separator === rest.length - 1) return undefined;
+  return { date, instrumentName: rest.slice(0, separator), runName: rest.slice(separator + 1) };
+}

@@ -1,0 +1,140 @@
+import { FileFormatError } from './errors.js';
+
+/** A row of `[Settings]`: `lanes` are the lanes that it holds for, both where the row names none. */
+export interface ManifestSetting {
+  name: string;
+  value: string;
+  lanes: number[];
+}
+
+/** A row of `[Samples]`. A sample may have several rows (PhiX has four index pairs). */
+export interface ManifestSample {
+  name: string;
+  index1: string;
+  index2: string;
+  lanes: number[];
+  project?: string;
+  externalId?: string;
+  /** Columns that Bases2Fastq passes through, by their heading. */
+  custom: Record<string, string>;
+  /** 1-based line of the file. */
+  line: number;
+}
+
+/** `RunManifest.csv`, the sample sheet of an AVITI run. */
+export interface RunManifest {
+  runValues: Record<string, string>;
+  settings: ManifestSetting[];
+  samples: ManifestSample[];
+}
+
+const FILE = 'RunManifest.csv';
+const MAX_LINE_LENGTH = 2048;
+
+/** Splits one line at its commas; quotes protect commas, a doubled quote inside quotes is a quote. */
+function splitLine(line: string, lineNumber: number): string[] {
+  const cells: string[] = [];
+  let cell = '';
+  let quoted = false;
+  for (let i = 0; i < line.length; i++) {
+    const char = line[i]!;
+    if (quoted) {
+      if (char !== '"') cell += char;
+      else if (line[i + 1] === '"') {
+        cell += '"';
+        i++;
+      } else quoted = false;
+    } else if (char === '"' && cell.trim() === '') {
+      cell = '';
+      quoted = true;
+    } else if (char === ',') {
+      cells.push(cell.trim());
+      cell = '';
+    } else cell += char;
+  }
+  if (quoted) throw new FileFormatError(FILE, 'a quote is opened and not closed', lineNumber, line.lastIndexOf('"') + 1);
+  cells.push(cell.trim());
+  return cells;
+}
+
+function parseLanes(value: string | undefined, line: number): number[] {
+  const trimmed = (value ?? '').replace(/\s/g, '');
+  if (trimmed === '' || trimmed === '1+2' || trimmed === '2+1') return [1, 2];
+  if (trimmed === '1' || trimmed === '2') return [Number(trimmed)];
+  throw new FileFormatError(FILE, `Lane is ${JSON.stringify(value)}; it must be 1, 2 or 1+2`, line);
+}
+
+/**
+ * Parses `RunManifest.csv`: blank lines and `#` lines are skipped, headings and section names are case-insensitive,
+ * trailing commas are ignored. A default manifest has a sample without indexes (`DefaultSample`).
+ * Source of the rules: Element's Run Manifest documentation, as collected in docs/facts.
+ * @throws FileFormatError with the line where it cannot be read.
+ */
+export function parseRunManifest(content: string): RunManifest {
+  const manifest: RunManifest = { runValues: {}, settings: [], samples: [] };
+  let section: string | undefined;
+  let headings: string[] | undefined;
+  let originalHeadings: string[] = [];
+  content
+    .replace(/^\uFEFF/, '')
+    .split(/\r\n|\n|\r/)
+    .forEach((raw, index) => {
+      const line = index + 1;
+      if (raw.length > MAX_LINE_LENGTH) throw new FileFormatError(FILE, `the line has ${raw.length} characters; at most ${MAX_LINE_LENGTH} are allowed`, line);
+      const trimmed = raw.trim();
+      if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
+      const cells = splitLine(raw, line);
+      const sectionName = /^\[(.+)\]$/.exec(cells[0] ?? '')?.[1];
+      if (sectionName !== undefined) {
+        section = sectionName.trim().toLowerCase();
+        headings = undefined;
+        if (!['runvalues', 'settings', 'samples'].includes(section)) {
+          throw new FileFormatError(FILE, `section [${sectionName}] is not known; sections are [RunValues], [Settings] and [Samples]`, line);
+        }
+        return;
+      }
+      if (section === undefined) throw new FileFormatError(FILE, 'there is a row before the first section', line);
+      if (headings === undefined) {
+        originalHeadings = cells;
+        headings = cells.map((cell) => cell.toLowerCase());
+        const needed = section === 'runvalues' ? ['keyname', 'value'] : section === 'settings' ? ['settingname', 'value'] : ['samplename'];
+        for (const name of needed) {
+          if (!headings.includes(name)) throw new FileFormatError(FILE, `the headings of [${section}] lack ${name}`, line);
+        }
+        return;
+      }
+      const known = headings;
+      const cell = (name: string): string | undefined => {
+        const at = known.indexOf(name);
+        const value = at < 0 ? undefined : cells[at];
+        return value === '' ? undefined : value;
+      };
+      if (section === 'runvalues') {
+        const key = cell('keyname');
+        if (key !== undefined) manifest.runValues[key] = cell('value') ?? '';
+      } else if (section === 'settings') {
+        const name = cell('settingname');
+        if (name === undefined) throw new FileFormatError(FILE, 'SettingName is empty', line);
+        manifest.settings.push({ name, value: cell('value') ?? '', lanes: parseLanes(cell('lane'), line) });
+      } else {
+        const name = cell('samplename');
+        if (name === undefined) throw new FileFormatError(FILE, 'SampleName is empty', line);
+        const custom: Record<string, string> = {};
+        known.forEach((heading, at) => {
+          if (heading === '' || ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'].includes(heading)) return;
+          custom[originalHeadings[at]!] = cells[at] ?? '';
+        });
+        manifest.samples.push({
+          name,
+          index1: (cell('index1') ?? '').toUpperCase(),
+          index2: (cell('index2') ?? '').toUpperCase(),
+          lanes: parseLanes(cell('lane'), line),
+          project: cell('project'),
+          externalId: cell('externalid'),
+          custom,
+          line,
+        });
+      }
+    });
+  return manifest;
+}

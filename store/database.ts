@@ -1,0 +1,51 @@
+import { Kysely, type Migration, type MigrationProvider, Migrator, PostgresDialect, type Transaction } from 'kysely';
+import pg from 'pg';
+import { v7 } from 'uuid';
+import * as first from './migrations/0001_first.js';
+import type { Database } from './schema.js';
+
+export type Db = Kysely<Database>;
+/** A connection or a transaction: queries take either. */
+export type DbOrTransaction = Db | Transaction<Database>;
+
+/** A new id. Version 7: ids sort by the time they were made, so that a page of a list can go on behind an id. */
+export function newId(): string {
+  return v7();
+}
+
+/** Whether a text is an id of ours, to answer "not found" instead of asking PostgreSQL about something that is no UUID. */
+export function isId(text: string): boolean {
+  return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);
+}
+
+/**
+ * Opens the store. Connections are made when they are needed.
+ * @param url `postgres://user:password@host:port/database`
+ * @param maxConnections the pool's size for this process.
+ */
+export function openDatabase(url: string, maxConnections = 10): Db {
+  const pool = new pg.Pool({ connectionString: url, max: maxConnections, connectionTimeoutMillis: 10_000, idleTimeoutMillis: 30_000 });
+  // A connection that breaks while idle (a restarted server) is replaced by the pool; without a listener it would end the process.
+  pool.on('error', () => undefined);
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+const migrations: MigrationProvider = {
+  getMigrations: async (): Promise<Record<string, Migration>> => ({ '0001_first': first }),
+};
+
+/**
+ * Brings the tables up to date. Kysely's lock lets only one process do it at a time; the others wait and find nothing to do.
+ * @returns the names of the migrations that were carried out.
+ */
+export async function migrate(db: Db): Promise<string[]> {
+  const { error, results } = await new Migrator({ db, provider: migrations }).migrateToLatest();
+  if (error !== undefined) throw error instanceof Error ? error : new Error(JSON.stringify(error));
+  return (results ?? []).filter((result) => result.status === 'Success').map((result) => result.migrationName);
+}
+
+/** Whether every migration that this build knows has been carried out. */
+export async function isMigrated(db: Db): Promise<boolean> {
+  const all = await new Migrator({ db, provider: migrations }).getMigrations();
+  return all.every((migration) => migration.executedAt !== undefined);
+}

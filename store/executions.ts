@@ -1,0 +1,206 @@
+import { sql } from 'kysely';
+import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue } from '../domain/execution.js';
+import { storageUri } from '../domain/aws.js';
+import { type Db, type DbOrTransaction, newId } from './database.js';
+import type { UploadState } from './schema.js';
+
+/** All that starting and watching an execution needs, in one row. */
+export interface ExecutionContext {
+  id: string;
+  name: string;
+  status: ExecutionStatus;
+  startState: 'none' | 'sent' | 'started';
+  workflowStarted: boolean;
+  trigger: 'auto' | 'api';
+  startedBy: string;
+  flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue> };
+  run: { id: string; name: string; instrumentName: string; runFolder: string; uploadState: UploadState };
+  storage: { id: string; name: string; bucket: string; prefix: string; region: string };
+  compute: { id: string; name: string; region: string; executionRoleArn: string };
+  /** The provider of the compute connection: the account where HealthOmics runs. */
+  provider: { id: string; name: string; roleArn: string };
+  /** The provider of the storage connection: usually the same. */
+  storageProviderId: string;
+  outputUri: string;
+  parameters: Record<string, ParameterValue> | null;
+  workflowName: string | null;
+  healthOmics: { runId: string; uuid: string | null; status: HealthOmicsStatus | null; runOutputUri: string | null } | null;
+  cancel: { requestedBy: string; reason: string | null } | null;
+}
+
+function contextQuery(db: DbOrTransaction) {
+  return db
+    .selectFrom('executions as e')
+    .innerJoin('flows as f', 'f.id', 'e.flow_id')
+    .innerJoin('runs as r', 'r.id', 'e.run_id')
+    .innerJoin('storage_connections as s', 's.id', 'e.storage_connection_id')
+    .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
+    .innerJoin('providers as p', 'p.id', 'c.provider_id')
+    .select([
+      'e.id', 'e.name', 'e.status', 'e.start_state', 'e.workflow_started', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
+      'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason',
+      'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters',
+      'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.upload_state',
+      's.id as storage_id', 's.name as storage_name', 's.bucket', 's.prefix', 's.region as storage_region', 's.provider_id as storage_provider_id',
+      'c.id as compute_id', 'c.name as compute_name', 'c.region as compute_region', 'c.execution_role_arn',
+      'p.id as provider_id', 'p.name as provider_name', 'p.role_arn',
+    ]);
+}
+
+function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['executeTakeFirstOrThrow']>>): ExecutionContext {
+  return {
+    id: row.id,
+    name: row.name,
+    status: row.status,
+    startState: row.start_state,
+    workflowStarted: row.workflow_started,
+    trigger: row.trigger,
+    startedBy: row.started_by,
+    flow: {
+      id: row.flow_id,
+      name: row.flow_name,
+      sharedWorkflowId: row.shared_workflow_id,
+      workflowOwnerId: row.workflow_owner_id,
+      parameterNames: row.parameter_names,
+      parameters: row.flow_parameters,
+    },
+    run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, runFolder: row.run_folder, uploadState: row.upload_state },
+    storage: { id: row.storage_id, name: row.storage_name, bucket: row.bucket, prefix: row.prefix, region: row.storage_region },
+    compute: { id: row.compute_id, name: row.compute_name, region: row.compute_region, executionRoleArn: row.execution_role_arn },
+    provider: { id: row.provider_id, name: row.provider_name, roleArn: row.role_arn },
+    storageProviderId: row.storage_provider_id,
+    outputUri: row.output_uri,
+    parameters: row.parameters,
+    workflowName: row.workflow_name,
+    healthOmics:
+      row.healthomics_run_id === null
+        ? null
+        : { runId: row.healthomics_run_id, uuid: row.healthomics_run_uuid, status: row.healthomics_status, runOutputUri: row.run_output_uri },
+    cancel: row.cancel_requested_by === null ? null : { requestedBy: row.cancel_requested_by, reason: row.cancel_reason },
+  };
+}
+
+/** An execution with all that it refers to; undefined when there is none. */
+export async function findExecution(db: DbOrTransaction, id: string): Promise<ExecutionContext | undefined> {
+  const row = await contextQuery(db).where('e.id', '=', id).executeTakeFirst();
+  return row && toContext(row);
+}
+
+/** Executions whose workflow is not known to exist: to be started (again) by whoever asks, which is safe since the workflow id is theirs. */
+export async function executionsToStart(db: DbOrTransaction, filter: { runId?: string; createdBefore?: Date }): Promise<ExecutionContext[]> {
+  let query = contextQuery(db).where('e.workflow_started', '=', false).where('e.status', 'in', ['UNTRIGGERED', 'INITIALIZED']);
+  if (filter.runId !== undefined) query = query.where('e.run_id', '=', filter.runId);
+  if (filter.createdBefore !== undefined) query = query.where('e.time_created', '<', filter.createdBefore);
+  return (await query.orderBy('e.id').limit(500).execute()).map(toContext);
+}
+
+/** Executions that wait for the upload of their run. */
+export async function executionsWaitingForUpload(db: DbOrTransaction, runId: string): Promise<ExecutionContext[]> {
+  return (await contextQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'UNTRIGGERED').orderBy('e.id').execute()).map(toContext);
+}
+
+export async function markWorkflowStarted(db: DbOrTransaction, id: string): Promise<void> {
+  await db.updateTable('executions').set({ workflow_started: true }).where('id', '=', id).where('workflow_started', '=', false).execute();
+}
+
+/** What a new execution needs to be named and placed. */
+export interface NewExecution {
+  name?: string;
+  flow: { id: string; name: string; computeConnectionId: string };
+  run: { id: string; name: string; storageConnectionId: string; uploadState: UploadState };
+  storage: { bucket: string; prefix: string };
+  trigger: 'auto' | 'api';
+  startedBy: string;
+}
+
+/**
+ * Writes a new execution; the caller holds the run's row locked (`for update`), so that an upload that ends meanwhile is not missed.
+ * @returns its id, or undefined when the flow has already been started by itself for this run.
+ */
+export async function insertExecution(db: DbOrTransaction, execution: NewExecution): Promise<string | undefined> {
+  const id = newId();
+  const waits = execution.run.uploadState === 'uploading';
+  const row = await db
+    .insertInto('executions')
+    .values({
+      id,
+      name: execution.name ?? `${execution.flow.name} ${execution.run.name}`,
+      flow_id: execution.flow.id,
+      run_id: execution.run.id,
+      compute_connection_id: execution.flow.computeConnectionId,
+      storage_connection_id: execution.run.storageConnectionId,
+      trigger: execution.trigger,
+      started_by: execution.startedBy,
+      status: waits ? 'UNTRIGGERED' : 'INITIALIZED',
+      status_description: waits ? 'Waiting for the upload of the run to end' : 'Accepted',
+      // HealthOmics adds a folder of the run's own below this one.
+      output_uri: storageUri(execution.storage.bucket, execution.storage.prefix, 'polony-executions', id),
+    })
+    .onConflict((conflict) => conflict.columns(['flow_id', 'run_id']).where('trigger', '=', 'auto').doNothing())
+    .returning('id')
+    .executeTakeFirst();
+  return row?.id;
+}
+
+/** Fields of an execution that change while it runs; what is absent stays. */
+export interface ExecutionChange {
+  status?: ExecutionStatus;
+  statusDescription?: string;
+  blocked?: Blocked | null;
+  startState?: 'none' | 'sent' | 'started';
+  workflowName?: string;
+  parameters?: Record<string, ParameterValue>;
+  healthOmics?: { runId: string; uuid?: string; arn?: string; runOutputUri?: string };
+  healthOmicsStatus?: HealthOmicsStatus;
+  summary?: ExecutionSummary;
+  error?: { type: string; message: string };
+  timeStarted?: Date;
+  timeCompleted?: Date;
+}
+
+const json = (value: unknown): string => JSON.stringify(value);
+
+/**
+ * Writes what has changed of an execution. An execution that has ended stays as it ended, so that a late, repeated activity
+ * cannot bring it back.
+ * @returns whether a row was changed.
+ */
+export async function updateExecution(db: DbOrTransaction, id: string, change: ExecutionChange): Promise<boolean> {
+  const result = await db
+    .updateTable('executions')
+    .set({
+      time_updated: new Date(),
+      ...(change.status !== undefined && { status: change.status }),
+      ...(change.statusDescription !== undefined && { status_description: change.statusDescription }),
+      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : json(change.blocked) }),
+      ...(change.startState !== undefined && { start_state: change.startState }),
+      ...(change.workflowName !== undefined && { workflow_name: change.workflowName }),
+      ...(change.parameters !== undefined && { parameters: json(change.parameters) }),
+      ...(change.healthOmics !== undefined && {
+        healthomics_run_id: change.healthOmics.runId,
+        healthomics_run_uuid: change.healthOmics.uuid ?? null,
+        healthomics_run_arn: change.healthOmics.arn ?? null,
+        run_output_uri: change.healthOmics.runOutputUri ?? null,
+      }),
+      ...(change.healthOmicsStatus !== undefined && { healthomics_status: change.healthOmicsStatus }),
+      ...(change.summary !== undefined && { summary: json(change.summary) }),
+      ...(change.error !== undefined && { error_type: change.error.type, error_message: change.error.message }),
+      ...(change.timeStarted !== undefined && { time_started: sql<Date>`coalesce(time_started, ${change.timeStarted})` }),
+      ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
+    })
+    .where('id', '=', id)
+    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** Notes who asked for a cancel first; a later request changes nothing. */
+export async function noteCancelRequest(db: Db, id: string, requestedBy: string, reason: string | undefined): Promise<void> {
+  await db
+    .updateTable('executions')
+    .set({ cancel_requested_by: requestedBy, cancel_reason: reason ?? null, time_cancel_requested: new Date(), time_updated: new Date() })
+    .where('id', '=', id)
+    .where('cancel_requested_by', 'is', null)
+    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .execute();
+}

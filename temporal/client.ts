@@ -1,0 +1,245 @@
+import { Client, Connection, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
+import { TypedSearchAttributes } from '@temporalio/common';
+import {
+  attributes,
+  type Bases2FastqInput,
+  cancelSignal,
+  type CancelRequest,
+  type DiscoverRunsInput,
+  discoverScheduleId,
+  executionWorkflowId,
+  retrySignal,
+  type RunUploadEnded,
+  runUploadEndedSignal,
+  type RunUploadInput,
+  runUploadWorkflowId,
+  SWEEP_SCHEDULE_ID,
+  taskQueues,
+  WORKFLOWS,
+} from '../workflows/messages.js';
+
+/** How to reach Temporal, as the environment says it. */
+export interface TemporalSettings {
+  address: string;
+  namespace: string;
+  /** Temporal Cloud API key, or a token of one's own cluster. */
+  apiKey?: string;
+  tls?: boolean;
+}
+
+/** Connects to Temporal. The caller closes the connection. */
+export async function connectTemporal(settings: TemporalSettings): Promise<{ client: Client; connection: Connection }> {
+  const connection = await Connection.connect({
+    address: settings.address,
+    ...(settings.apiKey !== undefined && { apiKey: settings.apiKey }),
+    ...(settings.tls === true || settings.apiKey !== undefined ? { tls: true } : {}),
+    connectTimeout: 10_000,
+  });
+  return { connection, client: new Client({ connection, namespace: settings.namespace }) };
+}
+
+/** What starting an execution's workflow needs to know of it. */
+export interface ExecutionToStart {
+  id: string;
+  name: string;
+  flow: { name: string };
+  run: { name: string; instrumentName: string; runFolder: string; uploadState: string };
+  storage: { name: string };
+  compute: { region: string };
+  provider: { name: string; roleArn: string };
+}
+
+/**
+ * All that polony asks of Temporal from outside a workflow. Every call can be repeated: workflow and schedule ids follow
+ * from what they are for, so asking twice starts nothing twice.
+ */
+export class Orchestrator {
+  readonly #client: Client;
+  readonly #queues: { main: string; watch: string };
+
+  /** @param taskQueuePrefix see {@link taskQueues} */
+  constructor(client: Client, taskQueuePrefix: string) {
+    this.#client = client;
+    this.#queues = taskQueues(taskQueuePrefix);
+  }
+
+  /** Throws when Temporal does not answer. */
+  async check(): Promise<void> {
+    await this.#client.connection.ensureConnected();
+    await this.#client.workflowService.describeNamespace({ namespace: this.#client.options.namespace });
+  }
+
+  #executionOptions(execution: ExecutionToStart) {
+    const account = execution.provider.roleArn.split(':')[4] ?? '';
+    const input: Bases2FastqInput = {
+      executionId: execution.id,
+      executionName: execution.name,
+      flowName: execution.flow.name,
+      runName: execution.run.name,
+      instrumentName: execution.run.instrumentName,
+      runFolder: execution.run.runFolder,
+      providerName: execution.provider.name,
+      account,
+      region: execution.compute.region,
+      storageConnectionName: execution.storage.name,
+      waitForUpload: execution.run.uploadState === 'uploading',
+      watchTaskQueue: this.#queues.watch,
+    };
+    return {
+      workflowId: executionWorkflowId(execution.id),
+      taskQueue: this.#queues.main,
+      args: [input] as [Bases2FastqInput],
+      // An execution is started once for good: one that ended or was terminated must never start its StartRun again.
+      workflowIdReusePolicy: 'REJECT_DUPLICATE' as const,
+      typedSearchAttributes: new TypedSearchAttributes([
+        { key: attributes.status, value: input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED' },
+        { key: attributes.blocked, value: false },
+        { key: attributes.flow, value: input.flowName },
+        { key: attributes.run, value: input.runName },
+        { key: attributes.instrument, value: input.instrumentName },
+        { key: attributes.provider, value: input.providerName },
+        { key: attributes.account, value: account },
+        { key: attributes.region, value: input.region },
+        { key: attributes.storageConnection, value: input.storageConnectionName },
+      ]),
+      staticSummary: `${input.flowName}: ${input.runName} on ${input.instrumentName}`,
+      staticDetails: `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}, provider ${input.providerName} (account ${account}, ${input.region}). Execution ${input.executionId}.`,
+    };
+  }
+
+  /** Starts the workflow of an execution, unless it exists or has existed. */
+  async startExecution(execution: ExecutionToStart): Promise<void> {
+    try {
+      await this.#client.workflow.start(WORKFLOWS.bases2fastq, this.#executionOptions(execution));
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  }
+
+  /** Tells an execution that waits for its run how the upload ended, starting its workflow where that had not happened yet. */
+  async endWaiting(execution: ExecutionToStart, ended: RunUploadEnded): Promise<void> {
+    const options = this.#executionOptions({ ...execution, run: { ...execution.run, uploadState: 'uploading' } });
+    try {
+      await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...options, signal: runUploadEndedSignal, signalArgs: [ended] });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  }
+
+  /**
+   * Asks an execution to cancel, starting its workflow first where that had not happened yet, so that a cancel is never lost.
+   * @returns false when its workflow has ended.
+   */
+  async cancelExecution(execution: ExecutionToStart, request: CancelRequest): Promise<boolean> {
+    try {
+      await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...this.#executionOptions(execution), signal: cancelSignal, signalArgs: [request] });
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+      throw error;
+    }
+  }
+
+  /** Asks a blocked execution to try again now. @returns false when it is not running. */
+  async retryExecution(executionId: string): Promise<boolean> {
+    return this.#signal(executionWorkflowId(executionId));
+  }
+
+  /** Asks a blocked upload to try again now. @returns false when it is not running. */
+  async retryRunUpload(storageConnectionId: string, instrument: string, runFolder: string): Promise<boolean> {
+    return this.#signal(runUploadWorkflowId(storageConnectionId, instrument, runFolder));
+  }
+
+  async #signal(workflowId: string): Promise<boolean> {
+    try {
+      await this.#client.workflow.getHandle(workflowId).signal(retrySignal);
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  /** Starts following the upload of a run, unless that goes on already or has ended well. @returns whether it was started now. */
+  async startRunUpload(input: RunUploadInput): Promise<boolean> {
+    try {
+      await this.#client.workflow.start(WORKFLOWS.runUpload, {
+        workflowId: runUploadWorkflowId(input.storageConnectionId, input.instrumentName, input.runFolder),
+        taskQueue: this.#queues.main,
+        args: [input],
+        // One that failed or was terminated by hand may be followed again; the run's row says whether it has ended.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
+        typedSearchAttributes: new TypedSearchAttributes([
+          { key: attributes.status, value: 'UPLOADING' },
+          { key: attributes.blocked, value: false },
+          { key: attributes.run, value: input.runName },
+          { key: attributes.instrument, value: input.instrumentName },
+          { key: attributes.storageConnection, value: input.storageConnectionName },
+        ]),
+        staticSummary: `Upload of ${input.runName} from ${input.instrumentName}`,
+        staticDetails: `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}. Run ${input.runId}.`,
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Sees to it that a storage connection is searched for new runs every so many seconds.
+   * @param change whether a schedule that is there is brought up to date (after a change of settings) or left as it is.
+   */
+  async ensureDiscovery(input: DiscoverRunsInput, everySeconds: number, change = true): Promise<void> {
+    await this.#ensureSchedule(discoverScheduleId(input.storageConnectionId), everySeconds, change, {
+      type: 'startWorkflow',
+      workflowType: WORKFLOWS.discoverRuns,
+      workflowId: `discover-runs/${input.storageConnectionId}`,
+      taskQueue: this.#queues.main,
+      args: [input],
+      workflowExecutionTimeout: '1 hour',
+      typedSearchAttributes: new TypedSearchAttributes([{ key: attributes.storageConnection, value: input.storageConnectionName }]),
+      staticSummary: `Search for new runs in ${input.storageConnectionName}`,
+    });
+  }
+
+  /** Ends the search of a storage connection; nothing happens where there is none. */
+  async removeDiscovery(storageConnectionId: string): Promise<void> {
+    try {
+      await this.#client.schedule.getHandle(discoverScheduleId(storageConnectionId)).delete();
+    } catch (error) {
+      if (!(error instanceof ScheduleNotFoundError)) throw error;
+    }
+  }
+
+  /** Searches a storage connection now, besides its schedule. */
+  async discoverNow(storageConnectionId: string): Promise<void> {
+    await this.#client.schedule.getHandle(discoverScheduleId(storageConnectionId)).trigger(ScheduleOverlapPolicy.BUFFER_ONE);
+  }
+
+  /** Sees to it that what was written but not yet handed to Temporal is handed over every so many seconds. */
+  async ensureSweep(everySeconds: number): Promise<void> {
+    await this.#ensureSchedule(SWEEP_SCHEDULE_ID, everySeconds, true, {
+      type: 'startWorkflow',
+      workflowType: WORKFLOWS.sweep,
+      workflowId: 'sweep',
+      taskQueue: this.#queues.main,
+      args: [],
+      workflowExecutionTimeout: '1 hour',
+      staticSummary: 'Hand over what was written but not yet started',
+    });
+  }
+
+  async #ensureSchedule(scheduleId: string, everySeconds: number, change: boolean, action: Parameters<Client['schedule']['create']>[0]['action']): Promise<void> {
+    const spec = { intervals: [{ every: everySeconds * 1000 }] };
+    const policies = { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1 minute' as const };
+    try {
+      await this.#client.schedule.create({ scheduleId, spec, policies, action });
+    } catch (error) {
+      if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+      if (!change) return;
+      const handle = this.#client.schedule.getHandle(scheduleId);
+      await handle.update((previous) => ({ ...previous, spec, policies, action: action as typeof previous.action }));
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import { defineSearchAttributeKey } from '@temporalio/common';
+import { defineQuery, defineSignal } from '@temporalio/workflow';
+import type { Blocked, ExecutionStatus } from '../domain/execution.js';
+
+/** Names of the workflows, as the Temporal UI shows them. */
+export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep' } as const;
+
+/** The two task queues of an installation: watching has one of its own, so that thousands of watched runs leave the rest its slots. */
+export function taskQueues(prefix: string): { main: string; watch: string } {
+  return { main: prefix, watch: `${prefix}-watch` };
+}
+
+export function executionWorkflowId(executionId: string): string {
+  return `execution/${executionId}`;
+}
+export function runUploadWorkflowId(storageConnectionId: string, instrument: string, runFolder: string): string {
+  return `run-upload/${storageConnectionId}/${instrument}/${runFolder}`;
+}
+export function discoverScheduleId(storageConnectionId: string): string {
+  return `discover/${storageConnectionId}`;
+}
+export const SWEEP_SCHEDULE_ID = 'sweep';
+
+/** Who wants an execution cancelled, and why. Both may be left out, so that `temporal workflow signal --name cancel` works without input. */
+export interface CancelRequest {
+  reason?: string;
+  requestedBy?: string;
+}
+export const cancelSignal = defineSignal<[CancelRequest?]>('cancel');
+/** Tries a blocked step again at once instead of at its next probe. */
+export const retrySignal = defineSignal('retry');
+
+/** How the upload of an execution's run ended; sent to executions that were created before it had. */
+export interface RunUploadEnded {
+  usable: boolean;
+  reason: string;
+}
+export const runUploadEndedSignal = defineSignal<[RunUploadEnded]>('runUploadEnded');
+
+/** Where an execution stands, as its workflow sees it. */
+export interface ExecutionState {
+  status: ExecutionStatus;
+  step: string;
+  healthOmicsRunId?: string;
+  blocked?: Blocked;
+  cancelRequested?: CancelRequest;
+}
+export const stateQuery = defineQuery<ExecutionState>('state');
+
+/** Input of `bases2fastq`. All else is in the store; names are here for whoever reads the history. */
+export interface Bases2FastqInput {
+  executionId: string;
+  executionName: string;
+  flowName: string;
+  runName: string;
+  instrumentName: string;
+  runFolder: string;
+  providerName: string;
+  account: string;
+  region: string;
+  storageConnectionName: string;
+  /** The run is still uploading: wait for {@link runUploadEndedSignal}. */
+  waitForUpload: boolean;
+  /** Task queue of the watching activities. */
+  watchTaskQueue: string;
+  /** How long a silent watcher counts as dead, in seconds; 30 by default. */
+  heartbeatTimeoutSeconds?: number;
+}
+
+/** What `bases2fastq` returns. */
+export interface Bases2FastqResult {
+  status: 'COMPLETED' | 'CANCELED';
+  healthOmicsRunId?: string;
+  runOutputUri?: string;
+  description: string;
+}
+
+/** Input of `discoverRuns`. */
+export interface DiscoverRunsInput {
+  storageConnectionId: string;
+  storageConnectionName: string;
+}
+
+/** Input of `runUpload`. */
+export interface RunUploadInput {
+  runId: string;
+  storageConnectionId: string;
+  storageConnectionName: string;
+  instrumentName: string;
+  runFolder: string;
+  runName: string;
+  /** Longest time that a run may upload, in days; 14 by default. */
+  maximumDays?: number;
+}
+
+/** Search attributes: what executions and uploads can be found by in the Temporal UI. All of them must be registered in the namespace. */
+export const attributes = {
+  status: defineSearchAttributeKey('PolonyStatus', 'KEYWORD'),
+  blocked: defineSearchAttributeKey('PolonyBlocked', 'BOOL'),
+  flow: defineSearchAttributeKey('PolonyFlow', 'KEYWORD'),
+  run: defineSearchAttributeKey('PolonyRun', 'KEYWORD'),
+  instrument: defineSearchAttributeKey('PolonyInstrument', 'KEYWORD'),
+  provider: defineSearchAttributeKey('PolonyProvider', 'KEYWORD'),
+  account: defineSearchAttributeKey('PolonyAccount', 'KEYWORD'),
+  region: defineSearchAttributeKey('PolonyRegion', 'KEYWORD'),
+  storageConnection: defineSearchAttributeKey('PolonyStorageConnection', 'KEYWORD'),
+  healthOmicsRunId: defineSearchAttributeKey('PolonyHealthOmicsRunId', 'KEYWORD'),
+} as const;
+
+/** The same as a namespace registers them. */
+export const SEARCH_ATTRIBUTES: Record<string, 'Keyword' | 'Bool'> = Object.fromEntries(
+  Object.values(attributes).map((key) => [key.name, key.type === 'BOOL' ? ('Bool' as const) : ('Keyword' as const)]),
+);
