@@ -127,8 +127,60 @@ export function parseSharedWorkflow(value: string): SharedWorkflow | undefined {
   if (/^\d{1,18}$/.test(trimmed)) return { id: trimmed };
   const arn = parseArn(trimmed);
   const id = /^workflow\/(\d{1,18})$/.exec(arn?.resource ?? '')?.[1];
-  if (arn?.service !== 'omics' || id === undefined) return undefined;
+  // Without owner and region an ARN would say no more than the Resource ID, and HealthOmics never writes one so.
+  if (arn?.service !== 'omics' || id === undefined || arn.account === '' || arn.region === '') return undefined;
   return { id, ownerId: arn.account, region: arn.region };
+}
+
+/**
+ * Checks a shared workflow and the account that shares it. The owner may be left out where the ARN says it; said twice, both must agree.
+ * @returns the workflow with its owner, or undefined beside at least one problem.
+ */
+export function checkSharedWorkflow(
+  fields: { workflow: string; owner: string },
+  value: string,
+  workflowOwnerId: string | undefined,
+): { problems: FieldProblem[]; workflow?: { id: string; ownerId: string; region?: string } } {
+  const problems = workflowOwnerId === undefined ? [] : checkAccountId(fields.owner, workflowOwnerId);
+  const shared = parseSharedWorkflow(value);
+  if (shared === undefined) {
+    problems.push({
+      field: fields.workflow,
+      rule: 'SHARED_WORKFLOW_ID',
+      message: 'must be the Resource ID of the shared workflow (1 to 18 digits), or its ARN such as arn:aws:omics:us-west-2:111122223333:workflow/1234567; copy it from the share in the HealthOmics console',
+    });
+  } else if (shared.region !== undefined) {
+    problems.push(...checkHealthOmicsRegion(fields.workflow, shared.region));
+  }
+  const ownerId = workflowOwnerId ?? shared?.ownerId;
+  if (shared !== undefined && ownerId === undefined) {
+    problems.push({ field: fields.owner, rule: 'REQUIRED', message: 'must be given: the account that shares the workflow, 12 digits; the Resource ID alone does not say it' });
+  }
+  if (shared?.ownerId !== undefined && workflowOwnerId !== undefined && shared.ownerId !== workflowOwnerId) {
+    problems.push({ field: fields.owner, rule: 'WORKFLOW_OWNER_MISMATCH', message: `must be ${shared.ownerId}, the account in the workflow's ARN, or be left out` });
+  }
+  if (problems.length > 0 || shared === undefined || ownerId === undefined) return { problems };
+  return { problems, workflow: { id: shared.id, ownerId, region: shared.region } };
+}
+
+/**
+ * Checks an execution role against its provider's role: iam:PassRole works within one account only (IAM User Guide, "Granting
+ * a user permissions to pass a role to an AWS service"), and the page wants a role of its own, which trusts omics.amazonaws.com.
+ * Both ARNs were checked before.
+ */
+export function checkExecutionRole(field: string, executionRoleArn: string, providerRoleArn: string): FieldProblem[] {
+  if (executionRoleArn === providerRoleArn) {
+    return [{ field, rule: 'EXECUTION_ROLE_IS_PROVIDER_ROLE', message: "must not be the provider's own role: HealthOmics needs a separate execution role that trusts omics.amazonaws.com" }];
+  }
+  const [account, wanted] = [accountOfRole(executionRoleArn), accountOfRole(providerRoleArn)];
+  if (account !== wanted) return [{ field, rule: 'EXECUTION_ROLE_ACCOUNT', message: `must be a role of the provider's account ${wanted}, this is of ${account}: iam:PassRole does not cross accounts` }];
+  return [];
+}
+
+/** Whether two prefixes of one bucket, in their normal form, have a folder in common. `runs` and `runs2` have none. */
+export function prefixesOverlap(one: string, other: string): boolean {
+  if (one === '' || other === '') return true;
+  return `${one}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${one}/`);
 }
 
 /** `s3://bucket/prefix/…` of a connection, with exactly one slash at the end. */

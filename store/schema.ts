@@ -60,6 +60,8 @@ export interface FlowsTable {
   shared_workflow_id: string;
   /** The account that shares it. */
   workflow_owner_id: string;
+  /** Region of the share where its ARN was given; the compute connection must stay in it. */
+  shared_workflow_region: string | null;
   parameter_names: Json<ParameterNames>;
   parameters: Json<Record<string, ParameterValue>>;
   time_created: Created;

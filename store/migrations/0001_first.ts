@@ -57,6 +57,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       compute_connection_id uuid not null references compute_connections (id),
       shared_workflow_id text not null,
       workflow_owner_id text not null,
+      shared_workflow_region text,
       parameter_names jsonb not null default '{}',
       parameters jsonb not null default '{}',
       time_created timestamptz not null default now(),

@@ -1,0 +1,65 @@
+import { GetObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
+import { classifyAwsError } from './errors.js';
+
+/** An object as a listing shows it. */
+export interface ListedObject {
+  key: string;
+  /** In bytes. */
+  size: number;
+}
+
+/**
+ * The names of the folders right below a prefix, page by page (up to 1,000 a request), never the objects in them.
+ * @param prefix ends in a slash, or is empty for the whole bucket.
+ */
+export async function* listFolders(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<string[]> {
+  let token: string | undefined;
+  do {
+    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, Delimiter: '/', ContinuationToken: token }));
+    yield (page.CommonPrefixes ?? []).map((common) => (common.Prefix ?? '').slice(prefix.length).replace(/\/$/, '')).filter((name) => name !== '');
+    token = page.NextContinuationToken;
+  } while (token !== undefined);
+}
+
+/** All objects below a prefix, page by page. */
+export async function* listObjects(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<ListedObject[]> {
+  let token: string | undefined;
+  do {
+    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }));
+    yield (page.Contents ?? []).map((object) => ({ key: object.Key ?? '', size: object.Size ?? 0 }));
+    token = page.NextContinuationToken;
+  } while (token !== undefined);
+}
+
+/** Whether anything lies below a prefix. */
+export async function hasObjects(s3: S3Client, bucket: string, prefix: string): Promise<boolean> {
+  const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: 1 }));
+  return (page.KeyCount ?? 0) > 0;
+}
+
+/**
+ * Reads a small text file.
+ * @param maxBytes a larger file is an error, not a memory problem.
+ * @returns undefined when there is no such object.
+ */
+export async function readText(s3: S3Client, bucket: string, key: string, maxBytes = 16 * 1024 * 1024): Promise<string | undefined> {
+  try {
+    const object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
+    if ((object.ContentLength ?? 0) > maxBytes) {
+      (object.Body as { destroy?: () => void } | undefined)?.destroy?.();
+      throw new RangeError(`s3://${bucket}/${key} has ${object.ContentLength} bytes; at most ${maxBytes} are read`);
+    }
+    return (await object.Body?.transformToString('utf-8')) ?? '';
+  } catch (error) {
+    const { kind, code } = classifyAwsError(error);
+    if (kind === 'not-found' && code !== 'NoSuchBucket') return undefined;
+    throw error;
+  }
+}
+
+/** Bucket and key of an `s3://` URI. @throws TypeError when it is none. */
+export function parseS3Uri(uri: string): { bucket: string; key: string } {
+  const match = /^s3:\/\/([^/]+)\/?(.*)$/.exec(uri);
+  if (!match) throw new TypeError(`${uri} is not an s3:// URI`);
+  return { bucket: match[1]!, key: match[2]! };
+}

@@ -1,0 +1,205 @@
+import { type FieldProblem, refuse } from './errors.js';
+
+/** The environment as `process.env` has it. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What every process of polony needs. */
+export interface CommonConfig {
+  databaseUrl: string;
+  /** Largest number of connections that this process opens to PostgreSQL. */
+  maxDbConnections: number;
+  temporal: { address: string; namespace: string; apiKey?: string; tls?: boolean };
+  /** Prefix of the task queues, see `taskQueues` in workflows/messages.ts. */
+  taskQueue: string;
+  logLevel: LogLevel;
+  /** How often a storage connection is searched for new runs, in seconds. */
+  discoverSeconds: number;
+}
+
+export interface ApiConfig extends CommonConfig {
+  apiKey: string;
+  host: string;
+  /** 0 for any free port. */
+  port: number;
+  /** Where clients reach the API, without a slash at its end; absent when that is where it listens. */
+  publicUrl?: string;
+  /** `domain` in the details of errors. */
+  errorDomain: string;
+  /** Which proxies are believed about a client's address: none, all, so many hops, or those of these addresses. */
+  trustProxy: boolean | number | string[];
+}
+
+export interface WorkerConfig extends CommonConfig {
+  uploadPollSeconds: number;
+  runPollSeconds: number;
+  sweepSeconds: number;
+  /** Length of the AWS sessions that are asked for, in seconds. */
+  sessionSeconds: number;
+  /** How many HealthOmics runs one worker watches at once. */
+  watchSlots: number;
+  activitySlots: number;
+  /** How many workflows are kept in memory. */
+  workflowCache: number;
+  /** Longest time between two tries of something that is blocked, in seconds. */
+  blockedRetrySeconds: number;
+  /** `host:port` where Prometheus finds the metrics; absent for none. */
+  metricsAddress?: string;
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Shortest API key that is accepted: 24 random letters and digits are more than 128 bits. */
+export const API_KEY_LENGTH = 24;
+
+/** Reads variables one by one and remembers everything that is wrong, by the variable's name. Values are never repeated: some are secrets. */
+class Reader {
+  readonly problems: FieldProblem[] = [];
+  constructor(readonly env: Environment) {}
+
+  /** The trimmed value; undefined when it is not set or empty, as an empty line in a compose file means "not set". */
+  optional(name: string): string | undefined {
+    const value = this.env[name]?.trim();
+    return value === undefined || value === '' ? undefined : value;
+  }
+
+  bad(name: string, rule: string, message: string): void {
+    this.problems.push({ field: name, rule, message });
+  }
+
+  required(name: string, whatToDo: string): string {
+    const value = this.optional(name);
+    if (value === undefined) this.bad(name, 'REQUIRED', `is not set: ${whatToDo}`);
+    return value ?? '';
+  }
+
+  integer(name: string, fallback: number, least: number, most: number, unit = ''): number {
+    const text = this.optional(name);
+    if (text === undefined) return fallback;
+    const value = Number(text);
+    if (/^\d{1,9}$/.test(text) && value >= least && value <= most) return value;
+    this.bad(name, 'INTEGER', `must be a whole number${unit && ` of ${unit}`} from ${least} to ${most}; leave it out for ${fallback}`);
+    return fallback;
+  }
+
+  boolean(name: string): boolean | undefined {
+    const text = this.optional(name)?.toLowerCase();
+    if (text === undefined) return undefined;
+    if (['true', '1', 'yes', 'on'].includes(text)) return true;
+    if (['false', '0', 'no', 'off'].includes(text)) return false;
+    this.bad(name, 'BOOLEAN', 'must be true or false');
+    return undefined;
+  }
+
+  /** A text that must match, or be absent. */
+  matching(name: string, pattern: RegExp, message: string): string | undefined {
+    const text = this.optional(name);
+    if (text === undefined || pattern.test(text)) return text;
+    this.bad(name, 'FORMAT', message);
+    return undefined;
+  }
+}
+
+const HOST_AND_PORT = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
+
+function readCommon(read: Reader): CommonConfig {
+  const databaseUrl = read.required('DATABASE_URL', 'give the address of PostgreSQL, such as postgres://user:password@host:5432/polony');
+  if (databaseUrl !== '' && !isDatabaseUrl(databaseUrl)) {
+    read.bad('DATABASE_URL', 'FORMAT', 'must have the form postgres://user:password@host:port/database, with special characters of user and password percent-encoded');
+  }
+  const address = read.required('TEMPORAL_ADDRESS', 'give host and port of the Temporal server, such as localhost:7233 or <namespace>.tmprl.cloud:7233');
+  if (address !== '' && !HOST_AND_PORT.test(address)) read.bad('TEMPORAL_ADDRESS', 'FORMAT', 'must be host:port without a scheme, such as localhost:7233');
+  const level = read.optional('POLONY_LOG_LEVEL')?.toLowerCase() ?? 'info';
+  if (!(LOG_LEVELS as readonly string[]).includes(level)) read.bad('POLONY_LOG_LEVEL', 'ONE_OF', `must be one of ${LOG_LEVELS.join(', ')}`);
+  const apiKey = read.optional('TEMPORAL_API_KEY');
+  const tls = read.boolean('TEMPORAL_TLS');
+  if (apiKey !== undefined && tls === false) read.bad('TEMPORAL_TLS', 'CONFLICT', 'must not be false beside TEMPORAL_API_KEY: the key would travel unencrypted');
+  return {
+    databaseUrl,
+    maxDbConnections: read.integer('POLONY_MAX_DB_CONNECTIONS', 10, 1, 1000, 'connections'),
+    temporal: { address, namespace: read.optional('TEMPORAL_NAMESPACE') ?? 'default', ...(apiKey !== undefined && { apiKey }), ...(tls !== undefined && { tls }) },
+    taskQueue: read.matching('POLONY_TASK_QUEUE', /^[\x21-\x7e]{1,200}$/, 'must be 1 to 200 printable characters without spaces') ?? 'polony',
+    logLevel: level as LogLevel,
+    discoverSeconds: read.integer('POLONY_DISCOVER_SECONDS', 60, 1, 86_400, 'seconds'),
+  };
+}
+
+function isDatabaseUrl(text: string): boolean {
+  if (!/^postgres(ql)?:\/\//.test(text)) return false;
+  try {
+    const url = new URL(text);
+    return url.pathname.length > 1 && (url.hostname !== '' || url.searchParams.has('host'));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Reads the configuration of `polony api`.
+ * @throws InputError with all that is wrong at once; each field is the name of a variable, and no value is repeated.
+ */
+export function parseApiConfig(env: Environment): ApiConfig {
+  const read = new Reader(env);
+  const common = readCommon(read);
+  const apiKey = read.required('POLONY_API_KEY', `choose a random key of at least ${API_KEY_LENGTH} characters, for example with: openssl rand -hex 32`);
+  if (apiKey !== '' && !/^[\x21-\x7e]*$/.test(apiKey)) read.bad('POLONY_API_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
+  else if (apiKey !== '' && apiKey.length < API_KEY_LENGTH) read.bad('POLONY_API_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
+  const config: ApiConfig = {
+    ...common,
+    apiKey,
+    host: read.matching('POLONY_HOST', /^[A-Za-z0-9.:_-]+$/, 'must be an address or host name to listen on, without port') ?? '127.0.0.1',
+    port: read.integer('POLONY_PORT', 8080, 0, 65_535),
+    publicUrl: readPublicUrl(read),
+    errorDomain: read.matching('POLONY_ERROR_DOMAIN', /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, 'must be a name such as polony or cloud-api.elembio.io') ?? 'polony',
+    trustProxy: readTrustProxy(read),
+  };
+  refuse(read.problems);
+  return config;
+}
+
+function readPublicUrl(read: Reader): string | undefined {
+  const text = read.optional('POLONY_PUBLIC_URL');
+  if (text === undefined) return undefined;
+  try {
+    const url = new URL(text);
+    if (/^https?:$/.test(url.protocol) && url.search === '' && url.hash === '' && url.username === '') return text.replace(/\/+$/, '');
+  } catch {
+    // Said below.
+  }
+  read.bad('POLONY_PUBLIC_URL', 'FORMAT', 'must be an http or https URL without query, such as https://polony.example.org');
+  return undefined;
+}
+
+function readTrustProxy(read: Reader): boolean | number | string[] {
+  const text = read.optional('POLONY_TRUST_PROXY');
+  if (text === undefined || text === 'false') return false;
+  if (text === 'true') return true;
+  if (/^\d{1,2}$/.test(text)) return Number(text);
+  const addresses = text.split(',').map((address) => address.trim());
+  if (addresses.every((address) => /^[0-9a-fA-F.:]+(\/\d{1,3})?$/.test(address) || ['loopback', 'linklocal', 'uniquelocal'].includes(address))) return addresses;
+  read.bad('POLONY_TRUST_PROXY', 'FORMAT', 'must be true, false, a number of proxies, or addresses separated by commas such as 10.0.0.0/8,loopback');
+  return false;
+}
+
+/**
+ * Reads the configuration of `polony worker`.
+ * @throws InputError as {@link parseApiConfig}.
+ */
+export function parseWorkerConfig(env: Environment): WorkerConfig {
+  const read = new Reader(env);
+  const config: WorkerConfig = {
+    ...readCommon(read),
+    uploadPollSeconds: read.integer('POLONY_UPLOAD_POLL_SECONDS', 60, 1, 86_400, 'seconds'),
+    runPollSeconds: read.integer('POLONY_RUN_POLL_SECONDS', 30, 1, 3600, 'seconds'),
+    sweepSeconds: read.integer('POLONY_SWEEP_SECONDS', 60, 1, 86_400, 'seconds'),
+    // AssumeRole takes 900 seconds to 12 hours (STS API Reference); from a role at most one hour, which the session's side sees to.
+    sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 3600, 900, 43_200, 'seconds'),
+    watchSlots: read.integer('POLONY_WATCH_SLOTS', 2000, 1, 100_000, 'slots'),
+    activitySlots: read.integer('POLONY_ACTIVITY_SLOTS', 100, 1, 10_000, 'slots'),
+    workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 500, 1, 100_000, 'workflows'),
+    blockedRetrySeconds: read.integer('POLONY_BLOCKED_RETRY_SECONDS', 300, 1, 86_400, 'seconds'),
+    metricsAddress: read.matching('POLONY_METRICS_ADDRESS', HOST_AND_PORT, 'must be host:port, such as 0.0.0.0:9464'),
+  };
+  refuse(read.problems);
+  return config;
+}

@@ -1,0 +1,38 @@
+import type { FieldProblem } from './errors.js';
+
+/** Longest name of a provider, connection, flow or execution, in characters. */
+export const NAME_LENGTH = 128;
+
+/** The form in which a name is kept and compared: without spaces at its ends, composed (NFC), so that two that look alike are one. */
+export function normalizeName(value: string): string {
+  return value.normalize('NFC').trim();
+}
+
+/** Checks a name in its normal form: 1 to 128 characters, none of them a control character or half of a surrogate pair. */
+export function checkName(field: string, value: string): FieldProblem[] {
+  const length = [...value].length;
+  if (length === 0) return [{ field, rule: 'NAME_LENGTH', message: 'must not be empty' }];
+  const problems: FieldProblem[] = [];
+  if (length > NAME_LENGTH) problems.push({ field, rule: 'NAME_LENGTH', message: `must have at most ${NAME_LENGTH} characters, this has ${length}` });
+  if (/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(value)) problems.push({ field, rule: 'NAME_CHARACTERS', message: 'must not contain control characters or line breaks' });
+  return problems;
+}
+
+/**
+ * Checks a JSON value that is kept as it is: PostgreSQL's jsonb takes neither the character NUL nor half of a surrogate pair,
+ * and what is nested without end is nobody's parameter.
+ */
+export function checkJson(field: string, value: unknown, depth = 0): FieldProblem[] {
+  if (depth > 16) return [{ field, rule: 'TOO_DEEP', message: 'must not be nested deeper than 16 levels' }];
+  if (typeof value === 'string') return badText(value) ? [{ field, rule: 'CHARACTERS', message: 'must not contain the character NUL or half of a surrogate pair' }] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  for (const [key, member] of Object.entries(value)) {
+    const problems = badText(key) ? checkJson(field, key) : checkJson(`${field}.${key}`, member, depth + 1);
+    if (problems.length > 0) return problems;
+  }
+  return [];
+}
+
+function badText(text: string): boolean {
+  return /[\0\p{Cs}]/u.test(text);
+}

@@ -1,0 +1,523 @@
+import { spawn as spawnProcess, execFileSync, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+/** How a child ended. `logTail` is the end of what it wrote; `expected` is true when we stopped it. */
+export interface ChildExit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  expected: boolean;
+  logTail: string;
+  error?: Error;
+}
+
+/** What a child is run with. */
+export interface GuardedSpawnOptions {
+  /** Laid over this process's environment; a value of `undefined` takes a variable away. */
+  env?: Record<string, string | undefined>;
+  cwd?: string;
+  uid?: number;
+  gid?: number;
+  /** Where stdout and stderr go (appended). Default: `<stateDir>/logs/<name>.log`. */
+  logFile?: string;
+  /** What asks the child to end. Default SIGTERM; PostgreSQL wants SIGINT for a fast shutdown. */
+  stopSignal?: NodeJS.Signals;
+  /** Milliseconds between the stop signal and SIGKILL, also when the guardian does the stopping. Default 10,000. */
+  graceMs?: number;
+}
+
+/** A running child. */
+export interface GuardedChild {
+  readonly name: string;
+  readonly pid: number;
+  readonly logFile: string;
+  /** Resolves, never rejects, when the child has ended. */
+  readonly exited: Promise<ChildExit>;
+  /** True until the child has ended. */
+  isRunning(): boolean;
+  /** Sends `signal` (default: the child's stop signal), SIGKILL after `timeoutMs` (default: its grace), and waits for its end. */
+  stop(signal?: NodeJS.Signals, timeoutMs?: number): Promise<ChildExit>;
+  /** Kills the child's whole process group at once, without waiting. The exit that follows counts as one we wanted. */
+  kill(signal?: NodeJS.Signals): void;
+  /** The last `maxBytes` (default 4,096) that the child wrote to its log. */
+  logTail(maxBytes?: number): string;
+}
+
+/** Supervises children so that none outlives this process, however it ends. */
+export interface Guardian {
+  /** The process id of the watching process. */
+  readonly pid: number;
+  /** Starts a child in a process group of its own. Throws {@link ChildFailedError} when the command cannot be started. */
+  spawn(name: string, command: string, args: readonly string[], options?: GuardedSpawnOptions): GuardedChild;
+  /** Stops every child, the last started first, each with its own signal and grace. */
+  stopAll(): Promise<void>;
+  /** Stops every child and the watching process. The guardian cannot be used afterwards. */
+  close(): Promise<void>;
+}
+
+export interface GuardianOptions {
+  /** Told of a child that ended without being asked to. Default: nothing; look at `exited` yourself. */
+  onUnexpectedExit?: (error: ChildFailedError) => void;
+}
+
+/** A child could not be started, or ended by itself. The message carries the end of its log. */
+export class ChildFailedError extends Error {
+  override readonly name = 'ChildFailedError';
+  constructor(
+    readonly childName: string,
+    readonly exit: ChildExit,
+    readonly logFile: string,
+  ) {
+    const how = exit.error ? `could not be started: ${exit.error.message}` : `ended with ${exit.signal ?? `code ${exit.code}`}`;
+    const tail = exit.logTail.trim();
+    super(`${childName} ${how} (log: ${logFile})${tail ? `\n${tail.replace(/^/gm, '  | ')}` : ''}`);
+  }
+}
+
+const MARKER = 'POLONY_GUARD';
+const DEFAULT_GRACE_MS = 10_000;
+const LOG_ROTATE_BYTES = 16 * 1024 * 1024;
+
+interface Registration {
+  key: string;
+  pid: number;
+  start: string | null;
+  stopSignal: NodeJS.Signals;
+  graceMs: number;
+}
+
+/** What lies in `<stateDir>/guardian/<id>.json`, so that a later start can tidy up even after parent and watcher were both killed. */
+interface GuardianRecord {
+  id: string;
+  boot: string | null;
+  parent: { pid: number; start: string | null };
+  watcher: { pid: number; start: string | null };
+  children: Registration[];
+}
+
+/**
+ * The watching process, plain CommonJS handed to `node -e`: it needs no loader, no file to be found, and starts in some 30 ms
+ * both from the sources and from `dist/`. Its standard input is the parent's lifeline: the kernel closes it when the parent is
+ * gone, whatever ended it. Each line is a command; the end of the input means: stop all.
+ */
+const WATCHER_SOURCE = String.raw`
+'use strict';
+const fs = require('node:fs');
+const { execFileSync } = require('node:child_process');
+const [id, recordFile] = process.argv.slice(1);
+const children = new Map();
+// Whoever wants this process gone ends its parent. A signal that reaches the whole tree must not take the watch away first.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => {});
+const linux = process.platform === 'linux';
+
+function stat(pid) {
+  if (linux) {
+    try {
+      const fields = fs.readFileSync('/proc/' + pid + '/stat', 'utf8').replace(/^.*\)\s/s, '').split(' ');
+      // A zombie has ended; it only waits for its parent to look.
+      return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19];
+    } catch { return null; }
+  }
+  try { return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null; }
+  catch { return null; }
+}
+const alive = (child) => { const start = stat(child.pid); return start !== null && (child.start === null || child.start === start); };
+
+/** Processes that carry this guardian's marker: also those that were started just before the parent died, or left their group. */
+function marked() {
+  if (!linux) return [];
+  const found = [];
+  for (const name of fs.readdirSync('/proc')) {
+    if (!/^[0-9]+$/.test(name) || Number(name) === process.pid) continue;
+    try {
+      const line = fs.readFileSync('/proc/' + name + '/environ', 'utf8').split('\0').find((entry) => entry.startsWith('POLONY_GUARD=' + id + ':'));
+      if (line) { const pid = Number(name); const start = stat(pid); if (start !== null) found.push({ pid, start, key: line.slice(13) }); }
+    } catch {}
+  }
+  return found;
+}
+function send(child, signal, group) {
+  if (!alive(child)) return;
+  try { process.kill(group ? -child.pid : child.pid, signal); } catch { try { process.kill(child.pid, signal); } catch {} }
+}
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function stopChild(child) {
+  send(child, child.stopSignal, false);
+  const end = Date.now() + child.graceMs;
+  while (alive(child) && Date.now() < end) await pause(25);
+  send(child, 'SIGKILL', true);
+}
+async function stopAll() {
+  const known = new Set([...children.values()].map((child) => child.pid));
+  const strays = marked().filter((stray) => !known.has(stray.pid));
+  // A stray whose group has a registered leader ends with that leader; one whose registration was never read is stopped here.
+  const orphans = strays.filter((stray) => ![...children.values()].some((child) => child.key === stray.key));
+  await Promise.all([...children.values(), ...orphans.map((stray) => ({ ...stray, stopSignal: 'SIGTERM', graceMs: 3000 }))].map(stopChild));
+  for (const stray of marked()) send(stray, 'SIGKILL', false);
+  try { fs.rmSync(recordFile, { force: true }); } catch {}
+  process.exit(0);
+}
+let text = '';
+process.stdin.setEncoding('utf8');
+process.stdin.on('data', (chunk) => {
+  text += chunk;
+  const lines = text.split('\n');
+  text = lines.pop();
+  for (const line of lines) {
+    const message = JSON.parse(line);
+    if (message.add) children.set(message.add.key, message.add);
+    else if (message.remove) children.delete(message.remove);
+  }
+});
+let ending = false;
+const end = () => { if (!ending) { ending = true; void stopAll(); } };
+process.stdin.on('end', end);
+process.stdin.on('error', end);
+process.stdin.on('close', end);
+`;
+
+/**
+ * Starts the watching process for a state folder. Children of an earlier run on the same folder that are still there, because
+ * their parent and its watcher were both killed, are ended first.
+ *
+ * @param stateDir Folder for `logs/` and the guardian's own records; created if missing.
+ */
+export async function createGuardian(stateDir: string, options: GuardianOptions = {}): Promise<Guardian> {
+  const recordDir = path.join(stateDir, 'guardian');
+  mkdirSync(recordDir, { recursive: true, mode: 0o700 });
+  await endLeftovers(recordDir);
+  return new ProcessGuardian(stateDir, recordDir, options);
+}
+
+class ProcessGuardian implements Guardian {
+  readonly #id = randomUUID();
+  readonly #recordFile: string;
+  readonly #registrations = new Map<string, Registration>();
+  readonly #children = new Map<string, GuardedChild>();
+  #watcher: ChildProcess;
+  #closing = false;
+  #counter = 0;
+
+  constructor(
+    private readonly stateDir: string,
+    recordDir: string,
+    private readonly options: GuardianOptions,
+  ) {
+    this.#recordFile = path.join(recordDir, `${this.#id}.json`);
+    this.#watcher = this.#startWatcher();
+  }
+
+  get pid(): number {
+    return this.#watcher.pid ?? 0;
+  }
+
+  #startWatcher(): ChildProcess {
+    const logFd = openLog(path.join(this.stateDir, 'logs', 'guardian.log')).fd;
+    const watcher = spawnProcess(process.execPath, ['--max-old-space-size=32', '-e', WATCHER_SOURCE, this.#id, this.#recordFile], {
+      detached: true,
+      stdio: ['pipe', logFd, logFd],
+      // Loaders and inspectors of the parent are not for the watcher, nor is an outer guardian's marker: it must outlive what it watches.
+      env: withoutUndefined({ ...process.env, NODE_OPTIONS: undefined, [MARKER]: undefined }),
+    });
+    closeSync(logFd);
+    watcher.unref();
+    (watcher.stdin as unknown as { unref(): void } | null)?.unref();
+    // A watcher that is gone shows as an exit; a write to it fails in the same moment and needs no second telling.
+    watcher.stdin?.on('error', () => undefined);
+    watcher.on('error', () => undefined);
+    watcher.once('exit', () => {
+      if (this.#closing || this.#watcher !== watcher) return;
+      this.#watcher = this.#startWatcher();
+      for (const registration of this.#registrations.values()) this.#tell({ add: registration });
+      this.#writeRecord();
+    });
+    return watcher;
+  }
+
+  #tell(message: { add: Registration } | { remove: string }): void {
+    this.#watcher.stdin?.write(`${JSON.stringify(message)}\n`);
+  }
+
+  #writeRecord(): void {
+    const record: GuardianRecord = {
+      id: this.#id,
+      boot: bootId(),
+      parent: { pid: process.pid, start: processStart(process.pid) },
+      watcher: { pid: this.pid, start: processStart(this.pid) },
+      children: [...this.#registrations.values()],
+    };
+    const draft = `${this.#recordFile}.${process.pid}.tmp`;
+    writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
+    renameSync(draft, this.#recordFile);
+  }
+
+  spawn(name: string, command: string, args: readonly string[], options: GuardedSpawnOptions = {}): GuardedChild {
+    if (this.#closing) throw new Error(`cannot start ${name}: the guardian is closed`);
+    const logFile = options.logFile ?? path.join(this.stateDir, 'logs', `${name}.log`);
+    const key = `${this.#id}:${++this.#counter}`;
+    const log = openLog(logFile);
+    const stopSignal = options.stopSignal ?? 'SIGTERM';
+    const graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
+    let child: ChildProcess;
+    try {
+      child = spawnProcess(command, [...args], {
+        // A group of its own: the terminal's Ctrl-C reaches only us, and we decide in which order the parts end.
+        detached: true,
+        stdio: ['ignore', log.fd, log.fd],
+        cwd: options.cwd,
+        uid: options.uid,
+        gid: options.gid,
+        env: withoutUndefined({ ...process.env, ...options.env, [MARKER]: key }),
+      });
+    } finally {
+      closeSync(log.fd);
+    }
+    if (child.pid === undefined) {
+      // The reason comes as an event in a later tick; what is known now is that there is no process.
+      child.once('error', () => undefined);
+      throw new ChildFailedError(
+        name,
+        { code: null, signal: null, expected: false, logTail: '', error: new Error(`${command} cannot be run (missing, not executable, or its folder cannot be entered)`) },
+        logFile,
+      );
+    }
+    const pid = child.pid;
+    const registration: Registration = { key, pid, start: processStart(pid), stopSignal, graceMs };
+    this.#registrations.set(key, registration);
+    this.#tell({ add: registration });
+    this.#writeRecord();
+
+    let wanted = false;
+    let running = true;
+    const logTail = (maxBytes = 4096): string => readTail(logFile, log.offset, maxBytes);
+    const exited = new Promise<ChildExit>((resolve) => {
+      child.once('exit', (code, signal) => {
+        running = false;
+        this.#registrations.delete(key);
+        this.#children.delete(key);
+        endMarked(key);
+        this.#tell({ remove: key });
+        if (!this.#closing) this.#writeRecord();
+        const exit: ChildExit = { code, signal, expected: wanted, logTail: logTail() };
+        resolve(exit);
+        if (!wanted) this.options.onUnexpectedExit?.(new ChildFailedError(name, exit, logFile));
+      });
+    });
+    const kill = (signal: NodeJS.Signals = 'SIGKILL'): void => {
+      if (!running) return;
+      wanted = true;
+      // While node has not reaped the child its id cannot be another's, so the group is surely ours.
+      try {
+        process.kill(-pid, signal);
+      } catch {
+        child.kill(signal);
+      }
+    };
+    const guarded: GuardedChild = {
+      name,
+      pid,
+      logFile,
+      exited,
+      isRunning: () => running,
+      logTail,
+      kill,
+      stop: async (signal = stopSignal, timeoutMs = graceMs) => {
+        if (!running) return exited;
+        wanted = true;
+        child.kill(signal);
+        const timer = setTimeout(() => kill('SIGKILL'), timeoutMs);
+        try {
+          return await exited;
+        } finally {
+          clearTimeout(timer);
+        }
+      },
+    };
+    this.#children.set(key, guarded);
+    return guarded;
+  }
+
+  async stopAll(): Promise<void> {
+    // One after the other: what was started later leans on what was started before.
+    for (const child of [...this.#children.values()].reverse()) await child.stop();
+  }
+
+  async close(): Promise<void> {
+    await this.stopAll();
+    if (this.#closing) return;
+    this.#closing = true;
+    const watcher = this.#watcher;
+    if (watcher.exitCode !== null || watcher.signalCode !== null) {
+      rmSync(this.#recordFile, { force: true });
+      return;
+    }
+    watcher.ref();
+    const gone = new Promise<void>((resolve) => watcher.once('exit', () => resolve()));
+    watcher.stdin?.end();
+    await gone;
+    rmSync(this.#recordFile, { force: true });
+  }
+}
+
+/**
+ * Waits until `probe` answers something other than `undefined`, `null` or `false`, and returns it.
+ * Throws {@link ChildFailedError} as soon as the child ends, and an error with the last cause and the child's log after `timeoutMs`.
+ *
+ * @param options.intervalMs Milliseconds between two probes. Default 25: the servers here start in tenths of a second.
+ */
+export async function untilReady<T>(
+  child: GuardedChild,
+  probe: () => Promise<T | undefined | null | false>,
+  options: { timeoutMs: number; intervalMs?: number },
+): Promise<T> {
+  const deadline = Date.now() + options.timeoutMs;
+  let lastError: unknown;
+  let ended: ChildExit | undefined;
+  void child.exited.then((exit) => (ended = exit));
+  while (Date.now() < deadline) {
+    if (ended) throw new ChildFailedError(child.name, ended, child.logFile);
+    try {
+      const answer = await probe();
+      if (answer !== undefined && answer !== null && answer !== false) return answer;
+    } catch (error) {
+      lastError = error;
+    }
+    await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, options.intervalMs ?? 25))]);
+  }
+  const cause = lastError instanceof Error ? `: ${lastError.message}` : '';
+  throw new Error(`${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} (log: ${child.logFile})\n${child.logTail()}`, { cause: lastError });
+}
+
+/**
+ * When a process began, as a string that only one process with this id can have: field 22 of /proc/<pid>/stat where there is
+ * /proc, else what `ps` says. `null` when there is no such process or it has ended and only waits to be reaped.
+ */
+export function processStart(pid: number): string | null {
+  if (!Number.isInteger(pid) || pid <= 0) return null;
+  if (process.platform === 'linux') {
+    try {
+      // The command's name, in parentheses, may hold spaces and parentheses itself.
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)\s/s, '').split(' ');
+      return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
+    } catch {
+      return null;
+    }
+  }
+  try {
+    return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null;
+  } catch {
+    return null;
+  }
+}
+
+/** Which boot of the machine this is: process start times count from it. `null` where the system does not tell. */
+export function bootId(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** Is this very process, not another that was given its number, still running? */
+export function isSameProcess(pid: number, start: string | null, boot: string | null = bootId()): boolean {
+  if (boot !== bootId()) return false;
+  const now = processStart(pid);
+  return now !== null && (start === null || start === now);
+}
+
+/** Ends what a child left behind: processes that carry its marker but outlived it. Only where /proc shows environments. */
+function endMarked(key: string): void {
+  for (const pid of markedProcesses(`${MARKER}=${key}`, true)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // Ended in the meantime.
+    }
+  }
+}
+
+function markedProcesses(entryStart: string, whole: boolean): number[] {
+  if (process.platform !== 'linux') return [];
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const entries = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+        return entries.some((entry) => (whole ? entry === entryStart : entry.startsWith(entryStart))) && processStart(pid) !== null;
+      } catch {
+        return false;
+      }
+    });
+}
+
+async function endLeftovers(recordDir: string): Promise<void> {
+  for (const file of readdirSync(recordDir).filter((name) => name.endsWith('.json'))) {
+    const recordFile = path.join(recordDir, file);
+    let record: GuardianRecord;
+    try {
+      record = JSON.parse(readFileSync(recordFile, 'utf8')) as GuardianRecord;
+    } catch {
+      continue; // Removed by its watcher between the listing and the reading.
+    }
+    if (isSameProcess(record.parent.pid, record.parent.start, record.boot)) continue;
+    // Its watcher may be at it at this moment: two that stop the same PostgreSQL would turn a clean stop into a kill.
+    const longest = Math.max(0, ...record.children.map((child) => child.graceMs)) + 5000;
+    const watcherEnd = Date.now() + longest;
+    while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd) await delay(25);
+    for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot))) {
+      process.kill(child.pid, child.stopSignal);
+      const end = Date.now() + child.graceMs;
+      while (isSameProcess(child.pid, child.start, record.boot) && Date.now() < end) await delay(25);
+      if (isSameProcess(child.pid, child.start, record.boot)) {
+        try {
+          process.kill(-child.pid, 'SIGKILL');
+        } catch {
+          // Ended in the meantime.
+        }
+      }
+    }
+    for (const pid of markedProcesses(`${MARKER}=${record.id}:`, false)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // Ended in the meantime.
+      }
+    }
+    rmSync(recordFile, { force: true });
+  }
+}
+
+const delay = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+function openLog(logFile: string): { fd: number; offset: number } {
+  mkdirSync(path.dirname(logFile), { recursive: true, mode: 0o700 });
+  // One old log is kept: enough to look back, and a stack left running for weeks does not fill the disk at each restart.
+  if (existsSync(logFile) && statSync(logFile).size > LOG_ROTATE_BYTES) renameSync(logFile, `${logFile}.1`);
+  const fd = openSync(logFile, 'a', 0o600);
+  return { fd, offset: fstatSync(fd).size };
+}
+
+function readTail(logFile: string, from: number, maxBytes: number): string {
+  try {
+    const fd = openSync(logFile, 'r');
+    try {
+      const size = fstatSync(fd).size;
+      const start = Math.max(from, size - maxBytes);
+      const buffer = Buffer.alloc(Math.max(0, size - start));
+      readSync(fd, buffer, 0, buffer.length, start);
+      return buffer.toString('utf8');
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return '';
+  }
+}
+
+function withoutUndefined(env: Record<string, string | undefined>): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined));
+}
