@@ -11,6 +11,8 @@ export interface ExecutionContext {
   status: ExecutionStatus;
   startState: 'none' | 'sent' | 'started';
   workflowStarted: boolean;
+  /** What it is known to wait for. */
+  blocked: Blocked | null;
   trigger: 'auto' | 'api';
   startedBy: string;
   flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue> };
@@ -37,7 +39,7 @@ function contextQuery(db: DbOrTransaction) {
     .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
     .select([
-      'e.id', 'e.name', 'e.status', 'e.start_state', 'e.workflow_started', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
+      'e.id', 'e.name', 'e.status', 'e.start_state', 'e.workflow_started', 'e.blocked', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
       'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason',
       'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters',
       'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.upload_state',
@@ -54,6 +56,7 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
     status: row.status,
     startState: row.start_state,
     workflowStarted: row.workflow_started,
+    blocked: row.blocked,
     trigger: row.trigger,
     startedBy: row.started_by,
     flow: {

@@ -1,0 +1,258 @@
+import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowCommand, StartRunCommand } from '@aws-sdk/client-omics';
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { classifyAwsError } from '../aws/errors.js';
+import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
+import { accountOfRole, joinKey } from '../domain/aws.js';
+import { parseRunStats } from '../domain/bases2fastq.js';
+import { messageOf } from '../domain/errors.js';
+import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
+import { type ExecutionContext, findExecution, noteCancelRequest, updateExecution } from '../store/executions.js';
+import type { CancelRequest } from '../workflows/messages.js';
+import type { Dependencies } from './dependencies.js';
+import { type AwsCall, blockedOf, failureOf } from './failures.js';
+
+/** A HealthOmics run as the workflow needs to know it. */
+export interface StartedRun {
+  healthOmicsRunId: string;
+  runOutputUri: string;
+}
+
+/** What watching has seen. */
+export interface WatchedStatus {
+  status: ExecutionStatus;
+  healthOmicsStatus: HealthOmicsStatus;
+  failureReason?: string;
+  statusMessage?: string;
+}
+
+const HEARTBEAT_MS = 10_000;
+
+/** The activities of `bases2fastq`. All of them can be repeated. */
+export function createExecutionActivities({ db, aws, settings, sleep }: Dependencies) {
+  async function load(executionId: string): Promise<ExecutionContext> {
+    const execution = await findExecution(db, executionId);
+    if (execution === undefined) throw ApplicationFailure.nonRetryable(`Execution ${executionId} is not in the store`, 'ExecutionUnknown');
+    return execution;
+  }
+
+  /** Makes AWS calls; what blocks them is written to the execution before it is thrown, and wiped when they go through. */
+  async function calling<T>(execution: ExecutionContext, call: AwsCall, run: () => Promise<T>): Promise<T> {
+    try {
+      const result = await aws.use(execution.provider.id, run);
+      if (execution.blocked) await updateExecution(db, execution.id, { blocked: null });
+      return result;
+    } catch (error) {
+      const failure = failureOf(error, call);
+      const blocked = blockedOf(failure);
+      if (blocked !== undefined) await updateExecution(db, execution.id, { blocked, statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}` });
+      throw failure;
+    }
+  }
+
+  function runCall(execution: ExecutionContext, action: string, runId = '*'): AwsCall {
+    return { action, resource: `arn:aws:omics:${execution.compute.region}:${accountOfRole(execution.provider.roleArn)}:run/${runId}` };
+  }
+
+  /** StartRun with the execution's own requestId, so that asking again answers the same run. */
+  async function sendStartRun(execution: ExecutionContext): Promise<StartedRun> {
+    const { parameters, compute, flow, storage, run } = execution;
+    const sentBefore = execution.startState === 'sent';
+    await updateExecution(db, execution.id, { startState: 'sent', statusDescription: 'Starting the HealthOmics run' });
+    const omics = aws.omics(execution.provider.id, compute.region, true);
+    const answer = await calling(execution, runCall(execution, 'omics:StartRun'), async () => {
+      try {
+        return await omics.send(
+          new StartRunCommand({
+            workflowId: flow.sharedWorkflowId,
+            workflowType: 'PRIVATE',
+            workflowOwnerId: flow.workflowOwnerId,
+            roleArn: compute.executionRoleArn,
+            name: `${flow.name} ${run.name}`.replace(/[^\x20-\x7e]/g, '?').slice(0, 128),
+            parameters: parameters ?? {},
+            outputUri: execution.outputUri.replace(/\/$/, ''),
+            storageType: 'DYNAMIC',
+            retentionMode: 'RETAIN',
+            requestId: execution.id,
+            tags: { 'polony:execution': execution.id, 'polony:run': run.id, 'polony:storage-connection': storage.id },
+          }),
+        );
+      } catch (error) {
+        // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open.
+        const { kind } = classifyAwsError(error);
+        if (!sentBefore && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none' });
+        throw error;
+      }
+    });
+    if (answer.id === undefined) throw ApplicationFailure.retryable('StartRun answered without a run id', 'Unexpected');
+    const runOutputUri = answer.runOutputUri ?? `${execution.outputUri}${answer.id}`;
+    await updateExecution(db, execution.id, {
+      status: 'PENDING',
+      statusDescription: `HealthOmics run ${answer.id} was started`,
+      startState: 'started',
+      healthOmics: { runId: answer.id, uuid: answer.uuid, arn: answer.arn, runOutputUri },
+      healthOmicsStatus: (answer.status as HealthOmicsStatus | undefined) ?? 'PENDING',
+    });
+    return { healthOmicsRunId: answer.id, runOutputUri };
+  }
+
+  function alreadyStarted(execution: ExecutionContext): StartedRun | undefined {
+    return execution.healthOmics === null ? undefined : { healthOmicsRunId: execution.healthOmics.runId, runOutputUri: execution.healthOmics.runOutputUri ?? '' };
+  }
+
+  async function getRun(execution: ExecutionContext, runId: string): Promise<GetRunCommandOutput> {
+    const omics = aws.omics(execution.provider.id, execution.compute.region);
+    return calling(execution, runCall(execution, 'omics:GetRun', runId), () => omics.send(new GetRunCommand({ id: runId })));
+  }
+
+  return {
+    /** Asks HealthOmics for the shared workflow and settles the parameters of its run. */
+    async prepareExecution(executionId: string): Promise<void> {
+      const execution = await load(executionId);
+      if (execution.healthOmics !== null) return;
+      const { flow, compute, storage, run } = execution;
+      await updateExecution(db, executionId, { status: 'INITIALIZED', statusDescription: 'Checking the shared workflow' });
+      const omics = aws.omics(execution.provider.id, compute.region);
+      const call: AwsCall = {
+        action: 'omics:GetWorkflow',
+        resource: `arn:aws:omics:${compute.region}:${flow.workflowOwnerId}:workflow/${flow.sharedWorkflowId}`,
+        whenNotFound: `Accept the share in the HealthOmics console of ${compute.region}, and check the flow's shared workflow ID and owner; a share is only available in its own region.`,
+      };
+      const { name, parameters } = await calling(execution, call, async () => {
+        const workflow = await omics.send(new GetWorkflowCommand({ id: flow.sharedWorkflowId, type: 'PRIVATE', workflowOwnerId: flow.workflowOwnerId }));
+        const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.instrumentName, run.runFolder)}`;
+        return { name: workflow.name, parameters: buildRunParameters(workflow.parameterTemplate ?? {}, flow.parameterNames, flow.parameters, { runDir }) };
+      });
+      await updateExecution(db, executionId, { parameters, workflowName: name ?? `workflow ${flow.sharedWorkflowId}` });
+    },
+
+    /** Starts the HealthOmics run, once however often it is asked for. */
+    async startRun(executionId: string): Promise<StartedRun> {
+      const execution = await load(executionId);
+      return alreadyStarted(execution) ?? sendStartRun(execution);
+    },
+
+    /**
+     * Settles what became of a StartRun that was given up: asks again where its answer was lost, so that a run that was
+     * started is known and can be cancelled.
+     */
+    async settleStart(executionId: string): Promise<StartedRun | null> {
+      const execution = await load(executionId);
+      return alreadyStarted(execution) ?? (execution.startState === 'sent' ? sendStartRun(execution) : null);
+    },
+
+    /** Watches a HealthOmics run until its execution has another status than `from`. Asks every `runPollSeconds`; heartbeats apart from that. */
+    async watchRun(executionId: string, from: ExecutionStatus): Promise<WatchedStatus> {
+      const execution = await load(executionId);
+      const context = Context.current();
+      const wait = sleep ?? ((milliseconds: number) => context.sleep(milliseconds));
+      const known = execution.healthOmics;
+      if (known === null) throw ApplicationFailure.nonRetryable('The execution has no HealthOmics run to watch', 'ExecutionUnknown');
+      let written = known.status;
+      for (;;) {
+        let run: GetRunCommandOutput | undefined;
+        let trouble: string | undefined;
+        try {
+          run = await getRun(execution, known.runId);
+        } catch (error) {
+          // What time mends is asked again at the next poll, without an attempt of the activity for each.
+          if (!(error instanceof ApplicationFailure) || !['Throttled', 'Network', 'AwsInternal', 'ExpiredSession', 'Conflict'].includes(error.type ?? '')) throw error;
+          trouble = error.message;
+        }
+        if (run !== undefined) {
+          if (known.uuid !== null && run.uuid !== undefined && run.uuid !== known.uuid) {
+            throw ApplicationFailure.nonRetryable(`HealthOmics run ${known.runId} was deleted and its id given to another run (uuid ${run.uuid}, ours was ${known.uuid})`, 'RunReplaced');
+          }
+          const status = run.status as HealthOmicsStatus;
+          const mapped = executionStatusOf(status);
+          if (status !== written) {
+            await updateExecution(db, executionId, {
+              healthOmicsStatus: status,
+              ...(mapped === 'PENDING' || mapped === 'RUNNING' ? { status: mapped } : {}),
+              statusDescription: `HealthOmics run ${known.runId} is ${status}`,
+              ...(run.startTime !== undefined && { timeStarted: run.startTime }),
+            });
+            written = status;
+          }
+          if (mapped !== from) return { status: mapped, healthOmicsStatus: status, failureReason: run.failureReason, statusMessage: run.statusMessage };
+        }
+        for (let left = settings.runPollSeconds * 1000; left > 0; left -= HEARTBEAT_MS) {
+          context.heartbeat({ healthOmicsRunId: known.runId, healthOmicsStatus: written, ...(trouble !== undefined && { trouble }) });
+          await wait(Math.min(left, HEARTBEAT_MS));
+        }
+      }
+    },
+
+    /** Cancels the HealthOmics run; one that has ended or is ending is left as it is. */
+    async cancelRun(executionId: string, request: CancelRequest): Promise<void> {
+      await noteCancelRequest(db, executionId, request.requestedBy ?? 'a Temporal signal', request.reason);
+      const execution = await load(executionId);
+      const runId = execution.healthOmics?.runId;
+      if (runId === undefined) return;
+      const omics = aws.omics(execution.provider.id, execution.compute.region);
+      await calling(execution, runCall(execution, 'omics:CancelRun', runId), async () => {
+        try {
+          await omics.send(new CancelRunCommand({ id: runId }));
+        } catch (error) {
+          // What AWS answers for a run that is ending or has ended is not documented: ask how the run stands.
+          if (!['conflict', 'invalid'].includes(classifyAwsError(error).kind)) throw error;
+          const { status } = await omics.send(new GetRunCommand({ id: runId }));
+          if (status === 'PENDING' || status === 'STARTING' || status === 'RUNNING') throw error;
+        }
+      });
+    },
+
+    /** Reads the results of a completed run into the execution's summary and ends it as COMPLETED. */
+    async readResults(executionId: string): Promise<{ description: string; runOutputUri: string }> {
+      const execution = await load(executionId);
+      const runOutputUri = execution.healthOmics?.runOutputUri ?? '';
+      const { bucket, key } = parseS3Uri(runOutputUri);
+      const s3 = aws.s3(execution.storageProviderId, execution.storage.region);
+      const prefix = `${key.replace(/\/$/, '')}/`;
+      const summary = await calling({ ...execution, provider: { ...execution.provider, id: execution.storageProviderId } }, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${prefix}*` }, async () => {
+        const files = { count: 0, bytes: 0, fastq: 0 };
+        let statsKey: string | undefined;
+        let hasQc = false;
+        for await (const page of listObjects(s3, bucket, prefix)) {
+          Context.current().heartbeat();
+          for (const object of page) {
+            files.count++;
+            files.bytes += object.size;
+            if (/\.fastq\.gz$/i.test(object.key)) files.fastq++;
+            if (object.key.endsWith('_QC.html')) hasQc = true;
+            if (/(^|\/)RunStats\.json$/.test(object.key) && (statsKey === undefined || object.key.length < statsKey.length)) statsKey = object.key;
+          }
+        }
+        const warnings: string[] = [];
+        if (!hasQc) warnings.push('The results have no QC page (<RunName>_QC.html); Bases2Fastq only warns when it cannot make it.');
+        if (files.fastq === 0) warnings.push('The results have no FASTQ file.');
+        let stats: Omit<ExecutionSummary, 'files' | 'warnings'> = { samples: [] };
+        const text = statsKey === undefined ? undefined : await readText(s3, bucket, statsKey, 256 * 1024 * 1024);
+        if (text === undefined) warnings.push('The results have no RunStats.json, so there is no summary of yield and quality.');
+        else {
+          try {
+            stats = parseRunStats(text);
+          } catch (error) {
+            warnings.push(messageOf(error));
+          }
+        }
+        return { ...stats, files, warnings } satisfies ExecutionSummary;
+      });
+      const description = `${summary.samples.length} samples, ${summary.files.fastq} FASTQ files in ${runOutputUri}`;
+      await updateExecution(db, executionId, { status: 'COMPLETED', statusDescription: description, summary, blocked: null, timeCompleted: new Date() });
+      return { description, runOutputUri };
+    },
+
+    /** Ends an execution as failed or canceled. */
+    async recordEnd(executionId: string, end: { status: 'FAILED' | 'CANCELED'; description: string; errorType?: string; cancel?: CancelRequest }): Promise<void> {
+      if (end.cancel !== undefined) await noteCancelRequest(db, executionId, end.cancel.requestedBy ?? 'a Temporal signal', end.cancel.reason);
+      await updateExecution(db, executionId, {
+        status: end.status,
+        statusDescription: end.description,
+        blocked: null,
+        timeCompleted: new Date(),
+        ...(end.status === 'FAILED' && { error: { type: end.errorType ?? 'Failed', message: end.description } }),
+      });
+    },
+  };
+}

@@ -1,0 +1,98 @@
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import { AssumeRoleError } from '../aws/access.js';
+import { type AwsError, classifyAwsError } from '../aws/errors.js';
+import { InputError } from '../domain/errors.js';
+import type { Blocked } from '../domain/execution.js';
+
+/** Which AWS call was made, so that its refusal can say what is missing. */
+export interface AwsCall {
+  /** IAM action, for example `omics:StartRun`. */
+  action: string;
+  /** ARN of what it was made on. */
+  resource: string;
+  /** What to do when AWS does not find it; where absent, the refusal says it. */
+  whenNotFound?: string;
+}
+
+/** A failure that a person can mend. Workflows wait on it instead of failing (docs/design.md, Workflows). */
+export function blockedFailure(blocked: Blocked): ApplicationFailure {
+  return ApplicationFailure.create({ type: 'Blocked', message: `${blocked.message} ${blocked.remedy}`, details: [blocked] });
+}
+
+/** The {@link Blocked} of a failure that {@link blockedFailure} made. */
+export function blockedOf(error: unknown): Blocked | undefined {
+  return error instanceof ApplicationFailure && error.type === 'Blocked' ? (error.details?.[0] as Blocked) : undefined;
+}
+
+function retryable(type: string, message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type, message, category: ApplicationFailureCategory.BENIGN });
+}
+
+/**
+ * What an error of an AWS call means to a workflow: blocked where a person can mend it, retried where time can,
+ * failed for good where neither can.
+ */
+export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
+  if (error instanceof ApplicationFailure) return error;
+  if (error instanceof InputError) {
+    return blockedFailure({ kind: 'INVALID_FLOW', message: error.message, remedy: "Change the flow's parameters or parameterNames; it goes on by itself." });
+  }
+  if (error instanceof AssumeRoleError) {
+    const beneath = classifyAwsError(error.cause);
+    if (beneath.kind === 'denied' || beneath.kind === 'invalid' || beneath.kind === 'not-found') {
+      return blockedFailure({
+        kind: 'ROLE_NOT_ASSUMABLE',
+        action: 'sts:AssumeRole',
+        resource: error.roleArn,
+        message: `AWS refused to let polony assume ${error.roleArn}: ${beneath.message}`,
+        remedy: "Check that the role exists, that its trust policy names polony's account, and that the provider's external ID is the one in the trust policy.",
+      });
+    }
+    return ofKind(beneath, { action: 'sts:AssumeRole', resource: error.roleArn });
+  }
+  return ofKind(classifyAwsError(error), call);
+}
+
+function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
+  const said = `${call.action} on ${call.resource}: ${error.code}: ${error.message}`;
+  switch (error.kind) {
+    case 'denied': {
+      // AWS checks iam:PassRole inside StartRun, and names it in the message.
+      const passRole = /iam:PassRole on resource:? (\S+)/.exec(error.message);
+      const action = passRole ? 'iam:PassRole' : call.action;
+      const resource = passRole?.[1]?.replace(/[.,]$/, '') ?? call.resource;
+      return blockedFailure({
+        kind: 'ACCESS_DENIED',
+        action,
+        resource,
+        message: said,
+        remedy: `Allow ${action} on ${resource} in the policy of the provider's role; it goes on by itself.`,
+        statement: {
+          Effect: 'Allow',
+          Action: [action],
+          Resource: resource,
+          ...(passRole && { Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } }),
+        },
+      });
+    }
+    case 'quota':
+      return blockedFailure({ kind: 'QUOTA', action: call.action, resource: call.resource, message: said, remedy: 'Raise the quota in Service Quotas, or wait until other runs have ended; it goes on by itself.' });
+    case 'not-found':
+      return blockedFailure({ kind: 'NOT_FOUND', action: call.action, resource: call.resource, message: said, remedy: call.whenNotFound ?? 'Check that it exists in this account and region; it goes on by itself.' });
+    case 'invalid':
+      return blockedFailure({ kind: 'INVALID_REQUEST', action: call.action, resource: call.resource, message: said, remedy: 'Correct what AWS names in the flow or its connections; it goes on by itself.' });
+    case 'throttled':
+      return retryable('Throttled', said);
+    case 'conflict':
+      return retryable('Conflict', said);
+    case 'expired':
+      return retryable('ExpiredSession', said);
+    case 'unreachable':
+    case 'network':
+      return retryable('Network', said);
+    case 'internal':
+      return retryable('AwsInternal', said);
+    case 'unknown':
+      return ApplicationFailure.create({ type: 'Unexpected', message: said });
+  }
+}

@@ -1,0 +1,231 @@
+import { activityInfo, Context } from '@temporalio/activity';
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import { hasObjects, listFolders, listObjects, readText } from '../aws/s3.js';
+import { joinKey } from '../domain/aws.js';
+import { messageOf } from '../domain/errors.js';
+import { expectedBaseCalls, parseRunFolderName } from '../domain/runFolder.js';
+import { parseRunParameters } from '../domain/runParameters.js';
+import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
+import { executionsToStart, executionsWaitingForUpload, insertExecution, markWorkflowStarted } from '../store/executions.js';
+import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, updateRun } from '../store/runs.js';
+import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
+import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
+import { blockedOf, failureOf } from './failures.js';
+
+/** A page of new runs is handed to Temporal this many at a time. */
+const STARTS_AT_ONCE = 10;
+
+/** The activities of `discoverRuns`, `runUpload` and `sweep`. All of them can be repeated. */
+export function createRunActivities({ db, aws, orchestrator, settings }: Dependencies) {
+  function notYet(message: string): ApplicationFailure {
+    return ApplicationFailure.create({ type: 'NotYet', message, nextRetryDelay: settings.uploadPollSeconds * 1000, category: ApplicationFailureCategory.BENIGN });
+  }
+
+  async function load(runId: string): Promise<RunContext> {
+    const run = await findRun(db, runId);
+    if (run === undefined) throw ApplicationFailure.nonRetryable(`Run ${runId} is not in the store`, 'RunUnknown');
+    return run;
+  }
+
+  async function lookAt(run: RunContext, attempt: number): Promise<RunUploadEnded> {
+    const { bucket, prefix, region, providerId } = run.storage;
+    const s3 = aws.s3(providerId, region);
+    const folder = joinKey(prefix, run.instrumentName, run.runFolder);
+    let parameters = run.parameters;
+    if (parameters === null) {
+      const text = await readText(s3, bucket, `${folder}/RunParameters.json`);
+      if (text !== undefined && text.trim() !== '') {
+        try {
+          parameters = parseRunParameters(text);
+          await updateRun(db, run.id, { parameters });
+        } catch (error) {
+          throw notYet(messageOf(error));
+        }
+      }
+    }
+    const text = await readText(s3, bucket, `${folder}/${RUN_UPLOADED_FILE}`, 1024 * 1024);
+    if (text === undefined) {
+      if (attempt % 10 === 0 && !(await hasObjects(s3, bucket, `${folder}/`))) {
+        await updateRun(db, run.id, { uploadState: 'vanished', description: 'The run folder is no longer in the bucket', timeCompleted: new Date() });
+        return { usable: false, reason: 'The run folder is no longer in the bucket' };
+      }
+      throw notYet('RunUploaded.json is not there yet: the instrument is still uploading');
+    }
+    let uploaded: RunUploaded | undefined;
+    try {
+      uploaded = parseRunUploaded(text);
+    } catch (error) {
+      throw notYet(`${messageOf(error)}; waiting for it to be replaced`);
+    }
+    if (uploaded === undefined) throw notYet('RunUploaded.json is empty: its transfer has not finished, or it is damaged; waiting');
+    const known = { outcome: uploaded.outcome, instrumentId: uploaded.instrumentId, timeCompleted: new Date() };
+    const refuse = async (reason: string): Promise<RunUploadEnded> => {
+      await updateRun(db, run.id, { ...known, uploadState: 'refused', description: reason });
+      return { usable: false, reason };
+    };
+    if (uploaded.outcome !== 'completed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}; only completed runs are analysed`);
+    const runType = uploaded.runType ?? parameters?.runType ?? 'Sequencing';
+    if (runType !== 'Sequencing') return refuse(`The run is a ${runType} run; Bases2Fastq flows take sequencing runs`);
+    if (parameters === null) throw notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
+    if (parameters.cycles === undefined) return refuse('RunParameters.json names no cycles, so it cannot be told whether the run is whole');
+    const missing = new Set(expectedBaseCalls(parameters.cycles));
+    for await (const page of listObjects(s3, bucket, `${folder}/BaseCalls/`)) {
+      for (const object of page) if (object.size > 0) missing.delete(object.key.slice(folder.length + 1));
+    }
+    if (missing.size > 0) {
+      const some = [...missing].slice(0, 5).join(', ');
+      throw notYet(`RunUploaded.json is there but ${missing.size} files are missing or empty: ${some}${missing.size > 5 ? ', …' : ''}; waiting for them`);
+    }
+    const hasManifest = await hasObjects(s3, bucket, `${folder}/RunManifest.csv`);
+    await updateRun(db, run.id, { ...known, uploadState: 'complete', hasManifest, blocked: null, description: 'The run is complete' });
+    return { usable: true, reason: 'The run is complete' };
+  }
+
+  return {
+    /** Lists the run folders of a storage connection, one request per 1,000 folders, and starts following those that are new. */
+    async discoverRunFolders(input: DiscoverRunsInput): Promise<{ instruments: number; runFolders: number; started: number }> {
+      const id = input.storageConnectionId;
+      const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', id).executeTakeFirst();
+      const found = { instruments: 0, runFolders: 0, started: 0 };
+      if (storage === undefined || storage.time_deleted !== null || !storage.use_for_run_upload) return found;
+      const setStatus = async (status: 'CONNECTED' | 'FAILED', description: string): Promise<void> => {
+        // Written when it changes only: this runs every minute, for each connection.
+        if (storage.status !== status || storage.status_description !== description) {
+          await db.updateTable('storage_connections').set({ status, status_description: description, time_updated: new Date() }).where('id', '=', id).execute();
+        }
+      };
+      try {
+        await aws.use(storage.provider_id, async () => {
+          const s3 = aws.s3(storage.provider_id, storage.region);
+          const root = storage.prefix === '' ? '' : `${storage.prefix}/`;
+          for await (const instruments of listFolders(s3, storage.bucket, root)) {
+            for (const instrument of instruments) {
+              if (instrument === EXECUTIONS_FOLDER) continue;
+              let hasRuns = false;
+              for await (const folders of listFolders(s3, storage.bucket, `${root}${instrument}/`)) {
+                Context.current().heartbeat(found);
+                const runs = folders.flatMap((folder) => {
+                  const name = parseRunFolderName(folder, instrument);
+                  return name === undefined ? [] : [{ folder, runName: name.runName }];
+                });
+                hasRuns ||= runs.length > 0;
+                found.runFolders += runs.length;
+                const known = await knownRuns(db, id, instrument, runs.map((run) => run.folder));
+                const unknown = runs.filter((run) => !known.has(run.folder));
+                await insertRuns(db, id, instrument, unknown);
+                const inserted = await knownRuns(db, id, instrument, unknown.map((run) => run.folder));
+                const open = [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
+                for (let at = 0; at < open.length; at += STARTS_AT_ONCE) {
+                  const started = await Promise.all(
+                    open.slice(at, at + STARTS_AT_ONCE).map(([runFolder, run]) =>
+                      orchestrator.startRunUpload({ runId: run.id, storageConnectionId: id, storageConnectionName: storage.name, instrumentName: instrument, runFolder, runName: run.runName }),
+                    ),
+                  );
+                  found.started += started.filter(Boolean).length;
+                  Context.current().heartbeat(found);
+                }
+              }
+              if (hasRuns) found.instruments++;
+            }
+          }
+        });
+      } catch (error) {
+        const failure = failureOf(error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${storage.bucket}`, whenNotFound: "Check the storage connection's bucket and region." });
+        const blocked = blockedOf(failure);
+        if (blocked !== undefined) await setStatus('FAILED', `${blocked.message} ${blocked.remedy}`);
+        throw failure;
+      }
+      await setStatus('CONNECTED', 'Searched for runs');
+      return found;
+    },
+
+    /**
+     * Looks once whether a run's upload has ended; while it has not, fails as `NotYet` with the time of the next look, which
+     * costs no history. `probing`: the workflow waits for a person; say when there is nothing to wait for any more.
+     */
+    async watchUpload(runId: string, probing: boolean): Promise<RunUploadEnded> {
+      const run = await load(runId);
+      if (run.uploadState === 'complete') return { usable: true, reason: 'The run is complete' };
+      if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
+      if (run.storage.deleted) {
+        await updateRun(db, runId, { uploadState: 'vanished', description: 'The storage connection was deleted', timeCompleted: new Date() });
+        return { usable: false, reason: 'The storage connection was deleted' };
+      }
+      const { bucket, prefix } = run.storage;
+      try {
+        return await aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt));
+      } catch (error) {
+        const failure = failureOf(error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}` });
+        const blocked = blockedOf(failure);
+        await updateRun(db, runId, { blocked: blocked ?? null, description: failure.message });
+        if (probing && failure.type === 'NotYet') throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
+        throw failure;
+      }
+    },
+
+    /** Gives up on an upload that did not end in time. */
+    async giveUpUpload(runId: string, reason: string): Promise<void> {
+      await updateRun(db, runId, { uploadState: 'refused', description: reason, blocked: null, timeCompleted: new Date() });
+    },
+
+    /** Starts what waits for a run: the flows assigned to its storage connection (once each) and executions that were created while it uploaded. */
+    async startFlows(runId: string, ended: RunUploadEnded): Promise<{ executions: string[] }> {
+      const run = await load(runId);
+      if (ended.usable) {
+        const flows = await autoFlows(db, run.storageConnectionId);
+        await db.transaction().execute(async (transaction) => {
+          await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
+          for (const flow of flows) {
+            await insertExecution(transaction, {
+              flow,
+              run: { id: run.id, name: run.parameters?.runName ?? run.runName, storageConnectionId: run.storageConnectionId, uploadState: 'complete' },
+              storage: run.storage,
+              trigger: 'auto',
+              startedBy: 'polony',
+            });
+          }
+        });
+      }
+      const executions: string[] = [];
+      for (const execution of await executionsWaitingForUpload(db, runId)) {
+        await orchestrator.endWaiting(execution, ended);
+        await markWorkflowStarted(db, execution.id);
+        executions.push(execution.id);
+      }
+      for (const execution of await executionsToStart(db, { runId })) {
+        await orchestrator.startExecution(execution);
+        await markWorkflowStarted(db, execution.id);
+        executions.push(execution.id);
+      }
+      return { executions };
+    },
+
+    /** Hands over to Temporal what was written but, because a process died or Temporal was away, not started. */
+    async handOver(): Promise<{ executions: number; storageConnections: number }> {
+      const executions = await executionsToStart(db, { createdBefore: new Date(Date.now() - 10_000) });
+      for (const execution of executions) {
+        await orchestrator.startExecution(execution);
+        await markWorkflowStarted(db, execution.id);
+      }
+      // An execution that still waits although its run's upload has ended was created while that was being written.
+      const late = await db
+        .selectFrom('executions as e')
+        .innerJoin('runs as r', 'r.id', 'e.run_id')
+        .select(['r.id', 'r.upload_state', 'r.upload_description'])
+        .distinct()
+        .where('e.status', '=', 'UNTRIGGERED')
+        .where('r.upload_state', '!=', 'uploading')
+        .execute();
+      for (const run of late) {
+        for (const execution of await executionsWaitingForUpload(db, run.id)) {
+          await orchestrator.endWaiting(execution, { usable: run.upload_state === 'complete', reason: run.upload_description });
+        }
+      }
+      const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
+      for (const connection of connections) {
+        await orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false);
+      }
+      return { executions: executions.length, storageConnections: connections.length };
+    },
+  };
+}

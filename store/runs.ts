@@ -1,0 +1,115 @@
+import type { Blocked } from '../domain/execution.js';
+import type { RunParameters } from '../domain/runParameters.js';
+import type { RunOutcome } from '../domain/runUploaded.js';
+import { type DbOrTransaction, newId } from './database.js';
+import type { UploadState } from './schema.js';
+
+/** A run with where it lies and how to get there. */
+export interface RunContext {
+  id: string;
+  storageConnectionId: string;
+  instrumentName: string;
+  runFolder: string;
+  runName: string;
+  uploadState: UploadState;
+  parameters: RunParameters | null;
+  storage: { providerId: string; bucket: string; prefix: string; region: string; deleted: boolean };
+}
+
+/** A run; undefined when there is none. */
+export async function findRun(db: DbOrTransaction, id: string): Promise<RunContext | undefined> {
+  const row = await db
+    .selectFrom('runs as r')
+    .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
+    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.run_parameters', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted'])
+    .where('r.id', '=', id)
+    .executeTakeFirst();
+  return (
+    row && {
+      id: row.id,
+      storageConnectionId: row.storage_connection_id,
+      instrumentName: row.instrument_name,
+      runFolder: row.run_folder,
+      runName: row.run_name,
+      uploadState: row.upload_state,
+      parameters: row.run_parameters,
+      storage: { providerId: row.provider_id, bucket: row.bucket, prefix: row.prefix, region: row.region, deleted: row.time_deleted !== null },
+    }
+  );
+}
+
+/** Which of these run folders are known, with the state of their uploads. */
+export async function knownRuns(db: DbOrTransaction, storageConnectionId: string, instrument: string, folders: readonly string[]): Promise<Map<string, { id: string; runName: string; uploadState: UploadState }>> {
+  if (folders.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('runs')
+    .select(['id', 'run_folder', 'run_name', 'upload_state'])
+    .where('storage_connection_id', '=', storageConnectionId)
+    .where('instrument_name', '=', instrument)
+    .where('run_folder', 'in', folders)
+    .execute();
+  return new Map(rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]));
+}
+
+/** Writes newly seen runs; one that somebody else wrote meanwhile stays as it is. */
+export async function insertRuns(db: DbOrTransaction, storageConnectionId: string, instrument: string, runs: readonly { folder: string; runName: string }[]): Promise<void> {
+  if (runs.length === 0) return;
+  await db
+    .insertInto('runs')
+    .values(
+      runs.map((run) => ({
+        id: newId(),
+        storage_connection_id: storageConnectionId,
+        instrument_name: instrument,
+        run_folder: run.folder,
+        run_name: run.runName,
+        upload_description: 'Seen in the bucket; waiting for RunUploaded.json',
+      })),
+    )
+    .onConflict((conflict) => conflict.columns(['storage_connection_id', 'instrument_name', 'run_folder']).doNothing())
+    .execute();
+}
+
+/** Fields of a run that change while it uploads; what is absent stays. */
+export interface RunChange {
+  uploadState?: UploadState;
+  description?: string;
+  blocked?: Blocked | null;
+  outcome?: RunOutcome;
+  instrumentId?: string;
+  parameters?: RunParameters;
+  hasManifest?: boolean;
+  timeCompleted?: Date;
+}
+
+/** Writes what has changed of a run. */
+export async function updateRun(db: DbOrTransaction, id: string, change: RunChange): Promise<void> {
+  await db
+    .updateTable('runs')
+    .set({
+      time_updated: new Date(),
+      ...(change.uploadState !== undefined && { upload_state: change.uploadState }),
+      ...(change.description !== undefined && { upload_description: change.description }),
+      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : JSON.stringify(change.blocked) }),
+      ...(change.outcome !== undefined && { outcome: change.outcome }),
+      ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
+      ...(change.parameters !== undefined && { run_parameters: JSON.stringify(change.parameters), run_name: change.parameters.runName }),
+      ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
+      ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
+    })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** The flows that start by themselves for runs of a storage connection. */
+export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string }[]> {
+  const rows = await db
+    .selectFrom('flow_storage_connections as a')
+    .innerJoin('flows as f', 'f.id', 'a.flow_id')
+    .select(['f.id', 'f.name', 'f.compute_connection_id'])
+    .where('a.storage_connection_id', '=', storageConnectionId)
+    .where('f.time_deleted', 'is', null)
+    .orderBy('f.id')
+    .execute();
+  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id }));
+}
