@@ -91,7 +91,7 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
       statusDescription: `HealthOmics run ${answer.id} was started`,
       startState: 'started',
       healthOmics: { runId: answer.id, uuid: answer.uuid, arn: answer.arn, runOutputUri },
-      healthOmicsStatus: (answer.status as HealthOmicsStatus | undefined) ?? 'PENDING',
+      healthOmicsStatus: answer.status ?? 'PENDING',
     });
     return { healthOmicsRunId: answer.id, runOutputUri };
   }
@@ -141,8 +141,11 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
       return alreadyStarted(execution) ?? (execution.startState === 'sent' ? sendStartRun(execution) : null);
     },
 
-    /** Watches a HealthOmics run until its execution has another status than `from`. Asks every `runPollSeconds`; heartbeats apart from that. */
-    async watchRun(executionId: string, from: ExecutionStatus): Promise<WatchedStatus> {
+    /**
+     * Watches a HealthOmics run until its execution has another status than `from`. Asks every `runPollSeconds`; heartbeats apart from that.
+     * `probing`: the workflow waits for a person; say when there is nothing to wait for any more.
+     */
+    async watchRun(executionId: string, from: ExecutionStatus, probing: boolean): Promise<WatchedStatus> {
       const execution = await load(executionId);
       const context = Context.current();
       const wait = sleep ?? ((milliseconds: number) => context.sleep(milliseconds));
@@ -174,6 +177,7 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
             });
             written = status;
           }
+          if (mapped === from && probing) throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
           if (mapped !== from) return { status: mapped, healthOmicsStatus: status, failureReason: run.failureReason, statusMessage: run.statusMessage };
         }
         for (let left = settings.runPollSeconds * 1000; left > 0; left -= HEARTBEAT_MS) {

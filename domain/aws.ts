@@ -99,7 +99,6 @@ export function checkPrefix(field: string, value: string): FieldProblem[] {
   const problem = (rule: string, message: string): FieldProblem[] => [{ field, rule, message }];
   if (/^s3:\/\//i.test(value)) return problem('PREFIX_HAS_SCHEME', 'must be a folder inside the bucket, without s3:// and bucket name');
   if (new TextEncoder().encode(value).length > 512) return problem('PREFIX_LENGTH', 'must have at most 512 bytes, to leave room for run folders in a key of 1,024');
-  // eslint-disable-next-line no-control-regex
   if (/[\u0000-\u001f\u007f\\]/.test(value)) return problem('PREFIX_CHARACTERS', 'must not contain control characters or backslashes');
   if (/[*?]|\$\{/.test(value)) return problem('PREFIX_WILDCARD', 'must not contain *, ? or ${: they are wildcards in IAM policies');
   if (value !== '' && value.split('/').some((segment) => segment === '' || segment === '.' || segment === '..')) {

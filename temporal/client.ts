@@ -239,7 +239,7 @@ export class Orchestrator {
       if (!(error instanceof ScheduleAlreadyRunning)) throw error;
       if (!change) return;
       const handle = this.#client.schedule.getHandle(scheduleId);
-      await handle.update((previous) => ({ ...previous, spec, policies, action: action as typeof previous.action }));
+      await handle.update((previous) => ({ ...previous, spec, policies, action }));
     }
   }
 }

@@ -1,0 +1,104 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { createActivities, type Dependencies } from '../activities/index.js';
+import { AwsAccess } from '../aws/access.js';
+import type { WorkerConfig } from '../domain/config.js';
+import { type Db, openDatabase } from '../store/database.js';
+import { connectTemporal, Orchestrator } from '../temporal/client.js';
+import { taskQueues } from '../workflows/messages.js';
+
+/** A worker process at work. */
+export interface RunningWorker {
+  /** Ends when the worker has stopped, by {@link stop} or because it failed. */
+  done: Promise<void>;
+  /** Stops taking work, lets what runs come to a stop and closes. HealthOmics runs go on; another worker watches them. */
+  stop: () => Promise<void>;
+}
+
+/** Where workflows come from: the bundle of a build, else their source. */
+export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+  const bundle = fileURLToPath(new URL('./workflow-bundle.js', import.meta.url));
+  if (existsSync(bundle)) return { workflowBundle: { codePath: bundle } };
+  const source = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
+  return { workflowsPath: existsSync(source) ? source : fileURLToPath(new URL('../workflows/index.js', import.meta.url)) };
+}
+
+/** AWS access through the providers in the store. */
+export function storeAccess(db: Db, sessionSeconds: number): AwsAccess {
+  return new AwsAccess({
+    sessionSeconds,
+    loadProvider: async (id) => {
+      const provider = await db.selectFrom('providers').select(['role_arn', 'external_id', 'default_region']).where('id', '=', id).executeTakeFirst();
+      if (provider === undefined) throw new Error(`Provider ${id} is not in the store`);
+      return { roleArn: provider.role_arn, externalId: provider.external_id, region: provider.default_region };
+    },
+  });
+}
+
+/** Starts the worker: two task queues, so that watching thousands of runs leaves the other work its slots. */
+export async function startWorker(config: WorkerConfig, logger: Logger): Promise<RunningWorker> {
+  Runtime.install({
+    shutdownSignals: [],
+    logger: {
+      log: (level, message, meta) => logger[level === 'TRACE' ? 'trace' : level === 'DEBUG' ? 'debug' : level === 'INFO' ? 'info' : level === 'WARN' ? 'warn' : 'error'](meta ?? {}, message),
+      trace: (message, meta) => logger.trace(meta ?? {}, message),
+      debug: (message, meta) => logger.debug(meta ?? {}, message),
+      info: (message, meta) => logger.info(meta ?? {}, message),
+      warn: (message, meta) => logger.warn(meta ?? {}, message),
+      error: (message, meta) => logger.error(meta ?? {}, message),
+    },
+    ...(config.metricsAddress !== undefined && { telemetryOptions: { metrics: { prometheus: { bindAddress: config.metricsAddress } } } }),
+  });
+  const db = openDatabase(config.databaseUrl, config.maxDbConnections);
+  const { client, connection: clientConnection } = await connectTemporal(config.temporal);
+  const orchestrator = new Orchestrator(client, config.taskQueue);
+  const aws = storeAccess(db, config.sessionSeconds);
+  const dependencies: Dependencies = { db, aws, orchestrator, settings: config };
+  const connection = await NativeConnection.connect({
+    address: config.temporal.address,
+    ...(config.temporal.apiKey !== undefined && { apiKey: config.temporal.apiKey }),
+    ...(config.temporal.tls === true || config.temporal.apiKey !== undefined ? { tls: true } : {}),
+  });
+  const { watchRun, ...others } = createActivities(dependencies) as Record<string, (...args: never[]) => Promise<unknown>>;
+  const queues = taskQueues(config.taskQueue);
+  const common = { connection, namespace: config.temporal.namespace, shutdownGraceTime: '5 seconds' as const, shutdownForceTime: '20 seconds' as const };
+  const main = await Worker.create({
+    ...common,
+    taskQueue: queues.main,
+    ...workflowSource(),
+    activities: others,
+    maxConcurrentActivityTaskExecutions: config.activitySlots,
+    maxCachedWorkflows: config.workflowCache,
+  });
+  const watch = await Worker.create({ ...common, taskQueue: queues.watch, activities: { watchRun: watchRun! }, maxConcurrentActivityTaskExecutions: config.watchSlots, maxHeartbeatThrottleInterval: '20 seconds' });
+  const workers = [main, watch];
+  const stop = (): void => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  const runs = workers.map((worker) =>
+    worker.run().catch((error: unknown) => {
+      // One queue without its worker would be work that nobody does: stop, and let the process be started again.
+      stop();
+      throw error;
+    }),
+  );
+  await orchestrator.ensureSweep(config.sweepSeconds);
+  const done = Promise.allSettled(runs).then(async (results) => {
+    aws.close();
+    await connection.close();
+    await clientConnection.close();
+    await db.destroy();
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  });
+  logger.info({ taskQueues: queues, namespace: config.temporal.namespace }, 'worker is running');
+  return {
+    done,
+    stop: async () => {
+      stop();
+      await done;
+    },
+  };
+}

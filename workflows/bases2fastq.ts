@@ -1,0 +1,180 @@
+import {
+  ActivityCancellationType,
+  type ActivityOptions,
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  condition,
+  proxyActivities,
+  setHandler,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
+import type { WatchedStatus } from '../activities/execution.js';
+import type { Activities } from '../activities/index.js';
+import type { ExecutionStatus } from '../domain/execution.js';
+import { countRetries, failureOf, FIRST, Steps } from './blocking.js';
+import { attributes, type Bases2FastqInput, type Bases2FastqResult, type CancelRequest, cancelSignal, type ExecutionState, type RunUploadEnded, runUploadEndedSignal, stateQuery } from './messages.js';
+
+const activities = proxyActivities<Activities>(FIRST);
+
+/**
+ * One execution of a Bases2Fastq flow: checks the shared workflow, starts the HealthOmics run, watches it to its end and
+ * reads its results. A cancel at any moment ends in CancelRun or in no run at all.
+ */
+export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqResult> {
+  const { executionId } = input;
+  let status: ExecutionStatus = input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED';
+  let step = 'accepted';
+  let healthOmicsRunId: string | undefined;
+  let cancel: CancelRequest | undefined;
+  let byTemporal = false;
+  let uploadEnded: RunUploadEnded | undefined;
+  /** What a cancel may interrupt at this moment. */
+  let interruptible: CancellationScope | undefined;
+
+  const retries = countRetries();
+  const steps = new Steps(
+    () =>
+      `**${status}**: ${step}\n\nFlow ${input.flowName}, run ${input.runName} (${input.instrumentName}), provider ${input.providerName}, account ${input.account}, ${input.region}${
+        healthOmicsRunId === undefined ? '' : `, HealthOmics run ${healthOmicsRunId}`
+      }${cancel === undefined ? '' : `\n\nCancel requested by ${cancel.requestedBy ?? 'a Temporal signal'}${cancel.reason === undefined ? '' : `: ${cancel.reason}`}`}`,
+    retries,
+  );
+  const show = (now: string): void => {
+    step = now;
+    steps.show();
+  };
+  const canceling = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries);
+  let cancelling: Promise<void> | undefined;
+  const cancelScope = new CancellationScope({ cancellable: true });
+
+  function requestCancel(request: CancelRequest | undefined): void {
+    if (cancel !== undefined) return;
+    cancel = request ?? {};
+    interruptible?.cancel();
+    cancelHealthOmicsRun();
+    steps.show();
+  }
+
+  /** Beside the watching, which would notice a cancellation only with its next heartbeat. */
+  function cancelHealthOmicsRun(): void {
+    if (cancel === undefined || healthOmicsRunId === undefined || cancelling !== undefined) return;
+    const request = cancel;
+    cancelling = cancelScope
+      .run(() => canceling.run((options) => activities.cancelRun.executeWithOptions({ ...options, summary: `CancelRun ${healthOmicsRunId}` }, [executionId, request])))
+      // Whatever becomes of it, watching tells how the run ended.
+      .catch(() => undefined);
+  }
+
+  setHandler(cancelSignal, requestCancel);
+  setHandler(runUploadEndedSignal, (ended) => {
+    uploadEnded ??= ended;
+  });
+  setHandler(stateQuery, (): ExecutionState => ({ status, step, healthOmicsRunId, blocked: steps.blocked ?? canceling.blocked, cancelRequested: cancel }));
+  CancellationScope.current().cancelRequested.catch(() => {
+    byTemporal = true;
+    requestCancel({ requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' });
+  });
+
+  /** Runs a step that a cancel interrupts. @returns undefined when it was interrupted. */
+  async function interruptibly<T>(run: (options: ActivityOptions) => Promise<T>): Promise<T | undefined> {
+    if (cancel !== undefined) return undefined;
+    const scope = new CancellationScope();
+    interruptible = scope;
+    try {
+      return await scope.run(() => steps.run(run));
+    } catch (error) {
+      if (cancel !== undefined) return undefined;
+      throw error;
+    } finally {
+      interruptible = undefined;
+    }
+  }
+
+  async function end(ended: 'FAILED' | 'CANCELED', description: string, errorType?: string): Promise<Bases2FastqResult> {
+    status = ended;
+    await activities.recordEnd.executeWithOptions({ ...FIRST, summary: `${ended}: ${description}`.slice(0, 200) }, [executionId, { status: ended, description, errorType, cancel }]);
+    upsertSearchAttributes([{ key: attributes.status, value: ended }]);
+    show(description);
+    if (ended === 'FAILED') throw ApplicationFailure.nonRetryable(description, errorType);
+    if (byTemporal) throw new CancelledFailure(description);
+    return { status: 'CANCELED', healthOmicsRunId, description };
+  }
+
+  async function carryOut(): Promise<Bases2FastqResult> {
+    if (input.waitForUpload) {
+      show('waiting for the upload of the run to end');
+      await condition(() => uploadEnded !== undefined || cancel !== undefined);
+      if (cancel === undefined && uploadEnded?.usable === false) return end('FAILED', `The run cannot be analysed: ${uploadEnded.reason}`, 'RunNotUsable');
+      status = 'INITIALIZED';
+      if (cancel === undefined) upsertSearchAttributes([{ key: attributes.status, value: status }]);
+    }
+    show('checking the shared workflow');
+    await interruptibly((options) => activities.prepareExecution.executeWithOptions({ ...options, summary: `GetWorkflow for ${input.flowName}` }, [executionId]));
+    show('starting the HealthOmics run');
+    const started =
+      (await interruptibly((options) =>
+        activities.startRun.executeWithOptions(
+          // A StartRun that is on its way is waited for: its answer says what there is to cancel.
+          { ...options, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, summary: `StartRun for ${input.runName}` },
+          [executionId],
+        ),
+      )) ??
+      (await steps.run((options) => activities.settleStart.executeWithOptions({ ...options, summary: 'Settle whether a run was started' }, [executionId])));
+    if (started === null) return end('CANCELED', 'Cancelled before a HealthOmics run was started');
+
+    healthOmicsRunId = started.healthOmicsRunId;
+    status = 'PENDING';
+    upsertSearchAttributes([
+      { key: attributes.status, value: status },
+      { key: attributes.healthOmicsRunId, value: healthOmicsRunId },
+    ]);
+    cancelHealthOmicsRun();
+    for (;;) {
+      show(status === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics');
+      const from: ExecutionStatus = status;
+      const runId = healthOmicsRunId;
+      const seen: WatchedStatus = await steps.run((options, probing) =>
+        activities.watchRun.executeWithOptions(
+          {
+            ...options,
+            taskQueue: input.watchTaskQueue,
+            startToCloseTimeout: '60 days',
+            scheduleToCloseTimeout: undefined,
+            heartbeatTimeout: `${input.heartbeatTimeoutSeconds ?? 30} seconds`,
+            summary: `Watch HealthOmics run ${runId} (${from})`,
+          },
+          [executionId, from, probing],
+        ),
+      );
+      status = seen.status;
+      if (status === 'COMPLETED') break;
+      if (status === 'CANCELED') {
+        cancelScope.cancel();
+        return end('CANCELED', cancel === undefined ? `HealthOmics run ${runId} was cancelled outside polony` : `HealthOmics run ${runId} was cancelled`);
+      }
+      if (status === 'FAILED') {
+        cancelScope.cancel();
+        return end('FAILED', `HealthOmics run ${runId} ended as ${seen.healthOmicsStatus}${seen.failureReason === undefined ? '' : ` (${seen.failureReason})`}${seen.statusMessage === undefined ? '' : `: ${seen.statusMessage}`}`, seen.failureReason ?? `HealthOmics${seen.healthOmicsStatus}`);
+      }
+      upsertSearchAttributes([{ key: attributes.status, value: status }]);
+    }
+    cancelScope.cancel();
+    show('reading the results');
+    const results = await steps.run((options) => activities.readResults.executeWithOptions({ ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' }, [executionId]));
+    upsertSearchAttributes([{ key: attributes.status, value: status }]);
+    show(results.description);
+    return { status: 'COMPLETED', healthOmicsRunId, ...results };
+  }
+
+  // A cancellation by Temporal is carried out like the signal: by CancelRun, not by abandoning what runs.
+  return CancellationScope.nonCancellable(async () => {
+    try {
+      return await carryOut();
+    } catch (error) {
+      const failure = failureOf(error);
+      if (failure === undefined) throw error;
+      return end('FAILED', failure.message, failure.type ?? undefined);
+    }
+  });
+}

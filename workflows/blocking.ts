@@ -1,0 +1,107 @@
+import { type ActivityOptions, ActivityFailure, ApplicationFailure, CancellationScope, condition, isCancellation, setCurrentDetails, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
+import type { Blocked } from '../domain/execution.js';
+import { attributes, retrySignal } from './messages.js';
+
+/** First tries of a step: what time mends is retried, what a person must mend comes back to the workflow at once. */
+export const FIRST: ActivityOptions = {
+  startToCloseTimeout: '5 minutes',
+  retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute', nonRetryableErrorTypes: ['Blocked'] },
+};
+
+/**
+ * Tries of a step that is blocked: probes with growing intervals, at most five minutes apart, inside one activity, so that
+ * waiting for a person costs no history however long it takes.
+ */
+export const PROBING: ActivityOptions = {
+  startToCloseTimeout: '5 minutes',
+  scheduleToCloseTimeout: '14 days',
+  retry: { initialInterval: '5 seconds', backoffCoefficient: 1.5, maximumInterval: '5 minutes' },
+};
+
+/** The application failure that an activity ended with; undefined for time-outs and all else. */
+export function failureOf(error: unknown): ApplicationFailure | undefined {
+  return error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : undefined;
+}
+
+/** How often the `retry` signal has come; to be made once in a workflow. */
+export function countRetries(): { count: number } {
+  const retries = { count: 0 };
+  setHandler(retrySignal, () => {
+    retries.count++;
+  });
+  return retries;
+}
+
+/** Runs steps that may be blocked, one after the other, and shows what they wait for. */
+export class Steps {
+  blocked: Blocked | undefined;
+
+  /** @param describe the current details beside what blocks, as Markdown. */
+  constructor(
+    private readonly describe: () => string,
+    private readonly retries: { count: number },
+  ) {}
+
+  /** Shows where the workflow stands. */
+  show(): void {
+    const { blocked } = this;
+    setCurrentDetails(
+      blocked === undefined
+        ? this.describe()
+        : `${this.describe()}\n\n**Blocked: ${blocked.kind}** ${blocked.action ?? ''} ${blocked.resource ?? ''}\n\n${blocked.message}\n\n${blocked.remedy}${
+            blocked.statement === undefined ? '' : `\n\n\`\`\`json\n${JSON.stringify(blocked.statement, null, 2)}\n\`\`\``
+          }\n\nTried again by itself, or at once on the signal \`retry\`.`,
+    );
+  }
+
+  #setBlocked(blocked: Blocked | undefined): void {
+    if (this.blocked === undefined && blocked === undefined) return;
+    const changed = (this.blocked === undefined) !== (blocked === undefined);
+    this.blocked = blocked;
+    if (changed) upsertSearchAttributes([{ key: attributes.blocked, value: blocked !== undefined }]);
+    this.show();
+  }
+
+  /**
+   * Runs one step: an activity call that is given options and whether it is a probe. While it is blocked it is probed; it
+   * goes on when a probe succeeds, or at once on the `retry` signal.
+   * @throws what the activity failed with for good; a cancellation of the surrounding scope ends it.
+   */
+  async run<T>(step: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        const result = await step(FIRST, false);
+        this.#setBlocked(undefined);
+        return result;
+      } catch (error) {
+        const failure = failureOf(error);
+        if (failure?.type !== 'Blocked') throw error;
+        this.#setBlocked(failure.details?.[0] as Blocked);
+      }
+      const seen = this.retries.count;
+      const scope = new CancellationScope();
+      const probe = scope.run(() => step(PROBING, true)).then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error }),
+      );
+      let ended: { value: T } | { error: unknown } | undefined;
+      void probe.then((result) => (ended = result));
+      await condition(() => ended !== undefined || this.retries.count > seen);
+      if (ended === undefined) {
+        scope.cancel();
+        ended = await probe;
+      }
+      if ('value' in ended) {
+        this.#setBlocked(undefined);
+        return ended.value;
+      }
+      const failure = failureOf(ended.error);
+      if (this.retries.count > seen && isCancellation(ended.error) && !CancellationScope.current().consideredCancelled) continue;
+      if (failure?.type === 'Unblocked') {
+        this.#setBlocked(undefined);
+        continue;
+      }
+      throw ended.error;
+    }
+  }
+}

@@ -1,0 +1,4 @@
+export { bases2fastq } from './bases2fastq.js';
+export { discoverRuns } from './discoverRuns.js';
+export { runUpload } from './runUpload.js';
+export { sweep } from './sweep.js';
