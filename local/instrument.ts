@@ -1,0 +1,260 @@
+import { createHash } from 'node:crypto';
+import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import { Upload } from '@aws-sdk/lib-storage';
+import { zipSync } from 'fflate';
+import { expectedBaseCalls, totalCycles } from '../domain/runFolder.js';
+import { type Cycles, READ_NAMES } from '../domain/runParameters.js';
+
+export interface SimulatedSample {
+  name: string;
+  index1: string;
+  index2: string;
+  project?: string;
+  /** 1, 2 or 1+2. */
+  lane?: string;
+}
+
+/** A run as the simulated instrument makes it; everything follows from it, so the same run gives the same bytes. */
+export interface SimulatedRun {
+  instrumentName: string;
+  runName: string;
+  /** `YYYY-MM-DD`. */
+  date: string;
+  cycles: Cycles;
+  samples: SimulatedSample[];
+  /** Bytes in each BaseCalls zip. */
+  bytesPerCycle: number;
+  tiles: string[];
+  runType: 'Sequencing' | 'Cytoprofiling';
+  platformVersion: string;
+}
+
+/** How a simulated run ends; `empty` and `newline` are damaged RunUploaded.json files as seen in the wild, `none` never ends. */
+export type SimulatedOutcome = 'completed' | 'failed' | 'stopped' | 'empty' | 'newline' | 'none';
+
+/** A run with what is not given filled in. */
+export function describeRun(run: Partial<SimulatedRun> = {}): SimulatedRun {
+  return {
+    instrumentName: 'AV240001',
+    runName: 'SIM0001',
+    date: '2026-01-15',
+    cycles: { I1: 8, I2: 8, R1: 12, R2: 12 },
+    samples: [
+      { name: 'sample-1', index1: 'ACGTACGT', index2: 'TTGACCAA', project: 'alpha' },
+      { name: 'sample-2', index1: 'GGATCCTA', index2: 'CATGCATG', project: 'alpha' },
+      { name: 'sample-3', index1: 'TCCAGGTT', index2: 'AACCGGTT', project: 'beta' },
+    ],
+    bytesPerCycle: 2048,
+    tiles: ['L1R01C01S1', 'L1R02C01S1', 'L2R01C01S1'],
+    runType: 'Sequencing',
+    platformVersion: '3.3.2',
+    ...run,
+  };
+}
+
+/** `<YYYYMMDD>_<InstrumentName>_<RunName>` */
+export function runFolderName(run: SimulatedRun): string {
+  return `${run.date.replaceAll('-', '')}_${run.instrumentName}_${run.runName}`;
+}
+
+const hex = (text: string, length: number): string => createHash('sha256').update(text).digest('hex').slice(0, length);
+
+function bytes(seed: string, length: number): Buffer {
+  const chunks: Buffer[] = [];
+  for (let have = 0; have < length; have += 32) chunks.push(createHash('sha256').update(`${seed}/${have}`).digest());
+  return Buffer.concat(chunks).subarray(0, length);
+}
+
+function runIds(run: SimulatedRun): { recipeExecution: string; run: string } {
+  const folder = runFolderName(run);
+  return { recipeExecution: `rec.${hex(`${folder}/recipe`, 32)}`, run: `${run.runType === 'Sequencing' ? 'seq' : 'cto'}_${hex(`${folder}/run`, 24)}` };
+}
+
+/** `RunUploaded.json` as the instrument writes it. */
+export function runUploadedText(run: SimulatedRun, outcome: SimulatedOutcome): string {
+  if (outcome === 'empty') return '';
+  if (outcome === 'newline') return '\n';
+  const ids = runIds(run);
+  return JSON.stringify({
+    version: '1.0.0',
+    instrument: run.instrumentName,
+    instrumentId: hex(run.instrumentName, 24),
+    runType: run.runType,
+    recipeExecutionId: ids.recipeExecution,
+    runID: ids.run,
+    outcome: `Outcome${outcome[0]!.toUpperCase()}${outcome.slice(1)}`,
+  });
+}
+
+function runParametersText(run: SimulatedRun): string {
+  const ids = runIds(run);
+  const consumable = (kind: string) => ({ SerialNumber: hex(`${run.runName}/${kind}`, 10), PartNumber: '800-00000', LotNumber: '0000000001', Expiration: '2030-01-01T00:00:00Z', ExpirationStr: '20300101', BarcodeStr: '' });
+  return JSON.stringify(
+    {
+      FileVersion: '5.0.0',
+      RunName: run.runName,
+      RecipeExecutionID: ids.recipeExecution,
+      RunID: ids.run,
+      RunType: run.runType,
+      RunDescription: '',
+      Side: 'SideA',
+      FlowcellID: hex(`${run.runName}/flowcell`, 10),
+      Date: `${run.date}T08:00:00.000000000Z`,
+      InstrumentName: run.instrumentName,
+      OperatorName: 'simulator',
+      RunFolderName: runFolderName(run),
+      Tiles: run.tiles,
+      Cycles: run.cycles,
+      ReadOrder: READ_NAMES.filter((read) => (run.cycles[read] ?? 0) > 0).join(','),
+      ThroughputSelection: 'High',
+      KitConfiguration: '300Cycles',
+      PreparationWorkflow: 'Adept',
+      ChemistryVersion: 'Cloudbreak',
+      LowDiversity: false,
+      PlatformVersion: run.platformVersion,
+      AnalysisLanes: '1+2',
+      StorageConnectionID: '',
+      Consumables: { Flowcell: consumable('flowcell'), SequencingCartridge: consumable('cartridge'), Buffer: consumable('buffer') },
+      LibraryType: 'Linear',
+      RecipeValues: null,
+      AdvancedSettings: null,
+    },
+    null,
+    2,
+  );
+}
+
+function manifestText(run: SimulatedRun): string {
+  const cell = (text: string): string => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return [
+    '[RunValues],,,,',
+    'KeyName,Value,,,',
+    `Simulator,polony,,,`,
+    '',
+    '[Settings],,,,',
+    'SettingName,Value,Lane,,',
+    'R1FastQMask,R1:Y*,1+2,,',
+    '',
+    '[Samples],,,,',
+    'SampleName,Index1,Index2,Lane,Project',
+    ...run.samples.map((sample) => [sample.name, sample.index1, sample.index2, sample.lane ?? '1+2', sample.project ?? ''].map(cell).join(',')),
+    '',
+  ].join('\r\n');
+}
+
+/** One file of a run folder; its content is made when it is uploaded, so memory stays the same however large the run. */
+export interface RunFile {
+  /** Relative to the run folder. */
+  path: string;
+  content: () => Buffer | string;
+}
+
+/**
+ * The files of a run in the order in which an instrument uploads them; `RunUploaded.json` is not among them.
+ * @param cycles how many BaseCalls files there are: all of them, or fewer for a run that was stopped.
+ */
+export function* runFiles(run: SimulatedRun, cycles = totalCycles(run.cycles)): Generator<RunFile> {
+  const seed = runFolderName(run);
+  yield { path: 'RunParameters.json', content: () => runParametersText(run) };
+  yield { path: 'RunManifest.csv', content: () => manifestText(run) };
+  yield { path: 'RunManifest.json', content: () => JSON.stringify({ Samples: run.samples }) };
+  for (const tile of run.tiles) {
+    yield { path: `Location/${tile}.loc`, content: () => bytes(`${seed}/loc/${tile}`, 256) };
+    yield { path: `Filter/${tile}.filter`, content: () => bytes(`${seed}/filter/${tile}`, 64) };
+  }
+  yield { path: 'Alignment/alignment.json', content: () => '{}' };
+  for (const key of expectedBaseCalls(run.cycles).slice(0, cycles)) {
+    yield { path: key, content: () => Buffer.from(zipSync({ 'calls.bin': bytes(`${seed}/${key}`, run.bytesPerCycle) }, { level: 0, mtime: new Date('2026-01-01') })) };
+  }
+  yield { path: 'Stats/run.prodstats', content: () => bytes(`${seed}/stats`, 128) };
+  yield { path: 'AvitiRunStats.json', content: () => JSON.stringify({ FileVersion: '1.0.0', RunName: run.runName }) };
+  yield { path: 'IndexAssignment.csv', content: () => 'SampleName,Lane\n' };
+  // A PNG of one transparent pixel.
+  yield { path: 'RunThumbnail.png', content: () => Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==', 'base64') };
+}
+
+export interface SimulationOptions {
+  s3: S3Client;
+  bucket: string;
+  /** Of the storage connection; empty for the whole bucket. */
+  prefix: string;
+  run: SimulatedRun;
+  outcome?: SimulatedOutcome;
+  /** Stops by itself after this share of the BaseCalls, until {@link Simulation.resume}. */
+  stallAt?: number;
+  /** Most bytes a second; as fast as it goes where absent. */
+  bytesPerSecond?: number;
+  concurrency?: number;
+  signal?: AbortSignal;
+  onProgress?: (done: { files: number; bytes: number; path: string }) => void;
+}
+
+export interface Simulation {
+  /** Key of the run folder, without a slash at its end. */
+  folder: string;
+  pause: () => void;
+  resume: () => void;
+  /** Ends when the run is uploaded, with what was; rejects when an upload fails or it is aborted. */
+  done: Promise<{ files: number; bytes: number }>;
+}
+
+const MULTIPART_FROM = 8 * 1024 * 1024;
+
+/** Uploads a run as an instrument does: progressively, RunUploaded.json last. A run that failed or was stopped has half of its cycles. */
+export function simulateInstrument(options: SimulationOptions): Simulation {
+  const { s3, bucket, run, outcome = 'completed', concurrency = 4 } = options;
+  const folder = [options.prefix, run.instrumentName, runFolderName(run)].filter((part) => part !== '').join('/');
+  let paused: { promise: Promise<void>; resume: () => void } | undefined;
+  const pause = (): void => {
+    if (paused !== undefined) return;
+    let resume = (): void => undefined;
+    const promise = new Promise<void>((resolve) => (resume = resolve));
+    paused = { promise, resume };
+  };
+  const resume = (): void => {
+    paused?.resume();
+    paused = undefined;
+  };
+  const total = totalCycles(run.cycles);
+  const cycles = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
+  const put = async (path: string, body: Buffer | string): Promise<void> => {
+    const target = { Bucket: bucket, Key: `${folder}/${path}`, Body: body };
+    if (body.length >= MULTIPART_FROM) await new Upload({ client: s3, params: target, queueSize: 2 }).done();
+    else await s3.send(new PutObjectCommand(target));
+  };
+  async function upload(): Promise<{ files: number; bytes: number }> {
+    const sent = { files: 0, bytes: 0 };
+    const started = Date.now();
+    const stall = options.stallAt === undefined ? undefined : Math.floor(cycles * options.stallAt);
+    let baseCalls = 0;
+    const files = runFiles(run, cycles);
+    const lane = async (): Promise<void> => {
+      for (;;) {
+        options.signal?.throwIfAborted();
+        await paused?.promise;
+        const next = files.next();
+        if (next.done === true) return;
+        const { path, content } = next.value;
+        const body = content();
+        await put(path, body);
+        sent.files++;
+        sent.bytes += body.length;
+        if (path.startsWith('BaseCalls/') && ++baseCalls === stall) pause();
+        options.onProgress?.({ ...sent, path });
+        if (options.bytesPerSecond !== undefined) {
+          const ahead = (sent.bytes / options.bytesPerSecond) * 1000 - (Date.now() - started);
+          if (ahead > 0) await new Promise((resolve) => setTimeout(resolve, ahead));
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: concurrency }, lane));
+    if (outcome !== 'none') {
+      await paused?.promise;
+      await put('RunUploaded.json', runUploadedText(run, outcome));
+      sent.files++;
+      options.onProgress?.({ ...sent, path: 'RunUploaded.json' });
+    }
+    return sent;
+  }
+  return { folder, pause, resume, done: upload() };
+}

@@ -1,0 +1,199 @@
+import { sql } from 'kysely';
+import type { ParameterNames, ParameterValue } from '../domain/execution.js';
+import { type Db, type DbOrTransaction, newId } from './database.js';
+import type { ComputeConnectionsTable, FlowsTable, ProvidersTable, StorageConnectionsTable } from './schema.js';
+import type { Selectable } from 'kysely';
+
+export type Provider = Selectable<ProvidersTable>;
+export type StorageConnection = Selectable<StorageConnectionsTable>;
+export type ComputeConnection = Selectable<ComputeConnectionsTable>;
+export type Flow = Selectable<FlowsTable> & { storage_connection_ids: string[] };
+
+/** The four resources that a person sets up. Deleted ones stay in their tables, for the history of executions, and are not found here. */
+export type ResourceTable = 'providers' | 'storage_connections' | 'compute_connections' | 'flows';
+
+/** Something that uses a resource, so that the resource cannot be deleted. */
+export interface Use {
+  kind: 'storage connection' | 'compute connection' | 'flow' | 'execution' | 'run';
+  id: string;
+  name: string;
+}
+
+const ENDED = ['COMPLETED', 'FAILED', 'CANCELED'] as const;
+const USES_SHOWN = 20;
+
+/** @param lock whether the row is locked, so that what refers to it and what deletes it wait for each other. */
+export async function findProvider(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<Provider | undefined> {
+  let query = db.selectFrom('providers').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
+  if (lock === 'share') query = query.forShare();
+  if (lock === 'update') query = query.forUpdate();
+  return query.executeTakeFirst();
+}
+export async function findStorageConnection(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<StorageConnection | undefined> {
+  let query = db.selectFrom('storage_connections').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
+  if (lock === 'share') query = query.forShare();
+  if (lock === 'update') query = query.forUpdate();
+  return query.executeTakeFirst();
+}
+export async function findComputeConnection(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<ComputeConnection | undefined> {
+  let query = db.selectFrom('compute_connections').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
+  if (lock === 'share') query = query.forShare();
+  if (lock === 'update') query = query.forUpdate();
+  return query.executeTakeFirst();
+}
+export async function findFlow(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<Flow | undefined> {
+  let query = db.selectFrom('flows').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
+  if (lock === 'share') query = query.forShare();
+  if (lock === 'update') query = query.forUpdate();
+  const flow = await query.executeTakeFirst();
+  if (flow === undefined) return undefined;
+  const assigned = await db.selectFrom('flow_storage_connections').select('storage_connection_id').where('flow_id', '=', id).orderBy('storage_connection_id').execute();
+  return { ...flow, storage_connection_ids: assigned.map((row) => row.storage_connection_id) };
+}
+
+/** A page of what is not deleted, oldest first, behind an id. */
+export async function listProviders(db: Db, limit: number, after?: string): Promise<Provider[]> {
+  let query = db.selectFrom('providers').selectAll().where('time_deleted', 'is', null);
+  if (after !== undefined) query = query.where('id', '>', after);
+  return query.orderBy('id').limit(limit).execute();
+}
+export async function listStorageConnections(db: Db, limit: number, after?: string): Promise<StorageConnection[]> {
+  let query = db.selectFrom('storage_connections').selectAll().where('time_deleted', 'is', null);
+  if (after !== undefined) query = query.where('id', '>', after);
+  return query.orderBy('id').limit(limit).execute();
+}
+export async function listComputeConnections(db: Db, limit: number, after?: string): Promise<ComputeConnection[]> {
+  let query = db.selectFrom('compute_connections').selectAll().where('time_deleted', 'is', null);
+  if (after !== undefined) query = query.where('id', '>', after);
+  return query.orderBy('id').limit(limit).execute();
+}
+export async function listFlows(db: Db, limit: number, after?: string): Promise<Flow[]> {
+  let query = db.selectFrom('flows').selectAll().where('time_deleted', 'is', null);
+  if (after !== undefined) query = query.where('id', '>', after);
+  const flows = await query.orderBy('id').limit(limit).execute();
+  if (flows.length === 0) return [];
+  const assigned = await db.selectFrom('flow_storage_connections').selectAll().where('flow_id', 'in', flows.map((flow) => flow.id)).execute();
+  return flows.map((flow) => ({ ...flow, storage_connection_ids: assigned.filter((row) => row.flow_id === flow.id).map((row) => row.storage_connection_id).sort() }));
+}
+
+export interface ProviderFields {
+  name: string;
+  defaultRegion: string;
+  roleArn: string;
+  externalId: string;
+}
+export async function insertProvider(db: DbOrTransaction, fields: ProviderFields): Promise<Provider> {
+  return db.insertInto('providers').values({ id: newId(), name: fields.name, default_region: fields.defaultRegion, credential_type: 'role', role_arn: fields.roleArn, external_id: fields.externalId }).returningAll().executeTakeFirstOrThrow();
+}
+export async function updateProvider(db: DbOrTransaction, id: string, fields: ProviderFields): Promise<Provider> {
+  return db.updateTable('providers').set({ name: fields.name, default_region: fields.defaultRegion, role_arn: fields.roleArn, external_id: fields.externalId, time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+}
+
+export interface StorageConnectionFields {
+  name: string;
+  providerId: string;
+  region: string;
+  bucket: string;
+  prefix: string;
+  useForRunUpload: boolean;
+  useForDataExploration: boolean;
+}
+const storageColumns = (fields: StorageConnectionFields) => ({
+  name: fields.name,
+  provider_id: fields.providerId,
+  region: fields.region,
+  bucket: fields.bucket,
+  prefix: fields.prefix,
+  use_for_run_upload: fields.useForRunUpload,
+  use_for_data_exploration: fields.useForDataExploration,
+});
+export async function insertStorageConnection(db: DbOrTransaction, fields: StorageConnectionFields): Promise<StorageConnection> {
+  return db.insertInto('storage_connections').values({ id: newId(), ...storageColumns(fields) }).returningAll().executeTakeFirstOrThrow();
+}
+export async function updateStorageConnection(db: DbOrTransaction, id: string, fields: StorageConnectionFields): Promise<StorageConnection> {
+  return db.updateTable('storage_connections').set({ ...storageColumns(fields), time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+}
+
+/**
+ * Another connection for run upload whose folder is this one, lies in it or holds it: its runs would be discovered twice.
+ * Two that are made at the same moment wait for each other by the bucket's lock.
+ */
+export async function overlappingConnection(db: DbOrTransaction, bucket: string, prefix: string, exceptId?: string): Promise<StorageConnection | undefined> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`bucket/${bucket}`}, 0))`.execute(db);
+  let query = db.selectFrom('storage_connections').selectAll().where('bucket', '=', bucket).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null);
+  if (exceptId !== undefined) query = query.where('id', '!=', exceptId);
+  const within = (inner: string, outer: string): boolean => outer === '' || inner === outer || inner.startsWith(`${outer}/`);
+  return (await query.execute()).find((other) => within(other.prefix, prefix) || within(prefix, other.prefix));
+}
+
+export async function hasRuns(db: DbOrTransaction, storageConnectionId: string): Promise<boolean> {
+  return (await db.selectFrom('runs').select('id').where('storage_connection_id', '=', storageConnectionId).limit(1).executeTakeFirst()) !== undefined;
+}
+
+export interface ComputeConnectionFields {
+  name: string;
+  providerId: string;
+  executionRoleArn: string;
+  region: string;
+}
+export async function insertComputeConnection(db: DbOrTransaction, fields: ComputeConnectionFields): Promise<ComputeConnection> {
+  return db.insertInto('compute_connections').values({ id: newId(), name: fields.name, provider_id: fields.providerId, execution_role_arn: fields.executionRoleArn, region: fields.region }).returningAll().executeTakeFirstOrThrow();
+}
+export async function updateComputeConnection(db: DbOrTransaction, id: string, fields: ComputeConnectionFields): Promise<ComputeConnection> {
+  return db.updateTable('compute_connections').set({ name: fields.name, provider_id: fields.providerId, execution_role_arn: fields.executionRoleArn, region: fields.region, time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+}
+
+export interface FlowFields {
+  name: string;
+  computeConnectionId: string;
+  sharedWorkflowId: string;
+  workflowOwnerId: string;
+  parameterNames: ParameterNames;
+  parameters: Record<string, ParameterValue>;
+  storageConnectionIds: string[];
+}
+/** Writes a flow and what it starts for; a new one where `id` is absent. */
+export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: string): Promise<Flow> {
+  const columns = {
+    name: fields.name,
+    compute_connection_id: fields.computeConnectionId,
+    shared_workflow_id: fields.sharedWorkflowId,
+    workflow_owner_id: fields.workflowOwnerId,
+    parameter_names: JSON.stringify(fields.parameterNames),
+    parameters: JSON.stringify(fields.parameters),
+  };
+  const flow =
+    id === undefined
+      ? await db.insertInto('flows').values({ id: newId(), ...columns }).returningAll().executeTakeFirstOrThrow()
+      : await db.updateTable('flows').set({ ...columns, time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+  await db.deleteFrom('flow_storage_connections').where('flow_id', '=', flow.id).execute();
+  if (fields.storageConnectionIds.length > 0) {
+    await db.insertInto('flow_storage_connections').values(fields.storageConnectionIds.map((storage_connection_id) => ({ flow_id: flow.id, storage_connection_id }))).execute();
+  }
+  return { ...flow, storage_connection_ids: [...fields.storageConnectionIds].sort() };
+}
+
+/** What uses a resource now: things that are not deleted, executions that have not ended, runs that are uploading. */
+export async function usesOf(db: DbOrTransaction, table: ResourceTable, id: string): Promise<Use[]> {
+  const uses: Use[] = [];
+  const add = (kind: Use['kind'], rows: { id: string; name: string }[]): void => {
+    for (const row of rows) uses.push({ kind, ...row });
+  };
+  if (table === 'providers') {
+    add('storage connection', await db.selectFrom('storage_connections').select(['id', 'name']).where('provider_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
+    add('compute connection', await db.selectFrom('compute_connections').select(['id', 'name']).where('provider_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
+    return uses;
+  }
+  if (table === 'storage_connections') {
+    add('flow', await db.selectFrom('flow_storage_connections as a').innerJoin('flows as f', 'f.id', 'a.flow_id').select(['f.id', 'f.name']).where('a.storage_connection_id', '=', id).where('f.time_deleted', 'is', null).limit(USES_SHOWN).execute());
+    add('run', await db.selectFrom('runs').select(['id', 'run_folder as name']).where('storage_connection_id', '=', id).where('upload_state', '=', 'uploading').limit(USES_SHOWN).execute());
+  }
+  if (table === 'compute_connections') add('flow', await db.selectFrom('flows').select(['id', 'name']).where('compute_connection_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
+  const column = table === 'storage_connections' ? 'storage_connection_id' : table === 'compute_connections' ? 'compute_connection_id' : 'flow_id';
+  add('execution', await db.selectFrom('executions').select(['id', 'name']).where(column, '=', id).where('status', 'not in', [...ENDED]).limit(USES_SHOWN).execute());
+  return uses;
+}
+
+export async function markDeleted(db: DbOrTransaction, table: ResourceTable, id: string): Promise<void> {
+  await db.updateTable(table).set({ time_deleted: new Date(), time_updated: new Date() }).where('id', '=', id).execute();
+}
