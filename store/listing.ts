@@ -1,0 +1,55 @@
+import { type Selectable, sql } from 'kysely';
+import type { Db } from './database.js';
+import type { ExecutionsTable, RunsTable } from './schema.js';
+
+export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string };
+export type ExecutionRow = Selectable<ExecutionsTable> & { flow_name: string; run_name: string; instrument_name: string; kit: string | null; run_type: string | null; region: string; role_arn: string };
+
+/** Where a page lies: behind or before an id, newest first. */
+export interface Slice {
+  limit: number;
+  after?: string;
+  before?: string;
+}
+
+function runQuery(db: Db) {
+  return db.selectFrom('runs as r').innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id').selectAll('r').select(['s.bucket', 's.prefix']);
+}
+export async function getRun(db: Db, id: string): Promise<RunRow | undefined> {
+  return runQuery(db).where('r.id', '=', id).executeTakeFirst();
+}
+/** Runs, newest first; before an id they come nearest first. */
+export async function listRuns(db: Db, slice: Slice): Promise<RunRow[]> {
+  let query = runQuery(db).limit(slice.limit);
+  if (slice.after !== undefined) query = query.where('r.id', '<', slice.after);
+  if (slice.before !== undefined) query = query.where('r.id', '>', slice.before);
+  return query.orderBy('r.id', slice.before === undefined ? 'desc' : 'asc').execute();
+}
+export async function countRuns(db: Db): Promise<number> {
+  return Number((await db.selectFrom('runs').select((e) => e.fn.countAll().as('count')).executeTakeFirstOrThrow()).count);
+}
+
+function executionQuery(db: Db) {
+  return db
+    .selectFrom('executions as e')
+    .innerJoin('flows as f', 'f.id', 'e.flow_id')
+    .innerJoin('runs as r', 'r.id', 'e.run_id')
+    .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
+    .innerJoin('providers as p', 'p.id', 'c.provider_id')
+    .selectAll('e')
+    .select(['f.name as flow_name', 'r.run_name', 'r.instrument_name', 'c.region', 'p.role_arn'])
+    .select([sql<string | null>`r.run_parameters->>'kitConfiguration'`.as('kit'), sql<string | null>`r.run_parameters->>'runType'`.as('run_type')]);
+}
+export async function getExecution(db: Db, id: string): Promise<ExecutionRow | undefined> {
+  return executionQuery(db).where('e.id', '=', id).executeTakeFirst();
+}
+/** Executions, newest first; before an id they come nearest first. */
+export async function listExecutions(db: Db, slice: Slice): Promise<ExecutionRow[]> {
+  let query = executionQuery(db).limit(slice.limit);
+  if (slice.after !== undefined) query = query.where('e.id', '<', slice.after);
+  if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
+  return query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
+}
+export async function countExecutions(db: Db): Promise<number> {
+  return Number((await db.selectFrom('executions').select((e) => e.fn.countAll().as('count')).executeTakeFirstOrThrow()).count);
+}
