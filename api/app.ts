@@ -37,13 +37,14 @@ const OPEN_ROUTES = new Set(['/healthz', '/readyz']);
 
 /** Builds the API without listening. */
 export async function buildApp(dependencies: ApiDependencies): Promise<FastifyInstance> {
+  const { trustProxy = false } = dependencies;
   const app = Fastify({
     ...(dependencies.logger === undefined ? { logger: false } : { loggerInstance: dependencies.logger }),
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
       return typeof given === 'string' && /^[A-Za-z0-9_-]{8,64}$/.test(given) ? given : randomUUID();
     },
-    trustProxy: dependencies.trustProxy ?? false,
+    trustProxy: typeof trustProxy === 'number' ? (_address: string, hop: number) => hop < trustProxy : trustProxy,
     bodyLimit: 1024 * 1024,
     requestTimeout: 60_000,
     // Unknown fields are refused by name instead of dropped in silence; only query parameters are turned into numbers.

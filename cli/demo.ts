@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto';
+import { gunzipSync } from 'node:zlib';
+import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { describeRun, simulateInstrument } from '../local/instrument.js';
+import { startStack } from '../local/stack.js';
+import { adminClients, apiClient, setUpCustomer } from './customer.js';
+
+interface ExecutionAnswer {
+  execution: { id: string; name: string; status: string; statusDescription: string; output: { uri: string } };
+  details: { healthOmics: { runId: string } | null; summary: { samples: { name: string }[]; percentQ30?: number; files: { count: number; fastq: number } } | null; cancelRequested: unknown };
+}
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** Asks until there is an answer. @throws after the time, with what was waited for. */
+async function until<T>(what: string, ask: () => Promise<T | undefined>, seconds = 90): Promise<T> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+  throw new Error(`Waited ${seconds} s in vain: ${what}`);
+}
+
+/** `npm run demo`: the whole main job on the embedded stack. @throws whatever goes wrong. */
+export async function demo(): Promise<void> {
+  const began = Date.now();
+  say('polony demo: the embedded stack (Temporal, PostgreSQL, an enforcing local AWS with HealthOmics) starts…');
+  const stack = await startStack({ onProgress: (line) => say(`  ${line}`) });
+  const interrupted = (): void => void stack.stop().finally(() => process.exit(130));
+  process.once('SIGINT', interrupted);
+  process.once('SIGTERM', interrupted);
+  try {
+    const { info } = stack;
+    say(`  API ${info.apiUrl}, Temporal UI ${info.temporalUiUrl}, AWS ${info.awsEndpoint}`);
+    const suffix = randomBytes(4).toString('hex');
+    say("\n1. The customer's admin sets up the AWS account (plain AWS calls)");
+    const account = await setUpCustomer(info, stack.aws.serviceAccountId, suffix);
+    say(`   bucket ${account.bucket}, provider role ${account.providerRoleArn}\n   execution role ${account.executionRoleArn}, share of workflow ${account.workflowId} accepted`);
+
+    say('\n2. polony is told of it (API)');
+    const call = apiClient(info);
+    const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: `lab-${suffix}`, defaultRegion: info.awsRegion, credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+    const { storageConnection } = await call<{ storageConnection: { id: string; uri: string } }>('POST', '/v1/storage-connections', { name: `runs-${suffix}`, providerId: provider.id, region: info.awsRegion, bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
+    const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: `omics-${suffix}`, providerId: provider.id, executionRoleArn: account.executionRoleArn, region: info.awsRegion });
+    const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: `bases2fastq-${suffix}`, computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnection.id] } });
+    say(`   provider, storage connection ${storageConnection.uri}, compute connection, flow ${flow.id}`);
+
+    say('\n3. The instrument uploads a run');
+    const run = describeRun({ runName: `DEMO-${suffix}` });
+    const { s3 } = adminClients(info);
+    const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run });
+    const sent = await simulation.done;
+    say(`   ${sent.files} files, ${sent.bytes} bytes in s3://${account.bucket}/${simulation.folder}, RunUploaded.json last`);
+
+    say('\n4. polony notices that it is complete and starts Bases2Fastq by itself');
+    const id = await until('an execution for the run', async () => {
+      const { executions } = await call<{ executions: { id: string; flow: { id: string } }[] }>('GET', '/v1/executions');
+      return executions.find((execution) => execution.flow.id === flow.id)?.id;
+    });
+    let last = '';
+    const ended = async (executionId: string): Promise<ExecutionAnswer> =>
+      until('the end of the execution', async () => {
+        const answer = await call<ExecutionAnswer>('GET', `/v1/executions/${executionId}/details`);
+        const line = `   ${answer.execution.status.replace('EXECUTION_STATUS_', '')}: ${answer.execution.statusDescription}`;
+        if (line !== last) say(line);
+        last = line;
+        return /COMPLETED|FAILED|CANCELED/.test(answer.execution.status) ? answer : undefined;
+      });
+    const completed = await ended(id);
+    if (completed.execution.status !== 'EXECUTION_STATUS_COMPLETED') throw new Error(`The execution ended as ${completed.execution.status}: ${completed.execution.statusDescription}`);
+
+    say('\n5. The results');
+    const prefix = completed.execution.output.uri.replace(`s3://${account.bucket}/`, '');
+    const listed = await s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: prefix }));
+    const keys = (listed.Contents ?? []).map((object) => object.Key ?? '');
+    for (const key of keys) say(`   ${key.slice(prefix.length)}`);
+    const fastqKey = keys.find((key) => key.endsWith('_R1.fastq.gz'));
+    if (fastqKey === undefined) throw new Error('There is no FASTQ file among the results');
+    const body = await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: fastqKey }))).Body!.transformToByteArray();
+    const reads = gunzipSync(body).toString().trimEnd().split('\n');
+    if (reads.length % 4 !== 0 || !reads[0]!.startsWith('@')) throw new Error(`${fastqKey} is not FASTQ`);
+    say(`   first read of ${fastqKey.split('/').pop()}: ${reads[1]} (${reads.length / 4} reads)`);
+
+    say('\n6. A second execution is started by the API and cancelled');
+    const runId = (await call<{ runs: { id: string; name: string }[] }>('GET', '/v1/runs')).runs.find((each) => each.name === run.runName)?.id;
+    const second = (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId })).execution.id;
+    await until('its HealthOmics run', async () => ((await call<ExecutionAnswer>('GET', `/v1/executions/${second}/details`)).details.healthOmics !== null ? true : undefined));
+    await call('POST', `/v1/executions/${second}/cancel`, { reason: 'demo' });
+    const canceled = await ended(second);
+    if (canceled.execution.status !== 'EXECUTION_STATUS_CANCELED') throw new Error(`The cancelled execution ended as ${canceled.execution.status}`);
+    s3.destroy();
+
+    const { summary, healthOmics } = completed.details;
+    say(`\nDone in ${((Date.now() - began) / 1000).toFixed(1)} s: HealthOmics run ${healthOmics?.runId} gave ${summary?.samples.length} samples in ${summary?.files.fastq} FASTQ files (${summary?.files.count} files); run ${canceled.details.healthOmics?.runId} was cancelled.`);
+  } finally {
+    process.off('SIGINT', interrupted);
+    process.off('SIGTERM', interrupted);
+    await stack.stop();
+  }
+}

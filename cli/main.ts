@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+import { Command, InvalidArgumentError } from 'commander';
+import { InputError, messageOf } from '../domain/errors.js';
+
+// Each command loads what it needs only: a worker has no use for the embedded stack, nor the API for a worker.
+const program = new Command('polony').description('Orchestrates Element AVITI sequencing data on AWS').version('0.1.0');
+const number = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value < 0) throw new InvalidArgumentError('must be a number');
+  return value;
+};
+
+program.command('api').description('serve the API').action(async () => (await import('./processes.js')).apiProcess());
+program.command('worker').description('carry out workflows and activities').action(async () => (await import('./processes.js')).workerProcess());
+program.command('migrate').description('bring the database up to date').action(async () => (await import('./processes.js')).migrateProcess());
+program.command('demo').description('the whole main job on the embedded stack').action(async () => (await import('./demo.js')).demo());
+program.command('local').description('the embedded stack, left running').action(async () => (await import('./local.js')).local());
+program
+  .command('instrument')
+  .description('simulate an instrument that uploads a run to the bucket of the local stack')
+  .requiredOption('--bucket <bucket>')
+  .option('--prefix <prefix>', 'of the storage connection', '')
+  .option('--run-name <name>', 'name of the run', `SIM-${Date.now().toString(36)}`)
+  .option('--instrument <name>', 'name of the instrument', 'AV240001')
+  .option('--outcome <outcome>', 'completed, failed, stopped, empty, newline or none', 'completed')
+  .option('--bytes-per-cycle <bytes>', 'size of each BaseCalls file', number, 2048)
+  .option('--bytes-per-second <bytes>', 'pace of the upload', number)
+  .option('--stall-at <share>', 'stop after this share of the cycles; Enter goes on', number)
+  .action(async (options: Record<string, never>) => (await import('./local.js')).instrument(options));
+
+program.parseAsync().then(
+  () => process.exit(process.exitCode ?? 0),
+  (error: unknown) => {
+    if (error instanceof InputError) for (const { field, message } of error.problems) process.stderr.write(`${field} ${message}\n`);
+    else process.stderr.write(`${process.env.POLONY_LOG_LEVEL === 'debug' && error instanceof Error ? error.stack : messageOf(error)}\n`);
+    process.exit(1);
+  },
+);

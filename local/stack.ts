@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { migrate, openDatabase } from '../store/database.js';
+import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
+import { type LocalAws, startLocalAws } from './aws.js';
+import { createGuardian, type GuardedChild, type Guardian, untilReady } from './guardian.js';
+import type { EmulatorOptions } from './omics/emulator.js';
+import { freePort } from './ports.js';
+import { type LocalPostgres, startPostgres } from './postgres.js';
+import { type LocalInfo, lockStateFolder, removeLocalInfo, stateFolder, writeFileAtomically, writeLocalInfo } from './stackFiles.js';
+import { type LocalTemporal, startTemporal } from './temporal.js';
+
+export interface StackOptions {
+  /** `POLONY_HOME`, else `.polony/`. */
+  stateDir?: string;
+  /** Whether commits reach the disk; off for tests. */
+  durable?: boolean;
+  /** No Temporal Web UI. */
+  headless?: boolean;
+  /** Whether API and worker are started; tests may start their own. */
+  processes?: boolean;
+  /** Laid over the environment of API and worker. */
+  env?: Record<string, string>;
+  omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
+  onProgress?: (line: string) => void;
+}
+
+/** The whole stack, running. */
+export interface Stack {
+  info: LocalInfo;
+  aws: LocalAws;
+  temporal: LocalTemporal;
+  postgres: LocalPostgres;
+  guardian: Guardian;
+  /** The environment that API and worker run in. */
+  env: Record<string, string>;
+  api: GuardedChild | undefined;
+  worker: GuardedChild | undefined;
+  startWorker: () => Promise<GuardedChild>;
+  stop: () => Promise<void>;
+}
+
+/** The command of a process of polony: the build where there is one, else the source. */
+function processArguments(command: string): string[] {
+  const self = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
+  if (existsSync(self)) return ['--import', import.meta.resolve('tsx'), self, command];
+  return [fileURLToPath(new URL('../cli/main.js', import.meta.url)), command];
+}
+
+/**
+ * Starts Temporal, PostgreSQL, the local AWS with HealthOmics, the API and the worker on loopback, with all state in one folder.
+ * When this process ends in whatever way, the guardian ends them.
+ */
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const stateDir = path.resolve(options.stateDir ?? stateFolder());
+  const progress = options.onProgress ?? ((): void => undefined);
+  const unlock = lockStateFolder(stateDir);
+  const guardian = await createGuardian(stateDir, { onUnexpectedExit: (error) => progress(error.message) });
+  let aws: LocalAws | undefined;
+  const stop = async (): Promise<void> => {
+    await guardian.stopAll();
+    await aws?.emulator.close();
+    removeLocalInfo(stateDir);
+    await guardian.close();
+    unlock();
+  };
+  try {
+    const last = readPorts(stateDir);
+    const [postgres, local, temporal] = await Promise.all([
+      startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: last.postgres }),
+      startLocalAws({ guardian, stateDir, persist: true, preferredPort: last.aws, omics: options.omics, onProgress: progress }).then((started) => (aws = started)),
+      startTemporal({ guardian, stateDir, searchAttributes: SEARCH_ATTRIBUTES, headless: options.headless, preferredPort: last.temporal, preferredUiPort: last.temporalUi, onProgress: progress }),
+    ]);
+    const db = openDatabase(postgres.url, 1);
+    await migrate(db).finally(() => db.destroy());
+
+    const apiKey = last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`;
+    const apiPort = await freePort(last.api);
+    const env: Record<string, string> = {
+      DATABASE_URL: postgres.url,
+      TEMPORAL_ADDRESS: temporal.address,
+      TEMPORAL_NAMESPACE: temporal.namespace,
+      AWS_ENDPOINT_URL: local.endpoint,
+      AWS_REGION: local.region,
+      AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
+      AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
+      POLONY_API_KEY: apiKey,
+      POLONY_PORT: String(apiPort),
+      POLONY_DISCOVER_SECONDS: '2',
+      POLONY_UPLOAD_POLL_SECONDS: '1',
+      POLONY_RUN_POLL_SECONDS: '1',
+      POLONY_SWEEP_SECONDS: '10',
+      POLONY_LOG_LEVEL: 'info',
+      ...options.env,
+    };
+    const apiUrl = `http://127.0.0.1:${apiPort}`;
+    const spawn = (name: string, command: string): GuardedChild => guardian.spawn(name, process.execPath, ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)], { env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined } });
+    const startWorker = async (): Promise<GuardedChild> => {
+      const child = spawn('worker', 'worker');
+      await untilReady(child, async () => readFileSync(child.logFile, 'utf8').lastIndexOf('worker is running') >= 0, { timeoutMs: 90_000 });
+      return child;
+    };
+    let api: GuardedChild | undefined;
+    let worker: GuardedChild | undefined;
+    if (options.processes !== false) {
+      api = spawn('api', 'api');
+      const started = api;
+      [worker] = await Promise.all([startWorker(), untilReady(started, async () => (await fetch(`${apiUrl}/readyz`)).ok, { timeoutMs: 60_000 })]);
+    }
+    const pids: Record<string, number> = { polony: process.pid, guardian: guardian.pid, postgres: postgres.pid, ministack: local.pid };
+    if (temporal.pid !== undefined) pids.temporal = temporal.pid;
+    if (api !== undefined) pids.api = api.pid;
+    if (worker !== undefined) pids.worker = worker.pid;
+    const info: LocalInfo = {
+      apiUrl,
+      apiKey,
+      openapiUrl: `${apiUrl}/openapi.json`,
+      temporalAddress: temporal.address,
+      temporalUiUrl: temporal.uiUrl,
+      namespace: temporal.namespace,
+      awsEndpoint: local.endpoint,
+      awsRegion: local.region,
+      adminAccessKeyId: local.adminAccessKeyId,
+      adminSecretAccessKey: local.adminSecretAccessKey,
+      databaseUrl: postgres.url,
+      pids,
+    };
+    writeLocalInfo(stateDir, info);
+    writeFileAtomically(path.join(stateDir, 'ports.json'), JSON.stringify({ apiKey, api: apiPort, aws: portOf(local.endpoint), postgres: portOf(postgres.url), temporal: portOf(`http://${temporal.address}`), temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) }));
+    return { info, aws: local, temporal, postgres, guardian, env, api, worker, startWorker, stop };
+  } catch (error) {
+    await stop().catch(() => undefined);
+    throw error;
+  }
+}
+
+function portOf(url: string): number {
+  return Number(new URL(url).port);
+}
+
+/** What the last stack on this folder used, so that addresses and the API key stay the same where they can. */
+function readPorts(stateDir: string): { apiKey?: string; api?: number; aws?: number; postgres?: number; temporal?: number; temporalUi?: number } {
+  const file = path.join(stateDir, 'ports.json');
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readPorts>) : {};
+}
