@@ -12,7 +12,9 @@ export default defineConfig({
           include: ['test/stack/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 240_000,
-          maxWorkers: 2,
+          // Files of this project start whole stacks: one after the other on two cores.
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

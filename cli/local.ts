@@ -19,8 +19,20 @@ export async function local(): Promise<void> {
 
 const OUTCOMES: readonly string[] = ['completed', 'failed', 'stopped', 'empty', 'newline', 'none'] satisfies SimulatedOutcome[];
 
+/** The flags of `polony instrument`. */
+export interface InstrumentOptions {
+  bucket: string;
+  prefix: string;
+  runName: string;
+  instrument: string;
+  outcome: string;
+  bytesPerCycle: number;
+  bytesPerSecond?: number;
+  stallAt?: number;
+}
+
 /** `polony instrument`: uploads a simulated run into the local stack. */
-export async function instrument(options: { bucket: string; prefix: string; runName: string; instrument: string; outcome: string; bytesPerCycle: number; bytesPerSecond?: number; stallAt?: number }): Promise<void> {
+export async function instrument(options: InstrumentOptions): Promise<void> {
   if (!OUTCOMES.includes(options.outcome)) throw new Error(`--outcome must be one of ${OUTCOMES.join(', ')}`);
   const info = readLocalInfo(stateFolder());
   if (info === undefined) throw new Error('No local stack runs here; start one with npm run local, or name its state folder in POLONY_HOME');

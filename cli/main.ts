@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError } from 'commander';
 import { InputError, messageOf } from '../domain/errors.js';
+import type { InstrumentOptions } from './local.js';
 
 // Each command loads what it needs only: a worker has no use for the embedded stack, nor the API for a worker.
 const program = new Command('polony').description('Orchestrates Element AVITI sequencing data on AWS').version('0.1.0');
@@ -26,7 +27,7 @@ program
   .option('--bytes-per-cycle <bytes>', 'size of each BaseCalls file', number, 2048)
   .option('--bytes-per-second <bytes>', 'pace of the upload', number)
   .option('--stall-at <share>', 'stop after this share of the cycles; Enter goes on', number)
-  .action(async (options: Record<string, never>) => (await import('./local.js')).instrument(options));
+  .action(async (options: InstrumentOptions) => (await import('./local.js')).instrument(options));
 
 program.parseAsync().then(
   () => process.exit(process.exitCode ?? 0),

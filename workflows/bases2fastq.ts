@@ -44,9 +44,10 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     step = now;
     steps.show();
   };
-  const canceling = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries);
+  const cancelSteps = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries);
   let cancelling: Promise<void> | undefined;
-  const cancelScope = new CancellationScope({ cancellable: true });
+  // Shielded from Temporal's own cancellation of the workflow, which must lead to CancelRun and not end it.
+  const cancelScope = new CancellationScope({ cancellable: true, parent: new CancellationScope({ cancellable: false }) });
 
   function requestCancel(request: CancelRequest | undefined): void {
     if (cancel !== undefined) return;
@@ -61,7 +62,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     if (cancel === undefined || healthOmicsRunId === undefined || cancelling !== undefined) return;
     const request = cancel;
     cancelling = cancelScope
-      .run(() => canceling.run((options) => activities.cancelRun.executeWithOptions({ ...options, summary: `CancelRun ${healthOmicsRunId}` }, [executionId, request])))
+      .run(() => cancelSteps.run((options) => activities.cancelRun.executeWithOptions({ ...options, summary: `CancelRun ${healthOmicsRunId}` }, [executionId, request])))
       // Whatever becomes of it, watching tells how the run ended.
       .catch(() => undefined);
   }
@@ -70,7 +71,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   setHandler(runUploadEndedSignal, (ended) => {
     uploadEnded ??= ended;
   });
-  setHandler(stateQuery, (): ExecutionState => ({ status, step, healthOmicsRunId, blocked: steps.blocked ?? canceling.blocked, cancelRequested: cancel }));
+  setHandler(stateQuery, (): ExecutionState => ({ status, step, healthOmicsRunId, blocked: steps.blocked ?? cancelSteps.blocked, cancelRequested: cancel }));
   CancellationScope.current().cancelRequested.catch(() => {
     byTemporal = true;
     requestCancel({ requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' });

@@ -271,7 +271,7 @@ export function resourceRoutes(scope: FastifyInstance, { db, orchestrator, disco
   const flowAnswer = Type.Object({ flow: FlowResource });
   app.post('/v1/flows', { schema: { operationId: 'CreateFlow', tags: ['flows'], summary: 'Add a Bases2Fastq flow', body: FlowBody, response: { 201: flowAnswer, ...ERRORS } } }, async (request, reply) => {
     const answer = await creating(db, request, reply, async (transaction) => {
-      const fields = await checkFlow(transaction, request.body as FlowInput);
+      const fields = await checkFlow(transaction, request.body);
       return { flow: showFlow(await named('flow', fields.name, store.writeFlow(transaction, fields))) };
     });
     return reply.code(201).send(answer);

@@ -1,0 +1,240 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { StartRunCommand } from '@aws-sdk/client-omics';
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { Client, Connection } from '@temporalio/client';
+import { bundleWorkflowCode, Worker } from '@temporalio/worker';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { type Stack, startStack } from '../../local/stack.js';
+
+interface Details {
+  execution: { id: string; status: string; statusDescription: string; errorMessage: string | null; output: { uri: string } };
+  details: { healthOmics: { runId: string; uuid: string } | null; blocked: { action: string; statement: unknown } | null; cancelRequested: { requestedBy: string; reason: string } | null; workflowId: string; parameters: Record<string, unknown> | null };
+}
+
+let stateDir: string;
+let stack: Stack;
+let account: CustomerAccount;
+let call: ReturnType<typeof apiClient>;
+let temporal: Client;
+let connection: Connection;
+let flowId: string;
+let runId: string;
+let storageConnectionId: string;
+let autoExecutionId: string;
+
+async function until<T>(what: string, ask: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+    const answer = await ask();
+    if (answer !== undefined && answer !== false) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`Waited ${seconds} s in vain: ${what}`);
+}
+const details = (id: string): Promise<Details> => call('GET', `/v1/executions/${id}/details`);
+const inStatus = (id: string, ...statuses: string[]): Promise<Details> =>
+  until(`${id} in ${statuses.join(' or ')}`, async () => {
+    const answer = await details(id);
+    return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
+  });
+const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
+const runsOf = (executionId: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === executionId);
+const startRunCalls = (executionId: string) => stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === executionId);
+const historyOf = async (workflowId: string) => temporal.workflow.getHandle(workflowId).fetchHistory();
+
+beforeAll(async () => {
+  stateDir = mkdtempSync(path.join(tmpdir(), 'polony-main-'));
+  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 300, STARTING: 300, RUNNING: 1200, STOPPING: 200 } } });
+  call = apiClient(stack.info);
+  connection = await Connection.connect({ address: stack.info.temporalAddress });
+  temporal = new Client({ connection });
+  account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'test');
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
+  storageConnectionId = storageConnection.id;
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnection.id] } });
+  flowId = flow.id;
+  const { s3 } = adminClients(stack.info);
+  // First a run that stalls in mid-upload: nothing may start for it until it is whole.
+  const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'MAIN' }), stallAt: 0.5 });
+  const run = await until('the run to be discovered', async () => (await call<{ runs: { id: string; status: string; name: string }[] }>('GET', '/v1/runs')).runs[0]);
+  expect(run.status).toBe('RUN_STATUS_SEQUENCING');
+  runId = run.id;
+  // Created while the run uploads: it waits.
+  const waiting = await start();
+  expect((await details(waiting)).execution.status).toBe('EXECUTION_STATUS_UNTRIGGERED');
+  simulation.resume();
+  await simulation.done;
+  autoExecutionId = await until('the flow to start by itself', async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions.find((each) => each.id !== waiting)?.id);
+  await inStatus(autoExecutionId, 'COMPLETED');
+  await inStatus(waiting, 'COMPLETED');
+  expect(runsOf(waiting)).toHaveLength(1);
+});
+
+afterEach(() => void stack.aws.emulator.faults.splice(0));
+afterAll(async () => {
+  await connection?.close();
+  await stack?.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+});
+
+describe('the main job', () => {
+  it('runs Bases2Fastq with --no-projects as the provider role and lists its results', async () => {
+    const { execution, details: more } = await details(autoExecutionId);
+    const run = runsOf(autoExecutionId)[0]!;
+    expect(run).toMatchObject({ workflowOwnerId: '588258415937', storageType: 'DYNAMIC', status: 'COMPLETED', parameters: { no_projects: true, run_dir: `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN` } });
+    expect(run.startedBy).toContain('assumed-role/Element-ServiceUser-test');
+    expect(more.healthOmics).toMatchObject({ runId: run.id, uuid: run.uuid });
+    const { s3 } = adminClients(stack.info);
+    const listed = await s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: execution.output.uri.slice(`s3://${account.bucket}/`.length) }));
+    const keys = (listed.Contents ?? []).map((object) => object.Key!);
+    expect(keys.filter((key) => /\/Samples\/sample-\d\/sample-\d_R[12]\.fastq\.gz$/.test(key))).toHaveLength(6);
+    expect(keys.some((key) => key.endsWith('/RunStats.json'))).toBe(true);
+  });
+
+  it('starts a flow once for a run, however often the storage is searched', async () => {
+    await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
+    const { executions } = await call<{ executions: { startedBy: { name: string } }[] }>('GET', '/v1/executions');
+    expect(executions.filter((execution) => execution.startedBy.name === 'polony')).toHaveLength(1);
+  });
+
+  it('keeps the history short, and as short after more polls', async () => {
+    const short = (await historyOf(`execution/${autoExecutionId}`)).events!.length;
+    expect(short).toBeLessThanOrEqual(45);
+    const { pace } = { pace: { PENDING: 300, STARTING: 300, RUNNING: 8000, STOPPING: 200 } };
+    await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
+    const long = await start();
+    await inStatus(long, 'RUNNING');
+    await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { ...pace, RUNNING: 1200 } }) });
+    await inStatus(long, 'COMPLETED');
+    const polls = (id: string): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === runsOf(id)[0]!.id).length;
+    expect(polls(long)).toBeGreaterThan(polls(autoExecutionId) + 3);
+    expect((await historyOf(`execution/${long}`)).events!.length).toBeLessThanOrEqual(45);
+  });
+
+  it('is found in Temporal by HealthOmics run, run name, flow and status', async () => {
+    const healthOmicsRunId = runsOf(autoExecutionId)[0]!.id;
+    await until('visibility', async () => {
+      const found = [];
+      for await (const workflow of temporal.workflow.list({ query: `PolonyHealthOmicsRunId = "${healthOmicsRunId}" and PolonyRun = "MAIN" and PolonyFlow = "b2f" and PolonyStatus = "COMPLETED"` })) found.push(workflow.workflowId);
+      return found.length === 1 && found[0] === `execution/${autoExecutionId}`;
+    });
+  });
+});
+
+describe('cancel', () => {
+  it('before StartRun: no run is ever started', async () => {
+    stack.aws.emulator.faults.push({ operation: 'GetWorkflow', kind: 'throttle' });
+    const id = await start();
+    await until('GetWorkflow to be tried', async () => stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow' && each.code === 429));
+    // As an operator does it: with Temporal alone, without input.
+    await temporal.workflow.getHandle(`execution/${id}`).signal('cancel');
+    await inStatus(id, 'CANCELED');
+    expect(startRunCalls(id)).toHaveLength(0);
+  });
+
+  it('while StartRun is on its way: the run that it started is cancelled', async () => {
+    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 1500, count: 1 });
+    const id = await start();
+    await until('StartRun to be sent', async () => startRunCalls(id).length > 0);
+    await call('POST', `/v1/executions/${id}/cancel`, { reason: 'wrong manifest' });
+    expect((await inStatus(id, 'CANCELED')).details.cancelRequested).toMatchObject({ requestedBy: 'default', reason: 'wrong manifest' });
+    expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
+  });
+
+  it('while running, without waiting for a heartbeat, and by Temporal itself too', async () => {
+    const id = await start();
+    await inStatus(id, 'RUNNING');
+    const asked = Date.now();
+    await temporal.workflow.getHandle(`execution/${id}`).cancel();
+    await until('CancelRun', async () => stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id));
+    expect(Date.now() - asked).toBeLessThan(5000);
+    await inStatus(id, 'CANCELED');
+    await until('the workflow to end', async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'CANCELLED');
+    await expect(call('POST', `/v1/executions/${id}/cancel`, {})).rejects.toThrow(/409/);
+  });
+
+  it("after an answer of StartRun was lost: asks again, and cancels the run that was started", async () => {
+    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'dropAnswer', count: 1 }, { operation: 'StartRun', kind: 'internal', count: 2 });
+    const id = await start();
+    await until('StartRun to be lost', async () => runsOf(id).length > 0);
+    await call('POST', `/v1/executions/${id}/cancel`, {});
+    await inStatus(id, 'CANCELED');
+    expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
+  });
+});
+
+describe('what goes wrong', () => {
+  it('a lost answer of StartRun leads to one run', async () => {
+    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'dropAnswer', count: 1 });
+    const id = await start();
+    await inStatus(id, 'COMPLETED');
+    expect(runsOf(id)).toHaveLength(1);
+    expect(startRunCalls(id).length).toBeGreaterThan(1);
+  });
+
+  it('a worker that is killed while it watches leaves the run to another, with one StartRun', async () => {
+    const pace = { PENDING: 300, STARTING: 300, RUNNING: 4000, STOPPING: 200 };
+    await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
+    const id = await start();
+    await inStatus(id, 'RUNNING');
+    await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { ...pace, RUNNING: 1200 } }) });
+    stack.worker!.kill();
+    await stack.startWorker();
+    await until('the execution to complete', async () => (await details(id)).execution.status === 'EXECUTION_STATUS_COMPLETED', 90);
+    expect(startRunCalls(id)).toHaveLength(1);
+    expect(stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id)).toBe(false);
+  });
+
+  it('a run that fails on HealthOmics fails the execution, with the reason', async () => {
+    stack.aws.emulator.faults.push({ operation: 'run', kind: 'failRun', failureReason: 'WORKFLOW_RUN_FAILED', statusMessage: 'out of memory', count: 1 });
+    const id = await start();
+    expect((await inStatus(id, 'FAILED')).execution.errorMessage).toContain('WORKFLOW_RUN_FAILED');
+  });
+
+  it('a missing permission blocks, says what lacks, and the execution goes on once it is granted', async () => {
+    const { iam } = adminClients(stack.info);
+    const role = { RoleName: 'Element-ServiceUser-test', PolicyName: 'polony' };
+    const { PolicyDocument } = await iam.send(new GetRolePolicyCommand(role));
+    const full = JSON.parse(decodeURIComponent(PolicyDocument!)) as { Statement: { Sid: string }[] };
+    await iam.send(new PutRolePolicyCommand({ ...role, PolicyDocument: JSON.stringify({ ...full, Statement: full.Statement.filter((each) => each.Sid !== 'OmicsPassRole') }) }));
+    const id = await start();
+    const { details: more } = await until('the execution to be blocked', async () => {
+      const answer = await details(id);
+      return answer.details.blocked !== null && answer;
+    });
+    expect(more.blocked).toMatchObject({ action: 'iam:PassRole', resource: account.executionRoleArn });
+    await iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'granted', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [more.blocked!.statement] }) }));
+    await call('POST', `/v1/executions/${id}/retry`);
+    await inStatus(id, 'COMPLETED');
+    expect(runsOf(id)).toHaveLength(1);
+    await iam.send(new PutRolePolicyCommand({ ...role, PolicyDocument: JSON.stringify(full) }));
+    await iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'granted' }));
+  });
+
+  it('HealthOmics refuses StartRun without iam:PassRole, and parameters outside the template', async () => {
+    const { omics } = adminClients(stack.info);
+    const input = { workflowId: account.workflowId, workflowType: 'PRIVATE' as const, workflowOwnerId: account.workflowOwnerId, roleArn: account.executionRoleArn, outputUri: `s3://${account.bucket}/out`, requestId: 'by-hand', parameters: { run_dir: 's3://x/y', odd: 1 } };
+    await expect(omics.send(new StartRunCommand(input))).rejects.toMatchObject({ name: 'ValidationException' });
+  });
+});
+
+it('replays the history of every workflow with the code as it is', async () => {
+  const bundle = await bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) });
+  const seen = new Set<string>();
+  for await (const workflow of temporal.workflow.list({ query: 'ExecutionStatus != "Running"' })) {
+    if (workflow.type === 'discoverRuns' && seen.has('discoverRuns')) continue;
+    if (workflow.type === 'sweep' && seen.has('sweep')) continue;
+    if (workflow.type.startsWith('temporal-sys')) continue;
+    seen.add(workflow.type);
+    const history = await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory();
+    await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflow.workflowId);
+  }
+  expect([...seen].sort()).toEqual(['bases2fastq', 'discoverRuns', 'runUpload', 'sweep']);
+});
