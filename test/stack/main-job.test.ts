@@ -6,7 +6,7 @@ import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } f
 import { StartRunCommand } from '@aws-sdk/client-omics';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import { bundleWorkflowCode, Worker } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
@@ -48,6 +48,7 @@ const startRunCalls = (executionId: string) => stack.aws.emulator.calls.filter((
 const historyOf = async (workflowId: string) => temporal.workflow.getHandle(workflowId).fetchHistory();
 
 beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-main-'));
   stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 300, STARTING: 300, RUNNING: 1200, STOPPING: 200 } } });
   call = apiClient(stack.info);
