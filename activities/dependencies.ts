@@ -13,8 +13,6 @@ export interface Dependencies {
     /** Seconds between two looks at a run that uploads. */
     uploadPollSeconds: number;
     discoverSeconds: number;
-    /** Most seconds between two tries of something that is blocked. */
-    blockedRetrySeconds: number;
   };
   /** Waits; rejects when the signal aborts. Temporal's `sleep` of the activity by default. */
   sleep?: (milliseconds: number) => Promise<void>;

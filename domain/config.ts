@@ -40,8 +40,6 @@ export interface WorkerConfig extends CommonConfig {
   activitySlots: number;
   /** How many workflows are kept in memory. */
   workflowCache: number;
-  /** Longest time between two tries of something that is blocked, in seconds. */
-  blockedRetrySeconds: number;
   /** `host:port` where Prometheus finds the metrics; absent for none. */
   metricsAddress?: string;
 }
@@ -197,7 +195,6 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     watchSlots: read.integer('POLONY_WATCH_SLOTS', 2000, 1, 100_000, 'slots'),
     activitySlots: read.integer('POLONY_ACTIVITY_SLOTS', 100, 1, 10_000, 'slots'),
     workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 500, 1, 100_000, 'workflows'),
-    blockedRetrySeconds: read.integer('POLONY_BLOCKED_RETRY_SECONDS', 300, 1, 86_400, 'seconds'),
     metricsAddress: read.matching('POLONY_METRICS_ADDRESS', HOST_AND_PORT, 'must be host:port, such as 0.0.0.0:9464'),
   };
   refuse(read.problems);

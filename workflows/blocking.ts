@@ -15,7 +15,8 @@ export const FIRST: ActivityOptions = {
 export const PROBING: ActivityOptions = {
   startToCloseTimeout: '5 minutes',
   scheduleToCloseTimeout: '14 days',
-  retry: { initialInterval: '5 seconds', backoffCoefficient: 1.5, maximumInterval: '5 minutes' },
+  // The empty list counts: options are laid over those of the first tries, whose list would otherwise hold here too.
+  retry: { initialInterval: '5 seconds', backoffCoefficient: 1.5, maximumInterval: '5 minutes', nonRetryableErrorTypes: [] },
 };
 
 /** The application failure that an activity ended with; undefined for time-outs and all else. */

@@ -1,4 +1,5 @@
-import { ActivityFailure, log, proxyActivities, TimeoutFailure, upsertSearchAttributes } from '@temporalio/workflow';
+import { ActivityFailure, log, proxyActivities, upsertSearchAttributes } from '@temporalio/workflow';
+import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
 import { countRetries, FIRST, Steps } from './blocking.js';
 import { attributes, type RunUploadEnded, type RunUploadInput } from './messages.js';
@@ -16,7 +17,8 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
       watchUpload.executeWithOptions({ ...options, scheduleToCloseTimeout: `${input.maximumDays ?? 14} days`, summary: `Wait for RunUploaded.json of ${input.runName}` }, [input.runId, probing]),
     );
   } catch (error) {
-    if (!(error instanceof ActivityFailure && error.cause instanceof TimeoutFailure)) throw error;
+    // With the last look's failure as its cause: the time is over, and there was no other look.
+    if (!(error instanceof ActivityFailure && error.retryState === RetryState.TIMEOUT)) throw error;
     ended = { usable: false, reason: `The upload did not end within ${input.maximumDays ?? 14} days` };
     await giveUpUpload(input.runId, ended.reason);
   }

@@ -1,0 +1,111 @@
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Activities } from '../../activities/index.js';
+import { blockedFailure } from '../../activities/failures.js';
+import { ensurePython, PYTHON_PACKAGES } from '../../local/python.js';
+import { type Bases2FastqInput, type RunUploadInput, SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+
+// Time passes here as fast as nothing happens: days in seconds. The activities are stood in for; the workflows are the real ones.
+let env: TestWorkflowEnvironment;
+let bundle: WorkflowBundleWithSourceMap;
+
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const { binDir } = await ensurePython({ packages: [PYTHON_PACKAGES.timeSkippingServer] });
+  [env, bundle] = await Promise.all([
+    TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } } }),
+    bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) }),
+  ]);
+  // temporal.api.enums.v1.IndexedValueType: 2 is a keyword, 5 a bool.
+  const searchAttributes = Object.fromEntries(Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, type === 'Bool' ? 5 : 2]));
+  await env.connection.operatorService.addSearchAttributes({ namespace: 'default', searchAttributes });
+});
+afterAll(async () => env?.teardown());
+
+/** Carries a workflow out to its end; `execute` is what lets time skip. */
+async function withWorker<T>(activities: Partial<Activities>, run: () => Promise<T>): Promise<T> {
+  const worker = await Worker.create({ connection: env.nativeConnection, taskQueue: 'test', workflowBundle: bundle, activities });
+  return worker.runUntil(run);
+}
+
+const execution: Bases2FastqInput = {
+  executionId: 'e1', executionName: 'b2f RUN', flowName: 'b2f', runName: 'RUN', instrumentName: 'AV240001', runFolder: '20260101_AV240001_RUN', providerName: 'lab', account: '111122223333',
+  region: 'us-west-2', storageConnectionName: 'runs', waitForUpload: false, watchTaskQueue: 'test', heartbeatTimeoutSeconds: 86_400,
+};
+const upload: RunUploadInput = { runId: 'r1', storageConnectionId: 's1', storageConnectionName: 'runs', instrumentName: 'AV240001', runFolder: '20260101_AV240001_RUN', runName: 'RUN' };
+
+it('follows an upload of three days without a longer history', async () => {
+  let looks = 0;
+  const started = await env.currentTimeMs();
+  const activities: Partial<Activities> = {
+    async watchUpload() {
+      looks++;
+      if ((await env.currentTimeMs()) - started < 3 * 86_400_000) {
+        throw ApplicationFailure.create({ type: 'NotYet', message: 'uploading', nextRetryDelay: '10 minutes', category: ApplicationFailureCategory.BENIGN });
+      }
+      return { usable: true, reason: 'The run is complete' };
+    },
+    startFlows: async () => ({ executions: ['e1'] }),
+  };
+  const run = (): Promise<unknown> => env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-3-days', args: [upload] });
+  const result = await withWorker(activities, run);
+  expect(result).toMatchObject({ usable: true, executions: ['e1'] });
+  expect(looks).toBeGreaterThan(400);
+  expect((await env.client.workflow.getHandle('upload-3-days').fetchHistory()).events!.length).toBeLessThan(25);
+});
+
+it('gives up on an upload that never ends, and says so to who waits', async () => {
+  let ended: unknown;
+  const activities: Partial<Activities> = {
+    async watchUpload() {
+      throw ApplicationFailure.create({ type: 'NotYet', message: 'uploading', nextRetryDelay: '6 hours', category: ApplicationFailureCategory.BENIGN });
+    },
+    giveUpUpload: async () => undefined,
+    startFlows: async (_runId, how) => {
+      ended = how;
+      return { executions: [] };
+    },
+  };
+  const run = (): Promise<unknown> => env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-endless', args: [upload] });
+  await withWorker(activities, run);
+  expect(ended).toMatchObject({ usable: false });
+});
+
+it('watches a run of twelve hours', async () => {
+  const activities: Partial<Activities> = {
+    prepareExecution: async () => undefined,
+    startRun: async () => ({ healthOmicsRunId: '1000001', runOutputUri: 's3://b/o/1000001' }),
+    async watchRun(_executionId, from) {
+      await env.sleep(from === 'PENDING' ? '20 minutes' : '12 hours');
+      return from === 'PENDING' ? { status: 'RUNNING', healthOmicsStatus: 'RUNNING' } : { status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' };
+    },
+    readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000001' }),
+  };
+  const began = await env.currentTimeMs();
+  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'run-12-hours', args: [execution] });
+  expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED', healthOmicsRunId: '1000001' });
+  expect((await env.currentTimeMs()) - began).toBeGreaterThan(12 * 3_600_000);
+  expect((await env.client.workflow.getHandle('run-12-hours').fetchHistory()).events!.length).toBeLessThanOrEqual(45);
+});
+
+it('stays blocked for days with a short history, and goes on by itself', async () => {
+  let tries = 0;
+  const started = await env.currentTimeMs();
+  const activities: Partial<Activities> = {
+    async prepareExecution() {
+      tries++;
+      if ((await env.currentTimeMs()) - started < 2 * 86_400_000) throw blockedFailure({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', message: 'denied', remedy: 'allow it' });
+    },
+    startRun: async () => ({ healthOmicsRunId: '1000002', runOutputUri: 's3://b/o/1000002' }),
+    watchRun: async () => ({ status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' }),
+    readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000002' }),
+  };
+  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'blocked-2-days', args: [{ ...execution, executionId: 'e2' }] });
+  expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED' });
+  expect(tries).toBeGreaterThan(500);
+  expect((await env.client.workflow.getHandle('blocked-2-days').fetchHistory()).events!.length).toBeLessThanOrEqual(60);
+});
