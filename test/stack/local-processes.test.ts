@@ -1,0 +1,287 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Client, Connection } from '@temporalio/client';
+import pg from 'pg';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ChildFailedError, createGuardian, type Guardian, isSameProcess, processStart, untilReady } from '../../local/guardian.js';
+import { freePort, freePorts } from '../../local/ports.js';
+import { startPostgres } from '../../local/postgres.js';
+import { ensurePython, findInstalledPython } from '../../local/python.js';
+import { type LocalInfo, LockedError, lockStateFolder, readLocalInfo, tryLock, writeLocalInfo } from '../../local/stackFiles.js';
+import { startTemporal, type SearchAttributeType } from '../../local/temporal.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'polony-processes-'));
+  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+async function guardianFor(folder: string, onUnexpectedExit?: (error: ChildFailedError) => void): Promise<Guardian> {
+  const guardian = await createGuardian(folder, { onUnexpectedExit });
+  cleanups.push(() => guardian.close());
+  return guardian;
+}
+async function until(what: string, ask: () => boolean | Promise<boolean>, seconds = 20): Promise<void> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+    if (await ask()) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`Waited ${seconds} s in vain: ${what}`);
+}
+const gone = (pid: number): boolean => processStart(pid) === null;
+
+/** A parent in a process of its own, which prints one line of JSON when its children run. */
+async function realParent(source: string): Promise<{ parent: ChildProcess; answer: Record<string, number> }> {
+  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  cleanups.push(() => void parent.kill('SIGKILL'));
+  for await (const line of createInterface({ input: parent.stdout })) return { parent, answer: JSON.parse(line) as Record<string, number> };
+  throw new Error('the parent ended without a word');
+}
+const parentSource = (folder: string): string => `
+  import { createGuardian } from './local/guardian.ts';
+  const guardian = await createGuardian(${JSON.stringify(folder)});
+  const tidy = guardian.spawn('tidy', process.execPath, ['-e', "process.on('SIGTERM', () => { console.log('tidied'); process.exit(0); }); setInterval(() => {}, 1000); console.log('up')"]);
+  const deaf = guardian.spawn('deaf', process.execPath, ['-e', "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); console.log('up')"], { graceMs: 400 });
+  const shell = guardian.spawn('shell', '/bin/sh', ['-c', 'sleep 600 & echo up; wait']);
+  while (![tidy, deaf, shell].every((child) => child.logTail().includes('up'))) await new Promise((resolve) => setTimeout(resolve, 20));
+  console.log(JSON.stringify({ guardian: guardian.pid, tidy: tidy.pid, deaf: deaf.pid, shell: shell.pid }));
+`;
+/** Processes whose environment carries this guardian's marker: grandchildren too. */
+function descendants(folder: string): number[] {
+  const ids = readdirSync(path.join(folder, 'guardian')).map((name) => name.replace(/\.json.*$/, ''));
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+      return ids.some((id) => environment.includes(`POLONY_GUARD=${id}:`)) && !gone(pid);
+    } catch {
+      return false;
+    }
+  });
+}
+
+describe('guardian', () => {
+  it.skipIf(process.platform !== 'linux')('ends every child, also deaf ones and grandchildren, when the parent is killed', async () => {
+    const folder = temporaryFolder();
+    const { parent, answer } = await realParent(parentSource(folder));
+    const family = descendants(folder);
+    expect(family).toHaveLength(4); // three children and the shell's sleep
+    parent.kill('SIGKILL');
+    await until('the children to be gone', () => [...family, answer.guardian!].every(gone));
+    expect(readFileSync(path.join(folder, 'logs', 'tidy.log'), 'utf8')).toContain('tidied');
+    expect(readdirSync(path.join(folder, 'guardian'))).toEqual([]);
+  });
+
+  it.skipIf(process.platform !== 'linux')('ends what an earlier run left when parent and watcher were both killed', async () => {
+    const folder = temporaryFolder();
+    const { parent, answer } = await realParent(parentSource(folder));
+    const family = descendants(folder);
+    process.kill(answer.guardian!, 'SIGSTOP'); // so that it can neither act nor be replaced before it is killed
+    parent.kill('SIGKILL');
+    process.kill(answer.guardian!, 'SIGKILL');
+    await until('both to be gone', () => gone(answer.guardian!) && gone(parent.pid!));
+    expect(family.some((pid) => !gone(pid))).toBe(true);
+    await guardianFor(folder);
+    expect(family.every(gone)).toBe(true);
+  });
+
+  it('is replaced when it is killed itself, and still watches', async () => {
+    const guardian = await guardianFor(temporaryFolder());
+    const child = guardian.spawn('child', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+    const first = guardian.pid;
+    process.kill(first, 'SIGKILL');
+    await until('another watcher', () => guardian.pid !== first && !gone(guardian.pid));
+    expect(child.isRunning()).toBe(true);
+    await guardian.close();
+    expect([child.pid, guardian.pid].every(gone)).toBe(true);
+  });
+
+  it('tells of an exit that nobody asked for, with the end of its log, and not of one that was', async () => {
+    const told: ChildFailedError[] = [];
+    const guardian = await guardianFor(temporaryFolder(), (error) => told.push(error));
+    const bad = guardian.spawn('bad', process.execPath, ['-e', "console.error('no such thing'); process.exit(3)"]);
+    expect(await bad.exited).toMatchObject({ code: 3, expected: false });
+    expect(told[0]!.message).toMatch(/bad ended with code 3[^]*no such thing/);
+    await expect(untilReady(bad, async () => false, { timeoutMs: 5000 })).rejects.toThrow(/no such thing/);
+    const good = guardian.spawn('good', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+    expect(await good.stop()).toMatchObject({ signal: 'SIGTERM', expected: true });
+    expect(told).toHaveLength(1);
+    expect(() => guardian.spawn('missing', path.join(temporaryFolder(), 'nothing'), [])).toThrow(ChildFailedError);
+  });
+
+  it('never takes another process for one whose number it has', () => {
+    expect(isSameProcess(process.pid, processStart(process.pid))).toBe(true);
+    expect(isSameProcess(process.pid, '1')).toBe(false);
+    expect(isSameProcess(process.pid, processStart(process.pid), 'another boot')).toBe(false);
+  });
+});
+
+describe('two copies side by side', () => {
+  it('of Temporal and PostgreSQL, each of which goes on after a restart', async () => {
+    const folders = [temporaryFolder(), temporaryFolder()];
+    const attributes: Record<string, SearchAttributeType> = { PolonyTestName: 'Keyword', PolonyTestCount: 'Int' };
+    const begin = async (folder: string) => {
+      const guardian = await guardianFor(folder);
+      const [temporal, postgres] = await Promise.all([
+        startTemporal({ guardian, stateDir: folder, searchAttributes: attributes, namespace: 'lab' }),
+        // As for a person: what was committed must outlive a kill.
+        startPostgres({ guardian, stateDir: folder, durable: true }),
+      ]);
+      return { guardian, temporal, postgres };
+    };
+    const query = async (url: string, text: string): Promise<unknown[]> => {
+      const client = new pg.Client({ connectionString: url });
+      await client.connect();
+      try {
+        return (await client.query<Record<string, unknown>>(text)).rows;
+      } finally {
+        await client.end();
+      }
+    };
+    const withClient = async <T>(address: string, use: (client: Client) => Promise<T>): Promise<T> => {
+      const connection = await Connection.connect({ address });
+      try {
+        return await use(new Client({ connection, namespace: 'lab' }));
+      } finally {
+        await connection.close();
+      }
+    };
+
+    const copies = await Promise.all(folders.map(begin));
+    expect(new Set(copies.flatMap(({ temporal, postgres }) => [temporal.address, temporal.uiUrl, new URL(postgres.url).port])).size).toBe(6);
+    for (const { temporal } of copies) {
+      expect((await fetch(temporal.uiUrl)).status).toBe(200);
+      expect(temporal.version).toMatch(/^\d+\.\d+/);
+    }
+    await Promise.all(
+      copies.map(async ({ temporal, postgres }, index) => {
+        await withClient(temporal.address, (client) =>
+          client.workflow.start('nobody', { taskQueue: 'none', workflowId: `kept-${index}`, searchAttributes: { PolonyTestName: [`copy-${index}`] } }),
+        );
+        await query(postgres.url, `create table kept (copy int); insert into kept values (${index})`);
+      }),
+    );
+    // One ends in good order; the other's servers are killed, as in a crash.
+    const crashed = copies[1]!;
+    for (const pid of [crashed.temporal.pid!, crashed.postgres.pid]) process.kill(pid, 'SIGKILL');
+    await until('the killed servers to be gone', () => gone(crashed.temporal.pid!) && gone(crashed.postgres.pid));
+    await Promise.all(copies.map(({ guardian }) => guardian.close()));
+    const again = await Promise.all(folders.map(begin));
+    for (const [index, { temporal, postgres }] of again.entries()) {
+      expect(await query(postgres.url, 'select copy from kept')).toEqual([{ copy: index }]);
+      const name = await withClient(temporal.address, async (client) => (await client.workflow.getHandle(`kept-${index}`).describe()).searchAttributes.PolonyTestName);
+      expect(name).toEqual([`copy-${index}`]);
+      const other = await postgres.createDatabase('other');
+      expect(await query(other, 'select current_database() as name')).toEqual([{ name: 'other' }]);
+    }
+  });
+
+  it('hands out different ports, and the preferred one while it is free', async () => {
+    const ports = await freePorts(20);
+    expect(new Set(ports).size).toBe(20);
+    const free = await freePort();
+    expect(await freePort(free)).toBe(free);
+  });
+
+  it('uses a server named by TEMPORAL_ADDRESS, registers what it lacks, starts and stops nothing', async () => {
+    const folder = temporaryFolder();
+    const guardian = await guardianFor(folder);
+    const own = await startTemporal({ guardian, stateDir: folder, headless: true });
+    const env = { TEMPORAL_ADDRESS: own.address, TEMPORAL_NAMESPACE: 'default' };
+    const options = { guardian, stateDir: temporaryFolder(), env, searchAttributes: { PolonyTestLate: 'Keyword' as SearchAttributeType } };
+    // Two at once: the second finds the attribute there.
+    const [external] = await Promise.all([startTemporal(options), startTemporal(options)]);
+    expect(external).toMatchObject({ address: own.address, source: 'external', pid: undefined });
+    await external.stop();
+    expect(processStart(own.pid!)).not.toBeNull();
+    await expect(startTemporal({ ...options, searchAttributes: { PolonyTestLate: 'Int' } })).rejects.toThrow(/another type/);
+    await expect(startTemporal({ ...options, env: { ...env, TEMPORAL_NAMESPACE: 'absent' } })).rejects.toThrow(/no namespace absent/);
+  });
+});
+
+describe('state folder', () => {
+  it('belongs to one process, whose number the refusal names; a dead one leaves no claim', async () => {
+    const folder = temporaryFolder();
+    const { answer, parent } = await realParent(`
+      import { lockStateFolder } from './local/stackFiles.ts';
+      lockStateFolder(${JSON.stringify(folder)});
+      console.log(JSON.stringify({ pid: process.pid }));
+      setInterval(() => {}, 1000);
+    `);
+    expect(() => lockStateFolder(folder)).toThrow(LockedError);
+    expect(() => lockStateFolder(folder)).toThrow(new RegExp(`process ${answer.pid}\\b`));
+    parent.kill('SIGKILL');
+    await until('the holder to be gone', () => gone(answer.pid!));
+    lockStateFolder(folder)();
+  });
+
+  it('is taken over by exactly one of many when its holder is dead or its number another process’s', async () => {
+    const lockFile = path.join(temporaryFolder(), 'contested.lock');
+    writeFileSync(lockFile, JSON.stringify({ pid: process.pid, start: '1', boot: null, token: 'old' }));
+    const contenders = await Promise.all(
+      Array.from({ length: 4 }, () =>
+        realParent(`
+          import { tryLock } from './local/stackFiles.ts';
+          const result = tryLock(${JSON.stringify(lockFile)});
+          console.log(JSON.stringify({ won: 'release' in result ? 1 : 0 }));
+          setInterval(() => {}, 1000);
+        `),
+      ),
+    );
+    expect(contenders.reduce((sum, { answer }) => sum + answer.won!, 0)).toBe(1);
+    expect('holder' in tryLock(lockFile)).toBe(true);
+  });
+
+  it('keeps local.json for its owner only', () => {
+    const folder = path.join(temporaryFolder(), 'state');
+    expect(readLocalInfo(folder)).toBeUndefined();
+    const info: LocalInfo = { apiUrl: 'a', apiKey: 'b', openapiUrl: 'c', temporalAddress: 'd', temporalUiUrl: 'e', namespace: 'f', awsEndpoint: 'g', awsRegion: 'h', adminAccessKeyId: 'i', adminSecretAccessKey: 'j', databaseUrl: 'k', pids: { api: 1 } };
+    writeLocalInfo(folder, info);
+    expect(readLocalInfo(folder)).toEqual(info);
+    expect(statSync(path.join(folder, 'local.json')).mode & 0o777).toBe(0o600);
+    expect(readdirSync(folder)).toEqual(['local.json']);
+  });
+});
+
+describe('Python', () => {
+  // What a new environment has from the start, so that nothing is fetched: it is the order of things that is tested.
+  const packages = ['pip>=20'];
+
+  it('is set up once when two ask at the same time, and again when an attempt was cut off', async () => {
+    const cacheDir = temporaryFolder();
+    const lines: string[] = [];
+    const ask = (): ReturnType<typeof ensurePython> => ensurePython({ cacheDir, packages, onProgress: (line) => lines.push(line) });
+    expect(await findInstalledPython({ cacheDir, packages })).toBeUndefined();
+    const [one, two] = await Promise.all([ask(), ask()]);
+    expect(one).toEqual(two);
+    expect(lines.filter((line) => line.startsWith('Installing'))).toHaveLength(1);
+    expect(lines.some((line) => line.startsWith('Waiting for process'))).toBe(true);
+    expect(await ask()).toEqual(one);
+    // An attempt that never reached its end has no marker.
+    const folder = path.join(cacheDir, 'python');
+    rmSync(path.join(folder, readdirSync(folder).find((name) => name.endsWith('.json'))!));
+    expect(await findInstalledPython({ cacheDir, packages })).toBeUndefined();
+    expect((await ask()).pythonBin).not.toBe(one.pythonBin);
+    expect(readdirSync(folder)).toHaveLength(2);
+  });
+
+  it('says what to do when there is none', async () => {
+    const before = process.env.POLONY_PYTHON;
+    process.env.POLONY_PYTHON = path.join(temporaryFolder(), 'python');
+    cleanups.push(() => {
+      if (before === undefined) delete process.env.POLONY_PYTHON;
+      else process.env.POLONY_PYTHON = before;
+    });
+    await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(/Python 3\.10 or later.*POLONY_PYTHON/);
+    process.env.POLONY_PYTHON = temporaryFolder(); // there, but nothing that runs
+    await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(/did not answer/);
+  });
+});
