@@ -215,6 +215,12 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     paused?.resume();
     paused = undefined;
   };
+  const aborted = new Promise<void>((resolve) => options.signal?.addEventListener('abort', () => resolve(), { once: true }));
+  /** Waits while it is paused; an abort ends a pause too. */
+  const maySend = async (): Promise<void> => {
+    while (paused !== undefined && options.signal?.aborted !== true) await Promise.race([paused.promise, aborted]);
+    options.signal?.throwIfAborted();
+  };
   const total = totalCycles(run.cycles);
   const cycles = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
   const put = async (path: string, body: Buffer | string): Promise<void> => {
@@ -230,8 +236,7 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     const files = runFiles(run, cycles);
     const lane = async (): Promise<void> => {
       for (;;) {
-        options.signal?.throwIfAborted();
-        await paused?.promise;
+        await maySend();
         const next = files.next();
         if (next.done === true) return;
         const { path, content } = next.value;
@@ -247,9 +252,16 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
         }
       }
     };
-    await Promise.all(Array.from({ length: concurrency }, lane));
+    if (stall === 0) pause();
+    try {
+      await Promise.all(Array.from({ length: concurrency }, lane));
+    } catch (error) {
+      // The other lanes must not go on with a run that is given up.
+      files.return(undefined);
+      throw error;
+    }
     if (outcome !== 'none') {
-      await paused?.promise;
+      await maySend();
       await put('RunUploaded.json', runUploadedText(run, outcome));
       sent.files++;
       options.onProgress?.({ ...sent, path: 'RunUploaded.json' });

@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { type Guardian, untilReady } from './guardian.js';
+import { type Guardian, processStart, untilReady } from './guardian.js';
 import { freePort } from './ports.js';
+import { writeFileAtomically } from './stackFiles.js';
 
 const run = promisify(execFile);
 
@@ -30,16 +31,69 @@ async function binaries(): Promise<{ postgres: string; initdb: string }> {
   }
 }
 
-/** PostgreSQL refuses to run as root: then it runs as the user `postgres`, which is made where it lacks. */
-async function unprivileged(): Promise<{ uid: number; gid: number } | undefined> {
-  if (process.getuid?.() !== 0) return undefined;
+/** Runs PostgreSQL's programs with as few rights as they accept. */
+interface Launcher {
+  /** Whom the data must belong to; `undefined` when it is ourselves. */
+  owner: { uid: number; gid: number } | undefined;
+  /** The user that a program is started as. */
+  user: { uid?: number; gid?: number };
+  /** Put before the program and its arguments. */
+  prefix: string[];
+}
+
+/**
+ * PostgreSQL refuses to run as root: then it runs as the user `postgres`, which is made where it lacks. That user must reach its data and
+ * the programs. Where a folder above them is closed to it (a temporary folder or a home of mode 0700) the programs keep root's right to
+ * pass and read folders, and no other (CAP_DAC_READ_SEARCH): the modes of folders that are not ours are left as they are.
+ */
+async function launcherFor(folders: string[]): Promise<Launcher> {
+  if (process.getuid?.() !== 0) return { owner: undefined, user: {}, prefix: [] };
   const id = async (flag: string): Promise<number> => Number((await run('id', [flag, 'postgres'])).stdout);
-  try {
-    return { uid: await id('-u'), gid: await id('-g') };
-  } catch {
+  const ids = async (): Promise<{ uid: number; gid: number }> => ({ uid: await id('-u'), gid: await id('-g') });
+  const user = await ids().catch(async () => {
     await run('useradd', ['--system', '--user-group', '--no-create-home', 'postgres']);
-    return { uid: await id('-u'), gid: await id('-g') };
+    return ids();
+  });
+  const closed = folders.map((folder) => closedFolder(folder, user)).find((folder) => folder !== undefined);
+  if (closed === undefined) return { owner: user, user, prefix: [] };
+  const prefix = ['setpriv', '--reuid', String(user.uid), '--regid', String(user.gid), '--clear-groups', '--inh-caps', '+dac_read_search', '--ambient-caps', '+dac_read_search'];
+  try {
+    await run(prefix[0]!, [...prefix.slice(1), 'ls', closed]);
+  } catch (error) {
+    throw new Error(
+      `PostgreSQL cannot run as root, and the user postgres cannot enter ${closed}. Run as an ordinary user, choose another state folder with POLONY_HOME, or let others pass through it (chmod o+x ${closed}).`,
+      { cause: error },
+    );
   }
+  return { owner: user, user: {}, prefix };
+}
+
+/** The first folder on the way down to `folder` that this user cannot enter. */
+function closedFolder(folder: string, user: { uid: number; gid: number }): string | undefined {
+  const way: string[] = [];
+  for (let at = path.resolve(folder); ; at = path.dirname(at)) {
+    way.unshift(at);
+    if (at === path.dirname(at)) break;
+  }
+  return way.find((at) => {
+    const { mode, uid, gid } = statSync(at);
+    const bit = uid === user.uid ? 0o100 : gid === user.gid ? 0o010 : 0o001;
+    return (mode & bit) === 0;
+  });
+}
+
+/** A lock file whose process is not a PostgreSQL on this folder was left by a crash; its number may be another process's by now, which PostgreSQL itself would take for a running server. */
+function removeStaleLock(data: string): void {
+  const file = path.join(data, 'postmaster.pid');
+  if (!existsSync(file)) return;
+  const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
+  try {
+    // PostgreSQL works in its data folder.
+    if (processStart(pid) !== null && (process.platform !== 'linux' || readlinkSync(`/proc/${pid}/cwd`) === realpathSync(data))) return;
+  } catch {
+    // Not to be looked at, so not ours.
+  }
+  rmSync(file, { force: true });
 }
 
 /**
@@ -48,38 +102,38 @@ async function unprivileged(): Promise<{ uid: number; gid: number } | undefined>
  */
 export async function startPostgres(options: { guardian: Guardian; stateDir: string; durable?: boolean; preferredPort?: number }): Promise<LocalPostgres> {
   const { postgres, initdb } = await binaries();
-  const user = await unprivileged();
   const data = path.join(options.stateDir, 'postgres');
   const passwordFile = path.join(options.stateDir, 'postgres.password');
   mkdirSync(options.stateDir, { recursive: true });
-  if (user !== undefined) {
-    // The other user must be able to walk down to its data, also below a temporary folder that is ours alone; it may not list it.
-    for (let folder = path.resolve(options.stateDir); folder !== path.dirname(folder); folder = path.dirname(folder)) {
-      const { mode, uid } = statSync(folder);
-      if ((mode & 0o001) === 0 && uid === 0) chmodSync(folder, (mode & 0o777) | 0o011);
-    }
-  }
+  // The state folder is ours: PostgreSQL's user may pass through it when we are root, not list it.
+  if (process.getuid?.() === 0) chmodSync(options.stateDir, (statSync(options.stateDir).mode & 0o777) | 0o011);
+  const { owner, user, prefix } = await launcherFor([options.stateDir, path.dirname(initdb)]);
+  const command = (program: string, args: string[]): [string, string[]] => (prefix.length === 0 ? [program, args] : [prefix[0]!, [...prefix.slice(1), program, ...args]]);
   if (!existsSync(path.join(data, 'PG_VERSION'))) {
+    // Made beside its place and renamed when it is whole: initdb writes PG_VERSION early, and one that was interrupted cannot be used.
+    const draft = `${data}.new`;
+    rmSync(draft, { recursive: true, force: true });
     rmSync(data, { recursive: true, force: true });
-    mkdirSync(data, { mode: 0o700 });
+    mkdirSync(draft, { mode: 0o700 });
     const password = randomBytes(18).toString('hex');
-    writeFileSync(passwordFile, password, { mode: 0o600 });
-    const pwfile = path.join(data, '..', 'postgres.pw');
+    writeFileAtomically(passwordFile, password);
+    const pwfile = `${data}.pw`;
+    rmSync(pwfile, { force: true });
     writeFileSync(pwfile, `${password}\n`, { mode: 0o600 });
-    if (user !== undefined) {
-      chownSync(data, user.uid, user.gid);
-      chownSync(pwfile, user.uid, user.gid);
-    }
+    if (owner !== undefined) for (const file of [draft, pwfile]) chownSync(file, owner.uid, owner.gid);
     try {
-      await run(initdb, [`--pgdata=${data}`, '--auth=scram-sha-256', '--username=polony', `--pwfile=${pwfile}`, '--encoding=UTF8', '--locale=C', '--no-sync'], { ...user });
+      await run(...command(initdb, [`--pgdata=${draft}`, '--auth=scram-sha-256', '--username=polony', `--pwfile=${pwfile}`, '--encoding=UTF8', '--locale=C', ...(options.durable === false ? ['--no-sync'] : [])]), user);
+      renameSync(draft, data);
     } finally {
       rmSync(pwfile, { force: true });
     }
   }
+  removeStaleLock(data);
   const password = readFileSync(passwordFile, 'utf8').trim();
   const port = await freePort(options.preferredPort);
-  const fast = options.durable === false ? ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off'] : [];
-  const child = options.guardian.spawn('postgres', postgres, ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast], {
+  // Commits are still written before they are acknowledged: a test that kills the server finds them again; only a crash of the machine loses them.
+  const fast = options.durable === false ? ['-c', 'fsync=off', '-c', 'full_page_writes=off'] : [];
+  const child = options.guardian.spawn('postgres', ...command(postgres, ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]), {
     ...user,
     // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
     stopSignal: 'SIGINT',
@@ -113,8 +167,8 @@ export async function startPostgres(options: { guardian: Guardian; stateDir: str
     url: urlOf('polony'),
     pid: child.pid,
     createDatabase: async (name) => {
-      await admin(`create database ${name}`);
-      return urlOf(name);
+      await admin(`create database ${pg.escapeIdentifier(name)}`);
+      return urlOf(encodeURIComponent(name));
     },
     stop: async () => void (await child.stop()),
   };

@@ -165,6 +165,8 @@ function findPython(): Promise<Interpreter> {
   if (!found || foundFor !== wanted) {
     foundFor = wanted;
     found = searchPython();
+    // What lacks may be installed while we run: only a success is remembered.
+    found.catch(() => (foundFor = undefined));
   }
   return found;
 }

@@ -150,5 +150,10 @@ describe('simulated instrument', () => {
     const simulation = simulate('ABORTED', { concurrency: 1, signal: abort.signal, onProgress: ({ files }) => files === 5 && abort.abort() });
     await expect(simulation.done).rejects.toThrow(/abort/i);
     expect((await list(simulation.folder)).size).toBe(5);
+    // Also while it is paused.
+    const second = new AbortController();
+    const stalled = simulate('STALLED-ABORTED', { signal: second.signal, stallAt: 0 });
+    second.abort();
+    await expect(stalled.done).rejects.toThrow(/abort/i);
   });
 });

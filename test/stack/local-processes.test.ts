@@ -207,6 +207,39 @@ describe('two copies side by side', () => {
   });
 });
 
+describe('PostgreSQL', () => {
+  it('leaves the modes of folders alone that are not its own, and starts below closed ones', async () => {
+    const outer = temporaryFolder();
+    const stateDir = path.join(outer, 'state');
+    const guardian = await guardianFor(stateDir);
+    await startPostgres({ guardian, stateDir, durable: false });
+    expect(statSync(outer).mode & 0o777).toBe(0o700);
+  });
+
+  it('starts after a crash whose lock file has a number that is another process’s by now', async () => {
+    const stateDir = temporaryFolder();
+    const first = await guardianFor(stateDir);
+    await startPostgres({ guardian: first, stateDir, durable: false });
+    await first.close();
+    const data = path.join(stateDir, 'postgres');
+    const { uid, gid } = statSync(data);
+    const other = spawn('sleep', ['600'], { ...(process.getuid?.() === 0 && { uid, gid }) });
+    cleanups.push(() => void other.kill());
+    writeFileSync(path.join(data, 'postmaster.pid'), `${other.pid}\n${data}\n1700000000\n5432\n\n127.0.0.1\n`);
+    await startPostgres({ guardian: await guardianFor(stateDir), stateDir, durable: false });
+    expect(gone(other.pid!)).toBe(false);
+  });
+
+  it('makes databases of any name', async () => {
+    const stateDir = temporaryFolder();
+    const postgres = await startPostgres({ guardian: await guardianFor(stateDir), stateDir, durable: false });
+    const client = new pg.Client({ connectionString: await postgres.createDatabase('Test-1 "x"') });
+    await client.connect();
+    expect((await client.query<{ name: string }>('select current_database() as name')).rows).toEqual([{ name: 'Test-1 "x"' }]);
+    await client.end();
+  });
+});
+
 describe('state folder', () => {
   it('belongs to one process, whose number the refusal names; a dead one leaves no claim', async () => {
     const folder = temporaryFolder();
