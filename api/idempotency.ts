@@ -1,30 +1,42 @@
 import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { sql, type Transaction } from 'kysely';
+import type { Transaction } from 'kysely';
 import type { Db } from '../store/database.js';
+import { keepAnswer, keptAnswer } from '../store/idempotency.js';
 import type { Database } from '../store/schema.js';
+import { inTransaction } from '../store/transaction.js';
 import { ApiError } from './errors.js';
 
+/** JSON with the members of objects in order, so that the same body written in another order is the same request. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) =>
+    typeof member === 'object' && member !== null && !Array.isArray(member) ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1))) : member,
+  );
+}
+
 /**
- * Carries out a creation in a transaction. With an `Idempotency-Key` header its answer is kept in the same transaction, so
- * that a repeated request gets the first one's answer and nothing is made twice; requests with the same key wait for each other.
+ * Carries out a creation in a transaction and sets the answer's status. With an `Idempotency-Key` header its answer is kept in
+ * the same transaction, so that a repeated request gets the first one's answer (with `Idempotency-Replayed: true`) and nothing
+ * is made twice; requests with the same key wait for each other. Errors are not kept: what failed may be tried again.
+ * @throws ApiError 400 INVALID_IDEMPOTENCY_KEY, 422 IDEMPOTENCY_KEY_REUSED.
  */
-export async function creating<T extends object>(db: Db, request: FastifyRequest, reply: FastifyReply, create: (transaction: Transaction<Database>) => Promise<T>): Promise<T> {
+export async function creating<T extends object>(db: Db, request: FastifyRequest, reply: FastifyReply, status: 201 | 202, create: (transaction: Transaction<Database>) => Promise<T>): Promise<T> {
+  void reply.code(status);
   const key = request.headers['idempotency-key'];
-  if (key === undefined) return db.transaction().execute(create);
-  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) throw new ApiError(400, 'INVALID_IDEMPOTENCY_KEY', 'Idempotency-Key must have 1 to 255 printable characters and no spaces');
+  if (key === undefined) return inTransaction(db, create);
+  if (typeof key !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(key)) throw new ApiError(400, 'INVALID_IDEMPOTENCY_KEY', 'Idempotency-Key must have 1 to 255 printable ASCII characters');
+  // Keys of one client say nothing to another.
   const scoped = `${request.apiKey.id}/${key}`;
-  const hash = createHash('sha256').update(JSON.stringify([request.method, request.url, request.body])).digest('hex');
-  return db.transaction().execute(async (transaction) => {
-    await sql`select pg_advisory_xact_lock(hashtextextended(${`idempotency/${scoped}`}, 0))`.execute(transaction);
-    const known = await transaction.selectFrom('idempotency_keys').selectAll().where('key', '=', scoped).executeTakeFirst();
-    if (known !== undefined) {
-      if (known.request_hash !== hash) throw new ApiError(422, 'IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; choose a new one');
-      void reply.header('idempotency-replayed', 'true');
-      return known.response as T;
+  const requestHash = createHash('sha256').update(canonical([request.method, request.url.split('?')[0], request.body ?? null])).digest('hex');
+  return inTransaction(db, async (transaction) => {
+    const kept = await keptAnswer(transaction, scoped);
+    if (kept !== undefined) {
+      if (kept.requestHash !== requestHash) throw new ApiError(422, 'IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; choose a new one');
+      void reply.code(kept.status).header('idempotency-replayed', 'true');
+      return kept.body as T;
     }
-    const response = await create(transaction);
-    await transaction.insertInto('idempotency_keys').values({ key: scoped, request_hash: hash, status_code: 201, response: JSON.stringify(response) }).execute();
-    return response;
+    const body = await create(transaction);
+    await keepAnswer(transaction, scoped, { requestHash, status, body: body as Record<string, unknown> });
+    return body;
   });
 }

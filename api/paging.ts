@@ -1,16 +1,16 @@
+import { createHash } from 'node:crypto';
 import { Type } from 'typebox';
 import { isId } from '../store/database.js';
 import { ApiError } from './errors.js';
 
+const MOST = 1000;
+const pageToken = Type.Optional(Type.String({ description: 'nextPageToken (or previousPageToken) of another page of this list' }));
+const pageSize = Type.Optional(Type.Integer({ minimum: 1, maximum: MOST, description: '100 where it is left out, 1,000 at most' }));
 /** Paging of the vendor's contract: 100 a page unless told, 1,000 at most. */
-export const PageQuery = Type.Object(
-  {
-    pageSize: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
-    pageToken: Type.Optional(Type.String()),
-  },
-  { additionalProperties: false },
-);
-export const CountedPageQuery = Type.Object({ ...PageQuery.properties, includeTotalCount: Type.Optional(Type.Boolean()) }, { additionalProperties: false });
+export const PageQuery = Type.Object({ pageSize, pageToken }, { additionalProperties: false });
+/** The contract's storage connections alone take any size and answer 1,000 at most. */
+export const CappedPageQuery = Type.Object({ pageSize: Type.Optional(Type.Integer({ minimum: 1, description: '100 where it is left out; over 1,000 counts as 1,000' })), pageToken }, { additionalProperties: false });
+export const CountedPageQuery = Type.Object({ pageSize, pageToken, includeTotalCount: Type.Optional(Type.Boolean()) }, { additionalProperties: false });
 
 /** Where a page begins: behind (`after`) or before (`before`) the row with this id. */
 export interface Position {
@@ -18,24 +18,36 @@ export interface Position {
   id: string;
 }
 
-/** Page tokens name the list they are of, so that one of another list is refused. */
-export function encodePageToken(list: string, position: Position): string {
-  return Buffer.from(JSON.stringify([list, position.direction, position.id])).toString('base64url');
+/** A token that was cut short or changed is told from one of ours by this. It grants nothing, so it needs no secret. */
+function checksum(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 8);
 }
 
+/** Page tokens name the list they are of, so that one of another list is refused. */
+export function encodePageToken(list: string, position: Position): string {
+  const text = JSON.stringify([list, position.direction, position.id]);
+  return Buffer.from(`${checksum(text)}${text}`).toString('base64url');
+}
+
+/** @throws ApiError 400 INVALID_PAGE_TOKEN for anything that this list has not answered. */
 export function decodePageToken(list: string, token: string | undefined): Position | undefined {
   if (token === undefined || token === '') return undefined;
   try {
-    const [of, direction, id] = JSON.parse(Buffer.from(token, 'base64url').toString()) as [string, Position['direction'], string];
-    if (of === list && (direction === 'after' || direction === 'before') && isId(id)) return { direction, id };
+    const decoded = Buffer.from(token, 'base64url').toString();
+    const text = decoded.slice(8);
+    const [of, direction, id] = JSON.parse(text) as [string, Position['direction'], string];
+    // Base64 has several spellings of one content: only ours is taken.
+    if (checksum(text) === decoded.slice(0, 8) && of === list && (direction === 'after' || direction === 'before') && isId(id) && encodePageToken(list, { direction, id }) === token) return { direction, id };
   } catch {
     // Said below.
   }
-  throw new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this list has answered; start again without it');
+  throw new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this list has answered; start again without it', { field: 'pageToken' });
 }
 
-/** A page out of rows that were asked for with one more than its size. */
-export function toPage<T extends { id: string }>(list: string, rows: T[], size: number): { items: T[]; nextPageToken: string } {
+/** A page of a list that is oldest first and is read forwards. */
+export async function pageForwards<T extends { id: string }>(list: string, query: { pageSize?: number; pageToken?: string }, read: (limit: number, after?: string) => Promise<T[]>): Promise<{ items: T[]; nextPageToken: string }> {
+  const size = Math.min(query.pageSize ?? 100, MOST);
+  const rows = await read(size + 1, decodePageToken(list, query.pageToken)?.id);
   const items = rows.slice(0, size);
   return { items, nextPageToken: rows.length > size ? encodePageToken(list, { direction: 'after', id: items.at(-1)!.id }) : '' };
 }
@@ -46,7 +58,7 @@ export async function pageBothWays<T extends { id: string }>(
   query: { pageSize?: number; pageToken?: string },
   read: (slice: { limit: number; after?: string; before?: string }) => Promise<T[]>,
 ): Promise<{ items: T[]; nextPageToken: string; previousPageToken: string }> {
-  const size = query.pageSize ?? 100;
+  const size = Math.min(query.pageSize ?? 100, MOST);
   const position = decodePageToken(list, query.pageToken);
   const rows = await read({ limit: size + 1, ...(position !== undefined && { [position.direction]: position.id }) });
   const more = rows.length > size;

@@ -1,103 +1,279 @@
-import { Type } from 'typebox';
+import type { FastifyInstance } from 'fastify';
+import { type Static, type TSchema, Type } from 'typebox';
+import { EXECUTION_STATUSES } from '../domain/execution.js';
+
+const closed = { additionalProperties: false } as const;
+const shared: TSchema[] = [];
+
+/** Makes a schema a component of the OpenAPI document under this name, and answers a reference to it. */
+function component<T extends TSchema>(name: string, schema: T) {
+  shared.push({ ...schema, $id: name });
+  return Type.Unsafe<Static<T>>({ $ref: `${name}#` });
+}
+
+/** Makes the components known to the app. */
+export function addSchemas(app: FastifyInstance): void {
+  for (const schema of shared) app.addSchema(schema);
+}
+
+const oneOf = (values: readonly string[]) => Type.Unsafe<string>({ type: 'string', enum: [...values] });
+const NullableString = Type.Unsafe<string | null>({ type: ['string', 'null'] });
+export const Timestamp = Type.String({ format: 'date-time' });
+export const NullableTimestamp = Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time' });
+export const IdParams = Type.Object({ id: Type.String() });
 
 /** Error body of every route (docs/design.md, API). */
-export const ErrorBody = Type.Object({
-  code: Type.Integer(),
-  message: Type.String(),
-  details: Type.Optional(Type.Array(Type.Object({ '@type': Type.Optional(Type.String()), reason: Type.String(), domain: Type.String(), metadata: Type.Optional(Type.Record(Type.String(), Type.Unknown())) }))),
+const ErrorBody = component(
+  'Error',
+  Type.Object({
+    code: Type.Integer({ description: 'The HTTP status' }),
+    message: Type.String(),
+    details: Type.Array(
+      Type.Object({
+        '@type': Type.String(),
+        reason: Type.String({ description: 'For programs, such as INVALID_FIELD, IN_USE, RUN_NOT_FOUND' }),
+        domain: Type.String(),
+        metadata: Type.Object({ request_id: Type.String(), field: Type.Optional(Type.String()), rule: Type.Optional(Type.String()), description: Type.Optional(Type.String()) }, { additionalProperties: true }),
+      }),
+    ),
+  }),
+);
+
+const MEANINGS = {
+  400: 'A field or parameter breaks a rule',
+  401: 'The API key is missing or not valid',
+  404: 'There is no such resource',
+  409: 'The state of things does not allow it: a name is taken, a resource is in use, an execution has ended',
+  413: 'The body is too large',
+  415: 'The body is not JSON',
+  422: 'The Idempotency-Key was used for another request',
+  500: 'A fault inside polony',
+  503: 'The database or Temporal cannot be reached; try again',
+} as const;
+
+/** The error answers of an operation: those that each may give, and these. */
+export function errors(...statuses: (404 | 409 | 413 | 415 | 422)[]) {
+  return Object.fromEntries([400, 401, ...statuses, 500, 503].map((status) => [status, { content: { 'application/json': { schema: ErrorBody } }, description: MEANINGS[status as keyof typeof MEANINGS] }]));
+}
+/** Of an operation that takes a body. */
+export const BODY = [413, 415] as const;
+
+/** The answer of a deletion. */
+export const NoContent = Type.Null({ description: 'Done' });
+
+/** Headers of an operation that can be repeated. What else a client sends is not looked at. */
+export const IdempotencyHeaders = Type.Object({
+  'idempotency-key': Type.Optional(Type.String({ description: 'Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours' })),
 });
-export const ERRORS = { 400: ErrorBody, 401: ErrorBody, 403: ErrorBody, 404: ErrorBody, 409: ErrorBody, 422: ErrorBody, 500: ErrorBody, 503: ErrorBody };
 
-export const Timestamp = Type.String({ format: 'date-time' });
-export const NullableTimestamp = Type.Union([Timestamp, Type.Null()]);
-export const IdParams = Type.Object({ id: Type.String() });
-const closed = { additionalProperties: false } as const;
+export const Provider = component(
+  'Provider',
+  Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), defaultRegion: Type.String(), credentialType: Type.Literal('role'), roleArn: Type.String(), externalId: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed),
+);
+const providerFields = {
+  name: Type.String({ description: 'Unique, 1 to 128 characters' }),
+  defaultRegion: Type.String({ description: 'An AWS region' }),
+  credentialType: Type.Literal('role'),
+  roleArn: Type.String({ description: 'The role that polony assumes' }),
+  externalId: Type.String({ description: 'Letters, digits and @:,=-./_, 2 to 1224 characters, as in the trust policy of the role' }),
+};
+const providerExample = { name: 'sequencing-account', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser', externalId: 'lab-7f3a' };
+export const ProviderBody = Type.Object(providerFields, { ...closed, examples: [providerExample] });
+const change = { ...closed, minProperties: 1 } as const;
+export const ProviderChange = Type.Partial(Type.Object(providerFields), { ...change, examples: [{ roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser-2' }] });
 
-export const Provider = Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), defaultRegion: Type.String(), credentialType: Type.String(), roleArn: Type.String(), externalId: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed);
-export const ProviderBody = Type.Object(
-  { name: Type.String(), defaultRegion: Type.String(), credentialType: Type.Literal('role'), roleArn: Type.String(), externalId: Type.String() },
-  { ...closed, examples: [{ name: 'sequencing-account', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser', externalId: 'lab-7f3a' }] },
+/** As the vendor's contract has it. */
+export const StorageConnection = component(
+  'StorageConnection',
+  Type.Object(
+    { id: Type.String(), name: Type.String(), type: Type.String(), status: oneOf(['UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED'].map((status) => `STORAGE_CONNECTION_STATUS_${status}`)), uri: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp },
+    closed,
+  ),
+);
+export const StorageDetails = component(
+  'StorageConnectionDetails',
+  Type.Object(
+    { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), statusDescription: Type.String() },
+    closed,
+  ),
+);
+const storageFields = {
+  name: Type.String({ description: 'Unique, 1 to 128 characters' }),
+  providerId: Type.String(),
+  region: Type.String({ description: 'The region of the bucket' }),
+  bucket: Type.String({ description: "The bucket's name, without s3://" }),
+  prefix: Type.Optional(Type.String({ description: 'The folder for run data; the whole bucket where it is left out' })),
+  useForRunUpload: Type.Boolean({ description: 'Instruments upload here, so runs are searched for' }),
+  useForDataExploration: Type.Boolean(),
+};
+export const StorageBody = Type.Object(storageFields, {
+  ...closed,
+  examples: [{ name: 'aviti-runs', providerId: '01920000-0000-7000-8000-000000000000', region: 'us-west-2', bucket: 'lab-aviti', prefix: 'runs', useForRunUpload: true, useForDataExploration: true }],
+});
+export const StorageChange = Type.Partial(Type.Object(storageFields), { ...change, examples: [{ useForRunUpload: false }] });
+
+export const ComputeConnection = component(
+  'ComputeConnection',
+  Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), providerId: Type.String(), executionRoleArn: Type.String(), region: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed),
+);
+const computeFields = {
+  name: Type.String({ description: 'Unique, 1 to 128 characters' }),
+  providerId: Type.String(),
+  executionRoleArn: Type.String({ description: "A role of the provider's account that trusts omics.amazonaws.com" }),
+  region: Type.String({ description: 'A region of AWS HealthOmics' }),
+};
+export const ComputeBody = Type.Object(computeFields, {
+  ...closed,
+  examples: [{ name: 'healthomics', providerId: '01920000-0000-7000-8000-000000000000', executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution', region: 'us-west-2' }],
+});
+export const ComputeChange = Type.Partial(Type.Object(computeFields), { ...change, examples: [{ executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution-2' }] });
+
+const AutoStart = Type.Object({ storageConnectionIds: Type.Array(Type.String(), { maxItems: 100, description: 'Complete runs of these start the flow by themselves' }) }, closed);
+const parameterName = Type.Optional(Type.String({ minLength: 1, maxLength: 128 }));
+const ParameterNames = Type.Object({ runDir: parameterName, runManifest: parameterName, noProjects: parameterName }, { ...closed, description: "Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names" });
+const Parameters = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, maxProperties: 100, description: "Further parameters of the workflow's template" });
+export const FlowResource = component(
+  'Flow',
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      computeConnectionId: Type.String(),
+      sharedWorkflowId: Type.String(),
+      workflowOwnerId: Type.String(),
+      sharedWorkflowRegion: NullableString,
+      autoStart: AutoStart,
+      parameterNames: ParameterNames,
+      parameters: Parameters,
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+    },
+    closed,
+  ),
+);
+const flowFields = {
+  name: Type.String({ description: 'Unique, 1 to 128 characters' }),
+  computeConnectionId: Type.String(),
+  sharedWorkflowId: Type.String({ description: "The share's Resource ID, or the workflow's ARN" }),
+  workflowOwnerId: Type.Optional(Type.String({ description: 'The account that shares it; may be left out where the ARN is given' })),
+  autoStart: Type.Optional(AutoStart),
+  parameterNames: Type.Optional(ParameterNames),
+  parameters: Type.Optional(Parameters),
+};
+export const FlowBody = Type.Object(flowFields, {
+  ...closed,
+  examples: [{ name: 'bases2fastq', computeConnectionId: '01920000-0000-7000-8000-000000000000', sharedWorkflowId: '1234567', workflowOwnerId: '588258415937', autoStart: { storageConnectionIds: ['01920000-0000-7000-8000-000000000001'] } }],
+});
+export const FlowChange = Type.Partial(Type.Object(flowFields), { ...change, examples: [{ autoStart: { storageConnectionIds: [] } }] });
+
+export const Output = component('Output', Type.Object({ storageConnectionId: Type.String(), uri: Type.String({ description: 'Empty, or with one slash at the end' }), kinds: Type.Array(Type.String()) }, closed));
+
+const Blocked = component(
+  'Blocked',
+  Type.Object(
+    { kind: Type.String(), action: Type.Optional(Type.String()), resource: Type.Optional(Type.String()), message: Type.String(), remedy: Type.String(), statement: Type.Optional(Type.Unsafe<unknown>({ description: 'The policy statement that would grant it' })) },
+    { ...closed, description: 'Why it waits for a person, and what to do' },
+  ),
+);
+const NullableBlocked = Type.Union([Blocked, Type.Null()]);
+
+const Consumable = component('Consumable', Type.Object({ serialNumber: Type.String(), partNumber: Type.String(), lotNumber: Type.String(), expiration: Type.Optional(Timestamp) }, closed));
+const NullableConsumable = Type.Union([Consumable, Type.Null()]);
+const Panel = Type.Object({ id: Type.String(), name: Type.String(), version: Type.String() }, closed);
+const SequencingSetup = Type.Object(
+  {
+    kitName: Type.String(),
+    libraryStructure: Type.String({ description: 'circular or linear' }),
+    prepType: Type.String(),
+    reads: Type.Array(Type.Object({ name: Type.String(), cycles: Type.Integer(), order: Type.Integer() }, closed)),
+    chemistryVersion: Type.String(),
+    filterMask: NullableString,
+    polonyDensity: NullableString,
+    lowDiversity: Type.Boolean(),
+    panel: Type.Union([Panel, Type.Null()]),
+    flowcell: NullableConsumable,
+    buffer: NullableConsumable,
+    sequencingCartridge: NullableConsumable,
+  },
+  closed,
+);
+const MultiomicsSetup = Type.Object({ panel: Panel, kitType: Type.String(), wellLayout: Type.String(), flowcell: NullableConsumable, buffer: NullableConsumable, panelCartridge: NullableConsumable }, closed);
+const RUN_STATUSES = ['UNSPECIFIED', 'CREATED', 'PRIMING', 'PRIMED', 'SEQUENCING', 'RUNNING', 'PAUSING', 'PAUSED', 'STOPPING', 'SEQUENCED', 'COMPLETED', 'FAILED', 'STOPPED', 'DISCARDED'];
+/** As the vendor's contract has it. */
+export const Run = component(
+  'Run',
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      description: Type.String(),
+      type: Type.String({ description: 'sequencing or multiomics' }),
+      status: oneOf(RUN_STATUSES.map((status) => `RUN_STATUS_${status}`)),
+      instrument: Type.Object({ id: Type.String(), name: Type.String(), serialNumber: Type.String(), model: Type.String(), softwareVersion: Type.String() }, { ...closed, description: 'As it was at the time of the run' }),
+      output: Output,
+      timeCreated: Timestamp,
+      timeStarted: NullableTimestamp,
+      timeCompleted: NullableTimestamp,
+      timeUpdated: NullableTimestamp,
+      tags: Type.Array(Type.String()),
+      recipe: Type.Union([Type.Object({ id: Type.String(), name: Type.String() }, closed), Type.Null()]),
+      manifest: Type.Union([Type.Object({ filename: Type.String() }, closed), Type.Null()]),
+      design: Type.Null(),
+      operator: Type.String(),
+      setup: Type.Object({ sequencing: Type.Union([SequencingSetup, Type.Null()]), multiomics: Type.Union([MultiomicsSetup, Type.Null()]) }, closed),
+      metrics: Type.Object({ sequencing: Type.Null(), multiomics: Type.Null() }, closed),
+    },
+    closed,
+  ),
+);
+export const RunDetails = component(
+  'RunDetails',
+  Type.Object(
+    { uploadState: oneOf(['uploading', 'complete', 'refused', 'vanished']), uploadDescription: Type.String(), outcome: NullableString, blocked: NullableBlocked, runFolder: Type.String(), workflowId: Type.String({ description: 'In Temporal' }) },
+    closed,
+  ),
 );
 
 /** As the vendor's contract has it. */
-export const StorageConnection = Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), status: Type.String(), uri: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed);
-export const StorageDetails = Type.Object(
-  { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), statusDescription: Type.String() },
-  closed,
+export const Execution = component(
+  'Execution',
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      status: oneOf(EXECUTION_STATUSES.map((status) => `EXECUTION_STATUS_${status}`)),
+      statusDescription: Type.String(),
+      platform: Type.String(),
+      workflow: Type.Object({ name: Type.String(), version: Type.String() }, closed),
+      flow: Type.Object({ id: Type.String(), name: Type.String() }, closed),
+      inputs: Type.Array(Type.Object({ run: Type.Object({ id: Type.String(), name: Type.String(), instrumentName: Type.String(), kitType: Type.String(), runType: Type.String() }, closed) })),
+      output: Output,
+      startedBy: Type.Object({ id: Type.String(), email: Type.String(), name: Type.String() }, closed),
+      timeCreated: Timestamp,
+      timeStarted: NullableTimestamp,
+      timeCompleted: NullableTimestamp,
+      errorMessage: NullableString,
+    },
+    closed,
+  ),
 );
-export const StorageBody = Type.Object(
-  {
-    name: Type.String(),
-    providerId: Type.String(),
-    region: Type.String(),
-    bucket: Type.String(),
-    prefix: Type.Optional(Type.String({ default: '' })),
-    useForRunUpload: Type.Boolean(),
-    useForDataExploration: Type.Boolean(),
-  },
-  { ...closed, examples: [{ name: 'aviti-runs', providerId: '01920000-0000-7000-8000-000000000000', region: 'us-west-2', bucket: 'lab-aviti', prefix: 'runs', useForRunUpload: true, useForDataExploration: true }] },
-);
-
-export const ComputeConnection = Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), providerId: Type.String(), executionRoleArn: Type.String(), region: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed);
-export const ComputeBody = Type.Object(
-  { name: Type.String(), providerId: Type.String(), executionRoleArn: Type.String(), region: Type.String() },
-  { ...closed, examples: [{ name: 'healthomics', providerId: '01920000-0000-7000-8000-000000000000', executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution', region: 'us-west-2' }] },
-);
-
-const AutoStart = Type.Object({ storageConnectionIds: Type.Array(Type.String(), { maxItems: 100, uniqueItems: true }) }, closed);
-const ParameterNames = Type.Object({ runDir: Type.Optional(Type.String()), runManifest: Type.Optional(Type.String()), noProjects: Type.Optional(Type.String()) }, closed);
-const Parameters = Type.Record(Type.String(), Type.Any());
-export const FlowResource = Type.Object(
-  { id: Type.String(), name: Type.String(), computeConnectionId: Type.String(), sharedWorkflowId: Type.String(), workflowOwnerId: Type.String(), autoStart: AutoStart, parameterNames: ParameterNames, parameters: Parameters, timeCreated: Timestamp, timeUpdated: Timestamp },
-  closed,
-);
-export const FlowBody = Type.Object(
-  {
-    name: Type.String(),
-    computeConnectionId: Type.String(),
-    sharedWorkflowId: Type.String({ description: "The share's Resource ID, or the workflow's ARN" }),
-    workflowOwnerId: Type.Optional(Type.String({ description: 'The account that shares it; may be left out where the ARN is given' })),
-    autoStart: Type.Optional(AutoStart),
-    parameterNames: Type.Optional(ParameterNames),
-    parameters: Type.Optional(Parameters),
-  },
-  { ...closed, examples: [{ name: 'bases2fastq', computeConnectionId: '01920000-0000-7000-8000-000000000000', sharedWorkflowId: '1234567', workflowOwnerId: '588258415937', autoStart: { storageConnectionIds: ['01920000-0000-7000-8000-000000000001'] } }] },
-);
-
-export const Output = Type.Object({ storageConnectionId: Type.String(), uri: Type.String(), kinds: Type.Array(Type.String()) }, closed);
-const NullableString = Type.Union([Type.String(), Type.Null()]);
-/** As the vendor's contract has it. */
-export const Execution = Type.Object(
-  {
-    id: Type.String(),
-    name: Type.String(),
-    status: Type.String(),
-    statusDescription: Type.String(),
-    platform: Type.String(),
-    workflow: Type.Object({ name: Type.String(), version: Type.String() }, closed),
-    flow: Type.Object({ id: Type.String(), name: Type.String() }, closed),
-    inputs: Type.Array(Type.Object({ run: Type.Object({ id: Type.String(), name: Type.String(), instrumentName: Type.String(), kitType: Type.String(), runType: Type.String() }, closed) })),
-    output: Output,
-    startedBy: Type.Object({ id: Type.String(), email: Type.String(), name: Type.String() }, closed),
-    timeCreated: Timestamp,
-    timeStarted: NullableTimestamp,
-    timeCompleted: NullableTimestamp,
-    errorMessage: NullableString,
-  },
-  closed,
-);
-export const ExecutionDetails = Type.Object(
-  {
-    workflowId: Type.String({ description: 'In Temporal' }),
-    trigger: Type.String(),
-    account: Type.String(),
-    region: Type.String(),
-    healthOmics: Type.Union([Type.Object({ runId: Type.String(), uuid: NullableString, arn: NullableString, status: NullableString, runOutputUri: NullableString }), Type.Null()]),
-    blocked: Type.Any(),
-    cancelRequested: Type.Union([Type.Object({ requestedBy: Type.String(), reason: NullableString, time: NullableTimestamp }), Type.Null()]),
-    parameters: Type.Any(),
-    summary: Type.Any(),
-    errorType: NullableString,
-  },
-  closed,
+const anyObject = (description: string) => Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
+export const ExecutionDetails = component(
+  'ExecutionDetails',
+  Type.Object(
+    {
+      workflowId: Type.String({ description: 'In Temporal' }),
+      trigger: oneOf(['auto', 'api']),
+      account: Type.String(),
+      region: Type.String(),
+      computeConnectionId: Type.String(),
+      healthOmics: Type.Union([Type.Object({ runId: Type.String(), uuid: NullableString, arn: NullableString, status: NullableString, runOutputUri: NullableString }, closed), Type.Null()]),
+      blocked: NullableBlocked,
+      cancelRequested: Type.Union([Type.Object({ requestedBy: Type.String(), reason: NullableString, time: NullableTimestamp }, closed), Type.Null()]),
+      parameters: anyObject('What the HealthOmics run was started with'),
+      summary: anyObject('What Bases2Fastq produced'),
+      errorType: NullableString,
+    },
+    closed,
+  ),
 );

@@ -25,8 +25,8 @@ export interface ApiConfig extends CommonConfig {
   publicUrl?: string;
   /** `domain` in the details of errors. */
   errorDomain: string;
-  /** Which proxies are believed about a client's address: none, all, so many hops, or those of these addresses. */
-  trustProxy: boolean | number | string[];
+  /** Which proxies are believed about a client's address: none, all, or those of these addresses. A number of hops would trust whoever connects. */
+  trustProxy: boolean | string[];
 }
 
 export interface WorkerConfig extends CommonConfig {
@@ -168,14 +168,13 @@ function readPublicUrl(read: Reader): string | undefined {
   return undefined;
 }
 
-function readTrustProxy(read: Reader): boolean | number | string[] {
+function readTrustProxy(read: Reader): boolean | string[] {
   const text = read.optional('POLONY_TRUST_PROXY');
   if (text === undefined || text === 'false') return false;
   if (text === 'true') return true;
-  if (/^\d{1,2}$/.test(text)) return Number(text);
   const addresses = text.split(',').map((address) => address.trim());
-  if (addresses.every((address) => /^[0-9a-fA-F.:]+(\/\d{1,3})?$/.test(address) || ['loopback', 'linklocal', 'uniquelocal'].includes(address))) return addresses;
-  read.bad('POLONY_TRUST_PROXY', 'FORMAT', 'must be true, false, a number of proxies, or addresses separated by commas such as 10.0.0.0/8,loopback');
+  if (addresses.every((address) => /^([0-9a-fA-F]*:[0-9a-fA-F.:]*|\d+(\.\d+){3})(\/\d{1,3})?$/.test(address) || ['loopback', 'linklocal', 'uniquelocal'].includes(address))) return addresses;
+  read.bad('POLONY_TRUST_PROXY', 'FORMAT', 'must be true, false, or addresses separated by commas such as 10.0.0.0/8,loopback');
   return false;
 }
 

@@ -1,5 +1,5 @@
 import { type Selectable, sql } from 'kysely';
-import type { Db } from './database.js';
+import type { Db, DbOrTransaction } from './database.js';
 import type { ExecutionsTable, RunsTable } from './schema.js';
 
 export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string };
@@ -15,6 +15,7 @@ export interface Slice {
 function runQuery(db: Db) {
   return db.selectFrom('runs as r').innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id').selectAll('r').select(['s.bucket', 's.prefix']);
 }
+/** A run with where it lies; undefined when there is none. */
 export async function getRun(db: Db, id: string): Promise<RunRow | undefined> {
   return runQuery(db).where('r.id', '=', id).executeTakeFirst();
 }
@@ -29,7 +30,12 @@ export async function countRuns(db: Db): Promise<number> {
   return Number((await db.selectFrom('runs').select((e) => e.fn.countAll().as('count')).executeTakeFirstOrThrow()).count);
 }
 
-function executionQuery(db: Db) {
+/** A run, locked: an upload that ends at this moment either is seen by the caller or sees what the caller writes. */
+export async function lockRun(db: DbOrTransaction, id: string): Promise<Selectable<RunsTable> | undefined> {
+  return db.selectFrom('runs').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+}
+
+function executionQuery(db: DbOrTransaction) {
   return db
     .selectFrom('executions as e')
     .innerJoin('flows as f', 'f.id', 'e.flow_id')
@@ -40,7 +46,8 @@ function executionQuery(db: Db) {
     .select(['f.name as flow_name', 'r.run_name', 'r.instrument_name', 'c.region', 'p.role_arn'])
     .select([sql<string | null>`r.run_parameters->>'kitConfiguration'`.as('kit'), sql<string | null>`r.run_parameters->>'runType'`.as('run_type')]);
 }
-export async function getExecution(db: Db, id: string): Promise<ExecutionRow | undefined> {
+/** An execution with what it is shown with; undefined when there is none. */
+export async function getExecution(db: DbOrTransaction, id: string): Promise<ExecutionRow | undefined> {
   return executionQuery(db).where('e.id', '=', id).executeTakeFirst();
 }
 /** Executions, newest first; before an id they come nearest first. */

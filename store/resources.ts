@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import { prefixesOverlap } from '../domain/aws.js';
 import type { ParameterNames, ParameterValue } from '../domain/execution.js';
 import { type Db, type DbOrTransaction, newId } from './database.js';
 import type { ComputeConnectionsTable, FlowsTable, ProvidersTable, StorageConnectionsTable } from './schema.js';
@@ -122,12 +123,16 @@ export async function overlappingConnection(db: DbOrTransaction, bucket: string,
   await sql`select pg_advisory_xact_lock(hashtextextended(${`bucket/${bucket}`}, 0))`.execute(db);
   let query = db.selectFrom('storage_connections').selectAll().where('bucket', '=', bucket).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null);
   if (exceptId !== undefined) query = query.where('id', '!=', exceptId);
-  const within = (inner: string, outer: string): boolean => outer === '' || inner === outer || inner.startsWith(`${outer}/`);
-  return (await query.execute()).find((other) => within(other.prefix, prefix) || within(prefix, other.prefix));
+  return (await query.execute()).find((other) => prefixesOverlap(other.prefix, prefix));
 }
 
 export async function hasRuns(db: DbOrTransaction, storageConnectionId: string): Promise<boolean> {
   return (await db.selectFrom('runs').select('id').where('storage_connection_id', '=', storageConnectionId).limit(1).executeTakeFirst()) !== undefined;
+}
+
+/** The execution roles that compute connections of a provider use. */
+export async function executionRolesOf(db: DbOrTransaction, providerId: string): Promise<{ id: string; name: string; execution_role_arn: string }[]> {
+  return db.selectFrom('compute_connections').select(['id', 'name', 'execution_role_arn']).where('provider_id', '=', providerId).where('time_deleted', 'is', null).execute();
 }
 
 export interface ComputeConnectionFields {
@@ -148,6 +153,8 @@ export interface FlowFields {
   computeConnectionId: string;
   sharedWorkflowId: string;
   workflowOwnerId: string;
+  /** Of the share's ARN, where that was given. */
+  sharedWorkflowRegion: string | null;
   parameterNames: ParameterNames;
   parameters: Record<string, ParameterValue>;
   storageConnectionIds: string[];
@@ -159,6 +166,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
     compute_connection_id: fields.computeConnectionId,
     shared_workflow_id: fields.sharedWorkflowId,
     workflow_owner_id: fields.workflowOwnerId,
+    shared_workflow_region: fields.sharedWorkflowRegion,
     parameter_names: JSON.stringify(fields.parameterNames),
     parameters: JSON.stringify(fields.parameters),
   };

@@ -2,19 +2,26 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { accountOfRole } from '../../domain/aws.js';
-import { refuse } from '../../domain/errors.js';
+import { InputError } from '../../domain/errors.js';
 import { isEnded } from '../../domain/execution.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId } from '../../store/database.js';
 import { findExecution, insertExecution, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
-import { countExecutions, type ExecutionRow, getExecution, listExecutions } from '../../store/listing.js';
+import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
 import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
-import { ApiError, notFound } from '../errors.js';
+import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { CountedPageQuery, pageBothWays } from '../paging.js';
-import { ERRORS, Execution, ExecutionDetails, IdParams } from '../schemas.js';
+import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams } from '../schemas.js';
+import { checkBody, type Trx } from './common.js';
+
+/** What it waits for and what to do, where the description does not say it already. */
+function describe(row: ExecutionRow): string {
+  if (row.blocked === null || isEnded(row.status) || row.status_description.includes(row.blocked.remedy)) return row.status_description;
+  return `Blocked: ${row.blocked.message} ${row.blocked.remedy}`;
+}
 
 /** An execution as the vendor's contract has it. */
 function showExecution(row: ExecutionRow) {
@@ -22,7 +29,7 @@ function showExecution(row: ExecutionRow) {
     id: row.id,
     name: row.name,
     status: `EXECUTION_STATUS_${row.status}`,
-    statusDescription: row.status_description,
+    statusDescription: describe(row),
     platform: 'aws_omics',
     workflow: { name: row.workflow_name ?? 'bases2fastq', version: row.summary?.analysisVersion ?? '' },
     flow: { id: row.flow_id, name: row.flow_name },
@@ -32,7 +39,7 @@ function showExecution(row: ExecutionRow) {
     timeCreated: row.time_created.toISOString(),
     timeStarted: row.time_started?.toISOString() ?? null,
     timeCompleted: row.time_completed?.toISOString() ?? null,
-    errorMessage: row.error_message,
+    errorMessage: row.status === 'FAILED' ? row.error_message : null,
   };
 }
 
@@ -42,6 +49,7 @@ function showDetails(row: ExecutionRow) {
     trigger: row.trigger,
     account: accountOfRole(row.role_arn),
     region: row.region,
+    computeConnectionId: row.compute_connection_id,
     healthOmics: row.healthomics_run_id === null ? null : { runId: row.healthomics_run_id, uuid: row.healthomics_run_uuid, arn: row.healthomics_run_arn, status: row.healthomics_status, runOutputUri: row.run_output_uri },
     blocked: row.blocked,
     cancelRequested: row.cancel_requested_by === null ? null : { requestedBy: row.cancel_requested_by, reason: row.cancel_reason, time: row.time_cancel_requested?.toISOString() ?? null },
@@ -51,91 +59,158 @@ function showDetails(row: ExecutionRow) {
   };
 }
 
+const CreateBody = Type.Object(
+  { flowId: Type.String(), runId: Type.String(), name: Type.Optional(Type.String({ description: '1 to 128 characters; by default the names of flow and run' })) },
+  { additionalProperties: false, examples: [{ flowId: '01920000-0000-7000-8000-000000000002', runId: '01920000-0000-7000-8000-000000000003' }] },
+);
+const CancelBody = Type.Object({ reason: Type.Optional(Type.String({ maxLength: 1000, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f]*$' })) }, { additionalProperties: false, 'x-optional': true, examples: [{ reason: 'wrong run manifest' }] });
+
+/**
+ * Writes an execution of a flow for a run; all that it refers to is locked until then.
+ * @throws InputError, ApiError 409 where the run or the flow is not fit for it.
+ */
+async function createExecution(transaction: Trx, input: { flowId: string; runId: string; name?: string }, startedBy: string): Promise<string> {
+  const flow = isId(input.flowId) ? await store.findFlow(transaction, input.flowId, 'share') : undefined;
+  const run = isId(input.runId) ? await lockRun(transaction, input.runId) : undefined;
+  if (flow === undefined || run === undefined) {
+    throw new InputError([
+      ...(flow === undefined ? [{ field: 'flowId', rule: 'FLOW_NOT_FOUND', message: `there is no flow ${input.flowId.slice(0, 100)}` }] : []),
+      ...(run === undefined ? [{ field: 'runId', rule: 'RUN_NOT_FOUND', message: `there is no run ${input.runId.slice(0, 100)}` }] : []),
+    ]);
+  }
+  const refused = (reason: string, message: string): ApiError => new ApiError(409, reason, message, { field: 'runId' });
+  if (run.upload_state === 'refused' || run.upload_state === 'vanished') throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${run.upload_description}`);
+  if (run.upload_state === 'complete' && run.outcome !== 'completed') throw refused('RUN_NOT_USABLE', `The run cannot be analysed: the instrument ended it as ${run.outcome ?? 'unknown'}`);
+  const storage = await store.findStorageConnection(transaction, run.storage_connection_id, 'share');
+  if (storage === undefined) throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
+  const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');
+  if (compute === undefined) throw refused('COMPUTE_CONNECTION_DELETED', 'The compute connection of the flow was deleted');
+  if (compute.region !== storage.region) throw refused('REGION_MISMATCH', `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`);
+  const [flowProvider, storageProvider] = [await store.findProvider(transaction, compute.provider_id, 'share'), await store.findProvider(transaction, storage.provider_id, 'share')];
+  if (accountOfRole(flowProvider?.role_arn ?? '') !== accountOfRole(storageProvider?.role_arn ?? '')) throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
+  const id = await insertExecution(transaction, {
+    name: input.name,
+    flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
+    run: { id: run.id, name: run.run_name, storageConnectionId: storage.id, uploadState: run.upload_state },
+    storage,
+    trigger: 'api',
+    startedBy,
+  });
+  if (id === undefined) throw new Error('an execution that the API starts has no double');
+  return id;
+}
+
 /** Executions: flows applied to runs. */
 export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const answer = Type.Object({ execution: Execution });
+  const tags = ['ExecutionService'];
+  const answer = (description: string) => Type.Object({ execution: Execution }, { additionalProperties: false, description });
 
-  async function execution(id: string): Promise<ExecutionRow> {
-    const found = isId(id) ? await getExecution(db, id) : undefined;
+  async function execution(id: string, transaction?: Trx): Promise<ExecutionRow> {
+    const found = isId(id) ? await getExecution(transaction ?? db, id) : undefined;
     if (found === undefined) throw notFound('execution', id);
     return found;
+  }
+  const ended = (status: string): ApiError => new ApiError(409, 'EXECUTION_ENDED', `The execution has ended as ${status}`, { status: `EXECUTION_STATUS_${status}` });
+  /** The workflow is no longer there although the store does not know of its end: it was terminated by hand, or is just writing it. */
+  async function workflowEnded(id: string): Promise<ApiError> {
+    const { status } = await execution(id);
+    return isEnded(status) ? ended(status) : new ApiError(409, 'WORKFLOW_ENDED', `The workflow ${executionWorkflowId(id)} of the execution is not running; look at it in Temporal`);
   }
 
   app.post(
     '/v1/executions',
     {
+      attachValidation: true,
       schema: {
-        operationId: 'CreateExecution', tags: ['executions'], summary: 'Start a flow for a run',
-        body: Type.Object({ flowId: Type.String(), runId: Type.String(), name: Type.Optional(Type.String()) }, { additionalProperties: false, examples: [{ flowId: '01920000-0000-7000-8000-000000000002', runId: '01920000-0000-7000-8000-000000000003' }] }),
-        response: { 201: answer, ...ERRORS },
+        operationId: 'ExecutionService_CreateExecution', tags, summary: 'Start a flow for a run', description: 'For a run that is still uploading it waits until that has ended.',
+        headers: IdempotencyHeaders, body: CreateBody, response: { 201: answer('Accepted'), ...errors(409, ...BODY, 422) },
       },
     },
     async (request, reply) => {
-      const { flowId, runId } = request.body;
-      const name = request.body.name === undefined ? undefined : normalizeName(request.body.name);
-      if (name !== undefined) refuse(checkName('name', name));
-      const created = await creating(db, request, reply, async (transaction) => {
-        const flow = isId(flowId) ? await store.findFlow(transaction, flowId, 'share') : undefined;
-        // Locked, so that an upload that ends at this moment either is seen here or sees this execution.
-        const run = isId(runId) ? await transaction.selectFrom('runs').selectAll().where('id', '=', runId).forUpdate().executeTakeFirst() : undefined;
-        refuse([
-          ...(flow === undefined ? [{ field: 'flowId', rule: 'NOT_FOUND', message: `there is no flow ${flowId}` }] : []),
-          ...(run === undefined ? [{ field: 'runId', rule: 'NOT_FOUND', message: `there is no run ${runId}` }] : []),
-        ]);
-        if (run!.upload_state === 'refused' || run!.upload_state === 'vanished') throw new ApiError(409, 'RUN_NOT_USABLE', `The run cannot be analysed: ${run!.upload_description}`, { field: 'runId' });
-        const storage = await store.findStorageConnection(transaction, run!.storage_connection_id, 'share');
-        if (storage === undefined) throw new ApiError(409, 'STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted', { field: 'runId' });
-        const compute = await store.findComputeConnection(transaction, flow!.compute_connection_id, 'share');
-        if (compute?.region !== storage.region) refuse([{ field: 'runId', rule: 'SAME_REGION', message: `the run is in ${storage.region} and the flow runs in ${compute?.region}; Bases2Fastq runs in the bucket's region only` }]);
-        const [flowProvider, storageProvider] = [await store.findProvider(transaction, compute!.provider_id), await store.findProvider(transaction, storage.provider_id)];
-        if (accountOfRole(flowProvider?.role_arn ?? '') !== accountOfRole(storageProvider?.role_arn ?? '')) refuse([{ field: 'runId', rule: 'SAME_ACCOUNT', message: "the run is in another AWS account than the flow's compute connection" }]);
-        const id = await insertExecution(transaction, {
-          name,
-          flow: { id: flow!.id, name: flow!.name, computeConnectionId: flow!.compute_connection_id },
-          run: { id: run!.id, name: run!.run_name, storageConnectionId: storage.id, uploadState: run!.upload_state },
-          storage,
-          trigger: 'api',
-          startedBy: request.apiKey.name,
-        });
-        return { id: id! };
+      checkBody(request, (check) => [check('name', (value) => checkName('name', normalizeName(value)))]);
+      const { flowId, runId, name } = request.body;
+      const created = await creating(db, request, reply, 201, async (transaction) => {
+        const id = await createExecution(transaction, { flowId, runId, name: name === undefined ? undefined : normalizeName(name) }, request.apiKey.name);
+        return { execution: showExecution(await execution(id, transaction)) };
       });
-      const context = await findExecution(db, created.id);
-      if (context !== undefined && !context.workflowStarted) {
-        try {
-          await orchestrator.startExecution(context);
-          await markWorkflowStarted(db, created.id);
-        } catch (error) {
-          // It is accepted; the sweep starts it.
-          request.log.warn({ err: error, executionId: created.id }, 'the workflow could not be started yet');
+      // Its workflow's id is the execution's, so starting it on a repeated request, or again by the sweep, starts nothing twice.
+      try {
+        const context = await findExecution(db, created.execution.id);
+        if (context !== undefined && !context.workflowStarted && !isEnded(context.status)) {
+          await bounded(orchestrator.startExecution(context));
+          await markWorkflowStarted(db, context.id);
         }
+      } catch (error) {
+        request.log.warn({ error: loggable(error), executionId: created.execution.id }, 'the workflow could not be started yet; the sweep will');
       }
-      return reply.code(201).send({ execution: showExecution(await execution(created.id)) });
+      return created;
     },
   );
-  app.get('/v1/executions', { schema: { operationId: 'ExecutionService_ListExecutions', tags: ['executions'], summary: 'List executions, newest first', querystring: CountedPageQuery, response: { 200: Type.Object({ executions: Type.Array(Execution), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }), ...ERRORS } } }, async (request) => {
-    const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice));
-    return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db) }) };
-  });
-  app.get('/v1/executions/:id', { schema: { operationId: 'ExecutionService_GetExecution', tags: ['executions'], summary: 'An execution', params: IdParams, response: { 200: answer, ...ERRORS } } }, async (request) => ({ execution: showExecution(await execution(request.params.id)) }));
-  app.get('/v1/executions/:id/details', { schema: { operationId: 'GetExecutionDetails', tags: ['executions'], summary: 'An execution with its HealthOmics run, results and what it waits for', params: IdParams, response: { 200: Type.Object({ execution: Execution, details: ExecutionDetails }), ...ERRORS } } }, async (request) => {
-    const found = await execution(request.params.id);
-    return { execution: showExecution(found), details: showDetails(found) };
-  });
-  app.post('/v1/executions/:id/cancel', { schema: { operationId: 'CancelExecution', tags: ['executions'], summary: 'Cancel an execution', params: IdParams, body: Type.Union([Type.Object({ reason: Type.Optional(Type.String({ maxLength: 1000 })) }, { additionalProperties: false }), Type.Null()]), response: { 202: answer, ...ERRORS } } }, async (request, reply) => {
-    const found = await execution(request.params.id);
-    const ended = new ApiError(409, 'EXECUTION_ENDED', `The execution has ended as ${found.status}`);
-    if (isEnded(found.status)) throw ended;
-    const context = (await findExecution(db, found.id))!;
-    const reason = request.body?.reason;
-    await noteCancelRequest(db, found.id, request.apiKey.name, reason);
-    if (!(await orchestrator.cancelExecution(context, { requestedBy: request.apiKey.name, reason }))) throw ended;
-    await markWorkflowStarted(db, found.id);
-    return reply.code(202).send({ execution: showExecution(await execution(found.id)) });
-  });
-  app.post('/v1/executions/:id/retry', { schema: { operationId: 'RetryExecution', tags: ['executions'], summary: 'Try a blocked execution again now', params: IdParams, response: { 202: answer, ...ERRORS } } }, async (request, reply) => {
-    const found = await execution(request.params.id);
-    if (isEnded(found.status) || !(await orchestrator.retryExecution(found.id))) throw new ApiError(409, 'EXECUTION_ENDED', `The execution is not running: ${found.status}`);
-    return reply.code(202).send({ execution: showExecution(found) });
-  });
+  app.get(
+    '/v1/executions',
+    {
+      schema: {
+        operationId: 'ExecutionService_ListExecutions', tags, summary: 'List executions, newest first', querystring: CountedPageQuery,
+        response: { 200: Type.Object({ executions: Type.Array(Execution), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
+      },
+    },
+    async (request) => {
+      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice));
+      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db) }) };
+    },
+  );
+  app.get('/v1/executions/:id', { schema: { operationId: 'ExecutionService_GetExecution', tags, summary: 'An execution', params: IdParams, response: { 200: answer('The execution'), ...errors(404) } } }, async (request) => ({
+    execution: showExecution(await execution(request.params.id)),
+  }));
+  app.get(
+    '/v1/executions/:id/details',
+    {
+      schema: {
+        operationId: 'ExecutionService_GetExecutionDetails', tags, summary: 'An execution with its HealthOmics run, its results and what it waits for', params: IdParams,
+        response: { 200: Type.Object({ execution: Execution, details: ExecutionDetails }, { additionalProperties: false, description: 'The execution' }), ...errors(404) },
+      },
+    },
+    async (request) => {
+      const found = await execution(request.params.id);
+      return { execution: showExecution(found), details: showDetails(found) };
+    },
+  );
+  app.post(
+    '/v1/executions/:id/cancel',
+    { schema: { operationId: 'ExecutionService_CancelExecution', tags, summary: 'Cancel an execution', headers: IdempotencyHeaders, params: IdParams, body: CancelBody, response: { 202: answer('The cancel is noted'), ...errors(404, 409, ...BODY, 422) } } },
+    async (request, reply) => {
+      const { id } = request.params;
+      const { reason } = request.body;
+      const requestedBy = request.apiKey.name;
+      const noted = await creating(db, request, reply, 202, async (transaction) => {
+        const found = await execution(id, transaction);
+        if (isEnded(found.status)) throw ended(found.status);
+        await noteCancelRequest(transaction, found.id, requestedBy, reason);
+        return { execution: showExecution(await execution(id, transaction)) };
+      });
+      const context = await findExecution(db, noted.execution.id);
+      // On a repeated request it may have ended since, which is what was asked for.
+      if (context === undefined || isEnded(context.status)) return noted;
+      if (!(await fromTemporal(request.log, orchestrator.cancelExecution(context, { requestedBy, reason })))) throw await workflowEnded(context.id);
+      await markWorkflowStarted(db, context.id);
+      return noted;
+    },
+  );
+  app.post(
+    '/v1/executions/:id/retry',
+    { schema: { operationId: 'ExecutionService_RetryExecution', tags, summary: 'Try a blocked execution again now', params: IdParams, response: { 202: answer('It is tried'), ...errors(404, 409) } } },
+    async (request, reply) => {
+      const found = await execution(request.params.id);
+      if (isEnded(found.status)) throw ended(found.status);
+      if (!(await fromTemporal(request.log, orchestrator.retryExecution(found.id)))) {
+        const context = await findExecution(db, found.id);
+        if (context === undefined || context.workflowStarted) throw await workflowEnded(found.id);
+        // Accepted but not yet handed to Temporal: that is what is tried.
+        await fromTemporal(request.log, orchestrator.startExecution(context));
+        await markWorkflowStarted(db, found.id);
+      }
+      return reply.code(202).send({ execution: showExecution(found) });
+    },
+  );
 }

@@ -5,31 +5,52 @@ import { storageUri } from '../../domain/aws.js';
 import type { Consumable } from '../../domain/runParameters.js';
 import { isId } from '../../store/database.js';
 import { countRuns, getRun, listRuns, type RunRow } from '../../store/listing.js';
+import { findStorageConnection } from '../../store/resources.js';
+import { runUploadWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
-import { ApiError, notFound } from '../errors.js';
+import { ApiError, fromTemporal, notFound } from '../errors.js';
 import { CountedPageQuery, pageBothWays } from '../paging.js';
-import { ERRORS, IdParams } from '../schemas.js';
+import { errors, IdParams, Run, RunDetails } from '../schemas.js';
 
-/** Shaped as the vendor's contract has it; see `showRun`. */
-const Run = Type.Object({ id: Type.String(), name: Type.String(), status: Type.String() }, { additionalProperties: true });
-
+/**
+ * Status as the contract names it. What polony refused although the instrument called it complete (files missing, an upload that
+ * did not end) is FAILED, what is gone from the bucket DISCARDED; an outcome that polony does not know stays UNSPECIFIED.
+ */
 function runStatus(row: RunRow): string {
   if (row.upload_state === 'uploading') return 'RUN_STATUS_SEQUENCING';
-  if (row.outcome === 'failed') return 'RUN_STATUS_FAILED';
-  if (row.outcome === 'stopped') return 'RUN_STATUS_STOPPED';
   if (row.upload_state === 'vanished') return 'RUN_STATUS_DISCARDED';
-  return row.upload_state === 'complete' || row.outcome === 'completed' ? 'RUN_STATUS_COMPLETED' : 'RUN_STATUS_UNSPECIFIED';
+  if (row.outcome === 'stopped') return 'RUN_STATUS_STOPPED';
+  if (row.outcome === 'unknown') return 'RUN_STATUS_UNSPECIFIED';
+  if (row.upload_state === 'complete' && row.outcome === 'completed') return 'RUN_STATUS_COMPLETED';
+  // A cytoprofiling run is refused by our flows only; as a run it is complete.
+  if (row.outcome === 'completed' && !isSequencing(row)) return 'RUN_STATUS_COMPLETED';
+  return 'RUN_STATUS_FAILED';
+}
+
+function isSequencing(row: RunRow): boolean {
+  return (row.run_parameters?.runType ?? 'Sequencing') === 'Sequencing';
+}
+
+/** A time as RFC 3339, or null where an instrument wrote something else. */
+function time(text: string | undefined): string | null {
+  return text === undefined || Number.isNaN(Date.parse(text)) ? null : new Date(text).toISOString();
 }
 
 function consumable(value: Consumable | undefined) {
   if (value === undefined) return null;
-  return { serialNumber: value.serialNumber, partNumber: value.partNumber, lotNumber: value.lotNumber, ...(value.expiration !== undefined && { expiration: value.expiration }) };
+  const expiration = time(value.expiration);
+  return { serialNumber: value.serialNumber, partNumber: value.partNumber, lotNumber: value.lotNumber, ...(expiration !== null && { expiration }) };
+}
+
+/** `TwelveWellStandard` as the contract spells it: `twelve_well_standard`. */
+function snakeCase(text: string): string {
+  return text.replace(/(?<=[a-z0-9])[A-Z]/g, '_$&').toLowerCase();
 }
 
 /** A run as the vendor's contract has it, from what its RunParameters.json said. */
 export function showRun(row: RunRow) {
   const parameters = row.run_parameters;
-  const sequencing = (parameters?.runType ?? 'Sequencing') === 'Sequencing';
+  const sequencing = isSequencing(row);
   const order = parameters?.readOrder ?? [];
   return {
     id: row.id,
@@ -38,14 +59,14 @@ export function showRun(row: RunRow) {
     type: sequencing ? 'sequencing' : 'multiomics',
     status: runStatus(row),
     instrument: { id: row.instrument_id ?? '', name: row.instrument_name, serialNumber: row.instrument_name, model: 'AVITI', softwareVersion: parameters?.platformVersion ?? '' },
-    output: { storageConnectionId: row.storage_connection_id, uri: storageUri(row.bucket, row.prefix, row.instrument_name, row.run_folder), kinds: [sequencing ? 'sequencing_run' : 'multiomics_run'] },
+    output: { storageConnectionId: row.storage_connection_id, uri: storageUri(row.bucket, row.prefix, row.instrument_name, row.run_folder), kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'] },
     timeCreated: row.time_created.toISOString(),
-    timeStarted: parameters?.date ?? null,
+    timeStarted: time(parameters?.date),
     timeCompleted: row.time_completed?.toISOString() ?? null,
     timeUpdated: row.time_updated.toISOString(),
     tags: [],
     recipe: parameters?.recipeExecutionId === undefined ? null : { id: parameters.recipeExecutionId, name: '' },
-    manifest: row.has_manifest ? { filename: 'RunManifest.csv', description: '' } : null,
+    manifest: row.has_manifest ? { filename: 'RunManifest.csv' } : null,
     design: null,
     operator: parameters?.operatorName ?? '',
     setup: {
@@ -58,13 +79,23 @@ export function showRun(row: RunRow) {
             reads: Object.entries(parameters?.cycles ?? {}).map(([name, cycles]) => ({ name, cycles, order: order.indexOf(name as never) + 1 })),
             chemistryVersion: parameters?.chemistryVersion ?? '',
             filterMask: parameters?.filterMask ?? null,
-            polonyDensity: parameters?.polonyDensity === undefined ? null : /high/i.test(parameters.polonyDensity) ? 'high' : 'standard',
+            polonyDensity: /high/i.test(parameters?.polonyDensity ?? '') ? 'high' : /standard/i.test(parameters?.polonyDensity ?? '') ? 'standard' : null,
             lowDiversity: parameters?.lowDiversity ?? false,
+            panel: parameters?.panelName === undefined ? null : { id: '', name: parameters.panelName, version: '' },
             flowcell: consumable(parameters?.consumables.flowcell),
             buffer: consumable(parameters?.consumables.buffer),
             sequencingCartridge: consumable(parameters?.consumables.sequencingCartridge),
           },
-      multiomics: sequencing ? null : { wellLayout: parameters?.wellLayout ?? '', flowcell: consumable(parameters?.consumables.flowcell), buffer: consumable(parameters?.consumables.buffer), panelCartridge: consumable(parameters?.consumables.panelCartridge) },
+      multiomics: sequencing
+        ? null
+        : {
+            panel: { id: '', name: parameters?.panelName ?? '', version: '' },
+            kitType: snakeCase(parameters?.runType ?? ''),
+            wellLayout: snakeCase(parameters?.wellLayout ?? ''),
+            flowcell: consumable(parameters?.consumables.flowcell),
+            buffer: consumable(parameters?.consumables.buffer),
+            panelCartridge: consumable(parameters?.consumables.panelCartridge),
+          },
     },
     metrics: { sequencing: null, multiomics: null },
   };
@@ -73,23 +104,60 @@ export function showRun(row: RunRow) {
 /** Runs: what instruments have uploaded. */
 export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
+  const tags = ['RunService'];
+  const answer = (description: string) => Type.Object({ run: Run }, { additionalProperties: false, description });
+
   async function run(id: string): Promise<RunRow> {
     const found = isId(id) ? await getRun(db, id) : undefined;
     if (found === undefined) throw notFound('run', id);
     return found;
   }
-  app.get('/v1/runs', { schema: { operationId: 'RunService_ListRuns', tags: ['runs'], summary: 'List runs, newest first', querystring: CountedPageQuery, response: { 200: Type.Object({ runs: Type.Array(Run), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }), ...ERRORS } } }, async (request) => {
-    const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice));
-    return { runs: items.map(showRun), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db) }) };
-  });
-  app.get('/v1/runs/:id', { schema: { operationId: 'RunService_GetRun', tags: ['runs'], summary: 'A run', params: IdParams, response: { 200: Type.Object({ run: Run }), ...ERRORS } } }, async (request) => ({ run: showRun(await run(request.params.id)) }));
-  app.get('/v1/runs/:id/details', { schema: { operationId: 'GetRunDetails', tags: ['runs'], summary: 'A run and where its upload stands', params: IdParams, response: { 200: Type.Object({ run: Run, details: Type.Object({ uploadState: Type.String(), uploadDescription: Type.String(), outcome: Type.Union([Type.String(), Type.Null()]), blocked: Type.Any(), runFolder: Type.String() }) }), ...ERRORS } } }, async (request) => {
-    const found = await run(request.params.id);
-    return { run: showRun(found), details: { uploadState: found.upload_state, uploadDescription: found.upload_description, outcome: found.outcome, blocked: found.blocked, runFolder: found.run_folder } };
-  });
-  app.post('/v1/runs/:id/retry', { schema: { operationId: 'RetryRun', tags: ['runs'], summary: 'Look at a blocked upload again now', params: IdParams, response: { 202: Type.Object({ run: Run }), ...ERRORS } } }, async (request, reply) => {
-    const found = await run(request.params.id);
-    if (!(await orchestrator.retryRunUpload(found.storage_connection_id, found.instrument_name, found.run_folder))) throw new ApiError(409, 'UPLOAD_ENDED', 'The upload of this run is not being followed: it has ended');
-    return reply.code(202).send({ run: showRun(found) });
-  });
+
+  app.get(
+    '/v1/runs',
+    {
+      schema: {
+        operationId: 'RunService_ListRuns', tags, summary: 'List runs, newest first', querystring: CountedPageQuery,
+        response: { 200: Type.Object({ runs: Type.Array(Run), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
+      },
+    },
+    async (request) => {
+      const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice));
+      return { runs: items.map(showRun), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db) }) };
+    },
+  );
+  app.get('/v1/runs/:id', { schema: { operationId: 'RunService_GetRun', tags, summary: 'A run', params: IdParams, response: { 200: answer('The run'), ...errors(404) } } }, async (request) => ({ run: showRun(await run(request.params.id)) }));
+  app.get(
+    '/v1/runs/:id/details',
+    { schema: { operationId: 'RunService_GetRunDetails', tags, summary: 'A run and where its upload stands', params: IdParams, response: { 200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }), ...errors(404) } } },
+    async (request) => {
+      const found = await run(request.params.id);
+      return {
+        run: showRun(found),
+        details: {
+          uploadState: found.upload_state,
+          uploadDescription: found.upload_description,
+          outcome: found.outcome,
+          blocked: found.blocked,
+          runFolder: found.run_folder,
+          workflowId: runUploadWorkflowId(found.storage_connection_id, found.instrument_name, found.run_folder),
+        },
+      };
+    },
+  );
+  app.post(
+    '/v1/runs/:id/retry',
+    { schema: { operationId: 'RunService_RetryRun', tags, summary: 'Look at an upload again now, and follow it again where that has stopped', params: IdParams, response: { 202: answer('It is looked at'), ...errors(404, 409) } } },
+    async (request, reply) => {
+      const found = await run(request.params.id);
+      if (found.upload_state !== 'uploading') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
+      const { storage_connection_id: storageConnectionId, instrument_name: instrumentName, run_folder: runFolder } = found;
+      if (!(await fromTemporal(request.log, orchestrator.retryRunUpload(storageConnectionId, instrumentName, runFolder)))) {
+        const storage = await findStorageConnection(db, storageConnectionId);
+        if (storage === undefined) throw new ApiError(409, 'STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
+        await fromTemporal(request.log, orchestrator.startRunUpload({ runId: found.id, storageConnectionId, storageConnectionName: storage.name, instrumentName, runFolder, runName: found.run_name }));
+      }
+      return reply.code(202).send({ run: showRun(found) });
+    },
+  );
 }

@@ -1,0 +1,76 @@
+import type { FastifyRequest } from 'fastify';
+import type { Transaction } from 'kysely';
+import { type FieldProblem, refuse } from '../../domain/errors.js';
+import { type Db, isId } from '../../store/database.js';
+import { markDeleted, type ResourceTable, type Use, usesOf } from '../../store/resources.js';
+import type { Database } from '../../store/schema.js';
+import { inTransaction } from '../../store/transaction.js';
+import { ApiError, notFound } from '../errors.js';
+import { problemsOf, type Violation } from '../plugins/errors.js';
+
+export type Trx = Transaction<Database>;
+
+/** Applies a rule to a field of the body where that is given and is a text; what is not has been told by the schema. */
+export type Check = (field: string, rule: (value: string) => FieldProblem[]) => FieldProblem[];
+
+/**
+ * Tells all that is wrong with a body at once: what breaks the schema, and what breaks a rule of the fields that do not. For
+ * routes with `attachValidation`.
+ * @throws InputError
+ */
+export function checkBody(request: FastifyRequest, rules: (check: Check) => FieldProblem[][]): void {
+  const error = request.validationError;
+  if (error !== undefined && error.validationContext !== 'body') throw error;
+  const problems = error === undefined ? [] : problemsOf(error.validation as Violation[], 'body');
+  const bad = new Set(problems.map((problem) => problem.field.split('.')[0]));
+  const body = typeof request.body === 'object' && request.body !== null ? (request.body as Record<string, unknown>) : {};
+  const check: Check = (field, rule) => {
+    const value = body[field];
+    return typeof value === 'string' && !bad.has(field) ? rule(value) : [];
+  };
+  refuse([...problems, ...rules(check).flat()]);
+}
+
+/** The fields that a change gives. */
+export function given<T extends object>(body: T): T {
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** Turns the refusal of the unique index of names into words. It holds too when two take a name at the same moment. */
+export async function named<T>(kind: string, name: string, write: Promise<T>): Promise<T> {
+  try {
+    return await write;
+  } catch (error) {
+    const { code, constraint } = error as { code?: string; constraint?: string };
+    if (code === '23505' && constraint?.endsWith('_name') === true) throw new ApiError(409, 'NAME_TAKEN', `There is a ${kind} named ${name} already; names are unique`, { field: 'name' });
+    throw error;
+  }
+}
+
+/** What a body refers to must exist; `find` locks it, so that nobody deletes it before what refers to it is written. */
+export async function referred<T>(kind: string, field: string, id: string, find: (id: string) => Promise<T | undefined>): Promise<T> {
+  const found = isId(id) ? await find(id) : undefined;
+  if (found === undefined) refuse([{ field, rule: `${kind.toUpperCase().replaceAll(' ', '_')}_NOT_FOUND`, message: `there is no ${kind} ${id.slice(0, 100)}` }]);
+  return found as T;
+}
+
+/** A resource that cannot be deleted or changed so because of what uses it. `usedBy` names each. */
+export function inUse(message: string, uses: readonly Use[], field?: string): ApiError {
+  const by = uses.map((use) => `${use.kind} ${use.name} (${use.id})`).join(', ');
+  return new ApiError(409, 'IN_USE', `${message}: in use by ${by}`, { ...(field !== undefined && { field }), usedBy: uses });
+}
+
+/**
+ * Deletes a resource that nothing uses. It stays in its table for the history of executions.
+ * @param find locks its row for update, so that whoever is about to refer to it waits and then does not find it.
+ * @throws ApiError 404, 409 IN_USE.
+ */
+export async function deleting(db: Db, kind: string, table: ResourceTable, id: string, find: (transaction: Trx) => Promise<unknown>): Promise<void> {
+  if (!isId(id)) throw notFound(kind, id);
+  await inTransaction(db, async (transaction) => {
+    if ((await find(transaction)) === undefined) throw notFound(kind, id);
+    const uses = await usesOf(transaction, table, id);
+    if (uses.length > 0) throw inUse(`The ${kind} cannot be deleted`, uses);
+    await markDeleted(transaction, table, id);
+  });
+}

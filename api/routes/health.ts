@@ -1,0 +1,45 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
+import { isMigrated } from '../../store/database.js';
+import type { ApiDependencies } from '../app.js';
+import { bounded } from '../errors.js';
+import { errors } from '../schemas.js';
+
+/** Longest time that a part has to answer before it counts as out of reach. */
+const CHECK_MS = 3000;
+
+/** Health, which needs no key, and who one is. */
+export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
+  const app = scope.withTypeProvider<TypeBoxTypeProvider>();
+  const state = (description: string) => Type.Object({ status: Type.String(), database: Type.String(), temporal: Type.String() }, { additionalProperties: false, description });
+
+  app.get(
+    '/healthz',
+    { schema: { operationId: 'Health_Live', tags: ['Health'], summary: 'Whether the process is alive', security: [], response: { 200: Type.Object({ status: Type.String() }, { additionalProperties: false, description: 'It is' }) } } },
+    async () => ({ status: 'ok' }),
+  );
+  app.get(
+    '/readyz',
+    { schema: { operationId: 'Health_Ready', tags: ['Health'], summary: 'Whether requests can be served, and if not, which part is to blame', security: [], response: { 200: state('All parts are ready'), 503: state('A part is not ready') } } },
+    async (_request, reply) => {
+      const [database, temporal] = await Promise.all([
+        bounded(isMigrated(db), CHECK_MS).then((migrated) => (migrated ? 'ok' : 'not migrated: run polony migrate'), () => 'unreachable'),
+        bounded(orchestrator.check(), CHECK_MS).then(() => 'ok', () => 'unreachable'),
+      ]);
+      const ready = database === 'ok' && temporal === 'ok';
+      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not ready', database, temporal });
+    },
+  );
+  // One installation is one tenant. Scopes are empty while keys have none: the one key may do everything.
+  app.get(
+    '/v1/auth',
+    {
+      schema: {
+        operationId: 'AuthService_GetAuth', tags: ['AuthService'], summary: 'Who the API key is',
+        response: { 200: Type.Object({ tenantId: Type.String(), scopes: Type.Array(Type.String()) }, { additionalProperties: false, description: 'The key is valid' }), ...errors() },
+      },
+    },
+    async () => ({ tenantId: 'default', scopes: [] }),
+  );
+}

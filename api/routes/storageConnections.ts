@@ -1,0 +1,186 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import { accountOfRole, checkBucketName, checkPrefix, checkRegion, normalizePrefix, storageUri } from '../../domain/aws.js';
+import { checkName, normalizeName } from '../../domain/names.js';
+import { isId } from '../../store/database.js';
+import * as store from '../../store/resources.js';
+import { inTransaction } from '../../store/transaction.js';
+import type { ApiDependencies } from '../app.js';
+import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
+import { creating } from '../idempotency.js';
+import { CappedPageQuery, pageForwards } from '../paging.js';
+import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, StorageBody, StorageChange, StorageConnection, StorageDetails } from '../schemas.js';
+import { checkBody, deleting, given, inUse, named, referred, type Trx } from './common.js';
+
+/** A storage connection as the vendor's contract has it. */
+function showStorage(row: store.StorageConnection) {
+  return {
+    id: row.id,
+    name: row.name,
+    type: 's3',
+    status: `STORAGE_CONNECTION_STATUS_${row.status}`,
+    uri: storageUri(row.bucket, row.prefix).replace(/\/$/, ''),
+    timeCreated: row.time_created.toISOString(),
+    timeUpdated: row.time_updated.toISOString(),
+  };
+}
+
+function showDetails(row: store.StorageConnection) {
+  return {
+    storageConnection: showStorage(row),
+    details: {
+      providerId: row.provider_id,
+      region: row.region,
+      bucket: row.bucket,
+      prefix: row.prefix,
+      useForRunUpload: row.use_for_run_upload,
+      useForDataExploration: row.use_for_data_exploration,
+      statusDescription: row.status_description,
+    },
+  };
+}
+
+function checkStorage(request: FastifyRequest): void {
+  checkBody(request, (check) => [
+    check('name', (value) => checkName('name', normalizeName(value))),
+    check('region', (value) => checkRegion('region', value)),
+    check('bucket', (value) => checkBucketName('bucket', value.trim())),
+    check('prefix', (value) => checkPrefix('prefix', normalizePrefix(value))),
+  ]);
+}
+
+const normal = (fields: store.StorageConnectionFields): store.StorageConnectionFields => ({ ...fields, providerId: fields.providerId.toLowerCase(), name: normalizeName(fields.name), bucket: fields.bucket.trim(), prefix: normalizePrefix(fields.prefix) });
+
+async function checkOverlap(transaction: Trx, fields: store.StorageConnectionFields, exceptId?: string): Promise<void> {
+  if (!fields.useForRunUpload) return;
+  const other = await store.overlappingConnection(transaction, fields.bucket, fields.prefix, exceptId);
+  if (other === undefined) return;
+  throw new ApiError(409, 'PREFIX_OVERLAPS', `Storage connection ${other.name} (${other.id}) is used for run upload in ${storageUri(other.bucket, other.prefix)} already; runs would be found twice. Choose a prefix outside it`, {
+    field: 'prefix',
+    storageConnectionId: other.id,
+  });
+}
+
+/** Storage connections: buckets that instruments upload to. */
+export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrator, discoverSeconds }: ApiDependencies): void {
+  const app = scope.withTypeProvider<TypeBoxTypeProvider>();
+  const tags = ['StorageConnectionService'];
+  const detailed = (description: string) => Type.Object({ storageConnection: StorageConnection, details: StorageDetails }, { additionalProperties: false, description });
+
+  async function storageConnection(id: string): Promise<store.StorageConnection> {
+    const found = isId(id) ? await store.findStorageConnection(db, id) : undefined;
+    if (found === undefined) throw notFound('storage connection', id);
+    return found;
+  }
+
+  /** Sets or ends the search for runs as the connection now says. When Temporal is away the sweep makes it good, so the change stands. */
+  async function schedule(id: string): Promise<void> {
+    try {
+      const connection = await store.findStorageConnection(db, id);
+      if (connection?.use_for_run_upload === true) await bounded(orchestrator.ensureDiscovery({ storageConnectionId: id, storageConnectionName: connection.name }, discoverSeconds));
+      else await bounded(orchestrator.removeDiscovery(id));
+    } catch (error) {
+      scope.log.warn({ error: loggable(error), storageConnectionId: id }, 'the schedule could not be set; the sweep will');
+    }
+  }
+
+  app.post(
+    '/v1/storage-connections',
+    { attachValidation: true, schema: { operationId: 'StorageConnectionService_CreateStorageConnection', tags, summary: 'Connect a bucket', headers: IdempotencyHeaders, body: StorageBody, response: { 201: detailed('Created'), ...errors(409, ...BODY, 422) } } },
+    async (request, reply) => {
+      checkStorage(request);
+      const fields = normal({ ...request.body, prefix: request.body.prefix ?? '' });
+      const answer = await creating(db, request, reply, 201, async (transaction) => {
+        await referred('provider', 'providerId', fields.providerId, (id) => store.findProvider(transaction, id, 'share'));
+        await checkOverlap(transaction, fields);
+        return showDetails(await named('storage connection', fields.name, store.insertStorageConnection(transaction, fields)));
+      });
+      await schedule(answer.storageConnection.id);
+      return answer;
+    },
+  );
+  app.get(
+    '/v1/storage-connections',
+    {
+      schema: {
+        operationId: 'StorageConnectionService_ListStorageConnections', tags, summary: 'List storage connections, oldest first', querystring: CappedPageQuery,
+        response: { 200: Type.Object({ storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
+      },
+    },
+    async (request) => {
+      const { items, nextPageToken } = await pageForwards('storage-connections', request.query, (limit, after) => store.listStorageConnections(db, limit, after));
+      return { storageConnections: items.map(showStorage), nextPageToken };
+    },
+  );
+  app.get(
+    '/v1/storage-connections/:id',
+    { schema: { operationId: 'StorageConnectionService_GetStorageConnection', tags, summary: 'A storage connection', params: IdParams, response: { 200: Type.Object({ storageConnection: StorageConnection }, { additionalProperties: false, description: 'The storage connection' }), ...errors(404) } } },
+    async (request) => ({ storageConnection: showStorage(await storageConnection(request.params.id)) }),
+  );
+  app.get(
+    '/v1/storage-connections/:id/details',
+    { schema: { operationId: 'StorageConnectionService_GetStorageConnectionDetails', tags, summary: 'A storage connection with its settings', params: IdParams, response: { 200: detailed('The storage connection'), ...errors(404) } } },
+    async (request) => showDetails(await storageConnection(request.params.id)),
+  );
+  app.patch(
+    '/v1/storage-connections/:id',
+    {
+      attachValidation: true,
+      schema: {
+        operationId: 'StorageConnectionService_UpdateStorageConnection', tags, summary: 'Change a storage connection',
+        description: 'What is left out stays. Where it lies (provider, region, bucket, prefix) cannot change once it has runs.',
+        params: IdParams, body: StorageChange, response: { 200: detailed('Changed'), ...errors(404, 409, ...BODY) },
+      },
+    },
+    async (request) => {
+      checkStorage(request);
+      const { id } = request.params;
+      if (!isId(id)) throw notFound('storage connection', id);
+      const changed = await inTransaction(db, async (transaction) => {
+        const old = await store.findStorageConnection(transaction, id, 'update');
+        if (old === undefined) throw notFound('storage connection', id);
+        const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration };
+        const fields = normal({ ...before, ...given(request.body) });
+        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
+        const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter((field) => fields[field] !== before[field]);
+        if (moved.length > 0 && (await store.hasRuns(transaction, id))) {
+          throw new ApiError(409, 'HAS_RUNS', `The storage connection has runs, so its ${moved.join(', ')} cannot change; create another one`, { field: moved[0] });
+        }
+        const flows = (await store.usesOf(transaction, 'storage_connections', id)).filter((use) => use.kind === 'flow');
+        if (flows.length > 0) {
+          // Flows were checked against these; they would start in the wrong place, or never.
+          if (fields.region !== before.region) throw inUse('The region cannot change', flows, 'region');
+          const oldProvider = fields.providerId === before.providerId ? provider : await store.findProvider(transaction, before.providerId);
+          if (accountOfRole(provider.role_arn) !== accountOfRole(oldProvider?.role_arn ?? '')) throw inUse('The AWS account cannot change', flows, 'providerId');
+          if (!fields.useForRunUpload && before.useForRunUpload) throw inUse('Run upload cannot be switched off', flows, 'useForRunUpload');
+        }
+        await checkOverlap(transaction, fields, id);
+        return named('storage connection', fields.name, store.updateStorageConnection(transaction, id, fields));
+      });
+      await schedule(id);
+      return showDetails(changed);
+    },
+  );
+  app.delete(
+    '/v1/storage-connections/:id',
+    { schema: { operationId: 'StorageConnectionService_DeleteStorageConnection', tags, summary: 'Delete a storage connection', description: 'The bucket and what is in it stay.', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } },
+    async (request, reply) => {
+      const { id } = request.params;
+      await deleting(db, 'storage connection', 'storage_connections', id, (transaction) => store.findStorageConnection(transaction, id, 'update'));
+      await schedule(id);
+      return reply.code(204).send(null);
+    },
+  );
+  app.post(
+    '/v1/storage-connections/:id/discover',
+    { schema: { operationId: 'StorageConnectionService_DiscoverRuns', tags, summary: 'Search for new runs now', params: IdParams, response: { 202: detailed('The search begins'), ...errors(404, 409) } } },
+    async (request, reply) => {
+      const found = await storageConnection(request.params.id);
+      if (!found.use_for_run_upload) throw new ApiError(409, 'NOT_USED_FOR_RUN_UPLOAD', 'The storage connection is not used for run upload, so it is not searched');
+      await fromTemporal(request.log, orchestrator.ensureDiscovery({ storageConnectionId: found.id, storageConnectionName: found.name }, discoverSeconds, false));
+      await fromTemporal(request.log, orchestrator.discoverNow(found.id));
+      return reply.code(202).send(showDetails(found));
+    },
+  );
+}

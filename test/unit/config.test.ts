@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
+import { InputError } from '../../domain/errors.js';
+
+const base = { DATABASE_URL: 'postgres://user:p%40ss@db:5432/polony', TEMPORAL_ADDRESS: 'temporal:7233', POLONY_API_KEY: 'k'.repeat(24) };
+
+function wrong(parse: () => unknown): string[] {
+  try {
+    parse();
+  } catch (error) {
+    if (error instanceof InputError) return error.problems.map((problem) => `${problem.field} ${problem.rule}`);
+    throw error;
+  }
+  return [];
+}
+
+describe('configuration of the API', () => {
+  it('has defaults for all but addresses and key', () => {
+    expect(parseApiConfig(base)).toEqual({
+      databaseUrl: base.DATABASE_URL, maxDbConnections: 10, temporal: { address: 'temporal:7233', namespace: 'default' }, taskQueue: 'polony', logLevel: 'info', discoverSeconds: 60,
+      apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false,
+    });
+  });
+  it('reads everything', () => {
+    expect(
+      parseApiConfig({
+        ...base, TEMPORAL_NAMESPACE: 'lab', TEMPORAL_API_KEY: 'cloud', TEMPORAL_TLS: 'yes', POLONY_TASK_QUEUE: 'q', POLONY_HOST: '::', POLONY_PORT: '0', POLONY_PUBLIC_URL: 'https://polony.example.org/base/',
+        POLONY_LOG_LEVEL: 'WARN', POLONY_ERROR_DOMAIN: 'cloud-api.elembio.io', POLONY_TRUST_PROXY: '10.0.0.0/8, loopback, fd00::/8', POLONY_MAX_DB_CONNECTIONS: '5', POLONY_DISCOVER_SECONDS: '1',
+      }),
+    ).toMatchObject({
+      temporal: { namespace: 'lab', apiKey: 'cloud', tls: true }, taskQueue: 'q', host: '::', port: 0, publicUrl: 'https://polony.example.org/base', logLevel: 'warn', errorDomain: 'cloud-api.elembio.io',
+      trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'], maxDbConnections: 5, discoverSeconds: 1,
+    });
+    expect(parseApiConfig({ ...base, POLONY_TRUST_PROXY: 'true', POLONY_PORT: '', TEMPORAL_TLS: ' ' })).toMatchObject({ trustProxy: true, port: 8080, temporal: { address: 'temporal:7233', namespace: 'default' } });
+  });
+  it.each<[Record<string, string | undefined>, string[]]>([
+    [{ DATABASE_URL: undefined, TEMPORAL_ADDRESS: '', POLONY_API_KEY: ' ' }, ['DATABASE_URL REQUIRED', 'TEMPORAL_ADDRESS REQUIRED', 'POLONY_API_KEY REQUIRED']],
+    [{ DATABASE_URL: 'mysql://h/d' }, ['DATABASE_URL FORMAT']],
+    [{ DATABASE_URL: 'postgres://h' }, ['DATABASE_URL FORMAT']],
+    [{ DATABASE_URL: 'postgres://user:p/ss@h:port/d' }, ['DATABASE_URL FORMAT']],
+    [{ TEMPORAL_ADDRESS: 'http://h:7233' }, ['TEMPORAL_ADDRESS FORMAT']],
+    [{ TEMPORAL_ADDRESS: 'h:70000' }, ['TEMPORAL_ADDRESS FORMAT']],
+    [{ TEMPORAL_ADDRESS: 'h' }, ['TEMPORAL_ADDRESS FORMAT']],
+    [{ TEMPORAL_TLS: 'maybe' }, ['TEMPORAL_TLS BOOLEAN']],
+    [{ TEMPORAL_API_KEY: 'k', TEMPORAL_TLS: 'false' }, ['TEMPORAL_TLS CONFLICT']],
+    [{ POLONY_API_KEY: 'k'.repeat(23) }, ['POLONY_API_KEY LENGTH']],
+    [{ POLONY_API_KEY: `${'k'.repeat(30)} x` }, ['POLONY_API_KEY FORMAT']],
+    [{ POLONY_PORT: '65536', POLONY_HOST: 'a b', POLONY_LOG_LEVEL: 'loud' }, ['POLONY_LOG_LEVEL ONE_OF', 'POLONY_HOST FORMAT', 'POLONY_PORT INTEGER']],
+    [{ POLONY_PUBLIC_URL: 'polony.example.org' }, ['POLONY_PUBLIC_URL FORMAT']],
+    [{ POLONY_PUBLIC_URL: 'https://x/?y' }, ['POLONY_PUBLIC_URL FORMAT']],
+    [{ POLONY_ERROR_DOMAIN: 'a b' }, ['POLONY_ERROR_DOMAIN FORMAT']],
+    [{ POLONY_TRUST_PROXY: '1' }, ['POLONY_TRUST_PROXY FORMAT']],
+    [{ POLONY_TRUST_PROXY: '10.0.0.1,proxy' }, ['POLONY_TRUST_PROXY FORMAT']],
+    [{ POLONY_TASK_QUEUE: 'a b' }, ['POLONY_TASK_QUEUE FORMAT']],
+    [{ POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' }, ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER']],
+  ])('refuses %o by name', (change, expected) => {
+    expect(wrong(() => parseApiConfig({ ...base, ...change }))).toEqual(expected);
+  });
+  it('repeats no value', () => {
+    const secret = 'hunter2-hunter2';
+    try {
+      parseApiConfig({ DATABASE_URL: `mysql://u:${secret}@h/d`, TEMPORAL_ADDRESS: secret, TEMPORAL_API_KEY: secret, TEMPORAL_TLS: secret, POLONY_API_KEY: secret, POLONY_PORT: secret, POLONY_PUBLIC_URL: secret });
+      expect.unreachable();
+    } catch (error) {
+      expect(JSON.stringify([(error as InputError).problems, (error as Error).message])).not.toContain(secret);
+    }
+  });
+});
+
+describe('configuration of the worker', () => {
+  it('has defaults for all but addresses, and needs no API key', () => {
+    expect(parseWorkerConfig({ ...base, POLONY_API_KEY: undefined })).toMatchObject({
+      discoverSeconds: 60, uploadPollSeconds: 60, runPollSeconds: 30, sweepSeconds: 60, sessionSeconds: 3600, watchSlots: 2000, activitySlots: 100, workflowCache: 500, metricsAddress: undefined,
+    });
+  });
+  it('holds the bounds of STS for sessions', () => {
+    expect(parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: '43200' }).sessionSeconds).toBe(43_200);
+    for (const seconds of ['899', '43201', '1h', '-900']) expect(wrong(() => parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: seconds }))).toEqual(['POLONY_SESSION_SECONDS INTEGER']);
+  });
+  it('tells all at once', () => {
+    expect(wrong(() => parseWorkerConfig({ POLONY_RUN_POLL_SECONDS: '0', POLONY_WATCH_SLOTS: 'many', POLONY_METRICS_ADDRESS: '9464' })).sort()).toEqual([
+      'DATABASE_URL REQUIRED', 'POLONY_METRICS_ADDRESS FORMAT', 'POLONY_RUN_POLL_SECONDS INTEGER', 'POLONY_WATCH_SLOTS INTEGER', 'TEMPORAL_ADDRESS REQUIRED',
+    ]);
+    expect(parseWorkerConfig({ ...base, POLONY_METRICS_ADDRESS: '0.0.0.0:9464' }).metricsAddress).toBe('0.0.0.0:9464');
+  });
+});
