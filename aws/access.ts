@@ -36,8 +36,6 @@ export interface AwsAccessOptions {
   loadProvider: (providerId: string) => Promise<ProviderAccess>;
   /** Session length to ask for, in seconds; AWS allows 900 to 43,200, and one hour at most where roles are chained. */
   sessionSeconds: number;
-  /** Endpoint overrides by environment, as the SDK reads them: `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_OMICS`, …. */
-  env?: Record<string, string | undefined>;
   now?: () => number;
 }
 
@@ -185,8 +183,8 @@ export class AwsAccess {
   }
 
   #common(service: 'STS' | 'OMICS' | 'S3') {
-    const env = this.#options.env ?? process.env;
-    const endpoint = env[`AWS_ENDPOINT_URL_${service}`] ?? env.AWS_ENDPOINT_URL;
+    // The SDK reads the endpoint itself, from these.
+    const endpoint = process.env[`AWS_ENDPOINT_URL_${service}`] ?? process.env.AWS_ENDPOINT_URL;
     return {
       maxAttempts: 3,
       // An endpoint that somebody named is used as it is, without `workflows-` before its host.

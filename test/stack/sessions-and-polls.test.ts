@@ -1,0 +1,181 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createActivities } from '../../activities/index.js';
+import { AssumeRoleError, AwsAccess } from '../../aws/access.js';
+import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { type Stack, startStack } from '../../local/stack.js';
+import { type Db, openDatabase } from '../../store/database.js';
+import { Orchestrator } from '../../temporal/client.js';
+import { taskQueues } from '../../workflows/messages.js';
+
+// The worker is in this process, so that its sessions, its clock and its polls can be set. Its activities are the real ones.
+let stateDir: string;
+let stack: Stack;
+let account: CustomerAccount;
+let db: Db;
+let connection: Connection;
+let native: NativeConnection;
+let temporal: Client;
+let workers: Worker[] = [];
+let running: Promise<unknown>;
+let flowId: string;
+let runId: string;
+let providerId: string;
+const settings = { runPollSeconds: 0.2, uploadPollSeconds: 1, discoverSeconds: 3600 };
+/** What the worker uses at the moment; each test sets its own. */
+let current: AwsAccess;
+let assumed = 0;
+
+function awsAccess(options: { sessionSeconds: number; now?: () => number }): AwsAccess {
+  assumed = 0;
+  return new AwsAccess({
+    ...options,
+    loadProvider: async () => {
+      assumed++;
+      return { roleArn: account.providerRoleArn, externalId: account.externalId, region: 'us-west-2' };
+    },
+  });
+}
+
+const runOf = (executionId: string) => [...stack.aws.emulator.runs.values()].find((run) => run.requestId === executionId)!;
+const callsOf = (executionId: string, operation: string) => stack.aws.emulator.calls.filter((call) => call.operation === operation && (call.requestId === executionId || (call.runId !== undefined && call.runId === runOf(executionId)?.id)));
+const pace = async (RUNNING: number): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }) });
+
+async function execute(): Promise<{ id: string; events: number; polls: number }> {
+  const call = apiClient(stack.info);
+  const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId });
+  const handle = temporal.workflow.getHandle(`execution/${execution.id}`);
+  expect(await handle.result()).toMatchObject({ status: 'COMPLETED' });
+  return { id: execution.id, events: (await handle.fetchHistory()).events!.length, polls: callsOf(execution.id, 'GetRun').length };
+}
+
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sessions-'));
+  stack = await startStack({ stateDir, durable: false, headless: true });
+  stack.worker!.kill();
+  // Endpoint and credentials of polony itself are taken as the SDK takes them, from the environment.
+  Object.assign(process.env, { AWS_ENDPOINT_URL: stack.aws.endpoint, AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey });
+  account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'sessions');
+  db = openDatabase(stack.info.databaseUrl, 5);
+  connection = await Connection.connect({ address: stack.info.temporalAddress });
+  native = await NativeConnection.connect({ address: stack.info.temporalAddress });
+  temporal = new Client({ connection });
+  const taskQueue = 'polony';
+  current = awsAccess({ sessionSeconds: 900 });
+  const aws = new Proxy({} as AwsAccess, {
+    get: (_target, name: keyof AwsAccess) => {
+      const member = current[name] as (...args: unknown[]) => unknown;
+      return member.bind(current);
+    },
+  });
+  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings });
+  const queues = taskQueues(taskQueue);
+  workers = [
+    await Worker.create({ connection: native, taskQueue: queues.main, workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)), activities: others }),
+    await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun } }),
+  ];
+  running = Promise.all(workers.map(async (worker) => worker.run()));
+
+  const call = apiClient(stack.info);
+  providerId = (await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId })).provider.id;
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  flowId = (await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId })).flow.id;
+  const { s3 } = adminClients(stack.info);
+  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'SESSIONS', cycles: { R1: 4, I1: 8, I2: 8 } }) }).done;
+  await call('POST', `/v1/storage-connections/${storageConnection.id}/discover`);
+  for (const end = Date.now() + 30_000; runId === undefined && Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
+    runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id as string;
+  }
+  expect(runId).toBeDefined();
+});
+
+afterAll(async () => {
+  for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  await running;
+  await native?.close();
+  await connection?.close();
+  await db?.destroy();
+  await stack?.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+});
+
+it('goes on through sessions of two seconds, each renewed before it ends', async () => {
+  await pace(6000);
+  current = awsAccess({ sessionSeconds: 2 });
+  const { id, polls } = await execute();
+  expect(assumed).toBeGreaterThanOrEqual(3);
+  // Shared by all calls: far fewer sessions than calls.
+  expect(polls).toBeGreaterThan(2 * assumed);
+  expect(callsOf(id, 'StartRun')).toHaveLength(1);
+});
+
+it('renews a session that AWS says has expired, though our clock says that it has not, and tries again', async () => {
+  await pace(5000);
+  const stopped = Date.now();
+  current = awsAccess({ sessionSeconds: 2, now: () => stopped });
+  const { id } = await execute();
+  expect(assumed).toBeGreaterThanOrEqual(3);
+  expect(callsOf(id, 'StartRun')).toHaveLength(1);
+});
+
+it('has as many events after five hundred polls as after five', async () => {
+  current = awsAccess({ sessionSeconds: 900 });
+  settings.runPollSeconds = 0.5;
+  await pace(1500);
+  const few = await execute();
+  settings.runPollSeconds = 0.001;
+  await pace(10_000);
+  const many = await execute();
+  expect(few.polls).toBeLessThanOrEqual(8);
+  expect(many.polls).toBeGreaterThanOrEqual(500);
+  expect(many.events).toBe(few.events);
+  expect(few.events).toBeLessThanOrEqual(45);
+});
+
+it('shares one session among calls that come at once', async () => {
+  const access = awsAccess({ sessionSeconds: 900 });
+  const sessions = await Promise.all(Array.from({ length: 20 }, async () => access.session(providerId)));
+  expect(new Set(sessions.map((session) => session.accessKeyId)).size).toBe(1);
+  expect(assumed).toBe(1);
+  access.close();
+});
+
+it('asks for an hour where the role does not allow what was asked for', async () => {
+  const asked: (number | undefined)[] = [];
+  // The local AWS does not bound DurationSeconds; the real one answers ValidationError.
+  const send = STSClient.prototype.send;
+  STSClient.prototype.send = async function (this: STSClient, command: AssumeRoleCommand) {
+    asked.push(command.input.DurationSeconds);
+    if ((command.input.DurationSeconds ?? 0) > 3600) throw Object.assign(new Error('The requested DurationSeconds exceeds the MaxSessionDuration set for this role.'), { name: 'ValidationError', $metadata: { httpStatusCode: 400 } });
+    return (send as (command: AssumeRoleCommand) => Promise<unknown>).call(this, command);
+  } as typeof send;
+  try {
+    const access = awsAccess({ sessionSeconds: 43_200 });
+    const { expiration } = await access.session(providerId);
+    expect(asked).toEqual([43_200, 3600]);
+    expect(expiration.getTime() - Date.now()).toBeLessThanOrEqual(3_601_000);
+    access.close();
+  } finally {
+    STSClient.prototype.send = send;
+  }
+});
+
+it('says whose role could not be assumed, and asks again at the next call', async () => {
+  const access = new AwsAccess({
+    sessionSeconds: 900,
+    loadProvider: async () => ({ roleArn: account.providerRoleArn, externalId: assumed++ === 0 ? 'wrong-one' : account.externalId, region: 'us-west-2' }),
+  });
+  assumed = 0;
+  await expect(access.session(providerId)).rejects.toThrow(AssumeRoleError);
+  expect((await access.session(providerId)).accessKeyId).toMatch(/^ASIA/);
+  access.close();
+});
