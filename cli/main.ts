@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError } from 'commander';
 import { InputError, messageOf } from '../domain/errors.js';
-import type { InstrumentOptions } from './local.js';
+import type { InstrumentOptions } from './instrument.js';
 
 // Each command loads what it needs only: a worker has no use for the embedded stack, nor the API for a worker.
 const program = new Command('polony').description('Orchestrates Element AVITI sequencing data on AWS').version('0.1.0');
@@ -23,11 +23,14 @@ program
   .option('--prefix <prefix>', 'of the storage connection', '')
   .option('--run-name <name>', 'name of the run', `SIM-${Date.now().toString(36)}`)
   .option('--instrument <name>', 'name of the instrument', 'AV240001')
+  .option('--run-type <type>', 'Sequencing or Cytoprofiling', 'Sequencing')
+  .option('--cycles <cycles>', 'of each read', 'R1=12,R2=12,I1=8,I2=8')
+  .option('--samples <number>', 'how many samples', number, 3)
   .option('--outcome <outcome>', 'completed, failed, stopped, empty, newline or none', 'completed')
   .option('--bytes-per-cycle <bytes>', 'size of each BaseCalls file', number, 2048)
   .option('--bytes-per-second <bytes>', 'pace of the upload', number)
   .option('--stall-at <share>', 'stop after this share of the cycles; Enter goes on', number)
-  .action(async (options: InstrumentOptions) => (await import('./local.js')).instrument(options));
+  .action(async (options: InstrumentOptions) => (await import('./instrument.js')).instrument(options));
 
 program.parseAsync().then(
   () => process.exit(process.exitCode ?? 0),

@@ -14,11 +14,6 @@ export function expectedBaseCalls(cycles: Cycles): string[] {
   return keys;
 }
 
-/** The number of `BaseCalls` files that a run with these cycles must have. */
-export function totalCycles(cycles: Cycles): number {
-  return READ_NAMES.reduce((sum, read) => sum + (cycles[read] ?? 0), 0);
-}
-
 /** A run folder's name taken apart: `<YYYYMMDD>_<InstrumentName>_<RunName>`. */
 export interface RunFolderName {
   /** `YYYY-MM-DD`. */

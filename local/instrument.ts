@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { zipSync } from 'fflate';
-import { expectedBaseCalls, totalCycles } from '../domain/runFolder.js';
-import { type Cycles, READ_NAMES } from '../domain/runParameters.js';
+import { expectedBaseCalls } from '../domain/runFolder.js';
+import { type Cycles, READ_NAMES, type ReadName } from '../domain/runParameters.js';
 
 export interface SimulatedSample {
   name: string;
@@ -31,6 +31,17 @@ export interface SimulatedRun {
 
 /** How a simulated run ends; `empty` and `newline` are damaged RunUploaded.json files as seen in the wild, `none` never ends. */
 export type SimulatedOutcome = 'completed' | 'failed' | 'stopped' | 'empty' | 'newline' | 'none';
+
+/** Samples with index sequences of the run's index cycles, different from each other while there are enough letters for that. */
+export function simulatedSamples(count: number, cycles: Cycles): SimulatedSample[] {
+  const index = (seed: string, length: number): string => [...bytes(seed, length)].map((byte) => 'ACGT'[byte % 4]).join('');
+  return Array.from({ length: count }, (_, at) => ({
+    name: `sample-${at + 1}`,
+    index1: index(`${at}/I1`, cycles.I1 ?? 0),
+    index2: index(`${at}/I2`, cycles.I2 ?? 0),
+    project: at % 2 === 0 ? 'alpha' : 'beta',
+  }));
+}
 
 /** A run with what is not given filled in. */
 export function describeRun(run: Partial<SimulatedRun> = {}): SimulatedRun {
@@ -65,6 +76,9 @@ function bytes(seed: string, length: number): Buffer {
   return Buffer.concat(chunks).subarray(0, length);
 }
 
+/** The panel of simulated cytoprofiling runs. */
+const PANEL = 'SIM-PANEL';
+
 function runIds(run: SimulatedRun): { recipeExecution: string; run: string } {
   const folder = runFolderName(run);
   return { recipeExecution: `rec.${hex(`${folder}/recipe`, 32)}`, run: `${run.runType === 'Sequencing' ? 'seq' : 'cto'}_${hex(`${folder}/run`, 24)}` };
@@ -86,42 +100,105 @@ export function runUploadedText(run: SimulatedRun, outcome: SimulatedOutcome): s
   });
 }
 
+/** `RunParameters.json`: cytoprofiling files have neither `FlowcellID` nor `Cycles`, and what they have instead. */
 function runParametersText(run: SimulatedRun): string {
   const ids = runIds(run);
   const consumable = (kind: string) => ({ SerialNumber: hex(`${run.runName}/${kind}`, 10), PartNumber: '800-00000', LotNumber: '0000000001', Expiration: '2030-01-01T00:00:00Z', ExpirationStr: '20300101', BarcodeStr: '' });
+  const cytoprofiling = run.runType === 'Cytoprofiling';
   return JSON.stringify(
     {
-      FileVersion: '5.0.0',
+      FileVersion: cytoprofiling ? '6.1.0' : '5.0.0',
       RunName: run.runName,
       RecipeExecutionID: ids.recipeExecution,
       RunID: ids.run,
       RunType: run.runType,
       RunDescription: '',
       Side: 'SideA',
-      FlowcellID: hex(`${run.runName}/flowcell`, 10),
+      ...(!cytoprofiling && { FlowcellID: hex(`${run.runName}/flowcell`, 10) }),
       Date: `${run.date}T08:00:00.000000000Z`,
       InstrumentName: run.instrumentName,
       OperatorName: 'simulator',
       RunFolderName: runFolderName(run),
       Tiles: run.tiles,
-      Cycles: run.cycles,
-      ReadOrder: READ_NAMES.filter((read) => (run.cycles[read] ?? 0) > 0).join(','),
-      ThroughputSelection: 'High',
-      KitConfiguration: '300Cycles',
-      PreparationWorkflow: 'Adept',
-      ChemistryVersion: 'Cloudbreak',
-      LowDiversity: false,
+      ...(cytoprofiling
+        ? { KitType: 'KitTypeCytoprofiling', PanelName: PANEL, Batches: [], ThroughputSelection: 'tile_selections/High.txt', Zs: ['00', '01'], ZPositions: [1, 0], CytoprofilingCartridge: 'Simulated cartridge', WellLayout: 'TwelveWellStandard', Lanes: [1, 2] }
+        : {
+            // Always all four reads, those that are not sequenced with 0 cycles.
+            Cycles: Object.fromEntries(['R1', 'R2', 'I1', 'I2'].map((read) => [read, run.cycles[read as ReadName] ?? 0])),
+            // Index reads come first, as on the instrument.
+            ReadOrder: READ_NAMES.filter((read) => (run.cycles[read] ?? 0) > 0).join(','),
+            ThroughputSelection: 'High',
+            KitConfiguration: '300Cycles',
+            PreparationWorkflow: 'Adept',
+            ChemistryVersion: 'Cloudbreak',
+            LowDiversity: false,
+            LibraryType: 'Linear',
+          }),
       PlatformVersion: run.platformVersion,
       AnalysisLanes: '1+2',
       StorageConnectionID: '',
-      Consumables: { Flowcell: consumable('flowcell'), SequencingCartridge: consumable('cartridge'), Buffer: consumable('buffer') },
-      LibraryType: 'Linear',
+      Consumables: { Flowcell: consumable('flowcell'), Buffer: consumable('buffer'), ...(cytoprofiling ? { PanelCartridge: consumable('panel') } : { SequencingCartridge: consumable('cartridge') }) },
       RecipeValues: null,
       AdvancedSettings: null,
     },
     null,
     2,
   );
+}
+
+/** `RunManifest.json`: the manifest as the instrument has read it, every sample with its indexes by lane. */
+function manifestJson(run: SimulatedRun): string {
+  const sequenced = (read: ReadName): boolean => (run.cycles[read] ?? 0) > 0;
+  const setting = (Lane: number) => ({
+    Lane,
+    ...Object.fromEntries(READ_NAMES.filter((read) => read.startsWith('I') && sequenced(read)).map((read) => [`${read}MaskManifest`, `${read}:Y*`])),
+    ...Object.fromEntries(READ_NAMES.filter((read) => read.startsWith('R') && sequenced(read)).map((read) => [`${read}FastQMaskManifest`, `${read}:Y*N`])),
+    I1MismatchThreshold: 1,
+    I2MismatchThreshold: 1,
+    SpikeInAsUnassigned: true,
+  });
+  const samples = new Map<string, SimulatedSample[]>();
+  for (const sample of run.samples) samples.set(sample.name, [...(samples.get(sample.name) ?? []), sample]);
+  return JSON.stringify(
+    {
+      RunValues: { Simulator: 'polony' },
+      Settings: [1, 2].map(setting),
+      Samples: [...samples].map(([SampleName, rows], index) => ({
+        SampleName,
+        SampleNumber: index + 1,
+        ExternalId: '',
+        Indexes: rows.flatMap((row) => (row.lane ?? '1+2').split('+').map((lane) => ({ Lane: Number(lane), Index1: row.index1, Index2: row.index2 }))),
+        CustomMetadata: {},
+        Project: rows[0]?.project ?? 'DefaultProject',
+      })),
+    },
+    null,
+    4,
+  );
+}
+
+/** `IndexAssignment.csv`: how many polonies got which sample, for both lanes together and for each. */
+function indexAssignment(run: SimulatedRun): string {
+  const share = 90 / Math.max(1, run.samples.length);
+  const rows = run.samples.flatMap((sample) => ['1+2', '1', '2'].map((lane) => [sample.name, sample.index1, sample.index2, lane, lane === '1+2' ? 2000 : 1000, share.toFixed(4)].join(',')));
+  return ['SampleName,Index1,Index2,Lane,NumPoloniesAssigned,PercentPoloniesAssigned', ...rows, ''].join('\n');
+}
+
+/** `AvitiRunStats.json`: what the instrument itself measured, read by read. */
+function runStats(run: SimulatedRun): string {
+  const polonies = run.tiles.length * 1000;
+  return JSON.stringify({
+    FileVersion: '1.0.0',
+    RunName: run.runName,
+    RunID: runIds(run).run,
+    AnalysisID: '',
+    RunStats: {
+      PolonyCount: polonies,
+      PFCount: Math.round(polonies * 0.9),
+      PercentPF: 90,
+      Reads: READ_NAMES.filter((read) => (run.cycles[read] ?? 0) > 0).map((Read) => ({ Read, Cycles: run.cycles[Read], PercentQ30: 95, PercentQ40: 85, AverageQScore: 41.5, ErrorRate: 0.4 })),
+    },
+  });
 }
 
 function manifestText(run: SimulatedRun): string {
@@ -146,31 +223,52 @@ function manifestText(run: SimulatedRun): string {
 export interface RunFile {
   /** Relative to the run folder. */
   path: string;
+  /** One of the large files, which come cycle by cycle or tile by tile. */
+  bulk?: boolean;
   content: () => Buffer | string;
+}
+
+/** A PNG of one transparent pixel. */
+const THUMBNAIL = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==', 'base64');
+
+/** How many large files a run has: BaseCalls zips of a sequencing run, images and tables of each tile of a cytoprofiling run. */
+function bulkOf(run: SimulatedRun): string[] {
+  if (run.runType === 'Sequencing') return expectedBaseCalls(run.cycles);
+  return run.tiles.flatMap((tile) => [`BaseCalling/${tile}.parquet`, `Cytoprofiling/${tile}/features.parquet`, `Projection/${tile}.tif`]);
 }
 
 /**
  * The files of a run in the order in which an instrument uploads them; `RunUploaded.json` is not among them.
- * @param cycles how many BaseCalls files there are: all of them, or fewer for a run that was stopped.
+ * @param bulk how many of the large files there are: all of them, or fewer for a run that was stopped.
  */
-export function* runFiles(run: SimulatedRun, cycles = totalCycles(run.cycles)): Generator<RunFile> {
+export function* runFiles(run: SimulatedRun, bulk = Infinity): Generator<RunFile> {
   const seed = runFolderName(run);
+  const sequencing = run.runType === 'Sequencing';
   yield { path: 'RunParameters.json', content: () => runParametersText(run) };
-  yield { path: 'RunManifest.csv', content: () => manifestText(run) };
-  yield { path: 'RunManifest.json', content: () => JSON.stringify({ Samples: run.samples }) };
-  for (const tile of run.tiles) {
-    yield { path: `Location/${tile}.loc`, content: () => bytes(`${seed}/loc/${tile}`, 256) };
-    yield { path: `Filter/${tile}.filter`, content: () => bytes(`${seed}/filter/${tile}`, 64) };
+  if (sequencing) {
+    yield { path: 'RunManifest.csv', content: () => manifestText(run) };
+    yield { path: 'RunManifest.json', content: () => manifestJson(run) };
+    for (const tile of run.tiles) {
+      yield { path: `Location/${tile}.loc`, content: () => bytes(`${seed}/loc/${tile}`, 256) };
+      yield { path: `Filter/${tile}.filter`, content: () => bytes(`${seed}/filter/${tile}`, 64) };
+    }
+    yield { path: 'Alignment/alignment.json', content: () => '{}' };
+  } else {
+    yield { path: 'Panel.json', content: () => JSON.stringify({ Name: PANEL, Version: '1.0.0', Targets: [] }) };
   }
-  yield { path: 'Alignment/alignment.json', content: () => '{}' };
-  for (const key of expectedBaseCalls(run.cycles).slice(0, cycles)) {
-    yield { path: key, content: () => Buffer.from(zipSync({ 'calls.bin': bytes(`${seed}/${key}`, run.bytesPerCycle) }, { level: 0, mtime: new Date('2026-01-01') })) };
+  for (const path of bulkOf(run).slice(0, bulk)) {
+    const data = (): Buffer => bytes(`${seed}/${path}`, run.bytesPerCycle);
+    yield { path, bulk: true, content: path.endsWith('.zip') ? () => Buffer.from(zipSync({ 'calls.bin': data() }, { level: 0, mtime: new Date('2026-01-01') })) : data };
   }
-  yield { path: 'Stats/run.prodstats', content: () => bytes(`${seed}/stats`, 128) };
-  yield { path: 'AvitiRunStats.json', content: () => JSON.stringify({ FileVersion: '1.0.0', RunName: run.runName }) };
-  yield { path: 'IndexAssignment.csv', content: () => 'SampleName,Lane\n' };
-  // A PNG of one transparent pixel.
-  yield { path: 'RunThumbnail.png', content: () => Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==', 'base64') };
+  if (sequencing) {
+    yield { path: 'Stats/run.prodstats', content: () => bytes(`${seed}/stats`, 128) };
+    yield { path: 'AvitiRunStats.json', content: () => runStats(run) };
+    yield { path: 'IndexAssignment.csv', content: () => indexAssignment(run) };
+  } else {
+    // Comes before the end of the upload, and says nothing about it.
+    yield { path: 'RunAnalysisFilesUploaded.json', content: () => '{}' };
+  }
+  yield { path: 'RunThumbnail.png', content: () => THUMBNAIL };
 }
 
 export interface SimulationOptions {
@@ -180,7 +278,7 @@ export interface SimulationOptions {
   prefix: string;
   run: SimulatedRun;
   outcome?: SimulatedOutcome;
-  /** Stops by itself after this share of the BaseCalls, until {@link Simulation.resume}. */
+  /** Stops by itself after this share of the large files, until {@link Simulation.resume}. */
   stallAt?: number;
   /** Most bytes a second; as fast as it goes where absent. */
   bytesPerSecond?: number;
@@ -221,8 +319,8 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     while (paused !== undefined && options.signal?.aborted !== true) await Promise.race([paused.promise, aborted]);
     options.signal?.throwIfAborted();
   };
-  const total = totalCycles(run.cycles);
-  const cycles = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
+  const total = bulkOf(run).length;
+  const bulk = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
   const put = async (path: string, body: Buffer | string): Promise<void> => {
     const target = { Bucket: bucket, Key: `${folder}/${path}`, Body: body };
     if (body.length >= MULTIPART_FROM) await new Upload({ client: s3, params: target, queueSize: 2 }).done();
@@ -231,20 +329,21 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
   async function upload(): Promise<{ files: number; bytes: number }> {
     const sent = { files: 0, bytes: 0 };
     const started = Date.now();
-    const stall = options.stallAt === undefined ? undefined : Math.floor(cycles * options.stallAt);
-    let baseCalls = 0;
-    const files = runFiles(run, cycles);
+    const stall = options.stallAt === undefined ? undefined : Math.floor(bulk * options.stallAt);
+    let bulkSent = 0;
+    const files = runFiles(run, bulk);
     const lane = async (): Promise<void> => {
       for (;;) {
         await maySend();
         const next = files.next();
         if (next.done === true) return;
         const { path, content } = next.value;
+        const large = next.value.bulk === true;
         const body = content();
         await put(path, body);
         sent.files++;
         sent.bytes += body.length;
-        if (path.startsWith('BaseCalls/') && ++baseCalls === stall) pause();
+        if (large && ++bulkSent === stall) pause();
         options.onProgress?.({ ...sent, path });
         if (options.bytesPerSecond !== undefined) {
           const ahead = (sent.bytes / options.bytesPerSecond) * 1000 - (Date.now() - started);

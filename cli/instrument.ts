@@ -1,0 +1,66 @@
+import { InputError } from '../domain/errors.js';
+import { type Cycles, READ_NAMES } from '../domain/runParameters.js';
+import { describeRun, type SimulatedOutcome, type SimulatedRun, simulatedSamples, simulateInstrument } from '../local/instrument.js';
+import { readLocalInfo, stateFolder } from '../local/stackFiles.js';
+import { adminClients } from './customer.js';
+
+const OUTCOMES: readonly string[] = ['completed', 'failed', 'stopped', 'empty', 'newline', 'none'] satisfies SimulatedOutcome[];
+const TYPES: readonly string[] = ['Sequencing', 'Cytoprofiling'] satisfies SimulatedRun['runType'][];
+
+/** The flags of `polony instrument`. */
+export interface InstrumentOptions {
+  bucket: string;
+  prefix: string;
+  runName: string;
+  instrument: string;
+  runType: string;
+  cycles: string;
+  samples: number;
+  outcome: string;
+  bytesPerCycle: number;
+  bytesPerSecond?: number;
+  stallAt?: number;
+}
+
+const problem = (field: string, message: string): InputError => new InputError([{ field, rule: 'FORMAT', message }]);
+
+/** `R1=151,R2=151,I1=8,I2=8` as cycles. */
+function parseCycles(text: string): Cycles {
+  const pairs = text.split(',').map((pair) => /^(I1|I2|R1|R2)=(\d{1,4})$/.exec(pair.trim()));
+  if (pairs.includes(null)) throw problem('--cycles', `must be read=cycles pairs such as R1=151,R2=151,I1=8,I2=8; reads are ${READ_NAMES.join(', ')}`);
+  return Object.fromEntries(pairs.map((pair) => [pair![1], Number(pair![2])])) as Cycles;
+}
+
+/** `polony instrument`: uploads a simulated run into the local stack. Enter resumes one that stalls. */
+export async function instrument(options: InstrumentOptions): Promise<void> {
+  if (!OUTCOMES.includes(options.outcome)) throw problem('--outcome', `must be one of ${OUTCOMES.join(', ')}`);
+  if (!TYPES.includes(options.runType)) throw problem('--run-type', `must be one of ${TYPES.join(', ')}`);
+  const cycles = parseCycles(options.cycles);
+  const info = readLocalInfo(stateFolder());
+  if (info === undefined) throw new Error('No local stack runs here; start one with npm run local, or name its state folder in POLONY_HOME');
+  const { s3 } = adminClients(info);
+  const run = describeRun({
+    runName: options.runName,
+    instrumentName: options.instrument,
+    runType: options.runType as SimulatedRun['runType'],
+    cycles,
+    samples: simulatedSamples(options.samples, cycles),
+    bytesPerCycle: options.bytesPerCycle,
+  });
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort(new Error('Interrupted; the run folder is not complete')));
+  const simulation = simulateInstrument({
+    s3,
+    bucket: options.bucket,
+    prefix: options.prefix,
+    run,
+    outcome: options.outcome as SimulatedOutcome,
+    bytesPerSecond: options.bytesPerSecond,
+    stallAt: options.stallAt,
+    signal: stop.signal,
+    onProgress: ({ files, path }) => void process.stdout.write(`${files} ${path}\n`),
+  });
+  if (options.stallAt !== undefined) process.stdin.once('data', () => simulation.resume());
+  const sent = await simulation.done;
+  process.stdout.write(`${sent.files} files, ${sent.bytes} bytes in s3://${options.bucket}/${simulation.folder}\n`);
+}
