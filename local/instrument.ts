@@ -322,7 +322,8 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
   const total = bulkOf(run).length;
   const bulk = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
   const put = async (path: string, body: Buffer | string): Promise<void> => {
-    const target = { Bucket: bucket, Key: `${folder}/${path}`, Body: body };
+    // Bytes, not text: the SDK takes an empty text for a stream of unknown length.
+    const target = { Bucket: bucket, Key: `${folder}/${path}`, Body: typeof body === 'string' ? Buffer.from(body) : body };
     if (body.length >= MULTIPART_FROM) await new Upload({ client: s3, params: target, queueSize: 2 }).done();
     else await s3.send(new PutObjectCommand(target));
   };
