@@ -3,7 +3,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
 import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
-import { accountOfRole, joinKey } from '../domain/aws.js';
+import { joinKey } from '../domain/aws.js';
 import { parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
 import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
@@ -51,7 +51,7 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
   }
 
   function runCall(execution: ExecutionContext, action: string, runId = '*'): AwsCall {
-    return { action, resource: `arn:aws:omics:${execution.compute.region}:${accountOfRole(execution.provider.roleArn)}:run/${runId}` };
+    return { action, resource: `arn:aws:omics:${execution.compute.region}:${execution.provider.account || '*'}:run/${runId}` };
   }
 
   /** StartRun with the execution's own requestId, so that asking again answers the same run. */

@@ -1,8 +1,9 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { AssumeRoleError } from '../aws/access.js';
+import { SessionError } from '../aws/access.js';
 import { type AwsError, classifyAwsError } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/execution.js';
+import { SecretError } from '../store/secrets.js';
 
 /** Which AWS call was made, so that its refusal can say what is missing. */
 export interface AwsCall {
@@ -37,18 +38,31 @@ export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
   if (error instanceof InputError) {
     return blockedFailure({ kind: 'INVALID_FLOW', message: error.message, remedy: "Change the flow's parameters or parameterNames; it goes on by itself." });
   }
-  if (error instanceof AssumeRoleError) {
+  if (error instanceof SessionError) {
+    const { action, principal } = error;
     const beneath = classifyAwsError(error.cause);
-    if (beneath.kind === 'denied' || beneath.kind === 'invalid' || beneath.kind === 'not-found') {
-      return blockedFailure({
-        kind: 'ROLE_NOT_ASSUMABLE',
-        action: 'sts:AssumeRole',
-        resource: error.roleArn,
-        message: `AWS refused to let polony assume ${error.roleArn}: ${beneath.message}`,
-        remedy: "Check that the role exists, that its trust policy names polony's account, and that the provider's external ID is the one in the trust policy.",
-      });
-    }
-    return ofKind(beneath, { action: 'sts:AssumeRole', resource: error.roleArn });
+    if (!['denied', 'invalid', 'not-found', 'unknown'].includes(beneath.kind)) return ofKind(beneath, { action, resource: principal });
+    return blockedFailure(
+      action === 'sts:AssumeRole'
+        ? {
+            kind: 'ROLE_NOT_ASSUMABLE',
+            action,
+            resource: principal,
+            message: `AWS refused to let polony assume ${principal}: ${beneath.message}`,
+            remedy: "Check that the role exists, that its trust policy names polony's account, and that the provider's external ID is the one in the trust policy.",
+          }
+        : {
+            kind: 'ACCESS_KEYS_REFUSED',
+            action,
+            resource: principal,
+            message: `AWS refused a session for the access key ${principal}: ${beneath.code}: ${beneath.message}`,
+            remedy: "Check that the access key is active and that the user's policy allows sts:GetFederationToken; give the provider new keys by PATCH where they were replaced.",
+            ...(beneath.kind === 'denied' && { statement: { Effect: 'Allow', Action: [action], Resource: '*' } }),
+          },
+    );
+  }
+  if (error instanceof SecretError) {
+    return blockedFailure({ kind: 'SECRET_UNREADABLE', message: error.message, remedy: "Start the workers with every key that secrets were encrypted with in POLONY_ENCRYPTION_KEYS, or give the provider its secret access key anew by PATCH; it goes on by itself." });
   }
   return ofKind(classifyAwsError(error), call);
 }

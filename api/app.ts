@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import type { Db } from '../store/database.js';
+import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
 import { addAuth, type Authenticate, oneKey } from './plugins/auth.js';
 import { addErrors, sendError } from './plugins/errors.js';
@@ -19,6 +20,8 @@ import { addSchemas } from './schemas.js';
 export interface ApiDependencies {
   db: Db;
   orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow'>;
+  /** Encrypts the secrets of access keys. */
+  secrets: Secrets;
   apiKey: string;
   /** Who a key belongs to, where that is not the one `apiKey`. */
   authenticate?: Authenticate;

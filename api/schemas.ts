@@ -66,16 +66,40 @@ export const IdempotencyHeaders = Type.Object({
   'idempotency-key': Type.Optional(Type.String({ description: 'Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours' })),
 });
 
+const CONNECTION_STATUSES = ['UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED'];
+const CredentialType = Type.Unsafe<'role' | 'accessKeys'>({ type: 'string', enum: ['role', 'accessKeys'] });
 export const Provider = component(
   'Provider',
-  Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), defaultRegion: Type.String(), credentialType: Type.Literal('role'), roleArn: Type.String(), externalId: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed),
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      type: Type.String(),
+      defaultRegion: Type.String(),
+      credentialType: CredentialType,
+      roleArn: NullableString,
+      externalId: NullableString,
+      accessKeyId: NullableString,
+      accountId: NullableString,
+      sessionSeconds: Type.Unsafe<number | null>({ type: ['integer', 'null'], description: 'Length of the sessions that AWS gave at the last verification' }),
+      status: oneOf(CONNECTION_STATUSES.map((status) => `PROVIDER_STATUS_${status}`)),
+      statusDescription: Type.String(),
+      timeVerified: NullableTimestamp,
+      timeUsed: NullableTimestamp,
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+    },
+    closed,
+  ),
 );
 const providerFields = {
   name: Type.String({ description: 'Unique, 1 to 128 characters' }),
   defaultRegion: Type.String({ description: 'An AWS region' }),
-  credentialType: Type.Literal('role'),
-  roleArn: Type.String({ description: 'The role that polony assumes' }),
-  externalId: Type.String({ description: 'Letters, digits and @:,=-./_, 2 to 1224 characters, as in the trust policy of the role' }),
+  credentialType: CredentialType,
+  roleArn: Type.Optional(Type.String({ description: 'Of a role: its ARN' })),
+  externalId: Type.Optional(Type.String({ description: 'Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy; one is made where it is left out' })),
+  accessKeyId: Type.Optional(Type.String({ description: 'Of access keys: the ID, beginning with AKIA' })),
+  secretAccessKey: Type.Optional(Type.String({ writeOnly: true, description: 'Of access keys: the secret; kept encrypted and never shown' })),
 };
 const providerExample = { name: 'sequencing-account', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser', externalId: 'lab-7f3a' };
 export const ProviderBody = Type.Object(providerFields, { ...closed, examples: [providerExample] });
@@ -86,7 +110,7 @@ export const ProviderChange = Type.Partial(Type.Object(providerFields), { ...cha
 export const StorageConnection = component(
   'StorageConnection',
   Type.Object(
-    { id: Type.String(), name: Type.String(), type: Type.String(), status: oneOf(['UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED'].map((status) => `STORAGE_CONNECTION_STATUS_${status}`)), uri: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp },
+    { id: Type.String(), name: Type.String(), type: Type.String(), status: oneOf(CONNECTION_STATUSES.map((status) => `STORAGE_CONNECTION_STATUS_${status}`)), uri: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp },
     closed,
   ),
 );

@@ -1,7 +1,9 @@
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { kmsDataKeys } from '../aws/kms.js';
 import type { ApiConfig } from '../domain/config.js';
 import { openDatabase } from '../store/database.js';
+import { secretsOf } from '../store/secrets.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { buildApp } from './app.js';
 
@@ -28,7 +30,7 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
   try {
     const { client, connection } = await connectTemporal(config.temporal);
     opened.push(() => connection.close());
-    const app = await buildApp({ ...config, db, orchestrator: new Orchestrator(client, config.taskQueue), logger });
+    const app = await buildApp({ ...config, db, secrets: secretsOf(config.encryptionKeys, kmsDataKeys), orchestrator: new Orchestrator(client, config.taskQueue), logger });
     opened.push(async () => {
       const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS);
       try {

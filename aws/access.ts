@@ -1,15 +1,19 @@
 import { OmicsClient } from '@aws-sdk/client-omics';
 import { S3Client } from '@aws-sdk/client-s3';
-import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { AssumeRoleCommand, type Credentials, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
 import { classifyAwsError } from './errors.js';
 
 /** How polony gets into a customer's account. */
-export interface ProviderAccess {
-  roleArn: string;
-  externalId: string;
+export type ProviderAccess = {
   /** Region whose STS endpoint is asked. */
   region: string;
-}
+  /** Changes with whatever changes how the account is entered, so that sessions of before are not used any more. */
+  version: string;
+} & (
+  | { type: 'role'; roleArn: string; externalId: string }
+  /** `policies`: what sessions may do, the narrowest first; the next is asked for where AWS finds one too large. */
+  | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; policies: string[] }
+);
 
 /** Temporary credentials of a provider's role. */
 export interface Session {
@@ -18,17 +22,32 @@ export interface Session {
   sessionToken: string;
   /** When AWS ends it. */
   expiration: Date;
+  /** The length that was reached, in seconds. */
+  seconds: number;
 }
 
-/** A call that was refused although the session had been renewed, or a session that could not be had: which step it was tells the remedy. */
-export class AssumeRoleError extends Error {
-  override readonly name = 'AssumeRoleError';
+/** A session that could not be had: which step it was tells the remedy. */
+export class SessionError extends Error {
+  override readonly name = 'SessionError';
+  /** @param principal the role, or the access key's id. */
   constructor(
-    readonly roleArn: string,
+    readonly action: 'sts:AssumeRole' | 'sts:GetFederationToken',
+    readonly principal: string,
     cause: unknown,
   ) {
-    super(`AssumeRole of ${roleArn} failed: ${classifyAwsError(cause).message}`, { cause });
+    super(`${action} of ${principal} failed: ${classifyAwsError(cause).message}`, { cause });
   }
+}
+
+function sessionOf(credentials: Credentials | undefined, seconds: number, now: number): Session {
+  if (credentials?.AccessKeyId === undefined || credentials.SecretAccessKey === undefined || credentials.SessionToken === undefined) throw new Error('STS answered without credentials');
+  return {
+    accessKeyId: credentials.AccessKeyId,
+    secretAccessKey: credentials.SecretAccessKey,
+    sessionToken: credentials.SessionToken,
+    expiration: credentials.Expiration ?? new Date(now + seconds * 1000),
+    seconds,
+  };
 }
 
 export interface AwsAccessOptions {
@@ -36,16 +55,24 @@ export interface AwsAccessOptions {
   loadProvider: (providerId: string) => Promise<ProviderAccess>;
   /** Session length to ask for, in seconds; AWS allows 900 to 43,200, and one hour at most where roles are chained. */
   sessionSeconds: number;
+  /** Told of every new session; a failure of it does not matter. */
+  onSession?: (providerId: string) => Promise<void>;
+  /** How long a provider is taken to be as it was, in milliseconds; 30 seconds by default. */
+  checkMs?: number;
   now?: () => number;
 }
 
 interface Held {
   session: Session;
   acquiredAt: number;
+  version: string;
+  /** When it was last known that the provider is as it was. */
+  checkedAt: number;
 }
 
-/** One hour: what every role allows, and the most that a chained role gives (AWS STS, AssumeRole). */
-const SECONDS_ALWAYS_ALLOWED = 3600;
+/** What AssumeRole is asked for where it refuses a longer session: the lengths that the IAM console offers, then one hour, which every role allows and chained roles get at most (STS API Reference). */
+const ROLE_SECONDS = [43_200, 28_800, 14_400, 7200, 3600];
+const CHECK_MS = 30_000;
 
 /**
  * Sessions and clients of all providers in this process. A session is shared by all activities of a provider while it
@@ -57,16 +84,18 @@ export class AwsAccess {
   readonly #renewals = new Map<string, Promise<Held>>();
   readonly #clients = new Map<string, { destroy: () => void }>();
   readonly #now: () => number;
+  /** The length that a role was found to allow, by role. */
+  readonly #reached = new Map<string, number>();
 
   constructor(options: AwsAccessOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
   }
 
-  /** The provider's session, renewed when it is about to end. @throws AssumeRoleError */
+  /** The provider's session, renewed when it is about to end or the provider was changed. @throws SessionError */
   async session(providerId: string): Promise<Session> {
     const held = this.#sessions.get(providerId);
-    if (held !== undefined && this.#isFresh(held)) return held.session;
+    if (held !== undefined && this.#isFresh(held) && this.#now() - held.checkedAt < (this.#options.checkMs ?? CHECK_MS)) return held.session;
     let renewal = this.#renewals.get(providerId);
     if (renewal === undefined) {
       renewal = this.#renew(providerId).finally(() => this.#renewals.delete(providerId));
@@ -84,55 +113,72 @@ export class AwsAccess {
 
   async #renew(providerId: string): Promise<Held> {
     const provider = await this.#options.loadProvider(providerId);
-    const sts = this.#client(`sts/${provider.region}`, () => new STSClient({ region: provider.region, ...this.#common('STS') }));
-    const assume = (seconds: number) =>
-      sts.send(
-        new AssumeRoleCommand({
-          RoleArn: provider.roleArn,
-          // Shows in the customer's CloudTrail.
-          RoleSessionName: `polony-${providerId}`,
-          ExternalId: provider.externalId,
-          DurationSeconds: seconds,
-        }),
-      );
-    const asked = this.#options.sessionSeconds;
+    const before = this.#sessions.get(providerId);
+    if (before !== undefined && before.version === provider.version && this.#isFresh(before)) {
+      before.checkedAt = this.#now();
+      return before;
+    }
     const acquiredAt = this.#now();
-    let answer;
-    try {
+    const session = provider.type === 'role' ? await this.#assumeRole(providerId, provider) : await this.#federate(providerId, provider);
+    const held: Held = { session, acquiredAt, version: provider.version, checkedAt: acquiredAt };
+    this.#sessions.set(providerId, held);
+    await this.#options.onSession?.(providerId).catch(() => undefined);
+    return held;
+  }
+
+  async #assumeRole(providerId: string, provider: ProviderAccess & { type: 'role' }): Promise<Session> {
+    const sts = this.#client(`sts/${provider.region}`, () => new STSClient({ region: provider.region, ...this.#common('STS') }));
+    const asked = this.#options.sessionSeconds;
+    const most = Math.min(asked, this.#reached.get(provider.roleArn) ?? asked);
+    const lengths = [most, ...ROLE_SECONDS.filter((seconds) => seconds < most)];
+    for (const [at, seconds] of lengths.entries()) {
       try {
-        answer = await assume(asked);
+        const { Credentials } = await sts.send(
+          // The name shows in the customer's CloudTrail.
+          new AssumeRoleCommand({ RoleArn: provider.roleArn, RoleSessionName: `polony-${providerId}`, ExternalId: provider.externalId, DurationSeconds: seconds }),
+        );
+        this.#reached.set(provider.roleArn, seconds);
+        return sessionOf(Credentials, seconds, this.#now());
       } catch (error) {
         // ValidationError: longer than the role's maximum, or than chaining allows.
-        if (asked <= SECONDS_ALWAYS_ALLOWED || classifyAwsError(error).kind !== 'invalid') throw error;
-        answer = await assume(SECONDS_ALWAYS_ALLOWED);
+        const { kind, message } = classifyAwsError(error);
+        if (kind !== 'invalid' || at === lengths.length - 1) throw new SessionError('sts:AssumeRole', provider.roleArn, error);
+        if (/role chaining/i.test(message)) lengths.splice(at + 1, lengths.length, 3600);
       }
+    }
+    throw new Error('unreachable');
+  }
+
+  /** A session of a user's access keys, which themselves are used for nothing else (the page wants GetFederationToken for IAM users). */
+  async #federate(providerId: string, provider: ProviderAccess & { type: 'accessKeys' }): Promise<Session> {
+    const sts = new STSClient({ region: provider.region, ...this.#common('STS'), credentials: { accessKeyId: provider.accessKeyId, secretAccessKey: provider.secretAccessKey } });
+    const seconds = this.#options.sessionSeconds;
+    try {
+      for (const [at, policy] of provider.policies.entries()) {
+        try {
+          // The name, 2 to 32 characters, shows in the customer's CloudTrail; the random end of a version 7 id tells providers apart.
+          const { Credentials } = await sts.send(new GetFederationTokenCommand({ Name: `polony-${providerId.slice(-12)}`, Policy: policy, DurationSeconds: seconds }));
+          return sessionOf(Credentials, seconds, this.#now());
+        } catch (error) {
+          if (classifyAwsError(error).code !== 'PackedPolicyTooLarge' || at === provider.policies.length - 1) throw error;
+        }
+      }
+      throw new Error('There is no policy to ask a session with');
     } catch (error) {
-      throw new AssumeRoleError(provider.roleArn, error);
+      throw new SessionError('sts:GetFederationToken', provider.accessKeyId, error);
+    } finally {
+      sts.destroy();
     }
-    const credentials = answer.Credentials;
-    if (credentials?.AccessKeyId === undefined || credentials.SecretAccessKey === undefined || credentials.SessionToken === undefined) {
-      throw new AssumeRoleError(provider.roleArn, new Error('STS answered without credentials'));
-    }
-    const held: Held = {
-      session: {
-        accessKeyId: credentials.AccessKeyId,
-        secretAccessKey: credentials.SecretAccessKey,
-        sessionToken: credentials.SessionToken,
-        expiration: credentials.Expiration ?? new Date(acquiredAt + SECONDS_ALWAYS_ALLOWED * 1000),
-      },
-      acquiredAt,
-    };
-    this.#sessions.set(providerId, held);
-    return held;
   }
 
   /**
    * Makes AWS calls for a provider. When AWS says that the session has ended (its clock counts, or somebody revoked it), it
-   * is renewed and the calls are made once more. After a denial the session is dropped, so that the next try sees changed
-   * roles and trust at once.
+   * is renewed and the calls are made once more. They are made once more too after a denial with a session from before: it
+   * may be of a role or of keys that have been changed since, or narrower than what the provider is used for by now.
    */
   async use<T>(providerId: string, calls: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
+      const known = this.#sessions.get(providerId);
       await this.session(providerId);
       const used = this.#sessions.get(providerId);
       try {
@@ -141,9 +187,15 @@ export class AwsAccess {
         const { kind } = classifyAwsError(error);
         if ((kind === 'expired' || kind === 'denied') && this.#sessions.get(providerId) === used) this.#sessions.delete(providerId);
         if (kind === 'expired' && attempt < 3) continue;
+        if (kind === 'denied' && attempt === 1 && known !== undefined && known === used) continue;
         throw error;
       }
     }
+  }
+
+  /** Forgets a provider's session, so that the next call gets a new one. */
+  forget(providerId: string): void {
+    this.#sessions.delete(providerId);
   }
 
   /** HealthOmics of a provider in a region. `once` never repeats a call by itself, for calls whose every attempt must be accounted for. */

@@ -36,6 +36,11 @@ export function accountOfRole(roleArn: string): string {
   return parseArn(roleArn)?.account ?? '';
 }
 
+/** Whether two accounts are the same as far as is known: that of access keys is not until STS has answered. */
+export function sameAccount(one: string | null | undefined, other: string | null | undefined): boolean {
+  return one == null || other == null || one === other;
+}
+
 /** Checks the ARN of an IAM role: `arn:aws:iam::<12 digits>:role/[path/]name` (IAM User Guide, IAM identifiers). */
 export function checkRoleArn(field: string, value: string): FieldProblem[] {
   const arn = parseArn(value);
@@ -163,17 +168,29 @@ export function checkSharedWorkflow(
 }
 
 /**
- * Checks an execution role against its provider's role: iam:PassRole works within one account only (IAM User Guide, "Granting
+ * Checks an execution role against its provider: iam:PassRole works within one account only (IAM User Guide, "Granting
  * a user permissions to pass a role to an AWS service"), and the page wants a role of its own, which trusts omics.amazonaws.com.
- * Both ARNs were checked before.
+ * @param provider its role where it has one, its account where that is known. All was checked before.
  */
-export function checkExecutionRole(field: string, executionRoleArn: string, providerRoleArn: string): FieldProblem[] {
-  if (executionRoleArn === providerRoleArn) {
+export function checkExecutionRole(field: string, executionRoleArn: string, provider: { roleArn: string | null; account: string | null }): FieldProblem[] {
+  if (executionRoleArn === provider.roleArn) {
     return [{ field, rule: 'EXECUTION_ROLE_IS_PROVIDER_ROLE', message: "must not be the provider's own role: HealthOmics needs a separate execution role that trusts omics.amazonaws.com" }];
   }
-  const [account, wanted] = [accountOfRole(executionRoleArn), accountOfRole(providerRoleArn)];
-  if (account !== wanted) return [{ field, rule: 'EXECUTION_ROLE_ACCOUNT', message: `must be a role of the provider's account ${wanted}, this is of ${account}: iam:PassRole does not cross accounts` }];
+  const account = accountOfRole(executionRoleArn);
+  if (provider.account !== null && account !== provider.account) return [{ field, rule: 'EXECUTION_ROLE_ACCOUNT', message: `must be a role of the provider's account ${provider.account}, this is of ${account}: iam:PassRole does not cross accounts` }];
   return [];
+}
+
+/** Checks an access key's id: 20 characters, beginning with AKIA (IAM User Guide, unique identifiers). Temporary ones (ASIA) end, so they are none. */
+export function checkAccessKeyId(field: string, value: string): FieldProblem[] {
+  if (/^AKIA[A-Z0-9]{12,124}$/.test(value)) return [];
+  const message = value.startsWith('ASIA') ? 'must be the access key of an IAM user: one that begins with ASIA belongs to a session and ends with it' : 'must be the access key ID of an IAM user: AKIA and 16 capital letters or digits';
+  return [{ field, rule: 'ACCESS_KEY_ID', message }];
+}
+
+/** Checks a secret access key; its value is never repeated. */
+export function checkSecretAccessKey(field: string, value: string): FieldProblem[] {
+  return /^[A-Za-z0-9/+=]{40,128}$/.test(value) ? [] : [{ field, rule: 'SECRET_ACCESS_KEY', message: 'must be the secret access key that IAM showed when the access key was made: 40 letters, digits, / and +' }];
 }
 
 /** Whether two prefixes of one bucket, in their normal form, have a folder in common. `runs` and `runs2` have none. */

@@ -3,6 +3,9 @@ import { type FieldProblem, refuse } from './errors.js';
 /** The environment as `process.env` has it. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** A key that secrets in the database are encrypted with: 32 bytes in base64, or a key of AWS KMS. */
+export type EncryptionKey = { id: string; key: string } | { id: string; kmsKeyArn: string };
+
 /** What every process of polony needs. */
 export interface CommonConfig {
   databaseUrl: string;
@@ -12,6 +15,8 @@ export interface CommonConfig {
   /** Prefix of the task queues, see `taskQueues` in workflows/messages.ts. */
   taskQueue: string;
   logLevel: LogLevel;
+  /** The first encrypts, the others decrypt what is older. Empty where no secrets are kept. */
+  encryptionKeys: EncryptionKey[];
   /** How often a storage connection is searched for new runs, in seconds. */
   discoverSeconds: number;
 }
@@ -118,8 +123,31 @@ function readCommon(read: Reader): CommonConfig {
     temporal: { address, namespace: read.optional('TEMPORAL_NAMESPACE') ?? 'default', ...(apiKey !== undefined && { apiKey }), ...(tls !== undefined && { tls }) },
     taskQueue: read.matching('POLONY_TASK_QUEUE', /^[\x21-\x7e]{1,200}$/, 'must be 1 to 200 printable characters without spaces') ?? 'polony',
     logLevel: level as LogLevel,
+    encryptionKeys: readEncryptionKeys(read),
     discoverSeconds: read.integer('POLONY_DISCOVER_SECONDS', 60, 1, 86_400, 'seconds'),
   };
+}
+
+function readEncryptionKeys(read: Reader): EncryptionKey[] {
+  const name = 'POLONY_ENCRYPTION_KEYS';
+  const keys: EncryptionKey[] = [];
+  for (const [at, text] of (read.optional(name)?.split(',') ?? []).entries()) {
+    const [, id, value = ''] = /^\s*([A-Za-z0-9._-]{1,64})=(.*?)\s*$/.exec(text) ?? [];
+    if (id === undefined) read.bad(name, 'FORMAT', `entry ${at + 1} must be id=key; several are separated by commas, the first encrypts`);
+    else if (keys.some((key) => key.id === id)) read.bad(name, 'UNIQUE', `has two keys with the id ${id}`);
+    else if (/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)\/.+$/.test(value)) keys.push({ id, kmsKeyArn: value });
+    else if (/^[A-Za-z0-9+/]{43}=$/.test(value)) keys.push({ id, key: value });
+    else read.bad(name, 'FORMAT', `the key ${id} must be 32 random bytes in base64, for example of: openssl rand -base64 32; or the ARN of a KMS key`);
+  }
+  return keys;
+}
+
+/** Reads the keys alone, for a command that needs no more. @throws InputError */
+export function parseEncryptionKeys(env: Environment): EncryptionKey[] {
+  const read = new Reader(env);
+  const keys = readEncryptionKeys(read);
+  refuse(read.problems);
+  return keys;
 }
 
 function isDatabaseUrl(text: string): boolean {
@@ -189,8 +217,8 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     uploadPollSeconds: read.integer('POLONY_UPLOAD_POLL_SECONDS', 60, 1, 86_400, 'seconds'),
     runPollSeconds: read.integer('POLONY_RUN_POLL_SECONDS', 30, 1, 3600, 'seconds'),
     sweepSeconds: read.integer('POLONY_SWEEP_SECONDS', 60, 1, 86_400, 'seconds'),
-    // AssumeRole takes 900 seconds to 12 hours (STS API Reference); from a role at most one hour, which the session's side sees to.
-    sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 3600, 900, 43_200, 'seconds'),
+    // AssumeRole takes 900 seconds to 12 hours (STS API Reference); where a role allows less, less is asked for.
+    sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 43_200, 900, 43_200, 'seconds'),
     watchSlots: read.integer('POLONY_WATCH_SLOTS', 2000, 1, 100_000, 'slots'),
     activitySlots: read.integer('POLONY_ACTIVITY_SLOTS', 100, 1, 10_000, 'slots'),
     workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 500, 1, 100_000, 'workflows'),

@@ -77,6 +77,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     await migrate(db).finally(() => db.destroy());
 
     const apiKey = last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`;
+    const encryptionKey = last.encryptionKey ?? randomBytes(32).toString('base64');
     const apiPort = await freePort(last.api);
     const env: Record<string, string> = {
       DATABASE_URL: postgres.url,
@@ -87,6 +88,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
       AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
       POLONY_API_KEY: apiKey,
+      POLONY_ENCRYPTION_KEYS: `local=${encryptionKey}`,
       POLONY_PORT: String(apiPort),
       POLONY_DISCOVER_SECONDS: '2',
       POLONY_UPLOAD_POLL_SECONDS: '1',
@@ -128,7 +130,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       pids,
     };
     writeLocalInfo(stateDir, info);
-    writeFileAtomically(path.join(stateDir, 'ports.json'), JSON.stringify({ apiKey, api: apiPort, aws: portOf(local.endpoint), postgres: portOf(postgres.url), temporal: portOf(`http://${temporal.address}`), temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) }));
+    writeFileAtomically(path.join(stateDir, 'ports.json'), JSON.stringify({ apiKey, encryptionKey, api: apiPort, aws: portOf(local.endpoint), postgres: portOf(postgres.url), temporal: portOf(`http://${temporal.address}`), temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) }));
     return { info, aws: local, temporal, postgres, guardian, env, api, worker, startWorker, stop };
   } catch (error) {
     await stop().catch(() => undefined);
@@ -141,7 +143,7 @@ function portOf(url: string): number {
 }
 
 /** What the last stack on this folder used, so that addresses and the API key stay the same where they can. */
-function readPorts(stateDir: string): { apiKey?: string; api?: number; aws?: number; postgres?: number; temporal?: number; temporalUi?: number } {
+function readPorts(stateDir: string): { apiKey?: string; encryptionKey?: string; api?: number; aws?: number; postgres?: number; temporal?: number; temporalUi?: number } {
   const file = path.join(stateDir, 'ports.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readPorts>) : {};
 }

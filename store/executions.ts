@@ -20,7 +20,7 @@ export interface ExecutionContext {
   storage: { id: string; name: string; bucket: string; prefix: string; region: string };
   compute: { id: string; name: string; region: string; executionRoleArn: string };
   /** The provider of the compute connection: the account where HealthOmics runs. */
-  provider: { id: string; name: string; roleArn: string };
+  provider: { id: string; name: string; account: string };
   /** The provider of the storage connection: usually the same. */
   storageProviderId: string;
   outputUri: string;
@@ -45,7 +45,7 @@ function contextQuery(db: DbOrTransaction) {
       'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.upload_state',
       's.id as storage_id', 's.name as storage_name', 's.bucket', 's.prefix', 's.region as storage_region', 's.provider_id as storage_provider_id',
       'c.id as compute_id', 'c.name as compute_name', 'c.region as compute_region', 'c.execution_role_arn',
-      'p.id as provider_id', 'p.name as provider_name', 'p.role_arn',
+      'p.id as provider_id', 'p.name as provider_name', 'p.account_id',
     ]);
 }
 
@@ -70,7 +70,7 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
     run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, runFolder: row.run_folder, uploadState: row.upload_state },
     storage: { id: row.storage_id, name: row.storage_name, bucket: row.bucket, prefix: row.prefix, region: row.storage_region },
     compute: { id: row.compute_id, name: row.compute_name, region: row.compute_region, executionRoleArn: row.execution_role_arn },
-    provider: { id: row.provider_id, name: row.provider_name, roleArn: row.role_arn },
+    provider: { id: row.provider_id, name: row.provider_name, account: row.account_id ?? '' },
     storageProviderId: row.storage_provider_id,
     outputUri: row.output_uri,
     parameters: row.parameters,

@@ -3,7 +3,7 @@ import type { Db, DbOrTransaction } from './database.js';
 import type { ExecutionsTable, RunsTable } from './schema.js';
 
 export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string };
-export type ExecutionRow = Selectable<ExecutionsTable> & { flow_name: string; run_name: string; instrument_name: string; kit: string | null; run_type: string | null; region: string; role_arn: string };
+export type ExecutionRow = Selectable<ExecutionsTable> & { flow_name: string; run_name: string; instrument_name: string; kit: string | null; run_type: string | null; region: string; account_id: string | null };
 
 /** Where a page lies: behind or before an id, newest first. */
 export interface Slice {
@@ -43,7 +43,7 @@ function executionQuery(db: DbOrTransaction) {
     .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
     .selectAll('e')
-    .select(['f.name as flow_name', 'r.run_name', 'r.instrument_name', 'c.region', 'p.role_arn'])
+    .select(['f.name as flow_name', 'r.run_name', 'r.instrument_name', 'c.region', 'p.account_id'])
     .select([sql<string | null>`r.run_parameters->>'kitConfiguration'`.as('kit'), sql<string | null>`r.run_parameters->>'runType'`.as('run_type')]);
 }
 /** An execution with what it is shown with; undefined when there is none. */

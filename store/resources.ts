@@ -1,9 +1,11 @@
 import { sql } from 'kysely';
-import { prefixesOverlap } from '../domain/aws.js';
+import { accountOfRole, prefixesOverlap } from '../domain/aws.js';
+import type { SessionScope } from '../domain/federation.js';
 import type { ParameterNames, ParameterValue } from '../domain/execution.js';
 import { type Db, type DbOrTransaction, newId } from './database.js';
 import type { ComputeConnectionsTable, FlowsTable, ProvidersTable, StorageConnectionsTable } from './schema.js';
 import type { Selectable } from 'kysely';
+import type { SealedSecret } from './secrets.js';
 
 export type Provider = Selectable<ProvidersTable>;
 export type StorageConnection = Selectable<StorageConnectionsTable>;
@@ -80,14 +82,50 @@ export async function listFlows(db: Db, limit: number, after?: string): Promise<
 export interface ProviderFields {
   name: string;
   defaultRegion: string;
-  roleArn: string;
-  externalId: string;
+  credential: { type: 'role'; roleArn: string; externalId: string } | { type: 'accessKeys'; accessKeyId: string; secret: SealedSecret };
 }
-export async function insertProvider(db: DbOrTransaction, fields: ProviderFields): Promise<Provider> {
-  return db.insertInto('providers').values({ id: newId(), name: fields.name, default_region: fields.defaultRegion, credential_type: 'role', role_arn: fields.roleArn, external_id: fields.externalId }).returningAll().executeTakeFirstOrThrow();
+const providerColumns = ({ name, defaultRegion, credential }: ProviderFields) => ({
+  name,
+  default_region: defaultRegion,
+  credential_type: credential.type,
+  ...(credential.type === 'role'
+    ? { role_arn: credential.roleArn, external_id: credential.externalId, access_key_id: null, secret_sealed: null, secret_key_id: null, account_id: accountOfRole(credential.roleArn) }
+    : { role_arn: null, external_id: null, access_key_id: credential.accessKeyId, secret_sealed: credential.secret.sealed, secret_key_id: credential.secret.keyId }),
+});
+/** @param id made before, since the secret is bound to it. */
+export async function insertProvider(db: DbOrTransaction, id: string, fields: ProviderFields): Promise<Provider> {
+  return db.insertInto('providers').values({ id, ...providerColumns(fields) }).returningAll().executeTakeFirstOrThrow();
 }
-export async function updateProvider(db: DbOrTransaction, id: string, fields: ProviderFields): Promise<Provider> {
-  return db.updateTable('providers').set({ name: fields.name, default_region: fields.defaultRegion, role_arn: fields.roleArn, external_id: fields.externalId, time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+/** @param changed whether the credential is another one, so that what is known of the old one does not hold. */
+export async function updateProvider(db: DbOrTransaction, id: string, fields: ProviderFields, changed: boolean): Promise<Provider> {
+  return db
+    .updateTable('providers')
+    .set({ ...providerColumns(fields), ...(changed && { session_seconds: null }), time_updated: new Date() })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+/** A provider, deleted or not, with what it is used for; for who makes its sessions. */
+export async function providerWithScope(db: DbOrTransaction, id: string): Promise<{ provider: Provider; scope: SessionScope } | undefined> {
+  const provider = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirst();
+  if (provider === undefined) return undefined;
+  if (provider.credential_type === 'role') return { provider, scope: { folders: [], executionRoleArns: [] } };
+  const [folders, roles] = await Promise.all([
+    db.selectFrom('storage_connections').select(['bucket', 'prefix']).where('provider_id', '=', id).where('time_deleted', 'is', null).execute(),
+    db.selectFrom('compute_connections').select('execution_role_arn').where('provider_id', '=', id).where('time_deleted', 'is', null).execute(),
+  ]);
+  return { provider, scope: { folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };
+}
+
+/** Notes that a session of a provider was asked for. */
+export async function noteProviderUsed(db: DbOrTransaction, id: string): Promise<void> {
+  await db.updateTable('providers').set({ time_used: new Date() }).where('id', '=', id).execute();
+}
+
+/** Providers whose secret was encrypted with another key than this one. */
+export async function providersToReencrypt(db: DbOrTransaction, keyId: string): Promise<{ id: string; name: string }[]> {
+  return db.selectFrom('providers').select(['id', 'name']).where('secret_key_id', 'is not', null).where('secret_key_id', '!=', keyId).orderBy('id').execute();
 }
 
 export interface StorageConnectionFields {

@@ -11,13 +11,30 @@ type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | 
 /** Status of a connection as the vendor's contract names it without its prefix; UNSPECIFIED until polony has tried it. */
 export type ConnectionStatus = 'UNSPECIFIED' | 'CONNECTED' | 'WARNING' | 'FAILED';
 
+/** How polony gets into a customer's account, as the vendor's page has it. */
+export type CredentialType = 'role' | 'accessKeys';
+
 export interface ProvidersTable {
   id: string;
   name: string;
   default_region: string;
-  credential_type: 'role';
-  role_arn: string;
-  external_id: string;
+  credential_type: CredentialType;
+  /** Of a role. */
+  role_arn: string | null;
+  external_id: string | null;
+  /** Of access keys. The secret is encrypted, see store/secrets.ts. */
+  access_key_id: string | null;
+  secret_sealed: string | null;
+  secret_key_id: string | null;
+  /** The AWS account; of access keys it is not known until STS has answered. */
+  account_id: string | null;
+  /** The length of its sessions that verification reached. */
+  session_seconds: number | null;
+  status: Generated<ConnectionStatus>;
+  status_description: Generated<string>;
+  time_verified: Date | null;
+  /** When a session of it was last asked for. */
+  time_used: Date | null;
   time_created: Created;
   time_updated: Updated;
   time_deleted: Date | null;

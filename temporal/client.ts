@@ -46,7 +46,7 @@ export interface ExecutionToStart {
   run: { name: string; instrumentName: string; runFolder: string; uploadState: string };
   storage: { name: string };
   compute: { region: string };
-  provider: { name: string; roleArn: string };
+  provider: { name: string; account: string };
 }
 
 /**
@@ -70,7 +70,7 @@ export class Orchestrator {
   }
 
   #executionOptions(execution: ExecutionToStart) {
-    const account = execution.provider.roleArn.split(':')[4] ?? '';
+    const { account } = execution.provider;
     const input: Bases2FastqInput = {
       executionId: execution.id,
       executionName: execution.name,

@@ -3,9 +3,13 @@ import { fileURLToPath } from 'node:url';
 import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities, type Dependencies } from '../activities/index.js';
-import { AwsAccess } from '../aws/access.js';
+import { AwsAccess, type ProviderAccess } from '../aws/access.js';
+import { kmsDataKeys } from '../aws/kms.js';
 import type { WorkerConfig } from '../domain/config.js';
+import { sessionPolicies } from '../domain/federation.js';
 import { type Db, openDatabase } from '../store/database.js';
+import { noteProviderUsed, providerWithScope } from '../store/resources.js';
+import { providerSecretContext, type Secrets, secretsOf } from '../store/secrets.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages.js';
 
@@ -26,14 +30,26 @@ export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workfl
 }
 
 /** AWS access through the providers in the store. */
-export function storeAccess(db: Db, sessionSeconds: number): AwsAccess {
+export function storeAccess(db: Db, secrets: Secrets, sessionSeconds: number): AwsAccess {
   return new AwsAccess({
     sessionSeconds,
-    loadProvider: async (id) => {
-      const provider = await db.selectFrom('providers').select(['role_arn', 'external_id', 'default_region']).where('id', '=', id).executeTakeFirst();
-      if (provider === undefined) throw new Error(`Provider ${id} is not in the store`);
-      return { roleArn: provider.role_arn, externalId: provider.external_id, region: provider.default_region };
+    loadProvider: async (id): Promise<ProviderAccess> => {
+      const found = await providerWithScope(db, id);
+      if (found === undefined) throw new Error(`Provider ${id} is not in the store`);
+      const { provider, scope } = found;
+      const region = provider.default_region;
+      if (provider.credential_type === 'role') return { type: 'role', region, version: `${provider.role_arn} ${provider.external_id}`, roleArn: provider.role_arn!, externalId: provider.external_id! };
+      const policies = sessionPolicies(scope);
+      return {
+        type: 'accessKeys',
+        region,
+        version: `${provider.access_key_id} ${provider.secret_sealed} ${policies[0]}`,
+        accessKeyId: provider.access_key_id!,
+        secretAccessKey: await secrets.open({ keyId: provider.secret_key_id!, sealed: provider.secret_sealed! }, providerSecretContext(id)),
+        policies,
+      };
     },
+    onSession: (id) => noteProviderUsed(db, id),
   });
 }
 
@@ -54,7 +70,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const db = openDatabase(config.databaseUrl, config.maxDbConnections);
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue);
-  const aws = storeAccess(db, config.sessionSeconds);
+  const aws = storeAccess(db, secretsOf(config.encryptionKeys, kmsDataKeys), config.sessionSeconds);
   const dependencies: Dependencies = { db, aws, orchestrator, settings: config };
   const connection = await NativeConnection.connect({
     address: config.temporal.address,

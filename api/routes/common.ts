@@ -18,7 +18,7 @@ export type Check = (field: string, rule: (value: string) => FieldProblem[]) => 
  * routes with `attachValidation`.
  * @throws InputError
  */
-export function checkBody(request: FastifyRequest, rules: (check: Check) => FieldProblem[][]): void {
+export function checkBody(request: FastifyRequest, rules: (check: Check, body: Record<string, unknown>) => FieldProblem[][]): void {
   const error = request.validationError;
   if (error !== undefined && error.validationContext !== 'body') throw error;
   const problems = error === undefined ? [] : problemsOf(error.validation as Violation[], 'body');
@@ -28,7 +28,7 @@ export function checkBody(request: FastifyRequest, rules: (check: Check) => Fiel
     const value = body[field];
     return typeof value === 'string' && !bad.has(field) ? rule(value) : [];
   };
-  refuse([...problems, ...rules(check).flat()]);
+  refuse([...problems, ...rules(check, body).flat()]);
 }
 
 /** The fields that a change gives. */

@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { accountOfRole, checkExecutionRole, checkHealthOmicsRegion, checkRoleArn } from '../../domain/aws.js';
+import { checkExecutionRole, checkHealthOmicsRegion, checkRoleArn, sameAccount } from '../../domain/aws.js';
 import { refuse } from '../../domain/errors.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId } from '../../store/database.js';
@@ -40,7 +40,7 @@ const normal = (fields: store.ComputeConnectionFields): store.ComputeConnectionF
 /** The provider must exist, and the execution role must be one that it can pass. */
 async function checkProvider(transaction: Trx, fields: store.ComputeConnectionFields): Promise<store.Provider> {
   const provider = await referred('provider', 'providerId', fields.providerId, (id) => store.findProvider(transaction, id, 'share'));
-  refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, provider.role_arn));
+  refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, { roleArn: provider.role_arn, account: provider.account_id }));
   return provider;
 }
 
@@ -102,12 +102,12 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db }: ApiDepen
         const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         // Flows were checked against region and account, and the HealthOmics runs of executions under way live in them.
         const oldProvider = fields.providerId === old.provider_id ? provider : await store.findProvider(transaction, old.provider_id);
-        const otherAccount = accountOfRole(provider.role_arn) !== accountOfRole(oldProvider?.role_arn ?? '');
+        const otherAccount = !sameAccount(provider.account_id, oldProvider?.account_id);
         if (otherAccount || fields.region !== old.region) {
           const uses = await store.usesOf(transaction, 'compute_connections', id);
           if (uses.length > 0) throw inUse(`The ${otherAccount ? 'AWS account' : 'region'} cannot change`, uses, otherAccount ? 'providerId' : 'region');
         }
-        refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, provider.role_arn));
+        refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, { roleArn: provider.role_arn, account: provider.account_id }));
         return { computeConnection: showCompute(await named('compute connection', fields.name, store.updateComputeConnection(transaction, id, fields))) };
       });
     },

@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
-import { accountOfRole } from '../../domain/aws.js';
+import { sameAccount } from '../../domain/aws.js';
 import { InputError } from '../../domain/errors.js';
 import { isEnded } from '../../domain/execution.js';
 import { checkName, normalizeName } from '../../domain/names.js';
@@ -47,7 +47,7 @@ function showDetails(row: ExecutionRow) {
   return {
     workflowId: executionWorkflowId(row.id),
     trigger: row.trigger,
-    account: accountOfRole(row.role_arn),
+    account: row.account_id ?? '',
     region: row.region,
     computeConnectionId: row.compute_connection_id,
     healthOmics: row.healthomics_run_id === null ? null : { runId: row.healthomics_run_id, uuid: row.healthomics_run_uuid, arn: row.healthomics_run_arn, status: row.healthomics_status, runOutputUri: row.run_output_uri },
@@ -87,7 +87,7 @@ async function createExecution(transaction: Trx, input: { flowId: string; runId:
   if (compute === undefined) throw refused('COMPUTE_CONNECTION_DELETED', 'The compute connection of the flow was deleted');
   if (compute.region !== storage.region) throw refused('REGION_MISMATCH', `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`);
   const [flowProvider, storageProvider] = [await store.findProvider(transaction, compute.provider_id, 'share'), await store.findProvider(transaction, storage.provider_id, 'share')];
-  if (accountOfRole(flowProvider?.role_arn ?? '') !== accountOfRole(storageProvider?.role_arn ?? '')) throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
+  if (!sameAccount(flowProvider?.account_id, storageProvider?.account_id)) throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
   const id = await insertExecution(transaction, {
     name: input.name,
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },

@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { accountOfRole, checkAccountId, checkSharedWorkflow } from '../../domain/aws.js';
+import { checkAccountId, checkSharedWorkflow, sameAccount } from '../../domain/aws.js';
 import { type FieldProblem, refuse } from '../../domain/errors.js';
 import type { ParameterNames, ParameterValue } from '../../domain/execution.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
@@ -75,7 +75,7 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
     }
     if (storage.region !== compute.region) problems.push({ field, rule: 'SAME_REGION', message: `storage connection ${storage.name} is in ${storage.region} and compute connection ${compute.name} is in ${compute.region}; the workflow runs in the bucket's region only` });
     const storageProvider = await store.findProvider(transaction, storage.provider_id, 'share');
-    if (accountOfRole(storageProvider?.role_arn ?? '') !== accountOfRole(provider?.role_arn ?? '')) problems.push({ field, rule: 'SAME_ACCOUNT', message: `storage connection ${storage.name} is in another AWS account than compute connection ${compute.name}` });
+    if (!sameAccount(storageProvider?.account_id, provider?.account_id)) problems.push({ field, rule: 'SAME_ACCOUNT', message: `storage connection ${storage.name} is in another AWS account than compute connection ${compute.name}` });
     if (!storage.use_for_run_upload) problems.push({ field, rule: 'USED_FOR_RUN_UPLOAD', message: `storage connection ${storage.name} is not used for run upload, so no run would ever start the flow` });
   }
   refuse(problems);

@@ -1,18 +1,21 @@
+import { randomBytes } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { Type } from 'typebox';
-import { accountOfRole, checkExternalId, checkRegion, checkRoleArn } from '../../domain/aws.js';
+import { type Static, Type } from 'typebox';
+import { accountOfRole, checkAccessKeyId, checkExternalId, checkRegion, checkRoleArn, checkSecretAccessKey } from '../../domain/aws.js';
 import { refuse } from '../../domain/errors.js';
 import { checkName, normalizeName } from '../../domain/names.js';
-import { isId } from '../../store/database.js';
+import { isId, newId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
+import type { CredentialType } from '../../store/schema.js';
+import { providerSecretContext, type SealedSecret } from '../../store/secrets.js';
 import { inTransaction } from '../../store/transaction.js';
 import type { ApiDependencies } from '../app.js';
-import { notFound } from '../errors.js';
+import { ApiError, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
 import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, Provider, ProviderBody, ProviderChange } from '../schemas.js';
-import { checkBody, deleting, given, inUse, named } from './common.js';
+import { checkBody, deleting, inUse, named } from './common.js';
 
 function showProvider(row: store.Provider) {
   return {
@@ -23,24 +26,56 @@ function showProvider(row: store.Provider) {
     credentialType: row.credential_type,
     roleArn: row.role_arn,
     externalId: row.external_id,
+    accessKeyId: row.access_key_id,
+    accountId: row.account_id,
+    sessionSeconds: row.session_seconds,
+    status: `PROVIDER_STATUS_${row.status}`,
+    statusDescription: row.status_description,
+    timeVerified: row.time_verified?.toISOString() ?? null,
+    timeUsed: row.time_used?.toISOString() ?? null,
     timeCreated: row.time_created.toISOString(),
     timeUpdated: row.time_updated.toISOString(),
   };
 }
 
-function checkProvider(request: FastifyRequest): void {
-  checkBody(request, (check) => [
-    check('name', (value) => checkName('name', normalizeName(value))),
-    check('defaultRegion', (value) => checkRegion('defaultRegion', value)),
-    check('roleArn', (value) => checkRoleArn('roleArn', value.trim())),
-    check('externalId', (value) => checkExternalId('externalId', value)),
-  ]);
+const FIELDS_OF = { role: ['roleArn', 'externalId'], accessKeys: ['accessKeyId', 'secretAccessKey'] } as const;
+const OTHER = { role: 'accessKeys', accessKeys: 'role' } as const;
+
+/** @param type of the credential as it will be. @param required what must be given. */
+function checkProvider(request: FastifyRequest, type: (body: Partial<Body>) => CredentialType | undefined, required: (type: CredentialType, body: Partial<Body>) => readonly (keyof Body)[]): void {
+  checkBody(request, (check, body) => {
+    const known = type(body);
+    return [
+      check('name', (value) => checkName('name', normalizeName(value))),
+      check('defaultRegion', (value) => checkRegion('defaultRegion', value)),
+      check('roleArn', (value) => checkRoleArn('roleArn', value.trim())),
+      check('externalId', (value) => checkExternalId('externalId', value)),
+      check('accessKeyId', (value) => checkAccessKeyId('accessKeyId', value.trim())),
+      check('secretAccessKey', (value) => checkSecretAccessKey('secretAccessKey', value.trim())),
+      known === undefined
+        ? []
+        : [
+            ...required(known, body).filter((field) => body[field] === undefined).map((field) => ({ field, rule: 'REQUIRED', message: `is needed for the credential type ${known}` })),
+            ...FIELDS_OF[OTHER[known]].filter((field) => body[field] !== undefined).map((field) => ({ field, rule: 'CREDENTIAL_TYPE', message: `belongs to the credential type ${OTHER[known]}, this is ${known}` })),
+          ],
+    ];
+  });
 }
 
-const normal = (fields: store.ProviderFields): store.ProviderFields => ({ name: normalizeName(fields.name), defaultRegion: fields.defaultRegion, roleArn: fields.roleArn.trim(), externalId: fields.externalId });
+/** An external ID that nobody guesses, of the characters that the page allows. */
+function newExternalId(): string {
+  return `polony-${randomBytes(18).toString('hex')}`;
+}
 
-/** Providers: an AWS account and the role that polony assumes in it. */
-export function providerRoutes(scope: FastifyInstance, { db }: ApiDependencies): void {
+type Body = Static<typeof ProviderBody>;
+
+/** Providers: an AWS account, and the role or access keys by which polony enters it. */
+export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDependencies): void {
+  async function seal(id: string, secretAccessKey: string): Promise<SealedSecret> {
+    if (secrets.currentKeyId === undefined) throw new ApiError(409, 'ENCRYPTION_KEYS_MISSING', 'Access keys cannot be kept: whoever runs polony must set POLONY_ENCRYPTION_KEYS for API and workers first. A role needs no secret', { field: 'secretAccessKey' });
+    return secrets.seal(secretAccessKey.trim(), providerSecretContext(id));
+  }
+
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['ProviderService'];
   const answer = (description: string) => Type.Object({ provider: Provider }, { additionalProperties: false, description });
@@ -49,9 +84,18 @@ export function providerRoutes(scope: FastifyInstance, { db }: ApiDependencies):
     '/v1/providers',
     { attachValidation: true, schema: { operationId: 'ProviderService_CreateProvider', tags, summary: 'Connect an AWS account', headers: IdempotencyHeaders, body: ProviderBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
     async (request, reply) => {
-      checkProvider(request);
-      const fields = normal(request.body);
-      return creating(db, request, reply, 201, async (transaction) => ({ provider: showProvider(await named('provider', fields.name, store.insertProvider(transaction, fields))) }));
+      checkProvider(request, (body) => (body.credentialType === 'accessKeys' || body.credentialType === 'role' ? body.credentialType : undefined), (type) => (type === 'role' ? ['roleArn'] : FIELDS_OF.accessKeys));
+      const { body } = request;
+      const id = newId();
+      const fields: store.ProviderFields = {
+        name: normalizeName(body.name),
+        defaultRegion: body.defaultRegion,
+        credential:
+          body.credentialType === 'role'
+            ? { type: 'role', roleArn: body.roleArn!.trim(), externalId: body.externalId ?? newExternalId() }
+            : { type: 'accessKeys', accessKeyId: body.accessKeyId!.trim(), secret: await seal(id, body.secretAccessKey!) },
+      };
+      return creating(db, request, reply, 201, async (transaction) => ({ provider: showProvider(await named('provider', fields.name, store.insertProvider(transaction, id, fields))) }));
     },
   );
   app.get(
@@ -70,23 +114,37 @@ export function providerRoutes(scope: FastifyInstance, { db }: ApiDependencies):
   });
   app.patch(
     '/v1/providers/:id',
-    { attachValidation: true, schema: { operationId: 'ProviderService_UpdateProvider', tags, summary: 'Change a provider', description: 'What is left out stays. The role may change at any time, its account only while no connection uses the provider.', params: IdParams, body: ProviderChange, response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) } } },
+    { attachValidation: true, schema: { operationId: 'ProviderService_UpdateProvider', tags, summary: 'Change a provider', description: 'What is left out stays. The role may change at any time, its account only while no connection uses the provider. Access keys are rotated by giving both anew: sessions of the old ones are used until the new ones are known everywhere, half a minute at most, so deactivate the old key after that.', params: IdParams, body: ProviderChange, response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) } } },
     async (request) => {
-      checkProvider(request);
       const { id } = request.params;
-      if (!isId(id)) throw notFound('provider', id);
+      const current = isId(id) ? await store.findProvider(db, id) : undefined;
+      if (current === undefined) throw notFound('provider', id);
+      checkProvider(
+        request,
+        (body) => body.credentialType ?? current.credential_type,
+        // A secret belongs to its key, so both are given together; another type needs all that it has.
+        (type, body) => (type === 'accessKeys' ? (type !== current.credential_type || body.accessKeyId !== undefined || body.secretAccessKey !== undefined ? FIELDS_OF.accessKeys : []) : type !== current.credential_type ? ['roleArn'] : []),
+      );
+      const { body } = request;
+      const secret = body.secretAccessKey === undefined ? undefined : await seal(id, body.secretAccessKey);
       return inTransaction(db, async (transaction) => {
         const old = await store.findProvider(transaction, id, 'update');
         if (old === undefined) throw notFound('provider', id);
-        const fields = normal({ name: old.name, defaultRegion: old.default_region, roleArn: old.role_arn, externalId: old.external_id, ...given(request.body) });
-        if (fields.roleArn !== old.role_arn) {
+        if (old.credential_type !== current.credential_type) throw new ApiError(409, 'CONFLICT', 'The provider was changed at the same moment; look at it and try again');
+        let credential: store.ProviderFields['credential'];
+        if ((body.credentialType ?? old.credential_type) === 'role') credential = { type: 'role', roleArn: body.roleArn?.trim() ?? old.role_arn!, externalId: body.externalId ?? old.external_id ?? newExternalId() };
+        else credential = { type: 'accessKeys', accessKeyId: body.accessKeyId?.trim() ?? old.access_key_id!, secret: secret ?? { sealed: old.secret_sealed!, keyId: old.secret_key_id! } };
+        if (credential.type === 'role' && credential.roleArn !== old.role_arn) {
+          const { roleArn } = credential;
           // Execution roles and buckets are of this account, and executions under way live in it.
-          const uses = accountOfRole(fields.roleArn) === accountOfRole(old.role_arn) ? [] : await store.usesOf(transaction, 'providers', id);
+          const uses = old.account_id === null || accountOfRole(roleArn) === old.account_id ? [] : await store.usesOf(transaction, 'providers', id);
           if (uses.length > 0) throw inUse('The role may change but not its AWS account; create a provider for the other account', uses, 'roleArn');
-          const same = (await store.executionRolesOf(transaction, id)).find((compute) => compute.execution_role_arn === fields.roleArn);
+          const same = (await store.executionRolesOf(transaction, id)).find((compute) => compute.execution_role_arn === roleArn);
           if (same !== undefined) refuse([{ field: 'roleArn', rule: 'EXECUTION_ROLE_IS_PROVIDER_ROLE', message: `must not be the execution role of compute connection ${same.name}: HealthOmics needs a separate one` }]);
         }
-        return { provider: showProvider(await named('provider', fields.name, store.updateProvider(transaction, id, fields))) };
+        const changed = credential.type === 'role' ? credential.roleArn !== old.role_arn || credential.externalId !== old.external_id : secret !== undefined;
+        const fields: store.ProviderFields = { name: body.name === undefined ? old.name : normalizeName(body.name), defaultRegion: body.defaultRegion ?? old.default_region, credential };
+        return { provider: showProvider(await named('provider', fields.name, store.updateProvider(transaction, id, fields, changed))) };
       });
     },
   );

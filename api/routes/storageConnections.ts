@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { accountOfRole, checkBucketName, checkPrefix, checkRegion, normalizePrefix, storageUri } from '../../domain/aws.js';
+import { checkBucketName, checkPrefix, checkRegion, normalizePrefix, storageUri, sameAccount } from '../../domain/aws.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
@@ -152,7 +152,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
           // Flows were checked against these; they would start in the wrong place, or never.
           if (fields.region !== before.region) throw inUse('The region cannot change', flows, 'region');
           const oldProvider = fields.providerId === before.providerId ? provider : await store.findProvider(transaction, before.providerId);
-          if (accountOfRole(provider.role_arn) !== accountOfRole(oldProvider?.role_arn ?? '')) throw inUse('The AWS account cannot change', flows, 'providerId');
+          if (!sameAccount(provider.account_id, oldProvider?.account_id)) throw inUse('The AWS account cannot change', flows, 'providerId');
           if (!fields.useForRunUpload && before.useForRunUpload) throw inUse('Run upload cannot be switched off', flows, 'useForRunUpload');
         }
         await checkOverlap(transaction, fields, id);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { localKey, Secrets } from '../../store/secrets.js';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
 import type { Blocked } from '../../domain/execution.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runParameters.js';
@@ -71,7 +72,7 @@ class FakeOrchestrator {
 let temporal: FakeOrchestrator;
 
 function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> {
-  return buildApp({ db, orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  return buildApp({ db, secrets: new Secrets([localKey('test', Buffer.alloc(32, 7))]), orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
 }
 
 /** Every answer of every test is held to the served document, and to the vendor's contract where that names the operation. */

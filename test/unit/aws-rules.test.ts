@@ -20,10 +20,11 @@ describe('ARNs and roles', () => {
     (arn) => expect(rules(checkRoleArn('f', arn))).toEqual(['ROLE_ARN']),
   );
   it('an execution role is another role of the same account', () => {
-    const provider = 'arn:aws:iam::111122223333:role/provider';
+    const provider = { roleArn: 'arn:aws:iam::111122223333:role/provider', account: '111122223333' };
     expect(checkExecutionRole('f', 'arn:aws:iam::111122223333:role/omics', provider)).toEqual([]);
-    expect(rules(checkExecutionRole('f', provider, provider))).toEqual(['EXECUTION_ROLE_IS_PROVIDER_ROLE']);
+    expect(rules(checkExecutionRole('f', provider.roleArn, provider))).toEqual(['EXECUTION_ROLE_IS_PROVIDER_ROLE']);
     expect(rules(checkExecutionRole('f', 'arn:aws:iam::444455556666:role/omics', provider))).toEqual(['EXECUTION_ROLE_ACCOUNT']);
+    expect(checkExecutionRole('f', 'arn:aws:iam::444455556666:role/omics', { roleArn: null, account: null })).toEqual([]);
   });
   it('an external ID is as the page says', () => {
     for (const value of ['ab', '@:,=-./_', 'x'.repeat(1224)]) expect(checkExternalId('f', value)).toEqual([]);

@@ -17,7 +17,7 @@ function wrong(parse: () => unknown): string[] {
 describe('configuration of the API', () => {
   it('has defaults for all but addresses and key', () => {
     expect(parseApiConfig(base)).toEqual({
-      databaseUrl: base.DATABASE_URL, maxDbConnections: 10, temporal: { address: 'temporal:7233', namespace: 'default' }, taskQueue: 'polony', logLevel: 'info', discoverSeconds: 60,
+      databaseUrl: base.DATABASE_URL, maxDbConnections: 10, temporal: { address: 'temporal:7233', namespace: 'default' }, taskQueue: 'polony', logLevel: 'info', encryptionKeys: [], discoverSeconds: 60,
       apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false,
     });
   });
@@ -31,11 +31,17 @@ describe('configuration of the API', () => {
       temporal: { namespace: 'lab', apiKey: 'cloud', tls: true }, taskQueue: 'q', host: '::', port: 0, publicUrl: 'https://polony.example.org/base', logLevel: 'warn', errorDomain: 'cloud-api.elembio.io',
       trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'], maxDbConnections: 5, discoverSeconds: 1,
     });
+    expect(parseApiConfig({ ...base, POLONY_ENCRYPTION_KEYS: `new=arn:aws:kms:us-west-2:111122223333:key/1, old=${'A'.repeat(43)}=` }).encryptionKeys).toEqual([
+      { id: 'new', kmsKeyArn: 'arn:aws:kms:us-west-2:111122223333:key/1' }, { id: 'old', key: `${'A'.repeat(43)}=` },
+    ]);
     expect(parseApiConfig({ ...base, POLONY_TRUST_PROXY: 'true', POLONY_PORT: '', TEMPORAL_TLS: ' ' })).toMatchObject({ trustProxy: true, port: 8080, temporal: { address: 'temporal:7233', namespace: 'default' } });
   });
   it.each<[Record<string, string | undefined>, string[]]>([
     [{ DATABASE_URL: undefined, TEMPORAL_ADDRESS: '', POLONY_API_KEY: ' ' }, ['DATABASE_URL REQUIRED', 'TEMPORAL_ADDRESS REQUIRED', 'POLONY_API_KEY REQUIRED']],
     [{ DATABASE_URL: 'mysql://h/d' }, ['DATABASE_URL FORMAT']],
+    [{ POLONY_ENCRYPTION_KEYS: 'abc' }, ['POLONY_ENCRYPTION_KEYS FORMAT']],
+    [{ POLONY_ENCRYPTION_KEYS: 'k1=tooshort,k1=arn:aws:s3:::b' }, ['POLONY_ENCRYPTION_KEYS FORMAT', 'POLONY_ENCRYPTION_KEYS FORMAT']],
+    [{ POLONY_ENCRYPTION_KEYS: `k1=${'A'.repeat(43)}=,k1=${'B'.repeat(43)}=` }, ['POLONY_ENCRYPTION_KEYS UNIQUE']],
     [{ DATABASE_URL: 'postgres://h' }, ['DATABASE_URL FORMAT']],
     [{ DATABASE_URL: 'postgres://user:p/ss@h:port/d' }, ['DATABASE_URL FORMAT']],
     [{ TEMPORAL_ADDRESS: 'http://h:7233' }, ['TEMPORAL_ADDRESS FORMAT']],
@@ -70,7 +76,7 @@ describe('configuration of the API', () => {
 describe('configuration of the worker', () => {
   it('has defaults for all but addresses, and needs no API key', () => {
     expect(parseWorkerConfig({ ...base, POLONY_API_KEY: undefined })).toMatchObject({
-      discoverSeconds: 60, uploadPollSeconds: 60, runPollSeconds: 30, sweepSeconds: 60, sessionSeconds: 3600, watchSlots: 2000, activitySlots: 100, workflowCache: 500, metricsAddress: undefined,
+      discoverSeconds: 60, uploadPollSeconds: 60, runPollSeconds: 30, sweepSeconds: 60, sessionSeconds: 43_200, watchSlots: 2000, activitySlots: 100, workflowCache: 500, metricsAddress: undefined,
     });
   });
   it('holds the bounds of STS for sessions', () => {

@@ -110,6 +110,6 @@ describe('configuration', () => {
     expect(JSON.stringify(problems)).not.toContain('short-secret');
   });
   it('has defaults for all but addresses', () => {
-    expect(parseWorkerConfig({ DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233' })).toMatchObject({ runPollSeconds: 30, sessionSeconds: 3600, temporal: { namespace: 'default' } });
+    expect(parseWorkerConfig({ DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233' })).toMatchObject({ runPollSeconds: 30, sessionSeconds: 43200, temporal: { namespace: 'default' } });
   });
 });

@@ -1,0 +1,21 @@
+import { DecryptCommand, GenerateDataKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+
+/**
+ * Data keys of AWS KMS, so that no key of ours lies in the environment. KMS is asked for each secret that is written or read.
+ * @param keyArn of a symmetric KMS key; polony's own identity needs kms:GenerateDataKey and kms:Decrypt on it.
+ */
+export function kmsDataKeys(keyArn: string) {
+  const client = new KMSClient({ region: keyArn.split(':')[3], maxAttempts: 5 });
+  return {
+    async generate(context: string): Promise<{ key: Buffer; wrapped: Buffer }> {
+      const { Plaintext, CiphertextBlob } = await client.send(new GenerateDataKeyCommand({ KeyId: keyArn, KeySpec: 'AES_256', EncryptionContext: { polony: context } }));
+      if (Plaintext === undefined || CiphertextBlob === undefined) throw new Error('KMS answered without a data key');
+      return { key: Buffer.from(Plaintext), wrapped: Buffer.from(CiphertextBlob) };
+    },
+    async unwrap(wrapped: Buffer, context: string): Promise<Buffer> {
+      const { Plaintext } = await client.send(new DecryptCommand({ KeyId: keyArn, CiphertextBlob: wrapped, EncryptionContext: { polony: context } }));
+      if (Plaintext === undefined) throw new Error('KMS answered without a data key');
+      return Buffer.from(Plaintext);
+    },
+  };
+}

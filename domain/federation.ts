@@ -1,0 +1,49 @@
+/** What a provider with access keys is used for: its sessions may do no more. */
+export interface SessionScope {
+  folders: { bucket: string; prefix: string }[];
+  executionRoleArns: string[];
+}
+
+/** The most that STS takes as a session policy, in characters (GetFederationToken, API Reference). */
+export const SESSION_POLICY_LIMIT = 2048;
+
+const OBJECT_ACTIONS = ['s3:GetObject', 's3:PutObject', 's3:AbortMultipartUpload'];
+const BUCKET_ACTIONS = ['s3:ListBucket', 's3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy', 's3:GetBucketPublicAccessBlock', 's3:GetBucketOwnershipControls', 's3:GetEncryptionConfiguration'];
+const OMICS_ACTIONS = ['omics:GetWorkflow', 'omics:StartRun', 'omics:TagResource', 'omics:GetRun', 'omics:CancelRun'];
+
+/** In a policy's Resource, `*`, `?` and `$` of a name stand for themselves when written so (IAM User Guide, policy variables). */
+function literal(text: string): string {
+  return text.replace(/[*?$]/g, (char) => `\${${char}}`);
+}
+
+const one = (values: string[]): string | string[] => (values.length === 1 ? values[0]! : values);
+
+/** A session gets what its policy and the user's policy both allow, so this only ever takes away. */
+function policy(objects: string[], buckets: string[], roles: string[]): string {
+  const statements: object[] = [{ Effect: 'Allow', Action: 'sts:GetCallerIdentity', Resource: '*' }];
+  if (buckets.length > 0) {
+    statements.push({ Effect: 'Allow', Action: OBJECT_ACTIONS, Resource: one(objects) }, { Effect: 'Allow', Action: BUCKET_ACTIONS, Resource: one(buckets) });
+  }
+  // Flows may be set up on a provider that has no compute connection yet.
+  statements.push({ Effect: 'Allow', Action: OMICS_ACTIONS, Resource: '*' });
+  if (roles.length > 0) statements.push({ Effect: 'Allow', Action: 'iam:PassRole', Resource: one(roles), Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } });
+  return JSON.stringify({ Version: '2012-10-17', Statement: statements });
+}
+
+/**
+ * Session policies for GetFederationToken, the narrowest first: folder by folder, then bucket by bucket, then the actions alone.
+ * Those over STS's limit are left out; the last one always fits. STS packs a policy before it counts it, so a later one may
+ * be needed although an earlier one fits in characters.
+ */
+export function sessionPolicies({ folders, executionRoleArns }: SessionScope): string[] {
+  const unique = (values: string[]): string[] => [...new Set(values)].sort();
+  const objects = unique(folders.map(({ bucket, prefix }) => `arn:aws:s3:::${bucket}/${prefix === '' ? '' : `${literal(prefix)}/`}*`));
+  const buckets = unique(folders.map(({ bucket }) => `arn:aws:s3:::${bucket}`));
+  const roles = unique(executionRoleArns);
+  const candidates = [
+    policy(objects, buckets, roles),
+    policy(buckets.map((bucket) => `${bucket}/*`), buckets, roles),
+    policy(folders.length === 0 ? [] : ['arn:aws:s3:::*/*'], folders.length === 0 ? [] : ['arn:aws:s3:::*'], roles.length === 0 ? [] : ['*']),
+  ];
+  return unique(candidates).length === 1 ? [candidates[0]!] : candidates.filter((text, at) => text.length <= SESSION_POLICY_LIMIT && candidates.indexOf(text) === at);
+}
