@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { type AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -71,16 +71,16 @@ beforeAll(async () => {
   const taskQueue = 'polony';
   current = awsAccess({ sessionSeconds: 900 });
   const aws = new Proxy({} as AwsAccess, {
-    get: (_target, name: keyof AwsAccess) => {
-      const member = current[name] as (...args: unknown[]) => unknown;
-      return member.bind(current);
+    get: (_target, name: string) => {
+      const member = (current as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
+      return (...args: unknown[]) => member.apply(current, args);
     },
   });
-  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings });
+  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const queues = taskQueues(taskQueue);
   workers = [
     await Worker.create({ connection: native, taskQueue: queues.main, workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)), activities: others }),
-    await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun } }),
+    await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun: watchRun! } }),
   ];
   running = Promise.all(workers.map(async (worker) => worker.run()));
 
@@ -152,6 +152,7 @@ it('shares one session among calls that come at once', async () => {
 it('asks for an hour where the role does not allow what was asked for', async () => {
   const asked: (number | undefined)[] = [];
   // The local AWS does not bound DurationSeconds; the real one answers ValidationError.
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with `this` below
   const send = STSClient.prototype.send;
   STSClient.prototype.send = async function (this: STSClient, command: AssumeRoleCommand) {
     asked.push(command.input.DurationSeconds);
