@@ -97,7 +97,7 @@ const providerFields = {
   defaultRegion: Type.String({ description: 'An AWS region' }),
   credentialType: CredentialType,
   roleArn: Type.Optional(Type.String({ description: 'Of a role: its ARN' })),
-  externalId: Type.Optional(Type.String({ description: 'Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy; one is made where it is left out' })),
+  externalId: Type.Optional(Type.String({ description: 'Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy' })),
   accessKeyId: Type.Optional(Type.String({ description: 'Of access keys: the ID, beginning with AKIA' })),
   secretAccessKey: Type.Optional(Type.String({ writeOnly: true, description: 'Of access keys: the secret; kept encrypted and never shown' })),
 };

@@ -1,8 +1,11 @@
 import { pino, type Logger } from 'pino';
 import { startApi } from '../api/server.js';
-import { parseApiConfig, parseWorkerConfig } from '../domain/config.js';
+import { kmsDataKeys } from '../aws/kms.js';
+import { parseApiConfig, parseEncryptionKeys, parseWorkerConfig } from '../domain/config.js';
 import { InputError } from '../domain/errors.js';
-import { migrate, openDatabase } from '../store/database.js';
+import { type Db, migrate, openDatabase } from '../store/database.js';
+import { reencrypt } from '../store/reencrypt.js';
+import { secretsOf } from '../store/secrets.js';
 import { startWorker } from '../worker/worker.js';
 
 function logger(level: string): Logger {
@@ -38,15 +41,31 @@ export async function workerProcess(): Promise<void> {
   await untilTold(() => worker.stop(), log, worker.done);
 }
 
-/** `polony migrate` */
-export async function migrateProcess(): Promise<void> {
+/** Opens the database for a command that needs nothing else. */
+async function withDatabase(run: (db: Db) => Promise<void>): Promise<void> {
   const url = process.env.DATABASE_URL;
   if (url === undefined || url === '') throw new InputError([{ field: 'DATABASE_URL', rule: 'REQUIRED', message: 'is not set: give the address of PostgreSQL' }]);
   const db = openDatabase(url, 1);
   try {
-    const done = await migrate(db);
-    process.stdout.write(done.length === 0 ? 'The tables are up to date.\n' : `Carried out: ${done.join(', ')}\n`);
+    await run(db);
   } finally {
     await db.destroy();
   }
+}
+
+/** `polony migrate` */
+export async function migrateProcess(): Promise<void> {
+  await withDatabase(async (db) => {
+    const done = await migrate(db);
+    process.stdout.write(done.length === 0 ? 'The tables are up to date.\n' : `Carried out: ${done.join(', ')}\n`);
+  });
+}
+
+/** `polony reencrypt` */
+export async function reencryptProcess(): Promise<void> {
+  const secrets = secretsOf(parseEncryptionKeys(process.env), kmsDataKeys);
+  await withDatabase(async (db) => {
+    const count = await reencrypt(db, secrets);
+    process.stdout.write(`${count} secret${count === 1 ? '' : 's'} encrypted anew; all are encrypted with ${secrets.currentKeyId}.\n`);
+  });
 }

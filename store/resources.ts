@@ -125,7 +125,7 @@ export async function noteProviderUsed(db: DbOrTransaction, id: string): Promise
 
 /** Providers whose secret was encrypted with another key than this one. */
 export async function providersToReencrypt(db: DbOrTransaction, keyId: string): Promise<{ id: string; name: string }[]> {
-  return db.selectFrom('providers').select(['id', 'name']).where('secret_key_id', 'is not', null).where('secret_key_id', '!=', keyId).orderBy('id').execute();
+  return db.selectFrom('providers').select(['id', 'name']).where('secret_key_id', 'is not', null).where('secret_key_id', '!=', keyId).where('time_deleted', 'is', null).orderBy('id').execute();
 }
 
 export interface StorageConnectionFields {
@@ -242,4 +242,6 @@ export async function usesOf(db: DbOrTransaction, table: ResourceTable, id: stri
 
 export async function markDeleted(db: DbOrTransaction, table: ResourceTable, id: string): Promise<void> {
   await db.updateTable(table).set({ time_deleted: new Date(), time_updated: new Date() }).where('id', '=', id).execute();
+  // A secret is kept no longer than it is needed.
+  if (table === 'providers') await db.updateTable('providers').set({ secret_sealed: '' }).where('id', '=', id).where('credential_type', '=', 'accessKeys').execute();
 }

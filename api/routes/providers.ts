@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
@@ -55,16 +54,11 @@ function checkProvider(request: FastifyRequest, type: (body: Partial<Body>) => C
       known === undefined
         ? []
         : [
-            ...required(known, body).filter((field) => body[field] === undefined).map((field) => ({ field, rule: 'REQUIRED', message: `is needed for the credential type ${known}` })),
+            ...required(known, body).filter((field) => body[field] === undefined).map((field) => ({ field, rule: 'REQUIRED', message: field === 'externalId' ? 'is needed for a role: choose one of your own, or take the one that GET /v1/iam-documents offers' : `is needed for the credential type ${known}` })),
             ...FIELDS_OF[OTHER[known]].filter((field) => body[field] !== undefined).map((field) => ({ field, rule: 'CREDENTIAL_TYPE', message: `belongs to the credential type ${OTHER[known]}, this is ${known}` })),
           ],
     ];
   });
-}
-
-/** An external ID that nobody guesses, of the characters that the page allows. */
-function newExternalId(): string {
-  return `polony-${randomBytes(18).toString('hex')}`;
 }
 
 type Body = Static<typeof ProviderBody>;
@@ -84,7 +78,7 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
     '/v1/providers',
     { attachValidation: true, schema: { operationId: 'ProviderService_CreateProvider', tags, summary: 'Connect an AWS account', headers: IdempotencyHeaders, body: ProviderBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
     async (request, reply) => {
-      checkProvider(request, (body) => (body.credentialType === 'accessKeys' || body.credentialType === 'role' ? body.credentialType : undefined), (type) => (type === 'role' ? ['roleArn'] : FIELDS_OF.accessKeys));
+      checkProvider(request, (body) => (body.credentialType === 'accessKeys' || body.credentialType === 'role' ? body.credentialType : undefined), (type) => FIELDS_OF[type]);
       const { body } = request;
       const id = newId();
       const fields: store.ProviderFields = {
@@ -92,7 +86,7 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
         defaultRegion: body.defaultRegion,
         credential:
           body.credentialType === 'role'
-            ? { type: 'role', roleArn: body.roleArn!.trim(), externalId: body.externalId ?? newExternalId() }
+            ? { type: 'role', roleArn: body.roleArn!.trim(), externalId: body.externalId! }
             : { type: 'accessKeys', accessKeyId: body.accessKeyId!.trim(), secret: await seal(id, body.secretAccessKey!) },
       };
       return creating(db, request, reply, 201, async (transaction) => ({ provider: showProvider(await named('provider', fields.name, store.insertProvider(transaction, id, fields))) }));
@@ -123,7 +117,7 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
         request,
         (body) => body.credentialType ?? current.credential_type,
         // A secret belongs to its key, so both are given together; another type needs all that it has.
-        (type, body) => (type === 'accessKeys' ? (type !== current.credential_type || body.accessKeyId !== undefined || body.secretAccessKey !== undefined ? FIELDS_OF.accessKeys : []) : type !== current.credential_type ? ['roleArn'] : []),
+        (type, body) => (type === 'accessKeys' ? (type !== current.credential_type || body.accessKeyId !== undefined || body.secretAccessKey !== undefined ? FIELDS_OF.accessKeys : []) : type !== current.credential_type ? FIELDS_OF.role : []),
       );
       const { body } = request;
       const secret = body.secretAccessKey === undefined ? undefined : await seal(id, body.secretAccessKey);
@@ -132,7 +126,7 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
         if (old === undefined) throw notFound('provider', id);
         if (old.credential_type !== current.credential_type) throw new ApiError(409, 'CONFLICT', 'The provider was changed at the same moment; look at it and try again');
         let credential: store.ProviderFields['credential'];
-        if ((body.credentialType ?? old.credential_type) === 'role') credential = { type: 'role', roleArn: body.roleArn?.trim() ?? old.role_arn!, externalId: body.externalId ?? old.external_id ?? newExternalId() };
+        if ((body.credentialType ?? old.credential_type) === 'role') credential = { type: 'role', roleArn: body.roleArn?.trim() ?? old.role_arn!, externalId: body.externalId ?? old.external_id! };
         else credential = { type: 'accessKeys', accessKeyId: body.accessKeyId?.trim() ?? old.access_key_id!, secret: secret ?? { sealed: old.secret_sealed!, keyId: old.secret_key_id! } };
         if (credential.type === 'role' && credential.roleArn !== old.role_arn) {
           const { roleArn } = credential;

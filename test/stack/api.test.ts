@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { localKey, Secrets } from '../../store/secrets.js';
+import { reencrypt } from '../../store/reencrypt.js';
+import { localKey, providerSecretContext, Secrets } from '../../store/secrets.js';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
 import type { Blocked } from '../../domain/execution.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runParameters.js';
@@ -70,9 +71,10 @@ class FakeOrchestrator {
   named(name: string): unknown[][] { return this.calls.filter(([called]) => called === name).map(([, ...values]) => values); }
 }
 let temporal: FakeOrchestrator;
+const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 
 function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> {
-  return buildApp({ db, secrets: new Secrets([localKey('test', Buffer.alloc(32, 7))]), orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  return buildApp({ db, secrets, orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
 }
 
 /** Every answer of every test is held to the served document, and to the vendor's contract where that names the operation. */
@@ -299,10 +301,55 @@ describe('providers', () => {
     const answer = await call('POST', '/v1/providers', { name: ' ', defaultRegion: 'Oregon', credentialType: 'keys', roleArn: 'arn:aws:iam::1:user/x', externalId: 'a b', region: 'x' });
     expect(answer.status).toBe(400);
     expect(answer.rules).toEqual(['credentialType ONE_OF', 'defaultRegion AWS_REGION', 'externalId EXTERNAL_ID_CHARACTERS', 'name NAME_LENGTH', 'region UNKNOWN_FIELD', 'roleArn ROLE_ARN']);
-    expect((await call('POST', '/v1/providers', { name: 7 })).rules).toEqual(['credentialType REQUIRED', 'defaultRegion REQUIRED', 'externalId REQUIRED', 'name TYPE', 'roleArn REQUIRED']);
+    expect((await call('POST', '/v1/providers', { name: 7 })).rules).toEqual(['credentialType REQUIRED', 'defaultRegion REQUIRED', 'name TYPE']);
     for (const name of ['', 'x'.repeat(129), 'a\nb', 'a\u0000b']) expect((await call('POST', '/v1/providers', { name, defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' })).status).toBe(400);
     for (const externalId of ['a', 'x'.repeat(1225), 'ä-x', 'a\tb']) expect((await call('POST', '/v1/providers', { name: unique('p'), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId })).rules[0]).toMatch(/^externalId /);
     await provider({ externalId: '@:,=-./_aZ09', name: 'ü'.repeat(128) });
+  });
+  it('need what their credential type needs, and nothing of the other', async () => {
+    const body = { name: unique('p'), defaultRegion: 'us-west-2' };
+    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'role' })).rules).toEqual(['externalId REQUIRED', 'roleArn REQUIRED']);
+    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'accessKeys', externalId: 'xx' })).rules).toEqual(['accessKeyId REQUIRED', 'externalId CREDENTIAL_TYPE', 'secretAccessKey REQUIRED']);
+    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'accessKeys', accessKeyId: 'ASIAIOSFODNN7EXAMPLE', secretAccessKey: 'short' })).rules).toEqual(['accessKeyId ACCESS_KEY_ID', 'secretAccessKey SECRET_ACCESS_KEY']);
+  });
+  it('keep secrets encrypted and to themselves, and are rotated by both keys together', async () => {
+    const [first, second] = ['wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', 'aGVsbG8gd29ybGQhIHRoaXMgaXMgYSBzZWNyZXQ='];
+    const logged: string[] = [];
+    const logging = await build({ logger: pino({ level: 'trace' }, { write: (line) => void logged.push(line) }) });
+    const made = await call('POST', '/v1/providers', { name: unique('keys'), defaultRegion: 'us-west-2', credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: first }, { 'idempotency-key': unique('k') }, logging);
+    expect(made.body.provider).toMatchObject({ credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', roleArn: null, externalId: null, accountId: null });
+    const { id } = made.body.provider as { id: string };
+    expect((await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE' })).rules).toEqual(['secretAccessKey REQUIRED']);
+    expect((await call('PATCH', `/v1/providers/${id}`, { secretAccessKey: second })).rules).toEqual(['accessKeyId REQUIRED']);
+    expect((await call('PATCH', `/v1/providers/${id}`, { roleArn: role('x') })).rules).toEqual(['roleArn CREDENTIAL_TYPE']);
+    expect((await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE', secretAccessKey: `${second}` }, {}, logging)).body.provider).toMatchObject({ accessKeyId: 'AKIAI44QH8DHBEXAMPLE' });
+    await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE', secretAccessKey: `${second} wrong` }, {}, logging);
+    expect((await call('PATCH', `/v1/providers/${id}`, { name: unique('renamed') })).status).toBe(200);
+    const row = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+    expect(await secrets.open({ keyId: row.secret_key_id!, sealed: row.secret_sealed! }, providerSecretContext(id))).toBe(second);
+    const kept = await db.selectFrom('idempotency_keys').selectAll().execute();
+    for (const secret of [first, second]) expect(JSON.stringify([row, kept, logged, made.body])).not.toContain(secret);
+    expect((await call('PATCH', `/v1/providers/${id}`, { credentialType: 'role', roleArn: role('x'), externalId: 'xx' })).body.provider).toMatchObject({ credentialType: 'role', accessKeyId: null, accountId: ACCOUNT });
+    expect((await db.selectFrom('providers').select('secret_sealed').where('id', '=', id).executeTakeFirstOrThrow()).secret_sealed).toBeNull();
+    await logging.close();
+  });
+  it('have their secrets encrypted anew with another key', async () => {
+    const secret = 'x'.repeat(40);
+    const { id } = (await call('POST', '/v1/providers', { name: unique('keys'), defaultRegion: 'us-west-2', credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: secret })).body.provider as { id: string };
+    const [old, next] = [localKey('test', Buffer.alloc(32, 7)), localKey('next', Buffer.alloc(32, 8))];
+    await expect(reencrypt(db, new Secrets([next]))).rejects.toThrow(/test is not configured/);
+    expect(await reencrypt(db, new Secrets([next, old]))).toBeGreaterThan(0);
+    expect(await reencrypt(db, new Secrets([next, old]))).toBe(0);
+    const row = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+    expect(row.secret_key_id).toBe('next');
+    expect(await new Secrets([next]).open({ keyId: 'next', sealed: row.secret_sealed! }, providerSecretContext(id))).toBe(secret);
+    expect(await reencrypt(db, new Secrets([old, next]))).toBeGreaterThan(0);
+  });
+  it('take no access keys where nothing could encrypt them', async () => {
+    const without = await build({ secrets: new Secrets([]) });
+    const answer = await call('POST', '/v1/providers', { name: unique('keys'), defaultRegion: 'us-west-2', credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'x'.repeat(40) }, {}, without);
+    expect(answer.reason).toBe('ENCRYPTION_KEYS_MISSING');
+    await without.close();
   });
   it('tells at most 50 problems', async () => {
     const answer = await call('POST', '/v1/providers', Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`f${at}`, 1])));
