@@ -10,32 +10,47 @@ function logger(level: string): Logger {
   return pino({ level, redact: { paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.externalId', '*.external_id'], remove: true } });
 }
 
-/** Ends the process when it is told to, and says what it ends with. */
-async function untilTold(stop: () => Promise<void>, log: Logger, done?: Promise<void>): Promise<void> {
-  const told = new Promise<string>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+/** What a process is told to end by. Listened to from its first moment: the first process of a container gets no signal that it does not listen to. */
+function toldToEnd(): Promise<NodeJS.Signals> {
+  // Not once: a second one while we stop (a shell passes on what its group has got already) must not cut the stop short.
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, resolve);
   });
-  const by = await Promise.race([told, done?.then(() => 'worker ended') ?? new Promise<never>(() => undefined)]);
-  log.info({ by }, 'stopping');
+}
+
+/** Runs a part until the process is told to end or the part ends by itself, also when it is told while the part still starts. */
+async function run<T>(log: Logger, start: () => Promise<T>, stop: (part: T) => Promise<void>, done: (part: T) => Promise<void> = () => new Promise(() => undefined)): Promise<void> {
+  const told = toldToEnd();
+  const starting = start();
+  const early = await Promise.race([told, starting.then(() => undefined)]);
   // A part that hangs must not keep a deployment waiting.
-  setTimeout(() => process.exit(1), 30_000).unref();
-  await stop();
+  const limit = (): void => void setTimeout(() => process.exit(1), 30_000).unref();
+  if (early !== undefined) {
+    log.info({ by: early }, 'stopping before it has started');
+    limit();
+    // What cannot start any more, because what it needs stops too, has nothing to stop.
+    await starting.then(stop, () => undefined);
+    return;
+  }
+  const part = await starting;
+  const by = await Promise.race([told, done(part).then(() => 'its own end')]);
+  log.info({ by }, 'stopping');
+  limit();
+  await stop(part);
 }
 
 /** `polony api` */
 export async function apiProcess(): Promise<void> {
   const config = parseApiConfig(process.env);
   const log = logger(config.logLevel);
-  const api = await startApi(config, log);
-  await untilTold(() => api.close(), log);
+  await run(log, () => startApi(config, log), (api) => api.close());
 }
 
 /** `polony worker` */
 export async function workerProcess(): Promise<void> {
   const config = parseWorkerConfig(process.env);
   const log = logger(config.logLevel);
-  const worker = await startWorker(config, log);
-  await untilTold(() => worker.stop(), log, worker.done);
+  await run(log, () => startWorker(config, log), (worker) => worker.stop(), (worker) => worker.done);
 }
 
 /** `polony migrate` */

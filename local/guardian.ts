@@ -59,6 +59,8 @@ export interface Guardian {
 export interface GuardianOptions {
   /** Told of a child that ended without being asked to. Default: nothing; look at `exited` yourself. */
   onUnexpectedExit?: (error: ChildFailedError) => void;
+  /** Files that are removed when all has ended, also when this process is killed: what tells others that it runs. */
+  removeAtEnd?: readonly string[];
 }
 
 /** A child could not be started, or ended by itself. The message carries the end of its log. */
@@ -105,7 +107,7 @@ const WATCHER_SOURCE = String.raw`
 'use strict';
 const fs = require('node:fs');
 const { execFileSync } = require('node:child_process');
-const [id, recordFile] = process.argv.slice(1);
+const [id, recordFile, ...removeAtEnd] = process.argv.slice(1);
 const children = new Map();
 // Whoever wants this process gone ends its parent. A signal that reaches the whole tree must not take the watch away first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => {});
@@ -150,6 +152,7 @@ async function stopChild(child) {
   send(child, 'SIGKILL', true);
 }
 async function stopAll() {
+  for (const file of removeAtEnd) try { fs.rmSync(file, { force: true }); } catch {}
   const known = new Set([...children.values()].map((child) => child.pid));
   const strays = marked().filter((stray) => !known.has(stray.pid));
   // A stray whose group has a registered leader ends with that leader; one whose registration was never read is stopped here.
@@ -215,7 +218,7 @@ class ProcessGuardian implements Guardian {
 
   #startWatcher(): ChildProcess {
     const logFd = openLog(path.join(this.stateDir, 'logs', 'guardian.log')).fd;
-    const watcher = spawnProcess(process.execPath, ['--max-old-space-size=32', '-e', WATCHER_SOURCE, this.#id, this.#recordFile], {
+    const watcher = spawnProcess(process.execPath, ['--max-old-space-size=32', '-e', WATCHER_SOURCE, this.#id, this.#recordFile, ...(this.options.removeAtEnd ?? [])], {
       detached: true,
       stdio: ['pipe', logFd, logFd],
       // Loaders and inspectors of the parent are not for the watcher, nor is an outer guardian's marker: it must outlive what it watches.
