@@ -157,7 +157,9 @@ async function stopAll() {
   const strays = marked().filter((stray) => !known.has(stray.pid));
   // A stray whose group has a registered leader ends with that leader; one whose registration was never read is stopped here.
   const orphans = strays.filter((stray) => ![...children.values()].some((child) => child.key === stray.key));
-  await Promise.all([...children.values(), ...orphans.map((stray) => ({ ...stray, stopSignal: 'SIGTERM', graceMs: 3000 }))].map(stopChild));
+  await Promise.all(orphans.map((stray) => stopChild({ ...stray, stopSignal: 'SIGTERM', graceMs: 3000 })));
+  // The last started first: a worker that can still reach its server hands its work back instead of letting it time out.
+  for (const child of [...children.values()].reverse()) await stopChild(child);
   for (const stray of marked()) send(stray, 'SIGKILL', false);
   try { fs.rmSync(recordFile, { force: true }); } catch {}
   process.exit(0);
@@ -468,10 +470,10 @@ async function endLeftovers(recordDir: string): Promise<void> {
     }
     if (isSameProcess(record.parent.pid, record.parent.start, record.boot)) continue;
     // Its watcher may be at it at this moment: two that stop the same PostgreSQL would turn a clean stop into a kill.
-    const longest = Math.max(0, ...record.children.map((child) => child.graceMs)) + 5000;
+    const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
     const watcherEnd = Date.now() + longest;
     while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd) await delay(25);
-    for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot))) {
+    for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot)).reverse()) {
       process.kill(child.pid, child.stopSignal);
       const end = Date.now() + child.graceMs;
       while (isSameProcess(child.pid, child.start, record.boot) && Date.now() < end) await delay(25);

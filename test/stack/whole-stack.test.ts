@@ -207,7 +207,7 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     expect(one.output()).toContain('Stopping');
     await everythingAnswers(other.info);
 
-    one = await start(homes[0], 'npm');
+    one = await start(homes[0], 'command');
     await goesOn(before, running);
     expect(await withTemporal(one.info, async (client) => (await client.workflow.getHandle(`execution/${running.id}`).describe()).runId)).toBe(workflowRun);
   });
@@ -215,37 +215,35 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
   it('leave no orphan when they are killed, nothing that says they run, and go on all the same', async () => {
     const running = await runningForLong();
     const before = one.info;
-    // npm and its shell end when the command does; what is left to the guardian are the parts.
     process.kill(before.pids.polony!, 'SIGKILL');
+    await one.exited;
+    expect(readLocalInfo(homes[0])).toBeUndefined();
     // At once, while the guardian of the killed one still stops its parts.
-    one = await start(homes[0], 'command');
+    one = await start(homes[0], 'npm');
     for (const pid of Object.values(before.pids)) expect(processStart(pid)).toBeNull();
     await goesOn(before, running);
+  });
 
-    process.kill(one.info.pids.polony!, 'SIGKILL');
-    await nothingLeft(homes[0]);
-    expect(existsSync(path.join(homes[0], 'local.json'))).toBe(false);
+  it('stop when npm or the command alone is told to end', async () => {
     await everythingAnswers(other.info);
-  });
-
-  it('stop at SIGTERM to the command alone, with exit 0, also when it comes before they have started', async () => {
-    process.kill(other.info.pids.polony!, 'SIGTERM');
-    const starting = launch(homes[0], 'command');
-    await until('the first parts to run', () => existsSync(path.join(homes[0], 'logs', 'postgres.log')) && processesOf(homes[0]).some((line) => line.includes('postgres')));
-    starting.process.kill('SIGTERM');
-    expect(await other.exited).toEqual({ code: 0, signal: null });
-    expect((await starting.exited).code).toBe(1);
-    for (const home of homes) {
-      expect(processesOf(home)).toEqual([]);
-      expect(readLocalInfo(home)).toBeUndefined();
-    }
-  });
-
-  it('stop when npm alone is told to end', async () => {
-    one = await start(homes[0], 'npm');
     one.process.kill('SIGTERM');
+    process.kill(other.info.pids.polony!, 'SIGTERM');
+    expect(await other.exited).toEqual({ code: 0, signal: null });
+    expect(processesOf(homes[1])).toEqual([]);
     await one.exited;
     await nothingLeft(homes[0]);
-    expect(existsSync(path.join(homes[0], 'local.json'))).toBe(false);
+    for (const home of homes) expect(existsSync(path.join(home, 'local.json'))).toBe(false);
+  });
+
+  it('leave nothing when they are told to end, or are killed, before they have started', async () => {
+    const [told, killed] = [launch(homes[0], 'command'), launch(homes[1], 'command')];
+    await Promise.all(homes.map((home) => until('the first parts to run', () => processesOf(home).some((line) => line.includes('postgres')))));
+    told.process.kill('SIGTERM');
+    killed.process.kill('SIGKILL');
+    expect(await told.exited).toEqual({ code: 1, signal: null });
+    await killed.exited;
+    // What only asks which Python there is ends by itself, a moment later.
+    await Promise.all(homes.map(nothingLeft));
+    for (const home of homes) expect(existsSync(path.join(home, 'local.json'))).toBe(false);
   });
 });
