@@ -1,9 +1,11 @@
 import { pino, type Logger } from 'pino';
 import { startApi } from '../api/server.js';
 import { parseApiConfig, parseWorkerConfig } from '../domain/config.js';
-import { InputError } from '../domain/errors.js';
+import { messageOf } from '../domain/errors.js';
 import { migrate, openDatabase } from '../store/database.js';
+import { connectTemporal } from '../temporal/client.js';
 import { startWorker } from '../worker/worker.js';
+import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 
 function logger(level: string): Logger {
   // Keys and external ids never reach a log, wherever they stand in what is logged.
@@ -53,15 +55,34 @@ export async function workerProcess(): Promise<void> {
   await run(log, () => startWorker(config, log), (worker) => worker.stop(), (worker) => worker.done);
 }
 
-/** `polony migrate` */
+/** gRPC codes of a server that does not let its users register search attributes: Temporal Cloud. */
+const NOT_OURS_TO_REGISTER: readonly unknown[] = [7, 12];
+
+/** `polony migrate`: the tables, and the search attributes of the namespace where a Temporal server is named. */
 export async function migrateProcess(): Promise<void> {
-  const url = process.env.DATABASE_URL;
-  if (url === undefined || url === '') throw new InputError([{ field: 'DATABASE_URL', rule: 'REQUIRED', message: 'is not set: give the address of PostgreSQL' }]);
-  const db = openDatabase(url, 1);
+  // By the same rules, and with the same words, as the processes that come after; Temporal need not be there yet.
+  const { TEMPORAL_ADDRESS: address, ...env } = process.env;
+  const named = address !== undefined && address.trim() !== '';
+  const { databaseUrl, temporal } = parseWorkerConfig({ ...env, TEMPORAL_ADDRESS: named ? address : 'none:7233' });
+  const db = openDatabase(databaseUrl, 1);
   try {
     const done = await migrate(db);
     process.stdout.write(done.length === 0 ? 'The tables are up to date.\n' : `Carried out: ${done.join(', ')}\n`);
   } finally {
     await db.destroy();
+  }
+  if (!named) return;
+  const { registerSearchAttributes } = await import('../local/temporal.js');
+  const { connection } = await connectTemporal(temporal);
+  try {
+    await registerSearchAttributes(connection, temporal.namespace, SEARCH_ATTRIBUTES);
+    process.stdout.write(`Namespace ${temporal.namespace} has the search attributes.\n`);
+  } catch (error) {
+    const code = (error as { cause?: { code?: unknown } }).cause?.code;
+    if (!NOT_OURS_TO_REGISTER.includes(code)) throw error;
+    // They may well be there: this server does not even let us look.
+    process.stderr.write(`${messageOf(error)}\n`);
+  } finally {
+    await connection.close();
   }
 }
