@@ -142,14 +142,6 @@ function readEncryptionKeys(read: Reader): EncryptionKey[] {
   return keys;
 }
 
-/** Reads the keys alone, for a command that needs no more. @throws InputError */
-export function parseEncryptionKeys(env: Environment): EncryptionKey[] {
-  const read = new Reader(env);
-  const keys = readEncryptionKeys(read);
-  refuse(read.problems);
-  return keys;
-}
-
 function isDatabaseUrl(text: string): boolean {
   if (!/^postgres(ql)?:\/\//.test(text)) return false;
   try {

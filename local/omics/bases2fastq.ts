@@ -87,12 +87,13 @@ function fastq(sample: Sample, run: { name: string; flowcell: string; tiles: str
 
 /**
  * What Bases2Fastq writes for a run, in small: path below the output folder and content. `RunStats.json` comes last.
- * @throws WorkflowError where Bases2Fastq would stop: index lengths that do not match the index cycles.
+ * @throws WorkflowError where Bases2Fastq would stop: nothing was sequenced, or indexes do not have the length of the index cycles.
  */
 export function* bases2FastqFiles(runParametersText: string, manifestText: string, options: { noProjects: boolean; analysisId: string }): Generator<[path: string, content: string | Buffer]> {
   const run = parseRunParameters(runParametersText);
   const manifest: RunManifest = parseRunManifest(manifestText);
   const cycles = run.cycles ?? {};
+  if ((cycles.R1 ?? 0) + (cycles.R2 ?? 0) === 0) throw new WorkflowError('WORKFLOW_RUN_FAILED', 'Bases2Fastq: RunParameters.json has no cycles of R1 or R2; this is not a sequencing run');
   const flowcell = run.flowcellId ?? 'FLOWCELL';
   const lanes = run.analysisLanes === '1' ? [1] : run.analysisLanes === '2' ? [2] : [1, 2];
   // A manifest without samples is the instrument's default one: everything is DefaultSample.

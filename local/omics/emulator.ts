@@ -181,6 +181,7 @@ export class OmicsEmulator {
   readonly #server;
   #nextId = 1_000_000;
   #saving: NodeJS.Timeout | undefined;
+  #saveDelay = 100;
   #closed = false;
   /** ministack's address; known only after the emulator's own is. */
   awsEndpoint = '';
@@ -239,13 +240,16 @@ export class OmicsEmulator {
     const file = this.#options.stateFile;
     if (file === undefined) return;
     const write = (): void => {
+      const began = Date.now();
       this.#saving = undefined;
       writeFileAtomically(file, JSON.stringify({ nextId: this.#nextId, runs: [...this.runs.values()], workflows: [...this.#workflows.values()], shares: [...this.#shares.values()] }));
+      // All is written each time: with many runs less often, so that it stays a tenth of the time at most.
+      this.#saveDelay = Math.max(100, 10 * (Date.now() - began));
     };
     if (now) {
       clearTimeout(this.#saving);
       write();
-    } else this.#saving ??= setTimeout(write, 100).unref();
+    } else this.#saving ??= setTimeout(write, this.#saveDelay).unref();
   }
 
   #later(milliseconds: number, then: () => void): void {
@@ -406,7 +410,8 @@ export class OmicsEmulator {
     if (!/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/.test(request.outputUri)) throw invalid('outputUri is not an S3 URI');
     if (Object.keys(request.tags).length > 50) throw invalid('A run has at most 50 tags');
     if (input.workflowType === 'READY2RUN') throw notFound('workflow');
-    if (input.workflowVersionName !== undefined) throw notFound('workflow version');
+    // There are none of these here, and what is not there is not found. Run groups are only names to list runs by.
+    for (const [name, what] of [['workflowVersionName', 'workflow version'], ['cacheId', 'run cache'], ['configurationName', 'configuration']] as const) if (input[name] !== undefined) throw notFound(what);
     const workflow = this.#workflow(caller, request.workflowId, request.workflowOwnerId);
     if (workflow.status !== 'ACTIVE') throw invalid(`The workflow is ${workflow.status}, not ACTIVE`);
     const { parameterTemplate } = workflow;

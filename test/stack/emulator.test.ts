@@ -204,7 +204,7 @@ describe('a shared workflow', () => {
     await expect(omics.send(new GetWorkflowCommand({ id }))).rejects.toEqual(missing);
     await expect(start({ workflowOwnerId: undefined })).rejects.toEqual(missing);
     await expect(start({ workflowOwnerId: '999999999999' })).rejects.toEqual(missing);
-    await expect(start({ workflowType: 'READY2RUN' })).rejects.toEqual(missing);
+    for (const none of [{ workflowType: 'READY2RUN' as const }, { workflowVersionName: 'v2' }, { cacheId: '1' }]) await expect(start(none)).rejects.toEqual(missing);
     const elsewhere = new OmicsClient({ region: 'eu-west-1', endpoint: aws.endpoint, disableHostPrefix: true, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } });
     await expect(elsewhere.send(new StartRunCommand(request()))).rejects.toEqual(missing);
     expect((await elsewhere.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares).toEqual([]);
@@ -271,7 +271,7 @@ describe('a run', () => {
 
   it('takes the time of its pace, the emulator’s or its own', async () => {
     await control('POST', 'settings', { pace: { ...PACE, STARTING: 300 } });
-    await fault({ operation: 'StartRun', kind: 'pace', pace: { RUNNING: 600 }, count: 1 });
+    await fault({ operation: 'StartRun', kind: 'pace', pace: { RUNNING: 1200 }, count: 1 });
     const [own, others] = [await start(), await start()];
     await Promise.all([ended(own), ended(others)]);
     const spent = (id: string, status: string): number => {
@@ -280,8 +280,8 @@ describe('a run', () => {
       return history[at + 1]!.at - history[at]!.at;
     };
     for (const id of [own, others]) expect(spent(id, 'STARTING')).toBeGreaterThanOrEqual(295);
-    expect(spent(own, 'RUNNING')).toBeGreaterThanOrEqual(595);
-    expect(spent(others, 'RUNNING')).toBeLessThan(595);
+    expect(spent(own, 'RUNNING')).toBeGreaterThanOrEqual(1195);
+    expect(spent(others, 'RUNNING')).toBeLessThan(1195);
   });
 
   it('waits in PENDING while as many run as may, first come first served', async () => {
@@ -315,7 +315,7 @@ describe('a run', () => {
   });
 
   it('is cancelled once, exports nothing then, and cannot be cancelled after its end', async () => {
-    await control('POST', 'settings', { pace: { ...PACE, RUNNING: 5000, STOPPING: 400 } });
+    await control('POST', 'settings', { pace: { ...PACE, RUNNING: 5000, STOPPING: 1000 } });
     const id = await start();
     await inStatus(id, 'RUNNING');
     expect((await omics.send(new CancelRunCommand({ id }))).$metadata.httpStatusCode).toBe(202);
@@ -396,7 +396,10 @@ describe('trouble', () => {
     const id = await start();
     await expect(start()).rejects.toEqual(refusal('ThrottlingException', 429, 'Rate exceeded'));
     const calls = await Promise.allSettled(Array.from({ length: 6 }, () => get(id)));
-    expect(calls.filter((call) => call.status === 'fulfilled')).toHaveLength(3);
+    const passed = calls.filter((call) => call.status === 'fulfilled').length;
+    // More than three where the calls themselves took a while.
+    expect(passed).toBeGreaterThanOrEqual(3);
+    expect(passed).toBeLessThan(6);
     await omics.send(new ListRunsCommand({}));
     await pause(500);
     expect((await get(id)).id).toBe(id);
@@ -422,19 +425,19 @@ describe('trouble', () => {
   it('a lost answer leaves the run that was created, and the same requestId finds it', async () => {
     await fault({ operation: 'StartRun', kind: 'dropAnswer', count: 1 });
     const input = request();
-    await expect(omics.send(new StartRunCommand(input))).rejects.not.toHaveProperty('$response.statusCode');
+    await expect(omics.send(new StartRunCommand(input))).rejects.toMatchObject({ code: 'ECONNRESET' });
     const [run] = [...aws.emulator.runs.values()].filter((each) => each.requestId === input.requestId);
     expect((await omics.send(new StartRunCommand(input))).id).toBe(run!.id);
   });
 
   it('a slow answer comes late, and the run is created only then', async () => {
-    await fault({ operation: 'StartRun', kind: 'slow', delayMs: 400, count: 1 });
+    await fault({ operation: 'StartRun', kind: 'slow', delayMs: 1000, count: 1 });
     const before = Date.now();
     const started = start();
     await start();
-    expect(Date.now() - before).toBeLessThan(350);
+    expect(Date.now() - before).toBeLessThan(950);
     await started;
-    expect(Date.now() - before).toBeGreaterThanOrEqual(395);
+    expect(Date.now() - before).toBeGreaterThanOrEqual(995);
   });
 
   it('a run fails with the reason that is scripted', async () => {
@@ -663,6 +666,7 @@ describe('the stand-in for Bases2Fastq', () => {
     expect(() => results(manifest(...sample))).toThrow(/RunManifest\.csv, line 5: Index1 ACGTAC of short has 6 bases, but lane 1 has 8/);
     expect(results(manifest('I1Mask,I1:Y6N2', ...sample)).stats.SampleStats).toHaveLength(1);
     expect(() => results(manifest('I1Mask,I1:Y6N2,1', ...sample))).toThrow(/lane 2 has 8/);
+    expect(() => results(undefined, { I1: 8, I2: 8, R1: 0, R2: 0 })).toThrow(/no cycles of R1 or R2/);
   });
 
   it('equal names in two projects are one folder under --no-projects, and two without', () => {

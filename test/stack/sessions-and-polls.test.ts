@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { type AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
@@ -64,6 +65,8 @@ beforeAll(async () => {
   // Endpoint and credentials of polony itself are taken as the SDK takes them, from the environment.
   Object.assign(process.env, { AWS_ENDPOINT_URL: stack.aws.endpoint, AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'sessions');
+  const { iam } = adminClients(stack.info);
+  await iam.send(new PutRolePolicyCommand({ RoleName: account.providerRoleArn.split('/').at(-1), PolicyName: 'tags', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'omics:TagResource', Resource: '*' }] }) }));
   db = openDatabase(stack.info.databaseUrl, 5);
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   native = await NativeConnection.connect({ address: stack.info.temporalAddress });
@@ -112,6 +115,8 @@ it('goes on through sessions of two seconds, each renewed before it ends', async
   await pace(6000);
   current = awsAccess({ sessionSeconds: 2 });
   const { id, polls } = await execute();
+  // This role may tag, so the run is tagged.
+  expect(runOf(id).tags).toMatchObject({ 'polony:execution': id });
   expect(assumed).toBeGreaterThanOrEqual(3);
   // Shared by all calls: far fewer sessions than calls.
   expect(polls).toBeGreaterThan(2 * assumed);
