@@ -87,6 +87,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
       AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
       POLONY_API_KEY: apiKey,
+      POLONY_TRUSTED_ACCOUNT_ID: local.serviceAccountId,
       POLONY_PORT: String(apiPort),
       POLONY_DISCOVER_SECONDS: '2',
       POLONY_UPLOAD_POLL_SECONDS: '1',
