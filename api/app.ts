@@ -11,6 +11,7 @@ import { computeConnectionRoutes } from './routes/computeConnections.js';
 import { executionRoutes } from './routes/executions.js';
 import { flowRoutes } from './routes/flows.js';
 import { healthRoutes } from './routes/health.js';
+import { iamDocumentRoutes } from './routes/iamDocuments.js';
 import { providerRoutes } from './routes/providers.js';
 import { runRoutes } from './routes/runs.js';
 import { storageConnectionRoutes } from './routes/storageConnections.js';
@@ -30,6 +31,8 @@ export interface ApiDependencies {
   errorDomain: string;
   publicUrl?: string;
   trustProxy?: boolean | string[];
+  /** The account that customers' roles are to trust. */
+  trustedAccountId?: string;
   logger?: FastifyBaseLogger;
 }
 
@@ -98,6 +101,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   await addOpenApi(app, dependencies.publicUrl);
   healthRoutes(app, dependencies);
   providerRoutes(app, dependencies);
+  iamDocumentRoutes(app, dependencies);
   storageConnectionRoutes(app, dependencies);
   computeConnectionRoutes(app, dependencies);
   flowRoutes(app, dependencies);

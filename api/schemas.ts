@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../domain/execution.js';
+import { VARIANTS } from '../domain/iamDocuments.js';
+import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/permissions.js';
 
 const closed = { additionalProperties: false } as const;
 const shared: TSchema[] = [];
@@ -297,6 +299,92 @@ export const ExecutionDetails = component(
       parameters: anyObject('What the HealthOmics run was started with'),
       summary: anyObject('What Bases2Fastq produced'),
       errorType: NullableString,
+    },
+    closed,
+  ),
+);
+
+const policy = (description: string) => Type.Unsafe<object>({ type: 'object', additionalProperties: true, description });
+const nullablePolicy = (description: string) => Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
+export const IamDocuments = component(
+  'IamDocuments',
+  Type.Object(
+    {
+      externalId: NullableString,
+      trustPolicy: nullablePolicy("Of the provider's role; null for access keys"),
+      permissionPolicy: policy("Of the provider's role or user"),
+      executionRole: Type.Union([Type.Object({ trustPolicy: policy('HealthOmics may use it'), permissionPolicy: policy('What a run needs') }, closed), Type.Null()], { description: 'Null where bases2fastq is not wanted' }),
+      cloudFormation: Type.String({ description: 'The same as a CloudFormation template; needs CAPABILITY_NAMED_IAM' }),
+      terraform: Type.String({ description: 'The same for Terraform' }),
+      awsCli: Type.String({ description: 'The same as commands for sh' }),
+    },
+    closed,
+  ),
+);
+const oneOrMore = (description: string) => Type.Unsafe<string | string[]>({ anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, maxItems: 50 }], description });
+const executionScope = {
+  executionRoleArn: Type.Optional(Type.String({ description: 'The execution role, where it is known' })),
+  workflowId: Type.Optional(Type.String({ description: "The share's Resource ID, or the workflow's ARN" })),
+  workflowOwnerId: Type.Optional(Type.String({ description: 'The account that shares the workflow' })),
+  region: Type.Optional(Type.String()),
+  accountId: Type.Optional(Type.String({ description: "The customer's account; that of executionRoleArn where it is left out" })),
+};
+export const IamDocumentsQuery = Type.Object(
+  {
+    credentialType: oneOf(CREDENTIAL_TYPES),
+    bucket: oneOrMore('Repeated for several buckets'),
+    prefix: Type.Optional(oneOrMore('One for all buckets, one for each in their order, or several of one bucket')),
+    capabilities: Type.Optional(oneOrMore(`Of ${CAPABILITIES.join(', ')}; repeated, or separated by commas; all where left out`)),
+    externalId: Type.Optional(Type.String({ description: 'For a role; a new random one where it is left out' })),
+    variant: Type.Optional(Type.Unsafe<string>({ type: 'string', enum: [...VARIANTS], description: "vendor (the default): the vendor's templates; least: the same actions on as little as possible" })),
+    ...executionScope,
+  },
+  closed,
+);
+export const PolicyCheckBody = Type.Object(
+  {
+    policy: Type.Unsafe<unknown>({ type: ['object', 'string'], description: 'The permission policy, as JSON or as its text' }),
+    credentialType: Type.Optional(oneOf(CREDENTIAL_TYPES)),
+    bucket: Type.Optional(Type.String({ description: 'Looked up in the policy where it is left out' })),
+    prefix: Type.Optional(Type.String()),
+    ...executionScope,
+  },
+  { ...closed, examples: [{ policy: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:GetObject', 's3:PutObject'], Resource: 'arn:aws:s3:::lab-aviti/runs/*' }] }, credentialType: 'role', bucket: 'lab-aviti', prefix: 'runs' }] },
+);
+const Actions = Type.Array(oneOf(ACTIONS));
+export const PolicyFindings = component(
+  'PolicyFindings',
+  Type.Object(
+    {
+      credentialType: oneOf(CREDENTIAL_TYPES),
+      locations: Type.Array(Type.Object({ bucket: Type.String(), prefix: Type.String() }, closed), { description: 'What it was checked on; empty for any bucket' }),
+      statements: Type.Array(
+        Type.Object(
+          {
+            index: Type.Integer(),
+            sid: NullableString,
+            effect: oneOf(['Allow', 'Deny']),
+            permissions: Type.Array(Type.Object({ action: oneOf(ACTIONS), wholly: Type.Boolean({ description: 'Whether in all cases' }), reasons: Type.Array(Type.String()) }, closed)),
+            otherActions: Type.Array(Type.String(), { description: 'Actions, or patterns of actions, that polony does not ask for' }),
+          },
+          closed,
+        ),
+      ),
+      permissions: Type.Array(
+        Type.Object(
+          {
+            action: oneOf(ACTIONS),
+            requirement: oneOf(['required', 'requiredForUsers', 'optional']),
+            purpose: Type.String(),
+            unlocks: Type.String(),
+            state: oneOf(['granted', 'denied', 'conditional']),
+            reasons: Type.Array(Type.String()),
+            statements: Type.Array(policy('A statement that would grant it')),
+          },
+          closed,
+        ),
+      ),
+      capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: Actions, conditional: Actions, unknown: Actions }, closed)),
     },
     closed,
   ),

@@ -1,6 +1,7 @@
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { AcceptShareCommand, ListSharesCommand, OmicsClient } from '@aws-sdk/client-omics';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { iamDocuments, parseIamQuery } from '../domain/iamDocuments.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 
 /** The customer's AWS account as its admin sets it up by the vendor's page, with plain AWS calls. */
@@ -20,8 +21,6 @@ export function adminClients(info: LocalInfo) {
   return { s3: new S3Client({ ...common, forcePathStyle: true }), iam: new IAMClient(common), omics: new OmicsClient({ ...common, disableHostPrefix: true }) };
 }
 
-const policy = (...statements: unknown[]): string => JSON.stringify({ Version: '2012-10-17', Statement: statements });
-
 /**
  * Creates bucket, provider role and execution role, and accepts the workflow share.
  * @param suffix makes the names unique, so that it can be done more than once in an account.
@@ -33,38 +32,17 @@ export async function setUpCustomer(info: LocalInfo, serviceAccountId: string, s
   const externalId = `lab-${suffix}`;
   await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: info.awsRegion as never } }));
   const providerRole = `Element-ServiceUser-${suffix}`;
-  await iam.send(
-    new CreateRoleCommand({
-      RoleName: providerRole,
-      MaxSessionDuration: 43_200,
-      AssumeRolePolicyDocument: policy({ Effect: 'Allow', Principal: { AWS: [`arn:aws:iam::${serviceAccountId}:root`] }, Action: 'sts:AssumeRole', Condition: { StringEquals: { 'sts:ExternalId': externalId } } }),
-    }),
-  );
   const executionRole = `omics-execution-${suffix}`;
   const executionRoleArn = `arn:aws:iam::${accountId}:role/${executionRole}`;
-  await iam.send(
-    new PutRolePolicyCommand({
-      RoleName: providerRole,
-      PolicyName: 'polony',
-      PolicyDocument: policy(
-        { Sid: 'S3ObjectWrite', Effect: 'Allow', Action: ['s3:PutObject'], Resource: `arn:aws:s3:::${bucket}/${prefix}/*` },
-        { Sid: 'S3ObjectRead', Effect: 'Allow', Action: ['s3:GetObject'], Resource: `arn:aws:s3:::${bucket}/${prefix}/*` },
-        { Sid: 'S3ObjectListing', Effect: 'Allow', Action: ['s3:ListBucket'], Resource: `arn:aws:s3:::${bucket}`, Condition: { StringLike: { 's3:prefix': [`${prefix}/*`] } } },
-        { Sid: 'S3BucketLevelOperations', Effect: 'Allow', Action: ['s3:GetBucketLocation'], Resource: `arn:aws:s3:::${bucket}` },
-        { Sid: 'STSOperations', Effect: 'Allow', Action: ['sts:GetCallerIdentity'], Resource: '*' },
-        { Sid: 'OmicsOperations', Effect: 'Allow', Action: ['omics:GetWorkflow', 'omics:StartRun', 'omics:GetRun', 'omics:CancelRun'], Resource: '*' },
-        { Sid: 'OmicsPassRole', Effect: 'Allow', Action: ['iam:PassRole'], Resource: executionRoleArn, Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } },
-      ),
-    }),
-  );
-  await iam.send(new CreateRoleCommand({ RoleName: executionRole, AssumeRolePolicyDocument: policy({ Effect: 'Allow', Principal: { Service: 'omics.amazonaws.com' }, Action: 'sts:AssumeRole' }) }));
-  await iam.send(
-    new PutRolePolicyCommand({
-      RoleName: executionRole,
-      PolicyName: 'data',
-      PolicyDocument: policy({ Sid: 'S3', Effect: 'Allow', Action: ['s3:PutObject', 's3:GetObjectAcl', 's3:GetObject', 's3:ListBucket', 's3:PutObjectAcl'], Resource: [`arn:aws:s3:::${bucket}/*`, `arn:aws:s3:::${bucket}`] }),
-    }),
-  );
+  // The vendor's templates as polony generates them, for what the demo does.
+  const choice = parseIamQuery({ credentialType: 'role', bucket, prefix, capabilities: 'runUpload,dataExploration,bases2fastq', externalId, executionRoleArn });
+  const documents = iamDocuments(choice, serviceAccountId);
+  const createRole = async (RoleName: string, trust: unknown, granted: unknown, MaxSessionDuration?: number): Promise<void> => {
+    await iam.send(new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument: JSON.stringify(trust), MaxSessionDuration }));
+    await iam.send(new PutRolePolicyCommand({ RoleName, PolicyName: 'polony', PolicyDocument: JSON.stringify(granted) }));
+  };
+  await createRole(providerRole, documents.trustPolicy, documents.permissionPolicy, 43_200);
+  await createRole(executionRole, documents.executionRole!.trustPolicy, documents.executionRole!.permissionPolicy);
   const { shares } = await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }));
   const share = shares?.[0];
   if (share?.shareId === undefined || share.resourceId === undefined || share.ownerId === undefined) throw new Error('No workflow is shared with the account');

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, messageOf } from '../domain/errors.js';
+import type { IamOptions } from './iam.js';
 import type { InstrumentOptions } from './instrument.js';
 
 // Each command loads what it needs only: a worker has no use for the embedded stack, nor the API for a worker.
@@ -32,6 +33,25 @@ program
   .option('--bytes-per-second <bytes>', 'pace of the upload', number)
   .option('--stall-at <share>', 'stop after this share of the cycles; Enter goes on', number)
   .action(async (options: InstrumentOptions) => (await import('./instrument.js')).instrument(options));
+
+const several = (value: string, before: string[] = []): string[] => [...before, value];
+program
+  .command('iam')
+  .description("the IAM documents of a customer's account: what its role or user, and HealthOmics' execution role, are to be granted")
+  .requiredOption('--bucket <bucket>', 'may be given several times', several)
+  .option('--prefix <prefix>', 'one for all buckets, or one for each in their order', several)
+  .option('--credential-type <type>', 'role or accessKeys', 'role')
+  .option('--capabilities <list>', 'of runUpload,dataExploration,bases2fastq,sharing,cliCredentials; all where left out')
+  .option('--external-id <id>', 'a new random one where left out')
+  .addOption(new Option('--trusted-account-id <account>', 'the AWS account that polony runs in').env('POLONY_TRUSTED_ACCOUNT_ID'))
+  .option('--variant <variant>', "vendor: the vendor's templates; least: the same actions on as little as possible", 'vendor')
+  .option('--execution-role-arn <arn>', 'where it is known')
+  .option('--workflow-id <id>', "the share's Resource ID, or the workflow's ARN")
+  .option('--workflow-owner-id <account>', 'the account that shares the workflow')
+  .option('--region <region>')
+  .option('--account-id <account>', "the customer's account")
+  .option('--format <format>', 'json, cloudformation, terraform, aws-cli, policy or trust', 'json')
+  .action(async (options: IamOptions) => (await import('./iam.js')).iam(options));
 
 program.parseAsync().then(
   () => process.exit(process.exitCode ?? 0),

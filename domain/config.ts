@@ -32,6 +32,8 @@ export interface ApiConfig extends CommonConfig {
   errorDomain: string;
   /** Which proxies are believed about a client's address: none, all, or those of these addresses. A number of hops would trust whoever connects. */
   trustProxy: boolean | string[];
+  /** The AWS account that polony itself runs in, which customers' roles are to trust; without it no trust policy can be written. */
+  trustedAccountId?: string;
 }
 
 export interface WorkerConfig extends CommonConfig {
@@ -170,6 +172,8 @@ export function parseApiConfig(env: Environment): ApiConfig {
     publicUrl: readPublicUrl(read),
     errorDomain: read.matching('POLONY_ERROR_DOMAIN', /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, 'must be a name such as polony or cloud-api.elembio.io') ?? 'polony',
     trustProxy: readTrustProxy(read),
+    // No default: the page's account is the vendor's, and whoever trusts a wrong account hands it the data.
+    trustedAccountId: read.matching('POLONY_TRUSTED_ACCOUNT_ID', /^\d{12}$/, 'must be the ID of the AWS account that polony runs in, 12 digits'),
   };
   refuse(read.problems);
   return config;

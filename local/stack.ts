@@ -103,6 +103,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
       POLONY_API_KEY: apiKey,
       POLONY_ENCRYPTION_KEYS: `local=${encryptionKey}`,
+      POLONY_TRUSTED_ACCOUNT_ID: local.serviceAccountId,
       POLONY_DISCOVER_SECONDS: '2',
       POLONY_UPLOAD_POLL_SECONDS: '1',
       POLONY_RUN_POLL_SECONDS: '1',

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify';
 const TAGS = [
   { name: 'AuthService', description: 'Who an API key is' },
   { name: 'ProviderService', description: 'AWS accounts and the role that polony assumes in them' },
+  { name: 'IamDocumentService', description: "What a customer's IAM is to grant, and what a policy would give" },
   { name: 'StorageConnectionService', description: 'Buckets that instruments upload to' },
   { name: 'ComputeConnectionService', description: 'AWS HealthOmics in an account and region' },
   { name: 'FlowService', description: 'The shared Bases2Fastq workflow, and the runs that it starts for by itself' },

@@ -1,0 +1,42 @@
+import { randomBytes } from 'node:crypto';
+import { InputError } from '../domain/errors.js';
+import { iamDocuments, type IamQuery, newExternalId, parseIamQuery, permissionPolicy, trustPolicy } from '../domain/iamDocuments.js';
+
+export const IAM_FORMATS = ['json', 'cloudformation', 'terraform', 'aws-cli', 'policy', 'trust'] as const;
+
+export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
+  capabilities?: string;
+  trustedAccountId?: string;
+  format: string;
+}
+
+/** What `polony iam` prints. @throws InputError */
+export function iamText({ format, trustedAccountId, ...query }: IamOptions): string {
+  if (!(IAM_FORMATS as readonly string[]).includes(format)) throw new InputError([{ field: 'format', rule: 'ONE_OF', message: `must be ${IAM_FORMATS.join(', ')}` }]);
+  const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+  const choice = parseIamQuery(query);
+  if (format === 'policy') return json(permissionPolicy(choice));
+  const isRole = choice.credentialType === 'role';
+  if (!isRole && format === 'trust') throw new InputError([{ field: 'format', rule: 'NO_TRUST', message: 'must not be trust: a user has no trust policy' }]);
+  if (isRole && trustedAccountId === undefined) {
+    throw new InputError([{ field: 'trusted-account-id', rule: 'REQUIRED', message: 'must be given, or POLONY_TRUSTED_ACCOUNT_ID: the AWS account that polony runs in, which the role is to trust' }]);
+  }
+  const externalId = isRole ? (choice.externalId ?? newExternalId(randomBytes(20))) : undefined;
+  if (format === 'trust') return json(trustPolicy(trustedAccountId ?? '', externalId ?? ''));
+  const documents = iamDocuments({ ...choice, externalId }, trustedAccountId);
+  switch (format) {
+    case 'cloudformation':
+      return documents.cloudFormation;
+    case 'terraform':
+      return documents.terraform;
+    case 'aws-cli':
+      return documents.awsCli;
+    default:
+      return json({ externalId: externalId ?? null, ...documents });
+  }
+}
+
+/** `polony iam` */
+export function iam(options: IamOptions): void {
+  process.stdout.write(iamText(options));
+}

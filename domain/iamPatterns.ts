@@ -1,0 +1,97 @@
+/** One character of a pattern, or a wildcard. */
+type Token = { readonly wild: '*' | '?' } | { readonly character: string };
+
+/** A text with IAM's wildcards; `uncertain` where it holds a variable such as `${aws:username}` whose value is not known. */
+export interface Pattern {
+  readonly tokens: readonly Token[];
+  readonly uncertain: boolean;
+}
+
+/** How much of what is asked for a pattern covers. */
+export type Cover = 'all' | 'some' | 'none';
+
+const STAR: Token = { wild: '*' };
+
+/**
+ * Reads a pattern of a policy: `*`, `?`, and in policies of 2012-10-17 the variables, of which `${*}`, `${?}` and `${$}` are
+ * these characters themselves (IAM User Guide, "Policy variables"). A default value in a variable is not looked at.
+ */
+export function readPattern(text: string, variables: boolean): Pattern {
+  const tokens: Token[] = [];
+  let uncertain = false;
+  for (const [piece] of text.matchAll(variables ? /\$\{[^}]*\}|[^]/gu : /[^]/gu)) {
+    if (piece === '*') tokens.push(STAR);
+    else if (piece === '?') tokens.push({ wild: '?' });
+    else if (piece.length > 2 && piece.startsWith('${')) {
+      const name = piece.slice(2, -1);
+      if (name === '*' || name === '?' || name === '$') tokens.push({ character: name });
+      else {
+        tokens.push(STAR);
+        uncertain = true;
+      }
+    } else tokens.push({ character: piece });
+  }
+  return { tokens, uncertain };
+}
+
+/** A text without wildcards, for operators that compare texts. */
+export function readLiteral(text: string): Pattern {
+  return { tokens: [...text].map((character) => ({ character })), uncertain: false };
+}
+
+/** Reads what is asked for: a text in which `*` stands for anything. */
+export function readTarget(text: string): Pattern {
+  return { tokens: [...text].map((character): Token => (character === '*' ? STAR : { character })), uncertain: false };
+}
+
+export function lower(pattern: Pattern): Pattern {
+  return { ...pattern, tokens: pattern.tokens.map((token) => ('character' in token ? { character: token.character.toLowerCase() } : token)) };
+}
+
+/** How much of a target a pattern covers. */
+export function cover(pattern: Pattern, target: Pattern): Cover {
+  if (!pattern.uncertain && covers(pattern.tokens, target.tokens)) return 'all';
+  return meets(pattern.tokens, target.tokens) ? 'some' : 'none';
+}
+
+const same = (one: Token, other: Token): boolean => 'character' in one && 'character' in other && one.character === other.character;
+const isStar = (token: Token | undefined): boolean => token !== undefined && 'wild' in token && token.wild === '*';
+
+/** Whether all that the target stands for matches the pattern: the target's `*` is one more character, which only `*` takes. */
+function covers(pattern: readonly Token[], target: readonly Token[]): boolean {
+  let [at, position, star, resume] = [0, 0, -1, 0];
+  while (position < target.length) {
+    const token = pattern[at];
+    const wanted = target[position]!;
+    if (isStar(token)) {
+      star = at++;
+      resume = position;
+    } else if (token !== undefined && (same(token, wanted) || ('wild' in token && 'character' in wanted))) {
+      at++;
+      position++;
+    } else if (star >= 0) {
+      at = star + 1;
+      position = ++resume;
+    } else return false;
+  }
+  while (isStar(pattern[at])) at++;
+  return at === pattern.length;
+}
+
+/** Whether some text matches both. */
+function meets(one: readonly Token[], other: readonly Token[]): boolean {
+  // reachable[j]: one's rest from i and other's rest from j have a text in common; from the ends to the beginnings.
+  let next: boolean[] = [];
+  for (let i = one.length; i >= 0; i--) {
+    const row: boolean[] = new Array<boolean>(other.length + 1).fill(false);
+    for (let j = other.length; j >= 0; j--) {
+      const [a, b] = [one[i], other[j]];
+      if (a === undefined && b === undefined) row[j] = true;
+      else if (isStar(a)) row[j] = next[j]! || (b !== undefined && row[j + 1]!);
+      else if (isStar(b)) row[j] = row[j + 1]! || (a !== undefined && next[j]!);
+      else if (a !== undefined && b !== undefined) row[j] = (same(a, b) || 'wild' in a || 'wild' in b) && next[j + 1]!;
+    }
+    next = row;
+  }
+  return next[0]!;
+}
