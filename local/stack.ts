@@ -111,7 +111,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       POLONY_LOG_LEVEL: 'info',
       ...options.env,
     };
-    const spawn = (name: string, command: string): GuardedChild => guardian.spawn(name, process.execPath, ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)], { env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined } });
+    const spawn = (name: string, command: string): GuardedChild => guardian.spawn(name, process.execPath, ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)], {
+        env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
+        // Each has a limit of its own for what is under way, which comes first.
+        graceMs: 30_000,
+      });
     const startWorker = async (): Promise<GuardedChild> => {
       const child = spawn('worker', 'worker');
       // Only what this worker has written: the log holds those before it too.

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,8 +9,9 @@ import { Client, Connection } from '@temporalio/client';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, setUpCustomer } from '../../cli/customer.js';
-import { processStart } from '../../local/guardian.js';
+import { createGuardian, type Guardian, processStart } from '../../local/guardian.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { startPostgres } from '../../local/postgres.js';
 import { type LocalInfo, readLocalInfo } from '../../local/stackFiles.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -228,6 +230,9 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     await everythingAnswers(other.info);
     one.process.kill('SIGTERM');
     process.kill(other.info.pids.polony!, 'SIGTERM');
+    await until('it to stop', () => other.output().includes('Stopping'));
+    // The same once more, as npm and process managers do, must not cut the stop short.
+    process.kill(other.info.pids.polony!, 'SIGTERM');
     expect(await other.exited).toEqual({ code: 0, signal: null });
     expect(processesOf(homes[1])).toEqual([]);
     await one.exited;
@@ -246,4 +251,32 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     await Promise.all(homes.map(nothingLeft));
     for (const home of homes) expect(existsSync(path.join(home, 'local.json'))).toBe(false);
   });
+});
+
+it('PostgreSQL takes another port when its own is taken between the choice and the start', async () => {
+  const home = mkdtempSync(path.join(tmpdir(), 'polony-whole-port-'));
+  const guardian = await createGuardian(home);
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const taken = String((other.address() as AddressInfo).port);
+  const ports: string[] = [];
+  const late: Guardian = {
+    pid: guardian.pid,
+    stopAll: () => guardian.stopAll(),
+    close: () => guardian.close(),
+    spawn: (name, command, args, options) => {
+      ports.push(args[args.indexOf('-p') + 1]!);
+      return guardian.spawn(name, command, args.map((arg, index) => (args[index - 1] === '-p' && ports.length === 1 ? taken : arg)), options);
+    },
+  };
+  try {
+    const postgres = await startPostgres({ guardian: late, stateDir: home, durable: false });
+    expect(ports).toHaveLength(2);
+    expect(new URL(postgres.url).port).toBe(ports[1]);
+    expect(ports[1]).not.toBe(ports[0]);
+  } finally {
+    await guardian.close();
+    other.close();
+    rmSync(home, { recursive: true, force: true });
+  }
 });
