@@ -4,13 +4,15 @@ import { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
 import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
+import { workflowArn } from '../domain/permissions.js';
 import { parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
 import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
-import { type ExecutionContext, findExecution, noteCancelRequest, updateExecution } from '../store/executions.js';
+import { type ExecutionContext, findExecution, noteCancelRequest, noteResourcesUsed, updateExecution } from '../store/executions.js';
+import { noteEvidence } from '../store/verifications.js';
 import type { CancelRequest } from '../workflows/messages.js';
 import type { Dependencies } from './dependencies.js';
-import { type AwsCall, blockedOf, failureOf } from './failures.js';
+import { type AwsCall, blockedOf, deniedAction, failureOf } from './failures.js';
 
 /** A HealthOmics run as the workflow needs to know it. */
 export interface StartedRun {
@@ -29,7 +31,7 @@ export interface WatchedStatus {
 const HEARTBEAT_MS = 10_000;
 
 /** The activities of `bases2fastq`. All of them can be repeated. */
-export function createExecutionActivities({ db, aws, settings, sleep }: Dependencies) {
+export function createExecutionActivities({ db, aws, orchestrator, settings, sleep }: Dependencies) {
   async function load(executionId: string): Promise<ExecutionContext> {
     const execution = await findExecution(db, executionId);
     if (execution === undefined) throw ApplicationFailure.nonRetryable(`Execution ${executionId} is not in the store`, 'ExecutionUnknown');
@@ -56,6 +58,17 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
 
   /** Providers that were found to lack omics:TagResource. */
   const untagged = new Set<string>();
+
+  /** What starting a run has shown of the permissions that verification cannot try; news are verified at once. */
+  async function noteUse(execution: ExecutionContext, action: string | undefined, error?: { code: string; message: string }): Promise<void> {
+    const { compute, flow, provider } = execution;
+    let news = false;
+    if (action === 'iam:PassRole') news = await noteEvidence(db, provider.id, action, compute.executionRoleArn, error);
+    else if (action === 'omics:StartRun') news = await noteEvidence(db, provider.id, action, workflowArn({ region: compute.region, workflowOwnerId: flow.workflowOwnerId, workflowId: flow.sharedWorkflowId }), error);
+    if (!news) return;
+    await orchestrator.verify({ kind: 'computeConnection', id: compute.id, name: compute.name });
+    await orchestrator.verify({ kind: 'flow', id: flow.id, name: flow.name });
+  }
 
   function startRequestOf({ id, parameters, compute, flow, storage, run, outputUri, provider }: ExecutionContext): StartRunCommandInput {
     return {
@@ -103,10 +116,14 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
         // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open; and what
         // is not valid now was not valid then.
         const { kind } = classifyAwsError(error);
+        if (kind === 'denied') await noteUse(execution, deniedAction(error), classifyAwsError(error));
         if ((!sentBefore || kind === 'invalid') && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none', startRequest: null });
         throw error;
       }
     });
+    await noteUse(execution, 'omics:StartRun');
+    await noteUse(execution, 'iam:PassRole');
+    await noteResourcesUsed(db, execution);
     if (answer.id === undefined) throw ApplicationFailure.retryable('StartRun answered without a run id', 'Unexpected');
     const runOutputUri = answer.runOutputUri ?? `${execution.outputUri}${answer.id}`;
     await updateExecution(db, execution.id, {

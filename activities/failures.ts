@@ -67,12 +67,19 @@ export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
   return ofKind(classifyAwsError(error), call);
 }
 
+/** One call may need several permissions (StartRun: iam:PassRole too); AWS's words name the one that lacks, and on what. */
+const NAMED = /not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+) on resource:? "?(arn:[^\s"]+|\*)/;
+
+/** The action that a denial is about, where AWS says it. */
+export function deniedAction(error: unknown): string | undefined {
+  return NAMED.exec(classifyAwsError(error).message)?.[1];
+}
+
 function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
   const said = `${call.action} on ${call.resource}: ${error.code}: ${error.message}`;
   switch (error.kind) {
     case 'denied': {
-      // One call may need several permissions (StartRun: iam:PassRole too); AWS's words name the one that lacks.
-      const named = /not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+) on resource:? "?(arn:[^\s"]+)/.exec(error.message);
+      const named = NAMED.exec(error.message);
       const action = named?.[1] ?? call.action;
       const resource = named?.[2]?.replace(/[.,]$/, '') ?? call.resource;
       return blockedFailure({

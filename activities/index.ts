@@ -1,12 +1,13 @@
 import type { Dependencies } from './dependencies.js';
 import { createExecutionActivities } from './execution.js';
 import { createRunActivities } from './runs.js';
+import { createVerificationActivities } from './verification.js';
 
 export type { Dependencies } from './dependencies.js';
 
 /** All activities, with what they work with. The worker splits them over its task queues by name. */
 export function createActivities(dependencies: Dependencies) {
-  return { ...createExecutionActivities(dependencies), ...createRunActivities(dependencies) };
+  return { ...createExecutionActivities(dependencies), ...createRunActivities(dependencies), ...createVerificationActivities(dependencies) };
 }
 
 /** The activities as workflows see them. */

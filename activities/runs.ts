@@ -8,6 +8,7 @@ import { parseRunParameters } from '../domain/runParameters.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
 import { executionsToStart, executionsWaitingForUpload, insertExecution, markWorkflowStarted } from '../store/executions.js';
 import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, updateRun } from '../store/runs.js';
+import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
 import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
 import { blockedOf, failureOf } from './failures.js';
@@ -88,11 +89,9 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', id).executeTakeFirst();
       const found = { instruments: 0, runFolders: 0, started: 0 };
       if (storage === undefined || storage.time_deleted !== null || !storage.use_for_run_upload) return found;
-      const setStatus = async (status: 'CONNECTED' | 'FAILED', description: string): Promise<void> => {
+      const fail = async (description: string): Promise<void> => {
         // Written when it changes only: this runs every minute, for each connection.
-        if (storage.status !== status || storage.status_description !== description) {
-          await db.updateTable('storage_connections').set({ status, status_description: description, time_updated: new Date() }).where('id', '=', id).execute();
-        }
+        if (storage.status !== 'FAILED' || storage.status_description !== description) await db.updateTable('storage_connections').set({ status: 'FAILED', status_description: description }).where('id', '=', id).execute();
       };
       try {
         await aws.use(storage.provider_id, async () => {
@@ -132,10 +131,12 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       } catch (error) {
         const failure = failureOf(error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${storage.bucket}`, whenNotFound: "Check the storage connection's bucket and region." });
         const blocked = blockedOf(failure);
-        if (blocked !== undefined) await setStatus('FAILED', `${blocked.message} ${blocked.remedy}`);
+        if (blocked !== undefined) await fail(`${blocked.message} ${blocked.remedy}`);
         throw failure;
       }
-      await setStatus('CONNECTED', 'Searched for runs');
+      // Verification says more than that the search went through; after a failure it is asked again.
+      if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED') await orchestrator.verify({ kind: 'storageConnection', id, name: storage.name });
+      await db.updateTable('storage_connections').set({ time_used: new Date() }).where('id', '=', id).execute();
       return found;
     },
 
@@ -221,6 +222,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
           await orchestrator.endWaiting(execution, { usable: run.upload_state === 'complete', reason: run.upload_description });
         }
       }
+      for (const resource of await unverified(db, new Date(Date.now() - 10_000))) await orchestrator.verify(resource);
       const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
       for (const connection of connections) {
         await orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false);

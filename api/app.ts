@@ -15,12 +15,13 @@ import { iamDocumentRoutes } from './routes/iamDocuments.js';
 import { providerRoutes } from './routes/providers.js';
 import { runRoutes } from './routes/runs.js';
 import { storageConnectionRoutes } from './routes/storageConnections.js';
+import { verificationRoutes } from './routes/verification.js';
 import { addSchemas } from './schemas.js';
 
 /** What the API works with. */
 export interface ApiDependencies {
   db: Db;
-  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow'>;
+  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
   /** Encrypts the secrets of access keys. */
   secrets: Secrets;
   apiKey: string;
@@ -105,6 +106,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   storageConnectionRoutes(app, dependencies);
   computeConnectionRoutes(app, dependencies);
   flowRoutes(app, dependencies);
+  verificationRoutes(app, dependencies);
   runRoutes(app, dependencies);
   executionRoutes(app, dependencies);
   await app.ready();

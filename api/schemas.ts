@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../domain/execution.js';
-import { VARIANTS } from '../domain/iamDocuments.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/permissions.js';
+import { VERIFIED_KINDS } from '../domain/verification.js';
+import { VARIANTS } from '../domain/iamDocuments.js';
 
 const closed = { additionalProperties: false } as const;
 const shared: TSchema[] = [];
@@ -119,7 +120,7 @@ export const StorageConnection = component(
 export const StorageDetails = component(
   'StorageConnectionDetails',
   Type.Object(
-    { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), statusDescription: Type.String() },
+    { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), allowPolicyProbe: Type.Boolean(), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp },
     closed,
   ),
 );
@@ -131,6 +132,7 @@ const storageFields = {
   prefix: Type.Optional(Type.String({ description: 'The folder for run data; the whole bucket where it is left out' })),
   useForRunUpload: Type.Boolean({ description: 'Instruments upload here, so runs are searched for' }),
   useForDataExploration: Type.Boolean(),
+  allowPolicyProbe: Type.Optional(Type.Boolean({ description: 'Whether verification may write the bucket policy back as it is, to see whether it may; not unless said' })),
 };
 export const StorageBody = Type.Object(storageFields, {
   ...closed,
@@ -140,7 +142,7 @@ export const StorageChange = Type.Partial(Type.Object(storageFields), { ...chang
 
 export const ComputeConnection = component(
   'ComputeConnection',
-  Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), providerId: Type.String(), executionRoleArn: Type.String(), region: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp }, closed),
+  Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), providerId: Type.String(), executionRoleArn: Type.String(), region: Type.String(), status: oneOf(CONNECTION_STATUSES.map((each) => `COMPUTE_CONNECTION_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, timeCreated: Timestamp, timeUpdated: Timestamp }, closed),
 );
 const computeFields = {
   name: Type.String({ description: 'Unique, 1 to 128 characters' }),
@@ -153,6 +155,47 @@ export const ComputeBody = Type.Object(computeFields, {
   examples: [{ name: 'healthomics', providerId: '01920000-0000-7000-8000-000000000000', executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution', region: 'us-west-2' }],
 });
 export const ComputeChange = Type.Partial(Type.Object(computeFields), { ...change, examples: [{ executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution-2' }] });
+
+const strings = (description: string) => Type.Array(Type.String(), { description });
+const statement = Type.Unsafe<unknown>({ description: 'The smallest policy statement that grants it; null where it is granted' });
+/** What a verification found. */
+export const Verification = component(
+  'Verification',
+  Type.Object(
+    {
+      kind: oneOf(VERIFIED_KINDS),
+      resourceId: Type.String(),
+      status: oneOf(['CONNECTED', 'WARNING', 'FAILED'].map((status) => `VERIFICATION_STATUS_${status}`)),
+      description: Type.String(),
+      permissions: Type.Array(
+        Type.Object(
+          {
+            action: Type.String(),
+            requirement: oneOf(['required', 'optional']),
+            result: oneOf(['granted', 'denied', 'unknown']),
+            purpose: Type.String(),
+            unlocks: Type.String(),
+            capabilities: strings('Those that need it, or work in part without it'),
+            resource: Type.String(),
+            detail: Type.String({ description: 'How it was tried, or why it was not' }),
+            error: Type.Union([Type.Object({ code: Type.String(), message: Type.String() }, closed), Type.Null()], { description: 'What AWS answered' }),
+            statement,
+            of: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'Of a provider: the connection or flow that this was found with' }),
+          },
+          closed,
+        ),
+      ),
+      capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: strings('Denied'), unknown: strings('Not known yet') }, closed)),
+      findings: Type.Array(Type.Object({ severity: oneOf(['error', 'warning', 'info']), code: Type.String(), message: Type.String(), remedy: Type.String() }, closed)),
+      identity: Type.Union([Type.Object({ arn: Type.String(), accountId: Type.String() }, closed), Type.Null()]),
+      sessionSeconds: Type.Unsafe<number | null>({ type: ['integer', 'null'] }),
+      parts: Type.Array(Type.Object({ kind: oneOf(VERIFIED_KINDS), id: Type.String(), name: Type.String(), status: Type.String(), description: Type.String() }, closed), { description: 'Of a provider: what it was put together of' }),
+      timeStarted: Timestamp,
+      timeCompleted: Timestamp,
+    },
+    closed,
+  ),
+);
 
 const AutoStart = Type.Object({ storageConnectionIds: Type.Array(Type.String(), { maxItems: 100, description: 'Complete runs of these start the flow by themselves' }) }, closed);
 const parameterName = Type.Optional(Type.String({ minLength: 1, maxLength: 128 }));
@@ -171,6 +214,7 @@ export const FlowResource = component(
       autoStart: AutoStart,
       parameterNames: ParameterNames,
       parameters: Parameters,
+      status: oneOf(CONNECTION_STATUSES.map((each) => `FLOW_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, 
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
     },

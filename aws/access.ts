@@ -211,6 +211,29 @@ export class AwsAccess {
     });
   }
 
+  /** S3 of a provider for probes: it follows a bucket to its own region, which is what a probe wants to find out. */
+  s3Anywhere(providerId: string, region: string): S3Client {
+    return this.#client(`s3-anywhere/${providerId}/${region}`, () => {
+      const common = this.#common('S3');
+      return new S3Client({ region, ...common, ...this.#credentials(providerId), forcePathStyle: common.disableHostPrefix, followRegionRedirects: true });
+    });
+  }
+
+  /** STS with a provider's session. */
+  sts(providerId: string, region: string): STSClient {
+    return this.#client(`sts/${providerId}/${region}`, () => new STSClient({ region, ...this.#common('STS'), ...this.#credentials(providerId) }));
+  }
+
+  /**
+   * Tries to assume a role with polony's own identity, to see whether it can be; the session is thrown away.
+   * @param externalId undefined for none.
+   * @throws what STS answers.
+   */
+  async tryAssumeRole(roleArn: string, region: string, externalId: string | undefined): Promise<void> {
+    const sts = this.#client(`sts/${region}`, () => new STSClient({ region, ...this.#common('STS') }));
+    await sts.send(new AssumeRoleCommand({ RoleArn: roleArn, RoleSessionName: 'polony-verification', DurationSeconds: 900, ...(externalId !== undefined && { ExternalId: externalId }) }));
+  }
+
   /** Closes all connections. */
   close(): void {
     for (const client of this.#clients.values()) client.destroy();

@@ -40,6 +40,8 @@ export interface WorkerConfig extends CommonConfig {
   uploadPollSeconds: number;
   runPollSeconds: number;
   sweepSeconds: number;
+  /** How often everything is verified. */
+  verifySeconds: number;
   /** Length of the AWS sessions that are asked for, in seconds. */
   sessionSeconds: number;
   /** How many HealthOmics runs one worker watches at once. */
@@ -213,6 +215,7 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     uploadPollSeconds: read.integer('POLONY_UPLOAD_POLL_SECONDS', 60, 1, 86_400, 'seconds'),
     runPollSeconds: read.integer('POLONY_RUN_POLL_SECONDS', 30, 1, 3600, 'seconds'),
     sweepSeconds: read.integer('POLONY_SWEEP_SECONDS', 60, 1, 86_400, 'seconds'),
+    verifySeconds: read.integer('POLONY_VERIFY_SECONDS', 86_400, 60, 31 * 86_400, 'seconds'),
     // AssumeRole takes 900 seconds to 12 hours (STS API Reference); where a role allows less, less is asked for.
     sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 43_200, 900, 43_200, 'seconds'),
     watchSlots: read.integer('POLONY_WATCH_SLOTS', 2000, 1, 100_000, 'slots'),

@@ -212,3 +212,9 @@ export async function noteCancelRequest(db: Db, id: string, requestedBy: string,
     .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
     .execute();
 }
+
+/** Notes when the flow and the compute connection of an execution were last used. */
+export async function noteResourcesUsed(db: DbOrTransaction, { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>): Promise<void> {
+  await db.updateTable('flows').set({ time_used: new Date() }).where('id', '=', flow.id).execute();
+  await db.updateTable('compute_connections').set({ time_used: new Date() }).where('id', '=', compute.id).execute();
+}

@@ -136,6 +136,7 @@ export interface StorageConnectionFields {
   prefix: string;
   useForRunUpload: boolean;
   useForDataExploration: boolean;
+  allowPolicyProbe: boolean;
 }
 const storageColumns = (fields: StorageConnectionFields) => ({
   name: fields.name,
@@ -145,6 +146,7 @@ const storageColumns = (fields: StorageConnectionFields) => ({
   prefix: fields.prefix,
   use_for_run_upload: fields.useForRunUpload,
   use_for_data_exploration: fields.useForDataExploration,
+  allow_policy_probe: fields.allowPolicyProbe,
 });
 export async function insertStorageConnection(db: DbOrTransaction, fields: StorageConnectionFields): Promise<StorageConnection> {
   return db.insertInto('storage_connections').values({ id: newId(), ...storageColumns(fields) }).returningAll().executeTakeFirstOrThrow();

@@ -2,6 +2,7 @@ import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue } from '../domain/execution.js';
 import type { RunParameters } from '../domain/runParameters.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
+import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
 type Created = ColumnType<Date, Date | undefined, never>;
 type Updated = ColumnType<Date, Date | undefined, Date>;
@@ -50,8 +51,12 @@ export interface StorageConnectionsTable {
   prefix: string;
   use_for_run_upload: boolean;
   use_for_data_exploration: boolean;
+  /** Whether verification may write the bucket policy back as it is, to see whether it may. */
+  allow_policy_probe: Generated<boolean>;
   status: Generated<ConnectionStatus>;
   status_description: Generated<string>;
+  time_verified: Date | null;
+  time_used: Date | null;
   time_discovered: Date | null;
   time_created: Created;
   time_updated: Updated;
@@ -64,6 +69,10 @@ export interface ComputeConnectionsTable {
   provider_id: string;
   execution_role_arn: string;
   region: string;
+  status: Generated<ConnectionStatus>;
+  status_description: Generated<string>;
+  time_verified: Date | null;
+  time_used: Date | null;
   time_created: Created;
   time_updated: Updated;
   time_deleted: Date | null;
@@ -81,6 +90,10 @@ export interface FlowsTable {
   shared_workflow_region: string | null;
   parameter_names: Json<ParameterNames>;
   parameters: Json<Record<string, ParameterValue>>;
+  status: Generated<ConnectionStatus>;
+  status_description: Generated<string>;
+  time_verified: Date | null;
+  time_used: Date | null;
   time_created: Created;
   time_updated: Updated;
   time_deleted: Date | null;
@@ -171,7 +184,30 @@ export interface IdempotencyKeysTable {
   time_created: Created;
 }
 
+/** The last verification of each resource. */
+export interface VerificationsTable {
+  resource_id: string;
+  kind: VerifiedKind;
+  status: VerifiedStatus;
+  report: Json<VerificationReport>;
+  time_started: ColumnType<Date, Date, Date>;
+  time_completed: ColumnType<Date, Date, Date>;
+}
+
+/** What use has shown of permissions that no harmless probe can tell. */
+export interface PermissionEvidenceTable {
+  provider_id: string;
+  action: string;
+  resource: string;
+  granted: boolean;
+  error_code: string | null;
+  error_message: string | null;
+  time: ColumnType<Date, Date, Date>;
+}
+
 export interface Database {
+  verifications: VerificationsTable;
+  permission_evidence: PermissionEvidenceTable;
   providers: ProvidersTable;
   storage_connections: StorageConnectionsTable;
   compute_connections: ComputeConnectionsTable;

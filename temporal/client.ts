@@ -1,5 +1,6 @@
 import { Client, Connection, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
+import type { VerifiedKind } from '../domain/verification.js';
 import {
   attributes,
   type Bases2FastqInput,
@@ -15,6 +16,11 @@ import {
   runUploadWorkflowId,
   SWEEP_SCHEDULE_ID,
   taskQueues,
+  VERIFY_SCHEDULE_ID,
+  VERIFY_WORKFLOWS,
+  verifyAgainSignal,
+  type VerifyInput,
+  verifyWorkflowId,
   WORKFLOWS,
 } from '../workflows/messages.js';
 
@@ -227,6 +233,34 @@ export class Orchestrator {
       args: [],
       workflowExecutionTimeout: '1 hour',
       staticSummary: 'Hand over what was written but not yet started',
+    });
+  }
+
+  /** Verifies a resource, or once more where that is under way; what was changed until now is seen. */
+  async verify({ kind, id, name }: { kind: VerifiedKind; id: string; name: string }): Promise<void> {
+    await this.#client.workflow.signalWithStart(VERIFY_WORKFLOWS[kind], {
+      workflowId: verifyWorkflowId(kind, id),
+      taskQueue: this.#queues.main,
+      args: [{ id, name }] as [VerifyInput],
+      signal: verifyAgainSignal,
+      workflowExecutionTimeout: '1 hour',
+      ...(kind !== 'flow' && kind !== 'computeConnection' && {
+        typedSearchAttributes: new TypedSearchAttributes([{ key: kind === 'provider' ? attributes.provider : attributes.storageConnection, value: name }]),
+      }),
+      staticSummary: `Verify ${name}`,
+    });
+  }
+
+  /** Sees to it that everything is verified every so many seconds. */
+  async ensureVerification(everySeconds: number): Promise<void> {
+    await this.#ensureSchedule(VERIFY_SCHEDULE_ID, everySeconds, true, {
+      type: 'startWorkflow',
+      workflowType: WORKFLOWS.verifyAll,
+      workflowId: 'verify-all',
+      taskQueue: this.#queues.main,
+      args: [],
+      workflowExecutionTimeout: '1 hour',
+      staticSummary: 'Verify all providers, connections and flows',
     });
   }
 

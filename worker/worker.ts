@@ -101,6 +101,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
     }),
   );
   await orchestrator.ensureSweep(config.sweepSeconds);
+  await orchestrator.ensureVerification(config.verifySeconds);
   const done = Promise.allSettled(runs).then(async (results) => {
     aws.close();
     await connection.close();

@@ -2,3 +2,4 @@ export { bases2fastq } from './bases2fastq.js';
 export { discoverRuns } from './discoverRuns.js';
 export { runUpload } from './runUpload.js';
 export { sweep } from './sweep.js';
+export { verifyAll, verifyComputeConnection, verifyFlow, verifyProvider, verifyStorageConnection } from './verify.js';

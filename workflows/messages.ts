@@ -1,9 +1,13 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { defineQuery, defineSignal } from '@temporalio/workflow';
 import type { Blocked, ExecutionStatus } from '../domain/execution.js';
+import type { VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
 /** Names of the workflows, as the Temporal UI shows them. */
-export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep' } as const;
+export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep', verifyAll: 'verifyAll' } as const;
+
+/** The workflow that verifies each kind of resource. */
+export const VERIFY_WORKFLOWS: Record<VerifiedKind, string> = { provider: 'verifyProvider', storageConnection: 'verifyStorageConnection', computeConnection: 'verifyComputeConnection', flow: 'verifyFlow' };
 
 /** The two task queues of an installation: watching has one of its own, so that thousands of watched runs leave the rest its slots. */
 export function taskQueues(prefix: string): { main: string; watch: string } {
@@ -20,6 +24,11 @@ export function discoverScheduleId(storageConnectionId: string): string {
   return `discover/${storageConnectionId}`;
 }
 export const SWEEP_SCHEDULE_ID = 'sweep';
+export const VERIFY_SCHEDULE_ID = 'verify-all';
+/** `verify/<kind>/<id>`, the kind as the API's paths have it. */
+export function verifyWorkflowId(kind: VerifiedKind, id: string): string {
+  return `verify/${kind.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}/${id}`;
+}
 
 /** Who wants an execution cancelled, and why. Both may be left out, so that `temporal workflow signal --name cancel` works without input. */
 export interface CancelRequest {
@@ -91,6 +100,20 @@ export interface RunUploadInput {
   runName: string;
   /** Longest time that a run may upload, in days; 14 by default. */
   maximumDays?: number;
+}
+
+/** Asks a verification that may be under way for one pass more; starts it where none is. */
+export const verifyAgainSignal = defineSignal('verifyAgain');
+
+/** Input of the verification workflows. */
+export interface VerifyInput {
+  id: string;
+  name: string;
+}
+/** What they return; null when the resource was deleted meanwhile. */
+export interface VerifyResult {
+  status: VerifiedStatus;
+  description: string;
 }
 
 /** Search attributes: what executions and uploads can be found by in the Temporal UI. All of them must be registered in the namespace. */

@@ -1,11 +1,13 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Transaction } from 'kysely';
 import { type FieldProblem, refuse } from '../../domain/errors.js';
 import { type Db, isId } from '../../store/database.js';
 import { markDeleted, type ResourceTable, type Use, usesOf } from '../../store/resources.js';
 import type { Database } from '../../store/schema.js';
 import { inTransaction } from '../../store/transaction.js';
-import { ApiError, notFound } from '../errors.js';
+import type { ToVerify } from '../../store/verifications.js';
+import type { ApiDependencies } from '../app.js';
+import { ApiError, bounded, loggable, notFound } from '../errors.js';
 import { problemsOf, type Violation } from '../plugins/errors.js';
 
 export type Trx = Transaction<Database>;
@@ -73,4 +75,13 @@ export async function deleting(db: Db, kind: string, table: ResourceTable, id: s
     if (uses.length > 0) throw inUse(`The ${kind} cannot be deleted`, uses);
     await markDeleted(transaction, table, id);
   });
+}
+
+/** Begins to verify what was made or changed. When Temporal is away the sweep makes it good, so the change stands. */
+export async function verifySoon(log: FastifyBaseLogger, orchestrator: ApiDependencies['orchestrator'], resources: readonly ToVerify[]): Promise<void> {
+  try {
+    for (const resource of resources) await bounded(orchestrator.verify(resource));
+  } catch (error) {
+    log.warn({ error: loggable(error), resources: resources.length }, 'verification could not be started; the sweep will');
+  }
 }

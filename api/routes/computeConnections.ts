@@ -12,7 +12,7 @@ import { notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
 import { BODY, ComputeBody, ComputeChange, ComputeConnection, errors, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
-import { checkBody, deleting, given, inUse, named, referred, type Trx } from './common.js';
+import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
 function showCompute(row: store.ComputeConnection) {
   return {
@@ -22,6 +22,10 @@ function showCompute(row: store.ComputeConnection) {
     providerId: row.provider_id,
     executionRoleArn: row.execution_role_arn,
     region: row.region,
+    status: `COMPUTE_CONNECTION_STATUS_${row.status}`,
+    statusDescription: row.status_description,
+    timeVerified: row.time_verified?.toISOString() ?? null,
+    timeUsed: row.time_used?.toISOString() ?? null,
     timeCreated: row.time_created.toISOString(),
     timeUpdated: row.time_updated.toISOString(),
   };
@@ -45,7 +49,7 @@ async function checkProvider(transaction: Trx, fields: store.ComputeConnectionFi
 }
 
 /** Compute connections: AWS HealthOmics in an account and region. */
-export function computeConnectionRoutes(scope: FastifyInstance, { db }: ApiDependencies): void {
+export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['ComputeConnectionService'];
   const answer = (description: string) => Type.Object({ computeConnection: ComputeConnection }, { additionalProperties: false, description });
@@ -56,10 +60,12 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db }: ApiDepen
     async (request, reply) => {
       checkCompute(request);
       const fields = normal(request.body);
-      return creating(db, request, reply, 201, async (transaction) => {
+      const made = await creating(db, request, reply, 201, async (transaction) => {
         await checkProvider(transaction, fields);
         return { computeConnection: showCompute(await named('compute connection', fields.name, store.insertComputeConnection(transaction, fields))) };
       });
+      await verifySoon(request.log, orchestrator, [{ kind: 'computeConnection', id: made.computeConnection.id, name: made.computeConnection.name }]);
+      return made;
     },
   );
   app.get(
@@ -95,7 +101,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db }: ApiDepen
       checkCompute(request);
       const { id } = request.params;
       if (!isId(id)) throw notFound('compute connection', id);
-      return inTransaction(db, async (transaction) => {
+      const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findComputeConnection(transaction, id, 'update');
         if (old === undefined) throw notFound('compute connection', id);
         const fields = normal({ name: old.name, providerId: old.provider_id, executionRoleArn: old.execution_role_arn, region: old.region, ...given(request.body) });
@@ -110,6 +116,8 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db }: ApiDepen
         refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, { roleArn: provider.role_arn, account: provider.account_id }));
         return { computeConnection: showCompute(await named('compute connection', fields.name, store.updateComputeConnection(transaction, id, fields))) };
       });
+      await verifySoon(request.log, orchestrator, [{ kind: 'computeConnection', id, name: changed.computeConnection.name }]);
+      return changed;
     },
   );
   app.delete('/v1/compute-connections/:id', { schema: { operationId: 'ComputeConnectionService_DeleteComputeConnection', tags, summary: 'Delete a compute connection that nothing uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {

@@ -13,7 +13,7 @@ import { notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
 import { BODY, errors, FlowBody, FlowChange, FlowResource, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
-import { checkBody, deleting, inUse, named, referred, type Trx } from './common.js';
+import { checkBody, deleting, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
 /** A body of a new flow or of a change. */
 interface FlowInput {
@@ -37,6 +37,10 @@ function showFlow(row: store.Flow) {
     autoStart: { storageConnectionIds: row.storage_connection_ids },
     parameterNames: row.parameter_names,
     parameters: row.parameters,
+    status: `FLOW_STATUS_${row.status}`,
+    statusDescription: row.status_description,
+    timeVerified: row.time_verified?.toISOString() ?? null,
+    timeUsed: row.time_used?.toISOString() ?? null,
     timeCreated: row.time_created.toISOString(),
     timeUpdated: row.time_updated.toISOString(),
   };
@@ -85,7 +89,7 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
 const distinct = (ids: readonly string[]): string[] => [...new Set(ids.map((id) => id.toLowerCase()))];
 
 /** Flows: the shared Bases2Fastq workflow on a compute connection, and the runs that start it by themselves. */
-export function flowRoutes(scope: FastifyInstance, { db }: ApiDependencies): void {
+export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['FlowService'];
   const answer = (description: string) => Type.Object({ flow: FlowResource }, { additionalProperties: false, description });
@@ -104,10 +108,12 @@ export function flowRoutes(scope: FastifyInstance, { db }: ApiDependencies): voi
       parameters: (body.parameters ?? {}) as Record<string, ParameterValue>,
       storageConnectionIds: distinct(body.autoStart?.storageConnectionIds ?? []),
     };
-    return creating(db, request, reply, 201, async (transaction) => {
+    const made = await creating(db, request, reply, 201, async (transaction) => {
       await checkReferences(transaction, fields);
       return { flow: showFlow(await named('flow', fields.name, store.writeFlow(transaction, fields))) };
     });
+    await verifySoon(request.log, orchestrator, [{ kind: 'flow', id: made.flow.id, name: made.flow.name }]);
+    return made;
   });
   app.get(
     '/v1/flows',
@@ -138,7 +144,7 @@ export function flowRoutes(scope: FastifyInstance, { db }: ApiDependencies): voi
       const { id } = request.params;
       const body: FlowInput = request.body;
       if (!isId(id)) throw notFound('flow', id);
-      return inTransaction(db, async (transaction) => {
+      const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findFlow(transaction, id, 'update');
         if (old === undefined) throw notFound('flow', id);
         const shared = body.sharedWorkflowId === undefined ? undefined : checkSharedWorkflow({ workflow: 'sharedWorkflowId', owner: 'workflowOwnerId' }, body.sharedWorkflowId, body.workflowOwnerId?.trim());
@@ -161,6 +167,8 @@ export function flowRoutes(scope: FastifyInstance, { db }: ApiDependencies): voi
         await checkReferences(transaction, fields);
         return { flow: showFlow(await named('flow', fields.name, store.writeFlow(transaction, fields, id))) };
       });
+      await verifySoon(request.log, orchestrator, [{ kind: 'flow', id, name: changed.flow.name }]);
+      return changed;
     },
   );
   app.delete('/v1/flows/:id', { schema: { operationId: 'FlowService_DeleteFlow', tags, summary: 'Delete a flow of which no execution is under way', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {

@@ -9,12 +9,13 @@ import * as store from '../../store/resources.js';
 import type { CredentialType } from '../../store/schema.js';
 import { providerSecretContext, type SealedSecret } from '../../store/secrets.js';
 import { inTransaction } from '../../store/transaction.js';
+import { forgetEvidence, partsOfProvider } from '../../store/verifications.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
 import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, Provider, ProviderBody, ProviderChange } from '../schemas.js';
-import { checkBody, deleting, inUse, named } from './common.js';
+import { checkBody, deleting, inUse, named, verifySoon } from './common.js';
 
 function showProvider(row: store.Provider) {
   return {
@@ -64,7 +65,7 @@ function checkProvider(request: FastifyRequest, type: (body: Partial<Body>) => C
 type Body = Static<typeof ProviderBody>;
 
 /** Providers: an AWS account, and the role or access keys by which polony enters it. */
-export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDependencies): void {
+export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secrets }: ApiDependencies): void {
   async function seal(id: string, secretAccessKey: string): Promise<SealedSecret> {
     if (secrets.currentKeyId === undefined) throw new ApiError(409, 'ENCRYPTION_KEYS_MISSING', 'Access keys cannot be kept: whoever runs polony must set POLONY_ENCRYPTION_KEYS for API and workers first. A role needs no secret', { field: 'secretAccessKey' });
     return secrets.seal(secretAccessKey.trim(), providerSecretContext(id));
@@ -89,7 +90,9 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
             ? { type: 'role', roleArn: body.roleArn!.trim(), externalId: body.externalId! }
             : { type: 'accessKeys', accessKeyId: body.accessKeyId!.trim(), secret: await seal(id, body.secretAccessKey!) },
       };
-      return creating(db, request, reply, 201, async (transaction) => ({ provider: showProvider(await named('provider', fields.name, store.insertProvider(transaction, id, fields))) }));
+      const made = await creating(db, request, reply, 201, async (transaction) => ({ provider: showProvider(await named('provider', fields.name, store.insertProvider(transaction, id, fields))) }));
+      await verifySoon(request.log, orchestrator, [{ kind: 'provider', id: made.provider.id, name: made.provider.name }]);
+      return made;
     },
   );
   app.get(
@@ -121,7 +124,7 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
       );
       const { body } = request;
       const secret = body.secretAccessKey === undefined ? undefined : await seal(id, body.secretAccessKey);
-      return inTransaction(db, async (transaction) => {
+      const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findProvider(transaction, id, 'update');
         if (old === undefined) throw notFound('provider', id);
         if (old.credential_type !== current.credential_type) throw new ApiError(409, 'CONFLICT', 'The provider was changed at the same moment; look at it and try again');
@@ -136,10 +139,13 @@ export function providerRoutes(scope: FastifyInstance, { db, secrets }: ApiDepen
           const same = (await store.executionRolesOf(transaction, id)).find((compute) => compute.execution_role_arn === roleArn);
           if (same !== undefined) refuse([{ field: 'roleArn', rule: 'EXECUTION_ROLE_IS_PROVIDER_ROLE', message: `must not be the execution role of compute connection ${same.name}: HealthOmics needs a separate one` }]);
         }
-        const changed = credential.type === 'role' ? credential.roleArn !== old.role_arn || credential.externalId !== old.external_id : secret !== undefined;
+        const other = credential.type === 'role' ? credential.roleArn !== old.role_arn || credential.externalId !== old.external_id : secret !== undefined;
         const fields: store.ProviderFields = { name: body.name === undefined ? old.name : normalizeName(body.name), defaultRegion: body.defaultRegion ?? old.default_region, credential };
-        return { provider: showProvider(await named('provider', fields.name, store.updateProvider(transaction, id, fields, changed))) };
+        if (other) await forgetEvidence(transaction, id);
+        return { provider: showProvider(await named('provider', fields.name, store.updateProvider(transaction, id, fields, other))) };
       });
+      await verifySoon(request.log, orchestrator, await partsOfProvider(db, id));
+      return changed;
     },
   );
   app.delete('/v1/providers/:id', { schema: { operationId: 'ProviderService_DeleteProvider', tags, summary: 'Delete a provider that no connection uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {

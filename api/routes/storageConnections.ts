@@ -11,7 +11,7 @@ import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.j
 import { creating } from '../idempotency.js';
 import { CappedPageQuery, pageForwards } from '../paging.js';
 import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, StorageBody, StorageChange, StorageConnection, StorageDetails } from '../schemas.js';
-import { checkBody, deleting, given, inUse, named, referred, type Trx } from './common.js';
+import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
 /** A storage connection as the vendor's contract has it. */
 function showStorage(row: store.StorageConnection) {
@@ -36,7 +36,10 @@ function showDetails(row: store.StorageConnection) {
       prefix: row.prefix,
       useForRunUpload: row.use_for_run_upload,
       useForDataExploration: row.use_for_data_exploration,
+      allowPolicyProbe: row.allow_policy_probe,
       statusDescription: row.status_description,
+      timeVerified: row.time_verified?.toISOString() ?? null,
+      timeUsed: row.time_used?.toISOString() ?? null,
     },
   };
 }
@@ -90,13 +93,14 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     { attachValidation: true, schema: { operationId: 'StorageConnectionService_CreateStorageConnection', tags, summary: 'Connect a bucket', headers: IdempotencyHeaders, body: StorageBody, response: { 201: detailed('Created'), ...errors(409, ...BODY, 422) } } },
     async (request, reply) => {
       checkStorage(request);
-      const fields = normal({ ...request.body, prefix: request.body.prefix ?? '' });
+      const fields = normal({ ...request.body, prefix: request.body.prefix ?? '', allowPolicyProbe: request.body.allowPolicyProbe ?? false });
       const answer = await creating(db, request, reply, 201, async (transaction) => {
         await referred('provider', 'providerId', fields.providerId, (id) => store.findProvider(transaction, id, 'share'));
         await checkOverlap(transaction, fields);
         return showDetails(await named('storage connection', fields.name, store.insertStorageConnection(transaction, fields)));
       });
       await schedule(answer.storageConnection.id);
+      await verifySoon(request.log, orchestrator, [{ kind: 'storageConnection', id: answer.storageConnection.id, name: answer.storageConnection.name }]);
       return answer;
     },
   );
@@ -140,7 +144,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findStorageConnection(transaction, id, 'update');
         if (old === undefined) throw notFound('storage connection', id);
-        const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration };
+        const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration, allowPolicyProbe: old.allow_policy_probe };
         const fields = normal({ ...before, ...given(request.body) });
         const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter((field) => fields[field] !== before[field]);
@@ -159,6 +163,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         return named('storage connection', fields.name, store.updateStorageConnection(transaction, id, fields));
       });
       await schedule(id);
+      await verifySoon(request.log, orchestrator, [{ kind: 'storageConnection', id, name: changed.name }]);
       return showDetails(changed);
     },
   );

@@ -67,6 +67,7 @@ class FakeOrchestrator {
   async retryRunUpload(...id: string[]) { this.#note('retryRunUpload', ...id); return this.running; }
   async ensureDiscovery(input: { storageConnectionId: string }, seconds: number) { this.#note('ensureDiscovery', input.storageConnectionId, seconds); }
   async removeDiscovery(id: string) { this.#note('removeDiscovery', id); }
+  async verify(resource: { kind: string; id: string }) { this.#note('verify', resource.kind, resource.id); }
   async discoverNow(id: string) { this.#note('discoverNow', id); }
   named(name: string): unknown[][] { return this.calls.filter(([called]) => called === name).map(([, ...values]) => values); }
 }
@@ -82,7 +83,7 @@ async function call(method: string, url: string, body?: unknown, headers: Record
   const response = await on.inject({ method, url, headers: { 'x-api-key': KEY, ...headers }, ...(body !== undefined && { payload: body }) } as InjectOptions);
   const json = response.body === '' ? undefined : (JSON.parse(response.body) as Body);
   expect(check(method, url, response.statusCode, json)).toEqual([]);
-  if (vendorCheck !== undefined && method === 'GET' && !/^\/(healthz|readyz|v1\/(providers|compute-connections|flows))|\/details$/.test(url.split('?')[0]!) && response.statusCode < 500) {
+  if (vendorCheck !== undefined && method === 'GET' && !/^\/(healthz|readyz|v1\/(providers|compute-connections|flows|iam-documents))|\/(details|verification)$/.test(url.split('?')[0]!) && response.statusCode < 500) {
     expect(vendorCheck(method, url, response.statusCode, json)).toEqual([]);
   }
   expect(response.headers['x-request-id']).toMatch(/^[A-Za-z0-9._-]{8,128}$/);
