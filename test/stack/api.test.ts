@@ -407,7 +407,7 @@ describe('storage connections', () => {
     const p = await provider();
     const made = await call('POST', '/v1/storage-connections', { name: unique('s'), providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: '/a/b/', useForRunUpload: true, useForDataExploration: false });
     expect(made.body.storageConnection).toMatchObject({ type: 's3', uri: 's3://lab-aviti/a/b', status: 'STORAGE_CONNECTION_STATUS_UNSPECIFIED' });
-    expect(made.body.details).toEqual({ providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: 'a/b', useForRunUpload: true, useForDataExploration: false, statusDescription: '' });
+    expect(made.body.details).toEqual({ providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: 'a/b', useForRunUpload: true, useForDataExploration: false, allowPolicyProbe: false, statusDescription: '', timeVerified: null, timeUsed: null });
     const { id } = made.body.storageConnection;
     expect((await call('GET', `/v1/storage-connections/${id}`)).body).toEqual({ storageConnection: made.body.storageConnection });
     expect((await call('GET', `/v1/storage-connections/${id}/details`)).body).toEqual(made.body);
@@ -428,7 +428,7 @@ describe('storage connections', () => {
   it('are searched for runs as they say, also when Temporal is away', async () => {
     const p = await provider();
     const s = await storage(p.id);
-    expect(temporal.calls).toEqual([['ensureDiscovery', s.id, 7]]);
+    expect(temporal.calls).toEqual([['verify', 'provider', p.id], ['ensureDiscovery', s.id, 7], ['verify', 'storageConnection', s.id]]);
     await call('PATCH', `/v1/storage-connections/${s.id}`, { useForRunUpload: false });
     expect(temporal.named('removeDiscovery')).toEqual([[s.id]]);
     const off = await call('POST', `/v1/storage-connections/${s.id}/discover`);
