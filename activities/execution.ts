@@ -4,7 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
 import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
-import { workflowArn } from '../domain/permissions.js';
+import { type PermissionScope, workflowArn } from '../domain/permissions.js';
 import { parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
 import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
@@ -38,6 +38,10 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
     return execution;
   }
 
+  function scopeOf({ compute, flow, provider, storage }: ExecutionContext): PermissionScope {
+    return { bucket: storage.bucket, prefix: storage.prefix, executionRoleArn: compute.executionRoleArn, accountId: provider.account || undefined, region: compute.region, workflowId: flow.sharedWorkflowId, workflowOwnerId: flow.workflowOwnerId };
+  }
+
   /** Makes AWS calls; what blocks them is written to the execution before it is thrown, and wiped when they go through. */
   async function calling<T>(execution: ExecutionContext, call: AwsCall, run: () => Promise<T>): Promise<T> {
     try {
@@ -45,7 +49,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
       if (execution.blocked) await updateExecution(db, execution.id, { blocked: null });
       return result;
     } catch (error) {
-      const failure = failureOf(error, call);
+      const failure = failureOf(error, { scope: scopeOf(execution), ...call });
       const blocked = blockedOf(failure);
       if (blocked !== undefined) await updateExecution(db, execution.id, { blocked, statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}` });
       throw failure;

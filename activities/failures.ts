@@ -3,6 +3,7 @@ import { SessionError } from '../aws/access.js';
 import { type AwsError, classifyAwsError } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/execution.js';
+import { permissionOf, type PermissionScope, statementFor } from '../domain/permissions.js';
 import { SecretError } from '../store/secrets.js';
 
 /** Which AWS call was made, so that its refusal can say what is missing. */
@@ -13,6 +14,8 @@ export interface AwsCall {
   resource: string;
   /** What to do when AWS does not find it; where absent, the refusal says it. */
   whenNotFound?: string;
+  /** What is known of where permissions must hold, for the statement that grants what lacks. */
+  scope?: PermissionScope;
 }
 
 /** A failure that a person can mend. Workflows wait on it instead of failing (docs/design.md, Workflows). */
@@ -75,6 +78,12 @@ export function deniedAction(error: unknown): string | undefined {
   return NAMED.exec(classifyAwsError(error).message)?.[1];
 }
 
+/** For a row of the vendor's table all that it needs, so that a person mends it in one go; AWS names one resource at a time. */
+function statementOf(action: string, resource: string, scope: PermissionScope | undefined): unknown {
+  const row = permissionOf(action);
+  return row !== undefined && scope !== undefined ? statementFor(row.action, scope) : { Effect: 'Allow', Action: [action], Resource: resource };
+}
+
 function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
   const said = `${call.action} on ${call.resource}: ${error.code}: ${error.message}`;
   switch (error.kind) {
@@ -88,12 +97,7 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
         resource,
         message: said,
         remedy: `Allow ${action} on ${resource} in the policy of the provider's role; it goes on by itself.`,
-        statement: {
-          Effect: 'Allow',
-          Action: [action],
-          Resource: resource,
-          ...(action === 'iam:PassRole' && { Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } }),
-        },
+        statement: statementOf(action, resource, call.scope),
       });
     }
     case 'quota':

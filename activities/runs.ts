@@ -129,7 +129,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
           }
         });
       } catch (error) {
-        const failure = failureOf(error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${storage.bucket}`, whenNotFound: "Check the storage connection's bucket and region." });
+        const failure = failureOf(error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${storage.bucket}`, whenNotFound: "Check the storage connection's bucket and region.", scope: { bucket: storage.bucket, prefix: storage.prefix } });
         const blocked = blockedOf(failure);
         if (blocked !== undefined) await fail(`${blocked.message} ${blocked.remedy}`);
         throw failure;
@@ -156,7 +156,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       try {
         return await aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt));
       } catch (error) {
-        const failure = failureOf(error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}` });
+        const failure = failureOf(error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`, scope: { bucket, prefix } });
         const blocked = blockedOf(failure);
         await updateRun(db, runId, { blocked: blocked ?? null, description: failure.message });
         if (probing && failure.type === 'NotYet') throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');

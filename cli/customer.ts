@@ -24,8 +24,10 @@ export function adminClients(info: LocalInfo) {
 /**
  * Creates bucket, provider role and execution role, and accepts the workflow share.
  * @param suffix makes the names unique, so that it can be done more than once in an account.
+ * @param without actions that the admin forgets in the policy of the provider's role.
  */
-export async function setUpCustomer(info: LocalInfo, serviceAccountId: string, suffix: string, accountId = info.adminAccessKeyId): Promise<CustomerAccount> {
+export async function setUpCustomer(info: LocalInfo, serviceAccountId: string, suffix: string, without: readonly string[] = []): Promise<CustomerAccount> {
+  const accountId = info.adminAccessKeyId;
   const { s3, iam, omics } = adminClients(info);
   const bucket = `lab-aviti-${suffix}`;
   const prefix = 'runs';
@@ -41,7 +43,8 @@ export async function setUpCustomer(info: LocalInfo, serviceAccountId: string, s
     await iam.send(new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument: JSON.stringify(trust), MaxSessionDuration }));
     await iam.send(new PutRolePolicyCommand({ RoleName, PolicyName: 'polony', PolicyDocument: JSON.stringify(granted) }));
   };
-  await createRole(providerRole, documents.trustPolicy, documents.permissionPolicy, 43_200);
+  const Statement = documents.permissionPolicy.Statement.map((statement) => ({ ...statement, Action: [statement.Action].flat().filter((action) => !without.includes(action)) })).filter(({ Action }) => Action.length > 0);
+  await createRole(providerRole, documents.trustPolicy, without.length === 0 ? documents.permissionPolicy : { ...documents.permissionPolicy, Statement }, 43_200);
   await createRole(executionRole, documents.executionRole!.trustPolicy, documents.executionRole!.permissionPolicy);
   const { shares } = await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }));
   const share = shares?.[0];
@@ -49,6 +52,13 @@ export async function setUpCustomer(info: LocalInfo, serviceAccountId: string, s
   if (share.status === 'PENDING') await omics.send(new AcceptShareCommand({ shareId: share.shareId }));
   for (const client of [s3, iam, omics]) client.destroy();
   return { bucket, prefix, providerRoleArn: `arn:aws:iam::${accountId}:role/${providerRole}`, externalId, executionRoleArn, workflowId: share.resourceId, workflowOwnerId: share.ownerId };
+}
+
+/** As the admin adds statements to a role, in an inline policy of its own. */
+export async function addStatements(info: LocalInfo, roleArn: string, statements: readonly unknown[]): Promise<void> {
+  const { iam } = adminClients(info);
+  await iam.send(new PutRolePolicyCommand({ RoleName: roleArn.split('/').at(-1), PolicyName: 'polony-added', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: statements }) }));
+  iam.destroy();
 }
 
 /** A client of polony's API: JSON in and out, errors as the API words them. */

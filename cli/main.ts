@@ -14,7 +14,7 @@ const number = (text: string): number => {
 
 program.command('api').description('serve the API').action(async () => (await import('./processes.js')).apiProcess());
 program.command('worker').description('carry out workflows and activities').action(async () => (await import('./processes.js')).workerProcess());
-program.command('migrate').description('bring the database up to date').action(async () => (await import('./processes.js')).migrateProcess());
+program.command('migrate').description('bring the database up to date, and register the search attributes in Temporal').action(async () => (await import('./processes.js')).migrateProcess());
 program.command('reencrypt').description('encrypt all secrets anew with the first key of POLONY_ENCRYPTION_KEYS').action(async () => (await import('./processes.js')).reencryptProcess());
 program.command('demo').description('the whole main job on the embedded stack').action(async () => (await import('./demo.js')).demo());
 program.command('local').description('the embedded stack, left running').action(async () => (await import('./local.js')).local());

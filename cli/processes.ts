@@ -7,6 +7,7 @@ import { migrate, openDatabase } from '../store/database.js';
 import { reencrypt } from '../store/reencrypt.js';
 import { secretsOf } from '../store/secrets.js';
 import { connectTemporal } from '../temporal/client.js';
+import { registerSearchAttributes } from '../temporal/searchAttributes.js';
 import { startWorker } from '../worker/worker.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 
@@ -75,7 +76,6 @@ export async function migrateProcess(): Promise<void> {
     await db.destroy();
   }
   if (!named) return;
-  const { registerSearchAttributes } = await import('../local/temporal.js');
   const { connection } = await connectTemporal(temporal);
   try {
     await registerSearchAttributes(connection, temporal.namespace, SEARCH_ATTRIBUTES);

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { CreateAccessKeyCommand, CreateUserCommand, IAMClient, PutUserPolicyCommand } from '@aws-sdk/client-iam';
 import { type Guardian, untilReady } from './guardian.js';
 import { type EmulatorOptions, OmicsEmulator } from './omics/emulator.js';
-import { freePort } from './ports.js';
+import { withFreePort } from './ports.js';
 import { ensurePython, PYTHON_PACKAGES } from './python.js';
 
 export interface LocalAwsOptions {
@@ -63,7 +63,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const emulator = new OmicsEmulator({ ...options.omics, secret: secrets.shared, ...(options.persist === true && { stateFile: path.join(folder, 'omics.json') }) });
   await emulator.listen();
   try {
-    return await startMinistack(options, region, folder, secrets, keep, emulator, python.pythonBin);
+    return await withFreePort(options.preferredPort, (port) => startMinistack(port, options, region, folder, secrets, keep, emulator, python.pythonBin));
   } catch (error) {
     // Its open port would keep this process from ending.
     await emulator.close();
@@ -71,8 +71,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   }
 }
 
-async function startMinistack(options: LocalAwsOptions, region: string, folder: string, secrets: Secrets, keep: () => void, emulator: OmicsEmulator, pythonBin: string): Promise<LocalAws> {
-  const port = await freePort(options.preferredPort);
+async function startMinistack(port: number, options: LocalAwsOptions, region: string, folder: string, secrets: Secrets, keep: () => void, emulator: OmicsEmulator, pythonBin: string): Promise<LocalAws> {
   const endpoint = `http://127.0.0.1:${port}`;
   const script = [new URL('./ministack/polony_omics.py', import.meta.url), new URL('../../local/ministack/polony_omics.py', import.meta.url)].map((url) => fileURLToPath(url)).find((file) => existsSync(file));
   if (script === undefined) throw new Error('local/ministack/polony_omics.py is missing; the embedded stack runs from a checkout');

@@ -12,7 +12,8 @@ import { freePort, freePorts } from '../../local/ports.js';
 import { startPostgres } from '../../local/postgres.js';
 import { ensurePython, findInstalledPython } from '../../local/python.js';
 import { type LocalInfo, LockedError, lockStateFolder, readLocalInfo, tryLock, writeLocalInfo } from '../../local/stackFiles.js';
-import { startTemporal, type SearchAttributeType } from '../../local/temporal.js';
+import { startTemporal } from '../../local/temporal.js';
+import type { SearchAttributeType } from '../../temporal/searchAttributes.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const cleanups: (() => Promise<void> | void)[] = [];
