@@ -244,10 +244,9 @@ export function permissionPolicy(choice: IamChoice): PolicyDocument {
     ...statement('S3ObjectRead', actions('s3:GetObject'), objects, account),
     ...listing,
     ...statement('S3BucketLevelOperations', actions('s3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'), buckets, account),
-    ...statement('STSOperations', least ? ['sts:GetCallerIdentity'] : actions('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
+    ...statement('STSOperations', actions('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
     ...(least
       ? [
-          ...statement('STSFederation', actions('sts:GetFederationToken'), single(target('sts:GetFederationToken'))),
           ...statement('OmicsWorkflow', actions('omics:GetWorkflow', 'omics:StartRun'), [workflowArn(scope), `${workflowArn(scope)}/version/*`]),
           ...statement('OmicsRuns', actions('omics:StartRun', 'omics:GetRun', 'omics:CancelRun'), single(target('omics:GetRun'))),
         ]
