@@ -1,4 +1,4 @@
-import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowCommand, StartRunCommand } from '@aws-sdk/client-omics';
+import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowCommand, StartRunCommand, type StartRunCommandInput } from '@aws-sdk/client-omics';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
@@ -54,33 +54,56 @@ export function createExecutionActivities({ db, aws, settings, sleep }: Dependen
     return { action, resource: `arn:aws:omics:${execution.compute.region}:${accountOfRole(execution.provider.roleArn)}:run/${runId}` };
   }
 
-  /** StartRun with the execution's own requestId, so that asking again answers the same run. */
+  /** Providers that were found to lack omics:TagResource. */
+  const untagged = new Set<string>();
+
+  function startRequestOf({ id, parameters, compute, flow, storage, run, outputUri, provider }: ExecutionContext): StartRunCommandInput {
+    return {
+      workflowId: flow.sharedWorkflowId,
+      workflowType: 'PRIVATE',
+      workflowOwnerId: flow.workflowOwnerId,
+      roleArn: compute.executionRoleArn,
+      name: `${flow.name} ${run.name}`.replace(/[^\x20-\x7e]/g, '?').slice(0, 128),
+      parameters: parameters ?? {},
+      outputUri: outputUri.replace(/\/$/, ''),
+      storageType: 'DYNAMIC',
+      retentionMode: 'RETAIN',
+      requestId: id,
+      ...(!untagged.has(provider.id) && { tags: { 'polony:execution': id, 'polony:run': run.id, 'polony:storage-connection': storage.id } }),
+    };
+  }
+
+  /**
+   * StartRun with the execution's own requestId, so that asking again answers the same run. What was sent is kept: it is sent
+   * again word for word until it is known that it started nothing, whatever has been changed in flow and connections since.
+   */
   async function sendStartRun(execution: ExecutionContext): Promise<StartedRun> {
-    const { parameters, compute, flow, storage, run } = execution;
+    const { compute, provider } = execution;
     const sentBefore = execution.startState === 'sent';
-    await updateExecution(db, execution.id, { startState: 'sent', statusDescription: 'Starting the HealthOmics run' });
-    const omics = aws.omics(execution.provider.id, compute.region, true);
+    let request = (sentBefore && execution.startRequest !== null ? execution.startRequest : startRequestOf(execution)) as StartRunCommandInput;
+    const note = (): Promise<unknown> => updateExecution(db, execution.id, { startState: 'sent', startRequest: { ...request }, statusDescription: 'Starting the HealthOmics run' });
+    await note();
+    const omics = aws.omics(provider.id, compute.region, true);
     const answer = await calling(execution, runCall(execution, 'omics:StartRun'), async () => {
       try {
-        return await omics.send(
-          new StartRunCommand({
-            workflowId: flow.sharedWorkflowId,
-            workflowType: 'PRIVATE',
-            workflowOwnerId: flow.workflowOwnerId,
-            roleArn: compute.executionRoleArn,
-            name: `${flow.name} ${run.name}`.replace(/[^\x20-\x7e]/g, '?').slice(0, 128),
-            parameters: parameters ?? {},
-            outputUri: execution.outputUri.replace(/\/$/, ''),
-            storageType: 'DYNAMIC',
-            retentionMode: 'RETAIN',
-            requestId: execution.id,
-            tags: { 'polony:execution': execution.id, 'polony:run': run.id, 'polony:storage-connection': storage.id },
-          }),
-        );
+        try {
+          return await omics.send(new StartRunCommand(request));
+        } catch (error) {
+          const { kind, message } = classifyAwsError(error);
+          // The vendor's template lacks what tags need, and going without them is better than not at all. Where an earlier
+          // attempt may have started the run, the request must stay what it was.
+          if (sentBefore || kind !== 'denied' || !message.includes('omics:TagResource')) throw error;
+          untagged.add(provider.id);
+          const { tags: _, ...rest } = request;
+          request = rest;
+          await note();
+          return await omics.send(new StartRunCommand(request));
+        }
       } catch (error) {
-        // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open.
+        // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open; and what
+        // is not valid now was not valid then.
         const { kind } = classifyAwsError(error);
-        if (!sentBefore && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none' });
+        if ((!sentBefore || kind === 'invalid') && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none', startRequest: null });
         throw error;
       }
     });

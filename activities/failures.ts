@@ -57,10 +57,10 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
   const said = `${call.action} on ${call.resource}: ${error.code}: ${error.message}`;
   switch (error.kind) {
     case 'denied': {
-      // AWS checks iam:PassRole inside StartRun, and names it in the message.
-      const passRole = /iam:PassRole on resource:? (\S+)/.exec(error.message);
-      const action = passRole ? 'iam:PassRole' : call.action;
-      const resource = passRole?.[1]?.replace(/[.,]$/, '') ?? call.resource;
+      // One call may need several permissions (StartRun: iam:PassRole too); AWS's words name the one that lacks.
+      const named = /not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+) on resource:? "?(arn:[^\s"]+)/.exec(error.message);
+      const action = named?.[1] ?? call.action;
+      const resource = named?.[2]?.replace(/[.,]$/, '') ?? call.resource;
       return blockedFailure({
         kind: 'ACCESS_DENIED',
         action,
@@ -71,7 +71,7 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
           Effect: 'Allow',
           Action: [action],
           Resource: resource,
-          ...(passRole && { Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } }),
+          ...(action === 'iam:PassRole' && { Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } }),
         },
       });
     }

@@ -46,7 +46,11 @@ interface Secrets {
   service?: { accessKeyId: string; secretAccessKey: string };
 }
 
-/** Starts ministack with HealthOmics added, everything enforced, on loopback. */
+/**
+ * Starts ministack with HealthOmics added, everything enforced, on loopback. Any AWS client works against its endpoint; for
+ * HealthOmics it must be told not to put `workflows-` before the host: `disableHostPrefix: true` in JavaScript,
+ * `Config(inject_host_prefix=False)` in boto3, AWS_DISABLE_HOST_PREFIX_INJECTION=true for the AWS CLI and boto3.
+ */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'us-west-2';
   const folder = path.join(options.stateDir, 'aws');
@@ -58,11 +62,21 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const python = await ensurePython({ packages: [PYTHON_PACKAGES.ministack], cacheDir: options.cacheDir, onProgress: options.onProgress });
   const emulator = new OmicsEmulator({ ...options.omics, secret: secrets.shared, ...(options.persist === true && { stateFile: path.join(folder, 'omics.json') }) });
   await emulator.listen();
+  try {
+    return await startMinistack(options, region, folder, secrets, keep, emulator, python.pythonBin);
+  } catch (error) {
+    // Its open port would keep this process from ending.
+    await emulator.close();
+    throw error;
+  }
+}
+
+async function startMinistack(options: LocalAwsOptions, region: string, folder: string, secrets: Secrets, keep: () => void, emulator: OmicsEmulator, pythonBin: string): Promise<LocalAws> {
   const port = await freePort(options.preferredPort);
   const endpoint = `http://127.0.0.1:${port}`;
   const script = [new URL('./ministack/polony_omics.py', import.meta.url), new URL('../../local/ministack/polony_omics.py', import.meta.url)].map((url) => fileURLToPath(url)).find((file) => existsSync(file));
   if (script === undefined) throw new Error('local/ministack/polony_omics.py is missing; the embedded stack runs from a checkout');
-  const child = options.guardian.spawn('ministack', python.pythonBin, ['-B', script], {
+  const child = options.guardian.spawn('ministack', pythonBin, ['-B', script], {
     env: {
       AUTH: 'true',
       BIND_HOST: '127.0.0.1',

@@ -59,6 +59,8 @@ export interface Guardian {
 export interface GuardianOptions {
   /** Told of a child that ended without being asked to. Default: nothing; look at `exited` yourself. */
   onUnexpectedExit?: (error: ChildFailedError) => void;
+  /** Files that are removed when all has ended, also when this process is killed: what tells others that it runs. */
+  removeAtEnd?: readonly string[];
 }
 
 /** A child could not be started, or ended by itself. The message carries the end of its log. */
@@ -105,7 +107,7 @@ const WATCHER_SOURCE = String.raw`
 'use strict';
 const fs = require('node:fs');
 const { execFileSync } = require('node:child_process');
-const [id, recordFile] = process.argv.slice(1);
+const [id, recordFile, ...removeAtEnd] = process.argv.slice(1);
 const children = new Map();
 // Whoever wants this process gone ends its parent. A signal that reaches the whole tree must not take the watch away first.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => {});
@@ -150,11 +152,14 @@ async function stopChild(child) {
   send(child, 'SIGKILL', true);
 }
 async function stopAll() {
+  for (const file of removeAtEnd) try { fs.rmSync(file, { force: true }); } catch {}
   const known = new Set([...children.values()].map((child) => child.pid));
   const strays = marked().filter((stray) => !known.has(stray.pid));
   // A stray whose group has a registered leader ends with that leader; one whose registration was never read is stopped here.
   const orphans = strays.filter((stray) => ![...children.values()].some((child) => child.key === stray.key));
-  await Promise.all([...children.values(), ...orphans.map((stray) => ({ ...stray, stopSignal: 'SIGTERM', graceMs: 3000 }))].map(stopChild));
+  await Promise.all(orphans.map((stray) => stopChild({ ...stray, stopSignal: 'SIGTERM', graceMs: 3000 })));
+  // The last started first: a worker that can still reach its server hands its work back instead of letting it time out.
+  for (const child of [...children.values()].reverse()) await stopChild(child);
   for (const stray of marked()) send(stray, 'SIGKILL', false);
   try { fs.rmSync(recordFile, { force: true }); } catch {}
   process.exit(0);
@@ -215,7 +220,7 @@ class ProcessGuardian implements Guardian {
 
   #startWatcher(): ChildProcess {
     const logFd = openLog(path.join(this.stateDir, 'logs', 'guardian.log')).fd;
-    const watcher = spawnProcess(process.execPath, ['--max-old-space-size=32', '-e', WATCHER_SOURCE, this.#id, this.#recordFile], {
+    const watcher = spawnProcess(process.execPath, ['--max-old-space-size=32', '-e', WATCHER_SOURCE, this.#id, this.#recordFile, ...(this.options.removeAtEnd ?? [])], {
       detached: true,
       stdio: ['pipe', logFd, logFd],
       // Loaders and inspectors of the parent are not for the watcher, nor is an outer guardian's marker: it must outlive what it watches.
@@ -465,10 +470,10 @@ async function endLeftovers(recordDir: string): Promise<void> {
     }
     if (isSameProcess(record.parent.pid, record.parent.start, record.boot)) continue;
     // Its watcher may be at it at this moment: two that stop the same PostgreSQL would turn a clean stop into a kill.
-    const longest = Math.max(0, ...record.children.map((child) => child.graceMs)) + 5000;
+    const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
     const watcherEnd = Date.now() + longest;
     while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd) await delay(25);
-    for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot))) {
+    for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot)).reverse()) {
       process.kill(child.pid, child.stopSignal);
       const end = Date.now() + child.graceMs;
       while (isSameProcess(child.pid, child.start, record.boot) && Date.now() < end) await delay(25);

@@ -1,4 +1,5 @@
 import { createServer, type AddressInfo, type Server } from 'node:net';
+import { ChildFailedError } from './guardian.js';
 
 /** Ports this process has handed out: between the answer and the use of a port the system may offer it again. */
 const handedOut = new Set<number>();
@@ -43,6 +44,23 @@ export async function freePort(preferred?: number): Promise<number> {
   }
   const [port] = await freePorts(1);
   return port!;
+}
+
+/**
+ * Starts a server on a free port, and on another one when the port was taken between our choice and its use.
+ *
+ * @param start Starts it, and fails with the end of the server's log when it cannot.
+ */
+export async function withFreePort<T>(preferred: number | undefined, start: (port: number) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const port = await freePort(attempt === 1 ? preferred : undefined);
+    try {
+      return await start(port);
+    } catch (error) {
+      if (attempt < 4 && error instanceof ChildFailedError && /address already in use|EADDRINUSE/i.test(error.exit.logTail)) continue;
+      throw error;
+    }
+  }
 }
 
 function listen(port: number): Promise<Server> {

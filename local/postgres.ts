@@ -6,7 +6,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { type Guardian, processStart, untilReady } from './guardian.js';
-import { freePort } from './ports.js';
+import { withFreePort } from './ports.js';
 import { writeFileAtomically } from './stackFiles.js';
 
 const run = promisify(execFile);
@@ -130,39 +130,42 @@ export async function startPostgres(options: { guardian: Guardian; stateDir: str
   }
   removeStaleLock(data);
   const password = readFileSync(passwordFile, 'utf8').trim();
-  const port = await freePort(options.preferredPort);
   // Commits are still written before they are acknowledged: a test that kills the server finds them again; only a crash of the machine loses them.
   const fast = options.durable === false ? ['-c', 'fsync=off', '-c', 'full_page_writes=off'] : [];
-  const child = options.guardian.spawn('postgres', ...command(postgres, ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]), {
-    ...user,
-    // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
-    stopSignal: 'SIGINT',
-  });
-  const urlOf = (database: string): string => `postgres://polony:${password}@127.0.0.1:${port}/${database}`;
-  const admin = async (statement: string): Promise<void> => {
-    const client = new pg.Client({ connectionString: urlOf('postgres') });
-    try {
-      await client.connect();
-      await client.query(statement).catch((error: { code?: string }) => {
-        if (error.code !== '42P04') throw error;
-      });
-    } finally {
-      await client.end().catch(() => undefined);
-    }
-  };
-  await untilReady(
-    child,
-    async () => {
+  const startOn = async (port: number) => {
+    const child = options.guardian.spawn('postgres', ...command(postgres, ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]), {
+      ...user,
+      // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
+      stopSignal: 'SIGINT',
+    });
+    const urlOf = (database: string): string => `postgres://polony:${password}@127.0.0.1:${port}/${database}`;
+    const admin = async (statement: string): Promise<void> => {
+      const client = new pg.Client({ connectionString: urlOf('postgres') });
       try {
-        await admin('create database polony');
-        return true;
-      } catch (error) {
-        if (['ECONNREFUSED', 'ECONNRESET', '57P03'].includes((error as { code?: string }).code ?? '')) return false;
-        throw error;
+        await client.connect();
+        await client.query(statement).catch((error: { code?: string }) => {
+          if (error.code !== '42P04') throw error;
+        });
+      } finally {
+        await client.end().catch(() => undefined);
       }
-    },
-    { timeoutMs: 60_000 },
-  );
+    };
+    await untilReady(
+      child,
+      async () => {
+        try {
+          await admin('create database polony');
+          return true;
+        } catch (error) {
+          if (['ECONNREFUSED', 'ECONNRESET', '57P03'].includes((error as { code?: string }).code ?? '')) return false;
+          throw error;
+        }
+      },
+      { timeoutMs: 60_000 },
+    );
+    return { child, urlOf, admin };
+  };
+  const { child, urlOf, admin } = await withFreePort(options.preferredPort, startOn);
   return {
     url: urlOf('polony'),
     pid: child.pid,

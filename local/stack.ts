@@ -7,9 +7,9 @@ import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 import { type LocalAws, startLocalAws } from './aws.js';
 import { createGuardian, type GuardedChild, type Guardian, untilReady } from './guardian.js';
 import type { EmulatorOptions } from './omics/emulator.js';
-import { freePort } from './ports.js';
+import { freePort, withFreePort } from './ports.js';
 import { type LocalPostgres, startPostgres } from './postgres.js';
-import { type LocalInfo, lockStateFolder, removeLocalInfo, stateFolder, writeFileAtomically, writeLocalInfo } from './stackFiles.js';
+import { type LocalInfo, localInfoFile, lockStateFolder, removeLocalInfo, stateFolder, writeFileAtomically, writeLocalInfo } from './stackFiles.js';
 import { type LocalTemporal, startTemporal } from './temporal.js';
 
 export interface StackOptions {
@@ -25,6 +25,8 @@ export interface StackOptions {
   env?: Record<string, string>;
   omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
   onProgress?: (line: string) => void;
+  /** Gives up while it starts: what runs already is stopped and the reason thrown. A stack that has started is ended with its `stop`. */
+  signal?: AbortSignal;
 }
 
 /** The whole stack, running. */
@@ -39,6 +41,7 @@ export interface Stack {
   api: GuardedChild | undefined;
   worker: GuardedChild | undefined;
   startWorker: () => Promise<GuardedChild>;
+  /** May be called several times. */
   stop: () => Promise<void>;
 }
 
@@ -57,27 +60,38 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const stateDir = path.resolve(options.stateDir ?? stateFolder());
   const progress = options.onProgress ?? ((): void => undefined);
   const unlock = lockStateFolder(stateDir);
-  const guardian = await createGuardian(stateDir, { onUnexpectedExit: (error) => progress(error.message) });
+  // Of a stack that ended with its machine.
+  removeLocalInfo(stateDir);
+  const guardian = await createGuardian(stateDir, { onUnexpectedExit: (error) => progress(error.message), removeAtEnd: [localInfoFile(stateDir)] });
   let aws: LocalAws | undefined;
-  const stop = async (): Promise<void> => {
+  const stopNow = async (): Promise<void> => {
+    // First of all: who looks now must not take it for a stack to work with.
+    removeLocalInfo(stateDir);
     await guardian.stopAll();
     await aws?.emulator.close();
-    removeLocalInfo(stateDir);
     await guardian.close();
     unlock();
   };
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopping ??= stopNow());
+  const givenUp = new Promise<never>((_, reject) => {
+    const giveUp = (): void => reject(options.signal?.reason as Error);
+    if (options.signal?.aborted === true) giveUp();
+    options.signal?.addEventListener('abort', giveUp, { once: true });
+  });
+  givenUp.catch(() => undefined);
+  const unlessGivenUp = async <T>(work: Promise<T>): Promise<T> => Promise.race([work, givenUp]);
   try {
     const last = readPorts(stateDir);
-    const [postgres, local, temporal] = await Promise.all([
+    const [postgres, local, temporal] = await unlessGivenUp(Promise.all([
       startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: last.postgres }),
       startLocalAws({ guardian, stateDir, persist: true, preferredPort: last.aws, omics: options.omics, onProgress: progress }).then((started) => (aws = started)),
       startTemporal({ guardian, stateDir, searchAttributes: SEARCH_ATTRIBUTES, headless: options.headless, preferredPort: last.temporal, preferredUiPort: last.temporalUi, onProgress: progress }),
-    ]);
+    ]));
     const db = openDatabase(postgres.url, 1);
-    await migrate(db).finally(() => db.destroy());
+    await unlessGivenUp(migrate(db).finally(() => db.destroy()));
 
     const apiKey = last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`;
-    const apiPort = await freePort(last.api);
     const env: Record<string, string> = {
       DATABASE_URL: postgres.url,
       TEMPORAL_ADDRESS: temporal.address,
@@ -88,7 +102,6 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
       POLONY_API_KEY: apiKey,
       POLONY_TRUSTED_ACCOUNT_ID: local.serviceAccountId,
-      POLONY_PORT: String(apiPort),
       POLONY_DISCOVER_SECONDS: '2',
       POLONY_UPLOAD_POLL_SECONDS: '1',
       POLONY_RUN_POLL_SECONDS: '1',
@@ -96,20 +109,33 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       POLONY_LOG_LEVEL: 'info',
       ...options.env,
     };
-    const apiUrl = `http://127.0.0.1:${apiPort}`;
-    const spawn = (name: string, command: string): GuardedChild => guardian.spawn(name, process.execPath, ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)], { env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined } });
+    const spawn = (name: string, command: string): GuardedChild => guardian.spawn(name, process.execPath, ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)], {
+        env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
+        // Each has a limit of its own for what is under way, which comes first.
+        graceMs: 30_000,
+      });
     const startWorker = async (): Promise<GuardedChild> => {
       const child = spawn('worker', 'worker');
-      await untilReady(child, async () => readFileSync(child.logFile, 'utf8').lastIndexOf('worker is running') >= 0, { timeoutMs: 90_000 });
+      // Only what this worker has written: the log holds those before it too.
+      await untilReady(child, async () => child.logTail(1 << 20).includes('worker is running'), { timeoutMs: 90_000 });
       return child;
     };
+    const startApi = (): Promise<GuardedChild> =>
+      withFreePort(last.api, async (port) => {
+        env.POLONY_PORT = String(port);
+        const child = spawn('api', 'api');
+        // The key tells ours from another stack's that took the port in this moment.
+        const answers = async (where: string): Promise<boolean> => (await fetch(`http://127.0.0.1:${port}${where}`, { headers: { 'x-api-key': apiKey } })).ok;
+        await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')), { timeoutMs: 60_000 });
+        return child;
+      });
     let api: GuardedChild | undefined;
     let worker: GuardedChild | undefined;
-    if (options.processes !== false) {
-      api = spawn('api', 'api');
-      const started = api;
-      [worker] = await Promise.all([startWorker(), untilReady(started, async () => (await fetch(`${apiUrl}/readyz`)).ok, { timeoutMs: 60_000 })]);
-    }
+    if (options.processes !== false) [api, worker] = await unlessGivenUp(Promise.all([startApi(), startWorker()]));
+    // Tests that start no API of ours start their own there.
+    else env.POLONY_PORT = String(await freePort(last.api));
+    const apiPort = Number(env.POLONY_PORT);
+    const apiUrl = `http://127.0.0.1:${apiPort}`;
     const pids: Record<string, number> = { polony: process.pid, guardian: guardian.pid, postgres: postgres.pid, ministack: local.pid };
     if (temporal.pid !== undefined) pids.temporal = temporal.pid;
     if (api !== undefined) pids.api = api.pid;
@@ -126,6 +152,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       adminAccessKeyId: local.adminAccessKeyId,
       adminSecretAccessKey: local.adminSecretAccessKey,
       databaseUrl: postgres.url,
+      omicsControlUrl: `${local.emulator.url}/_control`,
       pids,
     };
     writeLocalInfo(stateDir, info);

@@ -18,6 +18,8 @@ export interface LocalInfo {
   adminAccessKeyId: string;
   adminSecretAccessKey: string;
   databaseUrl: string;
+  /** Where the local HealthOmics is steered: faults, pace, runs. */
+  omicsControlUrl?: string;
   /** Process ids by name. */
   pids: Record<string, number>;
   /** More may be added. */
@@ -140,12 +142,12 @@ export function lockStateFolder(folder: string): () => void {
 /** Writes `local.json`, readable by its owner only; a reader sees the old one or the new one, never a part. */
 export function writeLocalInfo(folder: string, info: LocalInfo): void {
   prepareStateFolder(folder);
-  writeFileAtomically(path.join(folder, 'local.json'), `${JSON.stringify(info, null, 2)}\n`);
+  writeFileAtomically(localInfoFile(folder), `${JSON.stringify(info, null, 2)}\n`);
 }
 
-/** Reads `local.json`; `undefined` when there is none. Throws when it is there but is not JSON. */
+/** Reads `local.json`; `undefined` when there is none, or its stack has ended without removing it. Throws when it is there but is not JSON. */
 export function readLocalInfo(folder: string): LocalInfo | undefined {
-  const file = path.join(folder, 'local.json');
+  const file = localInfoFile(folder);
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -154,7 +156,10 @@ export function readLocalInfo(folder: string): LocalInfo | undefined {
     throw error;
   }
   try {
-    return JSON.parse(text) as LocalInfo;
+    const info = JSON.parse(text) as LocalInfo;
+    // A machine that lost its power takes parent and guardian at once.
+    const { polony } = info.pids;
+    return polony !== undefined && processStart(polony) === null ? undefined : info;
   } catch (error) {
     throw new Error(`${file} is not JSON; remove it and start the local stack again`, { cause: error });
   }
@@ -162,7 +167,12 @@ export function readLocalInfo(folder: string): LocalInfo | undefined {
 
 /** Removes `local.json`, so that nobody takes a stopped stack for a running one. */
 export function removeLocalInfo(folder: string): void {
-  rmSync(path.join(folder, 'local.json'), { force: true });
+  rmSync(localInfoFile(folder), { force: true });
+}
+
+/** Where a state folder has its `local.json`. */
+export function localInfoFile(folder: string): string {
+  return path.join(folder, 'local.json');
 }
 
 /** Writes a file whole, by a draft beside it that is renamed; mode 0600 unless told. */

@@ -2,6 +2,7 @@ import { Kysely, type Migration, type MigrationProvider, Migrator, PostgresDiale
 import pg from 'pg';
 import { v7 } from 'uuid';
 import * as first from './migrations/0001_first.js';
+import * as startRequest from './migrations/0002_start_request.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -31,7 +32,7 @@ export function openDatabase(url: string, maxConnections = 10): Db {
 }
 
 const migrations: MigrationProvider = {
-  getMigrations: async (): Promise<Record<string, Migration>> => ({ '0001_first': first }),
+  getMigrations: async (): Promise<Record<string, Migration>> => ({ '0001_first': first, '0002_start_request': startRequest }),
 };
 
 /**

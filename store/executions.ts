@@ -10,6 +10,8 @@ export interface ExecutionContext {
   name: string;
   status: ExecutionStatus;
   startState: 'none' | 'sent' | 'started';
+  /** What StartRun was sent with. */
+  startRequest: Record<string, unknown> | null;
   workflowStarted: boolean;
   /** What it is known to wait for. */
   blocked: Blocked | null;
@@ -39,7 +41,7 @@ function contextQuery(db: DbOrTransaction) {
     .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
     .select([
-      'e.id', 'e.name', 'e.status', 'e.start_state', 'e.workflow_started', 'e.blocked', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
+      'e.id', 'e.name', 'e.status', 'e.start_state', 'e.start_request', 'e.workflow_started', 'e.blocked', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
       'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason',
       'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters',
       'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.upload_state',
@@ -55,6 +57,7 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
     name: row.name,
     status: row.status,
     startState: row.start_state,
+    startRequest: row.start_request,
     workflowStarted: row.workflow_started,
     blocked: row.blocked,
     trigger: row.trigger,
@@ -151,6 +154,7 @@ export interface ExecutionChange {
   statusDescription?: string;
   blocked?: Blocked | null;
   startState?: 'none' | 'sent' | 'started';
+  startRequest?: Record<string, unknown> | null;
   workflowName?: string;
   parameters?: Record<string, ParameterValue>;
   healthOmics?: { runId: string; uuid?: string; arn?: string; runOutputUri?: string };
@@ -177,6 +181,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       ...(change.statusDescription !== undefined && { status_description: change.statusDescription }),
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : json(change.blocked) }),
       ...(change.startState !== undefined && { start_state: change.startState }),
+      ...(change.startRequest !== undefined && { start_request: change.startRequest === null ? null : json(change.startRequest) }),
       ...(change.workflowName !== undefined && { workflow_name: change.workflowName }),
       ...(change.parameters !== undefined && { parameters: json(change.parameters) }),
       ...(change.healthOmics !== undefined && {

@@ -118,6 +118,8 @@ export interface ExecutionsTable {
   status_description: Generated<string>;
   blocked: NullableJson<Blocked>;
   start_state: Generated<StartState>;
+  /** The StartRun request, while it is not known that it started nothing. */
+  start_request: NullableJson<Record<string, unknown>>;
   workflow_name: string | null;
   parameters: NullableJson<Record<string, ParameterValue>>;
   output_uri: string;

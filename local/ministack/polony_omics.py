@@ -200,6 +200,13 @@ async def handle_request(method: str, path: str, headers: dict, body: bytes, que
         found = M.evaluator.enforce(access_key, f"omics:{operation}", "omics", region, resource_arn=resource)
         if found is not None:
             return denial(found, f"omics:{operation}", resource)
+    if payload.get("tags"):
+        # Tags at the start of a run need a permission of their own, which the vendor's template does not have (HealthOmics
+        # User Guide, tagging: "make sure TagResources is authorized").
+        tagged = f"arn:aws:omics:{region}:{account}:run/*"
+        found = M.evaluator.enforce(access_key, "omics:TagResource", "omics", region, resource_arn=tagged)
+        if found is not None:
+            return denial(found, "omics:TagResource", tagged)
     if isinstance(payload.get("roleArn"), str):
         refused = pass_role_refused(access_key, payload["roleArn"], region, account)
         if refused is not None:

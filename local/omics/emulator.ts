@@ -1,11 +1,12 @@
-import { randomUUID, timingSafeEqual } from 'node:crypto';
+import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { S3Client } from '@aws-sdk/client-s3';
-import type { HealthOmicsStatus, ParameterTemplate } from '../../domain/execution.js';
+import type { HealthOmicsStatus, ParameterNames, ParameterTemplate } from '../../domain/execution.js';
 import { writeFileAtomically } from '../stackFiles.js';
 import { runBases2Fastq, WorkflowError } from './bases2fastq.js';
+import { inputOf, invalid, OmicsError, OPERATIONS, type OperationName, routeOf } from './model.js';
 
 /** A workflow that an account shares. */
 export interface EmulatedWorkflow {
@@ -14,9 +15,11 @@ export interface EmulatedWorkflow {
   region: string;
   name: string;
   parameterTemplate: ParameterTemplate;
-  /** Status: CREATING, ACTIVE, UPDATING, DELETED, FAILED or INACTIVE. */
-  status: string;
+  /** Which parameters the stand-in for Bases2Fastq reads; run_dir, run_manifest and no_projects where absent. */
+  parameterNames?: ParameterNames;
+  status: (typeof WORKFLOW_STATUSES)[number];
 }
+const WORKFLOW_STATUSES = ['CREATING', 'ACTIVE', 'UPDATING', 'DELETED', 'FAILED', 'INACTIVE'] as const;
 
 interface Share {
   id: string;
@@ -28,23 +31,38 @@ interface Share {
   createdAt: number;
 }
 
-/** A run as the emulator holds it; times in milliseconds since 1970. */
-export interface EmulatedRun {
-  id: string;
-  uuid: string;
-  accountId: string;
-  region: string;
-  name?: string;
+type Stage = 'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING';
+/** Milliseconds that a run spends (at least) in each status before its end. */
+type Pace = Partial<Record<Stage, number>>;
+
+/** What StartRun was asked for, with the service's defaults filled in. */
+interface RunRequest {
   workflowId: string;
   workflowOwnerId?: string;
   roleArn: string;
+  name?: string;
+  runGroupId?: string;
   parameters: Record<string, unknown>;
   outputUri: string;
-  runOutputUri: string;
+  outputUriPrefixMode: string;
   requestId: string;
   storageType: string;
   retentionMode: string;
   tags: Record<string, string>;
+  sessionPolicy?: string;
+}
+
+/** A run as the emulator holds it; times in milliseconds since 1970. */
+export interface EmulatedRun extends RunRequest {
+  id: string;
+  uuid: string;
+  accountId: string;
+  region: string;
+  runOutputUri: string;
+  /** Of the request: the same requestId may only be used for the same. */
+  fingerprint: string;
+  /** Of this run alone; laid over the emulator's. */
+  pace?: Pace;
   status: HealthOmicsStatus;
   statusMessage?: string;
   failureReason?: string;
@@ -66,10 +84,26 @@ export interface EmulatedCall {
   code: number;
 }
 
-/** Trouble for the next calls of an operation (`*` for all), or a run that fails. */
+/** The errors that every operation of the service may answer, by the name of the fault that makes it do so. */
+const SCRIPTED_ERRORS = {
+  throttle: [429, 'ThrottlingException', 'Rate exceeded'],
+  internal: [500, 'InternalServerException', 'An unexpected error occurred. Try the request again.'],
+  denied: [403, 'AccessDeniedException', ''],
+  conflict: [409, 'ConflictException', 'The request conflicts with the state of the resource'],
+  quota: [402, 'ServiceQuotaExceededException', 'The request exceeds a service quota'],
+  timeout: [408, 'RequestTimeoutException', 'The request timed out'],
+} as const;
+const ERROR_KINDS = Object.keys(SCRIPTED_ERRORS) as (keyof typeof SCRIPTED_ERRORS)[];
+const FAULT_KINDS = [...ERROR_KINDS, 'slow', 'dropAnswer', 'pace', 'failRun'] as const;
+
+/**
+ * Trouble for the next calls of an operation (`*` for all): an error of {@link SCRIPTED_ERRORS}, a late answer, or one that is
+ * lost after the call had its effect. `pace` gives the next runs of StartRun their own pace; `failRun` of operation `run` has
+ * the next run that would do its work fail instead.
+ */
 export interface Fault {
   operation: string;
-  kind: 'throttle' | 'internal' | 'slow' | 'dropAnswer' | 'failRun';
+  kind: (typeof FAULT_KINDS)[number];
   /** How many calls it meets; without it, all until faults are cleared. */
   count?: number;
   /** Chance from 0 to 1 that it meets a call; 1 by default. */
@@ -77,6 +111,7 @@ export interface Fault {
   delayMs?: number;
   failureReason?: string;
   statusMessage?: string;
+  pace?: Pace;
 }
 
 export interface EmulatorOptions {
@@ -84,56 +119,12 @@ export interface EmulatorOptions {
   secret: string;
   /** Where runs and shares are kept; in memory only when absent. */
   stateFile?: string;
-  /** Milliseconds that a run spends in PENDING, STARTING, RUNNING (at least) and STOPPING. */
-  pace?: Partial<Record<'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING', number>>;
+  /** Half a second for each status that is not given. */
+  pace?: Pace;
   /** Calls a second, per account and region; unlimited where absent (AWS: StartRun 1, others 10). */
   quotas?: Record<string, number>;
-  /** Runs beyond this many stay PENDING. */
+  /** Of an account in a region; runs beyond this many stay PENDING. */
   maxConcurrentRuns?: number;
-}
-
-class OmicsError extends Error {
-  constructor(
-    readonly status: number,
-    readonly code: string,
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
-/** Constraints of botocore's service model for `omics` (StartRun and the members that others share with it). */
-const RULES: Record<string, { pattern?: RegExp; min?: number; max?: number; values?: readonly string[] }> = {
-  workflowId: { pattern: /^[0-9]+$/, min: 1, max: 18 },
-  workflowType: { values: ['PRIVATE', 'READY2RUN'] },
-  runId: { pattern: /^[0-9]+$/, min: 1, max: 18 },
-  roleArn: { pattern: /^arn:.+$/, min: 20, max: 2048 },
-  name: { pattern: /^[\p{L}\p{M}\p{Z}\p{S}\p{N}\p{P}]+$/u, min: 1, max: 128 },
-  runGroupId: { pattern: /^[0-9]+$/, min: 1, max: 18 },
-  cacheId: { pattern: /^[0-9]+$/, min: 1, max: 18 },
-  cacheBehavior: { values: ['CACHE_ON_FAILURE', 'CACHE_ALWAYS'] },
-  outputUri: { pattern: /^s3:\/\/[a-z0-9.-]{3,63}(\/.*)?$/, min: 1, max: 750 },
-  logLevel: { values: ['OFF', 'FATAL', 'ERROR', 'ALL'] },
-  requestId: { pattern: /^[\p{L}\p{M}\p{Z}\p{S}\p{N}\p{P}]+$/u, min: 1, max: 127 },
-  retentionMode: { values: ['RETAIN', 'REMOVE'] },
-  storageType: { values: ['STATIC', 'DYNAMIC'] },
-  workflowOwnerId: { pattern: /^[0-9]{12}$/ },
-};
-
-function validate(input: Record<string, unknown>, required: readonly string[]): void {
-  const problems: string[] = [];
-  for (const name of required) if (input[name] === undefined || input[name] === null) problems.push(`Value null at '${name}' failed to satisfy constraint: Member must not be null`);
-  for (const [name, rule] of Object.entries(RULES)) {
-    const value = input[name];
-    if (value === undefined || value === null) continue;
-    const at = `Value '${typeof value === 'string' ? value : JSON.stringify(value)}' at '${name}' failed to satisfy constraint:`;
-    if (typeof value !== 'string') problems.push(`${at} Member must be a string`);
-    else if (rule.values !== undefined && !rule.values.includes(value)) problems.push(`${at} Member must satisfy enum value set: [${rule.values.join(', ')}]`);
-    else if (rule.min !== undefined && value.length < rule.min) problems.push(`${at} Member must have length greater than or equal to ${rule.min}`);
-    else if (rule.max !== undefined && value.length > rule.max) problems.push(`${at} Member must have length less than or equal to ${rule.max}`);
-    else if (rule.pattern !== undefined && !rule.pattern.test(value)) problems.push(`${at} Member must satisfy regular expression pattern: ${rule.pattern.source}`);
-  }
-  if (problems.length > 0) throw new OmicsError(400, 'ValidationException', `${problems.length} validation error${problems.length > 1 ? 's' : ''} detected: ${problems.join('; ')}`);
 }
 
 interface Caller {
@@ -144,6 +135,32 @@ interface Caller {
 
 const notFound = (what: string): OmicsError => new OmicsError(404, 'ResourceNotFoundException', `The specified ${what} does not exist`);
 const CALLS_KEPT = 100_000;
+/** The members of RunListItem in the service model that the emulator knows. */
+const RUN_LIST_ITEM = ['arn', 'id', 'status', 'workflowId', 'name', 'priority', 'storageCapacity', 'creationTime', 'startTime', 'stopTime', 'storageType', 'workflowVersionName', 'workflowName'] as const;
+
+/** JSON with its keys in order, so that the same value is always the same text. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, each: unknown) => (typeof each === 'object' && each !== null && !Array.isArray(each) ? Object.fromEntries(Object.entries(each).sort(([one], [other]) => (one < other ? -1 : 1))) : each));
+}
+
+/** A JSON object out of a body, empty for none; undefined when it is anything else. */
+function jsonObject(text: string): Record<string, unknown> | undefined {
+  if (text === '') return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** One page of a list; the token is the key of the last item of the page before. */
+function pageOf<T>(all: T[], keyOf: (item: T) => string, size: number, token: string | undefined): { page: T[]; nextToken?: string } {
+  const from = token === undefined ? 0 : all.findIndex((item) => keyOf(item) === token) + 1;
+  if (token !== undefined && from === 0) throw invalid('The token is not one that this list gave');
+  const page = all.slice(from, from + size);
+  return from + size < all.length ? { page, nextToken: keyOf(page.at(-1)!) } : { page };
+}
 
 /**
  * A local HealthOmics: runs with their whole life, workflows and shares. It is reached through ministack, which has checked
@@ -158,10 +175,13 @@ export class OmicsEmulator {
   readonly #requests = new Map<string, string>();
   readonly #buckets = new Map<string, { tokens: number; at: number }>();
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Runs that would start if fewer ran, first come first served. */
+  readonly #waiting = new Set<EmulatedRun>();
   readonly #options: EmulatorOptions;
   readonly #server;
   #nextId = 1_000_000;
   #saving: NodeJS.Timeout | undefined;
+  #saveDelay = 100;
   #closed = false;
   /** ministack's address; known only after the emulator's own is. */
   awsEndpoint = '';
@@ -169,7 +189,10 @@ export class OmicsEmulator {
 
   constructor(options: EmulatorOptions) {
     this.#options = options;
-    this.#server = createServer((request, response) => void this.#serve(request, response));
+    this.#server = createServer((request, response) => {
+      // Nothing that a client sends, or a client that goes away, may end the process that hosts the emulator.
+      this.#serve(request, response).catch(() => request.socket.destroy());
+    });
     this.#server.keepAliveTimeout = 120_000;
   }
 
@@ -217,13 +240,16 @@ export class OmicsEmulator {
     const file = this.#options.stateFile;
     if (file === undefined) return;
     const write = (): void => {
+      const began = Date.now();
       this.#saving = undefined;
       writeFileAtomically(file, JSON.stringify({ nextId: this.#nextId, runs: [...this.runs.values()], workflows: [...this.#workflows.values()], shares: [...this.#shares.values()] }));
+      // All is written each time: with many runs less often, so that it stays a tenth of the time at most.
+      this.#saveDelay = Math.max(100, 10 * (Date.now() - began));
     };
     if (now) {
       clearTimeout(this.#saving);
       write();
-    } else this.#saving ??= setTimeout(write, 100).unref();
+    } else this.#saving ??= setTimeout(write, this.#saveDelay).unref();
   }
 
   #later(milliseconds: number, then: () => void): void {
@@ -242,64 +268,87 @@ export class OmicsEmulator {
     this.#save();
   }
 
-  #pace(stage: 'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING'): number {
-    return this.#options.pace?.[stage] ?? 500;
+  #pace(run: EmulatedRun, stage: Stage): number {
+    return run.pace?.[stage] ?? this.#options.pace?.[stage] ?? 500;
   }
 
-  /** Moves a run to what comes next after the time of its stage. */
+  /** Has a run leave the status that it is in, after its time, unless it was cancelled meanwhile. */
+  #leave(run: EmulatedRun, stage: Stage, then: () => void): void {
+    this.#later(this.#pace(run, stage), () => {
+      if (run.status === stage && !run.cancelRequested) then();
+    });
+  }
+
+  /** Moves a run to what comes next after the time of its status. */
   #advance(run: EmulatedRun): void {
     if (run.cancelRequested) {
+      this.#waiting.delete(run);
       if (run.status !== 'STOPPING') this.#set(run, 'STOPPING');
-      this.#later(this.#pace('STOPPING'), () => this.#set(run, 'CANCELLED'));
-      return;
-    }
-    const active = [...this.runs.values()].filter((other) => ['STARTING', 'RUNNING', 'STOPPING'].includes(other.status)).length;
-    switch (run.status) {
-      case 'PENDING':
-        this.#later(this.#pace('PENDING'), () => {
-          if (run.status !== 'PENDING' || run.cancelRequested) return;
-          if (active < (this.#options.maxConcurrentRuns ?? Infinity)) this.#set(run, 'STARTING');
-          this.#advance(run);
-        });
-        return;
-      case 'STARTING':
-        this.#later(this.#pace('STARTING'), () => {
-          if (run.status !== 'STARTING' || run.cancelRequested) return;
-          this.#set(run, 'RUNNING');
-          this.#advance(run);
-        });
-        return;
-      case 'RUNNING':
-        this.#later(this.#pace('RUNNING'), () => void this.#work(run));
-        return;
-      case 'STOPPING':
-        this.#later(this.#pace('STOPPING'), () => this.#set(run, run.failureReason === undefined ? 'COMPLETED' : 'FAILED'));
-        return;
-      default:
+      this.#later(this.#pace(run, 'STOPPING'), () => this.#end(run, 'CANCELLED'));
+    } else if (run.status === 'PENDING') {
+      this.#leave(run, 'PENDING', () => {
+        this.#waiting.add(run);
+        this.#admit();
+      });
+    } else if (run.status === 'STARTING') {
+      this.#leave(run, 'STARTING', () => {
+        this.#set(run, 'RUNNING');
+        this.#advance(run);
+      });
+    } else if (run.status === 'RUNNING') {
+      this.#leave(run, 'RUNNING', () => void this.#work(run));
+    } else if (run.status === 'STOPPING') {
+      this.#leave(run, 'STOPPING', () => this.#end(run, run.failureReason === undefined ? 'COMPLETED' : 'FAILED'));
     }
   }
 
-  /** The work of a run, as its execution role. */
+  #end(run: EmulatedRun, status: HealthOmicsStatus): void {
+    this.#set(run, status);
+    this.#admit();
+  }
+
+  /** Starts runs that wait, as far as the cap of their account and region lets them. */
+  #admit(): void {
+    if (this.#waiting.size === 0) return;
+    const place = (run: EmulatedRun): string => `${run.accountId}/${run.region}`;
+    const cap = this.#options.maxConcurrentRuns ?? Infinity;
+    const active = new Map<string, number>();
+    // All runs are counted only where there is a cap.
+    if (cap < Infinity) for (const run of this.runs.values()) if (run.stoppedAt === undefined && run.status !== 'PENDING') active.set(place(run), (active.get(place(run)) ?? 0) + 1);
+    for (const run of this.#waiting) {
+      const count = active.get(place(run)) ?? 0;
+      if (count >= cap) continue;
+      active.set(place(run), count + 1);
+      this.#waiting.delete(run);
+      this.#set(run, 'STARTING');
+      this.#advance(run);
+    }
+  }
+
+  /** The work of a run, as its execution role: import, Bases2Fastq and export all happen in RUNNING, as on AWS. */
   async #work(run: EmulatedRun): Promise<void> {
-    if (run.status !== 'RUNNING' || run.cancelRequested) return;
     const scripted = this.#fault('run', 'failRun');
+    let failure: { reason: string; message: string } | undefined;
     try {
-      if (scripted !== undefined) {
-        run.failureReason = scripted.failureReason ?? 'WORKFLOW_RUN_FAILED';
-        run.statusMessage = scripted.statusMessage ?? 'Failed because a fault was scripted';
-      } else {
+      if (scripted !== undefined) failure = { reason: scripted.failureReason ?? 'WORKFLOW_RUN_FAILED', message: scripted.statusMessage ?? 'Failed because a fault was scripted' };
+      else {
         const s3 = await this.#executionRole(run);
         try {
-          await runBases2Fastq(s3, run.parameters, run.runOutputUri, () => run.cancelRequested || this.#closed);
+          const names = this.#workflows.get(`${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`)?.parameterNames;
+          const { parameters, runOutputUri } = run;
+          const input = { runDir: parameters[names?.runDir ?? 'run_dir'], runManifest: parameters[names?.runManifest ?? 'run_manifest'], noProjects: parameters[names?.noProjects ?? 'no_projects'], outputUri: runOutputUri };
+          await runBases2Fastq(s3, input, () => run.cancelRequested || this.#closed);
         } finally {
           s3.destroy();
         }
       }
     } catch (error) {
-      run.failureReason = error instanceof WorkflowError ? error.reason : 'WORKFLOW_RUN_FAILED';
-      run.statusMessage = (error as Error).message;
+      failure = { reason: error instanceof WorkflowError ? error.reason : 'SERVICE_ERROR', message: (error as Error).message };
     }
+    // A run that was interrupted by the emulator's end stays RUNNING and does its work again at the next start.
     if (this.#closed || run.cancelRequested) return;
+    run.failureReason = failure?.reason;
+    run.statusMessage = failure?.message;
     this.#set(run, 'STOPPING');
     this.#advance(run);
   }
@@ -308,10 +357,10 @@ export class OmicsEmulator {
     const response = await fetch(`${this.awsEndpoint}/_polony/execution-role-session`, {
       method: 'POST',
       headers: { 'x-polony-secret': this.#options.secret, 'content-type': 'application/json' },
-      body: JSON.stringify({ roleArn: run.roleArn, accountId: run.accountId, region: run.region, sourceArn: `arn:aws:omics:${run.region}:${run.accountId}:run/${run.id}`, sessionName: `run-${run.id}` }),
+      body: JSON.stringify({ roleArn: run.roleArn, accountId: run.accountId, region: run.region, sourceArn: `arn:aws:omics:${run.region}:${run.accountId}:run/${run.id}`, sessionName: `run-${run.id}`, sessionPolicy: run.sessionPolicy }),
     });
     const answer = (await response.json()) as { message?: string; accessKeyId: string; secretAccessKey: string; sessionToken: string };
-    if (!response.ok) throw new WorkflowError('IMPORT_FAILED', `HealthOmics could not assume the execution role: ${answer.message}`);
+    if (!response.ok) throw new WorkflowError('ASSUME_ROLE_FAILED', `HealthOmics doesn't have permission to assume the role. ${answer.message}`);
     return new S3Client({ region: run.region, endpoint: this.awsEndpoint, forcePathStyle: true, credentials: { accessKeyId: answer.accessKeyId, secretAccessKey: answer.secretAccessKey, sessionToken: answer.sessionToken } });
   }
 
@@ -326,8 +375,10 @@ export class OmicsEmulator {
     if (rate === undefined) return true;
     const key = `${caller.accountId}/${caller.region}/${operation}`;
     const now = Date.now();
-    const bucket = this.#buckets.get(key) ?? { tokens: rate, at: now };
-    bucket.tokens = Math.min(rate, bucket.tokens + ((now - bucket.at) / 1000) * rate);
+    // A rate below one a second must still let a call through now and then.
+    const most = Math.max(1, rate);
+    const bucket = this.#buckets.get(key) ?? { tokens: most, at: now };
+    bucket.tokens = Math.min(most, bucket.tokens + ((now - bucket.at) / 1000) * rate);
     bucket.at = now;
     this.#buckets.set(key, bucket);
     if (bucket.tokens < 1) return false;
@@ -343,40 +394,40 @@ export class OmicsEmulator {
     return workflow;
   }
 
-  #startRun(caller: Caller, input: Record<string, unknown>): { status: number; body: unknown; runId: string } {
-    validate(input, ['roleArn', 'outputUri', 'requestId', 'workflowId']);
-    const text = (name: string): string | undefined => input[name] as string | undefined;
-    const requestKey = `${caller.accountId}/${caller.region}/${text('requestId')}`;
-    const parameters = (input.parameters ?? {}) as Record<string, unknown>;
+  #startRun(caller: Caller, input: Record<string, unknown>): { body: unknown; runId: string } {
+    const request = { parameters: {}, tags: {}, storageType: 'STATIC', retentionMode: 'RETAIN', outputUriPrefixMode: 'SERVICE_DEFINED', ...input } as unknown as RunRequest;
+    const requestKey = `${caller.accountId}/${caller.region}/${request.requestId}`;
+    const fingerprint = createHash('sha256').update(canonical(input)).digest('hex');
     const known = this.runs.get(this.#requests.get(requestKey) ?? '');
     if (known !== undefined) {
-      if (known.workflowId !== input.workflowId || known.outputUri !== input.outputUri || JSON.stringify(known.parameters) !== JSON.stringify(parameters)) {
-        throw new OmicsError(409, 'ConflictException', 'The requestId was used before with other parameters');
-      }
-      return { status: 201, runId: known.id, body: this.#started(known) };
+      if (known.fingerprint !== fingerprint) throw new OmicsError(409, 'ConflictException', 'The requestId was used before with other parameters');
+      return { runId: known.id, body: this.#started(known) };
     }
-    if (!/^arn:aws:iam::\d{12}:role\/.+$/.test(text('roleArn')!)) throw new OmicsError(400, 'ValidationException', 'Provided role is not valid');
-    const workflow = this.#workflow(caller, text('workflowId')!, text('workflowOwnerId'));
-    if (workflow.status !== 'ACTIVE') throw new OmicsError(400, 'ValidationException', `The workflow is ${workflow.status}, not ACTIVE`);
-    for (const name of Object.keys(parameters)) if (workflow.parameterTemplate[name] === undefined) throw new OmicsError(400, 'ValidationException', `The parameter ${name} is not in the parameter template of the workflow`);
-    for (const [name, parameter] of Object.entries(workflow.parameterTemplate)) if (parameter.optional !== true && parameters[name] === undefined) throw new OmicsError(400, 'ValidationException', `The required parameter ${name} is missing`);
+    // What the model does not say and the API reference does.
+    if (input.runId !== undefined) throw invalid('A run of a shared workflow cannot be duplicated, and the local HealthOmics has no others: give a workflowId');
+    if (input.workflowId === undefined) throw invalid('Either workflowId or runId must be given');
+    if (!/^arn:aws[a-z-]*:iam::\d{12}:role\/.+$/.test(request.roleArn)) throw invalid('roleArn is not the ARN of a role');
+    if (!/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/.test(request.outputUri)) throw invalid('outputUri is not an S3 URI');
+    if (Object.keys(request.tags).length > 50) throw invalid('A run has at most 50 tags');
+    if (input.workflowType === 'READY2RUN') throw notFound('workflow');
+    // There are none of these here, and what is not there is not found. Run groups are only names to list runs by.
+    for (const [name, what] of [['workflowVersionName', 'workflow version'], ['cacheId', 'run cache'], ['configurationName', 'configuration']] as const) if (input[name] !== undefined) throw notFound(what);
+    const workflow = this.#workflow(caller, request.workflowId, request.workflowOwnerId);
+    if (workflow.status !== 'ACTIVE') throw invalid(`The workflow is ${workflow.status}, not ACTIVE`);
+    const { parameterTemplate } = workflow;
+    for (const name of Object.keys(request.parameters)) if (!Object.hasOwn(parameterTemplate, name)) throw invalid(`The parameter ${name} is not in the parameter template of the workflow`);
+    for (const [name, parameter] of Object.entries(parameterTemplate)) if (parameter.optional !== true && (request.parameters[name] ?? null) === null) throw invalid(`The required parameter ${name} is missing`);
     const id = String(this.#nextId++);
+    const pace = this.#fault('StartRun', 'pace')?.pace;
     const run: EmulatedRun = {
+      ...request,
       id,
       uuid: randomUUID(),
       accountId: caller.accountId,
       region: caller.region,
-      name: text('name'),
-      workflowId: workflow.id,
-      workflowOwnerId: text('workflowOwnerId'),
-      roleArn: text('roleArn')!,
-      parameters,
-      outputUri: text('outputUri')!,
-      runOutputUri: `${text('outputUri')!.replace(/\/+$/, '')}/${id}`,
-      requestId: text('requestId')!,
-      storageType: text('storageType') ?? 'STATIC',
-      retentionMode: text('retentionMode') ?? 'RETAIN',
-      tags: (input.tags ?? {}) as Record<string, string>,
+      runOutputUri: `${request.outputUri.replace(/\/+$/, '')}${request.outputUriPrefixMode === 'NONE_WITH_OVERWRITE' ? '' : `/${id}`}`,
+      fingerprint,
+      ...(pace !== undefined && { pace }),
       status: 'PENDING',
       cancelRequested: false,
       createdAt: Date.now(),
@@ -387,7 +438,7 @@ export class OmicsEmulator {
     this.#requests.set(requestKey, id);
     this.#save();
     this.#advance(run);
-    return { status: 201, runId: id, body: this.#started(run) };
+    return { runId: id, body: this.#started(run) };
   }
 
   #started(run: EmulatedRun): unknown {
@@ -399,63 +450,70 @@ export class OmicsEmulator {
   }
 
   #run(caller: Caller, id: string): EmulatedRun {
-    validate({ runId: id }, []);
     const run = this.runs.get(id);
     if (run === undefined || run.accountId !== caller.accountId || run.region !== caller.region) throw notFound('run');
     return run;
   }
 
+  /** A run as GetRun shows it: what StartRun was asked for, and what became of it. */
   #describe(run: EmulatedRun): Record<string, unknown> {
     const time = (at: number | undefined): string | undefined => (at === undefined ? undefined : new Date(at).toISOString());
-    return {
-      arn: this.#arn(run), id: run.id, uuid: run.uuid, name: run.name, status: run.status, statusMessage: run.statusMessage, failureReason: run.failureReason, workflowId: run.workflowId,
-      workflowOwnerId: run.workflowOwnerId, workflowType: 'PRIVATE', roleArn: run.roleArn, parameters: run.parameters, outputUri: run.outputUri, runOutputUri: run.runOutputUri,
-      storageType: run.storageType, retentionMode: run.retentionMode, tags: run.tags, startedBy: run.startedBy, creationTime: time(run.createdAt), startTime: time(run.startedAt), stopTime: time(run.stoppedAt),
-    };
+    const { accountId: _account, region: _region, requestId: _request, fingerprint: _fingerprint, pace: _pace, cancelRequested: _cancel, createdAt, startedAt, stoppedAt, history: _history, ...shown } = run;
+    return { workflowType: 'PRIVATE', ...(run.storageType === 'STATIC' && { storageCapacity: 1200 }), ...shown, arn: this.#arn(run), creationTime: time(createdAt), startTime: time(startedAt), stopTime: time(stoppedAt) };
   }
 
-  #operate(caller: Caller, operation: string, id: string, query: URLSearchParams, input: Record<string, unknown>): { status: number; body?: unknown; runId?: string } {
+  #operate(caller: Caller, operation: OperationName, input: Record<string, unknown>): { body?: unknown; runId?: string } {
+    const id = input.id as string;
     switch (operation) {
       case 'StartRun':
         return this.#startRun(caller, input);
       case 'GetRun':
-        return { status: 200, runId: id, body: this.#describe(this.#run(caller, id)) };
+        return { body: this.#describe(this.#run(caller, id)) };
       case 'CancelRun': {
         const run = this.#run(caller, id);
-        // What AWS answers for a run that has ended is not documented; a conflict is what its error list leaves.
+        // What AWS answers for a run that has ended is not documented; a conflict is what its error list leaves. In STOPPING it
+        // may be cancelled (User Guide, "Cancel a run"); what it wrote by then is there, so here it ends as it would have.
         if (run.stoppedAt !== undefined) throw new OmicsError(409, 'ConflictException', `The run is ${run.status} and cannot be cancelled`);
         if (run.status !== 'STOPPING') {
           run.cancelRequested = true;
           this.#advance(run);
         }
-        return { status: 202, runId: id };
+        return {};
       }
       case 'ListRuns': {
-        const size = Math.min(Number(query.get('maxResults') ?? 100), 100);
-        const all = [...this.runs.values()].filter((run) => run.accountId === caller.accountId && run.region === caller.region && (query.get('status') ?? run.status) === run.status && (query.get('name') ?? run.name) === run.name);
-        const from = all.findIndex((run) => run.id === query.get('startingToken')) + 1;
-        const items = all.slice(from, from + size);
-        return { status: 200, body: { items: items.map((run) => this.#describe(run)), ...(from + size < all.length && { nextToken: items.at(-1)?.id }) } };
+        const { name, status, runGroupId, batchId, maxResults = 100, startingToken } = input;
+        const found = [...this.runs.values()].filter(
+          (run) => run.accountId === caller.accountId && run.region === caller.region && (status ?? run.status) === run.status && (name ?? run.name) === run.name && (runGroupId ?? run.runGroupId) === run.runGroupId && batchId === undefined,
+        );
+        const { page, nextToken } = pageOf(found, (run) => run.id, maxResults as number, startingToken as string | undefined);
+        const items = page.map((run) => {
+          const all: Record<string, unknown> = { ...this.#describe(run), workflowName: this.#workflows.get(`${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`)?.name };
+          return Object.fromEntries(RUN_LIST_ITEM.map((member) => [member, all[member]]));
+        });
+        return { body: { items, nextToken } };
       }
       case 'GetWorkflow': {
-        const owner = query.get('workflowOwnerId') ?? undefined;
-        validate({ workflowId: id, workflowType: query.get('type') ?? undefined, workflowOwnerId: owner }, []);
-        const workflow = this.#workflow(caller, id, owner);
-        return { status: 200, body: { arn: `arn:aws:omics:${workflow.region}:${workflow.ownerId}:workflow/${id}`, id, status: workflow.status, type: 'PRIVATE', name: workflow.name, engine: 'NEXTFLOW', parameterTemplate: workflow.parameterTemplate, creationTime: '2025-01-01T00:00:00.000Z' } };
+        if (input.type === 'READY2RUN') throw notFound('workflow');
+        const { ownerId, region, name, status, parameterTemplate } = this.#workflow(caller, id, input.workflowOwnerId as string | undefined);
+        return { body: { arn: `arn:aws:omics:${region}:${ownerId}:workflow/${id}`, id, status, type: 'PRIVATE', name, engine: 'NEXTFLOW', parameterTemplate, creationTime: '2025-01-01T00:00:00.000Z' } };
       }
       case 'ListShares': {
-        const mine = [...this.#shares.values()].filter((share) => share.region === caller.region && (input.resourceOwner === 'SELF' ? share.ownerId : share.subscriberId) === caller.accountId);
-        return { status: 200, body: { shares: mine.map((share) => ({ shareId: share.id, resourceArn: `arn:aws:omics:${share.region}:${share.ownerId}:workflow/${share.workflowId}`, resourceId: share.workflowId, ownerId: share.ownerId, principalSubscriber: share.subscriberId, status: share.status, shareName: 'bases2fastq', creationTime: new Date(share.createdAt).toISOString() })) } };
+        const filter = (input.filter ?? {}) as { resourceArns?: string[]; status?: string[]; type?: string[] };
+        const details = [...this.#shares.values()]
+          .filter((share) => share.region === caller.region && (input.resourceOwner === 'SELF' ? share.ownerId : share.subscriberId) === caller.accountId)
+          .map((share) => ({ shareId: share.id, resourceArn: `arn:aws:omics:${share.region}:${share.ownerId}:workflow/${share.workflowId}`, resourceId: share.workflowId, ownerId: share.ownerId, principalSubscriber: share.subscriberId, status: share.status, shareName: 'bases2fastq', creationTime: new Date(share.createdAt).toISOString() }))
+          .filter((share) => (filter.resourceArns?.includes(share.resourceArn) ?? true) && (filter.status?.includes(share.status) ?? true) && (filter.type?.includes('WORKFLOW') ?? true));
+        const { page, nextToken } = pageOf(details, (share) => share.shareId, Math.max(1, (input.maxResults as number | undefined) ?? 100), input.nextToken as string | undefined);
+        return { body: { shares: page, nextToken } };
       }
       case 'AcceptShare': {
-        const share = this.#shares.get(id);
+        const share = this.#shares.get(input.shareId as string);
         if (share === undefined || share.subscriberId !== caller.accountId || share.region !== caller.region) throw notFound('share');
+        if (share.status !== 'PENDING') throw new OmicsError(409, 'ConflictException', `The share is ${share.status}, not PENDING`);
         share.status = 'ACTIVE';
         this.#save();
-        return { status: 200, body: { status: 'ACTIVATING' } };
+        return { body: { status: 'ACTIVATING' } };
       }
-      default:
-        throw new OmicsError(404, 'UnknownOperationException', operation);
     }
   }
 
@@ -467,34 +525,34 @@ export class OmicsEmulator {
     };
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
-    const url = new URL(request.url ?? '/', 'http://localhost');
-    let input: Record<string, unknown> = {};
-    try {
-      const text = Buffer.concat(chunks).toString('utf8');
-      if (text !== '') input = JSON.parse(text) as Record<string, unknown>;
-    } catch {
-      return answer(400, { message: 'The body is not JSON' }, 'ValidationException');
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
+    const body = jsonObject(Buffer.concat(chunks).toString('utf8'));
+    if (pathname.startsWith('/_control/')) {
+      if (body === undefined) return answer(400, { message: 'The body is not a JSON object' });
+      return this.#control(request.method ?? '', pathname, body, answer);
     }
-    if (url.pathname.startsWith('/_control/')) return this.#control(request.method ?? '', url.pathname, input, answer);
     const shown = Buffer.from(String(request.headers['x-polony-secret'] ?? ''));
     const secret = Buffer.from(this.#options.secret);
     if (shown.length !== secret.length || !timingSafeEqual(shown, secret)) return answer(403, { message: 'Calls come through the local AWS endpoint' }, 'AccessDeniedException');
+    const route = routeOf(request.method ?? '', pathname);
+    if (route === undefined) return answer(404, { message: `The local HealthOmics has no ${request.method} ${pathname}` }, 'UnknownOperationException');
+    if (body === undefined) return answer(400, { message: 'The body is not a JSON object' }, 'SerializationException');
+    const { name: operation, path } = route;
     const caller: Caller = { accountId: String(request.headers['x-polony-account']), region: String(request.headers['x-polony-region']), principal: String(request.headers['x-polony-principal']) };
-    const [, kind, id = '', sub] = url.pathname.split('/').map(decodeURIComponent);
-    const operation =
-      kind === 'run' ? (id === '' ? (request.method === 'POST' ? 'StartRun' : 'ListRuns') : sub === 'cancel' ? 'CancelRun' : 'GetRun') : kind === 'workflow' ? 'GetWorkflow' : kind === 'shares' ? 'ListShares' : kind === 'share' ? 'AcceptShare' : 'Unknown';
-    const call: EmulatedCall = { operation, accountId: caller.accountId, at: Date.now(), requestId: input.requestId as string | undefined, runId: id === '' ? undefined : id, code: 0 };
+    const call: EmulatedCall = { operation, accountId: caller.accountId, at: Date.now(), requestId: body.requestId as string | undefined, runId: path.id, code: 0 };
     if (this.calls.push(call) > CALLS_KEPT) this.calls.shift();
     const slow = this.#fault(operation, 'slow');
     if (slow !== undefined) await new Promise((resolve) => setTimeout(resolve, slow.delayMs ?? 1000));
     try {
-      if (this.#fault(operation, 'throttle') !== undefined || !this.#withinQuota(operation, caller)) throw new OmicsError(429, 'ThrottlingException', 'Rate exceeded');
-      if (this.#fault(operation, 'internal') !== undefined) throw new OmicsError(500, 'InternalServerException', 'An unexpected error occurred. Try the request again.');
-      const result = this.#operate(caller, operation, id, url.searchParams, input);
+      if (!this.#withinQuota(operation, caller)) throw new OmicsError(...SCRIPTED_ERRORS.throttle);
+      const scripted = this.#fault(operation, ...ERROR_KINDS)?.kind as keyof typeof SCRIPTED_ERRORS | undefined;
+      const [status, code, message] = scripted === undefined ? [] : SCRIPTED_ERRORS[scripted];
+      if (status !== undefined) throw new OmicsError(status, code, scripted === 'denied' ? `User: ${caller.principal} is not authorized to perform: omics:${operation} on resource: * because no identity-based policy allows the omics:${operation} action` : message);
+      const result = this.#operate(caller, operation, inputOf(operation, path, searchParams, body));
       call.runId = result.runId ?? call.runId;
       if (this.#fault(operation, 'dropAnswer') !== undefined) return void request.socket.destroy();
-      call.code = result.status;
-      answer(result.status, result.body);
+      call.code = OPERATIONS[operation].status;
+      answer(call.code, result.body);
     } catch (error) {
       const known = error instanceof OmicsError ? error : new OmicsError(500, 'InternalServerException', (error as Error).message);
       call.code = known.status;
@@ -502,22 +560,60 @@ export class OmicsEmulator {
     }
   }
 
-  /** `GET /_control/{runs,calls,faults}`, `POST /_control/faults` (a Fault), `DELETE /_control/faults`, `POST /_control/settings` (pace, quotas, maxConcurrentRuns). */
+  /**
+   * The control address, for tests and for trying out what goes wrong; loopback only, without credentials:
+   * - `GET /_control/{runs,calls,faults,settings}`;
+   * - `POST /_control/faults` a {@link Fault}; `DELETE /_control/faults` all of them;
+   * - `POST /_control/settings` `{pace?, quotas?, maxConcurrentRuns?}`; null takes one back;
+   * - `POST /_control/workflows` an {@link EmulatedWorkflow}, or what changes of one (such as its status) beside its id;
+   *   `subscriberId` shares it with an account;
+   * - `DELETE /_control/runs/<id>` deletes a run, as somebody may in the console.
+   */
   #control(method: string, path: string, input: Record<string, unknown>, answer: (status: number, body: unknown) => void): void {
-    const what = path.slice('/_control/'.length);
-    if (method === 'GET' && what === 'runs') return answer(200, [...this.runs.values()]);
-    if (method === 'GET' && what === 'calls') return answer(200, this.calls);
-    if (method === 'GET' && what === 'faults') return answer(200, this.faults);
-    if (method === 'DELETE' && what === 'faults') return answer(200, this.faults.splice(0));
-    if (method === 'POST' && what === 'faults') {
-      if (!['throttle', 'internal', 'slow', 'dropAnswer', 'failRun'].includes(String(input.kind)) || typeof input.operation !== 'string') return answer(400, { message: 'A fault needs operation and kind (throttle, internal, slow, dropAnswer, failRun)' });
-      this.faults.push(input as unknown as Fault);
-      return answer(201, input);
+    const [, , what, id] = path.split('/');
+    const settings = (): unknown => ({ pace: this.#options.pace, quotas: this.#options.quotas, maxConcurrentRuns: this.#options.maxConcurrentRuns });
+    switch (`${method} ${what}`) {
+      case 'GET runs':
+        return answer(200, [...this.runs.values()]);
+      case 'GET calls':
+        return answer(200, this.calls);
+      case 'GET faults':
+        return answer(200, this.faults);
+      case 'GET settings':
+        return answer(200, settings());
+      case 'DELETE faults':
+        return answer(200, this.faults.splice(0));
+      case 'DELETE runs': {
+        const run = this.runs.get(id ?? '');
+        if (run?.stoppedAt === undefined) return answer(409, { message: 'Only a run that has ended can be deleted' });
+        this.runs.delete(run.id);
+        this.#save();
+        return answer(200, run);
+      }
+      case 'POST faults': {
+        const known = typeof input.operation === 'string' && (['*', 'run', ...Object.keys(OPERATIONS)].includes(input.operation) && (FAULT_KINDS as readonly unknown[]).includes(input.kind));
+        if (!known) return answer(400, { message: `A fault needs operation (*, run, ${Object.keys(OPERATIONS).join(', ')}) and kind (${FAULT_KINDS.join(', ')})` });
+        this.faults.push(input as unknown as Fault);
+        return answer(201, input);
+      }
+      case 'POST settings': {
+        for (const name of ['pace', 'quotas', 'maxConcurrentRuns'] as const) if (name in input) this.#options[name] = (input[name] ?? undefined) as undefined;
+        this.#admit();
+        return answer(200, settings());
+      }
+      case 'POST workflows': {
+        const { subscriberId, ...changes } = input;
+        const known = [...this.#workflows.values()].find((each) => each.id === input.id && each.ownerId === (input.ownerId ?? each.ownerId) && each.region === (input.region ?? each.region));
+        const workflow = { status: 'ACTIVE', ...known, ...changes } as EmulatedWorkflow;
+        const whole = [workflow.id, workflow.ownerId, workflow.region, workflow.name].every((each) => typeof each === 'string') && typeof workflow.parameterTemplate === 'object' && WORKFLOW_STATUSES.includes(workflow.status);
+        if (!whole) return answer(400, { message: `A workflow needs id, ownerId, region, name, parameterTemplate and a status (${WORKFLOW_STATUSES.join(', ')})` });
+        if (typeof subscriberId === 'string') return answer(201, { ...workflow, shareId: this.shareWorkflow(workflow, subscriberId) });
+        this.#workflows.set(`${workflow.ownerId}/${workflow.region}/${workflow.id}`, workflow);
+        this.#save();
+        return answer(200, workflow);
+      }
+      default:
+        answer(404, { message: `${method} ${path}` });
     }
-    if (method === 'POST' && what === 'settings') {
-      Object.assign(this.#options, { ...('pace' in input && { pace: input.pace }), ...('quotas' in input && { quotas: input.quotas }), ...('maxConcurrentRuns' in input && { maxConcurrentRuns: input.maxConcurrentRuns }) });
-      return answer(200, {});
-    }
-    answer(404, { message: `${method} ${path}` });
   }
 }

