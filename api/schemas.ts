@@ -350,20 +350,17 @@ export const ExecutionDetails = component(
 
 const policy = (description: string) => Type.Unsafe<object>({ type: 'object', additionalProperties: true, description });
 const nullablePolicy = (description: string) => Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
-export const IamDocuments = component(
-  'IamDocuments',
-  Type.Object(
-    {
-      externalId: NullableString,
-      trustPolicy: nullablePolicy("Of the provider's role; null for access keys"),
-      permissionPolicy: policy("Of the provider's role or user"),
-      executionRole: Type.Union([Type.Object({ trustPolicy: policy('HealthOmics may use it'), permissionPolicy: policy('What a run needs') }, closed), Type.Null()], { description: 'Null where bases2fastq is not wanted' }),
-      cloudFormation: Type.String({ description: 'The same as a CloudFormation template; needs CAPABILITY_NAMED_IAM' }),
-      terraform: Type.String({ description: 'The same for Terraform' }),
-      awsCli: Type.String({ description: 'The same as commands for sh' }),
-    },
-    closed,
-  ),
+export const IamDocuments = Type.Object(
+  {
+    externalId: NullableString,
+    trustPolicy: nullablePolicy("Of the provider's role; null for access keys"),
+    permissionPolicy: policy("Of the provider's role or user"),
+    executionRole: Type.Union([Type.Object({ trustPolicy: policy('HealthOmics may use it'), permissionPolicy: policy('What a run needs') }, closed), Type.Null()], { description: 'Null where bases2fastq is not wanted' }),
+    cloudFormation: Type.String({ description: 'The same as a CloudFormation template; needs CAPABILITY_NAMED_IAM' }),
+    terraform: Type.String({ description: 'The same for Terraform' }),
+    awsCli: Type.String({ description: 'The same as commands for sh' }),
+  },
+  { ...closed, description: 'The documents' },
 );
 const oneOrMore = (description: string) => Type.Unsafe<string | string[]>({ anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, maxItems: 50 }], description });
 const executionScope = {
@@ -396,40 +393,37 @@ export const PolicyCheckBody = Type.Object(
   { ...closed, examples: [{ policy: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:GetObject', 's3:PutObject'], Resource: 'arn:aws:s3:::lab-aviti/runs/*' }] }, credentialType: 'role', bucket: 'lab-aviti', prefix: 'runs' }] },
 );
 const Actions = Type.Array(oneOf(ACTIONS));
-export const PolicyFindings = component(
-  'PolicyFindings',
-  Type.Object(
-    {
-      credentialType: oneOf(CREDENTIAL_TYPES),
-      locations: Type.Array(Type.Object({ bucket: Type.String(), prefix: Type.String() }, closed), { description: 'What it was checked on; empty for any bucket' }),
-      statements: Type.Array(
-        Type.Object(
-          {
-            index: Type.Integer(),
-            sid: NullableString,
-            effect: oneOf(['Allow', 'Deny']),
-            permissions: Type.Array(Type.Object({ action: oneOf(ACTIONS), wholly: Type.Boolean({ description: 'Whether in all cases' }), reasons: Type.Array(Type.String()) }, closed)),
-            otherActions: Type.Array(Type.String(), { description: 'Actions, or patterns of actions, that polony does not ask for' }),
-          },
-          closed,
-        ),
+export const PolicyFindings = Type.Object(
+  {
+    credentialType: oneOf(CREDENTIAL_TYPES),
+    locations: Type.Array(Type.Object({ bucket: Type.String(), prefix: Type.String() }, closed), { description: 'What it was checked on; empty for any bucket' }),
+    statements: Type.Array(
+      Type.Object(
+        {
+          index: Type.Integer(),
+          sid: NullableString,
+          effect: oneOf(['Allow', 'Deny']),
+          permissions: Type.Array(Type.Object({ action: oneOf(ACTIONS), wholly: Type.Boolean({ description: 'Whether in all cases' }), reasons: Type.Array(Type.String()) }, closed)),
+          otherActions: Type.Array(Type.String(), { description: 'Actions, or patterns of actions, that polony does not ask for' }),
+        },
+        closed,
       ),
-      permissions: Type.Array(
-        Type.Object(
-          {
-            action: oneOf(ACTIONS),
-            requirement: oneOf(['required', 'requiredForUsers', 'optional']),
-            purpose: Type.String(),
-            unlocks: Type.String(),
-            state: oneOf(['granted', 'denied', 'conditional']),
-            reasons: Type.Array(Type.String()),
-            statements: Type.Array(policy('A statement that would grant it')),
-          },
-          closed,
-        ),
+    ),
+    permissions: Type.Array(
+      Type.Object(
+        {
+          action: oneOf(ACTIONS),
+          requirement: oneOf(['required', 'requiredForUsers', 'optional']),
+          purpose: Type.String(),
+          unlocks: Type.String(),
+          state: oneOf(['granted', 'denied', 'conditional']),
+          reasons: Type.Array(Type.String()),
+          statements: Type.Array(policy('A statement that would grant it')),
+        },
+        closed,
       ),
-      capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: Actions, conditional: Actions, unknown: Actions }, closed)),
-    },
-    closed,
-  ),
+    ),
+    capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: Actions, conditional: Actions, unknown: Actions }, closed)),
+  },
+  { ...closed, description: 'What it would give' },
 );

@@ -67,19 +67,19 @@ export interface IamDecision {
 export const POLICY_TEXT_LENGTH = 40_960;
 
 /** Operators of IAM (IAM User Guide, "Condition operators"), in lower case; what is not compared here depends on what cannot be told. */
-const COMPARED: Record<string, { negated: boolean; ignoreCase?: boolean; wildcards?: boolean }> = {
-  stringequals: { negated: false },
-  stringnotequals: { negated: true },
-  stringequalsignorecase: { negated: false, ignoreCase: true },
-  stringnotequalsignorecase: { negated: true, ignoreCase: true },
-  stringlike: { negated: false, wildcards: true },
-  stringnotlike: { negated: true, wildcards: true },
-  arnequals: { negated: false, wildcards: true },
-  arnlike: { negated: false, wildcards: true },
-  arnnotequals: { negated: true, wildcards: true },
-  arnnotlike: { negated: true, wildcards: true },
-  bool: { negated: false, ignoreCase: true },
-};
+const COMPARED = new Map<string, { negated: boolean; ignoreCase?: boolean; wildcards?: boolean }>([
+  ['stringequals', { negated: false }],
+  ['stringnotequals', { negated: true }],
+  ['stringequalsignorecase', { negated: false, ignoreCase: true }],
+  ['stringnotequalsignorecase', { negated: true, ignoreCase: true }],
+  ['stringlike', { negated: false, wildcards: true }],
+  ['stringnotlike', { negated: true, wildcards: true }],
+  ['arnequals', { negated: false, wildcards: true }],
+  ['arnlike', { negated: false, wildcards: true }],
+  ['arnnotequals', { negated: true, wildcards: true }],
+  ['arnnotlike', { negated: true, wildcards: true }],
+  ['bool', { negated: false, ignoreCase: true }],
+]);
 const OTHER_OPERATORS = new Set(
   ['null', 'binaryequals', 'ipaddress', 'notipaddress'].concat(
     ['equals', 'notequals', 'lessthan', 'lessthanequals', 'greaterthan', 'greaterthanequals'].flatMap((comparison) => [`numeric${comparison}`, `date${comparison}`]),
@@ -87,7 +87,7 @@ const OTHER_OPERATORS = new Set(
 );
 
 /** Keys that stand in requests of one action only, so that they are surely absent from others. */
-const KEYS_OF_ONE_ACTION: Record<string, string> = { 's3:prefix': 's3:listbucket', 's3:delimiter': 's3:listbucket', 's3:max-keys': 's3:listbucket', 'iam:passedtoservice': 'iam:passrole' };
+const KEYS_OF_ONE_ACTION = new Map([['s3:prefix', 's3:listbucket'], ['s3:delimiter', 's3:listbucket'], ['s3:max-keys', 's3:listbucket'], ['iam:passedtoservice', 'iam:passrole']]);
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -177,7 +177,7 @@ function readConditions(value: unknown, path: string, variables: boolean, bad: (
   }
   return Object.entries(value).flatMap(([operator, keys]) => {
     const [, set = '', base = '', ifExists = ''] = /^(forallvalues:|foranyvalue:)?([a-z]+?)(ifexists)?$/.exec(operator.toLowerCase()) ?? [];
-    if (!(base in COMPARED || OTHER_OPERATORS.has(base)) || (base === 'null' && (set !== '' || ifExists !== ''))) {
+    if (!(COMPARED.has(base) || OTHER_OPERATORS.has(base)) || (base === 'null' && (set !== '' || ifExists !== ''))) {
       bad(`${path}.${operator}`, 'OPERATOR', 'is no condition operator of IAM');
       return [];
     }
@@ -191,7 +191,7 @@ function readConditions(value: unknown, path: string, variables: boolean, bad: (
         bad(`${path}.${operator}.${key}`, 'TYPE', 'must be a text or a list of texts');
         return [];
       }
-      const { wildcards = false, ignoreCase = false } = COMPARED[base] ?? {};
+      const { wildcards = false, ignoreCase = false } = COMPARED.get(base) ?? {};
       return [
         {
           text: `${operator} ${key}`,
@@ -224,11 +224,11 @@ function coverOf(patterns: readonly Pattern[], target: Pattern, except: boolean)
 
 function conditionHolds(condition: ReadCondition, request: IamRequest, context: ReadonlyMap<string, string>): Holds {
   const actual = context.get(condition.key);
-  const only = KEYS_OF_ONE_ACTION[condition.key];
+  const only = KEYS_OF_ONE_ACTION.get(condition.key);
   const isUnset = actual === undefined && only !== undefined && only !== request.action.toLowerCase();
   if (actual === undefined && !isUnset) return 'unknown';
   if (condition.operator === 'null') return condition.values.some(({ tokens }) => tokens.map((token) => ('character' in token ? token.character : '')).join('').toLowerCase() === String(actual === undefined)) ? 'yes' : 'no';
-  const comparison = COMPARED[condition.operator];
+  const comparison = COMPARED.get(condition.operator);
   if (actual === undefined) {
     // An absent key fulfils …IfExists, ForAllValues and negated operators, and no others (IAM User Guide, "Condition operators").
     return condition.ifExists || condition.forAll || (comparison?.negated ?? condition.operator.startsWith('not')) && !condition.forAny ? 'yes' : 'no';

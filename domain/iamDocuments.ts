@@ -244,10 +244,9 @@ export function permissionPolicy(choice: IamChoice): PolicyDocument {
     ...statement('S3ObjectRead', actions('s3:GetObject'), objects, account),
     ...listing,
     ...statement('S3BucketLevelOperations', actions('s3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'), buckets, account),
-    ...statement('STSOperations', least ? ['sts:GetCallerIdentity'] : actions('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
+    ...statement('STSOperations', actions('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
     ...(least
       ? [
-          ...statement('STSFederation', actions('sts:GetFederationToken'), single(target('sts:GetFederationToken'))),
           ...statement('OmicsWorkflow', actions('omics:GetWorkflow', 'omics:StartRun'), [workflowArn(scope), `${workflowArn(scope)}/version/*`]),
           ...statement('OmicsRuns', actions('omics:StartRun', 'omics:GetRun', 'omics:CancelRun'), single(target('omics:GetRun'))),
         ]
@@ -350,8 +349,8 @@ const SESSION_SECONDS = 43_200;
 const POLICY_NAME = 'polony';
 
 /** JSON in ASCII: IAM takes no characters beyond U+00FF in the text of a policy (IAM API Reference, PutRolePolicy), but takes their escapes. */
-function ascii(json: string): string {
-  return json.replace(/[\u007f-\uffff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+function ascii(json: string, characters = /[\u007f-\uffff]/g): string {
+  return json.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 const compact = (value: unknown): string => ascii(JSON.stringify(value));
 
@@ -373,7 +372,8 @@ function cloudFormation({ name, executionName, executionPath, trust, policy, exe
     Resources: resources,
     Outputs: outputs,
   };
-  return `${ascii(JSON.stringify(template, null, 2))}\n`;
+  // Valid as YAML too, which has no surrogate pairs.
+  return `${ascii(JSON.stringify(template, null, 2), /[\u007f-\ud7ff\ue000-\uffff]/g)}\n`;
 }
 
 /** Terraform (HCL). A JSON text is an HCL expression but for template sequences, whose brace is escaped; its strings are UTF-8. */

@@ -75,7 +75,7 @@ let temporal: FakeOrchestrator;
 const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 
 function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> {
-  return buildApp({ db, secrets, orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  return buildApp({ db, secrets, orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', trustedAccountId: '588258415937', ...overrides });
 }
 
 /** Every answer of every test is held to the served document, and to the vendor's contract where that names the operation. */
@@ -872,6 +872,51 @@ describe('paging', () => {
     expect((await call('GET', `/v1/executions?pageToken=${token}`)).reason).toBe('INVALID_PAGE_TOKEN');
     expect((await call('GET', `/v1/storage-connections?pageToken=${token}`)).reason).toBe('INVALID_PAGE_TOKEN');
     expect((await call('GET', `/v1/runs?pageToken=${token}`)).status).toBe(200);
+  });
+});
+
+describe('IAM documents', () => {
+  const url = (query: Record<string, string | string[]>): string => `/v1/iam-documents?${Object.entries(query).flatMap(([name, values]) => [values].flat().map((value) => `${name}=${encodeURIComponent(value)}`)).join('&')}`;
+  const asked = { credentialType: 'role', bucket: 'lab-aviti' };
+  it('are made for a role, with a new external ID where none is given', async () => {
+    const [one, other] = [await call('GET', url(asked)), await call('GET', url(asked))];
+    expect([one.status, one.body.externalId]).toEqual([200, expect.stringMatching(/^polony-[0-9a-f]{40}$/)]);
+    expect(one.body.externalId).not.toBe(other.body.externalId);
+    expect(one.body.trustPolicy.Statement[0]).toMatchObject({ Principal: { AWS: ['arn:aws:iam::588258415937:root'] }, Condition: { StringEquals: { 'sts:ExternalId': one.body.externalId } } });
+    expect(one.body.permissionPolicy.Statement).toHaveLength(7);
+    expect(one.body.executionRole.trustPolicy.Statement[0].Principal).toEqual({ Service: 'omics.amazonaws.com' });
+    for (const text of ['cloudFormation', 'terraform', 'awsCli']) expect(one.body[text]).toContain(one.body.externalId);
+    expect((await call('GET', url({ ...asked, externalId: 'lab-7f3a' }))).body.externalId).toBe('lab-7f3a');
+  });
+  it('are made for a user, several buckets, capabilities and the narrow variant', async () => {
+    const { body } = await call('GET', url({ credentialType: 'accessKeys', bucket: ['lab-1', 'lab-2'], prefix: 'runs', capabilities: ['runUpload,dataExploration', 'sharing'], variant: 'least' }));
+    expect([body.trustPolicy, body.externalId, body.executionRole]).toEqual([null, null, null]);
+    expect(body.permissionPolicy.Statement[0].Resource).toEqual(['arn:aws:s3:::lab-1/runs/*', 'arn:aws:s3:::lab-2/runs/*']);
+    expect(JSON.stringify(body.permissionPolicy)).not.toContain('omics');
+  });
+  it('are refused with all that is wrong, by field', async () => {
+    expect((await call('GET', '/v1/iam-documents')).rules).toEqual(['bucket REQUIRED', 'credentialType REQUIRED']);
+    expect((await call('GET', url({ credentialType: 'role', bucket: 's3://x', prefix: 'a*', executionRoleArn: 'x', capabilities: 'all' }))).rules).toEqual(['bucket BUCKET_HAS_SCHEME', 'capabilities ONE_OF', 'executionRoleArn ROLE_ARN', 'prefix PREFIX_WILDCARD']);
+    expect((await call('GET', url({ ...asked, colour: 'red' }))).rules).toEqual(['colour UNKNOWN_FIELD']);
+    expect((await call('GET', url({ ...asked, variant: 'most' }))).rules).toEqual(['variant ONE_OF']);
+    const without = await build({ trustedAccountId: undefined });
+    expect(await call('GET', url(asked), undefined, {}, without)).toMatchObject({ status: 409, reason: 'TRUSTED_ACCOUNT_NOT_SET' });
+    expect((await call('GET', url({ ...asked, credentialType: 'accessKeys' }), undefined, {}, without)).status).toBe(200);
+    await without.close();
+  });
+  it('are told what they give when they are pasted', async () => {
+    const { permissionPolicy } = (await call('GET', url({ ...asked, prefix: 'runs', capabilities: 'runUpload' }))).body;
+    for (const policy of [permissionPolicy, JSON.stringify(permissionPolicy)]) {
+      const { status, body } = await call('POST', '/v1/iam-documents/check', { policy, bucket: 'lab-aviti', prefix: 'runs' });
+      expect(status).toBe(200);
+      expect(body.permissions.filter((each: Body) => each.state === 'granted').map((each: Body) => each.action as string)).toEqual(['s3:GetBucketLocation', 's3:ListBucket', 's3:PutObject', 'sts:GetCallerIdentity']);
+      expect(body.capabilities.map((each: Body) => each.state as string)).toEqual(['limited', 'limited', 'notReady', 'notReady', 'limited']);
+      expect(body.statements.map((each: Body) => each.sid as string)).toEqual(['S3ObjectWrite', 'S3ObjectListing', 'S3BucketLevelOperations', 'STSOperations']);
+    }
+    const bad = await call('POST', '/v1/iam-documents/check', { policy: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: 'lab-aviti' }] } });
+    expect([bad.status, bad.rules]).toEqual([400, ['policy.Statement[0].Resource RESOURCE']]);
+    expect((await call('POST', '/v1/iam-documents/check', {})).rules).toEqual(['policy REQUIRED']);
+    expect((await call('POST', '/v1/iam-documents/check', { policy: 5 })).rules).toEqual(['policy TYPE']);
   });
 });
 

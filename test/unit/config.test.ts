@@ -18,18 +18,18 @@ describe('configuration of the API', () => {
   it('has defaults for all but addresses and key', () => {
     expect(parseApiConfig(base)).toEqual({
       databaseUrl: base.DATABASE_URL, maxDbConnections: 10, temporal: { address: 'temporal:7233', namespace: 'default' }, taskQueue: 'polony', logLevel: 'info', encryptionKeys: [], discoverSeconds: 60,
-      apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false,
+      apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false, trustedAccountId: undefined,
     });
   });
   it('reads everything', () => {
     expect(
       parseApiConfig({
         ...base, TEMPORAL_NAMESPACE: 'lab', TEMPORAL_API_KEY: 'cloud', TEMPORAL_TLS: 'yes', POLONY_TASK_QUEUE: 'q', POLONY_HOST: '::', POLONY_PORT: '0', POLONY_PUBLIC_URL: 'https://polony.example.org/base/',
-        POLONY_LOG_LEVEL: 'WARN', POLONY_ERROR_DOMAIN: 'cloud-api.elembio.io', POLONY_TRUST_PROXY: '10.0.0.0/8, loopback, fd00::/8', POLONY_MAX_DB_CONNECTIONS: '5', POLONY_DISCOVER_SECONDS: '1',
+        POLONY_LOG_LEVEL: 'WARN', POLONY_ERROR_DOMAIN: 'cloud-api.elembio.io', POLONY_TRUST_PROXY: '10.0.0.0/8, loopback, fd00::/8', POLONY_MAX_DB_CONNECTIONS: '5', POLONY_DISCOVER_SECONDS: '1', POLONY_TRUSTED_ACCOUNT_ID: '588258415937',
       }),
     ).toMatchObject({
       temporal: { namespace: 'lab', apiKey: 'cloud', tls: true }, taskQueue: 'q', host: '::', port: 0, publicUrl: 'https://polony.example.org/base', logLevel: 'warn', errorDomain: 'cloud-api.elembio.io',
-      trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'], maxDbConnections: 5, discoverSeconds: 1,
+      trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'], maxDbConnections: 5, discoverSeconds: 1, trustedAccountId: '588258415937',
     });
     expect(parseApiConfig({ ...base, POLONY_ENCRYPTION_KEYS: `new=arn:aws:kms:us-west-2:111122223333:key/1, old=${'A'.repeat(43)}=` }).encryptionKeys).toEqual([
       { id: 'new', kmsKeyArn: 'arn:aws:kms:us-west-2:111122223333:key/1' }, { id: 'old', key: `${'A'.repeat(43)}=` },
@@ -57,6 +57,7 @@ describe('configuration of the API', () => {
     [{ POLONY_ERROR_DOMAIN: 'a b' }, ['POLONY_ERROR_DOMAIN FORMAT']],
     [{ POLONY_TRUST_PROXY: '1' }, ['POLONY_TRUST_PROXY FORMAT']],
     [{ POLONY_TRUST_PROXY: '10.0.0.1,proxy' }, ['POLONY_TRUST_PROXY FORMAT']],
+    [{ POLONY_TRUSTED_ACCOUNT_ID: 'arn:aws:iam::588258415937:root' }, ['POLONY_TRUSTED_ACCOUNT_ID FORMAT']],
     [{ POLONY_TASK_QUEUE: 'a b' }, ['POLONY_TASK_QUEUE FORMAT']],
     [{ POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' }, ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER']],
   ])('refuses %o by name', (change, expected) => {
