@@ -30,7 +30,7 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
   try {
     const { client, connection } = await connectTemporal(config.temporal);
     opened.push(() => connection.close());
-    const app = await buildApp({ ...config, db, secrets: secretsOf(config.encryptionKeys, kmsDataKeys), orchestrator: new Orchestrator(client, config.taskQueue), logger });
+    const app = await buildApp({ ...config, db, secrets: secretsOf(config.encryptionKeys, kmsDataKeys), orchestrator: new Orchestrator(client, config.taskQueue, config.giveUpDays), logger });
     opened.push(async () => {
       const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS);
       try {

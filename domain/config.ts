@@ -17,6 +17,8 @@ export interface CommonConfig {
   logLevel: LogLevel;
   /** The first encrypts, the others decrypt what is older. Empty where no secrets are kept. */
   encryptionKeys: EncryptionKey[];
+  /** How long something may stay blocked before it is given up, in days. */
+  giveUpDays: number;
   /** How often a storage connection is searched for new runs, in seconds. */
   discoverSeconds: number;
 }
@@ -128,6 +130,7 @@ function readCommon(read: Reader): CommonConfig {
     taskQueue: read.matching('POLONY_TASK_QUEUE', /^[\x21-\x7e]{1,200}$/, 'must be 1 to 200 printable characters without spaces') ?? 'polony',
     logLevel: level as LogLevel,
     encryptionKeys: readEncryptionKeys(read),
+    giveUpDays: read.integer('POLONY_GIVE_UP_DAYS', 14, 1, 365, 'days'),
     discoverSeconds: read.integer('POLONY_DISCOVER_SECONDS', 60, 1, 86_400, 'seconds'),
   };
 }

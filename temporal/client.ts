@@ -63,10 +63,16 @@ export class Orchestrator {
   readonly #client: Client;
   readonly #queues: { main: string; watch: string };
 
-  /** @param taskQueuePrefix see {@link taskQueues} */
-  constructor(client: Client, taskQueuePrefix: string) {
+  readonly #giveUpDays: number | undefined;
+
+  /**
+   * @param taskQueuePrefix see {@link taskQueues}
+   * @param giveUpDays how long what is started here may stay blocked, in days; 14 where left out.
+   */
+  constructor(client: Client, taskQueuePrefix: string, giveUpDays?: number) {
     this.#client = client;
     this.#queues = taskQueues(taskQueuePrefix);
+    this.#giveUpDays = giveUpDays;
   }
 
   /** Throws when Temporal does not answer. */
@@ -90,6 +96,7 @@ export class Orchestrator {
       storageConnectionName: execution.storage.name,
       waitForUpload: execution.run.uploadState === 'uploading',
       watchTaskQueue: this.#queues.watch,
+      giveUpDays: this.#giveUpDays,
     };
     return {
       workflowId: executionWorkflowId(execution.id),
@@ -172,7 +179,7 @@ export class Orchestrator {
       await this.#client.workflow.start(WORKFLOWS.runUpload, {
         workflowId: runUploadWorkflowId(input.storageConnectionId, input.instrumentName, input.runFolder),
         taskQueue: this.#queues.main,
-        args: [input],
+        args: [{ maximumDays: this.#giveUpDays, ...input }] as [RunUploadInput],
         // One that failed or was terminated by hand may be followed again; the run's row says whether it has ended.
         workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
         typedSearchAttributes: new TypedSearchAttributes([
@@ -202,9 +209,11 @@ export class Orchestrator {
       workflowType: WORKFLOWS.discoverRuns,
       workflowId: `discover-runs/${input.storageConnectionId}`,
       taskQueue: this.#queues.main,
-      args: [input],
-      workflowExecutionTimeout: '1 hour',
-      typedSearchAttributes: new TypedSearchAttributes([{ key: attributes.storageConnection, value: input.storageConnectionName }]),
+      args: [{ giveUpDays: this.#giveUpDays, ...input }],
+      typedSearchAttributes: new TypedSearchAttributes([
+        { key: attributes.blocked, value: false },
+        { key: attributes.storageConnection, value: input.storageConnectionName },
+      ]),
       staticSummary: `Search for new runs in ${input.storageConnectionName}`,
     });
   }

@@ -69,7 +69,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   });
   const db = openDatabase(config.databaseUrl, config.maxDbConnections);
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
-  const orchestrator = new Orchestrator(client, config.taskQueue);
+  const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const aws = storeAccess(db, secretsOf(config.encryptionKeys, kmsDataKeys), config.sessionSeconds);
   const dependencies: Dependencies = { db, aws, orchestrator, settings: config };
   const connection = await NativeConnection.connect({

@@ -12,7 +12,7 @@ import {
 import type { WatchedStatus } from '../activities/execution.js';
 import type { Activities } from '../activities/index.js';
 import type { ExecutionStatus } from '../domain/execution.js';
-import { countRetries, failureOf, FIRST, Steps } from './blocking.js';
+import { countRetries, failureOf, FIRST, GIVE_UP_DAYS, Steps } from './blocking.js';
 import { attributes, type Bases2FastqInput, type Bases2FastqResult, type CancelRequest, cancelSignal, type ExecutionState, type RunUploadEnded, runUploadEndedSignal, stateQuery } from './messages.js';
 
 const activities = proxyActivities<Activities>(FIRST);
@@ -39,12 +39,13 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
         healthOmicsRunId === undefined ? '' : `, HealthOmics run ${healthOmicsRunId}`
       }${cancel === undefined ? '' : `\n\nCancel requested by ${cancel.requestedBy ?? 'a Temporal signal'}${cancel.reason === undefined ? '' : `: ${cancel.reason}`}`}`,
     retries,
+    input.giveUpDays,
   );
   const show = (now: string): void => {
     step = now;
     steps.show();
   };
-  const cancelSteps = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries);
+  const cancelSteps = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries, input.giveUpDays);
   let cancelling: Promise<void> | undefined;
   // Shielded from Temporal's own cancellation of the workflow, which must lead to CancelRun and not end it.
   const cancelScope = new CancellationScope({ cancellable: true, parent: new CancellationScope({ cancellable: false }) });
@@ -175,6 +176,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     } catch (error) {
       const failure = failureOf(error);
       if (failure === undefined) throw error;
+      if (failure.type === 'Blocked') return end('FAILED', `Given up: it was blocked for ${input.giveUpDays ?? GIVE_UP_DAYS} days. ${failure.message}`, 'BlockedTooLong');
       return end('FAILED', failure.message, failure.type ?? undefined);
     }
   });

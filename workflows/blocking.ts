@@ -8,13 +8,16 @@ export const FIRST: ActivityOptions = {
   retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute', nonRetryableErrorTypes: ['Blocked'] },
 };
 
+/** How long a step may stay blocked before the workflow gives up, in days, where nothing else is said. */
+export const GIVE_UP_DAYS = 14;
+
 /**
  * Tries of a step that is blocked: probes with growing intervals, at most five minutes apart, inside one activity, so that
  * waiting for a person costs no history however long it takes.
  */
 export const PROBING: ActivityOptions = {
   startToCloseTimeout: '5 minutes',
-  scheduleToCloseTimeout: '14 days',
+  scheduleToCloseTimeout: `${GIVE_UP_DAYS} days`,
   // The empty list counts: options are laid over those of the first tries, whose list would otherwise hold here too.
   retry: { initialInterval: '5 seconds', backoffCoefficient: 1.5, maximumInterval: '5 minutes', nonRetryableErrorTypes: [] },
 };
@@ -41,6 +44,7 @@ export class Steps {
   constructor(
     private readonly describe: () => string,
     private readonly retries: { count: number },
+    private readonly giveUpDays = GIVE_UP_DAYS,
   ) {}
 
   /** Shows where the workflow stands. */
@@ -51,7 +55,7 @@ export class Steps {
         ? this.describe()
         : `${this.describe()}\n\n**Blocked: ${blocked.kind}** ${blocked.action ?? ''} ${blocked.resource ?? ''}\n\n${blocked.message}\n\n${blocked.remedy}${
             blocked.statement === undefined ? '' : `\n\n\`\`\`json\n${JSON.stringify(blocked.statement, null, 2)}\n\`\`\``
-          }\n\nTried again by itself, or at once on the signal \`retry\`.`,
+          }\n\nTried again by itself, for ${this.giveUpDays} days, or at once on the signal \`retry\`.`,
     );
   }
 
@@ -66,7 +70,7 @@ export class Steps {
   /**
    * Runs one step: an activity call that is given options and whether it is a probe. While it is blocked it is probed; it
    * goes on when a probe succeeds, or at once on the `retry` signal.
-   * @throws what the activity failed with for good; a cancellation of the surrounding scope ends it.
+   * @throws what the activity failed with for good, `Blocked` when it stayed blocked for too long; a cancellation of the surrounding scope ends it.
    */
   async run<T>(step: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T> {
     for (;;) {
@@ -81,7 +85,7 @@ export class Steps {
       }
       const seen = this.retries.count;
       const scope = new CancellationScope();
-      const probe = scope.run(() => step(PROBING, true)).then(
+      const probe = scope.run(() => step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true)).then(
         (value) => ({ value }),
         (error: unknown) => ({ error }),
       );

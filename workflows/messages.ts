@@ -74,6 +74,8 @@ export interface Bases2FastqInput {
   watchTaskQueue: string;
   /** How long a silent watcher counts as dead, in seconds; 30 by default. */
   heartbeatTimeoutSeconds?: number;
+  /** How long a step may stay blocked before the execution fails; 14 by default. */
+  giveUpDays?: number;
 }
 
 /** What `bases2fastq` returns. */
@@ -88,6 +90,7 @@ export interface Bases2FastqResult {
 export interface DiscoverRunsInput {
   storageConnectionId: string;
   storageConnectionName: string;
+  giveUpDays?: number;
 }
 
 /** Input of `runUpload`. */

@@ -92,20 +92,53 @@ it('watches a run of twelve hours', async () => {
   expect((await env.client.workflow.getHandle('run-12-hours').fetchHistory()).events!.length).toBeLessThanOrEqual(45);
 });
 
-it('stays blocked for days with a short history, and goes on by itself', async () => {
+it('stays blocked through a thousand probes with a short history, and goes on by itself', async () => {
   let tries = 0;
   const started = await env.currentTimeMs();
   const activities: Partial<Activities> = {
     async prepareExecution() {
       tries++;
-      if ((await env.currentTimeMs()) - started < 2 * 86_400_000) throw blockedFailure({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', message: 'denied', remedy: 'allow it' });
+      if ((await env.currentTimeMs()) - started < 4 * 86_400_000) throw blockedFailure({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', message: 'denied', remedy: 'allow it' });
     },
     startRun: async () => ({ healthOmicsRunId: '1000002', runOutputUri: 's3://b/o/1000002' }),
     watchRun: async () => ({ status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' }),
     readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000002' }),
   };
-  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'blocked-2-days', args: [{ ...execution, executionId: 'e2' }] });
+  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'blocked-4-days', args: [{ ...execution, executionId: 'e2' }] });
   expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED' });
-  expect(tries).toBeGreaterThan(500);
-  expect((await env.client.workflow.getHandle('blocked-2-days').fetchHistory()).events!.length).toBeLessThanOrEqual(60);
+  expect(tries).toBeGreaterThan(1000);
+  expect((await env.client.workflow.getHandle('blocked-4-days').fetchHistory()).events!.length).toBeLessThanOrEqual(60);
+});
+
+it('gives up on what stays blocked for longer than it may, and says what lacked', async () => {
+  let ended: unknown;
+  let days = 0;
+  const activities: Partial<Activities> = {
+    async prepareExecution() {
+      throw blockedFailure({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', message: 'denied.', remedy: 'Allow it.' });
+    },
+    recordEnd: async (_executionId, end) => {
+      ended = end;
+      days = ((await env.currentTimeMs()) - began) / 86_400_000;
+    },
+  };
+  const began = await env.currentTimeMs();
+  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'blocked-for-ever', args: [{ ...execution, executionId: 'e3', giveUpDays: 2 }] });
+  await expect(withWorker(activities, run)).rejects.toThrow();
+  expect(ended).toMatchObject({ status: 'FAILED', errorType: 'BlockedTooLong', description: expect.stringContaining('blocked for 2 days. denied. Allow it.') as string });
+  expect(days).toBeGreaterThan(1.9);
+  expect(days).toBeLessThan(2.1);
+});
+
+it('a search for runs that is blocked stays one workflow, and ends well once it is not', async () => {
+  let tries = 0;
+  const activities: Partial<Activities> = {
+    async discoverRunFolders() {
+      if (++tries <= 20) throw blockedFailure({ kind: 'ACCESS_DENIED', action: 's3:ListBucket', message: 'denied.', remedy: 'Allow it.' });
+      return { instruments: 1, runFolders: 2, started: 2 };
+    },
+  };
+  const run = (): Promise<unknown> => env.client.workflow.execute('discoverRuns', { taskQueue: 'test', workflowId: 'discover-blocked', args: [{ storageConnectionId: 's1', storageConnectionName: 'runs' }] });
+  expect(await withWorker(activities, run)).toEqual({ instruments: 1, runFolders: 2, started: 2 });
+  expect((await env.client.workflow.getHandle('discover-blocked').fetchHistory()).events!.length).toBeLessThan(25);
 });
