@@ -1,0 +1,154 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CancelRunCommand, OmicsClient, StartRunCommand } from '@aws-sdk/client-omics';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { adminClients, apiClient, setUpCustomer } from '../cli/customer.js';
+import { describeRun, simulateInstrument } from '../local/instrument.js';
+import { startStack } from '../local/stack.js';
+import { percentile, type Row, writeReport } from './report.js';
+
+/** Executions that are completed, and executions that are watched, at once. */
+const COMPLETED = 100;
+const WATCHED = 500;
+const CANCELLED = 100;
+/** Activities of an execution: GetWorkflow, StartRun, watching twice, results. */
+const ACTIVITIES = 5;
+/** How many are started at once; the bare workflows too. */
+const AT_ONCE = 20;
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function inTurns<T>(count: number, each: (at: number) => Promise<T>): Promise<T[]> {
+  const results: T[] = [];
+  let next = 0;
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, count) }, async () => {
+    while (next < count) {
+      const at = next++;
+      results[at] = await each(at);
+    }
+  }));
+  return results;
+}
+
+/** Resident memory of a process, in KB, and its CPU time, in seconds (proc(5); 100 ticks a second on Linux). */
+function usageOf(pid: number): { kb: number; cpu: number } | undefined {
+  try {
+    const kb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
+    return { kb, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
+  } catch {
+    return undefined;
+  }
+}
+
+Runtime.install({ logger: new DefaultLogger('ERROR') });
+const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
+const stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 0, STOPPING: 0 } }, env: { POLONY_DISCOVER_SECONDS: '3600', POLONY_RUN_POLL_SECONDS: '30', POLONY_SWEEP_SECONDS: '3600' }, onProgress: say });
+const rows: Row[] = [];
+const notes = [`${cpus().length} cores; everything (Temporal dev server, PostgreSQL, local AWS, emulator, API, worker and the measuring) on this machine`];
+try {
+  const { info } = stack;
+  const call = apiClient(info);
+  const connection = await Connection.connect({ address: info.temporalAddress });
+  const temporal = new Client({ connection });
+  const setPace = (pace: object): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
+  const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'bench');
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId });
+  const { s3 } = adminClients(info);
+  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'BENCH', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) }).done;
+  await call('POST', `/v1/storage-connections/${storageConnection.id}/discover`);
+  let runId: string | undefined;
+  while (runId === undefined) {
+    runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id;
+    await pause(200);
+  }
+  const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId })).execution.id;
+  const result = (id: string): Promise<unknown> => temporal.workflow.getHandle(`execution/${id}`).result();
+
+  say(`\n${COMPLETED} executions, then ${COMPLETED} bare workflows`);
+  await inTurns(10, async () => result(await start()));
+  let began = performance.now();
+  const done = await inTurns(COMPLETED, async () => {
+    const id = await start();
+    await result(id);
+    return id;
+  });
+  const perSecond = COMPLETED / ((performance.now() - began) / 1000);
+  const native = await NativeConnection.connect({ address: info.temporalAddress });
+  const bare = await Worker.create({ connection: native, taskQueue: 'bare', workflowsPath: fileURLToPath(new URL('./workflows.ts', import.meta.url)), activities: { nothing: async () => undefined } });
+  let bareId = '';
+  const barePerSecond = await bare.runUntil(async () => {
+    const one = async (at: number): Promise<void> => {
+      bareId = `bare-${at}`;
+      await temporal.workflow.execute('bare', { taskQueue: 'bare', workflowId: bareId, args: [ACTIVITIES] });
+    };
+    await inTurns(10, (at) => one(10_000 + at));
+    began = performance.now();
+    await inTurns(COMPLETED, one);
+    return COMPLETED / ((performance.now() - began) / 1000);
+  });
+  await native.close();
+  rows.push({ name: 'executions completed', unit: 'a second', value: perSecond, against: barePerSecond, of: `bare workflows of ${ACTIVITIES} empty activities`, ratio: perSecond / barePerSecond, reach: 'at least 0.7', met: perSecond / barePerSecond >= 0.7 });
+  const events = async (id: string): Promise<number> => (await temporal.workflow.getHandle(id).fetchHistory()).events!.length;
+  const [ours, theirs] = [await events(`execution/${done[0]!}`), await events(bareId)];
+  rows.push({ name: 'history of an execution', unit: 'events', value: ours, against: theirs, of: 'the bare workflow', ratio: ours / theirs, reach: 'at most 45 events', met: ours <= 45 });
+
+  say(`\n${WATCHED} executions are watched`);
+  const worker = stack.worker!.pid;
+  const idle = usageOf(worker);
+  await setPace({ PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 });
+  const watched = await inTurns(WATCHED, start);
+  const running = (): number => [...stack.aws.emulator.runs.values()].filter((run) => run.status === 'RUNNING').length;
+  while (running() < WATCHED) await pause(200);
+  await pause(5000);
+  const before = usageOf(worker);
+  const calls = stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun').length;
+  await pause(30_000);
+  const after = usageOf(worker);
+  const polls = stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun').length - calls;
+  if (idle !== undefined && before !== undefined && after !== undefined) {
+    const each = (after.kb - idle.kb) / WATCHED;
+    rows.push({ name: `memory of a worker for each of ${WATCHED} watched executions`, unit: 'KB', value: each, against: idle.kb, of: 'the idle worker, whole', ratio: each / idle.kb, reach: 'at most 150 KB', met: each <= 150 });
+    rows.push({ name: `CPU of a worker that watches ${WATCHED} executions`, unit: '% of a core', value: ((after.cpu - before.cpu) / 30) * 100, against: 100, of: 'a core', ratio: (after.cpu - before.cpu) / 30 });
+  }
+  // The SDK's waiter asks every 30 seconds at first, growing to 600 (AWS SDK for JavaScript, waitUntilRunCompleted).
+  rows.push({ name: 'GetRun calls', unit: 'an execution and hour', value: (polls / WATCHED) * 120, against: 120, of: "the SDK's waiter at its shortest interval of 30 s", ratio: polls / WATCHED });
+
+  say(`\n${CANCELLED} of them are cancelled, and ${CANCELLED} runs by hand`);
+  const seen = (match: (each: { runId?: string }) => boolean): number | undefined => stack.aws.emulator.calls.findLast((each) => each.operation === 'CancelRun' && match(each))?.at;
+  const runOf = new Map([...stack.aws.emulator.runs.values()].map((run) => [run.requestId, run.id]));
+  const cancels: number[] = [];
+  for (const id of watched.slice(0, CANCELLED)) {
+    const asked = Date.now();
+    await call('POST', `/v1/executions/${id}/cancel`, { reason: 'bench' });
+    let at: number | undefined;
+    while ((at = seen((each) => each.runId === runOf.get(id))) === undefined) await pause(2);
+    cancels.push(at - asked);
+  }
+  const omics = new OmicsClient({ region: 'us-west-2', endpoint: info.awsEndpoint, disableHostPrefix: true, credentials: { accessKeyId: info.adminAccessKeyId, secretAccessKey: info.adminSecretAccessKey } });
+  const byHand: number[] = [];
+  for (let at = 0; at < CANCELLED; at++) {
+    const { id } = await omics.send(new StartRunCommand({ workflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, workflowType: 'PRIVATE', roleArn: account.executionRoleArn, outputUri: `s3://${account.bucket}/runs/by-hand`, storageType: 'DYNAMIC', requestId: `bench-${at}`, parameters: { run_dir: `s3://${account.bucket}/runs/AV240001/20260115_AV240001_BENCH`, no_projects: true } }));
+    const asked = Date.now();
+    await omics.send(new CancelRunCommand({ id }));
+    byHand.push(seen((each) => each.runId === id)! - asked);
+  }
+  const [p99, handP99] = [percentile(cancels, 0.99), percentile(byHand, 0.99)];
+  rows.push({ name: `from the cancel call to CancelRun at HealthOmics, ${WATCHED} watched, p99`, unit: 'ms', value: p99, against: handP99, of: 'CancelRun called by hand', ratio: p99 / Math.max(1, handP99), reach: 'at most 300 ms more', met: p99 - handP99 <= 300 });
+  notes.push(`cancel at the median: ${percentile(cancels, 0.5)} ms, by hand ${percentile(byHand, 0.5)} ms`);
+  omics.destroy();
+  s3.destroy();
+  await connection.close();
+} finally {
+  await stack.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+}
+writeReport(rows, notes);
+process.exit(0);
