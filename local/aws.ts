@@ -33,6 +33,8 @@ export interface LocalAws {
   workflow: { id: string; ownerId: string; shareId: string };
   emulator: OmicsEmulator;
   pid: number;
+  /** Ends all sessions of roles and users now, as if their time were over. */
+  expireSessions: () => Promise<void>;
   stop: () => Promise<void>;
 }
 
@@ -138,6 +140,10 @@ async function startMinistack(port: number, options: LocalAwsOptions, region: st
     workflow: { id, ownerId: SERVICE, shareId },
     emulator,
     pid: child.pid,
+    expireSessions: async () => {
+      const response = await fetch(`${endpoint}/_polony/expire-sessions`, { method: 'POST', headers: { 'x-polony-secret': secrets.shared } });
+      if (!response.ok) throw new Error(`Sessions could not be ended: ${response.status} ${await response.text()}`);
+    },
     stop: async () => {
       await child.stop();
       await emulator.close();

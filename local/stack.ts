@@ -41,6 +41,8 @@ export interface Stack {
   api: GuardedChild | undefined;
   worker: GuardedChild | undefined;
   startWorker: () => Promise<GuardedChild>;
+  /** Kills a part as a crash does, and starts it again at the same address, on the same state. */
+  crash: (part: 'api' | 'worker' | 'temporal' | 'postgres') => Promise<void>;
   /** May be called several times. */
   stop: () => Promise<void>;
 }
@@ -122,8 +124,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       await untilReady(child, async () => child.logTail(1 << 20).includes('worker is running'), { timeoutMs: 90_000 });
       return child;
     };
-    const startApi = (): Promise<GuardedChild> =>
-      withFreePort(last.api, async (port) => {
+    const startApi = (preferred = last.api): Promise<GuardedChild> =>
+      withFreePort(preferred, async (port) => {
         env.POLONY_PORT = String(port);
         const child = spawn('api', 'api');
         // The key tells ours from another stack's that took the port in this moment.
@@ -159,7 +161,28 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     };
     writeLocalInfo(stateDir, info);
     writeFileAtomically(path.join(stateDir, 'ports.json'), JSON.stringify({ apiKey, encryptionKey, api: apiPort, aws: portOf(local.endpoint), postgres: portOf(postgres.url), temporal: portOf(`http://${temporal.address}`), temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) }));
-    return { info, aws: local, temporal, postgres, guardian, env, api, worker, startWorker, stop };
+    const stack: Stack = { info, aws: local, temporal, postgres, guardian, env, api, worker, startWorker, crash, stop };
+    async function crash(part: 'api' | 'worker' | 'temporal' | 'postgres'): Promise<void> {
+      const sameAddress = (address: string, before: string): void => {
+        if (address !== before) throw new Error(`${part} came back at ${address} instead of ${before}`);
+      };
+      if (part === 'worker' || part === 'api') {
+        const child = stack[part];
+        child?.kill();
+        await child?.exited;
+        stack[part] = part === 'worker' ? await startWorker() : await startApi(apiPort);
+        if (part === 'api') sameAddress(`http://127.0.0.1:${env.POLONY_PORT}`, apiUrl);
+      } else if (part === 'temporal') {
+        await stack.temporal.kill();
+        stack.temporal = await startTemporal({ guardian, stateDir, searchAttributes: SEARCH_ATTRIBUTES, headless: options.headless, preferredPort: portOf(`http://${temporal.address}`), preferredUiPort: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) });
+        sameAddress(stack.temporal.address, temporal.address);
+      } else {
+        await stack.postgres.kill();
+        stack.postgres = await startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: portOf(postgres.url) });
+        sameAddress(stack.postgres.url, postgres.url);
+      }
+    }
+    return stack;
   } catch (error) {
     await stop().catch(() => undefined);
     throw error;

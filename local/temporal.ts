@@ -48,6 +48,8 @@ export interface LocalTemporal {
   exited: Promise<ChildExit> | undefined;
   /** Stops a server that we started; leaves another's alone. */
   stop(): Promise<void>;
+  /** Kills a server that we started, as a crash does. */
+  kill(): Promise<void>;
 }
 
 // Limits of a server for many tenants, which a single one with one instrument's lists and a bench's thousand loops runs into.
@@ -108,6 +110,10 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
         source: command.source,
         exited: child.exited,
         stop: async () => void (await child.stop()),
+        kill: async () => {
+          child.kill();
+          await child.exited;
+        },
       };
     } catch (error) {
       await child.stop();
@@ -191,6 +197,7 @@ async function useExternal(address: string, env: NodeJS.ProcessEnv, options: Tem
       source: 'external',
       exited: undefined,
       stop: async () => undefined,
+      kill: async () => undefined,
     };
   } finally {
     await connection.close();

@@ -368,6 +368,12 @@ async def handle_internal(scope, receive, send) -> None:
             status, answer = 400, {"code": "BAD_REQUEST", "message": str(bad)}
         if status == 200:
             changed("sts")
+    elif scope["method"] == "POST" and scope["path"] == "/_polony/expire-sessions":
+        # As if the time of all sessions were over, or somebody had revoked them.
+        for session in M.sts._sessions.values():
+            if session.get("SourcePrincipalArn") != SERVICE_PRINCIPAL:  # those of HealthOmics itself are not the customer's
+                session["Expiration"] = min(session.get("Expiration", 0), time.time() - 1)
+        status, answer = 200, {"sessions": len(M.sts._sessions)}
     elif scope["method"] == "GET" and scope["path"] == "/_polony/ready":
         # Says which emulator this process was started for, so that a client can tell it from a stranger on its port.
         status, answer = 200, {"pid": os.getpid(), "upstream": os.environ["OMICS_UPSTREAM"]}

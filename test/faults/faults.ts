@@ -1,0 +1,202 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { adminClients, setUpCustomer } from '../../cli/customer.js';
+import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { startStack } from '../../local/stack.js';
+
+export interface FaultOptions {
+  executions: number;
+  /** Of everything that is drawn: which faults, when, and what is cancelled. */
+  seed: number;
+  /** Seconds between two crashes. */
+  crashEvery?: number;
+  onProgress?: (line: string) => void;
+}
+
+/** What came of it. All but `executions`, `faults` and `runs` must be 0. */
+export interface FaultReport {
+  seed: number;
+  executions: number;
+  /** How many of each kind were injected. */
+  faults: Record<string, number>;
+  /** HealthOmics runs that were started. */
+  runs: number;
+  /** Runs beyond one for an execution. */
+  duplicates: number;
+  /** Executions that were accepted and did not end in time. */
+  lost: number;
+  /** Runs that have not ended although their execution has. */
+  leftRunning: number;
+  /** Executions whose status is not that of their run. */
+  wrongState: number;
+  /** What is wrong, in words. */
+  details: string[];
+}
+
+/** Mulberry32: a small generator whose numbers follow from its seed. */
+function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const ENDED = /COMPLETED|FAILED|CANCELED/;
+const RUN_ENDED = ['COMPLETED', 'FAILED', 'CANCELLED', 'DELETED'];
+const PARTS = ['worker', 'api', 'temporal', 'postgres'] as const;
+
+/**
+ * Starts executions on the whole stack while parts of it are killed, sessions end early, a fifth of HealthOmics' answers are
+ * errors, late or lost, and executions are cancelled at any moment; then holds what became of them against the emulator's own
+ * log: every execution has ended, with one run at most, in that run's state, and no run was left running.
+ */
+export async function runFaults({ executions, seed, crashEvery = 8, onProgress = (): void => undefined }: FaultOptions): Promise<FaultReport> {
+  const draw = random(seed);
+  const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-faults-'));
+  const pace = { PENDING: 200, STARTING: 200, RUNNING: 2500, STOPPING: 200 };
+  const stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace }, env: { POLONY_SESSION_SECONDS: '900', POLONY_SWEEP_SECONDS: '5' } });
+  const faults: Record<string, number> = {};
+  const count = (kind: string): void => void (faults[kind] = (faults[kind] ?? 0) + 1);
+  const report: FaultReport = { seed, executions, faults, runs: 0, duplicates: 0, lost: 0, leftRunning: 0, wrongState: 0, details: [] };
+  try {
+    const { info } = stack;
+    /** As a client does that takes care: the same request with the same key until there is an answer. */
+    async function call<T>(method: string, where: string, body?: unknown, key?: string): Promise<T> {
+      for (let attempt = 1; ; attempt++) {
+        let status = 0;
+        try {
+          const response = await fetch(`${info.apiUrl}${where}`, {
+            method,
+            headers: { 'x-api-key': info.apiKey, ...(body !== undefined && { 'content-type': 'application/json' }), ...(key !== undefined && { 'idempotency-key': key }) },
+            ...(body !== undefined && { body: JSON.stringify(body) }),
+            signal: AbortSignal.timeout(15_000),
+          });
+          status = response.status;
+          if (response.ok) return (await response.json()) as T;
+          if (status < 500) throw new Error(`${method} ${where}: ${status} ${await response.text()}`);
+        } catch (error) {
+          if ((status >= 400 && status < 500) || attempt > 120) throw error;
+        }
+        await pause(250);
+      }
+    }
+    const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'faults');
+    const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+    await call('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
+    const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+    const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId });
+    const { s3 } = adminClients(info);
+    await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'FAULTS', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) }).done;
+    s3.destroy();
+    let runId: string | undefined;
+    while (runId === undefined) {
+      runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id;
+      await pause(100);
+    }
+
+    // A fifth of all answers, as long as it goes on.
+    stack.aws.emulator.faults.push(
+      { operation: '*', kind: 'throttle', probability: 0.06 },
+      { operation: '*', kind: 'internal', probability: 0.05 },
+      { operation: '*', kind: 'slow', delayMs: 700, probability: 0.05 },
+      { operation: '*', kind: 'dropAnswer', probability: 0.05 },
+    );
+    let working = true;
+    const crashes = (async (): Promise<void> => {
+      while (working) {
+        await pause(crashEvery * 1000 * (0.5 + draw()));
+        if (!working) return;
+        const part = PARTS[Math.floor(draw() * (PARTS.length + 1))];
+        if (part === undefined) {
+          await stack.aws.expireSessions();
+          count('sessions ended');
+          continue;
+        }
+        onProgress(`  ${part} is killed`);
+        await stack.crash(part);
+        count(`${part} killed`);
+      }
+    })();
+    // Said at once, not when it is waited for.
+    let crashed: unknown;
+    crashes.catch((error: unknown) => (crashed = error));
+
+    const ids: string[] = [];
+    const cancels: Promise<unknown>[] = [];
+    for (let at = 0; at < executions && crashed === undefined; at++) {
+      const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId }, `faults-${seed}-${at}`);
+      ids.push(execution.id);
+      if (draw() < 0.3) {
+        count('cancels');
+        const after = draw() * 6000;
+        // 409 is an answer too: it had ended.
+        cancels.push(pause(after).then(() => call('POST', `/v1/executions/${execution.id}/cancel`, { reason: 'faults' }).catch((error: unknown) => (/ 409 /.test(String(error)) ? undefined : Promise.reject(error as Error)))));
+      }
+      // Sometimes the client has missed the answer, and asks again.
+      if (draw() < 0.1) {
+        count('requests repeated');
+        const again = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId }, `faults-${seed}-${at}`);
+        if (again.execution.id !== execution.id) report.details.push(`a repeated request made another execution: ${execution.id}, ${again.execution.id}`);
+      }
+      if (at % 50 === 49) onProgress(`  ${at + 1} executions accepted`);
+      await pause(draw() * 150);
+    }
+    await Promise.all(cancels);
+    working = false;
+    await crashes;
+    if (crashed !== undefined) throw crashed instanceof Error ? crashed : new Error('a part did not come back');
+    for (const call of stack.aws.emulator.calls) {
+      if (call.code === 429) count('calls throttled');
+      else if (call.code === 500) count('calls failed');
+      else if (call.code === 0) count('answers lost');
+    }
+    stack.aws.emulator.faults.splice(0);
+
+    onProgress('  waiting for the end of all');
+    const states = new Map<string, { status: string; description: string }>();
+    for (const end = Date.now() + 240_000; Date.now() < end && states.size < ids.length; await pause(500)) {
+      for (let token = ''; ; ) {
+        const page = await call<{ executions: { id: string; status: string; statusDescription: string }[]; nextPageToken: string }>('GET', `/v1/executions?pageSize=1000${token === '' ? '' : `&pageToken=${token}`}`);
+        for (const { id, status, statusDescription } of page.executions) if (ENDED.test(status)) states.set(id, { status: status.replace('EXECUTION_STATUS_', ''), description: statusDescription });
+        token = page.nextPageToken;
+        if (token === '') break;
+      }
+    }
+    const runs = [...stack.aws.emulator.runs.values()];
+    report.runs = runs.length;
+    for (const id of ids) {
+      const own = runs.filter((run) => run.requestId === id);
+      const state = states.get(id);
+      const say = (what: string): void => void report.details.push(`${id} (${state?.status ?? 'not ended'}; runs ${own.map((run) => `${run.id} ${run.status}`).join(', ') || 'none'}): ${what}`);
+      if (own.length > 1) {
+        report.duplicates += own.length - 1;
+        say('several runs');
+      }
+      if (state === undefined) {
+        report.lost++;
+        const { execution, details } = await call<{ execution: { statusDescription: string }; details: unknown }>('GET', `/v1/executions/${id}/details`);
+        say(`did not end: ${execution.statusDescription} ${JSON.stringify(details)}`);
+        continue;
+      }
+      if (own.some((run) => !RUN_ENDED.includes(run.status))) {
+        report.leftRunning++;
+        say('left running');
+      }
+      const fits = state.status === 'COMPLETED' ? own[0]?.status === 'COMPLETED' : state.status === 'CANCELED' ? own.length === 0 || own[0]!.status === 'CANCELLED' : own[0]?.status === 'FAILED';
+      if (!fits) {
+        report.wrongState++;
+        say(state.description);
+      }
+    }
+    return report;
+  } finally {
+    await stack.stop();
+    rmSync(stateDir, { recursive: true, force: true });
+  }
+}
