@@ -10,4 +10,4 @@ it('loses nothing, starts nothing twice and leaves nothing running while parts a
   // The suite is worth nothing if it injects nothing.
   expect(Object.keys(faults).filter((kind) => kind.endsWith('killed')).length).toBeGreaterThan(0);
   expect(faults['answers lost']).toBeGreaterThan(0);
-});
+}, 300_000);
