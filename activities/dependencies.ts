@@ -6,7 +6,7 @@ import type { Orchestrator } from '../temporal/client.js';
 export interface Dependencies {
   db: Db;
   aws: AwsAccess;
-  orchestrator: Pick<Orchestrator, 'startExecution' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'verify'>;
+  orchestrator: Pick<Orchestrator, 'startExecution' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify'>;
   settings: {
     /** Seconds between two GetRun of a watched run. */
     runPollSeconds: number;

@@ -1,4 +1,4 @@
-import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowCommand, StartRunCommand, type StartRunCommandInput } from '@aws-sdk/client-omics';
+import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowCommand, StartRunCommand, type StartRunCommandInput, type StartRunCommandOutput } from '@aws-sdk/client-omics';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
@@ -8,10 +8,11 @@ import { type PermissionScope, workflowArn } from '../domain/permissions.js';
 import { parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
 import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
-import { type ExecutionContext, findExecution, noteCancelRequest, noteResourcesUsed, updateExecution } from '../store/executions.js';
+import { closeStart, type ExecutionContext, findExecution, markStartSent, noteCancelRequest, noteResourcesUsed, updateExecution } from '../store/executions.js';
 import { noteEvidence } from '../store/verifications.js';
 import type { CancelRequest } from '../workflows/messages.js';
 import type { Dependencies } from './dependencies.js';
+import { heartbeating } from './heartbeat.js';
 import { type AwsCall, blockedOf, deniedAction, failureOf } from './failures.js';
 
 /** A HealthOmics run as the workflow needs to know it. */
@@ -98,13 +99,16 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
     const { compute, provider } = execution;
     const sentBefore = execution.startState === 'sent';
     let request = (sentBefore && execution.startRequest !== null ? execution.startRequest : startRequestOf(execution)) as StartRunCommandInput;
-    const note = (): Promise<unknown> => updateExecution(db, execution.id, { startState: 'sent', startRequest: { ...request }, statusDescription: 'Starting the HealthOmics run' });
-    await note();
     const omics = aws.omics(provider.id, compute.region, true);
-    const answer = await calling(execution, runCall(execution, 'omics:StartRun'), async () => {
+    const send = async (): Promise<StartRunCommandOutput> => {
+      // Before every single call: none may go out that nobody would ask after.
+      if (!(await markStartSent(db, execution.id, { ...request }))) throw ApplicationFailure.nonRetryable('The execution was cancelled before StartRun was sent', 'StartClosed');
+      return omics.send(new StartRunCommand(request));
+    };
+    const answer = await heartbeating(() => calling(execution, runCall(execution, 'omics:StartRun'), async () => {
       try {
         try {
-          return await omics.send(new StartRunCommand(request));
+          return await send();
         } catch (error) {
           const { kind, message } = classifyAwsError(error);
           // The vendor's template lacks what tags need, and going without them is better than not at all. Where an earlier
@@ -113,21 +117,18 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
           untagged.add(provider.id);
           const { tags: _, ...rest } = request;
           request = rest;
-          await note();
-          return await omics.send(new StartRunCommand(request));
+          return await send();
         }
       } catch (error) {
+        if (error instanceof ApplicationFailure) throw error;
         // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open; and what
         // is not valid now was not valid then.
         const { kind } = classifyAwsError(error);
-        if (kind === 'denied') await noteUse(execution, deniedAction(error), classifyAwsError(error));
+        if (kind === 'denied') await noteUse(execution, deniedAction(error), classifyAwsError(error)).catch(() => undefined);
         if ((!sentBefore || kind === 'invalid') && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none', startRequest: null });
         throw error;
       }
-    });
-    await noteUse(execution, 'omics:StartRun');
-    await noteUse(execution, 'iam:PassRole');
-    await noteResourcesUsed(db, execution);
+    }));
     if (answer.id === undefined) throw ApplicationFailure.retryable('StartRun answered without a run id', 'Unexpected');
     const runOutputUri = answer.runOutputUri ?? `${execution.outputUri}${answer.id}`;
     await updateExecution(db, execution.id, {
@@ -137,7 +138,26 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
       healthOmics: { runId: answer.id, uuid: answer.uuid, arn: answer.arn, runOutputUri },
       healthOmicsStatus: answer.status ?? 'PENDING',
     });
+    // What use has shown is worth knowing, but not worth losing a run for.
+    await Promise.all([noteUse(execution, 'omics:StartRun'), noteUse(execution, 'iam:PassRole'), noteResourcesUsed(db, execution)]).catch(() => undefined);
     return { healthOmicsRunId: answer.id, runOutputUri };
+  }
+
+  /** Asks HealthOmics for the shared workflow and settles the parameters of the run. */
+  async function prepare(execution: ExecutionContext): Promise<void> {
+    const { flow, compute, storage, run } = execution;
+    const omics = aws.omics(execution.provider.id, compute.region);
+    const call: AwsCall = {
+      action: 'omics:GetWorkflow',
+      resource: `arn:aws:omics:${compute.region}:${flow.workflowOwnerId}:workflow/${flow.sharedWorkflowId}`,
+      whenNotFound: `Accept the share in the HealthOmics console of ${compute.region}, and check the flow's shared workflow ID and owner; a share is only available in its own region.`,
+    };
+    const { name, parameters } = await heartbeating(() => calling(execution, call, async () => {
+      const workflow = await omics.send(new GetWorkflowCommand({ id: flow.sharedWorkflowId, type: 'PRIVATE', workflowOwnerId: flow.workflowOwnerId }));
+      const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.instrumentName, run.runFolder)}`;
+      return { name: workflow.name, parameters: buildRunParameters(workflow.parameterTemplate ?? {}, flow.parameterNames, flow.parameters, { runDir }) };
+    }));
+    await updateExecution(db, execution.id, { parameters, workflowName: name ?? `workflow ${flow.sharedWorkflowId}` });
   }
 
   function alreadyStarted(execution: ExecutionContext): StartedRun | undefined {
@@ -154,26 +174,21 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
     async prepareExecution(executionId: string): Promise<void> {
       const execution = await load(executionId);
       if (execution.healthOmics !== null) return;
-      const { flow, compute, storage, run } = execution;
+      const { uploadState } = execution.run;
+      if (uploadState === 'refused' || uploadState === 'vanished') throw ApplicationFailure.nonRetryable(`The run cannot be analysed: it was ${uploadState}`, 'RunNotUsable');
       await updateExecution(db, executionId, { status: 'INITIALIZED', statusDescription: 'Checking the shared workflow' });
-      const omics = aws.omics(execution.provider.id, compute.region);
-      const call: AwsCall = {
-        action: 'omics:GetWorkflow',
-        resource: `arn:aws:omics:${compute.region}:${flow.workflowOwnerId}:workflow/${flow.sharedWorkflowId}`,
-        whenNotFound: `Accept the share in the HealthOmics console of ${compute.region}, and check the flow's shared workflow ID and owner; a share is only available in its own region.`,
-      };
-      const { name, parameters } = await calling(execution, call, async () => {
-        const workflow = await omics.send(new GetWorkflowCommand({ id: flow.sharedWorkflowId, type: 'PRIVATE', workflowOwnerId: flow.workflowOwnerId }));
-        const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.instrumentName, run.runFolder)}`;
-        return { name: workflow.name, parameters: buildRunParameters(workflow.parameterTemplate ?? {}, flow.parameterNames, flow.parameters, { runDir }) };
-      });
-      await updateExecution(db, executionId, { parameters, workflowName: name ?? `workflow ${flow.sharedWorkflowId}` });
+      await prepare(execution);
     },
 
     /** Starts the HealthOmics run, once however often it is asked for. */
-    async startRun(executionId: string): Promise<StartedRun> {
+    async startRun(executionId: string, probing?: boolean): Promise<StartedRun> {
       const execution = await load(executionId);
-      return alreadyStarted(execution) ?? sendStartRun(execution);
+      const started = alreadyStarted(execution);
+      if (started !== undefined) return started;
+      if (probing !== true || execution.startState !== 'none') return sendStartRun(execution);
+      // It was refused, and a person may have changed the flow since: what was settled then is settled anew.
+      await prepare(execution);
+      return sendStartRun(await load(executionId));
     },
 
     /**
@@ -182,7 +197,11 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
      */
     async settleStart(executionId: string): Promise<StartedRun | null> {
       const execution = await load(executionId);
-      return alreadyStarted(execution) ?? (execution.startState === 'sent' ? sendStartRun(execution) : null);
+      const started = alreadyStarted(execution);
+      if (started !== undefined) return started;
+      // Closed in one step: an attempt that is still on its way somewhere finds it closed, or has noted that it sent before.
+      if (await closeStart(db, executionId)) return null;
+      return sendStartRun(await load(executionId));
     },
 
     /**
@@ -196,17 +215,27 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
       const known = execution.healthOmics;
       if (known === null) throw ApplicationFailure.nonRetryable('The execution has no HealthOmics run to watch', 'ExecutionUnknown');
       let written = known.status;
+      let notFound = 0;
       for (;;) {
         let run: GetRunCommandOutput | undefined;
         let trouble: string | undefined;
         try {
           run = await getRun(execution, known.runId);
         } catch (error) {
+          // A run that is deleted is not found any more. One that was just started may not be found yet, so that is asked again.
+          if (blockedOf(error)?.kind === 'NOT_FOUND') {
+            if (++notFound >= 3) {
+              await updateExecution(db, executionId, { blocked: null });
+              return { status: 'FAILED', healthOmicsStatus: 'DELETED', failureReason: 'RUN_DELETED', statusMessage: 'HealthOmics does not find it any more: it was deleted before its end was seen' };
+            }
+            trouble = messageOf(error);
+          }
           // What time mends is asked again at the next poll, without an attempt of the activity for each.
-          if (!(error instanceof ApplicationFailure) || !['Throttled', 'Network', 'AwsInternal', 'ExpiredSession', 'Conflict'].includes(error.type ?? '')) throw error;
-          trouble = error.message;
+          else if (!(error instanceof ApplicationFailure) || !['Throttled', 'Network', 'AwsInternal', 'ExpiredSession', 'Conflict'].includes(error.type ?? '')) throw error;
+          else trouble = error.message;
         }
         if (run !== undefined) {
+          notFound = 0;
           if (known.uuid !== null && run.uuid !== undefined && run.uuid !== known.uuid) {
             throw ApplicationFailure.nonRetryable(`HealthOmics run ${known.runId} was deleted and its id given to another run (uuid ${run.uuid}, ours was ${known.uuid})`, 'RunReplaced');
           }
@@ -233,21 +262,25 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
 
     /** Cancels the HealthOmics run; one that has ended or is ending is left as it is. */
     async cancelRun(executionId: string, request: CancelRequest): Promise<void> {
-      await noteCancelRequest(db, executionId, request.requestedBy ?? 'a Temporal signal', request.reason);
       const execution = await load(executionId);
       const runId = execution.healthOmics?.runId;
       if (runId === undefined) return;
+      // Best effort: a note that cannot be written must not keep CancelRun from being sent.
+      await noteCancelRequest(db, executionId, request.requestedBy ?? 'a Temporal signal', request.reason).catch(() => undefined);
       const omics = aws.omics(execution.provider.id, execution.compute.region);
-      await calling(execution, runCall(execution, 'omics:CancelRun', runId), async () => {
+      await heartbeating(() => calling(execution, runCall(execution, 'omics:CancelRun', runId), async () => {
         try {
           await omics.send(new CancelRunCommand({ id: runId }));
         } catch (error) {
+          const { kind } = classifyAwsError(error);
+          // A run that was deleted needs no cancel.
+          if (kind === 'not-found') return;
           // What AWS answers for a run that is ending or has ended is not documented: ask how the run stands.
-          if (!['conflict', 'invalid'].includes(classifyAwsError(error).kind)) throw error;
+          if (kind !== 'conflict' && kind !== 'invalid') throw error;
           const { status } = await omics.send(new GetRunCommand({ id: runId }));
           if (status === 'PENDING' || status === 'STARTING' || status === 'RUNNING') throw error;
         }
-      });
+      }));
     },
 
     /** Reads the results of a completed run into the execution's summary and ends it as COMPLETED. */
@@ -292,7 +325,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
     },
 
     /** Ends an execution as failed or canceled. */
-    async recordEnd(executionId: string, end: { status: 'FAILED' | 'CANCELED'; description: string; errorType?: string; cancel?: CancelRequest }): Promise<void> {
+    async recordEnd(executionId: string, end: { status: 'COMPLETED' | 'FAILED' | 'CANCELED'; description: string; errorType?: string; cancel?: CancelRequest }): Promise<void> {
       if (end.cancel !== undefined) await noteCancelRequest(db, executionId, end.cancel.requestedBy ?? 'a Temporal signal', end.cancel.reason);
       await updateExecution(db, executionId, {
         status: end.status,

@@ -1,17 +1,20 @@
+import { CancelRunCommand } from '@aws-sdk/client-omics';
 import { activityInfo, Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import { classifyAwsError } from '../aws/errors.js';
 import { hasObjects, listFolders, listObjects, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
 import { messageOf } from '../domain/errors.js';
 import { expectedBaseCalls, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters } from '../domain/runParameters.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
-import { executionsToStart, executionsWaitingForUpload, insertExecution, markWorkflowStarted } from '../store/executions.js';
+import { cancelsToSignal, closeStart, executionsToStart, executionsWaitingForUpload, findExecution, insertExecution, markCancelSignalled, markWorkflowStarted, openAmong, updateExecution } from '../store/executions.js';
 import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, updateRun } from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
 import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
 import { blockedOf, failureOf } from './failures.js';
+import { heartbeating } from './heartbeat.js';
 
 /** A page of new runs is handed to Temporal this many at a time. */
 const STARTS_AT_ONCE = 10;
@@ -33,17 +36,17 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     const s3 = aws.s3(providerId, region);
     const folder = joinKey(prefix, run.instrumentName, run.runFolder);
     let parameters = run.parameters;
-    if (parameters === null) {
+    const readParameters = async (): Promise<void> => {
       const text = await readText(s3, bucket, `${folder}/RunParameters.json`);
-      if (text !== undefined && text.trim() !== '') {
-        try {
-          parameters = parseRunParameters(text);
-          await updateRun(db, run.id, { parameters });
-        } catch (error) {
-          throw notYet(messageOf(error));
-        }
+      if (text === undefined || text.trim() === '') return;
+      try {
+        parameters = parseRunParameters(text);
+      } catch (error) {
+        throw notYet(messageOf(error));
       }
-    }
+      await updateRun(db, run.id, { parameters });
+    };
+    if (parameters === null) await readParameters();
     const text = await readText(s3, bucket, `${folder}/${RUN_UPLOADED_FILE}`, 1024 * 1024);
     if (text === undefined) {
       if (attempt % 10 === 0 && !(await hasObjects(s3, bucket, `${folder}/`))) {
@@ -65,11 +68,14 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       return { usable: false, reason };
     };
     if (uploaded.outcome !== 'completed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}; only completed runs are analysed`);
+    // Once more at the end: it may have been replaced since it was first seen.
+    await readParameters();
     const runType = uploaded.runType ?? parameters?.runType ?? 'Sequencing';
     if (runType !== 'Sequencing') return refuse(`The run is a ${runType} run; Bases2Fastq flows take sequencing runs`);
     if (parameters === null) throw notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
     if (parameters.cycles === undefined) return refuse('RunParameters.json names no cycles, so it cannot be told whether the run is whole');
     const missing = new Set(expectedBaseCalls(parameters.cycles));
+    if (missing.size === 0) return refuse('RunParameters.json names no cycle of a read that is known, so it cannot be told whether the run is whole');
     for await (const page of listObjects(s3, bucket, `${folder}/BaseCalls/`)) {
       for (const object of page) if (object.size > 0) missing.delete(object.key.slice(folder.length + 1));
     }
@@ -82,13 +88,64 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     return { usable: true, reason: 'The run is complete' };
   }
 
+  /** Does things that have nothing to do with each other, so that one that cannot be done keeps no other from being done. */
+  function oneByOne() {
+    const failed: string[] = [];
+    return {
+      async try(what: string, work: () => Promise<unknown>): Promise<void> {
+        try {
+          await work();
+        } catch (error) {
+          // Temporal's client says only that it failed; what the server said lies beneath.
+          const cause = error instanceof Error && error.cause !== undefined ? `: ${messageOf(error.cause)}` : '';
+          failed.push(`${what}: ${messageOf(error)}${cause}`);
+        }
+      },
+      /** @throws when something could not be done, so that it is tried again. */
+      finish(): void {
+        if (failed.length > 0) throw ApplicationFailure.create({ type: 'HandOverFailed', message: `${failed.length} could not be handed over: ${failed.slice(0, 10).join('; ')}` });
+      },
+    };
+  }
+
+  /**
+   * Ends an execution whose workflow was terminated: nobody watches its HealthOmics run any more, so that is cancelled first. While
+   * it cannot be, the execution stays open and the next sweep tries again.
+   */
+  async function closed(executionId: string): Promise<void> {
+    const execution = await findExecution(db, executionId);
+    if (execution === undefined) return;
+    const { compute, healthOmics, provider } = execution;
+    if (healthOmics !== null) {
+      await aws.use(provider.id, async () => {
+        const omics = aws.omics(provider.id, compute.region);
+        try {
+          await omics.send(new CancelRunCommand({ id: healthOmics.runId }));
+        } catch (error) {
+          const { kind } = classifyAwsError(error);
+          // It has ended, or is gone.
+          if (kind !== 'not-found' && kind !== 'conflict' && kind !== 'invalid') throw error;
+        }
+      });
+    } else if (!(await closeStart(db, executionId))) {
+      throw new Error('its StartRun was sent and not answered, so it is not known which HealthOmics run to cancel; look for it under its name in the HealthOmics console');
+    }
+    const what = healthOmics === null ? 'no HealthOmics run was started' : `HealthOmics run ${healthOmics.runId} was cancelled unless it had ended`;
+    await updateExecution(db, executionId, { status: 'FAILED', statusDescription: `Its workflow was closed from outside; ${what}`, blocked: null, error: { type: 'WorkflowClosed', message: `Its workflow was closed from outside (terminated, timed out or failed); ${what}` }, timeCompleted: new Date() });
+  }
+
   return {
     /** Lists the run folders of a storage connection, one request per 1,000 folders, and starts following those that are new. */
     async discoverRunFolders(input: DiscoverRunsInput): Promise<{ instruments: number; runFolders: number; started: number }> {
       const id = input.storageConnectionId;
       const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', id).executeTakeFirst();
       const found = { instruments: 0, runFolders: 0, started: 0 };
-      if (storage === undefined || storage.time_deleted !== null || !storage.use_for_run_upload) return found;
+      if (storage === undefined || storage.time_deleted !== null || !storage.use_for_run_upload) {
+        // Its schedule is left over from a moment when Temporal could not be reached.
+        await orchestrator.removeDiscovery(id);
+        return found;
+      }
+      const troubles: unknown[] = [];
       const fail = async (description: string): Promise<void> => {
         // Written when it changes only: this runs every minute, for each connection.
         if (storage.status !== 'FAILED' || storage.status_description !== description) await db.updateTable('storage_connections').set({ status: 'FAILED', status_description: description }).where('id', '=', id).execute();
@@ -101,32 +158,39 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
             for (const instrument of instruments) {
               if (instrument === EXECUTIONS_FOLDER) continue;
               let hasRuns = false;
-              for await (const folders of listFolders(s3, storage.bucket, `${root}${instrument}/`)) {
-                Context.current().heartbeat(found);
-                const runs = folders.flatMap((folder) => {
-                  const name = parseRunFolderName(folder, instrument);
-                  return name === undefined ? [] : [{ folder, runName: name.runName }];
-                });
-                hasRuns ||= runs.length > 0;
-                found.runFolders += runs.length;
-                const known = await knownRuns(db, id, instrument, runs.map((run) => run.folder));
-                const unknown = runs.filter((run) => !known.has(run.folder));
-                await insertRuns(db, id, instrument, unknown);
-                const inserted = await knownRuns(db, id, instrument, unknown.map((run) => run.folder));
-                const open = [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
-                for (let at = 0; at < open.length; at += STARTS_AT_ONCE) {
-                  const started = await Promise.all(
-                    open.slice(at, at + STARTS_AT_ONCE).map(([runFolder, run]) =>
-                      orchestrator.startRunUpload({ runId: run.id, storageConnectionId: id, storageConnectionName: storage.name, instrumentName: instrument, runFolder, runName: run.runName }),
-                    ),
-                  );
-                  found.started += started.filter(Boolean).length;
+              try {
+                for await (const folders of listFolders(s3, storage.bucket, `${root}${instrument}/`)) {
                   Context.current().heartbeat(found);
+                  const runs = folders.flatMap((folder) => {
+                    const name = parseRunFolderName(folder, instrument);
+                    return name === undefined ? [] : [{ folder, runName: name.runName }];
+                  });
+                  hasRuns ||= runs.length > 0;
+                  found.runFolders += runs.length;
+                  const known = await knownRuns(db, id, instrument, runs.map((run) => run.folder));
+                  const unknown = runs.filter((run) => !known.has(run.folder));
+                  await insertRuns(db, id, instrument, unknown);
+                  const inserted = await knownRuns(db, id, instrument, unknown.map((run) => run.folder));
+                  const open = [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
+                  for (let at = 0; at < open.length; at += STARTS_AT_ONCE) {
+                    const started = await Promise.all(
+                      open.slice(at, at + STARTS_AT_ONCE).map(([runFolder, run]) =>
+                        orchestrator.startRunUpload({ runId: run.id, storageConnectionId: id, storageConnectionName: storage.name, instrumentName: instrument, runFolder, runName: run.runName }),
+                      ),
+                    );
+                    found.started += started.filter(Boolean).length;
+                    Context.current().heartbeat(found);
+                  }
                 }
+              } catch (error) {
+                if (Context.current().cancellationSignal.aborted) throw error;
+                // One folder that cannot be listed must not hide the runs of all others.
+                troubles.push(error);
               }
               if (hasRuns) found.instruments++;
             }
           }
+          if (troubles.length > 0) throw troubles[0] as Error;
         });
       } catch (error) {
         const failure = failureOf(error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${storage.bucket}`, whenNotFound: "Check the storage connection's bucket and region.", scope: { bucket: storage.bucket, prefix: storage.prefix } });
@@ -154,7 +218,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       }
       const { bucket, prefix } = run.storage;
       try {
-        return await aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt));
+        return await heartbeating(() => aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt)));
       } catch (error) {
         const failure = failureOf(error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`, scope: { bucket, prefix } });
         const blocked = blockedOf(failure);
@@ -188,25 +252,45 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         });
       }
       const executions: string[] = [];
+      const each = oneByOne();
       for (const execution of await executionsWaitingForUpload(db, runId)) {
-        await orchestrator.endWaiting(execution, ended);
-        await markWorkflowStarted(db, execution.id);
-        executions.push(execution.id);
+        await each.try(`execution ${execution.id}`, async () => {
+          await orchestrator.endWaiting(execution, ended);
+          await markWorkflowStarted(db, execution.id);
+          executions.push(execution.id);
+        });
       }
       for (const execution of await executionsToStart(db, { runId })) {
-        await orchestrator.startExecution(execution);
-        await markWorkflowStarted(db, execution.id);
-        executions.push(execution.id);
+        await each.try(`execution ${execution.id}`, async () => {
+          await orchestrator.startExecution(execution);
+          await markWorkflowStarted(db, execution.id);
+          executions.push(execution.id);
+        });
       }
+      each.finish();
       return { executions };
     },
 
-    /** Hands over to Temporal what was written but, because a process died or Temporal was away, not started. */
+    /**
+     * Hands over to Temporal what was written but, because a process died or Temporal was away, not started or told; and ends
+     * executions whose workflow was closed from outside.
+     */
     async handOver(): Promise<{ executions: number; storageConnections: number }> {
-      const executions = await executionsToStart(db, { createdBefore: new Date(Date.now() - 10_000) });
+      const each = oneByOne();
+      const aWhileAgo = new Date(Date.now() - 10_000);
+      const executions = await executionsToStart(db, { createdBefore: aWhileAgo });
       for (const execution of executions) {
-        await orchestrator.startExecution(execution);
-        await markWorkflowStarted(db, execution.id);
+        await each.try(`execution ${execution.id}`, async () => {
+          await orchestrator.startExecution(execution);
+          await markWorkflowStarted(db, execution.id);
+        });
+      }
+      for (const execution of await cancelsToSignal(db, aWhileAgo)) {
+        await each.try(`cancel of execution ${execution.id}`, async () => {
+          await orchestrator.cancelExecution(execution, { requestedBy: execution.cancel?.requestedBy, reason: execution.cancel?.reason ?? undefined });
+          await markWorkflowStarted(db, execution.id);
+          await markCancelSignalled(db, execution.id);
+        });
       }
       // An execution that still waits although its run's upload has ended was created while that was being written.
       const late = await db
@@ -219,14 +303,16 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         .execute();
       for (const run of late) {
         for (const execution of await executionsWaitingForUpload(db, run.id)) {
-          await orchestrator.endWaiting(execution, { usable: run.upload_state === 'complete', reason: run.upload_description });
+          await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, { usable: run.upload_state === 'complete', reason: run.upload_description }));
         }
       }
-      for (const resource of await unverified(db, new Date(Date.now() - 10_000))) await orchestrator.verify(resource);
+      for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id));
+      for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
       const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
       for (const connection of connections) {
-        await orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false);
+        await each.try(`schedule of ${connection.name}`, () => orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false));
       }
+      each.finish();
       return { executions: executions.length, storageConnections: connections.length };
     },
   };

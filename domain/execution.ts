@@ -80,14 +80,14 @@ const KNOWN_NAMES: Record<keyof ParameterNames, readonly string[]> = {
 function nameIn(template: ParameterTemplate, what: keyof ParameterNames, names: ParameterNames): string | undefined {
   const chosen = names[what];
   if (chosen !== undefined) {
-    if (template[chosen] === undefined) {
+    if (!Object.hasOwn(template, chosen)) {
       throw new InputError([
         { field: `parameterNames.${what}`, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no parameter ${chosen}; it has ${Object.keys(template).join(', ') || 'none'}` },
       ]);
     }
     return chosen;
   }
-  return KNOWN_NAMES[what].find((name) => template[name] !== undefined);
+  return KNOWN_NAMES[what].find((name) => Object.hasOwn(template, name));
 }
 
 /**
@@ -114,7 +114,7 @@ export function buildRunParameters(
   const parameters: Record<string, ParameterValue> = {};
   for (const [name, value] of Object.entries(flowParameters)) {
     const field = `parameters.${name}`;
-    if (template[name] === undefined) throw new InputError([{ field, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no such parameter; it has ${has}` }]);
+    if (!Object.hasOwn(template, name)) throw new InputError([{ field, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no such parameter; it has ${has}` }]);
     if (name === noProjectsName || name === runDirName) throw new InputError([{ field, rule: 'SET_BY_POLONY', message: 'polony sets this parameter itself' }]);
     parameters[name] = value;
   }

@@ -18,6 +18,24 @@ export function checkName(field: string, value: string): FieldProblem[] {
   return problems;
 }
 
+/** A text cut to so many bytes of UTF-8, whole characters only, with `…` at its end where something was cut. */
+export function cutToBytes(text: string, bytes: number): string {
+  const size = (char: string): number => {
+    const code = char.codePointAt(0)!;
+    return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  };
+  const chars = [...text];
+  if (chars.reduce((sum, char) => sum + size(char), 0) <= bytes) return text;
+  let left = bytes - size('…');
+  let cut = '';
+  for (const char of chars) {
+    left -= size(char);
+    if (left < 0) break;
+    cut += char;
+  }
+  return `${cut}…`;
+}
+
 /**
  * Checks a JSON value that is kept as it is: PostgreSQL's jsonb takes neither the character NUL nor half of a surrogate pair,
  * and what is nested without end is nobody's parameter.

@@ -1,3 +1,4 @@
+import { cutToBytes } from './names.js';
 import { READ_NAMES, type Cycles } from './runParameters.js';
 
 /** The object key of a `BaseCalls` file relative to the run folder: one zip per read and cycle. */
@@ -22,18 +23,24 @@ export interface RunFolderName {
   runName: string;
 }
 
+const isShort = (name: string): boolean => cutToBytes(name, 255) === name;
+
 /**
  * Takes a run folder's name apart. Run names may have underscores; instrument names may too, so the name of the folder
  * above it (the instrument's) is given where it is known.
  * @returns undefined when the name is not that of a run folder.
  */
 export function parseRunFolderName(name: string, instrument?: string): RunFolderName | undefined {
+  // Instruments write far shorter names; one that fills a whole key would not fit into a workflow's id (1,000 bytes).
+  if (!isShort(name) || (instrument !== undefined && !isShort(instrument))) return undefined;
   const match = /^(\d{4})(\d{2})(\d{2})_(.+)$/.exec(name);
   if (!match) return undefined;
   const [, year, month, day, rest] = match as unknown as [string, string, string, string, string];
   if (Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(day) > 31) return undefined;
   const date = `${year}-${month}-${day}`;
-  if (instrument !== undefined && rest.startsWith(`${instrument}_`) && rest.length > instrument.length + 1) {
+  if (instrument !== undefined) {
+    // A copy of a run elsewhere (an archive, say) is no new run of an instrument.
+    if (!rest.startsWith(`${instrument}_`) || rest.length === instrument.length + 1) return undefined;
     return { date, instrumentName: instrument, runName: rest.slice(instrument.length + 1) };
   }
   const separator = rest.indexOf('_');

@@ -47,7 +47,7 @@ export function parseRunUploaded(content: string): RunUploaded | undefined {
     runType: text('runType', 'RunType'),
     recipeExecutionId: text('recipeExecutionId', 'recipeExecutionID', 'RecipeExecutionID'),
     runId: text('runID', 'runId', 'RunID'),
-    outcome: OUTCOMES[outcomeText.toLowerCase()] ?? 'unknown',
+    outcome: Object.hasOwn(OUTCOMES, outcomeText.toLowerCase()) ? OUTCOMES[outcomeText.toLowerCase()]! : 'unknown',
     outcomeText,
   };
 }

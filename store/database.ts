@@ -20,6 +20,15 @@ export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);
 }
 
+/** A text as PostgreSQL takes it: without the character NUL and halves of surrogate pairs, which files and messages from elsewhere may hold. */
+export function storable(text: string): string {
+  return text.replaceAll('\0', '').replace(/\p{Cs}/gu, '\uFFFD');
+}
+/** JSON as PostgreSQL's jsonb takes it. */
+export function storableJson(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? storable(member) : member));
+}
+
 /**
  * Opens the store. Connections are made when they are needed.
  * @param url `postgres://user:password@host:port/database`

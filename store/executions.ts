@@ -1,15 +1,15 @@
 import { sql } from 'kysely';
 import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue } from '../domain/execution.js';
 import { storageUri } from '../domain/aws.js';
-import { type Db, type DbOrTransaction, newId } from './database.js';
-import type { UploadState } from './schema.js';
+import { type Db, type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
+import type { StartState, UploadState } from './schema.js';
 
 /** All that starting and watching an execution needs, in one row. */
 export interface ExecutionContext {
   id: string;
   name: string;
   status: ExecutionStatus;
-  startState: 'none' | 'sent' | 'started';
+  startState: StartState;
   /** What StartRun was sent with. */
   startRequest: Record<string, unknown> | null;
   workflowStarted: boolean;
@@ -165,7 +165,7 @@ export interface ExecutionChange {
   timeCompleted?: Date;
 }
 
-const json = (value: unknown): string => JSON.stringify(value);
+const json = storableJson;
 
 /**
  * Writes what has changed of an execution. An execution that has ended stays as it ended, so that a late, repeated activity
@@ -178,7 +178,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
     .set({
       time_updated: new Date(),
       ...(change.status !== undefined && { status: change.status }),
-      ...(change.statusDescription !== undefined && { status_description: change.statusDescription }),
+      ...(change.statusDescription !== undefined && { status_description: storable(change.statusDescription) }),
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : json(change.blocked) }),
       ...(change.startState !== undefined && { start_state: change.startState }),
       ...(change.startRequest !== undefined && { start_request: change.startRequest === null ? null : json(change.startRequest) }),
@@ -192,7 +192,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       }),
       ...(change.healthOmicsStatus !== undefined && { healthomics_status: change.healthOmicsStatus }),
       ...(change.summary !== undefined && { summary: json(change.summary) }),
-      ...(change.error !== undefined && { error_type: change.error.type, error_message: change.error.message }),
+      ...(change.error !== undefined && { error_type: change.error.type, error_message: storable(change.error.message) }),
       ...(change.timeStarted !== undefined && { time_started: sql<Date>`coalesce(time_started, ${change.timeStarted})` }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
@@ -206,7 +206,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
 export async function noteCancelRequest(db: Db, id: string, requestedBy: string, reason: string | undefined): Promise<void> {
   await db
     .updateTable('executions')
-    .set({ cancel_requested_by: requestedBy, cancel_reason: reason ?? null, time_cancel_requested: new Date(), time_updated: new Date() })
+    .set({ cancel_requested_by: storable(requestedBy), cancel_reason: reason === undefined ? null : storable(reason), time_cancel_requested: new Date(), time_updated: new Date() })
     .where('id', '=', id)
     .where('cancel_requested_by', 'is', null)
     .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
@@ -217,4 +217,51 @@ export async function noteCancelRequest(db: Db, id: string, requestedBy: string,
 export async function noteResourcesUsed(db: DbOrTransaction, { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>): Promise<void> {
   await db.updateTable('flows').set({ time_used: new Date() }).where('id', '=', flow.id).execute();
   await db.updateTable('compute_connections').set({ time_used: new Date() }).where('id', '=', compute.id).execute();
+}
+
+/**
+ * Notes that StartRun is about to be sent, with what.
+ * @returns false where it must not be: the execution was closed against it, or has ended.
+ */
+export async function markStartSent(db: DbOrTransaction, id: string, request: Record<string, unknown>): Promise<boolean> {
+  const result = await db
+    .updateTable('executions')
+    .set({ start_state: 'sent', start_request: storableJson(request), status_description: 'Starting the HealthOmics run', time_updated: new Date() })
+    .where('id', '=', id)
+    .where('start_state', 'in', ['none', 'sent'])
+    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** Closes an execution against StartRun where none is known to have been sent. @returns whether it is closed. */
+export async function closeStart(db: DbOrTransaction, id: string): Promise<boolean> {
+  const result = await db.updateTable('executions').set({ start_state: 'closed' }).where('id', '=', id).where('start_state', 'in', ['none', 'closed']).executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** Notes that the workflow has been told of the cancel. */
+export async function markCancelSignalled(db: DbOrTransaction, id: string): Promise<void> {
+  await db.updateTable('executions').set({ cancel_signalled: true }).where('id', '=', id).execute();
+}
+
+/** Executions whose cancel was accepted and of which the workflow has not been told, because a process died or Temporal was away. */
+export async function cancelsToSignal(db: DbOrTransaction, requestedBefore: Date): Promise<ExecutionContext[]> {
+  const rows = await contextQuery(db)
+    .where('e.cancel_requested_by', 'is not', null)
+    .where('e.cancel_signalled', '=', false)
+    .where('e.time_cancel_requested', '<', requestedBefore)
+    .where('e.status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .orderBy('e.id')
+    .limit(500)
+    .execute();
+  return rows.map(toContext);
+}
+
+/** Those of these executions that have not ended. */
+export async function openAmong(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
+  const known = ids.filter(isId);
+  if (known.length === 0) return [];
+  const rows = await db.selectFrom('executions').select('id').where('id', 'in', known).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).execute();
+  return rows.map((row) => row.id);
 }

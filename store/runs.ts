@@ -1,7 +1,7 @@
 import type { Blocked } from '../domain/execution.js';
 import type { RunParameters } from '../domain/runParameters.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
-import { type DbOrTransaction, newId } from './database.js';
+import { type DbOrTransaction, newId, storable, storableJson } from './database.js';
 import type { UploadState } from './schema.js';
 
 /** A run with where it lies and how to get there. */
@@ -89,11 +89,11 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
     .set({
       time_updated: new Date(),
       ...(change.uploadState !== undefined && { upload_state: change.uploadState }),
-      ...(change.description !== undefined && { upload_description: change.description }),
-      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : JSON.stringify(change.blocked) }),
+      ...(change.description !== undefined && { upload_description: storable(change.description) }),
+      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : storableJson(change.blocked) }),
       ...(change.outcome !== undefined && { outcome: change.outcome }),
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
-      ...(change.parameters !== undefined && { run_parameters: JSON.stringify(change.parameters), run_name: change.parameters.runName }),
+      ...(change.parameters !== undefined && { run_parameters: storableJson(change.parameters), run_name: storable(change.parameters.runName) }),
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })

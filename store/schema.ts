@@ -131,9 +131,10 @@ export interface RunsTable {
 
 /**
  * What is known of an execution's StartRun: `sent` from before the call until AWS has answered it for certain, so that an
- * answer that was lost is asked for again (same requestId) before the execution is called canceled.
+ * answer that was lost is asked for again (same requestId) before the execution is called canceled; `closed` once it is, so that
+ * an attempt that was late cannot send it after all.
  */
-export type StartState = 'none' | 'sent' | 'started';
+export type StartState = 'none' | 'sent' | 'started' | 'closed';
 
 export interface ExecutionsTable {
   id: string;
@@ -162,6 +163,8 @@ export interface ExecutionsTable {
   cancel_requested_by: string | null;
   cancel_reason: string | null;
   time_cancel_requested: Date | null;
+  /** Whether the workflow has been told of the cancel; until then the sweep tells it. */
+  cancel_signalled: Generated<boolean>;
   summary: NullableJson<ExecutionSummary>;
   /** Named type of the failure, for programs. */
   error_type: string | null;

@@ -1,5 +1,6 @@
 import { Client, Connection, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
+import { cutToBytes } from '../domain/names.js';
 import type { VerifiedKind } from '../domain/verification.js';
 import {
   attributes,
@@ -14,6 +15,7 @@ import {
   runUploadEndedSignal,
   type RunUploadInput,
   runUploadWorkflowId,
+  summaryOf,
   SWEEP_SCHEDULE_ID,
   taskQueues,
   VERIFY_SCHEDULE_ID,
@@ -23,6 +25,9 @@ import {
   verifyWorkflowId,
   WORKFLOWS,
 } from '../workflows/messages.js';
+
+/** A keyword as every visibility store takes it: 255 characters (VARCHAR(255) in PostgreSQL and MySQL). */
+const keyword = (text: string): string => cutToBytes(text, 255);
 
 /** How to reach Temporal, as the environment says it. */
 export interface TemporalSettings {
@@ -48,8 +53,9 @@ export async function connectTemporal(settings: TemporalSettings): Promise<{ cli
 export interface ExecutionToStart {
   id: string;
   name: string;
+  status: string;
   flow: { name: string };
-  run: { name: string; instrumentName: string; runFolder: string; uploadState: string };
+  run: { name: string; instrumentName: string; runFolder: string };
   storage: { name: string };
   compute: { region: string };
   provider: { name: string; account: string };
@@ -94,7 +100,7 @@ export class Orchestrator {
       account,
       region: execution.compute.region,
       storageConnectionName: execution.storage.name,
-      waitForUpload: execution.run.uploadState === 'uploading',
+      waitForUpload: execution.status === 'UNTRIGGERED',
       watchTaskQueue: this.#queues.watch,
       giveUpDays: this.#giveUpDays,
     };
@@ -107,15 +113,15 @@ export class Orchestrator {
       typedSearchAttributes: new TypedSearchAttributes([
         { key: attributes.status, value: input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED' },
         { key: attributes.blocked, value: false },
-        { key: attributes.flow, value: input.flowName },
-        { key: attributes.run, value: input.runName },
-        { key: attributes.instrument, value: input.instrumentName },
-        { key: attributes.provider, value: input.providerName },
+        { key: attributes.flow, value: keyword(input.flowName) },
+        { key: attributes.run, value: keyword(input.runName) },
+        { key: attributes.instrument, value: keyword(input.instrumentName) },
+        { key: attributes.provider, value: keyword(input.providerName) },
         { key: attributes.account, value: account },
         { key: attributes.region, value: input.region },
-        { key: attributes.storageConnection, value: input.storageConnectionName },
+        { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
       ]),
-      staticSummary: `${input.flowName}: ${input.runName} on ${input.instrumentName}`,
+      staticSummary: summaryOf(`${input.flowName}: ${input.runName} on ${input.instrumentName}`),
       staticDetails: `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}, provider ${input.providerName} (account ${account}, ${input.region}). Execution ${input.executionId}.`,
     };
   }
@@ -131,7 +137,7 @@ export class Orchestrator {
 
   /** Tells an execution that waits for its run how the upload ended, starting its workflow where that had not happened yet. */
   async endWaiting(execution: ExecutionToStart, ended: RunUploadEnded): Promise<void> {
-    const options = this.#executionOptions({ ...execution, run: { ...execution.run, uploadState: 'uploading' } });
+    const options = this.#executionOptions({ ...execution, status: 'UNTRIGGERED' });
     try {
       await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...options, signal: runUploadEndedSignal, signalArgs: [ended] });
     } catch (error) {
@@ -151,6 +157,20 @@ export class Orchestrator {
       if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
       throw error;
     }
+  }
+
+  /**
+   * Executions whose workflow has been closed from outside in the last day: terminated, timed out, or failed without having said so.
+   * One request however many there are open; visibility may be a few seconds late.
+   */
+  async closedExecutions(): Promise<string[]> {
+    const since = new Date(Date.now() - 86_400_000).toISOString();
+    const ids: string[] = [];
+    for await (const workflow of this.#client.workflow.list({ query: `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus in ("Terminated", "TimedOut", "Failed") and CloseTime > "${since}"` })) {
+      const id = /^execution\/(.+)$/.exec(workflow.workflowId)?.[1];
+      if (id !== undefined) ids.push(id);
+    }
+    return ids;
   }
 
   /** Asks a blocked execution to try again now. @returns false when it is not running. */
@@ -185,11 +205,11 @@ export class Orchestrator {
         typedSearchAttributes: new TypedSearchAttributes([
           { key: attributes.status, value: 'UPLOADING' },
           { key: attributes.blocked, value: false },
-          { key: attributes.run, value: input.runName },
-          { key: attributes.instrument, value: input.instrumentName },
-          { key: attributes.storageConnection, value: input.storageConnectionName },
+          { key: attributes.run, value: keyword(input.runName) },
+          { key: attributes.instrument, value: keyword(input.instrumentName) },
+          { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
         ]),
-        staticSummary: `Upload of ${input.runName} from ${input.instrumentName}`,
+        staticSummary: summaryOf(`Upload of ${input.runName} from ${input.instrumentName}`),
         staticDetails: `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}. Run ${input.runId}.`,
       });
       return true;
@@ -212,9 +232,9 @@ export class Orchestrator {
       args: [{ giveUpDays: this.#giveUpDays, ...input }],
       typedSearchAttributes: new TypedSearchAttributes([
         { key: attributes.blocked, value: false },
-        { key: attributes.storageConnection, value: input.storageConnectionName },
+        { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
       ]),
-      staticSummary: `Search for new runs in ${input.storageConnectionName}`,
+      staticSummary: summaryOf(`Search for new runs in ${input.storageConnectionName}`),
     });
   }
 
@@ -254,9 +274,9 @@ export class Orchestrator {
       signal: verifyAgainSignal,
       workflowExecutionTimeout: '1 hour',
       ...(kind !== 'flow' && kind !== 'computeConnection' && {
-        typedSearchAttributes: new TypedSearchAttributes([{ key: kind === 'provider' ? attributes.provider : attributes.storageConnection, value: name }]),
+        typedSearchAttributes: new TypedSearchAttributes([{ key: kind === 'provider' ? attributes.provider : attributes.storageConnection, value: keyword(name) }]),
       }),
-      staticSummary: `Verify ${name}`,
+      staticSummary: summaryOf(`Verify ${name}`),
     });
   }
 

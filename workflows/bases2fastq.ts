@@ -12,10 +12,18 @@ import {
 import type { WatchedStatus } from '../activities/execution.js';
 import type { Activities } from '../activities/index.js';
 import type { ExecutionStatus } from '../domain/execution.js';
-import { countRetries, failureOf, FIRST, GIVE_UP_DAYS, Steps } from './blocking.js';
-import { attributes, type Bases2FastqInput, type Bases2FastqResult, type CancelRequest, cancelSignal, type ExecutionState, type RunUploadEnded, runUploadEndedSignal, stateQuery } from './messages.js';
+import { cutToBytes } from '../domain/names.js';
+import { countRetries, failureOf, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
+import { attributes, type Bases2FastqInput, type Bases2FastqResult, type CancelRequest, cancelSignal, type ExecutionState, type RunUploadEnded, runUploadEndedSignal, stateQuery, summaryOf } from './messages.js';
 
 const activities = proxyActivities<Activities>(FIRST);
+
+/** A signal may come from anywhere with anything in it: what is not text is left out, the rest made fit to be kept and shown. */
+function plainCancel(request: unknown): CancelRequest {
+  const given = (typeof request === 'object' && request !== null ? request : {}) as Record<string, unknown>;
+  const text = (value: unknown): string | undefined => (typeof value === 'string' ? cutToBytes(value.replace(/[\p{Cc}\p{Cs}]+/gu, ' ').trim(), 1000) || undefined : undefined);
+  return { reason: text(given.reason), requestedBy: text(given.requestedBy) };
+}
 
 /**
  * One execution of a Bases2Fastq flow: checks the shared workflow, starts the HealthOmics run, watches it to its end and
@@ -52,7 +60,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
 
   function requestCancel(request: CancelRequest | undefined): void {
     if (cancel !== undefined) return;
-    cancel = request ?? {};
+    cancel = plainCancel(request);
     interruptible?.cancel();
     cancelHealthOmicsRun();
     steps.show();
@@ -63,7 +71,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     if (cancel === undefined || healthOmicsRunId === undefined || cancelling !== undefined) return;
     const request = cancel;
     cancelling = cancelScope
-      .run(() => cancelSteps.run((options) => activities.cancelRun.executeWithOptions({ ...options, summary: `CancelRun ${healthOmicsRunId}` }, [executionId, request])))
+      .run(() => cancelSteps.run((options) => activities.cancelRun.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`CancelRun ${healthOmicsRunId}`) }, [executionId, request])))
       // Whatever becomes of it, watching tells how the run ended.
       .catch(() => undefined);
   }
@@ -79,7 +87,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   });
 
   /** Runs a step that a cancel interrupts. @returns undefined when it was interrupted. */
-  async function interruptibly<T>(run: (options: ActivityOptions) => Promise<T>): Promise<T | undefined> {
+  async function interruptibly<T>(run: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T | undefined> {
     if (cancel !== undefined) return undefined;
     const scope = new CancellationScope();
     interruptible = scope;
@@ -95,7 +103,9 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
 
   async function end(ended: 'FAILED' | 'CANCELED', description: string, errorType?: string): Promise<Bases2FastqResult> {
     status = ended;
-    await activities.recordEnd.executeWithOptions({ ...FIRST, summary: `${ended}: ${description}`.slice(0, 200) }, [executionId, { status: ended, description, errorType, cancel }]);
+    steps.clear();
+    cancelSteps.clear();
+    await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(`${ended}: ${description}`) }, [executionId, { status: ended, description, errorType, cancel }]);
     upsertSearchAttributes([{ key: attributes.status, value: ended }]);
     show(description);
     if (ended === 'FAILED') throw ApplicationFailure.nonRetryable(description, errorType);
@@ -112,17 +122,17 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       if (cancel === undefined) upsertSearchAttributes([{ key: attributes.status, value: status }]);
     }
     show('checking the shared workflow');
-    await interruptibly((options) => activities.prepareExecution.executeWithOptions({ ...options, summary: `GetWorkflow for ${input.flowName}` }, [executionId]));
+    await interruptibly((options) => activities.prepareExecution.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`GetWorkflow for ${input.flowName}`) }, [executionId]));
     show('starting the HealthOmics run');
     const started =
-      (await interruptibly((options) =>
+      (await interruptibly((options, probing) =>
         activities.startRun.executeWithOptions(
           // A StartRun that is on its way is waited for: its answer says what there is to cancel.
-          { ...options, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, summary: `StartRun for ${input.runName}` },
-          [executionId],
+          { ...options, ...TAKEN_OVER_SOON, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, summary: summaryOf(`StartRun for ${input.runName}`) },
+          [executionId, probing],
         ),
       )) ??
-      (await steps.run((options) => activities.settleStart.executeWithOptions({ ...options, summary: 'Settle whether a run was started' }, [executionId])));
+      (await steps.run((options) => activities.settleStart.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: 'Settle whether a run was started' }, [executionId])));
     if (started === null) return end('CANCELED', 'Cancelled before a HealthOmics run was started');
 
     healthOmicsRunId = started.healthOmicsRunId;
@@ -144,7 +154,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
             startToCloseTimeout: '60 days',
             scheduleToCloseTimeout: undefined,
             heartbeatTimeout: `${input.heartbeatTimeoutSeconds ?? 30} seconds`,
-            summary: `Watch HealthOmics run ${runId} (${from})`,
+            summary: summaryOf(`Watch HealthOmics run ${runId} (${from})`),
           },
           [executionId, from, probing],
         ),
@@ -162,8 +172,18 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       upsertSearchAttributes([{ key: attributes.status, value: status }]);
     }
     cancelScope.cancel();
+    cancelSteps.clear();
     show('reading the results');
-    const results = await steps.run((options) => activities.readResults.executeWithOptions({ ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' }, [executionId]));
+    const results = await interruptibly((options) => activities.readResults.executeWithOptions({ ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' }, [executionId]));
+    if (results === undefined) {
+      // There is nothing left to cancel: the run has completed, and what it cost is spent.
+      const description = `HealthOmics run ${healthOmicsRunId} completed; its results were not read, since the execution was cancelled then`;
+      steps.clear();
+      await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(description) }, [executionId, { status, description, cancel }]);
+      upsertSearchAttributes([{ key: attributes.status, value: status }]);
+      show(description);
+      return { status, healthOmicsRunId, description };
+    }
     upsertSearchAttributes([{ key: attributes.status, value: status }]);
     show(results.description);
     return { status: 'COMPLETED', healthOmicsRunId, ...results };

@@ -4,7 +4,8 @@ import { attributes, retrySignal } from './messages.js';
 
 /** First tries of a step: what time mends is retried, what a person must mend comes back to the workflow at once. */
 export const FIRST: ActivityOptions = {
-  startToCloseTimeout: '5 minutes',
+  // The work of an activity whose worker died is taken over after this, or after its heartbeat timeout.
+  startToCloseTimeout: '1 minute',
   retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute', nonRetryableErrorTypes: ['Blocked'] },
 };
 
@@ -21,6 +22,9 @@ export const PROBING: ActivityOptions = {
   // The empty list counts: options are laid over those of the first tries, whose list would otherwise hold here too.
   retry: { initialInterval: '5 seconds', backoffCoefficient: 1.5, maximumInterval: '5 minutes', nonRetryableErrorTypes: [] },
 };
+
+/** For activities that call AWS, which may take long and heartbeat meanwhile: where a worker dies, another takes over within seconds. */
+export const TAKEN_OVER_SOON: ActivityOptions = { startToCloseTimeout: '10 minutes', heartbeatTimeout: '15 seconds' };
 
 /** The application failure that an activity ended with; undefined for time-outs and all else. */
 export function failureOf(error: unknown): ApplicationFailure | undefined {
@@ -91,22 +95,38 @@ export class Steps {
       );
       let ended: { value: T } | { error: unknown } | undefined;
       void probe.then((result) => (ended = result));
-      await condition(() => ended !== undefined || this.retries.count > seen);
+      try {
+        await condition(() => ended !== undefined || this.retries.count > seen);
+      } catch (error) {
+        if (!isCancellation(error)) throw error;
+        // The surrounding scope is cancelled, and the probe with it: what it has done meanwhile counts, so its end is awaited.
+      }
       if (ended === undefined) {
         scope.cancel();
-        ended = await probe;
+        ended = await CancellationScope.nonCancellable(() => probe);
       }
       if ('value' in ended) {
         this.#setBlocked(undefined);
         return ended.value;
       }
       const failure = failureOf(ended.error);
-      if (this.retries.count > seen && isCancellation(ended.error) && !CancellationScope.current().consideredCancelled) continue;
-      if (failure?.type === 'Unblocked') {
-        this.#setBlocked(undefined);
-        continue;
+      if (!CancellationScope.current().consideredCancelled) {
+        if (failure?.type === 'Unblocked') {
+          this.#setBlocked(undefined);
+          continue;
+        }
+        // Asked to try again now: the probe was called off, or was just refused once more.
+        if (this.retries.count > seen && (isCancellation(ended.error) || failure?.type === 'Blocked')) {
+          if (failure?.type === 'Blocked') this.#setBlocked(failure.details?.[0] as Blocked);
+          continue;
+        }
       }
       throw ended.error;
     }
+  }
+
+  /** Nothing is waited for any more: the workflow ends. */
+  clear(): void {
+    this.#setBlocked(undefined);
   }
 }

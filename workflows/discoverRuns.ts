@@ -1,7 +1,7 @@
 import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import { countRetries, Steps } from './blocking.js';
-import type { DiscoverRunsInput } from './messages.js';
+import { type DiscoverRunsInput, summaryOf } from './messages.js';
 
 const PASS: ActivityOptions = { startToCloseTimeout: '30 minutes', heartbeatTimeout: '2 minutes' };
 /** The schedule asks again soon, so a pass that keeps failing ends and shows as failed. */
@@ -17,7 +17,7 @@ export async function discoverRuns(input: DiscoverRunsInput): Promise<{ instrume
   const steps = new Steps(() => `Searching ${input.storageConnectionName} for runs`, countRetries(), input.giveUpDays);
   return steps.run((options, probing) =>
     discoverRunFolders.executeWithOptions(
-      { ...PASS, ...(probing ? { retry: options.retry, scheduleToCloseTimeout: options.scheduleToCloseTimeout } : { retry: FEW }), summary: `List run folders of ${input.storageConnectionName}` },
+      { ...PASS, ...(probing ? { retry: options.retry, scheduleToCloseTimeout: options.scheduleToCloseTimeout } : { retry: FEW }), summary: summaryOf(`List run folders of ${input.storageConnectionName}`) },
       [input],
     ),
   );

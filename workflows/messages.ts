@@ -1,5 +1,6 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { cutToBytes } from '../domain/names.js';
 import type { Blocked, ExecutionStatus } from '../domain/execution.js';
 import type { VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
@@ -117,6 +118,11 @@ export interface VerifyInput {
 export interface VerifyResult {
   status: VerifiedStatus;
   description: string;
+}
+
+/** A summary as Temporal takes it: 400 bytes at most, or the command is refused (dynamic configuration limit.userMetadataSummarySize). */
+export function summaryOf(text: string): string {
+  return cutToBytes(text, 400);
 }
 
 /** Search attributes: what executions and uploads can be found by in the Temporal UI. All of them must be registered in the namespace. */

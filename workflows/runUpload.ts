@@ -1,8 +1,8 @@
 import { ActivityFailure, log, proxyActivities, upsertSearchAttributes } from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
-import { countRetries, FIRST, Steps } from './blocking.js';
-import { attributes, type RunUploadEnded, type RunUploadInput } from './messages.js';
+import { countRetries, FIRST, Steps, TAKEN_OVER_SOON } from './blocking.js';
+import { attributes, type RunUploadEnded, type RunUploadInput, summaryOf } from './messages.js';
 
 const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FIRST);
 
@@ -14,7 +14,7 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
   let ended: RunUploadEnded;
   try {
     ended = await steps.run((options, probing) =>
-      watchUpload.executeWithOptions({ ...options, scheduleToCloseTimeout: `${input.maximumDays ?? 14} days`, summary: `Wait for RunUploaded.json of ${input.runName}` }, [input.runId, probing]),
+      watchUpload.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, scheduleToCloseTimeout: `${input.maximumDays ?? 14} days`, summary: summaryOf(`Wait for RunUploaded.json of ${input.runName}`) }, [input.runId, probing]),
     );
   } catch (error) {
     // With the last look's failure as its cause: the time is over, and there was no other look.

@@ -1,7 +1,7 @@
 import { type ActivityOptions, proxyActivities, setHandler, upsertSearchAttributes, setCurrentDetails } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import type { VerifiedKind } from '../domain/verification.js';
-import { attributes, verifyAgainSignal, type VerifyInput, type VerifyResult } from './messages.js';
+import { attributes, verifyAgainSignal, type VerifyInput, type VerifyResult, summaryOf } from './messages.js';
 
 const OPTIONS: ActivityOptions = { startToCloseTimeout: '5 minutes', retry: { initialInterval: '2 seconds', maximumInterval: '1 minute', maximumAttempts: 10 } };
 const { verifyResource, startVerifications } = proxyActivities<Activities>({ ...OPTIONS, heartbeatTimeout: '5 minutes' });
@@ -16,7 +16,7 @@ async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<Ve
   do {
     // What was asked for until now is answered by the pass that begins now.
     asked = false;
-    result = await verifyResource.executeWithOptions({ ...OPTIONS, summary: `Probe the permissions of ${name}` }, [kind, id]);
+    result = await verifyResource.executeWithOptions({ ...OPTIONS, summary: summaryOf(`Probe the permissions of ${name}`) }, [kind, id]);
   } while (asked);
   if (result !== null) {
     upsertSearchAttributes([{ key: attributes.status, value: result.status }]);

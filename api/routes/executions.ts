@@ -6,7 +6,7 @@ import { InputError } from '../../domain/errors.js';
 import { isEnded } from '../../domain/execution.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId } from '../../store/database.js';
-import { findExecution, insertExecution, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
+import { findExecution, insertExecution, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
 import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
@@ -194,6 +194,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       if (context === undefined || isEnded(context.status)) return noted;
       if (!(await fromTemporal(request.log, orchestrator.cancelExecution(context, { requestedBy, reason })))) throw await workflowEnded(context.id);
       await markWorkflowStarted(db, context.id);
+      await markCancelSignalled(db, context.id);
       return noted;
     },
   );
