@@ -1,0 +1,168 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { CopyObjectCommand } from '@aws-sdk/client-s3';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { type Stack, startStack } from '../../local/stack.js';
+
+// Unlucky moments and odd input, each of which has once left a run alone, an execution open or others waiting.
+interface Details {
+  execution: { status: string; statusDescription: string; errorMessage: string | null };
+  details: { healthOmics: { runId: string } | null; blocked: object | null; errorType: string | null; cancelRequested: { reason: string } | null };
+}
+let stateDir: string;
+let stack: Stack;
+let account: CustomerAccount;
+let call: ReturnType<typeof apiClient>;
+let connection: Connection;
+let temporal: Client;
+let flowId: string;
+let runId: string;
+let storageConnectionId: string;
+
+async function until<T>(what: string, ask: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+    const answer = await ask();
+    if (answer !== undefined && answer !== false) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`Waited ${seconds} s in vain: ${what}`);
+}
+const details = (id: string): Promise<Details> => call('GET', `/v1/executions/${id}/details`);
+const inStatus = (id: string, ...statuses: string[]): Promise<Details> =>
+  until(`${id} in ${statuses.join(' or ')}`, async () => {
+    const answer = await details(id);
+    return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
+  });
+const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
+const runsOf = (id: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id);
+const startCalls = (id: string) => stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === id);
+const pace = (RUNNING: number): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }) });
+const role = { RoleName: 'Element-ServiceUser-hostile', PolicyName: 'polony' };
+const deny = (...Action: string[]): Promise<unknown> => adminClients(stack.info).iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'denied', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action, Resource: '*' }] }) }));
+const allow = (): Promise<unknown> => adminClients(stack.info).iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'denied' }));
+
+beforeAll(async () => {
+  stateDir = mkdtempSync(path.join(tmpdir(), 'polony-hostile-'));
+  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 100 } }, env: { POLONY_SWEEP_SECONDS: '2' } });
+  call = apiClient(stack.info);
+  connection = await Connection.connect({ address: stack.info.temporalAddress });
+  temporal = new Client({ connection });
+  account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'hostile');
+  expect((await adminClients(stack.info).iam.send(new GetRolePolicyCommand(role))).PolicyName).toBe('polony');
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: '長'.repeat(128), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: '倉'.repeat(128), providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
+  storageConnectionId = storageConnection.id;
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  // As long as names may be, in characters of three bytes.
+  flowId = (await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: '流'.repeat(128), computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId })).flow.id;
+  const { s3 } = adminClients(stack.info);
+  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'HOSTILE', cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }] }) }).done;
+  runId = await until('the run', async () => (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id);
+});
+afterEach(() => void stack.aws.emulator.faults.splice(0));
+afterAll(async () => {
+  await connection?.close();
+  await stack?.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+});
+
+it('carries out an execution whose names are as long as they may be', async () => {
+  await inStatus(await start(), 'COMPLETED');
+});
+
+it('cancels what is blocked at StartRun, by API and by Temporal, without a run', async () => {
+  await deny('iam:PassRole');
+  const [one, other] = [await start(), await start()];
+  for (const id of [one, other]) await until('it to be blocked', async () => (await details(id)).details.blocked !== null);
+  await call('POST', `/v1/executions/${one}/cancel`, {});
+  await temporal.workflow.getHandle(`execution/${other}`).cancel();
+  for (const id of [one, other]) {
+    const { details: more } = await inStatus(id, 'CANCELED');
+    expect(more.blocked).toBeNull();
+    expect(runsOf(id)).toEqual([]);
+  }
+  await allow();
+  // Nothing blocked is left to be found in Temporal.
+  await until('visibility', async () => (await temporal.workflow.count('WorkflowType = "bases2fastq" and PolonyBlocked = true')).count === 0);
+});
+
+it('goes on being blocked however often somebody asks to try again', async () => {
+  await deny('iam:PassRole');
+  const id = await start();
+  await until('it to be blocked', async () => (await details(id)).details.blocked !== null);
+  for (let at = 0; at < 8; at++) await call('POST', `/v1/executions/${id}/retry`);
+  await allow();
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'COMPLETED');
+  expect(runsOf(id)).toHaveLength(1);
+});
+
+it('cancels soon although the worker died while StartRun was on its way', async () => {
+  await pace(60_000);
+  stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 4000, count: 1 });
+  const id = await start();
+  await until('StartRun to be sent', async () => startCalls(id).length > 0 || stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow'));
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await stack.crash('worker');
+  await call('POST', `/v1/executions/${id}/cancel`, { reason: 'now' });
+  await inStatus(id, 'CANCELED');
+  expect(runsOf(id).map((run) => run.status).filter((status) => status !== 'CANCELLED')).toEqual([]);
+  await pace(1500);
+});
+
+it('cancels whatever the signal holds', async () => {
+  await pace(60_000);
+  const id = await start();
+  await inStatus(id, 'RUNNING');
+  await temporal.workflow.getHandle(`execution/${id}`).signal('cancel', { reason: 'a\0b\uD800', requestedBy: 7, other: {} });
+  const { details: more } = await inStatus(id, 'CANCELED');
+  expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
+  expect(more.cancelRequested!.reason).toBe('a b');
+  const second = await start();
+  await inStatus(second, 'RUNNING');
+  await temporal.workflow.getHandle(`execution/${second}`).signal('cancel', null as never);
+  await inStatus(second, 'CANCELED');
+  await pace(1500);
+});
+
+it('ends when its HealthOmics run was deleted, or its workflow terminated, and cancels what is left', async () => {
+  await pace(60_000);
+  const [deleted, terminated] = [await start(), await start()];
+  for (const id of [deleted, terminated]) await inStatus(id, 'RUNNING');
+  stack.aws.emulator.runs.delete(runsOf(deleted)[0]!.id);
+  await temporal.workflow.getHandle(`execution/${terminated}`).terminate('by hand');
+  expect((await inStatus(deleted, 'FAILED')).details.errorType).toBe('RUN_DELETED');
+  expect((await inStatus(terminated, 'FAILED')).details.errorType).toBe('WorkflowClosed');
+  await until('its run to be cancelled', async () => runsOf(terminated)[0]!.status === 'CANCELLED');
+  await pace(1500);
+});
+
+it('tells the workflow of a cancel that was accepted while Temporal could not be reached', async () => {
+  await pace(60_000);
+  const id = await start();
+  await inStatus(id, 'RUNNING');
+  await stack.temporal.kill();
+  await expect(call('POST', `/v1/executions/${id}/cancel`, { reason: 'away' })).rejects.toThrow(/503/);
+  await stack.crash('temporal');
+  await inStatus(id, 'CANCELED');
+  await pace(1500);
+});
+
+it('finds the runs of all other instruments when one folder may not be listed, and no run in a copy', async () => {
+  const { s3 } = adminClients(stack.info);
+  const behind = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'BEHIND', instrumentName: 'ZZ000001', cycles: { R1: 1 } }) });
+  await adminClients(stack.info).iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'denied', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action: 's3:ListBucket', Resource: '*', Condition: { StringLike: { 's3:prefix': `${account.prefix}/AV240001/*` } } }] }) }));
+  await behind.done;
+  const folder = '20260115_AV240001_HOSTILE';
+  for (const file of ['RunParameters.json', 'RunUploaded.json']) await s3.send(new CopyObjectCommand({ Bucket: account.bucket, CopySource: `${account.bucket}/${account.prefix}/AV240001/${folder}/${file}`, Key: `${account.prefix}/archive/${folder}/${file}` }));
+  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
+  const names = async (): Promise<string[]> => (await call<{ runs: { name: string }[] }>('GET', '/v1/runs')).runs.map((run) => run.name);
+  await until('the run behind', async () => (await names()).includes('BEHIND'));
+  await allow();
+  expect((await names()).sort()).toEqual(['BEHIND', 'HOSTILE']);
+});
