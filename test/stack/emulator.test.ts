@@ -19,6 +19,7 @@ import { type Fault, OmicsEmulator } from '../../local/omics/emulator.js';
 import { OPERATIONS, type Operation, type Shape } from '../../local/omics/model.js';
 import { ensurePython, PYTHON_PACKAGES, type PythonInstall } from '../../local/python.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
+import { until } from '../support.js';
 
 const PACE = { PENDING: 40, STARTING: 40, RUNNING: 40, STOPPING: 40 };
 const execute = promisify(execFile);
@@ -34,14 +35,6 @@ let account: CustomerAccount;
 let runFolder: string;
 let python: PythonInstall;
 
-async function until<T>(what: string, ask: () => Promise<T | undefined | false> | T | undefined | false, seconds = 20): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`Waited ${seconds} s in vain: ${what}`);
-}
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 let requests = 0;
 const request = (input: Partial<StartRunCommandInput> = {}): StartRunCommandInput => ({

@@ -8,13 +8,11 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
+import { executionsOf, until } from '../support.js';
 
 // Unlucky moments and odd input, each of which has once left a run alone, an execution open or others waiting.
-interface Details {
-  execution: { status: string; statusDescription: string; errorMessage: string | null };
-  details: { healthOmics: { runId: string } | null; blocked: object | null; errorType: string | null; cancelRequested: { reason: string } | null };
-}
 let stateDir: string;
+let { details, inStatus, runsOf, startCalls } = {} as ReturnType<typeof executionsOf>;
 let stack: Stack;
 let account: CustomerAccount;
 let call: ReturnType<typeof apiClient>;
@@ -24,23 +22,7 @@ let flowId: string;
 let runId: string;
 let storageConnectionId: string;
 
-async function until<T>(what: string, ask: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`Waited ${seconds} s in vain: ${what}`);
-}
-const details = (id: string): Promise<Details> => call('GET', `/v1/executions/${id}/details`);
-const inStatus = (id: string, ...statuses: string[]): Promise<Details> =>
-  until(`${id} in ${statuses.join(' or ')}`, async () => {
-    const answer = await details(id);
-    return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
-  });
 const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
-const runsOf = (id: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id);
-const startCalls = (id: string) => stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === id);
 const pace = (RUNNING: number): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }) });
 const role = { RoleName: 'Element-ServiceUser-hostile', PolicyName: 'polony' };
 const deny = (...Action: string[]): Promise<unknown> => adminClients(stack.info).iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'denied', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action, Resource: '*' }] }) }));
@@ -50,6 +32,7 @@ beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-hostile-'));
   stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 100 } }, env: { POLONY_SWEEP_SECONDS: '2' } });
   call = apiClient(stack.info);
+  ({ details, inStatus, runsOf, startCalls } = executionsOf(stack, call));
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'hostile');

@@ -11,13 +11,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
-
-interface Details {
-  execution: { id: string; status: string; statusDescription: string; errorMessage: string | null; output: { uri: string } };
-  details: { healthOmics: { runId: string; uuid: string } | null; blocked: { action: string; statement: unknown } | null; cancelRequested: { requestedBy: string; reason: string } | null; workflowId: string; parameters: Record<string, unknown> | null };
-}
+import { executionsOf, until } from '../support.js';
 
 let stateDir: string;
+let { details, inStatus, runsOf, startCalls } = {} as ReturnType<typeof executionsOf>;
 let stack: Stack;
 let account: CustomerAccount;
 let call: ReturnType<typeof apiClient>;
@@ -28,23 +25,7 @@ let runId: string;
 let storageConnectionId: string;
 let autoExecutionId: string;
 
-async function until<T>(what: string, ask: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`Waited ${seconds} s in vain: ${what}`);
-}
-const details = (id: string): Promise<Details> => call('GET', `/v1/executions/${id}/details`);
-const inStatus = (id: string, ...statuses: string[]): Promise<Details> =>
-  until(`${id} in ${statuses.join(' or ')}`, async () => {
-    const answer = await details(id);
-    return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
-  });
 const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
-const runsOf = (executionId: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === executionId);
-const startRunCalls = (executionId: string) => stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === executionId);
 const historyOf = async (workflowId: string) => temporal.workflow.getHandle(workflowId).fetchHistory();
 
 beforeAll(async () => {
@@ -52,6 +33,7 @@ beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-main-'));
   stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 300, STARTING: 300, RUNNING: 1200, STOPPING: 200 } } });
   call = apiClient(stack.info);
+  ({ details, inStatus, runsOf, startCalls } = executionsOf(stack, call));
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'test');
@@ -139,13 +121,13 @@ describe('cancel', () => {
     // As an operator does it: with Temporal alone, without input.
     await temporal.workflow.getHandle(`execution/${id}`).signal('cancel');
     await inStatus(id, 'CANCELED');
-    expect(startRunCalls(id)).toHaveLength(0);
+    expect(startCalls(id)).toHaveLength(0);
   });
 
   it('while StartRun is on its way: the run that it started is cancelled', async () => {
     stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 1500, count: 1 });
     const id = await start();
-    await until('StartRun to be sent', async () => startRunCalls(id).length > 0);
+    await until('StartRun to be sent', async () => startCalls(id).length > 0);
     await call('POST', `/v1/executions/${id}/cancel`, { reason: 'wrong manifest' });
     expect((await inStatus(id, 'CANCELED')).details.cancelRequested).toMatchObject({ requestedBy: 'default', reason: 'wrong manifest' });
     expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
@@ -179,7 +161,7 @@ describe('what goes wrong', () => {
     const id = await start();
     await inStatus(id, 'COMPLETED');
     expect(runsOf(id)).toHaveLength(1);
-    expect(startRunCalls(id).length).toBeGreaterThan(1);
+    expect(startCalls(id).length).toBeGreaterThan(1);
   });
 
   it('asks again with the very same request, also when the connection was changed meanwhile', async () => {
@@ -203,7 +185,7 @@ describe('what goes wrong', () => {
     stack.worker!.kill();
     await stack.startWorker();
     await until('the execution to complete', async () => (await details(id)).execution.status === 'EXECUTION_STATUS_COMPLETED', 90);
-    expect(startRunCalls(id)).toHaveLength(1);
+    expect(startCalls(id)).toHaveLength(1);
     expect(stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id)).toBe(false);
   });
 

@@ -10,6 +10,7 @@ import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
+import { until } from '../support.js';
 
 // A provider with access keys through its whole life on the whole stack; then its secrets are searched for wherever they could have gone.
 let stateDir: string;
@@ -19,15 +20,6 @@ let call: ReturnType<typeof apiClient>;
 const user = 'Element-ServiceUser';
 const secrets: string[] = [];
 const answers: unknown[] = [];
-
-async function until<T>(what: string, ask: () => Promise<T | undefined | false>, seconds = 60): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`Waited ${seconds} s in vain: ${what}`);
-}
 
 async function newKeys(): Promise<{ accessKeyId: string; secretAccessKey: string }> {
   const { iam } = adminClients(stack.info);
