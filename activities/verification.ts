@@ -32,7 +32,7 @@ import { findComputeConnection, findFlow, findProvider, findStorageConnection, t
 import { SecretError } from '../store/secrets.js';
 import { evidenceOf, resourcesToVerify, saveVerification } from '../store/verifications.js';
 import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
-import { blockedOf, failureOf } from './failures.js';
+import { blockedOf, deniedAction, failureOf } from './failures.js';
 
 /** Where probes write: beside the executions, so that discovery passes it by. The provider may not delete, so the files stay and are written over. */
 const PROBE_FOLDER = `${EXECUTIONS_FOLDER}/verification`;
@@ -68,6 +68,9 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
     } catch (error) {
       const { kind, code, message } = classifyAwsError(error);
       if (grantedBy(code, kind)) return { action, resource, result: 'granted', detail };
+      // AWS may refuse a call for another permission than the one that is tried: kms:Decrypt for an object that is encrypted with KMS, say.
+      const named = kind === 'denied' ? deniedAction(error) : undefined;
+      if (named !== undefined && named.toLowerCase() !== action.toLowerCase()) return { action, resource, result: 'unknown', detail: `${detail}; AWS refused it for lack of ${named}`, error: { code, message } };
       const result: ProbeResult = kind === 'denied' ? 'denied' : 'unknown';
       return { action, resource, result, detail: result === 'denied' ? detail : `${detail}; AWS did not answer that`, error: { code, message } };
     }
