@@ -216,6 +216,11 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         await updateRun(db, runId, { uploadState: 'vanished', description: 'The storage connection was deleted', timeCompleted: new Date() });
         return { usable: false, reason: 'The storage connection was deleted' };
       }
+      if (!run.storage.useForRunUpload) {
+        const paused = 'The storage connection is not used for run upload any more; the run is looked at again once it is';
+        await updateRun(db, runId, { description: paused });
+        throw notYet(paused);
+      }
       const { bucket, prefix } = run.storage;
       try {
         return await heartbeating(() => aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt)));

@@ -13,7 +13,7 @@ export interface RunContext {
   runName: string;
   uploadState: UploadState;
   parameters: RunParameters | null;
-  storage: { providerId: string; bucket: string; prefix: string; region: string; deleted: boolean };
+  storage: { providerId: string; bucket: string; prefix: string; region: string; deleted: boolean; useForRunUpload: boolean };
 }
 
 /** A run; undefined when there is none. */
@@ -21,7 +21,7 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
   const row = await db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
-    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.run_parameters', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted'])
+    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.run_parameters', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted', 's.use_for_run_upload'])
     .where('r.id', '=', id)
     .executeTakeFirst();
   return (
@@ -33,7 +33,7 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
       runName: row.run_name,
       uploadState: row.upload_state,
       parameters: row.run_parameters,
-      storage: { providerId: row.provider_id, bucket: row.bucket, prefix: row.prefix, region: row.region, deleted: row.time_deleted !== null },
+      storage: { providerId: row.provider_id, bucket: row.bucket, prefix: row.prefix, region: row.region, deleted: row.time_deleted !== null, useForRunUpload: row.use_for_run_upload },
     }
   );
 }
