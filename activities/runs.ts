@@ -9,7 +9,7 @@ import { expectedBaseCalls, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters } from '../domain/runParameters.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
 import { cancelsToSignal, closeStart, executionsToStart, executionsWaitingForUpload, findExecution, insertExecution, markCancelSignalled, markWorkflowStarted, openAmong, updateExecution } from '../store/executions.js';
-import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, updateRun } from '../store/runs.js';
+import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, startedBefore, updateRun } from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
 import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
@@ -246,6 +246,12 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         await db.transaction().execute(async (transaction) => {
           await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {
+            const before = await startedBefore(transaction, flow.id, { id: run.id, instrumentRunId: run.parameters?.runId });
+            if (before !== undefined) {
+              // It costs money, and its results are there. Who wants it again asks for it.
+              await updateRun(transaction, runId, { description: `The run is complete; ${flow.name} was started for it before (execution ${before}), so not again by itself` });
+              continue;
+            }
             await insertExecution(transaction, {
               flow,
               run: { id: run.id, name: run.parameters?.runName ?? run.runName, storageConnectionId: run.storageConnectionId, uploadState: 'complete' },

@@ -136,6 +136,29 @@ it('tells the workflow of a cancel that was accepted while Temporal could not be
   await pace(1500);
 });
 
+it('does not start a flow by itself once more for a copy of a run under another connection', async () => {
+  const { iam, s3 } = adminClients(stack.info);
+  await iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'copy', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:ListBucket', 's3:GetObject', 's3:PutObject'], Resource: '*' }] }) }));
+  const { storageConnections } = await call<{ storageConnections: { id: string }[] }>('GET', '/v1/storage-connections');
+  const { details: first } = await call<{ details: { providerId: string } }>('GET', `/v1/storage-connections/${storageConnections[0]!.id}/details`);
+  const { storageConnection: other } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'copy', providerId: first.providerId, region: 'us-west-2', bucket: account.bucket, prefix: 'copy', useForRunUpload: true, useForDataExploration: false });
+  await call('PATCH', `/v1/flows/${flowId}`, { autoStart: { storageConnectionIds: [storageConnectionId, other.id] } });
+  const run = describeRun({ runName: 'TWICE', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }] });
+  const uploads = [account.prefix, 'copy'].map((prefix) => simulateInstrument({ s3, bucket: account.bucket, prefix, run }).done);
+  await Promise.all(uploads);
+  const copies = await until('both to be complete', async () => {
+    const { runs } = await call<{ runs: { id: string; name: string; status: string }[] }>('GET', '/v1/runs');
+    const complete = runs.filter((each) => each.name === 'TWICE' && each.status === 'RUN_STATUS_COMPLETED');
+    return complete.length === 2 && complete;
+  });
+  const descriptions = (): Promise<string[]> => Promise.all(copies.map(async ({ id }) => (await call<{ details: { uploadDescription: string } }>('GET', `/v1/runs/${id}/details`)).details.uploadDescription));
+  await until('the copy to say so', async () => (await descriptions()).some((text) => text.includes('was started for it before')));
+  const { executions } = await call<{ executions: { startedBy: { name: string } }[] }>('GET', '/v1/executions');
+  expect(executions.filter((execution) => execution.startedBy.name === 'polony')).toHaveLength(1);
+  await call('PATCH', `/v1/flows/${flowId}`, { autoStart: { storageConnectionIds: [] } });
+  await iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'copy' }));
+});
+
 it('finds the runs of all other instruments when one folder may not be listed, and no run in a copy', async () => {
   const { s3 } = adminClients(stack.info);
   const behind = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'BEHIND', instrumentName: 'ZZ000001', cycles: { R1: 1 } }) });
@@ -147,5 +170,5 @@ it('finds the runs of all other instruments when one folder may not be listed, a
   const names = async (): Promise<string[]> => (await call<{ runs: { name: string }[] }>('GET', '/v1/runs')).runs.map((run) => run.name);
   await until('the run behind', async () => (await names()).includes('BEHIND'));
   await allow();
-  expect((await names()).sort()).toEqual(['BEHIND', 'HOSTILE']);
+  expect((await names()).sort()).toEqual(['BEHIND', 'HOSTILE', 'TWICE', 'TWICE']);
 });

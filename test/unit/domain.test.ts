@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { cutToBytes } from '../../domain/names.js';
 import { checkBucketName, checkExternalId, checkHealthOmicsRegion, checkPrefix, checkRoleArn, normalizePrefix, parseSharedWorkflow } from '../../domain/aws.js';
 import { parseRunStats } from '../../domain/bases2fastq.js';
 import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
@@ -111,5 +112,21 @@ describe('configuration', () => {
   });
   it('has defaults for all but addresses', () => {
     expect(parseWorkerConfig({ DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233' })).toMatchObject({ runPollSeconds: 30, sessionSeconds: 43200, temporal: { namespace: 'default' } });
+  });
+});
+
+describe('odd input', () => {
+  it('is no run of an instrument where it lies under another name, or has a name that fills a key', () => {
+    expect(parseRunFolderName('20260115_AV240001_RUN', 'archive')).toBeUndefined();
+    expect(parseRunFolderName(`20260115_AV240001_${'x'.repeat(300)}`, 'AV240001')).toBeUndefined();
+  });
+  it('does not take members of JavaScript objects for outcomes or parameters', () => {
+    expect(parseRunUploaded('{"instrument":"AV","runID":"r","runType":"Sequencing","outcome":"constructor"}')!.outcome).toBe('unknown');
+    expect(() => buildRunParameters({ run_dir: {}, no_projects: {} }, {}, { constructor: 1 }, { runDir: 's3://b/r' })).toThrow(/no such parameter/);
+  });
+  it('cuts names to bytes, whole characters only', () => {
+    expect(cutToBytes('run', 10)).toBe('run');
+    expect(Buffer.byteLength(cutToBytes('長'.repeat(200), 400))).toBeLessThanOrEqual(400);
+    expect(cutToBytes('😀😀😀', 8)).toBe('😀…');
   });
 });
