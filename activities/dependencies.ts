@@ -1,21 +1,28 @@
 import type { AwsAccess } from '../aws/access.js';
 import type { Db } from '../store/database.js';
 import type { Orchestrator } from '../temporal/client.js';
+import type { Polls } from './polls.js';
 
 /** What activities work with. Tests give their own clock. */
 export interface Dependencies {
   db: Db;
   aws: AwsAccess;
-  orchestrator: Pick<Orchestrator, 'startExecution' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify'>;
+  orchestrator: Pick<Orchestrator, 'startExecution' | 'adoptExecution' | 'countRunning' | 'isRunning' | 'unknownAmong' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify'>;
   settings: {
     /** Seconds between two GetRun of a watched run. */
     runPollSeconds: number;
     /** Seconds between two looks at a run that uploads. */
     uploadPollSeconds: number;
     discoverSeconds: number;
+    /** StartRun calls a second in one account and region, of all workers together. */
+    startRunsPerSecond: number;
+    /** Seconds before a run that failed for a reason that passes is started again; as many more before each further one. */
+    retryRunSeconds: number;
+    /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
+    closedWorkflows: 'adopt' | 'cancel';
   };
-  /** Waits; rejects when the signal aborts. Temporal's `sleep` of the activity by default. */
-  sleep?: (milliseconds: number) => Promise<void>;
+  /** Shares GetRun among the runs that this worker watches. */
+  polls: Polls;
 }
 
 /** The folder below a storage connection's prefix that executions write to; never searched for runs. */

@@ -1,6 +1,6 @@
 import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowCommand, StartRunCommand, type StartRunCommandInput, type StartRunCommandOutput } from '@aws-sdk/client-omics';
 import { Context } from '@temporalio/activity';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
 import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
@@ -8,7 +8,9 @@ import { type PermissionScope, workflowArn } from '../domain/permissions.js';
 import { parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
 import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
-import { closeStart, type ExecutionContext, findExecution, markStartSent, noteCancelRequest, noteResourcesUsed, updateExecution } from '../store/executions.js';
+import { RETRIES } from '../domain/runSettings.js';
+import { beginNextAttempt, closeStart, type ExecutionContext, findExecution, markStartSent, noteCancelRequest, noteResourcesUsed, requestIdOf, updateExecution } from '../store/executions.js';
+import { askForTurn, leaveQueue, slowDown, speedUp } from '../store/pacing.js';
 import { noteEvidence } from '../store/verifications.js';
 import type { CancelRequest } from '../workflows/messages.js';
 import type { Dependencies } from './dependencies.js';
@@ -19,6 +21,8 @@ import { type AwsCall, blockedOf, deniedAction, failureOf } from './failures.js'
 export interface StartedRun {
   healthOmicsRunId: string;
   runOutputUri: string;
+  /** Which of the execution's it is, from 1; absent in histories from before there were several. */
+  attempt?: number;
 }
 
 /** What watching has seen. */
@@ -30,9 +34,14 @@ export interface WatchedStatus {
 }
 
 const HEARTBEAT_MS = 10_000;
+/** A run that has changed this lately is looked at more often than others. */
+const LATELY_MS = 120_000;
+const SOON_MS = 10_000;
+/** The longest wait for a turn that an activity spends waiting. */
+const WAITED_HERE_MS = 2000;
 
 /** The activities of `bases2fastq`. All of them can be repeated. */
-export function createExecutionActivities({ db, aws, orchestrator, settings, sleep }: Dependencies) {
+export function createExecutionActivities({ db, aws, orchestrator, settings, polls }: Dependencies) {
   async function load(executionId: string): Promise<ExecutionContext> {
     const execution = await findExecution(db, executionId);
     if (execution === undefined) throw ApplicationFailure.nonRetryable(`Execution ${executionId} is not in the store`, 'ExecutionUnknown');
@@ -75,7 +84,14 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
     await orchestrator.verify({ kind: 'flow', id: flow.id, name: flow.name });
   }
 
-  function startRequestOf({ id, parameters, compute, flow, storage, run, outputUri, provider }: ExecutionContext): StartRunCommandInput {
+  /** What AWS counts calls by. */
+  function quotaScope({ provider, compute }: ExecutionContext): string {
+    return `${provider.account || provider.id}/${compute.region}`;
+  }
+
+  function startRequestOf(execution: ExecutionContext): StartRunCommandInput {
+    const { id, parameters, compute, flow, storage, run, outputUri, provider } = execution;
+    const { tags, retries: _, ...settingsOfRun } = flow.settings;
     return {
       workflowId: flow.sharedWorkflowId,
       workflowType: 'PRIVATE',
@@ -86,8 +102,9 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
       outputUri: outputUri.replace(/\/$/, ''),
       storageType: 'DYNAMIC',
       retentionMode: 'RETAIN',
-      requestId: id,
-      ...(!untagged.has(provider.id) && { tags: { 'polony:execution': id, 'polony:run': run.id, 'polony:storage-connection': storage.id } }),
+      ...settingsOfRun,
+      requestId: requestIdOf(execution),
+      ...(!untagged.has(provider.id) && { tags: { ...tags, 'polony:execution': id, 'polony:run': run.id, 'polony:storage-connection': storage.id } }),
     };
   }
 
@@ -124,6 +141,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
         // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open; and what
         // is not valid now was not valid then.
         const { kind } = classifyAwsError(error);
+        if (kind === 'throttled') await slowDown(db, quotaScope(execution));
         if (kind === 'denied') await noteUse(execution, deniedAction(error), classifyAwsError(error)).catch(() => undefined);
         if ((!sentBefore || kind === 'invalid') && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none', startRequest: null });
         throw error;
@@ -139,8 +157,27 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
       healthOmicsStatus: answer.status ?? 'PENDING',
     });
     // What use has shown is worth knowing, but not worth losing a run for.
-    await Promise.all([noteUse(execution, 'omics:StartRun'), noteUse(execution, 'iam:PassRole'), noteResourcesUsed(db, execution)]).catch(() => undefined);
-    return { healthOmicsRunId: answer.id, runOutputUri };
+    await Promise.all([speedUp(db, quotaScope(execution)), noteUse(execution, 'omics:StartRun'), noteUse(execution, 'iam:PassRole'), noteResourcesUsed(db, execution)]).catch(() => undefined);
+    return { healthOmicsRunId: answer.id, runOutputUri, attempt: execution.attempt };
+  }
+
+  /**
+   * Waits for the turn to call StartRun. A short while is waited here; a longer one by failing as `Waiting`, which Temporal
+   * tries again at the time, so that it takes neither a slot of the worker nor history.
+   */
+  async function takeTurn(execution: ExecutionContext, blocked: boolean): Promise<void> {
+    const scope = quotaScope(execution);
+    for (;;) {
+      const turn = await askForTurn(db, { executionId: execution.id, flowId: execution.flow.id, scope, perSecond: settings.startRunsPerSecond });
+      if (turn.wait === 0) return;
+      if (turn.wait <= WAITED_HERE_MS && turn.position <= 10) {
+        await heartbeating(() => Context.current().sleep(turn.wait));
+        continue;
+      }
+      const message = `Waiting for its turn to be started: place ${turn.position} of ${turn.waiting} in ${scope.replace('/', ', ')}, about ${Math.ceil(turn.wait / 1000)} s; HealthOmics starts ${settings.startRunsPerSecond} a second`;
+      if (!blocked) await updateExecution(db, execution.id, { statusDescription: message });
+      throw ApplicationFailure.create({ type: 'Waiting', message, nextRetryDelay: turn.wait, category: ApplicationFailureCategory.BENIGN });
+    }
   }
 
   /** Asks HealthOmics for the shared workflow and settles the parameters of the run. */
@@ -161,11 +198,12 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
   }
 
   function alreadyStarted(execution: ExecutionContext): StartedRun | undefined {
-    return execution.healthOmics === null ? undefined : { healthOmicsRunId: execution.healthOmics.runId, runOutputUri: execution.healthOmics.runOutputUri ?? '' };
+    return execution.healthOmics === null ? undefined : { healthOmicsRunId: execution.healthOmics.runId, runOutputUri: execution.healthOmics.runOutputUri ?? '', attempt: execution.attempt };
   }
 
   async function getRun(execution: ExecutionContext, runId: string): Promise<GetRunCommandOutput> {
-    const omics = aws.omics(execution.provider.id, execution.compute.region);
+    // Never repeated by itself: each call is counted, and the next poll asks again.
+    const omics = aws.omics(execution.provider.id, execution.compute.region, true);
     return calling(execution, runCall(execution, 'omics:GetRun', runId), () => omics.send(new GetRunCommand({ id: runId })));
   }
 
@@ -185,10 +223,16 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
       const execution = await load(executionId);
       const started = alreadyStarted(execution);
       if (started !== undefined) return started;
-      if (probing !== true || execution.startState !== 'none') return sendStartRun(execution);
+      if (execution.startState !== 'none') return sendStartRun(execution);
+      if (probing !== true) {
+        await takeTurn(execution, false);
+        return sendStartRun(execution);
+      }
       // It was refused, and a person may have changed the flow since: what was settled then is settled anew.
       await prepare(execution);
-      return sendStartRun(await load(executionId));
+      const anew = await load(executionId);
+      await takeTurn(anew, true);
+      return sendStartRun(anew);
     },
 
     /**
@@ -205,36 +249,45 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
     },
 
     /**
-     * Watches a HealthOmics run until its execution has another status than `from`. Asks every `runPollSeconds`; heartbeats apart from that.
+     * Watches a HealthOmics run until its execution has another status than `from`. Asks every `runPollSeconds`,
+     * sooner after a change or an event, later where the account's calls do not suffice; heartbeats apart from that.
      * `probing`: the workflow waits for a person; say when there is nothing to wait for any more.
      */
     async watchRun(executionId: string, from: ExecutionStatus, probing: boolean): Promise<WatchedStatus> {
       const execution = await load(executionId);
       const context = Context.current();
-      const wait = sleep ?? ((milliseconds: number) => context.sleep(milliseconds));
       const known = execution.healthOmics;
       if (known === null) throw ApplicationFailure.nonRetryable('The execution has no HealthOmics run to watch', 'ExecutionUnknown');
       let written = known.status;
+      let trouble: string | undefined;
+      const beat = (): void => context.heartbeat({ healthOmicsRunId: known.runId, healthOmicsStatus: written, ...(trouble !== undefined && { trouble }) });
+      const beating = setInterval(beat, HEARTBEAT_MS);
+      const watch = polls.watch(quotaScope(execution), executionId);
+      // Whoever is asked to watch has just been told of a change, or takes over from one who may have missed one.
+      let changed = Date.now();
       let notFound = 0;
-      for (;;) {
-        let run: GetRunCommandOutput | undefined;
-        let trouble: string | undefined;
-        try {
-          run = await getRun(execution, known.runId);
-        } catch (error) {
-          // A run that is deleted is not found any more. One that was just started may not be found yet, so that is asked again.
-          if (blockedOf(error)?.kind === 'NOT_FOUND') {
-            if (++notFound >= 3) {
-              await updateExecution(db, executionId, { blocked: null });
-              return { status: 'FAILED', healthOmicsStatus: 'DELETED', failureReason: 'RUN_DELETED', statusMessage: 'HealthOmics does not find it any more: it was deleted before its end was seen' };
+      try {
+        for (let pause = 0; ; pause = Math.min(settings.runPollSeconds * 1000, Date.now() - changed < LATELY_MS ? SOON_MS : Infinity)) {
+          beat();
+          await watch.turn(pause, context.cancellationSignal);
+          let run: GetRunCommandOutput;
+          try {
+            run = await getRun(execution, known.runId);
+            trouble = undefined;
+          } catch (error) {
+            // A run that is deleted is not found any more. One that was just started may not be found yet, so that is asked again.
+            if (blockedOf(error)?.kind === 'NOT_FOUND') {
+              if (++notFound >= 3) {
+                await updateExecution(db, executionId, { blocked: null });
+                return { status: 'FAILED', healthOmicsStatus: 'DELETED', failureReason: 'RUN_DELETED', statusMessage: 'HealthOmics does not find it any more: it was deleted before its end was seen' };
+              }
             }
+            // What time mends is asked again at the next poll, without an attempt of the activity for each.
+            else if (!(error instanceof ApplicationFailure) || !['Throttled', 'Network', 'AwsInternal', 'ExpiredSession', 'Conflict'].includes(error.type ?? '')) throw error;
+            else if (error.type === 'Throttled') watch.throttled();
             trouble = messageOf(error);
+            continue;
           }
-          // What time mends is asked again at the next poll, without an attempt of the activity for each.
-          else if (!(error instanceof ApplicationFailure) || !['Throttled', 'Network', 'AwsInternal', 'ExpiredSession', 'Conflict'].includes(error.type ?? '')) throw error;
-          else trouble = error.message;
-        }
-        if (run !== undefined) {
           notFound = 0;
           if (known.uuid !== null && run.uuid !== undefined && run.uuid !== known.uuid) {
             throw ApplicationFailure.nonRetryable(`HealthOmics run ${known.runId} was deleted and its id given to another run (uuid ${run.uuid}, ours was ${known.uuid})`, 'RunReplaced');
@@ -249,15 +302,27 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
               ...(run.startTime !== undefined && { timeStarted: run.startTime }),
             });
             written = status;
+            changed = Date.now();
           }
           if (mapped === from && probing) throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
           if (mapped !== from) return { status: mapped, healthOmicsStatus: status, failureReason: run.failureReason, statusMessage: run.statusMessage };
         }
-        for (let left = settings.runPollSeconds * 1000; left > 0; left -= HEARTBEAT_MS) {
-          context.heartbeat({ healthOmicsRunId: known.runId, healthOmicsStatus: written, ...(trouble !== undefined && { trouble }) });
-          await wait(Math.min(left, HEARTBEAT_MS));
-        }
+      } finally {
+        clearInterval(beating);
+        watch.end();
       }
+    },
+
+    /**
+     * Keeps a run that failed for a reason that passes, and makes the execution ready for another.
+     * @param attempt the one that failed
+     * @returns which is next and how long to wait before; null where the flow allows no more.
+     */
+    async nextAttempt(executionId: string, attempt: number, failed: { failureReason: string; statusMessage?: string; description: string }): Promise<{ attempt: number; waitSeconds: number } | null> {
+      const execution = await load(executionId);
+      if (execution.attempt === attempt && attempt > (execution.flow.settings.retries ?? RETRIES)) return null;
+      await beginNextAttempt(db, executionId, attempt, failed);
+      return { attempt: attempt + 1, waitSeconds: settings.retryRunSeconds * attempt };
     },
 
     /** Cancels the HealthOmics run; one that has ended or is ending is left as it is. */
@@ -326,6 +391,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, sle
 
     /** Ends an execution as failed or canceled. */
     async recordEnd(executionId: string, end: { status: 'COMPLETED' | 'FAILED' | 'CANCELED'; description: string; errorType?: string; cancel?: CancelRequest }): Promise<void> {
+      await leaveQueue(db, executionId);
       if (end.cancel !== undefined) await noteCancelRequest(db, executionId, end.cancel.requestedBy ?? 'a Temporal signal', end.cancel.reason);
       await updateExecution(db, executionId, {
         status: end.status,

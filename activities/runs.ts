@@ -1,14 +1,13 @@
-import { CancelRunCommand } from '@aws-sdk/client-omics';
 import { activityInfo, Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { classifyAwsError } from '../aws/errors.js';
 import { hasObjects, listFolders, listObjects, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
 import { messageOf } from '../domain/errors.js';
+import { isEnded } from '../domain/execution.js';
 import { expectedBaseCalls, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters } from '../domain/runParameters.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
-import { cancelsToSignal, closeStart, executionsToStart, executionsWaitingForUpload, findExecution, insertExecution, markCancelSignalled, markWorkflowStarted, openAmong, updateExecution } from '../store/executions.js';
+import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, executionsWaitingForUpload, findExecution, handedOverIds, insertExecution, markCancelSignalled, markWorkflowStarted, noteAdoption, openAmong, updateExecution } from '../store/executions.js';
 import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, startedBefore, updateRun } from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
@@ -18,6 +17,8 @@ import { heartbeating } from './heartbeat.js';
 
 /** A page of new runs is handed to Temporal this many at a time. */
 const STARTS_AT_ONCE = 10;
+/** An execution that was accepted later may not be in Temporal's visibility yet. */
+const LOST_AFTER_MS = 60_000;
 
 /** The activities of `discoverRuns`, `runUpload` and `sweep`. All of them can be repeated. */
 export function createRunActivities({ db, aws, orchestrator, settings }: Dependencies) {
@@ -108,30 +109,47 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     };
   }
 
+  /** How often a workflow that does not stay is started again. */
+  const ADOPTIONS = 3;
+
   /**
-   * Ends an execution whose workflow was terminated: nobody watches its HealthOmics run any more, so that is cancelled first. While
-   * it cannot be, the execution stays open and the next sweep tries again.
+   * An execution whose workflow was closed from outside (terminated, timed out, failed) or is no longer known to Temporal: nobody
+   * watches its HealthOmics run any more. The run is adopted again or cancelled, as the setting says; one that was never
+   * started ends with its workflow, unless Temporal lost that.
    */
-  async function closed(executionId: string): Promise<void> {
+  async function closed(executionId: string, lost: boolean): Promise<void> {
     const execution = await findExecution(db, executionId);
-    if (execution === undefined) return;
-    const { compute, healthOmics, provider } = execution;
-    if (healthOmics !== null) {
-      await aws.use(provider.id, async () => {
-        const omics = aws.omics(provider.id, compute.region);
-        try {
-          await omics.send(new CancelRunCommand({ id: healthOmics.runId }));
-        } catch (error) {
-          const { kind } = classifyAwsError(error);
-          // It has ended, or is gone.
-          if (kind !== 'not-found' && kind !== 'conflict' && kind !== 'invalid') throw error;
-        }
-      });
-    } else if (!(await closeStart(db, executionId))) {
-      throw new Error('its StartRun was sent and not answered, so it is not known which HealthOmics run to cancel; look for it under its name in the HealthOmics console');
+    if (execution === undefined || isEnded(execution.status)) return;
+    const unstarted = execution.healthOmics === null && execution.startState !== 'sent';
+    // Closed once and started again since, it is still among those that were closed in the last day.
+    if (!lost && (await orchestrator.isRunning(executionId))) return;
+    if ((unstarted ? lost : settings.closedWorkflows === 'adopt') && execution.adoptions < ADOPTIONS) {
+      if ((await noteAdoption(db, executionId)) !== undefined) await orchestrator.adoptExecution(execution);
+      return;
     }
-    const what = healthOmics === null ? 'no HealthOmics run was started' : `HealthOmics run ${healthOmics.runId} was cancelled unless it had ended`;
+    if (!unstarted && execution.adoptions < 2 * ADOPTIONS) {
+      // By the workflow, which asks once more after a StartRun that was not answered, and sees the run to its end.
+      if ((await noteAdoption(db, executionId)) !== undefined) await orchestrator.adoptExecution(execution, { requestedBy: 'polony', reason: 'Its workflow was closed from outside' });
+      return;
+    }
+    if (unstarted && !(await closeStart(db, executionId))) return;
+    const what = unstarted
+      ? 'no HealthOmics run was started'
+      : `its HealthOmics run ${execution.healthOmics?.runId ?? '(started, but its id is not known)'} could neither be watched nor cancelled, since its workflow was closed again and again; look at it in the HealthOmics console`;
     await updateExecution(db, executionId, { status: 'FAILED', statusDescription: `Its workflow was closed from outside; ${what}`, blocked: null, error: { type: 'WorkflowClosed', message: `Its workflow was closed from outside (terminated, timed out or failed); ${what}` }, timeCompleted: new Date() });
+  }
+
+  /** Executions under way that Temporal knows nothing of. Looked for only where the numbers differ. */
+  async function lostExecutions(before: Date): Promise<string[]> {
+    if ((await countHandedOver(db, before)) <= (await orchestrator.countRunning())) return [];
+    const lost: string[] = [];
+    for (let after: string | undefined; ; ) {
+      const ids = await handedOverIds(db, before, after);
+      if (ids.length === 0) return lost;
+      Context.current().heartbeat();
+      lost.push(...(await orchestrator.unknownAmong(ids)));
+      after = ids.at(-1);
+    }
   }
 
   return {
@@ -317,7 +335,10 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
           await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, { usable: run.upload_state === 'complete', reason: run.upload_description }));
         }
       }
-      for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id));
+      for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id, false));
+      await each.try('executions that Temporal has lost', async () => {
+        for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
+      });
       for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
       const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
       for (const connection of connections) {

@@ -51,6 +51,14 @@ export interface WorkerConfig extends CommonConfig {
   activitySlots: number;
   /** How many workflows are kept in memory. */
   workflowCache: number;
+  /** StartRun calls a second in one account and region, of all workers together. */
+  startRunsPerSecond: number;
+  /** GetRun calls a second in one account and region, of all workers together. */
+  getRunsPerSecond: number;
+  /** Seconds before a run that failed for a reason that passes is started again; as many more before each further one. */
+  retryRunSeconds: number;
+  /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
+  closedWorkflows: 'adopt' | 'cancel';
   /** `host:port` where Prometheus finds the metrics; absent for none. */
   metricsAddress?: string;
 }
@@ -88,6 +96,16 @@ class Reader {
     const value = Number(text);
     if (/^\d{1,9}$/.test(text) && value >= least && value <= most) return value;
     this.bad(name, 'INTEGER', `must be a whole number${unit && ` of ${unit}`} from ${least} to ${most}; leave it out for ${fallback}`);
+    return fallback;
+  }
+
+  /** A number that may have a fraction. */
+  number(name: string, fallback: number, least: number, most: number, unit: string): number {
+    const text = this.optional(name);
+    if (text === undefined) return fallback;
+    const value = Number(text);
+    if (/^\d{1,9}(\.\d{1,9})?$/.test(text) && value >= least && value <= most) return value;
+    this.bad(name, 'NUMBER', `must be a number of ${unit} from ${least} to ${most}, such as 0.5; leave it out for ${fallback}`);
     return fallback;
   }
 
@@ -224,8 +242,20 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     watchSlots: read.integer('POLONY_WATCH_SLOTS', 2000, 1, 100_000, 'slots'),
     activitySlots: read.integer('POLONY_ACTIVITY_SLOTS', 100, 1, 10_000, 'slots'),
     workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 500, 1, 100_000, 'workflows'),
+    // HealthOmics quotas by default: StartRun 1 a second, GetRun 10, of which some are left for others.
+    startRunsPerSecond: read.number('POLONY_START_RUNS_PER_SECOND', 1, 0.01, 1000, 'calls a second'),
+    getRunsPerSecond: read.number('POLONY_GET_RUNS_PER_SECOND', 8, 0.1, 1000, 'calls a second'),
+    retryRunSeconds: read.integer('POLONY_RETRY_RUN_SECONDS', 60, 0, 86_400, 'seconds'),
+    closedWorkflows: readClosedWorkflows(read),
     metricsAddress: read.matching('POLONY_METRICS_ADDRESS', HOST_AND_PORT, 'must be host:port, such as 0.0.0.0:9464'),
   };
   refuse(read.problems);
   return config;
+}
+
+function readClosedWorkflows(read: Reader): 'adopt' | 'cancel' {
+  const text = read.optional('POLONY_CLOSED_WORKFLOWS')?.toLowerCase() ?? 'adopt';
+  if (text === 'adopt' || text === 'cancel') return text;
+  read.bad('POLONY_CLOSED_WORKFLOWS', 'ONE_OF', 'must be adopt or cancel');
+  return 'adopt';
 }

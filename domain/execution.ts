@@ -132,6 +132,12 @@ export function buildRunParameters(
   return parameters;
 }
 
+/** A file of the results; the key is relative to their folder, the size in bytes. */
+export interface ResultFile {
+  key: string;
+  size: number;
+}
+
 /** What polony reads from the results of Bases2Fastq. Yields in gigabases, percentages from 0 to 100. */
 export interface ExecutionSummary {
   analysisId?: string;

@@ -109,6 +109,10 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       POLONY_DISCOVER_SECONDS: '2',
       POLONY_UPLOAD_POLL_SECONDS: '1',
       POLONY_RUN_POLL_SECONDS: '1',
+      POLONY_RETRY_RUN_SECONDS: '1',
+      // The local HealthOmics has no quotas unless a test sets them.
+      POLONY_START_RUNS_PER_SECOND: '1000',
+      POLONY_GET_RUNS_PER_SECOND: '1000',
       POLONY_SWEEP_SECONDS: '10',
       POLONY_LOG_LEVEL: 'info',
       ...options.env,

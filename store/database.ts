@@ -4,6 +4,7 @@ import { v7 } from 'uuid';
 import * as first from './migrations/0001_first.js';
 import * as startRequest from './migrations/0002_start_request.js';
 import * as credentials from './migrations/0003_credentials.js';
+import * as executions from './migrations/0006_executions.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -42,7 +43,12 @@ export function openDatabase(url: string, maxConnections = 10): Db {
 }
 
 const migrations: MigrationProvider = {
-  getMigrations: async (): Promise<Record<string, Migration>> => ({ '0001_first': first, '0002_start_request': startRequest, '0003_credentials': credentials }),
+  getMigrations: async (): Promise<Record<string, Migration>> => ({
+    '0001_first': first,
+    '0002_start_request': startRequest,
+    '0003_credentials': credentials,
+    '0006_executions': executions,
+  }),
 };
 
 /**

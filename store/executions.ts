@@ -1,5 +1,8 @@
 import { sql } from 'kysely';
-import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue } from '../domain/execution.js';
+import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
+import type { ManifestReport } from '../domain/manifestCheck.js';
+import type { Cycles } from '../domain/runParameters.js';
+import type { RunSettings } from '../domain/runSettings.js';
 import { storageUri } from '../domain/aws.js';
 import { type Db, type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
 import type { StartState, UploadState } from './schema.js';
@@ -17,8 +20,8 @@ export interface ExecutionContext {
   blocked: Blocked | null;
   trigger: 'auto' | 'api';
   startedBy: string;
-  flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue> };
-  run: { id: string; name: string; instrumentName: string; runFolder: string; uploadState: UploadState };
+  flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue>; settings: RunSettings };
+  run: { id: string; name: string; instrumentName: string; runFolder: string; uploadState: UploadState; cycles: Cycles | null; analysisLanes: string | null; platformVersion: string | null };
   storage: { id: string; name: string; bucket: string; prefix: string; region: string };
   compute: { id: string; name: string; region: string; executionRoleArn: string };
   /** The provider of the compute connection: the account where HealthOmics runs. */
@@ -30,6 +33,14 @@ export interface ExecutionContext {
   workflowName: string | null;
   healthOmics: { runId: string; uuid: string | null; status: HealthOmicsStatus | null; runOutputUri: string | null } | null;
   cancel: { requestedBy: string; reason: string | null } | null;
+  /** Which of its HealthOmics runs it is at, from 1. */
+  attempt: number;
+  /** Laid over those of the flow. */
+  ownParameters: Record<string, ParameterValue>;
+  /** A run manifest in place of the run's own. */
+  manifest: { text: string } | { uri: string } | null;
+  /** How often its workflow was started again after it had been closed from outside. */
+  adoptions: number;
 }
 
 function contextQuery(db: DbOrTransaction) {
@@ -42,9 +53,11 @@ function contextQuery(db: DbOrTransaction) {
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
     .select([
       'e.id', 'e.name', 'e.status', 'e.start_state', 'e.start_request', 'e.workflow_started', 'e.blocked', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
-      'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason',
-      'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters',
+      'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason', 'e.attempt', 'e.own_parameters', 'e.manifest_text', 'e.manifest_uri', 'e.adoptions',
+      'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters', 'f.run_settings',
       'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.upload_state',
+      // Not the whole: it names every tile.
+      sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'), sql<string | null>`r.run_parameters->>'analysisLanes'`.as('analysis_lanes'), sql<string | null>`r.run_parameters->>'platformVersion'`.as('platform_version'),
       's.id as storage_id', 's.name as storage_name', 's.bucket', 's.prefix', 's.region as storage_region', 's.provider_id as storage_provider_id',
       'c.id as compute_id', 'c.name as compute_name', 'c.region as compute_region', 'c.execution_role_arn',
       'p.id as provider_id', 'p.name as provider_name', 'p.account_id',
@@ -69,8 +82,9 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
       workflowOwnerId: row.workflow_owner_id,
       parameterNames: row.parameter_names,
       parameters: row.flow_parameters,
+      settings: row.run_settings,
     },
-    run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, runFolder: row.run_folder, uploadState: row.upload_state },
+    run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, runFolder: row.run_folder, uploadState: row.upload_state, cycles: row.cycles, analysisLanes: row.analysis_lanes, platformVersion: row.platform_version },
     storage: { id: row.storage_id, name: row.storage_name, bucket: row.bucket, prefix: row.prefix, region: row.storage_region },
     compute: { id: row.compute_id, name: row.compute_name, region: row.compute_region, executionRoleArn: row.execution_role_arn },
     provider: { id: row.provider_id, name: row.provider_name, account: row.account_id ?? '' },
@@ -83,6 +97,10 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
         ? null
         : { runId: row.healthomics_run_id, uuid: row.healthomics_run_uuid, status: row.healthomics_status, runOutputUri: row.run_output_uri },
     cancel: row.cancel_requested_by === null ? null : { requestedBy: row.cancel_requested_by, reason: row.cancel_reason },
+    attempt: row.attempt,
+    ownParameters: row.own_parameters,
+    manifest: row.manifest_text !== null ? { text: row.manifest_text } : row.manifest_uri !== null ? { uri: row.manifest_uri } : null,
+    adoptions: row.adoptions,
   };
 }
 
@@ -117,6 +135,12 @@ export interface NewExecution {
   storage: { bucket: string; prefix: string };
   trigger: 'auto' | 'api';
   startedBy: string;
+  /** Laid over those of the flow. */
+  parameters?: Record<string, ParameterValue>;
+  /** In place of the run's own. */
+  manifest?: { text: string } | { uri: string };
+  /** The execution that it repeats. */
+  relaunchOf?: string;
 }
 
 /**
@@ -141,6 +165,9 @@ export async function insertExecution(db: DbOrTransaction, execution: NewExecuti
       status_description: waits ? 'Waiting for the upload of the run to end' : 'Accepted',
       // HealthOmics adds a folder of the run's own below this one.
       output_uri: storageUri(execution.storage.bucket, execution.storage.prefix, 'polony-executions', id),
+      ...(execution.parameters !== undefined && { own_parameters: json(execution.parameters) }),
+      ...(execution.manifest !== undefined && ('text' in execution.manifest ? { manifest_text: storable(execution.manifest.text) } : { manifest_uri: execution.manifest.uri })),
+      ...(execution.relaunchOf !== undefined && { relaunch_of: execution.relaunchOf }),
     })
     .onConflict((conflict) => conflict.columns(['flow_id', 'run_id']).where('trigger', '=', 'auto').doNothing())
     .returning('id')
@@ -160,6 +187,8 @@ export interface ExecutionChange {
   healthOmics?: { runId: string; uuid?: string; arn?: string; runOutputUri?: string };
   healthOmicsStatus?: HealthOmicsStatus;
   summary?: ExecutionSummary;
+  files?: ResultFile[];
+  manifestReport?: ManifestReport;
   error?: { type: string; message: string };
   timeStarted?: Date;
   timeCompleted?: Date;
@@ -192,6 +221,8 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       }),
       ...(change.healthOmicsStatus !== undefined && { healthomics_status: change.healthOmicsStatus }),
       ...(change.summary !== undefined && { summary: json(change.summary) }),
+      ...(change.files !== undefined && { files: json(change.files) }),
+      ...(change.manifestReport !== undefined && { manifest_report: json(change.manifestReport) }),
       ...(change.error !== undefined && { error_type: change.error.type, error_message: storable(change.error.message) }),
       ...(change.timeStarted !== undefined && { time_started: sql<Date>`coalesce(time_started, ${change.timeStarted})` }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
@@ -258,10 +289,77 @@ export async function cancelsToSignal(db: DbOrTransaction, requestedBefore: Date
   return rows.map(toContext);
 }
 
+/** How many executions are under way whose workflow is known to have been started before then. */
+export async function countHandedOver(db: DbOrTransaction, before: Date): Promise<number> {
+  const row = await handedOver(db, before).select((eb) => eb.fn.countAll<string>().as('count')).executeTakeFirstOrThrow();
+  return Number(row.count);
+}
+
+/** Their ids, page by page. */
+export async function handedOverIds(db: DbOrTransaction, before: Date, after: string | undefined): Promise<string[]> {
+  let query = handedOver(db, before).select('id').orderBy('id').limit(1000);
+  if (after !== undefined) query = query.where('id', '>', after);
+  return (await query.execute()).map((row) => row.id);
+}
+
+function handedOver(db: DbOrTransaction, before: Date) {
+  return db.selectFrom('executions').where('workflow_started', '=', true).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).where('time_created', '<', before);
+}
+
 /** Those of these executions that have not ended. */
 export async function openAmong(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
   const known = ids.filter(isId);
   if (known.length === 0) return [];
   const rows = await db.selectFrom('executions').select('id').where('id', 'in', known).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).execute();
   return rows.map((row) => row.id);
+}
+
+/** The requestId of an execution's StartRun: another for each attempt, the same however often that is asked for. */
+export function requestIdOf({ id, attempt }: { id: string; attempt: number }): string {
+  return attempt === 1 ? id : `${id}-${attempt}`;
+}
+
+/**
+ * Keeps a HealthOmics run that has failed, and makes the execution ready for its next.
+ * @param attempt the one that failed; where the execution is beyond it already, nothing is changed.
+ */
+export async function beginNextAttempt(db: Db, id: string, attempt: number, failed: { failureReason: string; statusMessage?: string; description: string }): Promise<void> {
+  await db.transaction().execute(async (transaction) => {
+    const row = await transaction.selectFrom('executions').selectAll().where('id', '=', id).where('attempt', '=', attempt).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).forUpdate().executeTakeFirst();
+    if (row === undefined || row.healthomics_run_id === null) return;
+    await transaction
+      .insertInto('execution_attempts')
+      .values({
+        execution_id: id,
+        attempt,
+        healthomics_run_id: row.healthomics_run_id,
+        healthomics_run_uuid: row.healthomics_run_uuid,
+        healthomics_run_arn: row.healthomics_run_arn,
+        run_output_uri: row.run_output_uri,
+        healthomics_status: 'FAILED',
+        failure_reason: storable(failed.failureReason),
+        status_message: failed.statusMessage === undefined ? null : storable(failed.statusMessage),
+        time_started: row.time_started,
+      })
+      .execute();
+    await transaction
+      .updateTable('executions')
+      .set({
+        attempt: attempt + 1, status: 'INITIALIZED', status_description: storable(failed.description), start_state: 'none', start_request: null,
+        healthomics_run_id: null, healthomics_run_uuid: null, healthomics_run_arn: null, run_output_uri: null, healthomics_status: null, time_started: null, time_updated: new Date(),
+      })
+      .where('id', '=', id)
+      .execute();
+  });
+}
+
+/** The HealthOmics runs of an execution before its last, oldest first. */
+export async function attemptsOf(db: DbOrTransaction, id: string) {
+  return db.selectFrom('execution_attempts').selectAll().where('execution_id', '=', id).orderBy('attempt').execute();
+}
+
+/** Notes that the workflow of an execution is started again. @returns how often that has happened, undefined where it has ended. */
+export async function noteAdoption(db: DbOrTransaction, id: string): Promise<number | undefined> {
+  const row = await db.updateTable('executions').set((eb) => ({ adoptions: eb('adoptions', '+', 1) })).where('id', '=', id).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).returning('adoptions').executeTakeFirst();
+  return row?.adoptions;
 }

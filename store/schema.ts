@@ -1,6 +1,8 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
-import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue } from '../domain/execution.js';
+import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
+import type { ManifestReport } from '../domain/manifestCheck.js';
 import type { RunParameters } from '../domain/runParameters.js';
+import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
 import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
@@ -90,6 +92,8 @@ export interface FlowsTable {
   shared_workflow_region: string | null;
   parameter_names: Json<ParameterNames>;
   parameters: Json<Record<string, ParameterValue>>;
+  run_settings: ColumnType<RunSettings, string | undefined, string>;
+  auto_start_filter: ColumnType<AutoStartFilter, string | undefined, string>;
   status: Generated<ConnectionStatus>;
   status_description: Generated<string>;
   time_verified: Date | null;
@@ -165,6 +169,18 @@ export interface ExecutionsTable {
   time_cancel_requested: Date | null;
   /** Whether the workflow has been told of the cancel; until then the sweep tells it. */
   cancel_signalled: Generated<boolean>;
+  /** Which of its HealthOmics runs it is at, from 1. */
+  attempt: Generated<number>;
+  /** Laid over those of the flow. */
+  own_parameters: ColumnType<Record<string, ParameterValue>, string | undefined, string>;
+  /** A run manifest in place of the run's own: its text, or its `s3://` URI. */
+  manifest_text: string | null;
+  manifest_uri: string | null;
+  manifest_report: NullableJson<ManifestReport>;
+  relaunch_of: string | null;
+  /** How often its workflow was started again after it had been closed from outside. */
+  adoptions: Generated<number>;
+  files: NullableJson<ResultFile[]>;
   summary: NullableJson<ExecutionSummary>;
   /** Named type of the failure, for programs. */
   error_type: string | null;
@@ -175,6 +191,21 @@ export interface ExecutionsTable {
   time_started: Date | null;
   time_completed: Date | null;
   time_updated: Updated;
+}
+
+/** A HealthOmics run of an execution that failed and was followed by another. */
+export interface ExecutionAttemptsTable {
+  execution_id: string;
+  attempt: number;
+  healthomics_run_id: string;
+  healthomics_run_uuid: string | null;
+  healthomics_run_arn: string | null;
+  run_output_uri: string | null;
+  healthomics_status: HealthOmicsStatus | null;
+  failure_reason: string | null;
+  status_message: string | null;
+  time_started: Date | null;
+  time_ended: ColumnType<Date, Date | undefined, never>;
 }
 
 export interface IdempotencyKeysTable {
@@ -218,5 +249,6 @@ export interface Database {
   flow_storage_connections: FlowStorageConnectionsTable;
   runs: RunsTable;
   executions: ExecutionsTable;
+  execution_attempts: ExecutionAttemptsTable;
   idempotency_keys: IdempotencyKeysTable;
 }

@@ -173,6 +173,52 @@ export class Orchestrator {
     return ids;
   }
 
+  /**
+   * Starts the workflow of an execution again after it was closed from outside or lost with its history: it finds its HealthOmics
+   * run in the store and watches it. Nothing happens where it runs.
+   * @param cancel to have the run cancelled
+   */
+  async adoptExecution(execution: ExecutionToStart, cancel?: CancelRequest): Promise<void> {
+    const options = { ...this.#executionOptions(execution), workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const };
+    try {
+      if (cancel === undefined) await this.#client.workflow.start(WORKFLOWS.bases2fastq, options);
+      else await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...options, signal: cancelSignal, signalArgs: [cancel] });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  }
+
+  /** Whether the workflow of an execution runs. */
+  async isRunning(executionId: string): Promise<boolean> {
+    try {
+      return (await this.#client.workflow.getHandle(executionWorkflowId(executionId)).describe()).status.name === 'RUNNING';
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  }
+
+  /** How many workflows of executions run; visibility may be a few seconds late. */
+  async countRunning(): Promise<number> {
+    return (await this.#client.workflow.count(`WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"`)).count;
+  }
+
+  /** Those of these executions that Temporal knows no workflow of. Asked of the workflows themselves, which are never late. */
+  async unknownAmong(executionIds: readonly string[]): Promise<string[]> {
+    const running = new Set<string>();
+    for await (const workflow of this.#client.workflow.list({ query: `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"` })) running.add(workflow.workflowId);
+    const unknown: string[] = [];
+    for (const id of executionIds.filter((each) => !running.has(executionWorkflowId(each)))) {
+      try {
+        await this.#client.workflow.getHandle(executionWorkflowId(id)).describe();
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+        unknown.push(id);
+      }
+    }
+    return unknown;
+  }
+
   /** Asks a blocked execution to try again now. @returns false when it is not running. */
   async retryExecution(executionId: string): Promise<boolean> {
     return this.#signal(executionWorkflowId(executionId));

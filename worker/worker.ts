@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities, type Dependencies } from '../activities/index.js';
+import { Polls } from '../activities/polls.js';
 import { AwsAccess, type ProviderAccess } from '../aws/access.js';
 import { kmsDataKeys } from '../aws/kms.js';
 import type { WorkerConfig } from '../domain/config.js';
@@ -71,7 +72,8 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const aws = storeAccess(db, secretsOf(config.encryptionKeys, kmsDataKeys), config.sessionSeconds);
-  const dependencies: Dependencies = { db, aws, orchestrator, settings: config };
+  const polls = new Polls(db, config.getRunsPerSecond);
+  const dependencies: Dependencies = { db, aws, orchestrator, settings: config, polls };
   const connection = await NativeConnection.connect({
     address: config.temporal.address,
     ...(config.temporal.apiKey !== undefined && { apiKey: config.temporal.apiKey }),
@@ -103,6 +105,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   await orchestrator.ensureSweep(config.sweepSeconds);
   await orchestrator.ensureVerification(config.verifySeconds);
   const done = Promise.allSettled(runs).then(async (results) => {
+    polls.close();
     aws.close();
     await connection.close();
     await clientConnection.close();

@@ -5,14 +5,16 @@ import {
   CancellationScope,
   CancelledFailure,
   condition,
+  patched,
   proxyActivities,
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import type { WatchedStatus } from '../activities/execution.js';
+import type { StartedRun, WatchedStatus } from '../activities/execution.js';
 import type { Activities } from '../activities/index.js';
-import type { ExecutionStatus } from '../domain/execution.js';
+import { type ExecutionStatus, isEnded } from '../domain/execution.js';
 import { cutToBytes } from '../domain/names.js';
+import { isTransient } from '../domain/runSettings.js';
 import { countRetries, failureOf, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
 import { attributes, type Bases2FastqInput, type Bases2FastqResult, type CancelRequest, cancelSignal, type ExecutionState, type RunUploadEnded, runUploadEndedSignal, stateQuery, summaryOf } from './messages.js';
 
@@ -113,39 +115,32 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     return { status: 'CANCELED', healthOmicsRunId, description };
   }
 
-  async function carryOut(): Promise<Bases2FastqResult> {
-    if (input.waitForUpload) {
-      show('waiting for the upload of the run to end');
-      await condition(() => uploadEnded !== undefined || cancel !== undefined);
-      if (cancel === undefined && uploadEnded?.usable === false) return end('FAILED', `The run cannot be analysed: ${uploadEnded.reason}`, 'RunNotUsable');
-      status = 'INITIALIZED';
-      if (cancel === undefined) upsertSearchAttributes([{ key: attributes.status, value: status }]);
-    }
-    show('checking the shared workflow');
-    await interruptibly((options) => activities.prepareExecution.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`GetWorkflow for ${input.flowName}`) }, [executionId]));
+  /** @returns null when it was cancelled before there was a run. */
+  async function start(): Promise<StartedRun | null> {
     show('starting the HealthOmics run');
-    const started =
+    return (
       (await interruptibly((options, probing) =>
         activities.startRun.executeWithOptions(
           // A StartRun that is on its way is waited for: its answer says what there is to cancel.
           { ...options, ...TAKEN_OVER_SOON, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, summary: summaryOf(`StartRun for ${input.runName}`) },
           [executionId, probing],
         ),
-      )) ??
-      (await steps.run((options) => activities.settleStart.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: 'Settle whether a run was started' }, [executionId])));
-    if (started === null) return end('CANCELED', 'Cancelled before a HealthOmics run was started');
+      )) ?? steps.run((options) => activities.settleStart.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: 'Settle whether a run was started' }, [executionId]))
+    );
+  }
 
-    healthOmicsRunId = started.healthOmicsRunId;
+  async function watchToItsEnd(started: StartedRun): Promise<WatchedStatus> {
+    const runId = started.healthOmicsRunId;
+    healthOmicsRunId = runId;
     status = 'PENDING';
     upsertSearchAttributes([
       { key: attributes.status, value: status },
-      { key: attributes.healthOmicsRunId, value: healthOmicsRunId },
+      { key: attributes.healthOmicsRunId, value: runId },
     ]);
     cancelHealthOmicsRun();
     for (;;) {
       show(status === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics');
       const from: ExecutionStatus = status;
-      const runId = healthOmicsRunId;
       const seen: WatchedStatus = await steps.run((options, probing) =>
         activities.watchRun.executeWithOptions(
           {
@@ -160,16 +155,49 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
         ),
       );
       status = seen.status;
-      if (status === 'COMPLETED') break;
-      if (status === 'CANCELED') {
+      if (isEnded(status)) return seen;
+      upsertSearchAttributes([{ key: attributes.status, value: status }]);
+    }
+  }
+
+  /** @returns null where there is no attempt left. */
+  async function nextAttempt(started: StartedRun, ended: WatchedStatus, why: string): Promise<{ attempt: number; waitSeconds: number } | null> {
+    const failed = { failureReason: ended.failureReason ?? '', statusMessage: ended.statusMessage, description: why };
+    return activities.nextAttempt.executeWithOptions({ ...FIRST, summary: summaryOf(`Keep the failed HealthOmics run ${started.healthOmicsRunId}`) }, [executionId, started.attempt ?? 1, failed]);
+  }
+
+  async function carryOut(): Promise<Bases2FastqResult> {
+    if (input.waitForUpload) {
+      show('waiting for the upload of the run to end');
+      await condition(() => uploadEnded !== undefined || cancel !== undefined);
+      if (cancel === undefined && uploadEnded?.usable === false) return end('FAILED', `The run cannot be analysed: ${uploadEnded.reason}`, 'RunNotUsable');
+      status = 'INITIALIZED';
+      if (cancel === undefined) upsertSearchAttributes([{ key: attributes.status, value: status }]);
+    }
+    show('checking the shared workflow');
+    await interruptibly((options) => activities.prepareExecution.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`GetWorkflow for ${input.flowName}`) }, [executionId]));
+    let started = await start();
+    for (;;) {
+      if (started === null) return end('CANCELED', 'Cancelled before a HealthOmics run was started');
+      const ended = await watchToItsEnd(started);
+      if (ended.status === 'COMPLETED') break;
+      const { healthOmicsRunId: runId } = started;
+      if (ended.status === 'CANCELED') {
         cancelScope.cancel();
         return end('CANCELED', cancel === undefined ? `HealthOmics run ${runId} was cancelled outside polony` : `HealthOmics run ${runId} was cancelled`);
       }
-      if (status === 'FAILED') {
+      const why = `HealthOmics run ${runId} ended as ${ended.healthOmicsStatus}${ended.failureReason === undefined ? '' : ` (${ended.failureReason})`}${ended.statusMessage === undefined ? '' : `: ${ended.statusMessage}`}`;
+      const next = cancel === undefined && isTransient(ended.failureReason) && patched('next-attempt') ? await nextAttempt(started, ended, why) : null;
+      if (next === null) {
         cancelScope.cancel();
-        return end('FAILED', `HealthOmics run ${runId} ended as ${seen.healthOmicsStatus}${seen.failureReason === undefined ? '' : ` (${seen.failureReason})`}${seen.statusMessage === undefined ? '' : `: ${seen.statusMessage}`}`, seen.failureReason ?? `HealthOmics${seen.healthOmicsStatus}`);
+        return end('FAILED', why, ended.failureReason ?? `HealthOmics${ended.healthOmicsStatus}`);
       }
+      status = 'INITIALIZED';
+      healthOmicsRunId = undefined;
       upsertSearchAttributes([{ key: attributes.status, value: status }]);
+      show(`${why}; that passes, so attempt ${next.attempt} is started ${next.waitSeconds === 0 ? 'at once' : `in ${next.waitSeconds} s`}`);
+      await condition(() => cancel !== undefined, next.waitSeconds * 1000);
+      started = await start();
     }
     cancelScope.cancel();
     cancelSteps.clear();
@@ -178,6 +206,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     if (results === undefined) {
       // There is nothing left to cancel: the run has completed, and what it cost is spent.
       const description = `HealthOmics run ${healthOmicsRunId} completed; its results were not read, since the execution was cancelled then`;
+      status = 'COMPLETED';
       steps.clear();
       await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(description) }, [executionId, { status, description, cancel }]);
       upsertSearchAttributes([{ key: attributes.status, value: status }]);

@@ -8,6 +8,7 @@ import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
+import { Polls } from '../../activities/polls.js';
 import { SessionError, AwsAccess } from '../../aws/access.js';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
@@ -29,7 +30,7 @@ let running: Promise<unknown>;
 let flowId: string;
 let runId: string;
 let providerId: string;
-const settings = { runPollSeconds: 0.2, uploadPollSeconds: 1, discoverSeconds: 3600 };
+const settings = { runPollSeconds: 0.2, uploadPollSeconds: 1, discoverSeconds: 3600, startRunsPerSecond: 1000, retryRunSeconds: 1, closedWorkflows: 'adopt' as const };
 /** What the worker uses at the moment; each test sets its own. */
 let current: AwsAccess;
 let assumed = 0;
@@ -79,7 +80,7 @@ beforeAll(async () => {
       return (...args: unknown[]) => member.apply(current, args);
     },
   });
-  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
+  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings, polls: new Polls(db, 10_000) }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const queues = taskQueues(taskQueue);
   workers = [
     await Worker.create({ connection: native, taskQueue: queues.main, workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)), activities: others }),

@@ -6,6 +6,7 @@ import { AcceptShareCommand, ListSharesCommand } from '@aws-sdk/client-omics';
 import { CreateBucketCommand, GetBucketPolicyCommand, PutBucketPolicyCommand, PutPublicAccessBlockCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
+import { Polls } from '../../activities/polls.js';
 import type { AwsAccess } from '../../aws/access.js';
 import { kmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
@@ -46,7 +47,7 @@ beforeAll(async () => {
   await migrate(db);
   secrets = secretsOf([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], kmsDataKeys);
   aws = storeAccess(db, secrets, 43_200);
-  activities = createActivities({ db, aws, orchestrator: {} as never, settings: { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 60 } });
+  activities = createActivities({ db, aws, orchestrator: {} as never, settings: { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, closedWorkflows: 'adopt' }, polls: new Polls(db, 100) });
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));
   workflow = { id: share.resourceId!, ownerId: share.ownerId! };
