@@ -5,6 +5,9 @@ export interface ManifestSetting {
   name: string;
   value: string;
   lanes: number[];
+  /** Where the row is, from 1, and where its value begins. */
+  line: number;
+  column: number;
 }
 
 /** A row of `[Samples]`. A sample may have several rows (PhiX has four index pairs). */
@@ -19,6 +22,8 @@ export interface ManifestSample {
   custom: Record<string, string>;
   /** 1-based line of the file. */
   line: number;
+  /** Where each cell begins in it, 1-based, by the heading in lower case. */
+  columns: Record<string, number>;
 }
 
 /** `RunManifest.csv`, the sample sheet of an AVITI run. */
@@ -26,16 +31,32 @@ export interface RunManifest {
   runValues: Record<string, string>;
   settings: ManifestSetting[];
   samples: ManifestSample[];
+  /** Headings of the sections in their lower case, with the line that they stand in. */
+  headings: Partial<Record<'runvalues' | 'settings' | 'samples', { names: string[]; line: number }>>;
 }
 
 const FILE = 'RunManifest.csv';
 const MAX_LINE_LENGTH = 2048;
 
+interface Cell {
+  text: string;
+  /** Where it begins in the line, from 1. */
+  column: number;
+}
+
 /** Splits one line at its commas; quotes protect commas, a doubled quote inside quotes is a quote. */
-function splitLine(line: string, lineNumber: number): string[] {
-  const cells: string[] = [];
+function splitLine(line: string, lineNumber: number): Cell[] {
+  const cells: Cell[] = [];
   let cell = '';
   let quoted = false;
+  let opened = 0;
+  let begins = 0;
+  const end = (at: number): void => {
+    const before = line.slice(begins, at);
+    cells.push({ text: cell.trim(), column: begins + 1 + (before.length - before.trimStart().length) });
+    cell = '';
+    begins = at + 1;
+  };
   for (let i = 0; i < line.length; i++) {
     const char = line[i]!;
     if (quoted) {
@@ -47,21 +68,20 @@ function splitLine(line: string, lineNumber: number): string[] {
     } else if (char === '"' && cell.trim() === '') {
       cell = '';
       quoted = true;
-    } else if (char === ',') {
-      cells.push(cell.trim());
-      cell = '';
-    } else cell += char;
+      opened = i;
+    } else if (char === ',') end(i);
+    else cell += char;
   }
-  if (quoted) throw new FileFormatError(FILE, 'a quote is opened and not closed', lineNumber, line.lastIndexOf('"') + 1);
-  cells.push(cell.trim());
+  if (quoted) throw new FileFormatError(FILE, 'a quote is opened and not closed', lineNumber, opened + 1);
+  end(line.length);
   return cells;
 }
 
-function parseLanes(value: string | undefined, line: number): number[] {
+function parseLanes(value: string | undefined, line: number, column: number | undefined): number[] {
   const trimmed = (value ?? '').replace(/\s/g, '');
   if (trimmed === '' || trimmed === '1+2' || trimmed === '2+1') return [1, 2];
   if (trimmed === '1' || trimmed === '2') return [Number(trimmed)];
-  throw new FileFormatError(FILE, `Lane is ${JSON.stringify(value)}; it must be 1, 2 or 1+2`, line);
+  throw new FileFormatError(FILE, `Lane is ${JSON.stringify(value)}; it must be 1, 2 or 1+2`, line, column);
 }
 
 /**
@@ -71,8 +91,8 @@ function parseLanes(value: string | undefined, line: number): number[] {
  * @throws FileFormatError with the line where it cannot be read.
  */
 export function parseRunManifest(content: string): RunManifest {
-  const manifest: RunManifest = { runValues: {}, settings: [], samples: [] };
-  let section: string | undefined;
+  const manifest: RunManifest = { runValues: {}, settings: [], samples: [], headings: {} };
+  let section: 'runvalues' | 'settings' | 'samples' | undefined;
   let headings: string[] | undefined;
   let originalHeadings: string[] = [];
   content
@@ -80,59 +100,65 @@ export function parseRunManifest(content: string): RunManifest {
     .split(/\r\n|\n|\r/)
     .forEach((raw, index) => {
       const line = index + 1;
-      if (raw.length > MAX_LINE_LENGTH) throw new FileFormatError(FILE, `the line has ${raw.length} characters; at most ${MAX_LINE_LENGTH} are allowed`, line);
+      if (raw.length > MAX_LINE_LENGTH) throw new FileFormatError(FILE, `the line has ${raw.length} characters; at most ${MAX_LINE_LENGTH} are allowed`, line, MAX_LINE_LENGTH + 1);
       const trimmed = raw.trim();
       if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
       const cells = splitLine(raw, line);
-      const sectionName = /^\[(.+)\]$/.exec(cells[0] ?? '')?.[1];
+      const sectionName = /^\[(.+)\]$/.exec(cells[0]?.text ?? '')?.[1];
       if (sectionName !== undefined) {
-        section = sectionName.trim().toLowerCase();
+        const name = sectionName.trim().toLowerCase();
         headings = undefined;
-        if (!['runvalues', 'settings', 'samples'].includes(section)) {
-          throw new FileFormatError(FILE, `section [${sectionName}] is not known; sections are [RunValues], [Settings] and [Samples]`, line);
+        if (name !== 'runvalues' && name !== 'settings' && name !== 'samples') {
+          throw new FileFormatError(FILE, `section [${sectionName}] is not known; sections are [RunValues], [Settings] and [Samples]`, line, cells[0]!.column);
         }
+        section = name;
         return;
       }
-      if (section === undefined) throw new FileFormatError(FILE, 'there is a row before the first section', line);
+      if (section === undefined) throw new FileFormatError(FILE, 'there is a row before the first section', line, 1);
       if (headings === undefined) {
-        originalHeadings = cells;
-        headings = cells.map((cell) => cell.toLowerCase());
+        originalHeadings = cells.map((cell) => cell.text);
+        headings = originalHeadings.map((heading) => heading.toLowerCase());
+        const twice = headings.findIndex((heading, at) => heading !== '' && headings!.indexOf(heading) < at);
+        if (twice >= 0) throw new FileFormatError(FILE, `the heading ${originalHeadings[twice]} stands twice in [${section}]`, line, cells[twice]!.column);
+        manifest.headings[section] = { names: headings, line };
         const needed = section === 'runvalues' ? ['keyname', 'value'] : section === 'settings' ? ['settingname', 'value'] : ['samplename'];
         for (const name of needed) {
-          if (!headings.includes(name)) throw new FileFormatError(FILE, `the headings of [${section}] lack ${name}`, line);
+          if (!headings.includes(name)) throw new FileFormatError(FILE, `the headings of [${section}] lack ${name}`, line, 1);
         }
         return;
       }
       const known = headings;
       const cell = (name: string): string | undefined => {
         const at = known.indexOf(name);
-        const value = at < 0 ? undefined : cells[at];
+        const value = at < 0 ? undefined : cells[at]?.text;
         return value === '' ? undefined : value;
       };
+      const column = (name: string): number | undefined => cells[known.indexOf(name)]?.column;
       if (section === 'runvalues') {
         const key = cell('keyname');
         if (key !== undefined) manifest.runValues[key] = cell('value') ?? '';
       } else if (section === 'settings') {
         const name = cell('settingname');
-        if (name === undefined) throw new FileFormatError(FILE, 'SettingName is empty', line);
-        manifest.settings.push({ name, value: cell('value') ?? '', lanes: parseLanes(cell('lane'), line) });
+        if (name === undefined) throw new FileFormatError(FILE, 'SettingName is empty', line, column('settingname'));
+        manifest.settings.push({ name, value: cell('value') ?? '', lanes: parseLanes(cell('lane'), line, column('lane')), line, column: column('value') ?? 1 });
       } else {
         const name = cell('samplename');
-        if (name === undefined) throw new FileFormatError(FILE, 'SampleName is empty', line);
+        if (name === undefined) throw new FileFormatError(FILE, 'SampleName is empty', line, column('samplename'));
         const custom: Record<string, string> = {};
         known.forEach((heading, at) => {
           if (heading === '' || ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'].includes(heading)) return;
-          custom[originalHeadings[at]!] = cells[at] ?? '';
+          custom[originalHeadings[at]!] = cells[at]?.text ?? '';
         });
         manifest.samples.push({
           name,
           index1: (cell('index1') ?? '').toUpperCase(),
           index2: (cell('index2') ?? '').toUpperCase(),
-          lanes: parseLanes(cell('lane'), line),
+          lanes: parseLanes(cell('lane'), line, column('lane')),
           project: cell('project'),
           externalId: cell('externalid'),
           custom,
           line,
+          columns: Object.fromEntries(known.flatMap((heading, at) => (heading === '' || cells[at] === undefined ? [] : [[heading, cells[at].column]]))),
         });
       }
     });

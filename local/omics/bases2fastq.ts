@@ -97,7 +97,7 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
   const flowcell = run.flowcellId ?? 'FLOWCELL';
   const lanes = run.analysisLanes === '1' ? [1] : run.analysisLanes === '2' ? [2] : [1, 2];
   // A manifest without samples is the instrument's default one: everything is DefaultSample.
-  const rows = manifest.samples.length > 0 ? manifest.samples : [{ name: 'DefaultSample', index1: '', index2: '', lanes: [1, 2], custom: {}, line: 0 } satisfies ManifestSample];
+  const rows = manifest.samples.length > 0 ? manifest.samples : [{ name: 'DefaultSample', index1: '', index2: '', lanes: [1, 2], custom: {}, columns: {}, line: 0 } satisfies ManifestSample];
 
   const setting = (name: string, lane: number): string | undefined => manifest.settings.findLast((each) => each.name.toLowerCase() === name.toLowerCase() && each.lanes.includes(lane))?.value;
   /** A read's mask: the manifest's, else an index that no sample has is not used, and the last cycle of an insert read is left out. */
