@@ -5,9 +5,9 @@ import { classifyAwsError } from '../aws/errors.js';
 import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
 import { type PermissionScope, workflowArn } from '../domain/permissions.js';
-import { parseRunStats } from '../domain/bases2fastq.js';
+import { parseIndexAssignment, parseMetrics, parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
-import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus } from '../domain/execution.js';
+import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus, type ResultFile } from '../domain/execution.js';
 import { RETRIES } from '../domain/runSettings.js';
 import { beginNextAttempt, closeStart, type ExecutionContext, findExecution, markStartSent, noteCancelRequest, noteResourcesUsed, requestIdOf, updateExecution } from '../store/executions.js';
 import { askForTurn, leaveQueue, slowDown, speedUp } from '../store/pacing.js';
@@ -34,6 +34,10 @@ export interface WatchedStatus {
 }
 
 const HEARTBEAT_MS = 10_000;
+/** What the summary of the results is made of. */
+const RESULT_FILES = ['RunStats.json', 'IndexAssignment.csv', 'Metrics.csv'] as const;
+/** How many files of the results are kept by name; the rest is in their folder. */
+const FILES_LISTED = 1000;
 /** A run that has changed this lately is looked at more often than others. */
 const LATELY_MS = 120_000;
 const SOON_MS = 10_000;
@@ -355,37 +359,50 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
       const { bucket, key } = parseS3Uri(runOutputUri);
       const s3 = aws.s3(execution.storageProviderId, execution.storage.region);
       const prefix = `${key.replace(/\/$/, '')}/`;
+      const listed: ResultFile[] = [];
+      const keys: Partial<Record<(typeof RESULT_FILES)[number], string>> = {};
       const summary = await calling({ ...execution, provider: { ...execution.provider, id: execution.storageProviderId } }, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${prefix}*` }, async () => {
         const files = { count: 0, bytes: 0, fastq: 0 };
-        let statsKey: string | undefined;
         let hasQc = false;
         for await (const page of listObjects(s3, bucket, prefix)) {
           Context.current().heartbeat();
           for (const object of page) {
             files.count++;
             files.bytes += object.size;
+            if (listed.length < FILES_LISTED) listed.push({ key: object.key.slice(prefix.length), size: object.size });
             if (/\.fastq\.gz$/i.test(object.key)) files.fastq++;
             if (object.key.endsWith('_QC.html')) hasQc = true;
-            if (/(^|\/)RunStats\.json$/.test(object.key) && (statsKey === undefined || object.key.length < statsKey.length)) statsKey = object.key;
+            const name = RESULT_FILES.find((each) => object.key.endsWith(`/${each}`));
+            // The one nearest to the root: samples have files of their own.
+            if (name !== undefined && object.key.length < (keys[name]?.length ?? Infinity)) keys[name] = object.key;
           }
         }
         const warnings: string[] = [];
         if (!hasQc) warnings.push('The results have no QC page (<RunName>_QC.html); Bases2Fastq only warns when it cannot make it.');
         if (files.fastq === 0) warnings.push('The results have no FASTQ file.');
-        let stats: Omit<ExecutionSummary, 'files' | 'warnings'> = { samples: [] };
-        const text = statsKey === undefined ? undefined : await readText(s3, bucket, statsKey, 256 * 1024 * 1024);
-        if (text === undefined) warnings.push('The results have no RunStats.json, so there is no summary of yield and quality.');
-        else {
+        /** A file of the results, parsed; where that cannot be, a warning says so and the rest is read all the same. */
+        const read = async <T>(name: (typeof RESULT_FILES)[number], lacks: string, parse: (content: string) => T): Promise<T | undefined> => {
+          const text = keys[name] === undefined ? undefined : await readText(s3, bucket, keys[name], 256 * 1024 * 1024);
+          Context.current().heartbeat();
+          if (text === undefined) {
+            warnings.push(`The results have no ${name}, so ${lacks}.`);
+            return undefined;
+          }
           try {
-            stats = parseRunStats(text);
+            return parse(text);
           } catch (error) {
             warnings.push(messageOf(error));
+            return undefined;
           }
-        }
-        return { ...stats, files, warnings } satisfies ExecutionSummary;
+        };
+        const stats = (await read('RunStats.json', 'there is no summary of yield and quality', parseRunStats)) ?? { samples: [] };
+        const assignment = new Map((await read('IndexAssignment.csv', 'the share of each sample is not known', parseIndexAssignment))?.map((sample) => [sample.name, sample]));
+        const metrics = await read('Metrics.csv', 'there are no further figures', parseMetrics);
+        const samples = stats.samples.map((sample) => ({ ...sample, percentPolonies: assignment.get(sample.name)?.percentPolonies }));
+        return { ...stats, samples, metrics, files, warnings } satisfies ExecutionSummary;
       });
       const description = `${summary.samples.length} samples, ${summary.files.fastq} FASTQ files in ${runOutputUri}`;
-      await updateExecution(db, executionId, { status: 'COMPLETED', statusDescription: description, summary, blocked: null, timeCompleted: new Date() });
+      await updateExecution(db, executionId, { status: 'COMPLETED', statusDescription: description, summary, files: listed, blocked: null, timeCompleted: new Date() });
       return { description, runOutputUri };
     },
 

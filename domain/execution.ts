@@ -150,8 +150,14 @@ export interface ExecutionSummary {
   percentMismatch?: number;
   percentQ30?: number;
   percentQ40?: number;
+  percentQ50?: number;
   qualityScoreMean?: number;
-  samples: { name: string; numPolonies?: number; yield?: number; percentQ30?: number }[];
+  /** Absent in what was read before there were any. */
+  lanes?: { lane: number; numPolonies?: number; totalYield?: number; percentAssignedReads?: number; percentQ30?: number }[];
+  /** `percentPolonies` of the run's, from IndexAssignment.csv. */
+  samples: { name: string; numPolonies?: number; yield?: number; percentQ30?: number; percentPolonies?: number }[];
+  /** Metrics.csv, by the names that Bases2Fastq gives. */
+  metrics?: Record<string, number | string>;
   /** What the results hold: number of objects, their bytes, and how many of them are FASTQ files. */
   files: { count: number; bytes: number; fastq: number };
   warnings: string[];

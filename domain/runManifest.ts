@@ -38,14 +38,18 @@ export interface RunManifest {
 const FILE = 'RunManifest.csv';
 const MAX_LINE_LENGTH = 2048;
 
-interface Cell {
+/** A cell of a line of CSV. */
+export interface Cell {
   text: string;
   /** Where it begins in the line, from 1. */
   column: number;
 }
 
-/** Splits one line at its commas; quotes protect commas, a doubled quote inside quotes is a quote. */
-function splitLine(line: string, lineNumber: number): Cell[] {
+/**
+ * Splits one line at its commas; quotes protect commas, a doubled quote inside quotes is a quote.
+ * @throws FileFormatError for a quote that is not closed.
+ */
+export function splitLine(line: string, lineNumber: number, file = FILE): Cell[] {
   const cells: Cell[] = [];
   let cell = '';
   let quoted = false;
@@ -72,7 +76,7 @@ function splitLine(line: string, lineNumber: number): Cell[] {
     } else if (char === ',') end(i);
     else cell += char;
   }
-  if (quoted) throw new FileFormatError(FILE, 'a quote is opened and not closed', lineNumber, opened + 1);
+  if (quoted) throw new FileFormatError(file, 'a quote is opened and not closed', lineNumber, opened + 1);
   end(line.length);
   return cells;
 }
