@@ -2,12 +2,14 @@ import { CancelRunCommand, GetRunCommand, type GetRunCommandOutput, GetWorkflowC
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { classifyAwsError } from '../aws/errors.js';
-import { listObjects, parseS3Uri, readText } from '../aws/s3.js';
+import { listObjects, parseS3Uri, readBytes, readText, writeText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
 import { type PermissionScope, workflowArn } from '../domain/permissions.js';
 import { parseIndexAssignment, parseMetrics, parseRunStats } from '../domain/bases2fastq.js';
 import { messageOf } from '../domain/errors.js';
-import { buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus, type ResultFile } from '../domain/execution.js';
+import { checkRunManifest, describeFindings, type ManifestReport } from '../domain/manifestCheck.js';
+import { bases2FastqVersionOf, versionProblem } from '../domain/versionGate.js';
+import { type Blocked, buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus, type ResultFile } from '../domain/execution.js';
 import { RETRIES } from '../domain/runSettings.js';
 import { beginNextAttempt, closeStart, type ExecutionContext, findExecution, markStartSent, noteCancelRequest, noteResourcesUsed, requestIdOf, updateExecution } from '../store/executions.js';
 import { askForTurn, leaveQueue, slowDown, speedUp } from '../store/pacing.js';
@@ -15,7 +17,7 @@ import { noteEvidence } from '../store/verifications.js';
 import type { CancelRequest } from '../workflows/messages.js';
 import type { Dependencies } from './dependencies.js';
 import { heartbeating } from './heartbeat.js';
-import { type AwsCall, blockedOf, deniedAction, failureOf } from './failures.js';
+import { type AwsCall, blockedFailure, blockedOf, deniedAction, failureOf } from './failures.js';
 
 /** A HealthOmics run as the workflow needs to know it. */
 export interface StartedRun {
@@ -184,21 +186,78 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
     }
   }
 
-  /** Asks HealthOmics for the shared workflow and settles the parameters of the run. */
+  /**
+   * Checks the run manifest that Bases2Fastq would read, and puts one that was given in place of the run's own where it can be read.
+   * @returns its `s3://` URI where it is not the run's own.
+   */
+  async function checkManifest(execution: ExecutionContext): Promise<string | undefined> {
+    const { storage, run, manifest } = execution;
+    const s3 = aws.s3(execution.storageProviderId, storage.region);
+    const own = { bucket: storage.bucket, key: joinKey(storage.prefix, run.instrumentName, run.runFolder, 'RunManifest.csv') };
+    const { bucket, key } = manifest === null || 'text' in manifest ? own : parseS3Uri(manifest.uri);
+    const found = await heartbeating(() => calling(ofStorage(execution), { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${key}` }, async (): Promise<{ content: string | Uint8Array } | 'absent' | 'unreadable'> => {
+      if (manifest !== null && 'text' in manifest) return { content: manifest.text };
+      try {
+        const content = await readBytes(s3, bucket, key);
+        return content === undefined ? 'absent' : { content };
+      } catch (error) {
+        // Reading is optional in the vendor's table; without it HealthOmics still reads the file, by its own role.
+        if (manifest === null && classifyAwsError(error).kind === 'denied') return 'unreadable';
+        throw error;
+      }
+    }));
+    const unchecked = (rule: string, message: string): ManifestReport => ({ errors: [], warnings: [{ rule, message }], samples: 0, more: 0 });
+    const report =
+      found === 'unreadable'
+        ? unchecked('not-checked', 'RunManifest.csv was not checked: the provider may not read it (s3:GetObject)')
+        : found === 'absent'
+          ? manifest === null
+            ? unchecked('no-manifest', 'The run has no RunManifest.csv; Bases2Fastq then takes all reads as one sample')
+            : { ...unchecked('', ''), warnings: [], errors: [{ rule: 'no-manifest', message: `there is no object s3://${bucket}/${key}` }] }
+          : checkRunManifest(found.content, run);
+    await updateExecution(db, execution.id, { manifestReport: report });
+    if (report.errors.length > 0) {
+      const blocked: Blocked = {
+        kind: 'MANIFEST_INVALID',
+        resource: manifest !== null && 'text' in manifest ? undefined : `s3://${bucket}/${key}`,
+        message: `Bases2Fastq would stop at the run manifest: ${describeFindings(report.errors)}`,
+        remedy: manifest === null ? `Replace RunManifest.csv in the run folder, and it goes on by itself; or cancel the execution and relaunch it with another manifest.` : 'Cancel the execution and relaunch it with another manifest.',
+      };
+      await updateExecution(db, execution.id, { blocked, statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}` });
+      throw blockedFailure(blocked);
+    }
+    if (manifest === null) return undefined;
+    if ('uri' in manifest) return manifest.uri;
+    const target = joinKey(parseS3Uri(execution.outputUri).key.replace(/\/$/, ''), 'input', 'RunManifest.csv');
+    await heartbeating(() => calling(ofStorage(execution), { action: 's3:PutObject', resource: `arn:aws:s3:::${storage.bucket}/${target}` }, () => writeText(s3, storage.bucket, target, manifest.text)));
+    return `s3://${storage.bucket}/${target}`;
+  }
+
+  /** The execution as calls to its bucket see it: by the provider of the storage connection. */
+  function ofStorage(execution: ExecutionContext): ExecutionContext {
+    return { ...execution, provider: { ...execution.provider, id: execution.storageProviderId } };
+  }
+
+  /** Asks HealthOmics for the shared workflow, checks the run manifest and settles the parameters of the run. */
   async function prepare(execution: ExecutionContext): Promise<void> {
     const { flow, compute, storage, run } = execution;
     const omics = aws.omics(execution.provider.id, compute.region);
     const call: AwsCall = {
       action: 'omics:GetWorkflow',
-      resource: `arn:aws:omics:${compute.region}:${flow.workflowOwnerId}:workflow/${flow.sharedWorkflowId}`,
+      resource: workflowArn({ region: compute.region, workflowOwnerId: flow.workflowOwnerId, workflowId: flow.sharedWorkflowId }),
       whenNotFound: `Accept the share in the HealthOmics console of ${compute.region}, and check the flow's shared workflow ID and owner; a share is only available in its own region.`,
     };
-    const { name, parameters } = await heartbeating(() => calling(execution, call, async () => {
-      const workflow = await omics.send(new GetWorkflowCommand({ id: flow.sharedWorkflowId, type: 'PRIVATE', workflowOwnerId: flow.workflowOwnerId }));
-      const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.instrumentName, run.runFolder)}`;
-      return { name: workflow.name, parameters: buildRunParameters(workflow.parameterTemplate ?? {}, flow.parameterNames, flow.parameters, { runDir }) };
-    }));
-    await updateExecution(db, execution.id, { parameters, workflowName: name ?? `workflow ${flow.sharedWorkflowId}` });
+    const workflow = await heartbeating(() => calling(execution, call, () => omics.send(new GetWorkflowCommand({ id: flow.sharedWorkflowId, type: 'PRIVATE', workflowOwnerId: flow.workflowOwnerId }))));
+    const problem = versionProblem(run.platformVersion, bases2FastqVersionOf(`${workflow.name ?? ''} ${flow.settings.workflowVersionName ?? ''}`, workflow.description, workflow.definition));
+    if (problem !== undefined) {
+      const blocked: Blocked = { kind: 'VERSION_TOO_OLD', resource: call.resource, message: problem, remedy: "Ask Element for a share of a later version and change the flow's sharedWorkflowId; it goes on by itself." };
+      await updateExecution(db, execution.id, { blocked, statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}` });
+      throw blockedFailure(blocked);
+    }
+    const runManifest = await checkManifest(execution);
+    const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.instrumentName, run.runFolder)}`;
+    const parameters = await calling(execution, call, async () => buildRunParameters(workflow.parameterTemplate ?? {}, flow.parameterNames, { ...flow.parameters, ...execution.ownParameters }, { runDir, runManifest }));
+    await updateExecution(db, execution.id, { parameters, workflowName: workflow.name ?? `workflow ${flow.sharedWorkflowId}` });
   }
 
   function alreadyStarted(execution: ExecutionContext): StartedRun | undefined {
@@ -361,7 +420,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
       const prefix = `${key.replace(/\/$/, '')}/`;
       const listed: ResultFile[] = [];
       const keys: Partial<Record<(typeof RESULT_FILES)[number], string>> = {};
-      const summary = await calling({ ...execution, provider: { ...execution.provider, id: execution.storageProviderId } }, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${prefix}*` }, async () => {
+      const summary = await calling(ofStorage(execution), { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${prefix}*` }, async () => {
         const files = { count: 0, bytes: 0, fastq: 0 };
         let hasQc = false;
         for await (const page of listObjects(s3, bucket, prefix)) {

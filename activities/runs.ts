@@ -6,6 +6,7 @@ import { messageOf } from '../domain/errors.js';
 import { isEnded } from '../domain/execution.js';
 import { expectedBaseCalls, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters } from '../domain/runParameters.js';
+import { startsByItself } from '../domain/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
 import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, executionsWaitingForUpload, findExecution, handedOverIds, insertExecution, markCancelSignalled, markWorkflowStarted, noteAdoption, openAmong, updateExecution } from '../store/executions.js';
 import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, startedBefore, updateRun } from '../store/runs.js';
@@ -260,7 +261,8 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     async startFlows(runId: string, ended: RunUploadEnded): Promise<{ executions: string[] }> {
       const run = await load(runId);
       if (ended.usable) {
-        const flows = await autoFlows(db, run.storageConnectionId);
+        const runName = run.parameters?.runName ?? run.runName;
+        const flows = (await autoFlows(db, run.storageConnectionId)).filter((flow) => startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }));
         await db.transaction().execute(async (transaction) => {
           await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {
@@ -272,7 +274,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
             }
             await insertExecution(transaction, {
               flow,
-              run: { id: run.id, name: run.parameters?.runName ?? run.runName, storageConnectionId: run.storageConnectionId, uploadState: 'complete' },
+              run: { id: run.id, name: runName, storageConnectionId: run.storageConnectionId, uploadState: 'complete' },
               storage: run.storage,
               trigger: 'auto',
               startedBy: 'polony',

@@ -197,10 +197,35 @@ export const Verification = component(
   ),
 );
 
-const AutoStart = Type.Object({ storageConnectionIds: Type.Array(Type.String(), { maxItems: 100, description: 'Complete runs of these start the flow by themselves' }) }, closed);
+const AutoStart = Type.Object(
+  {
+    storageConnectionIds: Type.Array(Type.String(), { maxItems: 100, description: 'Complete runs of these start the flow by themselves' }),
+    instruments: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 100, description: 'Only runs of these instruments; * stands for any characters' })),
+    runNames: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 100, description: 'Only runs with these names; * stands for any characters' })),
+  },
+  closed,
+);
 const parameterName = Type.Optional(Type.String({ minLength: 1, maxLength: 128 }));
 const ParameterNames = Type.Object({ runDir: parameterName, runManifest: parameterName, noProjects: parameterName }, { ...closed, description: "Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names" });
 const Parameters = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, maxProperties: 100, description: "Further parameters of the workflow's template" });
+const oneOfThese = <T extends string>(...values: T[]) => Type.Unsafe<T>({ type: 'string', enum: values });
+const numericId = (description: string) => Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description }));
+const RunSettings = Type.Object(
+  {
+    runGroupId: numericId('Run group that runs count in'),
+    priority: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000, description: 'In the run group; higher ones come first' })),
+    retentionMode: Type.Optional(oneOfThese('RETAIN', 'REMOVE')),
+    storageType: Type.Optional(oneOfThese('DYNAMIC', 'STATIC')),
+    storageCapacity: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000, description: 'GiB of STATIC storage' })),
+    cacheId: numericId('Run cache'),
+    cacheBehavior: Type.Optional(oneOfThese('CACHE_ON_FAILURE', 'CACHE_ALWAYS')),
+    logLevel: Type.Optional(oneOfThese('OFF', 'FATAL', 'ERROR', 'ALL')),
+    workflowVersionName: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Version of the shared workflow' })),
+    tags: Type.Optional(Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' }, maxProperties: 50, description: "Of the HealthOmics runs, beside polony's own" })),
+    retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 5, description: 'How often a run that failed for a reason that passes is started again; 2 where it is left out' })),
+  },
+  { ...closed, description: 'How HealthOmics runs the flow' },
+);
 export const FlowResource = component(
   'Flow',
   Type.Object(
@@ -214,6 +239,7 @@ export const FlowResource = component(
       autoStart: AutoStart,
       parameterNames: ParameterNames,
       parameters: Parameters,
+      runSettings: RunSettings,
       status: oneOf(CONNECTION_STATUSES.map((each) => `FLOW_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, 
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
@@ -229,6 +255,7 @@ const flowFields = {
   autoStart: Type.Optional(AutoStart),
   parameterNames: Type.Optional(ParameterNames),
   parameters: Type.Optional(Parameters),
+  runSettings: Type.Optional(RunSettings),
 };
 export const FlowBody = Type.Object(flowFields, {
   ...closed,
@@ -343,6 +370,14 @@ export const ExecutionDetails = component(
       parameters: anyObject('What the HealthOmics run was started with'),
       summary: anyObject('What Bases2Fastq produced'),
       errorType: NullableString,
+      failure: Type.Union([Type.Object({ reason: Type.String(), owner: oneOf(['customer', 'vendor', 'aws', 'polony']), what: Type.String(), toDo: Type.String(), transient: Type.Boolean() }, closed), Type.Null()], { description: 'Why it failed: who can mend it, what happened, what to do' }),
+      attempt: Type.Integer({ description: 'Which of its HealthOmics runs it is at, from 1' }),
+      earlierAttempts: Type.Array(
+        Type.Object({ attempt: Type.Integer(), runId: Type.String(), uuid: NullableString, arn: NullableString, runOutputUri: NullableString, failureReason: NullableString, statusMessage: NullableString, timeStarted: NullableTimestamp, timeEnded: Timestamp }, closed),
+        { description: 'HealthOmics runs that failed for a reason that passes' },
+      ),
+      manifest: Type.Object({ source: oneOf(['run', 'text', 'uri']), uri: NullableString, report: anyObject('What the check has found: errors and warnings, each with rule, line, column and message') }, closed),
+      relaunchOf: NullableString,
     },
     closed,
   ),

@@ -1,4 +1,4 @@
-import { GetObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { classifyAwsError } from './errors.js';
 
 /** An object as a listing shows it. */
@@ -38,23 +38,34 @@ export async function hasObjects(s3: S3Client, bucket: string, prefix: string): 
 }
 
 /**
- * Reads a small text file.
+ * Reads a small file.
  * @param maxBytes a larger file is an error, not a memory problem.
  * @returns undefined when there is no such object.
  */
-export async function readText(s3: S3Client, bucket: string, key: string, maxBytes = 16 * 1024 * 1024): Promise<string | undefined> {
+export async function readBytes(s3: S3Client, bucket: string, key: string, maxBytes = 16 * 1024 * 1024): Promise<Uint8Array | undefined> {
   try {
     const object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
     if ((object.ContentLength ?? 0) > maxBytes) {
       (object.Body as { destroy?: () => void } | undefined)?.destroy?.();
       throw new RangeError(`s3://${bucket}/${key} has ${object.ContentLength} bytes; at most ${maxBytes} are read`);
     }
-    return (await object.Body?.transformToString('utf-8')) ?? '';
+    return (await object.Body?.transformToByteArray()) ?? new Uint8Array();
   } catch (error) {
     const { kind, code } = classifyAwsError(error);
     if (kind === 'not-found' && code !== 'NoSuchBucket') return undefined;
     throw error;
   }
+}
+
+/** The same as text. */
+export async function readText(s3: S3Client, bucket: string, key: string, maxBytes?: number): Promise<string | undefined> {
+  const bytes = await readBytes(s3, bucket, key, maxBytes);
+  return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+}
+
+/** Writes a small text file. */
+export async function writeText(s3: S3Client, bucket: string, key: string, text: string, contentType = 'text/csv'): Promise<void> {
+  await s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: text, ContentType: contentType }));
 }
 
 /** Bucket and key of an `s3://` URI. @throws TypeError when it is none. */

@@ -363,3 +363,15 @@ export async function noteAdoption(db: DbOrTransaction, id: string): Promise<num
   const row = await db.updateTable('executions').set((eb) => ({ adoptions: eb('adoptions', '+', 1) })).where('id', '=', id).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).returning('adoptions').executeTakeFirst();
   return row?.adoptions;
 }
+
+/** The run manifest that an execution was given, as the API takes it. */
+export async function manifestOf(db: DbOrTransaction, id: string): Promise<{ content: string } | { uri: string } | undefined> {
+  const row = await db.selectFrom('executions').select(['manifest_text', 'manifest_uri']).where('id', '=', id).executeTakeFirst();
+  if (row?.manifest_text != null) return { content: row.manifest_text };
+  return row?.manifest_uri == null ? undefined : { uri: row.manifest_uri };
+}
+
+/** Files of its results, as many as are kept. */
+export async function filesOf(db: DbOrTransaction, id: string): Promise<ResultFile[]> {
+  return (await db.selectFrom('executions').select('files').where('id', '=', id).executeTakeFirst())?.files ?? [];
+}

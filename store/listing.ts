@@ -3,7 +3,11 @@ import type { Db, DbOrTransaction } from './database.js';
 import type { ExecutionsTable, RunsTable } from './schema.js';
 
 export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string };
-export type ExecutionRow = Selectable<ExecutionsTable> & { flow_name: string; run_name: string; instrument_name: string; kit: string | null; run_type: string | null; region: string; account_id: string | null };
+/** Without what is large and seldom asked for. */
+export type ExecutionRow = Omit<Selectable<ExecutionsTable>, 'files' | 'manifest_text' | 'start_request'> & {
+  has_manifest_text: boolean;
+  flow_name: string; run_name: string; instrument_name: string; kit: string | null; run_type: string | null; region: string; account_id: string | null;
+};
 
 /** Where a page lies: behind or before an id, newest first. */
 export interface Slice {
@@ -42,7 +46,12 @@ function executionQuery(db: DbOrTransaction) {
     .innerJoin('runs as r', 'r.id', 'e.run_id')
     .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
-    .selectAll('e')
+    .select([
+      'e.id', 'e.name', 'e.flow_id', 'e.run_id', 'e.compute_connection_id', 'e.storage_connection_id', 'e.trigger', 'e.started_by', 'e.status', 'e.status_description', 'e.blocked', 'e.start_state', 'e.workflow_name', 'e.parameters', 'e.output_uri',
+      'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_run_arn', 'e.run_output_uri', 'e.healthomics_status', 'e.cancel_requested_by', 'e.cancel_reason', 'e.time_cancel_requested', 'e.cancel_signalled', 'e.attempt', 'e.own_parameters', 'e.manifest_uri',
+      'e.manifest_report', 'e.relaunch_of', 'e.adoptions', 'e.summary', 'e.error_type', 'e.error_message', 'e.workflow_started', 'e.time_created', 'e.time_started', 'e.time_completed', 'e.time_updated',
+    ])
+    .select(sql<boolean>`e.manifest_text is not null`.as('has_manifest_text'))
     .select(['f.name as flow_name', 'r.run_name', 'r.instrument_name', 'c.region', 'p.account_id'])
     .select([sql<string | null>`r.run_parameters->>'kitConfiguration'`.as('kit'), sql<string | null>`r.run_parameters->>'runType'`.as('run_type')]);
 }

@@ -1,3 +1,4 @@
+import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
 import { sql } from 'kysely';
 import { accountOfRole, prefixesOverlap } from '../domain/aws.js';
 import type { SessionScope } from '../domain/federation.js';
@@ -198,6 +199,8 @@ export interface FlowFields {
   parameterNames: ParameterNames;
   parameters: Record<string, ParameterValue>;
   storageConnectionIds: string[];
+  autoStartFilter?: AutoStartFilter;
+  runSettings?: RunSettings;
 }
 /** Writes a flow and what it starts for; a new one where `id` is absent. */
 export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: string): Promise<Flow> {
@@ -209,6 +212,8 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
     shared_workflow_region: fields.sharedWorkflowRegion,
     parameter_names: JSON.stringify(fields.parameterNames),
     parameters: JSON.stringify(fields.parameters),
+    auto_start_filter: JSON.stringify(fields.autoStartFilter ?? {}),
+    run_settings: JSON.stringify(fields.runSettings ?? {}),
   };
   const flow =
     id === undefined

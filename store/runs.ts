@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Blocked } from '../domain/execution.js';
 import type { RunParameters } from '../domain/runParameters.js';
+import type { AutoStartFilter } from '../domain/runSettings.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
 import { type DbOrTransaction, newId, storable, storableJson } from './database.js';
 import type { UploadState } from './schema.js';
@@ -102,17 +103,17 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
     .execute();
 }
 
-/** The flows that start by themselves for runs of a storage connection. */
-export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string }[]> {
+/** The flows that start by themselves for runs of a storage connection, where their filter lets them. */
+export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string; filter: AutoStartFilter }[]> {
   const rows = await db
     .selectFrom('flow_storage_connections as a')
     .innerJoin('flows as f', 'f.id', 'a.flow_id')
-    .select(['f.id', 'f.name', 'f.compute_connection_id'])
+    .select(['f.id', 'f.name', 'f.compute_connection_id', 'f.auto_start_filter'])
     .where('a.storage_connection_id', '=', storageConnectionId)
     .where('f.time_deleted', 'is', null)
     .orderBy('f.id')
     .execute();
-  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id }));
+  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id, filter: row.auto_start_filter }));
 }
 
 /**

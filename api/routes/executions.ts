@@ -1,12 +1,14 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
-import { sameAccount } from '../../domain/aws.js';
-import { InputError } from '../../domain/errors.js';
-import { isEnded } from '../../domain/execution.js';
-import { checkName, normalizeName } from '../../domain/names.js';
+import { sameAccount, storageUri } from '../../domain/aws.js';
+import { type FieldProblem, InputError, refuse } from '../../domain/errors.js';
+import { isEnded, type ParameterValue } from '../../domain/execution.js';
+import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck.js';
+import { checkJson, checkName, normalizeName } from '../../domain/names.js';
+import { explainFailure } from '../../domain/runFailures.js';
 import { isId } from '../../store/database.js';
-import { findExecution, insertExecution, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
+import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
 import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
@@ -16,6 +18,9 @@ import { creating } from '../idempotency.js';
 import { CountedPageQuery, pageBothWays } from '../paging.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
+
+/** Of a run manifest that is given: that of 10,000 samples has about a million. */
+const MANIFEST_CHARACTERS = 900_000;
 
 /** What it waits for and what to do, where the description does not say it already. */
 function describe(row: ExecutionRow): string {
@@ -43,7 +48,7 @@ function showExecution(row: ExecutionRow) {
   };
 }
 
-function showDetails(row: ExecutionRow) {
+function showDetails(row: ExecutionRow, attempts: Awaited<ReturnType<typeof attemptsOf>>) {
   return {
     workflowId: executionWorkflowId(row.id),
     trigger: row.trigger,
@@ -56,20 +61,63 @@ function showDetails(row: ExecutionRow) {
     parameters: row.parameters,
     summary: row.summary,
     errorType: row.error_type,
+    failure: row.status === 'FAILED' && row.error_type !== null ? explainFailure(row.error_type) : null,
+    attempt: row.attempt,
+    earlierAttempts: attempts.map((each) => ({
+      attempt: each.attempt,
+      runId: each.healthomics_run_id,
+      uuid: each.healthomics_run_uuid,
+      arn: each.healthomics_run_arn,
+      runOutputUri: each.run_output_uri,
+      failureReason: each.failure_reason,
+      statusMessage: each.status_message,
+      timeStarted: each.time_started?.toISOString() ?? null,
+      timeEnded: each.time_ended.toISOString(),
+    })),
+    manifest: { source: row.has_manifest_text ? 'text' : row.manifest_uri !== null ? 'uri' : 'run', uri: row.manifest_uri, report: row.manifest_report },
+    relaunchOf: row.relaunch_of,
   };
 }
 
+const name = Type.Optional(Type.String({ description: '1 to 128 characters; by default the names of flow and run' }));
+const parameters = Type.Optional(Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, maxProperties: 100, description: "Parameters of the workflow's template, laid over those of the flow" }));
+const manifest = Type.Union(
+  [
+    Type.Object({ content: Type.String({ minLength: 1, maxLength: MANIFEST_CHARACTERS, description: 'RunManifest.csv itself' }) }, { additionalProperties: false }),
+    Type.Object({ uri: Type.String({ pattern: '^s3://[^/]+/.+[^/]$', maxLength: 1024, description: "Where it lies, in the run's storage connection" }) }, { additionalProperties: false }),
+  ],
+  { description: "A run manifest in place of the run's own, for this execution" },
+);
 const CreateBody = Type.Object(
-  { flowId: Type.String(), runId: Type.String(), name: Type.Optional(Type.String({ description: '1 to 128 characters; by default the names of flow and run' })) },
+  { flowId: Type.String(), runId: Type.String(), name, parameters, manifest: Type.Optional(manifest) },
   { additionalProperties: false, examples: [{ flowId: '01920000-0000-7000-8000-000000000002', runId: '01920000-0000-7000-8000-000000000003' }] },
 );
+const RelaunchBody = Type.Object(
+  { name, parameters, manifest: Type.Optional(Type.Union([manifest, Type.Null()], { description: "As of the execution that is repeated where it is left out; null for the run's own" })) },
+  { additionalProperties: false, 'x-optional': true, examples: [{ manifest: { content: '[Samples]\nSampleName,Index1,Index2\nS1,ACGTACGT,TGCATGCA\n' } }] },
+);
 const CancelBody = Type.Object({ reason: Type.Optional(Type.String({ maxLength: 1000, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f]*$' })) }, { additionalProperties: false, 'x-optional': true, examples: [{ reason: 'wrong run manifest' }] });
+
+/** What is wrong with a run manifest that is given: one that is here is checked at once, one that lies in S3 when it is used. */
+function manifestProblems(manifest: { content: string } | { uri: string }, storage: { bucket: string; prefix: string; name: string }, run: ManifestedRun): FieldProblem[] {
+  if ('content' in manifest) {
+    const { errors } = checkRunManifest(manifest.content, run);
+    return errors.map(({ rule, line, column, message }) => ({ field: 'manifest.content', rule: `MANIFEST_${rule.replaceAll('-', '_').toUpperCase()}`, message: `${line === undefined ? '' : `line ${line}${column === undefined ? '' : ` column ${column}`}: `}${message}` }));
+  }
+  const folder = storageUri(storage.bucket, storage.prefix);
+  if (manifest.uri.startsWith(folder.endsWith('/') ? folder : `${folder}/`) && !/[\u0000-\u001f]/.test(manifest.uri)) return [];
+  return [{ field: 'manifest.uri', rule: 'OUTSIDE_STORAGE_CONNECTION', message: `must lie in storage connection ${storage.name}, below ${folder}` }];
+}
 
 /**
  * Writes an execution of a flow for a run; all that it refers to is locked until then.
  * @throws InputError, ApiError 409 where the run or the flow is not fit for it.
  */
-async function createExecution(transaction: Trx, input: { flowId: string; runId: string; name?: string }, startedBy: string): Promise<string> {
+async function createExecution(
+  transaction: Trx,
+  input: { flowId: string; runId: string; name?: string; parameters?: Record<string, unknown>; manifest?: { content: string } | { uri: string }; relaunchOf?: string },
+  startedBy: string,
+): Promise<string> {
   const flow = isId(input.flowId) ? await store.findFlow(transaction, input.flowId, 'share') : undefined;
   const run = isId(input.runId) ? await lockRun(transaction, input.runId) : undefined;
   if (flow === undefined || run === undefined) {
@@ -88,6 +136,7 @@ async function createExecution(transaction: Trx, input: { flowId: string; runId:
   if (compute.region !== storage.region) throw refused('REGION_MISMATCH', `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`);
   const [flowProvider, storageProvider] = [await store.findProvider(transaction, compute.provider_id, 'share'), await store.findProvider(transaction, storage.provider_id, 'share')];
   if (!sameAccount(flowProvider?.account_id, storageProvider?.account_id)) throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
+  if (input.manifest !== undefined) refuse(manifestProblems(input.manifest, storage, { cycles: run.run_parameters?.cycles, analysisLanes: run.run_parameters?.analysisLanes }));
   const id = await insertExecution(transaction, {
     name: input.name,
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
@@ -95,6 +144,9 @@ async function createExecution(transaction: Trx, input: { flowId: string; runId:
     storage,
     trigger: 'api',
     startedBy,
+    parameters: input.parameters as Record<string, ParameterValue> | undefined,
+    manifest: input.manifest === undefined || 'uri' in input.manifest ? input.manifest : { text: input.manifest.content },
+    relaunchOf: input.relaunchOf,
   });
   if (id === undefined) throw new Error('an execution that the API starts has no double');
   return id;
@@ -118,6 +170,19 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     return isEnded(status) ? ended(status) : new ApiError(409, 'WORKFLOW_ENDED', `The workflow ${executionWorkflowId(id)} of the execution is not running; look at it in Temporal`);
   }
 
+  /** Its workflow's id is the execution's, so starting it on a repeated request, or again by the sweep, starts nothing twice. */
+  async function handOver(log: FastifyBaseLogger, id: string): Promise<void> {
+    try {
+      const context = await findExecution(db, id);
+      if (context !== undefined && !context.workflowStarted && !isEnded(context.status)) {
+        await bounded(orchestrator.startExecution(context));
+        await markWorkflowStarted(db, context.id);
+      }
+    } catch (error) {
+      log.warn({ error: loggable(error), executionId: id }, 'the workflow could not be started yet; the sweep will');
+    }
+  }
+
   app.post(
     '/v1/executions',
     {
@@ -128,22 +193,37 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       },
     },
     async (request, reply) => {
-      checkBody(request, (check) => [check('name', (value) => checkName('name', normalizeName(value)))]);
-      const { flowId, runId, name } = request.body;
+      checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters)]);
+      const { name: given, ...rest } = request.body;
       const created = await creating(db, request, reply, 201, async (transaction) => {
-        const id = await createExecution(transaction, { flowId, runId, name: name === undefined ? undefined : normalizeName(name) }, request.apiKey.name);
+        const id = await createExecution(transaction, { ...rest, name: given === undefined ? undefined : normalizeName(given) }, request.apiKey.name);
         return { execution: showExecution(await execution(id, transaction)) };
       });
-      // Its workflow's id is the execution's, so starting it on a repeated request, or again by the sweep, starts nothing twice.
-      try {
-        const context = await findExecution(db, created.execution.id);
-        if (context !== undefined && !context.workflowStarted && !isEnded(context.status)) {
-          await bounded(orchestrator.startExecution(context));
-          await markWorkflowStarted(db, context.id);
-        }
-      } catch (error) {
-        request.log.warn({ error: loggable(error), executionId: created.execution.id }, 'the workflow could not be started yet; the sweep will');
-      }
+      await handOver(request.log, created.execution.id);
+      return created;
+    },
+  );
+  app.post(
+    '/v1/executions/:id/relaunch',
+    {
+      attachValidation: true,
+      schema: {
+        operationId: 'ExecutionService_RelaunchExecution', tags, summary: 'Start an execution that has ended once more', description: 'A new execution of the same flow for the same run, with its own HealthOmics run. What is left out is as it was; parameters are replaced as a whole.',
+        headers: IdempotencyHeaders, params: IdParams, body: RelaunchBody, response: { 201: answer('Accepted'), ...errors(404, 409, ...BODY, 422) },
+      },
+    },
+    async (request, reply) => {
+      checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters)]);
+      const { id } = request.params;
+      const body = request.body ?? {};
+      const created = await creating(db, request, reply, 201, async (transaction) => {
+        const before = await execution(id, transaction);
+        if (!isEnded(before.status)) throw new ApiError(409, 'EXECUTION_UNDER_WAY', 'The execution has not ended; cancel it first', { status: `EXECUTION_STATUS_${before.status}` });
+        const manifest = body.manifest === undefined ? await manifestOf(transaction, before.id) : (body.manifest ?? undefined);
+        const input = { flowId: before.flow_id, runId: before.run_id, parameters: body.parameters ?? before.own_parameters, manifest, relaunchOf: before.id, name: body.name === undefined ? before.name : normalizeName(body.name) };
+        return { execution: showExecution(await execution(await createExecution(transaction, input, request.apiKey.name), transaction)) };
+      });
+      await handOver(request.log, created.execution.id);
       return created;
     },
   );
@@ -173,7 +253,21 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     },
     async (request) => {
       const found = await execution(request.params.id);
-      return { execution: showExecution(found), details: showDetails(found) };
+      return { execution: showExecution(found), details: showDetails(found, await attemptsOf(db, found.id)) };
+    },
+  );
+  app.get(
+    '/v1/executions/:id/results',
+    {
+      schema: {
+        operationId: 'ExecutionService_GetExecutionResults', tags, summary: 'The files that an execution has produced', description: 'The first 1,000, with their keys below the output folder; summary.files of the details counts all.', params: IdParams,
+        response: { 200: Type.Object({ uri: Type.String(), files: Type.Array(Type.Object({ key: Type.String(), size: Type.Integer({ description: 'Bytes' }) }, { additionalProperties: false })), isTruncated: Type.Boolean() }, { additionalProperties: false, description: 'The files' }), ...errors(404) },
+      },
+    },
+    async (request) => {
+      const found = await execution(request.params.id);
+      const files = await filesOf(db, found.id);
+      return { uri: found.run_output_uri ?? '', files, isTruncated: (found.summary?.files.count ?? 0) > files.length };
     },
   );
   app.post(

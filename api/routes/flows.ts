@@ -5,6 +5,7 @@ import { checkAccountId, checkSharedWorkflow, sameAccount } from '../../domain/a
 import { type FieldProblem, refuse } from '../../domain/errors.js';
 import type { ParameterNames, ParameterValue } from '../../domain/execution.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
+import { type AutoStartFilter, checkRunSettings, type RunSettings } from '../../domain/runSettings.js';
 import { isId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
 import { inTransaction } from '../../store/transaction.js';
@@ -21,7 +22,8 @@ interface FlowInput {
   computeConnectionId?: string;
   sharedWorkflowId?: string;
   workflowOwnerId?: string;
-  autoStart?: { storageConnectionIds: string[] };
+  autoStart?: { storageConnectionIds: string[] } & AutoStartFilter;
+  runSettings?: RunSettings;
   parameterNames?: ParameterNames;
   parameters?: Record<string, unknown>;
 }
@@ -34,7 +36,8 @@ function showFlow(row: store.Flow) {
     sharedWorkflowId: row.shared_workflow_id,
     workflowOwnerId: row.workflow_owner_id,
     sharedWorkflowRegion: row.shared_workflow_region,
-    autoStart: { storageConnectionIds: row.storage_connection_ids },
+    autoStart: { storageConnectionIds: row.storage_connection_ids, ...row.auto_start_filter },
+    runSettings: row.run_settings,
     parameterNames: row.parameter_names,
     parameters: row.parameters,
     status: `FLOW_STATUS_${row.status}`,
@@ -59,6 +62,9 @@ function checkFlowBody(request: FastifyRequest, isChange: boolean): void {
     typeof body?.sharedWorkflowId === 'string' ? [] : check('workflowOwnerId', (value) => checkAccountId('workflowOwnerId', value.trim())),
     checkJson('parameters', body?.parameters),
     checkJson('parameterNames', body?.parameterNames),
+    checkJson('autoStart', body?.autoStart),
+    checkJson('runSettings', body?.runSettings),
+    request.validationError === undefined && body?.runSettings !== undefined ? checkRunSettings('runSettings', body.runSettings) : [],
   ]);
 }
 
@@ -85,6 +91,8 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
   refuse(problems);
 }
 
+const filterOf = (autoStart: AutoStartFilter | undefined): AutoStartFilter => ({ ...(autoStart?.instruments !== undefined && { instruments: autoStart.instruments }), ...(autoStart?.runNames !== undefined && { runNames: autoStart.runNames }) });
+
 /** Ids as PostgreSQL writes them, each once. */
 const distinct = (ids: readonly string[]): string[] => [...new Set(ids.map((id) => id.toLowerCase()))];
 
@@ -107,6 +115,8 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       parameterNames: body.parameterNames ?? {},
       parameters: (body.parameters ?? {}) as Record<string, ParameterValue>,
       storageConnectionIds: distinct(body.autoStart?.storageConnectionIds ?? []),
+      autoStartFilter: filterOf(body.autoStart),
+      runSettings: (body.runSettings ?? {}),
     };
     const made = await creating(db, request, reply, 201, async (transaction) => {
       await checkReferences(transaction, fields);
@@ -135,7 +145,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       attachValidation: true,
       schema: {
         operationId: 'FlowService_UpdateFlow', tags, summary: 'Change a flow',
-        description: 'What is left out stays; autoStart, parameterNames and parameters are replaced as a whole. Executions whose HealthOmics run has started keep what they started with; the compute connection can change only while none is under way.',
+        description: 'What is left out stays; autoStart, parameterNames, parameters and runSettings are replaced as a whole. Executions whose HealthOmics run has started keep what they started with; the compute connection can change only while none is under way.',
         params: IdParams, body: FlowChange, response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) },
       },
     },
@@ -158,6 +168,8 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
           parameterNames: body.parameterNames ?? old.parameter_names,
           parameters: (body.parameters as Record<string, ParameterValue> | undefined) ?? old.parameters,
           storageConnectionIds: body.autoStart === undefined ? old.storage_connection_ids : distinct(body.autoStart.storageConnectionIds),
+          autoStartFilter: body.autoStart === undefined ? old.auto_start_filter : filterOf(body.autoStart),
+          runSettings: body.runSettings ?? old.run_settings,
         };
         if (fields.computeConnectionId !== old.compute_connection_id) {
           // Executions under way stay where they are, and would look for another region's workflow there.
