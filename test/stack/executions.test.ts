@@ -1,0 +1,195 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { GetObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { type Stack, startStack } from '../../local/stack.js';
+import { workflowSource } from '../../worker/worker.js';
+import { executionsOf, until } from '../support.js';
+
+// What executions can be asked for, and what becomes of them when HealthOmics, a manifest or Temporal lets them down.
+let stateDir: string;
+let stack: Stack;
+let account: CustomerAccount;
+let call: ReturnType<typeof apiClient>;
+let connection: Connection;
+let temporal: Client;
+let s3: S3Client;
+let flowId: string;
+let runId: string;
+let folder: string;
+let { details, inStatus } = {} as ReturnType<typeof executionsOf>;
+
+interface More {
+  attempt: number;
+  earlierAttempts: { attempt: number; runId: string; uuid: string; failureReason: string }[];
+  failure: { owner: string; toDo: string; transient: boolean } | null;
+  manifest: { source: string; report: { errors: { line: number; column: number }[]; warnings: { rule: string }[] } | null };
+  relaunchOf: string | null;
+  summary: { lanes: unknown[]; metrics: Record<string, number>; samples: { name: string; percentPolonies: number }[]; files: { count: number } };
+  parameters: Record<string, unknown>;
+}
+const more = async (id: string): Promise<More> => (await details(id)).details as unknown as More;
+const start = async (body: object = {}): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId, ...body })).execution.id;
+const runsOf = (id: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
+const putManifest = (text: string) => s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv`, Body: text }));
+const manifest = (...rows: string[]): string => ['[Samples]', 'SampleName,Index1,Index2', ...rows, ''].join('\n');
+const fail = (failureReason: string, count: number): void => void stack.aws.emulator.faults.push({ operation: 'run', kind: 'failRun', count, failureReason, statusMessage: 'scripted' });
+
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  stateDir = mkdtempSync(path.join(tmpdir(), 'polony-executions-'));
+  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: 300, STOPPING: 50 } }, env: { POLONY_CLOSED_WORKFLOWS: 'cancel', POLONY_SWEEP_SECONDS: '1' } });
+  call = apiClient(stack.info);
+  ({ details, inStatus } = executionsOf(stack, call));
+  connection = await Connection.connect({ address: stack.info.temporalAddress });
+  temporal = new Client({ connection });
+  account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'executions');
+  s3 = adminClients(stack.info).s3;
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  const flow = (name: string, autoStart: object) =>
+    call<{ flow: { id: string } }>('POST', '/v1/flows', { name, computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnection.id], ...autoStart }, runSettings: { retries: 1 } });
+  // Of these only the first is meant for this run.
+  flowId = (await flow('b2f', { instruments: ['AV24*'], runNames: ['EXEC*'] })).flow.id;
+  await flow('other runs', { runNames: ['PROD*'] });
+  await flow('other instruments', { instruments: ['AV99*'] });
+  const run = describeRun({ runName: 'EXECUTIONS', cycles: { R1: 4, I1: 8, I2: 8 } });
+  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
+  runId = await until('the run to be complete', async () => (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((each) => each.status === 'RUN_STATUS_COMPLETED')?.id);
+  folder = `${account.prefix}/${run.instrumentName}/20260115_${run.instrumentName}_EXECUTIONS`;
+});
+afterEach(() => void stack.aws.emulator.faults.splice(0));
+afterAll(async () => {
+  s3?.destroy();
+  await connection?.close();
+  await stack?.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+});
+
+it('starts by itself the flows whose filter the run passes, and no others', async () => {
+  const first = await until('the flow to start', async () => (await call<{ executions: { id: string; flow: { name: string } }[] }>('GET', '/v1/executions')).executions[0]);
+  expect(first.flow.name).toBe('b2f');
+  await inStatus(first.id, 'COMPLETED');
+  expect((await call<{ executions: unknown[] }>('GET', '/v1/executions')).executions).toHaveLength(1);
+  const { summary, manifest: checked } = await more(first.id);
+  expect(summary.metrics.PercentQ30).toBeGreaterThan(0);
+  expect(summary.lanes).toHaveLength(2);
+  expect(summary.samples.reduce((sum, sample) => sum + sample.percentPolonies, 0)).toBeCloseTo(100, 1);
+  expect(checked).toMatchObject({ source: 'run', report: { errors: [] } });
+  const { files, isTruncated } = await call<{ files: { key: string; size: number }[]; isTruncated: boolean }>('GET', `/v1/executions/${first.id}/results`);
+  expect(isTruncated).toBe(false);
+  expect(files).toHaveLength(summary.files.count);
+  expect(files.find((file) => file.key === 'RunStats.json')!.size).toBeGreaterThan(100);
+});
+
+it('starts a run that failed for a reason that passes again, each with a requestId of its own, and replays', async () => {
+  fail('INSTANCE_RESERVATION_FAILED', 1);
+  const id = await start();
+  await inStatus(id, 'COMPLETED');
+  const { attempt, earlierAttempts } = await more(id);
+  const runs = runsOf(id);
+  expect(runs.map((run) => [run.requestId, run.status])).toEqual([[id, 'FAILED'], [`${id}-2`, 'COMPLETED']]);
+  expect(attempt).toBe(2);
+  expect(earlierAttempts).toMatchObject([{ attempt: 1, runId: runs[0]!.id, uuid: runs[0]!.uuid, failureReason: 'INSTANCE_RESERVATION_FAILED' }]);
+  const history = await temporal.workflow.getHandle(`execution/${id}`).fetchHistory();
+  await Worker.runReplayHistory({ ...workflowSource() }, history);
+});
+
+it('gives up after as many attempts as the flow allows, and says who can mend it', async () => {
+  fail('SERVICE_ERROR', 5);
+  const id = await start();
+  await inStatus(id, 'FAILED');
+  expect(runsOf(id)).toHaveLength(2);
+  expect((await more(id)).failure).toMatchObject({ owner: 'aws', transient: true });
+});
+
+it('does not start again what fails for another reason', async () => {
+  fail('EXPORT_FAILED', 1);
+  const id = await start();
+  await inStatus(id, 'FAILED');
+  expect(runsOf(id)).toHaveLength(1);
+  expect((await more(id)).failure).toMatchObject({ owner: 'customer', transient: false });
+});
+
+it('starts nothing more when it is cancelled between two attempts', async () => {
+  await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 5 } });
+  fail('SERVICE_ERROR', 20);
+  const id = await start();
+  await until('its first run to fail', async () => (await more(id)).attempt > 1);
+  await call('POST', `/v1/executions/${id}/cancel`, {});
+  const { execution } = await inStatus(id, 'CANCELED');
+  const count = runsOf(id).length;
+  expect(runsOf(id).every((run) => ['FAILED', 'CANCELLED'].includes(run.status))).toBe(true);
+  expect(execution.statusDescription).toMatch(/cancel/i);
+  expect(runsOf(id)).toHaveLength(count);
+});
+
+it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid for, and goes on once it is replaced', async () => {
+  const before = (await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv` }))).Body!.transformToString());
+  await putManifest(manifest('S1,AAAAAAAAAA,CCCCCCCC', 'S2,CCCCCCCC,GGGGGGGG'));
+  const id = await start();
+  const blocked = await until('it to be blocked', async () => ((await details(id)).details.blocked as { kind?: string } | null)?.kind === 'MANIFEST_INVALID' && (await details(id)));
+  expect(blocked.execution.statusDescription).toContain('line 3 column 4');
+  expect(runsOf(id)).toEqual([]);
+  await putManifest(before);
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'COMPLETED');
+  expect(runsOf(id)).toHaveLength(1);
+});
+
+it('runs with a manifest of its own, kept beside its results, and is relaunched with another', async () => {
+  const own = manifest('Mine,AAAAAAAA,CCCCCCCC', 'Yours,GGGGGGGG,TTTTTTTT');
+  const id = await start({ manifest: { content: own } });
+  await inStatus(id, 'COMPLETED');
+  const { summary, parameters, manifest: used } = await more(id);
+  expect(summary.samples.map((sample) => sample.name)).toEqual(['Mine', 'Yours']);
+  expect(used.source).toBe('text');
+  const uri = parameters.run_manifest as string;
+  expect(await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: uri.slice(`s3://${account.bucket}/`.length) }))).Body!.transformToString()).toBe(own);
+
+  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${id}/relaunch`, { manifest: { uri }, name: 'once more' });
+  await inStatus(again.execution.id, 'COMPLETED');
+  expect(await more(again.execution.id)).toMatchObject({ relaunchOf: id, manifest: { source: 'uri' }, parameters: { run_manifest: uri } });
+  const third = await call<{ execution: { id: string } }>('POST', `/v1/executions/${again.execution.id}/relaunch`, { manifest: null });
+  await inStatus(third.execution.id, 'COMPLETED');
+  expect((await more(third.execution.id)).parameters.run_manifest).toBeUndefined();
+});
+
+it('refuses what cannot be: a bad manifest, one from elsewhere, unknown parameters, a relaunch of what runs', async () => {
+  await expect(start({ manifest: { content: manifest('S1,AAAA,CCCCCCCC') } })).rejects.toThrow(/manifest\.content.*line 3 column 4/s);
+  for (const uri of [`s3://${account.bucket}/${account.prefix}-secret/RunManifest.csv`, 's3://elsewhere/runs/RunManifest.csv']) await expect(start({ manifest: { uri } })).rejects.toThrow(/must lie in storage connection runs/);
+  await expect(start({ manifest: { content: 'x', uri: 's3://a/b' } })).rejects.toThrow(/400/);
+  const unknown = await start({ parameters: { nonsense: 1 } });
+  await until('it to be blocked', async () => (await details(unknown)).details.blocked !== null);
+  await expect(call('POST', `/v1/executions/${unknown}/relaunch`, {})).rejects.toThrow(/409.*cancel it first/s);
+  await call('POST', `/v1/executions/${unknown}/cancel`, {});
+  await inStatus(unknown, 'CANCELED');
+  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${unknown}/relaunch`, { parameters: {} });
+  await inStatus(again.execution.id, 'COMPLETED');
+});
+
+it('hands the settings of the flow to StartRun', async () => {
+  await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { runGroupId: '123', priority: 7, retentionMode: 'REMOVE', storageType: 'STATIC', storageCapacity: 2400, logLevel: 'ERROR', tags: { team: 'one' } } });
+  const id = await start();
+  await inStatus(id, 'COMPLETED');
+  expect(runsOf(id)[0]).toMatchObject({ runGroupId: '123', priority: 7, retentionMode: 'REMOVE', storageType: 'STATIC', storageCapacity: 2400, logLevel: 'ERROR' });
+  await expect(call('PATCH', `/v1/flows/${flowId}`, { runSettings: { cacheBehavior: 'CACHE_ALWAYS', tags: { 'aws:x': '' } } })).rejects.toThrow(/runSettings\.cacheBehavior.*cacheId.*runSettings\.tags\.aws:x/s);
+  await expect(call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 99 } })).rejects.toThrow(/400/);
+  await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
+});
+
+it('cancels the run of a workflow that was terminated, where the setting says so', async () => {
+  await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 60_000, STOPPING: 50 } }) });
+  const id = await start();
+  await inStatus(id, 'RUNNING');
+  await temporal.workflow.getHandle(`execution/${id}`).terminate('by hand');
+  const { details: end } = await inStatus(id, 'CANCELED');
+  expect(end.cancelRequested).toMatchObject({ requestedBy: 'polony', reason: 'Its workflow was closed from outside' });
+  expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
+});

@@ -1,0 +1,139 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Polls } from '../../activities/polls.js';
+import { createGuardian, type Guardian } from '../../local/guardian.js';
+import { startPostgres } from '../../local/postgres.js';
+import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
+import { askForTurn, leaveQueue, slowDown, speedUp } from '../../store/pacing.js';
+
+// The turns of StartRun and the budget of GetRun, on PostgreSQL alone.
+let folder: string;
+let guardian: Guardian;
+let db: Db;
+
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'polony-pacing-'));
+  guardian = await createGuardian(folder);
+  const postgres = await startPostgres({ guardian, stateDir: folder, durable: false });
+  db = openDatabase(postgres.url, 10);
+  await migrate(db);
+});
+afterAll(async () => {
+  await db?.destroy();
+  await guardian?.stopAll();
+  await guardian?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Asks until it is its turn, as an activity that is tried again at the time it was told. @returns when that was, and how often it asked. */
+async function turn(scope: string, flowId: string, perSecond: number, executionId = newId()): Promise<{ at: number; asked: number; executionId: string; flowId: string }> {
+  for (let asked = 1; ; asked++) {
+    const { wait } = await askForTurn(db, { executionId, flowId, scope, perSecond });
+    if (wait === 0) return { at: performance.now(), asked, executionId, flowId };
+    await pause(wait);
+  }
+}
+
+it('gives one turn at a time, evenly spaced, however many ask at once', async () => {
+  const flow = newId();
+  const began = performance.now();
+  const turns = (await Promise.all(Array.from({ length: 30 }, async () => turn('a/us-west-2', flow, 20)))).sort((one, other) => one.at - other.at);
+  const took = (performance.now() - began) / 1000;
+  expect(took).toBeGreaterThan(29 / 20 - 0.05);
+  expect(took).toBeLessThan(6);
+  for (const [at, each] of turns.entries()) if (at > 0) expect(each.at - turns[at - 1]!.at).toBeGreaterThan(20);
+  // Told when to come again, so that waiting costs little.
+  expect(turns.reduce((sum, each) => sum + each.asked, 0) / turns.length).toBeLessThan(12);
+});
+
+it('lets flows take turns, so that one with many executions does not hold up one with few', async () => {
+  const [many, few] = [newId(), newId()];
+  const waiting = Array.from({ length: 30 }, async () => turn('b/us-west-2', many, 20));
+  await pause(300);
+  const late = [turn('b/us-west-2', few, 20), turn('b/us-west-2', few, 20)];
+  const order = (await Promise.all([...waiting, ...late])).sort((one, other) => one.at - other.at).map((each) => each.flowId);
+  // Both of the small flow come long before the last of the large one.
+  expect(order.lastIndexOf(few)).toBeLessThan(order.length - 8);
+});
+
+it('says place and number, and is not held up by one that has gone', async () => {
+  const scope = 'c/us-west-2';
+  const flow = newId();
+  await turn(scope, flow, 0.5);
+  const [gone, here] = [newId(), newId()];
+  expect(await askForTurn(db, { executionId: gone, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({ position: 1, waiting: 1 });
+  const second = await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 });
+  expect(second).toMatchObject({ position: 2, waiting: 2 });
+  expect(second.wait).toBeGreaterThan(2000);
+  await leaveQueue(db, gone);
+  expect(await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({ position: 1, waiting: 1 });
+});
+
+it('keeps accounts and regions apart', async () => {
+  const flow = newId();
+  await turn('d/us-west-2', flow, 0.01);
+  expect((await turn('d/us-east-1', flow, 0.01)).asked).toBeLessThanOrEqual(2);
+  expect((await askForTurn(db, { executionId: newId(), flowId: flow, scope: 'd/us-west-2', perSecond: 0.01 })).wait).toBeGreaterThan(50_000);
+});
+
+it('waits longer after each throttled call, and is as fast as before after some that were taken', async () => {
+  const scope = 'e/us-west-2';
+  expect([await slowDown(db, scope), await slowDown(db, scope), await slowDown(db, scope)]).toEqual([1000, 2000, 4000]);
+  expect((await askForTurn(db, { executionId: newId(), flowId: newId(), scope, perSecond: 100 })).wait).toBeGreaterThan(3000);
+  for (let at = 0; at < 10; at++) await slowDown(db, scope);
+  expect(await slowDown(db, scope)).toBe(60_000);
+  for (let at = 0; at < 8; at++) await speedUp(db, scope);
+  expect(await slowDown(db, scope)).toBe(1000);
+});
+
+it('shares GetRun between workers by what each watches, and looks first where an event came', async () => {
+  const signal = new AbortController().signal;
+  const [one, other] = [new Polls(db, 40), new Polls(db, 40)];
+  const looks: { of: string; at: number }[] = [];
+  const ended = new AbortController();
+  const watch = async (polls: Polls, of: string): Promise<void> => {
+    const each = polls.watch('f/us-west-2', of);
+    try {
+      for (;;) {
+        await each.turn(1, ended.signal);
+        looks.push({ of, at: performance.now() });
+      }
+    } catch {
+      each.end();
+    }
+  };
+  const watching = [...Array.from({ length: 30 }, async (_, at) => watch(one, `one-${at}`)), ...Array.from({ length: 10 }, async (_, at) => watch(other, `other-${at}`))];
+  await pause(3000);
+  ended.abort();
+  await Promise.all(watching);
+  const [first, last] = [looks[0]!.at, looks.at(-1)!.at];
+  const rate = looks.length / ((last - first) / 1000);
+  // Until they have told each other, each may use all.
+  expect(rate).toBeLessThan(90);
+  expect(looks.length).toBeGreaterThan(60);
+  // Every run of a worker is looked at as often as its others.
+  const counts = Array.from({ length: 30 }, (_, at) => looks.filter((look) => look.of === `one-${at}`).length);
+  expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2);
+
+  const slow = one.watch('g/us-west-2', 'event');
+  const look = slow.turn(60_000, signal);
+  one.wake('event');
+  one.wake('unknown');
+  expect(await look).toBe(true);
+  // A flood of events costs one look every two seconds at most.
+  one.wake('event');
+  const began = performance.now();
+  one.wake('event');
+  expect(await slow.turn(60_000, signal)).toBe(true);
+  expect(performance.now() - began).toBeGreaterThan(1500);
+  const aborted = new AbortController();
+  const interrupted = slow.turn(60_000, aborted.signal);
+  aborted.abort(new Error('the worker shuts down'));
+  await expect(interrupted).rejects.toThrow('the worker shuts down');
+  slow.end();
+  one.close();
+  other.close();
+});
