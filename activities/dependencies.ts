@@ -14,6 +14,8 @@ export interface Dependencies {
     /** Seconds between two looks at a run that uploads. */
     uploadPollSeconds: number;
     discoverSeconds: number;
+    /** Minutes without growth after which an upload counts as stalled. */
+    stalledMinutes: number;
     /** StartRun calls a second in one account and region, of all workers together. */
     startRunsPerSecond: number;
     /** Seconds before a run that failed for a reason that passes is started again; as many more before each further one. */

@@ -12,6 +12,7 @@ import { bases2FastqVersionOf, versionProblem } from '../domain/versionGate.js';
 import { type Blocked, buildRunParameters, type ExecutionStatus, executionStatusOf, type ExecutionSummary, type HealthOmicsStatus, type ResultFile } from '../domain/execution.js';
 import { RETRIES } from '../domain/runSettings.js';
 import { beginNextAttempt, closeStart, type ExecutionContext, findExecution, markStartSent, noteCancelRequest, noteResourcesUsed, requestIdOf, updateExecution } from '../store/executions.js';
+import { eventsArrive, type EventSource, noteGenuineEvent } from '../store/events.js';
 import { askForTurn, leaveQueue, slowDown, speedUp } from '../store/pacing.js';
 import { noteEvidence } from '../store/verifications.js';
 import type { CancelRequest } from '../workflows/messages.js';
@@ -43,6 +44,8 @@ const FILES_LISTED = 1000;
 /** A run that has changed this lately is looked at more often than others. */
 const LATELY_MS = 120_000;
 const SOON_MS = 10_000;
+/** How much rarer polls are where events arrive. */
+const RARELY = 10;
 /** The longest wait for a turn that an activity spends waiting. */
 const WAITED_HERE_MS = 2000;
 
@@ -193,7 +196,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
   async function checkManifest(execution: ExecutionContext): Promise<string | undefined> {
     const { storage, run, manifest } = execution;
     const s3 = aws.s3(execution.storageProviderId, storage.region);
-    const own = { bucket: storage.bucket, key: joinKey(storage.prefix, run.instrumentName, run.runFolder, 'RunManifest.csv') };
+    const own = { bucket: storage.bucket, key: joinKey(storage.prefix, run.parentPath, run.runFolder, 'RunManifest.csv') };
     const { bucket, key } = manifest === null || 'text' in manifest ? own : parseS3Uri(manifest.uri);
     const found = await heartbeating(() => calling(ofStorage(execution), { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${key}` }, async (): Promise<{ content: string | Uint8Array } | 'absent' | 'unreadable'> => {
       if (manifest !== null && 'text' in manifest) return { content: manifest.text };
@@ -255,9 +258,24 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
       throw blockedFailure(blocked);
     }
     const runManifest = await checkManifest(execution);
-    const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.instrumentName, run.runFolder)}`;
+    const runDir = `s3://${storage.bucket}/${joinKey(storage.prefix, run.parentPath, run.runFolder)}`;
     const parameters = await calling(execution, call, async () => buildRunParameters(workflow.parameterTemplate ?? {}, flow.parameterNames, { ...flow.parameters, ...execution.ownParameters }, { runDir, runManifest }));
     await updateExecution(db, execution.id, { parameters, workflowName: workflow.name ?? `workflow ${flow.sharedWorkflowId}` });
+  }
+
+  /** Which sources of events have been asked after lately, and what the answer was. */
+  const arriving = new Map<EventSource, { until: number; answer: boolean }>();
+
+  /** Milliseconds until the next look at a run. Where events arrive, looking is a safety net. */
+  async function pauseAfter(source: EventSource, changed: number): Promise<number> {
+    const known = arriving.get(source);
+    if (known === undefined || known.until < Date.now()) {
+      const answer = await eventsArrive(db, source).catch(() => false);
+      arriving.set(source, { until: Date.now() + 60_000, answer });
+    }
+    const usual = settings.runPollSeconds * 1000;
+    if (arriving.get(source)!.answer) return usual * RARELY;
+    return Math.min(usual, Date.now() - changed < LATELY_MS ? SOON_MS : Infinity);
   }
 
   function alreadyStarted(execution: ExecutionContext): StartedRun | undefined {
@@ -325,14 +343,15 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
       let trouble: string | undefined;
       const beat = (): void => context.heartbeat({ healthOmicsRunId: known.runId, healthOmicsStatus: written, ...(trouble !== undefined && { trouble }) });
       const beating = setInterval(beat, HEARTBEAT_MS);
+      const source = `omics/${quotaScope(execution)}` as const;
       const watch = polls.watch(quotaScope(execution), executionId);
       // Whoever is asked to watch has just been told of a change, or takes over from one who may have missed one.
       let changed = Date.now();
       let notFound = 0;
       try {
-        for (let pause = 0; ; pause = Math.min(settings.runPollSeconds * 1000, Date.now() - changed < LATELY_MS ? SOON_MS : Infinity)) {
+        for (let pause = 0; ; pause = await pauseAfter(source, changed)) {
           beat();
-          await watch.turn(pause, context.cancellationSignal);
+          const byEvent = await watch.turn(pause, context.cancellationSignal);
           let run: GetRunCommandOutput;
           try {
             run = await getRun(execution, known.runId);
@@ -366,6 +385,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
             });
             written = status;
             changed = Date.now();
+            if (byEvent) await noteGenuineEvent(db, source).catch(() => undefined);
           }
           if (mapped === from && probing) throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
           if (mapped !== from) return { status: mapped, healthOmicsStatus: status, failureReason: run.failureReason, statusMessage: run.statusMessage };

@@ -1,15 +1,19 @@
+import type { S3Client } from '@aws-sdk/client-s3';
 import { activityInfo, Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { hasObjects, listFolders, listObjects, readText } from '../aws/s3.js';
+import { classifyAwsError } from '../aws/errors.js';
+import { hasObjects, listFolder, listFolders, listObjects, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
+import { type Completeness, CycleTally, notForBases2Fastq, type RunFolderContent } from '../domain/completeness.js';
 import { messageOf } from '../domain/errors.js';
 import { isEnded } from '../domain/execution.js';
-import { expectedBaseCalls, parseRunFolderName } from '../domain/runFolder.js';
-import { parseRunParameters } from '../domain/runParameters.js';
+import { parseRunFolderName } from '../domain/runFolder.js';
+import { parseRunParameters, type RunParameters } from '../domain/runParameters.js';
 import { startsByItself } from '../domain/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
-import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, executionsWaitingForUpload, findExecution, handedOverIds, insertExecution, markCancelSignalled, markWorkflowStarted, noteAdoption, openAmong, updateExecution } from '../store/executions.js';
-import { autoFlows, findRun, insertRuns, knownRuns, type RunContext, startedBefore, updateRun } from '../store/runs.js';
+import { eventsArrive, noteGenuineEvent } from '../store/events.js';
+import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, executionsWaitingForUpload, type ExecutionContext, findExecution, handedOverIds, insertExecution, markCancelSignalled, markWorkflowStarted, noteAdoption, openAmong, updateExecution } from '../store/executions.js';
+import { autoFlows, findRun, insertRuns, knownRuns, registeredRuns, reopenRun, type RunChange, type RunContext, startedBefore, updateRun } from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
 import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
@@ -18,13 +22,18 @@ import { heartbeating } from './heartbeat.js';
 
 /** A page of new runs is handed to Temporal this many at a time. */
 const STARTS_AT_ONCE = 10;
+/** The longest time between two looks at an upload of which events tell. */
+const RARELY_MS = 600_000;
+/** How often reading has to be denied before it is done without. */
+const DENIALS = 3;
 /** An execution that was accepted later may not be in Temporal's visibility yet. */
 const LOST_AFTER_MS = 60_000;
 
 /** The activities of `discoverRuns`, `runUpload` and `sweep`. All of them can be repeated. */
 export function createRunActivities({ db, aws, orchestrator, settings }: Dependencies) {
-  function notYet(message: string): ApplicationFailure {
-    return ApplicationFailure.create({ type: 'NotYet', message, nextRetryDelay: settings.uploadPollSeconds * 1000, category: ApplicationFailureCategory.BENIGN });
+  function notYet(message: string, rarely = false): ApplicationFailure {
+    const usual = settings.uploadPollSeconds * 1000;
+    return ApplicationFailure.create({ type: 'NotYet', message, nextRetryDelay: rarely ? Math.max(usual, Math.min(10 * usual, RARELY_MS)) : usual, category: ApplicationFailureCategory.BENIGN });
   }
 
   async function load(runId: string): Promise<RunContext> {
@@ -33,29 +42,96 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     return run;
   }
 
+  /** What lies in the root of a run folder: one request, since run folders hold a dozen files there. */
+  async function contentOf(s3: S3Client, bucket: string, folder: string): Promise<RunFolderContent> {
+    for await (const page of listFolder(s3, bucket, `${folder}/`)) return page;
+    return { folders: [], files: [] };
+  }
+
+  /** Lists the `BaseCalls`: a file for each read and cycle, so some hundreds however large the run is. */
+  async function tally(s3: S3Client, bucket: string, folder: string, parameters: RunParameters | null): Promise<{ objects: number; bytes: number; completeness: Completeness }> {
+    const cycles = new CycleTally(parameters?.cycles ?? {});
+    let [objects, bytes] = [0, 0];
+    for await (const page of listObjects(s3, bucket, `${folder}/BaseCalls/`)) {
+      for (const object of page) {
+        objects++;
+        bytes += object.size;
+        cycles.add(object.key.slice(folder.length + 1), object.size);
+      }
+    }
+    return { objects, bytes, completeness: cycles.result() };
+  }
+
+  /** Notes how far an upload is, where that has changed. @returns what to say of one that has stalled. */
+  async function noteProgress(run: RunContext, seen: Awaited<ReturnType<typeof tally>>, missing: boolean): Promise<string> {
+    const { objects, bytes, completeness } = seen;
+    const before = run.progress;
+    const grown = before === null || before.objects !== objects || before.bytes !== bytes || before.expectedCycles !== completeness.expected;
+    const timeGrown = grown ? new Date().toISOString() : before.timeGrown;
+    const minutes = (Date.now() - Date.parse(timeGrown)) / 60_000;
+    const stalled = minutes >= settings.stalledMinutes;
+    if (grown || before.stalled !== stalled || missing !== (before.missingCount !== undefined)) {
+      await updateRun(db, run.id, {
+        progress: { objects, bytes, cycles: completeness.present, expectedCycles: completeness.expected, ...(missing && { missing: completeness.missing, missingCount: completeness.missingCount }), timeGrown, stalled },
+      });
+    }
+    const cycles = completeness.expected === 0 ? '' : `; ${completeness.present} of ${completeness.expected} cycles are there`;
+    return `${cycles}${stalled ? `; the upload has stalled: nothing has come for ${Math.floor(minutes)} minutes, look at the instrument and its connection` : ''}`;
+  }
+
+  /** How often in a row the files of a run could not be read. */
+  const denials = new Map<string, number>();
+
   async function lookAt(run: RunContext, attempt: number): Promise<RunUploadEnded> {
     const { bucket, prefix, region, providerId } = run.storage;
     const s3 = aws.s3(providerId, region);
-    const folder = joinKey(prefix, run.instrumentName, run.runFolder);
+    const folder = joinKey(prefix, run.parentPath, run.runFolder);
     let parameters = run.parameters;
     const readParameters = async (): Promise<void> => {
       const text = await readText(s3, bucket, `${folder}/RunParameters.json`);
       if (text === undefined || text.trim() === '') return;
+      let read: RunParameters;
       try {
-        parameters = parseRunParameters(text);
+        read = parseRunParameters(text);
       } catch (error) {
         throw notYet(messageOf(error));
       }
+      if (JSON.stringify(read) === JSON.stringify(parameters)) return;
+      parameters = read;
       await updateRun(db, run.id, { parameters });
     };
-    if (parameters === null) await readParameters();
-    const text = await readText(s3, bucket, `${folder}/${RUN_UPLOADED_FILE}`, 1024 * 1024);
+    const refuse = async (reason: string, known: RunChange = {}): Promise<RunUploadEnded> => {
+      await updateRun(db, run.id, { ...known, uploadState: 'refused', description: reason, blocked: null, timeCompleted: new Date() });
+      return { usable: false, reason };
+    };
+    let text: string | undefined;
+    try {
+      if (parameters === null) await readParameters();
+      text = await readText(s3, bucket, `${folder}/${RUN_UPLOADED_FILE}`, 1024 * 1024);
+    } catch (error) {
+      // s3:GetObject is optional in the vendor's table, and so is reading. A denial may pass, so it has to come again.
+      if (classifyAwsError(error).kind !== 'denied' || !(await mayOnlyList(s3, bucket, folder))) throw error;
+      const count = (denials.get(run.id) ?? 0) + 1;
+      denials.set(run.id, count);
+      if (count < DENIALS) throw notYet('The files of the run may not be read (s3:GetObject); trying again');
+      const content = await contentOf(s3, bucket, folder);
+      const other = notForBases2Fastq(null, undefined, content);
+      if (other !== undefined) return refuse(other, { checked: 'presence' });
+      if (!content.files.includes(RUN_UPLOADED_FILE)) {
+        throw notYet(`RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, await tally(s3, bucket, folder, null), false)}`);
+      }
+      const reason = 'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject)';
+      await updateRun(db, run.id, { uploadState: 'complete', checked: 'presence', hasManifest: content.files.includes('RunManifest.csv'), blocked: null, description: reason, timeCompleted: new Date() });
+      return { usable: true, reason };
+    }
+    denials.delete(run.id);
     if (text === undefined) {
-      if (attempt % 10 === 0 && !(await hasObjects(s3, bucket, `${folder}/`))) {
+      const seen = await tally(s3, bucket, folder, parameters);
+      if (seen.objects === 0 && attempt % 10 === 0 && !(await hasObjects(s3, bucket, `${folder}/`))) {
         await updateRun(db, run.id, { uploadState: 'vanished', description: 'The run folder is no longer in the bucket', timeCompleted: new Date() });
         return { usable: false, reason: 'The run folder is no longer in the bucket' };
       }
-      throw notYet('RunUploaded.json is not there yet: the instrument is still uploading');
+      throw notYet(`RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, seen, false)}`, await eventsArrive(db, `s3/${bucket}`));
     }
     let uploaded: RunUploaded | undefined;
     try {
@@ -64,30 +140,40 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       throw notYet(`${messageOf(error)}; waiting for it to be replaced`);
     }
     if (uploaded === undefined) throw notYet('RunUploaded.json is empty: its transfer has not finished, or it is damaged; waiting');
-    const known = { outcome: uploaded.outcome, instrumentId: uploaded.instrumentId, timeCompleted: new Date() };
-    const refuse = async (reason: string): Promise<RunUploadEnded> => {
-      await updateRun(db, run.id, { ...known, uploadState: 'refused', description: reason });
-      return { usable: false, reason };
-    };
-    if (uploaded.outcome !== 'completed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}; only completed runs are analysed`);
+    const known = { outcome: uploaded.outcome, instrumentId: uploaded.instrumentId, checked: 'content' as const };
     // Once more at the end: it may have been replaced since it was first seen.
     await readParameters();
-    const runType = uploaded.runType ?? parameters?.runType ?? 'Sequencing';
-    if (runType !== 'Sequencing') return refuse(`The run is a ${runType} run; Bases2Fastq flows take sequencing runs`);
+    const other = notForBases2Fastq(parameters, uploaded);
+    if (other !== undefined) return refuse(other, known);
+    // What was stopped is not whole, and what is not known is not guessed as success.
+    if (uploaded.outcome !== 'completed' && uploaded.outcome !== 'failed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}; only completed runs are analysed`, known);
     if (parameters === null) throw notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
-    if (parameters.cycles === undefined) return refuse('RunParameters.json names no cycles, so it cannot be told whether the run is whole');
-    const missing = new Set(expectedBaseCalls(parameters.cycles));
-    if (missing.size === 0) return refuse('RunParameters.json names no cycle of a read that is known, so it cannot be told whether the run is whole');
-    for await (const page of listObjects(s3, bucket, `${folder}/BaseCalls/`)) {
-      for (const object of page) if (object.size > 0) missing.delete(object.key.slice(folder.length + 1));
+    if (parameters.cycles === undefined) return refuse('RunParameters.json names no cycles, so it cannot be told whether the run is whole', known);
+    const seen = await tally(s3, bucket, folder, parameters);
+    const { expected, missing, missingCount } = seen.completeness;
+    if (expected === 0) return refuse('RunParameters.json names no cycle of a read that is known, so it cannot be told whether the run is whole', known);
+    if (missingCount > 0) {
+      const lacks = `${missingCount} of ${expected} files are missing or empty: ${missing.slice(0, 5).join(', ')}${missingCount > 5 ? ', …' : ''}`;
+      const slow = await noteProgress(run, seen, true);
+      // A run that has failed is not whole by chance; nothing more will come.
+      if (uploaded.outcome === 'failed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}, and ${lacks}; it cannot be analysed`, known);
+      throw notYet(`RunUploaded.json is there but ${lacks}; waiting for them${slow}`);
     }
-    if (missing.size > 0) {
-      const some = [...missing].slice(0, 5).join(', ');
-      throw notYet(`RunUploaded.json is there but ${missing.size} files are missing or empty: ${some}${missing.size > 5 ? ', …' : ''}; waiting for them`);
-    }
+    await noteProgress(run, seen, false);
     const hasManifest = await hasObjects(s3, bucket, `${folder}/RunManifest.csv`);
-    await updateRun(db, run.id, { ...known, uploadState: 'complete', hasManifest, blocked: null, description: 'The run is complete' });
-    return { usable: true, reason: 'The run is complete' };
+    const reason = uploaded.outcome === 'completed' ? 'The run is complete' : `The instrument ended the run with ${uploaded.outcomeText}, though all ${expected} cycles are there; only flows with acceptFailedOutcome analyse it`;
+    await updateRun(db, run.id, { ...known, uploadState: 'complete', hasManifest, blocked: null, description: reason, timeCompleted: new Date() });
+    return { usable: true, reason };
+  }
+
+  /** Whether the folder may be listed, so that only reading is denied. */
+  async function mayOnlyList(s3: S3Client, bucket: string, folder: string): Promise<boolean> {
+    try {
+      await hasObjects(s3, bucket, `${folder}/`);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Does things that have nothing to do with each other, so that one that cannot be done keeps no other from being done. */
@@ -108,6 +194,11 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         if (failed.length > 0) throw ApplicationFailure.create({ type: 'HandOverFailed', message: `${failed.length} could not be handed over: ${failed.slice(0, 10).join('; ')}` });
       },
     };
+  }
+
+  /** What an execution is told: a run that the instrument ended as failed is fit for flows that accept it only. */
+  function endedFor({ flow, run }: ExecutionContext, ended: RunUploadEnded): RunUploadEnded {
+    return ended.usable && run.outcome === 'failed' && !flow.acceptFailedOutcome ? { usable: false, reason: ended.reason } : ended;
   }
 
   /** How often a workflow that does not stay is started again. */
@@ -154,7 +245,10 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
   }
 
   return {
-    /** Lists the run folders of a storage connection, one request per 1,000 folders, and starts following those that are new. */
+    /**
+     * Lists the run folders of a storage connection, one request per 1,000 folders, and starts following those that are new; of a
+     * single one where an event tells of it. What lies in run folders is not looked at.
+     */
     async discoverRunFolders(input: DiscoverRunsInput): Promise<{ instruments: number; runFolders: number; started: number }> {
       const id = input.storageConnectionId;
       const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', id).executeTakeFirst();
@@ -164,51 +258,59 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         await orchestrator.removeDiscovery(id);
         return found;
       }
+      const s3 = aws.s3(storage.provider_id, storage.region);
       const troubles: unknown[] = [];
       const fail = async (description: string): Promise<void> => {
         // Written when it changes only: this runs every minute, for each connection.
         if (storage.status !== 'FAILED' || storage.status_description !== description) await db.updateTable('storage_connections').set({ status: 'FAILED', status_description: description }).where('id', '=', id).execute();
       };
+
+      /** Follows those of these folders that are not known, or whose upload goes on; a run that had vanished is there again. */
+      async function follow(parentPath: string, folders: readonly string[]): Promise<number> {
+        const instrument = parentPath.slice(parentPath.lastIndexOf('/') + 1);
+        const runs = folders.flatMap((folder) => {
+          const name = parseRunFolderName(folder, instrument);
+          return name === undefined ? [] : [{ folder, runName: name.runName }];
+        });
+        found.runFolders += runs.length;
+        const known = await knownRuns(db, id, parentPath, runs.map((run) => run.folder));
+        const inserted = await insertRuns(db, id, parentPath, instrument, runs.filter((run) => !known.has(run.folder)));
+        for (const run of known.values()) if (run.uploadState === 'vanished' && (await reopenRun(db, run.id))) run.uploadState = 'uploading';
+        const open = [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
+        for (let at = 0; at < open.length; at += STARTS_AT_ONCE) {
+          const started = await Promise.all(
+            open.slice(at, at + STARTS_AT_ONCE).map(([runFolder, run]) =>
+              orchestrator.startRunUpload({ runId: run.id, storageConnectionId: id, storageConnectionName: storage!.name, instrumentName: instrument, parentPath, runFolder, runName: run.runName }),
+            ),
+          );
+          found.started += started.filter(Boolean).length;
+          Context.current().heartbeat(found);
+        }
+        return runs.length;
+      }
+
+      /** @param levels of folders between this one and those of the instruments */
+      async function search(parentPath: string, levels: number): Promise<void> {
+        const below = joinKey(storage!.prefix, parentPath);
+        let runs = 0;
+        try {
+          for await (const folders of listFolders(s3, storage!.bucket, below === '' ? '' : `${below}/`)) {
+            Context.current().heartbeat(found);
+            if (levels < 0) runs += await follow(parentPath, folders);
+            else for (const folder of folders) if (parentPath !== '' || folder !== EXECUTIONS_FOLDER) await search(parentPath === '' ? folder : `${parentPath}/${folder}`, levels - 1);
+          }
+        } catch (error) {
+          if (parentPath === '' || Context.current().cancellationSignal.aborted) throw error;
+          // One folder that cannot be listed must not hide the runs of all others.
+          troubles.push(error);
+        }
+        if (runs > 0) found.instruments++;
+      }
+
       try {
         await aws.use(storage.provider_id, async () => {
-          const s3 = aws.s3(storage.provider_id, storage.region);
-          const root = storage.prefix === '' ? '' : `${storage.prefix}/`;
-          for await (const instruments of listFolders(s3, storage.bucket, root)) {
-            for (const instrument of instruments) {
-              if (instrument === EXECUTIONS_FOLDER) continue;
-              let hasRuns = false;
-              try {
-                for await (const folders of listFolders(s3, storage.bucket, `${root}${instrument}/`)) {
-                  Context.current().heartbeat(found);
-                  const runs = folders.flatMap((folder) => {
-                    const name = parseRunFolderName(folder, instrument);
-                    return name === undefined ? [] : [{ folder, runName: name.runName }];
-                  });
-                  hasRuns ||= runs.length > 0;
-                  found.runFolders += runs.length;
-                  const known = await knownRuns(db, id, instrument, runs.map((run) => run.folder));
-                  const unknown = runs.filter((run) => !known.has(run.folder));
-                  await insertRuns(db, id, instrument, unknown);
-                  const inserted = await knownRuns(db, id, instrument, unknown.map((run) => run.folder));
-                  const open = [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
-                  for (let at = 0; at < open.length; at += STARTS_AT_ONCE) {
-                    const started = await Promise.all(
-                      open.slice(at, at + STARTS_AT_ONCE).map(([runFolder, run]) =>
-                        orchestrator.startRunUpload({ runId: run.id, storageConnectionId: id, storageConnectionName: storage.name, instrumentName: instrument, runFolder, runName: run.runName }),
-                      ),
-                    );
-                    found.started += started.filter(Boolean).length;
-                    Context.current().heartbeat(found);
-                  }
-                }
-              } catch (error) {
-                if (Context.current().cancellationSignal.aborted) throw error;
-                // One folder that cannot be listed must not hide the runs of all others.
-                troubles.push(error);
-              }
-              if (hasRuns) found.instruments++;
-            }
-          }
+          if (input.only === undefined) await search('', storage.run_depth);
+          else if (await hasObjects(s3, storage.bucket, `${joinKey(storage.prefix, input.only.parentPath, input.only.runFolder)}/${RUN_UPLOADED_FILE}`)) await follow(input.only.parentPath, [input.only.runFolder]);
           if (troubles.length > 0) throw troubles[0] as Error;
         });
       } catch (error) {
@@ -217,6 +319,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         if (blocked !== undefined) await fail(`${blocked.message} ${blocked.remedy}`);
         throw failure;
       }
+      if (input.only !== undefined) return found;
       // Verification says more than that the search went through; after a failure it is asked again.
       if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED') await orchestrator.verify({ kind: 'storageConnection', id, name: storage.name });
       await db.updateTable('storage_connections').set({ time_used: new Date() }).where('id', '=', id).execute();
@@ -227,7 +330,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
      * Looks once whether a run's upload has ended; while it has not, fails as `NotYet` with the time of the next look, which
      * costs no history. `probing`: the workflow waits for a person; say when there is nothing to wait for any more.
      */
-    async watchUpload(runId: string, probing: boolean): Promise<RunUploadEnded> {
+    async watchUpload(runId: string, probing: boolean, byEvent = false): Promise<RunUploadEnded> {
       const run = await load(runId);
       if (run.uploadState === 'complete') return { usable: true, reason: 'The run is complete' };
       if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
@@ -235,14 +338,16 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         await updateRun(db, runId, { uploadState: 'vanished', description: 'The storage connection was deleted', timeCompleted: new Date() });
         return { usable: false, reason: 'The storage connection was deleted' };
       }
-      if (!run.storage.useForRunUpload) {
+      if (!run.storage.useForRunUpload && run.discovered) {
         const paused = 'The storage connection is not used for run upload any more; the run is looked at again once it is';
         await updateRun(db, runId, { description: paused });
         throw notYet(paused);
       }
       const { bucket, prefix } = run.storage;
       try {
-        return await heartbeating(() => aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt)));
+        const ended = await heartbeating(() => aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt)));
+        if (byEvent && ended.usable && activityInfo().attempt === 1) await noteGenuineEvent(db, `s3/${bucket}`).catch(() => undefined);
+        return ended;
       } catch (error) {
         const failure = failureOf(error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`, scope: { bucket, prefix } });
         const blocked = blockedOf(failure);
@@ -254,7 +359,9 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
 
     /** Gives up on an upload that did not end in time. */
     async giveUpUpload(runId: string, reason: string): Promise<void> {
-      await updateRun(db, runId, { uploadState: 'refused', description: reason, blocked: null, timeCompleted: new Date() });
+      const { progress } = await load(runId);
+      const lacks = progress?.missing === undefined ? '' : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
+      await updateRun(db, runId, { uploadState: 'refused', description: `${reason}${lacks}`, blocked: null, timeCompleted: new Date() });
     },
 
     /** Starts what waits for a run: the flows assigned to its storage connection (once each) and executions that were created while it uploaded. */
@@ -262,7 +369,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       const run = await load(runId);
       if (ended.usable) {
         const runName = run.parameters?.runName ?? run.runName;
-        const flows = (await autoFlows(db, run.storageConnectionId)).filter((flow) => startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }));
+        const flows = (run.discovered ? await autoFlows(db, run.storageConnectionId) : []).filter((flow) => (run.outcome !== 'failed' || flow.acceptFailedOutcome) && startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }));
         await db.transaction().execute(async (transaction) => {
           await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {
@@ -286,7 +393,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       const each = oneByOne();
       for (const execution of await executionsWaitingForUpload(db, runId)) {
         await each.try(`execution ${execution.id}`, async () => {
-          await orchestrator.endWaiting(execution, ended);
+          await orchestrator.endWaiting(execution, endedFor(execution, ended));
           await markWorkflowStarted(db, execution.id);
           executions.push(execution.id);
         });
@@ -334,7 +441,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         .execute();
       for (const run of late) {
         for (const execution of await executionsWaitingForUpload(db, run.id)) {
-          await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, { usable: run.upload_state === 'complete', reason: run.upload_description }));
+          await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, endedFor(execution, { usable: run.upload_state === 'complete', reason: run.upload_description })));
         }
       }
       for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id, false));
@@ -342,6 +449,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
       });
       for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
+      for (const run of await registeredRuns(db, aWhileAgo)) await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
       const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
       for (const connection of connections) {
         await each.try(`schedule of ${connection.name}`, () => orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false));

@@ -8,6 +8,7 @@ import { addAuth, type Authenticate, oneKey } from './plugins/auth.js';
 import { addErrors, sendError } from './plugins/errors.js';
 import { addOpenApi } from './plugins/openapi.js';
 import { computeConnectionRoutes } from './routes/computeConnections.js';
+import { eventRoutes } from './routes/events.js';
 import { executionRoutes } from './routes/executions.js';
 import { flowRoutes } from './routes/flows.js';
 import { healthRoutes } from './routes/health.js';
@@ -21,10 +22,12 @@ import { addSchemas } from './schemas.js';
 /** What the API works with. */
 export interface ApiDependencies {
   db: Db;
-  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
+  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
   /** Encrypts the secrets of access keys. */
   secrets: Secrets;
   apiKey: string;
+  /** A key for events alone. */
+  eventsKey?: string;
   /** Who a key belongs to, where that is not the one `apiKey`. */
   authenticate?: Authenticate;
   discoverSeconds: number;
@@ -84,7 +87,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     const caller = request.apiKey as typeof request.apiKey | null;
     request.log.info({ method: request.method, path: request.url.split('?')[0], status: reply.statusCode, milliseconds: Math.round(reply.elapsedTime), caller: caller?.name }, 'request');
   });
-  addAuth(app, dependencies.authenticate ?? oneKey(dependencies.apiKey));
+  addAuth(app, dependencies.authenticate ?? oneKey(dependencies.apiKey, dependencies.eventsKey));
   app.addHook('preValidation', async (request) => {
     const { schema } = request.routeOptions;
     // Query parameters come as text: those whose schema says number or boolean are turned into one before they are checked.
@@ -109,6 +112,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   verificationRoutes(app, dependencies);
   runRoutes(app, dependencies);
   executionRoutes(app, dependencies);
+  eventRoutes(app, dependencies);
   await app.ready();
   return app;
 }

@@ -45,6 +45,7 @@ const ErrorBody = component(
 const MEANINGS = {
   400: 'A field or parameter breaks a rule',
   401: 'The API key is missing or not valid',
+  403: 'The API key is not for this',
   404: 'There is no such resource',
   409: 'The state of things does not allow it: a name is taken, a resource is in use, an execution has ended',
   413: 'The body is too large',
@@ -56,7 +57,7 @@ const MEANINGS = {
 
 /** The error answers of an operation: those that each may give, and these. */
 export function errors(...statuses: (404 | 409 | 413 | 415 | 422)[]) {
-  return Object.fromEntries([400, 401, ...statuses, 500, 503].map((status) => [status, { content: { 'application/json': { schema: ErrorBody } }, description: MEANINGS[status as keyof typeof MEANINGS] }]));
+  return Object.fromEntries([400, 401, 403, ...statuses, 500, 503].map((status) => [status, { content: { 'application/json': { schema: ErrorBody } }, description: MEANINGS[status as keyof typeof MEANINGS] }]));
 }
 /** Of an operation that takes a body. */
 export const BODY = [413, 415] as const;
@@ -120,7 +121,7 @@ export const StorageConnection = component(
 export const StorageDetails = component(
   'StorageConnectionDetails',
   Type.Object(
-    { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), allowPolicyProbe: Type.Boolean(), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp },
+    { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), allowPolicyProbe: Type.Boolean(), runDepth: Type.Integer(), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp },
     closed,
   ),
 );
@@ -133,6 +134,7 @@ const storageFields = {
   useForRunUpload: Type.Boolean({ description: 'Instruments upload here, so runs are searched for' }),
   useForDataExploration: Type.Boolean(),
   allowPolicyProbe: Type.Optional(Type.Boolean({ description: 'Whether verification may write the bucket policy back as it is, to see whether it may; not unless said' })),
+  runDepth: Type.Optional(Type.Integer({ minimum: 0, maximum: 5, description: 'How many folders lie between the prefix and the folders of the instruments; 0 where it is left out' })),
 };
 export const StorageBody = Type.Object(storageFields, {
   ...closed,
@@ -240,6 +242,7 @@ export const FlowResource = component(
       parameterNames: ParameterNames,
       parameters: Parameters,
       runSettings: RunSettings,
+      acceptFailedOutcome: Type.Boolean(),
       status: oneOf(CONNECTION_STATUSES.map((each) => `FLOW_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, 
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
@@ -256,6 +259,7 @@ const flowFields = {
   parameterNames: Type.Optional(ParameterNames),
   parameters: Type.Optional(Parameters),
   runSettings: Type.Optional(RunSettings),
+  acceptFailedOutcome: Type.Optional(Type.Boolean({ description: 'Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said' })),
 };
 export const FlowBody = Type.Object(flowFields, {
   ...closed,
@@ -326,7 +330,10 @@ export const Run = component(
 export const RunDetails = component(
   'RunDetails',
   Type.Object(
-    { uploadState: oneOf(['uploading', 'complete', 'refused', 'vanished']), uploadDescription: Type.String(), outcome: NullableString, blocked: NullableBlocked, runFolder: Type.String(), workflowId: Type.String({ description: 'In Temporal' }) },
+    { uploadState: oneOf(['uploading', 'complete', 'refused', 'vanished']), uploadDescription: Type.String(), outcome: NullableString, blocked: NullableBlocked, runFolder: Type.String(), workflowId: Type.String({ description: 'In Temporal' }),
+      checked: oneOf(['content', 'presence']),
+      progress: Type.Union([Type.Object({ objects: Type.Integer(), bytes: Type.Integer(), cycles: Type.Integer({ description: 'Of the BaseCalls that are there' }), expectedCycles: Type.Integer(), missing: Type.Optional(strings('Absent or empty, the first 20')), missingCount: Type.Optional(Type.Integer()), timeGrown: Timestamp, stalled: Type.Boolean() }, closed), Type.Null()]),
+    },
     closed,
   ),
 );

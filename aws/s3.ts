@@ -13,10 +13,18 @@ export interface ListedObject {
  * @param prefix ends in a slash, or is empty for the whole bucket.
  */
 export async function* listFolders(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<string[]> {
+  for await (const { folders } of listFolder(s3, bucket, prefix)) yield folders;
+}
+
+/** What lies right below a prefix, folders and files by name, page by page. */
+export async function* listFolder(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<{ folders: string[]; files: string[] }> {
   let token: string | undefined;
   do {
     const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, Delimiter: '/', ContinuationToken: token }));
-    yield (page.CommonPrefixes ?? []).map((common) => (common.Prefix ?? '').slice(prefix.length).replace(/\/$/, '')).filter((name) => name !== '');
+    yield {
+      folders: (page.CommonPrefixes ?? []).map((common) => (common.Prefix ?? '').slice(prefix.length).replace(/\/$/, '')).filter((name) => name !== ''),
+      files: (page.Contents ?? []).map((object) => (object.Key ?? '').slice(prefix.length)).filter((name) => name !== ''),
+    };
     token = page.NextContinuationToken;
   } while (token !== undefined);
 }

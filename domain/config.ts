@@ -25,6 +25,8 @@ export interface CommonConfig {
 
 export interface ApiConfig extends CommonConfig {
   apiKey: string;
+  /** A key for `POST /v1/events` alone. */
+  eventsKey?: string;
   host: string;
   /** 0 for any free port. */
   port: number;
@@ -41,6 +43,8 @@ export interface ApiConfig extends CommonConfig {
 export interface WorkerConfig extends CommonConfig {
   uploadPollSeconds: number;
   runPollSeconds: number;
+  /** Minutes without growth after which an upload counts as stalled. */
+  stalledMinutes: number;
   sweepSeconds: number;
   /** How often everything is verified. */
   verifySeconds: number;
@@ -187,9 +191,14 @@ export function parseApiConfig(env: Environment): ApiConfig {
   const apiKey = read.required('POLONY_API_KEY', `choose a random key of at least ${API_KEY_LENGTH} characters, for example with: openssl rand -hex 32`);
   if (apiKey !== '' && !/^[\x21-\x7e]*$/.test(apiKey)) read.bad('POLONY_API_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
   else if (apiKey !== '' && apiKey.length < API_KEY_LENGTH) read.bad('POLONY_API_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
+  const eventsKey = read.optional('POLONY_EVENTS_KEY');
+  if (eventsKey !== undefined && !/^[\x21-\x7e]*$/.test(eventsKey)) read.bad('POLONY_EVENTS_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
+  else if (eventsKey !== undefined && eventsKey.length < API_KEY_LENGTH) read.bad('POLONY_EVENTS_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
+  else if (eventsKey !== undefined && eventsKey === apiKey) read.bad('POLONY_EVENTS_KEY', 'DIFFERENT', 'must not be POLONY_API_KEY: it is handed to AWS');
   const config: ApiConfig = {
     ...common,
     apiKey,
+    ...(eventsKey !== undefined && { eventsKey }),
     host: read.matching('POLONY_HOST', /^[A-Za-z0-9.:_-]+$/, 'must be an address or host name to listen on, without port') ?? '127.0.0.1',
     port: read.integer('POLONY_PORT', 8080, 0, 65_535),
     publicUrl: readPublicUrl(read),
@@ -235,6 +244,7 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     ...readCommon(read),
     uploadPollSeconds: read.integer('POLONY_UPLOAD_POLL_SECONDS', 60, 1, 86_400, 'seconds'),
     runPollSeconds: read.integer('POLONY_RUN_POLL_SECONDS', 30, 1, 3600, 'seconds'),
+    stalledMinutes: read.integer('POLONY_STALLED_MINUTES', 120, 1, 100_000, 'minutes'),
     sweepSeconds: read.integer('POLONY_SWEEP_SECONDS', 60, 1, 86_400, 'seconds'),
     verifySeconds: read.integer('POLONY_VERIFY_SECONDS', 86_400, 60, 31 * 86_400, 'seconds'),
     // AssumeRole takes 900 seconds to 12 hours (STS API Reference); where a role allows less, less is asked for.

@@ -4,7 +4,8 @@ import { v7 } from 'uuid';
 import * as first from './migrations/0001_first.js';
 import * as startRequest from './migrations/0002_start_request.js';
 import * as credentials from './migrations/0003_credentials.js';
-import * as executions from './migrations/0006_executions.js';
+import * as executions from './migrations/0004_executions.js';
+import * as uploads from './migrations/0005_uploads.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -47,7 +48,8 @@ const migrations: MigrationProvider = {
     '0001_first': first,
     '0002_start_request': startRequest,
     '0003_credentials': credentials,
-    '0006_executions': executions,
+    '0004_executions': executions,
+    '0005_uploads': uploads,
   }),
 };
 

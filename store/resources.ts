@@ -138,6 +138,8 @@ export interface StorageConnectionFields {
   useForRunUpload: boolean;
   useForDataExploration: boolean;
   allowPolicyProbe: boolean;
+  /** Folders between the prefix and the instruments' folders; 0 where absent. */
+  runDepth?: number;
 }
 const storageColumns = (fields: StorageConnectionFields) => ({
   name: fields.name,
@@ -148,6 +150,7 @@ const storageColumns = (fields: StorageConnectionFields) => ({
   use_for_run_upload: fields.useForRunUpload,
   use_for_data_exploration: fields.useForDataExploration,
   allow_policy_probe: fields.allowPolicyProbe,
+  run_depth: fields.runDepth ?? 0,
 });
 export async function insertStorageConnection(db: DbOrTransaction, fields: StorageConnectionFields): Promise<StorageConnection> {
   return db.insertInto('storage_connections').values({ id: newId(), ...storageColumns(fields) }).returningAll().executeTakeFirstOrThrow();
@@ -165,6 +168,11 @@ export async function overlappingConnection(db: DbOrTransaction, bucket: string,
   let query = db.selectFrom('storage_connections').selectAll().where('bucket', '=', bucket).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null);
   if (exceptId !== undefined) query = query.where('id', '!=', exceptId);
   return (await query.execute()).find((other) => prefixesOverlap(other.prefix, prefix));
+}
+
+/** The connections in a bucket. */
+export async function storageConnectionsOf(db: DbOrTransaction, bucket: string): Promise<StorageConnection[]> {
+  return db.selectFrom('storage_connections').selectAll().where('bucket', '=', bucket).where('time_deleted', 'is', null).orderBy('id').execute();
 }
 
 export async function hasRuns(db: DbOrTransaction, storageConnectionId: string): Promise<boolean> {
@@ -201,6 +209,7 @@ export interface FlowFields {
   storageConnectionIds: string[];
   autoStartFilter?: AutoStartFilter;
   runSettings?: RunSettings;
+  acceptFailedOutcome?: boolean;
 }
 /** Writes a flow and what it starts for; a new one where `id` is absent. */
 export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: string): Promise<Flow> {
@@ -214,6 +223,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
     parameters: JSON.stringify(fields.parameters),
     auto_start_filter: JSON.stringify(fields.autoStartFilter ?? {}),
     run_settings: JSON.stringify(fields.runSettings ?? {}),
+    accept_failed_outcome: fields.acceptFailedOutcome ?? false,
   };
   const flow =
     id === undefined

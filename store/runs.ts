@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type { UploadProgress } from '../domain/completeness.js';
 import type { Blocked } from '../domain/execution.js';
 import type { RunParameters } from '../domain/runParameters.js';
 import type { AutoStartFilter } from '../domain/runSettings.js';
@@ -11,11 +12,16 @@ export interface RunContext {
   id: string;
   storageConnectionId: string;
   instrumentName: string;
+  /** Below the prefix, of the folder above the run folder. */
+  parentPath: string;
   runFolder: string;
   runName: string;
   uploadState: UploadState;
+  outcome: RunOutcome | null;
+  progress: UploadProgress | null;
+  discovered: boolean;
   parameters: RunParameters | null;
-  storage: { providerId: string; bucket: string; prefix: string; region: string; deleted: boolean; useForRunUpload: boolean };
+  storage: { name: string; providerId: string; bucket: string; prefix: string; region: string; deleted: boolean; useForRunUpload: boolean };
 }
 
 /** A run; undefined when there is none. */
@@ -23,7 +29,7 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
   const row = await db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
-    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.run_parameters', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted', 's.use_for_run_upload'])
+    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.run_parameters', 'r.parent_path', 'r.outcome', 'r.progress', 'r.discovered', 's.name as storage_name', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted', 's.use_for_run_upload'])
     .where('r.id', '=', id)
     .executeTakeFirst();
   return (
@@ -31,45 +37,60 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
       id: row.id,
       storageConnectionId: row.storage_connection_id,
       instrumentName: row.instrument_name,
+      parentPath: row.parent_path,
       runFolder: row.run_folder,
       runName: row.run_name,
       uploadState: row.upload_state,
+      outcome: row.outcome,
+      progress: row.progress,
+      discovered: row.discovered,
       parameters: row.run_parameters,
-      storage: { providerId: row.provider_id, bucket: row.bucket, prefix: row.prefix, region: row.region, deleted: row.time_deleted !== null, useForRunUpload: row.use_for_run_upload },
+      storage: { name: row.storage_name, providerId: row.provider_id, bucket: row.bucket, prefix: row.prefix, region: row.region, deleted: row.time_deleted !== null, useForRunUpload: row.use_for_run_upload },
     }
   );
 }
 
+/** A run as the search for runs knows it. */
+export interface KnownRun {
+  id: string;
+  runName: string;
+  uploadState: UploadState;
+}
+
 /** Which of these run folders are known, with the state of their uploads. */
-export async function knownRuns(db: DbOrTransaction, storageConnectionId: string, instrument: string, folders: readonly string[]): Promise<Map<string, { id: string; runName: string; uploadState: UploadState }>> {
+export async function knownRuns(db: DbOrTransaction, storageConnectionId: string, parentPath: string, folders: readonly string[]): Promise<Map<string, KnownRun>> {
   if (folders.length === 0) return new Map();
   const rows = await db
     .selectFrom('runs')
     .select(['id', 'run_folder', 'run_name', 'upload_state'])
     .where('storage_connection_id', '=', storageConnectionId)
-    .where('instrument_name', '=', instrument)
+    .where('parent_path', '=', parentPath)
     .where('run_folder', 'in', folders)
     .execute();
   return new Map(rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]));
 }
 
-/** Writes newly seen runs; one that somebody else wrote meanwhile stays as it is. */
-export async function insertRuns(db: DbOrTransaction, storageConnectionId: string, instrument: string, runs: readonly { folder: string; runName: string }[]): Promise<void> {
-  if (runs.length === 0) return;
-  await db
+/** Writes newly seen runs. @returns those that were written now, not those that somebody else wrote meanwhile. */
+export async function insertRuns(db: DbOrTransaction, storageConnectionId: string, parentPath: string, instrument: string, runs: readonly { folder: string; runName: string }[], discovered = true): Promise<Map<string, KnownRun>> {
+  if (runs.length === 0) return new Map();
+  const rows = await db
     .insertInto('runs')
     .values(
       runs.map((run) => ({
         id: newId(),
         storage_connection_id: storageConnectionId,
         instrument_name: instrument,
+        parent_path: parentPath,
+        discovered,
         run_folder: run.folder,
         run_name: run.runName,
         upload_description: 'Seen in the bucket; waiting for RunUploaded.json',
       })),
     )
-    .onConflict((conflict) => conflict.columns(['storage_connection_id', 'instrument_name', 'run_folder']).doNothing())
+    .onConflict((conflict) => conflict.columns(['storage_connection_id', 'parent_path', 'run_folder']).doNothing())
+    .returning(['id', 'run_folder', 'run_name', 'upload_state'])
     .execute();
+  return new Map(rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]));
 }
 
 /** Fields of a run that change while it uploads; what is absent stays. */
@@ -81,6 +102,8 @@ export interface RunChange {
   instrumentId?: string;
   parameters?: RunParameters;
   hasManifest?: boolean;
+  progress?: UploadProgress | null;
+  checked?: 'content' | 'presence';
   timeCompleted?: Date;
 }
 
@@ -97,6 +120,8 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
       ...(change.parameters !== undefined && { run_parameters: storableJson(change.parameters), run_name: storable(change.parameters.runName) }),
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
+      ...(change.progress !== undefined && { progress: change.progress === null ? null : storableJson(change.progress) }),
+      ...(change.checked !== undefined && { checked: change.checked }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
     .where('id', '=', id)
@@ -104,16 +129,16 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
 }
 
 /** The flows that start by themselves for runs of a storage connection, where their filter lets them. */
-export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string; filter: AutoStartFilter }[]> {
+export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string; filter: AutoStartFilter; acceptFailedOutcome: boolean }[]> {
   const rows = await db
     .selectFrom('flow_storage_connections as a')
     .innerJoin('flows as f', 'f.id', 'a.flow_id')
-    .select(['f.id', 'f.name', 'f.compute_connection_id', 'f.auto_start_filter'])
+    .select(['f.id', 'f.name', 'f.compute_connection_id', 'f.auto_start_filter', 'f.accept_failed_outcome'])
     .where('a.storage_connection_id', '=', storageConnectionId)
     .where('f.time_deleted', 'is', null)
     .orderBy('f.id')
     .execute();
-  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id, filter: row.auto_start_filter }));
+  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id, filter: row.auto_start_filter, acceptFailedOutcome: row.accept_failed_outcome }));
 }
 
 /**
@@ -136,4 +161,29 @@ export async function startedBefore(db: DbOrTransaction, flowId: string, run: { 
     .limit(1)
     .executeTakeFirst();
   return row?.id;
+}
+
+/** Follows a run anew that was refused or had vanished. @returns whether it was one. */
+export async function reopenRun(db: DbOrTransaction, id: string): Promise<boolean> {
+  const result = await db
+    .updateTable('runs')
+    .set({ upload_state: 'uploading', upload_description: 'It is looked at anew', outcome: null, time_completed: null, progress: null, blocked: null, time_updated: new Date() })
+    .where('id', '=', id)
+    .where('upload_state', 'in', ['refused', 'vanished'])
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** Runs that somebody registered and whose upload goes on: the search does not find them. As what follows them takes them. */
+export async function registeredRuns(db: DbOrTransaction, createdBefore: Date) {
+  const rows = await db
+    .selectFrom('runs as r')
+    .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
+    .select(['r.id', 'r.storage_connection_id', 's.name', 'r.instrument_name', 'r.parent_path', 'r.run_folder', 'r.run_name'])
+    .where('r.discovered', '=', false)
+    .where('r.upload_state', '=', 'uploading')
+    .where('r.time_created', '<', createdBefore)
+    .limit(500)
+    .execute();
+  return rows.map((row) => ({ runId: row.id, storageConnectionId: row.storage_connection_id, storageConnectionName: row.name, instrumentName: row.instrument_name, parentPath: row.parent_path, runFolder: row.run_folder, runName: row.run_name }));
 }

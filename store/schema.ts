@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { UploadProgress } from '../domain/completeness.js';
 import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
 import type { ManifestReport } from '../domain/manifestCheck.js';
 import type { RunParameters } from '../domain/runParameters.js';
@@ -53,6 +54,8 @@ export interface StorageConnectionsTable {
   prefix: string;
   use_for_run_upload: boolean;
   use_for_data_exploration: boolean;
+  /** Folders between the prefix and the instruments' folders. */
+  run_depth: Generated<number>;
   /** Whether verification may write the bucket policy back as it is, to see whether it may. */
   allow_policy_probe: Generated<boolean>;
   status: Generated<ConnectionStatus>;
@@ -92,6 +95,8 @@ export interface FlowsTable {
   shared_workflow_region: string | null;
   parameter_names: Json<ParameterNames>;
   parameters: Json<Record<string, ParameterValue>>;
+  /** Whether a run that the instrument ended as failed is analysed where its cycles are all there. */
+  accept_failed_outcome: Generated<boolean>;
   run_settings: ColumnType<RunSettings, string | undefined, string>;
   auto_start_filter: ColumnType<AutoStartFilter, string | undefined, string>;
   status: Generated<ConnectionStatus>;
@@ -128,6 +133,13 @@ export interface RunsTable {
   run_parameters: NullableJson<RunParameters>;
   /** Whether the run has a RunManifest.csv. */
   has_manifest: Generated<boolean>;
+  /** Of the folder above the run folder, below the prefix: the instrument's name where the depth is 0. */
+  parent_path: string;
+  progress: NullableJson<UploadProgress>;
+  /** Whether the end of the upload was read, or only seen to be there (no s3:GetObject). */
+  checked: Generated<'content' | 'presence'>;
+  /** Found by the search; else registered by somebody, and no flow starts for it by itself. */
+  discovered: Generated<boolean>;
   time_created: Created;
   time_completed: Date | null;
   time_updated: Updated;
@@ -239,7 +251,14 @@ export interface PermissionEvidenceTable {
   time: ColumnType<Date, Date, Date>;
 }
 
+/** Where events have come from that were found to be true. */
+export interface EventSourcesTable {
+  source: string;
+  time_genuine: ColumnType<Date, Date, Date>;
+}
+
 export interface Database {
+  event_sources: EventSourcesTable;
   verifications: VerificationsTable;
   permission_evidence: PermissionEvidenceTable;
   providers: ProvidersTable;

@@ -10,6 +10,7 @@ import {
   type DiscoverRunsInput,
   discoverScheduleId,
   executionWorkflowId,
+  lookSignal,
   retrySignal,
   type RunUploadEnded,
   runUploadEndedSignal,
@@ -225,13 +226,36 @@ export class Orchestrator {
   }
 
   /** Asks a blocked upload to try again now. @returns false when it is not running. */
-  async retryRunUpload(storageConnectionId: string, instrument: string, runFolder: string): Promise<boolean> {
-    return this.#signal(runUploadWorkflowId(storageConnectionId, instrument, runFolder));
+  async retryRunUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
+    return this.#signal(runUploadWorkflowId(storageConnectionId, parentPath, runFolder));
   }
 
-  async #signal(workflowId: string): Promise<boolean> {
+  /** Has an upload looked at now. @returns false when it is not followed. */
+  async lookAtRunUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
+    return this.#signal(runUploadWorkflowId(storageConnectionId, parentPath, runFolder), lookSignal);
+  }
+
+  /** Looks for one run folder of which an event has told; it is followed where it is there. */
+  async discoverFolder(input: DiscoverRunsInput & { only: { parentPath: string; runFolder: string } }): Promise<void> {
     try {
-      await this.#client.workflow.getHandle(workflowId).signal(retrySignal);
+      await this.#client.workflow.start(WORKFLOWS.discoverRuns, {
+        workflowId: `discover-run/${input.storageConnectionId}/${input.only.parentPath}/${input.only.runFolder}`,
+        taskQueue: this.#queues.main,
+        args: [{ giveUpDays: this.#giveUpDays, ...input }] as [DiscoverRunsInput],
+        typedSearchAttributes: new TypedSearchAttributes([
+          { key: attributes.blocked, value: false },
+          { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
+        ]),
+        staticSummary: summaryOf(`Look for the run folder ${input.only.runFolder} in ${input.storageConnectionName}`),
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  }
+
+  async #signal(workflowId: string, signal: typeof retrySignal | typeof lookSignal = retrySignal): Promise<boolean> {
+    try {
+      await this.#client.workflow.getHandle(workflowId).signal(signal);
       return true;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return false;
@@ -243,11 +267,11 @@ export class Orchestrator {
   async startRunUpload(input: RunUploadInput): Promise<boolean> {
     try {
       await this.#client.workflow.start(WORKFLOWS.runUpload, {
-        workflowId: runUploadWorkflowId(input.storageConnectionId, input.instrumentName, input.runFolder),
+        workflowId: runUploadWorkflowId(input.storageConnectionId, input.parentPath ?? input.instrumentName, input.runFolder),
         taskQueue: this.#queues.main,
-        args: [{ maximumDays: this.#giveUpDays, ...input }] as [RunUploadInput],
-        // One that failed or was terminated by hand may be followed again; the run's row says whether it has ended.
-        workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
+        args: [{ maximumDays: this.#giveUpDays, giveUpDays: this.#giveUpDays, ...input }] as [RunUploadInput],
+        // The run's row says whether it has ended; one that was refused may be looked at anew.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
         typedSearchAttributes: new TypedSearchAttributes([
           { key: attributes.status, value: 'UPLOADING' },
           { key: attributes.blocked, value: false },

@@ -9,6 +9,7 @@ import { kmsDataKeys } from '../aws/kms.js';
 import type { WorkerConfig } from '../domain/config.js';
 import { sessionPolicies } from '../domain/federation.js';
 import { type Db, openDatabase } from '../store/database.js';
+import { listenForWakes } from '../store/events.js';
 import { noteProviderUsed, providerWithScope } from '../store/resources.js';
 import { providerSecretContext, type Secrets, secretsOf } from '../store/secrets.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
@@ -73,6 +74,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const aws = storeAccess(db, secretsOf(config.encryptionKeys, kmsDataKeys), config.sessionSeconds);
   const polls = new Polls(db, config.getRunsPerSecond);
+  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id));
   const dependencies: Dependencies = { db, aws, orchestrator, settings: config, polls };
   const connection = await NativeConnection.connect({
     address: config.temporal.address,
@@ -106,6 +108,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   await orchestrator.ensureVerification(config.verifySeconds);
   const done = Promise.allSettled(runs).then(async (results) => {
     polls.close();
+    await stopListening();
     aws.close();
     await connection.close();
     await clientConnection.close();

@@ -18,8 +18,9 @@ export function taskQueues(prefix: string): { main: string; watch: string } {
 export function executionWorkflowId(executionId: string): string {
   return `execution/${executionId}`;
 }
-export function runUploadWorkflowId(storageConnectionId: string, instrument: string, runFolder: string): string {
-  return `run-upload/${storageConnectionId}/${instrument}/${runFolder}`;
+/** @param parentPath of the folder above the run folder, below the storage connection's prefix: the instrument's name, mostly. */
+export function runUploadWorkflowId(storageConnectionId: string, parentPath: string, runFolder: string): string {
+  return `run-upload/${storageConnectionId}/${parentPath}/${runFolder}`;
 }
 export function discoverScheduleId(storageConnectionId: string): string {
   return `discover/${storageConnectionId}`;
@@ -39,6 +40,9 @@ export interface CancelRequest {
 export const cancelSignal = defineSignal<[CancelRequest?]>('cancel');
 /** Tries a blocked step again at once instead of at its next probe. */
 export const retrySignal = defineSignal('retry');
+
+/** Has an upload looked at now instead of at its next poll; by events, and by people. */
+export const lookSignal = defineSignal('look');
 
 /** How the upload of an execution's run ended; sent to executions that were created before it had. */
 export interface RunUploadEnded {
@@ -92,6 +96,8 @@ export interface DiscoverRunsInput {
   storageConnectionId: string;
   storageConnectionName: string;
   giveUpDays?: number;
+  /** Only this run folder, of which an event has told. */
+  only?: { parentPath: string; runFolder: string };
 }
 
 /** Input of `runUpload`. */
@@ -102,6 +108,12 @@ export interface RunUploadInput {
   instrumentName: string;
   runFolder: string;
   runName: string;
+  /** Of the folder above the run folder, below the prefix; the instrument's name where it is absent. */
+  parentPath?: string;
+  /** How long a step may stay blocked, in days; 14 by default. */
+  giveUpDays?: number;
+  /** Milliseconds since 1970; until then, where the workflow goes on from an earlier one. */
+  deadline?: number;
   /** Longest time that a run may upload, in days; 14 by default. */
   maximumDays?: number;
 }

@@ -1,26 +1,61 @@
-import { ActivityFailure, log, proxyActivities, upsertSearchAttributes } from '@temporalio/workflow';
+import { ActivityFailure, CancellationScope, condition, continueAsNew, log, proxyActivities, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
-import { countRetries, FIRST, Steps, TAKEN_OVER_SOON } from './blocking.js';
-import { attributes, type RunUploadEnded, type RunUploadInput, summaryOf } from './messages.js';
+import { countRetries, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
+import { attributes, lookSignal, type RunUploadEnded, type RunUploadInput, summaryOf } from './messages.js';
 
 const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FIRST);
 
+/** Events cost history, unlike polls; a workflow that was told of many goes on in a new one. */
+const LONG_HISTORY = 2000;
+
 /** Follows the upload of one run until it has ended, then starts the flows that are assigned to it. */
 export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded & { executions: string[] }> {
+  const days = input.maximumDays ?? GIVE_UP_DAYS;
+  const deadline = input.deadline ?? Date.now() + days * 86_400_000;
   let state = 'following the upload';
-  const steps = new Steps(() => `**${state}**\n\nRun ${input.runName} (${input.instrumentName}) in ${input.storageConnectionName}, folder \`${input.runFolder}\``, countRetries());
+  let looks = 0;
+  setHandler(lookSignal, () => {
+    looks++;
+  });
+  const steps = new Steps(() => `**${state}**\n\nRun ${input.runName} (${input.instrumentName}) in ${input.storageConnectionName}, folder \`${input.runFolder}\``, countRetries(), input.giveUpDays);
   steps.show();
-  let ended: RunUploadEnded;
-  try {
-    ended = await steps.run((options, probing) =>
-      watchUpload.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, scheduleToCloseTimeout: `${input.maximumDays ?? 14} days`, summary: summaryOf(`Wait for RunUploaded.json of ${input.runName}`) }, [input.runId, probing]),
-    );
-  } catch (error) {
+
+  /** Polls until the upload has ended; undefined where somebody asks for a look now. */
+  async function poll(): Promise<RunUploadEnded | undefined> {
+    const seen = looks;
+    const scope = new CancellationScope();
+    let result: { ended: RunUploadEnded } | { error: unknown } | undefined;
+    const polling = scope
+      .run(() =>
+        steps.run((options, probing) =>
+          watchUpload.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, scheduleToCloseTimeout: Math.max(1000, deadline - Date.now()), summary: summaryOf(`Wait for RunUploaded.json of ${input.runName}`) }, [input.runId, probing, seen > 0]),
+        ),
+      )
+      .then(
+        (ended) => (result = { ended }),
+        (error: unknown) => (result = { error }),
+      );
+    await condition(() => result !== undefined || looks > seen);
+    if (result === undefined) {
+      scope.cancel();
+      await polling;
+    }
+    // What it found before it was called off counts.
+    const { ended, error } = result as unknown as { ended?: RunUploadEnded; error?: unknown };
+    if (ended !== undefined) return ended;
+    if (looks > seen && scope.consideredCancelled) return undefined;
     // With the last look's failure as its cause: the time is over, and there was no other look.
     if (!(error instanceof ActivityFailure && error.retryState === RetryState.TIMEOUT)) throw error;
-    ended = { usable: false, reason: `The upload did not end within ${input.maximumDays ?? 14} days` };
-    await giveUpUpload(input.runId, ended.reason);
+    const reason = `The upload did not end within ${days} days`;
+    await giveUpUpload(input.runId, reason);
+    return { usable: false, reason };
+  }
+
+  let ended: RunUploadEnded | undefined;
+  while (ended === undefined) {
+    if (workflowInfo().historyLength > LONG_HISTORY) await continueAsNew<typeof runUpload>({ ...input, deadline });
+    ended = await poll();
   }
   state = ended.reason;
   steps.show();

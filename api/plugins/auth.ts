@@ -6,6 +6,8 @@ import { ApiError } from '../errors.js';
 export interface Caller {
   id: string;
   name: string;
+  /** The only route that its key is for. */
+  only?: string;
 }
 
 declare module 'fastify' {
@@ -19,10 +21,15 @@ export type Authenticate = (key: string) => Promise<Caller | undefined>;
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** The one API key of an installation. Hashes are compared, in constant time, so neither length nor content can be measured. */
-export function oneKey(apiKey: string): Authenticate {
+/** The one API key of an installation, and one for events alone. Hashes are compared, in constant time, so neither length nor content can be measured. */
+export function oneKey(apiKey: string, eventsKey?: string): Authenticate {
   const hash = sha256(apiKey);
-  return async (key) => (timingSafeEqual(sha256(key), hash) ? { id: 'default', name: 'default' } : undefined);
+  const eventsHash = eventsKey === undefined ? undefined : sha256(eventsKey);
+  return async (key) => {
+    const given = sha256(key);
+    if (timingSafeEqual(given, hash)) return { id: 'default', name: 'default' };
+    return eventsHash !== undefined && timingSafeEqual(given, eventsHash) ? { id: 'events', name: 'events', only: '/v1/events' } : undefined;
+  };
 }
 
 const OPEN_ROUTES = new Set(['/healthz', '/readyz']);
@@ -48,6 +55,7 @@ export function addAuth(app: FastifyInstance, authenticate: Authenticate): void 
     if (key === undefined || key === '') throw refused('MISSING_API_KEY', 'Send your API key in the header x-api-key');
     const caller = typeof key === 'string' ? await authenticate(key) : undefined;
     if (caller === undefined) throw refused('INVALID_API_KEY', 'This API key is not valid');
+    if (caller.only !== undefined && request.routeOptions.url !== caller.only) throw new ApiError(403, 'INSUFFICIENT_SCOPE', `This API key is for ${caller.only} only`);
     request.apiKey = caller;
   });
 }

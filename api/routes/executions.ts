@@ -7,9 +7,11 @@ import { isEnded, type ParameterValue } from '../../domain/execution.js';
 import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
+import { nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
+import { insertRuns, knownRuns } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
@@ -20,7 +22,9 @@ import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams
 import { checkBody, type Trx } from './common.js';
 
 /** Of a run manifest that is given: that of 10,000 samples has about a million. */
-const MANIFEST_CHARACTERS = 900_000;
+const MANIFEST_CHARACTERS = 1_000_000;
+/** In bytes, of a body with one: in JSON a line end takes two, and a letter beyond ASCII up to six. */
+const MANIFEST_LIMIT = 2 * 1024 * 1024;
 
 /** What it waits for and what to do, where the description does not say it already. */
 function describe(row: ExecutionRow): string {
@@ -89,7 +93,13 @@ const manifest = Type.Union(
   { description: "A run manifest in place of the run's own, for this execution" },
 );
 const CreateBody = Type.Object(
-  { flowId: Type.String(), runId: Type.String(), name, parameters, manifest: Type.Optional(manifest) },
+  {
+    flowId: Type.String(),
+    runId: Type.Optional(Type.String()),
+    runFolderUri: Type.Optional(Type.String({ pattern: '^s3://[^/]+/.+$', maxLength: 1024, description: 'Instead of a run: a run folder in a storage connection, wherever it lies there. It becomes a run that is checked like any other' })),
+    name, parameters,
+    manifest: Type.Optional(manifest),
+  },
   { additionalProperties: false, examples: [{ flowId: '01920000-0000-7000-8000-000000000002', runId: '01920000-0000-7000-8000-000000000003' }] },
 );
 const RelaunchBody = Type.Object(
@@ -97,6 +107,26 @@ const RelaunchBody = Type.Object(
   { additionalProperties: false, 'x-optional': true, examples: [{ manifest: { content: '[Samples]\nSampleName,Index1,Index2\nS1,ACGTACGT,TGCATGCA\n' } }] },
 );
 const CancelBody = Type.Object({ reason: Type.Optional(Type.String({ maxLength: 1000, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f]*$' })) }, { additionalProperties: false, 'x-optional': true, examples: [{ reason: 'wrong run manifest' }] });
+
+/** Whether the search for runs would find it too: then it is a run like any other, and flows start for it by themselves. */
+function isSearched(storage: { use_for_run_upload: boolean; run_depth: number }, { parentPath, runFolder, instrumentName }: { parentPath: string; runFolder: string; instrumentName: string }): boolean {
+  const above = parentPath.split('/');
+  return storage.use_for_run_upload && above.length === storage.run_depth + 1 && above.at(-1) === instrumentName && parseRunFolderName(runFolder, instrumentName) !== undefined;
+}
+
+/** The run of a folder in S3; it is written where it is not known. @throws InputError where it lies in no storage connection. */
+async function registerRun(transaction: Trx, uri: string): Promise<string> {
+  const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(uri) ?? [];
+  const within = (await store.storageConnectionsOf(transaction, bucket)).filter(({ prefix }) => prefix === '' || key.startsWith(`${prefix}/`)).sort((one, other) => other.prefix.length - one.prefix.length)[0];
+  const named = within === undefined ? undefined : nameRunFolder(within.prefix === '' ? key : key.slice(within.prefix.length + 1));
+  if (within === undefined || named === undefined) throw new InputError([{ field: 'runFolderUri', rule: 'NOT_IN_A_STORAGE_CONNECTION', message: 'must be a folder below the prefix of a storage connection' }]);
+  const { parentPath, runFolder, instrumentName, runName } = named;
+  const known = (await knownRuns(transaction, within.id, parentPath, [runFolder])).get(runFolder);
+  if (known !== undefined) return known.id;
+  const inserted = (await insertRuns(transaction, within.id, parentPath, instrumentName, [{ folder: runFolder, runName }], isSearched(within, named))).get(runFolder);
+  // Somebody else may have written it at the same moment.
+  return (inserted ?? (await knownRuns(transaction, within.id, parentPath, [runFolder])).get(runFolder))!.id;
+}
 
 /** What is wrong with a run manifest that is given: one that is here is checked at once, one that lies in S3 when it is used. */
 function manifestProblems(manifest: { content: string } | { uri: string }, storage: { bucket: string; prefix: string; name: string }, run: ManifestedRun): FieldProblem[] {
@@ -128,7 +158,8 @@ async function createExecution(
   }
   const refused = (reason: string, message: string): ApiError => new ApiError(409, reason, message, { field: 'runId' });
   if (run.upload_state === 'refused' || run.upload_state === 'vanished') throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${run.upload_description}`);
-  if (run.upload_state === 'complete' && run.outcome !== 'completed') throw refused('RUN_NOT_USABLE', `The run cannot be analysed: the instrument ended it as ${run.outcome ?? 'unknown'}`);
+  const fit = run.outcome === 'completed' || (run.outcome === 'failed' && flow.accept_failed_outcome) || run.checked === 'presence';
+  if (run.upload_state === 'complete' && !fit) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: the instrument ended it as ${run.outcome ?? 'unknown'}${run.outcome === 'failed' ? '; a flow with acceptFailedOutcome takes it, since its cycles are all there' : ''}`);
   const storage = await store.findStorageConnection(transaction, run.storage_connection_id, 'share');
   if (storage === undefined) throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
   const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');
@@ -177,6 +208,9 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       if (context !== undefined && !context.workflowStarted && !isEnded(context.status)) {
         await bounded(orchestrator.startExecution(context));
         await markWorkflowStarted(db, context.id);
+        const { run, storage } = context;
+        // One that was found is followed already.
+        if (run.uploadState === 'uploading' && !run.discovered) await bounded(orchestrator.startRunUpload({ runId: run.id, storageConnectionId: storage.id, storageConnectionName: storage.name, instrumentName: run.instrumentName, parentPath: run.parentPath, runFolder: run.runFolder, runName: run.name }));
       }
     } catch (error) {
       log.warn({ error: loggable(error), executionId: id }, 'the workflow could not be started yet; the sweep will');
@@ -187,6 +221,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     '/v1/executions',
     {
       attachValidation: true,
+      bodyLimit: MANIFEST_LIMIT,
       schema: {
         operationId: 'ExecutionService_CreateExecution', tags, summary: 'Start a flow for a run', description: 'For a run that is still uploading it waits until that has ended.',
         headers: IdempotencyHeaders, body: CreateBody, response: { 201: answer('Accepted'), ...errors(409, ...BODY, 422) },
@@ -194,9 +229,10 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     },
     async (request, reply) => {
       checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters)]);
-      const { name: given, ...rest } = request.body;
+      const { name: given, runFolderUri, runId, ...rest } = request.body;
+      if ((runId === undefined) === (runFolderUri === undefined)) refuse([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
       const created = await creating(db, request, reply, 201, async (transaction) => {
-        const id = await createExecution(transaction, { ...rest, name: given === undefined ? undefined : normalizeName(given) }, request.apiKey.name);
+        const id = await createExecution(transaction, { ...rest, runId: runId ?? (await registerRun(transaction, runFolderUri!)), name: given === undefined ? undefined : normalizeName(given) }, request.apiKey.name);
         return { execution: showExecution(await execution(id, transaction)) };
       });
       await handOver(request.log, created.execution.id);
@@ -207,6 +243,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     '/v1/executions/:id/relaunch',
     {
       attachValidation: true,
+      bodyLimit: MANIFEST_LIMIT,
       schema: {
         operationId: 'ExecutionService_RelaunchExecution', tags, summary: 'Start an execution that has ended once more', description: 'A new execution of the same flow for the same run, with its own HealthOmics run. What is left out is as it was; parameters are replaced as a whole.',
         headers: IdempotencyHeaders, params: IdParams, body: RelaunchBody, response: { 201: answer('Accepted'), ...errors(404, 409, ...BODY, 422) },

@@ -24,6 +24,7 @@ interface FlowInput {
   workflowOwnerId?: string;
   autoStart?: { storageConnectionIds: string[] } & AutoStartFilter;
   runSettings?: RunSettings;
+  acceptFailedOutcome?: boolean;
   parameterNames?: ParameterNames;
   parameters?: Record<string, unknown>;
 }
@@ -38,6 +39,7 @@ function showFlow(row: store.Flow) {
     sharedWorkflowRegion: row.shared_workflow_region,
     autoStart: { storageConnectionIds: row.storage_connection_ids, ...row.auto_start_filter },
     runSettings: row.run_settings,
+    acceptFailedOutcome: row.accept_failed_outcome,
     parameterNames: row.parameter_names,
     parameters: row.parameters,
     status: `FLOW_STATUS_${row.status}`,
@@ -116,7 +118,8 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       parameters: (body.parameters ?? {}) as Record<string, ParameterValue>,
       storageConnectionIds: distinct(body.autoStart?.storageConnectionIds ?? []),
       autoStartFilter: filterOf(body.autoStart),
-      runSettings: (body.runSettings ?? {}),
+      runSettings: body.runSettings ?? {},
+      acceptFailedOutcome: body.acceptFailedOutcome ?? false,
     };
     const made = await creating(db, request, reply, 201, async (transaction) => {
       await checkReferences(transaction, fields);
@@ -170,6 +173,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
           storageConnectionIds: body.autoStart === undefined ? old.storage_connection_ids : distinct(body.autoStart.storageConnectionIds),
           autoStartFilter: body.autoStart === undefined ? old.auto_start_filter : filterOf(body.autoStart),
           runSettings: body.runSettings ?? old.run_settings,
+          acceptFailedOutcome: body.acceptFailedOutcome ?? old.accept_failed_outcome,
         };
         if (fields.computeConnectionId !== old.compute_connection_id) {
           // Executions under way stay where they are, and would look for another region's workflow there.

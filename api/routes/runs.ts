@@ -6,6 +6,7 @@ import type { Consumable } from '../../domain/runParameters.js';
 import { isId } from '../../store/database.js';
 import { countRuns, getRun, listRuns, type RunRow } from '../../store/listing.js';
 import { findStorageConnection } from '../../store/resources.js';
+import { reopenRun } from '../../store/runs.js';
 import { runUploadWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, fromTemporal, notFound } from '../errors.js';
@@ -59,7 +60,7 @@ export function showRun(row: RunRow) {
     type: sequencing ? 'sequencing' : 'multiomics',
     status: runStatus(row),
     instrument: { id: row.instrument_id ?? '', name: row.instrument_name, serialNumber: row.instrument_name, model: 'AVITI', softwareVersion: parameters?.platformVersion ?? '' },
-    output: { storageConnectionId: row.storage_connection_id, uri: storageUri(row.bucket, row.prefix, row.instrument_name, row.run_folder), kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'] },
+    output: { storageConnectionId: row.storage_connection_id, uri: storageUri(row.bucket, row.prefix, row.parent_path, row.run_folder), kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'] },
     timeCreated: row.time_created.toISOString(),
     timeStarted: time(parameters?.date),
     timeCompleted: row.time_completed?.toISOString() ?? null,
@@ -140,7 +141,9 @@ export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepen
           outcome: found.outcome,
           blocked: found.blocked,
           runFolder: found.run_folder,
-          workflowId: runUploadWorkflowId(found.storage_connection_id, found.instrument_name, found.run_folder),
+          workflowId: runUploadWorkflowId(found.storage_connection_id, found.parent_path, found.run_folder),
+          checked: found.checked,
+          progress: found.progress,
         },
       };
     },
@@ -150,14 +153,16 @@ export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepen
     { schema: { operationId: 'RunService_RetryRun', tags, summary: 'Look at an upload again now, and follow it again where that has stopped', params: IdParams, response: { 202: answer('It is looked at'), ...errors(404, 409) } } },
     async (request, reply) => {
       const found = await run(request.params.id);
-      if (found.upload_state !== 'uploading') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
-      const { storage_connection_id: storageConnectionId, instrument_name: instrumentName, run_folder: runFolder } = found;
-      if (!(await fromTemporal(request.log, orchestrator.retryRunUpload(storageConnectionId, instrumentName, runFolder)))) {
+      if (found.upload_state === 'complete') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
+      const { storage_connection_id: storageConnectionId, instrument_name: instrumentName, parent_path: parentPath, run_folder: runFolder } = found;
+      await reopenRun(db, found.id);
+      const retry = found.blocked === null ? orchestrator.lookAtRunUpload(storageConnectionId, parentPath, runFolder) : orchestrator.retryRunUpload(storageConnectionId, parentPath, runFolder);
+      if (!(await fromTemporal(request.log, retry))) {
         const storage = await findStorageConnection(db, storageConnectionId);
         if (storage === undefined) throw new ApiError(409, 'STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
-        await fromTemporal(request.log, orchestrator.startRunUpload({ runId: found.id, storageConnectionId, storageConnectionName: storage.name, instrumentName, runFolder, runName: found.run_name }));
+        await fromTemporal(request.log, orchestrator.startRunUpload({ runId: found.id, storageConnectionId, storageConnectionName: storage.name, instrumentName, parentPath, runFolder, runName: found.run_name }));
       }
-      return reply.code(202).send({ run: showRun(found) });
+      return reply.code(202).send({ run: showRun(await run(found.id)) });
     },
   );
 }

@@ -37,6 +37,7 @@ function showDetails(row: store.StorageConnection) {
       useForRunUpload: row.use_for_run_upload,
       useForDataExploration: row.use_for_data_exploration,
       allowPolicyProbe: row.allow_policy_probe,
+      runDepth: row.run_depth,
       statusDescription: row.status_description,
       timeVerified: row.time_verified?.toISOString() ?? null,
       timeUsed: row.time_used?.toISOString() ?? null,
@@ -144,7 +145,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findStorageConnection(transaction, id, 'update');
         if (old === undefined) throw notFound('storage connection', id);
-        const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration, allowPolicyProbe: old.allow_policy_probe };
+        const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration, allowPolicyProbe: old.allow_policy_probe, runDepth: old.run_depth };
         const fields = normal({ ...before, ...given(request.body) });
         const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter((field) => fields[field] !== before[field]);

@@ -65,6 +65,8 @@ class FakeOrchestrator {
   async retryExecution(id: string) { this.#note('retryExecution', id); return this.running; }
   async startRunUpload(input: { runId: string }) { this.#note('startRunUpload', input.runId); return true; }
   async retryRunUpload(...id: string[]) { this.#note('retryRunUpload', ...id); return this.running; }
+  async lookAtRunUpload(...id: string[]) { this.#note('lookAtRunUpload', ...id); return this.running; }
+  async discoverFolder(input: { only: { parentPath: string; runFolder: string } }) { this.#note('discoverFolder', input.only.parentPath, input.only.runFolder); }
   async ensureDiscovery(input: { storageConnectionId: string }, seconds: number) { this.#note('ensureDiscovery', input.storageConnectionId, seconds); }
   async removeDiscovery(id: string) { this.#note('removeDiscovery', id); }
   async verify(resource: { kind: string; id: string }) { this.#note('verify', resource.kind, resource.id); }
@@ -132,7 +134,7 @@ async function flow(computeConnectionId: string, fields: Body = {}): Promise<Bod
 async function run(storageConnectionId: string, fields: Body = {}): Promise<string> {
   const id = newId();
   const name = unique('RUN');
-  await db.insertInto('runs').values({ id, storage_connection_id: storageConnectionId, instrument_name: 'AV240001', run_folder: `20250101_AV240001_${name}`, run_name: name, upload_state: 'complete', outcome: 'completed', has_manifest: true, ...fields }).execute();
+  await db.insertInto('runs').values({ id, storage_connection_id: storageConnectionId, parent_path: 'AV240001', instrument_name: 'AV240001', run_folder: `20250101_AV240001_${name}`, run_name: name, upload_state: 'complete', outcome: 'completed', has_manifest: true, ...fields }).execute();
   return id;
 }
 async function ready(): Promise<{ provider: Body; storage: Body; compute: Body; flow: Body; runId: string }> {

@@ -30,7 +30,7 @@ let running: Promise<unknown>;
 let flowId: string;
 let runId: string;
 let providerId: string;
-const settings = { runPollSeconds: 0.2, uploadPollSeconds: 1, discoverSeconds: 3600, startRunsPerSecond: 1000, retryRunSeconds: 1, closedWorkflows: 'adopt' as const };
+const settings = { runPollSeconds: 0.2, uploadPollSeconds: 1, discoverSeconds: 3600, startRunsPerSecond: 1000, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' as const };
 /** What the worker uses at the moment; each test sets its own. */
 let current: AwsAccess;
 let assumed = 0;

@@ -47,7 +47,7 @@ beforeAll(async () => {
   await migrate(db);
   secrets = secretsOf([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], kmsDataKeys);
   aws = storeAccess(db, secrets, 43_200);
-  activities = createActivities({ db, aws, orchestrator: {} as never, settings: { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, closedWorkflows: 'adopt' }, polls: new Polls(db, 100) });
+  activities = createActivities({ db, aws, orchestrator: {} as never, settings: { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' }, polls: new Polls(db, 100) });
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));
   workflow = { id: share.resourceId!, ownerId: share.ownerId! };
