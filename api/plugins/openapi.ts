@@ -11,6 +11,7 @@ const TAGS = [
   { name: 'FlowService', description: 'The shared Bases2Fastq workflow, and the runs that it starts for by itself' },
   { name: 'RunService', description: 'What instruments have produced' },
   { name: 'ExecutionService', description: 'Flows applied to runs' },
+  { name: 'EventService', description: 'What EventBridge tells' },
   { name: 'Health', description: 'For load balancers and container engines' },
 ];
 

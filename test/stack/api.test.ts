@@ -409,7 +409,7 @@ describe('storage connections', () => {
     const p = await provider();
     const made = await call('POST', '/v1/storage-connections', { name: unique('s'), providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: '/a/b/', useForRunUpload: true, useForDataExploration: false });
     expect(made.body.storageConnection).toMatchObject({ type: 's3', uri: 's3://lab-aviti/a/b', status: 'STORAGE_CONNECTION_STATUS_UNSPECIFIED' });
-    expect(made.body.details).toEqual({ providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: 'a/b', useForRunUpload: true, useForDataExploration: false, allowPolicyProbe: false, statusDescription: '', timeVerified: null, timeUsed: null });
+    expect(made.body.details).toEqual({ providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: 'a/b', useForRunUpload: true, useForDataExploration: false, allowPolicyProbe: false, runDepth: 0, statusDescription: '', timeVerified: null, timeUsed: null });
     const { id } = made.body.storageConnection;
     expect((await call('GET', `/v1/storage-connections/${id}`)).body).toEqual({ storageConnection: made.body.storageConnection });
     expect((await call('GET', `/v1/storage-connections/${id}/details`)).body).toEqual(made.body);

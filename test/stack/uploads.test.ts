@@ -1,0 +1,325 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { CreateRoleCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { CreateBucketCommand, DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import { ApplicationFailure } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createActivities } from '../../activities/index.js';
+import { Polls } from '../../activities/polls.js';
+import type { AwsAccess } from '../../aws/access.js';
+import { kmsDataKeys } from '../../aws/kms.js';
+import { adminClients } from '../../cli/customer.js';
+import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
+import { type LocalAws, startLocalAws } from '../../local/aws.js';
+import { createGuardian, type Guardian } from '../../local/guardian.js';
+import { describeRun, runFolderName, type SimulatedOutcome, type SimulatedRun, simulateInstrument } from '../../local/instrument.js';
+import { startPostgres } from '../../local/postgres.js';
+import type { LocalInfo } from '../../local/stackFiles.js';
+import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
+import { findRun, updateRun } from '../../store/runs.js';
+import * as store from '../../store/resources.js';
+import { secretsOf } from '../../store/secrets.js';
+import { storeAccess } from '../../worker/worker.js';
+import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
+
+// The search for runs and the watching of uploads as instruments really behave, on PostgreSQL and the enforcing AWS; what they ask of Temporal is noted.
+const region = 'us-west-2';
+const account = '111122223333';
+const bucket = 'lab-uploads';
+let folder: string;
+let guardian: Guardian;
+let local: LocalAws;
+let s3: S3Client;
+let iam: ReturnType<typeof adminClients>['iam'];
+let db: Db;
+let aws: AwsAccess;
+let activities: ReturnType<typeof createActivities>;
+let providerId: string;
+let computeId: string;
+let lists = 0;
+/** What was asked of Temporal. */
+let asked: { started: string[]; executions: string[]; ended: [string, RunUploadEnded][] };
+
+const settings = { runPollSeconds: 1, uploadPollSeconds: 60, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, stalledMinutes: 30, closedWorkflows: 'adopt' as const };
+const documents = () => iamDocuments(parseIamQuery({ credentialType: 'role', bucket, prefix: '', externalId: 'uploads' }), local.serviceAccountId);
+const allow = async (without: readonly string[] = []): Promise<unknown> => {
+  const Statement = documents().permissionPolicy.Statement.map((statement) => ({ ...statement, Action: [statement.Action].flat().filter((action) => !without.includes(action)) })).filter(({ Action }) => Action.length > 0);
+  return iam.send(new PutRolePolicyCommand({ RoleName: 'uploads', PolicyName: 'polony', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement }) }));
+};
+
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'polony-uploads-'));
+  guardian = await createGuardian(folder);
+  const [postgres, started] = await Promise.all([startPostgres({ guardian, stateDir: folder, durable: false }), startLocalAws({ guardian, stateDir: folder })]);
+  local = started;
+  ({ s3, iam } = adminClients({ awsEndpoint: local.endpoint, awsRegion: local.region, adminAccessKeyId: local.adminAccessKeyId, adminSecretAccessKey: local.adminSecretAccessKey } as LocalInfo));
+  Object.assign(process.env, { AWS_ENDPOINT_URL: local.endpoint, AWS_ACCESS_KEY_ID: local.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey });
+  db = openDatabase(postgres.url, 4);
+  await migrate(db);
+  aws = storeAccess(db, secretsOf([], kmsDataKeys), 43_200);
+  const orchestrator = {
+    startRunUpload: async ({ runId }: { runId: string }) => {
+      if (asked.started.includes(runId)) return false;
+      asked.started.push(runId);
+      return true;
+    },
+    startExecution: async ({ id }: { id: string }) => void asked.executions.push(id),
+    endWaiting: async ({ id }: { id: string }, ended: RunUploadEnded) => void asked.ended.push([id, ended]),
+    verify: async () => undefined,
+    removeDiscovery: async () => undefined,
+  };
+  activities = createActivities({ db, aws, orchestrator: orchestrator as never, settings, polls: new Polls(db, 100) });
+  await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
+  await iam.send(new CreateRoleCommand({ RoleName: 'uploads', AssumeRolePolicyDocument: JSON.stringify(documents().trustPolicy) }));
+  await allow();
+  providerId = newId();
+  await store.insertProvider(db, providerId, { name: 'lab', defaultRegion: region, credential: { type: 'role', roleArn: `arn:aws:iam::${account}:role/uploads`, externalId: 'uploads' } });
+  computeId = (await store.insertComputeConnection(db, { name: 'omics', providerId, executionRoleArn: `arn:aws:iam::${account}:role/omics`, region })).id;
+  aws.s3(providerId, region).middlewareStack.add((next, context) => async (args) => {
+    if (context.commandName === 'ListObjectsV2Command') lists++;
+    return next(args);
+  }, { step: 'initialize' });
+}, 120_000);
+beforeEach(() => {
+  asked = { started: [], executions: [], ended: [] };
+});
+afterAll(async () => {
+  s3?.destroy();
+  aws?.close();
+  await db?.destroy();
+  await guardian?.stopAll();
+  await local?.emulator.close();
+  await guardian?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+let count = 0;
+/** A storage connection with a prefix of its own. */
+async function connect(fields: Partial<store.StorageConnectionFields> = {}): Promise<{ id: string; name: string; prefix: string }> {
+  const prefix = `p${++count}`;
+  return store.insertStorageConnection(db, { name: prefix, providerId, region, bucket, prefix, useForRunUpload: true, useForDataExploration: false, allowPolicyProbe: false, ...fields });
+}
+const discover = async ({ id, name }: { id: string; name: string }, only?: { parentPath: string; runFolder: string }) =>
+  new MockActivityEnvironment().run((input: DiscoverRunsInput) => activities.discoverRunFolders(input), { storageConnectionId: id, storageConnectionName: name, only });
+const put = (key: string, text: string) => s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: Buffer.from(text) }));
+const remove = (key: string) => s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
+
+/** A run in a bucket, found: its id, and its folder. */
+async function upload(run: Partial<SimulatedRun> = {}, outcome: SimulatedOutcome = 'completed', fields: Partial<store.StorageConnectionFields> = {}) {
+  const storage = await connect(fields);
+  const described = describeRun({ runName: 'RUN', cycles: { R1: 3, I1: 2 }, samples: [{ name: 'one', index1: 'AC', index2: '' }], bytesPerCycle: 16, ...run });
+  const simulated = simulateInstrument({ s3, bucket, prefix: storage.prefix, run: described, outcome });
+  await simulated.done;
+  await discover(storage);
+  return { storage, folder: simulated.folder, runFolder: runFolderName(described), runId: asked.started.at(-1)! };
+}
+/** Looks once. @returns how the upload ended, or what it waits for. */
+async function look(runId: string, options: { attempt?: number; byEvent?: boolean } = {}): Promise<RunUploadEnded | string> {
+  try {
+    return await new MockActivityEnvironment({ attempt: options.attempt ?? 1 }).run(() => activities.watchUpload(runId, false, options.byEvent));
+  } catch (error) {
+    expect(error).toBeInstanceOf(ApplicationFailure);
+    expect((error as ApplicationFailure).type).toBe('NotYet');
+    return (error as ApplicationFailure).message;
+  }
+}
+const flow = (storageConnectionId: string, fields: Partial<store.FlowFields> = {}) =>
+  store.writeFlow(db, { name: `flow ${++count}`, computeConnectionId: computeId, sharedWorkflowId: '7654321', workflowOwnerId: '588258415937', sharedWorkflowRegion: null, parameterNames: {}, parameters: {}, storageConnectionIds: [storageConnectionId], ...fields });
+
+describe('RunUploaded.json', () => {
+  it.each([
+    ['empty', '', 'is empty'],
+    ['newline-only', '\n', 'is empty'],
+    ['damaged', '{"outcome": "OutcomeComp', 'not valid JSON'],
+    ['without an outcome', '{"instrument": "AV240001"}', 'outcome is missing'],
+  ])('%s: waits and says so, and goes on once it is replaced', async (_what, content, says) => {
+    const { folder: run, runId } = await upload();
+    const whole = JSON.stringify({ version: '1.0.0', instrument: 'AV240001', runType: 'Sequencing', outcome: 'OutcomeCompleted' });
+    await put(`${run}/RunUploaded.json`, content);
+    expect(await look(runId)).toContain(says);
+    expect((await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow()).upload_description).toContain(says);
+    await put(`${run}/RunUploaded.json`, whole);
+    expect(await look(runId)).toEqual({ usable: true, reason: 'The run is complete' });
+  });
+
+  it('is not mistaken for RunAnalysisFilesUploaded.json, and the run is followed until it is there', async () => {
+    const { folder: run, runId } = await upload({}, 'none');
+    await put(`${run}/RunAnalysisFilesUploaded.json`, '{"outcome": "OutcomeCompleted"}');
+    expect(await look(runId)).toContain('still uploading; 5 of 5 cycles are there');
+  });
+
+  it.each(['stopped', 'aborted by hand'])('with the outcome %s is refused', async (outcome) => {
+    const { folder: run, runId } = await upload();
+    await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }));
+    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining(`Outcome${outcome}`) as string });
+  });
+
+  it('of a failed run whose cycles are all there is for flows that accept it, and for no others', async () => {
+    const { storage, folder: run, runId } = await upload();
+    await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: 'OutcomeFailed' }));
+    const [strict, lenient] = [await flow(storage.id), await flow(storage.id, { acceptFailedOutcome: true })];
+    const ended = (await look(runId)) as RunUploadEnded;
+    expect(ended).toMatchObject({ usable: true, reason: expect.stringContaining('acceptFailedOutcome') as string });
+    const { executions } = await activities.startFlows(runId, ended);
+    const started = await db.selectFrom('executions').select('flow_id').where('id', 'in', executions).execute();
+    expect(started.map((row) => row.flow_id)).toEqual([lenient.id]);
+    expect(strict.accept_failed_outcome).toBe(false);
+  });
+
+  it('of a failed run that lacks cycles is refused, with the missing ones named', async () => {
+    const { runId } = await upload({ cycles: { R1: 10 }, samples: [{ name: 'one', index1: '', index2: '' }] }, 'failed');
+    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringMatching(/OutcomeFailed, and \d+ of 10 files are missing or empty: BaseCalls\/R1_C0/) as string });
+  });
+});
+
+describe('completeness', () => {
+  it('names the cycles that are missing or empty, and waits for them', async () => {
+    const { folder: run, runId } = await upload();
+    await remove(`${run}/BaseCalls/R1_C002.zip`);
+    await put(`${run}/BaseCalls/I1_C001.zip`, '');
+    await put(`${run}/BaseCalls/R1_C02.zip`, 'not spelt like this');
+    await put(`${run}/BaseCalls/R2_C001.zip`, 'not expected');
+    expect(await look(runId)).toContain('2 of 5 files are missing or empty: BaseCalls/I1_C001.zip, BaseCalls/R1_C002.zip');
+    expect((await findRun(db, runId))!.progress).toMatchObject({ cycles: 3, expectedCycles: 5, missing: ['BaseCalls/I1_C001.zip', 'BaseCalls/R1_C002.zip'], missingCount: 2 });
+    await activities.giveUpUpload(runId, 'The upload did not end within 14 days');
+    expect((await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow()).upload_description).toContain('BaseCalls/I1_C001.zip');
+  });
+  it('is asked of the RunParameters.json that is there at the end', async () => {
+    const { folder: run, runId } = await upload({ cycles: { R1: 3 }, samples: [{ name: 'one', index1: '', index2: '' }] }, 'none');
+    expect(await look(runId)).toContain('3 of 3 cycles');
+    await put(`${run}/RunParameters.json`, JSON.stringify({ RunName: 'RUN', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 4 } }));
+    await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }));
+    expect(await look(runId)).toContain('1 of 4 files are missing or empty: BaseCalls/R1_C004.zip');
+  });
+  it.each([
+    ['no cycles', { RunName: 'RUN', InstrumentName: 'AV240001' }],
+    ['no cycle of any read', { RunName: 'RUN', InstrumentName: 'AV240001', Cycles: { R1: 0 } }],
+  ])('cannot be told with %s: refused', async (_what, parameters) => {
+    const { folder: run, runId } = await upload();
+    await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
+    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('it cannot be told whether the run is whole') as string });
+  });
+});
+
+describe('runs that are none for Bases2Fastq', () => {
+  it('are refused: cytoprofiling', async () => {
+    const { runId } = await upload({ runType: 'Cytoprofiling' });
+    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('Cytoprofiling') as string });
+  });
+  it.each([
+    ['by its name', { RunName: 'Pressure_Check_7', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 3, I1: 2 } }],
+    ['by its type', { RunName: 'X', InstrumentName: 'AV240001', RunType: 'PressureCheck', Cycles: { R1: 3, I1: 2 } }],
+  ])('are refused: a pressure check, told %s', async (_how, parameters) => {
+    const { folder: run, runId } = await upload();
+    await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
+    await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }));
+    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('pressure check') as string });
+  });
+});
+
+describe('without s3:GetObject', () => {
+  it('goes by presence alone, says so, and starts the flows', async () => {
+    const { storage, folder: run, runId } = await upload({}, 'none');
+    await flow(storage.id);
+    await allow(['s3:GetObject']);
+    try {
+      aws.forget(providerId);
+      // A denial may pass: it has to come again before it counts.
+      for (let attempt = 1; attempt <= 2; attempt++) expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      expect(await look(runId)).toContain('still uploading');
+      await put(`${run}/RunUploaded.json`, '');
+      const ended = (await look(runId)) as RunUploadEnded;
+      expect(ended).toMatchObject({ usable: true, reason: expect.stringMatching(/neither the outcome .* nor its cycles were checked/) as string });
+      expect(await db.selectFrom('runs').select(['upload_state', 'checked', 'outcome']).where('id', '=', runId).executeTakeFirst()).toEqual({ upload_state: 'complete', checked: 'presence', outcome: null });
+      expect((await activities.startFlows(runId, ended)).executions).toHaveLength(1);
+    } finally {
+      await allow();
+    }
+  });
+  it('knows a cytoprofiling run by its folders', async () => {
+    const { runId } = await upload({ runType: 'Cytoprofiling' });
+    await put(`${(await upload()).folder}/x`, 'x');
+    const row = (await findRun(db, runId))!;
+    await put(`${row.storage.prefix}/${row.parentPath}/${row.runFolder}/Cytoprofiling/one`, 'x');
+    await allow(['s3:GetObject']);
+    try {
+      aws.forget(providerId);
+      for (let attempt = 1; attempt <= 2; attempt++) await look(runId);
+      expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('Cytoprofiling') as string });
+    } finally {
+      await allow();
+    }
+  });
+});
+
+describe('an upload', () => {
+  it('shows how far it is, notices that it has stalled and that it goes on', async () => {
+    const { folder: run, runId } = await upload({}, 'none');
+    await remove(`${run}/BaseCalls/R1_C003.zip`);
+    expect(await look(runId)).toContain('4 of 5 cycles are there');
+    const before = (await findRun(db, runId))!.progress!;
+    expect(before).toMatchObject({ objects: 4, cycles: 4, expectedCycles: 5, stalled: false });
+    expect(before.bytes).toBeGreaterThan(0);
+    await updateRun(db, runId, { progress: { ...before, timeGrown: new Date(Date.now() - 31 * 60_000).toISOString() } });
+    expect(await look(runId)).toMatch(/stalled: nothing has come for 31 minutes/);
+    expect((await findRun(db, runId))!.progress!.stalled).toBe(true);
+    await put(`${run}/BaseCalls/R1_C003.zip`, 'x');
+    expect(await look(runId)).not.toContain('stalled');
+    expect((await findRun(db, runId))!.progress).toMatchObject({ cycles: 5, stalled: false });
+  });
+  it('writes nothing where nothing has changed', async () => {
+    const { runId } = await upload({}, 'none');
+    await look(runId);
+    const { progress } = (await findRun(db, runId))!;
+    await look(runId);
+    expect((await findRun(db, runId))!.progress).toEqual(progress);
+  });
+  it('that vanishes is given up, and followed again when its folder is back', async () => {
+    const { storage, folder: run, runId } = await upload({}, 'none');
+    const { Contents } = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: `${run}/` }));
+    for (const { Key } of Contents!) await remove(Key!);
+    expect(await look(runId, { attempt: 10 })).toMatchObject({ usable: false, reason: expect.stringContaining('no longer in the bucket') as string });
+    await put(`${run}/RunParameters.json`, '{}');
+    asked.started = [];
+    await discover(storage);
+    expect(asked.started).toEqual([runId]);
+    expect((await findRun(db, runId))!.uploadState).toBe('uploading');
+  });
+});
+
+describe('the search for runs', () => {
+  it('looks as many folders deep as it is told, and nowhere else', async () => {
+    const storage = await connect({ runDepth: 2 });
+    for (const key of ['site/lab/AV240001/20260115_AV240001_DEEP/RunParameters.json', 'site/AV240001/20260115_AV240001_FLAT/RunParameters.json', 'site/lab/AV240001/other/RunParameters.json', 'polony-executions/a/AV240001/20260115_AV240001_OWN/x']) await put(`${storage.prefix}/${key}`, '{}');
+    expect(await discover(storage)).toEqual({ instruments: 1, runFolders: 1, started: 1 });
+    expect(await findRun(db, asked.started[0]!)).toMatchObject({ parentPath: 'site/lab/AV240001', instrumentName: 'AV240001', runName: 'DEEP' });
+    // The folder is found where it lies.
+    expect(await look(asked.started[0]!)).toContain('RunName is missing');
+  });
+  it('of a single folder of which an event tells finds it, or leaves nothing behind', async () => {
+    const storage = await connect();
+    await put(`${storage.prefix}/AV240001/20260115_AV240001_TOLD/RunUploaded.json`, '');
+    lists = 0;
+    expect(await discover(storage, { parentPath: 'AV240001', runFolder: '20260115_AV240001_FORGED' })).toMatchObject({ started: 0 });
+    expect(await discover(storage, { parentPath: 'AV240001', runFolder: '20260115_AV240001_TOLD' })).toMatchObject({ started: 1 });
+    expect(lists).toBe(2);
+    expect((await db.selectFrom('runs').select('run_name').where('storage_connection_id', '=', storage.id).execute()).map((row) => row.run_name)).toEqual(['TOLD']);
+  });
+  it('finds 2,000 runs with at most one request per 500 folders, starts each once, and asks no more the second time', async () => {
+    const storage = await connect();
+    const keys = ['AV240001', 'AV240002'].flatMap((instrument) => Array.from({ length: 1000 }, (_, at) => `${storage.prefix}/${instrument}/20260115_${instrument}_R${at}/RunUploaded.json`));
+    for (let at = 0; at < keys.length; at += 50) await Promise.all(keys.slice(at, at + 50).map((key) => put(key, '')));
+    lists = 0;
+    expect(await discover(storage)).toEqual({ instruments: 2, runFolders: 2000, started: 2000 });
+    expect(lists).toBeLessThanOrEqual(4);
+    expect(new Set(asked.started).size).toBe(2000);
+    await db.updateTable('runs').set({ upload_state: 'complete', outcome: 'completed' }).where('storage_connection_id', '=', storage.id).execute();
+    asked.started = [];
+    lists = 0;
+    expect(await discover(storage)).toEqual({ instruments: 2, runFolders: 2000, started: 0 });
+    expect(lists).toBeLessThanOrEqual(4);
+    expect(asked.started).toEqual([]);
+  });
+});
