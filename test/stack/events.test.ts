@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { readEvent, runFolderOf } from '../../domain/events.js';
+import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../../local/instrument.js';
+import { type Stack, startStack } from '../../local/stack.js';
+import { workflowSource } from '../../worker/worker.js';
+import { executionsOf, until } from '../support.js';
+
+// Polls are so far apart that nothing but events can move anything.
+const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
+let stateDir: string;
+let stack: Stack;
+let account: CustomerAccount;
+let call: ReturnType<typeof apiClient>;
+let connection: Connection;
+let temporal: Client;
+let s3: S3Client;
+let flowId: string;
+let storageConnectionId: string;
+let { inStatus, runsOf } = {} as ReturnType<typeof executionsOf>;
+
+const post = async (event: unknown, key = EVENTS_KEY, where = '/v1/events'): Promise<number> =>
+  (await fetch(`${stack.info.apiUrl}${where}`, { method: 'POST', headers: { 'x-api-key': key, 'content-type': 'application/json' }, body: JSON.stringify(event) })).status;
+const created = (key: string, bucket = account.bucket) => ({ version: '0', id: 'e', source: 'aws.s3', 'detail-type': 'Object Created', account: '111122223333', region: 'us-west-2', detail: { bucket: { name: bucket }, object: { key, size: 1 } } });
+const changed = (run: { id: string; uuid: string }, status = 'RUNNING', of = '111122223333') => ({ version: '0', source: 'aws.omics', 'detail-type': 'Run Status Change', account: of, region: 'us-west-2', detail: { omicsVersion: '1', arn: `arn:aws:omics:us-west-2:${of}:run/${run.id}`, status, uuid: run.uuid, runId: run.id } });
+const runs = async () => (await call<{ runs: { id: string; name: string; status: string }[] }>('GET', '/v1/runs')).runs;
+const executions = async () => (await call<{ executions: { id: string; inputs: { run: { name: string } }[] }[] }>('GET', '/v1/executions')).executions;
+const pace = (RUNNING: number) => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 20, STARTING: 20, RUNNING, STOPPING: 20 } }) });
+
+async function upload(runName: string): Promise<{ folder: string; workflowId: string; run: ReturnType<typeof describeRun> }> {
+  const run = describeRun({ runName, cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 });
+  const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run });
+  await simulation.done;
+  return { folder: simulation.folder, workflowId: `run-upload/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`, run };
+}
+
+beforeAll(async () => {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  stateDir = mkdtempSync(path.join(tmpdir(), 'polony-events-'));
+  stack = await startStack({
+    stateDir, durable: false, headless: true, omics: { pace: { PENDING: 20, STARTING: 20, RUNNING: 200, STOPPING: 20 } },
+    env: { POLONY_EVENTS_KEY: EVENTS_KEY, POLONY_DISCOVER_SECONDS: '86400', POLONY_UPLOAD_POLL_SECONDS: '86400', POLONY_RUN_POLL_SECONDS: '3600' },
+  });
+  call = apiClient(stack.info);
+  ({ inStatus, runsOf } = executionsOf(stack, call));
+  connection = await Connection.connect({ address: stack.info.temporalAddress });
+  temporal = new Client({ connection });
+  account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'events');
+  s3 = adminClients(stack.info).s3;
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+  ({ storageConnection: { id: storageConnectionId } } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false }));
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  flowId = (await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnectionId] } })).flow.id;
+});
+afterAll(async () => {
+  s3?.destroy();
+  await connection?.close();
+  await stack?.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+});
+
+it('takes events with a key that is for nothing else', async () => {
+  expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} })).toBe(202);
+  expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} }, stack.info.apiKey)).toBe(202);
+  expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} }, 'somebody_0123456789abcdefghijkl')).toBe(401);
+  expect(await post({ flowId }, EVENTS_KEY, '/v1/executions')).toBe(403);
+  for (const malformed of [[], 'event', { source: 1 }, { source: 'aws.s3' }, {}]) expect(await post(malformed)).toBe(400);
+});
+
+it('from RunUploaded.json to StartRun and to the end by events alone', async () => {
+  const { folder } = await upload('PUSHED');
+  await pace(400);
+  expect(await runs()).toEqual([]);
+  const began = Date.now();
+  expect(await post(created(`${folder}/RunUploaded.json`))).toBe(202);
+  const { id } = await until('the execution', async () => (await executions())[0], 20);
+  const run = await until('StartRun', () => runsOf(id)[0], 20);
+  console.log(`    RunUploaded.json as an event to StartRun: ${run.createdAt - began} ms`);
+  // The first look comes at once; after that only events.
+  await until('the run to end', () => run.status === 'COMPLETED', 20);
+  expect(await post(changed(run, 'COMPLETED'))).toBe(202);
+  await inStatus(id, 'COMPLETED');
+});
+
+it('looks at an upload that is followed already, however many events tell of it, with a short history that replays', async () => {
+  const { folder, workflowId, run } = await upload('FLOOD');
+  // Once more without its end.
+  await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
+  await post(created(`${folder}/RunParameters.json`));
+  expect((await runs()).some((each) => each.name === 'FLOOD')).toBe(false);
+  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
+  await until('the run to be followed', async () => (await runs()).some((each) => each.name === 'FLOOD'));
+  await Promise.all(Array.from({ length: 300 }, async () => post(created(`${folder}/RunParameters.json`))));
+  const events = async (): Promise<number> => (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
+  expect(await events()).toBeLessThan(80);
+  await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, 'completed') }));
+  await post(created(`${folder}/RunUploaded.json`));
+  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'FLOOD')?.status === 'RUN_STATUS_COMPLETED');
+  await temporal.workflow.getHandle(workflowId).result();
+  await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
+});
+
+it('looks anew at a run whose end was replaced', async () => {
+  const { folder, run } = await upload('REPLACED');
+  const put = (outcome: 'stopped' | 'completed') => s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, outcome) }));
+  await put('stopped');
+  await post(created(`${folder}/RunUploaded.json`));
+  await until('the run to be refused', async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_STOPPED');
+  await put('completed');
+  await post(created(`${folder}/RunUploaded.json`));
+  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_COMPLETED');
+  const started = await until('its execution', async () => (await executions()).find((each) => each.inputs[0]!.run.name === 'REPLACED'));
+  expect(runsOf(started.id).length).toBeLessThanOrEqual(1);
+});
+
+it('is not moved by what is forged, repeated, late or about somebody else', async () => {
+  const before = await runs();
+  const count = (await executions()).length;
+  for (const key of ['runs/AV240001/20260115_AV240001_FORGED/RunUploaded.json', 'runs-secret/AV240001/20260115_AV240001_X/RunUploaded.json', 'RunUploaded.json', 'runs/../x/RunUploaded.json', 'runs/AV240001/odd name/RunUploaded.json', `runs/${'x'.repeat(900)}`, 'runs//20260115__X/RunUploaded.json', 'runs/AV240001/20260115_AV240001_PUSHED/RunUploaded.json']) expect(await post(created(key))).toBe(202);
+  expect(await post(created('runs/AV240001/20260115_AV240001_PUSHED/RunUploaded.json', 'somebodys-bucket'))).toBe(202);
+  await pace(3_600_000);
+  const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId: before[0]!.id });
+  await inStatus(execution.id, 'RUNNING');
+  const run = runsOf(execution.id)[0]!;
+  const looks = (): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id).length;
+  const seen = looks();
+  for (const event of [changed({ id: run.id, uuid: 'another' }), changed(run, 'COMPLETED', '999999999999'), changed({ id: '1', uuid: run.uuid }), { ...changed(run), detail: 'text' }, { ...changed(run), region: 7 }]) expect([202, 400]).toContain(await post(event));
+  expect(looks()).toBe(seen);
+  // True, but it says COMPLETED: AWS is asked, and answers otherwise.
+  await Promise.all(Array.from({ length: 50 }, async () => post(changed(run, 'COMPLETED'))));
+  await until('one look', () => looks() > seen);
+  expect(looks()).toBeLessThanOrEqual(seen + 2);
+  await call('POST', `/v1/executions/${execution.id}/cancel`, {});
+  await until('it to be cancelled', () => run.status === 'CANCELLED');
+  await post(changed(run, 'CANCELLED'));
+  await inStatus(execution.id, 'CANCELED');
+  await post(changed(run, 'CANCELLED'));
+  expect((await runs()).map((each) => each.id).sort()).toEqual(before.map((each) => each.id).sort());
+  expect((await executions()).length).toBe(count + 1);
+});
+
+it.each([
+  [created('runs/a%2Fb+c/RunUploaded.json', 'b'), { kind: 'object', bucket: 'b', key: 'runs/a%2Fb+c/RunUploaded.json' }],
+  [{ source: 'aws.omics', 'detail-type': 'Run Status Change', account: '1', region: 'r', detail: { arn: 'arn:aws:omics:r:1:run/55' } }, { kind: 'run', account: '1', region: 'r', runId: '55', uuid: undefined }],
+  [{ source: 'aws.omics', 'detail-type': 'Run Status Change', detail: { runId: '5' } }, undefined],
+  [{ source: 'aws.s3', 'detail-type': 'Object Deleted', detail: { bucket: { name: 'b' }, object: { key: 'k' } } }, undefined],
+  [null, undefined],
+])('reads %j', (event, told) => {
+  expect(readEvent(event)).toEqual(told);
+});
+it.each([
+  ['runs/AV1/F/RunUploaded.json', 'runs', 0, { parentPath: 'AV1', runFolder: 'F', file: 'RunUploaded.json' }],
+  ['AV1/F/RunParameters.json', '', 0, { parentPath: 'AV1', runFolder: 'F', file: 'RunParameters.json' }],
+  ['runs/a/b/AV1/F/RunUploaded.json', 'runs', 2, { parentPath: 'a/b/AV1', runFolder: 'F', file: 'RunUploaded.json' }],
+  ['runs/a/AV1/F/RunUploaded.json', 'runs', 0, undefined],
+  ['runs/AV1/F/BaseCalls/R1_C001.zip', 'runs', 0, undefined],
+  ['runs-secret/AV1/F/RunUploaded.json', 'runs', 0, undefined],
+  ['RunUploaded.json', '', 0, undefined],
+])('finds the run folder of %s below "%s" at depth %i', (key, prefix, depth, found) => {
+  expect(runFolderOf(key, prefix, depth)).toEqual(found);
+});
