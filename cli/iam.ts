@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { InputError } from '../domain/errors.js';
+import { eventDocuments } from '../domain/eventDocuments.js';
 import { iamDocuments, type IamQuery, newExternalId, parseIamQuery, permissionPolicy, trustPolicy } from '../domain/iamDocuments.js';
 
-export const IAM_FORMATS = ['json', 'cloudformation', 'terraform', 'aws-cli', 'policy', 'trust'] as const;
+export const IAM_FORMATS = ['json', 'cloudformation', 'terraform', 'aws-cli', 'policy', 'trust', 'events-cloudformation', 'events-terraform'] as const;
 
 export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
   capabilities?: string;
@@ -14,6 +15,12 @@ export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
 export function iamText({ format, trustedAccountId, ...query }: IamOptions): string {
   if (!(IAM_FORMATS as readonly string[]).includes(format)) throw new InputError([{ field: 'format', rule: 'ONE_OF', message: `must be ${IAM_FORMATS.join(', ')}` }]);
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+  if (format === 'events-cloudformation' || format === 'events-terraform') {
+    const [bucket, ...more] = [query.bucket ?? []].flat();
+    if (bucket === undefined || more.length > 0) throw new InputError([{ field: 'bucket', rule: 'ONE', message: 'must be one bucket: each has its own rule' }]);
+    const documents = eventDocuments({ bucket, prefix: [query.prefix ?? []].flat()[0] });
+    return format === 'events-terraform' ? documents.terraform : documents.cloudFormation;
+  }
   const choice = parseIamQuery(query);
   if (format === 'policy') return json(permissionPolicy(choice));
   const isRole = choice.credentialType === 'role';

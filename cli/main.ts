@@ -50,7 +50,7 @@ program
   .option('--workflow-owner-id <account>', 'the account that shares the workflow')
   .option('--region <region>')
   .option('--account-id <account>', "the customer's account")
-  .option('--format <format>', 'json, cloudformation, terraform, aws-cli, policy or trust', 'json')
+  .option('--format <format>', 'json, cloudformation, terraform, aws-cli, policy or trust; events-cloudformation or events-terraform for what tells polony of uploads', 'json')
   .action(async (options: IamOptions) => (await import('./iam.js')).iam(options));
 
 program.parseAsync().then(

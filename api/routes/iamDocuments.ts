@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
+import { eventDocuments } from '../../domain/eventDocuments.js';
 import { checkPolicy } from '../../domain/iamCheck.js';
 import { iamDocuments, newExternalId, parseIamQuery } from '../../domain/iamDocuments.js';
 import type { ApiDependencies } from '../app.js';
@@ -8,7 +10,7 @@ import { ApiError } from '../errors.js';
 import { BODY, errors, IamDocuments, IamDocumentsQuery, PolicyCheckBody, PolicyFindings } from '../schemas.js';
 
 /** What a customer's IAM is to grant. Nothing is kept, and AWS is not asked. */
-export function iamDocumentRoutes(scope: FastifyInstance, { trustedAccountId }: Pick<ApiDependencies, 'trustedAccountId'>): void {
+export function iamDocumentRoutes(scope: FastifyInstance, { publicUrl, trustedAccountId }: Pick<ApiDependencies, 'publicUrl' | 'trustedAccountId'>): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['IamDocumentService'];
 
@@ -28,6 +30,17 @@ export function iamDocumentRoutes(scope: FastifyInstance, { trustedAccountId }: 
       const externalId = isRole ? (choice.externalId ?? newExternalId(randomBytes(20))) : undefined;
       return { externalId: externalId ?? null, ...iamDocuments({ ...choice, externalId }, trustedAccountId) };
     },
+  );
+  app.get(
+    '/v1/iam-documents/events',
+    {
+      schema: {
+        operationId: 'IamDocumentService_GetEventDocuments', tags, summary: 'What has EventBridge tell polony of uploads and runs', description: 'Rules, API destination, connection and role. The key (POLONY_EVENTS_KEY) is a parameter of them.',
+        querystring: Type.Object({ bucket: Type.String(), prefix: Type.Optional(Type.String()), url: Type.Optional(Type.String({ description: 'https URL of POST /v1/events, where that is not below POLONY_PUBLIC_URL' })) }, { additionalProperties: false }),
+        response: { 200: Type.Object({ cloudFormation: Type.String({ description: 'A CloudFormation template; needs CAPABILITY_IAM' }), terraform: Type.String() }, { additionalProperties: false, description: 'The documents' }), ...errors() },
+      },
+    },
+    async ({ query }) => eventDocuments({ ...query, url: query.url ?? (publicUrl?.startsWith('https:') === true ? `${publicUrl}/v1/events` : undefined) }),
   );
   app.post(
     '/v1/iam-documents/check',

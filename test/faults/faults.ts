@@ -20,9 +20,9 @@ export interface FaultReport {
   executions: number;
   /** How many of each kind were injected. */
   faults: Record<string, number>;
-  /** HealthOmics runs that were started. */
+  /** HealthOmics runs that were started; more than executions, where one failed for a reason that passes. */
   runs: number;
-  /** Runs beyond one for an execution. */
+  /** Runs beyond one for an attempt of an execution. */
   duplicates: number;
   /** Executions that were accepted and did not end in time. */
   lost: number;
@@ -53,8 +53,9 @@ const PARTS = ['worker', 'api', 'temporal', 'postgres'] as const;
 
 /**
  * Starts executions on the whole stack while parts of it are killed, sessions end early, a fifth of HealthOmics' answers are
- * errors, late or lost, and executions are cancelled at any moment; then holds what became of them against the emulator's own
- * log: every execution has ended, with one run at most, in that run's state, and no run was left running.
+ * errors, late or lost, runs fail for reasons that pass, events are repeated, forged and out of order, and executions are cancelled at any
+ * moment; then holds what became of them against the emulator's own log: every execution has ended, with one run at most for each
+ * attempt, in the state of its last run, and no run was left running.
  */
 export async function runFaults({ executions, seed, crashEvery = 8, onProgress = (): void => undefined }: FaultOptions): Promise<FaultReport> {
   const draw = random(seed);
@@ -92,7 +93,8 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
     const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId });
     const { s3 } = adminClients(info);
-    await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'FAULTS', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) }).done;
+    const { folder, done } = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'FAULTS', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) });
+    await done;
     s3.destroy();
     let runId: string | undefined;
     while (runId === undefined) {
@@ -106,6 +108,7 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       { operation: '*', kind: 'internal', probability: 0.05 },
       { operation: '*', kind: 'slow', delayMs: 700, probability: 0.05 },
       { operation: '*', kind: 'dropAnswer', probability: 0.05 },
+      { operation: 'run', kind: 'failRun', probability: 0.04, failureReason: 'SERVICE_ERROR', statusMessage: 'scripted' },
     );
     let working = true;
     const crashes = (async (): Promise<void> => {
@@ -121,6 +124,23 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
         onProgress(`  ${part} is killed`);
         await stack.crash(part);
         count(`${part} killed`);
+      }
+    })();
+    /** Events that are true, late, repeated, about other runs or forged; whoever misses the API does not try again. */
+    const events = (async (): Promise<void> => {
+      const statuses = ['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'COMPLETED', 'FAILED', 'CANCELLED'];
+      while (working) {
+        await pause(draw() * 120);
+        const all = [...stack.aws.emulator.runs.values()];
+        const run = all[Math.floor(draw() * all.length)];
+        const told = { account: run?.accountId ?? '111122223333', region: 'us-west-2' };
+        const event =
+          run === undefined || draw() < 0.2
+            ? { ...told, source: 'aws.s3', 'detail-type': 'Object Created', detail: { bucket: { name: account.bucket }, object: { key: draw() < 0.5 ? `${folder}/RunUploaded.json` : `${account.prefix}/AV240001/20260115_AV240001_FORGED/RunUploaded.json` } } }
+            : { ...told, source: 'aws.omics', 'detail-type': 'Run Status Change', detail: { runId: run.id, uuid: draw() < 0.8 ? run.uuid : 'forged', status: statuses[Math.floor(draw() * statuses.length)] } };
+        const taken = await fetch(`${info.apiUrl}/v1/events`, { method: 'POST', headers: { 'x-api-key': info.apiKey, 'content-type': 'application/json' }, body: JSON.stringify(event), signal: AbortSignal.timeout(5000) }).catch(() => undefined);
+        if (taken?.ok === true) count('events');
+        else count('events lost');
       }
     })();
     // Said at once, not when it is waited for.
@@ -149,13 +169,14 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     }
     await Promise.all(cancels);
     working = false;
-    await crashes;
+    await Promise.all([crashes, events]);
     if (crashed !== undefined) throw crashed instanceof Error ? crashed : new Error('a part did not come back');
     for (const call of stack.aws.emulator.calls) {
       if (call.code === 429) count('calls throttled');
       else if (call.code === 500) count('calls failed');
       else if (call.code === 0) count('answers lost');
     }
+    for (const run of stack.aws.emulator.runs.values()) if (run.failureReason === 'SERVICE_ERROR') count('runs failed');
     stack.aws.emulator.faults.splice(0);
 
     onProgress('  waiting for the end of all');
@@ -171,12 +192,18 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     const runs = [...stack.aws.emulator.runs.values()];
     report.runs = runs.length;
     for (const id of ids) {
-      const own = runs.filter((run) => run.requestId === id);
+      const own = runs.filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
+      const attempts = new Set(own.map((run) => run.requestId)).size;
       const state = states.get(id);
       const say = (what: string): void => void report.details.push(`${id} (${state?.status ?? 'not ended'}; runs ${own.map((run) => `${run.id} ${run.status}`).join(', ') || 'none'}): ${what}`);
-      if (own.length > 1) {
-        report.duplicates += own.length - 1;
-        say('several runs');
+      if (own.length > attempts) {
+        report.duplicates += own.length - attempts;
+        say('several runs for one attempt');
+      }
+      // Only after one that failed for a reason that passes another may be started.
+      if (own.slice(0, -1).some((run) => run.status !== 'FAILED')) {
+        report.duplicates++;
+        say('another run although the one before had not failed');
       }
       if (state === undefined) {
         report.lost++;
@@ -188,7 +215,9 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
         report.leftRunning++;
         say('left running');
       }
-      const fits = state.status === 'COMPLETED' ? own[0]?.status === 'COMPLETED' : state.status === 'CANCELED' ? own.length === 0 || own[0]!.status === 'CANCELLED' : own[0]?.status === 'FAILED';
+      const last = own.at(-1)?.status;
+      // Cancelled between two attempts, the last has failed.
+      const fits = state.status === 'COMPLETED' ? last === 'COMPLETED' : state.status === 'CANCELED' ? last === undefined || last === 'CANCELLED' || last === 'FAILED' : last === 'FAILED';
       if (!fits) {
         report.wrongState++;
         say(state.description);
