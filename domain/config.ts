@@ -249,9 +249,9 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     verifySeconds: read.integer('POLONY_VERIFY_SECONDS', 86_400, 60, 31 * 86_400, 'seconds'),
     // AssumeRole takes 900 seconds to 12 hours (STS API Reference); where a role allows less, less is asked for.
     sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 43_200, 900, 43_200, 'seconds'),
-    watchSlots: read.integer('POLONY_WATCH_SLOTS', 2000, 1, 100_000, 'slots'),
+    watchSlots: read.integer('POLONY_WATCH_SLOTS', 4000, 1, 100_000, 'slots'),
     activitySlots: read.integer('POLONY_ACTIVITY_SLOTS', 100, 1, 10_000, 'slots'),
-    workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 500, 1, 100_000, 'workflows'),
+    workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 100, 1, 100_000, 'workflows'),
     // HealthOmics quotas by default: StartRun 1 a second, GetRun 10, of which some are left for others.
     startRunsPerSecond: read.number('POLONY_START_RUNS_PER_SECOND', 1, 0.01, 1000, 'calls a second'),
     getRunsPerSecond: read.number('POLONY_GET_RUNS_PER_SECOND', 8, 0.1, 1000, 'calls a second'),

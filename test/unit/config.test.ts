@@ -58,6 +58,8 @@ describe('configuration of the API', () => {
     [{ POLONY_TRUST_PROXY: '1' }, ['POLONY_TRUST_PROXY FORMAT']],
     [{ POLONY_TRUST_PROXY: '10.0.0.1,proxy' }, ['POLONY_TRUST_PROXY FORMAT']],
     [{ POLONY_TRUSTED_ACCOUNT_ID: 'arn:aws:iam::588258415937:root' }, ['POLONY_TRUSTED_ACCOUNT_ID FORMAT']],
+    [{ POLONY_EVENTS_KEY: 'short' }, ['POLONY_EVENTS_KEY LENGTH']],
+    [{ POLONY_EVENTS_KEY: base.POLONY_API_KEY }, ['POLONY_EVENTS_KEY DIFFERENT']],
     [{ POLONY_TASK_QUEUE: 'a b' }, ['POLONY_TASK_QUEUE FORMAT']],
     [{ POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' }, ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER']],
   ])('refuses %o by name', (change, expected) => {
@@ -77,12 +79,17 @@ describe('configuration of the API', () => {
 describe('configuration of the worker', () => {
   it('has defaults for all but addresses, and needs no API key', () => {
     expect(parseWorkerConfig({ ...base, POLONY_API_KEY: undefined })).toMatchObject({
-      discoverSeconds: 60, uploadPollSeconds: 60, runPollSeconds: 30, sweepSeconds: 60, sessionSeconds: 43_200, watchSlots: 2000, activitySlots: 100, workflowCache: 500, metricsAddress: undefined,
+      discoverSeconds: 60, uploadPollSeconds: 60, runPollSeconds: 30, sweepSeconds: 60, sessionSeconds: 43_200, watchSlots: 4000, activitySlots: 100, workflowCache: 100, startRunsPerSecond: 1, getRunsPerSecond: 8, retryRunSeconds: 60, stalledMinutes: 120, closedWorkflows: 'adopt', metricsAddress: undefined,
     });
   });
   it('holds the bounds of STS for sessions', () => {
     expect(parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: '43200' }).sessionSeconds).toBe(43_200);
     for (const seconds of ['899', '43201', '1h', '-900']) expect(wrong(() => parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: seconds }))).toEqual(['POLONY_SESSION_SECONDS INTEGER']);
+  });
+  it('takes fractions of calls a second', () => {
+    expect(parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: '0.5', POLONY_CLOSED_WORKFLOWS: 'Cancel' })).toMatchObject({ startRunsPerSecond: 0.5, closedWorkflows: 'cancel' });
+    for (const rate of ['0', '-1', '1e3', 'one', '1001']) expect(wrong(() => parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: rate }))).toEqual(['POLONY_START_RUNS_PER_SECOND NUMBER']);
+    expect(wrong(() => parseWorkerConfig({ ...base, POLONY_CLOSED_WORKFLOWS: 'keep' }))).toEqual(['POLONY_CLOSED_WORKFLOWS ONE_OF']);
   });
   it('tells all at once', () => {
     expect(wrong(() => parseWorkerConfig({ POLONY_RUN_POLL_SECONDS: '0', POLONY_WATCH_SLOTS: 'many', POLONY_METRICS_ADDRESS: '9464' })).sort()).toEqual([
