@@ -20,6 +20,7 @@ export function addSchemas(app: FastifyInstance): void {
 }
 
 const oneOf = (values: readonly string[]) => Type.Unsafe<string>({ type: 'string', enum: [...values] });
+const oneOfThese = <T extends string>(...values: T[]) => Type.Unsafe<T>({ type: 'string', enum: values });
 const NullableString = Type.Unsafe<string | null>({ type: ['string', 'null'] });
 export const Timestamp = Type.String({ format: 'date-time' });
 export const NullableTimestamp = Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time' });
@@ -71,7 +72,7 @@ export const IdempotencyHeaders = Type.Object({
 });
 
 const CONNECTION_STATUSES = ['UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED'];
-const CredentialType = Type.Unsafe<'role' | 'accessKeys'>({ type: 'string', enum: ['role', 'accessKeys'] });
+const CredentialType = oneOfThese(...CREDENTIAL_TYPES);
 export const Provider = component(
   'Provider',
   Type.Object(
@@ -210,7 +211,6 @@ const AutoStart = Type.Object(
 const parameterName = Type.Optional(Type.String({ minLength: 1, maxLength: 128 }));
 const ParameterNames = Type.Object({ runDir: parameterName, runManifest: parameterName, noProjects: parameterName }, { ...closed, description: "Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names" });
 const Parameters = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, maxProperties: 100, description: "Further parameters of the workflow's template" });
-const oneOfThese = <T extends string>(...values: T[]) => Type.Unsafe<T>({ type: 'string', enum: values });
 const numericId = (description: string) => Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description }));
 const RunSettings = Type.Object(
   {

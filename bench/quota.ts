@@ -24,7 +24,6 @@ try {
   const { info } = stack;
   const { emulator } = stack.aws;
   const call = apiClient(info);
-  const setPace = (pace: object): Promise<unknown> => fetch(`${emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
   const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'quota');
   const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
   const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });

@@ -2,6 +2,7 @@ import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { UploadProgress } from '../domain/completeness.js';
 import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
 import type { ManifestReport } from '../domain/manifestCheck.js';
+import type { CredentialType } from '../domain/permissions.js';
 import type { RunParameters } from '../domain/runParameters.js';
 import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
@@ -14,9 +15,6 @@ type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | 
 
 /** Status of a connection as the vendor's contract names it without its prefix; UNSPECIFIED until polony has tried it. */
 export type ConnectionStatus = 'UNSPECIFIED' | 'CONNECTED' | 'WARNING' | 'FAILED';
-
-/** How polony gets into a customer's account, as the vendor's page has it. */
-export type CredentialType = 'role' | 'accessKeys';
 
 export interface ProvidersTable {
   id: string;

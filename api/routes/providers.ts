@@ -6,7 +6,7 @@ import { refuse } from '../../domain/errors.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId, newId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
-import type { CredentialType } from '../../store/schema.js';
+import type { CredentialType } from '../../domain/permissions.js';
 import { providerSecretContext, type SealedSecret } from '../../store/secrets.js';
 import { inTransaction } from '../../store/transaction.js';
 import { forgetEvidence, partsOfProvider } from '../../store/verifications.js';
