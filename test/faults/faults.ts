@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { adminClients, setUpCustomer } from '../../cli/customer.js';
@@ -44,6 +44,14 @@ function random(seed: number): () => number {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
   };
+}
+
+function isAlive(pid: number | undefined): boolean {
+  try {
+    return pid !== undefined && process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -223,6 +231,7 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
         say(state.description);
       }
     }
+    if (report.lost > 0) report.details.push(`the worker ${isAlive(stack.worker?.pid) ? 'is alive' : 'has ended'}; its log ends with ${readFileSync(path.join(stateDir, 'logs', 'worker.log'), 'utf8').slice(-2000)}`);
     return report;
   } finally {
     await stack.stop();
