@@ -128,7 +128,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
     const omics = aws.omics(provider.id, compute.region, true);
     const send = async (): Promise<StartRunCommandOutput> => {
       // Before every single call: none may go out that nobody would ask after.
-      if (!(await markStartSent(db, execution.id, { ...request }))) throw ApplicationFailure.nonRetryable('The execution was cancelled before StartRun was sent', 'StartClosed');
+      if (!(await markStartSent(db, execution, { ...request }))) throw ApplicationFailure.nonRetryable('The execution was cancelled before StartRun was sent', 'StartClosed');
       return omics.send(new StartRunCommand(request));
     };
     const answer = await heartbeating(() => calling(execution, runCall(execution, 'omics:StartRun'), async () => {
@@ -150,7 +150,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
         // Refused for certain: nothing was started by this attempt. Only an answer that did not come leaves that open; and what
         // is not valid now was not valid then.
         const { kind } = classifyAwsError(error);
-        if (kind === 'throttled') await slowDown(db, quotaScope(execution));
+        if (kind === 'throttled') await slowDown(db, quotaScope(execution)).catch(() => undefined);
         if (kind === 'denied') await noteUse(execution, deniedAction(error), classifyAwsError(error)).catch(() => undefined);
         if ((!sentBefore || kind === 'invalid') && !['network', 'internal', 'unknown'].includes(kind)) await updateExecution(db, execution.id, { startState: 'none', startRequest: null });
         throw error;
@@ -242,7 +242,9 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
   }
 
   /** Asks HealthOmics for the shared workflow, checks the run manifest and settles the parameters of the run. */
-  async function prepare(execution: ExecutionContext): Promise<void> {
+  async function prepare(given: ExecutionContext): Promise<void> {
+    // What blocks it is not wiped before all of this has gone through.
+    const execution = { ...given, blocked: null };
     const { flow, compute, storage, run } = execution;
     const omics = aws.omics(execution.provider.id, compute.region);
     const call: AwsCall = {
@@ -297,6 +299,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
       if (uploadState === 'refused' || uploadState === 'vanished') throw ApplicationFailure.nonRetryable(`The run cannot be analysed: it was ${uploadState}`, 'RunNotUsable');
       await updateExecution(db, executionId, { status: 'INITIALIZED', statusDescription: 'Checking the shared workflow' });
       await prepare(execution);
+      if (execution.blocked !== null) await updateExecution(db, executionId, { blocked: null });
     },
 
     /** Starts the HealthOmics run, once however often it is asked for. */

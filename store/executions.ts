@@ -256,11 +256,13 @@ export async function noteResourcesUsed(db: DbOrTransaction, { flow, compute }: 
  * Notes that StartRun is about to be sent, with what.
  * @returns false where it must not be: the execution was closed against it, or has ended.
  */
-export async function markStartSent(db: DbOrTransaction, id: string, request: Record<string, unknown>): Promise<boolean> {
+export async function markStartSent(db: DbOrTransaction, { id, attempt }: { id: string; attempt: number }, request: Record<string, unknown>): Promise<boolean> {
   const result = await db
     .updateTable('executions')
     .set({ start_state: 'sent', start_request: storableJson(request), status_description: 'Starting the HealthOmics run', time_updated: new Date() })
     .where('id', '=', id)
+    // Late work of an attempt that is over must not start anything.
+    .where('attempt', '=', attempt)
     .where('start_state', 'in', ['none', 'sent'])
     .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
     .executeTakeFirst();
