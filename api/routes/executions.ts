@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import { sameAccount, storageUri } from '../../domain/aws.js';
 import { type FieldProblem, InputError, refuse } from '../../domain/errors.js';
 import { isEnded, type ParameterValue } from '../../domain/execution.js';
+import { notForFlow } from '../../domain/completeness.js';
 import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
@@ -158,8 +159,8 @@ async function createExecution(
   }
   const refused = (reason: string, message: string): ApiError => new ApiError(409, reason, message, { field: 'runId' });
   if (run.upload_state === 'refused' || run.upload_state === 'vanished') throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${run.upload_description}`);
-  const fit = run.outcome === 'completed' || (run.outcome === 'failed' && flow.accept_failed_outcome) || run.checked === 'presence';
-  if (run.upload_state === 'complete' && !fit) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: the instrument ended it as ${run.outcome ?? 'unknown'}${run.outcome === 'failed' ? '; a flow with acceptFailedOutcome takes it, since its cycles are all there' : ''}`);
+  const unfit = run.upload_state === 'complete' ? notForFlow({ acceptFailedOutcome: flow.accept_failed_outcome, acceptUnverified: flow.accept_unverified }, run) : undefined;
+  if (unfit !== undefined) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${unfit}`);
   const storage = await store.findStorageConnection(transaction, run.storage_connection_id, 'share');
   if (storage === undefined) throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
   const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');
