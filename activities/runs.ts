@@ -7,7 +7,7 @@ import { joinKey } from '../domain/aws.js';
 import { type Completeness, CycleTally, notForBases2Fastq, notForFlow, type RunFolderContent } from '../domain/completeness.js';
 import { messageOf } from '../domain/errors.js';
 import { isEnded } from '../domain/execution.js';
-import { parseRunFolderName } from '../domain/runFolder.js';
+import { EXECUTIONS_FOLDER, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters, type RunParameters } from '../domain/runParameters.js';
 import { startsByItself } from '../domain/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
@@ -16,7 +16,7 @@ import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, execut
 import { autoFlows, findRun, insertRuns, knownRuns, registeredRuns, reopenRun, type RunChange, type RunContext, startedBefore, updateRun } from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
-import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
+import type { Dependencies } from './dependencies.js';
 import { blockedOf, failureOf } from './failures.js';
 import { heartbeating } from './heartbeat.js';
 

@@ -8,7 +8,7 @@ import { notForFlow } from '../../domain/completeness.js';
 import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
-import { nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
+import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
@@ -112,7 +112,7 @@ const CancelBody = Type.Object({ reason: Type.Optional(Type.String({ maxLength: 
 /** Whether the search for runs would find it too: then it is a run like any other, and flows start for it by themselves. */
 function isSearched(storage: { use_for_run_upload: boolean; run_depth: number }, { parentPath, runFolder, instrumentName }: { parentPath: string; runFolder: string; instrumentName: string }): boolean {
   const above = parentPath.split('/');
-  return storage.use_for_run_upload && above.length === storage.run_depth + 1 && above.at(-1) === instrumentName && parseRunFolderName(runFolder, instrumentName) !== undefined;
+  return storage.use_for_run_upload && above.length === storage.run_depth + 1 && above[0] !== EXECUTIONS_FOLDER && above.at(-1) === instrumentName && parseRunFolderName(runFolder, instrumentName) !== undefined;
 }
 
 /** The run of a folder in S3; it is written where it is not known. @throws InputError where it lies in no storage connection. */

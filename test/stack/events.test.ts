@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
@@ -145,6 +145,20 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   expect((await executions()).length).toBe(count + 1);
 });
 
+it('looks for few of very many folders that nobody knows', async () => {
+  const folders = Array.from({ length: 300 }, (_, at) => `20260115_AV240001_MADEUP${at}`);
+  const began = Date.now();
+  const answers = await Promise.all(folders.map((name) => post(created(`runs/AV240001/${name}/RunUploaded.json`))));
+  const seconds = Math.ceil((Date.now() - began) / 1000);
+  expect(new Set(answers)).toEqual(new Set([202]));
+  // What is looked for at all was begun before the answer.
+  const searched = await Promise.all(folders.map((name) => temporal.workflow.getHandle(`discover-run/${storageConnectionId}/AV240001/${name}`).describe().then(() => true, (error: unknown) => { expect(error).toBeInstanceOf(WorkflowNotFoundError); return false; })));
+  const count = searched.filter(Boolean).length;
+  expect(count).toBeGreaterThan(0);
+  expect(count).toBeLessThanOrEqual(20 + seconds);
+  expect((await runs()).some((each) => each.name.startsWith('MADEUP'))).toBe(false);
+});
+
 it.each([
   [created('runs/a%2Fb+c/RunUploaded.json', 'b'), { kind: 'object', bucket: 'b', key: 'runs/a%2Fb+c/RunUploaded.json' }],
   [{ source: 'aws.omics', 'detail-type': 'Run Status Change', account: '1', region: 'r', detail: { arn: 'arn:aws:omics:r:1:run/55' } }, { kind: 'run', account: '1', region: 'r', runId: '55', uuid: undefined }],
@@ -159,6 +173,7 @@ it.each([
   ['AV1/F/RunParameters.json', '', 0, { parentPath: 'AV1', runFolder: 'F', file: 'RunParameters.json' }],
   ['runs/a/b/AV1/F/RunUploaded.json', 'runs', 2, { parentPath: 'a/b/AV1', runFolder: 'F', file: 'RunUploaded.json' }],
   ['runs/a/AV1/F/RunUploaded.json', 'runs', 0, undefined],
+  ['runs/polony-executions/AV1/F/RunUploaded.json', 'runs', 1, undefined],
   ['runs/AV1/F/BaseCalls/R1_C001.zip', 'runs', 0, undefined],
   ['runs-secret/AV1/F/RunUploaded.json', 'runs', 0, undefined],
   ['RunUploaded.json', '', 0, undefined],
