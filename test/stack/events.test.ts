@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
@@ -105,6 +106,45 @@ it('looks at an upload that is followed already, however many events tell of it,
   await temporal.workflow.getHandle(workflowId).result();
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
+
+it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', async () => {
+  const waits: number[] = [];
+  for (let at = 0; at < 5; at++) {
+    const { folder, run } = await upload(`MEDIAN${at}`);
+    const began = Date.now();
+    await post(created(`${folder}/RunUploaded.json`));
+    const { id } = await until('the execution', async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName), 20);
+    waits.push((await until('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
+  }
+  const median = waits.sort((one, other) => one - other)[2]!;
+  console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
+  expect(median).toBeLessThan(2000);
+});
+
+it('goes on in a new workflow after very many looks, until the same day, and still sees the end', async () => {
+  const { folder, workflowId, run } = await upload('LONG');
+  await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
+  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
+  const handle = temporal.workflow.getHandle(workflowId);
+  const first = await until('the run to be followed', () => handle.describe().catch(() => undefined));
+  const next = await until('another workflow', async () => {
+    // Far faster than events can: each look waits for the one before.
+    await handle.signal('look');
+    const now = await handle.describe();
+    return now.runId !== first.runId && now;
+  }, 90);
+  expect(next.status.name).toBe('RUNNING');
+  const input = defaultPayloadConverter.fromPayload<{ deadline: number }>((await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!);
+  expect(input.deadline - first.startTime.getTime()).toBeCloseTo(14 * 86_400_000, -5);
+  await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, 'completed') }));
+  await post(created(`${folder}/RunUploaded.json`));
+  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED');
+  await temporal.workflow.getHandle(workflowId).result();
+  expect((await executions()).filter((each) => each.inputs[0]!.run.name === 'LONG')).toHaveLength(1);
+  const before = await temporal.workflow.getHandle(workflowId, first.runId).fetchHistory();
+  expect(before.events!.length).toBeLessThan(2100);
+  await Worker.runReplayHistory({ ...workflowSource() }, before);
+}, 150_000);
 
 it('looks anew at a run whose end was replaced', async () => {
   const { folder, run } = await upload('REPLACED');
