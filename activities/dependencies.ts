@@ -26,6 +26,3 @@ export interface Dependencies {
   /** Shares GetRun among the runs that this worker watches. */
   polls: Polls;
 }
-
-/** The folder below a storage connection's prefix that executions write to; never searched for runs. */
-export const EXECUTIONS_FOLDER = 'polony-executions';

@@ -4,10 +4,10 @@ import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/comm
 import { classifyAwsError } from '../aws/errors.js';
 import { hasObjects, listFolder, listFolders, listObjects, readText } from '../aws/s3.js';
 import { joinKey } from '../domain/aws.js';
-import { type Completeness, CycleTally, notForBases2Fastq, type RunFolderContent } from '../domain/completeness.js';
+import { type Completeness, CycleTally, notForBases2Fastq, notForFlow, type RunFolderContent } from '../domain/completeness.js';
 import { messageOf } from '../domain/errors.js';
 import { isEnded } from '../domain/execution.js';
-import { parseRunFolderName } from '../domain/runFolder.js';
+import { EXECUTIONS_FOLDER, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters, type RunParameters } from '../domain/runParameters.js';
 import { startsByItself } from '../domain/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
@@ -16,7 +16,7 @@ import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, execut
 import { autoFlows, findRun, insertRuns, knownRuns, registeredRuns, reopenRun, type RunChange, type RunContext, startedBefore, updateRun } from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
-import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
+import type { Dependencies } from './dependencies.js';
 import { blockedOf, failureOf } from './failures.js';
 import { heartbeating } from './heartbeat.js';
 
@@ -24,8 +24,8 @@ import { heartbeating } from './heartbeat.js';
 const STARTS_AT_ONCE = 10;
 /** The longest time between two looks at an upload of which events tell. */
 const RARELY_MS = 600_000;
-/** How often reading has to be denied before it is done without. */
-const DENIALS = 3;
+/** How long reading has to be denied before it is done without: a changed policy takes a while to hold everywhere. */
+const DENIED_MS = 300_000;
 /** An execution that was accepted later may not be in Temporal's visibility yet. */
 const LOST_AFTER_MS = 60_000;
 
@@ -79,9 +79,6 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     return `${cycles}${stalled ? `; the upload has stalled: nothing has come for ${Math.floor(minutes)} minutes, look at the instrument and its connection` : ''}`;
   }
 
-  /** How often in a row the files of a run could not be read. */
-  const denials = new Map<string, number>();
-
   async function lookAt(run: RunContext, attempt: number): Promise<RunUploadEnded> {
     const { bucket, prefix, region, providerId } = run.storage;
     const s3 = aws.s3(providerId, region);
@@ -111,20 +108,19 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     } catch (error) {
       // s3:GetObject is optional in the vendor's table, and so is reading. A denial may pass, so it has to come again.
       if (classifyAwsError(error).kind !== 'denied' || !(await mayOnlyList(s3, bucket, folder))) throw error;
-      const count = (denials.get(run.id) ?? 0) + 1;
-      denials.set(run.id, count);
-      if (count < DENIALS) throw notYet('The files of the run may not be read (s3:GetObject); trying again');
+      if (run.timeDenied === null) await updateRun(db, run.id, { timeDenied: new Date() });
+      if (Date.now() - (run.timeDenied?.getTime() ?? Date.now()) < DENIED_MS) throw notYet('The files of the run may not be read (s3:GetObject); trying again for 5 minutes before going by what can be listed');
       const content = await contentOf(s3, bucket, folder);
       const other = notForBases2Fastq(null, undefined, content);
       if (other !== undefined) return refuse(other, { checked: 'presence' });
       if (!content.files.includes(RUN_UPLOADED_FILE)) {
         throw notYet(`RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, await tally(s3, bucket, folder, null), false)}`);
       }
-      const reason = 'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject)';
+      const reason = 'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject); only flows with acceptUnverified analyse it';
       await updateRun(db, run.id, { uploadState: 'complete', checked: 'presence', hasManifest: content.files.includes('RunManifest.csv'), blocked: null, description: reason, timeCompleted: new Date() });
       return { usable: true, reason };
     }
-    denials.delete(run.id);
+    if (run.timeDenied !== null) await updateRun(db, run.id, { timeDenied: null });
     if (text === undefined) {
       const seen = await tally(s3, bucket, folder, parameters);
       if (seen.objects === 0 && attempt % 10 === 0 && !(await hasObjects(s3, bucket, `${folder}/`))) {
@@ -196,9 +192,10 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     };
   }
 
-  /** What an execution is told: a run that the instrument ended as failed is fit for flows that accept it only. */
+  /** What an execution is told: what the instrument ended as failed, and what could not be checked, is fit for flows that accept it only. */
   function endedFor({ flow, run }: ExecutionContext, ended: RunUploadEnded): RunUploadEnded {
-    return ended.usable && run.outcome === 'failed' && !flow.acceptFailedOutcome ? { usable: false, reason: ended.reason } : ended;
+    const unfit = ended.usable ? notForFlow(flow, run) : undefined;
+    return unfit === undefined ? ended : { usable: false, reason: `The run cannot be analysed: ${unfit}` };
   }
 
   /** How often a workflow that does not stay is started again. */
@@ -332,7 +329,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
      */
     async watchUpload(runId: string, probing: boolean, byEvent = false): Promise<RunUploadEnded> {
       const run = await load(runId);
-      if (run.uploadState === 'complete') return { usable: true, reason: 'The run is complete' };
+      if (run.uploadState === 'complete') return { usable: true, reason: run.description };
       if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
       if (run.storage.deleted) {
         await updateRun(db, runId, { uploadState: 'vanished', description: 'The storage connection was deleted', timeCompleted: new Date() });
@@ -369,7 +366,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       const run = await load(runId);
       if (ended.usable) {
         const runName = run.parameters?.runName ?? run.runName;
-        const flows = (run.discovered ? await autoFlows(db, run.storageConnectionId) : []).filter((flow) => (run.outcome !== 'failed' || flow.acceptFailedOutcome) && startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }));
+        const flows = (run.discovered ? await autoFlows(db, run.storageConnectionId) : []).filter((flow) => notForFlow(flow, run) === undefined && startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }));
         await db.transaction().execute(async (transaction) => {
           await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {

@@ -24,6 +24,7 @@ import { SessionError } from '../aws/access.js';
 import { classifyAwsError } from '../aws/errors.js';
 import { accountOfRole, joinKey, parseArn } from '../domain/aws.js';
 import { messageOf } from '../domain/errors.js';
+import { EXECUTIONS_FOLDER } from '../domain/runFolder.js';
 import { buildRunParameters } from '../domain/execution.js';
 import { bucketArn, type Capability, objectsArn, type PermissionAction, type PermissionScope, workflowArn } from '../domain/permissions.js';
 import { conclude, type Finding, type Probe, type ProbeResult, reportCapabilities, reportPermission, type VerificationReport, type VerifiedKind, type VerifiedStatus } from '../domain/verification.js';
@@ -31,7 +32,7 @@ import { isId } from '../store/database.js';
 import { findComputeConnection, findFlow, findProvider, findStorageConnection, type Provider } from '../store/resources.js';
 import { SecretError } from '../store/secrets.js';
 import { evidenceOf, resourcesToVerify, saveVerification } from '../store/verifications.js';
-import { type Dependencies, EXECUTIONS_FOLDER } from './dependencies.js';
+import type { Dependencies } from './dependencies.js';
 import { blockedOf, deniedAction, failureOf } from './failures.js';
 
 /** Where probes write: beside the executions, so that discovery passes it by. The provider may not delete, so the files stay and are written over. */

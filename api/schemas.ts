@@ -243,6 +243,7 @@ export const FlowResource = component(
       parameters: Parameters,
       runSettings: RunSettings,
       acceptFailedOutcome: Type.Boolean(),
+      acceptUnverified: Type.Boolean(),
       status: oneOf(CONNECTION_STATUSES.map((each) => `FLOW_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, 
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
@@ -260,6 +261,7 @@ const flowFields = {
   parameters: Type.Optional(Parameters),
   runSettings: Type.Optional(RunSettings),
   acceptFailedOutcome: Type.Optional(Type.Boolean({ description: 'Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said' })),
+  acceptUnverified: Type.Optional(Type.Boolean({ description: 'Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject; not unless said' })),
 };
 export const FlowBody = Type.Object(flowFields, {
   ...closed,

@@ -1,6 +1,6 @@
 import { baseCallsKey } from './runFolder.js';
 import { type Cycles, READ_NAMES, type ReadName, type RunParameters } from './runParameters.js';
-import type { RunUploaded } from './runUploaded.js';
+import type { RunOutcome, RunUploaded } from './runUploaded.js';
 
 /** What is there of the `BaseCalls` of a run. */
 export interface Completeness {
@@ -62,6 +62,17 @@ export function notForBases2Fastq(parameters: RunParameters | null, uploaded?: P
   if (type !== undefined && type !== 'Sequencing') return `The run is a ${type} run; Bases2Fastq flows take sequencing runs`;
   if (content !== undefined && (content.folders.includes('Cytoprofiling') || content.files.includes('Panel.json'))) return 'The run is a Cytoprofiling run (it has a Cytoprofiling folder or Panel.json); Bases2Fastq flows take sequencing runs';
   return undefined;
+}
+
+/**
+ * Why a flow does not take a run whose upload has ended; undefined where it does. Without a word of the flow, only what the
+ * instrument is known to have completed costs money.
+ */
+export function notForFlow(flow: { acceptFailedOutcome: boolean; acceptUnverified: boolean }, run: { outcome: RunOutcome | null; checked: 'content' | 'presence' }): string | undefined {
+  if (run.checked === 'presence') return flow.acceptUnverified ? undefined : 'its outcome and cycles were not checked, since the provider may not read them (s3:GetObject); allow that and retry the run, or have a flow with acceptUnverified take it';
+  if (run.outcome === 'completed') return undefined;
+  if (run.outcome === 'failed') return flow.acceptFailedOutcome ? undefined : 'the instrument ended it as failed; a flow with acceptFailedOutcome takes it, since its cycles are all there';
+  return `the instrument ended it as ${run.outcome ?? 'unknown'}`;
 }
 
 /** Where an upload stands. */

@@ -1,5 +1,6 @@
-import { checkBucketName, checkPrefix, normalizePrefix } from './aws.js';
+import { checkBucketName, normalizePrefix } from './aws.js';
 import { type FieldProblem, refuse } from './errors.js';
+import { checkDocumentPrefix, hclJson, templateText } from './iamDocuments.js';
 import { RUN_UPLOADED_FILE } from './runUploaded.js';
 
 /** What has EventBridge tell polony of uploads and of HealthOmics runs. */
@@ -18,7 +19,6 @@ export interface EventQuery {
 /** EventBridge gives up an event after this; polling has found it by then. */
 const MAXIMUM_AGE_SECONDS = 300;
 
-
 /**
  * Rules, API destination, connection and role as a CloudFormation template and as Terraform. The key is a parameter of both and stands
  * in neither. The bucket has to send its events to EventBridge, which is a setting of the bucket that is left to its owner: setting
@@ -27,7 +27,7 @@ const MAXIMUM_AGE_SECONDS = 300;
  */
 export function eventDocuments({ bucket, prefix = '', url }: EventQuery): EventDocuments {
   const folder = normalizePrefix(prefix);
-  const problems: FieldProblem[] = [...checkBucketName('bucket', bucket.trim()), ...checkPrefix('prefix', folder)];
+  const problems: FieldProblem[] = [...checkBucketName('bucket', bucket.trim()), ...checkDocumentPrefix('prefix', folder)];
   if (url !== undefined && !/^https:\/\/[^\s$"'<>\\^`{|}]+$/.test(url)) problems.push({ field: 'url', rule: 'HTTPS', message: 'must be the https URL of POST /v1/events; API destinations of EventBridge take no other' });
   refuse(problems);
   // What stands for itself behind a backslash in a wildcard pattern (`*`, `\`) is in no prefix.
@@ -63,12 +63,11 @@ function cloudFormation(objects: object, runs: object, url: string | undefined):
       Runs: rule('Status of HealthOmics runs', runs),
     },
   };
-  return `${JSON.stringify(template, null, 2)}\n`;
+  return templateText(template);
 }
 
 function terraform(objects: object, runs: object, url: string | undefined): string {
-  // Neither prefixes nor URLs have the template sequences of HCL.
-  const json = (value: object): string => `jsonencode(${JSON.stringify(value, null, 2).replaceAll('\n', '\n  ')})`;
+  const json = hclJson;
   const rule = (id: string, description: string, pattern: object): string => `resource "aws_cloudwatch_event_rule" "${id}" {
   description   = "${description}"
   event_pattern = ${json(pattern)}

@@ -1,3 +1,4 @@
+import { EXECUTIONS_FOLDER } from './runFolder.js';
 import { RUN_UPLOADED_FILE } from './runUploaded.js';
 
 /** What an event of EventBridge tells, as far as it matters here. */
@@ -37,6 +38,6 @@ export function runFolderOf(key: string, prefix: string, runDepth: number): { pa
   const parts = (prefix === '' ? key : key.slice(prefix.length + 1)).split('/');
   const file = parts.pop()!;
   const runFolder = parts.pop();
-  if (runFolder === undefined || parts.length !== runDepth + 1 || parts.includes('') || !TELLING.includes(file)) return undefined;
+  if (runFolder === undefined || parts.length !== runDepth + 1 || parts.includes('') || parts[0] === EXECUTIONS_FOLDER || !TELLING.includes(file)) return undefined;
   return { parentPath: parts.join('/'), runFolder, file };
 }

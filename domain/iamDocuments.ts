@@ -164,7 +164,7 @@ export function checkExecutionRoleArn(field: string, value: string): FieldProble
 }
 
 /** Checks a prefix for IAM documents. `{{resolve:…}}` would be looked up by CloudFormation, and halves of characters are no text. */
-function checkDocumentPrefix(field: string, value: string): FieldProblem[] {
+export function checkDocumentPrefix(field: string, value: string): FieldProblem[] {
   const problems = checkPrefix(field, value);
   if (problems.length > 0) return problems;
   if (value.includes('{{')) return [{ field, rule: 'PREFIX_REFERENCE', message: 'must not contain {{: it is a reference in CloudFormation' }];
@@ -372,14 +372,21 @@ function cloudFormation({ name, executionName, executionPath, trust, policy, exe
     Resources: resources,
     Outputs: outputs,
   };
-  // Valid as YAML too, which has no surrogate pairs.
+  return templateText(template);
+}
+
+/** A template of CloudFormation in JSON; valid as YAML too, which has no surrogate pairs. */
+export function templateText(template: unknown): string {
   return `${ascii(JSON.stringify(template, null, 2), /[\u007f-\ud7ff\ue000-\uffff]/g)}\n`;
 }
+
+/** A JSON document in HCL, where the brace of template sequences is escaped. */
+export const hclJson = (value: unknown): string => `jsonencode(${JSON.stringify(value, null, 2).replace(/([$%])\{/g, '$1\\u007b').replaceAll('\n', '\n  ')})`;
 
 /** Terraform (HCL). A JSON text is an HCL expression but for template sequences, whose brace is escaped; its strings are UTF-8. */
 function terraform({ name, executionName, executionPath, trust, policy, execution }: Parts): string {
   const text = (value: unknown): string => JSON.stringify(value).replace(/([$%])\{/g, '$1\\u007b');
-  const json = (value: unknown): string => `jsonencode(${JSON.stringify(value, null, 2).replace(/([$%])\{/g, '$1\\u007b').replaceAll('\n', '\n  ')})`;
+  const json = hclJson;
   const block = (type: string, id: string, ...lines: string[]): string => `resource "${type}" "${id}" {\n${lines.map((line) => `  ${line}\n`).join('')}}\n`;
   const output = (id: string, value: string): string => `output "${id}" {\n  value = ${value}\n}\n`;
   const role = (id: string, ...lines: string[]): string => block('aws_iam_role', id, ...lines);

@@ -1,6 +1,9 @@
 import { cutToBytes } from './names.js';
 import { READ_NAMES, type Cycles } from './runParameters.js';
 
+/** The folder below a storage connection's prefix that executions write to; never searched for runs. */
+export const EXECUTIONS_FOLDER = 'polony-executions';
+
 /** The object key of a `BaseCalls` file relative to the run folder: one zip per read and cycle. */
 export function baseCallsKey(read: string, cycle: number): string {
   return `BaseCalls/${read}_C${String(cycle).padStart(3, '0')}.zip`;

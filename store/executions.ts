@@ -21,8 +21,8 @@ export interface ExecutionContext {
   blocked: Blocked | null;
   trigger: 'auto' | 'api';
   startedBy: string;
-  flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue>; settings: RunSettings; acceptFailedOutcome: boolean };
-  run: { id: string; name: string; instrumentName: string; parentPath: string; runFolder: string; uploadState: UploadState; outcome: RunOutcome | null; discovered: boolean; cycles: Cycles | null; analysisLanes: string | null; platformVersion: string | null };
+  flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue>; settings: RunSettings; acceptFailedOutcome: boolean; acceptUnverified: boolean };
+  run: { id: string; name: string; instrumentName: string; parentPath: string; runFolder: string; uploadState: UploadState; outcome: RunOutcome | null; checked: 'content' | 'presence'; discovered: boolean; cycles: Cycles | null; analysisLanes: string | null; platformVersion: string | null };
   storage: { id: string; name: string; bucket: string; prefix: string; region: string };
   compute: { id: string; name: string; region: string; executionRoleArn: string };
   /** The provider of the compute connection: the account where HealthOmics runs. */
@@ -55,7 +55,7 @@ function contextQuery(db: DbOrTransaction) {
     .select([
       'e.id', 'e.name', 'e.status', 'e.start_state', 'e.start_request', 'e.workflow_started', 'e.blocked', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
       'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason', 'e.attempt', 'e.own_parameters', 'e.manifest_text', 'e.manifest_uri', 'e.adoptions',
-      'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters', 'f.run_settings', 'f.accept_failed_outcome',
+      'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters', 'f.run_settings', 'f.accept_failed_outcome', 'f.accept_unverified', 'r.checked',
       'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.parent_path', 'r.outcome', 'r.discovered', 'r.upload_state',
       // Not the whole: it names every tile.
       sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'), sql<string | null>`r.run_parameters->>'analysisLanes'`.as('analysis_lanes'), sql<string | null>`r.run_parameters->>'platformVersion'`.as('platform_version'),
@@ -85,8 +85,9 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
       parameters: row.flow_parameters,
       settings: row.run_settings,
       acceptFailedOutcome: row.accept_failed_outcome,
+      acceptUnverified: row.accept_unverified,
     },
-    run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, parentPath: row.parent_path, runFolder: row.run_folder, outcome: row.outcome, discovered: row.discovered, uploadState: row.upload_state, cycles: row.cycles, analysisLanes: row.analysis_lanes, platformVersion: row.platform_version },
+    run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, parentPath: row.parent_path, runFolder: row.run_folder, outcome: row.outcome, checked: row.checked, discovered: row.discovered, uploadState: row.upload_state, cycles: row.cycles, analysisLanes: row.analysis_lanes, platformVersion: row.platform_version },
     storage: { id: row.storage_id, name: row.storage_name, bucket: row.bucket, prefix: row.prefix, region: row.storage_region },
     compute: { id: row.compute_id, name: row.compute_name, region: row.compute_region, executionRoleArn: row.execution_role_arn },
     provider: { id: row.provider_id, name: row.provider_name, account: row.account_id ?? '' },

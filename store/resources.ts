@@ -210,6 +210,7 @@ export interface FlowFields {
   autoStartFilter?: AutoStartFilter;
   runSettings?: RunSettings;
   acceptFailedOutcome?: boolean;
+  acceptUnverified?: boolean;
 }
 /** Writes a flow and what it starts for; a new one where `id` is absent. */
 export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: string): Promise<Flow> {
@@ -224,6 +225,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
     auto_start_filter: JSON.stringify(fields.autoStartFilter ?? {}),
     run_settings: JSON.stringify(fields.runSettings ?? {}),
     accept_failed_outcome: fields.acceptFailedOutcome ?? false,
+    accept_unverified: fields.acceptUnverified ?? false,
   };
   const flow =
     id === undefined

@@ -17,7 +17,11 @@ export interface RunContext {
   runFolder: string;
   runName: string;
   uploadState: UploadState;
+  description: string;
   outcome: RunOutcome | null;
+  checked: 'content' | 'presence';
+  /** Since when its files may be listed and not read. */
+  timeDenied: Date | null;
   progress: UploadProgress | null;
   discovered: boolean;
   parameters: RunParameters | null;
@@ -29,7 +33,7 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
   const row = await db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
-    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.run_parameters', 'r.parent_path', 'r.outcome', 'r.progress', 'r.discovered', 's.name as storage_name', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted', 's.use_for_run_upload'])
+    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.upload_description', 'r.checked', 'r.time_denied', 'r.run_parameters', 'r.parent_path', 'r.outcome', 'r.progress', 'r.discovered', 's.name as storage_name', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted', 's.use_for_run_upload'])
     .where('r.id', '=', id)
     .executeTakeFirst();
   return (
@@ -41,7 +45,10 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
       runFolder: row.run_folder,
       runName: row.run_name,
       uploadState: row.upload_state,
+      description: row.upload_description,
       outcome: row.outcome,
+      checked: row.checked,
+      timeDenied: row.time_denied,
       progress: row.progress,
       discovered: row.discovered,
       parameters: row.run_parameters,
@@ -104,6 +111,7 @@ export interface RunChange {
   hasManifest?: boolean;
   progress?: UploadProgress | null;
   checked?: 'content' | 'presence';
+  timeDenied?: Date | null;
   timeCompleted?: Date;
 }
 
@@ -122,6 +130,7 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
       ...(change.progress !== undefined && { progress: change.progress === null ? null : storableJson(change.progress) }),
       ...(change.checked !== undefined && { checked: change.checked }),
+      ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
     .where('id', '=', id)
@@ -129,16 +138,16 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
 }
 
 /** The flows that start by themselves for runs of a storage connection, where their filter lets them. */
-export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string; filter: AutoStartFilter; acceptFailedOutcome: boolean }[]> {
+export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string; filter: AutoStartFilter; acceptFailedOutcome: boolean; acceptUnverified: boolean }[]> {
   const rows = await db
     .selectFrom('flow_storage_connections as a')
     .innerJoin('flows as f', 'f.id', 'a.flow_id')
-    .select(['f.id', 'f.name', 'f.compute_connection_id', 'f.auto_start_filter', 'f.accept_failed_outcome'])
+    .select(['f.id', 'f.name', 'f.compute_connection_id', 'f.auto_start_filter', 'f.accept_failed_outcome', 'f.accept_unverified'])
     .where('a.storage_connection_id', '=', storageConnectionId)
     .where('f.time_deleted', 'is', null)
     .orderBy('f.id')
     .execute();
-  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id, filter: row.auto_start_filter, acceptFailedOutcome: row.accept_failed_outcome }));
+  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id, filter: row.auto_start_filter, acceptFailedOutcome: row.accept_failed_outcome, acceptUnverified: row.accept_unverified }));
 }
 
 /**
@@ -163,13 +172,13 @@ export async function startedBefore(db: DbOrTransaction, flowId: string, run: { 
   return row?.id;
 }
 
-/** Follows a run anew that was refused or had vanished. @returns whether it was one. */
-export async function reopenRun(db: DbOrTransaction, id: string): Promise<boolean> {
+/** Follows a run anew that was refused, had vanished, or could not be verified where `unverified` says so too. @returns whether it was one. */
+export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
-    .set({ upload_state: 'uploading', upload_description: 'It is looked at anew', outcome: null, time_completed: null, progress: null, blocked: null, time_updated: new Date() })
+    .set({ upload_state: 'uploading', upload_description: 'It is looked at anew', outcome: null, time_completed: null, time_denied: null, progress: null, blocked: null, time_updated: new Date() })
     .where('id', '=', id)
-    .where('upload_state', 'in', ['refused', 'vanished'])
+    .where((where) => where.or([where('upload_state', 'in', ['refused', 'vanished']), ...(unverified ? [where.and([where('upload_state', '=', 'complete'), where('checked', '=', 'presence')])] : [])]))
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
 }

@@ -95,6 +95,8 @@ export interface FlowsTable {
   parameters: Json<Record<string, ParameterValue>>;
   /** Whether a run that the instrument ended as failed is analysed where its cycles are all there. */
   accept_failed_outcome: Generated<boolean>;
+  /** Whether a run is analysed of which is only known that RunUploaded.json is there (no s3:GetObject). */
+  accept_unverified: Generated<boolean>;
   run_settings: ColumnType<RunSettings, string | undefined, string>;
   auto_start_filter: ColumnType<AutoStartFilter, string | undefined, string>;
   status: Generated<ConnectionStatus>;
@@ -136,6 +138,8 @@ export interface RunsTable {
   progress: NullableJson<UploadProgress>;
   /** Whether the end of the upload was read, or only seen to be there (no s3:GetObject). */
   checked: Generated<'content' | 'presence'>;
+  /** Since when its files may be listed and not read. */
+  time_denied: Date | null;
   /** Found by the search; else registered by somebody, and no flow starts for it by itself. */
   discovered: Generated<boolean>;
   time_created: Created;

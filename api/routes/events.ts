@@ -16,6 +16,23 @@ const APART_MS = 1000;
 /** As many things as are remembered for that. */
 const REMEMBERED = 10_000;
 
+/** Run folders that nobody knows yet are looked for this often at once, and a second, in one storage connection. */
+const UNKNOWN_AT_ONCE = 20;
+const UNKNOWN_PER_SECOND = 1;
+
+/** So many at once, and as many more as time passes; for what each forged event could make up anew. */
+class Allowance {
+  readonly #left = new Map<string, { count: number; at: number }>();
+
+  take(what: string): boolean {
+    const now = Date.now();
+    const last = this.#left.get(what) ?? { count: UNKNOWN_AT_ONCE, at: now };
+    const count = Math.min(UNKNOWN_AT_ONCE, last.count + ((now - last.at) / 1000) * UNKNOWN_PER_SECOND);
+    this.#left.set(what, { count: count < 1 ? count : count - 1, at: now });
+    return count >= 1;
+  }
+}
+
 /** Lets the first of a flood through at once and the last after a while, and drops the rest. */
 class Gate {
   readonly #last = new Map<string, { at: number; timer?: NodeJS.Timeout }>();
@@ -45,6 +62,7 @@ class Gate {
 export function eventRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const gate = new Gate();
+  const unknown = new Allowance();
 
   async function aboutObject({ bucket, key }: Extract<ToldEvent, { kind: 'object' }>): Promise<void> {
     for (const storage of await storageConnectionsOf(db, bucket)) {
@@ -55,6 +73,8 @@ export function eventRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDep
       const { parentPath, runFolder, file } = found;
       const run = (await knownRuns(db, storage.id, parentPath, [runFolder])).get(runFolder);
       const names = { storageConnectionId: storage.id, storageConnectionName: storage.name };
+      // Beyond that the search finds it.
+      if (run === undefined && !unknown.take(storage.id)) continue;
       if (run === undefined) await bounded(orchestrator.discoverFolder({ ...names, only: { parentPath, runFolder } }));
       else if (run.uploadState === 'uploading' || (run.uploadState !== 'complete' && file === RUN_UPLOADED_FILE && (await reopenRun(db, run.id)))) {
         // An end that was replaced counts anew.

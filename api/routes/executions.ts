@@ -4,10 +4,11 @@ import { Type } from 'typebox';
 import { sameAccount, storageUri } from '../../domain/aws.js';
 import { type FieldProblem, InputError, refuse } from '../../domain/errors.js';
 import { isEnded, type ParameterValue } from '../../domain/execution.js';
+import { notForFlow } from '../../domain/completeness.js';
 import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
-import { nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
+import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
@@ -111,7 +112,7 @@ const CancelBody = Type.Object({ reason: Type.Optional(Type.String({ maxLength: 
 /** Whether the search for runs would find it too: then it is a run like any other, and flows start for it by themselves. */
 function isSearched(storage: { use_for_run_upload: boolean; run_depth: number }, { parentPath, runFolder, instrumentName }: { parentPath: string; runFolder: string; instrumentName: string }): boolean {
   const above = parentPath.split('/');
-  return storage.use_for_run_upload && above.length === storage.run_depth + 1 && above.at(-1) === instrumentName && parseRunFolderName(runFolder, instrumentName) !== undefined;
+  return storage.use_for_run_upload && above.length === storage.run_depth + 1 && above[0] !== EXECUTIONS_FOLDER && above.at(-1) === instrumentName && parseRunFolderName(runFolder, instrumentName) !== undefined;
 }
 
 /** The run of a folder in S3; it is written where it is not known. @throws InputError where it lies in no storage connection. */
@@ -158,8 +159,8 @@ async function createExecution(
   }
   const refused = (reason: string, message: string): ApiError => new ApiError(409, reason, message, { field: 'runId' });
   if (run.upload_state === 'refused' || run.upload_state === 'vanished') throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${run.upload_description}`);
-  const fit = run.outcome === 'completed' || (run.outcome === 'failed' && flow.accept_failed_outcome) || run.checked === 'presence';
-  if (run.upload_state === 'complete' && !fit) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: the instrument ended it as ${run.outcome ?? 'unknown'}${run.outcome === 'failed' ? '; a flow with acceptFailedOutcome takes it, since its cycles are all there' : ''}`);
+  const unfit = run.upload_state === 'complete' ? notForFlow({ acceptFailedOutcome: flow.accept_failed_outcome, acceptUnverified: flow.accept_unverified }, run) : undefined;
+  if (unfit !== undefined) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${unfit}`);
   const storage = await store.findStorageConnection(transaction, run.storage_connection_id, 'share');
   if (storage === undefined) throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
   const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');

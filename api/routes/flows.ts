@@ -25,6 +25,7 @@ interface FlowInput {
   autoStart?: { storageConnectionIds: string[] } & AutoStartFilter;
   runSettings?: RunSettings;
   acceptFailedOutcome?: boolean;
+  acceptUnverified?: boolean;
   parameterNames?: ParameterNames;
   parameters?: Record<string, unknown>;
 }
@@ -40,6 +41,7 @@ function showFlow(row: store.Flow) {
     autoStart: { storageConnectionIds: row.storage_connection_ids, ...row.auto_start_filter },
     runSettings: row.run_settings,
     acceptFailedOutcome: row.accept_failed_outcome,
+    acceptUnverified: row.accept_unverified,
     parameterNames: row.parameter_names,
     parameters: row.parameters,
     status: `FLOW_STATUS_${row.status}`,
@@ -120,6 +122,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       autoStartFilter: filterOf(body.autoStart),
       runSettings: body.runSettings ?? {},
       acceptFailedOutcome: body.acceptFailedOutcome ?? false,
+      acceptUnverified: body.acceptUnverified ?? false,
     };
     const made = await creating(db, request, reply, 201, async (transaction) => {
       await checkReferences(transaction, fields);
@@ -174,6 +177,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
           autoStartFilter: body.autoStart === undefined ? old.auto_start_filter : filterOf(body.autoStart),
           runSettings: body.runSettings ?? old.run_settings,
           acceptFailedOutcome: body.acceptFailedOutcome ?? old.accept_failed_outcome,
+          acceptUnverified: body.acceptUnverified ?? old.accept_unverified,
         };
         if (fields.computeConnectionId !== old.compute_connection_id) {
           // Executions under way stay where they are, and would look for another region's workflow there.

@@ -15,11 +15,12 @@ import { errors, IdParams, Run, RunDetails } from '../schemas.js';
 
 /**
  * Status as the contract names it. What polony refused although the instrument called it complete (files missing, an upload that
- * did not end) is FAILED, what is gone from the bucket DISCARDED; an outcome that polony does not know stays UNSPECIFIED.
+ * did not end) is FAILED, what is gone from the bucket DISCARDED; an outcome that polony does not know or may not read stays UNSPECIFIED.
  */
 function runStatus(row: RunRow): string {
   if (row.upload_state === 'uploading') return 'RUN_STATUS_SEQUENCING';
   if (row.upload_state === 'vanished') return 'RUN_STATUS_DISCARDED';
+  if (row.upload_state === 'complete' && row.checked === 'presence') return 'RUN_STATUS_UNSPECIFIED';
   if (row.outcome === 'stopped') return 'RUN_STATUS_STOPPED';
   if (row.outcome === 'unknown') return 'RUN_STATUS_UNSPECIFIED';
   if (row.upload_state === 'complete' && row.outcome === 'completed') return 'RUN_STATUS_COMPLETED';
@@ -153,9 +154,9 @@ export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepen
     { schema: { operationId: 'RunService_RetryRun', tags, summary: 'Look at an upload again now, and follow it again where that has stopped', params: IdParams, response: { 202: answer('It is looked at'), ...errors(404, 409) } } },
     async (request, reply) => {
       const found = await run(request.params.id);
-      if (found.upload_state === 'complete') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
+      if (found.upload_state === 'complete' && found.checked === 'content') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
       const { storage_connection_id: storageConnectionId, instrument_name: instrumentName, parent_path: parentPath, run_folder: runFolder } = found;
-      await reopenRun(db, found.id);
+      await reopenRun(db, found.id, true);
       const retry = found.blocked === null ? orchestrator.lookAtRunUpload(storageConnectionId, parentPath, runFolder) : orchestrator.retryRunUpload(storageConnectionId, parentPath, runFolder);
       if (!(await fromTemporal(request.log, retry))) {
         const storage = await findStorageConnection(db, storageConnectionId);

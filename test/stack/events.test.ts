@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
@@ -106,6 +107,45 @@ it('looks at an upload that is followed already, however many events tell of it,
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
 
+it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', async () => {
+  const waits: number[] = [];
+  for (let at = 0; at < 5; at++) {
+    const { folder, run } = await upload(`MEDIAN${at}`);
+    const began = Date.now();
+    await post(created(`${folder}/RunUploaded.json`));
+    const { id } = await until('the execution', async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName), 20);
+    waits.push((await until('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
+  }
+  const median = waits.sort((one, other) => one - other)[2]!;
+  console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
+  expect(median).toBeLessThan(2000);
+});
+
+it('goes on in a new workflow after very many looks, until the same day, and still sees the end', async () => {
+  const { folder, workflowId, run } = await upload('LONG');
+  await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
+  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
+  const handle = temporal.workflow.getHandle(workflowId);
+  const first = await until('the run to be followed', () => handle.describe().catch(() => undefined));
+  const next = await until('another workflow', async () => {
+    // Far faster than events can: each look waits for the one before.
+    await handle.signal('look');
+    const now = await handle.describe();
+    return now.runId !== first.runId && now;
+  }, 90);
+  expect(next.status.name).toBe('RUNNING');
+  const input = defaultPayloadConverter.fromPayload<{ deadline: number }>((await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!);
+  expect(input.deadline - first.startTime.getTime()).toBeCloseTo(14 * 86_400_000, -5);
+  await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, 'completed') }));
+  await post(created(`${folder}/RunUploaded.json`));
+  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED');
+  await temporal.workflow.getHandle(workflowId).result();
+  expect((await executions()).filter((each) => each.inputs[0]!.run.name === 'LONG')).toHaveLength(1);
+  const before = await temporal.workflow.getHandle(workflowId, first.runId).fetchHistory();
+  expect(before.events!.length).toBeLessThan(2100);
+  await Worker.runReplayHistory({ ...workflowSource() }, before);
+}, 150_000);
+
 it('looks anew at a run whose end was replaced', async () => {
   const { folder, run } = await upload('REPLACED');
   const put = (outcome: 'stopped' | 'completed') => s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, outcome) }));
@@ -145,6 +185,20 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   expect((await executions()).length).toBe(count + 1);
 });
 
+it('looks for few of very many folders that nobody knows', async () => {
+  const folders = Array.from({ length: 300 }, (_, at) => `20260115_AV240001_MADEUP${at}`);
+  const began = Date.now();
+  const answers = await Promise.all(folders.map((name) => post(created(`runs/AV240001/${name}/RunUploaded.json`))));
+  const seconds = Math.ceil((Date.now() - began) / 1000);
+  expect(new Set(answers)).toEqual(new Set([202]));
+  // What is looked for at all was begun before the answer.
+  const searched = await Promise.all(folders.map((name) => temporal.workflow.getHandle(`discover-run/${storageConnectionId}/AV240001/${name}`).describe().then(() => true, (error: unknown) => { expect(error).toBeInstanceOf(WorkflowNotFoundError); return false; })));
+  const count = searched.filter(Boolean).length;
+  expect(count).toBeGreaterThan(0);
+  expect(count).toBeLessThanOrEqual(20 + seconds);
+  expect((await runs()).some((each) => each.name.startsWith('MADEUP'))).toBe(false);
+});
+
 it.each([
   [created('runs/a%2Fb+c/RunUploaded.json', 'b'), { kind: 'object', bucket: 'b', key: 'runs/a%2Fb+c/RunUploaded.json' }],
   [{ source: 'aws.omics', 'detail-type': 'Run Status Change', account: '1', region: 'r', detail: { arn: 'arn:aws:omics:r:1:run/55' } }, { kind: 'run', account: '1', region: 'r', runId: '55', uuid: undefined }],
@@ -159,6 +213,7 @@ it.each([
   ['AV1/F/RunParameters.json', '', 0, { parentPath: 'AV1', runFolder: 'F', file: 'RunParameters.json' }],
   ['runs/a/b/AV1/F/RunUploaded.json', 'runs', 2, { parentPath: 'a/b/AV1', runFolder: 'F', file: 'RunUploaded.json' }],
   ['runs/a/AV1/F/RunUploaded.json', 'runs', 0, undefined],
+  ['runs/polony-executions/AV1/F/RunUploaded.json', 'runs', 1, undefined],
   ['runs/AV1/F/BaseCalls/R1_C001.zip', 'runs', 0, undefined],
   ['runs-secret/AV1/F/RunUploaded.json', 'runs', 0, undefined],
   ['RunUploaded.json', '', 0, undefined],

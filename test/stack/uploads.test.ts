@@ -18,7 +18,8 @@ import { describeRun, runFolderName, type SimulatedOutcome, type SimulatedRun, s
 import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
-import { findRun, updateRun } from '../../store/runs.js';
+import { insertExecution } from '../../store/executions.js';
+import { findRun, reopenRun, updateRun } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
 import { secretsOf } from '../../store/secrets.js';
 import { storeAccess } from '../../worker/worker.js';
@@ -220,36 +221,87 @@ describe('runs that are none for Bases2Fastq', () => {
 });
 
 describe('without s3:GetObject', () => {
-  it('goes by presence alone, says so, and starts the flows', async () => {
+  /** As if reading had been denied for so many minutes. */
+  const deniedFor = (runId: string, minutes: number) => updateRun(db, runId, { timeDenied: new Date(Date.now() - minutes * 60_000) });
+
+  it('goes by presence alone once reading was denied for long, says so, and starts only flows that accept it', async () => {
     const { storage, folder: run, runId } = await upload({}, 'none');
-    await flow(storage.id);
+    const [, lenient] = [await flow(storage.id), await flow(storage.id, { acceptUnverified: true })];
     await allow(['s3:GetObject']);
     try {
       aws.forget(providerId);
-      // A denial may pass: it has to come again before it counts.
-      for (let attempt = 1; attempt <= 2; attempt++) expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      // However often it is looked at: a changed policy takes its time.
+      for (let attempt = 1; attempt <= 5; attempt++) expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      await deniedFor(runId, 4);
+      expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      await deniedFor(runId, 6);
       expect(await look(runId)).toContain('still uploading');
       await put(`${run}/RunUploaded.json`, '');
       const ended = (await look(runId)) as RunUploadEnded;
-      expect(ended).toMatchObject({ usable: true, reason: expect.stringMatching(/neither the outcome .* nor its cycles were checked/) as string });
+      expect(ended).toMatchObject({ usable: true, reason: expect.stringMatching(/neither the outcome .* nor its cycles were checked.*only flows with acceptUnverified/) as string });
       expect(await db.selectFrom('runs').select(['upload_state', 'checked', 'outcome']).where('id', '=', runId).executeTakeFirst()).toEqual({ upload_state: 'complete', checked: 'presence', outcome: null });
-      expect((await activities.startFlows(runId, ended)).executions).toHaveLength(1);
+      const { executions } = await activities.startFlows(runId, ended);
+      expect((await db.selectFrom('executions').select('flow_id').where('id', 'in', executions).execute()).map((row) => row.flow_id)).toEqual([lenient.id]);
+      // Asked once more, because its answer was lost, it says the same.
+      expect(await look(runId)).toEqual(ended);
     } finally {
       await allow();
     }
   });
+  it('is over when reading is allowed again: the denial counts no more, and a run that went by presence can be checked after all', async () => {
+    const { folder: run, runId } = await upload({}, 'none');
+    await allow(['s3:GetObject']);
+    try {
+      aws.forget(providerId);
+      await look(runId);
+      expect((await findRun(db, runId))!.timeDenied).not.toBeNull();
+      await allow();
+      aws.forget(providerId);
+      expect(await look(runId)).toContain('still uploading');
+      expect((await findRun(db, runId))!.timeDenied).toBeNull();
+      await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeStopped' }));
+      await allow(['s3:GetObject']);
+      aws.forget(providerId);
+      await look(runId);
+      await deniedFor(runId, 6);
+      expect(await look(runId)).toMatchObject({ usable: true });
+    } finally {
+      await allow();
+      aws.forget(providerId);
+    }
+    // Events do not have it looked at once more, people do.
+    expect(await reopenRun(db, runId)).toBe(false);
+    expect(await reopenRun(db, runId, true)).toBe(true);
+    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('OutcomeStopped') as string });
+    expect((await findRun(db, runId))!.checked).toBe('content');
+  });
+  it('tells an execution that waits for the run of a flow that does not accept it', async () => {
+    const { storage, runId } = await upload({}, 'completed');
+    const strict = await flow(storage.id, { storageConnectionIds: [] });
+    const waiting = await insertExecution(db, { flow: { id: strict.id, name: strict.name, computeConnectionId: computeId }, run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'uploading' }, storage: { bucket, prefix: storage.prefix }, trigger: 'api', startedBy: 'somebody' });
+    await allow(['s3:GetObject']);
+    try {
+      aws.forget(providerId);
+      await deniedFor(runId, 6);
+      await activities.startFlows(runId, (await look(runId)) as RunUploadEnded);
+    } finally {
+      await allow();
+      aws.forget(providerId);
+    }
+    expect(asked.ended).toEqual([[waiting, { usable: false, reason: expect.stringContaining('acceptUnverified') as string }]]);
+  });
   it('knows a cytoprofiling run by its folders', async () => {
     const { runId } = await upload({ runType: 'Cytoprofiling' });
-    await put(`${(await upload()).folder}/x`, 'x');
     const row = (await findRun(db, runId))!;
     await put(`${row.storage.prefix}/${row.parentPath}/${row.runFolder}/Cytoprofiling/one`, 'x');
     await allow(['s3:GetObject']);
     try {
       aws.forget(providerId);
-      for (let attempt = 1; attempt <= 2; attempt++) await look(runId);
+      await deniedFor(runId, 6);
       expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('Cytoprofiling') as string });
     } finally {
       await allow();
+      aws.forget(providerId);
     }
   });
 });

@@ -27,9 +27,18 @@ describe('documents for events', () => {
     [{ bucket: 'lab-aviti', url: 'https://${x}' }, 'url'],
     [{ bucket: 'lab-aviti', prefix: 'a${b}' }, 'prefix'],
     [{ bucket: 'lab-aviti', prefix: 'a\\b' }, 'prefix'],
+    [{ bucket: 'lab-aviti', prefix: '{{resolve:ssm:secret}}' }, 'prefix'],
+    [{ bucket: 'lab-aviti', prefix: '\ud800x' }, 'prefix'],
     [{ bucket: 'lab-aviti', url: 'https://x" }\nresource' }, 'url'],
   ])('refuse %j', (query, field) => {
     expect(() => eventDocuments(query)).toThrow(new RegExp(field));
+  });
+  it('mean the prefix and nothing else by it, in both languages', () => {
+    const { cloudFormation, terraform } = eventDocuments({ bucket: 'lab-aviti', prefix: 'läufe %{x} 日' });
+    expect(cloudFormation).toMatch(/^[\x00-\x7e]*$/);
+    expect(JSON.parse(cloudFormation)).toMatchObject({ Resources: { Uploads: { Properties: { EventPattern: { detail: { object: { key: [{ wildcard: 'läufe %{x} 日/*/RunUploaded.json' }, {}] } } } } } } });
+    expect(terraform).not.toContain('%{');
+    expect(terraform).toContain('läufe %\\u007bx} 日/*/RunUploaded.json');
   });
   it('are printed by polony iam', () => {
     expect(JSON.parse(iamText({ format: 'events-cloudformation', credentialType: 'role', bucket: ['lab-aviti'] }))).toHaveProperty('Resources.Runs');
