@@ -116,7 +116,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       if (!content.files.includes(RUN_UPLOADED_FILE)) {
         throw notYet(`RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, await tally(s3, bucket, folder, null), false)}`);
       }
-      const reason = 'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject); only flows with acceptUnverified analyse it';
+      const reason = 'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject); flows whose acceptUnverified is false do not analyse it';
       await updateRun(db, run.id, { uploadState: 'complete', checked: 'presence', hasManifest: content.files.includes('RunManifest.csv'), blocked: null, description: reason, timeCompleted: new Date() });
       return { usable: true, reason };
     }

@@ -261,7 +261,7 @@ const flowFields = {
   parameters: Type.Optional(Parameters),
   runSettings: Type.Optional(RunSettings),
   acceptFailedOutcome: Type.Optional(Type.Boolean({ description: 'Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said' })),
-  acceptUnverified: Type.Optional(Type.Boolean({ description: 'Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject; not unless said' })),
+  acceptUnverified: Type.Optional(Type.Boolean({ description: 'Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject, which is optional; so unless it is false' })),
 };
 export const FlowBody = Type.Object(flowFields, {
   ...closed,

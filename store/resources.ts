@@ -225,7 +225,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
     auto_start_filter: JSON.stringify(fields.autoStartFilter ?? {}),
     run_settings: JSON.stringify(fields.runSettings ?? {}),
     accept_failed_outcome: fields.acceptFailedOutcome ?? false,
-    accept_unverified: fields.acceptUnverified ?? false,
+    accept_unverified: fields.acceptUnverified ?? true,
   };
   const flow =
     id === undefined

@@ -122,7 +122,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       autoStartFilter: filterOf(body.autoStart),
       runSettings: body.runSettings ?? {},
       acceptFailedOutcome: body.acceptFailedOutcome ?? false,
-      acceptUnverified: body.acceptUnverified ?? false,
+      acceptUnverified: body.acceptUnverified ?? true,
     };
     const made = await creating(db, request, reply, 201, async (transaction) => {
       await checkReferences(transaction, fields);

@@ -15,7 +15,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       add column discovered boolean not null default true`.execute(db);
   await sql`update runs set parent_path = instrument_name`.execute(db);
   await sql`alter table runs alter column parent_path set not null, drop constraint runs_storage_connection_id_instrument_name_run_folder_key, add unique (storage_connection_id, parent_path, run_folder)`.execute(db);
-  await sql`alter table flows add column accept_failed_outcome boolean not null default false, add column accept_unverified boolean not null default false`.execute(db);
+  await sql`alter table flows add column accept_failed_outcome boolean not null default false, add column accept_unverified boolean not null default true`.execute(db);
   await sql`
     create table event_sources (
       -- The bucket, or account and region.

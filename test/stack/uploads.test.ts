@@ -226,7 +226,7 @@ describe('without s3:GetObject', () => {
 
   it('goes by presence alone once reading was denied for long, says so, and starts only flows that accept it', async () => {
     const { storage, folder: run, runId } = await upload({}, 'none');
-    const [, lenient] = [await flow(storage.id), await flow(storage.id, { acceptUnverified: true })];
+    const [, lenient] = [await flow(storage.id, { acceptUnverified: false }), await flow(storage.id)];
     await allow(['s3:GetObject']);
     try {
       aws.forget(providerId);
@@ -238,7 +238,7 @@ describe('without s3:GetObject', () => {
       expect(await look(runId)).toContain('still uploading');
       await put(`${run}/RunUploaded.json`, '');
       const ended = (await look(runId)) as RunUploadEnded;
-      expect(ended).toMatchObject({ usable: true, reason: expect.stringMatching(/neither the outcome .* nor its cycles were checked.*only flows with acceptUnverified/) as string });
+      expect(ended).toMatchObject({ usable: true, reason: expect.stringMatching(/neither the outcome .* nor its cycles were checked.*flows whose acceptUnverified is false/) as string });
       expect(await db.selectFrom('runs').select(['upload_state', 'checked', 'outcome']).where('id', '=', runId).executeTakeFirst()).toEqual({ upload_state: 'complete', checked: 'presence', outcome: null });
       const { executions } = await activities.startFlows(runId, ended);
       expect((await db.selectFrom('executions').select('flow_id').where('id', 'in', executions).execute()).map((row) => row.flow_id)).toEqual([lenient.id]);
@@ -277,7 +277,7 @@ describe('without s3:GetObject', () => {
   });
   it('tells an execution that waits for the run of a flow that does not accept it', async () => {
     const { storage, runId } = await upload({}, 'completed');
-    const strict = await flow(storage.id, { storageConnectionIds: [] });
+    const strict = await flow(storage.id, { storageConnectionIds: [], acceptUnverified: false });
     const waiting = await insertExecution(db, { flow: { id: strict.id, name: strict.name, computeConnectionId: computeId }, run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'uploading' }, storage: { bucket, prefix: storage.prefix }, trigger: 'api', startedBy: 'somebody' });
     await allow(['s3:GetObject']);
     try {
