@@ -22,7 +22,8 @@ function within(address: Address, network: string): boolean {
 
 /** An address as it is reached: IPv4 that is written as IPv6 (mapped, RFC 4291; by NAT64, RFC 6052) is that IPv4 address. */
 function reached(text: string): Address {
-  const address = ipaddr.process(text);
+  // ipaddr.js takes the IPv4-compatible form (::8.8.8.8, deprecated by RFC 4291) for IPv4, which it is not reached by.
+  const address = ipaddr.process(text.replace(/^::(?=\d+\.)/, '0:0:0:0:0:0:'));
   if (address.kind() === 'ipv6' && address.range() === 'rfc6052') return ipaddr.fromByteArray(address.toByteArray().slice(12));
   return address;
 }
