@@ -25,7 +25,7 @@ export interface WebhookSettings {
 export const WEBHOOK_SLOTS = 50;
 const SLOTS_EACH = 5;
 /** How long one try may take with all around it. */
-const ATTEMPT_MS = 60_000;
+const ATTEMPT_MS = 30_000;
 const LONGEST_WAIT_MS = 600_000;
 
 /** Shares the slots: no webhook has more than its own, and what does not fit is told when it is worth coming again. */

@@ -4,7 +4,7 @@ import type { DeliveryResult } from '../activities/webhooks.js';
 import { attributes, type DeliverWebhookInput, summaryOf } from './messages.js';
 
 /** Tries that were made say themselves when the next is due; this is for what goes wrong around them. */
-const OPTIONS = { startToCloseTimeout: '1 minute', retry: { initialInterval: '5 seconds', backoffCoefficient: 2, maximumInterval: '5 minutes' } } as const;
+const OPTIONS = { startToCloseTimeout: '30 seconds', retry: { initialInterval: '5 seconds', backoffCoefficient: 2, maximumInterval: '5 minutes' } } as const;
 const { attemptDelivery } = proxyActivities<Activities>(OPTIONS);
 
 /** Tells one webhook of one event, with growing intervals until it is taken or given up. */
