@@ -2,12 +2,13 @@ import type { AwsAccess } from '../aws/access.js';
 import type { Db } from '../store/database.js';
 import type { Orchestrator } from '../temporal/client.js';
 import type { Polls } from './polls.js';
+import type { WebhookSettings } from './webhooks.js';
 
 /** What activities work with. Tests give their own clock. */
 export interface Dependencies {
   db: Db;
   aws: AwsAccess;
-  orchestrator: Pick<Orchestrator, 'startExecution' | 'adoptExecution' | 'countRunning' | 'isRunning' | 'unknownAmong' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify'>;
+  orchestrator: Pick<Orchestrator, 'startExecution' | 'adoptExecution' | 'countRunning' | 'isRunning' | 'unknownAmong' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify' | 'startDelivery'>;
   settings: {
     /** Seconds between two GetRun of a watched run. */
     runPollSeconds: number;
@@ -25,4 +26,6 @@ export interface Dependencies {
   };
   /** Shares GetRun among the runs that this worker watches. */
   polls: Polls;
+  /** Absent where no webhooks are delivered. */
+  webhooks?: WebhookSettings;
 }

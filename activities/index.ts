@@ -2,12 +2,13 @@ import type { Dependencies } from './dependencies.js';
 import { createExecutionActivities } from './execution.js';
 import { createRunActivities } from './runs.js';
 import { createVerificationActivities } from './verification.js';
+import { createWebhookActivities } from './webhooks.js';
 
 export type { Dependencies } from './dependencies.js';
 
 /** All activities, with what they work with. The worker splits them over its task queues by name. */
 export function createActivities(dependencies: Dependencies) {
-  return { ...createExecutionActivities(dependencies), ...createRunActivities(dependencies), ...createVerificationActivities(dependencies) };
+  return { ...createExecutionActivities(dependencies), ...createRunActivities(dependencies), ...createVerificationActivities(dependencies), ...createWebhookActivities(dependencies.db, dependencies.webhooks) };
 }
 
 /** The activities as workflows see them. */

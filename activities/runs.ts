@@ -19,6 +19,7 @@ import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js
 import type { Dependencies } from './dependencies.js';
 import { blockedOf, failureOf } from './failures.js';
 import { heartbeating } from './heartbeat.js';
+import { sweepDeliveries } from './webhooks.js';
 
 /** A page of new runs is handed to Temporal this many at a time. */
 const STARTS_AT_ONCE = 10;
@@ -445,6 +446,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       await each.try('executions that Temporal has lost', async () => {
         for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
       });
+      await each.try('deliveries of webhooks', () => sweepDeliveries(db, orchestrator));
       for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
       for (const run of await registeredRuns(db, aWhileAgo)) await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
       const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import type { NetworkPolicy } from '../domain/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
@@ -17,13 +18,14 @@ import { providerRoutes } from './routes/providers.js';
 import { runRoutes } from './routes/runs.js';
 import { storageConnectionRoutes } from './routes/storageConnections.js';
 import { verificationRoutes } from './routes/verification.js';
+import { webhookRoutes } from './routes/webhooks.js';
 import { addSchemas } from './schemas.js';
 
 /** What the API works with. */
 export interface ApiDependencies {
   db: Db;
   orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
-  /** Encrypts the secrets of access keys. */
+  /** Encrypts the secrets of access keys and webhooks. */
   secrets: Secrets;
   apiKey: string;
   /** A key for events alone. */
@@ -37,6 +39,10 @@ export interface ApiDependencies {
   trustProxy?: boolean | string[];
   /** The account that customers' roles are to trust. */
   trustedAccountId?: string;
+  /** Which addresses beyond the public ones webhooks may have; none where absent. */
+  webhookNetworks?: NetworkPolicy;
+  /** For tests: in place of the system's resolver. */
+  resolve?: (host: string) => Promise<string[]>;
   logger?: FastifyBaseLogger;
 }
 
@@ -113,6 +119,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   runRoutes(app, dependencies);
   executionRoutes(app, dependencies);
   eventRoutes(app, dependencies);
+  webhookRoutes(app, dependencies);
   await app.ready();
   return app;
 }

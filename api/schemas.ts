@@ -3,7 +3,9 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../domain/execution.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/permissions.js';
 import { VERIFIED_KINDS } from '../domain/verification.js';
+import { DELIVERY_STATES, TEST_EVENT, WEBHOOK_EVENTS } from '../domain/webhooks.js';
 import { VARIANTS } from '../domain/iamDocuments.js';
+import { PageQuery } from './paging.js';
 
 const closed = { additionalProperties: false } as const;
 const shared: TSchema[] = [];
@@ -470,4 +472,61 @@ export const PolicyFindings = Type.Object(
     capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: Actions, conditional: Actions, unknown: Actions }, closed)),
   },
   { ...closed, description: 'What it would give' },
+);
+
+export const WebhookResource = component(
+  'Webhook',
+  Type.Object(
+    {
+      id: Type.String(),
+      url: Type.String(),
+      description: Type.String(),
+      eventTypes: Type.Array(oneOf(WEBHOOK_EVENTS), { description: 'None for all' }),
+      enabled: Type.Boolean(),
+      disabledReason: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'Why polony has switched it off' }),
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+    },
+    closed,
+  ),
+);
+const webhookFields = {
+  url: Type.String({ description: 'https://…, without user and password; addresses of private networks only where whoever runs polony allows them' }),
+  description: Type.Optional(Type.String({ maxLength: 1000 })),
+  eventTypes: Type.Optional(Type.Array(Type.String(), { maxItems: 100, description: `All where it is left out or empty; of ${WEBHOOK_EVENTS.join(', ')}` })),
+  enabled: Type.Optional(Type.Boolean()),
+};
+export const WebhookBody = Type.Object(webhookFields, { ...closed, examples: [{ url: 'https://lims.example.org/hooks/polony', eventTypes: ['execution.completed', 'execution.failed'] }] });
+export const WebhookChange = Type.Partial(Type.Object(webhookFields), { ...change, examples: [{ enabled: false }] });
+
+export const WebhookDelivery = component(
+  'WebhookDelivery',
+  Type.Object(
+    {
+      id: Type.String(),
+      eventId: Type.String({ description: 'The header webhook-id; the same for every webhook that is told of the event, and for every try' }),
+      eventType: oneOf([...WEBHOOK_EVENTS, TEST_EVENT]),
+      sequence: Type.Integer({ description: 'Of one thing, what happened later has the greater one; there are gaps' }),
+      data: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true }),
+      state: oneOf(DELIVERY_STATES),
+      attempts: Type.Integer({ description: 'Since it was first made, or last replayed' }),
+      replays: Type.Integer(),
+      lastStatus: Type.Unsafe<number | null>({ type: ['integer', 'null'], description: 'HTTP status of the last try; null where there was no answer' }),
+      lastError: NullableString,
+      timeEvent: Timestamp,
+      timeNext: NullableTimestamp,
+      timeEnded: NullableTimestamp,
+    },
+    closed,
+  ),
+);
+export const DeliveriesQuery = Type.Object({ ...PageQuery.properties, state: Type.Optional(oneOf(DELIVERY_STATES)) }, closed);
+export const ReplayBody = Type.Object(
+  {
+    since: Type.Optional(Type.String({ format: 'date-time', description: 'Events of this time and later' })),
+    until: Type.Optional(Type.String({ format: 'date-time' })),
+    deliveryIds: Type.Optional(Type.Array(Type.String(), { minItems: 1, maxItems: 1000 })),
+    onlyFailed: Type.Optional(Type.Boolean({ description: 'Only what was given up' })),
+  },
+  { ...closed, minProperties: 1, examples: [{ since: '2026-01-15T00:00:00Z', onlyFailed: true }] },
 );

@@ -1,4 +1,6 @@
 import { type FieldProblem, refuse } from './errors.js';
+import { isNetwork, type NetworkPolicy } from './networks.js';
+import { RETRY_SECONDS } from './webhooks.js';
 
 /** The environment as `process.env` has it. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -21,6 +23,8 @@ export interface CommonConfig {
   giveUpDays: number;
   /** How often a storage connection is searched for new runs, in seconds. */
   discoverSeconds: number;
+  /** Which addresses beyond the public ones webhooks may have. */
+  webhookNetworks: NetworkPolicy;
 }
 
 export interface ApiConfig extends CommonConfig {
@@ -63,6 +67,10 @@ export interface WorkerConfig extends CommonConfig {
   retryRunSeconds: number;
   /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
   closedWorkflows: 'adopt' | 'cancel';
+  /** Seconds between two tries of a webhook's delivery, one after the other. */
+  webhookRetrySeconds: readonly number[];
+  /** Where clients reach the API, for the links in webhooks. */
+  publicUrl?: string;
   /** `host:port` where Prometheus finds the metrics; absent for none. */
   metricsAddress?: string;
 }
@@ -154,7 +162,23 @@ function readCommon(read: Reader): CommonConfig {
     encryptionKeys: readEncryptionKeys(read),
     giveUpDays: read.integer('POLONY_GIVE_UP_DAYS', 14, 1, 365, 'days'),
     discoverSeconds: read.integer('POLONY_DISCOVER_SECONDS', 60, 1, 86_400, 'seconds'),
+    webhookNetworks: readWebhookNetworks(read),
   };
+}
+
+function readWebhookNetworks(read: Reader): NetworkPolicy {
+  const allowPrivate = read.boolean('POLONY_WEBHOOK_ALLOW_PRIVATE') ?? false;
+  const allowedNetworks = read.optional('POLONY_WEBHOOK_ALLOWED_NETWORKS')?.split(',').map((network) => network.trim()) ?? [];
+  if (!allowedNetworks.every(isNetwork)) read.bad('POLONY_WEBHOOK_ALLOWED_NETWORKS', 'FORMAT', 'must be networks in CIDR notation separated by commas, such as 10.1.0.0/16,fd12:3456::/32');
+  return { allowPrivate, allowedNetworks };
+}
+
+function readWebhookRetries(read: Reader): readonly number[] {
+  const name = 'POLONY_WEBHOOK_RETRY_SECONDS';
+  const seconds = read.optional(name)?.split(',').map((text) => (/^\s*\d{1,6}\s*$/.test(text) ? Number(text) : NaN)) ?? RETRY_SECONDS;
+  if (seconds.length <= 30 && seconds.every((each) => each >= 1 && each <= 604_800)) return seconds;
+  read.bad(name, 'FORMAT', `must be up to 30 whole numbers of seconds from 1 to 604800, separated by commas; leave it out for ${RETRY_SECONDS.join(',')}`);
+  return RETRY_SECONDS;
 }
 
 function readEncryptionKeys(read: Reader): EncryptionKey[] {
@@ -257,6 +281,8 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     getRunsPerSecond: read.number('POLONY_GET_RUNS_PER_SECOND', 8, 0.1, 1000, 'calls a second'),
     retryRunSeconds: read.integer('POLONY_RETRY_RUN_SECONDS', 60, 0, 86_400, 'seconds'),
     closedWorkflows: readClosedWorkflows(read),
+    webhookRetrySeconds: readWebhookRetries(read),
+    publicUrl: readPublicUrl(read),
     metricsAddress: read.matching('POLONY_METRICS_ADDRESS', HOST_AND_PORT, 'must be host:port, such as 0.0.0.0:9464'),
   };
   refuse(read.problems);

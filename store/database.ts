@@ -6,6 +6,7 @@ import * as startRequest from './migrations/0002_start_request.js';
 import * as credentials from './migrations/0003_credentials.js';
 import * as executions from './migrations/0004_executions.js';
 import * as uploads from './migrations/0005_uploads.js';
+import * as webhooks from './migrations/0006_webhooks.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -50,6 +51,7 @@ const migrations: MigrationProvider = {
     '0003_credentials': credentials,
     '0004_executions': executions,
     '0005_uploads': uploads,
+    '0006_webhooks': webhooks,
   }),
 };
 

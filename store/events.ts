@@ -34,11 +34,12 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
 }
 
 /**
- * Listens for {@link wakeWatcher} on a connection of its own, and connects again when that breaks. What is missed meanwhile is
- * found by the next poll.
+ * Listens for {@link wakeWatcher} and on other channels, on a connection of its own, and connects again when that breaks. What is
+ * missed meanwhile is found by the next poll or sweep.
+ * @param others what to call for each other channel; channels are identifiers of PostgreSQL.
  * @returns ends the listening.
  */
-export function listenForWakes(url: string, wake: (executionId: string) => void): () => Promise<void> {
+export function listenForWakes(url: string, wake: (executionId: string) => void, others: Readonly<Record<string, () => void>> = {}): () => Promise<void> {
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -53,11 +54,11 @@ export function listenForWakes(url: string, wake: (executionId: string) => void)
   const connect = (): void => {
     const own = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true });
     client = own;
-    own.on('notification', ({ payload }) => wake(payload ?? ''));
+    own.on('notification', ({ channel, payload }) => (channel === CHANNEL ? wake(payload ?? '') : others[channel]?.()));
     own.on('error', again);
     own.on('end', again);
     own.connect().then(
-      () => own.query(`listen ${CHANNEL}`).catch(again),
+      () => own.query([CHANNEL, ...Object.keys(others)].map((channel) => `listen ${channel}`).join('; ')).catch(again),
       () => again(),
     );
   };

@@ -1,7 +1,8 @@
 import type { Db } from './database.js';
 import { findProvider, providersToReencrypt } from './resources.js';
-import { providerSecretContext, SecretError, type Secrets } from './secrets.js';
+import { providerSecretContext, SecretError, type Secrets, webhookSecretContext } from './secrets.js';
 import { inTransaction } from './transaction.js';
+import { secretsToReencrypt } from './webhooks.js';
 
 /**
  * Encrypts every secret anew whose key is not the current one, row by row, so that an interrupted run goes on where it was and
@@ -12,15 +13,24 @@ import { inTransaction } from './transaction.js';
 export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
   const keyId = secrets.currentKeyId;
   if (keyId === undefined) throw new SecretError('No encryption key is configured: set POLONY_ENCRYPTION_KEYS, the new key first, then those that secrets are encrypted with');
+  const anew = async (sealed: string, sealedBy: string, context: string) => secrets.seal(await secrets.open({ keyId: sealedBy, sealed }, context), context);
   const providers = await providersToReencrypt(db, keyId);
   for (const { id } of providers) {
     await inTransaction(db, async (transaction) => {
       const row = await findProvider(transaction, id, 'update');
       if (row === undefined || row.secret_sealed === null || row.secret_key_id === null || row.secret_key_id === keyId) return;
-      const context = providerSecretContext(id);
-      const sealed = await secrets.seal(await secrets.open({ keyId: row.secret_key_id, sealed: row.secret_sealed }, context), context);
+      const sealed = await anew(row.secret_sealed, row.secret_key_id, providerSecretContext(id));
       await transaction.updateTable('providers').set({ secret_sealed: sealed.sealed, secret_key_id: sealed.keyId }).where('id', '=', id).execute();
     });
   }
-  return providers.length;
+  const ofWebhooks = await secretsToReencrypt(db, keyId);
+  for (const { id } of ofWebhooks) {
+    await inTransaction(db, async (transaction) => {
+      const row = await transaction.selectFrom('webhook_secrets').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+      if (row === undefined || row.key_id === keyId) return;
+      const sealed = await anew(row.sealed, row.key_id, webhookSecretContext(id));
+      await transaction.updateTable('webhook_secrets').set({ sealed: sealed.sealed, key_id: sealed.keyId }).where('id', '=', id).execute();
+    });
+  }
+  return providers.length + ofWebhooks.length;
 }

@@ -6,6 +6,7 @@ import type { CredentialType } from '../domain/permissions.js';
 import type { RunParameters } from '../domain/runParameters.js';
 import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
+import type { DeliveryState } from '../domain/webhooks.js';
 import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
 type Created = ColumnType<Date, Date | undefined, never>;
@@ -259,7 +260,59 @@ export interface EventSourcesTable {
   time_genuine: ColumnType<Date, Date, Date>;
 }
 
+/** Where events are told. */
+export interface WebhooksTable {
+  id: string;
+  url: string;
+  description: string;
+  /** None for all. */
+  event_types: string[];
+  enabled: boolean;
+  /** Why polony has switched it off. */
+  disabled_reason: string | null;
+  time_created: Created;
+  time_updated: Updated;
+}
+
+/** What webhooks are signed with. The secret is encrypted, see store/secrets.ts. */
+export interface WebhookSecretsTable {
+  id: string;
+  webhook_id: string;
+  sealed: string;
+  key_id: string;
+  time_created: Created;
+  /** Until then it signs along; null for the one that signs first. */
+  time_expires: ColumnType<Date | null, Date | null | undefined, Date | null>;
+}
+
+/** An event that a webhook is to be told. Triggers write them, in the transaction of the change (migration 0006). */
+export interface WebhookDeliveriesTable {
+  id: string;
+  webhook_id: string;
+  /** The same for every webhook that is told of the event, and for every try. */
+  event_id: string;
+  event_type: string;
+  /** PostgreSQL's bigint, as text. */
+  event_sequence: ColumnType<string, never, never>;
+  event_data: ColumnType<Record<string, unknown>, never, never>;
+  time_event: ColumnType<Date, never, never>;
+  state: Generated<DeliveryState>;
+  /** From 1; one more for each replay. */
+  round: Generated<number>;
+  attempts: Generated<number>;
+  last_status: number | null;
+  last_error: string | null;
+  /** Whether its workflow is known to have been started for this round. */
+  handed_over: Generated<boolean>;
+  time_handed: ColumnType<Date | null, never, Date | null>;
+  time_next: ColumnType<Date | null, never, Date | null>;
+  time_ended: ColumnType<Date | null, never, Date | null>;
+}
+
 export interface Database {
+  webhooks: WebhooksTable;
+  webhook_secrets: WebhookSecretsTable;
+  webhook_deliveries: WebhookDeliveriesTable;
   event_sources: EventSourcesTable;
   verifications: VerificationsTable;
   permission_evidence: PermissionEvidenceTable;

@@ -109,3 +109,8 @@ export function secretsOf(keys: readonly EncryptionKey[], kms: (keyArn: string) 
 export function providerSecretContext(providerId: string): string {
   return `provider/${providerId}/secret-access-key`;
 }
+
+/** What a signing secret of a webhook is bound to. @param secretId of its row */
+export function webhookSecretContext(secretId: string): string {
+  return `webhook-secret/${secretId}/signing-secret`;
+}

@@ -7,6 +7,7 @@ import {
   type Bases2FastqInput,
   cancelSignal,
   type CancelRequest,
+  type DeliverWebhookInput,
   type DiscoverRunsInput,
   discoverScheduleId,
   executionWorkflowId,
@@ -24,6 +25,7 @@ import {
   verifyAgainSignal,
   type VerifyInput,
   verifyWorkflowId,
+  webhookWorkflowId,
   WORKFLOWS,
 } from '../workflows/messages.js';
 
@@ -68,7 +70,7 @@ export interface ExecutionToStart {
  */
 export class Orchestrator {
   readonly #client: Client;
-  readonly #queues: { main: string; watch: string };
+  readonly #queues: ReturnType<typeof taskQueues>;
 
   readonly #giveUpDays: number | undefined;
 
@@ -361,6 +363,21 @@ export class Orchestrator {
       workflowExecutionTimeout: '1 hour',
       staticSummary: 'Verify all providers, connections and flows',
     });
+  }
+
+  /** Starts the delivery of a webhook in its round; nothing happens where it runs. One that has ended finds that in the store. */
+  async startDelivery(input: Omit<DeliverWebhookInput, 'taskQueue'>): Promise<void> {
+    try {
+      await this.#client.workflow.start(WORKFLOWS.deliverWebhook, {
+        workflowId: webhookWorkflowId(input.deliveryId, input.round),
+        taskQueue: this.#queues.main,
+        args: [{ ...input, taskQueue: this.#queues.webhooks }] as [DeliverWebhookInput],
+        typedSearchAttributes: new TypedSearchAttributes([{ key: attributes.status, value: 'DELIVERING' }]),
+        staticSummary: summaryOf(`Webhook ${input.eventType} to ${input.host}`),
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
   }
 
   async #ensureSchedule(scheduleId: string, everySeconds: number, change: boolean, action: Parameters<Client['schedule']['create']>[0]['action']): Promise<void> {

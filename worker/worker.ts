@@ -4,6 +4,7 @@ import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporal
 import type { Logger } from 'pino';
 import { createActivities, type Dependencies } from '../activities/index.js';
 import { Polls } from '../activities/polls.js';
+import { DeliveryDispatcher, WEBHOOK_SLOTS } from '../activities/webhooks.js';
 import { AwsAccess, type ProviderAccess } from '../aws/access.js';
 import { kmsDataKeys } from '../aws/kms.js';
 import type { WorkerConfig } from '../domain/config.js';
@@ -12,6 +13,7 @@ import { type Db, openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { noteProviderUsed, providerWithScope } from '../store/resources.js';
 import { providerSecretContext, type Secrets, secretsOf } from '../store/secrets.js';
+import { WEBHOOKS_CHANNEL } from '../store/webhooks.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages.js';
 
@@ -55,7 +57,7 @@ export function storeAccess(db: Db, secrets: Secrets, sessionSeconds: number): A
   });
 }
 
-/** Starts the worker: two task queues, so that watching thousands of runs leaves the other work its slots. */
+/** Starts the worker: several task queues, so that watching thousands of runs, and slow receivers of webhooks, leave the other work its slots. */
 export async function startWorker(config: WorkerConfig, logger: Logger): Promise<RunningWorker> {
   Runtime.install({
     shutdownSignals: [],
@@ -72,16 +74,18 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const db = openDatabase(config.databaseUrl, config.maxDbConnections);
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
-  const aws = storeAccess(db, secretsOf(config.encryptionKeys, kmsDataKeys), config.sessionSeconds);
+  const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
+  const aws = storeAccess(db, secrets, config.sessionSeconds);
   const polls = new Polls(db, config.getRunsPerSecond);
-  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id));
-  const dependencies: Dependencies = { db, aws, orchestrator, settings: config, polls };
+  const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) => logger.warn({ error: message }, 'webhooks could not be handed over; the sweep will'));
+  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), { [WEBHOOKS_CHANNEL]: () => dispatcher.wake() });
+  const dependencies: Dependencies = { db, aws, orchestrator, settings: config, polls, webhooks: { secrets, networks: config.webhookNetworks, retrySeconds: config.webhookRetrySeconds, apiUrl: config.publicUrl } };
   const connection = await NativeConnection.connect({
     address: config.temporal.address,
     ...(config.temporal.apiKey !== undefined && { apiKey: config.temporal.apiKey }),
     ...(config.temporal.tls === true || config.temporal.apiKey !== undefined ? { tls: true } : {}),
   });
-  const { watchRun, ...others } = createActivities(dependencies) as Record<string, (...args: never[]) => Promise<unknown>>;
+  const { watchRun, attemptDelivery, ...others } = createActivities(dependencies) as Record<string, (...args: never[]) => Promise<unknown>>;
   const queues = taskQueues(config.taskQueue);
   const common = { connection, namespace: config.temporal.namespace, shutdownGraceTime: '5 seconds' as const, shutdownForceTime: '20 seconds' as const };
   const main = await Worker.create({
@@ -93,7 +97,8 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
     maxCachedWorkflows: config.workflowCache,
   });
   const watch = await Worker.create({ ...common, taskQueue: queues.watch, activities: { watchRun: watchRun! }, maxConcurrentActivityTaskExecutions: config.watchSlots, maxHeartbeatThrottleInterval: '20 seconds' });
-  const workers = [main, watch];
+  const webhooks = await Worker.create({ ...common, taskQueue: queues.webhooks, activities: { attemptDelivery: attemptDelivery! }, maxConcurrentActivityTaskExecutions: WEBHOOK_SLOTS });
+  const workers = [main, watch, webhooks];
   const stop = (): void => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
@@ -109,6 +114,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const done = Promise.allSettled(runs).then(async (results) => {
     polls.close();
     await stopListening();
+    await dispatcher.close();
     aws.close();
     await connection.close();
     await clientConnection.close();

@@ -5,14 +5,17 @@ import type { Blocked, ExecutionStatus } from '../domain/execution.js';
 import type { VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
 /** Names of the workflows, as the Temporal UI shows them. */
-export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep', verifyAll: 'verifyAll' } as const;
+export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep', verifyAll: 'verifyAll', deliverWebhook: 'deliverWebhook' } as const;
 
 /** The workflow that verifies each kind of resource. */
 export const VERIFY_WORKFLOWS: Record<VerifiedKind, string> = { provider: 'verifyProvider', storageConnection: 'verifyStorageConnection', computeConnection: 'verifyComputeConnection', flow: 'verifyFlow' };
 
-/** The two task queues of an installation: watching has one of its own, so that thousands of watched runs leave the rest its slots. */
-export function taskQueues(prefix: string): { main: string; watch: string } {
-  return { main: prefix, watch: `${prefix}-watch` };
+/**
+ * The task queues of an installation: watching has one of its own, so that thousands of watched runs leave the rest its slots, and so
+ * have webhooks, whose receivers may be slow.
+ */
+export function taskQueues(prefix: string): { main: string; watch: string; webhooks: string } {
+  return { main: prefix, watch: `${prefix}-watch`, webhooks: `${prefix}-webhooks` };
 }
 
 export function executionWorkflowId(executionId: string): string {
@@ -21,6 +24,10 @@ export function executionWorkflowId(executionId: string): string {
 /** @param parentPath of the folder above the run folder, below the storage connection's prefix: the instrument's name, mostly. */
 export function runUploadWorkflowId(storageConnectionId: string, parentPath: string, runFolder: string): string {
   return `run-upload/${storageConnectionId}/${parentPath}/${runFolder}`;
+}
+/** @param round from 1; each replay has a workflow of its own. */
+export function webhookWorkflowId(deliveryId: string, round: number): string {
+  return round === 1 ? `webhook/${deliveryId}` : `webhook/${deliveryId}/${round}`;
 }
 export function discoverScheduleId(storageConnectionId: string): string {
   return `discover/${storageConnectionId}`;
@@ -130,6 +137,17 @@ export interface VerifyInput {
 export interface VerifyResult {
   status: VerifiedStatus;
   description: string;
+}
+
+/** Input of `deliverWebhook`. All else is in the store: neither secrets nor the whole URL, which may hold one, are for histories. */
+export interface DeliverWebhookInput {
+  deliveryId: string;
+  round: number;
+  eventType: string;
+  /** Of the URL. */
+  host: string;
+  /** Of the delivering activities. */
+  taskQueue: string;
 }
 
 /** A summary as Temporal takes it: 400 bytes at most, or the command is refused (dynamic configuration limit.userMetadataSummarySize). */

@@ -12,6 +12,7 @@ const TAGS = [
   { name: 'RunService', description: 'What instruments have produced' },
   { name: 'ExecutionService', description: 'Flows applied to runs' },
   { name: 'EventService', description: 'What EventBridge tells' },
+  { name: 'WebhookService', description: 'Where events are told' },
   { name: 'Health', description: 'For load balancers and container engines' },
 ];
 
