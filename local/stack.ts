@@ -114,6 +114,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       POLONY_START_RUNS_PER_SECOND: '1000',
       POLONY_GET_RUNS_PER_SECOND: '1000',
       POLONY_SWEEP_SECONDS: '10',
+      // Receivers that are tried here are mostly on this machine.
+      POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
       POLONY_LOG_LEVEL: 'info',
       ...options.env,
     };
