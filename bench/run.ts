@@ -113,13 +113,18 @@ try {
 
   say(`\n${COMPLETED} executions, then ${COMPLETED} bare workflows`);
   await inTurns(10, async () => result(await start()));
+  const parts = (): Record<string, number> => ({ worker: stack.worker!.pid, api: stack.api!.pid, Temporal: stack.temporal.pid!, 'local AWS': stack.aws.pid, 'HealthOmics emulator and measuring': process.pid });
+  const cpuBefore = Object.fromEntries(Object.entries(parts()).map(([name, pid]) => [name, usageOf(pid)!.cpu]));
   let began = performance.now();
   const done = await inTurns(COMPLETED, async () => {
     const id = await start();
     await result(id);
     return id;
   });
-  const perSecond = COMPLETED / ((performance.now() - began) / 1000);
+  const took = (performance.now() - began) / 1000;
+  const perSecond = COMPLETED / took;
+  const spent = Object.fromEntries(Object.entries(parts()).map(([name, pid]) => [name, usageOf(pid)!.cpu - cpuBefore[name]!]));
+  notes.push(`CPU seconds of those ${COMPLETED} executions, in ${took.toFixed(1)} s on ${cpus().length} cores: ${Object.entries(spent).map(([name, seconds]) => `${name} ${seconds.toFixed(1)}`).join(', ')}; a bare workflow has neither API nor PostgreSQL nor AWS`);
   const native = await NativeConnection.connect({ address: info.temporalAddress });
   const bare = await Worker.create({ connection: native, taskQueue: 'bare', workflowsPath: fileURLToPath(new URL('./workflows.ts', import.meta.url)), activities: { nothing: async () => undefined } });
   let bareId = '';

@@ -85,7 +85,10 @@ async function execution({ flow, storage }: Awaited<ReturnType<typeof resources>
 const blocked = (action: string) => ({ kind: 'ACCESS_DENIED', action, resource: 'arn:aws:omics:us-west-2:111122223333:run/*', message: 'AWS said: sample PATIENT-7 is not yours', remedy: 'Allow it' });
 
 const settings = (more: Partial<WebhookSettings> = {}): WebhookSettings => ({ secrets, networks: { allowPrivate: true, allowedNetworks: [] }, retrySeconds: RETRY_SECONDS, ...more });
-const trying = (more: Partial<WebhookSettings> = {}) => createWebhookActivities(db, settings(more)).attemptDelivery;
+const trying = (more: Partial<WebhookSettings> = {}) => {
+  const activities = createWebhookActivities(db, settings(more));
+  return (id: string, round: number) => activities.attemptDelivery(id, round);
+};
 /** Tries all that a webhook is to be told, once each. */
 async function deliverAll(id: string, more: Partial<WebhookSettings> = {}): Promise<void> {
   const attempt = trying(more);
