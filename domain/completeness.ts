@@ -65,8 +65,8 @@ export function notForBases2Fastq(parameters: RunParameters | null, uploaded?: P
 }
 
 /**
- * Why a flow does not take a run whose upload has ended; undefined where it does. Without a word of the flow, only what the
- * instrument is known to have completed costs money.
+ * Why a flow does not take a run whose upload has ended; undefined where it does. Stopped and unknown outcomes are for no flow,
+ * failed ones and those that could not be read for flows that say so (what they say by default stands in the table of flows).
  */
 export function notForFlow(flow: { acceptFailedOutcome: boolean; acceptUnverified: boolean }, run: { outcome: RunOutcome | null; checked: 'content' | 'presence' }): string | undefined {
   if (run.checked === 'presence') return flow.acceptUnverified ? undefined : 'its outcome and cycles were not checked, since the provider may not read them (s3:GetObject); allow that and retry the run, or have a flow with acceptUnverified take it';
