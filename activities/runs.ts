@@ -134,9 +134,9 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     try {
       uploaded = parseRunUploaded(text);
     } catch (error) {
-      throw notYet(`${messageOf(error)}; waiting for it to be replaced`);
+      throw notYet(`${messageOf(error)}; waiting for it to be replaced${await noteProgress(run, await tally(s3, bucket, folder, parameters), false)}`);
     }
-    if (uploaded === undefined) throw notYet('RunUploaded.json is empty: its transfer has not finished, or it is damaged; waiting');
+    if (uploaded === undefined) throw notYet(`RunUploaded.json is empty: its transfer has not finished, or it is damaged; waiting${await noteProgress(run, await tally(s3, bucket, folder, parameters), false)}`);
     const known = { outcome: uploaded.outcome, instrumentId: uploaded.instrumentId, checked: 'content' as const };
     // Once more at the end: it may have been replaced since it was first seen.
     await readParameters();
@@ -242,6 +242,53 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     }
   }
 
+  /** See `handOver`. */
+  async function handOverAll(): Promise<{ executions: number; storageConnections: number }> {
+    const each = oneByOne();
+    const aWhileAgo = new Date(Date.now() - 10_000);
+    const executions = await executionsToStart(db, { createdBefore: aWhileAgo });
+    for (const execution of executions) {
+      await each.try(`execution ${execution.id}`, async () => {
+        await orchestrator.startExecution(execution);
+        await markWorkflowStarted(db, execution.id);
+      });
+    }
+    for (const execution of await cancelsToSignal(db, aWhileAgo)) {
+      await each.try(`cancel of execution ${execution.id}`, async () => {
+        await orchestrator.cancelExecution(execution, { requestedBy: execution.cancel?.requestedBy, reason: execution.cancel?.reason ?? undefined });
+        await markWorkflowStarted(db, execution.id);
+        await markCancelSignalled(db, execution.id);
+      });
+    }
+    // An execution that still waits although its run's upload has ended was created while that was being written.
+    const late = await db
+      .selectFrom('executions as e')
+      .innerJoin('runs as r', 'r.id', 'e.run_id')
+      .select(['r.id', 'r.upload_state', 'r.upload_description'])
+      .distinct()
+      .where('e.status', '=', 'UNTRIGGERED')
+      .where('r.upload_state', '!=', 'uploading')
+      .execute();
+    for (const run of late) {
+      for (const execution of await executionsWaitingForUpload(db, run.id)) {
+        await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, endedFor(execution, { usable: run.upload_state === 'complete', reason: run.upload_description })));
+      }
+    }
+    for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id, false));
+    await each.try('executions that Temporal has lost', async () => {
+      for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
+    });
+    await each.try('deliveries of webhooks', () => sweepDeliveries(db, orchestrator));
+    for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
+    for (const run of await registeredRuns(db, aWhileAgo)) await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
+    const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
+    for (const connection of connections) {
+      await each.try(`schedule of ${connection.name}`, () => orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false));
+    }
+    each.finish();
+    return { executions: executions.length, storageConnections: connections.length };
+  }
+
   return {
     /**
      * Lists the run folders of a storage connection, one request per 1,000 folders, and starts following those that are new; of a
@@ -317,7 +364,10 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         if (blocked !== undefined) await fail(`${blocked.message} ${blocked.remedy}`);
         throw failure;
       }
-      if (input.only !== undefined) return found;
+      if (input.only !== undefined) {
+        if (found.started > 0) await noteGenuineEvent(db, `s3/${storage.bucket}`).catch(() => undefined);
+        return found;
+      }
       // Verification says more than that the search went through; after a failure it is asked again.
       if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED') await orchestrator.verify({ kind: 'storageConnection', id, name: storage.name });
       await db.updateTable('storage_connections').set({ time_used: new Date() }).where('id', '=', id).execute();
@@ -412,49 +462,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
      * executions whose workflow was closed from outside.
      */
     async handOver(): Promise<{ executions: number; storageConnections: number }> {
-      const each = oneByOne();
-      const aWhileAgo = new Date(Date.now() - 10_000);
-      const executions = await executionsToStart(db, { createdBefore: aWhileAgo });
-      for (const execution of executions) {
-        await each.try(`execution ${execution.id}`, async () => {
-          await orchestrator.startExecution(execution);
-          await markWorkflowStarted(db, execution.id);
-        });
-      }
-      for (const execution of await cancelsToSignal(db, aWhileAgo)) {
-        await each.try(`cancel of execution ${execution.id}`, async () => {
-          await orchestrator.cancelExecution(execution, { requestedBy: execution.cancel?.requestedBy, reason: execution.cancel?.reason ?? undefined });
-          await markWorkflowStarted(db, execution.id);
-          await markCancelSignalled(db, execution.id);
-        });
-      }
-      // An execution that still waits although its run's upload has ended was created while that was being written.
-      const late = await db
-        .selectFrom('executions as e')
-        .innerJoin('runs as r', 'r.id', 'e.run_id')
-        .select(['r.id', 'r.upload_state', 'r.upload_description'])
-        .distinct()
-        .where('e.status', '=', 'UNTRIGGERED')
-        .where('r.upload_state', '!=', 'uploading')
-        .execute();
-      for (const run of late) {
-        for (const execution of await executionsWaitingForUpload(db, run.id)) {
-          await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, endedFor(execution, { usable: run.upload_state === 'complete', reason: run.upload_description })));
-        }
-      }
-      for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id, false));
-      await each.try('executions that Temporal has lost', async () => {
-        for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
-      });
-      await each.try('deliveries of webhooks', () => sweepDeliveries(db, orchestrator));
-      for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
-      for (const run of await registeredRuns(db, aWhileAgo)) await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
-      const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
-      for (const connection of connections) {
-        await each.try(`schedule of ${connection.name}`, () => orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false));
-      }
-      each.finish();
-      return { executions: executions.length, storageConnections: connections.length };
+      return heartbeating(handOverAll);
     },
   };
 }
