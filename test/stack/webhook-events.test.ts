@@ -471,6 +471,22 @@ describe('handing over', () => {
     expect(started).toHaveLength(251);
   });
 
+  it('what is replayed while it is handed over is handed over once more', async () => {
+    const { webhook: hook } = await webhook();
+    await call('POST', `/v1/webhooks/${hook.id}/test`);
+    const replaying = {
+      startDelivery: async (input: { deliveryId: string; round: number }) => {
+        await starter.startDelivery(input);
+        if (input.round > 1) return;
+        await trying()(input.deliveryId, 1);
+        expect((await call('POST', `/v1/webhooks/${hook.id}/replay`, { deliveryIds: [input.deliveryId] })).body).toEqual({ replayed: 1 });
+      },
+    };
+    expect(await handOverDeliveries(db, replaying)).toBe(1);
+    expect(await handOverDeliveries(db, replaying)).toBe(1);
+    expect(started.map((each) => each.slice(-2))).toEqual(['/1', '/2']);
+  });
+
   it('the dispatcher hands over what is heard of, and survives that Temporal is away', async () => {
     const { webhook: hook } = await webhook();
     const trouble: string[] = [];
