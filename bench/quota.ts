@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { adminClients, apiClient, setUpCustomer } from '../cli/customer.js';
+import { adminClients, apiClient, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
 import { startStack } from '../local/stack.js';
 import { percentile } from './report.js';
@@ -25,12 +25,8 @@ try {
   const { emulator } = stack.aws;
   const call = apiClient(info);
   const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'quota');
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  const body = { computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId };
-  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'by hand', ...body });
-  await call('POST', '/v1/flows', { name: 'by itself', ...body, autoStart: { storageConnectionIds: [storageConnection.id] } });
+  const { storageConnectionId, computeConnectionId, flowId } = await connectAccount(call, account);
+  await call('POST', '/v1/flows', { name: 'by itself', computeConnectionId, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnectionId] } });
   const { s3 } = adminClients(info);
   const upload = async (runName: string): Promise<string> => {
     const { folder, done } = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName, cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) });
@@ -54,7 +50,7 @@ try {
   say(`\n${EXECUTIONS} executions with a GetRun quota of 10 a second`);
   const { runs } = await call<{ runs: { id: string }[] }>('GET', '/v1/runs');
   const ids: string[] = [];
-  for (let at = 0; at < EXECUTIONS; at += 20) ids.push(...(await Promise.all(Array.from({ length: 20 }, async () => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId: runs[0]!.id })).execution.id))));
+  for (let at = 0; at < EXECUTIONS; at += 20) ids.push(...(await Promise.all(Array.from({ length: 20 }, async () => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId: runs[0]!.id })).execution.id))));
   while ([...emulator.runs.values()].filter((run) => run.status === 'RUNNING').length < EXECUTIONS) await pause(500);
   say('all are running; now they end');
   await pause(15_000);

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { CancelRunCommand, OmicsClient, StartRunCommand } from '@aws-sdk/client-omics';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import { adminClients, apiClient, setUpCustomer } from '../cli/customer.js';
+import { adminClients, apiClient, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
 import { ensurePython } from '../local/python.js';
 import { startStack } from '../local/stack.js';
@@ -96,19 +96,16 @@ try {
   const temporal = new Client({ connection });
   const setPace = (pace: object): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
   const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'bench');
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId });
+  const { storageConnectionId, flowId } = await connectAccount(call, account);
   const { s3 } = adminClients(info);
   await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'BENCH', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) }).done;
-  await call('POST', `/v1/storage-connections/${storageConnection.id}/discover`);
+  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   let runId: string | undefined;
   while (runId === undefined) {
     runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id;
     await pause(200);
   }
-  const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId })).execution.id;
+  const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
   const result = (id: string): Promise<unknown> => temporal.workflow.getHandle(`execution/${id}`).result();
 
   say(`\n${COMPLETED} executions, then ${COMPLETED} bare workflows`);

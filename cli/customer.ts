@@ -71,3 +71,26 @@ export function apiClient(info: Pick<LocalInfo, 'apiUrl' | 'apiKey'>) {
     return answer;
   };
 }
+
+/** What {@link connectAccount} has made. */
+export interface Connected {
+  providerId: string;
+  storageConnectionId: string;
+  computeConnectionId: string;
+  flowId: string;
+}
+
+/**
+ * Connects an account by the API, as its owner would: provider, storage connection, compute connection and a flow.
+ * @param fields of the flow, beside what it needs; `autoStart` has it start for runs of the storage connection.
+ */
+export async function connectAccount(call: <T>(method: string, path: string, body?: unknown) => Promise<T>, account: CustomerAccount, { autoStart = false, ...fields }: { autoStart?: boolean | object; [field: string]: unknown } = {}): Promise<Connected> {
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', {
+    name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId,
+    ...(autoStart !== false && { autoStart: { storageConnectionIds: [storageConnection.id], ...(typeof autoStart === 'object' && autoStart) } }), ...fields,
+  });
+  return { providerId: provider.id, storageConnectionId: storageConnection.id, computeConnectionId: computeConnection.id, flowId: flow.id };
+}

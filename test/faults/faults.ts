@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { adminClients, setUpCustomer } from '../../cli/customer.js';
+import { adminClients, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { startStack } from '../../local/stack.js';
 
@@ -96,10 +96,7 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       }
     }
     const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'faults');
-    const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-    await call('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
-    const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-    const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId });
+    const { flowId } = await connectAccount(call, account);
     const { s3 } = adminClients(info);
     const { folder, done } = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'FAULTS', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) });
     await done;
@@ -158,7 +155,7 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     const ids: string[] = [];
     const cancels: Promise<unknown>[] = [];
     for (let at = 0; at < executions && crashed === undefined; at++) {
-      const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId }, `faults-${seed}-${at}`);
+      const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId }, `faults-${seed}-${at}`);
       ids.push(execution.id);
       if (draw() < 0.3) {
         count('cancels');
@@ -169,7 +166,7 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       // Sometimes the client has missed the answer, and asks again.
       if (draw() < 0.1) {
         count('requests repeated');
-        const again = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId: flow.id, runId }, `faults-${seed}-${at}`);
+        const again = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId }, `faults-${seed}-${at}`);
         if (again.execution.id !== execution.id) report.details.push(`a repeated request made another execution: ${execution.id}, ${again.execution.id}`);
       }
       if (at % 50 === 49) onProgress(`  ${at + 1} executions accepted`);

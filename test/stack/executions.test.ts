@@ -5,7 +5,7 @@ import { GetObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/clie
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { workflowSource } from '../../worker/worker.js';
@@ -50,15 +50,12 @@ beforeAll(async () => {
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'executions');
   s3 = adminClients(stack.info).s3;
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  const flow = (name: string, autoStart: object) =>
-    call<{ flow: { id: string } }>('POST', '/v1/flows', { name, computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnection.id], ...autoStart }, runSettings: { retries: 1 } });
   // Of these only the first is meant for this run.
-  flowId = (await flow('b2f', { instruments: ['AV24*'], runNames: ['EXEC*'] })).flow.id;
-  await flow('other runs', { runNames: ['PROD*'] });
-  await flow('other instruments', { instruments: ['AV99*'] });
+  const connected = await connectAccount(call, account, { autoStart: { instruments: ['AV24*'], runNames: ['EXEC*'] }, runSettings: { retries: 1 } });
+  flowId = connected.flowId;
+  for (const [name, filter] of [['other runs', { runNames: ['PROD*'] }], ['other instruments', { instruments: ['AV99*'] }]] as const) {
+    await call('POST', '/v1/flows', { name, computeConnectionId: connected.computeConnectionId, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [connected.storageConnectionId], ...filter } });
+  }
   const run = describeRun({ runName: 'EXECUTIONS', cycles: { R1: 4, I1: 8, I2: 8 } });
   await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
   runId = await until('the run to be complete', async () => (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((each) => each.status === 'RUN_STATUS_COMPLETED')?.id);

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
 import { Polls } from '../../activities/polls.js';
 import { SessionError, AwsAccess } from '../../aws/access.js';
-import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { type Db, openDatabase } from '../../store/database.js';
@@ -89,13 +89,11 @@ beforeAll(async () => {
   running = Promise.all(workers.map(async (worker) => worker.run()));
 
   const call = apiClient(stack.info);
-  providerId = (await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId })).provider.id;
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: false });
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  flowId = (await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId })).flow.id;
+  const connected = await connectAccount(call, account);
+  ({ providerId, flowId } = connected);
   const { s3 } = adminClients(stack.info);
   await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'SESSIONS', cycles: { R1: 4, I1: 8, I2: 8 } }) }).done;
-  await call('POST', `/v1/storage-connections/${storageConnection.id}/discover`);
+  await call('POST', `/v1/storage-connections/${connected.storageConnectionId}/discover`);
   for (const end = Date.now() + 30_000; runId === undefined && Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
     runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id as string;
   }
