@@ -100,7 +100,7 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
 
   function startRequestOf(execution: ExecutionContext): StartRunCommandInput {
     const { id, parameters, compute, flow, storage, run, outputUri, provider } = execution;
-    const { tags, retries: _, ...settingsOfRun } = flow.settings;
+    const { tags, retries: _, manifestErrors: __, ...settingsOfRun } = flow.settings;
     return {
       workflowId: flow.sharedWorkflowId,
       workflowType: 'PRIVATE',
@@ -219,12 +219,12 @@ export function createExecutionActivities({ db, aws, orchestrator, settings, pol
             : { ...unchecked('', ''), warnings: [], errors: [{ rule: 'no-manifest', message: `there is no object s3://${bucket}/${key}` }] }
           : checkRunManifest(found.content, run);
     await updateExecution(db, execution.id, { manifestReport: report });
-    if (report.errors.length > 0) {
+    if (report.errors.length > 0 && (found === 'absent' || execution.flow.settings.manifestErrors !== 'warn')) {
       const blocked: Blocked = {
         kind: 'MANIFEST_INVALID',
         resource: manifest !== null && 'text' in manifest ? undefined : `s3://${bucket}/${key}`,
         message: `Bases2Fastq would stop at the run manifest: ${describeFindings(report.errors)}`,
-        remedy: manifest === null ? `Replace RunManifest.csv in the run folder, and it goes on by itself; or cancel the execution and relaunch it with another manifest.` : 'Cancel the execution and relaunch it with another manifest.',
+        remedy: manifest === null ? `Replace RunManifest.csv in the run folder, and it goes on by itself; or cancel the execution and relaunch it with another manifest. A flow whose runSettings.manifestErrors is warn leaves it to Bases2Fastq.` : 'Cancel the execution and relaunch it with another manifest.',
       };
       await updateExecution(db, execution.id, { blocked, statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}` });
       throw blockedFailure(blocked);

@@ -226,6 +226,7 @@ const RunSettings = Type.Object(
     logLevel: Type.Optional(oneOfThese('OFF', 'FATAL', 'ERROR', 'ALL')),
     workflowVersionName: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Version of the shared workflow' })),
     tags: Type.Optional(Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' }, maxProperties: 50, description: "Of the HealthOmics runs, beside polony's own" })),
+    manifestErrors: Type.Optional(Type.Unsafe<'block' | 'warn'>({ type: 'string', enum: ['block', 'warn'], description: 'Whether a run manifest with errors blocks, as it does where this is left out, or Bases2Fastq decides' })),
     retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 5, description: 'How often a run that failed for a reason that passes is started again; 2 where it is left out' })),
   },
   { ...closed, description: 'How HealthOmics runs the flow' },

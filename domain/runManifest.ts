@@ -37,6 +37,7 @@ export interface RunManifest {
 
 const FILE = 'RunManifest.csv';
 const MAX_LINE_LENGTH = 2048;
+const KNOWN_HEADINGS = ['keyname', 'value', 'settingname', 'samplename', 'index1', 'index2', 'lane', 'project', 'externalid'];
 
 /** A cell of a line of CSV. */
 export interface Cell {
@@ -122,7 +123,8 @@ export function parseRunManifest(content: string): RunManifest {
       if (headings === undefined) {
         originalHeadings = cells.map((cell) => cell.text);
         headings = originalHeadings.map((heading) => heading.toLowerCase());
-        const twice = headings.findIndex((heading, at) => heading !== '' && headings!.indexOf(heading) < at);
+        // Columns of one's own may well stand twice; of those that Bases2Fastq reads it would not be known which counts.
+        const twice = headings.findIndex((heading, at) => KNOWN_HEADINGS.includes(heading) && headings!.indexOf(heading) < at);
         if (twice >= 0) throw new FileFormatError(FILE, `the heading ${originalHeadings[twice]} stands twice in [${section}]`, line, cells[twice]!.column);
         manifest.headings[section] = { names: headings, line };
         const needed = section === 'runvalues' ? ['keyname', 'value'] : section === 'settings' ? ['settingname', 'value'] : ['samplename'];

@@ -16,6 +16,8 @@ export interface RunSettings {
   workflowVersionName?: string;
   /** Beside polony's own. */
   tags?: Record<string, string>;
+  /** Whether a run manifest with errors blocks, as it does where this is absent, or its errors are shown and Bases2Fastq decides. */
+  manifestErrors?: 'block' | 'warn';
   /** How often a run that failed for a reason that passes is started again; 2 where absent. */
   retries?: number;
 }

@@ -168,7 +168,7 @@ async function createExecution(
   if (compute.region !== storage.region) throw refused('REGION_MISMATCH', `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`);
   const [flowProvider, storageProvider] = [await store.findProvider(transaction, compute.provider_id, 'share'), await store.findProvider(transaction, storage.provider_id, 'share')];
   if (!sameAccount(flowProvider?.account_id, storageProvider?.account_id)) throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
-  if (input.manifest !== undefined) refuse(manifestProblems(input.manifest, storage, { cycles: run.run_parameters?.cycles, analysisLanes: run.run_parameters?.analysisLanes }));
+  if (input.manifest !== undefined && !('content' in input.manifest && flow.run_settings.manifestErrors === 'warn')) refuse(manifestProblems(input.manifest, storage, { cycles: run.run_parameters?.cycles, analysisLanes: run.run_parameters?.analysisLanes }));
   const id = await insertExecution(transaction, {
     name: input.name,
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },

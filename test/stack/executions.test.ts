@@ -130,6 +130,13 @@ it('starts nothing more when it is cancelled between two attempts', async () => 
 it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid for, and goes on once it is replaced', async () => {
   const before = (await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv` }))).Body!.transformToString());
   await putManifest(manifest('S1,AAAAAAAAAA,CCCCCCCC', 'S2,CCCCCCCC,GGGGGGGG'));
+  // Who knows better than polony has Bases2Fastq decide; here it fails, as it was said.
+  await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { manifestErrors: 'warn' } });
+  const trusting = await start();
+  await inStatus(trusting, 'FAILED');
+  expect(runsOf(trusting)[0]!.statusMessage).toContain('has 10 bases');
+  expect((await more(trusting)).manifest.report!.errors[0]).toMatchObject({ line: 3, column: 4 });
+  await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
   const id = await start();
   const blocked = await until('it to be blocked', async () => ((await details(id)).details.blocked as { kind?: string } | null)?.kind === 'MANIFEST_INVALID' && (await details(id)));
   expect(blocked.execution.statusDescription).toContain('line 3 column 4');

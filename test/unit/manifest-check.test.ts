@@ -23,6 +23,7 @@ describe('the check of a run manifest', () => {
     ['the same index in different lanes', samples(`S1,${a},${a},1`, `S2,${a},${a},2`)],
     ['shorter indexes under a mask', `[Settings]\nSettingName,Value,Lane\nI1Mask,I1:Y6N*,1\nI1Mask,I1:N2Y6,2\n${samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`)}`],
     ['unknown bases', samples(`S1,AAAAAAAA,NNNNNNNN`, `S2,CCCCCCCC,NNNNNNNN`)],
+    ['columns of one\'s own that stand twice', `[Samples]\nSampleName,Index1,Index2,Note,note\nS1,${a},${a},x,y`],
     ['adapters given twice', `[Settings]\nSettingName,Value\nR1Adapter,ACGT\nR1Adapter,TTTT\n${samples(`S1,${a},${a}`)}`],
   ];
   it.each(good)('finds nothing in %s', (_what, content) => {
