@@ -5,9 +5,13 @@ import type { NetworkPolicy } from '../domain/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
-import { addAuth, type Authenticate, oneKey } from './plugins/auth.js';
+import type { OidcConfig } from '../domain/config.js';
+import { addAudit } from './plugins/audit.js';
+import { addAuth, apiKeys, type Authenticate } from './plugins/auth.js';
 import { addErrors, sendError } from './plugins/errors.js';
+import { people } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
+import { accessRoutes } from './routes/access.js';
 import { computeConnectionRoutes } from './routes/computeConnections.js';
 import { eventRoutes } from './routes/events.js';
 import { executionRoutes } from './routes/executions.js';
@@ -30,8 +34,11 @@ export interface ApiDependencies {
   apiKey: string;
   /** A key for events alone. */
   eventsKey?: string;
-  /** Who a key belongs to, where that is not the one `apiKey`. */
+  /** In place of the keys of the installation. */
   authenticate?: Authenticate;
+  oidc?: OidcConfig;
+  /** Of one caller; any number where absent. */
+  requestsPerMinute?: number;
   discoverSeconds: number;
   /** `domain` in the details of errors. */
   errorDomain: string;
@@ -90,10 +97,17 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   });
   app.addHook('onResponse', async (request, reply) => {
     // Neither headers nor the query are logged: keys must not come into a log by any way.
-    const caller = request.apiKey as typeof request.apiKey | null;
+    const caller = request.caller as typeof request.caller | null;
     request.log.info({ method: request.method, path: request.url.split('?')[0], status: reply.statusCode, milliseconds: Math.round(reply.elapsedTime), caller: caller?.name }, 'request');
   });
-  addAuth(app, dependencies.authenticate ?? oneKey(dependencies.apiKey, dependencies.eventsKey));
+  const { db, oidc } = dependencies;
+  await addAuth(app, {
+    db,
+    authenticate: dependencies.authenticate ?? apiKeys(db, dependencies.apiKey, dependencies.eventsKey),
+    ...(oidc !== undefined && { authenticatePerson: people(oidc) }),
+    requestsPerMinute: dependencies.requestsPerMinute ?? 0,
+  });
+  addAudit(app, db);
   app.addHook('preValidation', async (request) => {
     const { schema } = request.routeOptions;
     // Query parameters come as text: those whose schema says number or boolean are turned into one before they are checked.
@@ -110,6 +124,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   addSchemas(app);
   await addOpenApi(app, dependencies.publicUrl);
   healthRoutes(app, dependencies);
+  accessRoutes(app, dependencies);
   providerRoutes(app, dependencies);
   iamDocumentRoutes(app, dependencies);
   storageConnectionRoutes(app, dependencies);

@@ -54,13 +54,14 @@ const MEANINGS = {
   413: 'The body is too large',
   415: 'The body is not JSON',
   422: 'The Idempotency-Key was used for another request',
+  429: 'The caller has made too many requests; Retry-After says when to go on',
   500: 'A fault inside polony',
   503: 'The database or Temporal cannot be reached; try again',
 } as const;
 
 /** The error answers of an operation: those that each may give, and these. */
 export function errors(...statuses: (404 | 409 | 413 | 415 | 422)[]) {
-  return Object.fromEntries([400, 401, 403, ...statuses, 500, 503].map((status) => [status, { content: { 'application/json': { schema: ErrorBody } }, description: MEANINGS[status as keyof typeof MEANINGS] }]));
+  return Object.fromEntries([400, 401, 403, ...statuses, 429, 500, 503].map((status) => [status, { content: { 'application/json': { schema: ErrorBody } }, description: MEANINGS[status as keyof typeof MEANINGS] }]));
 }
 /** Of an operation that takes a body. */
 export const BODY = [413, 415] as const;
@@ -366,6 +367,47 @@ export const Execution = component(
     closed,
   ),
 );
+/** A key of the API; its secret is shown once, by whoever makes it. */
+export const ApiKeyResource = component(
+  'ApiKey',
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      scopes: Type.Array(Type.String()),
+      state: oneOf(['active', 'expired', 'revoked']),
+      createdBy: Type.String(),
+      timeCreated: Timestamp,
+      timeExpires: Timestamp,
+      timeLastUsed: Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time', description: 'To the minute' }),
+      timeRevoked: NullableTimestamp,
+      revokedBy: NullableString,
+    },
+    closed,
+  ),
+);
+/** An entry of the audit log. */
+export const AuditEntryResource = component(
+  'AuditEntry',
+  Type.Object(
+    {
+      id: Type.String(),
+      time: Timestamp,
+      requestId: Type.String(),
+      caller: Type.Object({ kind: oneOf(['root', 'key', 'person', 'system']), id: Type.String(), name: Type.String() }, closed),
+      address: NullableString,
+      action: Type.String({ description: 'The operationId' }),
+      resourceType: NullableString,
+      resourceId: NullableString,
+      timeEnded: NullableTimestamp,
+      status: Type.Unsafe<number | null>({ type: ['integer', 'null'], description: 'HTTP status of the answer' }),
+      reason: NullableString,
+      detail: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
+    },
+    closed,
+  ),
+);
+
 const anyObject = (description: string) => Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
 export const ExecutionDetails = component(
   'ExecutionDetails',

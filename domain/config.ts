@@ -1,5 +1,6 @@
-import { type FieldProblem, refuse } from './errors.js';
+import { type FieldProblem, InputError, refuse } from './errors.js';
 import { isNetwork, type NetworkPolicy } from './networks.js';
+import { parseScopes } from './scopes.js';
 import { RETRY_SECONDS } from './webhooks.js';
 
 /** The environment as `process.env` has it. */
@@ -27,6 +28,19 @@ export interface CommonConfig {
   webhookNetworks: NetworkPolicy;
 }
 
+/** The OpenID Connect provider whose tokens people show. */
+export interface OidcConfig {
+  issuer: string;
+  /** What `aud` must hold. */
+  audience: string;
+  /** Where its keys are; found by discovery where absent. */
+  jwksUrl?: string;
+  /** The claim that says what somebody may, dots between the names of members. */
+  scopesClaim: string;
+  /** Scopes by the values of that claim; absent where the values are scopes themselves. */
+  scopeMap?: Record<string, string[]>;
+}
+
 export interface ApiConfig extends CommonConfig {
   apiKey: string;
   /** A key for `POST /v1/events` alone. */
@@ -42,6 +56,9 @@ export interface ApiConfig extends CommonConfig {
   trustProxy: boolean | string[];
   /** The AWS account that polony itself runs in, which customers' roles are to trust; without it no trust policy can be written. */
   trustedAccountId?: string;
+  oidc?: OidcConfig;
+  /** Of one caller, in one process of the API; 0 for any number. */
+  requestsPerMinute: number;
 }
 
 export interface WorkerConfig extends CommonConfig {
@@ -230,9 +247,64 @@ export function parseApiConfig(env: Environment): ApiConfig {
     trustProxy: readTrustProxy(read),
     // No default: the page's account is the vendor's, and whoever trusts a wrong account hands it the data.
     trustedAccountId: read.matching('POLONY_TRUSTED_ACCOUNT_ID', /^\d{12}$/, 'must be the ID of the AWS account that polony runs in, 12 digits'),
+    requestsPerMinute: read.integer('POLONY_REQUESTS_PER_MINUTE', 6000, 0, 1_000_000, 'requests'),
+    ...readOidc(read),
   };
   refuse(read.problems);
   return config;
+}
+
+/** An address of the provider of identities. Without TLS whoever is on the way could hand out keys; on the same machine nobody is. */
+function readIdentityUrl(read: Reader, name: string): string | undefined {
+  const text = read.optional(name);
+  if (text === undefined) return undefined;
+  try {
+    const { protocol, hostname, hash, username } = new URL(text);
+    if ((protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(hostname))) && hash === '' && username === '') return text;
+  } catch {
+    // Said below.
+  }
+  read.bad(name, 'FORMAT', 'must be an https URL');
+  return undefined;
+}
+
+function readOidc(read: Reader): { oidc?: OidcConfig } {
+  const issuer = readIdentityUrl(read, 'POLONY_OIDC_ISSUER');
+  const jwksUrl = readIdentityUrl(read, 'POLONY_OIDC_JWKS_URL');
+  if (read.optional('POLONY_OIDC_ISSUER') === undefined) {
+    for (const name of ['AUDIENCE', 'JWKS_URL', 'SCOPES_CLAIM', 'SCOPE_MAP'].map((end) => `POLONY_OIDC_${end}`)) {
+      if (read.optional(name) !== undefined) read.bad(name, 'CONFLICT', 'is of no use without POLONY_OIDC_ISSUER');
+    }
+    return {};
+  }
+  const audience = read.required('POLONY_OIDC_AUDIENCE', 'give what the provider writes into `aud` of the tokens for polony; without it tokens for others would be taken');
+  const scopeMap = readScopeMap(read);
+  return { oidc: { issuer: issuer ?? '', audience, scopesClaim: read.optional('POLONY_OIDC_SCOPES_CLAIM') ?? 'scope', ...(jwksUrl !== undefined && { jwksUrl }), ...(scopeMap !== undefined && { scopeMap }) } };
+}
+
+function readScopeMap(read: Reader): Record<string, string[]> | undefined {
+  const name = 'POLONY_OIDC_SCOPE_MAP';
+  const text = read.optional(name);
+  if (text === undefined) return undefined;
+  let map: unknown;
+  try {
+    map = JSON.parse(text);
+  } catch {
+    // Said below.
+  }
+  if (typeof map !== 'object' || map === null || Array.isArray(map) || !Object.values(map).every((scopes) => Array.isArray(scopes) && scopes.every((scope) => typeof scope === 'string'))) {
+    read.bad(name, 'FORMAT', 'must be JSON such as {"lab-admins":["*"],"analysts":["runs:read","executions:*"]}');
+    return undefined;
+  }
+  for (const [value, scopes] of Object.entries(map as Record<string, string[]>)) {
+    try {
+      parseScopes(name, scopes);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      for (const { message } of error.problems) read.bad(name, 'SCOPE', `has a scope of ${value} that is none: ${message}`);
+    }
+  }
+  return map as Record<string, string[]>;
 }
 
 function readPublicUrl(read: Reader): string | undefined {

@@ -7,6 +7,7 @@ import * as credentials from './migrations/0003_credentials.js';
 import * as executions from './migrations/0004_executions.js';
 import * as uploads from './migrations/0005_uploads.js';
 import * as webhooks from './migrations/0006_webhooks.js';
+import * as access from './migrations/0007_access.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -52,6 +53,7 @@ const migrations: MigrationProvider = {
     '0004_executions': executions,
     '0005_uploads': uploads,
     '0006_webhooks': webhooks,
+    '0007_access': access,
   }),
 };
 

@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, DbOrTransaction } from './database.js';
+import { type Visible, visible } from './resources.js';
 import type { ExecutionsTable, RunsTable } from './schema.js';
 
 export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string };
@@ -24,14 +25,17 @@ export async function getRun(db: Db, id: string): Promise<RunRow | undefined> {
   return runQuery(db).where('r.id', '=', id).executeTakeFirst();
 }
 /** Runs, newest first; before an id they come nearest first. */
-export async function listRuns(db: Db, slice: Slice): Promise<RunRow[]> {
+export async function listRuns(db: Db, slice: Slice, ids: Visible = 'all'): Promise<RunRow[]> {
   let query = runQuery(db).limit(slice.limit);
+  if (ids !== 'all') query = query.where('r.id', 'in', visible(ids));
   if (slice.after !== undefined) query = query.where('r.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('r.id', '>', slice.before);
   return query.orderBy('r.id', slice.before === undefined ? 'desc' : 'asc').execute();
 }
-export async function countRuns(db: Db): Promise<number> {
-  return Number((await db.selectFrom('runs').select((e) => e.fn.countAll().as('count')).executeTakeFirstOrThrow()).count);
+export async function countRuns(db: Db, ids: Visible = 'all'): Promise<number> {
+  let query = db.selectFrom('runs').select((e) => e.fn.countAll().as('count'));
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  return Number((await query.executeTakeFirstOrThrow()).count);
 }
 
 /** A run, locked: an upload that ends at this moment either is seen by the caller or sees what the caller writes. */
@@ -60,12 +64,15 @@ export async function getExecution(db: DbOrTransaction, id: string): Promise<Exe
   return executionQuery(db).where('e.id', '=', id).executeTakeFirst();
 }
 /** Executions, newest first; before an id they come nearest first. */
-export async function listExecutions(db: Db, slice: Slice): Promise<ExecutionRow[]> {
+export async function listExecutions(db: Db, slice: Slice, ids: Visible = 'all'): Promise<ExecutionRow[]> {
   let query = executionQuery(db).limit(slice.limit);
+  if (ids !== 'all') query = query.where('e.id', 'in', visible(ids));
   if (slice.after !== undefined) query = query.where('e.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
   return query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
 }
-export async function countExecutions(db: Db): Promise<number> {
-  return Number((await db.selectFrom('executions').select((e) => e.fn.countAll().as('count')).executeTakeFirstOrThrow()).count);
+export async function countExecutions(db: Db, ids: Visible = 'all'): Promise<number> {
+  let query = db.selectFrom('executions').select((e) => e.fn.countAll().as('count'));
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  return Number((await query.executeTakeFirstOrThrow()).count);
 }

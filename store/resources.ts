@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { accountOfRole, prefixesOverlap } from '../domain/aws.js';
 import type { SessionScope } from '../domain/federation.js';
 import type { ParameterNames, ParameterValue } from '../domain/execution.js';
-import { type Db, type DbOrTransaction, newId } from './database.js';
+import { type Db, type DbOrTransaction, newId, isId } from './database.js';
 import type { ComputeConnectionsTable, FlowsTable, ProvidersTable, StorageConnectionsTable } from './schema.js';
 import type { Selectable } from 'kysely';
 import type { SealedSecret } from './secrets.js';
@@ -55,24 +55,36 @@ export async function findFlow(db: DbOrTransaction, id: string, lock?: 'share' |
   return { ...flow, storage_connection_ids: assigned.map((row) => row.storage_connection_id) };
 }
 
-/** A page of what is not deleted, oldest first, behind an id. */
-export async function listProviders(db: Db, limit: number, after?: string): Promise<Provider[]> {
+/** Which resources a caller may see: all, or those of these ids, of which some may be none. */
+export type Visible = 'all' | readonly string[];
+/** The ids as PostgreSQL takes them; a list of none is no SQL, so one that nothing has stands for it. */
+export function visible(ids: readonly string[]): string[] {
+  const own = ids.filter(isId);
+  return own.length === 0 ? ['00000000-0000-0000-0000-000000000000'] : own;
+}
+
+/** A page of what is not deleted and the caller may see, oldest first, behind an id. */
+export async function listProviders(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<Provider[]> {
   let query = db.selectFrom('providers').selectAll().where('time_deleted', 'is', null);
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
-export async function listStorageConnections(db: Db, limit: number, after?: string): Promise<StorageConnection[]> {
+export async function listStorageConnections(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<StorageConnection[]> {
   let query = db.selectFrom('storage_connections').selectAll().where('time_deleted', 'is', null);
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
-export async function listComputeConnections(db: Db, limit: number, after?: string): Promise<ComputeConnection[]> {
+export async function listComputeConnections(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<ComputeConnection[]> {
   let query = db.selectFrom('compute_connections').selectAll().where('time_deleted', 'is', null);
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
-export async function listFlows(db: Db, limit: number, after?: string): Promise<Flow[]> {
+export async function listFlows(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<Flow[]> {
   let query = db.selectFrom('flows').selectAll().where('time_deleted', 'is', null);
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   const flows = await query.orderBy('id').limit(limit).execute();
   if (flows.length === 0) return [];

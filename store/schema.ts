@@ -309,7 +309,51 @@ export interface WebhookDeliveriesTable {
   time_ended: ColumnType<Date | null, never, Date | null>;
 }
 
+/** Keys of the API. */
+export interface ApiKeysTable {
+  id: string;
+  name: string;
+  /** SHA-256 of the secret part. */
+  hash: Buffer;
+  scopes: ColumnType<string[], string, never>;
+  created_by: string;
+  time_created: Created;
+  time_expires: Date;
+  time_used: ColumnType<Date | null, never, Date>;
+  time_revoked: ColumnType<Date | null, never, Date>;
+  revoked_by: ColumnType<string | null, never, string>;
+  time_deleted: ColumnType<Date | null, never, Date>;
+}
+
+/** Who did what. Rows can be added only. */
+export interface AuditLogTable {
+  id: string;
+  time: Created;
+  request_id: string;
+  caller_kind: 'root' | 'key' | 'person' | 'system';
+  caller_id: string;
+  caller_name: string;
+  address: string | null;
+  action: string;
+  resource_type: string | null;
+  resource_id: string | null;
+  detail: ColumnType<Record<string, unknown> | null, string | null, never>;
+}
+
+/** What became of an entry of the audit log. Rows can be added only. */
+export interface AuditOutcomesTable {
+  audit_id: string;
+  time: Created;
+  status: number | null;
+  reason: string | null;
+  resource_id: string | null;
+  detail: ColumnType<Record<string, unknown> | null, string | null, never>;
+}
+
 export interface Database {
+  api_keys: ApiKeysTable;
+  audit_log: AuditLogTable;
+  audit_outcomes: AuditOutcomesTable;
   webhooks: WebhooksTable;
   webhook_secrets: WebhookSecretsTable;
   webhook_deliveries: WebhookDeliveriesTable;

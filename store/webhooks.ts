@@ -3,6 +3,7 @@ import type { DeliveryState } from '../domain/webhooks.js';
 import { MOST_SECRETS, SECRET_OVERLAP_HOURS, TEST_EVENT } from '../domain/webhooks.js';
 import { type Db, type DbOrTransaction, isId, storable } from './database.js';
 import type { Slice } from './listing.js';
+import { type Visible, visible } from './resources.js';
 import type { WebhookDeliveriesTable, WebhookSecretsTable, WebhooksTable } from './schema.js';
 import type { SealedSecret } from './secrets.js';
 
@@ -44,8 +45,9 @@ export async function findWebhook(db: DbOrTransaction, id: string, lock = false)
 }
 
 /** A page of webhooks, oldest first, behind an id. */
-export async function listWebhooks(db: Db, limit: number, after?: string): Promise<Webhook[]> {
+export async function listWebhooks(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<Webhook[]> {
   let query = db.selectFrom('webhooks').selectAll();
+  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }

@@ -1,61 +1,184 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { FastifyInstance } from 'fastify';
-import { ApiError } from '../errors.js';
+import rateLimit from '@fastify/rate-limit';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Access, parseScopes, type Permission, type Scope, scopesAmong } from '../../domain/scopes.js';
+import { findApiKey, noteUse } from '../../store/apiKeys.js';
+import { type AuditCaller, appendAudit } from '../../store/audit.js';
+import { type Db, isId } from '../../store/database.js';
+import { ApiError, loggable, notFound } from '../errors.js';
 
 /** Who calls. */
-export interface Caller {
-  id: string;
-  name: string;
-  /** The only route that its key is for. */
-  only?: string;
+export interface Caller extends AuditCaller {
+  access: Access;
+  scopes: readonly Scope[];
+  email?: string;
+  /** When what it shows ends; absent for never. */
+  expires?: Date;
+}
+
+/** What a route needs of its caller. */
+export interface Needs {
+  /** Absent where any caller will do. */
+  permission?: Permission;
+  /** The path parameter that holds the id of the resource. */
+  id?: string;
+  /** Whether it is written to the audit log although it changes nothing. */
+  audit: boolean;
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
-    apiKey: Caller;
+    caller: Caller;
   }
+  interface FastifyContextConfig {
+    needs?: Needs;
+  }
+}
+
+/**
+ * The `config` of a route: what its caller must be allowed. A route below `/v1` without it cannot be added.
+ * @param id the path parameter that holds the id of the resource; absent for lists, which leave out what the caller may not see, and for what has no id yet.
+ */
+export function needs(permission: Permission, id?: string, { audit = false } = {}): { needs: Needs } {
+  return { needs: { permission, audit, ...(id !== undefined && { id }) } };
+}
+/** The `config` of a route that every caller may use. */
+export const ANY_CALLER: { needs: Needs } = { needs: { audit: false } };
+
+const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
+
+/** How keys begin that the API makes, so that scanners for secrets know them: `polony_<id in 32 digits>_<secret>`. */
+export const KEY_PATTERN = /^polony_([0-9a-f]{32})_([A-Za-z0-9_-]{43})$/;
+/** What is kept of a key. */
+export function hashKey(key: string): Buffer {
+  return sha256(key);
 }
 
 /** Finds out whose key this is; undefined when it is nobody's. */
 export type Authenticate = (key: string) => Promise<Caller | undefined>;
+/** Finds out who shows a token. @throws ApiError 401, or 503 where the provider of identities does not answer. */
+export type AuthenticatePerson = (token: string) => Promise<Caller>;
 
-const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
+function caller(kind: Caller['kind'], id: string, name: string, scopes: readonly Scope[], expires?: Date): Caller {
+  return { kind, id, name, scopes, access: new Access(scopes), ...(expires !== undefined && { expires }) };
+}
 
-/** The one API key of an installation, and one for events alone. Hashes are compared, in constant time, so neither length nor content can be measured. */
-export function oneKey(apiKey: string, eventsKey?: string): Authenticate {
+/** Of how many milliseconds ago a key's last use may be when it is not written anew. */
+const USE_NOTED_MS = 60_000;
+
+/**
+ * The keys of an installation: the one of its configuration, which may do everything, the one for events, and those in the store.
+ * Hashes are compared, in constant time, so that neither length nor content of a key can be measured. The store is asked at each
+ * request: a key that was revoked is refused at once.
+ */
+export function apiKeys(db: Db, apiKey: string, eventsKey?: string): Authenticate {
+  const root = caller('root', 'default', 'default', parseScopes('scopes', ['*']));
+  const events = caller('root', 'events', 'events', parseScopes('scopes', ['events:write']));
   const hash = sha256(apiKey);
   const eventsHash = eventsKey === undefined ? undefined : sha256(eventsKey);
   return async (key) => {
     const given = sha256(key);
-    if (timingSafeEqual(given, hash)) return { id: 'default', name: 'default' };
-    return eventsHash !== undefined && timingSafeEqual(given, eventsHash) ? { id: 'events', name: 'events', only: '/v1/events' } : undefined;
+    if (timingSafeEqual(given, hash)) return root;
+    if (eventsHash !== undefined && timingSafeEqual(given, eventsHash)) return events;
+    const digits = KEY_PATTERN.exec(key)?.[1];
+    const id = digits?.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5') ?? '';
+    const found = isId(id) ? await findApiKey(db, id) : undefined;
+    if (found === undefined || !timingSafeEqual(given, found.hash) || found.time_revoked !== null) return undefined;
+    const now = Date.now();
+    if (found.time_expires.getTime() <= now) throw new ApiError(401, 'API_KEY_EXPIRED', `The API key ${found.name} expired at ${found.time_expires.toISOString()}; ask for a new one`);
+    if (found.time_used === null || now - found.time_used.getTime() > USE_NOTED_MS) await noteUse(db, found.id);
+    // A scope that this version does not know grants nothing.
+    return caller('key', found.id, found.name, scopesAmong(found.scopes), found.time_expires);
   };
+}
+
+/** What a token of a provider of identities says, as a caller. */
+export function person(subject: string, name: string, email: string | undefined, scopes: readonly Scope[], expires: Date): Caller {
+  // Apart from the ids of keys, whatever the provider calls its people.
+  return { ...caller('person', `person:${subject}`, name, scopes, expires), ...(email !== undefined && { email }) };
 }
 
 const OPEN_ROUTES = new Set(['/healthz', '/readyz']);
 
+/** Of what a permission is about, as `notFound` calls it. */
+const KINDS: Record<string, string> = { runs: 'run', executions: 'execution', instruments: 'instrument', storage: 'storage connection', providers: 'provider', compute: 'compute connection', flows: 'flow', webhooks: 'webhook' };
+
+export interface AuthOptions {
+  db: Db;
+  authenticate: Authenticate;
+  /** Absent where people have no tokens. */
+  authenticatePerson?: AuthenticatePerson;
+  /** Of one caller; 0 for any number. */
+  requestsPerMinute: number;
+}
+
 /**
- * Every route but the health ones needs `x-api-key`, those that do not exist too. A browser cannot send that header for a page:
- * `/docs` and `/openapi.json` also take HTTP Basic, with any user and the key as password.
+ * Every route but the health ones needs an API key in `x-api-key`, or a person's token as `Authorization: Bearer`; those that do not
+ * exist too. A browser cannot send a header for a page: `/docs` and `/openapi.json` also take HTTP Basic, with any user and the key
+ * as password. Then the caller's pace and scopes are looked at.
  */
-export function addAuth(app: FastifyInstance, authenticate: Authenticate): void {
-  app.decorateRequest('apiKey', null as never);
+export async function addAuth(app: FastifyInstance, options: AuthOptions): Promise<void> {
+  app.decorateRequest('caller', null as never);
+  app.addHook('onRoute', ({ url, config, method }) => {
+    if (url.startsWith('/v1/') && config?.needs === undefined) throw new Error(`${String(method)} ${url} does not say what it needs of its caller`);
+  });
   app.addHook('onRequest', async (request, reply) => {
     if (OPEN_ROUTES.has(request.routeOptions.url ?? '')) return;
     let key = request.headers['x-api-key'];
     const page = (request.method === 'GET' || request.method === 'HEAD') && /^\/(docs|openapi\.json)(\/|$|\?)/.test(request.url);
     const refused = (reason: string, message: string): ApiError => {
       if (page) void reply.header('www-authenticate', 'Basic realm="polony: any user, the API key as password"');
+      else if (options.authenticatePerson !== undefined) void reply.header('www-authenticate', 'Bearer');
       return new ApiError(401, reason, message);
     };
     if (key === undefined && page) {
       const basic = /^Basic ([A-Za-z0-9+/=]+)$/i.exec(request.headers.authorization ?? '')?.[1];
       if (basic !== undefined) key = Buffer.from(basic, 'base64').toString().replace(/^[^:]*:/, '');
     }
+    const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (key === undefined && token !== undefined && options.authenticatePerson !== undefined) {
+      request.caller = await options.authenticatePerson(token);
+      return;
+    }
     if (key === undefined || key === '') throw refused('MISSING_API_KEY', 'Send your API key in the header x-api-key');
-    const caller = typeof key === 'string' ? await authenticate(key) : undefined;
-    if (caller === undefined) throw refused('INVALID_API_KEY', 'This API key is not valid');
-    if (caller.only !== undefined && request.routeOptions.url !== caller.only) throw new ApiError(403, 'INSUFFICIENT_SCOPE', `This API key is for ${caller.only} only`);
-    request.apiKey = caller;
+    const found = typeof key === 'string' ? await options.authenticate(key) : undefined;
+    if (found === undefined) throw refused('INVALID_API_KEY', 'This API key is not valid');
+    request.caller = found;
   });
+  if (options.requestsPerMinute > 0) {
+    await app.register(rateLimit, {
+      global: true,
+      // After the caller is known: hooks of onRequest come before.
+      hook: 'preParsing',
+      max: options.requestsPerMinute,
+      timeWindow: 60_000,
+      cache: 10_000,
+      allowList: (request) => OPEN_ROUTES.has(request.routeOptions.url ?? ''),
+      keyGenerator: (request) => (request.caller as Caller | null)?.id ?? request.ip,
+      errorResponseBuilder: (_request, { max, ttl }) => new ApiError(429, 'RATE_LIMITED', `This caller has made ${max} requests within a minute; go on in ${Math.ceil(ttl / 1000)} seconds`),
+    });
+  }
+  app.addHook('preValidation', async (request) => {
+    const need = request.routeOptions.config?.needs;
+    if (need?.permission === undefined || request.is404) return;
+    const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
+    if (request.caller.access.covers(need.permission, id)) return;
+    const [resource = ''] = need.permission.split(':');
+    const narrowed = id !== undefined && request.caller.access.covers(need.permission);
+    const error = narrowed ? notFound(KINDS[resource] ?? resource, id) : new ApiError(403, 'INSUFFICIENT_SCOPE', `This needs the scope ${need.permission}`, { required_scope: need.permission });
+    await denied(options.db, request, error, id);
+    throw error;
+  });
+}
+
+/** Writes that a caller asked for what it may not. A log that cannot be written does not make a denial something else. */
+async function denied(db: Db, request: FastifyRequest, { status }: ApiError, id: string | undefined): Promise<void> {
+  const { schema, config } = request.routeOptions;
+  const [resourceType] = config.needs!.permission!.split(':');
+  try {
+    const action = (schema)?.operationId ?? `${request.method} ${request.routeOptions.url}`;
+    await appendAudit(db, { caller: request.caller, action, requestId: request.id, resourceType, address: request.ip, ...(id !== undefined && { resourceId: id }) }, { status, reason: 'INSUFFICIENT_SCOPE' });
+  } catch (error) {
+    request.log.error({ error: loggable(error) }, 'a denial could not be written to the audit log');
+  }
 }

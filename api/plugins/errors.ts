@@ -90,6 +90,8 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
 /** Answers an error in the contract's shape. */
 export function sendError(request: FastifyRequest, reply: FastifyReply, error: FastifyError | Error, domain: string): FastifyReply {
   const known = toApiError(error, request);
+  const audited = request.audited as typeof request.audited | undefined;
+  if (audited !== null && audited !== undefined) audited.reason = known.reason;
   return reply.code(known.status).header('content-type', 'application/json; charset=utf-8').serializer(JSON.stringify).send(errorBody(known, domain, request.id));
 }
 

@@ -3,7 +3,8 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 
 const TAGS = [
-  { name: 'AuthService', description: 'Who an API key is' },
+  { name: 'AuthService', description: 'Who a caller is, and API keys' },
+  { name: 'AuditService', description: 'Who did what' },
   { name: 'ProviderService', description: 'AWS accounts and the role that polony assumes in them' },
   { name: 'IamDocumentService', description: "What a customer's IAM is to grant, and what a policy would give" },
   { name: 'StorageConnectionService', description: 'Buckets that instruments upload to' },
@@ -18,7 +19,7 @@ const TAGS = [
 
 const DESCRIPTION = `polony takes sequencing runs of Element AVITI instruments in S3 through Bases2Fastq on AWS HealthOmics.
 
-Every route but \`/healthz\` and \`/readyz\` needs the API key in the header \`x-api-key\`; for this page and \`/openapi.json\` it may also be the password of HTTP Basic.
+Every route but \`/healthz\` and \`/readyz\` needs an API key in the header \`x-api-key\`, or a token of the installation's provider of identities as \`Authorization: Bearer\`; for this page and \`/openapi.json\` the key may also be the password of HTTP Basic. A key's scopes say what it may do; what it may not see is not there for it.
 
 Errors have one shape. A field that breaks a rule is a detail with reason \`INVALID_FIELD\`, the field's name in \`metadata.field\`, the rule in \`metadata.rule\` and the sentence in \`metadata.description\`; all that can be told from a body is told at once. \`metadata.request_id\` is the answer's \`X-Request-ID\`.
 
@@ -38,8 +39,8 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
       info: { title: 'polony', version: '1.0.0', description: DESCRIPTION, license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' } },
       servers: [{ url: publicUrl ?? '/' }],
       tags: TAGS,
-      components: { securitySchemes: { apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The API key' } } },
-      security: [{ apiKey: [] }],
+      components: { securitySchemes: { apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'An API key' }, bearer: { type: 'http', scheme: 'bearer', description: "A token of the installation's OpenID Connect provider" } } },
+      security: [{ apiKey: [] }, { bearer: [] }],
     },
     refResolver: { buildLocalReference: (schema, _baseUri, _fragment, index) => (typeof schema.$id === 'string' ? schema.$id : `schema${index}`) },
     transformObject: (document) => {

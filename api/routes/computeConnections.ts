@@ -11,6 +11,7 @@ import type { ApiDependencies } from '../app.js';
 import { notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, ComputeBody, ComputeChange, ComputeConnection, errors, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
@@ -56,7 +57,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
 
   app.post(
     '/v1/compute-connections',
-    { attachValidation: true, schema: { operationId: 'ComputeConnectionService_CreateComputeConnection', tags, summary: 'Connect HealthOmics', headers: IdempotencyHeaders, body: ComputeBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
+    { config: needs('compute:write'), attachValidation: true, schema: { operationId: 'ComputeConnectionService_CreateComputeConnection', tags, summary: 'Connect HealthOmics', headers: IdempotencyHeaders, body: ComputeBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
     async (request, reply) => {
       checkCompute(request);
       const fields = normal(request.body);
@@ -71,17 +72,18 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   app.get(
     '/v1/compute-connections',
     {
+      config: needs('compute:read'),
       schema: {
         operationId: 'ComputeConnectionService_ListComputeConnections', tags, summary: 'List compute connections, oldest first', querystring: PageQuery,
         response: { 200: Type.Object({ computeConnections: Type.Array(ComputeConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('compute-connections', request.query, (limit, after) => store.listComputeConnections(db, limit, after));
+      const { items, nextPageToken } = await pageForwards('compute-connections', request.query, (limit, after) => store.listComputeConnections(db, limit, after, request.caller.access.ids('compute:read')));
       return { computeConnections: items.map(showCompute), nextPageToken };
     },
   );
-  app.get('/v1/compute-connections/:id', { schema: { operationId: 'ComputeConnectionService_GetComputeConnection', tags, summary: 'A compute connection', params: IdParams, response: { 200: answer('The compute connection'), ...errors(404) } } }, async (request) => {
+  app.get('/v1/compute-connections/:id', { config: needs('compute:read', 'id'), schema: { operationId: 'ComputeConnectionService_GetComputeConnection', tags, summary: 'A compute connection', params: IdParams, response: { 200: answer('The compute connection'), ...errors(404) } } }, async (request) => {
     const { id } = request.params;
     const found = isId(id) ? await store.findComputeConnection(db, id) : undefined;
     if (found === undefined) throw notFound('compute connection', id);
@@ -90,6 +92,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   app.patch(
     '/v1/compute-connections/:id',
     {
+      config: needs('compute:write', 'id'),
       attachValidation: true,
       schema: {
         operationId: 'ComputeConnectionService_UpdateComputeConnection', tags, summary: 'Change a compute connection',
@@ -120,7 +123,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       return changed;
     },
   );
-  app.delete('/v1/compute-connections/:id', { schema: { operationId: 'ComputeConnectionService_DeleteComputeConnection', tags, summary: 'Delete a compute connection that nothing uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
+  app.delete('/v1/compute-connections/:id', { config: needs('compute:write', 'id'), schema: { operationId: 'ComputeConnectionService_DeleteComputeConnection', tags, summary: 'Delete a compute connection that nothing uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
     const { id } = request.params;
     await deleting(db, 'compute connection', 'compute_connections', id, (transaction) => store.findComputeConnection(transaction, id, 'update'));
     return reply.code(204).send(null);

@@ -9,6 +9,7 @@ import { storageConnectionsOf } from '../../store/resources.js';
 import { knownRuns, reopenRun } from '../../store/runs.js';
 import type { ApiDependencies } from '../app.js';
 import { bounded, loggable } from '../errors.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, errors } from '../schemas.js';
 
 /** Least time between two looks that events ask for at the same thing; the last event counts. */
@@ -103,6 +104,7 @@ export function eventRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDep
   app.post(
     '/v1/events',
     {
+      config: needs('events:write'),
       bodyLimit: 256 * 1024,
       schema: {
         operationId: 'EventService_TakeEvent', tags: ['EventService'], summary: 'Take an event of EventBridge',

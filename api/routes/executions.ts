@@ -1,5 +1,5 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { sameAccount, storageUri } from '../../domain/aws.js';
 import { type FieldProblem, InputError, refuse } from '../../domain/errors.js';
@@ -19,6 +19,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { CountedPageQuery, pageBothWays } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
 
@@ -202,6 +203,14 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     return isEnded(status) ? ended(status) : new ApiError(409, 'WORKFLOW_ENDED', `The workflow ${executionWorkflowId(id)} of the execution is not running; look at it in Temporal`);
   }
 
+  /** Whoever starts executions sees their runs by them, so it must be allowed to see those. */
+  function checkRun(request: FastifyRequest, runId: string | undefined): void {
+    const { access } = request.caller;
+    if (!access.covers('runs:read')) throw new ApiError(403, 'INSUFFICIENT_SCOPE', 'To start executions of a run needs the scope runs:read too', { required_scope: 'runs:read' });
+    if (runId !== undefined && !access.covers('runs:read', runId)) throw new InputError([{ field: 'runId', rule: 'RUN_NOT_FOUND', message: `there is no run ${runId.slice(0, 100)}` }]);
+    if (runId === undefined && access.ids('runs:read') !== 'all') throw new ApiError(403, 'INSUFFICIENT_SCOPE', 'A run folder is named with the scope runs:read for all runs; give the runId', { required_scope: 'runs:read', field: 'runFolderUri' });
+  }
+
   /** Its workflow's id is the execution's, so starting it on a repeated request, or again by the sweep, starts nothing twice. */
   async function handOver(log: FastifyBaseLogger, id: string): Promise<void> {
     try {
@@ -221,6 +230,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
   app.post(
     '/v1/executions',
     {
+      config: needs('executions:create'),
       attachValidation: true,
       bodyLimit: MANIFEST_LIMIT,
       schema: {
@@ -232,8 +242,9 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters)]);
       const { name: given, runFolderUri, runId, ...rest } = request.body;
       if ((runId === undefined) === (runFolderUri === undefined)) refuse([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
+      checkRun(request, runId);
       const created = await creating(db, request, reply, 201, async (transaction) => {
-        const id = await createExecution(transaction, { ...rest, runId: runId ?? (await registerRun(transaction, runFolderUri!)), name: given === undefined ? undefined : normalizeName(given) }, request.apiKey.name);
+        const id = await createExecution(transaction, { ...rest, runId: runId ?? (await registerRun(transaction, runFolderUri!)), name: given === undefined ? undefined : normalizeName(given) }, request.caller.name);
         return { execution: showExecution(await execution(id, transaction)) };
       });
       await handOver(request.log, created.execution.id);
@@ -243,6 +254,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
   app.post(
     '/v1/executions/:id/relaunch',
     {
+      config: needs('executions:create'),
       attachValidation: true,
       bodyLimit: MANIFEST_LIMIT,
       schema: {
@@ -254,12 +266,14 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters)]);
       const { id } = request.params;
       const body = request.body ?? {};
+      if (!request.caller.access.covers('executions:read', id)) throw notFound('execution', id);
       const created = await creating(db, request, reply, 201, async (transaction) => {
         const before = await execution(id, transaction);
+        checkRun(request, before.run_id);
         if (!isEnded(before.status)) throw new ApiError(409, 'EXECUTION_UNDER_WAY', 'The execution has not ended; cancel it first', { status: `EXECUTION_STATUS_${before.status}` });
         const manifest = body.manifest === undefined ? await manifestOf(transaction, before.id) : (body.manifest ?? undefined);
         const input = { flowId: before.flow_id, runId: before.run_id, parameters: body.parameters ?? before.own_parameters, manifest, relaunchOf: before.id, name: body.name === undefined ? before.name : normalizeName(body.name) };
-        return { execution: showExecution(await execution(await createExecution(transaction, input, request.apiKey.name), transaction)) };
+        return { execution: showExecution(await execution(await createExecution(transaction, input, request.caller.name), transaction)) };
       });
       await handOver(request.log, created.execution.id);
       return created;
@@ -268,22 +282,25 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
   app.get(
     '/v1/executions',
     {
+      config: needs('executions:read'),
       schema: {
         operationId: 'ExecutionService_ListExecutions', tags, summary: 'List executions, newest first', querystring: CountedPageQuery,
         response: { 200: Type.Object({ executions: Type.Array(Execution), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice));
-      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db) }) };
+      const visible = request.caller.access.ids('executions:read');
+      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, visible));
+      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, visible) }) };
     },
   );
-  app.get('/v1/executions/:id', { schema: { operationId: 'ExecutionService_GetExecution', tags, summary: 'An execution', params: IdParams, response: { 200: answer('The execution'), ...errors(404) } } }, async (request) => ({
+  app.get('/v1/executions/:id', { config: needs('executions:read', 'id'), schema: { operationId: 'ExecutionService_GetExecution', tags, summary: 'An execution', params: IdParams, response: { 200: answer('The execution'), ...errors(404) } } }, async (request) => ({
     execution: showExecution(await execution(request.params.id)),
   }));
   app.get(
     '/v1/executions/:id/details',
     {
+      config: needs('executions:read', 'id'),
       schema: {
         operationId: 'ExecutionService_GetExecutionDetails', tags, summary: 'An execution with its HealthOmics run, its results and what it waits for', params: IdParams,
         response: { 200: Type.Object({ execution: Execution, details: ExecutionDetails }, { additionalProperties: false, description: 'The execution' }), ...errors(404) },
@@ -297,6 +314,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
   app.get(
     '/v1/executions/:id/results',
     {
+      config: needs('executions:read', 'id'),
       schema: {
         operationId: 'ExecutionService_GetExecutionResults', tags, summary: 'The files that an execution has produced', description: 'The first 1,000, with their keys below the output folder; summary.files of the details counts all.', params: IdParams,
         response: { 200: Type.Object({ uri: Type.String(), files: Type.Array(Type.Object({ key: Type.String(), size: Type.Integer({ description: 'Bytes' }) }, { additionalProperties: false })), isTruncated: Type.Boolean() }, { additionalProperties: false, description: 'The files' }), ...errors(404) },
@@ -310,11 +328,11 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
   );
   app.post(
     '/v1/executions/:id/cancel',
-    { schema: { operationId: 'ExecutionService_CancelExecution', tags, summary: 'Cancel an execution', headers: IdempotencyHeaders, params: IdParams, body: CancelBody, response: { 202: answer('The cancel is noted'), ...errors(404, 409, ...BODY, 422) } } },
+    { config: needs('executions:operate', 'id'), schema: { operationId: 'ExecutionService_CancelExecution', tags, summary: 'Cancel an execution', headers: IdempotencyHeaders, params: IdParams, body: CancelBody, response: { 202: answer('The cancel is noted'), ...errors(404, 409, ...BODY, 422) } } },
     async (request, reply) => {
       const { id } = request.params;
       const { reason } = request.body;
-      const requestedBy = request.apiKey.name;
+      const requestedBy = request.caller.name;
       const noted = await creating(db, request, reply, 202, async (transaction) => {
         const found = await execution(id, transaction);
         if (isEnded(found.status)) throw ended(found.status);
@@ -332,7 +350,7 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
   );
   app.post(
     '/v1/executions/:id/retry',
-    { schema: { operationId: 'ExecutionService_RetryExecution', tags, summary: 'Try a blocked execution again now', params: IdParams, response: { 202: answer('It is tried'), ...errors(404, 409) } } },
+    { config: needs('executions:operate', 'id'), schema: { operationId: 'ExecutionService_RetryExecution', tags, summary: 'Try a blocked execution again now', params: IdParams, response: { 202: answer('It is tried'), ...errors(404, 409) } } },
     async (request, reply) => {
       const found = await execution(request.params.id);
       if (isEnded(found.status)) throw ended(found.status);

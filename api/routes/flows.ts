@@ -13,6 +13,7 @@ import type { ApiDependencies } from '../app.js';
 import { notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, errors, FlowBody, FlowChange, FlowResource, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, deleting, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
@@ -106,7 +107,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
   const tags = ['FlowService'];
   const answer = (description: string) => Type.Object({ flow: FlowResource }, { additionalProperties: false, description });
 
-  app.post('/v1/flows', { attachValidation: true, schema: { operationId: 'FlowService_CreateFlow', tags, summary: 'Add a Bases2Fastq flow', headers: IdempotencyHeaders, body: FlowBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } }, async (request, reply) => {
+  app.post('/v1/flows', { config: needs('flows:write'), attachValidation: true, schema: { operationId: 'FlowService_CreateFlow', tags, summary: 'Add a Bases2Fastq flow', headers: IdempotencyHeaders, body: FlowBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } }, async (request, reply) => {
     checkFlowBody(request, false);
     const { body } = request;
     const workflow = checkSharedWorkflow({ workflow: 'sharedWorkflowId', owner: 'workflowOwnerId' }, body.sharedWorkflowId, body.workflowOwnerId?.trim()).workflow!;
@@ -133,13 +134,13 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
   });
   app.get(
     '/v1/flows',
-    { schema: { operationId: 'FlowService_ListFlows', tags, summary: 'List flows, oldest first', querystring: PageQuery, response: { 200: Type.Object({ flows: Type.Array(FlowResource), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
+    { config: needs('flows:read'), schema: { operationId: 'FlowService_ListFlows', tags, summary: 'List flows, oldest first', querystring: PageQuery, response: { 200: Type.Object({ flows: Type.Array(FlowResource), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('flows', request.query, (limit, after) => store.listFlows(db, limit, after));
+      const { items, nextPageToken } = await pageForwards('flows', request.query, (limit, after) => store.listFlows(db, limit, after, request.caller.access.ids('flows:read')));
       return { flows: items.map(showFlow), nextPageToken };
     },
   );
-  app.get('/v1/flows/:id', { schema: { operationId: 'FlowService_GetFlow', tags, summary: 'A flow', params: IdParams, response: { 200: answer('The flow'), ...errors(404) } } }, async (request) => {
+  app.get('/v1/flows/:id', { config: needs('flows:read', 'id'), schema: { operationId: 'FlowService_GetFlow', tags, summary: 'A flow', params: IdParams, response: { 200: answer('The flow'), ...errors(404) } } }, async (request) => {
     const { id } = request.params;
     const found = isId(id) ? await store.findFlow(db, id) : undefined;
     if (found === undefined) throw notFound('flow', id);
@@ -148,6 +149,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
   app.patch(
     '/v1/flows/:id',
     {
+      config: needs('flows:write', 'id'),
       attachValidation: true,
       schema: {
         operationId: 'FlowService_UpdateFlow', tags, summary: 'Change a flow',
@@ -191,7 +193,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       return changed;
     },
   );
-  app.delete('/v1/flows/:id', { schema: { operationId: 'FlowService_DeleteFlow', tags, summary: 'Delete a flow of which no execution is under way', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
+  app.delete('/v1/flows/:id', { config: needs('flows:write', 'id'), schema: { operationId: 'FlowService_DeleteFlow', tags, summary: 'Delete a flow of which no execution is under way', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
     const { id } = request.params;
     await deleting(db, 'flow', 'flows', id, (transaction) => store.findFlow(transaction, id, 'update'));
     return reply.code(204).send(null);

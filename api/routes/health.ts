@@ -4,12 +4,11 @@ import { Type } from 'typebox';
 import { isMigrated } from '../../store/database.js';
 import type { ApiDependencies } from '../app.js';
 import { bounded } from '../errors.js';
-import { errors } from '../schemas.js';
 
 /** Longest time that a part has to answer before it counts as out of reach. */
 const CHECK_MS = 3000;
 
-/** Health, which needs no key, and who one is. */
+/** Health, which needs no key. */
 export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const state = (description: string) => Type.Object({ status: Type.String(), database: Type.String(), temporal: Type.String() }, { additionalProperties: false, description });
@@ -30,16 +29,5 @@ export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDe
       const ready = database === 'ok' && temporal === 'ok';
       return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not ready', database, temporal });
     },
-  );
-  // One installation is one tenant. Scopes are empty while keys have none: the one key may do everything.
-  app.get(
-    '/v1/auth',
-    {
-      schema: {
-        operationId: 'AuthService_GetAuth', tags: ['AuthService'], summary: 'Who the API key is',
-        response: { 200: Type.Object({ tenantId: Type.String(), scopes: Type.Array(Type.String()) }, { additionalProperties: false, description: 'The key is valid' }), ...errors() },
-      },
-    },
-    async () => ({ tenantId: 'default', scopes: [] }),
   );
 }

@@ -7,6 +7,7 @@ import { checkPolicy } from '../../domain/iamCheck.js';
 import { iamDocuments, newExternalId, parseIamQuery } from '../../domain/iamDocuments.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError } from '../errors.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, errors, IamDocuments, IamDocumentsQuery, PolicyCheckBody, PolicyFindings } from '../schemas.js';
 
 /** What a customer's IAM is to grant. Nothing is kept, and AWS is not asked. */
@@ -17,6 +18,7 @@ export function iamDocumentRoutes(scope: FastifyInstance, { publicUrl, trustedAc
   app.get(
     '/v1/iam-documents',
     {
+      config: needs('iam:read'),
       schema: {
         operationId: 'IamDocumentService_GetIamDocuments', tags, summary: 'The IAM documents of a provider and of its execution role',
         description: "Equal to the vendor's templates, or narrowed to what is known. Optional permissions are in them only for the capabilities that want them.",
@@ -34,6 +36,7 @@ export function iamDocumentRoutes(scope: FastifyInstance, { publicUrl, trustedAc
   app.get(
     '/v1/iam-documents/events',
     {
+      config: needs('iam:read'),
       schema: {
         operationId: 'IamDocumentService_GetEventDocuments', tags, summary: 'What has EventBridge tell polony of uploads and runs', description: 'Rules, API destination, connection and role. The key (POLONY_EVENTS_KEY) is a parameter of them.',
         querystring: Type.Object({ bucket: Type.String(), prefix: Type.Optional(Type.String()), url: Type.Optional(Type.String({ description: 'https URL of POST /v1/events, where that is not below POLONY_PUBLIC_URL' })) }, { additionalProperties: false }),
@@ -45,6 +48,7 @@ export function iamDocumentRoutes(scope: FastifyInstance, { publicUrl, trustedAc
   app.post(
     '/v1/iam-documents/check',
     {
+      config: needs('iam:read'),
       schema: {
         operationId: 'IamDocumentService_CheckPolicy', tags, summary: 'What a permission policy would give, statement by statement',
         description: 'Looks at this policy alone: boundaries, bucket policies and policies of the organization may take away more. Permissions that hold in some cases only are conditional.',

@@ -14,6 +14,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, Provider, ProviderBody, ProviderChange } from '../schemas.js';
 import { checkBody, deleting, inUse, named, verifySoon } from './common.js';
 
@@ -77,7 +78,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
 
   app.post(
     '/v1/providers',
-    { attachValidation: true, schema: { operationId: 'ProviderService_CreateProvider', tags, summary: 'Connect an AWS account', headers: IdempotencyHeaders, body: ProviderBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
+    { config: needs('providers:write'), attachValidation: true, schema: { operationId: 'ProviderService_CreateProvider', tags, summary: 'Connect an AWS account', headers: IdempotencyHeaders, body: ProviderBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
     async (request, reply) => {
       checkProvider(request, (body) => (body.credentialType === 'accessKeys' || body.credentialType === 'role' ? body.credentialType : undefined), (type) => FIELDS_OF[type]);
       const { body } = request;
@@ -97,13 +98,13 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
   );
   app.get(
     '/v1/providers',
-    { schema: { operationId: 'ProviderService_ListProviders', tags, summary: 'List providers, oldest first', querystring: PageQuery, response: { 200: Type.Object({ providers: Type.Array(Provider), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
+    { config: needs('providers:read'), schema: { operationId: 'ProviderService_ListProviders', tags, summary: 'List providers, oldest first', querystring: PageQuery, response: { 200: Type.Object({ providers: Type.Array(Provider), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('providers', request.query, (limit, after) => store.listProviders(db, limit, after));
+      const { items, nextPageToken } = await pageForwards('providers', request.query, (limit, after) => store.listProviders(db, limit, after, request.caller.access.ids('providers:read')));
       return { providers: items.map(showProvider), nextPageToken };
     },
   );
-  app.get('/v1/providers/:id', { schema: { operationId: 'ProviderService_GetProvider', tags, summary: 'A provider', params: IdParams, response: { 200: answer('The provider'), ...errors(404) } } }, async (request) => {
+  app.get('/v1/providers/:id', { config: needs('providers:read', 'id'), schema: { operationId: 'ProviderService_GetProvider', tags, summary: 'A provider', params: IdParams, response: { 200: answer('The provider'), ...errors(404) } } }, async (request) => {
     const { id } = request.params;
     const provider = isId(id) ? await store.findProvider(db, id) : undefined;
     if (provider === undefined) throw notFound('provider', id);
@@ -111,7 +112,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
   });
   app.patch(
     '/v1/providers/:id',
-    { attachValidation: true, schema: { operationId: 'ProviderService_UpdateProvider', tags, summary: 'Change a provider', description: 'What is left out stays. The role may change at any time, its account only while no connection uses the provider. Access keys are rotated by giving both anew: sessions of the old ones are used until the new ones are known everywhere, half a minute at most, so deactivate the old key after that.', params: IdParams, body: ProviderChange, response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) } } },
+    { config: needs('providers:write', 'id'), attachValidation: true, schema: { operationId: 'ProviderService_UpdateProvider', tags, summary: 'Change a provider', description: 'What is left out stays. The role may change at any time, its account only while no connection uses the provider. Access keys are rotated by giving both anew: sessions of the old ones are used until the new ones are known everywhere, half a minute at most, so deactivate the old key after that.', params: IdParams, body: ProviderChange, response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) } } },
     async (request) => {
       const { id } = request.params;
       const current = isId(id) ? await store.findProvider(db, id) : undefined;
@@ -148,7 +149,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
       return changed;
     },
   );
-  app.delete('/v1/providers/:id', { schema: { operationId: 'ProviderService_DeleteProvider', tags, summary: 'Delete a provider that no connection uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
+  app.delete('/v1/providers/:id', { config: needs('providers:write', 'id'), schema: { operationId: 'ProviderService_DeleteProvider', tags, summary: 'Delete a provider that no connection uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
     const { id } = request.params;
     await deleting(db, 'provider', 'providers', id, (transaction) => store.findProvider(transaction, id, 'update'));
     return reply.code(204).send(null);

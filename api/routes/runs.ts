@@ -11,6 +11,7 @@ import { runUploadWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, fromTemporal, notFound } from '../errors.js';
 import { CountedPageQuery, pageBothWays } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { errors, IdParams, Run, RunDetails } from '../schemas.js';
 
 /**
@@ -118,20 +119,22 @@ export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepen
   app.get(
     '/v1/runs',
     {
+      config: needs('runs:read'),
       schema: {
         operationId: 'RunService_ListRuns', tags, summary: 'List runs, newest first', querystring: CountedPageQuery,
         response: { 200: Type.Object({ runs: Type.Array(Run), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice));
-      return { runs: items.map(showRun), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db) }) };
+      const visible = request.caller.access.ids('runs:read');
+      const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice, visible));
+      return { runs: items.map(showRun), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, visible) }) };
     },
   );
-  app.get('/v1/runs/:id', { schema: { operationId: 'RunService_GetRun', tags, summary: 'A run', params: IdParams, response: { 200: answer('The run'), ...errors(404) } } }, async (request) => ({ run: showRun(await run(request.params.id)) }));
+  app.get('/v1/runs/:id', { config: needs('runs:read', 'id'), schema: { operationId: 'RunService_GetRun', tags, summary: 'A run', params: IdParams, response: { 200: answer('The run'), ...errors(404) } } }, async (request) => ({ run: showRun(await run(request.params.id)) }));
   app.get(
     '/v1/runs/:id/details',
-    { schema: { operationId: 'RunService_GetRunDetails', tags, summary: 'A run and where its upload stands', params: IdParams, response: { 200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }), ...errors(404) } } },
+    { config: needs('runs:read', 'id'), schema: { operationId: 'RunService_GetRunDetails', tags, summary: 'A run and where its upload stands', params: IdParams, response: { 200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }), ...errors(404) } } },
     async (request) => {
       const found = await run(request.params.id);
       return {
@@ -151,7 +154,7 @@ export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepen
   );
   app.post(
     '/v1/runs/:id/retry',
-    { schema: { operationId: 'RunService_RetryRun', tags, summary: 'Look at an upload again now, and follow it again where that has stopped', params: IdParams, response: { 202: answer('It is looked at'), ...errors(404, 409) } } },
+    { config: needs('runs:operate', 'id'), schema: { operationId: 'RunService_RetryRun', tags, summary: 'Look at an upload again now, and follow it again where that has stopped', params: IdParams, response: { 202: answer('It is looked at'), ...errors(404, 409) } } },
     async (request, reply) => {
       const found = await run(request.params.id);
       if (found.upload_state === 'complete' && found.checked === 'content') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);

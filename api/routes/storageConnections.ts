@@ -10,6 +10,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { CappedPageQuery, pageForwards } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, StorageBody, StorageChange, StorageConnection, StorageDetails } from '../schemas.js';
 import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
@@ -91,7 +92,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
 
   app.post(
     '/v1/storage-connections',
-    { attachValidation: true, schema: { operationId: 'StorageConnectionService_CreateStorageConnection', tags, summary: 'Connect a bucket', headers: IdempotencyHeaders, body: StorageBody, response: { 201: detailed('Created'), ...errors(409, ...BODY, 422) } } },
+    { config: needs('storage:write'), attachValidation: true, schema: { operationId: 'StorageConnectionService_CreateStorageConnection', tags, summary: 'Connect a bucket', headers: IdempotencyHeaders, body: StorageBody, response: { 201: detailed('Created'), ...errors(409, ...BODY, 422) } } },
     async (request, reply) => {
       checkStorage(request);
       const fields = normal({ ...request.body, prefix: request.body.prefix ?? '', allowPolicyProbe: request.body.allowPolicyProbe ?? false });
@@ -108,29 +109,31 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   app.get(
     '/v1/storage-connections',
     {
+      config: needs('storage:read'),
       schema: {
         operationId: 'StorageConnectionService_ListStorageConnections', tags, summary: 'List storage connections, oldest first', querystring: CappedPageQuery,
         response: { 200: Type.Object({ storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('storage-connections', request.query, (limit, after) => store.listStorageConnections(db, limit, after));
+      const { items, nextPageToken } = await pageForwards('storage-connections', request.query, (limit, after) => store.listStorageConnections(db, limit, after, request.caller.access.ids('storage:read')));
       return { storageConnections: items.map(showStorage), nextPageToken };
     },
   );
   app.get(
     '/v1/storage-connections/:id',
-    { schema: { operationId: 'StorageConnectionService_GetStorageConnection', tags, summary: 'A storage connection', params: IdParams, response: { 200: Type.Object({ storageConnection: StorageConnection }, { additionalProperties: false, description: 'The storage connection' }), ...errors(404) } } },
+    { config: needs('storage:read', 'id'), schema: { operationId: 'StorageConnectionService_GetStorageConnection', tags, summary: 'A storage connection', params: IdParams, response: { 200: Type.Object({ storageConnection: StorageConnection }, { additionalProperties: false, description: 'The storage connection' }), ...errors(404) } } },
     async (request) => ({ storageConnection: showStorage(await storageConnection(request.params.id)) }),
   );
   app.get(
     '/v1/storage-connections/:id/details',
-    { schema: { operationId: 'StorageConnectionService_GetStorageConnectionDetails', tags, summary: 'A storage connection with its settings', params: IdParams, response: { 200: detailed('The storage connection'), ...errors(404) } } },
+    { config: needs('storage:read', 'id'), schema: { operationId: 'StorageConnectionService_GetStorageConnectionDetails', tags, summary: 'A storage connection with its settings', params: IdParams, response: { 200: detailed('The storage connection'), ...errors(404) } } },
     async (request) => showDetails(await storageConnection(request.params.id)),
   );
   app.patch(
     '/v1/storage-connections/:id',
     {
+      config: needs('storage:write', 'id'),
       attachValidation: true,
       schema: {
         operationId: 'StorageConnectionService_UpdateStorageConnection', tags, summary: 'Change a storage connection',
@@ -149,6 +152,10 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         const fields = normal({ ...before, ...given(request.body) });
         const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter((field) => fields[field] !== before[field]);
+        // Whoever may change one connection only must not choose what of the bucket it shows.
+        if (moved.length > 0 && request.caller.access.ids('storage:write') !== 'all') {
+          throw new ApiError(403, 'INSUFFICIENT_SCOPE', `Where a storage connection lies (${moved.join(', ')}) is changed with the scope storage:write for all of them`, { required_scope: 'storage:write' });
+        }
         if (moved.length > 0 && (await store.hasRuns(transaction, id))) {
           throw new ApiError(409, 'HAS_RUNS', `The storage connection has runs, so its ${moved.join(', ')} cannot change; create another one`, { field: moved[0] });
         }
@@ -170,7 +177,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   );
   app.delete(
     '/v1/storage-connections/:id',
-    { schema: { operationId: 'StorageConnectionService_DeleteStorageConnection', tags, summary: 'Delete a storage connection', description: 'The bucket and what is in it stay.', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } },
+    { config: needs('storage:write', 'id'), schema: { operationId: 'StorageConnectionService_DeleteStorageConnection', tags, summary: 'Delete a storage connection', description: 'The bucket and what is in it stay.', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } },
     async (request, reply) => {
       const { id } = request.params;
       await deleting(db, 'storage connection', 'storage_connections', id, (transaction) => store.findStorageConnection(transaction, id, 'update'));
@@ -180,7 +187,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   );
   app.post(
     '/v1/storage-connections/:id/discover',
-    { schema: { operationId: 'StorageConnectionService_DiscoverRuns', tags, summary: 'Search for new runs now', params: IdParams, response: { 202: detailed('The search begins'), ...errors(404, 409) } } },
+    { config: needs('storage:write', 'id'), schema: { operationId: 'StorageConnectionService_DiscoverRuns', tags, summary: 'Search for new runs now', params: IdParams, response: { 202: detailed('The search begins'), ...errors(404, 409) } } },
     async (request, reply) => {
       const found = await storageConnection(request.params.id);
       if (!found.use_for_run_upload) throw new ApiError(409, 'NOT_USED_FOR_RUN_UPLOAD', 'The storage connection is not used for run upload, so it is not searched');

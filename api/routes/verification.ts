@@ -9,13 +9,14 @@ import { type KeptVerification, partsOfProvider, type ToVerify, verificationsOf 
 import { verifyWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, fromTemporal, notFound } from '../errors.js';
+import { needs } from '../plugins/auth.js';
 import { errors, IdParams, Verification } from '../schemas.js';
 
 const KINDS = [
-  { kind: 'provider', path: 'providers', words: 'provider', service: 'ProviderService', name: 'Provider', find: findProvider },
-  { kind: 'storageConnection', path: 'storage-connections', words: 'storage connection', service: 'StorageConnectionService', name: 'StorageConnection', find: findStorageConnection },
-  { kind: 'computeConnection', path: 'compute-connections', words: 'compute connection', service: 'ComputeConnectionService', name: 'ComputeConnection', find: findComputeConnection },
-  { kind: 'flow', path: 'flows', words: 'flow', service: 'FlowService', name: 'Flow', find: findFlow },
+  { kind: 'provider', path: 'providers', words: 'provider', resource: 'providers', service: 'ProviderService', name: 'Provider', find: findProvider },
+  { kind: 'storageConnection', path: 'storage-connections', words: 'storage connection', resource: 'storage', service: 'StorageConnectionService', name: 'StorageConnection', find: findStorageConnection },
+  { kind: 'computeConnection', path: 'compute-connections', words: 'compute connection', resource: 'compute', service: 'ComputeConnectionService', name: 'ComputeConnection', find: findComputeConnection },
+  { kind: 'flow', path: 'flows', words: 'flow', resource: 'flows', service: 'FlowService', name: 'Flow', find: findFlow },
 ] as const;
 
 function show({ kind, id, report, timeStarted, timeCompleted }: KeptVerification, parts: { kind: VerifiedKind; id: string; name: string; status: string; description: string }[] = []) {
@@ -60,7 +61,7 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
     return show({ ...own, report }, reports.map(({ kind, id, name, report: { status: of, description } }) => ({ kind, id, name, status: `VERIFICATION_STATUS_${of}`, description })));
   }
 
-  for (const { kind, path, words, service, name, find } of KINDS) {
+  for (const { kind, path, words, service, name, resource, find } of KINDS) {
     const tags = [service];
     const named = async (id: string): Promise<string> => {
       const found = isId(id) ? await find(db, id) : undefined;
@@ -70,6 +71,7 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
     app.post(
       `/v1/${path}/:id/verify`,
       {
+        config: needs(`${resource}:write`, 'id'),
         schema: {
           operationId: `${service}_Verify${name}`, tags, summary: `Verify a ${words} now`,
           description: kind === 'provider' ? 'Its connections and flows are verified too.' : 'What it finds stands at `…/verification`.',
@@ -87,6 +89,7 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
     app.get(
       `/v1/${path}/:id/verification`,
       {
+        config: needs(`${resource}:read`, 'id'),
         schema: {
           operationId: `${service}_Get${name}Verification`, tags, summary: `What the last verification of a ${words} found`,
           params: IdParams,

@@ -15,6 +15,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageBothWays, pageForwards, PageQuery } from '../paging.js';
+import { needs } from '../plugins/auth.js';
 import { BODY, DeliveriesQuery, errors, IdempotencyHeaders, IdParams, NoContent, ReplayBody, WebhookBody, WebhookChange, WebhookDelivery, WebhookResource } from '../schemas.js';
 import { checkBody } from './common.js';
 
@@ -104,6 +105,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
   app.post(
     '/v1/webhooks',
     {
+      config: needs('webhooks:write'),
       attachValidation: true,
       schema: {
         operationId: 'WebhookService_CreateWebhook', tags, summary: 'Have events told', description: 'The answer has the secret that webhooks are signed with (Standard Webhooks); it is shown this once.',
@@ -127,16 +129,17 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
   );
   app.get(
     '/v1/webhooks',
-    { schema: { operationId: 'WebhookService_ListWebhooks', tags, summary: 'List webhooks, oldest first', querystring: PageQuery, response: { 200: Type.Object({ webhooks: Type.Array(WebhookResource), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
+    { config: needs('webhooks:read'), schema: { operationId: 'WebhookService_ListWebhooks', tags, summary: 'List webhooks, oldest first', querystring: PageQuery, response: { 200: Type.Object({ webhooks: Type.Array(WebhookResource), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('webhooks', request.query, (limit, after) => store.listWebhooks(db, limit, after));
+      const { items, nextPageToken } = await pageForwards('webhooks', request.query, (limit, after) => store.listWebhooks(db, limit, after, request.caller.access.ids('webhooks:read')));
       return { webhooks: items.map(showWebhook), nextPageToken };
     },
   );
-  app.get('/v1/webhooks/:id', { schema: { operationId: 'WebhookService_GetWebhook', tags, summary: 'A webhook', params: IdParams, response: { 200: answer('The webhook'), ...errors(404) } } }, async (request) => ({ webhook: showWebhook(await webhook(request.params.id)) }));
+  app.get('/v1/webhooks/:id', { config: needs('webhooks:read', 'id'), schema: { operationId: 'WebhookService_GetWebhook', tags, summary: 'A webhook', params: IdParams, response: { 200: answer('The webhook'), ...errors(404) } } }, async (request) => ({ webhook: showWebhook(await webhook(request.params.id)) }));
   app.patch(
     '/v1/webhooks/:id',
     {
+      config: needs('webhooks:write', 'id'),
       attachValidation: true,
       schema: {
         operationId: 'WebhookService_UpdateWebhook', tags, summary: 'Change a webhook', description: 'What is left out stays. While it is switched off nothing is noted for it, and what still waits is given up when its time comes; that can be replayed.',
@@ -157,7 +160,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
       });
     },
   );
-  app.delete('/v1/webhooks/:id', { schema: { operationId: 'WebhookService_DeleteWebhook', tags, summary: 'Delete a webhook, with its secrets and what was told', params: IdParams, response: { 204: NoContent, ...errors(404) } } }, async (request, reply) => {
+  app.delete('/v1/webhooks/:id', { config: needs('webhooks:write', 'id'), schema: { operationId: 'WebhookService_DeleteWebhook', tags, summary: 'Delete a webhook, with its secrets and what was told', params: IdParams, response: { 204: NoContent, ...errors(404) } } }, async (request, reply) => {
     const { id } = request.params;
     if (!isId(id) || !(await inTransaction(db, (transaction) => store.deleteWebhook(transaction, id)))) throw notFound('webhook', id);
     return reply.code(204).send(null);
@@ -165,6 +168,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
   app.post(
     '/v1/webhooks/:id/rotate-secret',
     {
+      config: needs('webhooks:write', 'id'),
       schema: {
         operationId: 'WebhookService_RotateSecret', tags, summary: 'Sign with a new secret', description: `The old one signs along for ${SECRET_OVERLAP_HOURS} hours, so that the receiver can change over; the new one is shown this once.`,
         params: IdParams, response: { 200: withSecret('Rotated'), ...errors(404, 409) },
@@ -185,6 +189,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
   app.post(
     '/v1/webhooks/:id/test',
     {
+      config: needs('webhooks:write', 'id'),
       schema: {
         operationId: 'WebhookService_TestWebhook', tags, summary: 'Send the event webhook.test', description: 'Whatever events the webhook is for. What became of it stands among the deliveries.',
         params: IdParams, response: { 202: Type.Object({ delivery: WebhookDelivery }, { additionalProperties: false, description: 'It is sent' }), ...errors(404, 409) },
@@ -198,6 +203,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
   app.get(
     '/v1/webhooks/:id/deliveries',
     {
+      config: needs('webhooks:read', 'id'),
       schema: {
         operationId: 'WebhookService_ListDeliveries', tags, summary: 'What a webhook was told, newest first', description: 'Kept for 30 days, and of each webhook the newest 10,000 at most; what has not ended stays.',
         params: IdParams, querystring: DeliveriesQuery,
@@ -214,6 +220,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
   app.post(
     '/v1/webhooks/:id/replay',
     {
+      config: needs('webhooks:write', 'id'),
       schema: {
         operationId: 'WebhookService_ReplayWebhook', tags, summary: 'Deliver events once more', description: 'With the webhook-id that they had, so that a receiver which has them already can tell. What waits for its next try is tried at once; what was not tried yet is left alone.',
         params: IdParams, body: ReplayBody, response: { 202: Type.Object({ replayed: Type.Integer({ description: 'How many deliveries' }) }, { additionalProperties: false, description: 'They are delivered' }), ...errors(404, 409, ...BODY) },

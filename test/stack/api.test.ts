@@ -8,6 +8,7 @@ import { localKey, providerSecretContext, Secrets } from '../../store/secrets.js
 import { type ApiDependencies, buildApp } from '../../api/app.js';
 import type { Blocked } from '../../domain/execution.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runParameters.js';
+import { Access, parseScopes } from '../../domain/scopes.js';
 import { type Db, newId, openDatabase } from '../../store/database.js';
 import { updateExecution } from '../../store/executions.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
@@ -196,7 +197,7 @@ describe('keys, ids of requests and errors', () => {
   it('takes a well-formed request id of the client only', async () => {
     expect((await call('GET', '/v1/auth', undefined, { 'x-request-id': 'client-id.12345' })).headers['x-request-id']).toBe('client-id.12345');
     expect((await call('GET', '/v1/auth', undefined, { 'x-request-id': 'bad id\t"x"' })).headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/);
-    expect((await call('GET', '/v1/auth')).body).toEqual({ tenantId: 'default', scopes: [] });
+    expect((await call('GET', '/v1/auth')).body).toMatchObject({ tenantId: 'default', scopes: expect.arrayContaining(['runs:*', 'storage:*', 'keys:*']) });
   });
   it('has one shape for everything that goes wrong before a handler', async () => {
     const json = { 'content-type': 'application/json' };
@@ -801,7 +802,7 @@ describe('Idempotency-Key', () => {
     expect((await call('POST', '/v1/providers', body(unique('idem')), key)).status).toBe(201);
   });
   it('belongs to one API key, and is forgotten after a day', async () => {
-    const other = await build({ authenticate: async (given) => (given === KEY ? { id: 'second', name: 'second' } : undefined) });
+    const other = await build({ authenticate: async (given) => (given === KEY ? { kind: 'key', id: 'second', name: 'second', scopes: [], access: new Access(parseScopes('scopes', ['*'])) } : undefined) });
     const key = { 'idempotency-key': unique('k') };
     const name = unique('idem');
     await call('POST', '/v1/providers', body(name), key);
@@ -937,7 +938,7 @@ describe('the OpenAPI document', () => {
         expect((operation.parameters ?? []).filter((parameter) => parameter.in === 'path').map((parameter) => parameter.name)).toEqual(inPath);
         if (path.startsWith('/v1/')) {
           for (const status of ['400', '401', '500', '503', ...(inPath.length > 0 ? ['404'] : [])]) expect([where, Object.keys(operation.responses)]).toEqual([where, expect.arrayContaining([status])]);
-          expect(operation.security ?? document.security).toEqual([{ apiKey: [] }]);
+          expect(operation.security ?? document.security).toEqual([{ apiKey: [] }, { bearer: [] }]);
         } else expect(operation.security).toEqual([]);
         for (const response of Object.values(operation.responses)) {
           expect([where, response.description]).not.toEqual([where, 'Default Response']);
