@@ -137,7 +137,9 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     }
     const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     if (key === undefined && token !== undefined && options.authenticatePerson !== undefined) {
+      void reply.header('www-authenticate', 'Bearer');
       request.caller = await options.authenticatePerson(token);
+      void reply.removeHeader('www-authenticate');
       return;
     }
     if (key === undefined || key === '') throw refused('MISSING_API_KEY', 'Send your API key in the header x-api-key');
@@ -162,7 +164,9 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     const need = request.routeOptions.config?.needs;
     if (need?.permission === undefined || request.is404) return;
     const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
-    if (request.caller.access.covers(need.permission, id)) return;
+    // What is made has no id yet: to make it takes the scope for all.
+    const making = id === undefined && request.method !== 'GET' && request.method !== 'HEAD';
+    if (making ? request.caller.access.ids(need.permission) === 'all' : request.caller.access.covers(need.permission, id)) return;
     const [resource = ''] = need.permission.split(':');
     const narrowed = id !== undefined && request.caller.access.covers(need.permission);
     const error = narrowed ? notFound(KINDS[resource] ?? resource, id) : new ApiError(403, 'INSUFFICIENT_SCOPE', `This needs the scope ${need.permission}`, { required_scope: need.permission });

@@ -1,0 +1,332 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { type Db, newId } from '../../store/database.js';
+import { insertExecution } from '../../store/executions.js';
+import { insertRuns } from '../../store/runs.js';
+import { localKey, Secrets } from '../../store/secrets.js';
+import { answerChecker, type OpenApi } from '../openapi.js';
+import { startTestPostgres, type TestPostgres } from '../postgres.js';
+
+const ROOT = 'root-key-0123456789-abcdefgh';
+const EVENTS = 'events-key-0123456789-abcdef';
+
+interface Entry { action: string; status: number | null; reason: string | null; resourceId: string | null; resourceType: string | null; requestId: string; address: string | null; caller: { kind: string; id: string; name: string }; detail: Record<string, unknown> | null; timeEnded: string | null }
+interface Key { id: string; name: string; scopes: string[]; state: string; timeExpires: string; timeLastUsed: string | null; timeRevoked: string | null; createdBy: string; revokedBy: string | null }
+interface Named { id: string }
+interface Body {
+  apiKey: Key; key: string; apiKeys: Key[]; entries: Entry[]; nextPageToken: string; scopes: string[]; message: string; details: { reason: string; metadata: Record<string, unknown> }[];
+  provider: Named; providers: Named[]; storageConnection: Named; storageConnections: Named[]; computeConnection: Named; computeConnections: Named[]; flow: Named; flows: Named[]; runs: Named[]; executions: Named[]; webhooks: Named[]; totalCount: number;
+}
+
+let postgres: TestPostgres;
+let db: Db;
+let app: FastifyInstance;
+let check: ReturnType<typeof answerChecker>;
+/** What Temporal is asked for does not matter here. */
+const orchestrator = new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'];
+
+const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> =>
+  buildApp({ db, secrets: new Secrets([localKey('test', Buffer.alloc(32, 7))]), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+
+/** Every answer is held to the served document. */
+async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } as Record<string, string> } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
+  const response = await on.inject({ method, url, headers: { 'x-request-id': 'request-of-a-test', ...headers }, ...(body !== undefined && { payload: body }) });
+  const answer = (response.body === '' ? undefined : JSON.parse(response.body)) as Body;
+  expect(check(method, url, response.statusCode, answer)).toEqual([]);
+  return { status: response.statusCode, body: answer, reason: answer?.details?.[0]?.reason, headers: response.headers };
+}
+
+let counter = 0;
+const unique = (what: string): string => `${what}-${++counter}`;
+async function keyFor(scopes: string[], by = ROOT, more: object = {}): Promise<string> {
+  const { status, body } = await as(by, 'POST', '/v1/api-keys', { name: unique('key'), scopes, ...more });
+  expect(status, JSON.stringify(body)).toBe(201);
+  return body.key;
+}
+
+/** Two of each resource: what one key may see, and what it may not. */
+const mine: Record<string, string> = {};
+const other: Record<string, string> = {};
+
+beforeAll(async () => {
+  postgres = await startTestPostgres();
+  db = postgres.db;
+  app = await build();
+  check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
+  for (const ids of [mine, other]) {
+    ids.providers = (await as(ROOT, 'POST', '/v1/providers', { name: unique('lab'), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' })).body.provider.id;
+    ids.storage = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('runs'), providerId: ids.providers, region: 'us-west-2', bucket: unique('bucket'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body.storageConnection.id;
+    ids.compute = (await as(ROOT, 'POST', '/v1/compute-connections', { name: unique('omics'), providerId: ids.providers, executionRoleArn: 'arn:aws:iam::111122223333:role/omics', region: 'us-west-2' })).body.computeConnection.id;
+    ids.flows = (await as(ROOT, 'POST', '/v1/flows', { name: unique('b2f'), computeConnectionId: ids.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' })).body.flow.id;
+    ids.webhooks = (await as(ROOT, 'POST', '/v1/webhooks', { url: 'https://8.8.8.8/hook' })).body as unknown as string;
+    ids.webhooks = (ids.webhooks as unknown as { webhook: Named }).webhook.id;
+    const folder = unique('20260101_AV1_R');
+    ids.runs = (await insertRuns(db, ids.storage, 'AV1', 'AV1', [{ folder, runName: folder }])).get(folder)!.id;
+    ids.executions = (await insertExecution(db, {
+      flow: { id: ids.flows, name: 'b2f', computeConnectionId: ids.compute }, run: { id: ids.runs, name: folder, storageConnectionId: ids.storage, uploadState: 'uploading' },
+      storage: (await db.selectFrom('storage_connections').selectAll().where('id', '=', ids.storage).executeTakeFirstOrThrow()), trigger: 'api', startedBy: 'test',
+    }))!;
+  }
+});
+afterAll(async () => {
+  await app?.close();
+  await postgres?.stop();
+});
+
+const PATHS = { providers: 'providers', storage: 'storage-connections', compute: 'compute-connections', flows: 'flows', webhooks: 'webhooks', runs: 'runs', executions: 'executions' } as const;
+const kinds = Object.entries(PATHS) as [keyof typeof PATHS, string][];
+const listed = (body: Body): string[] => (Object.values(body).find((value) => Array.isArray(value)) as Named[]).map(({ id }) => id);
+
+describe('a key that is narrowed', () => {
+  it.each(kinds)('of %s sees its own resource, and the other is not there for it', async (resource, path) => {
+    const key = await keyFor([`${resource}:read:${mine[resource]!}`]);
+    const { body } = await as(key, 'GET', `/v1/${path}${resource === 'runs' || resource === 'executions' ? '?includeTotalCount=true' : ''}`);
+    expect(listed(body)).toEqual([mine[resource]]);
+    if (resource === 'runs' || resource === 'executions') expect(body.totalCount).toBe(1);
+    expect((await as(key, 'GET', `/v1/${path}/${mine[resource]!}`)).status).toBe(200);
+    expect((await as(key, 'GET', `/v1/${path}/${mine[resource]!.toUpperCase()}`)).status).toBe(200);
+    const [hidden, absent] = [await as(key, 'GET', `/v1/${path}/${other[resource]!}`), await as(key, 'GET', `/v1/${path}/${newId()}`)];
+    expect([hidden.status, hidden.reason]).toEqual([absent.status, absent.reason]);
+    expect(hidden.status).toBe(404);
+    for (const [others, of] of kinds.filter(([each]) => each !== resource)) {
+      expect([others, (await as(key, 'GET', `/v1/${of}`)).reason]).toEqual([others, 'INSUFFICIENT_SCOPE']);
+      expect((await as(key, 'GET', `/v1/${of}/${mine[others]!}`)).reason).toBe('INSUFFICIENT_SCOPE');
+    }
+  });
+  it('to what is not there sees an empty list', async () => {
+    for (const [resource, path] of kinds) expect(listed((await as(await keyFor([`${resource}:read:${newId()}`]), 'GET', `/v1/${path}`)).body)).toEqual([]);
+    expect(listed((await as(await keyFor(['runs:read:no-uuid']), 'GET', '/v1/runs')).body)).toEqual([]);
+  });
+  it('to a whole resource sees it all, and nothing else', async () => {
+    const key = await keyFor(['runs:*', 'flows:read']);
+    expect(listed((await as(key, 'GET', '/v1/runs')).body)).toEqual([other.runs, mine.runs]);
+    expect((await as(key, 'PATCH', `/v1/flows/${mine.flows}`, { name: 'taken-over' })).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await as(key, 'GET', '/v1/auth')).body.scopes).toEqual(['runs:*', 'flows:read']);
+  });
+  it('cannot choose another place for its connection', async () => {
+    const key = await keyFor([`storage:*:${mine.storage}`]);
+    expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, { useForDataExploration: true })).status).toBe(200);
+    for (const change of [{ prefix: '' }, { bucket: 'somebody-elses' }, { providerId: other.providers }]) {
+      expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, change)).reason).toBe('INSUFFICIENT_SCOPE');
+    }
+    expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
+  });
+  it('starts and repeats executions of its runs only', async () => {
+    const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
+    expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).status).toBe(201);
+    expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: other.runs })).body.details[0]!.metadata.rule).toBe('RUN_NOT_FOUND');
+    expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runFolderUri: 's3://bucket/runs/x' })).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await as(key, 'POST', `/v1/executions/${other.executions}/relaunch`, {})).status).toBe(400);
+    expect((await as(await keyFor(['executions:create']), 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).reason).toBe('INSUFFICIENT_SCOPE');
+    const narrow = await keyFor(['executions:create', `executions:read:${mine.executions}`, 'runs:read']);
+    expect((await as(narrow, 'POST', `/v1/executions/${other.executions}/relaunch`, {})).status).toBe(404);
+    expect((await as(narrow, 'POST', `/v1/executions/${mine.executions}/relaunch`, {})).reason).toBe('EXECUTION_UNDER_WAY');
+  });
+  it('is refused every operation that it has no scope for', async () => {
+    const document = (await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>();
+    const { key } = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['instruments:read:none'] })).body;
+    let refused = 0;
+    for (const [path, operations] of Object.entries(document.paths)) {
+      for (const [method, { operationId }] of Object.entries(operations)) {
+        if (!path.startsWith('/v1/') || operationId === 'AuthService_GetAuth' || path.startsWith('/v1/instruments')) continue;
+        const { statusCode } = await app.inject({ method: method.toUpperCase() as 'GET', url: path.replaceAll(/\{[^}]+\}/g, mine.runs!), headers: { 'x-api-key': key } });
+        expect([operationId, statusCode]).toEqual([operationId, 403]);
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(45);
+  });
+});
+
+describe('API keys', () => {
+  it('are shown once, and only their hash is kept', async () => {
+    const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', { name: 'lims', scopes: ['runs:read', 'runs:read'], expiresInDays: 90 });
+    expect([status, body.apiKey.scopes, body.apiKey.state, body.apiKey.createdBy, body.apiKey.timeLastUsed]).toEqual([201, ['runs:read'], 'active', 'default', null]);
+    expect(Date.parse(body.apiKey.timeExpires) - Date.now()).toBeGreaterThan(89.9 * 86_400_000);
+    expect(body.key).toMatch(/^polony_[0-9a-f]{32}_[A-Za-z0-9_-]{43}$/);
+    const shown = await as(ROOT, 'GET', `/v1/api-keys/${body.apiKey.id}`);
+    expect(JSON.stringify([shown.body, (await as(ROOT, 'GET', '/v1/api-keys')).body])).not.toContain(body.key.slice(-43));
+    const { rows } = await sql<{ all: string }>`select string_agg(k::text, '') || (select string_agg(a::text, '') from audit_log a) || (select string_agg(o::text, '') from audit_outcomes o) as all from api_keys k`.execute(db);
+    expect(rows[0]!.all).not.toContain(body.key.slice(-43));
+    expect((await as(ROOT, 'POST', '/v1/api-keys', { name: 'lims', scopes: ['runs:read'] })).reason).toBe('NAME_TAKEN');
+    await as(body.key, 'GET', '/v1/runs');
+    expect((await as(ROOT, 'GET', `/v1/api-keys/${body.apiKey.id}`)).body.apiKey.timeLastUsed).not.toBeNull();
+  });
+  it('are refused at once when they are revoked, deleted, expired, cut or changed', async () => {
+    const made = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] })).body;
+    const changed = [made.key.slice(0, -1), `${made.key}x`, made.key.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')), made.key.toUpperCase(), `polony_${newId().replaceAll('-', '')}_${'A'.repeat(43)}`, ` ${made.key}x`, 'polony_'];
+    for (const key of changed) expect((await as(key, 'GET', '/v1/runs')).reason).toBe('INVALID_API_KEY');
+    expect((await as(made.key, 'GET', '/v1/runs')).status).toBe(200);
+    const revoked = (await as(ROOT, 'POST', `/v1/api-keys/${made.apiKey.id}/revoke`)).body.apiKey;
+    expect([revoked.state, revoked.revokedBy]).toEqual(['revoked', 'default']);
+    expect((await as(ROOT, 'POST', `/v1/api-keys/${made.apiKey.id}/revoke`)).body.apiKey).toEqual(revoked);
+    expect((await as(made.key, 'GET', '/v1/runs')).reason).toBe('INVALID_API_KEY');
+    const again = (await as(ROOT, 'POST', '/v1/api-keys', { name: made.apiKey.name, scopes: ['runs:read'] })).body;
+    expect((await as(ROOT, 'DELETE', `/v1/api-keys/${again.apiKey.id}`)).status).toBe(204);
+    expect((await as(again.key, 'GET', '/v1/runs')).reason).toBe('INVALID_API_KEY');
+    expect((await as(ROOT, 'DELETE', `/v1/api-keys/${again.apiKey.id}`)).status).toBe(404);
+    const old = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] })).body;
+    await db.updateTable('api_keys').set({ time_expires: new Date(Date.now() - 1) }).where('id', '=', old.apiKey.id).execute();
+    expect((await as(old.key, 'GET', '/v1/runs')).reason).toBe('API_KEY_EXPIRED');
+    expect((await as(ROOT, 'GET', `/v1/api-keys/${old.apiKey.id}`)).body.apiKey.state).toBe('expired');
+    expect((await as(ROOT, 'POST', '/v1/api-keys', { name: old.apiKey.name, scopes: ['runs:read'] })).status).toBe(201);
+  });
+  it('hand on no more than they have, and not for longer', async () => {
+    const maker = await keyFor(['keys:write', 'runs:read', `storage:download:${mine.storage}/runs/`], ROOT, { expiresInDays: 2 });
+    const { body } = await as(maker, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read', `runs:read:${mine.runs}`, `storage:download:${mine.storage}/runs/a/`], expiresInDays: 365 });
+    expect(Date.parse(body.apiKey.timeExpires) - Date.now()).toBeLessThan(2.01 * 86_400_000);
+    for (const scope of ['*', 'runs:*', 'runs:download', 'keys:*', 'keys:read', `storage:download:${mine.storage}`, `storage:download:${mine.storage}/runs-secret/`, `storage:download:${other.storage}/runs/`, `storage:*:${mine.storage}/runs/`]) {
+      expect([scope, (await as(maker, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read', scope] })).body.details?.[0]?.metadata.field]).toEqual([scope, 'scopes.1']);
+    }
+  });
+  it('are refused with the field and the rule', async () => {
+    const wrong = (body: object) => as(ROOT, 'POST', '/v1/api-keys', body).then(({ status, body: answer }) => [status, ...answer.details.map(({ metadata }) => metadata.field)]);
+    expect(await wrong({ name: 'x', scopes: [] })).toEqual([400, 'scopes']);
+    expect(await wrong({ name: '', scopes: ['runs:read'] })).toEqual([400, 'name']);
+    expect(await wrong({ name: 'x', scopes: ['runs:read', 'nothing', 'runs:'] })).toEqual([400, 'scopes.1', 'scopes.2']);
+    for (const expiresInDays of [0, 366, 1.5]) expect(await wrong({ name: 'x', scopes: ['runs:read'], expiresInDays })).toEqual([400, 'expiresInDays']);
+  });
+  it('for events is for events only', async () => {
+    expect((await as(EVENTS, 'GET', '/v1/runs')).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await as(EVENTS, 'GET', '/v1/auth')).body.scopes).toEqual(['events:write']);
+  });
+});
+
+describe('the audit log', () => {
+  const entriesOf = async (query: string): Promise<Entry[]> => (await as(ROOT, 'GET', `/v1/audit-log?${query}`)).body.entries;
+  it('has who did what to what, from where and how it ended', async () => {
+    const key = await keyFor(['flows:*']);
+    const { id } = (await as(key, 'POST', '/v1/flows', { name: unique('audited'), computeConnectionId: mine.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' })).body.flow;
+    await as(key, 'PATCH', `/v1/flows/${id}`, { parameters: { secretive: 'value' } });
+    await as(key, 'DELETE', `/v1/flows/${id}`);
+    await as(key, 'DELETE', `/v1/flows/${id}`);
+    await as(key, 'GET', `/v1/flows/${mine.flows}`);
+    const entries = await entriesOf(`resourceId=${id}`);
+    expect(entries.map(({ action, status, reason, detail }) => [action, status, reason, detail])).toEqual([
+      ['FlowService_DeleteFlow', 404, 'FLOW_NOT_FOUND', null],
+      ['FlowService_DeleteFlow', 204, null, null],
+      ['FlowService_UpdateFlow', 200, null, { fields: ['parameters'] }],
+      ['FlowService_CreateFlow', 201, null, { fields: ['name', 'computeConnectionId', 'sharedWorkflowId', 'workflowOwnerId'] }],
+    ]);
+    expect(entries[0]).toMatchObject({ resourceType: 'flows', requestId: 'request-of-a-test', address: '127.0.0.1', caller: { kind: 'key' } });
+    expect(await entriesOf(`callerId=${entries[0]!.caller.id}&action=FlowService_UpdateFlow`)).toHaveLength(1);
+    expect(await entriesOf(`resourceId=${id}&until=2020-01-01T00:00:00Z`)).toEqual([]);
+  });
+  it('has what was denied', async () => {
+    const key = await keyFor([`runs:read:${mine.runs}`]);
+    await as(key, 'GET', `/v1/runs/${other.runs}`);
+    await as(key, 'DELETE', `/v1/flows/${mine.flows}`);
+    const { id } = (await as(ROOT, 'GET', '/v1/api-keys?pageSize=1000')).body.apiKeys.at(-1)!;
+    expect((await entriesOf(`callerId=${id}`)).map(({ action, status, reason, resourceId }) => [action, status, reason, resourceId])).toEqual([
+      ['FlowService_DeleteFlow', 403, 'INSUFFICIENT_SCOPE', mine.flows],
+      ['RunService_GetRun', 404, 'INSUFFICIENT_SCOPE', other.runs],
+    ]);
+  });
+  it('can only grow', async () => {
+    for (const statement of [sql`update audit_log set caller_name = 'x'`, sql`delete from audit_log`, sql`truncate audit_log cascade`, sql`update audit_outcomes set status = 200`, sql`delete from audit_outcomes`, sql`truncate audit_outcomes`]) {
+      await expect(statement.execute(db)).rejects.toThrow('append-only');
+    }
+  });
+  it('is read page by page, and checked', async () => {
+    const first = (await as(ROOT, 'GET', '/v1/audit-log?pageSize=2')).body;
+    const second = (await as(ROOT, 'GET', `/v1/audit-log?pageSize=2&pageToken=${first.nextPageToken}`)).body;
+    expect(new Set([...first.entries, ...second.entries].map((entry) => JSON.stringify(entry))).size).toBe(4);
+    expect((await as(ROOT, 'GET', '/v1/audit-log?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z')).status).toBe(400);
+    expect((await as(ROOT, 'GET', '/v1/audit-log?since=yesterday')).status).toBe(400);
+  });
+  it('that cannot be written lets nothing happen', async () => {
+    await sql`alter table audit_log rename to audit_log_away`.execute(db);
+    try {
+      expect((await as(ROOT, 'DELETE', `/v1/webhooks/${other.webhooks}`)).status).toBe(500);
+      expect((await as(ROOT, 'GET', `/v1/webhooks/${other.webhooks}`)).status).toBe(200);
+    } finally {
+      await sql`alter table audit_log_away rename to audit_log`.execute(db);
+    }
+  });
+});
+
+describe('the pace of a caller', () => {
+  it('is held for each by itself', async () => {
+    const slow = await build({ requestsPerMinute: 3 });
+    const key = await keyFor(['runs:read']);
+    const on = { on: slow };
+    for (let at = 0; at < 3; at++) expect((await as(key, 'GET', '/v1/runs', undefined, on)).status).toBe(200);
+    const refused = await as(key, 'GET', '/v1/runs', undefined, on);
+    expect([refused.status, refused.reason, Number(refused.headers['retry-after']) > 0]).toEqual([429, 'RATE_LIMITED', true]);
+    expect((await as(ROOT, 'GET', '/v1/runs', undefined, on)).status).toBe(200);
+    for (let at = 0; at < 5; at++) expect((await slow.inject('/healthz')).statusCode).toBe(200);
+    await slow.close();
+  });
+});
+
+describe('a person', () => {
+  let provider: Server;
+  let issuer: string;
+  let signing: CryptoKey;
+  let foreign: CryptoKey;
+  let asked = 0;
+  let down = false;
+  let withOidc: FastifyInstance;
+  const token = (claims: JWTPayload, { key = signing, kid = 'one', alg = 'ES256', audience = 'polony', from = issuer, expires = '5m' } = {}): Promise<string> =>
+    new SignJWT({ sub: 'u-1', name: 'Rosalind', email: 'rosalind@example.org', ...claims }).setProtectedHeader({ alg, kid }).setIssuer(from).setAudience(audience).setExpirationTime(expires).setIssuedAt().sign(key);
+  const bearer = (text: string) => ({ on: withOidc, headers: { authorization: `Bearer ${text}` } });
+
+  beforeAll(async () => {
+    const pair = await generateKeyPair('ES256', { extractable: true });
+    signing = pair.privateKey;
+    foreign = (await generateKeyPair('ES256')).privateKey;
+    const jwk = { ...(await exportJWK(pair.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' };
+    provider = createServer((request, response) => {
+      asked++;
+      if (down) return void response.writeHead(503).end();
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify(request.url === '/keys' ? { keys: [jwk] } : { issuer, jwks_uri: `${issuer}/keys` }));
+    });
+    await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
+    issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`;
+    withOidc = await build({ oidc: { issuer, audience: 'polony', scopesClaim: 'realm_access.roles', scopeMap: { analyst: ['runs:read', `executions:read:${mine.executions}`], admin: ['*'] } } });
+  });
+  afterAll(async () => {
+    await withOidc?.close();
+    provider?.close();
+  });
+
+  it('whose provider is away is told so, and comes in when it is back', async () => {
+    down = true;
+    expect((await as('', 'GET', '/v1/runs', undefined, bearer(await token({})))).reason).toBe('IDENTITY_PROVIDER_UNAVAILABLE');
+    down = false;
+    expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).status).toBe(200);
+  });
+  it('may do what the claim says, and is named in the audit log', async () => {
+    const analyst = bearer(await token({ realm_access: { roles: ['analyst', 'unknown', '__proto__'] } }));
+    expect((await as('', 'GET', '/v1/auth', undefined, analyst)).body.scopes).toEqual(['runs:read', `executions:read:${mine.executions}`]);
+    expect(listed((await as('', 'GET', '/v1/executions', undefined, analyst)).body)).toEqual([mine.executions]);
+    expect((await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, analyst)).reason).toBe('INSUFFICIENT_SCOPE');
+    const admin = bearer(await token({ realm_access: { roles: ['admin'] } }));
+    const { apiKey } = (await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, admin)).body;
+    expect(apiKey.createdBy).toBe('Rosalind');
+    expect((await as(ROOT, 'GET', `/v1/audit-log?resourceId=${apiKey.id}`)).body.entries[0]!.caller).toEqual({ kind: 'person', id: 'person:u-1', name: 'Rosalind' });
+    expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).body.scopes).toEqual([]);
+  });
+  it('with a token of somebody else is refused', async () => {
+    const claims = { realm_access: { roles: ['admin'] } };
+    const none = (text: string): string => `${Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url')}.${text.split('.')[1]!}.`;
+    const good = await token(claims);
+    const shared = await new SignJWT({ sub: 'u-1', ...claims }).setProtectedHeader({ alg: 'HS256', kid: 'one' }).setIssuer(issuer).setAudience('polony').setExpirationTime('5m').sign(Buffer.alloc(32, 1));
+    for (const bad of [await token(claims, { key: foreign }), await token(claims, { audience: 'another' }), await token(claims, { from: 'https://evil.example' }), await token(claims, { expires: '-5m' }), none(good), shared, good.slice(0, -5), 'x.y.z', 'x']) {
+      const refused = await as('', 'GET', '/v1/runs', undefined, bearer(bad));
+      expect([refused.status, refused.reason, refused.headers['www-authenticate']]).toEqual([401, 'INVALID_TOKEN', 'Bearer']);
+    }
+    expect((await as('', 'GET', '/v1/runs', undefined, { headers: { authorization: `Bearer ${good}` } })).reason).toBe('MISSING_API_KEY');
+  });
+  it('does not have the provider asked at each request', async () => {
+    const before = asked;
+    for (let at = 0; at < 10; at++) await as('', 'GET', '/v1/auth', undefined, bearer(await token({})));
+    expect(asked).toBe(before);
+  });
+});
