@@ -34,7 +34,7 @@ const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstanc
   buildApp({ db, secrets: new Secrets([localKey('test', Buffer.alloc(32, 7))]), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
 
 /** Every answer is held to the served document. */
-async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } as Record<string, string> } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
+async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
   const response = await on.inject({ method, url, headers: { 'x-request-id': 'request-of-a-test', ...headers }, ...(body !== undefined && { payload: body }) });
   const answer = (response.body === '' ? undefined : JSON.parse(response.body)) as Body;
   expect(check(method, url, response.statusCode, answer)).toEqual([]);
