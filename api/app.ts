@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import type { AwsAccess } from '../aws/access.js';
 import type { NetworkPolicy } from '../domain/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
@@ -15,6 +16,7 @@ import { accessRoutes } from './routes/access.js';
 import { computeConnectionRoutes } from './routes/computeConnections.js';
 import { eventRoutes } from './routes/events.js';
 import { executionRoutes } from './routes/executions.js';
+import { fileRoutes } from './routes/files.js';
 import { flowRoutes } from './routes/flows.js';
 import { healthRoutes } from './routes/health.js';
 import { iamDocumentRoutes } from './routes/iamDocuments.js';
@@ -29,6 +31,8 @@ import { addSchemas } from './schemas.js';
 export interface ApiDependencies {
   db: Db;
   orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
+  /** Access to AWS through the providers. */
+  aws: AwsAccess;
   /** Encrypts the secrets of access keys and webhooks. */
   secrets: Secrets;
   apiKey: string;
@@ -133,6 +137,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   verificationRoutes(app, dependencies);
   runRoutes(app, dependencies);
   executionRoutes(app, dependencies);
+  fileRoutes(app, dependencies);
   eventRoutes(app, dependencies);
   webhookRoutes(app, dependencies);
   await app.ready();

@@ -367,6 +367,39 @@ export const Execution = component(
     closed,
   ),
 );
+/** As the vendor's contract has it. */
+export const File = component(
+  'File',
+  Type.Object(
+    {
+      path: Type.String({ description: 'Relative to the resource, as prefix is' }),
+      name: Type.String(),
+      size: Type.Integer({ description: 'Bytes' }),
+      lastModified: Timestamp,
+      uri: Type.String(),
+      downloadUrl: Type.Optional(Type.String({ description: 'Where it was asked for; not of what is archived, nor of a key with folders named . or ..' })),
+      storageClass: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'As S3 names it; GLACIER and DEEP_ARCHIVE must be restored before they are read' }),
+    },
+    closed,
+  ),
+);
+/** As the vendor's contract has it. */
+export const S3Credentials = component(
+  'S3Credentials',
+  Type.Object(
+    {
+      region: Type.String(),
+      bucket: Type.String(),
+      prefix: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'What keys begin with in the bucket; null for all' }),
+      accessKeyId: Type.String(),
+      secretAccessKey: Type.String(),
+      sessionToken: Type.String(),
+      expiration: Timestamp,
+    },
+    closed,
+  ),
+);
+
 /** A key of the API; its secret is shown once, by whoever makes it. */
 export const ApiKeyResource = component(
   'ApiKey',

@@ -1,8 +1,10 @@
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { AwsAccess } from '../aws/access.js';
 import { kmsDataKeys } from '../aws/kms.js';
 import type { ApiConfig } from '../domain/config.js';
 import { openDatabase } from '../store/database.js';
+import { providersOf } from '../store/providers.js';
 import { secretsOf } from '../store/secrets.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { buildApp } from './app.js';
@@ -30,7 +32,10 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
   try {
     const { client, connection } = await connectTemporal(config.temporal);
     opened.push(() => connection.close());
-    const app = await buildApp({ ...config, db, secrets: secretsOf(config.encryptionKeys, kmsDataKeys), orchestrator: new Orchestrator(client, config.taskQueue, config.giveUpDays), logger });
+    const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
+    const aws = new AwsAccess({ sessionSeconds: config.sessionSeconds, ...providersOf(db, secrets) });
+    opened.push(async () => aws.close());
+    const app = await buildApp({ ...config, db, aws, secrets, orchestrator: new Orchestrator(client, config.taskQueue, config.giveUpDays), logger });
     opened.push(async () => {
       const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS);
       try {

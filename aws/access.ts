@@ -1,19 +1,10 @@
 import { OmicsClient } from '@aws-sdk/client-omics';
 import { S3Client } from '@aws-sdk/client-s3';
 import { AssumeRoleCommand, type Credentials, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
+import type { ProviderAccess } from '../domain/federation.js';
 import { classifyAwsError } from './errors.js';
 
-/** How polony gets into a customer's account. */
-export type ProviderAccess = {
-  /** Region whose STS endpoint is asked. */
-  region: string;
-  /** Changes with whatever changes how the account is entered, so that sessions of before are not used any more. */
-  version: string;
-} & (
-  | { type: 'role'; roleArn: string; externalId: string }
-  /** `policies`: what sessions may do, the narrowest first; the next is asked for where AWS finds one too large. */
-  | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; policies: string[] }
-);
+export type { ProviderAccess };
 
 /** Temporary credentials of a provider's role. */
 export interface Session {
@@ -191,6 +182,55 @@ export class AwsAccess {
         throw error;
       }
     }
+  }
+
+  /**
+   * The provider's session, new where what is left of it is shorter than wanted and a new one would be longer by a minute at least:
+   * for what ends with the session that signed it, such as a download URL.
+   * @param seconds how long it should last
+   */
+  async sessionFor(providerId: string, seconds: number): Promise<Session> {
+    const session = await this.session(providerId);
+    const left = (session.expiration.getTime() - this.#now()) / 1000;
+    if (left >= seconds || session.seconds - left < 60) return session;
+    if (this.#sessions.get(providerId)?.session === session) this.#sessions.delete(providerId);
+    return this.session(providerId);
+  }
+
+  /**
+   * A session of its own that may do no more than a policy says, and than the provider may. It is not kept.
+   * @param policy a session policy, at most 2,048 characters
+   * @param seconds 900 to what the role allows, or 36 hours for access keys (STS API Reference)
+   * @param name 2 to 32 characters; shows in the customer's CloudTrail
+   * @throws SessionError; its cause is what STS has answered.
+   */
+  async narrowedSession(providerId: string, policy: string, seconds: number, name: string): Promise<Session> {
+    const provider = await this.#options.loadProvider(providerId);
+    if (provider.type === 'role') {
+      const sts = this.#client(`sts/${provider.region}`, () => new STSClient({ region: provider.region, ...this.#common('STS') }));
+      try {
+        const { Credentials } = await sts.send(new AssumeRoleCommand({ RoleArn: provider.roleArn, RoleSessionName: name, ExternalId: provider.externalId, DurationSeconds: seconds, Policy: policy }));
+        return sessionOf(Credentials, seconds, this.#now());
+      } catch (error) {
+        throw new SessionError('sts:AssumeRole', provider.roleArn, error);
+      }
+    }
+    const sts = new STSClient({ region: provider.region, ...this.#common('STS'), credentials: { accessKeyId: provider.accessKeyId, secretAccessKey: provider.secretAccessKey } });
+    try {
+      const { Credentials } = await sts.send(new GetFederationTokenCommand({ Name: name, Policy: policy, DurationSeconds: seconds }));
+      return sessionOf(Credentials, seconds, this.#now());
+    } catch (error) {
+      throw new SessionError('sts:GetFederationToken', provider.accessKeyId, error);
+    } finally {
+      sts.destroy();
+    }
+  }
+
+  /** S3 that signs with this session and sends nothing, so that what it signs ends when that is known to end. The caller destroys it. */
+  signer(session: Session, region: string): S3Client {
+    const common = this.#common('S3');
+    const { accessKeyId, secretAccessKey, sessionToken } = session;
+    return new S3Client({ region, ...common, credentials: { accessKeyId, secretAccessKey, sessionToken }, forcePathStyle: common.disableHostPrefix, responseChecksumValidation: 'WHEN_REQUIRED' });
   }
 
   /** Forgets a provider's session, so that the next call gets a new one. */

@@ -26,6 +26,8 @@ export interface CommonConfig {
   discoverSeconds: number;
   /** Which addresses beyond the public ones webhooks may have. */
   webhookNetworks: NetworkPolicy;
+  /** Length of the AWS sessions that are asked for, in seconds. */
+  sessionSeconds: number;
 }
 
 /** The OpenID Connect provider whose tokens people show. */
@@ -69,8 +71,6 @@ export interface WorkerConfig extends CommonConfig {
   sweepSeconds: number;
   /** How often everything is verified. */
   verifySeconds: number;
-  /** Length of the AWS sessions that are asked for, in seconds. */
-  sessionSeconds: number;
   /** How many HealthOmics runs one worker watches at once. */
   watchSlots: number;
   activitySlots: number;
@@ -180,6 +180,8 @@ function readCommon(read: Reader): CommonConfig {
     giveUpDays: read.integer('POLONY_GIVE_UP_DAYS', 14, 1, 365, 'days'),
     discoverSeconds: read.integer('POLONY_DISCOVER_SECONDS', 60, 1, 86_400, 'seconds'),
     webhookNetworks: readWebhookNetworks(read),
+    // AssumeRole takes 900 seconds to 12 hours (STS API Reference); where a role allows less, less is asked for.
+    sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 43_200, 900, 43_200, 'seconds'),
   };
 }
 
@@ -343,8 +345,6 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     stalledMinutes: read.integer('POLONY_STALLED_MINUTES', 120, 1, 100_000, 'minutes'),
     sweepSeconds: read.integer('POLONY_SWEEP_SECONDS', 60, 1, 86_400, 'seconds'),
     verifySeconds: read.integer('POLONY_VERIFY_SECONDS', 86_400, 60, 31 * 86_400, 'seconds'),
-    // AssumeRole takes 900 seconds to 12 hours (STS API Reference); where a role allows less, less is asked for.
-    sessionSeconds: read.integer('POLONY_SESSION_SECONDS', 43_200, 900, 43_200, 'seconds'),
     watchSlots: read.integer('POLONY_WATCH_SLOTS', 4000, 1, 100_000, 'slots'),
     activitySlots: read.integer('POLONY_ACTIVITY_SLOTS', 100, 1, 10_000, 'slots'),
     workflowCache: read.integer('POLONY_WORKFLOW_CACHE', 100, 1, 100_000, 'workflows'),

@@ -1,3 +1,15 @@
+/** How polony gets into a customer's account. */
+export type ProviderAccess = {
+  /** Region whose STS endpoint is asked. */
+  region: string;
+  /** Changes with whatever changes how the account is entered, so that sessions of before are not used any more. */
+  version: string;
+} & (
+  | { type: 'role'; roleArn: string; externalId: string }
+  /** `policies`: what sessions may do, the narrowest first; the next is asked for where AWS finds one too large. */
+  | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; policies: string[] }
+);
+
 /** What a provider with access keys is used for: its sessions may do no more. */
 export interface SessionScope {
   folders: { bucket: string; prefix: string }[];
@@ -46,4 +58,26 @@ export function sessionPolicies({ folders, executionRoleArns }: SessionScope): s
     policy(folders.length === 0 ? [] : ['arn:aws:s3:::*/*'], folders.length === 0 ? [] : ['arn:aws:s3:::*'], roles.length === 0 ? [] : ['*']),
   ];
   return unique(candidates).length === 1 ? [candidates[0]!] : candidates.filter((text, at) => text.length <= SESSION_POLICY_LIMIT && candidates.indexOf(text) === at);
+}
+
+/** What a client may do with a session that is handed out. */
+export type HandedOut = 'read' | 'upload';
+
+/**
+ * The session policy of credentials that are handed out for a prefix. As a session policy it only takes away from what the provider
+ * may. Uploading takes s3:ListBucket and s3:GetBucketLocation as the vendor's page says of its instruments, and what resumes a
+ * multipart upload, but nothing that reads an object. Where the bucket is encrypted with a KMS key, S3 uses that for the caller.
+ * @param prefix of the keys, in the bucket; `runs/` is the folder, `runs` would be `runs-secret` too
+ */
+export function handedOutPolicy(kind: HandedOut, bucket: string, prefix: string, region: string): string {
+  const keys = `${literal(prefix)}*`;
+  return JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [
+      { Effect: 'Allow', Action: kind === 'read' ? 's3:GetObject' : ['s3:PutObject', 's3:AbortMultipartUpload', 's3:ListMultipartUploadParts'], Resource: `arn:aws:s3:::${bucket}/${keys}` },
+      { Effect: 'Allow', Action: 's3:ListBucket', Resource: `arn:aws:s3:::${bucket}`, ...(prefix !== '' && { Condition: { StringLike: { 's3:prefix': keys } } }) },
+      { Effect: 'Allow', Action: 's3:GetBucketLocation', Resource: `arn:aws:s3:::${bucket}` },
+      { Effect: 'Allow', Action: kind === 'read' ? 'kms:Decrypt' : ['kms:Decrypt', 'kms:GenerateDataKey'], Resource: '*', Condition: { StringEquals: { 'kms:ViaService': `s3.${region}.amazonaws.com` } } },
+    ],
+  });
 }

@@ -70,8 +70,10 @@ export async function listProviders(db: Db, limit: number, after?: string, ids: 
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
-export async function listStorageConnections(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<StorageConnection[]> {
+/** @param forUpload only those that instruments can upload to: not those that verification has found broken. */
+export async function listStorageConnections(db: Db, limit: number, after?: string, ids: Visible = 'all', forUpload = false): Promise<StorageConnection[]> {
   let query = db.selectFrom('storage_connections').selectAll().where('time_deleted', 'is', null);
+  if (forUpload) query = query.where('use_for_run_upload', '=', true).where('status', '!=', 'FAILED');
   if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();

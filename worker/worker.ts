@@ -5,14 +5,13 @@ import type { Logger } from 'pino';
 import { createActivities, type Dependencies } from '../activities/index.js';
 import { Polls } from '../activities/polls.js';
 import { DeliveryDispatcher, WEBHOOK_SLOTS } from '../activities/webhooks.js';
-import { AwsAccess, type ProviderAccess } from '../aws/access.js';
+import { AwsAccess } from '../aws/access.js';
 import { kmsDataKeys } from '../aws/kms.js';
 import type { WorkerConfig } from '../domain/config.js';
-import { sessionPolicies } from '../domain/federation.js';
-import { type Db, openDatabase } from '../store/database.js';
+import { openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
-import { noteProviderUsed, providerWithScope } from '../store/resources.js';
-import { providerSecretContext, type Secrets, secretsOf } from '../store/secrets.js';
+import { providersOf } from '../store/providers.js';
+import { secretsOf } from '../store/secrets.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages.js';
@@ -33,30 +32,6 @@ export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workfl
   return { workflowsPath: existsSync(source) ? source : fileURLToPath(new URL('../workflows/index.js', import.meta.url)) };
 }
 
-/** AWS access through the providers in the store. */
-export function storeAccess(db: Db, secrets: Secrets, sessionSeconds: number): AwsAccess {
-  return new AwsAccess({
-    sessionSeconds,
-    loadProvider: async (id): Promise<ProviderAccess> => {
-      const found = await providerWithScope(db, id);
-      if (found === undefined) throw new Error(`Provider ${id} is not in the store`);
-      const { provider, scope } = found;
-      const region = provider.default_region;
-      if (provider.credential_type === 'role') return { type: 'role', region, version: `${provider.role_arn} ${provider.external_id}`, roleArn: provider.role_arn!, externalId: provider.external_id! };
-      const policies = sessionPolicies(scope);
-      return {
-        type: 'accessKeys',
-        region,
-        version: `${provider.access_key_id} ${provider.secret_sealed} ${policies[0]}`,
-        accessKeyId: provider.access_key_id!,
-        secretAccessKey: await secrets.open({ keyId: provider.secret_key_id!, sealed: provider.secret_sealed! }, providerSecretContext(id)),
-        policies,
-      };
-    },
-    onSession: (id) => noteProviderUsed(db, id),
-  });
-}
-
 /** Starts the worker: several task queues, so that watching thousands of runs, and slow receivers of webhooks, leave the other work its slots. */
 export async function startWorker(config: WorkerConfig, logger: Logger): Promise<RunningWorker> {
   Runtime.install({
@@ -75,7 +50,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
-  const aws = storeAccess(db, secrets, config.sessionSeconds);
+  const aws = new AwsAccess({ sessionSeconds: config.sessionSeconds, ...providersOf(db, secrets) });
   const polls = new Polls(db, config.getRunsPerSecond);
   const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) => logger.warn({ error: message }, 'webhooks could not be handed over; the sweep will'));
   const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), { [WEBHOOKS_CHANNEL]: () => dispatcher.wake() });

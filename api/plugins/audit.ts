@@ -36,7 +36,9 @@ export function addAudit(app: FastifyInstance, db: Db): void {
   app.addHook('preHandler', async (request) => {
     const { config, schema } = request.routeOptions;
     const need = config?.needs;
-    if (need === undefined || request.is404 || (!need.audit && (request.method === 'GET' || request.method === 'HEAD'))) return;
+    if (need === undefined || request.is404) return;
+    const audited = typeof need.audit === 'function' ? need.audit(request) : need.audit;
+    if (!audited && (request.method === 'GET' || request.method === 'HEAD')) return;
     const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
     const body = request.body;
     // Names only: some of the fields are secrets, and all may be large.

@@ -23,7 +23,7 @@ export interface Needs {
   /** The path parameter that holds the id of the resource. */
   id?: string;
   /** Whether it is written to the audit log although it changes nothing. */
-  audit: boolean;
+  audit: boolean | ((request: FastifyRequest) => boolean);
 }
 
 declare module 'fastify' {
@@ -39,7 +39,7 @@ declare module 'fastify' {
  * The `config` of a route: what its caller must be allowed. A route below `/v1` without it cannot be added.
  * @param id the path parameter that holds the id of the resource; absent for lists, which leave out what the caller may not see, and for what has no id yet.
  */
-export function needs(permission: Permission, id?: string, { audit = false } = {}): { needs: Needs } {
+export function needs(permission: Permission, id?: string, { audit = false }: Partial<Pick<Needs, 'audit'>> = {}): { needs: Needs } {
   return { needs: { permission, audit, ...(id !== undefined && { id }) } };
 }
 /** The `config` of a route that every caller may use. */

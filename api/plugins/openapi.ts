@@ -11,6 +11,7 @@ const TAGS = [
   { name: 'ComputeConnectionService', description: 'AWS HealthOmics in an account and region' },
   { name: 'FlowService', description: 'The shared Bases2Fastq workflow, and the runs that it starts for by itself' },
   { name: 'RunService', description: 'What instruments have produced' },
+  { name: 'InstrumentService', description: 'Instruments, as runs have shown them' },
   { name: 'ExecutionService', description: 'Flows applied to runs' },
   { name: 'EventService', description: 'What EventBridge tells' },
   { name: 'WebhookService', description: 'Where events are told' },

@@ -15,7 +15,7 @@ import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, StorageBody, Sto
 import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
 /** A storage connection as the vendor's contract has it. */
-function showStorage(row: store.StorageConnection) {
+export function showStorage(row: store.StorageConnection) {
   return {
     id: row.id,
     name: row.name,

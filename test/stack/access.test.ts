@@ -5,7 +5,9 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } 
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { AwsAccess } from '../../aws/access.js';
 import { type Db, newId } from '../../store/database.js';
+import { providersOf } from '../../store/providers.js';
 import { insertExecution } from '../../store/executions.js';
 import { insertRuns } from '../../store/runs.js';
 import { localKey, Secrets } from '../../store/secrets.js';
@@ -30,11 +32,12 @@ let check: ReturnType<typeof answerChecker>;
 /** What Temporal is asked for does not matter here. */
 const orchestrator = new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'];
 
+const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> =>
-  buildApp({ db, secrets: new Secrets([localKey('test', Buffer.alloc(32, 7))]), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  buildApp({ db, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
 
 /** Every answer is held to the served document. */
-async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
+async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } }: { on?: FastifyInstance; headers?: Record<string, string> } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
   const response = await on.inject({ method, url, headers: { 'x-request-id': 'request-of-a-test', ...headers }, ...(body !== undefined && { payload: body }) });
   const answer = (response.body === '' ? undefined : JSON.parse(response.body)) as Body;
   expect(check(method, url, response.statusCode, answer)).toEqual([]);

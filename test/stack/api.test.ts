@@ -6,10 +6,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { reencrypt } from '../../store/reencrypt.js';
 import { localKey, providerSecretContext, Secrets } from '../../store/secrets.js';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { AwsAccess } from '../../aws/access.js';
 import type { Blocked } from '../../domain/execution.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runParameters.js';
 import { Access, parseScopes } from '../../domain/scopes.js';
 import { type Db, newId, openDatabase } from '../../store/database.js';
+import { providersOf } from '../../store/providers.js';
 import { updateExecution } from '../../store/executions.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
@@ -78,7 +80,7 @@ let temporal: FakeOrchestrator;
 const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 
 function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> {
-  return buildApp({ db, secrets, orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', trustedAccountId: '588258415937', ...overrides });
+  return buildApp({ db, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', trustedAccountId: '588258415937', ...overrides });
 }
 
 /** Every answer of every test is held to the served document, and to the vendor's contract where that names the operation. */

@@ -8,7 +8,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
 import { Polls } from '../../activities/polls.js';
-import type { AwsAccess } from '../../aws/access.js';
+import { AwsAccess } from '../../aws/access.js';
 import { kmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
 import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
@@ -22,7 +22,7 @@ import { insertExecution } from '../../store/executions.js';
 import { findRun, reopenRun, updateRun } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
 import { secretsOf } from '../../store/secrets.js';
-import { storeAccess } from '../../worker/worker.js';
+import { providersOf } from '../../store/providers.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
 
 // The search for runs and the watching of uploads as instruments really behave, on PostgreSQL and the enforcing AWS; what they ask of Temporal is noted.
@@ -59,7 +59,7 @@ beforeAll(async () => {
   Object.assign(process.env, { AWS_ENDPOINT_URL: local.endpoint, AWS_ACCESS_KEY_ID: local.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey });
   db = openDatabase(postgres.url, 4);
   await migrate(db);
-  aws = storeAccess(db, secretsOf([], kmsDataKeys), 43_200);
+  aws = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secretsOf([], kmsDataKeys)) });
   const orchestrator = {
     startRunUpload: async ({ runId }: { runId: string }) => {
       if (asked.started.includes(runId)) return false;

@@ -7,7 +7,7 @@ import { CreateBucketCommand, GetBucketPolicyCommand, PutBucketPolicyCommand, Pu
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
 import { Polls } from '../../activities/polls.js';
-import type { AwsAccess } from '../../aws/access.js';
+import { AwsAccess } from '../../aws/access.js';
 import { kmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
 import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
@@ -21,7 +21,7 @@ import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
 import * as store from '../../store/resources.js';
 import { providerSecretContext, type Secrets, secretsOf } from '../../store/secrets.js';
 import { noteEvidence, verificationsOf } from '../../store/verifications.js';
-import { storeAccess } from '../../worker/worker.js';
+import { providersOf } from '../../store/providers.js';
 
 // Real PostgreSQL, the enforcing AWS and the real activities; Temporal is not needed to see what they find.
 const region = 'us-west-2';
@@ -46,7 +46,7 @@ beforeAll(async () => {
   db = openDatabase(postgres.url, 4);
   await migrate(db);
   secrets = secretsOf([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], kmsDataKeys);
-  aws = storeAccess(db, secrets, 43_200);
+  aws = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
   activities = createActivities({ db, aws, orchestrator: {} as never, settings: { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' }, polls: new Polls(db, 100) });
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));

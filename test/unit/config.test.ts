@@ -18,7 +18,7 @@ describe('configuration of the API', () => {
   it('has defaults for all but addresses and key', () => {
     expect(parseApiConfig(base)).toEqual({
       databaseUrl: base.DATABASE_URL, maxDbConnections: 10, temporal: { address: 'temporal:7233', namespace: 'default' }, taskQueue: 'polony', logLevel: 'info', encryptionKeys: [], giveUpDays: 14, discoverSeconds: 60, webhookNetworks: { allowPrivate: false, allowedNetworks: [] },
-      apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false, trustedAccountId: undefined, requestsPerMinute: 6000,
+      apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false, trustedAccountId: undefined, requestsPerMinute: 6000, sessionSeconds: 43_200,
     });
   });
   it('reads everything', () => {

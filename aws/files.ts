@@ -1,0 +1,70 @@
+import { GetObjectCommand, ListObjectsV2Command, type ObjectStorageClass, type S3Client } from '@aws-sdk/client-s3';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { isAddressable } from '../domain/paths.js';
+import type { Session } from './access.js';
+
+/** A page of files as S3 lists them. */
+export interface FilesPage {
+  files: { key: string; size: number; lastModified: Date; storageClass: string | null; archived: boolean }[];
+  /** Folders right below the prefix, with a slash at their end, where the listing is not recursive. */
+  folders: string[];
+  /** S3's own token of the next page; undefined at the end. */
+  next?: string;
+}
+
+/** Objects of these classes cannot be read before somebody restores them (S3 User Guide, storage classes). */
+const ARCHIVED: ReadonlySet<string | undefined> = new Set<ObjectStorageClass>(['GLACIER', 'DEEP_ARCHIVE']);
+
+/**
+ * One page of what lies below a prefix, in the order of S3. Placeholders of folders are no files.
+ * @param prefix of the keys in the bucket
+ * @param size 1 to 1,000
+ * @param token what an earlier page of the same prefix has answered as `next`
+ */
+export async function listPage(s3: S3Client, bucket: string, prefix: string, { recursive, size, token }: { recursive: boolean; size: number; token?: string }): Promise<FilesPage> {
+  const page = await s3.send(
+    new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: size, ContinuationToken: token, OptionalObjectAttributes: ['RestoreStatus'], ...(!recursive && { Delimiter: '/' }) }),
+  );
+  const files = [];
+  for (const { Key: key = '', Size, LastModified, StorageClass, RestoreStatus } of page.Contents ?? []) {
+    // S3 keeps to the prefix; whatever else stands behind an endpoint must too.
+    if (!key.startsWith(prefix) || key.endsWith('/')) continue;
+    files.push({ key, size: Size ?? 0, lastModified: LastModified ?? new Date(0), storageClass: StorageClass ?? null, archived: ARCHIVED.has(StorageClass) && RestoreStatus?.RestoreExpiryDate === undefined });
+  }
+  const folders = (page.CommonPrefixes ?? []).map(({ Prefix: folder = '' }) => folder).filter((folder) => folder.startsWith(prefix));
+  return { files, folders, ...(page.IsTruncated === true && page.NextContinuationToken !== undefined && { next: page.NextContinuationToken }) };
+}
+
+/**
+ * URLs by which objects can be downloaded without credentials. One ends when its session ends at the latest (SigV4: a URL is no longer
+ * good than what signed it), and says so: X-Amz-Expires is the true one.
+ * @param signer of that session, see `AwsAccess.signer`
+ * @param seconds 1 to 604,800
+ * @param checksum whether the answer is to have the object's checksum: the client must send `x-amz-checksum-mode: ENABLED` then
+ * @returns undefined for a key that clients would not ask for as it is.
+ */
+export async function downloadUrl(signer: S3Client, session: Session, object: { bucket: string; key: string }, seconds: number, checksum: boolean, now = Date.now()): Promise<string | undefined> {
+  if (!isAddressable(object.key)) return undefined;
+  const left = Math.floor((session.expiration.getTime() - now) / 1000);
+  const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, ...(checksum && { ChecksumMode: 'ENABLED' }) });
+  return getSignedUrl(signer, command, { expiresIn: Math.max(1, Math.min(seconds, left)), ...(checksum && { unhoistableHeaders: new Set(['x-amz-checksum-mode']) }) });
+}
+
+/**
+ * The end of a text file, at most so many bytes of it, from the beginning of a line.
+ * @returns undefined when there is no such object.
+ */
+export async function readTail(s3: S3Client, bucket: string, key: string, bytes: number): Promise<string | undefined> {
+  try {
+    const { Body, ContentRange } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=-${bytes}` }));
+    const text = (await Body?.transformToString('utf8')) ?? '';
+    const cut = ContentRange !== undefined && !/^bytes 0-/.test(ContentRange);
+    return cut ? text.slice(text.indexOf('\n') + 1) : text;
+  } catch (error) {
+    const { name } = error as { name?: string };
+    if (name === 'NoSuchKey') return undefined;
+    // An empty file has no last byte.
+    if (name === 'InvalidRange') return '';
+    throw error;
+  }
+}
