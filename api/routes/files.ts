@@ -76,18 +76,18 @@ const UploadBody = Type.Object(
 /** A listing is looking only; a URL hands out what it is for. */
 const WITH_URLS = ({ query }: FastifyRequest): boolean => (query as Static<typeof FilesQuery>).includeDownloadUrl === true;
 
-/** What a token belongs to: it is good for the listing that has answered it. A token grants nothing, so this needs no secret. */
-function listingOf(place: Place, prefix: string, recursive: boolean): string {
-  return createHash('sha256').update(JSON.stringify([place.bucket, place.root, prefix, recursive])).digest('base64url').slice(0, 16);
-}
+/** What a token is good for: the listing that has answered it. */
+const listingOf = (place: Place, prefix: string, recursive: boolean): string => JSON.stringify([place.bucket, place.root, prefix, recursive]);
+/** S3's token, with a checksum of it and of its listing before it. It grants nothing, so that needs no secret. */
 function sealToken(listing: string, token: string): string {
-  return Buffer.from(listing + token).toString('base64url');
+  return Buffer.from(createHash('sha256').update(`${listing} ${token}`).digest('base64url').slice(0, CHECKSUM) + token).toString('base64url');
 }
+const CHECKSUM = 16;
 function openToken(listing: string, sealed: string | undefined): string | undefined {
   if (sealed === undefined || sealed === '') return undefined;
-  const text = Buffer.from(sealed, 'base64url').toString();
+  const token = Buffer.from(sealed, 'base64url').toString().slice(CHECKSUM);
   // Base64 has several spellings of one content: only ours is taken.
-  if (text.length > listing.length && text.startsWith(listing) && sealToken(listing, text.slice(listing.length)) === sealed) return text.slice(listing.length);
+  if (token !== '' && sealToken(listing, token) === sealed) return token;
   throw invalidToken();
 }
 const invalidToken = (): ApiError => new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this listing, with this prefix and recursive, has answered; start again without it', { field: 'pageToken' });
