@@ -20,6 +20,7 @@ import { fileRoutes } from './routes/files.js';
 import { flowRoutes } from './routes/flows.js';
 import { healthRoutes } from './routes/health.js';
 import { iamDocumentRoutes } from './routes/iamDocuments.js';
+import { instrumentRoutes } from './routes/instruments.js';
 import { providerRoutes } from './routes/providers.js';
 import { runRoutes } from './routes/runs.js';
 import { storageConnectionRoutes } from './routes/storageConnections.js';
@@ -135,6 +136,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   computeConnectionRoutes(app, dependencies);
   flowRoutes(app, dependencies);
   verificationRoutes(app, dependencies);
+  instrumentRoutes(app, dependencies);
   runRoutes(app, dependencies);
   executionRoutes(app, dependencies);
   fileRoutes(app, dependencies);

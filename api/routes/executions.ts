@@ -9,6 +9,7 @@ import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
 import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
+import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
@@ -18,7 +19,7 @@ import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
-import { CountedPageQuery, pageBothWays } from '../paging.js';
+import { FilteredPageQuery, pageBothWays } from '../paging.js';
 import { needs } from '../plugins/auth.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
@@ -284,14 +285,14 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     {
       config: needs('executions:read'),
       schema: {
-        operationId: 'ExecutionService_ListExecutions', tags, summary: 'List executions, newest first', querystring: CountedPageQuery,
+        operationId: 'ExecutionService_ListExecutions', tags, summary: 'List executions, newest first', querystring: FilteredPageQuery,
         response: { 200: Type.Object({ executions: Type.Array(Execution), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const visible = request.caller.access.ids('executions:read');
-      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, visible));
-      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, visible) }) };
+      const narrowed = { ids: request.caller.access.ids('executions:read'), filter: parseFilter(request.query.filter ?? '', EXECUTION_FILTER, new Date()) };
+      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, narrowed));
+      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, narrowed) }) };
     },
   );
   app.get('/v1/executions/:id', { config: needs('executions:read', 'id'), schema: { operationId: 'ExecutionService_GetExecution', tags, summary: 'An execution', params: IdParams, response: { 200: answer('The execution'), ...errors(404) } } }, async (request) => ({
