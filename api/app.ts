@@ -31,6 +31,8 @@ import { addSchemas } from './schemas.js';
 /** What the API works with. */
 export interface ApiDependencies {
   db: Db;
+  /** Of the same database, to listen on. */
+  databaseUrl: string;
   orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
   /** Access to AWS through the providers. */
   aws: AwsAccess;

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
@@ -18,10 +19,11 @@ import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
+import { ExecutionFeed, type FedExecution, MOST_STREAMS } from '../executionFeed.js';
 import { creating } from '../idempotency.js';
 import { FilteredPageQuery, pageBothWays } from '../paging.js';
 import { needs } from '../plugins/auth.js';
-import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams } from '../schemas.js';
+import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
 
 /** Of a run manifest that is given: that of 10,000 samples has about a million. */
@@ -187,7 +189,7 @@ async function createExecution(
 }
 
 /** Executions: flows applied to runs. */
-export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
+export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['ExecutionService'];
   const answer = (description: string) => Type.Object({ execution: Execution }, { additionalProperties: false, description });
@@ -308,8 +310,47 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       },
     },
     async (request) => {
+      return show(await execution(request.params.id));
+    },
+  );
+  const show = async (found: ExecutionRow) => ({ execution: showExecution(found), details: showDetails(found, await attemptsOf(db, found.id)) });
+  async function fed(found: ExecutionRow): Promise<FedExecution> {
+    const json = JSON.stringify(await show(found));
+    return { version: createHash('sha256').update(json).digest('base64url').slice(0, 20), ended: isEnded(found.status), json };
+  }
+  const feed = new ExecutionFeed(
+    databaseUrl,
+    async (id) => {
+      const found = await getExecution(db, id);
+      return found && fed(found);
+    },
+    (error) => scope.log.error({ error: loggable(error) }, 'an execution could not be read for its streams'),
+  );
+  scope.addHook('preClose', async () => feed.close());
+  app.get(
+    '/v1/executions/:id/events',
+    {
+      config: needs('executions:read', 'id'),
+      schema: {
+        operationId: 'ExecutionService_WatchExecution', tags, summary: 'An execution, now and whenever it changes',
+        description: 'Server-sent events named `execution`, each with what `…/details` answers, until it has ended; who reads slowly is shown the latest. A stream lasts five minutes at most: connect anew with `Last-Event-ID`. Where that is the last of an execution that has ended, the answer is 204.',
+        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 100, description: 'The id of the last event that was seen' })) }),
+        params: IdParams,
+        response: { 200: { description: 'The stream', content: { 'text/event-stream': { schema: Type.String() } } }, 204: NoContent, ...errors(404) },
+      },
+    },
+    async (request, reply) => {
       const found = await execution(request.params.id);
-      return { execution: showExecution(found), details: showDetails(found, await attemptsOf(db, found.id)) };
+      const known = request.headers['last-event-id'];
+      if (isEnded(found.status) && known !== undefined && known === (await fed(found)).version) return reply.code(204).send(null);
+      if (!feed.admits(request.caller.id)) throw new ApiError(429, 'TOO_MANY_STREAMS', `This caller watches ${MOST_STREAMS} executions already; end one first`);
+      reply.hijack();
+      reply.raw.writeHead(200, { ...(reply.getHeaders() as Record<string, string>), 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' });
+      if (request.method === 'HEAD') {
+        reply.raw.end();
+        return;
+      }
+      feed.add(reply.raw, found.id, request.caller.id, known, request.caller.expires);
     },
   );
   app.get(

@@ -86,7 +86,7 @@ beforeAll(async () => {
   const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
   access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
   const orchestrator = new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'];
-  app = await buildApp({ db, secrets, aws: access, orchestrator, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
   check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
 
   const made = async (name: string, url: string, body: object): Promise<void> => {

@@ -61,7 +61,7 @@ beforeAll(async () => {
   db = postgres.db;
   const secrets = new Secrets([]);
   aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-  app = await buildApp({ db, secrets, aws, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
   check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
   const { provider } = (await post('/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' })) as unknown as { provider: { id: string } };
   storage = ((await post('/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: 'lab', useForRunUpload: true, useForDataExploration: true })) as unknown as { storageConnection: { id: string } }).storageConnection;
