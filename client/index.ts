@@ -13,10 +13,12 @@ export interface PolonyOptions extends Omit<ClientOptions, 'baseUrl' | 'headers'
   apiKey: string;
 }
 
+export type PolonyClient = Client<paths>;
+
 /**
  * A client of polony's API, typed by its OpenAPI document (openapi-fetch): `client.GET('/v1/runs', { params: { query: { filter } } })` answers
  * `{ data, error, response }`, where `error` is the body of an error.
  */
-export function polonyClient({ url, apiKey, ...options }: PolonyOptions): Client<paths> {
+export function polonyClient({ url, apiKey, ...options }: PolonyOptions): PolonyClient {
   return createClient<paths>({ ...options, baseUrl: url.replace(/\/+$/, ''), headers: { 'x-api-key': apiKey } });
 }
