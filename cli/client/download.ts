@@ -45,7 +45,8 @@ type FilesQuery = { prefix?: string; pageToken?: string; pageSize: number; inclu
 const PAGE = 100;
 /** How long URLs are asked to last, in seconds; they end with the session that signed them at the latest. */
 const URL_SECONDS = 43_200;
-const ATTEMPTS = 6;
+/** How often a file is tried again where a connection breaks, and where what has come is not what S3 has. */
+const RETRIES = { connection: 5, content: 1 };
 /** Most failures that are told one by one. */
 const MOST_TOLD = 1000;
 
@@ -58,9 +59,10 @@ const LISTS = {
 /** A failure of one file, which keeps no other from being downloaded. */
 class FileError extends Error {
   override readonly name = 'FileError';
+  /** @param retry how often it may be tried again */
   constructor(
     message: string,
-    readonly retry = false,
+    readonly retry = 0,
   ) {
     super(message);
   }
@@ -177,7 +179,7 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     response = await fetch(url, { headers: { 'x-amz-checksum-mode': 'ENABLED', 'accept-encoding': 'identity', ...(from > 0 && { range: `bytes=${from}-`, 'if-range': part.expected!.etag! }) }, signal: options.signal });
   } catch (error) {
     options.signal?.throwIfAborted();
-    throw new FileError(`the storage cannot be reached (${messageOf(error)})`, true);
+    throw new FileError(`the storage cannot be reached (${messageOf(error)})`, RETRIES.connection);
   }
   if (!response.ok || response.body === null) {
     const text = (await response.text().catch(() => '')).slice(0, 2000);
@@ -185,10 +187,10 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     if (response.status === 404) throw new FileError('it is no longer there');
     if (code === 'InvalidObjectState') throw new FileError('it is archived; restore it first');
     // A URL that has ended is made anew before the next try.
-    throw new FileError(`S3 has answered ${response.status}${code === undefined ? '' : ` ${code}`}`, response.status >= 400);
+    throw new FileError(`S3 has answered ${response.status}${code === undefined ? '' : ` ${code}`}`, RETRIES.connection);
   }
   const resumed = response.status === 206 && from > 0 && response.headers.get('content-range') === `bytes ${from}-${size - 1}/${size}`;
-  if (response.status === 206 && !resumed) throw new FileError('S3 has answered with another part than was asked for', true);
+  if (response.status === 206 && !resumed) throw new FileError('S3 has answered with another part than was asked for', RETRIES.content);
   const content = new Content();
   const expected = resumed ? part.expected! : expectedOf(response.headers);
   try {
@@ -205,7 +207,7 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
         content.add(chunk);
         count(chunk.length);
         // More than there should be is not written until the disk is full.
-        done(content.bytes > size ? new FileError('S3 sends more than it has listed', true) : null, chunk);
+        done(content.bytes > size ? new FileError('S3 sends more than it has listed', RETRIES.content) : null, chunk);
       },
     });
     await pipeline(response.body as unknown as NodeJS.ReadableStream, counter, createWriteStream(part.file, { flags: 'a', mode: 0o666 }), { signal: options.signal });
@@ -215,13 +217,13 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     if (error instanceof FileError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC' || code === 'EDQUOT') throw new CliError('The disk is full; make room and run the same command again, it goes on where it was');
-    throw new FileError(`the connection broke (${messageOf(error)})`, true);
+    throw new FileError(`the connection broke (${messageOf(error)})`, RETRIES.connection);
   }
   const wrong = content.bytes !== size ? `${content.bytes} of ${size} bytes have come` : content.mismatch(expected);
   if (wrong !== undefined) {
     if (content.bytes >= size) await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
     count(-content.bytes);
-    throw new FileError(wrong, true);
+    throw new FileError(wrong, content.bytes < size ? RETRIES.connection : RETRIES.content);
   }
   await finish(part, target, file);
 }
@@ -304,7 +306,7 @@ export async function download(api: Profile, source: DownloadSource, options: Do
           });
           break;
         } catch (error) {
-          if (!(error instanceof FileError) || !error.retry || attempt === ATTEMPTS) throw error;
+          if (!(error instanceof FileError) || attempt > error.retry) throw error;
           await new Promise((resolve) => setTimeout(resolve, Math.min(10_000, 200 * 2 ** attempt)));
           await renew(before);
           const again = page.files.find((each) => each.path === file.path);
