@@ -8,6 +8,7 @@ import * as executions from './migrations/0004_executions.js';
 import * as uploads from './migrations/0005_uploads.js';
 import * as webhooks from './migrations/0006_webhooks.js';
 import * as access from './migrations/0007_access.js';
+import * as sharing from './migrations/0008_sharing.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -54,6 +55,7 @@ const migrations: MigrationProvider = {
     '0005_uploads': uploads,
     '0006_webhooks': webhooks,
     '0007_access': access,
+    '0008_sharing': sharing,
   }),
 };
 
