@@ -6,7 +6,7 @@ import { classifyAwsError } from '../aws/errors.js';
 import { type BucketPolicy, deletedPrincipals, openStatements, policyBytes, POLICY_LIMIT, PolicyError, readPolicy, sidsOf, standing, statementsOf, withoutStatements, withStatements, writePolicy } from '../domain/bucketPolicy.js';
 import type { Blocked } from '../domain/execution.js';
 import type { AccessAgenda, AccessChange, GrantState } from '../domain/sharing.js';
-import { type AccessGrant, agendaOf, dueGrants, endAccess, findAccessGrant, grantOf, grantsOfBucket, markSent, writtenSince } from '../store/accessGrants.js';
+import { type AccessGrant, agendaOf, dueGrants, endAccess, findAccessGrant, grantOf, grantsOfBucket, markSent, unmarkSent, writtenSince } from '../store/accessGrants.js';
 import { beginAudit, endAudit } from '../store/audit.js';
 import type { Db } from '../store/database.js';
 import { bucketAccessWorkflowId } from '../workflows/messages.js';
@@ -125,6 +125,12 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
       );
 
     let auditId = row.audit_id;
+    let mayHaveWritten = row.time_sent !== null;
+    /** Nothing of it is in any policy then. */
+    const refused = async (problem: Blocked): Promise<Refused> => {
+      if (!mayHaveWritten) await unmarkSent(held, row.id);
+      return new Refused(problem);
+    };
     for (let round = 1; round <= ROUNDS; round++) {
       let { text, policy } = await read();
       for (const wait of READ_AGAIN_MS.slice(1)) {
@@ -170,9 +176,11 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
       } catch (error) {
         const failure = failed(error, next === null ? 's3:DeleteBucketPolicy' : 's3:PutBucketPolicy', row, task, policy);
         // Else the answer was lost, or AWS is away: the next attempt tells what became of it.
-        if (failure instanceof Refused) await endAudit(held, auditId, { reason: failure.problem.kind });
-        throw failure;
+        if (!(failure instanceof Refused)) throw failure;
+        await endAudit(held, auditId, { reason: failure.problem.kind });
+        throw await refused(failure.problem);
       }
+      mayHaveWritten = true;
       for (const wait of READ_AGAIN_MS) {
         await sleep(wait);
         if (!done((await read()).policy)) continue;
@@ -182,7 +190,7 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
       await endAudit(held, auditId, { reason: 'POLICY_CHANGED_MEANWHILE' });
       auditId = null;
     }
-    throw new Refused({
+    throw await refused({
       kind: 'POLICY_CHANGED_MEANWHILE',
       message: `Somebody else changes the policy of ${row.bucket} again and again: ${ROUNDS} times it was another one as soon as it had been read or written`,
       remedy: `See who else writes it (CloudTrail, PutBucketPolicy), such as an infrastructure tool that puts it back; ${adding ? 'then repair the grant' : 'it is tried again by itself'}.`,

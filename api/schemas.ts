@@ -610,7 +610,7 @@ export const ReplayBody = Type.Object(
 
 const anyStatement = Type.Unsafe<object>({ type: 'object', additionalProperties: true, description: 'A statement of the bucket policy' });
 /** Why something of AWS is not as it should be. */
-const AccessProblem = component(
+export const AccessProblem = component(
   'AccessProblem',
   Type.Object(
     {

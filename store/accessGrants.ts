@@ -88,6 +88,11 @@ export async function markSent(db: DbOrTransaction, id: string, auditId: string)
   await db.updateTable('access_grants').set({ time_sent: sql<Date>`coalesce(time_sent, now())`, audit_id: auditId }).where('id', '=', id).execute();
 }
 
+/** Takes that back: AWS has refused the first write, or it was never made. */
+export async function unmarkSent(db: DbOrTransaction, id: string): Promise<void> {
+  await db.updateTable('access_grants').set({ time_sent: null, audit_id: null }).where('id', '=', id).execute();
+}
+
 /** Notes how a change has ended, or why it has not. Nothing changes where something else is wanted by now. @param from what was wanted */
 export async function endAccess(db: DbOrTransaction, id: string, from: GrantState, to: GrantState, { problem = null, written = false }: { problem?: Blocked | null; written?: boolean } = {}): Promise<boolean> {
   const now = new Date();
