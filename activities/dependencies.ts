@@ -23,6 +23,8 @@ export interface Dependencies {
     retryRunSeconds: number;
     /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
     closedWorkflows: 'adopt' | 'cancel';
+    /** Of this process, at least 2; 10 where absent. */
+    maxDbConnections?: number;
   };
   /** Shares GetRun among the runs that this worker watches. */
   polls: Polls;

@@ -5,15 +5,19 @@ import { getBucketPolicy, putBucketPolicy } from '../aws/bucketPolicy.js';
 import { classifyAwsError } from '../aws/errors.js';
 import { type BucketPolicy, deletedPrincipals, openStatements, policyBytes, POLICY_LIMIT, PolicyError, readPolicy, sidsOf, standing, statementsOf, withoutStatements, withStatements, writePolicy } from '../domain/bucketPolicy.js';
 import type { Blocked } from '../domain/execution.js';
+import { bucketArn, type PermissionAction } from '../domain/permissions.js';
 import type { AccessAgenda, AccessChange, GrantState } from '../domain/sharing.js';
 import { type AccessGrant, agendaOf, dueGrants, endAccess, findAccessGrant, grantOf, grantsOfBucket, markSent, unmarkSent, writtenSince } from '../store/accessGrants.js';
 import { beginAudit, endAudit } from '../store/audit.js';
 import type { Db } from '../store/database.js';
+import { noteEvidence } from '../store/verifications.js';
 import { bucketAccessWorkflowId } from '../workflows/messages.js';
 import type { Dependencies } from './dependencies.js';
 import { blockedOf, failureOf } from './failures.js';
 import { heartbeating } from './heartbeat.js';
 
+/** Policies that one worker changes at once. */
+const BUCKETS_AT_ONCE = 4;
 /** How often a policy is read, written and read back while others change it too. */
 const ROUNDS = 5;
 /**
@@ -44,14 +48,29 @@ function taskOf({ state, time_expires: time }: AccessGrant): Task | undefined {
 }
 
 /** The activities of `bucketAccess`: each reads the bucket's policy, changes what is ours in it, writes it and reads it back. */
-export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | 'aws'>) {
+export function createSharingActivities({ db, aws, orchestrator, settings }: Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings'>) {
+  // Each holds a connection while others are asked for, of which there must be one.
+  let free = Math.min(BUCKETS_AT_ONCE, Math.max(1, (settings.maxDbConnections ?? 10) - 1));
+  const waiting: (() => void)[] = [];
+  async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (free > 0) free--;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next !== undefined) next();
+      else free++;
+    }
+  }
+
   /**
    * Holds a bucket while its policy is changed: workflows do so one by one, but an activity whose worker was thought dead, or whose
    * workflow was terminated, may still be under way. The lock ends with its connection.
    */
   async function alone<T>(bucket: string, work: (held: Db) => Promise<T>): Promise<T> {
     const name = `bucket-policy/${bucket}`;
-    return db.connection().execute(async (held) => {
+    return inTurn(() => db.connection().execute(async (held) => {
       const { rows } = await sql<{ held: boolean }>`select pg_try_advisory_lock(hashtextextended(${name}, 0)) as held`.execute(held);
       if (rows[0]?.held !== true) throw ApplicationFailure.create({ type: 'Busy', message: `The policy of ${bucket} is being changed by another worker`, nextRetryDelay: 1000, category: ApplicationFailureCategory.BENIGN });
       try {
@@ -59,7 +78,7 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
       } finally {
         await sql`select pg_advisory_unlock(hashtextextended(${name}, 0))`.execute(held).catch(() => undefined);
       }
-    });
+    }));
   }
 
   /** What an error of a call means: a refusal where a person can mend it, else what the activity is to fail with, to be tried again. */
@@ -93,10 +112,11 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
 
   /**
    * Brings the policy of the bucket to what a grant wants. Repeatable: what is done already is found so.
+   * @param noteUse is told what use shows of a permission that no probe can tell
    * @returns whether it had to be written.
    * @throws Refused, ApplicationFailure
    */
-  async function write(held: Db, row: AccessGrant, task: Task, s3: S3Client): Promise<boolean> {
+  async function write(held: Db, row: AccessGrant, task: Task, s3: S3Client, noteUse: (action: PermissionAction, error?: { code: string; message: string }) => Promise<void>): Promise<boolean> {
     const grant = grantOf(row);
     const sids = sidsOf(grant);
     const adding = task === 'grant';
@@ -171,16 +191,19 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
         auditId = null;
         continue;
       }
+      const action = next === null ? 's3:DeleteBucketPolicy' : 's3:PutBucketPolicy';
       try {
         await putBucketPolicy(s3, row.bucket, next);
       } catch (error) {
-        const failure = failed(error, next === null ? 's3:DeleteBucketPolicy' : 's3:PutBucketPolicy', row, task, policy);
+        const failure = failed(error, action, row, task, policy);
+        if (failure instanceof Refused && failure.problem.kind === 'ACCESS_DENIED') await noteUse(action, classifyAwsError(error));
         // Else the answer was lost, or AWS is away: the next attempt tells what became of it.
         if (!(failure instanceof Refused)) throw failure;
         await endAudit(held, auditId, { reason: failure.problem.kind });
         throw await refused(failure.problem);
       }
       mayHaveWritten = true;
+      await noteUse(action);
       for (const wait of READ_AGAIN_MS) {
         await sleep(wait);
         if (!done((await read()).policy)) continue;
@@ -204,8 +227,13 @@ export function createSharingActivities({ db, aws }: Pick<Dependencies, 'db' | '
     // What was never sent is in no policy.
     if (task !== 'grant' && row.time_sent === null) return void (await endAccess(held, row.id, row.state, ENDS[task]));
     try {
-      const storage = await held.selectFrom('storage_connections').select(['provider_id', 'region']).where('id', '=', row.storage_connection_id).executeTakeFirstOrThrow();
-      const written = await aws.use(storage.provider_id, () => write(held, row, task, aws.s3(storage.provider_id, storage.region))).catch((error: unknown) => {
+      const storage = await held.selectFrom('storage_connections').select(['provider_id', 'region', 'name']).where('id', '=', row.storage_connection_id).executeTakeFirstOrThrow();
+      const noteUse = async (action: PermissionAction, error?: { code: string; message: string }): Promise<void> => {
+        if (!(await noteEvidence(held, storage.provider_id, action, bucketArn(row.bucket), error))) return;
+        // The report says it at the next verification otherwise.
+        await orchestrator.verify({ kind: 'storageConnection', id: row.storage_connection_id, name: storage.name }).catch(() => undefined);
+      };
+      const written = await aws.use(storage.provider_id, () => write(held, row, task, aws.s3(storage.provider_id, storage.region), noteUse)).catch((error: unknown) => {
         throw error instanceof Refused || error instanceof ApplicationFailure ? error : failed(error, 's3:GetBucketPolicy', row, task);
       });
       await endAccess(held, row.id, row.state, ENDS[task], { written });

@@ -1,4 +1,4 @@
-import { ActivityFailure, allHandlersFinished, ApplicationFailure, condition, continueAsNew, proxyActivities, setCurrentDetails, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import { ActivityFailure, allHandlersFinished, ApplicationFailure, condition, continueAsNew, isCancellation, proxyActivities, setCurrentDetails, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
 import type { AccessAgenda, AccessChange } from '../domain/sharing.js';
@@ -101,7 +101,7 @@ export async function bucketAccess(input: BucketAccessInput): Promise<{ changes:
     try {
       agenda = await settleAccess.executeWithOptions({ ...OPTIONS, summary: 'Take out grants whose time is over, and what is left to be done' }, [bucket]);
     } catch (error) {
-      if (!isUnavailable(error)) throw error;
+      if (isCancellation(error)) throw error;
       agenda = unavailable(error);
     }
     tries = agenda.open > 0 ? tries + 1 : 0;

@@ -34,7 +34,7 @@ const QUEUE = 'polony';
 const settings = { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 3600, startRunsPerSecond: 1000, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' as const };
 
 interface Grant { id: string; principal: string; prefix: string | null; uri: string; state: string; problem: { kind: string; message: string; action: string | null; statement: object | null } | null; statements: { Sid: string }[]; timeExpires: string | null; description: string; createdBy: string }
-interface Body { accessGrant: Grant; accessGrants: Grant[]; foreignStatements: { sid: string; principal: string | null }[]; policyProblem: { kind: string } | null; nextPageToken: string; storageConnection: { id: string }; provider: { id: string }; message: string; details: { reason: string; metadata: Record<string, unknown> }[]; entries: { action: string; caller: { kind: string; name: string }; reason: string | null; timeEnded: string | null; requestId: string; detail: Record<string, unknown> | null }[]; key: string }
+interface Body { verification?: { permissions: { action: string; result: string }[] }; accessGrant: Grant; accessGrants: Grant[]; foreignStatements: { sid: string; principal: string | null }[]; policyProblem: { kind: string } | null; nextPageToken: string; storageConnection: { id: string }; provider: { id: string }; message: string; details: { reason: string; metadata: Record<string, unknown> }[]; entries: { action: string; caller: { kind: string; name: string }; reason: string | null; timeEnded: string | null; requestId: string; detail: Record<string, unknown> | null }[]; key: string }
 interface Answer { status: number; body: Body; reason: string | undefined; metadata: Record<string, unknown> }
 
 let stateDir: string;
@@ -361,6 +361,8 @@ describe('what AWS refuses', () => {
     await at.allow(SHARING.filter((each) => each !== action));
     const refused = before === undefined ? await grant(at, { principal: account(1) }) : await call('DELETE', `${at.grants}/${before.id}`);
     expect([refused.status, refused.reason, refused.metadata.action, refused.metadata.statement]).toEqual([409, 'ACCESS_DENIED', action, { Effect: 'Allow', Action: [action], Resource: `arn:aws:s3:::${at.bucket}` }]);
+    const shown = async (): Promise<string> => (await call('GET', `/v1/storage-connections/${at.storageId}/verification`)).body.verification?.permissions.find((row) => row.action === action)?.result ?? 'none';
+    await until('the verification to tell of it', async () => (await shown()) === 'denied');
     const id = refused.metadata.accessGrantId as string;
     expect(await stateOf(at, id)).toMatchObject({ state: deleting ? 'removing' : 'failed', problem: { kind: 'ACCESS_DENIED', action } });
     expect(await statementsOf(at.bucket)).toHaveLength(deleting ? 1 : 0);
