@@ -55,9 +55,9 @@ async function startWorker(): Promise<void> {
   const known = new WeakSet<S3Client>();
   const watched = new Proxy(aws, {
     get: (target, name: keyof AwsAccess) => {
-      const member: unknown = target[name];
+      const member = (target as unknown as Record<string, unknown>)[name];
       if (typeof member !== 'function') return member;
-      if (name !== 's3') return (member as (...args: unknown[]) => unknown).bind(target);
+      if (name !== 's3') return (member as (...args: unknown[]) => unknown).bind(target) as unknown;
       return (...args: [string, string]) => {
         const s3 = target.s3(...args);
         if (!known.has(s3)) {

@@ -182,7 +182,7 @@ it('takes a grant out when its time is over, a hundred days and many histories l
       expect(await changeAccess(workflowId, 'expiry')).toEqual({ state: 'active', problem: null });
       if (number % 50 === 0) runs.add((await env.client.workflow.getHandle(workflowId).describe()).runId);
     }
-    return handle.result();
+    return handle.result() as Promise<unknown>;
   });
   expect([result, changes]).toEqual([{ changes: 400 }, 400]);
   expect(runs.size).toBeGreaterThanOrEqual(2);
@@ -215,7 +215,7 @@ it('tries again with growing waits what could not be taken out, changes others m
     const handle = await env.client.workflow.start('bucketAccess', { taskQueue: 'test', workflowId, args: [{ bucket: 'denied' }] });
     // What is left to be done holds up nobody.
     for (let number = 0; number < 2; number++) expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
-    return handle.result();
+    return handle.result() as Promise<unknown>;
   });
   expect(result).toEqual({ changes: 2 });
   expect(tried).toHaveLength(12);
