@@ -21,6 +21,7 @@ import { fileRoutes } from './routes/files.js';
 import { flowRoutes } from './routes/flows.js';
 import { healthRoutes } from './routes/health.js';
 import { iamDocumentRoutes } from './routes/iamDocuments.js';
+import { instrumentRoutes } from './routes/instruments.js';
 import { providerRoutes } from './routes/providers.js';
 import { runRoutes } from './routes/runs.js';
 import { storageConnectionRoutes } from './routes/storageConnections.js';
@@ -31,6 +32,8 @@ import { addSchemas } from './schemas.js';
 /** What the API works with. */
 export interface ApiDependencies {
   db: Db;
+  /** Of the same database, to listen on. */
+  databaseUrl: string;
   orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify' | 'changeAccess'>;
   /** Access to AWS through the providers. */
   aws: AwsAccess;
@@ -137,6 +140,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   computeConnectionRoutes(app, dependencies);
   flowRoutes(app, dependencies);
   verificationRoutes(app, dependencies);
+  instrumentRoutes(app, dependencies);
   runRoutes(app, dependencies);
   executionRoutes(app, dependencies);
   fileRoutes(app, dependencies);

@@ -10,7 +10,8 @@ const pageSize = Type.Optional(Type.Integer({ minimum: 1, maximum: MOST, descrip
 export const PageQuery = Type.Object({ pageSize, pageToken }, { additionalProperties: false });
 /** The contract's storage connections alone take any size and answer 1,000 at most. */
 export const CappedPageQuery = Type.Object({ pageSize: Type.Optional(Type.Integer({ minimum: 1, description: '100 where it is left out; over 1,000 counts as 1,000' })), pageToken }, { additionalProperties: false });
-export const CountedPageQuery = Type.Object({ pageSize, pageToken, includeTotalCount: Type.Optional(Type.Boolean()) }, { additionalProperties: false });
+const filter = Type.Optional(Type.String({ description: 'keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d' }));
+export const FilteredPageQuery = Type.Object({ filter, pageSize, pageToken, includeTotalCount: Type.Optional(Type.Boolean()) }, { additionalProperties: false });
 
 /** Where a page begins: behind (`after`) or before (`before`) the row with this id. */
 export interface Position {
@@ -30,14 +31,14 @@ export function encodePageToken(list: string, position: Position): string {
 }
 
 /** @throws ApiError 400 INVALID_PAGE_TOKEN for anything that this list has not answered. */
-export function decodePageToken(list: string, token: string | undefined): Position | undefined {
+export function decodePageToken(list: string, token: string | undefined, isKey: (id: string) => boolean = isId): Position | undefined {
   if (token === undefined || token === '') return undefined;
   try {
     const decoded = Buffer.from(token, 'base64url').toString();
     const text = decoded.slice(8);
     const [of, direction, id] = JSON.parse(text) as [string, Position['direction'], string];
     // Base64 has several spellings of one content: only ours is taken.
-    if (checksum(text) === decoded.slice(0, 8) && of === list && (direction === 'after' || direction === 'before') && isId(id) && encodePageToken(list, { direction, id }) === token) return { direction, id };
+    if (checksum(text) === decoded.slice(0, 8) && of === list && (direction === 'after' || direction === 'before') && isKey(id) && encodePageToken(list, { direction, id }) === token) return { direction, id };
   } catch {
     // Said below.
   }
@@ -46,10 +47,15 @@ export function decodePageToken(list: string, token: string | undefined): Positi
 
 /** A page of a list that is oldest first and is read forwards. */
 export async function pageForwards<T extends { id: string }>(list: string, query: { pageSize?: number; pageToken?: string }, read: (limit: number, after?: string) => Promise<T[]>): Promise<{ items: T[]; nextPageToken: string }> {
+  return pageByKey(list, query, read, ({ id }) => id, isId);
+}
+
+/** The same of a list in the order of another key. */
+export async function pageByKey<T>(list: string, query: { pageSize?: number; pageToken?: string }, read: (limit: number, after?: string) => Promise<T[]>, keyOf: (row: T) => string, isKey: (key: string) => boolean): Promise<{ items: T[]; nextPageToken: string }> {
   const size = Math.min(query.pageSize ?? 100, MOST);
-  const rows = await read(size + 1, decodePageToken(list, query.pageToken)?.id);
+  const rows = await read(size + 1, decodePageToken(list, query.pageToken, isKey)?.id);
   const items = rows.slice(0, size);
-  return { items, nextPageToken: rows.length > size ? encodePageToken(list, { direction: 'after', id: items.at(-1)!.id }) : '' };
+  return { items, nextPageToken: rows.length > size ? encodePageToken(list, { direction: 'after', id: keyOf(items.at(-1)!) }) : '' };
 }
 
 /** A page of a list that is newest first and can be walked both ways. */

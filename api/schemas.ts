@@ -307,6 +307,7 @@ const SequencingSetup = Type.Object(
 );
 const MultiomicsSetup = Type.Object({ panel: Panel, kitType: Type.String(), wellLayout: Type.String(), flowcell: NullableConsumable, buffer: NullableConsumable, panelCartridge: NullableConsumable }, closed);
 const RUN_STATUSES = ['UNSPECIFIED', 'CREATED', 'PRIMING', 'PRIMED', 'SEQUENCING', 'RUNNING', 'PAUSING', 'PAUSED', 'STOPPING', 'SEQUENCED', 'COMPLETED', 'FAILED', 'STOPPED', 'DISCARDED'];
+const percent = Type.Optional(Type.Number({ description: 'Percent' }));
 /** As the vendor's contract has it. */
 export const Run = component(
   'Run',
@@ -325,11 +326,17 @@ export const Run = component(
       timeUpdated: NullableTimestamp,
       tags: Type.Array(Type.String()),
       recipe: Type.Union([Type.Object({ id: Type.String(), name: Type.String() }, closed), Type.Null()]),
-      manifest: Type.Union([Type.Object({ filename: Type.String() }, closed), Type.Null()]),
+      manifest: Type.Union([Type.Object({ filename: Type.String(), downloadUrl: Type.Optional(Type.String()) }, closed), Type.Null()]),
       design: Type.Null(),
       operator: Type.String(),
       setup: Type.Object({ sequencing: Type.Union([SequencingSetup, Type.Null()]), multiomics: Type.Union([MultiomicsSetup, Type.Null()]) }, closed),
-      metrics: Type.Object({ sequencing: Type.Null(), multiomics: Type.Null() }, closed),
+      metrics: Type.Object(
+        {
+          sequencing: Type.Union([Type.Object({ totalReads: Type.Optional(Type.Integer()), totalYield: Type.Optional(Type.Integer({ description: 'Bases' })), q30: percent, q40: percent, q50: percent, avgQ: Type.Optional(Type.Number()) }, closed), Type.Null()], { description: 'As Bases2Fastq has measured it, of the execution that completed last' }),
+          multiomics: Type.Null(),
+        },
+        closed,
+      ),
     },
     closed,
   ),
@@ -396,6 +403,24 @@ export const S3Credentials = component(
       secretAccessKey: Type.String(),
       sessionToken: Type.String(),
       expiration: Timestamp,
+    },
+    closed,
+  ),
+);
+
+/** As the vendor's contract has it. */
+export const Instrument = component(
+  'Instrument',
+  Type.Object(
+    {
+      serialNumber: Type.String(),
+      name: Type.String(),
+      model: Type.String(),
+      status: oneOf(['UNSPECIFIED', 'ACTIVE', 'INACTIVE', 'DECOMMISSIONED'].map((status) => `INSTRUMENT_STATUS_${status}`)),
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+      timeLastConnected: NullableTimestamp,
+      softwareVersion: NullableString,
     },
     closed,
   ),

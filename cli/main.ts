@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { InputError, messageOf } from '../domain/errors.js';
 import type { IamOptions } from './iam.js';
 import type { InstrumentOptions } from './instrument.js';
@@ -53,11 +53,34 @@ program
   .option('--format <format>', 'json, cloudformation, terraform, aws-cli, policy or trust; events-cloudformation or events-terraform for what tells polony of uploads', 'json')
   .action(async (options: IamOptions) => (await import('./iam.js')).iam(options));
 
+/** Processes and the local stack; what is none of these is a client of the API. */
+const OWN = new Set(program.commands.map((command) => command.name()));
+if (!OWN.has(process.argv[2] ?? '')) await (await import('./client/index.js')).addClient(program);
+
+/** So that scripts can tell wrong flags from what went wrong (docs/cli.md). */
+const USAGE = 2;
+const strict = (command: Command): void => {
+  command.exitOverride();
+  command.commands.forEach(strict);
+};
+strict(program);
+// Whoever read what is printed may have had enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 program.parseAsync().then(
-  () => process.exit(process.exitCode ?? 0),
+  () => end(process.exitCode ?? 0),
   (error: unknown) => {
+    if (error instanceof CommanderError) return end(error.exitCode === 0 ? 0 : USAGE);
+    if (error instanceof Error && 'exit' in error && typeof error.exit === 'number') {
+      process.stderr.write(`${error.message}\n`);
+      return end(error.exit);
+    }
     if (error instanceof InputError) for (const { field, message } of error.problems) process.stderr.write(`${field} ${message}\n`);
     else process.stderr.write(`${process.env.POLONY_LOG_LEVEL === 'debug' && error instanceof Error ? error.stack : messageOf(error)}\n`);
-    process.exit(1);
+    end(1);
   },
 );
+
+/** Ends once what was printed has gone out: a pipe takes its time. */
+function end(code: number | string): void {
+  process.stdout.write('', () => process.exit(code));
+}

@@ -34,12 +34,21 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
 }
 
 /**
- * Listens for {@link wakeWatcher} and on other channels, on a connection of its own, and connects again when that breaks. What is
- * missed meanwhile is found by the next poll or sweep.
- * @param others what to call for each other channel; channels are identifiers of PostgreSQL.
+ * Listens for {@link wakeWatcher} and on other channels. What is missed while the connection is away is found by the next poll or sweep.
+ * @param others what to call for each other channel
  * @returns ends the listening.
  */
 export function listenForWakes(url: string, wake: (executionId: string) => void, others: Readonly<Record<string, () => void>> = {}): () => Promise<void> {
+  return listen(url, { [CHANNEL]: wake, ...others });
+}
+
+/**
+ * Listens for notifications, on a connection of its own, and connects again when that breaks.
+ * @param handlers what to call for each channel, with what was said; channels are identifiers of PostgreSQL.
+ * @param connected called when it listens, the first time and again: what was said before was missed.
+ * @returns ends the listening.
+ */
+export function listen(url: string, handlers: Readonly<Record<string, (payload: string) => void>>, connected: () => void = () => undefined): () => Promise<void> {
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -54,11 +63,11 @@ export function listenForWakes(url: string, wake: (executionId: string) => void,
   const connect = (): void => {
     const own = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true });
     client = own;
-    own.on('notification', ({ channel, payload }) => (channel === CHANNEL ? wake(payload ?? '') : others[channel]?.()));
+    own.on('notification', ({ channel, payload }) => handlers[channel]?.(payload ?? ''));
     own.on('error', again);
     own.on('end', again);
     own.connect().then(
-      () => own.query([CHANNEL, ...Object.keys(others)].map((channel) => `listen ${channel}`).join('; ')).catch(again),
+      () => own.query(Object.keys(handlers).map((channel) => `listen ${channel}`).join('; ')).then(connected, again),
       () => again(),
     );
   };
@@ -69,6 +78,9 @@ export function listenForWakes(url: string, wake: (executionId: string) => void,
     await client?.end().catch(() => undefined);
   };
 }
+
+/** Where each change of an execution that shows is told, with its id, by a trigger. */
+export const EXECUTIONS_CHANNEL = 'polony_executions';
 
 /** Where events come from: a bucket, or HealthOmics in an account and region. */
 export type EventSource = `s3/${string}` | `omics/${string}`;

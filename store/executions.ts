@@ -6,7 +6,7 @@ import type { RunOutcome } from '../domain/runUploaded.js';
 import type { RunSettings } from '../domain/runSettings.js';
 import { storageUri } from '../domain/aws.js';
 import { type Db, type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
-import type { StartState, UploadState } from './schema.js';
+import type { RunMetrics, StartState, UploadState } from './schema.js';
 
 /** All that starting and watching an execution needs, in one row. */
 export interface ExecutionContext {
@@ -233,7 +233,14 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
     .where('id', '=', id)
     .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
     .executeTakeFirst();
+  if (result.numUpdatedRows > 0n && change.summary !== undefined) await noteMetrics(db, id, change.summary);
   return result.numUpdatedRows > 0n;
+}
+
+/** What Bases2Fastq has measured is what is known of the run. Its yields are in gigabases. */
+async function noteMetrics(db: DbOrTransaction, executionId: string, { numPolonies, totalYield, percentQ30, percentQ40, percentQ50, qualityScoreMean }: ExecutionSummary): Promise<void> {
+  const metrics: RunMetrics = { totalReads: numPolonies, totalYield: totalYield === undefined ? undefined : Math.round(totalYield * 1e9), q30: percentQ30, q40: percentQ40, q50: percentQ50, avgQ: qualityScoreMean };
+  await db.updateTable('runs').set({ metrics: json(metrics) }).where('id', '=', db.selectFrom('executions').select('run_id').where('id', '=', executionId)).execute();
 }
 
 /** Notes who asked for a cancel first; a later request changes nothing. */

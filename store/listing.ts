@@ -1,14 +1,28 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, DbOrTransaction } from './database.js';
+import { EXECUTION_FILTER, type FilterFields, type FilterTerm, RUN_FILTER } from '../domain/filter.js';
+import { EXECUTION_COLUMNS, filterCondition, RUN_COLUMNS, runStatus, runType } from './filters.js';
 import { type Visible, visible } from './resources.js';
-import type { ExecutionsTable, RunsTable } from './schema.js';
+import type { ExecutionsTable, InstrumentsTable, RunsTable } from './schema.js';
 
-export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string };
+export type RunRow = Selectable<RunsTable> & { bucket: string; prefix: string; status: string; type: 'sequencing' | 'multiomics' };
 /** Without what is large and seldom asked for. */
 export type ExecutionRow = Omit<Selectable<ExecutionsTable>, 'files' | 'manifest_text' | 'start_request'> & {
   has_manifest_text: boolean;
   flow_name: string; run_name: string; instrument_name: string; kit: string | null; run_type: string | null; region: string; account_id: string | null;
 };
+
+/** What a list is narrowed to. */
+export interface Narrowed {
+  /** Those that the caller may see. */
+  ids?: Visible;
+  filter?: readonly FilterTerm[];
+}
+const keywordsOf = (fields: FilterFields): string[] => Object.keys(fields).filter((name) => fields[name]!.kind === 'string');
+const RUN_STRINGS = keywordsOf(RUN_FILTER);
+const EXECUTION_STRINGS = keywordsOf(EXECUTION_FILTER);
+const runCondition = (filter: readonly FilterTerm[] = []) => filterCondition(filter, RUN_COLUMNS, RUN_STRINGS);
+const executionCondition = (filter: readonly FilterTerm[] = []) => filterCondition(filter, EXECUTION_COLUMNS, EXECUTION_STRINGS);
 
 /** Where a page lies: behind or before an id, newest first. */
 export interface Slice {
@@ -18,23 +32,23 @@ export interface Slice {
 }
 
 function runQuery(db: Db) {
-  return db.selectFrom('runs as r').innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id').selectAll('r').select(['s.bucket', 's.prefix']);
+  return db.selectFrom('runs as r').innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id').selectAll('r').select(['s.bucket', 's.prefix']).select([runStatus.as('status'), runType.as('type')]);
 }
 /** A run with where it lies; undefined when there is none. */
 export async function getRun(db: Db, id: string): Promise<RunRow | undefined> {
   return runQuery(db).where('r.id', '=', id).executeTakeFirst();
 }
 /** Runs, newest first; before an id they come nearest first. */
-export async function listRuns(db: Db, slice: Slice, ids: Visible = 'all'): Promise<RunRow[]> {
-  let query = runQuery(db).limit(slice.limit);
+export async function listRuns(db: Db, slice: Slice, { ids = 'all', filter }: Narrowed = {}): Promise<RunRow[]> {
+  let query = runQuery(db).where(runCondition(filter)).limit(slice.limit);
   if (ids !== 'all') query = query.where('r.id', 'in', visible(ids));
   if (slice.after !== undefined) query = query.where('r.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('r.id', '>', slice.before);
   return query.orderBy('r.id', slice.before === undefined ? 'desc' : 'asc').execute();
 }
-export async function countRuns(db: Db, ids: Visible = 'all'): Promise<number> {
-  let query = db.selectFrom('runs').select((e) => e.fn.countAll().as('count'));
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+export async function countRuns(db: Db, { ids = 'all', filter }: Narrowed = {}): Promise<number> {
+  let query = db.selectFrom('runs as r').select((e) => e.fn.countAll().as('count')).where(runCondition(filter));
+  if (ids !== 'all') query = query.where('r.id', 'in', visible(ids));
   return Number((await query.executeTakeFirstOrThrow()).count);
 }
 
@@ -64,15 +78,24 @@ export async function getExecution(db: DbOrTransaction, id: string): Promise<Exe
   return executionQuery(db).where('e.id', '=', id).executeTakeFirst();
 }
 /** Executions, newest first; before an id they come nearest first. */
-export async function listExecutions(db: Db, slice: Slice, ids: Visible = 'all'): Promise<ExecutionRow[]> {
-  let query = executionQuery(db).limit(slice.limit);
+export async function listExecutions(db: Db, slice: Slice, { ids = 'all', filter }: Narrowed = {}): Promise<ExecutionRow[]> {
+  let query = executionQuery(db).where(executionCondition(filter)).limit(slice.limit);
   if (ids !== 'all') query = query.where('e.id', 'in', visible(ids));
   if (slice.after !== undefined) query = query.where('e.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
   return query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
 }
-export async function countExecutions(db: Db, ids: Visible = 'all'): Promise<number> {
-  let query = db.selectFrom('executions').select((e) => e.fn.countAll().as('count'));
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+export async function countExecutions(db: Db, { ids = 'all', filter }: Narrowed = {}): Promise<number> {
+  let query = db.selectFrom('executions as e').innerJoin('flows as f', 'f.id', 'e.flow_id').innerJoin('runs as r', 'r.id', 'e.run_id').select((e) => e.fn.countAll().as('count')).where(executionCondition(filter));
+  if (ids !== 'all') query = query.where('e.id', 'in', visible(ids));
   return Number((await query.executeTakeFirstOrThrow()).count);
+}
+
+export type InstrumentRow = Selectable<InstrumentsTable>;
+/** Instruments by serial number, behind one. */
+export async function listInstruments(db: Db, limit: number, after?: string, serials: Visible = 'all'): Promise<InstrumentRow[]> {
+  let query = db.selectFrom('instruments').selectAll().limit(limit);
+  if (serials !== 'all') query = query.where('serial_number', 'in', serials.length === 0 ? [''] : serials);
+  if (after !== undefined) query = query.where('serial_number', '>', after);
+  return query.orderBy('serial_number').execute();
 }

@@ -115,6 +115,13 @@ export interface RunChange {
   timeCompleted?: Date;
 }
 
+/** A time that an instrument wrote; null where it is none. */
+function timeOf(text: string | undefined): Date | null {
+  const time = new Date(text ?? NaN);
+  // PostgreSQL has no years of more than four digits as JavaScript writes them.
+  return Number.isNaN(time.getTime()) || time.getUTCFullYear() < 1 || time.getUTCFullYear() > 9999 ? null : time;
+}
+
 /** Writes what has changed of a run. */
 export async function updateRun(db: DbOrTransaction, id: string, change: RunChange): Promise<void> {
   await db
@@ -126,7 +133,7 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : storableJson(change.blocked) }),
       ...(change.outcome !== undefined && { outcome: change.outcome }),
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
-      ...(change.parameters !== undefined && { run_parameters: storableJson(change.parameters), run_name: storable(change.parameters.runName) }),
+      ...(change.parameters !== undefined && { run_parameters: storableJson(change.parameters), run_name: storable(change.parameters.runName), time_started: timeOf(change.parameters.date) }),
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
       ...(change.progress !== undefined && { progress: change.progress === null ? null : storableJson(change.progress) }),
       ...(change.checked !== undefined && { checked: change.checked }),

@@ -119,6 +119,26 @@ export interface FlowStorageConnectionsTable {
 /** Where the upload of a run stands. */
 export type UploadState = 'uploading' | 'complete' | 'refused' | 'vanished';
 
+/** As the contract's SequencingMetrics; yield in bases, shares in percent. */
+export interface RunMetrics {
+  totalReads?: number;
+  totalYield?: number;
+  q30?: number;
+  q40?: number;
+  q50?: number;
+  avgQ?: number;
+}
+
+/** What runs have shown of an instrument. Triggers on runs write it. */
+export interface InstrumentsTable {
+  serial_number: string;
+  software_version: string | null;
+  version_run: string | null;
+  time_created: Date;
+  time_updated: Date;
+  time_last_connected: Date;
+}
+
 export interface RunsTable {
   id: string;
   storage_connection_id: string;
@@ -142,6 +162,9 @@ export interface RunsTable {
   checked: Generated<'content' | 'presence'>;
   /** Since when its files may be listed and not read. */
   time_denied: Date | null;
+  /** What Bases2Fastq has measured, of the execution that completed last. */
+  metrics: NullableJson<RunMetrics>;
+  time_started: ColumnType<Date | null, never, Date | null>;
   /** Found by the search; else registered by somebody, and no flow starts for it by itself. */
   discovered: Generated<boolean>;
   time_created: Created;
@@ -384,6 +407,7 @@ export interface AccessGrantsTable {
 
 export interface Database {
   access_grants: AccessGrantsTable;
+  instruments: InstrumentsTable;
   api_keys: ApiKeysTable;
   audit_log: AuditLogTable;
   audit_outcomes: AuditOutcomesTable;

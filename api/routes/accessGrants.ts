@@ -62,7 +62,7 @@ function refusal(row: store.AccessGrant, problem: Blocked): ApiError {
 /** Sharing (the page's "Manage Data Access"): who may read a bucket by its policy. */
 export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const tags = ['AccessGrantService'];
+  const tags = ['StorageConnectionService'];
   const answer = (description: string) => Type.Object({ accessGrant: AccessGrantResource }, { additionalProperties: false, description });
 
   async function storageConnection(id: string): Promise<StorageConnection> {
@@ -114,7 +114,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
     {
       config: needs('storage:share', 'id'),
       schema: {
-        operationId: 'AccessGrantService_ListAccessGrants', tags, summary: 'Who may read the bucket, oldest first',
+        operationId: 'StorageConnectionService_ListAccessGrants', tags, summary: 'Who may read the bucket, oldest first',
         description: 'The policy of the bucket is read for it, so that what was changed by hand is seen.',
         params: IdParams, querystring: CappedPageQuery,
         response: {
@@ -145,7 +145,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
     {
       config: needs('storage:share', 'id'),
       schema: {
-        operationId: 'AccessGrantService_GetAccessGrant', tags, summary: 'A grant', params: GrantParams,
+        operationId: 'StorageConnectionService_GetAccessGrant', tags, summary: 'A grant', params: GrantParams,
         response: { 200: Type.Object({ accessGrant: AccessGrantResource, policyProblem: NullableAccessProblem }, { additionalProperties: false, description: 'The grant' }), ...errors(404) },
       },
     },
@@ -162,7 +162,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
       config: needs('storage:share', 'id'),
       attachValidation: true,
       schema: {
-        operationId: 'AccessGrantService_CreateAccessGrant', tags, summary: 'Let a principal read the bucket',
+        operationId: 'StorageConnectionService_CreateAccessGrant', tags, summary: 'Let a principal read the bucket',
         description:
           "Adds the vendor's statement to the policy of the bucket; statements of others stay as they are. A principal of another account needs the same actions in a policy of its own there. What takes longer than 20 seconds is answered as `pending` and goes on by itself.",
         params: IdParams, headers: IdempotencyHeaders, body: AccessGrantBody, response: { 201: answer('Granted, or pending'), ...errors(404, 409, ...BODY, 422) },
@@ -219,7 +219,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
     {
       config: needs('storage:share', 'id'),
       schema: {
-        operationId: 'AccessGrantService_RepairAccessGrant', tags, summary: 'Write a grant into the policy once more',
+        operationId: 'StorageConnectionService_RepairAccessGrant', tags, summary: 'Write a grant into the policy once more',
         description: 'One that was refused, or whose statement was taken out or changed by hand. A statement with its Sid that says something else is written anew.',
         params: GrantParams, response: { 200: answer('Granted, or pending'), ...errors(404, 409) },
       },
@@ -243,7 +243,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
     {
       config: needs('storage:share', 'id'),
       schema: {
-        operationId: 'AccessGrantService_DeleteAccessGrant', tags, summary: 'Take a grant out of the policy of the bucket',
+        operationId: 'StorageConnectionService_DeleteAccessGrant', tags, summary: 'Take a grant out of the policy of the bucket',
         description: 'Statements of others stay. Where nothing else is in the policy it is deleted. What takes longer than 20 seconds is answered as `removing` and goes on by itself.',
         params: GrantParams, response: { 202: answer('It is being taken out: until then the principal may read'), 204: NoContent, ...errors(404, 409) },
       },

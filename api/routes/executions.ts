@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
@@ -9,6 +10,7 @@ import { checkRunManifest, type ManifestedRun } from '../../domain/manifestCheck
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
 import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
+import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
@@ -17,10 +19,11 @@ import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
+import { ExecutionFeed, type FedExecution, MOST_STREAMS } from '../executionFeed.js';
 import { creating } from '../idempotency.js';
-import { CountedPageQuery, pageBothWays } from '../paging.js';
+import { FilteredPageQuery, pageBothWays } from '../paging.js';
 import { needs } from '../plugins/auth.js';
-import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams } from '../schemas.js';
+import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
 
 /** Of a run manifest that is given: that of 10,000 samples has about a million. */
@@ -186,7 +189,7 @@ async function createExecution(
 }
 
 /** Executions: flows applied to runs. */
-export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
+export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['ExecutionService'];
   const answer = (description: string) => Type.Object({ execution: Execution }, { additionalProperties: false, description });
@@ -284,14 +287,14 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
     {
       config: needs('executions:read'),
       schema: {
-        operationId: 'ExecutionService_ListExecutions', tags, summary: 'List executions, newest first', querystring: CountedPageQuery,
+        operationId: 'ExecutionService_ListExecutions', tags, summary: 'List executions, newest first', querystring: FilteredPageQuery,
         response: { 200: Type.Object({ executions: Type.Array(Execution), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const visible = request.caller.access.ids('executions:read');
-      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, visible));
-      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, visible) }) };
+      const narrowed = { ids: request.caller.access.ids('executions:read'), filter: parseFilter(request.query.filter ?? '', EXECUTION_FILTER, new Date()) };
+      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, narrowed));
+      return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, narrowed) }) };
     },
   );
   app.get('/v1/executions/:id', { config: needs('executions:read', 'id'), schema: { operationId: 'ExecutionService_GetExecution', tags, summary: 'An execution', params: IdParams, response: { 200: answer('The execution'), ...errors(404) } } }, async (request) => ({
@@ -307,8 +310,47 @@ export function executionRoutes(scope: FastifyInstance, { db, orchestrator }: Ap
       },
     },
     async (request) => {
+      return show(await execution(request.params.id));
+    },
+  );
+  const show = async (found: ExecutionRow) => ({ execution: showExecution(found), details: showDetails(found, await attemptsOf(db, found.id)) });
+  async function fed(found: ExecutionRow): Promise<FedExecution> {
+    const json = JSON.stringify(await show(found));
+    return { version: createHash('sha256').update(json).digest('base64url').slice(0, 20), ended: isEnded(found.status), json };
+  }
+  const feed = new ExecutionFeed(
+    databaseUrl,
+    async (id) => {
+      const found = await getExecution(db, id);
+      return found && fed(found);
+    },
+    (error) => scope.log.error({ error: loggable(error) }, 'an execution could not be read for its streams'),
+  );
+  scope.addHook('preClose', async () => feed.close());
+  app.get(
+    '/v1/executions/:id/events',
+    {
+      config: needs('executions:read', 'id'),
+      schema: {
+        operationId: 'ExecutionService_WatchExecution', tags, summary: 'An execution, now and whenever it changes',
+        description: 'Server-sent events named `execution`, each with what `…/details` answers, until it has ended; who reads slowly is shown the latest. A stream lasts five minutes at most: connect anew with `Last-Event-ID`. Where that is the last of an execution that has ended, the answer is 204.',
+        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 100, description: 'The id of the last event that was seen' })) }),
+        params: IdParams,
+        response: { 200: { description: 'The stream', content: { 'text/event-stream': { schema: Type.String() } } }, 204: NoContent, ...errors(404) },
+      },
+    },
+    async (request, reply) => {
       const found = await execution(request.params.id);
-      return { execution: showExecution(found), details: showDetails(found, await attemptsOf(db, found.id)) };
+      const known = request.headers['last-event-id'];
+      if (isEnded(found.status) && known !== undefined && known === (await fed(found)).version) return reply.code(204).send(null);
+      if (!feed.admits(request.caller.id)) throw new ApiError(429, 'TOO_MANY_STREAMS', `This caller watches ${MOST_STREAMS} executions already; end one first`);
+      reply.hijack();
+      reply.raw.writeHead(200, { ...(reply.getHeaders() as Record<string, string>), 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' });
+      if (request.method === 'HEAD') {
+        reply.raw.end();
+        return;
+      }
+      feed.add(reply.raw, found.id, request.caller.id, known, request.caller.expires);
     },
   );
   app.get(

@@ -15,15 +15,13 @@ import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runFolder.js
 import type { Permission } from '../../domain/scopes.js';
 import { isId } from '../../store/database.js';
 import { getExecution, getRun } from '../../store/listing.js';
-import { findProvider, findStorageConnection, listStorageConnections, type StorageConnection as StorageRow } from '../../store/resources.js';
+import { findProvider, findStorageConnection, type StorageConnection as StorageRow } from '../../store/resources.js';
 import { knownRuns } from '../../store/runs.js';
 import type { ApiDependencies } from '../app.js';
 import { awsApiError } from '../aws.js';
 import { ApiError, notFound } from '../errors.js';
-import { CappedPageQuery, pageForwards } from '../paging.js';
 import { needs } from '../plugins/auth.js';
-import { BODY, errors, File, IdParams, S3Credentials, StorageConnection } from '../schemas.js';
-import { showStorage } from './storageConnections.js';
+import { BODY, errors, File, IdParams, S3Credentials } from '../schemas.js';
 
 /** A folder in a bucket that a resource shows. */
 interface Place {
@@ -76,18 +74,18 @@ const UploadBody = Type.Object(
 /** A listing is looking only; a URL hands out what it is for. */
 const WITH_URLS = ({ query }: FastifyRequest): boolean => (query as Static<typeof FilesQuery>).includeDownloadUrl === true;
 
-/** What a token belongs to: it is good for the listing that has answered it. A token grants nothing, so this needs no secret. */
-function listingOf(place: Place, prefix: string, recursive: boolean): string {
-  return createHash('sha256').update(JSON.stringify([place.bucket, place.root, prefix, recursive])).digest('base64url').slice(0, 16);
-}
+/** What a token is good for: the listing that has answered it. */
+const listingOf = (place: Place, prefix: string, recursive: boolean): string => JSON.stringify([place.bucket, place.root, prefix, recursive]);
+/** S3's token, with a checksum of it and of its listing before it. It grants nothing, so that needs no secret. */
 function sealToken(listing: string, token: string): string {
-  return Buffer.from(listing + token).toString('base64url');
+  return Buffer.from(createHash('sha256').update(`${listing} ${token}`).digest('base64url').slice(0, CHECKSUM) + token).toString('base64url');
 }
+const CHECKSUM = 16;
 function openToken(listing: string, sealed: string | undefined): string | undefined {
   if (sealed === undefined || sealed === '') return undefined;
-  const text = Buffer.from(sealed, 'base64url').toString();
+  const token = Buffer.from(sealed, 'base64url').toString().slice(CHECKSUM);
   // Base64 has several spellings of one content: only ours is taken.
-  if (text.length > listing.length && text.startsWith(listing) && sealToken(listing, text.slice(listing.length)) === sealed) return text.slice(listing.length);
+  if (token !== '' && sealToken(listing, token) === sealed) return token;
   throw invalidToken();
 }
 const invalidToken = (): ApiError => new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this listing, with this prefix and recursive, has answered; start again without it', { field: 'pageToken' });
@@ -334,24 +332,6 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
       if (known?.uploadState === 'complete') throw new ApiError(409, 'RUN_COMPLETE', `The upload of the run ${known.runName} (${known.id}) is complete; what analyses may be reading is not written over`, { field: 'runFolder', runId: known.id });
       request.auditDetail = { runFolder };
       return reply.code(201).send(await handOut(request, 'upload', storage, asFolder(storage.prefix) + folder, expirationSeconds));
-    },
-  );
-
-  app.get(
-    '/v1/instruments/:serial_number/storage-connections',
-    {
-      config: needs('instruments:read', 'serial_number'),
-      schema: {
-        operationId: 'InstrumentService_ListInstrumentStorageConnections', tags: ['InstrumentService'], summary: 'Where an instrument can upload to, at run setup', description: 'Storage connections that are used for run upload, have not failed their verification and that the caller may see or upload to. The instrument need not have shown a run yet.',
-        params: Type.Object({ serial_number: Type.String({ maxLength: 255 }) }), querystring: CappedPageQuery,
-        response: { 200: Type.Object({ storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors(404) },
-      },
-    },
-    async (request) => {
-      const [read, upload] = [request.caller.access.ids('storage:read'), request.caller.access.ids('storage:upload')];
-      const ids = read === 'all' || upload === 'all' ? ('all' as const) : [...read, ...upload];
-      const { items, nextPageToken } = await pageForwards('instrument-storage-connections', request.query, (limit, after) => listStorageConnections(db, limit, after, ids, true));
-      return { storageConnections: items.map(showStorage), nextPageToken };
     },
   );
 

@@ -1,38 +1,20 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { storageUri } from '../../domain/aws.js';
+import { downloadUrl } from '../../aws/files.js';
+import { joinKey, storageUri } from '../../domain/aws.js';
 import type { Consumable } from '../../domain/runParameters.js';
+import { parseFilter, RUN_FILTER } from '../../domain/filter.js';
 import { isId } from '../../store/database.js';
 import { countRuns, getRun, listRuns, type RunRow } from '../../store/listing.js';
 import { findStorageConnection } from '../../store/resources.js';
 import { reopenRun } from '../../store/runs.js';
 import { runUploadWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
-import { ApiError, fromTemporal, notFound } from '../errors.js';
-import { CountedPageQuery, pageBothWays } from '../paging.js';
+import { ApiError, fromTemporal, loggable, notFound } from '../errors.js';
+import { FilteredPageQuery, pageBothWays } from '../paging.js';
 import { needs } from '../plugins/auth.js';
 import { errors, IdParams, Run, RunDetails } from '../schemas.js';
-
-/**
- * Status as the contract names it. What polony refused although the instrument called it complete (files missing, an upload that
- * did not end) is FAILED, what is gone from the bucket DISCARDED; an outcome that polony does not know or may not read stays UNSPECIFIED.
- */
-function runStatus(row: RunRow): string {
-  if (row.upload_state === 'uploading') return 'RUN_STATUS_SEQUENCING';
-  if (row.upload_state === 'vanished') return 'RUN_STATUS_DISCARDED';
-  if (row.upload_state === 'complete' && row.checked === 'presence') return 'RUN_STATUS_UNSPECIFIED';
-  if (row.outcome === 'stopped') return 'RUN_STATUS_STOPPED';
-  if (row.outcome === 'unknown') return 'RUN_STATUS_UNSPECIFIED';
-  if (row.upload_state === 'complete' && row.outcome === 'completed') return 'RUN_STATUS_COMPLETED';
-  // A cytoprofiling run is refused by our flows only; as a run it is complete.
-  if (row.outcome === 'completed' && !isSequencing(row)) return 'RUN_STATUS_COMPLETED';
-  return 'RUN_STATUS_FAILED';
-}
-
-function isSequencing(row: RunRow): boolean {
-  return (row.run_parameters?.runType ?? 'Sequencing') === 'Sequencing';
-}
 
 /** A time as RFC 3339, or null where an instrument wrote something else. */
 function time(text: string | undefined): string | null {
@@ -51,25 +33,25 @@ function snakeCase(text: string): string {
 }
 
 /** A run as the vendor's contract has it, from what its RunParameters.json said. */
-export function showRun(row: RunRow) {
+export function showRun(row: RunRow, manifestUrl?: string) {
   const parameters = row.run_parameters;
-  const sequencing = isSequencing(row);
+  const sequencing = row.type === 'sequencing';
   const order = parameters?.readOrder ?? [];
   return {
     id: row.id,
     name: row.run_name,
     description: parameters?.runDescription ?? '',
-    type: sequencing ? 'sequencing' : 'multiomics',
-    status: runStatus(row),
+    type: row.type,
+    status: `RUN_STATUS_${row.status}`,
     instrument: { id: row.instrument_id ?? '', name: row.instrument_name, serialNumber: row.instrument_name, model: 'AVITI', softwareVersion: parameters?.platformVersion ?? '' },
     output: { storageConnectionId: row.storage_connection_id, uri: storageUri(row.bucket, row.prefix, row.parent_path, row.run_folder), kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'] },
     timeCreated: row.time_created.toISOString(),
-    timeStarted: time(parameters?.date),
+    timeStarted: row.time_started?.toISOString() ?? null,
     timeCompleted: row.time_completed?.toISOString() ?? null,
     timeUpdated: row.time_updated.toISOString(),
     tags: [],
     recipe: parameters?.recipeExecutionId === undefined ? null : { id: parameters.recipeExecutionId, name: '' },
-    manifest: row.has_manifest ? { filename: 'RunManifest.csv' } : null,
+    manifest: row.has_manifest ? { filename: 'RunManifest.csv', ...(manifestUrl !== undefined && { downloadUrl: manifestUrl }) } : null,
     design: null,
     operator: parameters?.operatorName ?? '',
     setup: {
@@ -100,12 +82,16 @@ export function showRun(row: RunRow) {
             panelCartridge: consumable(parameters?.consumables.panelCartridge),
           },
     },
-    metrics: { sequencing: null, multiomics: null },
+    metrics: { sequencing: sequencing && row.metrics !== null ? row.metrics : null, multiomics: null },
   };
 }
 
+/** How long the URL of a manifest lasts, in seconds. */
+const MANIFEST_URL_SECONDS = 3600;
+const mayDownload = ({ caller, params }: FastifyRequest): boolean => caller.access.covers('runs:download', (params as { id: string }).id);
+
 /** Runs: what instruments have uploaded. */
-export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
+export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['RunService'];
   const answer = (description: string) => Type.Object({ run: Run }, { additionalProperties: false, description });
@@ -121,17 +107,44 @@ export function runRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepen
     {
       config: needs('runs:read'),
       schema: {
-        operationId: 'RunService_ListRuns', tags, summary: 'List runs, newest first', querystring: CountedPageQuery,
+        operationId: 'RunService_ListRuns', tags, summary: 'List runs, newest first', querystring: FilteredPageQuery,
         response: { 200: Type.Object({ runs: Type.Array(Run), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
       },
     },
     async (request) => {
-      const visible = request.caller.access.ids('runs:read');
-      const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice, visible));
-      return { runs: items.map(showRun), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, visible) }) };
+      const narrowed = { ids: request.caller.access.ids('runs:read'), filter: parseFilter(request.query.filter ?? '', RUN_FILTER, new Date()) };
+      const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice, narrowed));
+      return { runs: items.map((row) => showRun(row)), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, narrowed) }) };
     },
   );
-  app.get('/v1/runs/:id', { config: needs('runs:read', 'id'), schema: { operationId: 'RunService_GetRun', tags, summary: 'A run', params: IdParams, response: { 200: answer('The run'), ...errors(404) } } }, async (request) => ({ run: showRun(await run(request.params.id)) }));
+  /** A URL of a run's manifest, for those who may download it. That it cannot be made keeps nobody from the run. */
+  async function manifestUrl(log: FastifyBaseLogger, row: RunRow): Promise<string | undefined> {
+    const storage = row.has_manifest ? await findStorageConnection(db, row.storage_connection_id) : undefined;
+    if (storage?.use_for_data_exploration !== true) return undefined;
+    try {
+      const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
+      const signer = aws.signer(session, storage.region);
+      try {
+        return await downloadUrl(signer, session, { bucket: storage.bucket, key: joinKey(storage.prefix, row.parent_path, row.run_folder, 'RunManifest.csv') }, MANIFEST_URL_SECONDS, false);
+      } finally {
+        signer.destroy();
+      }
+    } catch (error) {
+      log.warn({ error: loggable(error), runId: row.id }, 'the URL of a manifest could not be signed');
+      return undefined;
+    }
+  }
+  app.get(
+    '/v1/runs/:id',
+    {
+      config: needs('runs:read', 'id', { audit: mayDownload }),
+      schema: { operationId: 'RunService_GetRun', tags, summary: 'A run', description: 'With a URL to download its manifest by, for an hour, for who has runs:download too.', params: IdParams, response: { 200: answer('The run'), ...errors(404) } },
+    },
+    async (request) => {
+      const found = await run(request.params.id);
+      return { run: showRun(found, mayDownload(request) ? await manifestUrl(request.log, found) : undefined) };
+    },
+  );
   app.get(
     '/v1/runs/:id/details',
     { config: needs('runs:read', 'id'), schema: { operationId: 'RunService_GetRunDetails', tags, summary: 'A run and where its upload stands', params: IdParams, response: { 200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }), ...errors(404) } } },

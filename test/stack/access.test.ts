@@ -34,7 +34,7 @@ const orchestrator = new Proxy({}, { get: () => async () => true }) as ApiDepend
 
 const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> =>
-  buildApp({ db, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
 
 /** Every answer is held to the served document. */
 async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } }: { on?: FastifyInstance; headers?: Record<string, string> } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {

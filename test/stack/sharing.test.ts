@@ -158,7 +158,7 @@ beforeAll(async () => {
   for (let at = 0; at < 2; at++) {
     const db = openDatabase(stack.info.databaseUrl, 10);
     const aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-    const app = await buildApp({ db, secrets, aws, orchestrator: new Orchestrator(temporal, QUEUE), apiKey: KEY, discoverSeconds: 3600, errorDomain: 'polony' });
+    const app = await buildApp({ db, secrets, aws, databaseUrl: stack.info.databaseUrl, orchestrator: new Orchestrator(temporal, QUEUE), apiKey: KEY, discoverSeconds: 3600, errorDomain: 'polony' });
     apps.push({ app, db, aws });
   }
   check = answerChecker((await apps[0]!.app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': KEY } })).json<OpenApi>());
@@ -307,7 +307,7 @@ describe('the policy of the bucket', () => {
       { action: 'bucketAccess.grant', caller: 'root', reason: null, detail: { accessGrantId: made.id, bucket: at.bucket, principal: account(1), folder: null, before: theirs(at.bucket), after: between } },
     ]);
     // The request that asked has the same request id.
-    expect(entries.filter(({ requestId }) => requestId === own[1]!.requestId).map(({ action }) => action).sort()).toEqual(['AccessGrantService_CreateAccessGrant', 'bucketAccess.grant']);
+    expect(entries.filter(({ requestId }) => requestId === own[1]!.requestId).map(({ action }) => action).sort()).toEqual(['StorageConnectionService_CreateAccessGrant', 'bucketAccess.grant']);
     expect(own.every(({ timeEnded }) => timeEnded !== null)).toBe(true);
   });
 

@@ -100,7 +100,7 @@ async function deliverAll(id: string, more: Partial<WebhookSettings> = {}): Prom
 beforeAll(async () => {
   postgres = await startTestPostgres();
   db = postgres.db;
-  app = await buildApp({ db, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: orchestrator as never, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', webhookNetworks: { allowPrivate: true, allowedNetworks: [] }, resolve: async (host) => (host.startsWith('private') ? ['8.8.8.8', '169.254.169.254'] : ['8.8.8.8']) });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: orchestrator as never, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', webhookNetworks: { allowPrivate: true, allowedNetworks: [] }, resolve: async (host) => (host.startsWith('private') ? ['8.8.8.8', '169.254.169.254'] : ['8.8.8.8']) });
   document = JSON.parse((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': KEY } })).body) as OpenApi;
   check = answerChecker(document);
   receiver = http.createServer((request, response) => {
@@ -583,7 +583,7 @@ describe('the API', () => {
   });
 
   it('cannot keep a secret without a key to encrypt it with', async () => {
-    const without = await buildApp({ db, secrets: new Secrets([]), aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: orchestrator as never, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', resolve: async () => ['8.8.8.8'] });
+    const without = await buildApp({ db, databaseUrl: postgres.url, secrets: new Secrets([]), aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: orchestrator as never, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', resolve: async () => ['8.8.8.8'] });
     const response = await without.inject({ method: 'POST', url: '/v1/webhooks', headers: { 'x-api-key': KEY }, payload: { url: 'https://lims.example.org/' } });
     expect([response.statusCode, (JSON.parse(response.body) as { details: { reason: string }[] }).details[0]!.reason]).toEqual([409, 'ENCRYPTION_KEYS_MISSING']);
     await without.close();

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import { column, type Column } from './output.js';
+
+interface JsonSchema {
+  $ref?: string;
+  type?: string | string[];
+  enum?: string[];
+  description?: string;
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  items?: JsonSchema;
+  anyOf?: JsonSchema[];
+}
+interface Parameter {
+  name: string;
+  in: 'path' | 'query' | 'header';
+  required?: boolean;
+  description?: string;
+  schema: JsonSchema;
+}
+/** An operation of the API, as its document describes it. */
+export interface Operation {
+  operationId: string;
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  path: string;
+  summary: string;
+  description?: string;
+  parameters: Parameter[];
+  body?: JsonSchema;
+}
+
+interface Document {
+  paths: Record<string, Record<string, { operationId: string; summary: string; description?: string; parameters?: Parameter[]; requestBody?: { content: Record<string, { schema: JsonSchema }> } }>>;
+}
+
+/** The operations of the API by their ids. */
+export function operations(): Map<string, Operation> {
+  const document = JSON.parse(readFileSync(new URL('../../client/openapi.json', import.meta.url), 'utf8')) as Document;
+  const found = new Map<string, Operation>();
+  for (const [path, methods] of Object.entries(document.paths)) {
+    for (const [method, { operationId, summary, description, parameters = [], requestBody }] of Object.entries(methods)) {
+      found.set(operationId, { operationId, method: method.toUpperCase() as Operation['method'], path, summary, parameters, ...(description !== undefined && { description }), ...(requestBody !== undefined && { body: requestBody.content['application/json']!.schema }) });
+    }
+  }
+  return found;
+}
+
+/** How an operation is a command. */
+export interface CommandOf {
+  group: string;
+  verb: string;
+  /** Of a list: what its table shows. */
+  columns?: Column[];
+  /** Of a list: the name of its items in the answer, where that is not the only list. */
+  items?: string;
+}
+
+const list = (group: string, paths: string[], verb = 'list', items?: string): CommandOf => ({ group, verb, columns: paths.map((path) => column(path)), ...(items !== undefined && { items }) });
+const FILES = ['path', 'size', 'lastModified', 'storageClass'];
+
+/** Which command each operation is. What is not among them has a command of its own, or is not for people. */
+export const COMMANDS: Readonly<Record<string, CommandOf>> = {
+  AuthService_CreateApiKey: { group: 'keys', verb: 'create' },
+  AuthService_ListApiKeys: list('keys', ['id', 'name', 'state', 'scopes', 'timeExpires', 'timeLastUsed']),
+  AuthService_GetApiKey: { group: 'keys', verb: 'get' },
+  AuthService_DeleteApiKey: { group: 'keys', verb: 'delete' },
+  AuthService_RevokeApiKey: { group: 'keys', verb: 'revoke' },
+  AuditService_ListAuditLog: list('audit', ['time', 'caller.name', 'action', 'resourceId', 'status', 'reason', 'address', 'requestId']),
+  ...resource('ProviderService', 'Provider', 'providers', ['id', 'name', 'status', 'credentialType', 'accountId', 'defaultRegion']),
+  ...resource('StorageConnectionService', 'StorageConnection', 'storage', ['id', 'name', 'status', 'uri']),
+  ...resource('ComputeConnectionService', 'ComputeConnection', 'compute', ['id', 'name', 'status', 'region', 'executionRoleArn']),
+  ...resource('FlowService', 'Flow', 'flows', ['id', 'name', 'status', 'sharedWorkflowId', 'workflowOwnerId']),
+  StorageConnectionService_GetStorageConnection: { group: 'storage', verb: 'show' },
+  StorageConnectionService_GetStorageConnectionDetails: { group: 'storage', verb: 'get' },
+  StorageConnectionService_DiscoverRuns: { group: 'storage', verb: 'discover' },
+  StorageConnectionService_ListFiles: list('storage', FILES, 'files', 'files'),
+  StorageConnectionService_CreateUploadCredentials: { group: 'storage', verb: 'upload-credentials' },
+  StorageConnectionService_ListAccessGrants: list('storage', ['id', 'principal', 'state', 'prefix', 'description', 'timeExpires'], 'grants', 'accessGrants'),
+  StorageConnectionService_CreateAccessGrant: { group: 'storage', verb: 'grant' },
+  StorageConnectionService_GetAccessGrant: { group: 'storage', verb: 'grant-get' },
+  StorageConnectionService_DeleteAccessGrant: { group: 'storage', verb: 'grant-remove' },
+  StorageConnectionService_RepairAccessGrant: { group: 'storage', verb: 'grant-repair' },
+  InstrumentService_ListInstruments: list('instruments', ['serialNumber', 'model', 'status', 'softwareVersion', 'timeLastConnected']),
+  InstrumentService_GetInstrument: { group: 'instruments', verb: 'get' },
+  InstrumentService_ListInstrumentStorageConnections: list('instruments', ['id', 'name', 'status', 'uri'], 'storage'),
+  RunService_ListRuns: list('runs', ['id', 'name', 'status', 'instrument.name', 'type', 'timeCreated', 'timeCompleted']),
+  RunService_GetRun: { group: 'runs', verb: 'show' },
+  RunService_GetRunDetails: { group: 'runs', verb: 'get' },
+  RunService_RetryRun: { group: 'runs', verb: 'retry' },
+  RunService_ListRunFiles: list('runs', FILES, 'files', 'files'),
+  ExecutionService_CreateExecution: { group: 'executions', verb: 'start' },
+  ExecutionService_ListExecutions: list('executions', ['id', 'name', 'status', 'flow.name', 'inputs.0.run.name', 'timeCreated', 'timeCompleted']),
+  ExecutionService_GetExecution: { group: 'executions', verb: 'show' },
+  ExecutionService_GetExecutionDetails: { group: 'executions', verb: 'get' },
+  ExecutionService_GetExecutionResults: list('executions', ['key', 'size'], 'results', 'files'),
+  ExecutionService_ListExecutionFiles: list('executions', FILES, 'files', 'files'),
+  ExecutionService_CancelExecution: { group: 'executions', verb: 'cancel' },
+  ExecutionService_RetryExecution: { group: 'executions', verb: 'retry' },
+  ExecutionService_RelaunchExecution: { group: 'executions', verb: 'relaunch' },
+  ExecutionService_GetExecutionLogs: { group: 'executions', verb: 'logs' },
+  WebhookService_CreateWebhook: { group: 'webhooks', verb: 'create' },
+  WebhookService_ListWebhooks: list('webhooks', ['id', 'url', 'enabled', 'eventTypes', 'disabledReason']),
+  WebhookService_GetWebhook: { group: 'webhooks', verb: 'get' },
+  WebhookService_UpdateWebhook: { group: 'webhooks', verb: 'update' },
+  WebhookService_DeleteWebhook: { group: 'webhooks', verb: 'delete' },
+  WebhookService_RotateSecret: { group: 'webhooks', verb: 'rotate-secret' },
+  WebhookService_TestWebhook: { group: 'webhooks', verb: 'test' },
+  WebhookService_ListDeliveries: list('webhooks', ['id', 'eventType', 'state', 'attempts', 'lastStatus', 'timeEvent'], 'deliveries'),
+  WebhookService_ReplayWebhook: { group: 'webhooks', verb: 'replay' },
+  IamDocumentService_GetIamDocuments: { group: 'policies', verb: 'documents' },
+  IamDocumentService_GetEventDocuments: { group: 'policies', verb: 'events' },
+  IamDocumentService_CheckPolicy: { group: 'policies', verb: 'check' },
+};
+
+/** What is no command: health is for machines, events are AWS's to tell, and the others have commands of their own. */
+export const NO_COMMANDS: readonly string[] = [
+  'Health_Live', 'Health_Ready', 'EventService_TakeEvent', 'AuthService_GetAuth', 'ExecutionService_WatchExecution',
+  'StorageConnectionService_GetDownloadCredentials', 'RunService_GetRunDownloadCredentials', 'ExecutionService_GetExecutionDownloadCredentials',
+];
+
+function resource(service: string, name: string, group: string, columns: string[]): Record<string, CommandOf> {
+  return {
+    [`${service}_List${name}s`]: list(group, columns),
+    [`${service}_Create${name}`]: { group, verb: 'create' },
+    [`${service}_Get${name}`]: { group, verb: 'get' },
+    [`${service}_Update${name}`]: { group, verb: 'update' },
+    [`${service}_Delete${name}`]: { group, verb: 'delete' },
+    [`${service}_Verify${name}`]: { group, verb: 'verify' },
+    [`${service}_Get${name}Verification`]: { group, verb: 'verification' },
+  };
+}
+
+/** What the groups of commands are about. */
+export const GROUPS: Readonly<Record<string, string>> = {
+  providers: 'AWS accounts, and the role or keys by which polony enters them',
+  storage: 'storage connections: buckets, their files and who else may read them',
+  compute: 'compute connections: AWS HealthOmics in an account and region',
+  flows: 'Bases2Fastq flows',
+  instruments: 'instruments, as runs have shown them',
+  runs: 'what instruments have produced',
+  executions: 'flows applied to runs',
+  webhooks: 'where events are told',
+  keys: 'API keys',
+  audit: 'who did what',
+  policies: "IAM documents of a customer's account, and what a policy gives",
+};
+
+/** The kind of value that a flag takes. */
+export type FlagKind = 'text' | 'number' | 'boolean' | 'texts' | 'json';
+
+/** A field of a body, or a parameter of a query, as a flag. */
+export function flagKind(schema: JsonSchema): FlagKind {
+  const types = [schema.type].flat();
+  if (types.includes('integer') || types.includes('number')) return 'number';
+  if (types.includes('boolean')) return 'boolean';
+  if (types.includes('array')) return [schema.items?.type].flat().includes('string') ? 'texts' : 'json';
+  if (types.includes('string')) return 'text';
+  if (schema.anyOf !== undefined && schema.anyOf.every((each) => each.type === 'string' || (each.type === 'array' && each.items?.type === 'string'))) return 'texts';
+  return 'json';
+}
+
+/** `useForRunUpload` as `use-for-run-upload`. */
+export function flagName(name: string): string {
+  return name.replace(/(?<=[a-z0-9])[A-Z]/g, '-$&').toLowerCase();
+}

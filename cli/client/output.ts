@@ -1,0 +1,56 @@
+import Table from 'cli-table3';
+
+/** A column of a table: its heading, and where its value is. */
+export interface Column {
+  heading: string;
+  /** Names of members with dots between them. */
+  path: string;
+}
+
+/** `flow.name` as `FLOW NAME`; of `RUN_STATUS_COMPLETED` a table shows COMPLETED. */
+export function column(path: string, heading = path.replace(/(?<=[a-z0-9])[A-Z]/g, ' $&').replaceAll('.', ' ').toUpperCase()): Column {
+  return { heading, path };
+}
+
+function valueAt(row: unknown, path: string): unknown {
+  return path.split('.').reduce<unknown>((value, name) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined), row);
+}
+
+/** A value for people: on one line, without what a terminal would take as a command. */
+export function cell(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  const text = typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : Array.isArray(value) && value.every((each) => typeof each !== 'object') ? value.join(', ') : JSON.stringify(value);
+  return text.replace(/^[A-Z]+(?:_[A-Z]+)?_STATUS_(?=[A-Z]+$)/, '').replace(/[\p{Cc}\p{Cf}]/gu, ' ');
+}
+
+const PLAIN = Object.fromEntries(['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'].map((name) => [name, '']));
+
+function render(rows: string[][], head: string[] | undefined): string {
+  const table = new Table({ chars: { ...PLAIN, middle: '  ' }, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] }, ...(head !== undefined && { head }) });
+  table.push(...rows);
+  return table.toString().split('\n').map((line) => line.trimEnd()).join('\n');
+}
+
+/** A list as a table. */
+export function listTable(rows: readonly unknown[], columns: readonly Column[], headings: boolean): string {
+  if (rows.length === 0) return headings ? 'None.' : '';
+  return render(rows.map((row) => columns.map(({ path }) => cell(valueAt(row, path)))), headings ? columns.map(({ heading }) => heading) : undefined);
+}
+
+/** One thing as a table of names and values; members of members stand behind them. */
+export function thingTable(thing: unknown): string {
+  const rows: string[][] = [];
+  const walk = (value: unknown, name: string): void => {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) for (const [key, member] of Object.entries(value)) walk(member, name === '' ? key : `${name}.${key}`);
+    else if (Array.isArray(value) && value.some((each) => typeof each === 'object')) value.slice(0, 50).forEach((each, at) => walk(each, `${name}[${at}]`));
+    else if (cell(value) !== '') rows.push([name, cell(value)]);
+  };
+  walk(thing, '');
+  return rows.length === 0 ? 'Done.' : render(rows, undefined);
+}
+
+/** Prints for people, or for programs as JSON. */
+export function print(json: boolean, value: unknown, forPeople: () => string): void {
+  const text = json ? JSON.stringify(value, undefined, 2) : forPeople();
+  if (text !== '') process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,130 @@
+import { once } from 'node:events';
+import { type ClientRequest, get, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import { sql } from 'kysely';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { AwsAccess } from '../../aws/access.js';
+import { insertExecution, updateExecution } from '../../store/executions.js';
+import { providersOf } from '../../store/providers.js';
+import { insertRuns } from '../../store/runs.js';
+import { Secrets } from '../../store/secrets.js';
+import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { until } from '../support.js';
+
+const ROOT = 'root-key-0123456789-abcdefgh';
+interface Event { id: string; data: { execution: { id: string; status: string; statusDescription: string }; details: { workflowId: string } } }
+
+let postgres: TestPostgres;
+let app: FastifyInstance;
+let aws: AwsAccess;
+let url: string;
+let start: () => Promise<string>;
+const open: ClientRequest[] = [];
+
+beforeAll(async () => {
+  postgres = await startTestPostgres({ maxConnections: 20 });
+  const { db } = postgres;
+  const secrets = new Secrets([]);
+  aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+  const post = async (path: string, payload: object) => Object.values((await app.inject({ method: 'POST', url: path, headers: { 'x-api-key': ROOT }, payload })).json<Record<string, { id: string }>>())[0]!.id;
+  const providerId = await post('/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' });
+  const storageId = await post('/v1/storage-connections', { name: 'runs', providerId, region: 'us-west-2', bucket: 'lab', useForRunUpload: true, useForDataExploration: true });
+  const computeId = await post('/v1/compute-connections', { name: 'omics', providerId, executionRoleArn: 'arn:aws:iam::111122223333:role/omics', region: 'us-west-2' });
+  const flowId = await post('/v1/flows', { name: 'b2f', computeConnectionId: computeId, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' });
+  const runId = (await insertRuns(db, storageId, 'AV1', 'AV1', [{ folder: 'r', runName: 'r' }])).get('r')!.id;
+  const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', storageId).executeTakeFirstOrThrow();
+  start = async () => (await insertExecution(db, { flow: { id: flowId, name: 'b2f', computeConnectionId: computeId }, run: { id: runId, name: 'r', storageConnectionId: storageId, uploadState: 'complete' }, storage, trigger: 'api', startedBy: 'test' }))!;
+});
+afterEach(() => {
+  for (const request of open.splice(0)) request.destroy();
+});
+afterAll(async () => {
+  await app?.close();
+  aws?.close();
+  await postgres?.stop();
+});
+
+async function connect(id: string, { key = ROOT, lastEventId }: { key?: string; lastEventId?: string } = {}): Promise<{ response: IncomingMessage; events: Event[]; ended: Promise<unknown> }> {
+  const request = get(`${url}/v1/executions/${id}/events`, { headers: { 'x-api-key': key, ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) } });
+  open.push(request);
+  request.on('error', () => undefined);
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const events: Event[] = [];
+  let text = '';
+  response.setEncoding('utf8').on('data', (chunk: string) => {
+    const parts = (text + chunk).split('\n\n');
+    text = parts.pop()!;
+    for (const part of parts) {
+      const [, eventId, data] = /^event: execution\nid: (.+)\ndata: (.+)$/.exec(part) ?? [];
+      if (data !== undefined) events.push({ id: eventId!, data: JSON.parse(data) as Event['data'] });
+    }
+  });
+  response.on('error', () => undefined);
+  return { response, events, ended: new Promise((resolve) => response.on('close', resolve)) };
+}
+const listeners = async (): Promise<number> => Number((await sql<{ count: string }>`select count(*) from pg_stat_activity where query = 'listen polony_executions'`.execute(postgres.db)).rows[0]!.count);
+const statuses = (events: Event[]): string[] => events.map(({ data }) => data.execution.status.replace('EXECUTION_STATUS_', ''));
+
+describe('the stream of an execution', () => {
+  it('shows it now, at each change, and ends with it', async () => {
+    const id = await start();
+    const { response, events, ended } = await connect(id);
+    expect([response.statusCode, response.headers['content-type'], response.headers['cache-control'], typeof response.headers['x-request-id']]).toEqual([200, 'text/event-stream; charset=utf-8', 'no-store', 'string']);
+    await until('the first event', () => events.length === 1);
+    await until('it is listened', async () => (await listeners()) === 1);
+    await updateExecution(postgres.db, id, { status: 'RUNNING', statusDescription: 'It runs' });
+    await until('the change', () => statuses(events).includes('RUNNING'));
+    // What shows no change is told nobody.
+    await postgres.db.updateTable('executions').set({ time_updated: new Date() }).where('id', '=', id).execute();
+    await updateExecution(postgres.db, id, { status: 'COMPLETED' });
+    await ended;
+    expect(statuses(events)).toEqual(['INITIALIZED', 'RUNNING', 'COMPLETED']);
+    expect(events.at(-1)!.data.details.workflowId).toBe(`execution/${id}`);
+    await until('nobody listens any more', async () => (await listeners()) === 0);
+  });
+  it('goes on behind the last event that was seen', async () => {
+    const id = await start();
+    const first = await connect(id);
+    await until('the first event', () => first.events.length === 1);
+    open.splice(0).forEach((request) => request.destroy());
+    const again = await connect(id, { lastEventId: first.events[0]!.id });
+    await until('it is listened', async () => (await listeners()) === 1);
+    await updateExecution(postgres.db, id, { status: 'FAILED', error: { type: 'X', message: 'x' } });
+    await again.ended;
+    expect(statuses(again.events)).toEqual(['FAILED']);
+    expect((await connect(id, { lastEventId: again.events[0]!.id })).response.statusCode).toBe(204);
+    const late = await connect(id);
+    await late.ended;
+    expect(statuses(late.events)).toEqual(['FAILED']);
+  });
+  it('is read once for all that look at it, by one connection, and comes back when that breaks', async () => {
+    const id = await start();
+    const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
+    await until('all have begun', () => streams.every(({ events }) => events.length === 1));
+    expect(await listeners()).toBe(1);
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen polony_executions'`.execute(postgres.db);
+    await updateExecution(postgres.db, id, { status: 'COMPLETED' });
+    await Promise.all(streams.map(({ ended }) => ended));
+    expect(new Set(streams.map(({ events }) => statuses(events).at(-1)))).toEqual(new Set(['COMPLETED']));
+  });
+  it('is for who may see the execution, and for so many at once', async () => {
+    const id = await start();
+    const made = (await app.inject({ method: 'POST', url: '/v1/api-keys', headers: { 'x-api-key': ROOT }, payload: { name: 'one', scopes: [`executions:read:${id}`] } })).json<{ key: string }>();
+    expect((await connect(await start(), { key: made.key })).response.statusCode).toBe(404);
+    const streams = await Promise.all(Array.from({ length: 100 }, () => connect(id, { key: made.key })));
+    expect(streams.map(({ response }) => response.statusCode)).toEqual(streams.map(() => 200));
+    expect((await connect(id, { key: made.key })).response.statusCode).toBe(429);
+    expect((await connect(id)).response.statusCode).toBe(200);
+  });
+  it('does not hold up the end of the API', async () => {
+    const { ended } = await connect(await start());
+    const closed = app.close();
+    await ended;
+    await closed;
+  });
+});
