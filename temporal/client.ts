@@ -434,15 +434,23 @@ export class Orchestrator {
     };
   }
 
-  /** Has the policy of a bucket changed for a grant, after all that were asked for before. Answers once that is done or refused. */
-  async changeAccess(to: BucketToChange, change: Omit<AccessChangeRequest, 'bucket'>): Promise<AccessChange> {
+  /**
+   * Has the policy of a bucket changed for a grant, after all that were asked for before. Answers once that is done or refused.
+   * @param withinMs how long it is waited for
+   * @throws when it takes longer; what was sent is carried out all the same.
+   */
+  async changeAccess(to: BucketToChange, change: Omit<AccessChangeRequest, 'bucket'>, withinMs: number): Promise<AccessChange> {
+    const deadline = Date.now() + withinMs;
     return this.#updates.run(to.bucket, async () => {
       for (let attempt = 1; ; attempt++) {
+        if (Date.now() >= deadline) throw new Error(`Its turn did not come within ${withinMs} ms`);
         try {
-          return await this.#client.workflow.executeUpdateWithStart(changeAccessUpdate, {
-            args: [{ bucket: to.bucket, ...change }],
-            startWorkflowOperation: new WithStartWorkflowOperation(WORKFLOWS.bucketAccess, this.#bucketAccessOptions(to)),
-          });
+          return await this.#client.withDeadline(deadline, () =>
+            this.#client.workflow.executeUpdateWithStart(changeAccessUpdate, {
+              args: [{ bucket: to.bucket, ...change }],
+              startWorkflowOperation: new WithStartWorkflowOperation(WORKFLOWS.bucketAccess, this.#bucketAccessOptions(to)),
+            }),
+          );
         } catch (error) {
           const draining = error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure && error.cause.type === DRAINING;
           // It ended, or went on in a new history, before it had seen the update.

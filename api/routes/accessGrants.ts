@@ -96,7 +96,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
    */
   async function change(request: FastifyRequest, storage: StorageConnection, row: store.AccessGrant): Promise<store.AccessGrant> {
     try {
-      await bounded(orchestrator.changeAccess({ bucket: row.bucket, storageConnectionName: storage.name }, { grantId: row.id, principal: row.principal }), CHANGE_MS);
+      await bounded(orchestrator.changeAccess({ bucket: row.bucket, storageConnectionName: storage.name }, { grantId: row.id, principal: row.principal }, CHANGE_MS), CHANGE_MS);
     } catch (error) {
       request.log.warn({ error: loggable(error), accessGrantId: row.id }, 'the policy is not changed yet; it goes on by itself');
     }

@@ -7,6 +7,7 @@ import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { FastifyInstance } from 'fastify';
+import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { createActivities } from '../../activities/index.js';
@@ -588,6 +589,30 @@ describe('requests', () => {
     expect((await call('GET', at.grants, undefined, reader)).reason).toBe('INSUFFICIENT_SCOPE');
     expect((await grant(at, { principal: account(3), prefix: '' }, reader)).reason).toBe('INSUFFICIENT_SCOPE');
     expect((await stateOf(foreign, made.id)).state).toBe('active');
+  });
+
+  it('wait while a worker that was thought dead is still at the same bucket', async () => {
+    const at = await lab();
+    const { db } = apps[0]!;
+    let free: (() => void) | undefined;
+    const holding = new Promise<void>((resolve) => (free = resolve));
+    const held = db.connection().execute(async (own) => {
+      await sql`select pg_advisory_lock(hashtextextended(${`bucket-policy/${at.bucket}`}, 0))`.execute(own);
+      await holding;
+      await sql`select pg_advisory_unlock(hashtextextended(${`bucket-policy/${at.bucket}`}, 0))`.execute(own);
+    });
+    let puts = 0;
+    meddle = (command) => void (command === 'PutBucketPolicyCommand' && puts++);
+    const answer = grant(at, { principal: account(1) });
+    await until('the change to wait for it', async () => {
+      const pending = await temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).describe().then(({ raw }) => raw.pendingActivities ?? [], () => []);
+      return pending.some(({ attempt }) => (attempt ?? 0) > 1);
+    });
+    expect([puts, await policyOf(at.bucket)]).toEqual([0, undefined]);
+    free!();
+    await held;
+    expect((await answer).body.accessGrant.state).toBe('active');
+    expect(puts).toBe(1);
   });
 
   it('whose workflow is terminated or that Temporal did not hear of are seen to by the sweep', async () => {
