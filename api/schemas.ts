@@ -364,7 +364,7 @@ export const Execution = component(
       platform: Type.String(),
       workflow: Type.Object({ name: Type.String(), version: Type.String() }, closed),
       flow: Type.Object({ id: Type.String(), name: Type.String() }, closed),
-      inputs: Type.Array(Type.Object({ run: Type.Object({ id: Type.String(), name: Type.String(), instrumentName: Type.String(), kitType: Type.String(), runType: Type.String() }, closed) })),
+      inputs: Type.Array(Type.Object({ run: Type.Object({ id: Type.String(), name: Type.String(), instrumentName: Type.String(), kitType: Type.String(), runType: Type.String() }, closed) }, closed)),
       output: Output,
       startedBy: Type.Object({ id: Type.String(), email: Type.String(), name: Type.String() }, closed),
       timeCreated: Timestamp,

@@ -39,7 +39,7 @@ export const concurrency = (text: string): number => {
   return Number(text);
 };
 
-/** polony download */
+/** Downloads, and uploads of run folders. */
 export function addTransferCommands(program: Command): void {
   connected(
     program
@@ -60,5 +60,23 @@ export function addTransferCommands(program: Command): void {
     if (report.failed.length === 0) return;
     if (flags.json !== true) for (const { path, reason } of report.failed) process.stderr.write(`${path}: ${reason}\n`);
     process.exitCode = EXIT.failed;
+  });
+
+  connected(
+    program
+      .command('upload')
+      .description('upload a run folder as an instrument does, RunUploaded.json last; what is there already is left, what was begun is gone on with')
+      .argument('<run-folder>')
+      .requiredOption('--storage <id-or-name>', 'the storage connection')
+      .option('--parent-path <path>', 'the folders between its prefix and that of the instrument, where it has a runDepth')
+      .option('--partial', 'upload what there is of a run that has not ended or is not whole, without RunUploaded.json')
+      .option('--concurrency <number>', 'how many files at once; each takes up to 16 MiB of memory', concurrency, 4),
+  ).action(async (folder: string, flags: ConnectionOptions & { storage: string; parentPath?: string; partial?: boolean; concurrency: number; json?: boolean }) => {
+    const api = connectionOf(flags);
+    const storageConnectionId = await idOf(api, 'storage', flags.storage);
+    const { uploadRunFolder } = await import('./upload.js');
+    const bar = await progressBar(flags.json !== true);
+    const report = await uploadRunFolder(api, { storageConnectionId, folder, partial: flags.partial === true, concurrency: flags.concurrency, onProgress: bar.update, signal: untilTold(), ...(flags.parentPath !== undefined && { parentPath: flags.parentPath }) }).finally(bar.stop);
+    print(flags.json === true, report, () => `${report.files} files, ${report.bytes} bytes to ${report.uri}${report.skipped === 0 ? '' : `; ${report.skipped} were there already`}${report.ended ? '' : '; the run has not ended'}`);
   });
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
-import { CreateBucketCommand, PutObjectCommand, S3Client, type StorageClass } from '@aws-sdk/client-s3';
+import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass } from '@aws-sdk/client-s3';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
@@ -18,7 +18,7 @@ import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { freePort } from '../../local/ports.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
 import { providersOf } from '../../store/providers.js';
-import { insertRuns } from '../../store/runs.js';
+import { insertRuns, updateRun } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { until } from '../support.js';
@@ -196,6 +196,44 @@ describe('the command line', () => {
   });
 });
 
+/** A proxy in front of S3 that breaks, cuts or falsifies what it is told to. */
+async function throughProxy(meddle: (request: { url: string; range?: string; count: number }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy', work: (seen: { url: string; range?: string }[]) => Promise<void>): Promise<void> {
+  const seen: { url: string; range?: string }[] = [];
+  const proxy: Server = createServer((incoming, outgoing) => {
+    const entry = { url: incoming.url!, ...(incoming.headers.range !== undefined && { range: incoming.headers.range }) };
+    seen.push(entry);
+    const what = meddle({ ...entry, count: seen.filter((each) => each.url.split('?')[0] === entry.url.split('?')[0]).length });
+    if (what === 'expire') return void outgoing.writeHead(403, { 'content-type': 'application/xml' }).end('<Error><Code>ExpiredToken</Code></Error>');
+    if (what === 'busy') return void outgoing.writeHead(503).end('<Error><Code>SlowDown</Code></Error>');
+    const target = new URL(incoming.url!, aws.endpoint);
+    // The signature is of the address of the proxy, which S3 is told.
+    const forwarded = httpRequest({ host: target.hostname, port: target.port, path: incoming.url, method: incoming.method, headers: incoming.headers }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
+        let body = Buffer.concat(chunks);
+        if (what === 'falsify' && body.length > 10) body = Buffer.concat([body.subarray(0, -1), Buffer.from([body.at(-1)! ^ 1])]);
+        outgoing.writeHead(response.statusCode!, response.headers);
+        if (what !== 'cut') return void outgoing.end(body);
+        outgoing.write(body.subarray(0, 1_000_000), () => setTimeout(() => outgoing.destroy(), 50));
+      });
+    });
+    incoming.pipe(forwarded);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const before = process.env.AWS_ENDPOINT_URL;
+  process.env.AWS_ENDPOINT_URL_S3 = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  access.close();
+  try {
+    await work(seen);
+  } finally {
+    delete process.env.AWS_ENDPOINT_URL_S3;
+    process.env.AWS_ENDPOINT_URL = before;
+    access.close();
+    proxy.closeAllConnections();
+    proxy.close();
+  }
+}
+
 describe('polony download', () => {
   const to = (): string => path.join(folder, `to-${++at}`);
   it('brings a run, compares it, and has nothing to do the second time', async () => {
@@ -234,43 +272,6 @@ describe('polony download', () => {
     expect(readdirSync(outside)).toEqual([]);
   });
 
-  /** A proxy in front of S3 that breaks, cuts or falsifies what it is told to. */
-  async function throughProxy(meddle: (request: { url: string; range?: string; count: number }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy', work: (seen: { url: string; range?: string }[]) => Promise<void>): Promise<void> {
-    const seen: { url: string; range?: string }[] = [];
-    const proxy: Server = createServer((incoming, outgoing) => {
-      const entry = { url: incoming.url!, ...(incoming.headers.range !== undefined && { range: incoming.headers.range }) };
-      seen.push(entry);
-      const what = meddle({ ...entry, count: seen.filter((each) => each.url.split('?')[0] === entry.url.split('?')[0]).length });
-      if (what === 'expire') return void outgoing.writeHead(403, { 'content-type': 'application/xml' }).end('<Error><Code>ExpiredToken</Code></Error>');
-      if (what === 'busy') return void outgoing.writeHead(503).end('<Error><Code>SlowDown</Code></Error>');
-      const target = new URL(incoming.url!, aws.endpoint);
-      // The signature is of the address of the proxy, which S3 is told.
-      const forwarded = httpRequest({ host: target.hostname, port: target.port, path: incoming.url, method: incoming.method, headers: incoming.headers }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
-          let body = Buffer.concat(chunks);
-          if (what === 'falsify' && body.length > 10) body = Buffer.concat([body.subarray(0, -1), Buffer.from([body.at(-1)! ^ 1])]);
-          outgoing.writeHead(response.statusCode!, response.headers);
-          if (what !== 'cut') return void outgoing.end(body);
-          outgoing.write(body.subarray(0, 1_000_000), () => setTimeout(() => outgoing.destroy(), 50));
-        });
-      });
-      incoming.pipe(forwarded);
-    });
-    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-    const before = process.env.AWS_ENDPOINT_URL;
-    process.env.AWS_ENDPOINT_URL_S3 = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-    access.close();
-    try {
-      await work(seen);
-    } finally {
-      delete process.env.AWS_ENDPOINT_URL_S3;
-      process.env.AWS_ENDPOINT_URL = before;
-      access.close();
-      proxy.closeAllConnections();
-      proxy.close();
-    }
-  }
   const bring = (folderOf: string, prefix = 'big.bin') => download({ url, apiKey: KEY }, { kind: 'run', id: ids.run!, prefix }, { to: folderOf, concurrency: 4 });
   it('goes on where a connection broke, with new URLs where the old ones have ended', async () => {
     await throughProxy(
@@ -321,5 +322,95 @@ describe('polony download', () => {
     const { failed } = await bring(folderOf);
     expect(failed[0]!.reason).toMatch(/is there already and is no file/);
     chmodSync(folderOf, 0o755);
+  });
+});
+
+describe('polony upload', () => {
+  const uploaded = { version: '1.0.0', instrument: 'AV7', instrumentId: 'i', runType: 'Sequencing', recipeExecutionId: 'r', runID: 'x', outcome: 'OutcomeCompleted' };
+  /** A run folder as an instrument leaves it, with a file that goes in parts. */
+  function runFolder(name: string, large = 40_000_000): string {
+    const made = path.join(folder, `disk-${++at}`, `20260301_AV7_${name}`);
+    mkdirSync(path.join(made, 'BaseCalls'), { recursive: true });
+    writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: name, InstrumentName: 'AV7', Cycles: { R1: 3 } }));
+    for (const cycle of [1, 2, 3]) writeFileSync(path.join(made, `BaseCalls/R1_C00${cycle}.zip`), `cycle ${cycle}`);
+    writeFileSync(path.join(made, 'large.bin'), Buffer.alloc(large, `${name} `));
+    writeFileSync(path.join(made, 'empty.txt'), '');
+    writeFileSync(path.join(made, 'RunUploaded.json'), JSON.stringify(uploaded));
+    return made;
+  }
+  const upload = (made: string, ...more: string[]): Promise<Outcome> => polony(['upload', made, '--storage', 'aviti runs', '--json', ...more], { env: awsEnv() });
+  const awsEnv = (): Record<string, string> => ({ AWS_ENDPOINT_URL: process.env.AWS_ENDPOINT_URL_S3 ?? aws.endpoint, XDG_CACHE_HOME: path.join(folder, 'cache') });
+  const keys = async (name: string): Promise<string[]> => ((await admin.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV7/20260301_AV7_${name}/` }))).Contents ?? []).map(({ Key }) => Key!.split(`_${name}/`)[1]!);
+  const bytesOf = async (name: string, key: string): Promise<Buffer> => Buffer.from(await (await admin.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV7/20260301_AV7_${name}/${key}` }))).Body!.transformToByteArray());
+
+  it('writes the whole folder, its end last, and leaves what is there', async () => {
+    const made = runFolder('whole');
+    const requests: string[] = [];
+    await throughProxy(
+      ({ url: asked }) => {
+        requests.push(asked);
+        return 'pass';
+      },
+      async () => {
+        const { code, stdout, stderr } = await upload(made);
+        expect([code, stderr.replace(/\(node[\s\S]*?created\)\n/, '')]).toEqual([0, '']);
+        expect(JSON.parse(stdout)).toEqual({ uri: 's3://lab/runs/AV7/20260301_AV7_whole/', files: 7, bytes: expect.any(Number) as number, skipped: 0, ended: true });
+      },
+    );
+    expect(await keys('whole')).toEqual(['BaseCalls/R1_C001.zip', 'BaseCalls/R1_C002.zip', 'BaseCalls/R1_C003.zip', 'RunParameters.json', 'RunUploaded.json', 'empty.txt', 'large.bin']);
+    expect((await bytesOf('whole', 'large.bin')).equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
+    expect(requests.filter((each) => each.includes('partNumber=')).length).toBe(3);
+    expect(requests.at(-1)).toContain('RunUploaded.json');
+    writeFileSync(path.join(made, 'BaseCalls/R1_C002.zip'), 'cycle X');
+    expect(JSON.parse((await upload(made)).stdout)).toMatchObject({ files: 2, skipped: 5, ended: true });
+    expect((await bytesOf('whole', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle X');
+  });
+  it('goes on after a kill without sending again what has arrived', async () => {
+    const made = runFolder('killed', 100_000_000);
+    const parts = (seen: { url: string }[]): string[] => seen.flatMap(({ url: asked }) => /[?&]partNumber=(\d+)/.exec(asked)?.[1] ?? []);
+    await throughProxy(
+      () => 'pass',
+      async (seen) => {
+        const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() } });
+        await until('some parts are there', () => parts(seen).length >= 3);
+        child.kill('SIGKILL');
+        await new Promise((resolve) => child.on('exit', resolve));
+        expect(await keys('killed')).not.toContain('RunUploaded.json');
+        const before = seen.length;
+        const { code, stdout } = await upload(made);
+        expect([code, (JSON.parse(stdout) as { ended: boolean }).ended]).toEqual([0, true]);
+        // Six parts in all; of those before the kill the last may not have been noted.
+        expect(parts(seen.slice(before)).length).toBeLessThanOrEqual(4);
+      },
+    );
+    expect((await bytesOf('killed', 'large.bin')).equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
+    expect(readdirSync(path.join(folder, 'cache/polony/uploads'))).toEqual([]);
+  });
+  it('refuses a folder that is no whole run, before anything is uploaded', async () => {
+    const refused = async (change: (made: string) => void, name = `bad${++at}`): Promise<string> => {
+      const made = runFolder(name, 10);
+      change(made);
+      const { code, stderr } = await upload(made);
+      expect([code, await keys(name)]).toEqual([2, []]);
+      return stderr;
+    };
+    expect(await refused((made) => rmSync(path.join(made, 'RunParameters.json')))).toContain('no run folder');
+    expect(await refused((made) => rmSync(path.join(made, 'RunUploaded.json')))).toContain('the run has not ended');
+    expect(await refused((made) => writeFileSync(path.join(made, 'RunUploaded.json'), '\n'))).toContain('the run has not ended');
+    expect(await refused((made) => writeFileSync(path.join(made, 'BaseCalls/R1_C002.zip'), ''))).toContain('1 files that RunParameters.json names are missing or empty: BaseCalls/R1_C002.zip');
+    expect(await refused((made) => writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: 'x', InstrumentName: 'AV8' })))).toContain('must be named');
+    expect(await refused((made) => symlinkSync('/etc/passwd', path.join(made, 'a-link')))).toContain('is a link');
+    expect((await upload(path.join(folder, 'nothing'))).code).toBe(2);
+    const made = runFolder('partly', 10);
+    rmSync(path.join(made, 'BaseCalls/R1_C002.zip'));
+    expect(JSON.parse((await upload(made, '--partial')).stdout)).toMatchObject({ files: 5, ended: false });
+    expect(await keys('partly')).not.toContain('RunUploaded.json');
+  });
+  it('does not write over a run that is complete', async () => {
+    const made = runFolder('done', 10);
+    const id = (await insertRuns(postgres.db, ids.storage!, 'AV7', 'AV7', [{ folder: '20260301_AV7_done', runName: 'done' }])).get('20260301_AV7_done')!.id;
+    await updateRun(postgres.db, id, { uploadState: 'complete' });
+    const { code, stderr } = await upload(made);
+    expect([code, stderr.includes('is complete')]).toEqual([8, true]);
   });
 });

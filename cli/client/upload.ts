@@ -1,0 +1,380 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand } from '@aws-sdk/client-s3';
+import { polonyClient, type Schema } from '../../client/index.js';
+import { messageOf } from '../../domain/errors.js';
+import { expectedBaseCalls, parseRunFolderName } from '../../domain/runFolder.js';
+import { parseRunParameters } from '../../domain/runParameters.js';
+import { parseRunUploaded } from '../../domain/runUploaded.js';
+import { asked } from './commands.js';
+import { CliError, EXIT } from './exit.js';
+import type { Profile } from './profiles.js';
+import type { TransferProgress } from './transfer.js';
+
+export interface UploadOptions {
+  storageConnectionId: string;
+  /** The run folder as the instrument has written it. */
+  folder: string;
+  /** Where the storage connection has a runDepth. */
+  parentPath?: string;
+  /** Whether a folder that is not whole is uploaded as it is, without RunUploaded.json. */
+  partial: boolean;
+  /** How many files, or parts of large ones, at once. */
+  concurrency: number;
+  onProgress?: (progress: TransferProgress) => void;
+  signal?: AbortSignal;
+}
+
+export interface UploadReport {
+  uri: string;
+  files: number;
+  bytes: number;
+  /** Were there already. */
+  skipped: number;
+  /** Whether RunUploaded.json was written, so that the run counts as uploaded. */
+  ended: boolean;
+}
+
+/** Size of the parts of large files; S3 takes 10,000 of them, and 5 MiB is the least (S3 User Guide, multipart upload limits). */
+const PART_BYTES = 16 * 1024 * 1024;
+const MOST_PARTS = 10_000;
+const END = 'RunUploaded.json';
+/** How long credentials are asked for, in seconds: what every role allows. */
+const SESSION_SECONDS = 3600;
+
+interface LocalFile {
+  /** Relative to the folder, with slashes. */
+  name: string;
+  file: string;
+  size: number;
+  mtimeMs: number;
+}
+
+/** The files of one folder, and the folders in it, in the order of their names. @throws CliError for what is neither. */
+async function entriesOf(root: string, folder: string): Promise<{ files: LocalFile[]; folders: string[] }> {
+  const files: LocalFile[] = [];
+  const folders: string[] = [];
+  for (const entry of (await readdir(path.join(root, folder), { withFileTypes: true })).sort((one, other) => (one.name < other.name ? -1 : 1))) {
+    const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
+    if (entry.isDirectory()) folders.push(name);
+    else if (entry.isFile()) {
+      const file = path.join(root, name);
+      const { size, mtimeMs } = await stat(file);
+      files.push({ name, file, size, mtimeMs });
+    } else throw new CliError(`${name} is a link or a device; a run folder has files and folders only`, EXIT.usage);
+  }
+  return { files, folders };
+}
+
+/** All files of a run folder, folder by folder. */
+async function* walk(root: string, folder = ''): AsyncGenerator<LocalFile[]> {
+  const { files, folders } = await entriesOf(root, folder);
+  yield files;
+  for (const each of folders) yield* walk(root, each);
+}
+
+/**
+ * Looks at a run folder before anything of it is uploaded.
+ * @throws CliError that names what is wrong
+ */
+async function checkFolder(folder: string, partial: boolean): Promise<{ runFolder: string; instrumentName: string }> {
+  const runFolder = path.basename(path.resolve(folder));
+  const wrong = (message: string): CliError => new CliError(message, EXIT.usage);
+  const content = async (name: string): Promise<string | undefined> =>
+    readFile(path.join(folder, name), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw wrong(`${path.join(folder, name)} cannot be read: ${error.message}`);
+    });
+  if (!(await stat(folder).then((found) => found.isDirectory(), () => false))) throw wrong(`${folder} is no folder`);
+  const text = await content('RunParameters.json');
+  if (text === undefined) throw wrong(`${folder} has no RunParameters.json, so it is no run folder`);
+  let parameters: ReturnType<typeof parseRunParameters>;
+  try {
+    parameters = parseRunParameters(text);
+  } catch (error) {
+    throw wrong(messageOf(error));
+  }
+  if (parseRunFolderName(runFolder, parameters.instrumentName) === undefined) throw wrong(`The folder must be named <YYYYMMDD>_${parameters.instrumentName}_<run name>, as instrument ${parameters.instrumentName} has named it; this is ${runFolder}`);
+  if (partial) return { runFolder, instrumentName: parameters.instrumentName };
+  const end = await content(END);
+  let ended = false;
+  try {
+    ended = end !== undefined && parseRunUploaded(end) !== undefined;
+  } catch (error) {
+    throw wrong(`${messageOf(error)}; upload with --partial what there is`);
+  }
+  if (!ended) throw wrong(`${folder} has no ${END} with content: the run has not ended. Upload what there is with --partial; run the same command again when it has ended`);
+  const missing: string[] = [];
+  for (const name of expectedBaseCalls(parameters.cycles ?? {})) if (!(await stat(path.join(folder, name)).then(({ size }) => size > 0, () => false))) missing.push(name);
+  if (missing.length > 0) throw wrong(`${missing.length} files that RunParameters.json names are missing or empty: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}. Upload what there is with --partial`);
+  return { runFolder, instrumentName: parameters.instrumentName };
+}
+
+/** What an upload has done, in a file of its own, so that it can be gone on with after anything. */
+class Journal {
+  readonly #file: string;
+  readonly #parts = new Map<string, { uploadId: string; parts: Map<number, string> }>();
+
+  private constructor(file: string) {
+    this.#file = file;
+  }
+
+  static async open(identity: string): Promise<Journal> {
+    const folder = path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'polony', 'uploads');
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const journal = new Journal(path.join(folder, `${createHash('sha256').update(identity).digest('hex').slice(0, 32)}.jsonl`));
+    for (const line of (await readFile(journal.#file, 'utf8').catch(() => '')).split('\n')) {
+      try {
+        const { version, uploadId, part, etag } = JSON.parse(line) as { version: string; uploadId?: string; part?: number; etag?: string };
+        if (uploadId === undefined) journal.#parts.delete(version);
+        else if (part === undefined) journal.#parts.set(version, { uploadId, parts: new Map() });
+        else if (journal.#parts.get(version)?.uploadId === uploadId) journal.#parts.get(version)!.parts.set(part, etag!);
+      } catch {
+        // A line that a kill has cut short.
+      }
+    }
+    return journal;
+  }
+
+  /** A file as it is now; one that has changed since begins anew. */
+  static version({ name, size, mtimeMs }: LocalFile): string {
+    return `${name}\n${size}\n${mtimeMs}`;
+  }
+
+  begun(file: LocalFile): { uploadId: string; parts: ReadonlyMap<number, string> } | undefined {
+    return this.#parts.get(Journal.version(file));
+  }
+  async begin(file: LocalFile, uploadId: string): Promise<void> {
+    const version = Journal.version(file);
+    this.#parts.set(version, { uploadId, parts: new Map() });
+    await this.#write({ version, uploadId });
+  }
+  async part(file: LocalFile, uploadId: string, part: number, etag: string): Promise<void> {
+    const version = Journal.version(file);
+    this.#parts.get(version)?.parts.set(part, etag);
+    await this.#write({ version, uploadId, part, etag });
+  }
+  async forget(file: LocalFile): Promise<void> {
+    const version = Journal.version(file);
+    if (this.#parts.delete(version)) await this.#write({ version });
+  }
+  async close(): Promise<void> {
+    await rm(this.#file, { force: true });
+  }
+  async #write(entry: object): Promise<void> {
+    await appendFile(this.#file, `${JSON.stringify(entry)}\n`, { mode: 0o600 });
+  }
+}
+
+const md5 = (bytes: Buffer): Buffer => createHash('md5').update(bytes).digest();
+const partBytesOf = (size: number): number => Math.max(PART_BYTES, Math.ceil(size / MOST_PARTS));
+
+/** The ETag that S3 gives a file that is uploaded as it is here. */
+async function etagOf({ file, size }: LocalFile): Promise<string> {
+  if (size <= PART_BYTES) return `"${md5(await readFile(file)).toString('hex')}"`;
+  const sums: Buffer[] = [];
+  const partBytes = partBytesOf(size);
+  for (let from = 0; from < size; from += partBytes) {
+    const hash = createHash('md5');
+    for await (const chunk of createReadStream(file, { start: from, end: Math.min(size, from + partBytes) - 1 })) hash.update(chunk as Buffer);
+    sums.push(hash.digest());
+  }
+  return `"${md5(Buffer.concat(sums)).toString('hex')}-${sums.length}"`;
+}
+
+/** Bytes of a file that must not change while it is uploaded. @throws CliError */
+async function read({ file, name, size, mtimeMs }: LocalFile, from: number, length: number): Promise<Buffer> {
+  const handle = await open(file, 'r');
+  try {
+    const buffer = Buffer.alloc(length);
+    const { bytesRead } = await handle.read(buffer, 0, length, from);
+    const now = await handle.stat();
+    if (bytesRead !== length || now.size !== size || now.mtimeMs !== mtimeMs) throw new CliError(`${name} has changed while it was uploaded; run the same command again`);
+    return buffer;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Does so many things at once and no more; the first that fails keeps those that wait from being begun. */
+class Slots {
+  readonly #most: number;
+  readonly #under = new Set<Promise<void>>();
+  #failure: { error: unknown } | undefined;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  async run(work: () => Promise<void>): Promise<void> {
+    while (this.#under.size >= this.#most) await Promise.race(this.#under);
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const running = work()
+      .catch((error: unknown) => void (this.#failure ??= { error }))
+      .finally(() => this.#under.delete(running));
+    this.#under.add(running);
+  }
+
+  async done(): Promise<void> {
+    await Promise.all(this.#under);
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}
+
+/**
+ * Uploads a run folder as an instrument does: all files, several at once, large ones in parts, and RunUploaded.json last, when all else
+ * was seen to be there. What is there already is left, and what was begun is gone on with, after a kill too.
+ * @throws CliError
+ */
+export async function uploadRunFolder(api: Profile, options: UploadOptions): Promise<UploadReport> {
+  const { folder, signal } = options;
+  const { runFolder, instrumentName } = await checkFolder(folder, options.partial);
+  const client = polonyClient(api);
+  const credentials = (): Promise<{ s3: Schema<'S3Credentials'> }> =>
+    asked(api, client.POST('/v1/storage-connections/{id}/upload-credentials', { params: { path: { id: options.storageConnectionId } }, body: { runFolder, instrumentName, expirationSeconds: SESSION_SECONDS, ...(options.parentPath !== undefined && { parentPath: options.parentPath }) } }));
+  const first = (await credentials()).s3;
+  const { bucket: Bucket, region } = first;
+  const prefix = first.prefix!;
+  let held: Schema<'S3Credentials'> | undefined = first;
+  const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
+  const s3 = new S3Client({
+    region,
+    // Asked for anew by the SDK a few minutes before they end.
+    credentials: async () => {
+      const { accessKeyId, secretAccessKey, sessionToken, expiration } = held ?? (await credentials()).s3;
+      held = undefined;
+      return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) };
+    },
+    maxAttempts: 8,
+    retryMode: 'adaptive',
+    forcePathStyle: endpoint !== undefined && endpoint !== '',
+    // S3 compares each body with the MD5 that comes along.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+  });
+  const journal = await Journal.open([api.url, options.storageConnectionId, Bucket, prefix, path.resolve(folder)].join('\n'));
+  const report: UploadReport = { uri: `s3://${Bucket}/${prefix}`, files: 0, bytes: 0, skipped: 0, ended: false };
+  const progress: TransferProgress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };
+  const tell = (bytes: number, files = 0): void => {
+    progress.bytes += bytes;
+    progress.files += files;
+    options.onProgress?.({ ...progress });
+  };
+  const slots = new Slots(options.concurrency);
+
+  /** What lies right below a folder of the run in the bucket: size and ETag by name. */
+  async function thereIn(folderOf: string): Promise<Map<string, { size: number; etag: string }>> {
+    const there = new Map<string, { size: number; etag: string }>();
+    const below = `${prefix}${folderOf === '' ? '' : `${folderOf}/`}`;
+    for (let token: string | undefined; ; ) {
+      const page = await s3.send(new ListObjectsV2Command({ Bucket, Prefix: below, Delimiter: '/', ContinuationToken: token }), { abortSignal: signal });
+      for (const { Key = '', Size = 0, ETag = '' } of page.Contents ?? []) there.set(Key.slice(prefix.length), { size: Size, etag: ETag });
+      token = page.NextContinuationToken;
+      if (token === undefined) return there;
+    }
+  }
+
+  async function putWhole(file: LocalFile): Promise<void> {
+    const Body = await read(file, 0, file.size);
+    await s3.send(new PutObjectCommand({ Bucket, Key: prefix + file.name, Body, ContentLength: Body.length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+    tell(Body.length);
+  }
+
+  async function putInParts(file: LocalFile): Promise<void> {
+    const Key = prefix + file.name;
+    const partBytes = partBytesOf(file.size);
+    const count = Math.ceil(file.size / partBytes);
+    for (let again = false; ; again = true) {
+      const begun = again ? undefined : journal.begun(file);
+      let UploadId = begun?.uploadId;
+      if (UploadId === undefined) {
+        UploadId = (await s3.send(new CreateMultipartUploadCommand({ Bucket, Key }), { abortSignal: signal })).UploadId!;
+        await journal.begin(file, UploadId);
+      }
+      const etags = new Map(begun?.parts);
+      let sent = 0;
+      try {
+        for (let number = 1; number <= count; number++) {
+          signal?.throwIfAborted();
+          const from = (number - 1) * partBytes;
+          const length = Math.min(partBytes, file.size - from);
+          if (!etags.has(number)) {
+            const Body = await read(file, from, length);
+            const { ETag } = await s3.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: number, Body, ContentLength: length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+            etags.set(number, ETag!);
+            await journal.part(file, UploadId, number, ETag!);
+          }
+          sent += length;
+          tell(length);
+        }
+        await s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts: [...etags].sort(([one], [other]) => one - other).map(([PartNumber, ETag]) => ({ PartNumber, ETag })) } }), { abortSignal: signal });
+        await journal.forget(file);
+        return;
+      } catch (error) {
+        // Somebody, or a lifecycle rule, has ended what was begun: once more from its beginning.
+        if (again || begun === undefined || !['NoSuchUpload', 'InvalidPart'].includes((error as Error).name)) throw error;
+        tell(-sent);
+        await journal.forget(file);
+        await s3.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })).catch(() => undefined);
+      }
+    }
+  }
+
+  try {
+    for await (const files of walk(folder)) {
+      progress.totalFiles += files.length;
+      progress.totalBytes += files.reduce((sum, { size }) => sum + size, 0);
+    }
+    let end: LocalFile | undefined;
+    for await (const files of walk(folder)) {
+      if (files.length === 0) continue;
+      const there = await thereIn(path.posix.dirname(files[0]!.name).replace(/^\.$/, ''));
+      for (const file of files) {
+        signal?.throwIfAborted();
+        if (file.name === END) {
+          end = file;
+          continue;
+        }
+        await slots.run(async () => {
+          const found = there.get(file.name);
+          if (found?.size === file.size && found.etag === (await etagOf(file))) {
+            report.skipped++;
+            tell(file.size, 1);
+            return;
+          }
+          if (file.size > PART_BYTES) await putInParts(file);
+          else await putWhole(file);
+          report.files++;
+          report.bytes += file.size;
+          tell(0, 1);
+        });
+      }
+    }
+    await slots.done();
+    if (options.partial || end === undefined) return report;
+    // The end says that all is there: so that is looked at once more, and only then it is written.
+    for await (const files of walk(folder)) {
+      if (files.length === 0) continue;
+      const there = await thereIn(path.posix.dirname(files[0]!.name).replace(/^\.$/, ''));
+      const lacks = files.find(({ name, size }) => name !== END && there.get(name)?.size !== size);
+      if (lacks !== undefined) throw new CliError(`${lacks.name} is not in the bucket as it is here; run the same command again`);
+    }
+    await putWhole(end);
+    tell(0, 1);
+    report.files++;
+    report.bytes += end.size;
+    report.ended = true;
+    await journal.close();
+    return report;
+  } catch (error) {
+    await slots.done().catch(() => undefined);
+    signal?.throwIfAborted();
+    const { name, message } = error as Error;
+    if (name === 'AccessDenied') throw new CliError(`AWS does not allow the upload (${message}); verify the storage connection`, EXIT.denied);
+    throw error;
+  } finally {
+    s3.destroy();
+  }
+}
