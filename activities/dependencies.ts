@@ -8,7 +8,7 @@ import type { WebhookSettings } from './webhooks.js';
 export interface Dependencies {
   db: Db;
   aws: AwsAccess;
-  orchestrator: Pick<Orchestrator, 'startExecution' | 'adoptExecution' | 'countRunning' | 'isRunning' | 'unknownAmong' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify' | 'startDelivery'>;
+  orchestrator: Pick<Orchestrator, 'startExecution' | 'adoptExecution' | 'countRunning' | 'isRunning' | 'unknownAmong' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify' | 'startDelivery' | 'settleAccess'>;
   settings: {
     /** Seconds between two GetRun of a watched run. */
     runPollSeconds: number;
@@ -23,6 +23,8 @@ export interface Dependencies {
     retryRunSeconds: number;
     /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
     closedWorkflows: 'adopt' | 'cancel';
+    /** Of this process, at least 2; 10 where absent. */
+    maxDbConnections?: number;
   };
   /** Shares GetRun among the runs that this worker watches. */
   polls: Polls;

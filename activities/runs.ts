@@ -11,6 +11,7 @@ import { EXECUTIONS_FOLDER, parseRunFolderName } from '../domain/runFolder.js';
 import { parseRunParameters, type RunParameters } from '../domain/runParameters.js';
 import { startsByItself } from '../domain/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
+import { bucketsLeftAlone } from '../store/accessGrants.js';
 import { eventsArrive, noteGenuineEvent } from '../store/events.js';
 import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, executionsWaitingForUpload, type ExecutionContext, findExecution, handedOverIds, insertExecution, markCancelSignalled, markWorkflowStarted, noteAdoption, openAmong, updateExecution } from '../store/executions.js';
 import { autoFlows, findRun, insertRuns, knownRuns, registeredRuns, reopenRun, type RunChange, type RunContext, startedBefore, updateRun } from '../store/runs.js';
@@ -279,6 +280,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
     });
     await each.try('deliveries of webhooks', () => sweepDeliveries(db, orchestrator));
+    for (const left of await bucketsLeftAlone(db)) await each.try(`policy of ${left.bucket}`, () => orchestrator.settleAccess({ bucket: left.bucket, storageConnectionName: left.storage_connection }));
     for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
     for (const run of await registeredRuns(db, aWhileAgo)) await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
     const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();

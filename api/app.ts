@@ -13,6 +13,7 @@ import { addErrors, sendError } from './plugins/errors.js';
 import { people } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
 import { accessRoutes } from './routes/access.js';
+import { accessGrantRoutes } from './routes/accessGrants.js';
 import { computeConnectionRoutes } from './routes/computeConnections.js';
 import { eventRoutes } from './routes/events.js';
 import { executionRoutes } from './routes/executions.js';
@@ -33,7 +34,7 @@ export interface ApiDependencies {
   db: Db;
   /** Of the same database, to listen on. */
   databaseUrl: string;
-  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify'>;
+  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify' | 'changeAccess'>;
   /** Access to AWS through the providers. */
   aws: AwsAccess;
   /** Encrypts the secrets of access keys and webhooks. */
@@ -135,6 +136,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   providerRoutes(app, dependencies);
   iamDocumentRoutes(app, dependencies);
   storageConnectionRoutes(app, dependencies);
+  accessGrantRoutes(app, dependencies);
   computeConnectionRoutes(app, dependencies);
   flowRoutes(app, dependencies);
   verificationRoutes(app, dependencies);

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../domain/execution.js';
+import { SHOWN_STATES } from '../domain/sharing.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/permissions.js';
 import { VERIFIED_KINDS } from '../domain/verification.js';
 import { DELIVERY_STATES, TEST_EVENT, WEBHOOK_EVENTS } from '../domain/webhooks.js';
@@ -630,4 +631,57 @@ export const ReplayBody = Type.Object(
     onlyFailed: Type.Optional(Type.Boolean({ description: 'Only what was given up' })),
   },
   { ...closed, minProperties: 1, examples: [{ since: '2026-01-15T00:00:00Z', onlyFailed: true }] },
+);
+
+const anyStatement = Type.Unsafe<object>({ type: 'object', additionalProperties: true, description: 'A statement of the bucket policy' });
+/** Why something of AWS is not as it should be. */
+export const AccessProblem = component(
+  'AccessProblem',
+  Type.Object(
+    {
+      kind: Type.String({ description: 'For programs, such as ACCESS_DENIED, PRINCIPAL_NOT_FOUND, DELETED_PRINCIPAL, POLICY_TOO_LARGE, PUBLIC_POLICY_BLOCKED' }),
+      action: NullableString,
+      resource: NullableString,
+      message: Type.String(),
+      remedy: Type.String(),
+      statement: Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description: 'The statement that would allow it' }),
+    },
+    closed,
+  ),
+);
+export const NullableAccessProblem = Type.Unsafe<Static<typeof AccessProblem> | null>({ anyOf: [{ $ref: 'AccessProblem#' }, { type: 'null' }] });
+/** Reading that is granted by the policy of a bucket. */
+export const AccessGrantResource = component(
+  'AccessGrant',
+  Type.Object(
+    {
+      id: Type.String(),
+      storageConnectionId: Type.String(),
+      principal: Type.String({ description: 'ARN of a role, a user or the root of an account' }),
+      description: Type.String(),
+      prefix: Type.Unsafe<string | null>({ type: ['string', 'null'], description: "Relative to the storage connection's own; null for the whole bucket" }),
+      uri: Type.String({ description: 'What may be read' }),
+      state: Type.Unsafe<(typeof SHOWN_STATES)[number]>({ type: 'string', enum: [...SHOWN_STATES], description: 'active: stands in the policy as it was written; missing, changed: somebody has taken it out or changed it; pending, removing: under way; failed: refused; expired: over' }),
+      problem: NullableAccessProblem,
+      statements: Type.Array(anyStatement, { description: 'As they stand in the policy, or should' }),
+      createdBy: Type.String(),
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+      timeExpires: NullableTimestamp,
+    },
+    closed,
+  ),
+);
+export const ForeignStatement = component(
+  'ForeignStatement',
+  Type.Object({ sid: Type.String(), principal: NullableString, statement: anyStatement }, { ...closed, description: 'A statement with a Sid like ours that no grant is known of' }),
+);
+export const AccessGrantBody = Type.Object(
+  {
+    principal: Type.String({ description: 'ARN of an IAM role or user, or an account: 12 digits or arn:aws:iam::111122223333:root' }),
+    description: Type.Optional(Type.String({ maxLength: 500, description: 'Whom it is for' })),
+    prefix: Type.Optional(Type.String({ description: "Only what lies in this folder, relative to the storage connection's own; empty for that folder itself. The whole bucket where it is left out" })),
+    timeExpires: Type.Optional(Type.String({ format: 'date-time', description: 'When it ends' })),
+  },
+  { ...closed, examples: [{ principal: 'arn:aws:iam::444455556666:role/Analysis', description: 'Analysis group', prefix: 'AV240001/20260115_AV240001_RUN/', timeExpires: '2030-01-31T00:00:00Z' }] },
 );

@@ -858,6 +858,71 @@ export interface paths {
         patch: operations["StorageConnectionService_UpdateStorageConnection"];
         trace?: never;
     };
+    "/v1/storage-connections/{id}/access-grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who may read the bucket, oldest first
+         * @description The policy of the bucket is read for it, so that what was changed by hand is seen.
+         */
+        get: operations["StorageConnectionService_ListAccessGrants"];
+        put?: never;
+        /**
+         * Let a principal read the bucket
+         * @description Adds the vendor's statement to the policy of the bucket; statements of others stay as they are. A principal of another account needs the same actions in a policy of its own there. What takes longer than 20 seconds is answered as `pending` and goes on by itself.
+         */
+        post: operations["StorageConnectionService_CreateAccessGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{id}/access-grants/{grant_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A grant */
+        get: operations["StorageConnectionService_GetAccessGrant"];
+        put?: never;
+        post?: never;
+        /**
+         * Take a grant out of the policy of the bucket
+         * @description Statements of others stay. Where nothing else is in the policy it is deleted. What takes longer than 20 seconds is answered as `removing` and goes on by itself.
+         */
+        delete: operations["StorageConnectionService_DeleteAccessGrant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{id}/access-grants/{grant_id}/repair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write a grant into the policy once more
+         * @description One that was refused, or whose statement was taken out or changed by hand. A statement with its Sid that says something else is written anew.
+         */
+        post: operations["StorageConnectionService_RepairAccessGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/storage-connections/{id}/details": {
         parameters: {
             query?: never;
@@ -1116,6 +1181,46 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AccessGrant: {
+            createdBy: string;
+            description: string;
+            id: string;
+            /** @description Relative to the storage connection's own; null for the whole bucket */
+            prefix: string | null;
+            /** @description ARN of a role, a user or the root of an account */
+            principal: string;
+            problem: components["schemas"]["AccessProblem"] | null;
+            /**
+             * @description active: stands in the policy as it was written; missing, changed: somebody has taken it out or changed it; pending, removing: under way; failed: refused; expired: over
+             * @enum {string}
+             */
+            state: "active" | "missing" | "changed" | "pending" | "failed" | "removing" | "expired";
+            /** @description As they stand in the policy, or should */
+            statements: {
+                [key: string]: unknown;
+            }[];
+            storageConnectionId: string;
+            /** Format: date-time */
+            timeCreated: string;
+            /** Format: date-time */
+            timeExpires: string | null;
+            /** Format: date-time */
+            timeUpdated: string;
+            /** @description What may be read */
+            uri: string;
+        };
+        AccessProblem: {
+            action: string | null;
+            /** @description For programs, such as ACCESS_DENIED, PRINCIPAL_NOT_FOUND, DELETED_PRINCIPAL, POLICY_TOO_LARGE, PUBLIC_POLICY_BLOCKED */
+            kind: string;
+            message: string;
+            remedy: string;
+            resource: string | null;
+            /** @description The statement that would allow it */
+            statement: {
+                [key: string]: unknown;
+            } | null;
+        };
         ApiKey: {
             createdBy: string;
             id: string;
@@ -1405,6 +1510,15 @@ export interface components {
             /** Format: date-time */
             timeVerified: string | null;
             workflowOwnerId: string;
+        };
+        /** @description A statement with a Sid like ours that no grant is known of */
+        ForeignStatement: {
+            principal: string | null;
+            sid: string;
+            /** @description A statement of the bucket policy */
+            statement: {
+                [key: string]: unknown;
+            };
         };
         Instrument: {
             model: string;
@@ -7757,6 +7871,542 @@ export interface operations {
             };
             /** @description The body is not JSON */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller has made too many requests; Retry-After says when to go on */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description A fault inside polony */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database or Temporal cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_ListAccessGrants: {
+        parameters: {
+            query?: {
+                /** @description 100 where it is left out; over 1,000 counts as 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        accessGrants: components["schemas"]["AccessGrant"][];
+                        /** @description Statements of the policy with a Sid like ours that no grant is known of; on the first page */
+                        foreignStatements: components["schemas"]["ForeignStatement"][];
+                        nextPageToken: string;
+                        policyProblem: components["schemas"]["AccessProblem"] | null;
+                    };
+                };
+            };
+            /** @description A field or parameter breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is not for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such resource */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller has made too many requests; Retry-After says when to go on */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description A fault inside polony */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database or Temporal cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_CreateAccessGrant: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                "idempotency-key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "principal": "arn:aws:iam::444455556666:role/Analysis",
+                 *       "description": "Analysis group",
+                 *       "prefix": "AV240001/20260115_AV240001_RUN/",
+                 *       "timeExpires": "2030-01-31T00:00:00Z"
+                 *     }
+                 */
+                "application/json": {
+                    /** @description Whom it is for */
+                    description?: string;
+                    /** @description Only what lies in this folder, relative to the storage connection's own; empty for that folder itself. The whole bucket where it is left out */
+                    prefix?: string;
+                    /** @description ARN of an IAM role or user, or an account: 12 digits or arn:aws:iam::111122223333:root */
+                    principal: string;
+                    /**
+                     * Format: date-time
+                     * @description When it ends
+                     */
+                    timeExpires?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Granted, or pending */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        accessGrant: components["schemas"]["AccessGrant"];
+                    };
+                };
+            };
+            /** @description A field or parameter breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is not for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such resource */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The Idempotency-Key was used for another request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller has made too many requests; Retry-After says when to go on */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description A fault inside polony */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database or Temporal cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_GetAccessGrant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                grant_id: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The grant */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        accessGrant: components["schemas"]["AccessGrant"];
+                        policyProblem: components["schemas"]["AccessProblem"] | null;
+                    };
+                };
+            };
+            /** @description A field or parameter breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is not for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such resource */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller has made too many requests; Retry-After says when to go on */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description A fault inside polony */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database or Temporal cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_DeleteAccessGrant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                grant_id: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is being taken out: until then the principal may read */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        accessGrant: components["schemas"]["AccessGrant"];
+                    };
+                };
+            };
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field or parameter breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is not for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such resource */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller has made too many requests; Retry-After says when to go on */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description A fault inside polony */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database or Temporal cannot be reached; try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_RepairAccessGrant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                grant_id: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Granted, or pending */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        accessGrant: components["schemas"]["AccessGrant"];
+                    };
+                };
+            };
+            /** @description A field or parameter breaks a rule */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is missing or not valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key is not for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is no such resource */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

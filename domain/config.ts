@@ -172,7 +172,7 @@ function readCommon(read: Reader): CommonConfig {
   if (apiKey !== undefined && tls === false) read.bad('TEMPORAL_TLS', 'CONFLICT', 'must not be false beside TEMPORAL_API_KEY: the key would travel unencrypted');
   return {
     databaseUrl,
-    maxDbConnections: read.integer('POLONY_MAX_DB_CONNECTIONS', 10, 1, 1000, 'connections'),
+    maxDbConnections: read.integer('POLONY_MAX_DB_CONNECTIONS', 10, 2, 1000, 'connections'),
     temporal: { address, namespace: read.optional('TEMPORAL_NAMESPACE') ?? 'default', ...(apiKey !== undefined && { apiKey }), ...(tls !== undefined && { tls }) },
     taskQueue: read.matching('POLONY_TASK_QUEUE', /^[\x21-\x7e]{1,200}$/, 'must be 1 to 200 printable characters without spaces') ?? 'polony',
     logLevel: level as LogLevel,

@@ -18,7 +18,7 @@ export type ResourceTable = 'providers' | 'storage_connections' | 'compute_conne
 
 /** Something that uses a resource, so that the resource cannot be deleted. */
 export interface Use {
-  kind: 'storage connection' | 'compute connection' | 'flow' | 'execution' | 'run';
+  kind: 'storage connection' | 'compute connection' | 'flow' | 'execution' | 'run' | 'access grant';
   id: string;
   name: string;
 }
@@ -266,6 +266,8 @@ export async function usesOf(db: DbOrTransaction, table: ResourceTable, id: stri
   if (table === 'storage_connections') {
     add('flow', await db.selectFrom('flow_storage_connections as a').innerJoin('flows as f', 'f.id', 'a.flow_id').select(['f.id', 'f.name']).where('a.storage_connection_id', '=', id).where('f.time_deleted', 'is', null).limit(USES_SHOWN).execute());
     add('run', await db.selectFrom('runs').select(['id', 'run_folder as name']).where('storage_connection_id', '=', id).where('upload_state', '=', 'uploading').limit(USES_SHOWN).execute());
+    // With the storage connection nobody could take them out of the bucket's policy any more.
+    add('access grant', await db.selectFrom('access_grants').select(['id', 'principal as name']).where('storage_connection_id', '=', id).where('state', 'not in', ['expired', 'removed']).limit(USES_SHOWN).execute());
   }
   if (table === 'compute_connections') add('flow', await db.selectFrom('flows').select(['id', 'name']).where('compute_connection_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
   const column = table === 'storage_connections' ? 'storage_connection_id' : table === 'compute_connections' ? 'compute_connection_id' : 'flow_id';

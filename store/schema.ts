@@ -4,6 +4,7 @@ import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, Par
 import type { ManifestReport } from '../domain/manifestCheck.js';
 import type { CredentialType } from '../domain/permissions.js';
 import type { RunParameters } from '../domain/runParameters.js';
+import type { GrantState } from '../domain/sharing.js';
 import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
 import type { DeliveryState } from '../domain/webhooks.js';
@@ -373,7 +374,39 @@ export interface AuditOutcomesTable {
   detail: ColumnType<Record<string, unknown> | null, string | null, never>;
 }
 
+/** Who may read a bucket, as its policy is to say. */
+export interface AccessGrantsTable {
+  id: string;
+  storage_connection_id: string;
+  bucket: string;
+  partition: string;
+  /** ARN. */
+  principal: string;
+  /** Relative to the storage connection's own; null for the whole bucket. */
+  prefix: string | null;
+  /** What the keys begin with; null for the whole bucket. */
+  folder: string | null;
+  description: string;
+  state: GrantState;
+  /** Whether statements with its Sids that say something else are written anew. */
+  overwrite: Generated<boolean>;
+  problem: NullableJson<Blocked>;
+  created_by: string;
+  changed_by: Json<{ kind: 'root' | 'key' | 'person' | 'system'; id: string; name: string }>;
+  request_id: string;
+  /** The entry of the audit log of a write that was begun. */
+  audit_id: string | null;
+  /** From just before the first write: before that the policy surely holds nothing of it. */
+  time_sent: Date | null;
+  time_written: Date | null;
+  time_tried: Date | null;
+  time_expires: Date | null;
+  time_created: Created;
+  time_updated: Updated;
+}
+
 export interface Database {
+  access_grants: AccessGrantsTable;
   instruments: InstrumentsTable;
   api_keys: ApiKeysTable;
   audit_log: AuditLogTable;

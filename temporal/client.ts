@@ -1,11 +1,17 @@
-import { Client, Connection, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
-import { TypedSearchAttributes } from '@temporalio/common';
+import { Client, Connection, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, WithStartWorkflowOperation, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure, TypedSearchAttributes } from '@temporalio/common';
 import { cutToBytes } from '../domain/names.js';
+import type { AccessChange } from '../domain/sharing.js';
 import type { VerifiedKind } from '../domain/verification.js';
 import {
   attributes,
   type Bases2FastqInput,
+  type AccessChangeRequest,
+  bucketAccessWorkflowId,
   cancelSignal,
+  changeAccessUpdate,
+  DRAINING,
+  type BucketAccessInput,
   type CancelRequest,
   type DeliverWebhookInput,
   type DiscoverRunsInput,
@@ -52,6 +58,37 @@ export async function connectTemporal(settings: TemporalSettings): Promise<{ cli
   return { connection, client: new Client({ connection, namespace: settings.namespace }) };
 }
 
+/** A bucket whose policy is to be changed. */
+export interface BucketToChange {
+  bucket: string;
+  storageConnectionName: string;
+}
+
+/** How many updates of one workflow this process has under way: a server takes ten at once of all together (history.maxInFlightUpdates). */
+const UPDATES_AT_ONCE = 4;
+/** How often an update is sent that its workflow did not come to see. */
+const UPDATE_ATTEMPTS = 20;
+
+/** Lets only so many calls of one kind run at once; the others wait in turn. */
+class Turns {
+  readonly #lanes = new Map<string, { active: number; waiting: (() => void)[] }>();
+
+  async run<T>(key: string, call: () => Promise<T>): Promise<T> {
+    const lane = this.#lanes.get(key) ?? { active: 0, waiting: [] };
+    this.#lanes.set(key, lane);
+    if (lane.active >= UPDATES_AT_ONCE) await new Promise<void>((resolve) => lane.waiting.push(resolve));
+    else lane.active++;
+    try {
+      return await call();
+    } finally {
+      // Whoever is next takes the place over.
+      const next = lane.waiting.shift();
+      if (next !== undefined) next();
+      else if (--lane.active === 0) this.#lanes.delete(key);
+    }
+  }
+}
+
 /** What starting an execution's workflow needs to know of it. */
 export interface ExecutionToStart {
   id: string;
@@ -73,6 +110,7 @@ export class Orchestrator {
   readonly #queues: ReturnType<typeof taskQueues>;
 
   readonly #giveUpDays: number | undefined;
+  readonly #updates = new Turns();
 
   /**
    * @param taskQueuePrefix see {@link taskQueues}
@@ -378,6 +416,55 @@ export class Orchestrator {
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     }
+  }
+
+  #bucketAccessOptions({ bucket, storageConnectionName }: BucketToChange) {
+    return {
+      workflowId: bucketAccessWorkflowId(bucket),
+      taskQueue: this.#queues.main,
+      args: [{ bucket }] as [BucketAccessInput],
+      workflowIdConflictPolicy: 'USE_EXISTING' as const,
+      typedSearchAttributes: new TypedSearchAttributes([
+        { key: attributes.status, value: 'IDLE' },
+        { key: attributes.blocked, value: false },
+        { key: attributes.storageConnection, value: keyword(storageConnectionName) },
+      ]),
+      staticSummary: summaryOf(`Access to the bucket ${bucket}`),
+      staticDetails: `The one writer of the policy of \`${bucket}\`: grants are written and taken out one after the other, also when their time is over.`,
+    };
+  }
+
+  /**
+   * Has the policy of a bucket changed for a grant, after all that were asked for before. Answers once that is done or refused.
+   * @param withinMs how long it is waited for
+   * @throws when it takes longer; what was sent is carried out all the same.
+   */
+  async changeAccess(to: BucketToChange, change: Omit<AccessChangeRequest, 'bucket'>, withinMs: number): Promise<AccessChange> {
+    const deadline = Date.now() + withinMs;
+    return this.#updates.run(to.bucket, async () => {
+      for (let attempt = 1; ; attempt++) {
+        if (Date.now() >= deadline) throw new Error(`Its turn did not come within ${withinMs} ms`);
+        try {
+          return await this.#client.withDeadline(deadline, () =>
+            this.#client.workflow.executeUpdateWithStart(changeAccessUpdate, {
+              args: [{ bucket: to.bucket, ...change }],
+              startWorkflowOperation: new WithStartWorkflowOperation(WORKFLOWS.bucketAccess, this.#bucketAccessOptions(to)),
+            }),
+          );
+        } catch (error) {
+          const draining = error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure && error.cause.type === DRAINING;
+          // It ended, or went on in a new history, before it had seen the update.
+          if (!(draining || error instanceof WorkflowNotFoundError) || attempt >= UPDATE_ATTEMPTS) throw error;
+          await new Promise((resolve) => setTimeout(resolve, 100 * attempt * (0.5 + Math.random())));
+        }
+      }
+    });
+  }
+
+  /** Has all done in a bucket that is left to be done. */
+  async settleAccess(to: BucketToChange): Promise<void> {
+    const { workflowIdConflictPolicy: _, ...options } = this.#bucketAccessOptions(to);
+    await this.#client.workflow.signalWithStart(WORKFLOWS.bucketAccess, { ...options, signal: retrySignal });
   }
 
   async #ensureSchedule(scheduleId: string, everySeconds: number, change: boolean, action: Parameters<Client['schedule']['create']>[0]['action']): Promise<void> {

@@ -1,4 +1,5 @@
 export { bases2fastq } from './bases2fastq.js';
+export { bucketAccess } from './bucketAccess.js';
 export { deliverWebhook } from './deliverWebhook.js';
 export { discoverRuns } from './discoverRuns.js';
 export { runUpload } from './runUpload.js';

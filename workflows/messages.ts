@@ -1,11 +1,12 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
-import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { cutToBytes } from '../domain/names.js';
 import type { Blocked, ExecutionStatus } from '../domain/execution.js';
+import type { AccessAgenda, AccessChange } from '../domain/sharing.js';
 import type { VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
 /** Names of the workflows, as the Temporal UI shows them. */
-export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep', verifyAll: 'verifyAll', deliverWebhook: 'deliverWebhook' } as const;
+export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep', verifyAll: 'verifyAll', deliverWebhook: 'deliverWebhook', bucketAccess: 'bucketAccess' } as const;
 
 /** The workflow that verifies each kind of resource. */
 export const VERIFY_WORKFLOWS: Record<VerifiedKind, string> = { provider: 'verifyProvider', storageConnection: 'verifyStorageConnection', computeConnection: 'verifyComputeConnection', flow: 'verifyFlow' };
@@ -28,6 +29,10 @@ export function runUploadWorkflowId(storageConnectionId: string, parentPath: str
 /** @param round from 1; each replay has a workflow of its own. */
 export function webhookWorkflowId(deliveryId: string, round: number): string {
   return round === 1 ? `webhook/${deliveryId}` : `webhook/${deliveryId}/${round}`;
+}
+/** Two storage connections in one bucket share its policy. */
+export function bucketAccessWorkflowId(bucket: string): string {
+  return `bucket-access/${bucket}`;
 }
 export function discoverScheduleId(storageConnectionId: string): string {
   return `discover/${storageConnectionId}`;
@@ -148,6 +153,27 @@ export interface DeliverWebhookInput {
   host: string;
   /** Of the delivering activities. */
   taskQueue: string;
+}
+
+/** A grant for which the store says what is wanted. `principal` is here for whoever reads the history. */
+export interface AccessChangeRequest {
+  bucket: string;
+  grantId: string;
+  principal: string;
+}
+/** Has the policy of the bucket changed for a grant; answers once that is done or refused. */
+export const changeAccessUpdate = defineUpdate<AccessChange, [AccessChangeRequest]>('changeAccess');
+/** Type of the failure by which an update is refused that is to be sent once more. */
+export const DRAINING = 'Draining';
+
+/** Input of `bucketAccess`. All but the bucket comes from the history that it goes on from. */
+export interface BucketAccessInput {
+  bucket: string;
+  agenda?: AccessAgenda;
+  tries?: number;
+  changes?: number;
+  status?: string;
+  blocked?: boolean;
 }
 
 /** A summary as Temporal takes it: 400 bytes at most, or the command is refused (dynamic configuration limit.userMetadataSummarySize). */

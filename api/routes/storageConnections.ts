@@ -159,7 +159,11 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         if (moved.length > 0 && (await store.hasRuns(transaction, id))) {
           throw new ApiError(409, 'HAS_RUNS', `The storage connection has runs, so its ${moved.join(', ')} cannot change; create another one`, { field: moved[0] });
         }
-        const flows = (await store.usesOf(transaction, 'storage_connections', id)).filter((use) => use.kind === 'flow');
+        const uses = await store.usesOf(transaction, 'storage_connections', id);
+        const grants = uses.filter((use) => use.kind === 'access grant');
+        const shared = moved.filter((field) => field !== 'providerId');
+        if (grants.length > 0 && shared.length > 0) throw inUse(`The ${shared.join(', ')} cannot change while access is granted to the bucket`, grants, shared[0]);
+        const flows = uses.filter((use) => use.kind === 'flow');
         if (flows.length > 0) {
           // Flows were checked against these; they would start in the wrong place, or never.
           if (fields.region !== before.region) throw inUse('The region cannot change', flows, 'region');

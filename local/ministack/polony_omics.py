@@ -99,6 +99,8 @@ UPSTREAM_HOST, _, UPSTREAM_PORT = os.environ["OMICS_UPSTREAM"].removeprefix("htt
 
 # The client's connection of the request under way, for answers that must be lost.
 _connection = contextvars.ContextVar("polony_connection", default=None)
+# ARN of a caller whom the policy of another account's bucket is asked about.
+_foreign_caller = contextvars.ContextVar("polony_foreign_caller", default="")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -445,6 +447,27 @@ def install() -> None:
 
     # Root keys count as unverified here, so their signature is checked against AWS_SECRET_ACCESS_KEY like any other.
     M.evaluator._is_root_key = lambda access_key_id: not access_key_id
+
+    # ministack asks the policy of another account's bucket as if the account itself called; a policy may name one role or user of it.
+    foreign_bucket_allows = M.s3._foreign_bucket_allows
+    evaluate_resource_policy = M.evaluator.evaluate_resource_policy
+
+    def allows_as_caller(owner, bucket, key, method, query_params, caller, headers=None):
+        arn = M.evaluator.request_caller_arn(headers or {}, query_params) if caller else ""
+        token = _foreign_caller.set(arn)
+        try:
+            return foreign_bucket_allows(owner, bucket, key, method, query_params, caller, headers)
+        finally:
+            _foreign_caller.reset(token)
+
+    def evaluate_as_caller(doc, ctx, *more, **options):
+        arn = _foreign_caller.get()
+        if arn and ctx.principal_type == "Root":
+            ctx.principal_arn = arn
+        return evaluate_resource_policy(doc, ctx, *more, **options)
+
+    M.s3._foreign_bucket_allows = allows_as_caller
+    M.evaluator.evaluate_resource_policy = evaluate_as_caller
 
     def sts_state():
         return {"sessions": {key: session for key, session in M.sts._sessions.items()

@@ -74,6 +74,7 @@ class FakeOrchestrator {
   async ensureDiscovery(input: { storageConnectionId: string }, seconds: number) { this.#note('ensureDiscovery', input.storageConnectionId, seconds); }
   async removeDiscovery(id: string) { this.#note('removeDiscovery', id); }
   async verify(resource: { kind: string; id: string }) { this.#note('verify', resource.kind, resource.id); }
+  async changeAccess(to: { bucket: string }, change: { grantId: string }) { this.#note('changeAccess', to.bucket, change.grantId); return { state: 'pending' as const, problem: null }; }
   async discoverNow(id: string) { this.#note('discoverNow', id); }
   named(name: string): unknown[][] { return this.calls.filter(([called]) => called === name).map(([, ...values]) => values); }
 }

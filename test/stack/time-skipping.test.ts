@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
@@ -7,7 +8,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { blockedFailure } from '../../activities/failures.js';
 import { ensurePython, PYTHON_PACKAGES } from '../../local/python.js';
-import { type Bases2FastqInput, type RunUploadInput, SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import type { AccessAgenda, AccessChange } from '../../domain/sharing.js';
+import { type Bases2FastqInput, changeAccessUpdate, DRAINING, type RunUploadInput, SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 
 // Time passes here as fast as nothing happens: days in seconds. The activities are stood in for; the workflows are the real ones.
 let env: TestWorkflowEnvironment;
@@ -141,4 +143,87 @@ it('a search for runs that is blocked stays one workflow, and ends well once it 
   const run = (): Promise<unknown> => env.client.workflow.execute('discoverRuns', { taskQueue: 'test', workflowId: 'discover-blocked', args: [{ storageConnectionId: 's1', storageConnectionName: 'runs' }] });
   expect(await withWorker(activities, run)).toEqual({ instruments: 1, runFolders: 2, started: 2 });
   expect((await env.client.workflow.getHandle('discover-blocked').fetchHistory()).events!.length).toBeLessThan(25);
+});
+
+const grantId = '01920000-0000-7000-8000-000000000001';
+const nothingLeft: AccessAgenda = { due: null, open: 0, problem: null };
+/** Sends an update until the workflow takes it: one that goes on in a new history asks for it once more. */
+async function changeAccess(workflowId: string, bucket: string): Promise<AccessChange> {
+  for (;;) {
+    try {
+      return await env.client.workflow.getHandle(workflowId).executeUpdate(changeAccessUpdate, { args: [{ bucket, grantId, principal: 'arn:aws:iam::444455556666:root' }] });
+    } catch (error) {
+      if (!(error instanceof WorkflowUpdateFailedError) || (error.cause as ApplicationFailure).type !== DRAINING) throw error;
+    }
+  }
+}
+
+it('takes a grant out when its time is over, a hundred days and many histories later', async () => {
+  const began = await env.currentTimeMs();
+  const due = began + 100 * 86_400_000;
+  const settled: number[] = [];
+  let changes = 0;
+  const activities: Partial<Activities> = {
+    async changeAccess() {
+      changes++;
+      return { state: 'active', problem: null, agenda: { ...nothingLeft, due } };
+    },
+    async settleAccess() {
+      const days = ((await env.currentTimeMs()) - began) / 86_400_000;
+      settled.push(days);
+      return days < 100 ? { ...nothingLeft, due } : nothingLeft;
+    },
+  };
+  const workflowId = 'bucket-access/expiry';
+  const runs = new Set<string>();
+  const result = await withWorker(activities, async () => {
+    const handle = await env.client.workflow.start('bucketAccess', { taskQueue: 'test', workflowId, args: [{ bucket: 'expiry' }] });
+    for (let number = 0; number < 400; number++) {
+      expect(await changeAccess(workflowId, 'expiry')).toEqual({ state: 'active', problem: null });
+      if (number % 50 === 0) runs.add((await env.client.workflow.getHandle(workflowId).describe()).runId);
+    }
+    return handle.result() as Promise<unknown>;
+  });
+  expect([result, changes]).toEqual([{ changes: 400 }, 400]);
+  expect(runs.size).toBeGreaterThanOrEqual(2);
+  // It looks each thirty days, and right after the time.
+  expect(settled.map(Math.round)).toEqual([30, 60, 90, 100]);
+  expect(settled.at(-1)).toBeGreaterThanOrEqual(100);
+  expect(settled.at(-1)).toBeLessThan(100.01);
+  for (const runId of runs) {
+    const history = await env.client.workflow.getHandle(workflowId, runId).fetchHistory();
+    expect(history.events!.length).toBeLessThan(2200);
+    await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflowId);
+  }
+});
+
+it('tries again with growing waits what could not be taken out, changes others meanwhile, and ends once all is done', async () => {
+  const problem = { kind: 'ACCESS_DENIED', action: 's3:PutBucketPolicy', message: 'denied', remedy: 'Allow it' };
+  const tried: number[] = [];
+  const began = await env.currentTimeMs();
+  const activities: Partial<Activities> = {
+    changeAccess: async () => ({ state: 'removing', problem, agenda: { due: null, open: 1, problem } }),
+    async settleAccess() {
+      tried.push(Math.round(((await env.currentTimeMs()) - began) / 1000));
+      // One that fails for good is tried again too.
+      if (tried.length === 3) throw ApplicationFailure.nonRetryable('gone', 'Unexpected');
+      return tried.length < 12 ? { due: null, open: 1, problem } : nothingLeft;
+    },
+  };
+  const workflowId = 'bucket-access/denied';
+  const result = await withWorker(activities, async () => {
+    const handle = await env.client.workflow.start('bucketAccess', { taskQueue: 'test', workflowId, args: [{ bucket: 'denied' }] });
+    // What is left to be done holds up nobody.
+    for (let number = 0; number < 2; number++) expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
+    return handle.result() as Promise<unknown>;
+  });
+  expect(result).toEqual({ changes: 2 });
+  expect(tried).toHaveLength(12);
+  const waits = tried.map((time, at) => time - (tried[at - 1] ?? 0));
+  expect(waits[0]).toBeLessThan(30);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(610);
+  expect(waits.at(-1)).toBeGreaterThan(500);
+  const history = await env.client.workflow.getHandle(workflowId).fetchHistory();
+  expect(history.events!.length).toBeLessThan(200);
+  await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflowId);
 });
