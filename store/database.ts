@@ -8,7 +8,7 @@ import * as executions from './migrations/0004_executions.js';
 import * as uploads from './migrations/0005_uploads.js';
 import * as webhooks from './migrations/0006_webhooks.js';
 import * as access from './migrations/0007_access.js';
-import * as sharing from './migrations/0008_sharing.js';
+import * as sharing from './migrations/0011_sharing.js';
 import * as metrics from './migrations/0009_metrics.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
 import type { Database } from './schema.js';
@@ -57,9 +57,9 @@ const migrations: MigrationProvider = {
     '0005_uploads': uploads,
     '0006_webhooks': webhooks,
     '0007_access': access,
-    '0008_sharing': sharing,
     '0009_metrics': metrics,
     '0010_execution_feed': executionFeed,
+    '0011_sharing': sharing,
   }),
 };
 
