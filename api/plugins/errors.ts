@@ -108,11 +108,17 @@ export function addErrors(app: FastifyInstance, domain: string): void {
     routes.set(url, route);
   });
   app.setErrorHandler((error: FastifyError, request, reply) => sendError(request, reply, error, domain));
-  app.setNotFoundHandler((request, reply) => {
+  /** What is answered where there is no route: 405 for a path that takes other methods. */
+  const answerNone = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     const path = request.url.split('?')[0] ?? '';
     const methods = [...routes.values()].filter((route) => route.pattern.test(path)).flatMap((route) => [...route.methods]);
     if (methods.length === 0) return sendError(request, reply, new ApiError(404, 'ROUTE_NOT_FOUND', `There is nothing at ${path.slice(0, 200)}`), domain);
     const allow = [...new Set(methods)].sort().join(', ');
     return sendError(request, reply.header('allow', allow), new ApiError(405, 'METHOD_NOT_ALLOWED', `${path.slice(0, 200)} takes ${allow}`), domain);
+  };
+  // Before a body is looked at, which nobody wants: what is wrong with it is not what is wrong.
+  app.addHook('preParsing', async (request, reply) => {
+    if (request.is404) await answerNone(request, reply);
   });
+  app.setNotFoundHandler(answerNone);
 }

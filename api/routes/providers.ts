@@ -6,7 +6,7 @@ import { refuse } from '../../domain/errors.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId, newId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
-import type { CredentialType } from '../../domain/permissions.js';
+import { CREDENTIAL_TYPES, type CredentialType } from '../../domain/permissions.js';
 import { providerSecretContext, type SealedSecret } from '../../store/secrets.js';
 import { inTransaction } from '../../store/transaction.js';
 import { forgetEvidence, partsOfProvider } from '../../store/verifications.js';
@@ -53,7 +53,7 @@ function checkProvider(request: FastifyRequest, type: (body: Partial<Body>) => C
       check('externalId', (value) => checkExternalId('externalId', value)),
       check('accessKeyId', (value) => checkAccessKeyId('accessKeyId', value.trim())),
       check('secretAccessKey', (value) => checkSecretAccessKey('secretAccessKey', value.trim())),
-      known === undefined
+      known === undefined || !CREDENTIAL_TYPES.includes(known)
         ? []
         : [
             ...required(known, body).filter((field) => body[field] === undefined).map((field) => ({ field, rule: 'REQUIRED', message: field === 'externalId' ? 'is needed for a role: choose one of your own, or take the one that GET /v1/iam-documents offers' : `is needed for the credential type ${known}` })),
