@@ -64,8 +64,9 @@ const strict = (command: Command): void => {
   command.commands.forEach(strict);
 };
 strict(program);
-// Whoever read what is printed may have had enough.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+// Whoever read what is printed may have had enough: quietly, but not as if all had been done (128 + SIGPIPE, as of other programs).
+const EPIPE = 141;
+for (const stream of [process.stdout, process.stderr]) stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EPIPE : 1));
 program.parseAsync().then(
   () => end(process.exitCode ?? 0),
   (error: unknown) => {

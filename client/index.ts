@@ -20,5 +20,6 @@ export type PolonyClient = Client<paths>;
  * `{ data, error, response }`, where `error` is the body of an error.
  */
 export function polonyClient({ url, apiKey, ...options }: PolonyOptions): PolonyClient {
-  return createClient<paths>({ ...options, baseUrl: url.replace(/\/+$/, ''), headers: { 'x-api-key': apiKey } });
+  // A redirect would carry the key to wherever it leads, and make a GET of a POST.
+  return createClient<paths>({ redirect: 'manual', ...options, baseUrl: url.replace(/\/+$/, ''), headers: { 'x-api-key': apiKey } });
 }

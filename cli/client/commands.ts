@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { polonyClient } from '../../client/index.js';
 import { answeredError, CliError, EXIT, unreachable } from './exit.js';
 import { type CommandOf, COMMANDS, flagKind, type FlagKind, flagName, GROUPS, type Operation, operations } from './operations.js';
-import { cell, listTable, print, thingTable } from './output.js';
+import { cell, lines, listTable, print, thingTable, write } from './output.js';
 import { type ConnectionOptions, connectionOf, type Profile } from './profiles.js';
 import { exitOf, hasEnded, watchExecution } from './watch.js';
 
@@ -32,26 +32,31 @@ interface Asked {
  * @throws CliError
  */
 export async function request(api: Profile, method: Operation['method'], path: string, { path: ids = {}, query = {}, body, headers = {} }: Asked = {}): Promise<unknown> {
+  // Of these an address would name another thing: nothing, or what it is part of.
+  for (const [name, id] of Object.entries(ids)) if (['', '.', '..'].includes(id)) throw new CliError(`The ${name} is ${id === '' ? 'empty' : id}`, EXIT.usage);
   const client = polonyClient(api);
+  const call = client.request(method.toLowerCase() as never, path as never, { params: { path: ids, query }, headers, ...(body !== undefined && { body }) } as never) as Promise<{ data?: unknown; error?: unknown; response: Response }>;
+  return answerTo(api, call);
+}
+
+/** What has been answered, where it is no error. @throws CliError */
+async function answerTo<T>(api: Profile, call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T | undefined> {
   try {
-    const answer = (await client.request(method.toLowerCase() as never, path as never, { params: { path: ids, query }, headers, ...(body !== undefined && { body }) } as never)) as { data?: unknown; error?: unknown; response: Response };
-    if (!answer.response.ok) throw answeredError(answer.response.status, answer.error);
-    return answer.data;
+    const { data, error, response } = await call;
+    if (!response.ok) throw answeredError(response, error);
+    if (data !== undefined && (typeof data !== 'object' || data === null)) throw new SyntaxError('no object');
+    return data;
   } catch (error) {
-    if (error instanceof SyntaxError) throw new CliError(`${api.url} has answered something that is no JSON; is it the address of polony's API?`, EXIT.unavailable);
+    if (error instanceof SyntaxError) throw new CliError(`${api.url} has answered something that is not of polony; is it the address of its API?`, EXIT.unavailable);
     throw unreachable(api.url, error);
   }
 }
 
 /** What an operation of the client has answered. @throws CliError */
 export async function asked<T>(api: Profile, call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
-  try {
-    const { data, error, response } = await call;
-    if (!response.ok || data === undefined) throw answeredError(response.status, error);
-    return data;
-  } catch (error) {
-    throw unreachable(api.url, error);
-  }
+  const data = await answerTo(api, call);
+  if (data === undefined) throw new CliError(`${api.url} has answered nothing; is it the address of polony's API?`, EXIT.unavailable);
+  return data;
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -71,34 +76,51 @@ const REFERENCES: Readonly<Record<string, string>> = { providerId: 'providers', 
 /** The id of a thing that is given by its id or its name. @throws CliError where there is none of that name, or several. */
 export async function idOf(api: Profile, group: string, given: string): Promise<string> {
   const list = LISTS[group];
+  if (given === '') throw new CliError(`The id or name among ${group} is empty`, EXIT.usage);
   if (list === undefined || UUID.test(given)) return given;
   const found: { id: string; name: string }[] = [];
   for (let pageToken: string | undefined; ; ) {
     const page = (await request(api, 'GET', list.path, { query: { pageSize: 1000, pageToken, ...(list.filtered === true && { filter: `name:"${given.replace(/[\\"]/g, '\\$&')}"` }) } })) as Record<string, unknown>;
+    if (!Array.isArray(page?.[list.items])) throw new CliError(`${api.url} has answered something that is not of polony; is it the address of its API?`, EXIT.unavailable);
     found.push(...(page[list.items] as typeof found).filter(({ name }) => name === given));
-    pageToken = page.nextPageToken as string;
-    if (pageToken === '' || found.length > 1) break;
+    pageToken = page.nextPageToken as string | undefined;
+    if (pageToken === undefined || pageToken === '' || found.length > 1) break;
   }
   if (found.length === 1) return found[0]!.id;
   if (found.length === 0) throw new CliError(`There is nothing named ${cell(given)} among ${group}`, EXIT.notFound);
   throw new CliError(`Several of ${group} are named ${cell(given)}: ${found.map(({ id }) => id).join(', ')}${found.length > 1 ? ', …' : ''}; give the id`, EXIT.usage);
 }
 
-const whole = (text: string): number => {
+const number = (text: string): number => {
   if (!/^-?\d{1,15}(\.\d+)?$/.test(text)) throw new InvalidArgumentError('must be a number');
   return Number(text);
 };
+/** A flag's whole number, from zero. */
+export const whole = (text: string): number => {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('must be a whole number');
+  return Number(text);
+};
+/** Longest pause of --watch, in seconds: a timer of Node.js takes no more than 24 days. */
+const MOST_SECONDS = 86_400;
 const several = (value: string, before: string[] = []): string[] => [...before, ...value.split(',').filter((each) => each !== '')];
 /** JSON, or the content of a file behind @, or of standard input for -. */
 const json = (text: string): unknown => {
-  const content = text === '-' ? readFileSync(0, 'utf8') : text.startsWith('@') ? readFileSync(text.slice(1), 'utf8') : text;
+  const content = text === '-' ? fileOf('/dev/stdin') : text.startsWith('@') ? fileOf(text.slice(1)) : text;
   try {
     return JSON.parse(content);
   } catch {
     throw new InvalidArgumentError('must be JSON, @file or - for standard input');
   }
 };
-const text = (value: string): string => (value.startsWith('@') ? readFileSync(value.slice(1), 'utf8') : value);
+function fileOf(file: string): string {
+  try {
+    return readFileSync(file === '/dev/stdin' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw new InvalidArgumentError(`${file} cannot be read: ${(error as Error).message}`);
+  }
+}
+/** A text, or the content of a file behind @; of @@ one stays. */
+const text = (value: string): string => (value.startsWith('@@') ? value.slice(1) : value.startsWith('@') ? fileOf(value.slice(1)) : value);
 
 function flag(kind: FlagKind, name: string, description: string): Option {
   switch (kind) {
@@ -108,13 +130,13 @@ function flag(kind: FlagKind, name: string, description: string): Option {
         return /^(true|yes)$/.test(value);
       }).preset('true');
     case 'number':
-      return new Option(`--${flagName(name)} <number>`, description).argParser(whole);
+      return new Option(`--${flagName(name)} <number>`, description).argParser(number);
     case 'texts':
       return new Option(`--${flagName(name)} <list>`, `${description}${description === '' ? '' : '; '}separated by commas, or given several times`).argParser(several);
     case 'json':
       return new Option(`--${flagName(name)} <json>`, `${description}${description === '' ? '' : '; '}JSON or @file`).argParser(json);
     case 'text':
-      return new Option(`--${flagName(name)} <text>`, description);
+      return new Option(`--${flagName(name)} <text>`, description).argParser(text);
   }
 }
 const camel = (name: string): string => flagName(name).replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
@@ -133,11 +155,15 @@ async function* pages(api: Profile, operation: Operation, path: Record<string, s
   let left = most;
   for (let pageToken: string | undefined; left > 0; ) {
     const answer = (await request(api, 'GET', operation.path, { path, query: { ...query, ...(pageToken !== undefined && { pageToken }) } })) as Record<string, unknown>;
-    const found = ((answer[items] as unknown[]) ?? []).slice(0, left);
+    if (!Array.isArray(answer?.[items])) throw new CliError(`${api.url} has answered something that is not of polony; is it the address of its API?`, EXIT.unavailable);
+    const found = (answer[items] as unknown[]).slice(0, left);
     left -= found.length;
-    yield found;
+    // Folders of a listing that is not recursive stand before the files of its page.
+    yield [...((answer.subdirectories as string[] | undefined) ?? []).map((path) => ({ path })), ...found];
     pageToken = answer.nextPageToken as string | undefined;
-    if (pageToken === undefined || pageToken === '') return;
+    if (pageToken !== undefined && pageToken !== '') continue;
+    if (answer.isTruncated === true) process.stderr.write('There are more than the API lists here.\n');
+    return;
   }
 }
 
@@ -151,9 +177,10 @@ export async function follow(api: Profile, id: string, asJson: boolean): Promise
   for await (const seen of watchExecution(api, id)) {
     status = seen.execution.status;
     const line = `${new Date().toISOString()}  ${cell(status)}  ${cell(seen.execution.statusDescription)}`;
-    process.stdout.write(`${asJson ? JSON.stringify(seen) : line}\n`);
+    await write(`${asJson ? JSON.stringify(seen) : line}\n`);
   }
-  if (hasEnded(status)) process.exitCode = exitOf(status);
+  if (!hasEnded(status)) throw new CliError('The stream of the execution has ended before it; look at it with polony executions get', EXIT.unavailable);
+  process.exitCode = exitOf(status);
 }
 
 function addCommand(parent: Command, operation: Operation, how: CommandOf): void {
@@ -198,29 +225,32 @@ function addCommand(parent: Command, operation: Operation, how: CommandOf): void
       const show = async (): Promise<void> => {
         if (asJson) {
           // Written page by page: a bucket has more files than memory.
-          let first = true;
-          process.stdout.write('[');
+          let before = '[\n';
           for await (const page of pages(api, operation, path, search, items, most)) {
             for (const item of page) {
-              process.stdout.write(`${first ? '' : ','}\n${JSON.stringify(item)}`);
-              first = false;
+              await write(`${before}${JSON.stringify(item)}`);
+              before = ',\n';
             }
           }
-          process.stdout.write(`${first ? '' : '\n'}]\n`);
+          await write(before === '[\n' ? '[]\n' : '\n]\n');
           return;
         }
         let first = true;
         for await (const page of pages(api, operation, path, search, items, most)) {
           const table = listTable(page, how.columns!, first && flags.headers !== false);
-          if ((first || page.length > 0) && table !== '') process.stdout.write(`${table}\n`);
+          if ((first || page.length > 0) && table !== '') await write(`${table}\n`);
           first = false;
         }
       };
       if (flags.watch === undefined) return show();
-      const seconds = typeof flags.watch === 'number' ? Math.max(1, flags.watch) : 5;
-      for (;;) {
+      const seconds = typeof flags.watch === 'number' ? Math.min(MOST_SECONDS, Math.max(1, flags.watch)) : 5;
+      for (let again = false; ; again = true) {
         if (process.stdout.isTTY) process.stdout.write('\u001b[2J\u001b[H');
-        await show();
+        await show().catch((error: unknown) => {
+          // Somebody who looks on does not want to begin anew because the API did.
+          if (!again || !(error instanceof CliError) || error.exit !== EXIT.unavailable) throw error;
+          process.stderr.write(`${error.message}\n`);
+        });
         await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
       }
     }
@@ -229,13 +259,14 @@ function addCommand(parent: Command, operation: Operation, how: CommandOf): void
     if (operation.body !== undefined) {
       if (flags.data !== undefined && (typeof flags.data !== 'object' || flags.data === null || Array.isArray(flags.data))) throw new CliError('--data must be a JSON object', EXIT.usage);
       body = { ...(flags.data as Record<string, unknown> | undefined) };
-      for (const [name, schema] of fields) {
+      for (const [name] of fields) {
         const value = flags[camel(name)];
         if (value === undefined) continue;
-        body[name] = flagKind(schema) === 'text' && typeof value === 'string' ? text(value) : value;
+        body[name] = value;
       }
       for (const [name, group] of Object.entries(REFERENCES)) if (typeof body[name] === 'string') body[name] = await idOf(api, group, body[name]);
     }
+    if (flags.idempotencyKey !== undefined && !/^[\x21-\x7e]+$/.test(flags.idempotencyKey as string)) throw new CliError('--idempotency-key must be of letters, digits and signs without spaces', EXIT.usage);
     const headers = flags.idempotencyKey === undefined ? undefined : { 'idempotency-key': flags.idempotencyKey as string };
     const answer = await request(api, operation.method, operation.path, { path, query: search, body, headers });
     if (watches && flags.watch !== undefined) {
@@ -244,8 +275,8 @@ function addCommand(parent: Command, operation: Operation, how: CommandOf): void
     }
     if (operation.operationId === 'ExecutionService_GetExecutionLogs' && !asJson) {
       const { error, log } = answer as { error: string; log: string };
-      if (error !== '') process.stderr.write(`${error}\n`);
-      process.stdout.write(log === '' || log.endsWith('\n') ? log : `${log}\n`);
+      if (error !== '') process.stderr.write(`${lines(error)}\n`);
+      await write(log === '' || log.endsWith('\n') ? lines(log) : `${lines(log)}\n`);
       return;
     }
     print(asJson, answer ?? {}, () => thingTable(thingOf(answer)));

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import Table from 'cli-table3';
 
 /** A column of a table: its heading, and where its value is. */
@@ -23,6 +24,16 @@ export function cell(value: unknown): string {
   return text.replace(/^[A-Z]+(?:_[A-Z]+)?_STATUS_(?=[A-Z]+$)/, '').replace(/[\p{Cc}\p{Cf}]/gu, ' ');
 }
 
+/** Lines of a text from elsewhere, without what a terminal would take as a command. */
+export function lines(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, (sign) => (sign === '\n' || sign === '\t' ? sign : ' '));
+}
+
+/** Writes to standard output, and waits where its reader is slow: what is listed may be longer than memory. */
+export async function write(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}
+
 const PLAIN = Object.fromEntries(['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'].map((name) => [name, '']));
 
 function render(rows: string[][], head: string[] | undefined): string {
@@ -37,12 +48,18 @@ export function listTable(rows: readonly unknown[], columns: readonly Column[], 
   return render(rows.map((row) => columns.map(({ path }) => cell(valueAt(row, path)))), headings ? columns.map(({ heading }) => heading) : undefined);
 }
 
+/** Most members of an array that are shown one by one. */
+const MOST_SHOWN = 50;
+
 /** One thing as a table of names and values; members of members stand behind them. */
 export function thingTable(thing: unknown): string {
   const rows: string[][] = [];
   const walk = (value: unknown, name: string): void => {
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) for (const [key, member] of Object.entries(value)) walk(member, name === '' ? key : `${name}.${key}`);
-    else if (Array.isArray(value) && value.some((each) => typeof each === 'object')) value.slice(0, 50).forEach((each, at) => walk(each, `${name}[${at}]`));
+    else if (Array.isArray(value) && value.some((each) => typeof each === 'object')) {
+      value.slice(0, MOST_SHOWN).forEach((each, at) => walk(each, `${name}[${at}]`));
+      if (value.length > MOST_SHOWN) rows.push([`${name}[…]`, `${value.length - MOST_SHOWN} more; --json shows all`]);
+    }
     else if (cell(value) !== '') rows.push([name, cell(value)]);
   };
   walk(thing, '');

@@ -1,9 +1,9 @@
 import { createInterface } from 'node:readline/promises';
 import { Argument, type Command } from 'commander';
 import { type PolonyClient, polonyClient } from '../../client/index.js';
-import { asked, connected, idOf, request } from './commands.js';
+import { asked, connected, idOf, request, whole } from './commands.js';
 import { CliError, EXIT } from './exit.js';
-import { listTable, print, thingTable, column } from './output.js';
+import { cell, listTable, print, thingTable, column } from './output.js';
 import { type ConnectionOptions, configFile, connectionOf, readConfig, writeConfig } from './profiles.js';
 
 interface CredentialsQuery {
@@ -46,7 +46,8 @@ export function addSessionCommands(program: Command): void {
     .option('--api-key <key>', 'better not given here: other users of this machine see flags')
     .option('--profile <name>', 'name of the profile', 'default')
     .action(async ({ apiUrl, apiKey, profile }: { apiUrl: string; apiKey?: string; profile: string }) => {
-      const api = connectionOf({ apiUrl, apiKey: apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey()) });
+      readConfig();
+      const api = connectionOf({ apiUrl, apiKey: apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey()) }, {});
       await request(api, 'GET', '/v1/auth');
       const config = readConfig();
       writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
@@ -59,7 +60,7 @@ export function addSessionCommands(program: Command): void {
     .action(({ profile }: { profile?: string }) => {
       const config = readConfig();
       const name = profile ?? config.current ?? 'default';
-      if (config.profiles[name] === undefined) throw new CliError(`There is no profile ${name}`, EXIT.notFound);
+      if (!Object.hasOwn(config.profiles, name)) throw new CliError(`There is no profile ${cell(name)}`, EXIT.notFound);
       const { [name]: _forgotten, ...profiles } = config.profiles;
       writeConfig({ ...(config.current !== undefined && config.current !== name && { current: config.current }), profiles });
       process.stdout.write(`Profile ${name} is forgotten; the key itself works until it is revoked.\n`);
@@ -86,7 +87,7 @@ export function addSessionCommands(program: Command): void {
     .argument('<name>')
     .action((name: string) => {
       const config = readConfig();
-      if (config.profiles[name] === undefined) throw new CliError(`There is no profile ${name}`, EXIT.notFound);
+      if (!Object.hasOwn(config.profiles, name)) throw new CliError(`There is no profile ${cell(name)}`, EXIT.notFound);
       writeConfig({ ...config, current: name });
     });
 
@@ -97,7 +98,7 @@ export function addSessionCommands(program: Command): void {
       .addArgument(new Argument('<kind>').choices(Object.keys(CREDENTIALS)))
       .argument('<id-or-name>')
       .option('--prefix <prefix>', 'only below this, relative to the resource')
-      .option('--seconds <number>', 'how long they last; 3,600 where it is left out', Number),
+      .option('--seconds <number>', 'how long they last; 3,600 where it is left out', whole),
   )
     .addHelpText('after', '\nIn ~/.aws/config:\n\n  [profile lab-runs]\n  region = us-west-2\n  credential_process = polony credentials storage runs --profile lab\n\nWith --json the answer of the API is printed, with bucket and prefix.')
     .action(async (kind: keyof typeof CREDENTIALS, given: string, flags: ConnectionOptions & { prefix?: string; seconds?: number; json?: boolean }) => {

@@ -1,7 +1,7 @@
 import { Argument, type Command, InvalidArgumentError } from 'commander';
 import { connected, idOf } from './commands.js';
 import { EXIT } from './exit.js';
-import { print } from './output.js';
+import { cell, print } from './output.js';
 import { type ConnectionOptions, connectionOf } from './profiles.js';
 
 /** What is told of a transfer as it goes on. */
@@ -58,7 +58,7 @@ export function addTransferCommands(program: Command): void {
     const report = await download(api, { kind, id, ...(prefix !== undefined && { prefix }) }, { to: flags.to, concurrency: flags.concurrency, onProgress: bar.update, signal: untilTold() }).finally(bar.stop);
     print(flags.json === true, report, () => `${report.files} files, ${report.bytes} bytes${report.skipped === 0 ? '' : `; ${report.skipped} were there already`}${report.failed.length === 0 ? '' : `; ${report.failed.length} failed`}`);
     if (report.failed.length === 0) return;
-    if (flags.json !== true) for (const { path, reason } of report.failed) process.stderr.write(`${path}: ${reason}\n`);
+    if (flags.json !== true) for (const { path, reason } of report.failed) process.stderr.write(`${cell(path)}: ${reason}\n`);
     process.exitCode = EXIT.failed;
   });
 
