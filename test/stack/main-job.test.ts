@@ -1,7 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { StartRunCommand } from '@aws-sdk/client-omics';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
@@ -10,6 +12,7 @@ import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { ensurePython } from '../../local/python.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { executionsOf, until } from '../support.js';
 
@@ -110,6 +113,28 @@ describe('the main job', () => {
       for await (const workflow of temporal.workflow.list({ query: `PolonyHealthOmicsRunId = "${healthOmicsRunId}" and PolonyRun = "MAIN" and PolonyFlow = "b2f" and PolonyStatus = "COMPLETED"` })) found.push(workflow.workflowId);
       return found.length === 1 && found[0] === `execution/${autoExecutionId}`;
     });
+  });
+});
+
+describe('the AWS CLI with credential_process', () => {
+  it('copies the run folder out of the local stack, and nothing else', async () => {
+    const { pythonBin } = await ensurePython({ packages: ['awscli==1.46.3', 'boto3==1.44.5'] });
+    const root = fileURLToPath(new URL('../../', import.meta.url));
+    const { key } = await call<{ key: string }>('POST', '/v1/api-keys', { name: 'aws-cli', scopes: ['runs:read', `runs:download:${runId}`] });
+    const config = path.join(stateDir, 'aws-config');
+    // The AWS CLI starts it in whatever folder and environment it has itself.
+    writeFileSync(config, `[profile run]\nregion = us-west-2\ncredential_process = ${process.execPath} --import ${import.meta.resolve('tsx')} ${root}cli/main.ts credentials run ${runId}\n`);
+    const env = { PATH: process.env.PATH, HOME: stateDir, AWS_CONFIG_FILE: config, AWS_PROFILE: 'run', AWS_ENDPOINT_URL: stack.info.awsEndpoint, POLONY_API_URL: stack.info.apiUrl, POLONY_API_KEY: key };
+    const aws = (...args: string[]) => promisify(execFile)(pythonBin, ['-m', 'awscli', 's3', ...args], { env });
+    const folder = `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN/`;
+    const to = path.join(stateDir, 'copied');
+    await aws('cp', '--recursive', '--only-show-errors', folder, to);
+    const { files } = await call<{ files: { path: string; size: number }[] }>('GET', `/v1/runs/${runId}/files`);
+    const copied = readdirSync(to, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => path.relative(to, path.join(entry.parentPath, entry.name)));
+    expect(copied.sort()).toEqual(files.map((file) => file.path).sort());
+    expect(files.map(({ path: name, size }) => [name, size])).toEqual(files.map(({ path: name }) => [name, statSync(path.join(to, name)).size]));
+    await expect(aws('ls', `s3://${account.bucket}/`)).rejects.toThrow('AccessDenied');
+    await expect(aws('cp', config, `${folder}new.txt`)).rejects.toThrow('AccessDenied');
   });
 });
 
