@@ -12,8 +12,8 @@ export default defineConfig({
           include: ['test/stack/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 240_000,
-          // Files of this project start whole stacks: one after the other on two cores.
-          fileParallelism: false,
+          // Files of this project start whole stacks, and wait more than they work: two at once on two cores.
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },

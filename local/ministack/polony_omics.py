@@ -69,6 +69,7 @@ def load():
         (iam_evaluator, "_is_root_key", 1), (iam_evaluator, "is_root_access_key", 1), (iam_evaluator, "enforce", 6),
         (iam_evaluator, "evaluate", 3), (iam_evaluator, "EvalContext", None), (iam_evaluator, "AuthError", None),
         (iam_evaluator, "resolve_principal", 3), (iam_evaluator, "_action_matches", 3),
+        (iam_evaluator, "request_caller_arn", 2), (iam_evaluator, "evaluate_resource_policy", 5), (s3, "_foreign_bucket_allows", 7),
         (iam_evaluator, "_conditions_met", 2), (iam_evaluator, "_service_principal_matches", 2),
         (persistence, "PERSIST_STATE", None), (persistence, "save_state", 2),
         (responses, "get_account_id", 0), (router, "SERVICE_PATTERNS", None), (router, "extract_region", 2),

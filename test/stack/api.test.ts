@@ -874,7 +874,7 @@ describe('paging', () => {
     await run(s.id);
     const token = (await call('GET', '/v1/runs?pageSize=1')).body.nextPageToken as string;
     const forged = Buffer.from(JSON.stringify(['runs', 'after', newId()])).toString('base64url');
-    for (const bad of ['x', '%00', token.slice(0, -1), `${token}A`, token.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')), token.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')), forged]) {
+    for (const bad of ['x', '%0a', token.slice(0, -1), `${token}A`, token.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')), token.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')), forged]) {
       expect([bad, (await call('GET', `/v1/runs?pageToken=${bad}`)).reason]).toEqual([bad, 'INVALID_PAGE_TOKEN']);
     }
     expect((await call('GET', `/v1/executions?pageToken=${token}`)).reason).toBe('INVALID_PAGE_TOKEN');
