@@ -225,7 +225,7 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     response.destroy();
     // Of what is there now, or of nothing: from the beginning.
     await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
-    throw new FileError('S3 has answered with another part than was asked for', RETRIES.content);
+    throw new FileError('S3 has answered with another part than was asked for', RETRIES.connection);
   }
   const content = new Content();
   const expected = resumed ? part.expected! : expectedOf(headers);
