@@ -269,6 +269,8 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   const { bucket: Bucket, region } = first;
   const prefix = first.prefix!;
   let held: Schema<'S3Credentials'> | undefined = first;
+  // For those who run polony: the SDK's word on coming versions of Node.js is none to who uploads a run.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
   const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
   const s3 = new S3Client({
     region,

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
+import { crc32, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { until } from '../support.js';
 
@@ -119,6 +119,29 @@ describe('polony download', () => {
     expect([code, readFileSync(victim, 'utf8'), readFileSync(path.join(to(), 'big.bin')).equals(big)]).toEqual([1, 'mine', true]);
     expect([stderr.trim().split('\n').length, stderr.includes('\u001b')]).toEqual([3, false]);
     expect(readdirSync(to()).sort()).toEqual(['b\u001b[2J.txt', 'big.bin']);
+  });
+  it('compares what comes with each sum that S3 has of the whole object', async () => {
+    const content = Buffer.from('reads of somebody');
+    const sha = (algorithm: string): string => createHash(algorithm).update(content).digest('base64');
+    const crc = Buffer.alloc(4);
+    crc.writeUInt32BE(crc32(content));
+    const right: Record<string, string> = { 'x-amz-checksum-sha256': sha('sha256'), 'x-amz-checksum-sha1': sha('sha1'), 'x-amz-checksum-crc32': crc.toString('base64') };
+    const parts = { etag: '"11111111111111111111111111111111-2"' };
+    const { url } = await bucket({
+      right: { content, headers: { ...parts, ...right } },
+      'of parts': { content, headers: { ...parts, 'x-amz-checksum-sha256': 'AAAA-2' } },
+      'with KMS': { content, headers: { etag: '"11111111111111111111111111111111"', 'x-amz-server-side-encryption': 'aws:kms' } },
+      'wrong MD5': { content, headers: { etag: '"11111111111111111111111111111111"' } },
+      ...Object.fromEntries(Object.keys(right).map((name) => [`wrong ${name}`, { content, headers: { ...parts, [name]: Buffer.from(right[name]!, 'base64').reverse().toString('base64') } }])),
+    });
+    const { files, failed } = JSON.parse((await download(url)).stdout) as { files: number; failed: { path: string; reason: string }[] };
+    expect([files, failed.map(({ path: each, reason }) => [each, reason]).sort()]).toEqual([3, [
+      ['wrong MD5', 'its MD5 is not that of the object'],
+      ['wrong x-amz-checksum-crc32', 'its CRC32 is not that of the object'],
+      ['wrong x-amz-checksum-sha1', 'its SHA1 is not that of the object'],
+      ['wrong x-amz-checksum-sha256', 'its SHA256 is not that of the object'],
+    ]]);
+    expect(readdirSync(to()).sort()).toEqual(['of parts', 'right', 'with KMS']);
   });
   it('asks once more for what is denied, not for minutes', async () => {
     const { url, asked } = await bucket({ a: { content: Buffer.from('a') } }, (_key, _request, response) => Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')));
