@@ -10,7 +10,7 @@ const pageSize = Type.Optional(Type.Integer({ minimum: 1, maximum: MOST, descrip
 export const PageQuery = Type.Object({ pageSize, pageToken }, { additionalProperties: false });
 /** The contract's storage connections alone take any size and answer 1,000 at most. */
 export const CappedPageQuery = Type.Object({ pageSize: Type.Optional(Type.Integer({ minimum: 1, description: '100 where it is left out; over 1,000 counts as 1,000' })), pageToken }, { additionalProperties: false });
-const filter = Type.Optional(Type.String({ description: 'keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d' }));
+const filter = Type.Optional(Type.String({ examples: ['status:failed time_completed>=7d'], description: 'keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d' }));
 export const FilteredPageQuery = Type.Object({ filter, pageSize, pageToken, includeTotalCount: Type.Optional(Type.Boolean()) }, { additionalProperties: false });
 
 /** Where a page begins: behind (`after`) or before (`before`) the row with this id. */

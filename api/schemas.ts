@@ -120,7 +120,7 @@ export const StorageConnection = component(
   'StorageConnection',
   Type.Object(
     { id: Type.String(), name: Type.String(), type: Type.String(), status: oneOf(CONNECTION_STATUSES.map((status) => `STORAGE_CONNECTION_STATUS_${status}`)), uri: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp },
-    closed,
+    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000001', name: 'aviti-runs', type: 's3', status: 'STORAGE_CONNECTION_STATUS_CONNECTED', uri: 's3://lab-aviti/runs', timeCreated: '2026-01-10T09:00:00.000Z', timeUpdated: '2026-01-10T09:00:00.000Z' }] },
   ),
 );
 export const StorageDetails = component(
@@ -372,7 +372,7 @@ export const Execution = component(
       timeCompleted: NullableTimestamp,
       errorMessage: NullableString,
     },
-    closed,
+    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000006', name: 'b2f NA12878', status: 'EXECUTION_STATUS_RUNNING', statusDescription: 'HealthOmics run 1234567 is RUNNING', platform: 'aws_omics', workflow: { name: 'bases2fastq', version: '' }, flow: { id: '01920000-0000-7000-8000-000000000002', name: 'b2f' }, inputs: [{ run: { id: '01920000-0000-7000-8000-000000000003', name: 'NA12878', instrumentName: 'AV240001', kitType: '', runType: 'sequencing' } }], output: { storageConnectionId: '01920000-0000-7000-8000-000000000001', uri: 's3://lab-aviti/runs/polony-executions/01920000-0000-7000-8000-000000000006/1234567/', kinds: [] }, startedBy: { id: 'lims', email: '', name: 'lims' }, timeCreated: '2026-01-16T04:00:00.000Z', timeStarted: '2026-01-16T04:00:05.000Z', timeCompleted: null, errorMessage: null }] },
   ),
 );
 /** As the vendor's contract has it. */
@@ -388,7 +388,7 @@ export const File = component(
       downloadUrl: Type.Optional(Type.String({ description: 'Where it was asked for; not of what is archived, nor of a key with folders named . or ..' })),
       storageClass: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'As S3 names it; GLACIER and DEEP_ARCHIVE must be restored before they are read' }),
     },
-    closed,
+    { ...closed, examples: [{ path: 'BaseCalls/R1_C001.zip', name: 'R1_C001.zip', size: 104857600, lastModified: '2026-01-15T20:00:00.000Z', uri: 's3://lab-aviti/runs/AV240001/20260115_AV240001_NA12878/BaseCalls/R1_C001.zip', storageClass: 'STANDARD' }] },
   ),
 );
 /** As the vendor's contract has it. */
@@ -404,7 +404,7 @@ export const S3Credentials = component(
       sessionToken: Type.String(),
       expiration: Timestamp,
     },
-    closed,
+    { ...closed, examples: [{ region: 'us-west-2', bucket: 'lab-aviti', prefix: 'runs/AV240001/20260115_AV240001_NA12878/', accessKeyId: 'ASIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', sessionToken: 'IQoJb3JpZ2luX2VjEXAMPLE', expiration: '2026-01-16T10:00:00.000Z' }] },
   ),
 );
 
@@ -422,7 +422,7 @@ export const Instrument = component(
       timeLastConnected: NullableTimestamp,
       softwareVersion: NullableString,
     },
-    closed,
+    { ...closed, examples: [{ serialNumber: 'AV240001', name: 'AV240001', model: 'AVITI', status: 'INSTRUMENT_STATUS_ACTIVE', timeCreated: '2026-01-10T09:00:00.000Z', timeUpdated: '2026-01-16T04:00:00.000Z', timeLastConnected: '2026-01-16T04:00:00.000Z', softwareVersion: '3.2.1' }] },
   ),
 );
 
@@ -442,7 +442,7 @@ export const ApiKeyResource = component(
       timeRevoked: NullableTimestamp,
       revokedBy: NullableString,
     },
-    closed,
+    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000004', name: 'lims', scopes: ['runs:read', 'executions:read', 'executions:create'], state: 'active', createdBy: 'default', timeCreated: '2026-01-10T09:00:00.000Z', timeExpires: '2026-04-10T09:00:00.000Z', timeLastUsed: null, timeRevoked: null, revokedBy: null }] },
   ),
 );
 /** An entry of the audit log. */
@@ -463,7 +463,7 @@ export const AuditEntryResource = component(
       reason: NullableString,
       detail: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
     },
-    closed,
+    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000005', time: '2026-01-16T05:00:00.000Z', requestId: 'b3f1c2d4-0000-4000-8000-000000000000', caller: { kind: 'key', id: '01920000-0000-7000-8000-000000000004', name: 'lims' }, address: '192.0.2.7', action: 'ExecutionService_CancelExecution', resourceType: 'executions', resourceId: '01920000-0000-7000-8000-000000000006', timeEnded: '2026-01-16T05:00:00.120Z', status: 202, reason: null, detail: { fields: ['reason'] } }] },
   ),
 );
 

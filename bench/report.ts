@@ -19,19 +19,19 @@ export interface Row {
 
 const round = (value: number): number => Number(value.toPrecision(4));
 
-/** Writes `bench/report/report.json` and `report.md`, and the table to standard output. */
-export function writeReport(rows: readonly Row[], notes: readonly string[]): void {
+/** Writes `bench/report/<name>.json` and `.md`, and the table to standard output. */
+export function writeReport(rows: readonly Row[], notes: readonly string[], name = 'report'): void {
   const folder = fileURLToPath(new URL('./report/', import.meta.url));
   mkdirSync(folder, { recursive: true });
   const shown = rows.map((row) => ({ ...row, value: round(row.value), against: round(row.against), ratio: round(row.ratio) }));
-  writeFileSync(path.join(folder, 'report.json'), `${JSON.stringify(shown, null, 2)}\n`);
+  writeFileSync(path.join(folder, `${name}.json`), `${JSON.stringify(shown, null, 2)}\n`);
   const lines = [
     '| measured | value | against | ratio | reach | met |',
     '|---|---|---|---|---|---|',
     ...shown.map((row) => `| ${row.name} | ${row.value} ${row.unit} | ${row.against} ${row.unit} (${row.of}) | ${row.ratio} | ${row.reach ?? ''} | ${row.met === undefined ? '' : row.met ? 'yes' : '**no**'} |`),
     ...(notes.length > 0 ? ['', ...notes.map((note) => `- ${note}`)] : []),
   ];
-  writeFileSync(path.join(folder, 'report.md'), `${lines.join('\n')}\n`);
+  writeFileSync(path.join(folder, `${name}.md`), `${lines.join('\n')}\n`);
   process.stdout.write(`\n${lines.join('\n')}\n`);
 }
 

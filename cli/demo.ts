@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
-import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
 import { startStack } from '../local/stack.js';
 import { addStatements, adminClients, apiClient, setUpCustomer } from './customer.js';
@@ -100,17 +99,19 @@ export async function demo(): Promise<void> {
     const completed = await ended(id);
     if (completed.execution.status !== 'EXECUTION_STATUS_COMPLETED') throw new Error(`The execution ended as ${completed.execution.status}: ${completed.execution.statusDescription}`);
 
-    say('\n7. The results');
-    const prefix = completed.execution.output.uri.replace(`s3://${account.bucket}/`, '');
-    const listed = await s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: prefix }));
-    const keys = (listed.Contents ?? []).map((object) => object.Key ?? '');
-    for (const key of keys) say(`   ${key.slice(prefix.length)}`);
-    const fastqKey = keys.find((key) => key.endsWith('_R1.fastq.gz'));
-    if (fastqKey === undefined) throw new Error('There is no FASTQ file among the results');
-    const body = await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: fastqKey }))).Body!.transformToByteArray();
+    say('\n7. The results, by a key that may download this execution and see nothing else');
+    const { key } = await call<{ key: string }>('POST', '/v1/api-keys', { name: `demo-${suffix}`, scopes: [`executions:download:${id}`], expiresInDays: 1 });
+    const narrow = apiClient({ apiUrl: info.apiUrl, apiKey: key });
+    const { files } = await narrow<{ files: { path: string; size: number; downloadUrl: string }[] }>('GET', `/v1/executions/${id}/files?includeDownloadUrl=true`);
+    for (const file of files) say(`   ${file.path}`);
+    const fastq = files.find(({ path }) => path.endsWith('_R1.fastq.gz'));
+    if (fastq === undefined) throw new Error('There is no FASTQ file among the results');
+    const body = Buffer.from(await (await fetch(fastq.downloadUrl)).arrayBuffer());
+    if (body.length !== fastq.size) throw new Error(`${fastq.path} has ${fastq.size} bytes and ${body.length} came by its URL`);
+    if (await narrow('GET', '/v1/runs').then(() => true, () => false)) throw new Error('The key sees more than it was made for');
     const reads = gunzipSync(body).toString().trimEnd().split('\n');
-    if (reads.length % 4 !== 0 || !reads[0]!.startsWith('@')) throw new Error(`${fastqKey} is not FASTQ`);
-    say(`   first read of ${fastqKey.split('/').pop()}: ${reads[1]} (${reads.length / 4} reads)`);
+    if (reads.length % 4 !== 0 || !reads[0]!.startsWith('@')) throw new Error(`${fastq.path} is not FASTQ`);
+    say(`   first read of ${fastq.path.split('/').pop()}: ${reads[1]} (${reads.length / 4} reads)`);
 
     say('\n8. A second execution is started by the API and cancelled');
     const runId = (await call<{ runs: { id: string; name: string }[] }>('GET', '/v1/runs')).runs.find((each) => each.name === run.runName)?.id;

@@ -1221,6 +1221,24 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /**
+         * @example {
+         *       "id": "01920000-0000-7000-8000-000000000004",
+         *       "name": "lims",
+         *       "scopes": [
+         *         "runs:read",
+         *         "executions:read",
+         *         "executions:create"
+         *       ],
+         *       "state": "active",
+         *       "createdBy": "default",
+         *       "timeCreated": "2026-01-10T09:00:00.000Z",
+         *       "timeExpires": "2026-04-10T09:00:00.000Z",
+         *       "timeLastUsed": null,
+         *       "timeRevoked": null,
+         *       "revokedBy": null
+         *     }
+         */
         ApiKey: {
             createdBy: string;
             id: string;
@@ -1241,6 +1259,30 @@ export interface components {
             /** Format: date-time */
             timeRevoked: string | null;
         };
+        /**
+         * @example {
+         *       "id": "01920000-0000-7000-8000-000000000005",
+         *       "time": "2026-01-16T05:00:00.000Z",
+         *       "requestId": "b3f1c2d4-0000-4000-8000-000000000000",
+         *       "caller": {
+         *         "kind": "key",
+         *         "id": "01920000-0000-7000-8000-000000000004",
+         *         "name": "lims"
+         *       },
+         *       "address": "192.0.2.7",
+         *       "action": "ExecutionService_CancelExecution",
+         *       "resourceType": "executions",
+         *       "resourceId": "01920000-0000-7000-8000-000000000006",
+         *       "timeEnded": "2026-01-16T05:00:00.120Z",
+         *       "status": 202,
+         *       "reason": null,
+         *       "detail": {
+         *         "fields": [
+         *           "reason"
+         *         ]
+         *       }
+         *     }
+         */
         AuditEntry: {
             /** @description The operationId */
             action: string;
@@ -1321,6 +1363,48 @@ export interface components {
             }[];
             message: string;
         };
+        /**
+         * @example {
+         *       "id": "01920000-0000-7000-8000-000000000006",
+         *       "name": "b2f NA12878",
+         *       "status": "EXECUTION_STATUS_RUNNING",
+         *       "statusDescription": "HealthOmics run 1234567 is RUNNING",
+         *       "platform": "aws_omics",
+         *       "workflow": {
+         *         "name": "bases2fastq",
+         *         "version": ""
+         *       },
+         *       "flow": {
+         *         "id": "01920000-0000-7000-8000-000000000002",
+         *         "name": "b2f"
+         *       },
+         *       "inputs": [
+         *         {
+         *           "run": {
+         *             "id": "01920000-0000-7000-8000-000000000003",
+         *             "name": "NA12878",
+         *             "instrumentName": "AV240001",
+         *             "kitType": "",
+         *             "runType": "sequencing"
+         *           }
+         *         }
+         *       ],
+         *       "output": {
+         *         "storageConnectionId": "01920000-0000-7000-8000-000000000001",
+         *         "uri": "s3://lab-aviti/runs/polony-executions/01920000-0000-7000-8000-000000000006/1234567/",
+         *         "kinds": []
+         *       },
+         *       "startedBy": {
+         *         "id": "lims",
+         *         "email": "",
+         *         "name": "lims"
+         *       },
+         *       "timeCreated": "2026-01-16T04:00:00.000Z",
+         *       "timeStarted": "2026-01-16T04:00:05.000Z",
+         *       "timeCompleted": null,
+         *       "errorMessage": null
+         *     }
+         */
         Execution: {
             errorMessage: string | null;
             flow: {
@@ -1426,6 +1510,16 @@ export interface components {
             /** @description In Temporal */
             workflowId: string;
         };
+        /**
+         * @example {
+         *       "path": "BaseCalls/R1_C001.zip",
+         *       "name": "R1_C001.zip",
+         *       "size": 104857600,
+         *       "lastModified": "2026-01-15T20:00:00.000Z",
+         *       "uri": "s3://lab-aviti/runs/AV240001/20260115_AV240001_NA12878/BaseCalls/R1_C001.zip",
+         *       "storageClass": "STANDARD"
+         *     }
+         */
         File: {
             /** @description Where it was asked for; not of what is archived, nor of a key with folders named . or .. */
             downloadUrl?: string;
@@ -1520,6 +1614,18 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /**
+         * @example {
+         *       "serialNumber": "AV240001",
+         *       "name": "AV240001",
+         *       "model": "AVITI",
+         *       "status": "INSTRUMENT_STATUS_ACTIVE",
+         *       "timeCreated": "2026-01-10T09:00:00.000Z",
+         *       "timeUpdated": "2026-01-16T04:00:00.000Z",
+         *       "timeLastConnected": "2026-01-16T04:00:00.000Z",
+         *       "softwareVersion": "3.2.1"
+         *     }
+         */
         Instrument: {
             model: string;
             name: string;
@@ -1680,6 +1786,17 @@ export interface components {
             /** @description In Temporal */
             workflowId: string;
         };
+        /**
+         * @example {
+         *       "region": "us-west-2",
+         *       "bucket": "lab-aviti",
+         *       "prefix": "runs/AV240001/20260115_AV240001_NA12878/",
+         *       "accessKeyId": "ASIAIOSFODNN7EXAMPLE",
+         *       "secretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+         *       "sessionToken": "IQoJb3JpZ2luX2VjEXAMPLE",
+         *       "expiration": "2026-01-16T10:00:00.000Z"
+         *     }
+         */
         S3Credentials: {
             accessKeyId: string;
             bucket: string;
@@ -1691,6 +1808,17 @@ export interface components {
             secretAccessKey: string;
             sessionToken: string;
         };
+        /**
+         * @example {
+         *       "id": "01920000-0000-7000-8000-000000000001",
+         *       "name": "aviti-runs",
+         *       "type": "s3",
+         *       "status": "STORAGE_CONNECTION_STATUS_CONNECTED",
+         *       "uri": "s3://lab-aviti/runs",
+         *       "timeCreated": "2026-01-10T09:00:00.000Z",
+         *       "timeUpdated": "2026-01-10T09:00:00.000Z"
+         *     }
+         */
         StorageConnection: {
             id: string;
             name: string;
@@ -3354,7 +3482,10 @@ export interface operations {
     ExecutionService_ListExecutions: {
         parameters: {
             query?: {
-                /** @description keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d */
+                /**
+                 * @description keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
                 filter?: string;
                 includeTotalCount?: boolean;
                 /** @description 100 where it is left out, 1,000 at most */
@@ -3587,7 +3718,10 @@ export interface operations {
             query?: {
                 /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
                 expirationSeconds?: number;
-                /** @description What paths begin with, relative to the resource */
+                /**
+                 * @description What paths begin with, relative to the resource
+                 * @example BaseCalls/
+                 */
                 prefix?: string;
             };
             header?: never;
@@ -3687,7 +3821,10 @@ export interface operations {
                 pageSize?: number;
                 /** @description nextPageToken of the page before, with the same prefix and recursive */
                 pageToken?: string;
-                /** @description What paths begin with, relative to the resource */
+                /**
+                 * @description What paths begin with, relative to the resource
+                 * @example BaseCalls/
+                 */
                 prefix?: string;
                 /** @description Whether files of folders below are listed too; true where it is left out */
                 recursive?: boolean;
@@ -6805,7 +6942,10 @@ export interface operations {
     RunService_ListRuns: {
         parameters: {
             query?: {
-                /** @description keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d */
+                /**
+                 * @description keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
                 filter?: string;
                 includeTotalCount?: boolean;
                 /** @description 100 where it is left out, 1,000 at most */
@@ -7165,7 +7305,10 @@ export interface operations {
             query?: {
                 /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
                 expirationSeconds?: number;
-                /** @description What paths begin with, relative to the resource */
+                /**
+                 * @description What paths begin with, relative to the resource
+                 * @example BaseCalls/
+                 */
                 prefix?: string;
             };
             header?: never;
@@ -7265,7 +7408,10 @@ export interface operations {
                 pageSize?: number;
                 /** @description nextPageToken of the page before, with the same prefix and recursive */
                 pageToken?: string;
-                /** @description What paths begin with, relative to the resource */
+                /**
+                 * @description What paths begin with, relative to the resource
+                 * @example BaseCalls/
+                 */
                 prefix?: string;
                 /** @description Whether files of folders below are listed too; true where it is left out */
                 recursive?: boolean;
@@ -8940,7 +9086,10 @@ export interface operations {
             query?: {
                 /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
                 expirationSeconds?: number;
-                /** @description What paths begin with, relative to the resource */
+                /**
+                 * @description What paths begin with, relative to the resource
+                 * @example BaseCalls/
+                 */
                 prefix?: string;
             };
             header?: never;
@@ -9040,7 +9189,10 @@ export interface operations {
                 pageSize?: number;
                 /** @description nextPageToken of the page before, with the same prefix and recursive */
                 pageToken?: string;
-                /** @description What paths begin with, relative to the resource */
+                /**
+                 * @description What paths begin with, relative to the resource
+                 * @example BaseCalls/
+                 */
                 prefix?: string;
                 /** @description Whether files of folders below are listed too; true where it is left out */
                 recursive?: boolean;

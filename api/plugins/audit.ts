@@ -27,7 +27,7 @@ function idIn(answer: unknown): string | undefined {
 }
 
 /**
- * Writes every request that changes something, or says that it is to be audited, to the audit log: before its effect, so that nothing
+ * Writes every request that changes something or hands something out to the audit log: before its effect, so that nothing
  * happens unwritten (where it cannot be written, the request is refused), and its outcome before it is answered. After {@link addAuth}.
  */
 export function addAudit(app: FastifyInstance, db: Db): void {
@@ -37,8 +37,8 @@ export function addAudit(app: FastifyInstance, db: Db): void {
     const { config, schema } = request.routeOptions;
     const need = config?.needs;
     if (need === undefined || request.is404) return;
-    const audited = typeof need.audit === 'function' ? need.audit(request) : need.audit;
-    if (!audited && (request.method === 'GET' || request.method === 'HEAD')) return;
+    const said = typeof need.audit === 'function' ? need.audit(request) : need.audit;
+    if (!(said ?? (request.method !== 'GET' && request.method !== 'HEAD'))) return;
     const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
     const body = request.body;
     // Names only: some of the fields are secrets, and all may be large.

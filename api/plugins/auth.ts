@@ -22,8 +22,8 @@ export interface Needs {
   permission?: Permission;
   /** The path parameter that holds the id of the resource. */
   id?: string;
-  /** Whether it is written to the audit log although it changes nothing. */
-  audit: boolean | ((request: FastifyRequest) => boolean);
+  /** Whether it is written to the audit log: what changes something is, what reads is not, unless said otherwise. */
+  audit?: boolean | ((request: FastifyRequest) => boolean);
 }
 
 declare module 'fastify' {
@@ -39,11 +39,11 @@ declare module 'fastify' {
  * The `config` of a route: what its caller must be allowed. A route below `/v1` without it cannot be added.
  * @param id the path parameter that holds the id of the resource; absent for lists, which leave out what the caller may not see, and for what has no id yet.
  */
-export function needs(permission: Permission, id?: string, { audit = false }: Partial<Pick<Needs, 'audit'>> = {}): { needs: Needs } {
-  return { needs: { permission, audit, ...(id !== undefined && { id }) } };
+export function needs(permission: Permission, id?: string, { audit }: Pick<Needs, 'audit'> = {}): { needs: Needs } {
+  return { needs: { permission, ...(id !== undefined && { id }), ...(audit !== undefined && { audit }) } };
 }
 /** The `config` of a route that every caller may use. */
-export const ANY_CALLER: { needs: Needs } = { needs: { audit: false } };
+export const ANY_CALLER: { needs: Needs } = { needs: {} };
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 

@@ -104,7 +104,7 @@ export function eventRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDep
   app.post(
     '/v1/events',
     {
-      config: needs('events:write'),
+      config: needs('events:write', undefined, { audit: false }),
       bodyLimit: 256 * 1024,
       schema: {
         operationId: 'EventService_TakeEvent', tags: ['EventService'], summary: 'Take an event of EventBridge',

@@ -270,6 +270,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       const { id } = request.params;
       const body = request.body ?? {};
       if (!request.caller.access.covers('executions:read', id)) throw notFound('execution', id);
+      request.auditDetail = { relaunchOf: id };
       const created = await creating(db, request, reply, 201, async (transaction) => {
         const before = await execution(id, transaction);
         checkRun(request, before.run_id);

@@ -44,7 +44,7 @@ const LOG_BYTES = 1024 * 1024;
 
 const FilesQuery = Type.Object(
   {
-    prefix: Type.Optional(Type.String({ maxLength: 1024, description: 'What paths begin with, relative to the resource' })),
+    prefix: Type.Optional(Type.String({ maxLength: 1024, examples: ['BaseCalls/'], description: 'What paths begin with, relative to the resource' })),
     recursive: Type.Optional(Type.Boolean({ description: 'Whether files of folders below are listed too; true where it is left out' })),
     pageSize: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: '1,000 where it is left out' })),
     pageToken: Type.Optional(Type.String({ maxLength: 4096, description: 'nextPageToken of the page before, with the same prefix and recursive' })),
@@ -56,7 +56,7 @@ const FilesQuery = Type.Object(
 );
 const CredentialsQuery = Type.Object(
   {
-    prefix: Type.Optional(Type.String({ maxLength: 1024, description: 'What paths begin with, relative to the resource' })),
+    prefix: Type.Optional(Type.String({ maxLength: 1024, examples: ['BaseCalls/'], description: 'What paths begin with, relative to the resource' })),
     expirationSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: SESSION_SECONDS.ofKeys, description: `${SESSION_SECONDS.usual} where it is left out or 0; at least ${SESSION_SECONDS.least}, at most what the provider's role allows, or ${SESSION_SECONDS.ofKeys} of access keys` })),
   },
   { additionalProperties: false },

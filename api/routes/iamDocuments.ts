@@ -48,7 +48,7 @@ export function iamDocumentRoutes(scope: FastifyInstance, { publicUrl, trustedAc
   app.post(
     '/v1/iam-documents/check',
     {
-      config: needs('iam:read'),
+      config: needs('iam:read', undefined, { audit: false }),
       schema: {
         operationId: 'IamDocumentService_CheckPolicy', tags, summary: 'What a permission policy would give, statement by statement',
         description: 'Looks at this policy alone: boundaries, bucket policies and policies of the organization may take away more. Permissions that hold in some cases only are conditional.',

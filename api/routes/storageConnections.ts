@@ -10,7 +10,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { CappedPageQuery, pageForwards } from '../paging.js';
-import { needs } from '../plugins/auth.js';
+import { type Caller, needs } from '../plugins/auth.js';
 import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, StorageBody, StorageChange, StorageConnection, StorageDetails } from '../schemas.js';
 import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
@@ -57,10 +57,11 @@ function checkStorage(request: FastifyRequest): void {
 
 const normal = (fields: store.StorageConnectionFields): store.StorageConnectionFields => ({ ...fields, providerId: fields.providerId.toLowerCase(), name: normalizeName(fields.name), bucket: fields.bucket.trim(), prefix: normalizePrefix(fields.prefix) });
 
-async function checkOverlap(transaction: Trx, fields: store.StorageConnectionFields, exceptId?: string): Promise<void> {
+async function checkOverlap(transaction: Trx, { access }: Caller, fields: store.StorageConnectionFields, exceptId?: string): Promise<void> {
   if (!fields.useForRunUpload) return;
   const other = await store.overlappingConnection(transaction, fields.bucket, fields.prefix, exceptId);
   if (other === undefined) return;
+  if (!access.covers('storage:read', other.id)) throw new ApiError(409, 'PREFIX_OVERLAPS', 'Another storage connection is used for run upload there already; runs would be found twice', { field: 'prefix' });
   throw new ApiError(409, 'PREFIX_OVERLAPS', `Storage connection ${other.name} (${other.id}) is used for run upload in ${storageUri(other.bucket, other.prefix)} already; runs would be found twice. Choose a prefix outside it`, {
     field: 'prefix',
     storageConnectionId: other.id,
@@ -98,7 +99,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       const fields = normal({ ...request.body, prefix: request.body.prefix ?? '', allowPolicyProbe: request.body.allowPolicyProbe ?? false });
       const answer = await creating(db, request, reply, 201, async (transaction) => {
         await referred('provider', 'providerId', fields.providerId, (id) => store.findProvider(transaction, id, 'share'));
-        await checkOverlap(transaction, fields);
+        await checkOverlap(transaction, request.caller, fields);
         return showDetails(await named('storage connection', fields.name, store.insertStorageConnection(transaction, fields)));
       });
       await schedule(answer.storageConnection.id);
@@ -171,7 +172,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
           if (!sameAccount(provider.account_id, oldProvider?.account_id)) throw inUse('The AWS account cannot change', flows, 'providerId');
           if (!fields.useForRunUpload && before.useForRunUpload) throw inUse('Run upload cannot be switched off', flows, 'useForRunUpload');
         }
-        await checkOverlap(transaction, fields, id);
+        await checkOverlap(transaction, request.caller, fields, id);
         return named('storage connection', fields.name, store.updateStorageConnection(transaction, id, fields));
       });
       await schedule(id);

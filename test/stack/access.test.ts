@@ -119,6 +119,12 @@ describe('a key that is narrowed', () => {
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
   });
+  it('is not told where others are', async () => {
+    const { bucket } = await db.selectFrom('storage_connections').select('bucket').where('id', '=', other.storage!).executeTakeFirstOrThrow();
+    const { storageConnection } = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('inside'), providerId: other.providers, region: 'us-west-2', bucket, prefix: 'runs/inside', useForRunUpload: false, useForDataExploration: true })).body;
+    const { reason, body } = await as(await keyFor([`storage:*:${storageConnection.id}`]), 'PATCH', `/v1/storage-connections/${storageConnection.id}`, { useForRunUpload: true });
+    expect([reason, JSON.stringify(body).includes(other.storage!)]).toEqual(['PREFIX_OVERLAPS', false]);
+  });
   it('starts and repeats executions of its runs only', async () => {
     const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
     expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).status).toBe(201);
@@ -219,6 +225,11 @@ describe('the audit log', () => {
     expect(entries[0]).toMatchObject({ resourceType: 'flows', requestId: 'request-of-a-test', address: '127.0.0.1', caller: { kind: 'key' } });
     expect(await entriesOf(`callerId=${entries[0]!.caller.id}&action=FlowService_UpdateFlow`)).toHaveLength(1);
     expect(await entriesOf(`resourceId=${id}&until=2020-01-01T00:00:00Z`)).toEqual([]);
+  });
+  it('has no entry for what changes nothing by itself', async () => {
+    await as(EVENTS, 'POST', '/v1/events', { source: 'aws.s3' });
+    await as(ROOT, 'POST', '/v1/iam-documents/check', { policy: { Version: '2012-10-17', Statement: [] } });
+    for (const action of ['EventService_TakeEvent', 'IamDocumentService_CheckPolicy']) expect((await entriesOf(`action=${action}`)).filter(({ reason }) => reason !== 'INSUFFICIENT_SCOPE')).toEqual([]);
   });
   it('has what was denied', async () => {
     const key = await keyFor([`runs:read:${mine.runs}`]);
