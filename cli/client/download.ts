@@ -1,15 +1,18 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { lstat, mkdir, open, readdir, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises';
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import path from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import { type PolonyClient, polonyClient, type Schema } from '../../client/index.js';
 import { asked } from './commands.js';
-import { CliError } from './exit.js';
+import { CliError, EXIT } from './exit.js';
 import { cell } from './output.js';
 import type { Profile } from './profiles.js';
+import { alone, patiently } from './resume.js';
 
 /** What is downloaded. */
 export interface DownloadSource {
@@ -47,6 +50,8 @@ const PAGE = 100;
 const URL_SECONDS = 43_200;
 /** How often a file is tried again where a connection breaks, and where what has come is not what S3 has. */
 const RETRIES = { connection: 5, content: 1 };
+/** Longest silence of a connection, in milliseconds. */
+const SILENCE_MS = 60_000;
 /** Most failures that are told one by one. */
 const MOST_TOLD = 1000;
 
@@ -68,6 +73,9 @@ class FileError extends Error {
   }
 }
 
+/** What unfinished downloads are called: behind the name of the file the version of the object. */
+const PART = /^\..*\.[0-9a-f]{12}\.part(\.json)?$/s;
+
 /**
  * Where a key goes below a folder. Keys are anything; what would lead out of the folder, or is no name of a file, is refused.
  * @throws FileError
@@ -76,9 +84,11 @@ export function targetOf(to: string, key: string): string {
   const parts = key.split('/');
   const bad = parts.find((part) => part === '' || part === '.' || part === '..' || /[\0]/.test(part) || (process.platform === 'win32' && /[\\:*?"<>|]|[. ]$/.test(part)));
   if (bad !== undefined) throw new FileError('its name is none that a file can have here; download it with the AWS CLI under another name');
+  // It would be taken for what is left of another download.
+  if (PART.test(parts.at(-1)!)) throw new FileError('its name is one that unfinished downloads have; download it with the AWS CLI under another name');
   if (parts.some((part) => Buffer.byteLength(part) > 200)) throw new FileError('a part of its name is longer than file systems take');
   const target = path.resolve(to, ...parts);
-  if (!target.startsWith(path.resolve(to) + path.sep)) throw new FileError('its name leads out of the folder');
+  if (!target.startsWith(path.join(path.resolve(to), path.sep))) throw new FileError('its name leads out of the folder');
   return target;
 }
 
@@ -106,38 +116,65 @@ interface Expected {
 }
 const CHECKSUMS = ['x-amz-checksum-sha256', 'x-amz-checksum-sha1', 'x-amz-checksum-crc32'];
 
-function expectedOf(headers: Headers): Expected {
-  const checksums = Object.fromEntries(CHECKSUMS.flatMap((name) => (headers.has(name) ? [[name, headers.get(name)!]] : [])));
-  return { etag: headers.get('etag'), encryption: headers.get('x-amz-server-side-encryption'), checksums };
+function expectedOf(headers: IncomingHttpHeaders): Expected {
+  const checksums = Object.fromEntries(CHECKSUMS.flatMap((name) => (typeof headers[name] === 'string' ? [[name, headers[name]]] : [])));
+  return { etag: headers.etag ?? null, encryption: (headers['x-amz-server-side-encryption'] as string | undefined) ?? null, checksums };
 }
 
-/** Adds up what comes, to compare it with what S3 says. */
+/** Asks for an object. Not by fetch: that unpacks what is stored packed (Content-Encoding), of which no size and no checksum holds. */
+function get(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = (url.startsWith('https:') ? https : http).get(url, { headers, signal }, resolve);
+    request.on('error', reject).setTimeout(SILENCE_MS, () => request.destroy(new Error('nothing has come for a minute')));
+  });
+}
+
+async function startOf(response: IncomingMessage): Promise<string> {
+  let text = '';
+  try {
+    for await (const chunk of response.setEncoding('utf8')) if ((text += String(chunk)).length > 2000) break;
+  } catch {
+    // What has come of it does.
+  }
+  return text;
+}
+
+/** A file of one's own, never what a link points to. */
+const opened = (file: string, flags: number): ReturnType<typeof open> => open(file, flags | constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o666);
+
+/** Adds up what comes, to compare it with what S3 says: only by what S3 has said, since more of it takes longer than the way here. */
 class Content {
-  readonly #md5 = createHash('md5');
-  readonly #sha256 = createHash('sha256');
-  readonly #sha1 = createHash('sha1');
-  #crc32 = 0;
   bytes = 0;
+  readonly #sums: { name: string; add: (chunk: Buffer) => void; holds: () => boolean }[] = [];
+
+  constructor({ etag, encryption, checksums }: Expected) {
+    const hash = (name: string, algorithm: string, encoding: 'hex' | 'base64', expected: string | undefined): void => {
+      if (expected === undefined) return;
+      const sum = createHash(algorithm);
+      this.#sums.push({ name, add: (chunk) => void sum.update(chunk), holds: () => sum.digest(encoding) === expected });
+    };
+    // An ETag is the MD5 of the content, but not of one that came in parts or is encrypted with KMS (S3 API Reference, Object).
+    if (encryption === null || encryption === 'AES256') hash('MD5', 'md5', 'hex', /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1]);
+    // With -N behind it, it is one of the checksums of N parts.
+    const whole = (name: string): string | undefined => (checksums[name]?.includes('-') === true ? undefined : checksums[name]);
+    hash('SHA256', 'sha256', 'base64', whole('x-amz-checksum-sha256'));
+    hash('SHA1', 'sha1', 'base64', whole('x-amz-checksum-sha1'));
+    const expected = whole('x-amz-checksum-crc32');
+    if (expected === undefined) return;
+    let sum = 0;
+    const text = Buffer.alloc(4);
+    this.#sums.push({ name: 'CRC32', add: (chunk) => void (sum = crc32(chunk, sum)), holds: () => (text.writeUInt32BE(sum >>> 0), text.toString('base64') === expected) });
+  }
 
   add(chunk: Buffer): void {
     this.bytes += chunk.length;
-    this.#md5.update(chunk);
-    this.#sha256.update(chunk);
-    this.#sha1.update(chunk);
-    this.#crc32 = crc32(chunk, this.#crc32);
+    for (const { add } of this.#sums) add(chunk);
   }
 
   /** Which of what S3 has said does not hold; undefined where all that can be compared does. */
-  mismatch({ etag, encryption, checksums }: Expected): string | undefined {
-    const md5 = /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1];
-    // An ETag is the MD5 of the content, but not of one that came in parts or is encrypted with KMS (S3 API Reference, Object).
-    if (md5 !== undefined && (encryption === null || encryption === 'AES256') && this.#md5.digest('hex') !== md5) return 'its MD5 is not that of the object';
-    const crc = Buffer.alloc(4);
-    crc.writeUInt32BE(this.#crc32 >>> 0);
-    const own: Record<string, string> = { 'x-amz-checksum-sha256': this.#sha256.digest('base64'), 'x-amz-checksum-sha1': this.#sha1.digest('base64'), 'x-amz-checksum-crc32': crc.toString('base64') };
-    // With -N behind it, it is one of the checksums of N parts.
-    const name = Object.keys(checksums).find((each) => !checksums[each]!.includes('-') && checksums[each] !== own[each]);
-    return name && `its ${name.replace('x-amz-checksum-', '').toUpperCase()} is not that of the object`;
+  mismatch(): string | undefined {
+    const name = this.#sums.find(({ holds }) => !holds())?.name;
+    return name && `its ${name} is not that of the object`;
   }
 }
 
@@ -154,7 +191,7 @@ async function partOf(target: string, file: File): Promise<Part> {
   const version = createHash('sha256').update(`${file.uri}\n${file.size}\n${file.lastModified}`).digest('hex').slice(0, 12);
   const part = path.join(path.dirname(target), `.${path.basename(target)}.${version}.part`);
   const notes = `${part}.json`;
-  const bytes = await stat(part).then(({ size }) => size, () => 0);
+  const bytes = await lstat(part).then((found) => (found.isFile() ? found.size : 0), () => 0);
   let expected: Expected | undefined;
   try {
     const handle = await open(notes, 'r');
@@ -174,32 +211,37 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
   const part = await partOf(target, file);
   const size = Number(file.size);
   const from = part.bytes > 0 && part.bytes < size ? part.bytes : 0;
-  let response: Response;
+  let response: IncomingMessage;
   try {
-    response = await fetch(url, { headers: { 'x-amz-checksum-mode': 'ENABLED', 'accept-encoding': 'identity', ...(from > 0 && { range: `bytes=${from}-`, 'if-range': part.expected!.etag! }) }, signal: options.signal });
+    response = await get(url, { 'x-amz-checksum-mode': 'ENABLED', 'accept-encoding': 'identity', ...(from > 0 && { range: `bytes=${from}-`, 'if-range': part.expected!.etag! }) }, options.signal);
   } catch (error) {
     options.signal?.throwIfAborted();
     throw new FileError(`the storage cannot be reached (${messageOf(error)})`, RETRIES.connection);
   }
-  if (!response.ok || response.body === null) {
-    const text = (await response.text().catch(() => '')).slice(0, 2000);
-    const code = /<Code>([A-Za-z]+)<\/Code>/.exec(text)?.[1];
-    if (response.status === 404) throw new FileError('it is no longer there');
+  const { headers, statusCode: status = 0 } = response;
+  if (status !== 200 && status !== 206) {
+    const code = /<Code>([A-Za-z]+)<\/Code>/.exec(await startOf(response))?.[1];
+    if (status === 404) throw new FileError('it is no longer there');
     if (code === 'InvalidObjectState') throw new FileError('it is archived; restore it first');
-    // A URL that has ended is made anew before the next try.
-    throw new FileError(`S3 has answered ${response.status}${code === undefined ? '' : ` ${code}`}`, RETRIES.connection);
+    // A URL that has ended is made anew before the next try; what is denied stays so.
+    throw new FileError(`S3 has answered ${status}${code === undefined ? '' : ` ${code}`}`, code === 'AccessDenied' ? RETRIES.content : RETRIES.connection);
   }
-  const resumed = response.status === 206 && from > 0 && response.headers.get('content-range') === `bytes ${from}-${size - 1}/${size}`;
-  if (response.status === 206 && !resumed) throw new FileError('S3 has answered with another part than was asked for', RETRIES.content);
-  const content = new Content();
-  const expected = resumed ? part.expected! : expectedOf(response.headers);
+  const resumed = status === 206 && from > 0 && headers['content-range'] === `bytes ${from}-${size - 1}/${size}` && headers.etag === part.expected!.etag;
+  if (status === 206 && !resumed) {
+    response.destroy();
+    // Of what is there now, or of nothing: from the beginning.
+    await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
+    throw new FileError('S3 has answered with another part than was asked for', RETRIES.connection);
+  }
+  const expected = resumed ? part.expected! : expectedOf(headers);
+  const content = new Content(expected);
   try {
     if (resumed) {
       for await (const chunk of createReadStream(part.file, { end: from - 1 })) content.add(chunk as Buffer);
       count(content.bytes);
     } else {
-      await rm(part.file, { force: true });
-      const notes = await open(part.notes, 'w', 0o600);
+      await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
+      const notes = await opened(part.notes, constants.O_EXCL);
       await notes.writeFile(JSON.stringify(expected)).finally(() => notes.close());
     }
     const counter = new Transform({
@@ -210,8 +252,15 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
         done(content.bytes > size ? new FileError('S3 sends more than it has listed', RETRIES.content) : null, chunk);
       },
     });
-    await pipeline(response.body as unknown as NodeJS.ReadableStream, counter, createWriteStream(part.file, { flags: 'a', mode: 0o666 }), { signal: options.signal });
+    // On the disk before it gets its name, so that no power cut leaves a name with nothing behind it.
+    await pipeline(response, counter, (await opened(part.file, constants.O_APPEND)).createWriteStream({ flush: true }), { signal: options.signal });
+    const { size: written } = await lstat(part.file);
+    if (written !== content.bytes) {
+      await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
+      throw new FileError('another process writes it, too', RETRIES.content);
+    }
   } catch (error) {
+    response.destroy();
     count(-content.bytes);
     options.signal?.throwIfAborted();
     if (error instanceof FileError) throw error;
@@ -219,7 +268,7 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     if (code === 'ENOSPC' || code === 'EDQUOT') throw new CliError('The disk is full; make room and run the same command again, it goes on where it was');
     throw new FileError(`the connection broke (${messageOf(error)})`, RETRIES.connection);
   }
-  const wrong = content.bytes !== size ? `${content.bytes} of ${size} bytes have come` : content.mismatch(expected);
+  const wrong = content.bytes !== size ? `${content.bytes} of ${size} bytes have come` : content.mismatch();
   if (wrong !== undefined) {
     if (content.bytes >= size) await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
     count(-content.bytes);
@@ -254,7 +303,9 @@ function messageOf(error: unknown): string {
 async function isThere(target: string, file: File): Promise<boolean> {
   const found = await lstat(target).catch(() => undefined);
   // Files get the time of their object when they are whole.
-  return found?.isFile() === true && found.size === Number(file.size) && Math.abs(found.mtimeMs - Date.parse(file.lastModified)) < 2000;
+  if (found?.isFile() !== true || found.size !== Number(file.size) || Math.abs(found.mtimeMs - Date.parse(file.lastModified)) >= 2000) return false;
+  // Where capitals make no other name, it may be that of another object.
+  return path.basename(await realpath(target)) === path.basename(target);
 }
 
 /**
@@ -263,25 +314,37 @@ async function isThere(target: string, file: File): Promise<boolean> {
  * @throws CliError where nothing can be downloaded at all; what concerns one file is in the report.
  */
 export async function download(api: Profile, source: DownloadSource, options: DownloadOptions): Promise<DownloadReport> {
+  await mkdir(options.to, { recursive: true }).catch((error: Error) => {
+    throw new CliError(`${options.to} cannot be the folder: ${error.message}`, EXIT.usage);
+  });
+  const release = await alone('downloads', await realpath(options.to), `downloads into ${options.to}`);
+  try {
+    return await downloadAll(api, source, options);
+  } finally {
+    release();
+  }
+}
+
+async function downloadAll(api: Profile, source: DownloadSource, options: DownloadOptions): Promise<DownloadReport> {
   const client = polonyClient(api);
   const report: DownloadReport = { files: 0, bytes: 0, skipped: 0, failed: [] };
   const progress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };
   const tell = (): void => options.onProgress?.({ ...progress });
   let failures = 0;
-  await mkdir(options.to, { recursive: true });
 
   const list = (pageToken: string | undefined) =>
     asked(api, LISTS[source.kind](client, source.id, { pageSize: PAGE, includeDownloadUrl: true, includeDownloadChecksum: true, downloadUrlExpirationSeconds: URL_SECONDS, ...(source.prefix !== undefined && { prefix: source.prefix }), ...(pageToken !== undefined && { pageToken }) }));
 
   for (let pageToken: string | undefined; ; ) {
     options.signal?.throwIfAborted();
-    let page = await list(pageToken);
+    // Where the API is away at the beginning, that is told at once.
+    let page = await (pageToken === undefined ? list(pageToken) : patiently(() => list(pageToken), options.signal));
     let listedAt = Date.now();
     let listing: Promise<void> | undefined;
     /** The page once more, with new URLs; once for all files that need it. */
     const renew = (before: number): Promise<void> => {
       if (before !== listedAt) return Promise.resolve();
-      return (listing ??= list(pageToken).then((again) => {
+      return (listing ??= patiently(() => list(pageToken), options.signal).then((again) => {
         page = again;
         listedAt = Date.now();
         listing = undefined;

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { appendFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand } from '@aws-sdk/client-s3';
 import { polonyClient, type Schema } from '../../client/index.js';
@@ -11,7 +10,9 @@ import { parseRunParameters } from '../../domain/runParameters.js';
 import { parseRunUploaded } from '../../domain/runUploaded.js';
 import { asked } from './commands.js';
 import { CliError, EXIT } from './exit.js';
+import { cell } from './output.js';
 import type { Profile } from './profiles.js';
+import { alone, keptFile, patiently } from './resume.js';
 import type { TransferProgress } from './transfer.js';
 
 export interface UploadOptions {
@@ -48,6 +49,8 @@ const SESSION_SECONDS = 3600;
 interface LocalFile {
   /** Relative to the folder, with slashes. */
   name: string;
+  /** When content or name were changed, which no program can set back. */
+  changedMs: number;
   file: string;
   size: number;
   mtimeMs: number;
@@ -59,11 +62,13 @@ async function entriesOf(root: string, folder: string): Promise<{ files: LocalFi
   const folders: string[] = [];
   for (const entry of (await readdir(path.join(root, folder), { withFileTypes: true })).sort((one, other) => (one.name < other.name ? -1 : 1))) {
     const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
+    // XML, in which S3 lists, has no way to say control characters.
+    if (/[\p{Cc}\ufffd]/u.test(entry.name)) throw new CliError(`${cell(name)} has characters in its name that S3 cannot list`, EXIT.usage);
     if (entry.isDirectory()) folders.push(name);
     else if (entry.isFile()) {
       const file = path.join(root, name);
-      const { size, mtimeMs } = await stat(file);
-      files.push({ name, file, size, mtimeMs });
+      const { size, mtimeMs, ctimeMs } = await stat(file);
+      files.push({ name, file, size, mtimeMs, changedMs: ctimeMs });
     } else throw new CliError(`${name} is a link or a device; a run folder has files and folders only`, EXIT.usage);
   }
   return { files, folders };
@@ -115,20 +120,24 @@ async function checkFolder(folder: string, partial: boolean): Promise<{ runFolde
 
 /** What an upload has done, in a file of its own, so that it can be gone on with after anything. */
 class Journal {
-  readonly #file: string;
+  /** Undefined where nothing can be kept: then only what is in the bucket is gone on with. */
+  #file: string | undefined;
   readonly #parts = new Map<string, { uploadId: string; parts: Map<number, string> }>();
+  readonly #done = new Map<string, string>();
 
-  private constructor(file: string) {
+  private constructor(file: string | undefined) {
     this.#file = file;
   }
 
   static async open(identity: string): Promise<Journal> {
-    const folder = path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'polony', 'uploads');
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const journal = new Journal(path.join(folder, `${createHash('sha256').update(identity).digest('hex').slice(0, 32)}.jsonl`));
-    for (const line of (await readFile(journal.#file, 'utf8').catch(() => '')).split('\n')) {
+    const journal = new Journal(await keptFile('uploads', identity, 'jsonl').catch(() => undefined));
+    const text = journal.#file === undefined ? '' : await readFile(journal.#file, 'utf8').catch(() => '');
+    // What a kill has cut short is not to spoil the line behind it.
+    if (text !== '' && !text.endsWith('\n')) await journal.#append('\n');
+    for (const line of text.split('\n')) {
       try {
-        const { version, uploadId, part, etag } = JSON.parse(line) as { version: string; uploadId?: string; part?: number; etag?: string };
+        const { version, uploadId, part, etag, done } = JSON.parse(line) as { version: string; uploadId?: string; part?: number; etag?: string; done?: string };
+        if (done !== undefined) journal.#done.set(version, done);
         if (uploadId === undefined) journal.#parts.delete(version);
         else if (part === undefined) journal.#parts.set(version, { uploadId, parts: new Map() });
         else if (journal.#parts.get(version)?.uploadId === uploadId) journal.#parts.get(version)!.parts.set(part, etag!);
@@ -157,18 +166,36 @@ class Journal {
     this.#parts.get(version)?.parts.set(part, etag);
     await this.#write({ version, uploadId, part, etag });
   }
+  /** The ETag that S3 has answered when the file was whole, where that is known: with KMS it is no MD5 of the content. */
+  done(file: LocalFile): string | undefined {
+    return this.#done.get(Journal.version(file));
+  }
+  async finish(file: LocalFile, etag: string): Promise<void> {
+    const version = Journal.version(file);
+    this.#parts.delete(version);
+    await this.#write({ version, done: etag });
+  }
   async forget(file: LocalFile): Promise<void> {
     const version = Journal.version(file);
     if (this.#parts.delete(version)) await this.#write({ version });
   }
   async close(): Promise<void> {
-    await rm(this.#file, { force: true });
+    if (this.#file !== undefined) await rm(this.#file, { force: true });
   }
   async #write(entry: object): Promise<void> {
-    await appendFile(this.#file, `${JSON.stringify(entry)}\n`, { mode: 0o600 });
+    await this.#append(`${JSON.stringify(entry)}\n`);
+  }
+  async #append(text: string): Promise<void> {
+    if (this.#file === undefined) return;
+    await appendFile(this.#file, text, { mode: 0o600 }).catch((error: Error) => {
+      // A full or read-only disk is no reason not to upload.
+      this.#file = undefined;
+      process.stderr.write(`What is uploaded cannot be noted (${error.message}); large files begin anew after a kill\n`);
+    });
   }
 }
 
+const folderOf = ({ name }: LocalFile): string => path.posix.dirname(name).replace(/^\.$/, '');
 const md5 = (bytes: Buffer): Buffer => createHash('md5').update(bytes).digest();
 const partBytesOf = (size: number): number => Math.max(PART_BYTES, Math.ceil(size / MOST_PARTS));
 
@@ -190,7 +217,9 @@ async function read({ file, name, size, mtimeMs }: LocalFile, from: number, leng
   const handle = await open(file, 'r');
   try {
     const buffer = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(buffer, 0, length, from);
+    let bytesRead = 0;
+    // Network file systems may give less at once than is asked for.
+    for (let came = 1; came > 0 && bytesRead < length; bytesRead += came) came = (await handle.read(buffer, bytesRead, length - bytesRead, from + bytesRead)).bytesRead;
     const now = await handle.stat();
     if (bytesRead !== length || now.size !== size || now.mtimeMs !== mtimeMs) throw new CliError(`${name} has changed while it was uploaded; run the same command again`);
     return buffer;
@@ -231,6 +260,7 @@ class Slots {
  */
 export async function uploadRunFolder(api: Profile, options: UploadOptions): Promise<UploadReport> {
   const { folder, signal } = options;
+  const began = Date.now();
   const { runFolder, instrumentName } = await checkFolder(folder, options.partial);
   const client = polonyClient(api);
   const credentials = (): Promise<{ s3: Schema<'S3Credentials'> }> =>
@@ -239,12 +269,14 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   const { bucket: Bucket, region } = first;
   const prefix = first.prefix!;
   let held: Schema<'S3Credentials'> | undefined = first;
+  // For those who run polony: the SDK's word on coming versions of Node.js is none to who uploads a run.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
   const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
   const s3 = new S3Client({
     region,
     // Asked for anew by the SDK a few minutes before they end.
     credentials: async () => {
-      const { accessKeyId, secretAccessKey, sessionToken, expiration } = held ?? (await credentials()).s3;
+      const { accessKeyId, secretAccessKey, sessionToken, expiration } = held ?? (await patiently(credentials, signal)).s3;
       held = undefined;
       return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) };
     },
@@ -254,7 +286,9 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     // S3 compares each body with the MD5 that comes along.
     requestChecksumCalculation: 'WHEN_REQUIRED',
   });
-  const journal = await Journal.open([api.url, options.storageConnectionId, Bucket, prefix, path.resolve(folder)].join('\n'));
+  const identity = [api.url, options.storageConnectionId, Bucket, prefix, path.resolve(folder)].join('\n');
+  const release = await alone('uploads', identity, `uploads ${folder}`);
+  const journal = await Journal.open(identity);
   const report: UploadReport = { uri: `s3://${Bucket}/${prefix}`, files: 0, bytes: 0, skipped: 0, ended: false };
   const progress: TransferProgress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };
   const tell = (bytes: number, files = 0): void => {
@@ -265,11 +299,11 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   const slots = new Slots(options.concurrency);
 
   /** What lies right below a folder of the run in the bucket: size and ETag by name. */
-  async function thereIn(folderOf: string): Promise<Map<string, { size: number; etag: string }>> {
+  async function thereIn(below: string): Promise<Map<string, { size: number; etag: string }>> {
     const there = new Map<string, { size: number; etag: string }>();
-    const below = `${prefix}${folderOf === '' ? '' : `${folderOf}/`}`;
+    const Prefix = `${prefix}${below === '' ? '' : `${below}/`}`;
     for (let token: string | undefined; ; ) {
-      const page = await s3.send(new ListObjectsV2Command({ Bucket, Prefix: below, Delimiter: '/', ContinuationToken: token }), { abortSignal: signal });
+      const page = await s3.send(new ListObjectsV2Command({ Bucket, Prefix, Delimiter: '/', ContinuationToken: token }), { abortSignal: signal });
       for (const { Key = '', Size = 0, ETag = '' } of page.Contents ?? []) there.set(Key.slice(prefix.length), { size: Size, etag: ETag });
       token = page.NextContinuationToken;
       if (token === undefined) return there;
@@ -278,7 +312,8 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
 
   async function putWhole(file: LocalFile): Promise<void> {
     const Body = await read(file, 0, file.size);
-    await s3.send(new PutObjectCommand({ Bucket, Key: prefix + file.name, Body, ContentLength: Body.length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+    const { ETag } = await s3.send(new PutObjectCommand({ Bucket, Key: prefix + file.name, Body, ContentLength: Body.length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+    await journal.finish(file, ETag!);
     tell(Body.length);
   }
 
@@ -309,14 +344,17 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
           sent += length;
           tell(length);
         }
-        await s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts: [...etags].sort(([one], [other]) => one - other).map(([PartNumber, ETag]) => ({ PartNumber, ETag })) } }), { abortSignal: signal });
-        await journal.forget(file);
+        const { ETag } = await s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts: [...etags].sort(([one], [other]) => one - other).map(([PartNumber, ETag]) => ({ PartNumber, ETag })) } }), { abortSignal: signal });
+        await journal.finish(file, ETag!);
         return;
       } catch (error) {
-        // Somebody, or a lifecycle rule, has ended what was begun: once more from its beginning.
-        if (again || begun === undefined || !['NoSuchUpload', 'InvalidPart'].includes((error as Error).name)) throw error;
-        tell(-sent);
+        if (again || !['NoSuchUpload', 'InvalidPart'].includes((error as Error).name)) throw error;
         await journal.forget(file);
+        // The answer to what had ended it may have been lost.
+        const there = (await thereIn(folderOf(file))).get(file.name);
+        if (there?.size === file.size && there.etag === (await etagOf(file))) return;
+        // Somebody, or a lifecycle rule, has ended what was begun: once more from its beginning.
+        tell(-sent);
         await s3.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId })).catch(() => undefined);
       }
     }
@@ -330,7 +368,7 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     let end: LocalFile | undefined;
     for await (const files of walk(folder)) {
       if (files.length === 0) continue;
-      const there = await thereIn(path.posix.dirname(files[0]!.name).replace(/^\.$/, ''));
+      const there = await thereIn(folderOf(files[0]!));
       for (const file of files) {
         signal?.throwIfAborted();
         if (file.name === END) {
@@ -339,7 +377,7 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
         }
         await slots.run(async () => {
           const found = there.get(file.name);
-          if (found?.size === file.size && found.etag === (await etagOf(file))) {
+          if (found?.size === file.size && (found.etag === journal.done(file) || found.etag === (await etagOf(file)))) {
             report.skipped++;
             tell(file.size, 1);
             return;
@@ -353,12 +391,13 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
       }
     }
     await slots.done();
-    if (options.partial || end === undefined) return report;
+    if (options.partial) return report;
+    if (end === undefined) throw new CliError(`${END} was there and is not any more; run the same command again`);
     // The end says that all is there: so that is looked at once more, and only then it is written.
     for await (const files of walk(folder)) {
       if (files.length === 0) continue;
-      const there = await thereIn(path.posix.dirname(files[0]!.name).replace(/^\.$/, ''));
-      const lacks = files.find(({ name, size }) => name !== END && there.get(name)?.size !== size);
+      const there = await thereIn(folderOf(files[0]!));
+      const lacks = files.find((file) => file.name !== END && (there.get(file.name)?.size !== file.size || file.changedMs >= began));
       if (lacks !== undefined) throw new CliError(`${lacks.name} is not in the bucket as it is here; run the same command again`);
     }
     await putWhole(end);
@@ -371,10 +410,12 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   } catch (error) {
     await slots.done().catch(() => undefined);
     signal?.throwIfAborted();
-    const { name, message } = error as Error;
+    const { name, message, code, $metadata } = error as Error & { code?: string; $metadata?: { httpStatusCode?: number } };
+    if (code !== undefined && /^E[A-Z]+$/.test(code) && $metadata !== undefined && $metadata.httpStatusCode === undefined) throw new CliError(`S3 cannot be reached (${code}); run the same command again, it goes on where it was`, EXIT.unavailable);
     if (name === 'AccessDenied') throw new CliError(`AWS does not allow the upload (${message}); verify the storage connection`, EXIT.denied);
     throw error;
   } finally {
+    release();
     s3.destroy();
   }
 }

@@ -66,7 +66,7 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-cli-'));
   guardian = await createGuardian(folder);
   [aws, postgres] = await Promise.all([startLocalAws({ guardian, stateDir: folder }), startTestPostgres()]);
-  Object.assign(process.env, { AWS_ENDPOINT_URL: aws.endpoint, AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey });
+  Object.assign(process.env, { XDG_CACHE_HOME: path.join(folder, 'cache'), AWS_ENDPOINT_URL: aws.endpoint, AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey });
   const common = { region: REGION, endpoint: aws.endpoint, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } };
   admin = new S3Client({ ...common, forcePathStyle: true });
   const iam = new IAMClient(common);
