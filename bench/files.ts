@@ -2,12 +2,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { type ApiDependencies, buildApp } from '../api/app.js';
+import { buildApp } from '../api/app.js';
 import { AwsAccess } from '../aws/access.js';
 import { providersOf } from '../store/providers.js';
 import { Secrets } from '../store/secrets.js';
 import { startTestPostgres } from '../test/postgres.js';
 import { percentile, type Row, writeReport } from './report.js';
+import { willing } from '../test/willing.js';
 
 /**
  * Lists a prefix of 200,000 objects page by page through the API, with and without download URLs: whether a page costs at the end what it
@@ -43,7 +44,7 @@ Object.assign(process.env, { AWS_ENDPOINT_URL: `http://127.0.0.1:${(aws.address(
 const postgres = await startTestPostgres();
 const secrets = new Secrets([]);
 const access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(postgres.db, secrets) });
-const app = await buildApp({ db: postgres.db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: KEY, discoverSeconds: 60, errorDomain: 'polony' });
+const app = await buildApp({ db: postgres.db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: KEY, discoverSeconds: 60, errorDomain: 'polony' });
 const call = async <T>(method: 'GET' | 'POST', url: string, payload?: object): Promise<T> => {
   const response = await app.inject({ method, url, headers: { 'x-api-key': KEY }, ...(payload !== undefined && { payload }) });
   if (response.statusCode >= 400) throw new Error(response.body);

@@ -13,6 +13,7 @@ import { insertRuns } from '../../store/runs.js';
 import { localKey, Secrets } from '../../store/secrets.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 const EVENTS = 'events-key-0123456789-abcdef';
@@ -29,12 +30,10 @@ let postgres: TestPostgres;
 let db: Db;
 let app: FastifyInstance;
 let check: ReturnType<typeof answerChecker>;
-/** What Temporal is asked for does not matter here. */
-const orchestrator = new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'];
 
 const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> =>
-  buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: willing, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
 
 /** Every answer is held to the served document. */
 async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } }: { on?: FastifyInstance; headers?: Record<string, string> } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {

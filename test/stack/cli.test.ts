@@ -9,7 +9,7 @@ import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/cli
 import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass } from '@aws-sdk/client-s3';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { download } from '../../cli/client/download.js';
 import { COMMANDS, NO_COMMANDS, operations } from '../../cli/client/operations.js';
@@ -22,6 +22,7 @@ import { insertRuns, updateRun } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { until } from '../support.js';
+import { willing } from '../willing.js';
 
 const KEY = 'root-key-0123456789-abcdefgh';
 const REGION = 'us-west-2';
@@ -77,7 +78,7 @@ beforeAll(async () => {
   const { db } = postgres;
   const secrets = new Secrets([]);
   access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony' });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony' });
   await app.listen({ host: '127.0.0.1', port: 0 });
   url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   config = path.join(folder, 'config.json');

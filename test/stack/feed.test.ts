@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
 import { providersOf } from '../../store/providers.js';
@@ -12,6 +12,7 @@ import { insertRuns } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { until } from '../support.js';
+import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 interface Event { id: string; data: { execution: { id: string; status: string; statusDescription: string }; details: { workflowId: string } } }
@@ -28,7 +29,7 @@ beforeAll(async () => {
   const { db } = postgres;
   const secrets = new Secrets([]);
   aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: willing, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
   await app.listen({ host: '127.0.0.1', port: 0 });
   url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   const post = async (path: string, payload: object) => Object.values((await app.inject({ method: 'POST', url: path, headers: { 'x-api-key': ROOT }, payload })).json<Record<string, { id: string }>>())[0]!.id;

@@ -5,7 +5,7 @@ import { CreateAccessKeyCommand, CreateRoleCommand, CreateUserCommand, IAMClient
 import { CreateBucketCommand, CreateMultipartUploadCommand, DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass, UploadPartCommand } from '@aws-sdk/client-s3';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
@@ -15,6 +15,7 @@ import { insertRuns, updateRun } from '../../store/runs.js';
 import { localKey, Secrets } from '../../store/secrets.js';
 import { answerChecker, type OpenApi, vendorContract } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 const REGION = 'us-west-2';
@@ -85,8 +86,7 @@ beforeAll(async () => {
   const { db } = postgres;
   const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
   access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
-  const orchestrator = new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'];
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+    app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
   check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
 
   const made = async (name: string, url: string, body: object): Promise<void> => {

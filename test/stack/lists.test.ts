@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { EXECUTION_FILTER, type FilterFields, RUN_FILTER } from '../../domain/filter.js';
 import { parseRunParameters } from '../../domain/runParameters.js';
@@ -13,6 +13,7 @@ import type { UploadState } from '../../store/schema.js';
 import { Secrets } from '../../store/secrets.js';
 import { answerChecker, type OpenApi, vendorContract } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 interface Run { id: string; name: string; status: string; type: string; metrics: { sequencing: object | null }; timeStarted: string | null }
@@ -61,7 +62,7 @@ beforeAll(async () => {
   db = postgres.db;
   const secrets = new Secrets([]);
   aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: willing, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
   check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
   const { provider } = (await post('/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' })) as unknown as { provider: { id: string } };
   storage = ((await post('/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: 'lab', useForRunUpload: true, useForDataExploration: true })) as unknown as { storageConnection: { id: string } }).storageConnection;

@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
+import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
@@ -13,6 +13,7 @@ import { providersOf } from '../../store/providers.js';
 import { localKey, Secrets } from '../../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { schemathesis } from '../schemathesis.js';
+import { willing } from '../willing.js';
 
 const KEY = 'root-key-0123456789-abcdefgh';
 /** Longer for who looks for more: npm run test:schemathesis. */
@@ -34,7 +35,7 @@ beforeAll(async () => {
   const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
   access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(postgres.db, secrets) });
   app = await buildApp({
-    db: postgres.db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'], apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', trustedAccountId: '588258415937',
+    db: postgres.db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', trustedAccountId: '588258415937',
     logger: pino({ level: 'error' }, { write: (line: string) => void logged.push(line) }),
   });
   await app.listen({ host: '127.0.0.1', port: 0 });
