@@ -1,4 +1,4 @@
-import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import { GetObjectCommand, ListObjectsV2Command, type ListObjectsV2Output, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { classifyAwsError } from './errors.js';
 
 /** An object as a listing shows it. */
@@ -6,6 +6,15 @@ export interface ListedObject {
   key: string;
   /** In bytes. */
   size: number;
+}
+
+/**
+ * Reads names of a listing as they are. Listings are asked for with `EncodingType: 'url'`: names may have characters that XML cannot
+ * write (S3 API Reference, ListObjectsV2), and the SDK's reader drops those beyond the 16-bit plane that are written as numbers, which
+ * makes another name of it. S3 encodes as forms do: a space is a plus.
+ */
+export function listedNames({ EncodingType: encoding }: Pick<ListObjectsV2Output, 'EncodingType'>): (name: string | undefined) => string {
+  return (name = '') => (encoding === 'url' ? decodeURIComponent(name.replaceAll('+', ' ')) : name);
 }
 
 /**
@@ -20,10 +29,11 @@ export async function* listFolders(s3: S3Client, bucket: string, prefix: string)
 export async function* listFolder(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<{ folders: string[]; files: string[] }> {
   let token: string | undefined;
   do {
-    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, Delimiter: '/', ContinuationToken: token }));
+    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, Delimiter: '/', ContinuationToken: token, EncodingType: 'url' }));
+    const name = listedNames(page);
     yield {
-      folders: (page.CommonPrefixes ?? []).map((common) => (common.Prefix ?? '').slice(prefix.length).replace(/\/$/, '')).filter((name) => name !== ''),
-      files: (page.Contents ?? []).map((object) => (object.Key ?? '').slice(prefix.length)).filter((name) => name !== ''),
+      folders: (page.CommonPrefixes ?? []).map((common) => name(common.Prefix).slice(prefix.length).replace(/\/$/, '')).filter((folder) => folder !== ''),
+      files: (page.Contents ?? []).map((object) => name(object.Key).slice(prefix.length)).filter((file) => file !== ''),
     };
     token = page.NextContinuationToken;
   } while (token !== undefined);
@@ -33,8 +43,9 @@ export async function* listFolder(s3: S3Client, bucket: string, prefix: string):
 export async function* listObjects(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<ListedObject[]> {
   let token: string | undefined;
   do {
-    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }));
-    yield (page.Contents ?? []).map((object) => ({ key: object.Key ?? '', size: object.Size ?? 0 }));
+    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token, EncodingType: 'url' }));
+    const name = listedNames(page);
+    yield (page.Contents ?? []).map((object) => ({ key: name(object.Key), size: object.Size ?? 0 }));
     token = page.NextContinuationToken;
   } while (token !== undefined);
 }

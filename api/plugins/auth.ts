@@ -170,15 +170,20 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     const [resource = ''] = need.permission.split(':');
     const narrowed = id !== undefined && request.caller.access.covers(need.permission);
     const error = narrowed ? notFound(KINDS[resource] ?? resource, id) : new ApiError(403, 'INSUFFICIENT_SCOPE', `This needs the scope ${need.permission}`, { required_scope: need.permission });
-    await denied(options.db, request, error, id);
+    await noteDenial(options.db, request, error);
     throw error;
   });
 }
 
-/** Writes that a caller asked for what it may not. A log that cannot be written does not make a denial something else. */
-async function denied(db: Db, request: FastifyRequest, { status }: ApiError, id: string | undefined): Promise<void> {
+/**
+ * Writes that a caller asked for what it may not, for requests that are not audited anyway. A log that cannot be written does not make a
+ * denial something else.
+ */
+export async function noteDenial(db: Db, request: FastifyRequest, { status }: ApiError): Promise<void> {
   const { schema, config } = request.routeOptions;
-  const [resourceType] = config.needs!.permission!.split(':');
+  const { permission, id: parameter } = config.needs!;
+  const [resourceType] = permission!.split(':');
+  const id = parameter === undefined ? undefined : (request.params as Record<string, string | undefined>)[parameter];
   try {
     const action = (schema)?.operationId ?? `${request.method} ${request.routeOptions.url}`;
     await appendAudit(db, { caller: request.caller, action, requestId: request.id, resourceType, address: request.ip, ...(id !== undefined && { resourceId: id }) }, { status, reason: 'INSUFFICIENT_SCOPE' });

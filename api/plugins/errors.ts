@@ -79,6 +79,8 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
     request.log.error({ error: loggable(error) }, 'a part is out of reach');
     return new ApiError(503, 'UNAVAILABLE', 'The database or Temporal cannot be reached at the moment; try again');
   }
+  // Nothing has an id that long.
+  if (code === 'FST_ERR_MAX_PARAM_LENGTH') return new ApiError(404, 'NOT_FOUND', 'There is nothing with so long a name');
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     const known = FASTIFY_REASONS[code] ?? (error instanceof SyntaxError ? FASTIFY_REASONS.FST_ERR_CTP_INVALID_JSON_BODY! : { reason: 'BAD_REQUEST' });
     return new ApiError(statusCode, known.reason, known.message ?? error.message);

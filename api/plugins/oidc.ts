@@ -1,6 +1,7 @@
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyGetKey } from 'jose';
 import type { OidcConfig } from '../../domain/config.js';
 import { scopesAmong } from '../../domain/scopes.js';
+import { storable } from '../../store/database.js';
 import { ApiError } from '../errors.js';
 import { type AuthenticatePerson, person } from './auth.js';
 
@@ -10,6 +11,10 @@ const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256
 const TIMEOUT_MS = 5000;
 /** How far its clock may be off, in seconds. */
 const CLOCK_TOLERANCE = 30;
+/** What a subject is (OpenID Connect Core 1.0, 2): anything else would not be told apart, or could not be kept. */
+const SUBJECT = /^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$/;
+/** Most characters of a person's name. */
+const NAME_CHARACTERS = 200;
 
 /** A member of a claim by its path, such as `realm_access.roles`; a claim whose own name has dots comes first. */
 function claimOf(payload: JWTPayload, path: string): unknown {
@@ -57,10 +62,12 @@ export function people(config: OidcConfig): AuthenticatePerson {
       keys = undefined;
       throw unavailable();
     }
+    const subject: unknown = payload.sub;
+    if (typeof subject !== 'string' || !SUBJECT.test(subject)) throw invalid('its sub is not 1 to 255 ASCII characters');
     const values = valuesOf(claimOf(payload, config.scopesClaim));
     const texts = config.scopeMap === undefined ? values : values.flatMap((value) => (Object.hasOwn(config.scopeMap!, value) ? config.scopeMap![value]! : []));
-    const text = (name: string): string | undefined => (typeof payload[name] === 'string' && payload[name] !== '' ? payload[name] : undefined);
-    return person(payload.sub!, text('name') ?? text('preferred_username') ?? text('email') ?? payload.sub!, text('email'), scopesAmong(texts), new Date(payload.exp! * 1000));
+    const text = (name: string): string | undefined => (typeof payload[name] === 'string' && payload[name] !== '' ? storable(payload[name]).slice(0, NAME_CHARACTERS) : undefined);
+    return person(subject, text('name') ?? text('preferred_username') ?? text('email') ?? subject, text('email'), scopesAmong(texts), new Date(payload.exp! * 1000));
   };
 }
 

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Transaction } from 'kysely';
 import { type FieldProblem, refuse } from '../../domain/errors.js';
+import type { Permission } from '../../domain/scopes.js';
 import { type Db, isId } from '../../store/database.js';
 import { markDeleted, type ResourceTable, type Use, usesOf } from '../../store/resources.js';
 import type { Database } from '../../store/schema.js';
@@ -8,6 +9,7 @@ import { inTransaction } from '../../store/transaction.js';
 import type { ToVerify } from '../../store/verifications.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, loggable, notFound } from '../errors.js';
+import type { Caller } from '../plugins/auth.js';
 import { problemsOf, type Violation } from '../plugins/errors.js';
 
 export type Trx = Transaction<Database>;
@@ -56,10 +58,15 @@ export async function referred<T>(kind: string, field: string, id: string, find:
   return found as T;
 }
 
-/** A resource that cannot be deleted or changed so because of what uses it. `usedBy` names each. */
-export function inUse(message: string, uses: readonly Use[], field?: string): ApiError {
-  const by = uses.map((use) => `${use.kind} ${use.name} (${use.id})`).join(', ');
-  return new ApiError(409, 'IN_USE', `${message}: in use by ${by}`, { ...(field !== undefined && { field }), usedBy: uses });
+/** Who may read what uses a resource. The grants of a storage connection have no scope of their own. */
+const SEEN_WITH: Record<Exclude<Use['kind'], 'access grant'>, Permission> = { 'storage connection': 'storage:read', 'compute connection': 'compute:read', flow: 'flows:read', execution: 'executions:read', run: 'runs:read' };
+
+/** A resource that cannot be deleted or changed so because of what uses it. `usedBy` names each that the caller may see; the others are counted. */
+export function inUse({ access }: Pick<Caller, 'access'>, message: string, uses: readonly Use[], field?: string): ApiError {
+  const seen = uses.filter(({ kind, id }) => (kind === 'access grant' ? access.covers('storage:share') : access.covers(SEEN_WITH[kind], id)));
+  const hidden = uses.length - seen.length;
+  const by = [...seen.map((use) => `${use.kind} ${use.name} (${use.id})`), ...(hidden === 0 ? [] : [`${hidden} that this key may not see`])].join(', ');
+  return new ApiError(409, 'IN_USE', `${message}: in use by ${by}`, { ...(field !== undefined && { field }), usedBy: seen });
 }
 
 /**
@@ -67,12 +74,12 @@ export function inUse(message: string, uses: readonly Use[], field?: string): Ap
  * @param find locks its row for update, so that whoever is about to refer to it waits and then does not find it.
  * @throws ApiError 404, 409 IN_USE.
  */
-export async function deleting(db: Db, kind: string, table: ResourceTable, id: string, find: (transaction: Trx) => Promise<unknown>): Promise<void> {
+export async function deleting(db: Db, caller: Caller, kind: string, table: ResourceTable, id: string, find: (transaction: Trx) => Promise<unknown>): Promise<void> {
   if (!isId(id)) throw notFound(kind, id);
   await inTransaction(db, async (transaction) => {
     if ((await find(transaction)) === undefined) throw notFound(kind, id);
     const uses = await usesOf(transaction, table, id);
-    if (uses.length > 0) throw inUse(`The ${kind} cannot be deleted`, uses);
+    if (uses.length > 0) throw inUse(caller, `The ${kind} cannot be deleted`, uses);
     await markDeleted(transaction, table, id);
   });
 }

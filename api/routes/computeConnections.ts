@@ -114,7 +114,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         const otherAccount = !sameAccount(provider.account_id, oldProvider?.account_id);
         if (otherAccount || fields.region !== old.region) {
           const uses = await store.usesOf(transaction, 'compute_connections', id);
-          if (uses.length > 0) throw inUse(`The ${otherAccount ? 'AWS account' : 'region'} cannot change`, uses, otherAccount ? 'providerId' : 'region');
+          if (uses.length > 0) throw inUse(request.caller, `The ${otherAccount ? 'AWS account' : 'region'} cannot change`, uses, otherAccount ? 'providerId' : 'region');
         }
         refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, { roleArn: provider.role_arn, account: provider.account_id }));
         return { computeConnection: showCompute(await named('compute connection', fields.name, store.updateComputeConnection(transaction, id, fields))) };
@@ -125,7 +125,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   );
   app.delete('/v1/compute-connections/:id', { config: needs('compute:write', 'id'), schema: { operationId: 'ComputeConnectionService_DeleteComputeConnection', tags, summary: 'Delete a compute connection that nothing uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
     const { id } = request.params;
-    await deleting(db, 'compute connection', 'compute_connections', id, (transaction) => store.findComputeConnection(transaction, id, 'update'));
+    await deleting(db, request.caller, 'compute connection', 'compute_connections', id, (transaction) => store.findComputeConnection(transaction, id, 'update'));
     return reply.code(204).send(null);
   });
 }

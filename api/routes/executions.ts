@@ -22,7 +22,7 @@ import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.j
 import { ExecutionFeed, type FedExecution, MOST_STREAMS } from '../executionFeed.js';
 import { creating } from '../idempotency.js';
 import { FilteredPageQuery, pageBothWays } from '../paging.js';
-import { needs } from '../plugins/auth.js';
+import { type Caller, needs } from '../plugins/auth.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
 
@@ -144,6 +144,25 @@ function manifestProblems(manifest: { content: string } | { uri: string }, stora
   return [{ field: 'manifest.uri', rule: 'OUTSIDE_STORAGE_CONNECTION', message: `must lie in storage connection ${storage.name}, below ${folder}` }];
 }
 
+/** What a caller has named itself who may see some runs only; empty for others. */
+interface NamedByCaller {
+  manifestUri?: string;
+  parameters?: Record<string, unknown>;
+}
+
+/**
+ * What a caller names in S3 who may see some runs only, beside the folder of its run: the workflow reads with its own role, so that the
+ * results and the problems of the execution would show it.
+ * @param folder `s3://` URI with a slash at its end
+ */
+function foreignUris(folder: string, field: string, value: unknown): FieldProblem[] {
+  if (typeof value === 'object' && value !== null) return Object.entries(value).flatMap(([name, member]) => foreignUris(folder, `${field}.${name}`, member));
+  // One text may name several.
+  const uris = typeof value === 'string' ? value.split(/(?=s3:\/\/)/i).filter((part) => /^s3:/i.test(part)) : [];
+  if (uris.every((uri) => uri.startsWith(folder) && !/\/\.{1,2}(\/|$)/.test(uri))) return [];
+  return [{ field, rule: 'OUTSIDE_RUN', message: `must lie in the run, below ${folder}: this key may not see all runs` }];
+}
+
 /**
  * Writes an execution of a flow for a run; all that it refers to is locked until then.
  * @throws InputError, ApiError 409 where the run or the flow is not fit for it.
@@ -152,6 +171,7 @@ async function createExecution(
   transaction: Trx,
   input: { flowId: string; runId: string; name?: string; parameters?: Record<string, unknown>; manifest?: { content: string } | { uri: string }; relaunchOf?: string },
   startedBy: string,
+  named: NamedByCaller = {},
 ): Promise<string> {
   const flow = isId(input.flowId) ? await store.findFlow(transaction, input.flowId, 'share') : undefined;
   const run = isId(input.runId) ? await lockRun(transaction, input.runId) : undefined;
@@ -169,6 +189,8 @@ async function createExecution(
   if (storage === undefined) throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
   const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');
   if (compute === undefined) throw refused('COMPUTE_CONNECTION_DELETED', 'The compute connection of the flow was deleted');
+  const folder = storageUri(storage.bucket, storage.prefix, run.parent_path, run.run_folder);
+  refuse([...foreignUris(folder, 'manifest.uri', named.manifestUri), ...foreignUris(folder, 'parameters', named.parameters)]);
   if (compute.region !== storage.region) throw refused('REGION_MISMATCH', `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`);
   const [flowProvider, storageProvider] = [await store.findProvider(transaction, compute.provider_id, 'share'), await store.findProvider(transaction, storage.provider_id, 'share')];
   if (!sameAccount(flowProvider?.account_id, storageProvider?.account_id)) throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
@@ -214,6 +236,11 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
     if (runId === undefined && access.ids('runs:read') !== 'all') throw new ApiError(403, 'INSUFFICIENT_SCOPE', 'A run folder is named with the scope runs:read for all runs; give the runId', { required_scope: 'runs:read', field: 'runFolderUri' });
   }
 
+  function namedBy({ access }: Caller, body: { manifest?: { content: string } | { uri: string } | null; parameters?: Record<string, unknown> }): NamedByCaller {
+    if (access.ids('runs:read') === 'all') return {};
+    return { parameters: body.parameters, ...(body.manifest != null && 'uri' in body.manifest && { manifestUri: body.manifest.uri }) };
+  }
+
   /** Its workflow's id is the execution's, so starting it on a repeated request, or again by the sweep, starts nothing twice. */
   async function handOver(log: FastifyBaseLogger, id: string): Promise<void> {
     try {
@@ -247,7 +274,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       if ((runId === undefined) === (runFolderUri === undefined)) refuse([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
       checkRun(request, runId);
       const created = await creating(db, request, reply, 201, async (transaction) => {
-        const id = await createExecution(transaction, { ...rest, runId: runId ?? (await registerRun(transaction, runFolderUri!)), name: given === undefined ? undefined : normalizeName(given) }, request.caller.name);
+        const id = await createExecution(transaction, { ...rest, runId: runId ?? (await registerRun(transaction, runFolderUri!)), name: given === undefined ? undefined : normalizeName(given) }, request.caller.name, namedBy(request.caller, request.body));
         return { execution: showExecution(await execution(id, transaction)) };
       });
       await handOver(request.log, created.execution.id);
@@ -277,7 +304,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
         if (!isEnded(before.status)) throw new ApiError(409, 'EXECUTION_UNDER_WAY', 'The execution has not ended; cancel it first', { status: `EXECUTION_STATUS_${before.status}` });
         const manifest = body.manifest === undefined ? await manifestOf(transaction, before.id) : (body.manifest ?? undefined);
         const input = { flowId: before.flow_id, runId: before.run_id, parameters: body.parameters ?? before.own_parameters, manifest, relaunchOf: before.id, name: body.name === undefined ? before.name : normalizeName(body.name) };
-        return { execution: showExecution(await execution(await createExecution(transaction, input, request.caller.name), transaction)) };
+        return { execution: showExecution(await execution(await createExecution(transaction, input, request.caller.name, namedBy(request.caller, body)), transaction)) };
       });
       await handOver(request.log, created.execution.id);
       return created;

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Session } from '../../aws/access.js';
 import { classifyAwsError } from '../../aws/errors.js';
-import { downloadUrl, type FilesPage, listPage, readTail } from '../../aws/files.js';
+import { downloadUrls, type FilesPage, listPage, readTail } from '../../aws/files.js';
 import { parseS3Uri } from '../../aws/s3.js';
 import { asFolder, checkRelativePrefix } from '../../domain/paths.js';
 import { joinKey } from '../../domain/aws.js';
@@ -20,7 +20,7 @@ import { knownRuns } from '../../store/runs.js';
 import type { ApiDependencies } from '../app.js';
 import { awsApiError } from '../aws.js';
 import { ApiError, notFound } from '../errors.js';
-import { needs } from '../plugins/auth.js';
+import { needs, noteDenial } from '../plugins/auth.js';
 import { BODY, errors, File, IdParams, S3Credentials } from '../schemas.js';
 
 /** A folder in a bucket that a resource shows. */
@@ -130,19 +130,21 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
   }
 
   /** The prefix that is asked for, checked and within what the caller may see. */
-  function prefixOf(place: Place, given = ''): string {
+  async function prefixOf(request: FastifyRequest, place: Place, given = ''): Promise<string> {
     refuse(checkRelativePrefix('prefix', given, place.root));
     const prefix = place.folders ? asFolder(given) : given;
     const { allowed } = place;
     if (allowed !== 'all' && !allowed.some((each) => prefix.startsWith(each))) {
-      throw new ApiError(403, 'INSUFFICIENT_SCOPE', `Give a prefix that this key may see: ${allowed.join(', ')}`, { required_scope: place.permission, allowed_prefixes: allowed });
+      const error = new ApiError(403, 'INSUFFICIENT_SCOPE', `Give a prefix that this key may see: ${allowed.join(', ')}`, { required_scope: place.permission, allowed_prefixes: allowed });
+      if (request.audited === null) await noteDenial(db, request, error);
+      throw error;
     }
     return prefix;
   }
 
   async function list(request: FastifyRequest, place: Place, query: Static<typeof FilesQuery>): Promise<{ files: Static<typeof File>[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean }> {
     const { storage, bucket, root } = place;
-    const prefix = prefixOf(place, query.prefix);
+    const prefix = await prefixOf(request, place, query.prefix);
     const recursive = query.recursive ?? true;
     const listing = listingOf(place, prefix, recursive);
     const token = openToken(listing, query.pageToken);
@@ -180,8 +182,7 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     }
     const signer = aws.signer(session, storage.region);
     try {
-      const urls = [];
-      for (const { key, archived } of page.files) urls.push(archived ? undefined : await downloadUrl(signer, session, { bucket, key }, seconds, query.includeDownloadChecksum === true));
+      const urls = await downloadUrls(signer, session, bucket, page.files, seconds, query.includeDownloadChecksum === true);
       request.auditDetail = { prefix: query.prefix ?? '', urls: urls.filter((url) => url !== undefined).length, expirationSeconds: seconds };
       return urls;
     } finally {
@@ -269,7 +270,7 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     },
     async (request) => {
       const place = await ofStorage(request, request.params.storage_connection_id);
-      return handOut(request, 'read', place.storage, place.root + prefixOf(place, request.query.prefix), request.query.expirationSeconds);
+      return handOut(request, 'read', place.storage, place.root + (await prefixOf(request, place, request.query.prefix)), request.query.expirationSeconds);
     },
   );
   app.get(
@@ -280,7 +281,7 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     },
     async (request) => {
       const place = await ofRun(request.params.run_id);
-      return handOut(request, 'read', place.storage, place.root + prefixOf(place, request.query.prefix), request.query.expirationSeconds);
+      return handOut(request, 'read', place.storage, place.root + (await prefixOf(request, place, request.query.prefix)), request.query.expirationSeconds);
     },
   );
   app.get(
@@ -295,7 +296,7 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     async (request) => {
       const place = await ofExecution(request.params.execution_id);
       if (place === undefined) throw new ApiError(404, 'NO_OUTPUT_YET', 'The execution has no output yet: its HealthOmics run has not been started');
-      return handOut(request, 'read', place.storage, place.root + prefixOf(place, request.query.prefix), request.query.expirationSeconds);
+      return handOut(request, 'read', place.storage, place.root + (await prefixOf(request, place, request.query.prefix)), request.query.expirationSeconds);
     },
   );
 

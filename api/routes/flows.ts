@@ -184,7 +184,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
         if (fields.computeConnectionId !== old.compute_connection_id) {
           // Executions under way stay where they are, and would look for another region's workflow there.
           const uses = await store.usesOf(transaction, 'flows', id);
-          if (uses.length > 0) throw inUse('The compute connection cannot change', uses, 'computeConnectionId');
+          if (uses.length > 0) throw inUse(request.caller, 'The compute connection cannot change', uses, 'computeConnectionId');
         }
         await checkReferences(transaction, fields);
         return { flow: showFlow(await named('flow', fields.name, store.writeFlow(transaction, fields, id))) };
@@ -195,7 +195,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
   );
   app.delete('/v1/flows/:id', { config: needs('flows:write', 'id'), schema: { operationId: 'FlowService_DeleteFlow', tags, summary: 'Delete a flow of which no execution is under way', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
     const { id } = request.params;
-    await deleting(db, 'flow', 'flows', id, (transaction) => store.findFlow(transaction, id, 'update'));
+    await deleting(db, request.caller, 'flow', 'flows', id, (transaction) => store.findFlow(transaction, id, 'update'));
     return reply.code(204).send(null);
   });
 }

@@ -136,7 +136,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
           const { roleArn } = credential;
           // Execution roles and buckets are of this account, and executions under way live in it.
           const uses = old.account_id === null || accountOfRole(roleArn) === old.account_id ? [] : await store.usesOf(transaction, 'providers', id);
-          if (uses.length > 0) throw inUse('The role may change but not its AWS account; create a provider for the other account', uses, 'roleArn');
+          if (uses.length > 0) throw inUse(request.caller, 'The role may change but not its AWS account; create a provider for the other account', uses, 'roleArn');
           const same = (await store.executionRolesOf(transaction, id)).find((compute) => compute.execution_role_arn === roleArn);
           if (same !== undefined) refuse([{ field: 'roleArn', rule: 'EXECUTION_ROLE_IS_PROVIDER_ROLE', message: `must not be the execution role of compute connection ${same.name}: HealthOmics needs a separate one` }]);
         }
@@ -151,7 +151,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
   );
   app.delete('/v1/providers/:id', { config: needs('providers:write', 'id'), schema: { operationId: 'ProviderService_DeleteProvider', tags, summary: 'Delete a provider that no connection uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
     const { id } = request.params;
-    await deleting(db, 'provider', 'providers', id, (transaction) => store.findProvider(transaction, id, 'update'));
+    await deleting(db, request.caller, 'provider', 'providers', id, (transaction) => store.findProvider(transaction, id, 'update'));
     return reply.code(204).send(null);
   });
 }

@@ -61,7 +61,7 @@ async function checkOverlap(transaction: Trx, { access }: Caller, fields: store.
   if (!fields.useForRunUpload) return;
   const other = await store.overlappingConnection(transaction, fields.bucket, fields.prefix, exceptId);
   if (other === undefined) return;
-  if (!access.covers('storage:read', other.id)) throw new ApiError(409, 'PREFIX_OVERLAPS', 'Another storage connection is used for run upload there already; runs would be found twice', { field: 'prefix' });
+  if (!access.covers('storage:read', other.id)) throw new ApiError(409, 'PREFIX_OVERLAPS', 'Another storage connection, which this key may not see, is used for run upload in a folder above or below this one already; runs would be found twice', { field: 'prefix' });
   throw new ApiError(409, 'PREFIX_OVERLAPS', `Storage connection ${other.name} (${other.id}) is used for run upload in ${storageUri(other.bucket, other.prefix)} already; runs would be found twice. Choose a prefix outside it`, {
     field: 'prefix',
     storageConnectionId: other.id,
@@ -163,14 +163,14 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         const uses = await store.usesOf(transaction, 'storage_connections', id);
         const grants = uses.filter((use) => use.kind === 'access grant');
         const shared = moved.filter((field) => field !== 'providerId');
-        if (grants.length > 0 && shared.length > 0) throw inUse(`The ${shared.join(', ')} cannot change while access is granted to the bucket`, grants, shared[0]);
+        if (grants.length > 0 && shared.length > 0) throw inUse(request.caller, `The ${shared.join(', ')} cannot change while access is granted to the bucket`, grants, shared[0]);
         const flows = uses.filter((use) => use.kind === 'flow');
         if (flows.length > 0) {
           // Flows were checked against these; they would start in the wrong place, or never.
-          if (fields.region !== before.region) throw inUse('The region cannot change', flows, 'region');
+          if (fields.region !== before.region) throw inUse(request.caller, 'The region cannot change', flows, 'region');
           const oldProvider = fields.providerId === before.providerId ? provider : await store.findProvider(transaction, before.providerId);
-          if (!sameAccount(provider.account_id, oldProvider?.account_id)) throw inUse('The AWS account cannot change', flows, 'providerId');
-          if (!fields.useForRunUpload && before.useForRunUpload) throw inUse('Run upload cannot be switched off', flows, 'useForRunUpload');
+          if (!sameAccount(provider.account_id, oldProvider?.account_id)) throw inUse(request.caller, 'The AWS account cannot change', flows, 'providerId');
+          if (!fields.useForRunUpload && before.useForRunUpload) throw inUse(request.caller, 'Run upload cannot be switched off', flows, 'useForRunUpload');
         }
         await checkOverlap(transaction, request.caller, fields, id);
         return named('storage connection', fields.name, store.updateStorageConnection(transaction, id, fields));
@@ -185,7 +185,7 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     { config: needs('storage:write', 'id'), schema: { operationId: 'StorageConnectionService_DeleteStorageConnection', tags, summary: 'Delete a storage connection', description: 'The bucket and what is in it stay.', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } },
     async (request, reply) => {
       const { id } = request.params;
-      await deleting(db, 'storage connection', 'storage_connections', id, (transaction) => store.findStorageConnection(transaction, id, 'update'));
+      await deleting(db, request.caller, 'storage connection', 'storage_connections', id, (transaction) => store.findStorageConnection(transaction, id, 'update'));
       await schedule(id);
       return reply.code(204).send(null);
     },

@@ -118,11 +118,42 @@ describe('a key that is narrowed', () => {
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
   });
-  it('is not told where others are', async () => {
-    const { bucket } = await db.selectFrom('storage_connections').select('bucket').where('id', '=', other.storage!).executeTakeFirstOrThrow();
-    const { storageConnection } = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('inside'), providerId: other.providers, region: 'us-west-2', bucket, prefix: 'runs/inside', useForRunUpload: false, useForDataExploration: true })).body;
-    const { reason, body } = await as(await keyFor([`storage:*:${storageConnection.id}`]), 'PATCH', `/v1/storage-connections/${storageConnection.id}`, { useForRunUpload: true });
-    expect([reason, JSON.stringify(body).includes(other.storage!)]).toEqual(['PREFIX_OVERLAPS', false]);
+  it('is not told what stands in its way where it may not see that', async () => {
+    const shared = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('beside'), providerId: mine.providers, region: 'us-west-2', bucket: unique('shared'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body as unknown as { storageConnection: { id: string; name: string }; details: { bucket: string } };
+    const own = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('own'), providerId: mine.providers, region: 'us-west-2', bucket: shared.details.bucket, prefix: 'runs/own', useForRunUpload: false, useForDataExploration: true })).body.storageConnection.id;
+    const key = await keyFor([`storage:*:${own}`]);
+    const overlaps = await as(key, 'PATCH', `/v1/storage-connections/${own}`, { useForRunUpload: true });
+    expect([overlaps.status, overlaps.reason]).toEqual([409, 'PREFIX_OVERLAPS']);
+    for (const told of [shared.storageConnection.id, shared.storageConnection.name, `${shared.details.bucket}/runs/ `]) expect(JSON.stringify(overlaps.body)).not.toContain(told);
+    expect((await as(ROOT, 'PATCH', `/v1/storage-connections/${own}`, { useForRunUpload: true })).body.details[0]!.metadata.storageConnectionId).toBe(shared.storageConnection.id);
+    const usedBy = async (scopes: string[]): Promise<unknown> => {
+      const { reason, body } = await as(await keyFor(scopes), 'DELETE', `/v1/compute-connections/${mine.compute}`);
+      expect(reason).toBe('IN_USE');
+      expect(body.message).toMatch(/in use by .*(that this key may not see|execution)/);
+      return (body.details[0]!.metadata.usedBy as { kind: string }[]).map(({ kind }) => kind);
+    };
+    expect(await usedBy([`compute:*:${mine.compute}`])).toEqual([]);
+    expect(await usedBy([`compute:*:${mine.compute}`, `flows:read:${mine.flows}`])).toEqual(['flow']);
+    expect(await usedBy([`compute:*:${mine.compute}`, 'flows:read', `executions:read:${mine.executions}`])).toEqual(['flow', 'execution']);
+  });
+  it('starts executions with what lies in their run only', async () => {
+    const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
+    const { uri } = ((await as(key, 'GET', `/v1/runs/${mine.runs}`)).body as unknown as { run: { output: { uri: string } } }).run.output;
+    const start = (body: object, by = key) => as(by, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs, ...body });
+    const bucket = uri.slice(0, uri.indexOf('/', 's3://'.length) + 1);
+    const foreign = `${bucket}runs/AV1/20260101_AV1_OTHER/RunManifest.csv`;
+    for (const manifest of [foreign, `${uri.slice(0, -1)}-secret/RunManifest.csv`, `${uri}../20260101_AV1_OTHER/RunManifest.csv`, `${uri}./x`]) {
+      expect([manifest, (await start({ manifest: { uri: manifest } })).body.details[0]!.metadata]).toMatchObject([manifest, { field: 'manifest.uri', rule: 'OUTSIDE_RUN' }]);
+    }
+    for (const value of [foreign, foreign.replace('s3:', 'S3:'), [foreign], { deep: [{ er: foreign }] }, `--manifest ${foreign}`, `${uri}a,${foreign}`, `${uri}a ${uri}../x`]) {
+      expect([value, (await start({ parameters: { settings: value } })).body.details[0]!.metadata.rule]).toEqual([value, 'OUTSIDE_RUN']);
+    }
+    expect((await start({ manifest: { uri: `${uri}Other manifest.csv` }, parameters: { settings: `${uri}a b,${uri}c`, number: 5, none: null } })).status).toBe(201);
+    expect((await start({ manifest: { uri: foreign } }, await keyFor(['executions:create', 'runs:read']))).status).toBe(201);
+    const { id } = ((await start({})).body as unknown as { execution: Named }).execution;
+    await db.updateTable('executions').set({ status: 'FAILED' }).where('id', '=', id).execute();
+    expect((await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: { uri: foreign } })).body.details[0]!.metadata.rule).toBe('OUTSIDE_RUN');
+    expect((await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: null })).status).toBe(201);
   });
   it('starts and repeats executions of its runs only', async () => {
     const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
@@ -336,6 +367,20 @@ describe('a person', () => {
       expect([refused.status, refused.reason, refused.headers['www-authenticate']]).toEqual([401, 'INVALID_TOKEN', 'Bearer']);
     }
     expect((await as('', 'GET', '/v1/runs', undefined, { headers: { authorization: `Bearer ${good}` } })).reason).toBe('MISSING_API_KEY');
+  });
+  it('is known by a subject as OpenID Connect has it, and no other can take its answers', async () => {
+    const admin = { realm_access: { roles: ['admin'] } };
+    for (const sub of ['', ' ', 'nul\0', 'x'.repeat(256), 'ü', 5, ['u-1'], { u: 1 }]) {
+      const refused = await as('', 'GET', '/v1/auth', undefined, bearer(await token({ ...admin, sub } as JWTPayload)));
+      expect([sub, refused.status, refused.reason]).toEqual([sub, 401, 'INVALID_TOKEN']);
+    }
+    const post = async (sub: string, key: string) => {
+      const { on, headers } = bearer(await token({ ...admin, sub, name: 'Rosa\0lind' }));
+      return as('', 'POST', '/v1/flows', { name: 'the same for all', computeConnectionId: mine.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' }, { on, headers: { ...headers, 'idempotency-key': key } });
+    };
+    expect((await post('a/b', 'c')).status).toBe(201);
+    expect((await post('a/b', 'c')).headers['idempotency-replayed']).toBe('true');
+    expect((await post('a', 'b/c')).reason).toBe('NAME_TAKEN');
   });
   it('does not have the provider asked at each request', async () => {
     const before = asked;

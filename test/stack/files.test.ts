@@ -27,7 +27,7 @@ interface File { path: string; name: string; size: number; lastModified: string;
 interface S3Credentials { region: string; bucket: string; prefix: string | null; accessKeyId: string; secretAccessKey: string; sessionToken: string; expiration: string }
 interface Answer {
   status: number; reason: string | undefined; field: string | undefined;
-  body: { files: File[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean; s3: S3Credentials; details: { reason: string; metadata: Record<string, unknown> }[]; message: string; error: string; log: string; storageConnections: { id: string; name: string }[]; key: string; entries: { action: string; detail: Record<string, unknown> }[] };
+  body: { files: File[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean; s3: S3Credentials; details: { reason: string; metadata: Record<string, unknown> }[]; message: string; error: string; log: string; storageConnections: { id: string; name: string }[]; key: string; entries: { action: string; reason: string | null; status: number; detail: Record<string, unknown> }[] };
 }
 
 let folder: string;
@@ -63,7 +63,7 @@ const put = (Bucket: string, Key: string, Body: string, more: { StorageClass?: S
 const query = (parameters: Record<string, string | number | boolean>): string => new URLSearchParams(Object.entries(parameters).map(([name, value]): [string, string] => [name, String(value)])).toString();
 
 const RUN = '20260115_AV1_R1';
-const ODD = ['runs/a b+c&d=e;f@g$h!.txt', 'runs/é.txt', 'runs/e\u0301.txt', 'runs/📁/x.txt', 'runs/.hidden', 'runs/%2e%2e/x.txt', 'runs/two//slashes.txt', 'runs/..dots', "runs/quote'\"<>.txt", 'runs/(paren)[b]{c}#d.txt'];
+const ODD = ['runs/a b+c&d=e;f@g$h!.txt', 'runs/é.txt', 'runs/e\u0301.txt', 'runs/📁/x.txt', 'runs/.hidden', 'runs/%2e%2e/x.txt', 'runs/two//slashes.txt', 'runs/..dots', "runs/quote'\"<>.txt", 'runs/(paren)[b]{c}#d.txt', 'runs/bell\u0007.txt', 'runs/line\r\nend.txt', 'runs/ space at the ends ', 'runs/&amp;&#13;.txt', 'runs/plus+%20and%2B.txt'];
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-files-'));
@@ -311,6 +311,9 @@ describe('a key that is narrowed', () => {
       expect((await credentialsOf('runs', { prefix }, key)).reason).toBe('INSUFFICIENT_SCOPE');
     }
     expect((await call('GET', `/v1/storage-connections/${ids.runs!}/files`, undefined, key)).reason).toBe('INSUFFICIENT_SCOPE');
+    // Nobody tries prefixes unseen, although a listing that is allowed is not written down.
+    const { entries } = (await call('GET', `/v1/audit-log?resourceId=${ids.runs!}&action=StorageConnectionService_ListFiles`)).body;
+    expect(entries.filter(({ reason, status }) => reason === 'INSUFFICIENT_SCOPE' && status === 403)).toHaveLength(9);
   });
   it('to a run or an execution sees its files only', async () => {
     const key = await keyFor(`runs:download:${ids.run!}`, `executions:download:${ids.execution!}`, `executions:logs:${ids.execution!}`);
