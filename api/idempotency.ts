@@ -26,7 +26,7 @@ export async function creating<T extends object>(db: Db, request: FastifyRequest
   if (key === undefined) return inTransaction(db, create);
   if (typeof key !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(key)) throw new ApiError(400, 'INVALID_IDEMPOTENCY_KEY', 'Idempotency-Key must have 1 to 255 printable ASCII characters');
   // Keys of one client say nothing to another, whatever characters are in either.
-  const scoped = JSON.stringify([request.caller.id, key]);
+  const scoped = `${encodeURIComponent(request.caller.id)}/${key}`;
   const requestHash = createHash('sha256').update(canonical([request.method, request.url.split('?')[0], request.body ?? null])).digest('hex');
   return inTransaction(db, async (transaction) => {
     const kept = await keptAnswer(transaction, scoped);
