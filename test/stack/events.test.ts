@@ -166,6 +166,9 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   await inStatus(execution.id, 'RUNNING');
   const run = runsOf(execution.id)[0]!;
   const looks = (): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id).length;
+  // One look ends the watch of what was pending, the next begins that of what runs; the status is told between the two.
+  const running = run.history.find(({ status }) => status === 'RUNNING')!.at;
+  await until('the watch of the running run to have begun', () => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id && each.at >= running).length >= 2);
   const seen = looks();
   for (const event of [changed({ id: run.id, uuid: 'another' }), changed(run, 'COMPLETED', '999999999999'), changed({ id: '1', uuid: run.uuid }), { ...changed(run), detail: 'text' }, { ...changed(run), region: 7 }]) expect([202, 400]).toContain(await post(event));
   expect(looks()).toBe(seen);
