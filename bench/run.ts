@@ -9,6 +9,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { adminClients, apiClient, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
 import { ensurePython } from '../local/python.js';
+import { PYTHON } from '../local/pythonPackages.js';
 import { startStack } from '../local/stack.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 import { percentile, type Row, writeReport } from './report.js';
@@ -161,7 +162,7 @@ try {
   await setPace({ PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 });
   const getRuns = (): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun').length;
   const watched: string[] = [];
-  const { pythonBin } = await ensurePython({ packages: ['boto3==1.44.5'] });
+  const { pythonBin } = await ensurePython(PYTHON.awsClients);
   for (const count of [WATCHED, MANY]) {
     say(`\n${count} executions are watched, by a worker and by boto3`);
     watched.push(...(await inTurns(count - watched.length, start)));

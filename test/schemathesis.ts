@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { ensurePython } from '../local/python.js';
+import { PYTHON } from '../local/pythonPackages.js';
 
 /** What schemathesis has found. */
 export interface Fuzzed {
@@ -15,7 +16,7 @@ export interface Fuzzed {
  * @param seconds how long fuzzing and stateful testing go on in all
  */
 export async function schemathesis({ url, key, seconds, seed }: { url: string; key: string; seconds: number; seed?: number }): Promise<Fuzzed> {
-  const { binDir } = await ensurePython({ packages: ['schemathesis==4.32.5'] });
+  const { binDir } = await ensurePython(PYTHON.schemathesis);
   const child = spawn(
     `${binDir}/schemathesis`,
     [

@@ -406,6 +406,7 @@ export class OmicsEmulator {
     // What the model does not say and the API reference does.
     if (input.runId !== undefined) throw invalid('A run of a shared workflow cannot be duplicated, and the local HealthOmics has no others: give a workflowId');
     if (input.workflowId === undefined) throw invalid('Either workflowId or runId must be given');
+    if (input.parametersUri !== undefined) throw invalid(input.parameters === undefined ? 'The local HealthOmics reads no parameters from a file: give them as parameters' : 'Specify either parameters or parametersUri, not both');
     if (!/^arn:aws[a-z-]*:iam::\d{12}:role\/.+$/.test(request.roleArn)) throw invalid('roleArn is not the ARN of a role');
     if (!/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/.test(request.outputUri)) throw invalid('outputUri is not an S3 URI');
     if (Object.keys(request.tags).length > 50) throw invalid('A run has at most 50 tags');

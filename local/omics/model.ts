@@ -5,7 +5,7 @@
 
 /** What the model says of a value; `in` is where a request has it (the body when absent). */
 export interface Shape {
-  type: 'string' | 'integer' | 'structure' | 'document' | 'map' | 'list';
+  type: 'string' | 'integer' | 'boolean' | 'structure' | 'document' | 'map' | 'list';
   in?: 'uri' | 'querystring';
   min?: number;
   max?: number;
@@ -71,12 +71,14 @@ export const OPERATIONS = {
       runGroupId: ID,
       priority: number(0, 100_000),
       parameters: { type: 'document' },
+      parametersUri: text(1093, 's3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+'),
       storageCapacity: number(0, 100_000),
       outputUri: text(750),
       outputUriPrefixMode: plainOneOf('SERVICE_DEFINED', 'NONE_WITH_OVERWRITE'),
       logLevel: oneOf('OFF', 'FATAL', 'ERROR', 'ALL'),
       tags: { type: 'map', key: { type: 'string', min: 1, max: 128 }, value: { type: 'string', min: 0, max: 256 } },
       requestId: text(128),
+      requesterPaysEnabled: { type: 'boolean' },
       retentionMode: oneOf('RETAIN', 'REMOVE'),
       storageType: oneOf('STATIC', 'DYNAMIC'),
       workflowOwnerId: OWNER,
@@ -163,6 +165,7 @@ function problems(at: string, shape: Shape, value: unknown): string[] {
     return failed(`satisfy regular expression pattern: ${shape.pattern}`);
   }
   if (shape.type === 'integer') return Number.isInteger(value) ? within(value as number, 'value') : failed('be an integer');
+  if (shape.type === 'boolean') return typeof value === 'boolean' ? [] : failed('be a boolean');
   if (shape.type === 'list') return Array.isArray(value) ? [...within(value.length, 'length'), ...value.flatMap((each, index) => problems(`${at}.${index + 1}.member`, shape.member!, each))] : failed('be a list');
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return failed('be an object');
   const entries = Object.entries(value as Record<string, unknown>);

@@ -17,7 +17,8 @@ import { describeRun, runFiles, simulateInstrument } from '../../local/instrumen
 import { bases2FastqFiles } from '../../local/omics/bases2fastq.js';
 import { type Fault, OmicsEmulator } from '../../local/omics/emulator.js';
 import { OPERATIONS, type Operation, type Shape } from '../../local/omics/model.js';
-import { ensurePython, PYTHON_PACKAGES, type PythonInstall } from '../../local/python.js';
+import { ensurePython, type PythonInstall } from '../../local/python.js';
+import { PYTHON } from '../../local/pythonPackages.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { until } from '../support.js';
 
@@ -68,7 +69,7 @@ const policy = (...statements: unknown[]): string => JSON.stringify({ Version: '
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-emulator-'));
   guardian = await createGuardian(folder);
-  [aws, python] = await Promise.all([startLocalAws({ guardian, stateDir: folder, omics: { pace: PACE } }), ensurePython({ packages: ['awscli==1.46.3', 'boto3==1.44.5'] })]);
+  [aws, python] = await Promise.all([startLocalAws({ guardian, stateDir: folder, omics: { pace: PACE } }), ensurePython(PYTHON.awsClients)]);
   const info = { awsEndpoint: aws.endpoint, awsRegion: aws.region, adminAccessKeyId: aws.adminAccessKeyId, adminSecretAccessKey: aws.adminSecretAccessKey } as LocalInfo;
   clients = adminClients(info);
   omics = new OmicsClient({ region: aws.region, endpoint: aws.endpoint, disableHostPrefix: true, maxAttempts: 1, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } });
@@ -527,6 +528,12 @@ try:
         time.sleep(0.05)
     narrowed = omics.get_run(id=started['id'])
     out['narrowed'] = {name: narrowed[name] for name in ('status', 'failureReason', 'statusMessage', 'runOutputUri')}
+    out['refused'] = []
+    for changed in (dict(request, parametersUri='s3://bucket/parameters.json'), {**{k: v for k, v in request.items() if k != 'parameters'}, 'parametersUri': 's3://bucket/parameters.json'}):
+        try:
+            omics.start_run(**dict(changed, requestId='from-file', requesterPaysEnabled=True))
+        except botocore.exceptions.ClientError as error:
+            out['refused'].append(error.response['Error']['Message'])
     try:
         omics.cancel_run(id=out['id'])
     except omics.exceptions.ConflictException as error:
@@ -542,6 +549,7 @@ print(json.dumps(out))`;
     expect(passed).toMatchObject({ status: 'COMPLETED', cancel: 409, created: new Date().getUTCFullYear() });
     // All but the run that it started after it had listed them. Newer members than the JavaScript SDK of the lockfile knows are tried here.
     expect(passed.listed).toEqual([...aws.emulator.runs.values()].slice(0, -1).map((run) => (run.workflowId === '77' ? 'other' : 'bases2fastq')));
+    expect(passed.refused).toEqual(['Specify either parameters or parametersUri, not both', expect.stringContaining('reads no parameters from a file')]);
     expect(passed.narrowed).toMatchObject({ status: 'FAILED', failureReason: 'IMPORT_FAILED', statusMessage: expect.stringMatching(/AccessDenied|not authorized/) as string, runOutputUri: input.outputUri });
     expect(aws.emulator.runs.get(passed.id as string)!.startedBy).toBe(`arn:aws:iam::${aws.customerAccountId}:user/boto3`);
   });
@@ -679,14 +687,14 @@ describe('the omics plugin and the pinned ministack', () => {
   const env = { PATH: process.env.PATH ?? '', AUTH: 'true', OMICS_SHARED_SECRET: 'x'.repeat(16), OMICS_UPSTREAM: 'http://127.0.0.1:9' };
   /** Loads the plugin as a module, which checks ministack, after `before`; prints what `after` leaves in `out`. */
   async function load(before: string, after = ''): Promise<unknown> {
-    const { pythonBin } = await ensurePython({ packages: [PYTHON_PACKAGES.ministack] });
+    const { pythonBin } = await ensurePython(PYTHON.ministack);
     const code = `import json, sys, importlib.util\nout = None\n${before}\nspec = importlib.util.spec_from_file_location('polony_omics', sys.argv[1])\nplugin = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(plugin)\n${after}\nprint(json.dumps(out))`;
     const { stdout } = await execute(pythonBin, ['-B', '-c', code, plugin], { env });
     return JSON.parse(stdout.trim().split('\n').at(-1)!);
   }
 
   it('the stack installs the version that the plugin was written against', () => {
-    expect(PYTHON_PACKAGES.ministack).toBe(`ministack==${/^MINISTACK_VERSION = "(.+)"$/m.exec(readFileSync(plugin, 'utf8'))![1]}`);
+    expect(PYTHON.ministack.packages).toContain(`ministack==${/^MINISTACK_VERSION = "(.+)"$/m.exec(readFileSync(plugin, 'utf8'))![1]}`);
   });
 
   it('has every name of ministack that the plugin uses, and the plugin checks each at its start', async () => {

@@ -8,7 +8,8 @@ import { expectedBaseCalls } from '../../domain/runFolder.js';
 import { createGuardian, type Guardian, untilReady } from '../../local/guardian.js';
 import { describeRun, simulateInstrument, type SimulatedOutcome, type SimulationOptions } from '../../local/instrument.js';
 import { freePort } from '../../local/ports.js';
-import { ensurePython, PYTHON_PACKAGES } from '../../local/python.js';
+import { ensurePython } from '../../local/python.js';
+import { PYTHON } from '../../local/pythonPackages.js';
 
 const bucket = 'instrument-test';
 let stateDir: string;
@@ -21,7 +22,7 @@ const commands: string[] = [];
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-instrument-'));
   guardian = await createGuardian(stateDir);
-  const { pythonBin } = await ensurePython({ packages: [PYTHON_PACKAGES.ministack] });
+  const { pythonBin } = await ensurePython(PYTHON.ministack);
   const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}`;
   const child = guardian.spawn('ministack', pythonBin, ['-m', 'ministack.app'], {

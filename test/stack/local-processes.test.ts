@@ -1,9 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import pg from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -11,6 +12,7 @@ import { ChildFailedError, createGuardian, type Guardian, isSameProcess, process
 import { freePort, freePorts } from '../../local/ports.js';
 import { startPostgres } from '../../local/postgres.js';
 import { ensurePython, findInstalledPython } from '../../local/python.js';
+import { PYTHON } from '../../local/pythonPackages.js';
 import { type LocalInfo, LockedError, lockStateFolder, readLocalInfo, tryLock, writeLocalInfo } from '../../local/stackFiles.js';
 import { startTemporal } from '../../local/temporal.js';
 import type { SearchAttributeType } from '../../temporal/searchAttributes.js';
@@ -305,6 +307,17 @@ describe('Python', () => {
     expect(await findInstalledPython({ cacheDir, packages })).toBeUndefined();
     expect((await ask()).pythonBin).not.toBe(one.pythonBin);
     expect(readdirSync(folder)).toHaveLength(2);
+  });
+
+  it.each(['ministack', 'awsClients', 'schemathesis'] as const)('installs for %s what is pinned and nothing beside it', async (name) => {
+    const environment = PYTHON[name];
+    const { pythonBin } = await ensurePython(environment);
+    const { stdout } = await promisify(execFile)(pythonBin, ['-m', 'pip', 'list', '--format=json', '--disable-pip-version-check']);
+    const plain = (pin: string): string => pin.toLowerCase().replaceAll('_', '-');
+    const pins = [...environment.packages, ...environment.constraints].map(plain);
+    const there = (JSON.parse(stdout) as { name: string; version: string }[]).filter(({ name }) => name !== 'pip' && name !== 'setuptools').map(({ name, version }) => plain(`${name}==${version}`));
+    expect(there).toEqual(expect.arrayContaining(environment.packages.map(plain)));
+    expect(there.filter((each) => !pins.includes(each))).toEqual([]);
   });
 
   it('says what to do when there is none', async () => {

@@ -13,6 +13,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { ensurePython } from '../../local/python.js';
+import { PYTHON } from '../../local/pythonPackages.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { executionsOf, until } from '../support.js';
 
@@ -118,7 +119,7 @@ describe('the main job', () => {
 
 describe('the AWS CLI with credential_process', () => {
   it('copies the run folder out of the local stack, and nothing else', async () => {
-    const { pythonBin } = await ensurePython({ packages: ['awscli==1.46.3', 'boto3==1.44.5'] });
+    const { pythonBin } = await ensurePython(PYTHON.awsClients);
     const root = fileURLToPath(new URL('../../', import.meta.url));
     const { key } = await call<{ key: string }>('POST', '/v1/api-keys', { name: 'aws-cli', scopes: ['runs:read', `runs:download:${runId}`] });
     const config = path.join(stateDir, 'aws-config');

@@ -7,7 +7,8 @@ import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundle
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { blockedFailure } from '../../activities/failures.js';
-import { ensurePython, PYTHON_PACKAGES } from '../../local/python.js';
+import { ensurePython } from '../../local/python.js';
+import { PYTHON } from '../../local/pythonPackages.js';
 import type { AccessAgenda, AccessChange } from '../../domain/sharing.js';
 import { type Bases2FastqInput, changeAccessUpdate, DRAINING, type RunUploadInput, SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 
@@ -17,7 +18,7 @@ let bundle: WorkflowBundleWithSourceMap;
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const { binDir } = await ensurePython({ packages: [PYTHON_PACKAGES.timeSkippingServer] });
+  const { binDir } = await ensurePython(PYTHON.timeSkippingServer);
   [env, bundle] = await Promise.all([
     TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } } }),
     bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) }),
