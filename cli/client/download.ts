@@ -6,7 +6,7 @@ import https from 'node:https';
 import path from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { crc32 } from 'node:zlib';
+import { Crc32, Crc32c, Crc64Nvme } from '@aws-sdk/checksums/crc';
 import { type PolonyClient, polonyClient, type Schema } from '../../client/index.js';
 import { asked } from './commands.js';
 import { CliError, EXIT } from './exit.js';
@@ -114,7 +114,7 @@ interface Expected {
   encryption: string | null;
   checksums: Record<string, string>;
 }
-const CHECKSUMS = ['x-amz-checksum-sha256', 'x-amz-checksum-sha1', 'x-amz-checksum-crc32'];
+const CHECKSUMS = ['x-amz-checksum-sha256', 'x-amz-checksum-sha1', 'x-amz-checksum-crc64nvme', 'x-amz-checksum-crc32c', 'x-amz-checksum-crc32'];
 
 function expectedOf(headers: IncomingHttpHeaders): Expected {
   const checksums = Object.fromEntries(CHECKSUMS.flatMap((name) => (typeof headers[name] === 'string' ? [[name, headers[name]]] : [])));
@@ -145,7 +145,7 @@ const opened = (file: string, flags: number): ReturnType<typeof open> => open(fi
 /** Adds up what comes, to compare it with what S3 says: only by what S3 has said, since more of it takes longer than the way here. */
 class Content {
   bytes = 0;
-  readonly #sums: { name: string; add: (chunk: Buffer) => void; holds: () => boolean }[] = [];
+  readonly #sums: { name: string; add: (chunk: Buffer) => void; holds: () => boolean | Promise<boolean> }[] = [];
 
   constructor({ etag, encryption, checksums }: Expected) {
     const hash = (name: string, algorithm: string, encoding: 'hex' | 'base64', expected: string | undefined): void => {
@@ -159,11 +159,13 @@ class Content {
     const whole = (name: string): string | undefined => (checksums[name]?.includes('-') === true ? undefined : checksums[name]);
     hash('SHA256', 'sha256', 'base64', whole('x-amz-checksum-sha256'));
     hash('SHA1', 'sha1', 'base64', whole('x-amz-checksum-sha1'));
-    const expected = whole('x-amz-checksum-crc32');
-    if (expected === undefined) return;
-    let sum = 0;
-    const text = Buffer.alloc(4);
-    this.#sums.push({ name: 'CRC32', add: (chunk) => void (sum = crc32(chunk, sum)), holds: () => (text.writeUInt32BE(sum >>> 0), text.toString('base64') === expected) });
+    // CRC64NVME is what S3 gives each object that came with none.
+    for (const [name, Crc] of [['CRC64NVME', Crc64Nvme], ['CRC32C', Crc32c], ['CRC32', Crc32]] as const) {
+      const expected = whole(`x-amz-checksum-${name.toLowerCase()}`);
+      if (expected === undefined) continue;
+      const sum = new Crc();
+      this.#sums.push({ name, add: (chunk) => sum.update(chunk), holds: async () => Buffer.from(await sum.digest()).toString('base64') === expected });
+    }
   }
 
   add(chunk: Buffer): void {
@@ -172,9 +174,9 @@ class Content {
   }
 
   /** Which of what S3 has said does not hold; undefined where all that can be compared does. */
-  mismatch(): string | undefined {
-    const name = this.#sums.find(({ holds }) => !holds())?.name;
-    return name && `its ${name} is not that of the object`;
+  async mismatch(): Promise<string | undefined> {
+    for (const { name, holds } of this.#sums) if (!(await holds())) return `its ${name} is not that of the object`;
+    return undefined;
   }
 }
 
@@ -268,7 +270,7 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     if (code === 'ENOSPC' || code === 'EDQUOT') throw new CliError('The disk is full; make room and run the same command again, it goes on where it was');
     throw new FileError(`the connection broke (${messageOf(error)})`, RETRIES.connection);
   }
-  const wrong = content.bytes !== size ? `${content.bytes} of ${size} bytes have come` : content.mismatch();
+  const wrong = content.bytes !== size ? `${content.bytes} of ${size} bytes have come` : await content.mismatch();
   if (wrong !== undefined) {
     if (content.bytes >= size) await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
     count(-content.bytes);

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { crc32, gzipSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { until } from '../support.js';
 
@@ -121,11 +121,15 @@ describe('polony download', () => {
     expect(readdirSync(to()).sort()).toEqual(['b\u001b[2J.txt', 'big.bin']);
   });
   it('compares what comes with each sum that S3 has of the whole object', async () => {
-    const content = Buffer.from('reads of somebody');
+    const content = Buffer.from('123456789');
     const sha = (algorithm: string): string => createHash(algorithm).update(content).digest('base64');
-    const crc = Buffer.alloc(4);
-    crc.writeUInt32BE(crc32(content));
-    const right: Record<string, string> = { 'x-amz-checksum-sha256': sha('sha256'), 'x-amz-checksum-sha1': sha('sha1'), 'x-amz-checksum-crc32': crc.toString('base64') };
+    // The check values of these digits in the catalogue of CRCs.
+    const crc = { crc32: 'cbf43926', crc32c: 'e3069283', crc64nvme: 'ae8b14860a799888' };
+    const right: Record<string, string> = {
+      'x-amz-checksum-sha256': sha('sha256'),
+      'x-amz-checksum-sha1': sha('sha1'),
+      ...Object.fromEntries(Object.entries(crc).map(([name, value]) => [`x-amz-checksum-${name}`, Buffer.from(value, 'hex').toString('base64')])),
+    };
     const parts = { etag: '"11111111111111111111111111111111-2"' };
     const { url } = await bucket({
       right: { content, headers: { ...parts, ...right } },
@@ -138,6 +142,8 @@ describe('polony download', () => {
     expect([files, failed.map(({ path: each, reason }) => [each, reason]).sort()]).toEqual([3, [
       ['wrong MD5', 'its MD5 is not that of the object'],
       ['wrong x-amz-checksum-crc32', 'its CRC32 is not that of the object'],
+      ['wrong x-amz-checksum-crc32c', 'its CRC32C is not that of the object'],
+      ['wrong x-amz-checksum-crc64nvme', 'its CRC64NVME is not that of the object'],
       ['wrong x-amz-checksum-sha1', 'its SHA1 is not that of the object'],
       ['wrong x-amz-checksum-sha256', 'its SHA256 is not that of the object'],
     ]]);
