@@ -16,6 +16,9 @@ export const EXIT = {
   unavailable: 7,
   /** The state of things does not allow it. */
   conflict: 8,
+  /** Told to stop: 128 and the number of the signal, as a shell says it. */
+  interrupted: 130,
+  terminated: 143,
 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
 

@@ -1,6 +1,6 @@
 import { Argument, type Command, InvalidArgumentError } from 'commander';
 import { connected, idOf } from './commands.js';
-import { EXIT } from './exit.js';
+import { CliError, EXIT } from './exit.js';
 import { cell, print } from './output.js';
 import { type ConnectionOptions, connectionOf } from './profiles.js';
 
@@ -30,7 +30,7 @@ export async function progressBar(shown: boolean): Promise<{ update: (progress: 
 /** Ends a transfer when this process is told to; what has come is gone on with the next time. */
 export function untilTold(): AbortSignal {
   const told = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => told.abort(new Error('Stopped; run the same command again, it goes on where it was')));
+  for (const [signal, exit] of [['SIGINT', EXIT.interrupted], ['SIGTERM', EXIT.terminated]] as const) process.once(signal, () => told.abort(new CliError('Stopped; run the same command again, it goes on where it was', exit)));
   return told.signal;
 }
 

@@ -271,7 +271,7 @@ describe('polony upload', () => {
     const second = await polony(args(made), env);
     expect([second.code, second.stderr]).toEqual([8, expect.stringContaining(`Process ${first.child.pid} uploads`)]);
     first.child.kill('SIGINT');
-    expect(await first.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('Stopped; run the same command again') as string });
+    expect(await first.ended).toMatchObject({ code: 130, stderr: expect.stringContaining('Stopped; run the same command again') as string });
     writeFileSync(path.join(folder, 'no-folder'), '');
     expect((await polony(args(made), { ...env, XDG_CACHE_HOME: path.join(folder, 'no-folder') })).code).toBe(0);
     const away = await polony(args(made), { ...env, AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
