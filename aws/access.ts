@@ -226,11 +226,11 @@ export class AwsAccess {
     }
   }
 
-  /** S3 that signs with this session and sends nothing, so that what it signs ends when that is known to end. The caller destroys it. */
+  /** S3 that signs with this session and sends nothing, so that what it signs ends when that is known to end; no checksum of a request that has no body. The caller destroys it. */
   signer(session: Session, region: string): S3Client {
     const common = this.#common('S3');
     const { accessKeyId, secretAccessKey, sessionToken } = session;
-    return new S3Client({ region, ...common, credentials: { accessKeyId, secretAccessKey, sessionToken }, forcePathStyle: common.disableHostPrefix, responseChecksumValidation: 'WHEN_REQUIRED' });
+    return new S3Client({ region, ...common, credentials: { accessKeyId, secretAccessKey, sessionToken }, forcePathStyle: common.disableHostPrefix, requestChecksumCalculation: 'WHEN_REQUIRED', responseChecksumValidation: 'WHEN_REQUIRED' });
   }
 
   /** Forgets a provider's session, so that the next call gets a new one. */
