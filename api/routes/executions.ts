@@ -269,7 +269,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       },
     },
     async (request, reply) => {
-      checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters)]);
+      checkBody(request, (check, body) => [check('name', (value) => checkName('name', normalizeName(value))), checkJson('parameters', body.parameters), check('runFolderUri', (value) => checkJson('runFolderUri', value))]);
       const { name: given, runFolderUri, runId, ...rest } = request.body;
       if ((runId === undefined) === (runFolderUri === undefined)) refuse([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
       checkRun(request, runId);
