@@ -1,8 +1,9 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { activityInfo, Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { classifyAwsError } from '../aws/errors.js';
+import { type AwsErrorKind, classifyAwsError } from '../aws/errors.js';
 import { hasObjects, listFolder, listFolders, listObjects, readText } from '../aws/s3.js';
+import { parseAvitiRunStats, type RunMetrics } from '../domain/avitiRunStats.js';
 import { joinKey } from '../domain/aws.js';
 import { type Completeness, CycleTally, notForBases2Fastq, notForFlow, type RunFolderContent } from '../domain/completeness.js';
 import { messageOf } from '../domain/errors.js';
@@ -28,6 +29,10 @@ const STARTS_AT_ONCE = 10;
 const RARELY_MS = 600_000;
 /** How long reading has to be denied before it is done without: a changed policy takes a while to hold everywhere. */
 const DENIED_MS = 300_000;
+/** Figures for each cycle of each read and lane take some megabytes. */
+const MOST_STATS_BYTES = 32 * 1024 * 1024;
+/** Trouble that another try may not meet. */
+const PASSING: ReadonlySet<AwsErrorKind> = new Set<AwsErrorKind>(['expired', 'throttled', 'unreachable', 'network', 'internal']);
 /** An execution that was accepted later may not be in Temporal's visibility yet. */
 const LOST_AFTER_MS = 60_000;
 
@@ -100,7 +105,7 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       await updateRun(db, run.id, { parameters });
     };
     const refuse = async (reason: string, known: RunChange = {}): Promise<RunUploadEnded> => {
-      await updateRun(db, run.id, { ...known, uploadState: 'refused', description: reason, blocked: null, timeCompleted: new Date() });
+      await updateRun(db, run.id, { ...known, ...(known.checked === 'content' && (await measured(s3, bucket, folder))), uploadState: 'refused', description: reason, blocked: null, timeCompleted: new Date() });
       return { usable: false, reason };
     };
     let text: string | undefined;
@@ -160,8 +165,21 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     await noteProgress(run, seen, false);
     const hasManifest = await hasObjects(s3, bucket, `${folder}/RunManifest.csv`);
     const reason = uploaded.outcome === 'completed' ? 'The run is complete' : `The instrument ended the run with ${uploaded.outcomeText}, though all ${expected} cycles are there; only flows with acceptFailedOutcome analyse it`;
-    await updateRun(db, run.id, { ...known, uploadState: 'complete', hasManifest, blocked: null, description: reason, timeCompleted: new Date() });
+    await updateRun(db, run.id, { ...known, ...(await measured(s3, bucket, folder)), uploadState: 'complete', hasManifest, blocked: null, description: reason, timeCompleted: new Date() });
     return { usable: true, reason };
+  }
+
+  /** What the instrument has measured, once the run has ended. A run without it, or with one that cannot be read, is no worse a run. */
+  async function measured(s3: S3Client, bucket: string, folder: string): Promise<{ instrumentMetrics?: RunMetrics }> {
+    try {
+      // In the root as run folders have it, or where the vendor's table of output files says.
+      const text = (await readText(s3, bucket, `${folder}/AvitiRunStats.json`, MOST_STATS_BYTES)) ?? (await readText(s3, bucket, `${folder}/Stats/AvitiRunStats.json`, MOST_STATS_BYTES));
+      return text === undefined ? {} : { instrumentMetrics: parseAvitiRunStats(text) };
+    } catch (error) {
+      if (PASSING.has(classifyAwsError(error).kind)) throw error;
+      Context.current().log.warn('What the instrument has measured is not known', { runFolder: folder, reason: messageOf(error) });
+      return {};
+    }
   }
 
   /** Whether the folder may be listed, so that only reading is denied. */

@@ -332,7 +332,7 @@ export const Run = component(
       setup: Type.Object({ sequencing: Type.Union([SequencingSetup, Type.Null()]), multiomics: Type.Union([MultiomicsSetup, Type.Null()]) }, closed),
       metrics: Type.Object(
         {
-          sequencing: Type.Union([Type.Object({ totalReads: Type.Optional(Type.Integer()), totalYield: Type.Optional(Type.Integer({ description: 'Bases' })), q30: percent, q40: percent, q50: percent, avgQ: Type.Optional(Type.Number()) }, closed), Type.Null()], { description: 'As Bases2Fastq has measured it, of the execution that completed last' }),
+          sequencing: Type.Union([Type.Object({ totalReads: Type.Optional(Type.Integer()), totalYield: Type.Optional(Type.Integer({ description: 'Bases' })), q30: percent, q40: percent, q50: percent, avgQ: Type.Optional(Type.Number()), errorRate: percent, phixAlignmentRate: percent }, closed), Type.Null()], { description: 'As the instrument has measured it (AvitiRunStats.json); what that lacks as Bases2Fastq has, of the execution that completed last' }),
           multiomics: Type.Null(),
         },
         closed,

@@ -1689,9 +1689,13 @@ export interface components {
             } | null;
             metrics: {
                 multiomics: null;
-                /** @description As Bases2Fastq has measured it, of the execution that completed last */
+                /** @description As the instrument has measured it (AvitiRunStats.json); what that lacks as Bases2Fastq has, of the execution that completed last */
                 sequencing: {
                     avgQ?: number;
+                    /** @description Percent */
+                    errorRate?: number;
+                    /** @description Percent */
+                    phixAlignmentRate?: number;
                     /** @description Percent */
                     q30?: number;
                     /** @description Percent */

@@ -188,7 +188,7 @@ function indexAssignment(run: SimulatedRun): string {
 function runStats(run: SimulatedRun): string {
   const polonies = run.tiles.length * 1000;
   return JSON.stringify({
-    FileVersion: '1.0.0',
+    FileVersion: '2.0.0',
     RunName: run.runName,
     RunID: runIds(run).run,
     AnalysisID: '',
@@ -196,7 +196,11 @@ function runStats(run: SimulatedRun): string {
       PolonyCount: polonies,
       PFCount: Math.round(polonies * 0.9),
       PercentPF: 90,
-      Reads: READ_NAMES.filter((read) => (run.cycles[read] ?? 0) > 0).map((Read) => ({ Read, Cycles: run.cycles[Read], PercentQ30: 95, PercentQ40: 85, AverageQScore: 41.5, ErrorRate: 0.4 })),
+      TotalYield: Math.round(polonies * 0.9) * ((run.cycles.R1 ?? 0) + (run.cycles.R2 ?? 0)),
+      // PhiX is not looked for before the read is long enough to be aligned.
+      Reads: (['R1', 'R2'] as const)
+        .filter((read) => (run.cycles[read] ?? 0) > 0)
+        .map((Read) => ({ Read, PhiXAlignmentRate: 1.5, Cycles: Array.from({ length: run.cycles[Read]! }, (_, at) => ({ Cycle: at + 1, PercentQ30: 95, PercentQ40: 85, AverageQScore: 41.5, PercentPhixErrorRate: at < 5 ? 0 : 0.4 })) })),
     },
   });
 }

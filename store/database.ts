@@ -10,6 +10,7 @@ import * as webhooks from './migrations/0006_webhooks.js';
 import * as access from './migrations/0007_access.js';
 import * as sharing from './migrations/0011_sharing.js';
 import * as metrics from './migrations/0009_metrics.js';
+import * as instrumentMetrics from './migrations/0012_instrument_metrics.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
 import type { Database } from './schema.js';
 
@@ -60,6 +61,7 @@ const migrations: MigrationProvider = {
     '0009_metrics': metrics,
     '0010_execution_feed': executionFeed,
     '0011_sharing': sharing,
+    '0012_instrument_metrics': instrumentMetrics,
   }),
 };
 

@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type { RunMetrics } from '../domain/avitiRunStats.js';
 import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
 import type { ManifestReport } from '../domain/manifestCheck.js';
 import type { Cycles } from '../domain/runParameters.js';
@@ -6,7 +7,7 @@ import type { RunOutcome } from '../domain/runUploaded.js';
 import type { RunSettings } from '../domain/runSettings.js';
 import { storageUri } from '../domain/aws.js';
 import { type Db, type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
-import type { RunMetrics, StartState, UploadState } from './schema.js';
+import type { StartState, UploadState } from './schema.js';
 
 /** All that starting and watching an execution needs, in one row. */
 export interface ExecutionContext {
@@ -237,7 +238,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
   return result.numUpdatedRows > 0n;
 }
 
-/** What Bases2Fastq has measured is what is known of the run. Its yields are in gigabases. */
+/** What Bases2Fastq has measured is kept with the run. Its yields are in gigabases. */
 async function noteMetrics(db: DbOrTransaction, executionId: string, { numPolonies, totalYield, percentQ30, percentQ40, percentQ50, qualityScoreMean }: ExecutionSummary): Promise<void> {
   const metrics: RunMetrics = { totalReads: numPolonies, totalYield: totalYield === undefined ? undefined : Math.round(totalYield * 1e9), q30: percentQ30, q40: percentQ40, q50: percentQ50, avgQ: qualityScoreMean };
   await db.updateTable('runs').set({ metrics: json(metrics) }).where('id', '=', db.selectFrom('executions').select('run_id').where('id', '=', executionId)).execute();

@@ -5,7 +5,8 @@ import type { EXECUTION_FILTER, FilterOperator, FilterTerm, FilterValue, RUN_FIL
 type Columns<Fields> = Readonly<Record<keyof Fields, RawBuilder<unknown> | null>>;
 
 const parameter = (name: string): RawBuilder<string | null> => sql`(r.run_parameters->>${sql.lit(name)})`;
-const metric = (name: string): RawBuilder<number | null> => sql`(r.metrics->>${sql.lit(name)})::float8`;
+/** What the instrument has measured goes before what Bases2Fastq has, as in answers. */
+const metric = (name: string): RawBuilder<number | null> => sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`;
 const isSequencing = sql<boolean>`coalesce(r.run_parameters->>'runType', 'Sequencing') = 'Sequencing'`;
 const ofSequencing = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`case when ${isSequencing} then ${value} end`;
 const ofMultiomics = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`case when not ${isSequencing} then ${value} end`;
@@ -39,7 +40,7 @@ export const RUN_COLUMNS: Columns<typeof RUN_FILTER> = {
   'setup.sequencing.low_diversity': ofSequencing(sql`coalesce((r.run_parameters->>'lowDiversity')::boolean, false)`), 'setup.sequencing.pmg_shift': null,
   'setup.multiomics.panel.name': ofMultiomics(parameter('panelName')), 'setup.multiomics.cartridge.name': null, 'setup.multiomics.kit_type': ofMultiomics(snakeCase(parameter('runType'))), 'setup.multiomics.well_layout': ofMultiomics(snakeCase(parameter('wellLayout'))),
   'metrics.sequencing.total_reads': metric('totalReads'), 'metrics.sequencing.total_yield': metric('totalYield'), 'metrics.sequencing.estimated_reads': null, 'metrics.sequencing.q30': metric('q30'), 'metrics.sequencing.q40': metric('q40'),
-  'metrics.sequencing.q50': metric('q50'), 'metrics.sequencing.avg_q': metric('avgQ'), 'metrics.sequencing.error_rate': null, 'metrics.sequencing.phix_alignment_rate': null,
+  'metrics.sequencing.q50': metric('q50'), 'metrics.sequencing.avg_q': metric('avgQ'), 'metrics.sequencing.error_rate': metric('errorRate'), 'metrics.sequencing.phix_alignment_rate': metric('phixAlignmentRate'),
   'metrics.multiomics.total_cell_count': null, 'metrics.multiomics.total_cell_confluency': null, 'metrics.multiomics.total_percent_assigned': null,
 };
 

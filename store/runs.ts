@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type { RunMetrics } from '../domain/avitiRunStats.js';
 import type { UploadProgress } from '../domain/completeness.js';
 import type { Blocked } from '../domain/execution.js';
 import type { RunParameters } from '../domain/runParameters.js';
@@ -111,6 +112,7 @@ export interface RunChange {
   hasManifest?: boolean;
   progress?: UploadProgress | null;
   checked?: 'content' | 'presence';
+  instrumentMetrics?: RunMetrics;
   timeDenied?: Date | null;
   timeCompleted?: Date;
 }
@@ -137,6 +139,7 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
       ...(change.progress !== undefined && { progress: change.progress === null ? null : storableJson(change.progress) }),
       ...(change.checked !== undefined && { checked: change.checked }),
+      ...(change.instrumentMetrics !== undefined && { instrument_metrics: storableJson(change.instrumentMetrics) }),
       ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })

@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { RunMetrics } from '../domain/avitiRunStats.js';
 import type { UploadProgress } from '../domain/completeness.js';
 import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
 import type { ManifestReport } from '../domain/manifestCheck.js';
@@ -119,16 +120,6 @@ export interface FlowStorageConnectionsTable {
 /** Where the upload of a run stands. */
 export type UploadState = 'uploading' | 'complete' | 'refused' | 'vanished';
 
-/** As the contract's SequencingMetrics; yield in bases, shares in percent. */
-export interface RunMetrics {
-  totalReads?: number;
-  totalYield?: number;
-  q30?: number;
-  q40?: number;
-  q50?: number;
-  avgQ?: number;
-}
-
 /** What runs have shown of an instrument. Triggers on runs write it. */
 export interface InstrumentsTable {
   serial_number: string;
@@ -164,6 +155,8 @@ export interface RunsTable {
   time_denied: Date | null;
   /** What Bases2Fastq has measured, of the execution that completed last. */
   metrics: NullableJson<RunMetrics>;
+  /** What the instrument has measured. */
+  instrument_metrics: NullableJson<RunMetrics>;
   time_started: ColumnType<Date | null, never, Date | null>;
   /** Found by the search; else registered by somebody, and no flow starts for it by itself. */
   discovered: Generated<boolean>;

@@ -82,7 +82,7 @@ export function showRun(row: RunRow, manifestUrl?: string) {
             panelCartridge: consumable(parameters?.consumables.panelCartridge),
           },
     },
-    metrics: { sequencing: sequencing && row.metrics !== null ? row.metrics : null, multiomics: null },
+    metrics: { sequencing: sequencing && (row.metrics ?? row.instrument_metrics) !== null ? { ...row.metrics, ...row.instrument_metrics } : null, multiomics: null },
   };
 }
 

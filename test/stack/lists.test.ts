@@ -179,6 +179,11 @@ describe('executions', () => {
     expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({ totalReads: 764753786, totalYield: 228228710818, q30: 97.3, q40: 92.9, avgQ: 43.1 });
     expect(await found('metrics.sequencing.q30>=97 metrics.sequencing.total_yield>228000000000')).toEqual(['whole']);
     expect(await found('metrics.sequencing.q30<97')).toEqual([]);
+    // What the instrument has measured goes before it.
+    await updateRun(db, ids.get('whole')!, { instrumentMetrics: { totalReads: 800000000, q30: 96.1, errorRate: 0.31, phixAlignmentRate: 1.2 } });
+    expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({ totalReads: 800000000, totalYield: 228228710818, q30: 96.1, q40: 92.9, avgQ: 43.1, errorRate: 0.31, phixAlignmentRate: 1.2 });
+    expect(await found('metrics.sequencing.q30<97 metrics.sequencing.error_rate<=0.31 metrics.sequencing.phix_alignment_rate>1 metrics.sequencing.q40>92')).toEqual(['whole']);
+    expect(await found('metrics.sequencing.error_rate>0.31')).toEqual([]);
   });
 });
 

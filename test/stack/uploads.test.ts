@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateRoleCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { CreateRoleCommand, DeleteRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { CreateBucketCommand, DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -172,6 +172,38 @@ describe('RunUploaded.json', () => {
   it('of a failed run that lacks cycles is refused, with the missing ones named', async () => {
     const { runId } = await upload({ cycles: { R1: 10 }, samples: [{ name: 'one', index1: '', index2: '' }] }, 'failed');
     expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringMatching(/OutcomeFailed, and \d+ of 10 files are missing or empty: BaseCalls\/R1_C0/) as string });
+  });
+});
+
+describe('AvitiRunStats.json', () => {
+  const metrics = async (runId: string): Promise<unknown> => (await db.selectFrom('runs').select('instrument_metrics').where('id', '=', runId).executeTakeFirstOrThrow()).instrument_metrics;
+
+  it('is read once the run has ended, also where it was stopped', async () => {
+    const { folder: run, runId } = await upload({ cycles: { R1: 8, I1: 2 } });
+    const [whole, lacks] = [JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }), await upload({ cycles: { R1: 8, I1: 2 } }, 'stopped')];
+    await put(`${run}/RunUploaded.json`, '');
+    expect([await look(runId), await metrics(runId)]).toEqual([expect.stringContaining('is empty'), null]);
+    await put(`${run}/RunUploaded.json`, whole);
+    expect(await look(runId)).toMatchObject({ usable: true });
+    const measured = { totalReads: 2700, totalYield: 21_600, q30: 95, q40: 85, avgQ: 41.5, errorRate: 0.4, phixAlignmentRate: 1.5 };
+    expect(await metrics(runId)).toEqual(measured);
+    await remove(`${lacks.folder}/AvitiRunStats.json`);
+    await put(`${lacks.folder}/Stats/AvitiRunStats.json`, JSON.stringify({ RunStats: { PFCount: 7 } }));
+    expect(await look(lacks.runId)).toMatchObject({ usable: false });
+    expect(await metrics(lacks.runId)).toEqual({ totalReads: 7 });
+  });
+  it.each([
+    ['is damaged', (key: string) => put(key, '{"RunStats": {')],
+    ['holds nothing', (key: string) => put(key, '')],
+    ['is not there', (key: string) => remove(key)],
+    ['is denied', async () => iam.send(new PutRolePolicyCommand({ RoleName: 'uploads', PolicyName: 'no-stats', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action: 's3:GetObject', Resource: `arn:aws:s3:::${bucket}/*AvitiRunStats.json` }] }) }))],
+    ['is archived', (key: string) => s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: '{}', StorageClass: 'DEEP_ARCHIVE' }))],
+  ])('that %s holds no run up', async (_what, damage) => {
+    const { folder: run, runId } = await upload();
+    await damage(`${run}/AvitiRunStats.json`);
+    expect(await look(runId)).toEqual({ usable: true, reason: 'The run is complete' });
+    await iam.send(new DeleteRolePolicyCommand({ RoleName: 'uploads', PolicyName: 'no-stats' })).catch(() => undefined);
+    expect(Object.keys(((await metrics(runId)) as object | null) ?? {})).toEqual([]);
   });
 });
 
