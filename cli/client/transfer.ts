@@ -70,7 +70,7 @@ export function addTransferCommands(program: Command): void {
       .requiredOption('--storage <id-or-name>', 'the storage connection')
       .option('--parent-path <path>', 'the folders between its prefix and that of the instrument, where it has a runDepth')
       .option('--partial', 'upload what there is of a run that has not ended or is not whole, without RunUploaded.json')
-      .option('--concurrency <number>', 'how many files at once; each takes up to 16 MiB of memory', concurrency, 4),
+      .option('--concurrency <number>', 'how many files, or parts of large ones, at once; each takes up to 16 MiB of memory (of files beyond 160 GB more)', concurrency, 4),
   ).action(async (folder: string, flags: ConnectionOptions & { storage: string; parentPath?: string; partial?: boolean; concurrency: number; json?: boolean }) => {
     const api = connectionOf(flags);
     const storageConnectionId = await idOf(api, 'storage', flags.storage);

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { appendFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand } from '@aws-sdk/client-s3';
+import pLimit from 'p-limit';
 import { polonyClient, type Schema } from '../../client/index.js';
 import { messageOf } from '../../domain/errors.js';
 import { expectedBaseCalls, parseRunFolderName } from '../../domain/runFolder.js';
@@ -297,6 +298,8 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     options.onProgress?.({ ...progress });
   };
   const slots = new Slots(options.concurrency);
+  /** What holds content in memory: whole files and parts, so many at once. */
+  const sending = pLimit(options.concurrency);
 
   /** What lies right below a folder of the run in the bucket: size and ETag by name. */
   async function thereIn(below: string): Promise<Map<string, { size: number; etag: string }>> {
@@ -311,10 +314,12 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   }
 
   async function putWhole(file: LocalFile): Promise<void> {
-    const Body = await read(file, 0, file.size);
-    const { ETag } = await s3.send(new PutObjectCommand({ Bucket, Key: prefix + file.name, Body, ContentLength: Body.length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+    const { ETag } = await sending(async () => {
+      const Body = await read(file, 0, file.size);
+      return s3.send(new PutObjectCommand({ Bucket, Key: prefix + file.name, Body, ContentLength: Body.length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+    });
     await journal.finish(file, ETag!);
-    tell(Body.length);
+    tell(file.size);
   }
 
   async function putInParts(file: LocalFile): Promise<void> {
@@ -330,11 +335,14 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
       }
       const etags = new Map(begun?.parts);
       let sent = 0;
-      try {
-        for (let number = 1; number <= count; number++) {
+      const failures: unknown[] = [];
+      const part = async (number: number): Promise<void> => {
+        // The first that fails keeps those that wait from being sent.
+        if (failures.length > 0) return;
+        const from = (number - 1) * partBytes;
+        const length = Math.min(partBytes, file.size - from);
+        try {
           signal?.throwIfAborted();
-          const from = (number - 1) * partBytes;
-          const length = Math.min(partBytes, file.size - from);
           if (!etags.has(number)) {
             const Body = await read(file, from, length);
             const { ETag } = await s3.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: number, Body, ContentLength: length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
@@ -343,7 +351,13 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
           }
           sent += length;
           tell(length);
+        } catch (error) {
+          failures.push(error);
         }
+      };
+      try {
+        await Promise.all(Array.from({ length: count }, (_, at) => sending(() => part(at + 1))));
+        if (failures.length > 0) throw failures[0];
         const { ETag } = await s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts: [...etags].sort(([one], [other]) => one - other).map(([PartNumber, ETag]) => ({ PartNumber, ETag })) } }), { abortSignal: signal });
         await journal.finish(file, ETag!);
         return;

@@ -253,6 +253,33 @@ describe('polony upload', () => {
     expect((await polony(args(made), env)).code).toBe(0);
     expect([objects.get(`${PREFIX}BaseCalls/R1_C001.zip`)!.content.toString(), objects.has(`${PREFIX}RunUploaded.json`)]).toEqual(['cycle X', true]);
   });
+  it('sends as many parts of a large file at once as it may, and after a failure those that lack only', async () => {
+    const made = runFolder(100_000_000);
+    const held: (() => void)[] = [];
+    let [under, most, broken] = [0, 0, true];
+    const { objects, puts, env } = await bucket({
+      meddle: async (_request, response, address) => {
+        const number = address.searchParams.get('partNumber');
+        if (number === null || !broken) return false;
+        most = Math.max(most, ++under);
+        // Answered when the third has come too; the fourth is refused.
+        if (under === 3) for (const go of held.splice(0)) go();
+        else if (most < 3) await new Promise<void>((resolve) => held.push(resolve));
+        under--;
+        return number === '4' && Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>'));
+      },
+    });
+    const three = [...args(made).slice(0, -1), '3'];
+    expect([(await polony(three, env)).code, most]).toEqual([4, 3]);
+    const sent = new Set(puts.flatMap((each) => /large\.bin.*partNumber=([1-35-6])/.exec(each)?.[1] ?? []));
+    expect(sent.size).toBeGreaterThanOrEqual(3);
+    broken = false;
+    puts.splice(0);
+    expect((await polony(three, env)).code).toBe(0);
+    const again = puts.flatMap((each) => /large\.bin.*partNumber=(\d)/.exec(each)?.[1] ?? []);
+    expect([again.includes('4'), again.filter((number) => sent.has(number)), new Set(again).size + sent.size]).toEqual([true, [], 6]);
+    expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
+  });
   it('takes a large file for done whose last answer was lost', async () => {
     const made = runFolder(40_000_000);
     lostAnswers.add('complete');
