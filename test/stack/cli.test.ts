@@ -1,39 +1,31 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass } from '@aws-sdk/client-s3';
-import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { buildApp } from '../../api/app.js';
-import { AwsAccess } from '../../aws/access.js';
+import type { AwsAccess } from '../../aws/access.js';
 import { download } from '../../cli/client/download.js';
 import { COMMANDS, NO_COMMANDS, operations } from '../../cli/client/operations.js';
-import { type LocalAws, startLocalAws } from '../../local/aws.js';
-import { createGuardian, type Guardian } from '../../local/guardian.js';
+import type { LocalAws } from '../../local/aws.js';
 import { freePort } from '../../local/ports.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
-import { providersOf } from '../../store/providers.js';
 import { insertRuns, updateRun } from '../../store/runs.js';
-import { Secrets } from '../../store/secrets.js';
-import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import type { TestPostgres } from '../postgres.js';
 import { until } from '../support.js';
-import { willing } from '../willing.js';
+import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
 
-const KEY = 'root-key-0123456789-abcdefgh';
 const REGION = 'us-west-2';
 const RUN = '20260115_AV1_R1';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+let api: TestApi;
 let folder: string;
-let guardian: Guardian;
 let aws: LocalAws;
 let postgres: TestPostgres;
-let app: FastifyInstance;
 let access: AwsAccess;
 let admin: S3Client;
 let url: string;
@@ -64,10 +56,10 @@ const put = (Key: string, Body: string | Buffer, more: { StorageClass?: StorageC
 const big = Buffer.alloc(3_000_000, 'polony ');
 
 beforeAll(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), 'polony-cli-'));
-  guardian = await createGuardian(folder);
-  [aws, postgres] = await Promise.all([startLocalAws({ guardian, stateDir: folder }), startTestPostgres()]);
-  Object.assign(process.env, { XDG_CACHE_HOME: path.join(folder, 'cache'), AWS_ENDPOINT_URL: aws.endpoint, AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey });
+  api = await startTestApi();
+  ({ folder, access, aws, postgres } = api);
+  url = await api.listen();
+  process.env.XDG_CACHE_HOME = path.join(folder, 'cache');
   const common = { region: REGION, endpoint: aws.endpoint, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } };
   admin = new S3Client({ ...common, forcePathStyle: true });
   const iam = new IAMClient(common);
@@ -76,11 +68,6 @@ beforeAll(async () => {
   await iam.send(new PutRolePolicyCommand({ RoleName: 'lab', PolicyName: 'all', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] }) }));
   iam.destroy();
   const { db } = postgres;
-  const secrets = new Secrets([]);
-  access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony' });
-  await app.listen({ host: '127.0.0.1', port: 0 });
-  url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   config = path.join(folder, 'config.json');
   ids.provider = (await json<{ provider: { id: string } }>(['providers', 'create', '--name', 'lab', '--default-region', REGION, '--credential-type', 'role', '--role-arn', `arn:aws:iam::${aws.adminAccessKeyId}:role/lab`, '--external-id', 'lab-7f3a'])).provider.id;
   ids.storage = (await json<{ storageConnection: { id: string } }>(['storage', 'create', '--name', 'aviti runs', '--provider-id', 'lab', '--region', REGION, '--bucket', 'lab', '--prefix', 'runs', '--use-for-run-upload', '--use-for-data-exploration', 'true'])).storageConnection.id;
@@ -94,14 +81,8 @@ beforeEach(() => {
   config = path.join(folder, `config-${++at}.json`);
 });
 afterAll(async () => {
-  await app?.close();
-  access?.close();
   admin?.destroy();
-  await guardian?.stopAll();
-  await aws?.emulator.close();
-  await guardian?.close();
-  await postgres?.stop();
-  rmSync(folder, { recursive: true, force: true });
+  await api?.stop();
 });
 
 describe('the command line', () => {

@@ -1,23 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { CreateAccessKeyCommand, CreateRoleCommand, CreateUserCommand, IAMClient, PutRolePolicyCommand, PutUserPolicyCommand } from '@aws-sdk/client-iam';
 import { CreateBucketCommand, CreateMultipartUploadCommand, DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass, UploadPartCommand } from '@aws-sdk/client-s3';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
-import { type LocalAws, startLocalAws } from '../../local/aws.js';
-import { createGuardian, type Guardian } from '../../local/guardian.js';
+import type { LocalAws } from '../../local/aws.js';
 import { providersOf } from '../../store/providers.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
 import { insertRuns, updateRun } from '../../store/runs.js';
-import { localKey, Secrets } from '../../store/secrets.js';
+import { Secrets } from '../../store/secrets.js';
 import { answerChecker, type OpenApi, vendorContract } from '../openapi.js';
-import { startTestPostgres, type TestPostgres } from '../postgres.js';
-import { willing } from '../willing.js';
+import type { TestPostgres } from '../postgres.js';
+import { ROOT_KEY as ROOT, startTestApi, type TestApi } from '../testApi.js';
 
-const ROOT = 'root-key-0123456789-abcdefgh';
 const REGION = 'us-west-2';
 const EXTERNAL_ID = 'lab-7f3a';
 /** What nobody may see of these objects: their content. */
@@ -30,12 +24,10 @@ interface Answer {
   body: { files: File[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean; s3: S3Credentials; details: { reason: string; metadata: Record<string, unknown> }[]; message: string; error: string; log: string; storageConnections: { id: string; name: string }[]; key: string; entries: { action: string; reason: string | null; status: number; detail: Record<string, unknown> }[] };
 }
 
-let folder: string;
-let guardian: Guardian;
+let api: TestApi;
 let aws: LocalAws;
 let postgres: TestPostgres;
 let app: FastifyInstance;
-let access: AwsAccess;
 let check: ReturnType<typeof answerChecker>;
 let admin: S3Client;
 let iam: IAMClient;
@@ -66,10 +58,8 @@ const RUN = '20260115_AV1_R1';
 const ODD = ['runs/a b+c&d=e;f@g$h!.txt', 'runs/é.txt', 'runs/e\u0301.txt', 'runs/📁/x.txt', 'runs/.hidden', 'runs/%2e%2e/x.txt', 'runs/two//slashes.txt', 'runs/..dots', "runs/quote'\"<>.txt", 'runs/(paren)[b]{c}#d.txt', 'runs/bell\u0007.txt', 'runs/line\r\nend.txt', 'runs/ space at the ends ', 'runs/&amp;&#13;.txt', 'runs/plus+%20and%2B.txt'];
 
 beforeAll(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), 'polony-files-'));
-  guardian = await createGuardian(folder);
-  [aws, postgres] = await Promise.all([startLocalAws({ guardian, stateDir: folder }), startTestPostgres()]);
-  Object.assign(process.env, { AWS_ENDPOINT_URL: aws.endpoint, AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey });
+  api = await startTestApi();
+  ({ app, aws, postgres } = api);
   const root = { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey };
   admin = s3Of(root);
   iam = new IAMClient({ region: REGION, endpoint: aws.endpoint, credentials: root });
@@ -84,9 +74,6 @@ beforeAll(async () => {
   const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName: 'lab' }));
 
   const { db } = postgres;
-  const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
-  access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
-    app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
   check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
 
   const made = async (name: string, url: string, body: object): Promise<void> => {
@@ -128,14 +115,8 @@ beforeAll(async () => {
   await put('lab-other', 'runs/x.txt', SECRET);
 });
 afterAll(async () => {
-  await app?.close();
-  access?.close();
   for (const client of clients) client.destroy();
-  await guardian?.stopAll();
-  await aws?.emulator.close();
-  await guardian?.close();
-  await postgres?.stop();
-  rmSync(folder, { recursive: true, force: true });
+  await api?.stop();
 });
 
 const filesOf = (name: string, parameters: Record<string, string | number | boolean> = {}, key = ROOT): Promise<Answer> =>
