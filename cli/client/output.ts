@@ -9,7 +9,7 @@ export interface Column {
 }
 
 /** `flow.name` as `FLOW NAME`; of `RUN_STATUS_COMPLETED` a table shows COMPLETED. */
-export function column(path: string, heading = path.replace(/(?<=[a-z0-9])[A-Z]/g, ' $&').replaceAll('.', ' ').toUpperCase()): Column {
+export function column(path: string, heading = path.replace(/^.*\.\d+\./, '').replace(/(?<=[a-z0-9])[A-Z]/g, ' $&').replaceAll('.', ' ').toUpperCase()): Column {
   return { heading, path };
 }
 
