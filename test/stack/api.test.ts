@@ -1,6 +1,7 @@
 /* eslint-disable @typescript-eslint/no-explicit-any, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-return -- answers are JSON, which `call` holds to the schemas */
 import { readFileSync } from 'node:fs';
 import type { FastifyInstance, InjectOptions } from 'fastify';
+import { sql } from 'kysely';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { reencrypt } from '../../store/reencrypt.js';
@@ -10,7 +11,7 @@ import { AwsAccess } from '../../aws/access.js';
 import type { Blocked } from '../../domain/execution.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runParameters.js';
 import { Access, parseScopes } from '../../domain/scopes.js';
-import { type Db, newId, openDatabase } from '../../store/database.js';
+import { type Db, type DbOrTransaction, newId, openDatabase } from '../../store/database.js';
 import { providersOf } from '../../store/providers.js';
 import { updateExecution } from '../../store/executions.js';
 import { updateRun } from '../../store/runs.js';
@@ -990,6 +991,18 @@ describe('the database', () => {
     await expect.poll(async () => (await call('GET', '/v1/providers', undefined, {}, other)).status, { timeout: 10_000 }).toBe(503);
     expect((await call('POST', '/v1/providers', { name: 'x', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' }, {}, other)).status).toBe(503);
     await other.close();
+    await own.stop();
+  });
+  it('that goes away between two queries of a transaction ends that, not the process', async () => {
+    const own = await startTestPostgres();
+    const ask = (on: DbOrTransaction): Promise<unknown> => sql`select 1`.execute(on);
+    const transaction = own.db.transaction().execute(async (within) => {
+      await ask(within);
+      own.kill();
+      await expect.poll(() => ask(own.db).then(() => 'there', () => 'away'), { timeout: 10_000 }).toBe('away');
+      await ask(within);
+    });
+    await expect(transaction).rejects.toThrow(/connection|terminat/i);
     await own.stop();
   });
 });
