@@ -130,7 +130,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     const properties = (schema?.querystring as { properties?: Record<string, { type?: string }> } | undefined)?.properties ?? {};
     for (const [name, { type }] of Object.entries(properties)) {
       const value = query[name];
-      if (type === 'integer' && typeof value === 'string' && /^-?\d{1,9}$/.test(value)) query[name] = Number(value);
+      if (type === 'integer' && typeof value === 'string' && /^-?\d{1,15}$/.test(value)) query[name] = Number(value);
       if (type === 'boolean' && (value === 'true' || value === 'false')) query[name] = value === 'true';
     }
     if (request.body === undefined && (schema?.body as { 'x-optional'?: boolean } | undefined)?.['x-optional'] === true) request.body = {};

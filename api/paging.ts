@@ -36,7 +36,9 @@ export function decodePageToken(list: string, token: string | undefined, isKey: 
   try {
     const decoded = Buffer.from(token, 'base64url').toString();
     const text = decoded.slice(8);
-    const [of, direction, id] = JSON.parse(text) as [string, Position['direction'], string];
+    const [of, direction, id] = JSON.parse(text) as [string, Position['direction'], unknown];
+    // A list of one id passes as that id, to a pattern and to PostgreSQL; and PostgreSQL has no character NUL.
+    if (typeof id !== 'string' || id.includes('\0')) throw new Error('no key');
     // Base64 has several spellings of one content: only ours is taken.
     if (checksum(text) === decoded.slice(0, 8) && of === list && (direction === 'after' || direction === 'before') && isKey(id) && encodePageToken(list, { direction, id }) === token) return { direction, id };
   } catch {

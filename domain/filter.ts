@@ -30,11 +30,13 @@ const UNITS: Record<string, (date: Date, count: number) => void> = {
     // A month back from the 31st is the last day of the month before, not the first of this one.
     if (date.getUTCDate() !== day) date.setUTCDate(0);
   },
-  y: (date, count) => date.setUTCFullYear(date.getUTCFullYear() - count),
+  y: (date, count) => UNITS.mo!(date, count * 12),
 };
 /** A millisecond, the grain of times here. */
 const MOMENT = 1;
 const DAY = 86_400_000;
+/** Times ago begin here at the earliest: before it PostgreSQL has no times (4713 BC), nor has polony anything. */
+const EARLIEST = new Date('0001-01-01T00:00:00Z');
 
 function problem(column: number, rule: string, message: string): InputError {
   return new InputError([{ field: 'filter', rule, message: `at column ${column}: ${message}` }]);
@@ -75,15 +77,18 @@ function dateValue({ text, column }: Cut, operator: FilterOperator, now: Date): 
   const relative = /^(\d{1,5})(mo|[mhdwy])$/.exec(text);
   if (relative !== null) {
     if (operator === ':' || operator === '!=') throw problem(column, 'FILTER_DATE', `${text} is so long ago; compare it with >=, <=, > or <, such as >=${text} for the last ${text}`);
-    const date = new Date(now);
-    UNITS[relative[2]!]!(date, Number(relative[1]));
+    const counted = new Date(now);
+    UNITS[relative[2]!]!(counted, Number(relative[1]));
+    const date = counted < EARLIEST ? EARLIEST : counted;
     return { kind: 'date', from: date, until: new Date(date.getTime() + MOMENT) };
   }
   const day = /^(\d{4})-(\d{2})-(\d{2})$/.test(text);
   const moment = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?$/.exec(text);
   // Without a zone it is UTC, as all times that are shown.
   const from = new Date(day || moment?.[3] !== undefined ? text : `${text}Z`);
-  const real = (day || moment !== null) && !Number.isNaN(from.getTime()) && (!day || from.toISOString().startsWith(text));
+  // JavaScript makes March of the 30th of February.
+  const midnight = new Date(text.slice(0, 10));
+  const real = (day || moment !== null) && !Number.isNaN(from.getTime()) && !Number.isNaN(midnight.getTime()) && midnight.toISOString().startsWith(text.slice(0, 10));
   if (!real) throw problem(column, 'FILTER_DATE', `${JSON.stringify(text)} is no date: write 2026-01-31, 2026-01-31T12:00:00Z, or a time ago such as 24h, 7d or 1mo`);
   return { kind: 'date', from, until: new Date(from.getTime() + (day ? DAY : MOMENT)) };
 }
@@ -139,6 +144,10 @@ export function parseFilter(filter: string, fields: FilterFields, now: Date): Fi
     if (name === undefined || operator === undefined) {
       const bare = cut(filter, at, /\s/);
       if (bare.cut.text === '') throw problem(at + 1, 'FILTER_VALUE', 'there is nothing between the quotes');
+      // Meant as conditions, they would be looked for as text and find nothing.
+      const [, sign, meant = ''] = bare.cut.quoted ? [] : (/^([-!]?)([A-Za-z][A-Za-z0-9_.]*)[=:<>!]/.exec(bare.cut.text) ?? []);
+      if (Object.hasOwn(fields, normalKeyword(meant))) throw problem(at + 1, 'FILTER_OPERATOR', `write ${meant}${sign === '' ? ':' : '!='} and the value; a text that begins with ${bare.cut.text.slice(0, 50)} needs quotes`);
+      if (!bare.cut.quoted && OPERATORS.some((each) => bare.cut.text.startsWith(each))) throw problem(at + 1, 'FILTER_OPERATOR', 'keyword, operator and value stand together without spaces; a text that begins with an operator needs quotes');
       count(at + 1);
       terms.push({ operator: ':', values: [{ kind: 'string', text: bare.cut.text, exact: false }] });
       at = bare.end;

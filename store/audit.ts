@@ -53,7 +53,8 @@ export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promis
       caller_kind: entry.caller.kind,
       caller_id: short(entry.caller.id),
       caller_name: short(entry.caller.name),
-      address: entry.address ?? null,
+      // Behind a proxy that is trusted it is what a header says.
+      address: entry.address === undefined ? null : short(entry.address),
       action: entry.action,
       resource_type: entry.resourceType ?? null,
       resource_id: entry.resourceId === undefined ? null : short(entry.resourceId),

@@ -14,7 +14,7 @@ import { ApiError, notFound } from '../errors.js';
 import { CappedPageQuery, pageBothWays, PageQuery, pageForwards } from '../paging.js';
 import { ANY_CALLER, hashKey, needs } from '../plugins/auth.js';
 import { ApiKeyResource, AuditEntryResource, BODY, errors, IdParams, NoContent } from '../schemas.js';
-import { checkBody, named } from './common.js';
+import { checkBody, named, timeOf } from './common.js';
 
 /** How long keys last, in days, as the vendor's do. */
 const KEY_DAYS = { least: 1, most: 365, usual: 30 };
@@ -185,8 +185,9 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
     },
     async (request) => {
       const { since, until, callerId, action, resourceId, requestId, ...page } = request.query;
-      if (since !== undefined && until !== undefined && Date.parse(since) > Date.parse(until)) throw new ApiError(400, 'INVALID_FIELD', 'since: must not be later than until', { field: 'since', rule: 'ORDER' });
-      const filter = { callerId, action, resourceId, requestId, since: since === undefined ? undefined : new Date(since), until: until === undefined ? undefined : new Date(until) };
+      const times = { since: since === undefined ? undefined : timeOf(since), until: until === undefined ? undefined : timeOf(until) };
+      if (times.since !== undefined && times.until !== undefined && times.since > times.until) throw new ApiError(400, 'INVALID_FIELD', 'since: must not be later than until', { field: 'since', rule: 'ORDER' });
+      const filter = { callerId, action, resourceId, requestId, ...times };
       const { items, ...tokens } = await pageBothWays('audit-log', page, (slice) => listAudit(db, filter, slice));
       return { entries: items.map(showEntry), ...tokens };
     },

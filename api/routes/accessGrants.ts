@@ -19,7 +19,7 @@ import { creating } from '../idempotency.js';
 import { CappedPageQuery, pageForwards } from '../paging.js';
 import { needs } from '../plugins/auth.js';
 import { AccessGrantBody, AccessGrantResource, BODY, errors, ForeignStatement, IdempotencyHeaders, IdParams, NoContent, NullableAccessProblem } from '../schemas.js';
-import { checkBody } from './common.js';
+import { checkBody, timeOf } from './common.js';
 
 /** How long a request waits for the policy to be changed; what takes longer goes on without it. */
 const CHANGE_MS = 20_000;
@@ -177,7 +177,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
         check('principal', (value) => readPrincipal('principal', value, partition).problems),
         check('description', (value) => checkJson('description', value)),
         check('prefix', (value) => checkRelativePrefix('prefix', value, root)),
-        check('timeExpires', (value) => (Date.parse(value) > now ? [] : [{ field: 'timeExpires', rule: 'IN_THE_FUTURE', message: 'must be later than now' }])),
+        check('timeExpires', (value) => (timeOf(value).getTime() > now ? [] : [{ field: 'timeExpires', rule: 'IN_THE_FUTURE', message: 'must be later than now' }])),
       ]);
       const { body } = request;
       const principal = readPrincipal('principal', body.principal, partition).arn!;
@@ -187,7 +187,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
       if (folder === null && root !== '' && request.caller.access.ids('storage:share') !== 'all') {
         throw new ApiError(403, 'INSUFFICIENT_SCOPE', `The whole bucket is more than this storage connection, whose folder is ${root}: give a prefix ("" for that folder), or share with the scope storage:share for all storage connections`, { required_scope: 'storage:share' });
       }
-      const expires = body.timeExpires === undefined ? null : new Date(Math.floor(Date.parse(body.timeExpires) / 1000) * 1000);
+      const expires = body.timeExpires === undefined ? null : new Date(Math.floor(timeOf(body.timeExpires).getTime() / 1000) * 1000);
       const asked = { by: request.caller, requestId: request.id };
       const made = await creating(db, request, reply, 201, async (transaction) => {
         const locked = await findStorageConnection(transaction, storage.id, 'share');

@@ -40,6 +40,12 @@ export function given<T extends object>(body: T): T {
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined)) as T;
 }
 
+/** A time of RFC 3339 that the schema has let through. JavaScript has no leap seconds: 23:59:60 is the second after 23:59:59. */
+export function timeOf(text: string): Date {
+  const leap = /:60(?=\.\d|z|[+-])/i;
+  return leap.test(text) ? new Date(Date.parse(text.replace(leap, ':59')) + 1000) : new Date(text);
+}
+
 /** Turns the refusal of the unique index of names into words. It holds too when two take a name at the same moment. */
 export async function named<T>(kind: string, name: string, write: Promise<T>): Promise<T> {
   try {

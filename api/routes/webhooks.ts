@@ -17,7 +17,7 @@ import { creating } from '../idempotency.js';
 import { pageBothWays, pageForwards, PageQuery } from '../paging.js';
 import { needs } from '../plugins/auth.js';
 import { BODY, DeliveriesQuery, errors, IdempotencyHeaders, IdParams, NoContent, ReplayBody, WebhookBody, WebhookChange, WebhookDelivery, WebhookResource } from '../schemas.js';
-import { checkBody } from './common.js';
+import { checkBody, timeOf } from './common.js';
 
 function showWebhook(row: store.Webhook) {
   return {
@@ -230,7 +230,7 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
       const { since, until, deliveryIds, onlyFailed } = request.body;
       const { id } = on(await webhook(request.params.id));
       if (since === undefined && deliveryIds === undefined && onlyFailed !== true) refuse([{ field: 'since', rule: 'REQUIRED', message: 'give since, deliveryIds or onlyFailed: true; all that is kept would be sent once more otherwise' }]);
-      const replay = { ...(since !== undefined && { since: new Date(since) }), ...(until !== undefined && { until: new Date(until) }), deliveryIds, onlyFailed };
+      const replay = { ...(since !== undefined && { since: timeOf(since) }), ...(until !== undefined && { until: timeOf(until) }), deliveryIds, onlyFailed };
       return reply.code(202).send({ replayed: await inTransaction(db, (transaction) => store.replayDeliveries(transaction, id, replay)) });
     },
   );

@@ -256,6 +256,12 @@ describe('the audit log', () => {
     expect(await entriesOf(`callerId=${entries[0]!.caller.id}&action=FlowService_UpdateFlow`)).toHaveLength(1);
     expect(await entriesOf(`resourceId=${id}&until=2020-01-01T00:00:00Z`)).toEqual([]);
   });
+  it('cuts what a proxy says of the address', async () => {
+    const proxied = await build({ trustProxy: true });
+    await as(ROOT, 'POST', `/v1/flows/${mine.flows}/verify`, undefined, { on: proxied, headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-address', 'x-forwarded-for': 'x'.repeat(20_000) } });
+    expect((await entriesOf('requestId=request-with-address')).map(({ address }) => address)).toEqual(['x'.repeat(500)]);
+    await proxied.close();
+  });
   it('has no entry for what changes nothing by itself', async () => {
     await as(EVENTS, 'POST', '/v1/events', { source: 'aws.s3' });
     await as(ROOT, 'POST', '/v1/iam-documents/check', { policy: { Version: '2012-10-17', Statement: [] } });
@@ -282,6 +288,9 @@ describe('the audit log', () => {
     expect(new Set([...first.entries, ...second.entries].map((entry) => JSON.stringify(entry))).size).toBe(4);
     expect((await as(ROOT, 'GET', '/v1/audit-log?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z')).status).toBe(400);
     expect((await as(ROOT, 'GET', '/v1/audit-log?since=yesterday')).status).toBe(400);
+    // A leap second, as RFC 3339 has it and JavaScript does not.
+    expect((await as(ROOT, 'GET', '/v1/audit-log?since=2016-12-31T23:59:60Z&until=2016-12-31T23:59:60.5Z')).body.entries).toEqual([]);
+    expect((await as(ROOT, 'POST', `/v1/webhooks/${mine.webhooks}/replay`, { since: '2016-12-31T23:59:60Z' })).status).toBe(202);
   });
   it('that cannot be written lets nothing happen', async () => {
     await sql`alter table audit_log rename to audit_log_away`.execute(db);

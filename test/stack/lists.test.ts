@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -154,6 +155,20 @@ describe('runs are filtered', () => {
     expect((await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${second.previousPageToken}`)).body.runs).toEqual(first.runs);
     const { key } = await post('/v1/api-keys', { name: 'narrow', scopes: [`runs:read:${ids.get('whole')!}`, `runs:read:${ids.get('other')!}`] });
     expect((await get('/v1/runs?includeTotalCount=true&filter=instrument.name:AV1', key)).body).toMatchObject({ runs: [{ name: 'whole' }], totalCount: 1 });
+  });
+  it('with every token that can be made up, and times of before there were any', async () => {
+    const made = (list: string, id: unknown): string => {
+      const text = JSON.stringify([list, 'after', id]);
+      return Buffer.from(createHash('sha256').update(text).digest('base64url').slice(0, 8) + text).toString('base64url');
+    };
+    const id = ids.get('whole')!;
+    for (const list of ['runs', 'executions', 'instruments', 'storage-connections']) {
+      for (const key of [[id], [[id]], { length: 1 }, 5, null, 'nul\0', [], true]) expect([list, key, (await get(`/v1/${list}?pageToken=${made(list, key)}`)).status]).toEqual([list, key, 400]);
+    }
+    expect((await get(`/v1/runs?pageToken=${made('runs', id)}`)).status).toBe(200);
+    expect((await get('/v1/storage-connections?pageSize=2147483647')).status).toBe(200);
+    expect(await found('time_created>=99999y instrument.name:AV2')).toEqual(['other']);
+    expect(await found('time_created<99999mo')).toEqual([]);
   });
   it('or told where the filter is wrong', async () => {
     const { status, body } = await get(`/v1/runs?filter=${encodeURIComponent('status:failed nmae:x')}`);
