@@ -118,6 +118,21 @@ describe('a key that is narrowed', () => {
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
   });
+  it('cannot choose what its flow or compute connection works with, nor learn of it so', async () => {
+    const key = await keyFor([`flows:*:${mine.flows}`, `compute:*:${mine.compute}`]);
+    const patch = (body: object, by = key) => as(by, 'PATCH', `/v1/flows/${mine.flows}`, body);
+    const told = async (id: string): Promise<string> => JSON.stringify([(await patch({ autoStart: { storageConnectionIds: [id] } })).body, (await patch({ computeConnectionId: id })).body]).replaceAll(id, 'ID');
+    const absent = await told(newId());
+    expect(absent).toContain('STORAGE_CONNECTION_NOT_FOUND');
+    for (const id of [other.storage!, other.compute!]) expect(await told(id)).toBe(absent);
+    expect((await patch({ computeConnectionId: mine.compute, parameters: {} })).status).toBe(200);
+    const seeing = await keyFor([`flows:*:${mine.flows}`, `storage:read:${mine.storage}`]);
+    expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } }, seeing)).status).toBe(200);
+    // What it starts for already stays, whoever looks.
+    expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } })).status).toBe(200);
+    expect((await patch({ autoStart: { storageConnectionIds: [] } })).status).toBe(200);
+    for (const providerId of [other.providers, newId()]) expect((await as(key, 'PATCH', `/v1/compute-connections/${mine.compute}`, { providerId })).reason).toBe('INSUFFICIENT_SCOPE');
+  });
   it('is not told what stands in its way where it may not see that', async () => {
     const shared = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('beside'), providerId: mine.providers, region: 'us-west-2', bucket: unique('shared'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body as unknown as { storageConnection: { id: string; name: string }; details: { bucket: string } };
     const own = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('own'), providerId: mine.providers, region: 'us-west-2', bucket: shared.details.bucket, prefix: 'runs/own', useForRunUpload: false, useForDataExploration: true })).body.storageConnection.id;
