@@ -11,6 +11,7 @@ import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
 import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
 import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
+import { revokedAmong } from '../../store/apiKeys.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
@@ -352,6 +353,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       const found = await getExecution(db, id);
       return found && fed(found);
     },
+    (callerIds) => revokedAmong(db, callerIds),
     (error) => scope.log.error({ error: loggable(error) }, 'an execution could not be read for its streams'),
   );
   scope.addHook('preClose', async () => feed.close());
