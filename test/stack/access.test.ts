@@ -11,6 +11,8 @@ import { providersOf } from '../../store/providers.js';
 import { insertExecution } from '../../store/executions.js';
 import { insertRuns } from '../../store/runs.js';
 import { localKey, Secrets } from '../../store/secrets.js';
+import { saveVerification } from '../../store/verifications.js';
+import type { VerificationReport } from '../../domain/verification.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { willing } from '../willing.js';
@@ -132,6 +134,23 @@ describe('a key that is narrowed', () => {
     expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } })).status).toBe(200);
     expect((await patch({ autoStart: { storageConnectionIds: [] } })).status).toBe(200);
     for (const providerId of [other.providers, newId()]) expect((await as(key, 'PATCH', `/v1/compute-connections/${mine.compute}`, { providerId })).reason).toBe('INSUFFICIENT_SCOPE');
+  });
+  it('is told of its provider what it may see of what that is used for', async () => {
+    const [provider, storage] = [mine.providers!, mine.storage!];
+    const report = { status: 'CONNECTED', description: 'All', permissions: [], capabilities: [], findings: [], identity: null, sessionSeconds: 3600 } as const;
+    const verified = (kind: 'provider' | 'storageConnection' | 'computeConnection', id: string, found: Partial<VerificationReport> = {}) => saveVerification(db, { kind, id, report: { ...report, ...found } as VerificationReport, started: new Date(), provider: { id: provider, accountId: '111122223333', sessionSeconds: 3600 } });
+    await verified('provider', provider);
+    await verified('storageConnection', storage, { findings: [{ severity: 'warning', code: 'X', message: 'of the storage', remedy: 'mend' }] });
+    await verified('computeConnection', mine.compute!, { status: 'WARNING', description: 'of the compute' });
+    const seen = async (scopes: string[]) => {
+      const key = await keyFor([`providers:*:${provider}`, ...scopes]);
+      const { verification } = (await as(key, 'GET', `/v1/providers/${provider.toUpperCase()}/verification`)).body as unknown as { verification: { parts: { id: string }[]; findings: object[]; description: string } };
+      const { workflowIds } = (await as(key, 'POST', `/v1/providers/${provider.toUpperCase()}/verify`)).body as unknown as { workflowIds: string[] };
+      return { parts: verification.parts.map(({ id }) => id), findings: verification.findings.length, description: verification.description, workflows: workflowIds.length };
+    };
+    expect(await seen([])).toEqual({ parts: [provider], findings: 0, description: 'All', workflows: 1 });
+    expect(await seen([`storage:read:${storage}`])).toEqual({ parts: [provider, storage], findings: 1, description: 'All', workflows: 2 });
+    expect(await seen(['storage:read', 'compute:read', 'flows:read'])).toMatchObject({ parts: [provider, storage, mine.compute], description: expect.stringContaining('of the compute') as string });
   });
   it('is not told what stands in its way where it may not see that', async () => {
     const shared = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('beside'), providerId: mine.providers, region: 'us-west-2', bucket: unique('shared'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body as unknown as { storageConnection: { id: string; name: string }; details: { bucket: string } };
