@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { sql } from 'kysely';
@@ -334,6 +334,23 @@ describe('the audit log', () => {
     } finally {
       await sql`alter table audit_log_away rename to audit_log`.execute(db);
     }
+  });
+});
+
+describe('what is no request', () => {
+  it.each([
+    ['GET / HTTP/9.9\r\n\r\n', 400, 'MALFORMED_REQUEST'], ['BREW /v1/runs HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'MALFORMED_REQUEST'], [`GET /v1/runs HTTP/1.1\r\nHost: x\r\nx-much: ${'a'.repeat(140_000)}\r\n\r\n`, 431, 'HEADERS_TOO_LARGE'],
+  ])('is told so like all that is wrong, with a request id (%#)', async (text, status, reason) => {
+    const own = await build();
+    await own.listen({ host: '127.0.0.1', port: 0 });
+    const socket = connect((own.server.address() as AddressInfo).port, '127.0.0.1');
+    let told = '';
+    socket.on('data', (chunk) => (told += chunk.toString())).on('error', () => undefined);
+    socket.write(text);
+    await new Promise((resolve) => socket.on('close', resolve));
+    const { code, details } = JSON.parse(told.slice(told.indexOf('\r\n\r\n'))) as { code: number; details: Body['details'] };
+    expect([told.startsWith(`HTTP/1.1 ${status} `), code, details[0]!.reason, /^X-Request-ID: (.+)\r$/m.exec(told)?.[1]]).toEqual([true, status, reason, details[0]!.metadata.request_id]);
+    await own.close();
   });
 });
 
