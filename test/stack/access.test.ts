@@ -3,7 +3,7 @@ import { type AddressInfo, connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { type Db, newId } from '../../store/database.js';
@@ -15,6 +15,7 @@ import { saveVerification } from '../../store/verifications.js';
 import type { VerificationReport } from '../../domain/verification.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { until } from '../support.js';
 import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
@@ -375,6 +376,9 @@ describe('a person', () => {
   let foreign: CryptoKey;
   let asked = 0;
   let down = false;
+  let gone = false;
+  let keysPath = '/keys';
+  let published: object[];
   let withOidc: FastifyInstance;
   const token = (claims: JWTPayload, { key = signing, kid = 'one', alg = 'ES256', audience = 'polony', from = issuer, expires = '5m' } = {}): Promise<string> =>
     new SignJWT({ sub: 'u-1', name: 'Rosalind', email: 'rosalind@example.org', ...claims }).setProtectedHeader({ alg, kid }).setIssuer(from).setAudience(audience).setExpirationTime(expires).setIssuedAt().sign(key);
@@ -385,11 +389,13 @@ describe('a person', () => {
     signing = pair.privateKey;
     foreign = (await generateKeyPair('ES256')).privateKey;
     const jwk = { ...(await exportJWK(pair.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' };
+    published = [jwk];
     provider = createServer((request, response) => {
       asked++;
-      if (down) return void response.writeHead(503).end();
+      if (gone) return void request.socket.destroy();
+      if (down || (request.url !== keysPath && request.url?.startsWith('/keys') === true)) return void response.writeHead(503).end();
       response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify(request.url === '/keys' ? { keys: [jwk] } : { issuer, jwks_uri: `${issuer}/keys` }));
+      response.end(JSON.stringify(request.url === keysPath ? { keys: published } : { issuer, jwks_uri: issuer + keysPath }));
     });
     await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
     issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`;
@@ -441,6 +447,36 @@ describe('a person', () => {
     expect((await post('a/b', 'c')).status).toBe(201);
     expect((await post('a/b', 'c')).headers['idempotency-replayed']).toBe('true');
     expect((await post('a', 'b/c')).reason).toBe('NAME_TAKEN');
+  });
+  it('comes in by keys that are known although somebody sends tokens of unknown ones while the provider is gone, and when its keys have moved', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const auth = async (text: Promise<string>) => (await as('', 'GET', '/v1/auth', undefined, bearer(await text))).status;
+    expect(await auth(token({}))).toBe(200);
+    try {
+      gone = true;
+      // jose asks for keys anew after half a minute at the earliest, and keeps them for ten.
+      vi.setSystemTime(Date.now() + 60_000);
+      expect([await auth(token({}, { kid: 'unknown', key: foreign })), await auth(token({}))]).toEqual([503, 200]);
+      gone = false;
+      keysPath = '/keys-moved';
+      vi.setSystemTime(Date.now() + 900_000);
+      expect(await auth(token({}))).toBe(503);
+      await until('the keys to be found', async () => (await auth(token({}))) === 200);
+    } finally {
+      gone = false;
+      vi.useRealTimers();
+    }
+  });
+  it('whose token does not say by which of several keys it is signed comes in', async () => {
+    const next = await generateKeyPair('ES256', { extractable: true });
+    published.push({ ...(await exportJWK(next.publicKey)), kid: 'two', alg: 'ES256', use: 'sig' });
+    const fresh = await build({ oidc: { issuer, audience: 'polony', scopesClaim: 'scope' } });
+    const auth = async (key: CryptoKey): Promise<number> => {
+      const text = await new SignJWT({ sub: 'u-1' }).setProtectedHeader({ alg: 'ES256' }).setIssuer(issuer).setAudience('polony').setExpirationTime('5m').sign(key);
+      return (await as('', 'GET', '/v1/auth', undefined, { on: fresh, headers: { authorization: `Bearer ${text}` } })).status;
+    };
+    expect([await auth(signing), await auth(next.privateKey), await auth(foreign)]).toEqual([200, 200, 401]);
+    await fresh.close();
   });
   it('does not have the provider asked at each request', async () => {
     const before = asked;
