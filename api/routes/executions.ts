@@ -22,7 +22,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { ExecutionFeed, type FedExecution, MOST_STREAMS } from '../executionFeed.js';
 import { creating } from '../idempotency.js';
-import { FilteredPageQuery, pageBothWays } from '../paging.js';
+import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';
 import { type Caller, needs } from '../plugins/auth.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
@@ -322,7 +322,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
     },
     async (request) => {
       const narrowed = { ids: request.caller.access.ids('executions:read'), filter: parseFilter(request.query.filter ?? '', EXECUTION_FILTER, new Date()) };
-      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, narrowed));
+      const { items, ...tokens } = await pageBothWays(filteredList('executions', { filter: request.query.filter }), request.query, (slice) => listExecutions(db, slice, narrowed));
       return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, narrowed) }) };
     },
   );
