@@ -10,7 +10,7 @@ import type { Orchestrator } from '../temporal/client.js';
 import type { OidcConfig } from '../domain/config.js';
 import { addAudit } from './plugins/audit.js';
 import { addAuth, apiKeys, type Authenticate } from './plugins/auth.js';
-import { addErrors, sendError } from './plugins/errors.js';
+import { addErrors, answerNoRequest, sendError } from './plugins/errors.js';
 import { people } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
 import { accessRoutes } from './routes/access.js';
@@ -86,6 +86,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     forceCloseConnections: 'idle',
     // Unknown fields are refused by name instead of dropped in silence, and all that is wrong is told at once.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false, allowUnionTypes: true, keywords: ['x-optional'] } },
+    clientErrorHandler: (error, socket) => answerNoRequest(error, socket, dependencies.errorDomain),
     frameworkErrors: (error, request, reply) => {
       void reply.header('x-request-id', request.id);
       sendError(request, reply, error, dependencies.errorDomain);

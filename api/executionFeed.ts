@@ -18,13 +18,15 @@ const STREAM_MS = 300_000;
 export const MOST_STREAMS = 100;
 
 class Stream {
+  readonly callerId: string;
   readonly #response: ServerResponse;
   readonly #timers: NodeJS.Timeout[];
   #waiting: FedExecution | undefined;
   #blocked = false;
   #version: string | undefined;
 
-  constructor(response: ServerResponse, known: string | undefined, lastsMs: number) {
+  constructor(response: ServerResponse, callerId: string, known: string | undefined, lastsMs: number) {
+    this.callerId = callerId;
     this.#response = response;
     this.#version = known;
     response.on('drain', () => {
@@ -72,6 +74,7 @@ class Stream {
 export class ExecutionFeed {
   readonly #url: string;
   readonly #read: (id: string) => Promise<FedExecution | undefined>;
+  readonly #revoked: (callerIds: string[]) => Promise<ReadonlySet<string>>;
   readonly #failed: (error: unknown) => void;
   readonly #streams = new Map<string, Set<Stream>>();
   readonly #callers = new Map<string, number>();
@@ -80,9 +83,11 @@ export class ExecutionFeed {
   #stopListening: (() => Promise<void>) | undefined;
   #closed = false;
 
-  constructor(url: string, read: (id: string) => Promise<FedExecution | undefined>, failed: (error: unknown) => void) {
+  /** @param revoked which of these callers' keys were revoked since: they are shown nothing more */
+  constructor(url: string, read: (id: string) => Promise<FedExecution | undefined>, revoked: (callerIds: string[]) => Promise<ReadonlySet<string>>, failed: (error: unknown) => void) {
     this.#url = url;
     this.#read = read;
+    this.#revoked = revoked;
     this.#failed = failed;
   }
 
@@ -97,7 +102,7 @@ export class ExecutionFeed {
    * @param until when the caller's key ends
    */
   add(response: ServerResponse, id: string, callerId: string, known: string | undefined, until: Date | undefined): void {
-    const stream = new Stream(response, known, Math.max(0, Math.min(STREAM_MS, (until?.getTime() ?? Infinity) - Date.now())));
+    const stream = new Stream(response, callerId, known, Math.max(0, Math.min(STREAM_MS, (until?.getTime() ?? Infinity) - Date.now())));
     const streams = this.#streams.get(id) ?? new Set();
     this.#streams.set(id, streams.add(stream));
     this.#callers.set(callerId, (this.#callers.get(callerId) ?? 0) + 1);
@@ -136,8 +141,10 @@ export class ExecutionFeed {
   async #show(id: string): Promise<void> {
     try {
       const execution = await this.#read(id);
+      // After it was read, so that what is later than a revocation is not shown.
+      const revoked = await this.#revoked([...new Set([...(this.#streams.get(id) ?? [])].map(({ callerId }) => callerId))]);
       for (const stream of this.#streams.get(id) ?? []) {
-        if (execution === undefined) stream.end();
+        if (execution === undefined || revoked.has(stream.callerId)) stream.end();
         else stream.show(execution);
       }
     } catch (error) {

@@ -24,6 +24,12 @@ function checksum(text: string): string {
   return createHash('sha256').update(text).digest('base64url').slice(0, 8);
 }
 
+/** The name of a list as it is filtered: read on with another filter it would leave out rows, and nobody would be told. */
+export function filteredList(list: string, filter: Readonly<Record<string, string | undefined>>): string {
+  const text = JSON.stringify(filter, (_name, value: unknown) => (value === '' ? undefined : value));
+  return text === '{}' ? list : `${list}?${checksum(text)}`;
+}
+
 /** Page tokens name the list they are of, so that one of another list is refused. */
 export function encodePageToken(list: string, position: Position): string {
   const text = JSON.stringify([list, position.direction, position.id]);
@@ -44,7 +50,7 @@ export function decodePageToken(list: string, token: string | undefined, isKey: 
   } catch {
     // Said below.
   }
-  throw new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this list has answered; start again without it', { field: 'pageToken' });
+  throw new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this list, with this filter, has answered; start again without it', { field: 'pageToken' });
 }
 
 /** A page of a list that is oldest first and is read forwards. */

@@ -1,5 +1,5 @@
 import { type Selectable, sql } from 'kysely';
-import type { Db, DbOrTransaction } from './database.js';
+import { type Db, type DbOrTransaction, isId } from './database.js';
 import type { ApiKeysTable } from './schema.js';
 
 export type ApiKey = Selectable<ApiKeysTable>;
@@ -49,6 +49,14 @@ export async function revokeApiKey(db: DbOrTransaction, id: string, by: string, 
     .where('time_deleted', 'is', null)
     .returningAll()
     .executeTakeFirst();
+}
+
+/** Which of these callers are keys that were revoked or deleted since; ids of others are no keys' ids. */
+export async function revokedAmong(db: Db, callerIds: readonly string[]): Promise<Set<string>> {
+  const keys = callerIds.filter(isId);
+  if (keys.length === 0) return new Set();
+  const rows = await db.selectFrom('api_keys').select('id').where('id', 'in', keys).where('time_revoked', 'is not', null).execute();
+  return new Set(rows.map(({ id }) => id));
 }
 
 /** Notes that a key was used; to the minute, so that not every request writes. */

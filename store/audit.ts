@@ -1,5 +1,5 @@
 import { type Selectable, sql } from 'kysely';
-import { type DbOrTransaction, newId, storable, storableJson } from './database.js';
+import { type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
 import type { Slice } from './listing.js';
 import type { AuditLogTable } from './schema.js';
 
@@ -38,6 +38,8 @@ export interface AuditOutcome {
 
 /** Most characters of what comes from outside and is no detail. */
 const short = (text: string): string => storable(text).slice(0, 500);
+/** Ids of ours are the same in capitals: whoever looks for a resource finds all that was done to it, however its id was written. */
+const resource = (id: string): string => (isId(id) ? id.toLowerCase() : short(id));
 
 /**
  * Writes that something is about to be done, before it is: what has no outcome later was cut off.
@@ -57,7 +59,7 @@ export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promis
       address: entry.address === undefined ? null : short(entry.address),
       action: entry.action,
       resource_type: entry.resourceType ?? null,
-      resource_id: entry.resourceId === undefined ? null : short(entry.resourceId),
+      resource_id: entry.resourceId === undefined ? null : resource(entry.resourceId),
       detail: entry.detail === undefined ? null : storableJson(entry.detail),
     })
     .execute();
@@ -68,7 +70,7 @@ export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promis
 export async function endAudit(db: DbOrTransaction, id: string, outcome: AuditOutcome): Promise<void> {
   await db
     .insertInto('audit_outcomes')
-    .values({ audit_id: id, status: outcome.status ?? null, reason: outcome.reason ?? null, resource_id: outcome.resourceId === undefined ? null : short(outcome.resourceId), detail: outcome.detail === undefined ? null : storableJson(outcome.detail) })
+    .values({ audit_id: id, status: outcome.status ?? null, reason: outcome.reason ?? null, resource_id: outcome.resourceId === undefined ? null : resource(outcome.resourceId), detail: outcome.detail === undefined ? null : storableJson(outcome.detail) })
     .onConflict((conflict) => conflict.column('audit_id').doNothing())
     .execute();
 }
@@ -95,6 +97,11 @@ export interface AuditFilter {
 
 /** Entries, newest first; before an id they come nearest first. */
 export async function listAudit(db: DbOrTransaction, filter: AuditFilter, slice: Slice): Promise<AuditRow[]> {
+  return auditQuery(db, filter, slice).execute();
+}
+
+/** The query of {@link listAudit}. */
+export function auditQuery(db: DbOrTransaction, filter: AuditFilter, slice: Slice) {
   let query = db
     .selectFrom('audit_log as a')
     .leftJoin('audit_outcomes as o', 'o.audit_id', 'a.id')
@@ -106,8 +113,12 @@ export async function listAudit(db: DbOrTransaction, filter: AuditFilter, slice:
   if (filter.requestId !== undefined) query = query.where('a.request_id', '=', filter.requestId);
   if (filter.since !== undefined) query = query.where('a.time', '>=', filter.since);
   if (filter.until !== undefined) query = query.where('a.time', '<', filter.until);
-  if (filter.resourceId !== undefined) query = query.where(sql<boolean>`(a.resource_id = ${filter.resourceId} or a.id in (select audit_id from audit_outcomes where resource_id = ${filter.resourceId}))`);
+  if (filter.resourceId !== undefined) {
+    const id = resource(filter.resourceId);
+    // Not with `or`, for which PostgreSQL would read the whole log.
+    query = query.where(sql<boolean>`a.id in (select id from audit_log where resource_id = ${id} union all select audit_id from audit_outcomes where resource_id = ${id})`);
+  }
   if (slice.after !== undefined) query = query.where('a.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('a.id', '>', slice.before);
-  return query.orderBy('a.id', slice.before === undefined ? 'desc' : 'asc').execute();
+  return query.orderBy('a.id', slice.before === undefined ? 'desc' : 'asc');
 }

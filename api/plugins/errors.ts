@@ -1,3 +1,6 @@
+import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type FieldProblem, InputError } from '../../domain/errors.js';
 import { ApiError, loggable } from '../errors.js';
@@ -95,6 +98,24 @@ export function sendError(request: FastifyRequest, reply: FastifyReply, error: F
   const audited = request.audited as typeof request.audited | undefined;
   if (audited !== null && audited !== undefined) audited.reason = known.reason;
   return reply.code(known.status).header('content-type', 'application/json; charset=utf-8').serializer(JSON.stringify).send(errorBody(known, domain, request.id));
+}
+
+/** What Node's parser could not make a request of, by its code. */
+const NO_REQUEST: Record<string, readonly [status: 400 | 408 | 431, words: string, reason: string, message: string]> = {
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout', 'REQUEST_TIMEOUT', 'The request did not come to its end in time'],
+  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large', 'HEADERS_TOO_LARGE', 'The address and the headers are too large'],
+};
+
+/** Answers on the socket what is no request, in the contract's shape; then the connection ends, as Node's own handler has it. */
+export function answerNoRequest(error: Error & { code?: string }, socket: Duplex, domain: string): void {
+  // Into an answer that is being sent, such as a stream, nothing may be written.
+  const answering = (socket as Duplex & { _httpMessage?: ServerResponse | null })._httpMessage?.headersSent === true;
+  if (error.code === 'ECONNRESET' || !socket.writable || answering) return void socket.destroy();
+  const [status, words, reason, message] = NO_REQUEST[error.code ?? ''] ?? [400, 'Bad Request', 'MALFORMED_REQUEST', 'This is not an HTTP request that can be read'];
+  const id = randomUUID();
+  const body = JSON.stringify(errorBody(new ApiError(status, reason, message), domain, id));
+  socket.write(`HTTP/1.1 ${status} ${words}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nX-Request-ID: ${id}\r\nConnection: close\r\n\r\n${body}`);
+  socket.destroy();
 }
 
 /**

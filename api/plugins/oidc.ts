@@ -1,4 +1,4 @@
-import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyGetKey } from 'jose';
+import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyOptions } from 'jose';
 import type { OidcConfig } from '../../domain/config.js';
 import { scopesAmong } from '../../domain/scopes.js';
 import { storable } from '../../store/database.js';
@@ -9,6 +9,8 @@ import { type AuthenticatePerson, person } from './auth.js';
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
 /** Longest time that the provider has to answer. */
 const TIMEOUT_MS = 5000;
+/** Least time between two looks for where its keys have moved to. */
+const LOOK_AGAIN_MS = 30_000;
 /** How far its clock may be off, in seconds. */
 const CLOCK_TOLERANCE = 30;
 /** What a subject is (OpenID Connect Core 1.0, 2): anything else would not be told apart, or could not be kept. */
@@ -30,7 +32,9 @@ function valuesOf(claim: unknown): string[] {
   return Array.isArray(claim) ? claim.filter((value) => typeof value === 'string') : [];
 }
 
-async function keysOf({ issuer, jwksUrl }: OidcConfig): Promise<JWTVerifyGetKey> {
+type Keys = ReturnType<typeof createRemoteJWKSet>;
+
+async function keysOf({ issuer, jwksUrl }: OidcConfig): Promise<Keys> {
   if (jwksUrl !== undefined) return createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: TIMEOUT_MS });
   // OpenID Connect Discovery 1.0, 4: the document must name the issuer that it was asked for.
   const response = await fetch(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' });
@@ -39,27 +43,57 @@ async function keysOf({ issuer, jwksUrl }: OidcConfig): Promise<JWTVerifyGetKey>
   return createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_MS });
 }
 
+/** What a token says that one of these keys has signed. While keys are changed several may fit one that does not say which it is. */
+async function payloadOf(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keys, options)).payload;
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    for await (const key of error) {
+      try {
+        return (await jwtVerify(token, key, options)).payload;
+      } catch (refused) {
+        if (!(refused instanceof errors.JWSSignatureVerificationFailed)) throw refused;
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed();
+  }
+}
+
 /**
  * People with tokens of an OpenID Connect provider: signature by its keys, issuer, audience and times are held; a claim says what they
  * may. Nothing is asked of the provider before the first token comes.
  */
 export function people(config: OidcConfig): AuthenticatePerson {
-  let keys: Promise<JWTVerifyGetKey> | undefined;
+  const options: JWTVerifyOptions = { issuer: config.issuer, audience: config.audience, algorithms: ALGORITHMS, clockTolerance: CLOCK_TOLERANCE, requiredClaims: ['exp', 'sub'] };
+  let keys: Keys | undefined;
+  let finding: Promise<Keys> | undefined;
+  let looked = 0;
+  /** Where the keys are, looked for once however many ask. */
+  const find = async (): Promise<Keys> => {
+    finding ??= keysOf(config).finally(() => (finding = undefined));
+    return (keys ??= await finding);
+  };
+  /** The keys may have moved. Those that are known are used until others have been read: tokens that anybody can send must not drop them. */
+  const lookAgain = async (): Promise<void> => {
+    if (config.jwksUrl !== undefined || Date.now() - looked < LOOK_AGAIN_MS) return;
+    looked = Date.now();
+    const found = await keysOf(config);
+    await found.reload();
+    keys = found;
+  };
   return async (token) => {
     const invalid = (why: string): ApiError => new ApiError(401, 'INVALID_TOKEN', `This token is not valid: ${why}`);
     let payload: JWTPayload;
     try {
-      keys ??= keysOf(config);
-      ({ payload } = await jwtVerify(token, await keys, { issuer: config.issuer, audience: config.audience, algorithms: ALGORITHMS, clockTolerance: CLOCK_TOLERANCE, requiredClaims: ['exp', 'sub'] }));
+      payload = await payloadOf(token, keys ?? (await find()), options);
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw invalid('it has expired; log in again');
       if (error instanceof errors.JWTClaimValidationFailed) throw invalid(`its ${error.claim} is not what polony expects`);
-      if (error instanceof errors.JOSEError && !(error instanceof errors.JWKSTimeout)) {
-        // A set of keys that could not be read is told apart from one that has no such key.
-        if (error instanceof errors.JWKSInvalid || error.code === 'ERR_JOSE_GENERIC') throw unavailable();
-        throw invalid('its signature cannot be verified');
-      }
-      keys = undefined;
+      // A set of keys that could not be read is told apart from one that has no such key.
+      const unread = !(error instanceof errors.JOSEError) || error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid || error.code === 'ERR_JOSE_GENERIC';
+      if (!unread) throw invalid('its signature cannot be verified');
+      if (keys !== undefined) void lookAgain().catch(() => undefined);
       throw unavailable();
     }
     const subject: unknown = payload.sub;

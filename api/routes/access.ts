@@ -11,7 +11,7 @@ import { isId, newId } from '../../store/database.js';
 import { inTransaction } from '../../store/transaction.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, notFound } from '../errors.js';
-import { CappedPageQuery, pageBothWays, PageQuery, pageForwards } from '../paging.js';
+import { CappedPageQuery, filteredList, pageBothWays, PageQuery, pageForwards } from '../paging.js';
 import { ANY_CALLER, hashKey, needs } from '../plugins/auth.js';
 import { ApiKeyResource, AuditEntryResource, BODY, errors, IdParams, NoContent } from '../schemas.js';
 import { checkBody, named, timeOf } from './common.js';
@@ -188,7 +188,7 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
       const times = { since: since === undefined ? undefined : timeOf(since), until: until === undefined ? undefined : timeOf(until) };
       if (times.since !== undefined && times.until !== undefined && times.since > times.until) throw new ApiError(400, 'INVALID_FIELD', 'since: must not be later than until', { field: 'since', rule: 'ORDER' });
       const filter = { callerId, action, resourceId, requestId, ...times };
-      const { items, ...tokens } = await pageBothWays('audit-log', page, (slice) => listAudit(db, filter, slice));
+      const { items, ...tokens } = await pageBothWays(filteredList('audit-log', { callerId, action, resourceId, requestId, since, until }), page, (slice) => listAudit(db, filter, slice));
       return { entries: items.map(showEntry), ...tokens };
     },
   );

@@ -8,7 +8,7 @@ import { isId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
 import { inTransaction } from '../../store/transaction.js';
 import type { ApiDependencies } from '../app.js';
-import { notFound } from '../errors.js';
+import { ApiError, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
 import { needs } from '../plugins/auth.js';
@@ -108,6 +108,10 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         const old = await store.findComputeConnection(transaction, id, 'update');
         if (old === undefined) throw notFound('compute connection', id);
         const fields = normal({ name: old.name, providerId: old.provider_id, executionRoleArn: old.execution_role_arn, region: old.region, ...given(request.body) });
+        // Whoever may change one connection only must not choose whose credentials it works with.
+        if (fields.providerId !== old.provider_id && request.caller.access.ids('compute:write') !== 'all') {
+          throw new ApiError(403, 'INSUFFICIENT_SCOPE', 'The provider of a compute connection is changed with the scope compute:write for all of them', { required_scope: 'compute:write', field: 'providerId' });
+        }
         const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         // Flows were checked against region and account, and the HealthOmics runs of executions under way live in them.
         const oldProvider = fields.providerId === old.provider_id ? provider : await store.findProvider(transaction, old.provider_id);

@@ -11,6 +11,7 @@ import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/runFailures.js';
 import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runFolder.js';
 import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
+import { revokedAmong } from '../../store/apiKeys.js';
 import { isId } from '../../store/database.js';
 import { attemptsOf, filesOf, findExecution, insertExecution, manifestOf, markCancelSignalled, markWorkflowStarted, noteCancelRequest } from '../../store/executions.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
@@ -21,7 +22,7 @@ import type { ApiDependencies } from '../app.js';
 import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.js';
 import { ExecutionFeed, type FedExecution, MOST_STREAMS } from '../executionFeed.js';
 import { creating } from '../idempotency.js';
-import { FilteredPageQuery, pageBothWays } from '../paging.js';
+import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';
 import { type Caller, needs } from '../plugins/auth.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, type Trx } from './common.js';
@@ -321,7 +322,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
     },
     async (request) => {
       const narrowed = { ids: request.caller.access.ids('executions:read'), filter: parseFilter(request.query.filter ?? '', EXECUTION_FILTER, new Date()) };
-      const { items, ...tokens } = await pageBothWays('executions', request.query, (slice) => listExecutions(db, slice, narrowed));
+      const { items, ...tokens } = await pageBothWays(filteredList('executions', { filter: request.query.filter }), request.query, (slice) => listExecutions(db, slice, narrowed));
       return { executions: items.map(showExecution), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countExecutions(db, narrowed) }) };
     },
   );
@@ -352,6 +353,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       const found = await getExecution(db, id);
       return found && fed(found);
     },
+    (callerIds) => revokedAmong(db, callerIds),
     (error) => scope.log.error({ error: loggable(error) }, 'an execution could not be read for its streams'),
   );
   scope.addHook('preClose', async () => feed.close());

@@ -13,7 +13,7 @@ import type { ApiDependencies } from '../app.js';
 import { notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
-import { needs } from '../plugins/auth.js';
+import { type Caller, needs } from '../plugins/auth.js';
 import { BODY, errors, FlowBody, FlowChange, FlowResource, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
 import { checkBody, deleting, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
@@ -94,6 +94,18 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
     if (!storage.use_for_run_upload) problems.push({ field, rule: 'USED_FOR_RUN_UPLOAD', message: `storage connection ${storage.name} is not used for run upload, so no run would ever start the flow` });
   }
   refuse(problems);
+}
+
+/** What a key that may change some flows only newly names and may not see: that is not there for it, else it could start flows for whose runs it liked. */
+function hiddenReferences({ access }: Caller, fields: store.FlowFields, old: store.Flow): FieldProblem[] {
+  if (access.ids('flows:write') === 'all') return [];
+  const compute = fields.computeConnectionId === old.compute_connection_id || access.covers('compute:read', fields.computeConnectionId);
+  return [
+    ...(compute ? [] : [{ field: 'computeConnectionId', rule: 'COMPUTE_CONNECTION_NOT_FOUND', message: `there is no compute connection ${fields.computeConnectionId.slice(0, 100)}` }]),
+    ...fields.storageConnectionIds.flatMap((id, at) =>
+      old.storage_connection_ids.includes(id) || access.covers('storage:read', id) ? [] : [{ field: `autoStart.storageConnectionIds.${at}`, rule: 'STORAGE_CONNECTION_NOT_FOUND', message: `there is no storage connection ${id.slice(0, 100)}` }],
+    ),
+  ];
 }
 
 const filterOf = (autoStart: AutoStartFilter | undefined): AutoStartFilter => ({ ...(autoStart?.instruments !== undefined && { instruments: autoStart.instruments }), ...(autoStart?.runNames !== undefined && { runNames: autoStart.runNames }) });
@@ -186,6 +198,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
           const uses = await store.usesOf(transaction, 'flows', id);
           if (uses.length > 0) throw inUse(request.caller, 'The compute connection cannot change', uses, 'computeConnectionId');
         }
+        refuse(hiddenReferences(request.caller, fields, old));
         await checkReferences(transaction, fields);
         return { flow: showFlow(await named('flow', fields.name, store.writeFlow(transaction, fields, id))) };
       });

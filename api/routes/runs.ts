@@ -12,7 +12,7 @@ import { reopenRun } from '../../store/runs.js';
 import { runUploadWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, fromTemporal, loggable, notFound } from '../errors.js';
-import { FilteredPageQuery, pageBothWays } from '../paging.js';
+import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';
 import { needs } from '../plugins/auth.js';
 import { errors, IdParams, Run, RunDetails } from '../schemas.js';
 
@@ -113,7 +113,7 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
     },
     async (request) => {
       const narrowed = { ids: request.caller.access.ids('runs:read'), filter: parseFilter(request.query.filter ?? '', RUN_FILTER, new Date()) };
-      const { items, ...tokens } = await pageBothWays('runs', request.query, (slice) => listRuns(db, slice, narrowed));
+      const { items, ...tokens } = await pageBothWays(filteredList('runs', { filter: request.query.filter }), request.query, (slice) => listRuns(db, slice, narrowed));
       return { runs: items.map((row) => showRun(row)), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, narrowed) }) };
     },
   );

@@ -9,7 +9,7 @@ import { type KeptVerification, partsOfProvider, type ToVerify, verificationsOf 
 import { verifyWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../app.js';
 import { ApiError, fromTemporal, notFound } from '../errors.js';
-import { needs } from '../plugins/auth.js';
+import { type Caller, needs } from '../plugins/auth.js';
 import { errors, IdParams, Verification } from '../schemas.js';
 
 const KINDS = [
@@ -33,13 +33,18 @@ function show({ kind, id, report, timeStarted, timeCompleted }: KeptVerification
   };
 }
 
+/** Of a resource that a caller asked for, and its parts, what it may read; the others are not there for it. */
+function seenParts({ access }: Caller, asked: string, parts: readonly ToVerify[]): ToVerify[] {
+  return parts.filter(({ kind, id }) => id === asked.toLowerCase() || access.covers(`${KINDS.find((each) => each.kind === kind)!.resource}:read`, id));
+}
+
 const WORST = ['FAILED', 'WARNING', 'CONNECTED'] as const;
 
 /** What verification found, and verifying on demand, for each kind of resource. */
 export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
 
-  /** A provider's report tells of all that it is used for. */
+  /** A provider's report tells of all that it is used for, as far as the caller may read that. */
   async function ofProvider(own: KeptVerification, parts: ToVerify[]) {
     const provider = await findProvider(db, own.id);
     const kept = await verificationsOf(db, parts.map((part) => part.id));
@@ -81,9 +86,9 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
       },
       async (request, reply) => {
         const { id } = request.params;
-        const resources: ToVerify[] = kind === 'provider' ? ((await named(id)), await partsOfProvider(db, id)) : [{ kind, id, name: await named(id) }];
+        const resources: ToVerify[] = kind === 'provider' ? ((await named(id)), await partsOfProvider(db, id)) : [{ kind, id: id.toLowerCase(), name: await named(id) }];
         for (const resource of resources) await fromTemporal(request.log, orchestrator.verify(resource));
-        return reply.code(202).send({ workflowIds: resources.map((resource) => verifyWorkflowId(resource.kind, resource.id)) });
+        return reply.code(202).send({ workflowIds: seenParts(request.caller, id, resources).map((resource) => verifyWorkflowId(resource.kind, resource.id)) });
       },
     );
     app.get(
@@ -101,7 +106,7 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
         await named(id);
         const [own] = await verificationsOf(db, [id]);
         if (own === undefined) throw new ApiError(404, 'NOT_VERIFIED_YET', `The ${words} has not been verified yet; its verification begins by itself, or at once by POST /v1/${path}/${id}/verify`);
-        return { verification: kind === 'provider' ? await ofProvider(own, await partsOfProvider(db, id)) : show(own) };
+        return { verification: kind === 'provider' ? await ofProvider(own, seenParts(request.caller, id, await partsOfProvider(db, id))) : show(own) };
       },
     );
   }

@@ -1,18 +1,22 @@
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
-import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CompiledQuery, sql } from 'kysely';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
+import { auditQuery } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
 import { providersOf } from '../../store/providers.js';
 import { insertExecution } from '../../store/executions.js';
 import { insertRuns } from '../../store/runs.js';
 import { localKey, Secrets } from '../../store/secrets.js';
+import { saveVerification } from '../../store/verifications.js';
+import type { VerificationReport } from '../../domain/verification.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { until } from '../support.js';
 import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
@@ -117,6 +121,38 @@ describe('a key that is narrowed', () => {
       expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, change)).reason).toBe('INSUFFICIENT_SCOPE');
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
+  });
+  it('cannot choose what its flow or compute connection works with, nor learn of it so', async () => {
+    const key = await keyFor([`flows:*:${mine.flows}`, `compute:*:${mine.compute}`]);
+    const patch = (body: object, by = key) => as(by, 'PATCH', `/v1/flows/${mine.flows}`, body);
+    const told = async (id: string): Promise<string> => JSON.stringify([(await patch({ autoStart: { storageConnectionIds: [id] } })).body, (await patch({ computeConnectionId: id })).body]).replaceAll(id, 'ID');
+    const absent = await told(newId());
+    expect(absent).toContain('STORAGE_CONNECTION_NOT_FOUND');
+    for (const id of [other.storage!, other.compute!]) expect(await told(id)).toBe(absent);
+    expect((await patch({ computeConnectionId: mine.compute, parameters: {} })).status).toBe(200);
+    const seeing = await keyFor([`flows:*:${mine.flows}`, `storage:read:${mine.storage}`]);
+    expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } }, seeing)).status).toBe(200);
+    // What it starts for already stays, whoever looks.
+    expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } })).status).toBe(200);
+    expect((await patch({ autoStart: { storageConnectionIds: [] } })).status).toBe(200);
+    for (const providerId of [other.providers, newId()]) expect((await as(key, 'PATCH', `/v1/compute-connections/${mine.compute}`, { providerId })).reason).toBe('INSUFFICIENT_SCOPE');
+  });
+  it('is told of its provider what it may see of what that is used for', async () => {
+    const [provider, storage] = [mine.providers!, mine.storage!];
+    const report = { status: 'CONNECTED', description: 'All', permissions: [], capabilities: [], findings: [], identity: null, sessionSeconds: 3600 } as const;
+    const verified = (kind: 'provider' | 'storageConnection' | 'computeConnection', id: string, found: Partial<VerificationReport> = {}) => saveVerification(db, { kind, id, report: { ...report, ...found } as VerificationReport, started: new Date(), provider: { id: provider, accountId: '111122223333', sessionSeconds: 3600 } });
+    await verified('provider', provider);
+    await verified('storageConnection', storage, { findings: [{ severity: 'warning', code: 'X', message: 'of the storage', remedy: 'mend' }] });
+    await verified('computeConnection', mine.compute!, { status: 'WARNING', description: 'of the compute' });
+    const seen = async (scopes: string[]) => {
+      const key = await keyFor([`providers:*:${provider}`, ...scopes]);
+      const { verification } = (await as(key, 'GET', `/v1/providers/${provider.toUpperCase()}/verification`)).body as unknown as { verification: { parts: { id: string }[]; findings: object[]; description: string } };
+      const { workflowIds } = (await as(key, 'POST', `/v1/providers/${provider.toUpperCase()}/verify`)).body as unknown as { workflowIds: string[] };
+      return { parts: verification.parts.map(({ id }) => id), findings: verification.findings.length, description: verification.description, workflows: workflowIds.length };
+    };
+    expect(await seen([])).toEqual({ parts: [provider], findings: 0, description: 'All', workflows: 1 });
+    expect(await seen([`storage:read:${storage}`])).toEqual({ parts: [provider, storage], findings: 1, description: 'All', workflows: 2 });
+    expect(await seen(['storage:read', 'compute:read', 'flows:read'])).toMatchObject({ parts: [provider, storage, mine.compute], description: expect.stringContaining('of the compute') as string });
   });
   it('is not told what stands in its way where it may not see that', async () => {
     const shared = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('beside'), providerId: mine.providers, region: 'us-west-2', bucket: unique('shared'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body as unknown as { storageConnection: { id: string; name: string }; details: { bucket: string } };
@@ -242,7 +278,8 @@ describe('the audit log', () => {
     const key = await keyFor(['flows:*']);
     const { id } = (await as(key, 'POST', '/v1/flows', { name: unique('audited'), computeConnectionId: mine.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' })).body.flow;
     await as(key, 'PATCH', `/v1/flows/${id}`, { parameters: { secretive: 'value' } });
-    await as(key, 'DELETE', `/v1/flows/${id}`);
+    // Written so, it is the same flow.
+    await as(key, 'DELETE', `/v1/flows/${id.toUpperCase()}`);
     await as(key, 'DELETE', `/v1/flows/${id}`);
     await as(key, 'GET', `/v1/flows/${mine.flows}`);
     const entries = await entriesOf(`resourceId=${id}`);
@@ -254,6 +291,7 @@ describe('the audit log', () => {
     ]);
     expect(entries[0]).toMatchObject({ resourceType: 'flows', requestId: 'request-of-a-test', address: '127.0.0.1', caller: { kind: 'key' } });
     expect(await entriesOf(`callerId=${entries[0]!.caller.id}&action=FlowService_UpdateFlow`)).toHaveLength(1);
+    expect(await entriesOf(`resourceId=${id.toUpperCase()}`)).toEqual(entries);
     expect(await entriesOf(`resourceId=${id}&until=2020-01-01T00:00:00Z`)).toEqual([]);
   });
   it('cuts what a proxy says of the address', async () => {
@@ -276,6 +314,15 @@ describe('the audit log', () => {
       ['FlowService_DeleteFlow', 403, 'INSUFFICIENT_SCOPE', mine.flows],
       ['RunService_GetRun', 404, 'INSUFFICIENT_SCOPE', other.runs],
     ]);
+  });
+  it('is searched for a resource by its indexes', async () => {
+    await db.transaction().execute(async (transaction) => {
+      await sql`set local enable_seqscan = off`.execute(transaction);
+      const { sql: text, parameters } = auditQuery(transaction, { resourceId: mine.flows! }, { limit: 100 }).compile();
+      const { rows } = await transaction.executeQuery<{ 'QUERY PLAN': string }>(CompiledQuery.raw(`explain ${text}`, [...parameters]));
+      const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+      expect([plan.includes('audit_log_resource'), plan.includes('audit_outcomes_resource'), plan.includes('Seq Scan')]).toEqual([true, true, false]);
+    });
   });
   it('can only grow', async () => {
     for (const statement of [sql`update audit_log set caller_name = 'x'`, sql`delete from audit_log`, sql`truncate audit_log cascade`, sql`update audit_outcomes set status = 200`, sql`delete from audit_outcomes`, sql`truncate audit_outcomes`]) {
@@ -303,6 +350,23 @@ describe('the audit log', () => {
   });
 });
 
+describe('what is no request', () => {
+  it.each([
+    ['GET / HTTP/9.9\r\n\r\n', 400, 'MALFORMED_REQUEST'], ['BREW /v1/runs HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'MALFORMED_REQUEST'], [`GET /v1/runs HTTP/1.1\r\nHost: x\r\nx-much: ${'a'.repeat(140_000)}\r\n\r\n`, 431, 'HEADERS_TOO_LARGE'],
+  ])('is told so like all that is wrong, with a request id (%#)', async (text, status, reason) => {
+    const own = await build();
+    await own.listen({ host: '127.0.0.1', port: 0 });
+    const socket = connect((own.server.address() as AddressInfo).port, '127.0.0.1');
+    let told = '';
+    socket.on('data', (chunk) => (told += chunk.toString())).on('error', () => undefined);
+    socket.write(text);
+    await new Promise((resolve) => socket.on('close', resolve));
+    const { code, details } = JSON.parse(told.slice(told.indexOf('\r\n\r\n'))) as { code: number; details: Body['details'] };
+    expect([told.startsWith(`HTTP/1.1 ${status} `), code, details[0]!.reason, /^X-Request-ID: (.+)\r$/m.exec(told)?.[1]]).toEqual([true, status, reason, details[0]!.metadata.request_id]);
+    await own.close();
+  });
+});
+
 describe('the pace of a caller', () => {
   it('is held for each by itself', async () => {
     const slow = await build({ requestsPerMinute: 3 });
@@ -324,6 +388,9 @@ describe('a person', () => {
   let foreign: CryptoKey;
   let asked = 0;
   let down = false;
+  let gone = false;
+  let keysPath = '/keys';
+  let published: object[];
   let withOidc: FastifyInstance;
   const token = (claims: JWTPayload, { key = signing, kid = 'one', alg = 'ES256', audience = 'polony', from = issuer, expires = '5m' } = {}): Promise<string> =>
     new SignJWT({ sub: 'u-1', name: 'Rosalind', email: 'rosalind@example.org', ...claims }).setProtectedHeader({ alg, kid }).setIssuer(from).setAudience(audience).setExpirationTime(expires).setIssuedAt().sign(key);
@@ -334,11 +401,13 @@ describe('a person', () => {
     signing = pair.privateKey;
     foreign = (await generateKeyPair('ES256')).privateKey;
     const jwk = { ...(await exportJWK(pair.publicKey)), kid: 'one', alg: 'ES256', use: 'sig' };
+    published = [jwk];
     provider = createServer((request, response) => {
       asked++;
-      if (down) return void response.writeHead(503).end();
+      if (gone) return void request.socket.destroy();
+      if (down || (request.url !== keysPath && request.url?.startsWith('/keys') === true)) return void response.writeHead(503).end();
       response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify(request.url === '/keys' ? { keys: [jwk] } : { issuer, jwks_uri: `${issuer}/keys` }));
+      response.end(JSON.stringify(request.url === keysPath ? { keys: published } : { issuer, jwks_uri: issuer + keysPath }));
     });
     await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
     issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`;
@@ -390,6 +459,35 @@ describe('a person', () => {
     expect((await post('a/b', 'c')).status).toBe(201);
     expect((await post('a/b', 'c')).headers['idempotency-replayed']).toBe('true');
     expect((await post('a', 'b/c')).reason).toBe('NAME_TAKEN');
+  });
+  it('comes in by keys that are known although somebody sends tokens of unknown ones while the provider is gone, and when its keys have moved', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const auth = async (text: Promise<string>) => (await as('', 'GET', '/v1/auth', undefined, bearer(await text))).status;
+    expect(await auth(token({}))).toBe(200);
+    try {
+      gone = true;
+      // jose asks for keys anew after half a minute at the earliest, and keeps them for ten.
+      vi.setSystemTime(Date.now() + 60_000);
+      expect([await auth(token({}, { kid: 'unknown', key: foreign })), await auth(token({}))]).toEqual([503, 200]);
+      gone = false;
+      keysPath = '/keys-moved';
+      vi.setSystemTime(Date.now() + 900_000);
+      await until('the keys to be found', async () => (await auth(token({}))) === 200);
+    } finally {
+      gone = false;
+      vi.useRealTimers();
+    }
+  });
+  it('whose token does not say by which of several keys it is signed comes in', async () => {
+    const next = await generateKeyPair('ES256', { extractable: true });
+    published.push({ ...(await exportJWK(next.publicKey)), kid: 'two', alg: 'ES256', use: 'sig' });
+    const fresh = await build({ oidc: { issuer, audience: 'polony', scopesClaim: 'scope' } });
+    const auth = async (key: CryptoKey): Promise<number> => {
+      const text = await new SignJWT({ sub: 'u-1' }).setProtectedHeader({ alg: 'ES256' }).setIssuer(issuer).setAudience('polony').setExpirationTime('5m').sign(key);
+      return (await as('', 'GET', '/v1/auth', undefined, { on: fresh, headers: { authorization: `Bearer ${text}` } })).status;
+    };
+    expect([await auth(signing), await auth(next.privateKey), await auth(foreign)]).toEqual([200, 200, 401]);
+    await fresh.close();
   });
   it('does not have the provider asked at each request', async () => {
     const before = asked;

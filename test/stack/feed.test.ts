@@ -72,6 +72,20 @@ const listeners = async (): Promise<number> => Number((await sql<{ count: string
 const statuses = (events: Event[]): string[] => events.map(({ data }) => data.execution.status.replace('EXECUTION_STATUS_', ''));
 
 describe('the stream of an execution', () => {
+  it('shows nothing more to a key that was revoked', async () => {
+    const id = await start();
+    const made = (await app.inject({ method: 'POST', url: '/v1/api-keys', headers: { 'x-api-key': ROOT }, payload: { name: 'watcher', scopes: [`executions:read:${id}`] } })).json<{ key: string; apiKey: { id: string } }>();
+    const [watched, other] = [await connect(id, { key: made.key }), await connect(id)];
+    await until('the first events', () => watched.events.length === 1 && other.events.length === 1);
+    await until('it is listened', async () => (await listeners()) === 1);
+    await app.inject({ method: 'DELETE', url: `/v1/api-keys/${made.apiKey.id}`, headers: { 'x-api-key': ROOT } });
+    await updateExecution(postgres.db, id, { status: 'RUNNING' });
+    await watched.ended;
+    await until('the change', () => statuses(other.events).includes('RUNNING'));
+    expect(statuses(watched.events)).toEqual(['INITIALIZED']);
+    other.response.destroy();
+    await until('nobody listens any more', async () => (await listeners()) === 0);
+  });
   it('shows it now, at each change, and ends with it', async () => {
     const id = await start();
     const { response, events, ended } = await connect(id);

@@ -152,6 +152,9 @@ describe('runs are filtered', () => {
     const second = (await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${first.nextPageToken}`)).body;
     expect([...first.runs, ...second.runs].map(({ name }) => name)).toEqual(['cells', 'failed', 'whole', 'uploading']);
     expect(second.nextPageToken).toBe('');
+    for (const other of ['', '&filter=instrument.name:AV2', '&filter=instrument.name:AV1,AV2']) expect((await get(`/v1/runs?pageToken=${first.nextPageToken}${other}`)).body.details[0]!.reason).toBe('INVALID_PAGE_TOKEN');
+    const all = (await get('/v1/runs?pageSize=1')).body.nextPageToken;
+    expect([(await get(`/v1/runs?filter=&pageToken=${all}`)).status, (await get(`/v1/runs?filter=whole&pageToken=${all}`)).status]).toEqual([200, 400]);
     expect((await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${second.previousPageToken}`)).body.runs).toEqual(first.runs);
     const { key } = await post('/v1/api-keys', { name: 'narrow', scopes: [`runs:read:${ids.get('whole')!}`, `runs:read:${ids.get('other')!}`] });
     expect((await get('/v1/runs?includeTotalCount=true&filter=instrument.name:AV1', key)).body).toMatchObject({ runs: [{ name: 'whole' }], totalCount: 1 });
