@@ -5,11 +5,11 @@ import type { EXECUTION_FILTER, FilterOperator, FilterTerm, FilterValue, RUN_FIL
 type Columns<Fields> = Readonly<Record<keyof Fields, RawBuilder<unknown> | null>>;
 
 const parameter = (name: string): RawBuilder<string | null> => sql`(r.run_parameters->>${sql.lit(name)})`;
-/** What the instrument has measured goes before what Bases2Fastq has, as in answers. */
-const metric = (name: string): RawBuilder<number | null> => sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`;
 const isSequencing = sql<boolean>`coalesce(r.run_parameters->>'runType', 'Sequencing') = 'Sequencing'`;
 const ofSequencing = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`case when ${isSequencing} then ${value} end`;
 const ofMultiomics = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`case when not ${isSequencing} then ${value} end`;
+/** What the instrument has measured goes before what Bases2Fastq has, as in answers; of other runs none is shown. */
+const metric = (name: string): RawBuilder<unknown> => ofSequencing(sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`);
 /** `TwelveWellStandard` as the contract spells it: `twelve_well_standard`. */
 const snakeCase = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`lower(regexp_replace(${value}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g'))`;
 

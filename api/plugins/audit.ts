@@ -19,6 +19,10 @@ declare module 'fastify' {
   }
 }
 
+/** How many fields of a body are named in an entry, and with how many characters of their names: those of a refused body may be anything. */
+const MOST_FIELDS = 100;
+const FIELD_CHARACTERS = 100;
+
 /** The id in an answer such as `{ flow: { id } }`. */
 function idIn(answer: unknown): string | undefined {
   const [resource] = typeof answer === 'object' && answer !== null ? Object.values(answer as Record<string, unknown>) : [];
@@ -42,7 +46,7 @@ export function addAudit(app: FastifyInstance, db: Db): void {
     const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
     const body = request.body;
     // Names only: some of the fields are secrets, and all may be large.
-    const fields = typeof body === 'object' && body !== null && !Array.isArray(body) ? Object.keys(body).slice(0, 100) : [];
+    const fields = typeof body === 'object' && body !== null && !Array.isArray(body) ? Object.keys(body).slice(0, MOST_FIELDS).map((name) => name.slice(0, FIELD_CHARACTERS)) : [];
     const action = (schema)?.operationId ?? `${request.method} ${request.routeOptions.url}`;
     request.audited = {
       id: await beginAudit(db, {

@@ -197,7 +197,9 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
         // One that was refused and never sent leaves nothing behind.
         if (other?.state === 'failed' && other.time_sent === null) await store.endAccess(transaction, other.id, 'failed', 'removed');
         else if (other !== undefined) {
-          throw new ApiError(409, 'ALREADY_GRANTED', `${principal} has a grant for ${storageUri(storage.bucket, (folder ?? '').replace(/\/$/, ''))} already (${other.id}, ${other.state}); ${other.state === 'failed' ? 'repair' : 'remove'} that one first`, { accessGrantId: other.id, storageConnectionId: other.storage_connection_id });
+          const granted = `${principal} has a grant for ${storageUri(storage.bucket, (folder ?? '').replace(/\/$/, ''))} already`;
+          if (!request.caller.access.covers('storage:share', other.storage_connection_id)) throw new ApiError(409, 'ALREADY_GRANTED', `${granted}, by a storage connection that this key may not share`);
+          throw new ApiError(409, 'ALREADY_GRANTED', `${granted} (${other.id}, ${other.state}); ${other.state === 'failed' ? 'repair' : 'remove'} that one first`, { accessGrantId: other.id, storageConnectionId: other.storage_connection_id });
         }
         const fields = { storageConnectionId: storage.id, bucket: storage.bucket, partition, principal, prefix, folder, description: body.description ?? '', expires };
         try {

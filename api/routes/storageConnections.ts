@@ -151,12 +151,12 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         if (old === undefined) throw notFound('storage connection', id);
         const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration, allowPolicyProbe: old.allow_policy_probe, runDepth: old.run_depth };
         const fields = normal({ ...before, ...given(request.body) });
-        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter((field) => fields[field] !== before[field]);
         // Whoever may change one connection only must not choose what of the bucket it shows.
         if (moved.length > 0 && request.caller.access.ids('storage:write') !== 'all') {
           throw new ApiError(403, 'INSUFFICIENT_SCOPE', `Where a storage connection lies (${moved.join(', ')}) is changed with the scope storage:write for all of them`, { required_scope: 'storage:write' });
         }
+        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
         if (moved.length > 0 && (await store.hasRuns(transaction, id))) {
           throw new ApiError(409, 'HAS_RUNS', `The storage connection has runs, so its ${moved.join(', ')} cannot change; create another one`, { field: moved[0] });
         }

@@ -6,6 +6,7 @@ import { CompiledQuery, sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type ApiDependencies, buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
+import { insertAccessGrant } from '../../store/accessGrants.js';
 import { auditQuery } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
 import { providersOf } from '../../store/providers.js';
@@ -117,7 +118,7 @@ describe('a key that is narrowed', () => {
   it('cannot choose another place for its connection', async () => {
     const key = await keyFor([`storage:*:${mine.storage}`]);
     expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, { useForDataExploration: true })).status).toBe(200);
-    for (const change of [{ prefix: '' }, { bucket: 'somebody-elses' }, { providerId: other.providers }]) {
+    for (const change of [{ prefix: '' }, { bucket: 'somebody-elses' }, { providerId: other.providers }, { providerId: newId() }]) {
       expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, change)).reason).toBe('INSUFFICIENT_SCOPE');
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
@@ -162,6 +163,12 @@ describe('a key that is narrowed', () => {
     expect([overlaps.status, overlaps.reason]).toEqual([409, 'PREFIX_OVERLAPS']);
     for (const told of [shared.storageConnection.id, shared.storageConnection.name, `${shared.details.bucket}/runs/ `]) expect(JSON.stringify(overlaps.body)).not.toContain(told);
     expect((await as(ROOT, 'PATCH', `/v1/storage-connections/${own}`, { useForRunUpload: true })).body.details[0]!.metadata.storageConnectionId).toBe(shared.storageConnection.id);
+    const principal = 'arn:aws:iam::444455556666:root';
+    const grant = await insertAccessGrant(db, { storageConnectionId: shared.storageConnection.id, bucket: shared.details.bucket, partition: 'aws', principal, prefix: 'own/', folder: 'runs/own/', description: '', expires: null }, { by: { kind: 'root', id: 'default', name: 'default' }, requestId: 'x' });
+    const again = (by: string) => as(by, 'POST', `/v1/storage-connections/${own}/access-grants`, { principal, prefix: '' });
+    const [told, toldAll] = [await again(key), await again(ROOT)];
+    expect([told.reason, toldAll.body.details[0]!.metadata]).toEqual(['ALREADY_GRANTED', expect.objectContaining({ accessGrantId: grant.id, storageConnectionId: shared.storageConnection.id })]);
+    for (const hidden of [grant.id, shared.storageConnection.id]) expect(JSON.stringify(told.body)).not.toContain(hidden);
     const usedBy = async (scopes: string[]): Promise<unknown> => {
       const { reason, body } = await as(await keyFor(scopes), 'DELETE', `/v1/compute-connections/${mine.compute}`);
       expect(reason).toBe('IN_USE');
@@ -299,6 +306,10 @@ describe('the audit log', () => {
     await as(ROOT, 'POST', `/v1/flows/${mine.flows}/verify`, undefined, { on: proxied, headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-address', 'x-forwarded-for': 'x'.repeat(20_000) } });
     expect((await entriesOf('requestId=request-with-address')).map(({ address }) => address)).toEqual(['x'.repeat(500)]);
     await proxied.close();
+  });
+  it('cuts the names of fields of a body that was refused', async () => {
+    expect((await as(ROOT, 'POST', '/v1/flows', { ['x'.repeat(100_000)]: 1 }, { headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-long-names' } })).status).toBe(400);
+    expect((await entriesOf('requestId=request-with-long-names'))[0]!.detail).toEqual({ fields: ['x'.repeat(100)] });
   });
   it('has no entry for what changes nothing by itself', async () => {
     await as(EVENTS, 'POST', '/v1/events', { source: 'aws.s3' });

@@ -202,6 +202,9 @@ describe('executions', () => {
     expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({ totalReads: 800000000, totalYield: 228228710818, q30: 96.1, q40: 92.9, avgQ: 43.1, errorRate: 0.31, phixAlignmentRate: 1.2 });
     expect(await found('metrics.sequencing.q30<97 metrics.sequencing.error_rate<=0.31 metrics.sequencing.phix_alignment_rate>1 metrics.sequencing.q40>92')).toEqual(['whole']);
     expect(await found('metrics.sequencing.error_rate>0.31')).toEqual([]);
+    // Of a run of another type none is shown, so none is found.
+    await updateRun(db, ids.get('cells')!, { instrumentMetrics: { q30: 50 } });
+    expect([(await get(`/v1/runs/${ids.get('cells')!}`)).body.run.metrics.sequencing, await found('metrics.sequencing.q30<97')]).toEqual([null, ['whole']]);
   });
 });
 
