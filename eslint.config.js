@@ -1,7 +1,21 @@
 import tseslint from 'typescript-eslint';
 
 /** The table of rooms in docs/design.md: what each folder must not import. A room that is not named may import anything. */
-const rooms = ['domain', 'workflows', 'activities', 'aws', 'store', 'temporal', 'worker', 'api', 'local', 'client', 'cli', 'test', 'bench'];
+const rooms = [
+  'domain',
+  'workflows',
+  'activities',
+  'aws',
+  'store',
+  'temporal',
+  'worker',
+  'api',
+  'local',
+  'client',
+  'cli',
+  'test',
+  'bench',
+];
 const mayImport = {
   domain: [],
   workflows: ['domain'],
@@ -17,12 +31,21 @@ const workflowMessagesOnly = ['activities', 'api', 'worker', 'temporal'];
 const typesOnly = { workflows: ['activities'] };
 
 const boundaries = Object.entries(mayImport).map(([room, allowed]) => {
-  const forbidden = rooms.filter((other) => other !== room && !allowed.includes(other) && !(typesOnly[room] ?? []).includes(other));
+  const forbidden = rooms.filter(
+    (other) => other !== room && !allowed.includes(other) && !(typesOnly[room] ?? []).includes(other),
+  );
   const patterns = [
-    { regex: `^(\\.\\./)+(${forbidden.join('|')})/`, message: `${room}/ may import only ${allowed.join(', ') || 'nothing of ours'} (docs/design.md, Rooms).` },
+    {
+      regex: `^(\\.\\./)+(${forbidden.join('|')})/`,
+      message: `${room}/ may import only ${allowed.join(', ') || 'nothing of ours'} (docs/design.md, Rooms).`,
+    },
   ];
   for (const other of typesOnly[room] ?? []) {
-    patterns.push({ regex: `^(\\.\\./)+${other}/`, allowTypeImports: true, message: `${room}/ may import only types of ${other}/.` });
+    patterns.push({
+      regex: `^(\\.\\./)+${other}/`,
+      allowTypeImports: true,
+      message: `${room}/ may import only types of ${other}/.`,
+    });
   }
   if (workflowMessagesOnly.includes(room)) {
     patterns.push({
@@ -47,7 +70,12 @@ export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', '.polony*/', 'coverage/', 'bench/report/', 'client/schema.ts'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    languageOptions: { parserOptions: { projectService: { allowDefaultProject: ['eslint.config.js'] }, tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parserOptions: {
+        projectService: { allowDefaultProject: ['eslint.config.js'] },
+        tsconfigRootDir: import.meta.dirname,
+      },
+    },
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-misused-promises': 'error',
@@ -61,7 +89,16 @@ export default tseslint.config(
   ...boundaries,
   {
     // Only the command line and the tests may start the embedded stack.
-    files: ['domain/**/*.ts', 'workflows/**/*.ts', 'activities/**/*.ts', 'aws/**/*.ts', 'store/**/*.ts', 'temporal/**/*.ts', 'worker/**/*.ts', 'api/**/*.ts'],
+    files: [
+      'domain/**/*.ts',
+      'workflows/**/*.ts',
+      'activities/**/*.ts',
+      'aws/**/*.ts',
+      'store/**/*.ts',
+      'temporal/**/*.ts',
+      'worker/**/*.ts',
+      'api/**/*.ts',
+    ],
     rules: { 'no-console': 'error' },
   },
 );

@@ -8,7 +8,23 @@ import type { WebhookSettings } from './webhooks.js';
 export interface Dependencies {
   db: Db;
   aws: AwsAccess;
-  orchestrator: Pick<Orchestrator, 'startExecution' | 'adoptExecution' | 'countRunning' | 'isRunning' | 'unknownAmong' | 'cancelExecution' | 'closedExecutions' | 'endWaiting' | 'startRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'verify' | 'startDelivery' | 'settleAccess'>;
+  orchestrator: Pick<
+    Orchestrator,
+    | 'startExecution'
+    | 'adoptExecution'
+    | 'countRunning'
+    | 'isRunning'
+    | 'unknownAmong'
+    | 'cancelExecution'
+    | 'closedExecutions'
+    | 'endWaiting'
+    | 'startRunUpload'
+    | 'ensureDiscovery'
+    | 'removeDiscovery'
+    | 'verify'
+    | 'startDelivery'
+    | 'settleAccess'
+  >;
   settings: {
     /** Seconds between two GetRun of a watched run. */
     runPollSeconds: number;

@@ -20,7 +20,11 @@ export interface AwsCall {
 
 /** A failure that a person can mend. Workflows wait on it instead of failing (docs/design.md, Workflows). */
 export function blockedFailure(blocked: Blocked): ApplicationFailure {
-  return ApplicationFailure.create({ type: 'Blocked', message: `${blocked.message} ${blocked.remedy}`, details: [blocked] });
+  return ApplicationFailure.create({
+    type: 'Blocked',
+    message: `${blocked.message} ${blocked.remedy}`,
+    details: [blocked],
+  });
 }
 
 /** The {@link Blocked} of a failure that {@link blockedFailure} made. */
@@ -39,12 +43,17 @@ function retryable(type: string, message: string): ApplicationFailure {
 export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
   if (error instanceof ApplicationFailure) return error;
   if (error instanceof InputError) {
-    return blockedFailure({ kind: 'INVALID_FLOW', message: error.message, remedy: "Change the flow's parameters or parameterNames; it goes on by itself." });
+    return blockedFailure({
+      kind: 'INVALID_FLOW',
+      message: error.message,
+      remedy: "Change the flow's parameters or parameterNames; it goes on by itself.",
+    });
   }
   if (error instanceof SessionError) {
     const { action, principal } = error;
     const beneath = classifyAwsError(error.cause);
-    if (!['denied', 'invalid', 'not-found', 'unknown'].includes(beneath.kind)) return ofKind(beneath, { action, resource: principal });
+    if (!['denied', 'invalid', 'not-found', 'unknown'].includes(beneath.kind))
+      return ofKind(beneath, { action, resource: principal });
     return blockedFailure(
       action === 'sts:AssumeRole'
         ? {
@@ -52,20 +61,27 @@ export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
             action,
             resource: principal,
             message: `AWS refused to let polony assume ${principal}: ${beneath.message}`,
-            remedy: "Check that the role exists, that its trust policy names polony's account, and that the provider's external ID is the one in the trust policy.",
+            remedy:
+              "Check that the role exists, that its trust policy names polony's account, and that the provider's external ID is the one in the trust policy.",
           }
         : {
             kind: 'ACCESS_KEYS_REFUSED',
             action,
             resource: principal,
             message: `AWS refused a session for the access key ${principal}: ${beneath.code}: ${beneath.message}`,
-            remedy: "Check that the access key is active and that the user's policy allows sts:GetFederationToken; give the provider new keys by PATCH where they were replaced.",
+            remedy:
+              "Check that the access key is active and that the user's policy allows sts:GetFederationToken; give the provider new keys by PATCH where they were replaced.",
             ...(beneath.kind === 'denied' && { statement: { Effect: 'Allow', Action: [action], Resource: '*' } }),
           },
     );
   }
   if (error instanceof SecretError) {
-    return blockedFailure({ kind: 'SECRET_UNREADABLE', message: error.message, remedy: "Start the workers with every key that secrets were encrypted with in POLONY_ENCRYPTION_KEYS, or give the provider its secret access key anew by PATCH; it goes on by itself." });
+    return blockedFailure({
+      kind: 'SECRET_UNREADABLE',
+      message: error.message,
+      remedy:
+        'Start the workers with every key that secrets were encrypted with in POLONY_ENCRYPTION_KEYS, or give the provider its secret access key anew by PATCH; it goes on by itself.',
+    });
   }
   return ofKind(classifyAwsError(error), call);
 }
@@ -81,7 +97,9 @@ export function deniedAction(error: unknown): string | undefined {
 /** For a row of the vendor's table all that it needs, so that a person mends it in one go; AWS names one resource at a time. */
 function statementOf(action: string, resource: string, scope: PermissionScope | undefined): unknown {
   const row = permissionOf(action);
-  return row !== undefined && scope !== undefined ? statementFor(row.action, scope) : { Effect: 'Allow', Action: [action], Resource: resource };
+  return row !== undefined && scope !== undefined
+    ? statementFor(row.action, scope)
+    : { Effect: 'Allow', Action: [action], Resource: resource };
 }
 
 function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
@@ -101,11 +119,29 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
       });
     }
     case 'quota':
-      return blockedFailure({ kind: 'QUOTA', action: call.action, resource: call.resource, message: said, remedy: 'Raise the quota in Service Quotas, or wait until other runs have ended; it goes on by itself.' });
+      return blockedFailure({
+        kind: 'QUOTA',
+        action: call.action,
+        resource: call.resource,
+        message: said,
+        remedy: 'Raise the quota in Service Quotas, or wait until other runs have ended; it goes on by itself.',
+      });
     case 'not-found':
-      return blockedFailure({ kind: 'NOT_FOUND', action: call.action, resource: call.resource, message: said, remedy: call.whenNotFound ?? 'Check that it exists in this account and region; it goes on by itself.' });
+      return blockedFailure({
+        kind: 'NOT_FOUND',
+        action: call.action,
+        resource: call.resource,
+        message: said,
+        remedy: call.whenNotFound ?? 'Check that it exists in this account and region; it goes on by itself.',
+      });
     case 'invalid':
-      return blockedFailure({ kind: 'INVALID_REQUEST', action: call.action, resource: call.resource, message: said, remedy: 'Correct what AWS names in the flow or its connections; it goes on by itself.' });
+      return blockedFailure({
+        kind: 'INVALID_REQUEST',
+        action: call.action,
+        resource: call.resource,
+        message: said,
+        remedy: 'Correct what AWS names in the flow or its connections; it goes on by itself.',
+      });
     case 'throttled':
       return retryable('Throttled', said);
     case 'conflict':

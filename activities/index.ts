@@ -9,7 +9,13 @@ export type { Dependencies } from './dependencies.js';
 
 /** All activities, with what they work with. The worker splits them over its task queues by name. */
 export function createActivities(dependencies: Dependencies) {
-  return { ...createExecutionActivities(dependencies), ...createRunActivities(dependencies), ...createVerificationActivities(dependencies), ...createSharingActivities(dependencies), ...createWebhookActivities(dependencies.db, dependencies.webhooks) };
+  return {
+    ...createExecutionActivities(dependencies),
+    ...createRunActivities(dependencies),
+    ...createVerificationActivities(dependencies),
+    ...createSharingActivities(dependencies),
+    ...createWebhookActivities(dependencies.db, dependencies.webhooks),
+  };
 }
 
 /** The activities as workflows see them. */

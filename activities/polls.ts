@@ -103,7 +103,9 @@ export class Polls {
   async #share(): Promise<void> {
     this.#sharing ??= (async (): Promise<void> => {
       try {
-        const own = new Map([...this.#turns].filter(([, turns]) => turns.watching > 0).map(([scope, turns]) => [scope, turns.watching]));
+        const own = new Map(
+          [...this.#turns].filter(([, turns]) => turns.watching > 0).map(([scope, turns]) => [scope, turns.watching]),
+        );
         const all = await sharePolls(this.db, this.#workerId, own);
         for (const [scope, turns] of this.#turns) {
           const count = own.get(scope);
@@ -179,7 +181,9 @@ export class Polls {
             };
             own.add(looker, first);
           };
-          timer = woken ? setTimeout(() => due?.(true), Math.max(0, lastLook + WOKEN_MS - Date.now())) : setTimeout(() => due?.(false), milliseconds);
+          timer = woken
+            ? setTimeout(() => due?.(true), Math.max(0, lastLook + WOKEN_MS - Date.now()))
+            : setTimeout(() => due?.(false), milliseconds);
         }),
       throttled: () => {
         own.slow = Date.now() < own.slowUntil ? Math.min(16, own.slow * 2) : 2;

@@ -5,7 +5,13 @@ import { type AwsErrorKind, classifyAwsError } from '../aws/errors.js';
 import { hasObjects, listFolder, listFolders, listObjects, readText } from '../aws/s3.js';
 import { parseAvitiRunStats, type RunMetrics } from '../domain/avitiRunStats.js';
 import { joinKey } from '../domain/aws.js';
-import { type Completeness, CycleTally, notForBases2Fastq, notForFlow, type RunFolderContent } from '../domain/completeness.js';
+import {
+  type Completeness,
+  CycleTally,
+  notForBases2Fastq,
+  notForFlow,
+  type RunFolderContent,
+} from '../domain/completeness.js';
 import { messageOf } from '../domain/errors.js';
 import { isEnded } from '../domain/execution.js';
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../domain/runFolder.js';
@@ -14,8 +20,34 @@ import { startsByItself } from '../domain/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../domain/runUploaded.js';
 import { bucketsLeftAlone } from '../store/accessGrants.js';
 import { eventsArrive, noteGenuineEvent } from '../store/events.js';
-import { cancelsToSignal, closeStart, countHandedOver, executionsToStart, executionsWaitingForUpload, type ExecutionContext, findExecution, handedOverIds, insertExecution, markCancelSignalled, markWorkflowStarted, noteAdoption, openAmong, updateExecution } from '../store/executions.js';
-import { autoFlows, findRun, insertRuns, knownRuns, registeredRuns, reopenRun, type RunChange, type RunContext, startedBefore, updateRun } from '../store/runs.js';
+import {
+  cancelsToSignal,
+  closeStart,
+  countHandedOver,
+  executionsToStart,
+  executionsWaitingForUpload,
+  type ExecutionContext,
+  findExecution,
+  handedOverIds,
+  insertExecution,
+  markCancelSignalled,
+  markWorkflowStarted,
+  noteAdoption,
+  openAmong,
+  updateExecution,
+} from '../store/executions.js';
+import {
+  autoFlows,
+  findRun,
+  insertRuns,
+  knownRuns,
+  registeredRuns,
+  reopenRun,
+  type RunChange,
+  type RunContext,
+  startedBefore,
+  updateRun,
+} from '../store/runs.js';
 import { unverified } from '../store/verifications.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../workflows/messages.js';
 import type { Dependencies } from './dependencies.js';
@@ -32,7 +64,13 @@ const DENIED_MS = 300_000;
 /** Figures for each cycle of each read and lane take some megabytes. */
 const MOST_STATS_BYTES = 32 * 1024 * 1024;
 /** Trouble that another try may not meet. */
-const PASSING: ReadonlySet<AwsErrorKind> = new Set<AwsErrorKind>(['expired', 'throttled', 'unreachable', 'network', 'internal']);
+const PASSING: ReadonlySet<AwsErrorKind> = new Set<AwsErrorKind>([
+  'expired',
+  'throttled',
+  'unreachable',
+  'network',
+  'internal',
+]);
 /** An execution that was accepted later may not be in Temporal's visibility yet. */
 const LOST_AFTER_MS = 60_000;
 
@@ -40,7 +78,12 @@ const LOST_AFTER_MS = 60_000;
 export function createRunActivities({ db, aws, orchestrator, settings }: Dependencies) {
   function notYet(message: string, rarely = false): ApplicationFailure {
     const usual = settings.uploadPollSeconds * 1000;
-    return ApplicationFailure.create({ type: 'NotYet', message, nextRetryDelay: rarely ? Math.max(usual, Math.min(10 * usual, RARELY_MS)) : usual, category: ApplicationFailureCategory.BENIGN });
+    return ApplicationFailure.create({
+      type: 'NotYet',
+      message,
+      nextRetryDelay: rarely ? Math.max(usual, Math.min(10 * usual, RARELY_MS)) : usual,
+      category: ApplicationFailureCategory.BENIGN,
+    });
   }
 
   async function load(runId: string): Promise<RunContext> {
@@ -56,7 +99,12 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
   }
 
   /** Lists the `BaseCalls`: a file for each read and cycle, so some hundreds however large the run is. */
-  async function tally(s3: S3Client, bucket: string, folder: string, parameters: RunParameters | null): Promise<{ objects: number; bytes: number; completeness: Completeness }> {
+  async function tally(
+    s3: S3Client,
+    bucket: string,
+    folder: string,
+    parameters: RunParameters | null,
+  ): Promise<{ objects: number; bytes: number; completeness: Completeness }> {
     const cycles = new CycleTally(parameters?.cycles ?? {});
     let [objects, bytes] = [0, 0];
     for await (const page of listObjects(s3, bucket, `${folder}/BaseCalls/`)) {
@@ -70,19 +118,36 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
   }
 
   /** Notes how far an upload is, where that has changed. @returns what to say of one that has stalled. */
-  async function noteProgress(run: RunContext, seen: Awaited<ReturnType<typeof tally>>, missing: boolean): Promise<string> {
+  async function noteProgress(
+    run: RunContext,
+    seen: Awaited<ReturnType<typeof tally>>,
+    missing: boolean,
+  ): Promise<string> {
     const { objects, bytes, completeness } = seen;
     const before = run.progress;
-    const grown = before === null || before.objects !== objects || before.bytes !== bytes || before.expectedCycles !== completeness.expected;
+    const grown =
+      before === null ||
+      before.objects !== objects ||
+      before.bytes !== bytes ||
+      before.expectedCycles !== completeness.expected;
     const timeGrown = grown ? new Date().toISOString() : before.timeGrown;
     const minutes = (Date.now() - Date.parse(timeGrown)) / 60_000;
     const stalled = minutes >= settings.stalledMinutes;
     if (grown || before.stalled !== stalled || missing !== (before.missingCount !== undefined)) {
       await updateRun(db, run.id, {
-        progress: { objects, bytes, cycles: completeness.present, expectedCycles: completeness.expected, ...(missing && { missing: completeness.missing, missingCount: completeness.missingCount }), timeGrown, stalled },
+        progress: {
+          objects,
+          bytes,
+          cycles: completeness.present,
+          expectedCycles: completeness.expected,
+          ...(missing && { missing: completeness.missing, missingCount: completeness.missingCount }),
+          timeGrown,
+          stalled,
+        },
       });
     }
-    const cycles = completeness.expected === 0 ? '' : `; ${completeness.present} of ${completeness.expected} cycles are there`;
+    const cycles =
+      completeness.expected === 0 ? '' : `; ${completeness.present} of ${completeness.expected} cycles are there`;
     return `${cycles}${stalled ? `; the upload has stalled: nothing has come for ${Math.floor(minutes)} minutes, look at the instrument and its connection` : ''}`;
   }
 
@@ -105,7 +170,14 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       await updateRun(db, run.id, { parameters });
     };
     const refuse = async (reason: string, known: RunChange = {}): Promise<RunUploadEnded> => {
-      await updateRun(db, run.id, { ...known, ...(known.checked === 'content' && (await measured(s3, bucket, folder))), uploadState: 'refused', description: reason, blocked: null, timeCompleted: new Date() });
+      await updateRun(db, run.id, {
+        ...known,
+        ...(known.checked === 'content' && (await measured(s3, bucket, folder))),
+        uploadState: 'refused',
+        description: reason,
+        blocked: null,
+        timeCompleted: new Date(),
+      });
       return { usable: false, reason };
     };
     let text: string | undefined;
@@ -116,56 +188,105 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       // s3:GetObject is optional in the vendor's table, and so is reading. A denial may pass, so it has to come again.
       if (classifyAwsError(error).kind !== 'denied' || !(await mayOnlyList(s3, bucket, folder))) throw error;
       if (run.timeDenied === null) await updateRun(db, run.id, { timeDenied: new Date() });
-      if (Date.now() - (run.timeDenied?.getTime() ?? Date.now()) < DENIED_MS) throw notYet('The files of the run may not be read (s3:GetObject); trying again for 5 minutes before going by what can be listed');
+      if (Date.now() - (run.timeDenied?.getTime() ?? Date.now()) < DENIED_MS)
+        throw notYet(
+          'The files of the run may not be read (s3:GetObject); trying again for 5 minutes before going by what can be listed',
+        );
       const content = await contentOf(s3, bucket, folder);
       const other = notForBases2Fastq(null, undefined, content);
       if (other !== undefined) return refuse(other, { checked: 'presence' });
       if (!content.files.includes(RUN_UPLOADED_FILE)) {
-        throw notYet(`RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, await tally(s3, bucket, folder, null), false)}`);
+        throw notYet(
+          `RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, await tally(s3, bucket, folder, null), false)}`,
+        );
       }
-      const reason = 'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject); flows whose acceptUnverified is false do not analyse it';
-      await updateRun(db, run.id, { uploadState: 'complete', checked: 'presence', hasManifest: content.files.includes('RunManifest.csv'), blocked: null, description: reason, timeCompleted: new Date() });
+      const reason =
+        'RunUploaded.json is there; neither the outcome of the run nor its cycles were checked, since the provider may not read them (s3:GetObject); flows whose acceptUnverified is false do not analyse it';
+      await updateRun(db, run.id, {
+        uploadState: 'complete',
+        checked: 'presence',
+        hasManifest: content.files.includes('RunManifest.csv'),
+        blocked: null,
+        description: reason,
+        timeCompleted: new Date(),
+      });
       return { usable: true, reason };
     }
     if (run.timeDenied !== null) await updateRun(db, run.id, { timeDenied: null });
     if (text === undefined) {
       const seen = await tally(s3, bucket, folder, parameters);
       if (seen.objects === 0 && attempt % 10 === 0 && !(await hasObjects(s3, bucket, `${folder}/`))) {
-        await updateRun(db, run.id, { uploadState: 'vanished', description: 'The run folder is no longer in the bucket', timeCompleted: new Date() });
+        await updateRun(db, run.id, {
+          uploadState: 'vanished',
+          description: 'The run folder is no longer in the bucket',
+          timeCompleted: new Date(),
+        });
         return { usable: false, reason: 'The run folder is no longer in the bucket' };
       }
-      throw notYet(`RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, seen, false)}`, await eventsArrive(db, `s3/${bucket}`));
+      throw notYet(
+        `RunUploaded.json is not there yet: the instrument is still uploading${await noteProgress(run, seen, false)}`,
+        await eventsArrive(db, `s3/${bucket}`),
+      );
     }
     let uploaded: RunUploaded | undefined;
     try {
       uploaded = parseRunUploaded(text);
     } catch (error) {
-      throw notYet(`${messageOf(error)}; waiting for it to be replaced${await noteProgress(run, await tally(s3, bucket, folder, parameters), false)}`);
+      throw notYet(
+        `${messageOf(error)}; waiting for it to be replaced${await noteProgress(run, await tally(s3, bucket, folder, parameters), false)}`,
+      );
     }
-    if (uploaded === undefined) throw notYet(`RunUploaded.json is empty: its transfer has not finished, or it is damaged; waiting${await noteProgress(run, await tally(s3, bucket, folder, parameters), false)}`);
+    if (uploaded === undefined)
+      throw notYet(
+        `RunUploaded.json is empty: its transfer has not finished, or it is damaged; waiting${await noteProgress(run, await tally(s3, bucket, folder, parameters), false)}`,
+      );
     const known = { outcome: uploaded.outcome, instrumentId: uploaded.instrumentId, checked: 'content' as const };
     // Once more at the end: it may have been replaced since it was first seen.
     await readParameters();
     const other = notForBases2Fastq(parameters, uploaded);
     if (other !== undefined) return refuse(other, known);
     // What was stopped is not whole, and what is not known is not guessed as success.
-    if (uploaded.outcome !== 'completed' && uploaded.outcome !== 'failed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}; only completed runs are analysed`, known);
+    if (uploaded.outcome !== 'completed' && uploaded.outcome !== 'failed')
+      return refuse(
+        `The instrument ended the run with ${uploaded.outcomeText}; only completed runs are analysed`,
+        known,
+      );
     if (parameters === null) throw notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
-    if (parameters.cycles === undefined) return refuse('RunParameters.json names no cycles, so it cannot be told whether the run is whole', known);
+    if (parameters.cycles === undefined)
+      return refuse('RunParameters.json names no cycles, so it cannot be told whether the run is whole', known);
     const seen = await tally(s3, bucket, folder, parameters);
     const { expected, missing, missingCount } = seen.completeness;
-    if (expected === 0) return refuse('RunParameters.json names no cycle of a read that is known, so it cannot be told whether the run is whole', known);
+    if (expected === 0)
+      return refuse(
+        'RunParameters.json names no cycle of a read that is known, so it cannot be told whether the run is whole',
+        known,
+      );
     if (missingCount > 0) {
       const lacks = `${missingCount} of ${expected} files are missing or empty: ${missing.slice(0, 5).join(', ')}${missingCount > 5 ? ', …' : ''}`;
       const slow = await noteProgress(run, seen, true);
       // A run that has failed is not whole by chance; nothing more will come.
-      if (uploaded.outcome === 'failed') return refuse(`The instrument ended the run with ${uploaded.outcomeText}, and ${lacks}; it cannot be analysed`, known);
+      if (uploaded.outcome === 'failed')
+        return refuse(
+          `The instrument ended the run with ${uploaded.outcomeText}, and ${lacks}; it cannot be analysed`,
+          known,
+        );
       throw notYet(`RunUploaded.json is there but ${lacks}; waiting for them${slow}`);
     }
     await noteProgress(run, seen, false);
     const hasManifest = await hasObjects(s3, bucket, `${folder}/RunManifest.csv`);
-    const reason = uploaded.outcome === 'completed' ? 'The run is complete' : `The instrument ended the run with ${uploaded.outcomeText}, though all ${expected} cycles are there; only flows with acceptFailedOutcome analyse it`;
-    await updateRun(db, run.id, { ...known, ...(await measured(s3, bucket, folder)), uploadState: 'complete', hasManifest, blocked: null, description: reason, timeCompleted: new Date() });
+    const reason =
+      uploaded.outcome === 'completed'
+        ? 'The run is complete'
+        : `The instrument ended the run with ${uploaded.outcomeText}, though all ${expected} cycles are there; only flows with acceptFailedOutcome analyse it`;
+    await updateRun(db, run.id, {
+      ...known,
+      ...(await measured(s3, bucket, folder)),
+      uploadState: 'complete',
+      hasManifest,
+      blocked: null,
+      description: reason,
+      timeCompleted: new Date(),
+    });
     return { usable: true, reason };
   }
 
@@ -173,11 +294,16 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
   async function measured(s3: S3Client, bucket: string, folder: string): Promise<{ instrumentMetrics?: RunMetrics }> {
     try {
       // In the root as run folders have it, or where the vendor's table of output files says.
-      const text = (await readText(s3, bucket, `${folder}/AvitiRunStats.json`, MOST_STATS_BYTES)) ?? (await readText(s3, bucket, `${folder}/Stats/AvitiRunStats.json`, MOST_STATS_BYTES));
+      const text =
+        (await readText(s3, bucket, `${folder}/AvitiRunStats.json`, MOST_STATS_BYTES)) ??
+        (await readText(s3, bucket, `${folder}/Stats/AvitiRunStats.json`, MOST_STATS_BYTES));
       return text === undefined ? {} : { instrumentMetrics: parseAvitiRunStats(text) };
     } catch (error) {
       if (PASSING.has(classifyAwsError(error).kind)) throw error;
-      Context.current().log.warn('What the instrument has measured is not known', { runFolder: folder, reason: messageOf(error) });
+      Context.current().log.warn('What the instrument has measured is not known', {
+        runFolder: folder,
+        reason: messageOf(error),
+      });
       return {};
     }
   }
@@ -207,7 +333,11 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       },
       /** @throws when something could not be done, so that it is tried again. */
       finish(): void {
-        if (failed.length > 0) throw ApplicationFailure.create({ type: 'HandOverFailed', message: `${failed.length} could not be handed over: ${failed.slice(0, 10).join('; ')}` });
+        if (failed.length > 0)
+          throw ApplicationFailure.create({
+            type: 'HandOverFailed',
+            message: `${failed.length} could not be handed over: ${failed.slice(0, 10).join('; ')}`,
+          });
       },
     };
   }
@@ -238,21 +368,34 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     }
     if (!unstarted && execution.adoptions < 2 * ADOPTIONS) {
       // By the workflow, which asks once more after a StartRun that was not answered, and sees the run to its end.
-      if ((await noteAdoption(db, executionId)) !== undefined) await orchestrator.adoptExecution(execution, { requestedBy: 'polony', reason: 'Its workflow was closed from outside' });
+      if ((await noteAdoption(db, executionId)) !== undefined)
+        await orchestrator.adoptExecution(execution, {
+          requestedBy: 'polony',
+          reason: 'Its workflow was closed from outside',
+        });
       return;
     }
     if (unstarted && !(await closeStart(db, executionId))) return;
     const what = unstarted
       ? 'no HealthOmics run was started'
       : `its HealthOmics run ${execution.healthOmics?.runId ?? '(started, but its id is not known)'} could neither be watched nor cancelled, since its workflow was closed again and again; look at it in the HealthOmics console`;
-    await updateExecution(db, executionId, { status: 'FAILED', statusDescription: `Its workflow was closed from outside; ${what}`, blocked: null, error: { type: 'WorkflowClosed', message: `Its workflow was closed from outside (terminated, timed out or failed); ${what}` }, timeCompleted: new Date() });
+    await updateExecution(db, executionId, {
+      status: 'FAILED',
+      statusDescription: `Its workflow was closed from outside; ${what}`,
+      blocked: null,
+      error: {
+        type: 'WorkflowClosed',
+        message: `Its workflow was closed from outside (terminated, timed out or failed); ${what}`,
+      },
+      timeCompleted: new Date(),
+    });
   }
 
   /** Executions under way that Temporal knows nothing of. Looked for only where the numbers differ. */
   async function lostExecutions(before: Date): Promise<string[]> {
     if ((await countHandedOver(db, before)) <= (await orchestrator.countRunning())) return [];
     const lost: string[] = [];
-    for (let after: string | undefined; ; ) {
+    for (let after: string | undefined; ;) {
       const ids = await handedOverIds(db, before, after);
       if (ids.length === 0) return lost;
       Context.current().heartbeat();
@@ -274,7 +417,10 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     }
     for (const execution of await cancelsToSignal(db, aWhileAgo)) {
       await each.try(`cancel of execution ${execution.id}`, async () => {
-        await orchestrator.cancelExecution(execution, { requestedBy: execution.cancel?.requestedBy, reason: execution.cancel?.reason ?? undefined });
+        await orchestrator.cancelExecution(execution, {
+          requestedBy: execution.cancel?.requestedBy,
+          reason: execution.cancel?.reason ?? undefined,
+        });
         await markWorkflowStarted(db, execution.id);
         await markCancelSignalled(db, execution.id);
       });
@@ -290,20 +436,43 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       .execute();
     for (const run of late) {
       for (const execution of await executionsWaitingForUpload(db, run.id)) {
-        await each.try(`execution ${execution.id}`, () => orchestrator.endWaiting(execution, endedFor(execution, { usable: run.upload_state === 'complete', reason: run.upload_description })));
+        await each.try(`execution ${execution.id}`, () =>
+          orchestrator.endWaiting(
+            execution,
+            endedFor(execution, { usable: run.upload_state === 'complete', reason: run.upload_description }),
+          ),
+        );
       }
     }
-    for (const id of await openAmong(db, await orchestrator.closedExecutions())) await each.try(`execution ${id}, whose workflow was closed`, () => closed(id, false));
+    for (const id of await openAmong(db, await orchestrator.closedExecutions()))
+      await each.try(`execution ${id}, whose workflow was closed`, () => closed(id, false));
     await each.try('executions that Temporal has lost', async () => {
-      for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS))) await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
+      for (const id of await lostExecutions(new Date(Date.now() - LOST_AFTER_MS)))
+        await each.try(`execution ${id}, whose workflow is lost`, () => closed(id, true));
     });
     await each.try('deliveries of webhooks', () => sweepDeliveries(db, orchestrator));
-    for (const left of await bucketsLeftAlone(db)) await each.try(`policy of ${left.bucket}`, () => orchestrator.settleAccess({ bucket: left.bucket, storageConnectionName: left.storage_connection }));
-    for (const resource of await unverified(db, aWhileAgo)) await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
-    for (const run of await registeredRuns(db, aWhileAgo)) await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
-    const connections = await db.selectFrom('storage_connections').select(['id', 'name']).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null).execute();
+    for (const left of await bucketsLeftAlone(db))
+      await each.try(`policy of ${left.bucket}`, () =>
+        orchestrator.settleAccess({ bucket: left.bucket, storageConnectionName: left.storage_connection }),
+      );
+    for (const resource of await unverified(db, aWhileAgo))
+      await each.try(`verification of ${resource.name}`, () => orchestrator.verify(resource));
+    for (const run of await registeredRuns(db, aWhileAgo))
+      await each.try(`upload of ${run.runName}`, () => orchestrator.startRunUpload(run));
+    const connections = await db
+      .selectFrom('storage_connections')
+      .select(['id', 'name'])
+      .where('use_for_run_upload', '=', true)
+      .where('time_deleted', 'is', null)
+      .execute();
     for (const connection of connections) {
-      await each.try(`schedule of ${connection.name}`, () => orchestrator.ensureDiscovery({ storageConnectionId: connection.id, storageConnectionName: connection.name }, settings.discoverSeconds, false));
+      await each.try(`schedule of ${connection.name}`, () =>
+        orchestrator.ensureDiscovery(
+          { storageConnectionId: connection.id, storageConnectionName: connection.name },
+          settings.discoverSeconds,
+          false,
+        ),
+      );
     }
     each.finish();
     return { executions: executions.length, storageConnections: connections.length };
@@ -314,7 +483,9 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
      * Lists the run folders of a storage connection, one request per 1,000 folders, and starts following those that are new; of a
      * single one where an event tells of it. What lies in run folders is not looked at.
      */
-    async discoverRunFolders(input: DiscoverRunsInput): Promise<{ instruments: number; runFolders: number; started: number }> {
+    async discoverRunFolders(
+      input: DiscoverRunsInput,
+    ): Promise<{ instruments: number; runFolders: number; started: number }> {
       const id = input.storageConnectionId;
       const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', id).executeTakeFirst();
       const found = { instruments: 0, runFolders: 0, started: 0 };
@@ -327,7 +498,12 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       const troubles: unknown[] = [];
       const fail = async (description: string): Promise<void> => {
         // Written when it changes only: this runs every minute, for each connection.
-        if (storage.status !== 'FAILED' || storage.status_description !== description) await db.updateTable('storage_connections').set({ status: 'FAILED', status_description: description }).where('id', '=', id).execute();
+        if (storage.status !== 'FAILED' || storage.status_description !== description)
+          await db
+            .updateTable('storage_connections')
+            .set({ status: 'FAILED', status_description: description })
+            .where('id', '=', id)
+            .execute();
       };
 
       /** Follows those of these folders that are not known, or whose upload goes on; a run that had vanished is there again. */
@@ -338,14 +514,34 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
           return name === undefined ? [] : [{ folder, runName: name.runName }];
         });
         found.runFolders += runs.length;
-        const known = await knownRuns(db, id, parentPath, runs.map((run) => run.folder));
-        const inserted = await insertRuns(db, id, parentPath, instrument, runs.filter((run) => !known.has(run.folder)));
-        for (const run of known.values()) if (run.uploadState === 'vanished' && (await reopenRun(db, run.id))) run.uploadState = 'uploading';
+        const known = await knownRuns(
+          db,
+          id,
+          parentPath,
+          runs.map((run) => run.folder),
+        );
+        const inserted = await insertRuns(
+          db,
+          id,
+          parentPath,
+          instrument,
+          runs.filter((run) => !known.has(run.folder)),
+        );
+        for (const run of known.values())
+          if (run.uploadState === 'vanished' && (await reopenRun(db, run.id))) run.uploadState = 'uploading';
         const open = [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
         for (let at = 0; at < open.length; at += STARTS_AT_ONCE) {
           const started = await Promise.all(
             open.slice(at, at + STARTS_AT_ONCE).map(([runFolder, run]) =>
-              orchestrator.startRunUpload({ runId: run.id, storageConnectionId: id, storageConnectionName: storage!.name, instrumentName: instrument, parentPath, runFolder, runName: run.runName }),
+              orchestrator.startRunUpload({
+                runId: run.id,
+                storageConnectionId: id,
+                storageConnectionName: storage!.name,
+                instrumentName: instrument,
+                parentPath,
+                runFolder,
+                runName: run.runName,
+              }),
             ),
           );
           found.started += started.filter(Boolean).length;
@@ -362,7 +558,10 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
           for await (const folders of listFolders(s3, storage!.bucket, below === '' ? '' : `${below}/`)) {
             Context.current().heartbeat(found);
             if (levels < 0) runs += await follow(parentPath, folders);
-            else for (const folder of folders) if (parentPath !== '' || folder !== EXECUTIONS_FOLDER) await search(parentPath === '' ? folder : `${parentPath}/${folder}`, levels - 1);
+            else
+              for (const folder of folders)
+                if (parentPath !== '' || folder !== EXECUTIONS_FOLDER)
+                  await search(parentPath === '' ? folder : `${parentPath}/${folder}`, levels - 1);
           }
         } catch (error) {
           if (parentPath === '' || Context.current().cancellationSignal.aborted) throw error;
@@ -375,11 +574,23 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       try {
         await aws.use(storage.provider_id, async () => {
           if (input.only === undefined) await search('', storage.run_depth);
-          else if (await hasObjects(s3, storage.bucket, `${joinKey(storage.prefix, input.only.parentPath, input.only.runFolder)}/${RUN_UPLOADED_FILE}`)) await follow(input.only.parentPath, [input.only.runFolder]);
+          else if (
+            await hasObjects(
+              s3,
+              storage.bucket,
+              `${joinKey(storage.prefix, input.only.parentPath, input.only.runFolder)}/${RUN_UPLOADED_FILE}`,
+            )
+          )
+            await follow(input.only.parentPath, [input.only.runFolder]);
           if (troubles.length > 0) throw troubles[0] as Error;
         });
       } catch (error) {
-        const failure = failureOf(error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${storage.bucket}`, whenNotFound: "Check the storage connection's bucket and region.", scope: { bucket: storage.bucket, prefix: storage.prefix } });
+        const failure = failureOf(error, {
+          action: 's3:ListBucket',
+          resource: `arn:aws:s3:::${storage.bucket}`,
+          whenNotFound: "Check the storage connection's bucket and region.",
+          scope: { bucket: storage.bucket, prefix: storage.prefix },
+        });
         const blocked = blockedOf(failure);
         if (blocked !== undefined) await fail(`${blocked.message} ${blocked.remedy}`);
         throw failure;
@@ -389,7 +600,8 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
         return found;
       }
       // Verification says more than that the search went through; after a failure it is asked again.
-      if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED') await orchestrator.verify({ kind: 'storageConnection', id, name: storage.name });
+      if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED')
+        await orchestrator.verify({ kind: 'storageConnection', id, name: storage.name });
       await db.updateTable('storage_connections').set({ time_used: new Date() }).where('id', '=', id).execute();
       return found;
     },
@@ -403,24 +615,37 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       if (run.uploadState === 'complete') return { usable: true, reason: run.description };
       if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
       if (run.storage.deleted) {
-        await updateRun(db, runId, { uploadState: 'vanished', description: 'The storage connection was deleted', timeCompleted: new Date() });
+        await updateRun(db, runId, {
+          uploadState: 'vanished',
+          description: 'The storage connection was deleted',
+          timeCompleted: new Date(),
+        });
         return { usable: false, reason: 'The storage connection was deleted' };
       }
       if (!run.storage.useForRunUpload && run.discovered) {
-        const paused = 'The storage connection is not used for run upload any more; the run is looked at again once it is';
+        const paused =
+          'The storage connection is not used for run upload any more; the run is looked at again once it is';
         await updateRun(db, runId, { description: paused });
         throw notYet(paused);
       }
       const { bucket, prefix } = run.storage;
       try {
-        const ended = await heartbeating(() => aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt)));
-        if (byEvent && ended.usable && activityInfo().attempt === 1) await noteGenuineEvent(db, `s3/${bucket}`).catch(() => undefined);
+        const ended = await heartbeating(() =>
+          aws.use(run.storage.providerId, () => lookAt(run, activityInfo().attempt)),
+        );
+        if (byEvent && ended.usable && activityInfo().attempt === 1)
+          await noteGenuineEvent(db, `s3/${bucket}`).catch(() => undefined);
         return ended;
       } catch (error) {
-        const failure = failureOf(error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`, scope: { bucket, prefix } });
+        const failure = failureOf(error, {
+          action: 's3:GetObject',
+          resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`,
+          scope: { bucket, prefix },
+        });
         const blocked = blockedOf(failure);
         await updateRun(db, runId, { blocked: blocked ?? null, description: failure.message });
-        if (probing && failure.type === 'NotYet') throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
+        if (probing && failure.type === 'NotYet')
+          throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
         throw failure;
       }
     },
@@ -428,8 +653,16 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
     /** Gives up on an upload that did not end in time. */
     async giveUpUpload(runId: string, reason: string): Promise<void> {
       const { progress } = await load(runId);
-      const lacks = progress?.missing === undefined ? '' : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
-      await updateRun(db, runId, { uploadState: 'refused', description: `${reason}${lacks}`, blocked: null, timeCompleted: new Date() });
+      const lacks =
+        progress?.missing === undefined
+          ? ''
+          : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
+      await updateRun(db, runId, {
+        uploadState: 'refused',
+        description: `${reason}${lacks}`,
+        blocked: null,
+        timeCompleted: new Date(),
+      });
     },
 
     /** Starts what waits for a run: the flows assigned to its storage connection (once each) and executions that were created while it uploaded. */
@@ -437,14 +670,23 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
       const run = await load(runId);
       if (ended.usable) {
         const runName = run.parameters?.runName ?? run.runName;
-        const flows = (run.discovered ? await autoFlows(db, run.storageConnectionId) : []).filter((flow) => notForFlow(flow, run) === undefined && startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }));
+        const flows = (run.discovered ? await autoFlows(db, run.storageConnectionId) : []).filter(
+          (flow) =>
+            notForFlow(flow, run) === undefined &&
+            startsByItself(flow.filter, { instrumentName: run.instrumentName, runName }),
+        );
         await db.transaction().execute(async (transaction) => {
           await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {
-            const before = await startedBefore(transaction, flow.id, { id: run.id, instrumentRunId: run.parameters?.runId });
+            const before = await startedBefore(transaction, flow.id, {
+              id: run.id,
+              instrumentRunId: run.parameters?.runId,
+            });
             if (before !== undefined) {
               // It costs money, and its results are there. Who wants it again asks for it.
-              await updateRun(transaction, runId, { description: `The run is complete; ${flow.name} was started for it before (execution ${before}), so not again by itself` });
+              await updateRun(transaction, runId, {
+                description: `The run is complete; ${flow.name} was started for it before (execution ${before}), so not again by itself`,
+              });
               continue;
             }
             await insertExecution(transaction, {

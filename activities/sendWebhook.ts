@@ -32,9 +32,17 @@ function guardedLookup(url: URL, policy: NetworkPolicy, resolve: typeof dns.look
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, []);
-      const refusal = refusalOf(url, addresses.map(({ address }) => address), policy);
+      const refusal = refusalOf(
+        url,
+        addresses.map(({ address }) => address),
+        policy,
+      );
       const [first] = addresses;
-      if (refusal !== undefined || first === undefined) return callback(Object.assign(new Error(refusal ?? `${hostname} has no address`), { code: 'ADDRESS_REFUSED' }), []);
+      if (refusal !== undefined || first === undefined)
+        return callback(
+          Object.assign(new Error(refusal ?? `${hostname} has no address`), { code: 'ADDRESS_REFUSED' }),
+          [],
+        );
       if (options.all === true) callback(null, addresses);
       else callback(null, first.address, first.family);
     });
@@ -43,7 +51,10 @@ function guardedLookup(url: URL, policy: NetworkPolicy, resolve: typeof dns.look
 
 /** Some words of an answer, on one line. */
 function excerptOf(body: Buffer): string {
-  const text = body.toString('utf8').replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\s]+/gu, ' ').trim();
+  const text = body
+    .toString('utf8')
+    .replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\s]+/gu, ' ')
+    .trim();
   return text.length > EXCERPT_LENGTH ? `${text.slice(0, EXCERPT_LENGTH)}…` : text;
 }
 
@@ -52,14 +63,21 @@ function describeError(error: unknown): string {
   const message = messageOf(error);
   if (code === 'ADDRESS_REFUSED') return message;
   // Where several addresses were tried the message is empty.
-  return typeof code === 'string' && !message.includes(code) ? `${code}${message === '' ? '' : `: ${message}`}` : message;
+  return typeof code === 'string' && !message.includes(code)
+    ? `${code}${message === '' ? '' : `: ${message}`}`
+    : message;
 }
 
 /**
  * Sends a webhook once. Redirects are not followed, nothing is kept of a receiver but the status and some words of a refusal, and only
  * addresses that the policy allows are connected to.
  */
-export async function sendWebhook(url: URL, body: string, headers: Record<string, string>, { policy, timeoutMs = TIMEOUT_MS, resolve = dns.lookup }: SendOptions): Promise<Answer> {
+export async function sendWebhook(
+  url: URL,
+  body: string,
+  headers: Record<string, string>,
+  { policy, timeoutMs = TIMEOUT_MS, resolve = dns.lookup }: SendOptions,
+): Promise<Answer> {
   const literal = literalAddress(url);
   // Nobody looks up what is an address already.
   const refusal = literal === undefined ? undefined : refusalOf(url, [literal], policy);
@@ -72,7 +90,18 @@ export async function sendWebhook(url: URL, body: string, headers: Record<string
     return await new Promise<Answer>((done, fail) => {
       const request = (secure ? https : http).request(
         url,
-        { method: 'POST', agent, signal, lookup: guardedLookup(url, policy, resolve), headers: { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)), 'user-agent': 'polony-webhooks/1', ...headers } },
+        {
+          method: 'POST',
+          agent,
+          signal,
+          lookup: guardedLookup(url, policy, resolve),
+          headers: {
+            'content-type': 'application/json',
+            'content-length': String(Buffer.byteLength(body)),
+            'user-agent': 'polony-webhooks/1',
+            ...headers,
+          },
+        },
         (response) => {
           const status = response.statusCode ?? 0;
           if (status >= 200 && status < 300) {
@@ -84,7 +113,10 @@ export async function sendWebhook(url: URL, body: string, headers: Record<string
           let size = 0;
           const refused = (): void => {
             const said = excerptOf(Buffer.concat(parts).subarray(0, READ_BYTES));
-            const what = status >= 300 && status < 400 ? `HTTP ${status}: redirects are not followed; give the webhook the address itself` : `HTTP ${status}`;
+            const what =
+              status >= 300 && status < 400
+                ? `HTTP ${status}: redirects are not followed; give the webhook the address itself`
+                : `HTTP ${status}`;
             done({ status, error: said === '' ? what : `${what}: ${said}` });
             response.destroy();
           };

@@ -3,11 +3,36 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { sql } from 'kysely';
 import { getBucketPolicy, putBucketPolicy } from '../aws/bucketPolicy.js';
 import { classifyAwsError } from '../aws/errors.js';
-import { type BucketPolicy, deletedPrincipals, openStatements, policyBytes, POLICY_LIMIT, PolicyError, readPolicy, sidsOf, standing, statementsOf, withoutStatements, withStatements, writePolicy } from '../domain/bucketPolicy.js';
+import {
+  type BucketPolicy,
+  deletedPrincipals,
+  openStatements,
+  policyBytes,
+  POLICY_LIMIT,
+  PolicyError,
+  readPolicy,
+  sidsOf,
+  standing,
+  statementsOf,
+  withoutStatements,
+  withStatements,
+  writePolicy,
+} from '../domain/bucketPolicy.js';
 import type { Blocked } from '../domain/execution.js';
 import { bucketArn, type PermissionAction } from '../domain/permissions.js';
 import type { AccessAgenda, AccessChange, GrantState } from '../domain/sharing.js';
-import { type AccessGrant, agendaOf, dueGrants, endAccess, findAccessGrant, grantOf, grantsOfBucket, markSent, unmarkSent, writtenSince } from '../store/accessGrants.js';
+import {
+  type AccessGrant,
+  agendaOf,
+  dueGrants,
+  endAccess,
+  findAccessGrant,
+  grantOf,
+  grantsOfBucket,
+  markSent,
+  unmarkSent,
+  writtenSince,
+} from '../store/accessGrants.js';
 import { beginAudit, endAudit } from '../store/audit.js';
 import type { Db } from '../store/database.js';
 import { noteEvidence } from '../store/verifications.js';
@@ -48,7 +73,12 @@ function taskOf({ state, time_expires: time }: AccessGrant): Task | undefined {
 }
 
 /** The activities of `bucketAccess`: each reads the bucket's policy, changes what is ours in it, writes it and reads it back. */
-export function createSharingActivities({ db, aws, orchestrator, settings }: Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings'>) {
+export function createSharingActivities({
+  db,
+  aws,
+  orchestrator,
+  settings,
+}: Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings'>) {
   // Each holds a connection while others are asked for, of which there must be one.
   let free = Math.min(BUCKETS_AT_ONCE, Math.max(1, (settings.maxDbConnections ?? 10) - 1));
   const waiting: (() => void)[] = [];
@@ -70,44 +100,99 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
    */
   async function alone<T>(bucket: string, work: (held: Db) => Promise<T>): Promise<T> {
     const name = `bucket-policy/${bucket}`;
-    return inTurn(() => db.connection().execute(async (held) => {
-      const { rows } = await sql<{ held: boolean }>`select pg_try_advisory_lock(hashtextextended(${name}, 0)) as held`.execute(held);
-      if (rows[0]?.held !== true) throw ApplicationFailure.create({ type: 'Busy', message: `The policy of ${bucket} is being changed by another worker`, nextRetryDelay: 1000, category: ApplicationFailureCategory.BENIGN });
-      try {
-        return await work(held);
-      } finally {
-        await sql`select pg_advisory_unlock(hashtextextended(${name}, 0))`.execute(held).catch(() => undefined);
-      }
-    }));
+    return inTurn(() =>
+      db.connection().execute(async (held) => {
+        const { rows } = await sql<{
+          held: boolean;
+        }>`select pg_try_advisory_lock(hashtextextended(${name}, 0)) as held`.execute(held);
+        if (rows[0]?.held !== true)
+          throw ApplicationFailure.create({
+            type: 'Busy',
+            message: `The policy of ${bucket} is being changed by another worker`,
+            nextRetryDelay: 1000,
+            category: ApplicationFailureCategory.BENIGN,
+          });
+        try {
+          return await work(held);
+        } finally {
+          await sql`select pg_advisory_unlock(hashtextextended(${name}, 0))`.execute(held).catch(() => undefined);
+        }
+      }),
+    );
   }
 
   /** What an error of a call means: a refusal where a person can mend it, else what the activity is to fail with, to be tried again. */
-  function failed(error: unknown, action: string, row: AccessGrant, task: Task, policy?: BucketPolicy): Refused | ApplicationFailure {
+  function failed(
+    error: unknown,
+    action: string,
+    row: AccessGrant,
+    task: Task,
+    policy?: BucketPolicy,
+  ): Refused | ApplicationFailure {
     const resource = `arn:${row.partition}:s3:::${row.bucket}`;
     const then = task === 'grant' ? 'then repair the grant' : 'it is tried again by itself';
     const { code, kind, message } = classifyAwsError(error);
-    const refused = (of: string, text: string, remedy: string): Refused => new Refused({ kind: of, action, resource, message: text, remedy: `${remedy}; ${then}.` });
+    const refused = (of: string, text: string, remedy: string): Refused =>
+      new Refused({ kind: of, action, resource, message: text, remedy: `${remedy}; ${then}.` });
     const open = policy === undefined ? [] : openStatements(policy);
     if (kind === 'denied' && /BlockPublicPolicy|public polic/i.test(message)) {
-      return refused('PUBLIC_POLICY_BLOCKED', `S3 Block Public Access refuses the policy as a public one: ${open.length === 0 ? message : `it has statements for everybody: ${open.join(', ')}`}`, 'What polony adds names one principal and is never public: narrow the statements for everybody, or take them out');
+      return refused(
+        'PUBLIC_POLICY_BLOCKED',
+        `S3 Block Public Access refuses the policy as a public one: ${open.length === 0 ? message : `it has statements for everybody: ${open.join(', ')}`}`,
+        'What polony adds names one principal and is never public: narrow the statements for everybody, or take them out',
+      );
     }
-    if (code === 'MethodNotAllowed') return refused('NOT_BUCKET_OWNER', `The bucket ${row.bucket} is not of the provider's account, and only the account of a bucket may change its policy`, 'Connect the bucket with a provider of its own account');
-    if (/Redirect|IllegalLocation|AuthorizationHeaderMalformed/.test(code)) return refused('WRONG_REGION', `The bucket ${row.bucket} is in another region than its storage connection says`, 'Correct the region of the storage connection');
+    if (code === 'MethodNotAllowed')
+      return refused(
+        'NOT_BUCKET_OWNER',
+        `The bucket ${row.bucket} is not of the provider's account, and only the account of a bucket may change its policy`,
+        'Connect the bucket with a provider of its own account',
+      );
+    if (/Redirect|IllegalLocation|AuthorizationHeaderMalformed/.test(code))
+      return refused(
+        'WRONG_REGION',
+        `The bucket ${row.bucket} is in another region than its storage connection says`,
+        'Correct the region of the storage connection',
+      );
     if (/MalformedPolicy/.test(code)) {
       const gone = policy === undefined ? [] : deletedPrincipals(policy);
       const { Detail: detail } = error as { Detail?: string };
       if (/principal/i.test(message) && gone.length > 0) {
-        return refused('DELETED_PRINCIPAL', `S3 refuses the policy since it names roles or users that were deleted: ${gone.map(({ name, ids }) => `${ids.join(', ')} in the statement ${name}`).join('; ')}`, 'Take these statements out of the policy, or those grants where they are ours');
+        return refused(
+          'DELETED_PRINCIPAL',
+          `S3 refuses the policy since it names roles or users that were deleted: ${gone.map(({ name, ids }) => `${ids.join(', ')} in the statement ${name}`).join('; ')}`,
+          'Take these statements out of the policy, or those grants where they are ours',
+        );
       }
-      if (/principal/i.test(message)) return refused('PRINCIPAL_NOT_FOUND', `AWS does not know a principal of the policy: ${detail ?? row.principal}`, 'Check the ARN, with its path; roles and users must exist before they are granted anything');
-      if (/size|large|exceed/i.test(message)) return refused('POLICY_TOO_LARGE', `S3 finds the policy too large: ${message}`, 'Take grants or statements out');
-      return refused('MALFORMED_POLICY', `S3 refuses the policy: ${message}`, 'Mend what it names in the policy of the bucket');
+      if (/principal/i.test(message))
+        return refused(
+          'PRINCIPAL_NOT_FOUND',
+          `AWS does not know a principal of the policy: ${detail ?? row.principal}`,
+          'Check the ARN, with its path; roles and users must exist before they are granted anything',
+        );
+      if (/size|large|exceed/i.test(message))
+        return refused(
+          'POLICY_TOO_LARGE',
+          `S3 finds the policy too large: ${message}`,
+          'Take grants or statements out',
+        );
+      return refused(
+        'MALFORMED_POLICY',
+        `S3 refuses the policy: ${message}`,
+        'Mend what it names in the policy of the bucket',
+      );
     }
     const failure = failureOf(error, { action, resource, whenNotFound: 'Check the bucket of the storage connection' });
     const blocked = blockedOf(failure);
     if (blocked === undefined) return failure;
-    const hint = action === 's3:PutBucketPolicy' && open.length > 0 ? ` Where it is allowed, S3 Block Public Access refuses the policy because of ${open.join(', ')}, for everybody.` : '';
-    return new Refused({ ...blocked, remedy: `${blocked.remedy.replace(/[.;]? ?(it goes on by itself)?\.?$/, '')}; ${then}.${hint}` });
+    const hint =
+      action === 's3:PutBucketPolicy' && open.length > 0
+        ? ` Where it is allowed, S3 Block Public Access refuses the policy because of ${open.join(', ')}, for everybody.`
+        : '';
+    return new Refused({
+      ...blocked,
+      remedy: `${blocked.remedy.replace(/[.;]? ?(it goes on by itself)?\.?$/, '')}; ${then}.${hint}`,
+    });
   }
 
   /**
@@ -116,7 +201,13 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
    * @returns whether it had to be written.
    * @throws Refused, ApplicationFailure
    */
-  async function write(held: Db, row: AccessGrant, task: Task, s3: S3Client, noteUse: (action: PermissionAction, error?: { code: string; message: string }) => Promise<void>): Promise<boolean> {
+  async function write(
+    held: Db,
+    row: AccessGrant,
+    task: Task,
+    s3: S3Client,
+    noteUse: (action: PermissionAction, error?: { code: string; message: string }) => Promise<void>,
+  ): Promise<boolean> {
     const grant = grantOf(row);
     const sids = sidsOf(grant);
     const adding = task === 'grant';
@@ -130,18 +221,32 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
       try {
         return { text, policy: readPolicy(text) };
       } catch (error) {
-        if (error instanceof PolicyError) throw new Refused({ kind: 'POLICY_NOT_UNDERSTOOD', message: error.message, remedy: 'Mend the policy of the bucket.' });
+        if (error instanceof PolicyError)
+          throw new Refused({
+            kind: 'POLICY_NOT_UNDERSTOOD',
+            message: error.message,
+            remedy: 'Mend the policy of the bucket.',
+          });
         throw error;
       }
     };
-    const done = (policy: BucketPolicy): boolean => (adding ? standing(policy, grant) === 'whole' : !policy.statements.some(({ value }) => sids.includes(value.Sid as string)));
+    const done = (policy: BucketPolicy): boolean =>
+      adding
+        ? standing(policy, grant) === 'whole'
+        : !policy.statements.some(({ value }) => sids.includes(value.Sid as string));
 
-    const recent = (await writtenSince(held, row.bucket, new Date(Date.now() - SETTLED_MS))).filter(({ id }) => id !== row.id);
+    const recent = (await writtenSince(held, row.bucket, new Date(Date.now() - SETTLED_MS))).filter(
+      ({ id }) => id !== row.id,
+    );
     const live = new Set([...(await grantsOfBucket(held, row.bucket)).map(grantOf), grant].flatMap(sidsOf));
     /** Whether this may be a policy of before our own last changes, which to write back would undo them. */
     const old = (policy: BucketPolicy): boolean =>
       recent.some((other) =>
-        other.state === 'active' ? standing(policy, grantOf(other)) === 'missing' : sidsOf(grantOf(other)).some((sid) => !live.has(sid) && policy.statements.some(({ value }) => value.Sid === sid)),
+        other.state === 'active'
+          ? standing(policy, grantOf(other)) === 'missing'
+          : sidsOf(grantOf(other)).some(
+              (sid) => !live.has(sid) && policy.statements.some(({ value }) => value.Sid === sid),
+            ),
       );
 
     let auditId = row.audit_id;
@@ -164,12 +269,21 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
         return auditId !== null;
       }
       if (adding && !row.overwrite && standing(policy, grant) === 'changed') {
-        throw new Refused({ kind: 'STATEMENT_DIFFERS', message: `The policy has a statement ${sids[0]} that says something else than this grant`, remedy: 'Look at it in the policy of the bucket; repair the grant to have it written anew.' });
+        throw new Refused({
+          kind: 'STATEMENT_DIFFERS',
+          message: `The policy has a statement ${sids[0]} that says something else than this grant`,
+          remedy: 'Look at it in the policy of the bucket; repair the grant to have it written anew.',
+        });
       }
       const next = writePolicy(adding ? withStatements(policy, statementsOf(grant)) : withoutStatements(policy, sids));
       const bytes = policyBytes(next ?? '');
       if (adding && bytes > POLICY_LIMIT) {
-        throw new Refused({ kind: 'POLICY_TOO_LARGE', message: `The policy would have ${bytes} bytes; S3 takes ${POLICY_LIMIT}`, remedy: 'Take grants or statements out, or grant to an account and share onward there; then repair the grant.' });
+        throw new Refused({
+          kind: 'POLICY_TOO_LARGE',
+          message: `The policy would have ${bytes} bytes; S3 takes ${POLICY_LIMIT}`,
+          remedy:
+            'Take grants or statements out, or grant to an account and share onward there; then repair the grant.',
+        });
       }
       // Begun before it is done, so that no policy is changed unwritten.
       if (auditId !== null) await endAudit(held, auditId, { reason: 'TRIED_AGAIN' });
@@ -180,7 +294,14 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
           requestId: task === 'expire' ? bucketAccessWorkflowId(row.bucket) : row.request_id,
           resourceType: 'storage',
           resourceId: row.storage_connection_id,
-          detail: { accessGrantId: row.id, bucket: row.bucket, principal: row.principal, folder: row.folder, before: text ?? null, after: next },
+          detail: {
+            accessGrantId: row.id,
+            bucket: row.bucket,
+            principal: row.principal,
+            folder: row.folder,
+            before: text ?? null,
+            after: next,
+          },
         });
         await markSent(transaction, row.id, id);
         return id;
@@ -196,7 +317,8 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
         await putBucketPolicy(s3, row.bucket, next);
       } catch (error) {
         const failure = failed(error, action, row, task, policy);
-        if (failure instanceof Refused && failure.problem.kind === 'ACCESS_DENIED') await noteUse(action, classifyAwsError(error));
+        if (failure instanceof Refused && failure.problem.kind === 'ACCESS_DENIED')
+          await noteUse(action, classifyAwsError(error));
         // Else the answer was lost, or AWS is away: the next attempt tells what became of it.
         if (!(failure instanceof Refused)) throw failure;
         await endAudit(held, auditId, { reason: failure.problem.kind });
@@ -227,15 +349,25 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
     // What was never sent is in no policy.
     if (task !== 'grant' && row.time_sent === null) return void (await endAccess(held, row.id, row.state, ENDS[task]));
     try {
-      const storage = await held.selectFrom('storage_connections').select(['provider_id', 'region', 'name']).where('id', '=', row.storage_connection_id).executeTakeFirstOrThrow();
+      const storage = await held
+        .selectFrom('storage_connections')
+        .select(['provider_id', 'region', 'name'])
+        .where('id', '=', row.storage_connection_id)
+        .executeTakeFirstOrThrow();
       const noteUse = async (action: PermissionAction, error?: { code: string; message: string }): Promise<void> => {
         if (!(await noteEvidence(held, storage.provider_id, action, bucketArn(row.bucket), error))) return;
         // The report says it at the next verification otherwise.
-        await orchestrator.verify({ kind: 'storageConnection', id: row.storage_connection_id, name: storage.name }).catch(() => undefined);
+        await orchestrator
+          .verify({ kind: 'storageConnection', id: row.storage_connection_id, name: storage.name })
+          .catch(() => undefined);
       };
-      const written = await aws.use(storage.provider_id, () => write(held, row, task, aws.s3(storage.provider_id, storage.region), noteUse)).catch((error: unknown) => {
-        throw error instanceof Refused || error instanceof ApplicationFailure ? error : failed(error, 's3:GetBucketPolicy', row, task);
-      });
+      const written = await aws
+        .use(storage.provider_id, () => write(held, row, task, aws.s3(storage.provider_id, storage.region), noteUse))
+        .catch((error: unknown) => {
+          throw error instanceof Refused || error instanceof ApplicationFailure
+            ? error
+            : failed(error, 's3:GetBucketPolicy', row, task);
+        });
       await endAccess(held, row.id, row.state, ENDS[task], { written });
     } catch (error) {
       if (error instanceof Refused) {
@@ -243,7 +375,9 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
         return;
       }
       const message = error instanceof Error ? error.message : String(error);
-      await endAccess(held, row.id, row.state, row.state, { problem: { kind: 'UNAVAILABLE', message, remedy: 'It is tried again by itself.' } });
+      await endAccess(held, row.id, row.state, row.state, {
+        problem: { kind: 'UNAVAILABLE', message, remedy: 'It is tried again by itself.' },
+      });
       throw error;
     }
   }
@@ -253,11 +387,16 @@ export function createSharingActivities({ db, aws, orchestrator, settings }: Pic
     async changeAccess(grantId: string): Promise<AccessChange & { agenda: AccessAgenda }> {
       return heartbeating(async () => {
         const known = await db.selectFrom('access_grants').selectAll().where('id', '=', grantId).executeTakeFirst();
-        if (known === undefined) throw ApplicationFailure.nonRetryable(`There is no access grant ${grantId}`, 'NotFound');
+        if (known === undefined)
+          throw ApplicationFailure.nonRetryable(`There is no access grant ${grantId}`, 'NotFound');
         return alone(known.bucket, async (held) => {
           const row = await findAccessGrant(held, grantId);
           if (row !== undefined) await carryOut(held, row);
-          const now = await held.selectFrom('access_grants').select(['state', 'problem']).where('id', '=', grantId).executeTakeFirstOrThrow();
+          const now = await held
+            .selectFrom('access_grants')
+            .select(['state', 'problem'])
+            .where('id', '=', grantId)
+            .executeTakeFirstOrThrow();
           return { state: now.state, problem: now.problem, agenda: await agendaOf(held, known.bucket) };
         });
       });

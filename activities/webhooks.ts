@@ -5,7 +5,18 @@ import type { NetworkPolicy } from '../domain/networks.js';
 import { webhookBody } from '../domain/webhooks.js';
 import type { Db } from '../store/database.js';
 import { SecretError, type Secrets, webhookSecretContext } from '../store/secrets.js';
-import { beginAttempt, claimDeliveries, disableWebhook, endAttempt, findDelivery, markHandedOver, pruneDeliveries, reclaimAbandoned, removeDelivery, signingSecrets } from '../store/webhooks.js';
+import {
+  beginAttempt,
+  claimDeliveries,
+  disableWebhook,
+  endAttempt,
+  findDelivery,
+  markHandedOver,
+  pruneDeliveries,
+  reclaimAbandoned,
+  removeDelivery,
+  signingSecrets,
+} from '../store/webhooks.js';
 import type { Orchestrator } from '../temporal/client.js';
 import { type SendOptions, sendWebhook } from './sendWebhook.js';
 
@@ -59,7 +70,12 @@ export interface DeliveryResult {
 }
 
 function later(type: string, message: string, waitMs: number): ApplicationFailure {
-  return ApplicationFailure.create({ type, message, nextRetryDelay: waitMs, category: ApplicationFailureCategory.BENIGN });
+  return ApplicationFailure.create({
+    type,
+    message,
+    nextRetryDelay: waitMs,
+    category: ApplicationFailureCategory.BENIGN,
+  });
 }
 
 /** The activity of `deliverWebhook`. */
@@ -69,7 +85,9 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
   /** The secrets that sign, the current one first. @throws SecretError */
   async function secretsOfWebhook(webhookId: string, secrets: Secrets): Promise<string[]> {
     const rows = await signingSecrets(db, webhookId);
-    return Promise.all(rows.map((row) => secrets.open({ keyId: row.key_id, sealed: row.sealed }, webhookSecretContext(row.id))));
+    return Promise.all(
+      rows.map((row) => secrets.open({ keyId: row.key_id, sealed: row.sealed }, webhookSecretContext(row.id))),
+    );
   }
 
   return {
@@ -79,9 +97,11 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
      * @param round of replays; a delivery that has been begun anew since is left alone.
      */
     async attemptDelivery(deliveryId: string, round: number): Promise<DeliveryResult> {
-      if (settings === undefined) throw ApplicationFailure.nonRetryable('This worker delivers no webhooks', 'Unexpected');
+      if (settings === undefined)
+        throw ApplicationFailure.nonRetryable('This worker delivers no webhooks', 'Unexpected');
       const delivery = await findDelivery(db, deliveryId);
-      if (delivery === undefined || delivery.round !== round) return { state: 'superseded', description: 'It was replayed or removed since' };
+      if (delivery === undefined || delivery.round !== round)
+        return { state: 'superseded', description: 'It was replayed or removed since' };
       const { state, webhook_id: webhookId, url } = delivery;
       if (state === 'delivered' || state === 'failed') return { state, description: `It was ${state} before` };
       if (url === null) {
@@ -92,20 +112,37 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
         await endAttempt(db, deliveryId, round, { state: 'failed', status, error });
         return { state: 'failed', description: error };
       };
-      if (delivery.enabled !== true) return giveUp(delivery.last_status, 'The webhook is switched off; replay it once it is on again');
+      if (delivery.enabled !== true)
+        return giveUp(delivery.last_status, 'The webhook is switched off; replay it once it is on again');
       const lane = lanes.enter(webhookId);
-      if ('waitMs' in lane) throw later('Busy', `${SLOTS_EACH} deliveries of this webhook are under way; it waits for its turn`, lane.waitMs);
+      if ('waitMs' in lane)
+        throw later(
+          'Busy',
+          `${SLOTS_EACH} deliveries of this webhook are under way; it waits for its turn`,
+          lane.waitMs,
+        );
       try {
         let secrets: string[];
         try {
           secrets = await secretsOfWebhook(webhookId, settings.secrets);
         } catch (error) {
           if (!(error instanceof SecretError)) throw error;
-          throw ApplicationFailure.retryable(`${error.message}. It goes on by itself once that is mended`, 'SecretUnreadable');
+          throw ApplicationFailure.retryable(
+            `${error.message}. It goes on by itself once that is mended`,
+            'SecretUnreadable',
+          );
         }
         const attempt = await beginAttempt(db, deliveryId, round, new Date(Date.now() + ATTEMPT_MS));
         if (attempt === undefined) return { state: 'superseded', description: 'It was replayed or has ended since' };
-        const body = webhookBody({ type: delivery.event_type, time: delivery.time_event, sequence: Number(delivery.event_sequence), data: delivery.event_data }, settings.apiUrl);
+        const body = webhookBody(
+          {
+            type: delivery.event_type,
+            time: delivery.time_event,
+            sequence: Number(delivery.event_sequence),
+            data: delivery.event_data,
+          },
+          settings.apiUrl,
+        );
         const now = new Date();
         const answer = await sendWebhook(
           new URL(url),
@@ -113,7 +150,9 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
           {
             'webhook-id': delivery.event_id,
             'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
-            'webhook-signature': secrets.map((secret) => new Webhook(secret).sign(delivery.event_id, now, body)).join(' '),
+            'webhook-signature': secrets
+              .map((secret) => new Webhook(secret).sign(delivery.event_id, now, body))
+              .join(' '),
           },
           { ...settings.send, policy: settings.networks },
         );
@@ -132,8 +171,17 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
         }
         const seconds = settings.retrySeconds[attempt - 1];
         if (seconds === undefined) return await giveUp(status, `${answer.error} (given up after ${attempt} tries)`);
-        await endAttempt(db, deliveryId, round, { state: 'retrying', status, error: answer.error, next: new Date(Date.now() + seconds * 1000) });
-        throw later('NotDelivered', `Try ${attempt} of ${settings.retrySeconds.length + 1}: ${answer.error}`, seconds * 1000);
+        await endAttempt(db, deliveryId, round, {
+          state: 'retrying',
+          status,
+          error: answer.error,
+          next: new Date(Date.now() + seconds * 1000),
+        });
+        throw later(
+          'NotDelivered',
+          `Try ${attempt} of ${settings.retrySeconds.length + 1}: ${answer.error}`,
+          seconds * 1000,
+        );
       } finally {
         lane.leave();
       }
@@ -153,7 +201,12 @@ export async function handOverDeliveries(db: Db, orchestrator: Pick<Orchestrator
     const waiting = [...claimed];
     const start = async (): Promise<void> => {
       for (let delivery = waiting.shift(); delivery !== undefined; delivery = waiting.shift()) {
-        await orchestrator.startDelivery({ deliveryId: delivery.id, round: delivery.round, eventType: delivery.event_type, host: delivery.url === null ? 'a deleted webhook' : new URL(delivery.url).host });
+        await orchestrator.startDelivery({
+          deliveryId: delivery.id,
+          round: delivery.round,
+          eventType: delivery.event_type,
+          host: delivery.url === null ? 'a deleted webhook' : new URL(delivery.url).host,
+        });
         await markHandedOver(db, delivery);
         count++;
       }

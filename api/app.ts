@@ -35,7 +35,22 @@ export interface ApiDependencies {
   db: Db;
   /** Of the same database, to listen on. */
   databaseUrl: string;
-  orchestrator: Pick<Orchestrator, 'check' | 'startExecution' | 'cancelExecution' | 'retryExecution' | 'startRunUpload' | 'lookAtRunUpload' | 'discoverFolder' | 'retryRunUpload' | 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow' | 'verify' | 'changeAccess'>;
+  orchestrator: Pick<
+    Orchestrator,
+    | 'check'
+    | 'startExecution'
+    | 'cancelExecution'
+    | 'retryExecution'
+    | 'startRunUpload'
+    | 'lookAtRunUpload'
+    | 'discoverFolder'
+    | 'retryRunUpload'
+    | 'ensureDiscovery'
+    | 'removeDiscovery'
+    | 'discoverNow'
+    | 'verify'
+    | 'changeAccess'
+  >;
   /** Access to AWS through the providers. */
   aws: AwsAccess;
   /** Encrypts the secrets of access keys and webhooks. */
@@ -85,7 +100,16 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     // Idle keep-alive connections must not hold up a shutdown.
     forceCloseConnections: 'idle',
     // Unknown fields are refused by name instead of dropped in silence, and all that is wrong is told at once.
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false, allowUnionTypes: true, keywords: ['x-optional'] } },
+    ajv: {
+      customOptions: {
+        removeAdditional: false,
+        coerceTypes: false,
+        allErrors: true,
+        useDefaults: false,
+        allowUnionTypes: true,
+        keywords: ['x-optional'],
+      },
+    },
     clientErrorHandler: (error, socket) => answerNoRequest(error, socket, dependencies.errorDomain),
     frameworkErrors: (error, request, reply) => {
       void reply.header('x-request-id', request.id);
@@ -105,12 +129,25 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
 
   addErrors(app, dependencies.errorDomain);
   app.addHook('onRequest', async (request, reply) => {
-    void reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' });
+    void reply.headers({
+      'x-request-id': request.id,
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-store',
+    });
   });
   app.addHook('onResponse', async (request, reply) => {
     // Neither headers nor the query are logged: keys must not come into a log by any way.
     const caller = request.caller as typeof request.caller | null;
-    request.log.info({ method: request.method, path: request.url.split('?')[0], status: reply.statusCode, milliseconds: Math.round(reply.elapsedTime), caller: caller?.name }, 'request');
+    request.log.info(
+      {
+        method: request.method,
+        path: request.url.split('?')[0],
+        status: reply.statusCode,
+        milliseconds: Math.round(reply.elapsedTime),
+        caller: caller?.name,
+      },
+      'request',
+    );
   });
   const { db, oidc } = dependencies;
   await addAuth(app, {
@@ -124,17 +161,26 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     const { schema } = request.routeOptions;
     // PostgreSQL has no character NUL, and nothing that is asked for has one.
     for (const [name, value] of Object.entries((request.query ?? {}) as Record<string, unknown>)) {
-      if ([value].flat().some((each) => typeof each === 'string' && each.includes('\0'))) throw new InputError([{ field: name.replaceAll('\0', '').slice(0, 200), rule: 'CHARACTERS', message: 'must not contain the character NUL' }]);
+      if ([value].flat().some((each) => typeof each === 'string' && each.includes('\0')))
+        throw new InputError([
+          {
+            field: name.replaceAll('\0', '').slice(0, 200),
+            rule: 'CHARACTERS',
+            message: 'must not contain the character NUL',
+          },
+        ]);
     }
     // Query parameters come as text: those whose schema says number or boolean are turned into one before they are checked.
     const query = request.query as Record<string, unknown>;
-    const properties = (schema?.querystring as { properties?: Record<string, { type?: string }> } | undefined)?.properties ?? {};
+    const properties =
+      (schema?.querystring as { properties?: Record<string, { type?: string }> } | undefined)?.properties ?? {};
     for (const [name, { type }] of Object.entries(properties)) {
       const value = query[name];
       if (type === 'integer' && typeof value === 'string' && /^-?\d{1,15}$/.test(value)) query[name] = Number(value);
       if (type === 'boolean' && (value === 'true' || value === 'false')) query[name] = value === 'true';
     }
-    if (request.body === undefined && (schema?.body as { 'x-optional'?: boolean } | undefined)?.['x-optional'] === true) request.body = {};
+    if (request.body === undefined && (schema?.body as { 'x-optional'?: boolean } | undefined)?.['x-optional'] === true)
+      request.body = {};
   });
 
   addSchemas(app);

@@ -21,7 +21,11 @@ export class ApiError extends Error {
 
 /** A resource that does not exist; `kind` as in `storage connection`. */
 export function notFound(kind: string, id: string): ApiError {
-  return new ApiError(404, `${kind.toUpperCase().replaceAll(' ', '_')}_NOT_FOUND`, `There is no ${kind} ${id.slice(0, 100)}`);
+  return new ApiError(
+    404,
+    `${kind.toUpperCase().replaceAll(' ', '_')}_NOT_FOUND`,
+    `There is no ${kind} ${id.slice(0, 100)}`,
+  );
 }
 
 /** Longest time that a request waits for Temporal, whose client would go on trying for long. */
@@ -46,7 +50,10 @@ export async function bounded<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEO
 }
 
 /** A call to Temporal that the answer depends on. @throws ApiError 503 when Temporal cannot be reached. */
-export async function fromTemporal<T>(log: { error: (data: object, message: string) => void }, call: Promise<T>): Promise<T> {
+export async function fromTemporal<T>(
+  log: { error: (data: object, message: string) => void },
+  call: Promise<T>,
+): Promise<T> {
   try {
     return await bounded(call);
   } catch (error) {

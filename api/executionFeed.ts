@@ -33,7 +33,10 @@ class Stream {
       this.#blocked = false;
       if (this.#waiting !== undefined) this.show(this.#waiting);
     });
-    this.#timers = [setInterval(() => this.#write(': still there\n\n'), HEARTBEAT_MS), setTimeout(() => this.end(), lastsMs)];
+    this.#timers = [
+      setInterval(() => this.#write(': still there\n\n'), HEARTBEAT_MS),
+      setTimeout(() => this.end(), lastsMs),
+    ];
     for (const timer of this.#timers) timer.unref();
     this.#write('retry: 2000\n\n');
   }
@@ -84,7 +87,12 @@ export class ExecutionFeed {
   #closed = false;
 
   /** @param revoked which of these callers' keys were revoked since: they are shown nothing more */
-  constructor(url: string, read: (id: string) => Promise<FedExecution | undefined>, revoked: (callerIds: string[]) => Promise<ReadonlySet<string>>, failed: (error: unknown) => void) {
+  constructor(
+    url: string,
+    read: (id: string) => Promise<FedExecution | undefined>,
+    revoked: (callerIds: string[]) => Promise<ReadonlySet<string>>,
+    failed: (error: unknown) => void,
+  ) {
     this.#url = url;
     this.#read = read;
     this.#revoked = revoked;
@@ -101,8 +109,19 @@ export class ExecutionFeed {
    * @param known the version that the client has seen, from `Last-Event-ID`
    * @param until when the caller's key ends
    */
-  add(response: ServerResponse, id: string, callerId: string, known: string | undefined, until: Date | undefined): void {
-    const stream = new Stream(response, callerId, known, Math.max(0, Math.min(STREAM_MS, (until?.getTime() ?? Infinity) - Date.now())));
+  add(
+    response: ServerResponse,
+    id: string,
+    callerId: string,
+    known: string | undefined,
+    until: Date | undefined,
+  ): void {
+    const stream = new Stream(
+      response,
+      callerId,
+      known,
+      Math.max(0, Math.min(STREAM_MS, (until?.getTime() ?? Infinity) - Date.now())),
+    );
     const streams = this.#streams.get(id) ?? new Set();
     this.#streams.set(id, streams.add(stream));
     this.#callers.set(callerId, (this.#callers.get(callerId) ?? 0) + 1);
@@ -142,7 +161,9 @@ export class ExecutionFeed {
     try {
       const execution = await this.#read(id);
       // After it was read, so that what is later than a revocation is not shown.
-      const revoked = await this.#revoked([...new Set([...(this.#streams.get(id) ?? [])].map(({ callerId }) => callerId))]);
+      const revoked = await this.#revoked([
+        ...new Set([...(this.#streams.get(id) ?? [])].map(({ callerId }) => callerId)),
+      ]);
       for (const stream of this.#streams.get(id) ?? []) {
         if (execution === undefined || revoked.has(stream.callerId)) stream.end();
         else stream.show(execution);

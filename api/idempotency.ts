@@ -10,7 +10,9 @@ import { ApiError } from './errors.js';
 /** JSON with the members of objects in order, so that the same body written in another order is the same request. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, member: unknown) =>
-    typeof member === 'object' && member !== null && !Array.isArray(member) ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1))) : member,
+    typeof member === 'object' && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : member,
   );
 }
 
@@ -20,18 +22,32 @@ function canonical(value: unknown): string {
  * is made twice; requests with the same key wait for each other. Errors are not kept: what failed may be tried again.
  * @throws ApiError 400 INVALID_IDEMPOTENCY_KEY, 422 IDEMPOTENCY_KEY_REUSED.
  */
-export async function creating<T extends object>(db: Db, request: FastifyRequest, reply: FastifyReply, status: 201 | 202, create: (transaction: Transaction<Database>) => Promise<T>): Promise<T> {
+export async function creating<T extends object>(
+  db: Db,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  status: 201 | 202,
+  create: (transaction: Transaction<Database>) => Promise<T>,
+): Promise<T> {
   void reply.code(status);
   const key = request.headers['idempotency-key'];
   if (key === undefined) return inTransaction(db, create);
-  if (typeof key !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(key)) throw new ApiError(400, 'INVALID_IDEMPOTENCY_KEY', 'Idempotency-Key must have 1 to 255 printable ASCII characters');
+  if (typeof key !== 'string' || !/^[\x20-\x7e]{1,255}$/.test(key))
+    throw new ApiError(400, 'INVALID_IDEMPOTENCY_KEY', 'Idempotency-Key must have 1 to 255 printable ASCII characters');
   // Keys of one client say nothing to another, whatever characters are in either.
   const scoped = `${encodeURIComponent(request.caller.id)}/${key}`;
-  const requestHash = createHash('sha256').update(canonical([request.method, request.url.split('?')[0], request.body ?? null])).digest('hex');
+  const requestHash = createHash('sha256')
+    .update(canonical([request.method, request.url.split('?')[0], request.body ?? null]))
+    .digest('hex');
   return inTransaction(db, async (transaction) => {
     const kept = await keptAnswer(transaction, scoped);
     if (kept !== undefined) {
-      if (kept.requestHash !== requestHash) throw new ApiError(422, 'IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; choose a new one');
+      if (kept.requestHash !== requestHash)
+        throw new ApiError(
+          422,
+          'IDEMPOTENCY_KEY_REUSED',
+          'This Idempotency-Key was used for another request; choose a new one',
+        );
       void reply.code(kept.status).header('idempotency-replayed', 'true');
       return kept.body as T;
     }

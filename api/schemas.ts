@@ -40,7 +40,15 @@ const ErrorBody = component(
         '@type': Type.String(),
         reason: Type.String({ description: 'For programs, such as INVALID_FIELD, IN_USE, RUN_NOT_FOUND' }),
         domain: Type.String(),
-        metadata: Type.Object({ request_id: Type.String(), field: Type.Optional(Type.String()), rule: Type.Optional(Type.String()), description: Type.Optional(Type.String()) }, { additionalProperties: true }),
+        metadata: Type.Object(
+          {
+            request_id: Type.String(),
+            field: Type.Optional(Type.String()),
+            rule: Type.Optional(Type.String()),
+            description: Type.Optional(Type.String()),
+          },
+          { additionalProperties: true },
+        ),
       }),
     ),
   }),
@@ -62,7 +70,15 @@ const MEANINGS = {
 
 /** The error answers of an operation: those that each may give, and these. */
 export function errors(...statuses: (404 | 409 | 413 | 415 | 422)[]) {
-  return Object.fromEntries([400, 401, 403, ...statuses, 429, 500, 503].map((status) => [status, { content: { 'application/json': { schema: ErrorBody } }, description: MEANINGS[status as keyof typeof MEANINGS] }]));
+  return Object.fromEntries(
+    [400, 401, 403, ...statuses, 429, 500, 503].map((status) => [
+      status,
+      {
+        content: { 'application/json': { schema: ErrorBody } },
+        description: MEANINGS[status as keyof typeof MEANINGS],
+      },
+    ]),
+  );
 }
 /** Of an operation that takes a body. */
 export const BODY = [413, 415] as const;
@@ -72,7 +88,12 @@ export const NoContent = Type.Null({ description: 'Done' });
 
 /** Headers of an operation that can be repeated. What else a client sends is not looked at. */
 export const IdempotencyHeaders = Type.Object({
-  'idempotency-key': Type.Optional(Type.String({ description: 'Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours' })),
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description:
+        'Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours',
+    }),
+  ),
 });
 
 const CONNECTION_STATUSES = ['UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED'];
@@ -90,7 +111,10 @@ export const Provider = component(
       externalId: NullableString,
       accessKeyId: NullableString,
       accountId: NullableString,
-      sessionSeconds: Type.Unsafe<number | null>({ type: ['integer', 'null'], description: 'Length of the sessions that AWS gave at the last verification' }),
+      sessionSeconds: Type.Unsafe<number | null>({
+        type: ['integer', 'null'],
+        description: 'Length of the sessions that AWS gave at the last verification',
+      }),
       status: oneOf(CONNECTION_STATUSES.map((status) => `PROVIDER_STATUS_${status}`)),
       statusDescription: Type.String(),
       timeVerified: NullableTimestamp,
@@ -106,27 +130,75 @@ const providerFields = {
   defaultRegion: Type.String({ description: 'An AWS region' }),
   credentialType: CredentialType,
   roleArn: Type.Optional(Type.String({ description: 'Of a role: its ARN' })),
-  externalId: Type.Optional(Type.String({ description: 'Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy' })),
+  externalId: Type.Optional(
+    Type.String({
+      description: 'Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy',
+    }),
+  ),
   accessKeyId: Type.Optional(Type.String({ description: 'Of access keys: the ID, beginning with AKIA' })),
-  secretAccessKey: Type.Optional(Type.String({ writeOnly: true, description: 'Of access keys: the secret; kept encrypted and never shown' })),
+  secretAccessKey: Type.Optional(
+    Type.String({ writeOnly: true, description: 'Of access keys: the secret; kept encrypted and never shown' }),
+  ),
 };
-const providerExample = { name: 'sequencing-account', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser', externalId: 'lab-7f3a' };
+const providerExample = {
+  name: 'sequencing-account',
+  defaultRegion: 'us-west-2',
+  credentialType: 'role',
+  roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser',
+  externalId: 'lab-7f3a',
+};
 export const ProviderBody = Type.Object(providerFields, { ...closed, examples: [providerExample] });
 const change = { ...closed, minProperties: 1 } as const;
-export const ProviderChange = Type.Partial(Type.Object(providerFields), { ...change, examples: [{ roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser-2' }] });
+export const ProviderChange = Type.Partial(Type.Object(providerFields), {
+  ...change,
+  examples: [{ roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser-2' }],
+});
 
 /** As the vendor's contract has it. */
 export const StorageConnection = component(
   'StorageConnection',
   Type.Object(
-    { id: Type.String(), name: Type.String(), type: Type.String(), status: oneOf(CONNECTION_STATUSES.map((status) => `STORAGE_CONNECTION_STATUS_${status}`)), uri: Type.String(), timeCreated: Timestamp, timeUpdated: Timestamp },
-    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000001', name: 'aviti-runs', type: 's3', status: 'STORAGE_CONNECTION_STATUS_CONNECTED', uri: 's3://lab-aviti/runs', timeCreated: '2026-01-10T09:00:00.000Z', timeUpdated: '2026-01-10T09:00:00.000Z' }] },
+    {
+      id: Type.String(),
+      name: Type.String(),
+      type: Type.String(),
+      status: oneOf(CONNECTION_STATUSES.map((status) => `STORAGE_CONNECTION_STATUS_${status}`)),
+      uri: Type.String(),
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+    },
+    {
+      ...closed,
+      examples: [
+        {
+          id: '01920000-0000-7000-8000-000000000001',
+          name: 'aviti-runs',
+          type: 's3',
+          status: 'STORAGE_CONNECTION_STATUS_CONNECTED',
+          uri: 's3://lab-aviti/runs',
+          timeCreated: '2026-01-10T09:00:00.000Z',
+          timeUpdated: '2026-01-10T09:00:00.000Z',
+        },
+      ],
+    },
   ),
 );
 export const StorageDetails = component(
   'StorageConnectionDetails',
   Type.Object(
-    { providerId: Type.String(), region: Type.String(), bucket: Type.String(), prefix: Type.String(), useForRunUpload: Type.Boolean(), useForDataExploration: Type.Boolean(), allowPolicyProbe: Type.Boolean(), runDepth: Type.Integer(), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp },
+    {
+      providerId: Type.String(),
+      region: Type.String(),
+      bucket: Type.String(),
+      prefix: Type.String(),
+      useForRunUpload: Type.Boolean(),
+      useForDataExploration: Type.Boolean(),
+      allowPolicyProbe: Type.Boolean(),
+      runDepth: Type.Integer(),
+      statusDescription: Type.String(),
+      timeVerified: NullableTimestamp,
+      timeUsed: NullableTimestamp,
+    },
     closed,
   ),
 );
@@ -138,18 +210,58 @@ const storageFields = {
   prefix: Type.Optional(Type.String({ description: 'The folder for run data; the whole bucket where it is left out' })),
   useForRunUpload: Type.Boolean({ description: 'Instruments upload here, so runs are searched for' }),
   useForDataExploration: Type.Boolean(),
-  allowPolicyProbe: Type.Optional(Type.Boolean({ description: 'Whether verification may write the bucket policy back as it is, to see whether it may; not unless said' })),
-  runDepth: Type.Optional(Type.Integer({ minimum: 0, maximum: 5, description: 'How many folders lie between the prefix and the folders of the instruments; 0 where it is left out' })),
+  allowPolicyProbe: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether verification may write the bucket policy back as it is, to see whether it may; not unless said',
+    }),
+  ),
+  runDepth: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 5,
+      description: 'How many folders lie between the prefix and the folders of the instruments; 0 where it is left out',
+    }),
+  ),
 };
 export const StorageBody = Type.Object(storageFields, {
   ...closed,
-  examples: [{ name: 'aviti-runs', providerId: '01920000-0000-7000-8000-000000000000', region: 'us-west-2', bucket: 'lab-aviti', prefix: 'runs', useForRunUpload: true, useForDataExploration: true }],
+  examples: [
+    {
+      name: 'aviti-runs',
+      providerId: '01920000-0000-7000-8000-000000000000',
+      region: 'us-west-2',
+      bucket: 'lab-aviti',
+      prefix: 'runs',
+      useForRunUpload: true,
+      useForDataExploration: true,
+    },
+  ],
 });
-export const StorageChange = Type.Partial(Type.Object(storageFields), { ...change, examples: [{ useForRunUpload: false }] });
+export const StorageChange = Type.Partial(Type.Object(storageFields), {
+  ...change,
+  examples: [{ useForRunUpload: false }],
+});
 
 export const ComputeConnection = component(
   'ComputeConnection',
-  Type.Object({ id: Type.String(), name: Type.String(), type: Type.String(), providerId: Type.String(), executionRoleArn: Type.String(), region: Type.String(), status: oneOf(CONNECTION_STATUSES.map((each) => `COMPUTE_CONNECTION_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, timeCreated: Timestamp, timeUpdated: Timestamp }, closed),
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      type: Type.String(),
+      providerId: Type.String(),
+      executionRoleArn: Type.String(),
+      region: Type.String(),
+      status: oneOf(CONNECTION_STATUSES.map((each) => `COMPUTE_CONNECTION_STATUS_${each}`)),
+      statusDescription: Type.String(),
+      timeVerified: NullableTimestamp,
+      timeUsed: NullableTimestamp,
+      timeCreated: Timestamp,
+      timeUpdated: Timestamp,
+    },
+    closed,
+  ),
 );
 const computeFields = {
   name: Type.String({ description: 'Unique, 1 to 128 characters' }),
@@ -159,12 +271,24 @@ const computeFields = {
 };
 export const ComputeBody = Type.Object(computeFields, {
   ...closed,
-  examples: [{ name: 'healthomics', providerId: '01920000-0000-7000-8000-000000000000', executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution', region: 'us-west-2' }],
+  examples: [
+    {
+      name: 'healthomics',
+      providerId: '01920000-0000-7000-8000-000000000000',
+      executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution',
+      region: 'us-west-2',
+    },
+  ],
 });
-export const ComputeChange = Type.Partial(Type.Object(computeFields), { ...change, examples: [{ executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution-2' }] });
+export const ComputeChange = Type.Partial(Type.Object(computeFields), {
+  ...change,
+  examples: [{ executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution-2' }],
+});
 
 const strings = (description: string) => Type.Array(Type.String(), { description });
-const statement = Type.Unsafe<unknown>({ description: 'The smallest policy statement that grants it; null where it is granted' });
+const statement = Type.Unsafe<unknown>({
+  description: 'The smallest policy statement that grants it; null where it is granted',
+});
 /** What a verification found. */
 export const Verification = component(
   'Verification',
@@ -185,18 +309,55 @@ export const Verification = component(
             capabilities: strings('Those that need it, or work in part without it'),
             resource: Type.String(),
             detail: Type.String({ description: 'How it was tried, or why it was not' }),
-            error: Type.Union([Type.Object({ code: Type.String(), message: Type.String() }, closed), Type.Null()], { description: 'What AWS answered' }),
+            error: Type.Union([Type.Object({ code: Type.String(), message: Type.String() }, closed), Type.Null()], {
+              description: 'What AWS answered',
+            }),
             statement,
-            of: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'Of a provider: the connection or flow that this was found with' }),
+            of: Type.Unsafe<string | null>({
+              type: ['string', 'null'],
+              description: 'Of a provider: the connection or flow that this was found with',
+            }),
           },
           closed,
         ),
       ),
-      capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: strings('Denied'), unknown: strings('Not known yet') }, closed)),
-      findings: Type.Array(Type.Object({ severity: oneOf(['error', 'warning', 'info']), code: Type.String(), message: Type.String(), remedy: Type.String() }, closed)),
+      capabilities: Type.Array(
+        Type.Object(
+          {
+            capability: oneOf(CAPABILITIES),
+            state: oneOf(['ready', 'limited', 'notReady']),
+            missing: strings('Denied'),
+            unknown: strings('Not known yet'),
+          },
+          closed,
+        ),
+      ),
+      findings: Type.Array(
+        Type.Object(
+          {
+            severity: oneOf(['error', 'warning', 'info']),
+            code: Type.String(),
+            message: Type.String(),
+            remedy: Type.String(),
+          },
+          closed,
+        ),
+      ),
       identity: Type.Union([Type.Object({ arn: Type.String(), accountId: Type.String() }, closed), Type.Null()]),
       sessionSeconds: Type.Unsafe<number | null>({ type: ['integer', 'null'] }),
-      parts: Type.Array(Type.Object({ kind: oneOf(VERIFIED_KINDS), id: Type.String(), name: Type.String(), status: Type.String(), description: Type.String() }, closed), { description: 'Of a provider: what it was put together of' }),
+      parts: Type.Array(
+        Type.Object(
+          {
+            kind: oneOf(VERIFIED_KINDS),
+            id: Type.String(),
+            name: Type.String(),
+            status: Type.String(),
+            description: Type.String(),
+          },
+          closed,
+        ),
+        { description: 'Of a provider: what it was put together of' },
+      ),
       timeStarted: Timestamp,
       timeCompleted: Timestamp,
     },
@@ -206,30 +367,81 @@ export const Verification = component(
 
 const AutoStart = Type.Object(
   {
-    storageConnectionIds: Type.Array(Type.String(), { maxItems: 100, description: 'Complete runs of these start the flow by themselves' }),
-    instruments: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 100, description: 'Only runs of these instruments; * stands for any characters' })),
-    runNames: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 100, description: 'Only runs with these names; * stands for any characters' })),
+    storageConnectionIds: Type.Array(Type.String(), {
+      maxItems: 100,
+      description: 'Complete runs of these start the flow by themselves',
+    }),
+    instruments: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 255 }), {
+        maxItems: 100,
+        description: 'Only runs of these instruments; * stands for any characters',
+      }),
+    ),
+    runNames: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 255 }), {
+        maxItems: 100,
+        description: 'Only runs with these names; * stands for any characters',
+      }),
+    ),
   },
   closed,
 );
 const parameterName = Type.Optional(Type.String({ minLength: 1, maxLength: 128 }));
-const ParameterNames = Type.Object({ runDir: parameterName, runManifest: parameterName, noProjects: parameterName }, { ...closed, description: "Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names" });
-const Parameters = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true, maxProperties: 100, description: "Further parameters of the workflow's template" });
+const ParameterNames = Type.Object(
+  { runDir: parameterName, runManifest: parameterName, noProjects: parameterName },
+  {
+    ...closed,
+    description:
+      "Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names",
+  },
+);
+const Parameters = Type.Unsafe<Record<string, unknown>>({
+  type: 'object',
+  additionalProperties: true,
+  maxProperties: 100,
+  description: "Further parameters of the workflow's template",
+});
 const numericId = (description: string) => Type.Optional(Type.String({ pattern: '^[0-9]{1,18}$', description }));
 const RunSettings = Type.Object(
   {
     runGroupId: numericId('Run group that runs count in'),
-    priority: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000, description: 'In the run group; higher ones come first' })),
+    priority: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 100_000, description: 'In the run group; higher ones come first' }),
+    ),
     retentionMode: Type.Optional(oneOfThese('RETAIN', 'REMOVE')),
     storageType: Type.Optional(oneOfThese('DYNAMIC', 'STATIC')),
-    storageCapacity: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000, description: 'GiB of STATIC storage' })),
+    storageCapacity: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 100_000, description: 'GiB of STATIC storage' }),
+    ),
     cacheId: numericId('Run cache'),
     cacheBehavior: Type.Optional(oneOfThese('CACHE_ON_FAILURE', 'CACHE_ALWAYS')),
     logLevel: Type.Optional(oneOfThese('OFF', 'FATAL', 'ERROR', 'ALL')),
-    workflowVersionName: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Version of the shared workflow' })),
-    tags: Type.Optional(Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' }, maxProperties: 50, description: "Of the HealthOmics runs, beside polony's own" })),
-    manifestErrors: Type.Optional(Type.Unsafe<'block' | 'warn'>({ type: 'string', enum: ['block', 'warn'], description: 'Whether a run manifest with errors blocks, as it does where this is left out, or Bases2Fastq decides' })),
-    retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 5, description: 'How often a run that failed for a reason that passes is started again; 2 where it is left out' })),
+    workflowVersionName: Type.Optional(
+      Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Version of the shared workflow' }),
+    ),
+    tags: Type.Optional(
+      Type.Unsafe<Record<string, string>>({
+        type: 'object',
+        additionalProperties: { type: 'string' },
+        maxProperties: 50,
+        description: "Of the HealthOmics runs, beside polony's own",
+      }),
+    ),
+    manifestErrors: Type.Optional(
+      Type.Unsafe<'block' | 'warn'>({
+        type: 'string',
+        enum: ['block', 'warn'],
+        description:
+          'Whether a run manifest with errors blocks, as it does where this is left out, or Bases2Fastq decides',
+      }),
+    ),
+    retries: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 5,
+        description: 'How often a run that failed for a reason that passes is started again; 2 where it is left out',
+      }),
+    ),
   },
   { ...closed, description: 'How HealthOmics runs the flow' },
 );
@@ -249,7 +461,10 @@ export const FlowResource = component(
       runSettings: RunSettings,
       acceptFailedOutcome: Type.Boolean(),
       acceptUnverified: Type.Boolean(),
-      status: oneOf(CONNECTION_STATUSES.map((each) => `FLOW_STATUS_${each}`)), statusDescription: Type.String(), timeVerified: NullableTimestamp, timeUsed: NullableTimestamp, 
+      status: oneOf(CONNECTION_STATUSES.map((each) => `FLOW_STATUS_${each}`)),
+      statusDescription: Type.String(),
+      timeVerified: NullableTimestamp,
+      timeUsed: NullableTimestamp,
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
     },
@@ -260,32 +475,83 @@ const flowFields = {
   name: Type.String({ description: 'Unique, 1 to 128 characters' }),
   computeConnectionId: Type.String(),
   sharedWorkflowId: Type.String({ description: "The share's Resource ID, or the workflow's ARN" }),
-  workflowOwnerId: Type.Optional(Type.String({ description: 'The account that shares it; may be left out where the ARN is given' })),
+  workflowOwnerId: Type.Optional(
+    Type.String({ description: 'The account that shares it; may be left out where the ARN is given' }),
+  ),
   autoStart: Type.Optional(AutoStart),
   parameterNames: Type.Optional(ParameterNames),
   parameters: Type.Optional(Parameters),
   runSettings: Type.Optional(RunSettings),
-  acceptFailedOutcome: Type.Optional(Type.Boolean({ description: 'Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said' })),
-  acceptUnverified: Type.Optional(Type.Boolean({ description: 'Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject, which is optional; so unless it is false' })),
+  acceptFailedOutcome: Type.Optional(
+    Type.Boolean({
+      description:
+        'Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said',
+    }),
+  ),
+  acceptUnverified: Type.Optional(
+    Type.Boolean({
+      description:
+        'Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject, which is optional; so unless it is false',
+    }),
+  ),
 };
 export const FlowBody = Type.Object(flowFields, {
   ...closed,
-  examples: [{ name: 'bases2fastq', computeConnectionId: '01920000-0000-7000-8000-000000000000', sharedWorkflowId: '1234567', workflowOwnerId: '588258415937', autoStart: { storageConnectionIds: ['01920000-0000-7000-8000-000000000001'] } }],
+  examples: [
+    {
+      name: 'bases2fastq',
+      computeConnectionId: '01920000-0000-7000-8000-000000000000',
+      sharedWorkflowId: '1234567',
+      workflowOwnerId: '588258415937',
+      autoStart: { storageConnectionIds: ['01920000-0000-7000-8000-000000000001'] },
+    },
+  ],
 });
-export const FlowChange = Type.Partial(Type.Object(flowFields), { ...change, examples: [{ autoStart: { storageConnectionIds: [] } }] });
+export const FlowChange = Type.Partial(Type.Object(flowFields), {
+  ...change,
+  examples: [{ autoStart: { storageConnectionIds: [] } }],
+});
 
-export const Output = component('Output', Type.Object({ storageConnectionId: Type.String(), uri: Type.String({ description: 'Empty, or with one slash at the end' }), kinds: Type.Array(Type.String()) }, closed));
+export const Output = component(
+  'Output',
+  Type.Object(
+    {
+      storageConnectionId: Type.String(),
+      uri: Type.String({ description: 'Empty, or with one slash at the end' }),
+      kinds: Type.Array(Type.String()),
+    },
+    closed,
+  ),
+);
 
 const Blocked = component(
   'Blocked',
   Type.Object(
-    { kind: Type.String(), action: Type.Optional(Type.String()), resource: Type.Optional(Type.String()), message: Type.String(), remedy: Type.String(), statement: Type.Optional(Type.Unsafe<unknown>({ description: 'The policy statement that would grant it' })) },
+    {
+      kind: Type.String(),
+      action: Type.Optional(Type.String()),
+      resource: Type.Optional(Type.String()),
+      message: Type.String(),
+      remedy: Type.String(),
+      statement: Type.Optional(Type.Unsafe<unknown>({ description: 'The policy statement that would grant it' })),
+    },
     { ...closed, description: 'Why it waits for a person, and what to do' },
   ),
 );
 const NullableBlocked = Type.Union([Blocked, Type.Null()]);
 
-const Consumable = component('Consumable', Type.Object({ serialNumber: Type.String(), partNumber: Type.String(), lotNumber: Type.String(), expiration: Type.Optional(Timestamp) }, closed));
+const Consumable = component(
+  'Consumable',
+  Type.Object(
+    {
+      serialNumber: Type.String(),
+      partNumber: Type.String(),
+      lotNumber: Type.String(),
+      expiration: Type.Optional(Timestamp),
+    },
+    closed,
+  ),
+);
 const NullableConsumable = Type.Union([Consumable, Type.Null()]);
 const Panel = Type.Object({ id: Type.String(), name: Type.String(), version: Type.String() }, closed);
 const SequencingSetup = Type.Object(
@@ -305,8 +571,33 @@ const SequencingSetup = Type.Object(
   },
   closed,
 );
-const MultiomicsSetup = Type.Object({ panel: Panel, kitType: Type.String(), wellLayout: Type.String(), flowcell: NullableConsumable, buffer: NullableConsumable, panelCartridge: NullableConsumable }, closed);
-const RUN_STATUSES = ['UNSPECIFIED', 'CREATED', 'PRIMING', 'PRIMED', 'SEQUENCING', 'RUNNING', 'PAUSING', 'PAUSED', 'STOPPING', 'SEQUENCED', 'COMPLETED', 'FAILED', 'STOPPED', 'DISCARDED'];
+const MultiomicsSetup = Type.Object(
+  {
+    panel: Panel,
+    kitType: Type.String(),
+    wellLayout: Type.String(),
+    flowcell: NullableConsumable,
+    buffer: NullableConsumable,
+    panelCartridge: NullableConsumable,
+  },
+  closed,
+);
+const RUN_STATUSES = [
+  'UNSPECIFIED',
+  'CREATED',
+  'PRIMING',
+  'PRIMED',
+  'SEQUENCING',
+  'RUNNING',
+  'PAUSING',
+  'PAUSED',
+  'STOPPING',
+  'SEQUENCED',
+  'COMPLETED',
+  'FAILED',
+  'STOPPED',
+  'DISCARDED',
+];
 const percent = Type.Optional(Type.Number({ description: 'Percent' }));
 /** As the vendor's contract has it. */
 export const Run = component(
@@ -318,7 +609,16 @@ export const Run = component(
       description: Type.String(),
       type: Type.String({ description: 'sequencing or multiomics' }),
       status: oneOf(RUN_STATUSES.map((status) => `RUN_STATUS_${status}`)),
-      instrument: Type.Object({ id: Type.String(), name: Type.String(), serialNumber: Type.String(), model: Type.String(), softwareVersion: Type.String() }, { ...closed, description: 'As it was at the time of the run' }),
+      instrument: Type.Object(
+        {
+          id: Type.String(),
+          name: Type.String(),
+          serialNumber: Type.String(),
+          model: Type.String(),
+          softwareVersion: Type.String(),
+        },
+        { ...closed, description: 'As it was at the time of the run' },
+      ),
       output: Output,
       timeCreated: Timestamp,
       timeStarted: NullableTimestamp,
@@ -326,13 +626,43 @@ export const Run = component(
       timeUpdated: NullableTimestamp,
       tags: Type.Array(Type.String()),
       recipe: Type.Union([Type.Object({ id: Type.String(), name: Type.String() }, closed), Type.Null()]),
-      manifest: Type.Union([Type.Object({ filename: Type.String(), downloadUrl: Type.Optional(Type.String()) }, closed), Type.Null()]),
+      manifest: Type.Union([
+        Type.Object({ filename: Type.String(), downloadUrl: Type.Optional(Type.String()) }, closed),
+        Type.Null(),
+      ]),
       design: Type.Null(),
       operator: Type.String(),
-      setup: Type.Object({ sequencing: Type.Union([SequencingSetup, Type.Null()]), multiomics: Type.Union([MultiomicsSetup, Type.Null()]) }, closed),
+      setup: Type.Object(
+        {
+          sequencing: Type.Union([SequencingSetup, Type.Null()]),
+          multiomics: Type.Union([MultiomicsSetup, Type.Null()]),
+        },
+        closed,
+      ),
       metrics: Type.Object(
         {
-          sequencing: Type.Union([Type.Object({ totalReads: Type.Optional(Type.Integer()), totalYield: Type.Optional(Type.Integer({ description: 'Bases' })), q30: percent, q40: percent, q50: percent, avgQ: Type.Optional(Type.Number()), errorRate: percent, phixAlignmentRate: percent }, closed), Type.Null()], { description: 'As the instrument has measured it (AvitiRunStats.json); what that lacks as Bases2Fastq has, of the execution that completed last' }),
+          sequencing: Type.Union(
+            [
+              Type.Object(
+                {
+                  totalReads: Type.Optional(Type.Integer()),
+                  totalYield: Type.Optional(Type.Integer({ description: 'Bases' })),
+                  q30: percent,
+                  q40: percent,
+                  q50: percent,
+                  avgQ: Type.Optional(Type.Number()),
+                  errorRate: percent,
+                  phixAlignmentRate: percent,
+                },
+                closed,
+              ),
+              Type.Null(),
+            ],
+            {
+              description:
+                'As the instrument has measured it (AvitiRunStats.json); what that lacks as Bases2Fastq has, of the execution that completed last',
+            },
+          ),
           multiomics: Type.Null(),
         },
         closed,
@@ -344,9 +674,30 @@ export const Run = component(
 export const RunDetails = component(
   'RunDetails',
   Type.Object(
-    { uploadState: oneOf(['uploading', 'complete', 'refused', 'vanished']), uploadDescription: Type.String(), outcome: NullableString, blocked: NullableBlocked, runFolder: Type.String(), workflowId: Type.String({ description: 'In Temporal' }),
+    {
+      uploadState: oneOf(['uploading', 'complete', 'refused', 'vanished']),
+      uploadDescription: Type.String(),
+      outcome: NullableString,
+      blocked: NullableBlocked,
+      runFolder: Type.String(),
+      workflowId: Type.String({ description: 'In Temporal' }),
       checked: oneOf(['content', 'presence']),
-      progress: Type.Union([Type.Object({ objects: Type.Integer(), bytes: Type.Integer(), cycles: Type.Integer({ description: 'Of the BaseCalls that are there' }), expectedCycles: Type.Integer(), missing: Type.Optional(strings('Absent or empty, the first 20')), missingCount: Type.Optional(Type.Integer()), timeGrown: Timestamp, stalled: Type.Boolean() }, closed), Type.Null()]),
+      progress: Type.Union([
+        Type.Object(
+          {
+            objects: Type.Integer(),
+            bytes: Type.Integer(),
+            cycles: Type.Integer({ description: 'Of the BaseCalls that are there' }),
+            expectedCycles: Type.Integer(),
+            missing: Type.Optional(strings('Absent or empty, the first 20')),
+            missingCount: Type.Optional(Type.Integer()),
+            timeGrown: Timestamp,
+            stalled: Type.Boolean(),
+          },
+          closed,
+        ),
+        Type.Null(),
+      ]),
     },
     closed,
   ),
@@ -364,7 +715,23 @@ export const Execution = component(
       platform: Type.String(),
       workflow: Type.Object({ name: Type.String(), version: Type.String() }, closed),
       flow: Type.Object({ id: Type.String(), name: Type.String() }, closed),
-      inputs: Type.Array(Type.Object({ run: Type.Object({ id: Type.String(), name: Type.String(), instrumentName: Type.String(), kitType: Type.String(), runType: Type.String() }, closed) }, closed)),
+      inputs: Type.Array(
+        Type.Object(
+          {
+            run: Type.Object(
+              {
+                id: Type.String(),
+                name: Type.String(),
+                instrumentName: Type.String(),
+                kitType: Type.String(),
+                runType: Type.String(),
+              },
+              closed,
+            ),
+          },
+          closed,
+        ),
+      ),
       output: Output,
       startedBy: Type.Object({ id: Type.String(), email: Type.String(), name: Type.String() }, closed),
       timeCreated: Timestamp,
@@ -372,7 +739,41 @@ export const Execution = component(
       timeCompleted: NullableTimestamp,
       errorMessage: NullableString,
     },
-    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000006', name: 'b2f NA12878', status: 'EXECUTION_STATUS_RUNNING', statusDescription: 'HealthOmics run 1234567 is RUNNING', platform: 'aws_omics', workflow: { name: 'bases2fastq', version: '' }, flow: { id: '01920000-0000-7000-8000-000000000002', name: 'b2f' }, inputs: [{ run: { id: '01920000-0000-7000-8000-000000000003', name: 'NA12878', instrumentName: 'AV240001', kitType: '', runType: 'sequencing' } }], output: { storageConnectionId: '01920000-0000-7000-8000-000000000001', uri: 's3://lab-aviti/runs/polony-executions/01920000-0000-7000-8000-000000000006/1234567/', kinds: [] }, startedBy: { id: 'lims', email: '', name: 'lims' }, timeCreated: '2026-01-16T04:00:00.000Z', timeStarted: '2026-01-16T04:00:05.000Z', timeCompleted: null, errorMessage: null }] },
+    {
+      ...closed,
+      examples: [
+        {
+          id: '01920000-0000-7000-8000-000000000006',
+          name: 'b2f NA12878',
+          status: 'EXECUTION_STATUS_RUNNING',
+          statusDescription: 'HealthOmics run 1234567 is RUNNING',
+          platform: 'aws_omics',
+          workflow: { name: 'bases2fastq', version: '' },
+          flow: { id: '01920000-0000-7000-8000-000000000002', name: 'b2f' },
+          inputs: [
+            {
+              run: {
+                id: '01920000-0000-7000-8000-000000000003',
+                name: 'NA12878',
+                instrumentName: 'AV240001',
+                kitType: '',
+                runType: 'sequencing',
+              },
+            },
+          ],
+          output: {
+            storageConnectionId: '01920000-0000-7000-8000-000000000001',
+            uri: 's3://lab-aviti/runs/polony-executions/01920000-0000-7000-8000-000000000006/1234567/',
+            kinds: [],
+          },
+          startedBy: { id: 'lims', email: '', name: 'lims' },
+          timeCreated: '2026-01-16T04:00:00.000Z',
+          timeStarted: '2026-01-16T04:00:05.000Z',
+          timeCompleted: null,
+          errorMessage: null,
+        },
+      ],
+    },
   ),
 );
 /** As the vendor's contract has it. */
@@ -385,10 +786,29 @@ export const File = component(
       size: Type.Integer({ description: 'Bytes' }),
       lastModified: Timestamp,
       uri: Type.String(),
-      downloadUrl: Type.Optional(Type.String({ description: 'Where it was asked for; not of what is archived, nor of a key with folders named . or ..' })),
-      storageClass: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'As S3 names it; GLACIER and DEEP_ARCHIVE must be restored before they are read' }),
+      downloadUrl: Type.Optional(
+        Type.String({
+          description: 'Where it was asked for; not of what is archived, nor of a key with folders named . or ..',
+        }),
+      ),
+      storageClass: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        description: 'As S3 names it; GLACIER and DEEP_ARCHIVE must be restored before they are read',
+      }),
     },
-    { ...closed, examples: [{ path: 'BaseCalls/R1_C001.zip', name: 'R1_C001.zip', size: 104857600, lastModified: '2026-01-15T20:00:00.000Z', uri: 's3://lab-aviti/runs/AV240001/20260115_AV240001_NA12878/BaseCalls/R1_C001.zip', storageClass: 'STANDARD' }] },
+    {
+      ...closed,
+      examples: [
+        {
+          path: 'BaseCalls/R1_C001.zip',
+          name: 'R1_C001.zip',
+          size: 104857600,
+          lastModified: '2026-01-15T20:00:00.000Z',
+          uri: 's3://lab-aviti/runs/AV240001/20260115_AV240001_NA12878/BaseCalls/R1_C001.zip',
+          storageClass: 'STANDARD',
+        },
+      ],
+    },
   ),
 );
 /** As the vendor's contract has it. */
@@ -398,13 +818,29 @@ export const S3Credentials = component(
     {
       region: Type.String(),
       bucket: Type.String(),
-      prefix: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'What keys begin with in the bucket; null for all' }),
+      prefix: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        description: 'What keys begin with in the bucket; null for all',
+      }),
       accessKeyId: Type.String(),
       secretAccessKey: Type.String(),
       sessionToken: Type.String(),
       expiration: Timestamp,
     },
-    { ...closed, examples: [{ region: 'us-west-2', bucket: 'lab-aviti', prefix: 'runs/AV240001/20260115_AV240001_NA12878/', accessKeyId: 'ASIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', sessionToken: 'IQoJb3JpZ2luX2VjEXAMPLE', expiration: '2026-01-16T10:00:00.000Z' }] },
+    {
+      ...closed,
+      examples: [
+        {
+          region: 'us-west-2',
+          bucket: 'lab-aviti',
+          prefix: 'runs/AV240001/20260115_AV240001_NA12878/',
+          accessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+          secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
+          sessionToken: 'IQoJb3JpZ2luX2VjEXAMPLE',
+          expiration: '2026-01-16T10:00:00.000Z',
+        },
+      ],
+    },
   ),
 );
 
@@ -416,13 +852,29 @@ export const Instrument = component(
       serialNumber: Type.String(),
       name: Type.String(),
       model: Type.String(),
-      status: oneOf(['UNSPECIFIED', 'ACTIVE', 'INACTIVE', 'DECOMMISSIONED'].map((status) => `INSTRUMENT_STATUS_${status}`)),
+      status: oneOf(
+        ['UNSPECIFIED', 'ACTIVE', 'INACTIVE', 'DECOMMISSIONED'].map((status) => `INSTRUMENT_STATUS_${status}`),
+      ),
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
       timeLastConnected: NullableTimestamp,
       softwareVersion: NullableString,
     },
-    { ...closed, examples: [{ serialNumber: 'AV240001', name: 'AV240001', model: 'AVITI', status: 'INSTRUMENT_STATUS_ACTIVE', timeCreated: '2026-01-10T09:00:00.000Z', timeUpdated: '2026-01-16T04:00:00.000Z', timeLastConnected: '2026-01-16T04:00:00.000Z', softwareVersion: '3.2.1' }] },
+    {
+      ...closed,
+      examples: [
+        {
+          serialNumber: 'AV240001',
+          name: 'AV240001',
+          model: 'AVITI',
+          status: 'INSTRUMENT_STATUS_ACTIVE',
+          timeCreated: '2026-01-10T09:00:00.000Z',
+          timeUpdated: '2026-01-16T04:00:00.000Z',
+          timeLastConnected: '2026-01-16T04:00:00.000Z',
+          softwareVersion: '3.2.1',
+        },
+      ],
+    },
   ),
 );
 
@@ -438,11 +890,31 @@ export const ApiKeyResource = component(
       createdBy: Type.String(),
       timeCreated: Timestamp,
       timeExpires: Timestamp,
-      timeLastUsed: Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time', description: 'To the minute' }),
+      timeLastUsed: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        format: 'date-time',
+        description: 'To the minute',
+      }),
       timeRevoked: NullableTimestamp,
       revokedBy: NullableString,
     },
-    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000004', name: 'lims', scopes: ['runs:read', 'executions:read', 'executions:create'], state: 'active', createdBy: 'default', timeCreated: '2026-01-10T09:00:00.000Z', timeExpires: '2026-04-10T09:00:00.000Z', timeLastUsed: null, timeRevoked: null, revokedBy: null }] },
+    {
+      ...closed,
+      examples: [
+        {
+          id: '01920000-0000-7000-8000-000000000004',
+          name: 'lims',
+          scopes: ['runs:read', 'executions:read', 'executions:create'],
+          state: 'active',
+          createdBy: 'default',
+          timeCreated: '2026-01-10T09:00:00.000Z',
+          timeExpires: '2026-04-10T09:00:00.000Z',
+          timeLastUsed: null,
+          timeRevoked: null,
+          revokedBy: null,
+        },
+      ],
+    },
   ),
 );
 /** An entry of the audit log. */
@@ -453,7 +925,10 @@ export const AuditEntryResource = component(
       id: Type.String(),
       time: Timestamp,
       requestId: Type.String(),
-      caller: Type.Object({ kind: oneOf(['root', 'key', 'person', 'system']), id: Type.String(), name: Type.String() }, closed),
+      caller: Type.Object(
+        { kind: oneOf(['root', 'key', 'person', 'system']), id: Type.String(), name: Type.String() },
+        closed,
+      ),
       address: NullableString,
       action: Type.String({ description: 'The operationId' }),
       resourceType: NullableString,
@@ -463,11 +938,30 @@ export const AuditEntryResource = component(
       reason: NullableString,
       detail: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
     },
-    { ...closed, examples: [{ id: '01920000-0000-7000-8000-000000000005', time: '2026-01-16T05:00:00.000Z', requestId: 'b3f1c2d4-0000-4000-8000-000000000000', caller: { kind: 'key', id: '01920000-0000-7000-8000-000000000004', name: 'lims' }, address: '192.0.2.7', action: 'ExecutionService_CancelExecution', resourceType: 'executions', resourceId: '01920000-0000-7000-8000-000000000006', timeEnded: '2026-01-16T05:00:00.120Z', status: 202, reason: null, detail: { fields: ['reason'] } }] },
+    {
+      ...closed,
+      examples: [
+        {
+          id: '01920000-0000-7000-8000-000000000005',
+          time: '2026-01-16T05:00:00.000Z',
+          requestId: 'b3f1c2d4-0000-4000-8000-000000000000',
+          caller: { kind: 'key', id: '01920000-0000-7000-8000-000000000004', name: 'lims' },
+          address: '192.0.2.7',
+          action: 'ExecutionService_CancelExecution',
+          resourceType: 'executions',
+          resourceId: '01920000-0000-7000-8000-000000000006',
+          timeEnded: '2026-01-16T05:00:00.120Z',
+          status: 202,
+          reason: null,
+          detail: { fields: ['reason'] },
+        },
+      ],
+    },
   ),
 );
 
-const anyObject = (description: string) => Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
+const anyObject = (description: string) =>
+  Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
 export const ExecutionDetails = component(
   'ExecutionDetails',
   Type.Object(
@@ -477,82 +971,188 @@ export const ExecutionDetails = component(
       account: Type.String(),
       region: Type.String(),
       computeConnectionId: Type.String(),
-      healthOmics: Type.Union([Type.Object({ runId: Type.String(), uuid: NullableString, arn: NullableString, status: NullableString, runOutputUri: NullableString }, closed), Type.Null()]),
+      healthOmics: Type.Union([
+        Type.Object(
+          {
+            runId: Type.String(),
+            uuid: NullableString,
+            arn: NullableString,
+            status: NullableString,
+            runOutputUri: NullableString,
+          },
+          closed,
+        ),
+        Type.Null(),
+      ]),
       blocked: NullableBlocked,
-      cancelRequested: Type.Union([Type.Object({ requestedBy: Type.String(), reason: NullableString, time: NullableTimestamp }, closed), Type.Null()]),
+      cancelRequested: Type.Union([
+        Type.Object({ requestedBy: Type.String(), reason: NullableString, time: NullableTimestamp }, closed),
+        Type.Null(),
+      ]),
       parameters: anyObject('What the HealthOmics run was started with'),
       summary: anyObject('What Bases2Fastq produced'),
       errorType: NullableString,
-      failure: Type.Union([Type.Object({ reason: Type.String(), owner: oneOf(['customer', 'vendor', 'aws', 'polony']), what: Type.String(), toDo: Type.String(), transient: Type.Boolean() }, closed), Type.Null()], { description: 'Why it failed: who can mend it, what happened, what to do' }),
+      failure: Type.Union(
+        [
+          Type.Object(
+            {
+              reason: Type.String(),
+              owner: oneOf(['customer', 'vendor', 'aws', 'polony']),
+              what: Type.String(),
+              toDo: Type.String(),
+              transient: Type.Boolean(),
+            },
+            closed,
+          ),
+          Type.Null(),
+        ],
+        { description: 'Why it failed: who can mend it, what happened, what to do' },
+      ),
       attempt: Type.Integer({ description: 'Which of its HealthOmics runs it is at, from 1' }),
       earlierAttempts: Type.Array(
-        Type.Object({ attempt: Type.Integer(), runId: Type.String(), uuid: NullableString, arn: NullableString, runOutputUri: NullableString, failureReason: NullableString, statusMessage: NullableString, timeStarted: NullableTimestamp, timeEnded: Timestamp }, closed),
+        Type.Object(
+          {
+            attempt: Type.Integer(),
+            runId: Type.String(),
+            uuid: NullableString,
+            arn: NullableString,
+            runOutputUri: NullableString,
+            failureReason: NullableString,
+            statusMessage: NullableString,
+            timeStarted: NullableTimestamp,
+            timeEnded: Timestamp,
+          },
+          closed,
+        ),
         { description: 'HealthOmics runs that failed for a reason that passes' },
       ),
-      manifest: Type.Object({ source: oneOf(['run', 'text', 'uri']), uri: NullableString, report: anyObject('What the check has found: errors and warnings, each with rule, line, column and message') }, closed),
+      manifest: Type.Object(
+        {
+          source: oneOf(['run', 'text', 'uri']),
+          uri: NullableString,
+          report: anyObject('What the check has found: errors and warnings, each with rule, line, column and message'),
+        },
+        closed,
+      ),
       relaunchOf: NullableString,
     },
     closed,
   ),
 );
 
-const policy = (description: string) => Type.Unsafe<object>({ type: 'object', additionalProperties: true, description });
-const nullablePolicy = (description: string) => Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
+const policy = (description: string) =>
+  Type.Unsafe<object>({ type: 'object', additionalProperties: true, description });
+const nullablePolicy = (description: string) =>
+  Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
 export const IamDocuments = Type.Object(
   {
     externalId: NullableString,
     trustPolicy: nullablePolicy("Of the provider's role; null for access keys"),
     permissionPolicy: policy("Of the provider's role or user"),
-    executionRole: Type.Union([Type.Object({ trustPolicy: policy('HealthOmics may use it'), permissionPolicy: policy('What a run needs') }, closed), Type.Null()], { description: 'Null where bases2fastq is not wanted' }),
+    executionRole: Type.Union(
+      [
+        Type.Object(
+          { trustPolicy: policy('HealthOmics may use it'), permissionPolicy: policy('What a run needs') },
+          closed,
+        ),
+        Type.Null(),
+      ],
+      { description: 'Null where bases2fastq is not wanted' },
+    ),
     cloudFormation: Type.String({ description: 'The same as a CloudFormation template; needs CAPABILITY_NAMED_IAM' }),
     terraform: Type.String({ description: 'The same for Terraform' }),
     awsCli: Type.String({ description: 'The same as commands for sh' }),
   },
   { ...closed, description: 'The documents' },
 );
-const oneOrMore = (description: string) => Type.Unsafe<string | string[]>({ anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, maxItems: 50 }], description });
+const oneOrMore = (description: string) =>
+  Type.Unsafe<string | string[]>({
+    anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, maxItems: 50 }],
+    description,
+  });
 const executionScope = {
   executionRoleArn: Type.Optional(Type.String({ description: 'The execution role, where it is known' })),
   workflowId: Type.Optional(Type.String({ description: "The share's Resource ID, or the workflow's ARN" })),
   workflowOwnerId: Type.Optional(Type.String({ description: 'The account that shares the workflow' })),
   region: Type.Optional(Type.String()),
-  accountId: Type.Optional(Type.String({ description: "The customer's account; that of executionRoleArn where it is left out" })),
+  accountId: Type.Optional(
+    Type.String({ description: "The customer's account; that of executionRoleArn where it is left out" }),
+  ),
 };
 export const IamDocumentsQuery = Type.Object(
   {
     credentialType: oneOf(CREDENTIAL_TYPES),
     bucket: oneOrMore('Repeated for several buckets'),
     prefix: Type.Optional(oneOrMore('One for all buckets, one for each in their order, or several of one bucket')),
-    capabilities: Type.Optional(oneOrMore(`Of ${CAPABILITIES.join(', ')}; repeated, or separated by commas; all where left out`)),
+    capabilities: Type.Optional(
+      oneOrMore(`Of ${CAPABILITIES.join(', ')}; repeated, or separated by commas; all where left out`),
+    ),
     externalId: Type.Optional(Type.String({ description: 'For a role; a new random one where it is left out' })),
-    variant: Type.Optional(Type.Unsafe<string>({ type: 'string', enum: [...VARIANTS], description: "vendor (the default): the vendor's templates; least: the same actions on as little as possible" })),
+    variant: Type.Optional(
+      Type.Unsafe<string>({
+        type: 'string',
+        enum: [...VARIANTS],
+        description: "vendor (the default): the vendor's templates; least: the same actions on as little as possible",
+      }),
+    ),
     ...executionScope,
   },
   closed,
 );
 export const PolicyCheckBody = Type.Object(
   {
-    policy: Type.Unsafe<unknown>({ type: ['object', 'string'], description: 'The permission policy, as JSON or as its text' }),
+    policy: Type.Unsafe<unknown>({
+      type: ['object', 'string'],
+      description: 'The permission policy, as JSON or as its text',
+    }),
     credentialType: Type.Optional(oneOf(CREDENTIAL_TYPES)),
     bucket: Type.Optional(Type.String({ description: 'Looked up in the policy where it is left out' })),
     prefix: Type.Optional(Type.String()),
     ...executionScope,
   },
-  { ...closed, examples: [{ policy: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:GetObject', 's3:PutObject'], Resource: 'arn:aws:s3:::lab-aviti/runs/*' }] }, credentialType: 'role', bucket: 'lab-aviti', prefix: 'runs' }] },
+  {
+    ...closed,
+    examples: [
+      {
+        policy: {
+          Version: '2012-10-17',
+          Statement: [
+            { Effect: 'Allow', Action: ['s3:GetObject', 's3:PutObject'], Resource: 'arn:aws:s3:::lab-aviti/runs/*' },
+          ],
+        },
+        credentialType: 'role',
+        bucket: 'lab-aviti',
+        prefix: 'runs',
+      },
+    ],
+  },
 );
 const Actions = Type.Array(oneOf(ACTIONS));
 export const PolicyFindings = Type.Object(
   {
     credentialType: oneOf(CREDENTIAL_TYPES),
-    locations: Type.Array(Type.Object({ bucket: Type.String(), prefix: Type.String() }, closed), { description: 'What it was checked on; empty for any bucket' }),
+    locations: Type.Array(Type.Object({ bucket: Type.String(), prefix: Type.String() }, closed), {
+      description: 'What it was checked on; empty for any bucket',
+    }),
     statements: Type.Array(
       Type.Object(
         {
           index: Type.Integer(),
           sid: NullableString,
           effect: oneOf(['Allow', 'Deny']),
-          permissions: Type.Array(Type.Object({ action: oneOf(ACTIONS), wholly: Type.Boolean({ description: 'Whether in all cases' }), reasons: Type.Array(Type.String()) }, closed)),
-          otherActions: Type.Array(Type.String(), { description: 'Actions, or patterns of actions, that polony does not ask for' }),
+          permissions: Type.Array(
+            Type.Object(
+              {
+                action: oneOf(ACTIONS),
+                wholly: Type.Boolean({ description: 'Whether in all cases' }),
+                reasons: Type.Array(Type.String()),
+              },
+              closed,
+            ),
+          ),
+          otherActions: Type.Array(Type.String(), {
+            description: 'Actions, or patterns of actions, that polony does not ask for',
+          }),
         },
         closed,
       ),
@@ -571,7 +1171,18 @@ export const PolicyFindings = Type.Object(
         closed,
       ),
     ),
-    capabilities: Type.Array(Type.Object({ capability: oneOf(CAPABILITIES), state: oneOf(['ready', 'limited', 'notReady']), missing: Actions, conditional: Actions, unknown: Actions }, closed)),
+    capabilities: Type.Array(
+      Type.Object(
+        {
+          capability: oneOf(CAPABILITIES),
+          state: oneOf(['ready', 'limited', 'notReady']),
+          missing: Actions,
+          conditional: Actions,
+          unknown: Actions,
+        },
+        closed,
+      ),
+    ),
   },
   { ...closed, description: 'What it would give' },
 );
@@ -585,7 +1196,10 @@ export const WebhookResource = component(
       description: Type.String(),
       eventTypes: Type.Array(oneOf(WEBHOOK_EVENTS), { description: 'None for all' }),
       enabled: Type.Boolean(),
-      disabledReason: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'Why polony has switched it off' }),
+      disabledReason: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        description: 'Why polony has switched it off',
+      }),
       timeCreated: Timestamp,
       timeUpdated: Timestamp,
     },
@@ -593,12 +1207,23 @@ export const WebhookResource = component(
   ),
 );
 const webhookFields = {
-  url: Type.String({ description: 'https://…, without user and password; addresses of private networks only where whoever runs polony allows them' }),
+  url: Type.String({
+    description:
+      'https://…, without user and password; addresses of private networks only where whoever runs polony allows them',
+  }),
   description: Type.Optional(Type.String({ maxLength: 1000 })),
-  eventTypes: Type.Optional(Type.Array(Type.String(), { maxItems: 100, description: `All where it is left out or empty; of ${WEBHOOK_EVENTS.join(', ')}` })),
+  eventTypes: Type.Optional(
+    Type.Array(Type.String(), {
+      maxItems: 100,
+      description: `All where it is left out or empty; of ${WEBHOOK_EVENTS.join(', ')}`,
+    }),
+  ),
   enabled: Type.Optional(Type.Boolean()),
 };
-export const WebhookBody = Type.Object(webhookFields, { ...closed, examples: [{ url: 'https://lims.example.org/hooks/polony', eventTypes: ['execution.completed', 'execution.failed'] }] });
+export const WebhookBody = Type.Object(webhookFields, {
+  ...closed,
+  examples: [{ url: 'https://lims.example.org/hooks/polony', eventTypes: ['execution.completed', 'execution.failed'] }],
+});
 export const WebhookChange = Type.Partial(Type.Object(webhookFields), { ...change, examples: [{ enabled: false }] });
 
 export const WebhookDelivery = component(
@@ -606,14 +1231,19 @@ export const WebhookDelivery = component(
   Type.Object(
     {
       id: Type.String(),
-      eventId: Type.String({ description: 'The header webhook-id; the same for every webhook that is told of the event, and for every try' }),
+      eventId: Type.String({
+        description: 'The header webhook-id; the same for every webhook that is told of the event, and for every try',
+      }),
       eventType: oneOf([...WEBHOOK_EVENTS, TEST_EVENT]),
       sequence: Type.Integer({ description: 'Of one thing, what happened later has the greater one; there are gaps' }),
       data: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true }),
       state: oneOf(DELIVERY_STATES),
       attempts: Type.Integer({ description: 'Since it was first made, or last replayed' }),
       replays: Type.Integer(),
-      lastStatus: Type.Unsafe<number | null>({ type: ['integer', 'null'], description: 'HTTP status of the last try; null where there was no answer' }),
+      lastStatus: Type.Unsafe<number | null>({
+        type: ['integer', 'null'],
+        description: 'HTTP status of the last try; null where there was no answer',
+      }),
       lastError: NullableString,
       timeEvent: Timestamp,
       timeNext: NullableTimestamp,
@@ -622,7 +1252,10 @@ export const WebhookDelivery = component(
     closed,
   ),
 );
-export const DeliveriesQuery = Type.Object({ ...PageQuery.properties, state: Type.Optional(oneOf(DELIVERY_STATES)) }, closed);
+export const DeliveriesQuery = Type.Object(
+  { ...PageQuery.properties, state: Type.Optional(oneOf(DELIVERY_STATES)) },
+  closed,
+);
 export const ReplayBody = Type.Object(
   {
     since: Type.Optional(Type.String({ format: 'date-time', description: 'Events of this time and later' })),
@@ -633,23 +1266,36 @@ export const ReplayBody = Type.Object(
   { ...closed, minProperties: 1, examples: [{ since: '2026-01-15T00:00:00Z', onlyFailed: true }] },
 );
 
-const anyStatement = Type.Unsafe<object>({ type: 'object', additionalProperties: true, description: 'A statement of the bucket policy' });
+const anyStatement = Type.Unsafe<object>({
+  type: 'object',
+  additionalProperties: true,
+  description: 'A statement of the bucket policy',
+});
 /** Why something of AWS is not as it should be. */
 export const AccessProblem = component(
   'AccessProblem',
   Type.Object(
     {
-      kind: Type.String({ description: 'For programs, such as ACCESS_DENIED, PRINCIPAL_NOT_FOUND, DELETED_PRINCIPAL, POLICY_TOO_LARGE, PUBLIC_POLICY_BLOCKED' }),
+      kind: Type.String({
+        description:
+          'For programs, such as ACCESS_DENIED, PRINCIPAL_NOT_FOUND, DELETED_PRINCIPAL, POLICY_TOO_LARGE, PUBLIC_POLICY_BLOCKED',
+      }),
       action: NullableString,
       resource: NullableString,
       message: Type.String(),
       remedy: Type.String(),
-      statement: Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description: 'The statement that would allow it' }),
+      statement: Type.Unsafe<object | null>({
+        type: ['object', 'null'],
+        additionalProperties: true,
+        description: 'The statement that would allow it',
+      }),
     },
     closed,
   ),
 );
-export const NullableAccessProblem = Type.Unsafe<Static<typeof AccessProblem> | null>({ anyOf: [{ $ref: 'AccessProblem#' }, { type: 'null' }] });
+export const NullableAccessProblem = Type.Unsafe<Static<typeof AccessProblem> | null>({
+  anyOf: [{ $ref: 'AccessProblem#' }, { type: 'null' }],
+});
 /** Reading that is granted by the policy of a bucket. */
 export const AccessGrantResource = component(
   'AccessGrant',
@@ -659,9 +1305,17 @@ export const AccessGrantResource = component(
       storageConnectionId: Type.String(),
       principal: Type.String({ description: 'ARN of a role, a user or the root of an account' }),
       description: Type.String(),
-      prefix: Type.Unsafe<string | null>({ type: ['string', 'null'], description: "Relative to the storage connection's own; null for the whole bucket" }),
+      prefix: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        description: "Relative to the storage connection's own; null for the whole bucket",
+      }),
       uri: Type.String({ description: 'What may be read' }),
-      state: Type.Unsafe<(typeof SHOWN_STATES)[number]>({ type: 'string', enum: [...SHOWN_STATES], description: 'active: stands in the policy as it was written; missing, changed: somebody has taken it out or changed it; pending, removing: under way; failed: refused; expired: over' }),
+      state: Type.Unsafe<(typeof SHOWN_STATES)[number]>({
+        type: 'string',
+        enum: [...SHOWN_STATES],
+        description:
+          'active: stands in the policy as it was written; missing, changed: somebody has taken it out or changed it; pending, removing: under way; failed: refused; expired: over',
+      }),
       problem: NullableAccessProblem,
       statements: Type.Array(anyStatement, { description: 'As they stand in the policy, or should' }),
       createdBy: Type.String(),
@@ -674,14 +1328,34 @@ export const AccessGrantResource = component(
 );
 export const ForeignStatement = component(
   'ForeignStatement',
-  Type.Object({ sid: Type.String(), principal: NullableString, statement: anyStatement }, { ...closed, description: 'A statement with a Sid like ours that no grant is known of' }),
+  Type.Object(
+    { sid: Type.String(), principal: NullableString, statement: anyStatement },
+    { ...closed, description: 'A statement with a Sid like ours that no grant is known of' },
+  ),
 );
 export const AccessGrantBody = Type.Object(
   {
-    principal: Type.String({ description: 'ARN of an IAM role or user, or an account: 12 digits or arn:aws:iam::111122223333:root' }),
+    principal: Type.String({
+      description: 'ARN of an IAM role or user, or an account: 12 digits or arn:aws:iam::111122223333:root',
+    }),
     description: Type.Optional(Type.String({ maxLength: 500, description: 'Whom it is for' })),
-    prefix: Type.Optional(Type.String({ description: "Only what lies in this folder, relative to the storage connection's own; empty for that folder itself. The whole bucket where it is left out" })),
+    prefix: Type.Optional(
+      Type.String({
+        description:
+          "Only what lies in this folder, relative to the storage connection's own; empty for that folder itself. The whole bucket where it is left out",
+      }),
+    ),
     timeExpires: Type.Optional(Type.String({ format: 'date-time', description: 'When it ends' })),
   },
-  { ...closed, examples: [{ principal: 'arn:aws:iam::444455556666:role/Analysis', description: 'Analysis group', prefix: 'AV240001/20260115_AV240001_RUN/', timeExpires: '2030-01-31T00:00:00Z' }] },
+  {
+    ...closed,
+    examples: [
+      {
+        principal: 'arn:aws:iam::444455556666:role/Analysis',
+        description: 'Analysis group',
+        prefix: 'AV240001/20260115_AV240001_RUN/',
+        timeExpires: '2030-01-31T00:00:00Z',
+      },
+    ],
+  },
 );

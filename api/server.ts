@@ -35,7 +35,14 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
     const aws = new AwsAccess({ sessionSeconds: config.sessionSeconds, ...providersOf(db, secrets) });
     opened.push(async () => aws.close());
-    const app = await buildApp({ ...config, db, aws, secrets, orchestrator: new Orchestrator(client, config.taskQueue, config.giveUpDays), logger });
+    const app = await buildApp({
+      ...config,
+      db,
+      aws,
+      secrets,
+      orchestrator: new Orchestrator(client, config.taskQueue, config.giveUpDays),
+      logger,
+    });
     opened.push(async () => {
       const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS);
       try {

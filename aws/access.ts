@@ -31,7 +31,12 @@ export class SessionError extends Error {
 }
 
 function sessionOf(credentials: Credentials | undefined, seconds: number, now: number): Session {
-  if (credentials?.AccessKeyId === undefined || credentials.SecretAccessKey === undefined || credentials.SessionToken === undefined) throw new Error('STS answered without credentials');
+  if (
+    credentials?.AccessKeyId === undefined ||
+    credentials.SecretAccessKey === undefined ||
+    credentials.SessionToken === undefined
+  )
+    throw new Error('STS answered without credentials');
   return {
     accessKeyId: credentials.AccessKeyId,
     secretAccessKey: credentials.SecretAccessKey,
@@ -86,7 +91,8 @@ export class AwsAccess {
   /** The provider's session, renewed when it is about to end or the provider was changed. @throws SessionError */
   async session(providerId: string): Promise<Session> {
     const held = this.#sessions.get(providerId);
-    if (held !== undefined && this.#isFresh(held) && this.#now() - held.checkedAt < (this.#options.checkMs ?? CHECK_MS)) return held.session;
+    if (held !== undefined && this.#isFresh(held) && this.#now() - held.checkedAt < (this.#options.checkMs ?? CHECK_MS))
+      return held.session;
     let renewal = this.#renewals.get(providerId);
     if (renewal === undefined) {
       renewal = this.#renew(providerId).finally(() => this.#renewals.delete(providerId));
@@ -110,7 +116,10 @@ export class AwsAccess {
       return before;
     }
     const acquiredAt = this.#now();
-    const session = provider.type === 'role' ? await this.#assumeRole(providerId, provider) : await this.#federate(providerId, provider);
+    const session =
+      provider.type === 'role'
+        ? await this.#assumeRole(providerId, provider)
+        : await this.#federate(providerId, provider);
     const held: Held = { session, acquiredAt, version: provider.version, checkedAt: acquiredAt };
     this.#sessions.set(providerId, held);
     await this.#options.onSession?.(providerId).catch(() => undefined);
@@ -118,7 +127,10 @@ export class AwsAccess {
   }
 
   async #assumeRole(providerId: string, provider: ProviderAccess & { type: 'role' }): Promise<Session> {
-    const sts = this.#client(`sts/${provider.region}`, () => new STSClient({ region: provider.region, ...this.#common('STS') }));
+    const sts = this.#client(
+      `sts/${provider.region}`,
+      () => new STSClient({ region: provider.region, ...this.#common('STS') }),
+    );
     const asked = this.#options.sessionSeconds;
     const most = Math.min(asked, this.#reached.get(provider.roleArn) ?? asked);
     const lengths = [most, ...ROLE_SECONDS.filter((seconds) => seconds < most)];
@@ -126,14 +138,20 @@ export class AwsAccess {
       try {
         const { Credentials } = await sts.send(
           // The name shows in the customer's CloudTrail.
-          new AssumeRoleCommand({ RoleArn: provider.roleArn, RoleSessionName: `polony-${providerId}`, ExternalId: provider.externalId, DurationSeconds: seconds }),
+          new AssumeRoleCommand({
+            RoleArn: provider.roleArn,
+            RoleSessionName: `polony-${providerId}`,
+            ExternalId: provider.externalId,
+            DurationSeconds: seconds,
+          }),
         );
         this.#reached.set(provider.roleArn, seconds);
         return sessionOf(Credentials, seconds, this.#now());
       } catch (error) {
         // ValidationError: longer than the role's maximum, or than chaining allows.
         const { kind, message } = classifyAwsError(error);
-        if (kind !== 'invalid' || at === lengths.length - 1) throw new SessionError('sts:AssumeRole', provider.roleArn, error);
+        if (kind !== 'invalid' || at === lengths.length - 1)
+          throw new SessionError('sts:AssumeRole', provider.roleArn, error);
         if (/role chaining/i.test(message)) lengths.splice(at + 1, lengths.length, 3600);
       }
     }
@@ -142,16 +160,27 @@ export class AwsAccess {
 
   /** A session of a user's access keys, which themselves are used for nothing else (the page wants GetFederationToken for IAM users). */
   async #federate(providerId: string, provider: ProviderAccess & { type: 'accessKeys' }): Promise<Session> {
-    const sts = new STSClient({ region: provider.region, ...this.#common('STS'), credentials: { accessKeyId: provider.accessKeyId, secretAccessKey: provider.secretAccessKey } });
+    const sts = new STSClient({
+      region: provider.region,
+      ...this.#common('STS'),
+      credentials: { accessKeyId: provider.accessKeyId, secretAccessKey: provider.secretAccessKey },
+    });
     const seconds = this.#options.sessionSeconds;
     try {
       for (const [at, policy] of provider.policies.entries()) {
         try {
           // The name, 2 to 32 characters, shows in the customer's CloudTrail; the random end of a version 7 id tells providers apart.
-          const { Credentials } = await sts.send(new GetFederationTokenCommand({ Name: `polony-${providerId.slice(-12)}`, Policy: policy, DurationSeconds: seconds }));
+          const { Credentials } = await sts.send(
+            new GetFederationTokenCommand({
+              Name: `polony-${providerId.slice(-12)}`,
+              Policy: policy,
+              DurationSeconds: seconds,
+            }),
+          );
           return sessionOf(Credentials, seconds, this.#now());
         } catch (error) {
-          if (classifyAwsError(error).code !== 'PackedPolicyTooLarge' || at === provider.policies.length - 1) throw error;
+          if (classifyAwsError(error).code !== 'PackedPolicyTooLarge' || at === provider.policies.length - 1)
+            throw error;
         }
       }
       throw new Error('There is no policy to ask a session with');
@@ -176,7 +205,8 @@ export class AwsAccess {
         return await calls();
       } catch (error) {
         const { kind } = classifyAwsError(error);
-        if ((kind === 'expired' || kind === 'denied') && this.#sessions.get(providerId) === used) this.#sessions.delete(providerId);
+        if ((kind === 'expired' || kind === 'denied') && this.#sessions.get(providerId) === used)
+          this.#sessions.delete(providerId);
         if (kind === 'expired' && attempt < 3) continue;
         if (kind === 'denied' && attempt === 1 && known !== undefined && known === used) continue;
         throw error;
@@ -207,17 +237,34 @@ export class AwsAccess {
   async narrowedSession(providerId: string, policy: string, seconds: number, name: string): Promise<Session> {
     const provider = await this.#options.loadProvider(providerId);
     if (provider.type === 'role') {
-      const sts = this.#client(`sts/${provider.region}`, () => new STSClient({ region: provider.region, ...this.#common('STS') }));
+      const sts = this.#client(
+        `sts/${provider.region}`,
+        () => new STSClient({ region: provider.region, ...this.#common('STS') }),
+      );
       try {
-        const { Credentials } = await sts.send(new AssumeRoleCommand({ RoleArn: provider.roleArn, RoleSessionName: name, ExternalId: provider.externalId, DurationSeconds: seconds, Policy: policy }));
+        const { Credentials } = await sts.send(
+          new AssumeRoleCommand({
+            RoleArn: provider.roleArn,
+            RoleSessionName: name,
+            ExternalId: provider.externalId,
+            DurationSeconds: seconds,
+            Policy: policy,
+          }),
+        );
         return sessionOf(Credentials, seconds, this.#now());
       } catch (error) {
         throw new SessionError('sts:AssumeRole', provider.roleArn, error);
       }
     }
-    const sts = new STSClient({ region: provider.region, ...this.#common('STS'), credentials: { accessKeyId: provider.accessKeyId, secretAccessKey: provider.secretAccessKey } });
+    const sts = new STSClient({
+      region: provider.region,
+      ...this.#common('STS'),
+      credentials: { accessKeyId: provider.accessKeyId, secretAccessKey: provider.secretAccessKey },
+    });
     try {
-      const { Credentials } = await sts.send(new GetFederationTokenCommand({ Name: name, Policy: policy, DurationSeconds: seconds }));
+      const { Credentials } = await sts.send(
+        new GetFederationTokenCommand({ Name: name, Policy: policy, DurationSeconds: seconds }),
+      );
       return sessionOf(Credentials, seconds, this.#now());
     } catch (error) {
       throw new SessionError('sts:GetFederationToken', provider.accessKeyId, error);
@@ -230,7 +277,14 @@ export class AwsAccess {
   signer(session: Session, region: string): S3Client {
     const common = this.#common('S3');
     const { accessKeyId, secretAccessKey, sessionToken } = session;
-    return new S3Client({ region, ...common, credentials: { accessKeyId, secretAccessKey, sessionToken }, forcePathStyle: common.disableHostPrefix, requestChecksumCalculation: 'WHEN_REQUIRED', responseChecksumValidation: 'WHEN_REQUIRED' });
+    return new S3Client({
+      region,
+      ...common,
+      credentials: { accessKeyId, secretAccessKey, sessionToken },
+      forcePathStyle: common.disableHostPrefix,
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+    });
   }
 
   /** Forgets a provider's session, so that the next call gets a new one. */
@@ -240,14 +294,28 @@ export class AwsAccess {
 
   /** HealthOmics of a provider in a region. `once` never repeats a call by itself, for calls whose every attempt must be accounted for. */
   omics(providerId: string, region: string, once = false): OmicsClient {
-    return this.#client(`omics/${providerId}/${region}/${once}`, () => new OmicsClient({ region, ...this.#common('OMICS'), ...this.#credentials(providerId), ...(once && { maxAttempts: 1 }) }));
+    return this.#client(
+      `omics/${providerId}/${region}/${once}`,
+      () =>
+        new OmicsClient({
+          region,
+          ...this.#common('OMICS'),
+          ...this.#credentials(providerId),
+          ...(once && { maxAttempts: 1 }),
+        }),
+    );
   }
 
   /** S3 of a provider in a region. */
   s3(providerId: string, region: string): S3Client {
     return this.#client(`s3/${providerId}/${region}`, () => {
       const common = this.#common('S3');
-      return new S3Client({ region, ...common, ...this.#credentials(providerId), forcePathStyle: common.disableHostPrefix });
+      return new S3Client({
+        region,
+        ...common,
+        ...this.#credentials(providerId),
+        forcePathStyle: common.disableHostPrefix,
+      });
     });
   }
 
@@ -255,13 +323,22 @@ export class AwsAccess {
   s3Anywhere(providerId: string, region: string): S3Client {
     return this.#client(`s3-anywhere/${providerId}/${region}`, () => {
       const common = this.#common('S3');
-      return new S3Client({ region, ...common, ...this.#credentials(providerId), forcePathStyle: common.disableHostPrefix, followRegionRedirects: true });
+      return new S3Client({
+        region,
+        ...common,
+        ...this.#credentials(providerId),
+        forcePathStyle: common.disableHostPrefix,
+        followRegionRedirects: true,
+      });
     });
   }
 
   /** STS with a provider's session. */
   sts(providerId: string, region: string): STSClient {
-    return this.#client(`sts/${providerId}/${region}`, () => new STSClient({ region, ...this.#common('STS'), ...this.#credentials(providerId) }));
+    return this.#client(
+      `sts/${providerId}/${region}`,
+      () => new STSClient({ region, ...this.#common('STS'), ...this.#credentials(providerId) }),
+    );
   }
 
   /**
@@ -271,7 +348,14 @@ export class AwsAccess {
    */
   async tryAssumeRole(roleArn: string, region: string, externalId: string | undefined): Promise<void> {
     const sts = this.#client(`sts/${region}`, () => new STSClient({ region, ...this.#common('STS') }));
-    await sts.send(new AssumeRoleCommand({ RoleArn: roleArn, RoleSessionName: 'polony-verification', DurationSeconds: 900, ...(externalId !== undefined && { ExternalId: externalId }) }));
+    await sts.send(
+      new AssumeRoleCommand({
+        RoleArn: roleArn,
+        RoleSessionName: 'polony-verification',
+        DurationSeconds: 900,
+        ...(externalId !== undefined && { ExternalId: externalId }),
+      }),
+    );
   }
 
   /** Closes all connections. */
@@ -304,7 +388,12 @@ export class AwsAccess {
       maxAttempts: 3,
       // An endpoint that somebody named is used as it is, without `workflows-` before its host.
       disableHostPrefix: endpoint !== undefined && endpoint !== '',
-      requestHandler: { connectionTimeout: 5_000, requestTimeout: 30_000, httpsAgent: { keepAlive: true, maxSockets: 100 }, httpAgent: { keepAlive: true, maxSockets: 100 } },
+      requestHandler: {
+        connectionTimeout: 5_000,
+        requestTimeout: 30_000,
+        httpsAgent: { keepAlive: true, maxSockets: 100 },
+        httpAgent: { keepAlive: true, maxSockets: 100 },
+      },
     };
   }
 }

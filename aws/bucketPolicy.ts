@@ -1,4 +1,9 @@
-import { DeleteBucketPolicyCommand, GetBucketPolicyCommand, PutBucketPolicyCommand, type S3Client } from '@aws-sdk/client-s3';
+import {
+  DeleteBucketPolicyCommand,
+  GetBucketPolicyCommand,
+  PutBucketPolicyCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3';
 
 /** The policy of a bucket as it stands; undefined where it has none. */
 export async function getBucketPolicy(s3: S3Client, bucket: string): Promise<string | undefined> {

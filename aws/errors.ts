@@ -38,15 +38,20 @@ interface SdkError {
 }
 
 const EXPIRED = /^(ExpiredToken(Exception)?|RequestExpired|TokenRefreshRequired)$/;
-const INVALID_CREDENTIALS = /^(InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId|InvalidToken|SignatureDoesNotMatch|IncompleteSignature|AuthFailure|MissingAuthenticationToken(Exception)?|InvalidSignatureException)$/;
-const DENIED = /^(AccessDenied(Exception)?|UnauthorizedOperation|AccessDeniedFault|Forbidden|AllAccessDisabled|NotAuthorized)$/;
-const THROTTLED = /^(Throttling(Exception|Error)?|ThrottledException|TooManyRequests(Exception)?|RequestThrottled(Exception)?|RequestLimitExceeded|SlowDown|BandwidthLimitExceeded|ProvisionedThroughputExceededException|PriorRequestNotComplete|TransactionInProgressException)$/;
+const INVALID_CREDENTIALS =
+  /^(InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId|InvalidToken|SignatureDoesNotMatch|IncompleteSignature|AuthFailure|MissingAuthenticationToken(Exception)?|InvalidSignatureException)$/;
+const DENIED =
+  /^(AccessDenied(Exception)?|UnauthorizedOperation|AccessDeniedFault|Forbidden|AllAccessDisabled|NotAuthorized)$/;
+const THROTTLED =
+  /^(Throttling(Exception|Error)?|ThrottledException|TooManyRequests(Exception)?|RequestThrottled(Exception)?|RequestLimitExceeded|SlowDown|BandwidthLimitExceeded|ProvisionedThroughputExceededException|PriorRequestNotComplete|TransactionInProgressException)$/;
 const QUOTA = /^(ServiceQuotaExceeded(Exception)?|LimitExceeded(Exception)?)$/;
 const NOT_FOUND = /^(ResourceNotFound(Exception)?|NoSuchKey|NoSuchBucket|NotFound|NoSuchEntity(Exception)?)$/;
-const INVALID = /^(Validation(Exception|Error)?|InvalidRequest|InvalidParameterValue|InvalidBucketName|MalformedPolicyDocument|PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
+const INVALID =
+  /^(Validation(Exception|Error)?|InvalidRequest|InvalidParameterValue|InvalidBucketName|MalformedPolicyDocument|PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
 const CONFLICT = /^(Conflict(Exception)?|OperationAborted)$/;
 const NEVER_SENT = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|CredentialsProviderError)$/;
-const NETWORK = /^(ECONNRESET|EPIPE|ETIMEDOUT|ESOCKETTIMEDOUT|TimeoutError|NetworkingError|AbortError|RequestTimeout(Exception)?|ECONNABORTED)$/;
+const NETWORK =
+  /^(ECONNRESET|EPIPE|ETIMEDOUT|ESOCKETTIMEDOUT|TimeoutError|NetworkingError|AbortError|RequestTimeout(Exception)?|ECONNABORTED)$/;
 
 function byCode(code: string): AwsErrorKind | undefined {
   if (EXPIRED.test(code)) return 'expired';
@@ -90,7 +95,9 @@ function byStatus(status: number | undefined): AwsErrorKind | undefined {
 export function classifyAwsError(error: unknown): AwsError {
   const seen = (typeof error === 'object' && error !== null ? error : { message: String(error) }) as SdkError;
   const status = seen.$metadata?.httpStatusCode ?? seen.$response?.statusCode;
-  const codes = [seen.name, seen.Code, seen.code].filter((code): code is string => typeof code === 'string' && code !== '' && code !== 'Error');
+  const codes = [seen.name, seen.Code, seen.code].filter(
+    (code): code is string => typeof code === 'string' && code !== '' && code !== 'Error',
+  );
   let kind: AwsErrorKind | undefined;
   for (const code of codes) kind ??= byCode(code);
   if (seen.$retryable?.throttling === true) kind ??= 'throttled';

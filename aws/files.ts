@@ -22,9 +22,22 @@ const ARCHIVED: ReadonlySet<string | undefined> = new Set<ObjectStorageClass>(['
  * @param size 1 to 1,000
  * @param token what an earlier page of the same prefix has answered as `next`
  */
-export async function listPage(s3: S3Client, bucket: string, prefix: string, { recursive, size, token }: { recursive: boolean; size: number; token?: string }): Promise<FilesPage> {
+export async function listPage(
+  s3: S3Client,
+  bucket: string,
+  prefix: string,
+  { recursive, size, token }: { recursive: boolean; size: number; token?: string },
+): Promise<FilesPage> {
   const page = await s3.send(
-    new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: size, ContinuationToken: token, OptionalObjectAttributes: ['RestoreStatus'], EncodingType: 'url', ...(!recursive && { Delimiter: '/' }) }),
+    new ListObjectsV2Command({
+      Bucket: bucket,
+      Prefix: prefix,
+      MaxKeys: size,
+      ContinuationToken: token,
+      OptionalObjectAttributes: ['RestoreStatus'],
+      EncodingType: 'url',
+      ...(!recursive && { Delimiter: '/' }),
+    }),
   );
   const name = listedNames(page);
   const files = [];
@@ -32,10 +45,22 @@ export async function listPage(s3: S3Client, bucket: string, prefix: string, { r
     const key = name(Key);
     // S3 keeps to the prefix; whatever else stands behind an endpoint must too.
     if (!key.startsWith(prefix) || key.endsWith('/')) continue;
-    files.push({ key, size: Size ?? 0, lastModified: LastModified ?? new Date(0), storageClass: StorageClass ?? null, archived: ARCHIVED.has(StorageClass) && RestoreStatus?.RestoreExpiryDate === undefined });
+    files.push({
+      key,
+      size: Size ?? 0,
+      lastModified: LastModified ?? new Date(0),
+      storageClass: StorageClass ?? null,
+      archived: ARCHIVED.has(StorageClass) && RestoreStatus?.RestoreExpiryDate === undefined,
+    });
   }
-  const folders = (page.CommonPrefixes ?? []).map(({ Prefix: folder }) => name(folder)).filter((folder) => folder.startsWith(prefix));
-  return { files, folders, ...(page.IsTruncated === true && page.NextContinuationToken !== undefined && { next: page.NextContinuationToken }) };
+  const folders = (page.CommonPrefixes ?? [])
+    .map(({ Prefix: folder }) => name(folder))
+    .filter((folder) => folder.startsWith(prefix));
+  return {
+    files,
+    folders,
+    ...(page.IsTruncated === true && page.NextContinuationToken !== undefined && { next: page.NextContinuationToken }),
+  };
 }
 
 /**
@@ -46,11 +71,25 @@ export async function listPage(s3: S3Client, bucket: string, prefix: string, { r
  * @param checksum whether the answer is to have the object's checksum: the client must send `x-amz-checksum-mode: ENABLED` then
  * @returns undefined for a key that clients would not ask for as it is.
  */
-export async function downloadUrl(signer: S3Client, session: Session, object: { bucket: string; key: string }, seconds: number, checksum: boolean, now = Date.now()): Promise<string | undefined> {
+export async function downloadUrl(
+  signer: S3Client,
+  session: Session,
+  object: { bucket: string; key: string },
+  seconds: number,
+  checksum: boolean,
+  now = Date.now(),
+): Promise<string | undefined> {
   if (!isAddressable(object.key)) return undefined;
   const left = Math.floor((session.expiration.getTime() - now) / 1000);
-  const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, ...(checksum && { ChecksumMode: 'ENABLED' }) });
-  return getSignedUrl(signer, command, { expiresIn: Math.max(1, Math.min(seconds, left)), ...(checksum && { unhoistableHeaders: new Set(['x-amz-checksum-mode']) }) });
+  const command = new GetObjectCommand({
+    Bucket: object.bucket,
+    Key: object.key,
+    ...(checksum && { ChecksumMode: 'ENABLED' }),
+  });
+  return getSignedUrl(signer, command, {
+    expiresIn: Math.max(1, Math.min(seconds, left)),
+    ...(checksum && { unhoistableHeaders: new Set(['x-amz-checksum-mode']) }),
+  });
 }
 
 /** How many URLs are signed before others get their turn: each is a third of a millisecond of CPU, and promises alone never give way. */
@@ -60,7 +99,14 @@ const SIGNED_AT_ONCE = 20;
  * The same for each object of a page.
  * @returns in the order of the objects; undefined too for those that are archived, whose URLs would fail.
  */
-export async function downloadUrls(signer: S3Client, session: Session, bucket: string, files: FilesPage['files'], seconds: number, checksum: boolean): Promise<(string | undefined)[]> {
+export async function downloadUrls(
+  signer: S3Client,
+  session: Session,
+  bucket: string,
+  files: FilesPage['files'],
+  seconds: number,
+  checksum: boolean,
+): Promise<(string | undefined)[]> {
   const urls = [];
   for (const [at, { key, archived }] of files.entries()) {
     if (at > 0 && at % SIGNED_AT_ONCE === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -75,7 +121,9 @@ export async function downloadUrls(signer: S3Client, session: Session, bucket: s
  */
 export async function readTail(s3: S3Client, bucket: string, key: string, bytes: number): Promise<string | undefined> {
   try {
-    const { Body, ContentRange } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=-${bytes}` }));
+    const { Body, ContentRange } = await s3.send(
+      new GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=-${bytes}` }),
+    );
     const text = (await Body?.transformToString('utf8')) ?? '';
     const cut = ContentRange !== undefined && !/^bytes 0-/.test(ContentRange);
     return cut ? text.slice(text.indexOf('\n') + 1) : text;

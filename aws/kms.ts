@@ -8,12 +8,16 @@ export function kmsDataKeys(keyArn: string) {
   const client = new KMSClient({ region: keyArn.split(':')[3], maxAttempts: 5 });
   return {
     async generate(context: string): Promise<{ key: Buffer; wrapped: Buffer }> {
-      const { Plaintext, CiphertextBlob } = await client.send(new GenerateDataKeyCommand({ KeyId: keyArn, KeySpec: 'AES_256', EncryptionContext: { polony: context } }));
+      const { Plaintext, CiphertextBlob } = await client.send(
+        new GenerateDataKeyCommand({ KeyId: keyArn, KeySpec: 'AES_256', EncryptionContext: { polony: context } }),
+      );
       if (Plaintext === undefined || CiphertextBlob === undefined) throw new Error('KMS answered without a data key');
       return { key: Buffer.from(Plaintext), wrapped: Buffer.from(CiphertextBlob) };
     },
     async unwrap(wrapped: Buffer, context: string): Promise<Buffer> {
-      const { Plaintext } = await client.send(new DecryptCommand({ KeyId: keyArn, CiphertextBlob: wrapped, EncryptionContext: { polony: context } }));
+      const { Plaintext } = await client.send(
+        new DecryptCommand({ KeyId: keyArn, CiphertextBlob: wrapped, EncryptionContext: { polony: context } }),
+      );
       if (Plaintext === undefined) throw new Error('KMS answered without a data key');
       return Buffer.from(Plaintext);
     },

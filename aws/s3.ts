@@ -1,4 +1,10 @@
-import { GetObjectCommand, ListObjectsV2Command, type ListObjectsV2Output, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import {
+  GetObjectCommand,
+  ListObjectsV2Command,
+  type ListObjectsV2Output,
+  PutObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3';
 import { classifyAwsError } from './errors.js';
 
 /** An object as a listing shows it. */
@@ -13,7 +19,9 @@ export interface ListedObject {
  * write (S3 API Reference, ListObjectsV2), and the SDK's reader drops those beyond the 16-bit plane that are written as numbers, which
  * makes another name of it. S3 encodes as forms do: a space is a plus.
  */
-export function listedNames({ EncodingType: encoding }: Pick<ListObjectsV2Output, 'EncodingType'>): (name: string | undefined) => string {
+export function listedNames({
+  EncodingType: encoding,
+}: Pick<ListObjectsV2Output, 'EncodingType'>): (name: string | undefined) => string {
   return (name = '') => (encoding === 'url' ? decodeURIComponent(name.replaceAll('+', ' ')) : name);
 }
 
@@ -26,13 +34,27 @@ export async function* listFolders(s3: S3Client, bucket: string, prefix: string)
 }
 
 /** What lies right below a prefix, folders and files by name, page by page. */
-export async function* listFolder(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<{ folders: string[]; files: string[] }> {
+export async function* listFolder(
+  s3: S3Client,
+  bucket: string,
+  prefix: string,
+): AsyncGenerator<{ folders: string[]; files: string[] }> {
   let token: string | undefined;
   do {
-    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, Delimiter: '/', ContinuationToken: token, EncodingType: 'url' }));
+    const page = await s3.send(
+      new ListObjectsV2Command({
+        Bucket: bucket,
+        Prefix: prefix,
+        Delimiter: '/',
+        ContinuationToken: token,
+        EncodingType: 'url',
+      }),
+    );
     const name = listedNames(page);
     yield {
-      folders: (page.CommonPrefixes ?? []).map((common) => name(common.Prefix).slice(prefix.length).replace(/\/$/, '')).filter((folder) => folder !== ''),
+      folders: (page.CommonPrefixes ?? [])
+        .map((common) => name(common.Prefix).slice(prefix.length).replace(/\/$/, ''))
+        .filter((folder) => folder !== ''),
       files: (page.Contents ?? []).map((object) => name(object.Key).slice(prefix.length)).filter((file) => file !== ''),
     };
     token = page.NextContinuationToken;
@@ -43,7 +65,9 @@ export async function* listFolder(s3: S3Client, bucket: string, prefix: string):
 export async function* listObjects(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<ListedObject[]> {
   let token: string | undefined;
   do {
-    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token, EncodingType: 'url' }));
+    const page = await s3.send(
+      new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token, EncodingType: 'url' }),
+    );
     const name = listedNames(page);
     yield (page.Contents ?? []).map((object) => ({ key: name(object.Key), size: object.Size ?? 0 }));
     token = page.NextContinuationToken;
@@ -61,7 +85,12 @@ export async function hasObjects(s3: S3Client, bucket: string, prefix: string): 
  * @param maxBytes a larger file is an error, not a memory problem.
  * @returns undefined when there is no such object.
  */
-export async function readBytes(s3: S3Client, bucket: string, key: string, maxBytes = 16 * 1024 * 1024): Promise<Uint8Array | undefined> {
+export async function readBytes(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  maxBytes = 16 * 1024 * 1024,
+): Promise<Uint8Array | undefined> {
   try {
     const object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
     if ((object.ContentLength ?? 0) > maxBytes) {
@@ -77,13 +106,24 @@ export async function readBytes(s3: S3Client, bucket: string, key: string, maxBy
 }
 
 /** The same as text. */
-export async function readText(s3: S3Client, bucket: string, key: string, maxBytes?: number): Promise<string | undefined> {
+export async function readText(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  maxBytes?: number,
+): Promise<string | undefined> {
   const bytes = await readBytes(s3, bucket, key, maxBytes);
   return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }
 
 /** Writes a small text file. */
-export async function writeText(s3: S3Client, bucket: string, key: string, text: string, contentType = 'text/csv'): Promise<void> {
+export async function writeText(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  text: string,
+  contentType = 'text/csv',
+): Promise<void> {
   await s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: text, ContentType: contentType }));
 }
 

@@ -27,40 +27,80 @@ const heap = (): number => {
 /** The AWS that the API asks: AssumeRole, and listings whose token is where they go on. */
 const aws = createServer((request, response) => {
   if (request.method === 'POST') {
-    response.end(`<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken><Expiration>${new Date(Date.now() + 43_200_000).toISOString()}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`);
+    response.end(
+      `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken><Expiration>${new Date(Date.now() + 43_200_000).toISOString()}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
+    );
     return;
   }
   const query = new URL(request.url!, 'http://s3').searchParams;
   const from = Number(query.get('continuation-token') ?? 0);
   const until = Math.min(OBJECTS, from + Number(query.get('max-keys') ?? 1000));
   let contents = '';
-  for (let at = from; at < until; at++) contents += `<Contents><Key>runs/AV1/run/BaseCalls/file-${String(at).padStart(7, '0')}.zip</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"d41d8cd98f00b204e9800998ecf8427e"</ETag><Size>${at}</Size><StorageClass>STANDARD</StorageClass></Contents>`;
+  for (let at = from; at < until; at++)
+    contents += `<Contents><Key>runs/AV1/run/BaseCalls/file-${String(at).padStart(7, '0')}.zip</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"d41d8cd98f00b204e9800998ecf8427e"</ETag><Size>${at}</Size><StorageClass>STANDARD</StorageClass></Contents>`;
   response.setHeader('content-type', 'application/xml');
-  response.end(`<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>lab</Name><IsTruncated>${until < OBJECTS}</IsTruncated>${until < OBJECTS ? `<NextContinuationToken>${until}</NextContinuationToken>` : ''}${contents}</ListBucketResult>`);
+  response.end(
+    `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>lab</Name><IsTruncated>${until < OBJECTS}</IsTruncated>${until < OBJECTS ? `<NextContinuationToken>${until}</NextContinuationToken>` : ''}${contents}</ListBucketResult>`,
+  );
 });
 await new Promise<void>((resolve) => aws.listen(0, '127.0.0.1', resolve));
-Object.assign(process.env, { AWS_ENDPOINT_URL: `http://127.0.0.1:${(aws.address() as AddressInfo).port}`, AWS_ACCESS_KEY_ID: 'x', AWS_SECRET_ACCESS_KEY: 'x' });
+Object.assign(process.env, {
+  AWS_ENDPOINT_URL: `http://127.0.0.1:${(aws.address() as AddressInfo).port}`,
+  AWS_ACCESS_KEY_ID: 'x',
+  AWS_SECRET_ACCESS_KEY: 'x',
+});
 
 const postgres = await startTestPostgres();
 const secrets = new Secrets([]);
 const access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(postgres.db, secrets) });
-const app = await buildApp({ db: postgres.db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: KEY, discoverSeconds: 60, errorDomain: 'polony' });
+const app = await buildApp({
+  db: postgres.db,
+  databaseUrl: postgres.url,
+  secrets,
+  aws: access,
+  orchestrator: willing,
+  apiKey: KEY,
+  discoverSeconds: 60,
+  errorDomain: 'polony',
+});
 const call = async <T>(method: 'GET' | 'POST', url: string, payload?: object): Promise<T> => {
-  const response = await app.inject({ method, url, headers: { 'x-api-key': KEY }, ...(payload !== undefined && { payload }) });
+  const response = await app.inject({
+    method,
+    url,
+    headers: { 'x-api-key': KEY },
+    ...(payload !== undefined && { payload }),
+  });
   if (response.statusCode >= 400) throw new Error(response.body);
   return response.json();
 };
-const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' });
-const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: 'lab', prefix: 'runs', useForRunUpload: false, useForDataExploration: true });
+const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
+  name: 'lab',
+  defaultRegion: 'us-west-2',
+  credentialType: 'role',
+  roleArn: 'arn:aws:iam::111122223333:role/lab',
+  externalId: 'lab-7f3a',
+});
+const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
+  name: 'runs',
+  providerId: provider.id,
+  region: 'us-west-2',
+  bucket: 'lab',
+  prefix: 'runs',
+  useForRunUpload: false,
+  useForDataExploration: true,
+});
 
 const rows: Row[] = [];
 for (const urls of [false, true]) {
   const times: number[] = [];
   const heaps: number[] = [];
   let seen = 0;
-  for (let pageToken = ''; ; ) {
+  for (let pageToken = ''; ;) {
     const begin = performance.now();
-    const page = await call<{ files: unknown[]; nextPageToken: string }>('GET', `/v1/storage-connections/${storageConnection.id}/files?includeDownloadUrl=${urls}${pageToken === '' ? '' : `&pageToken=${pageToken}`}`);
+    const page = await call<{ files: unknown[]; nextPageToken: string }>(
+      'GET',
+      `/v1/storage-connections/${storageConnection.id}/files?includeDownloadUrl=${urls}${pageToken === '' ? '' : `&pageToken=${pageToken}`}`,
+    );
     times.push(performance.now() - begin);
     seen += page.files.length;
     if (times.length % 10 === 0) heaps.push(heap());
@@ -72,11 +112,35 @@ for (const urls of [false, true]) {
   const part = Math.max(1, Math.floor(times.length / 10));
   // What is compiled and connected first is no page's.
   const [first, last] = [percentile(times.slice(part, 2 * part), 0.5), percentile(times.slice(-part), 0.5)];
-  rows.push({ name: `a page of 1,000 at the end, ${what}`, unit: 'ms', value: last, against: first, of: 'at the beginning', ratio: last / first, reach: 'at most 1.5', met: last / first <= 1.5 });
+  rows.push({
+    name: `a page of 1,000 at the end, ${what}`,
+    unit: 'ms',
+    value: last,
+    against: first,
+    of: 'at the beginning',
+    ratio: last / first,
+    reach: 'at most 1.5',
+    met: last / first <= 1.5,
+  });
   const [before, after] = [percentile(heaps.slice(1, 6), 0.5), percentile(heaps.slice(-5), 0.5)];
-  rows.push({ name: `heap at the end, ${what}`, unit: 'MiB', value: after, against: before, of: 'at the beginning', ratio: after / before, reach: 'at most 1.2', met: after / before <= 1.2 });
+  rows.push({
+    name: `heap at the end, ${what}`,
+    unit: 'MiB',
+    value: after,
+    against: before,
+    of: 'at the beginning',
+    ratio: after / before,
+    reach: 'at most 1.2',
+    met: after / before <= 1.2,
+  });
 }
-writeReport(rows, [`${OBJECTS} objects, ${Math.ceil(OBJECTS / 1000)} pages; S3 is a stand-in in the same process, its time is part of a page's.`], 'files');
+writeReport(
+  rows,
+  [
+    `${OBJECTS} objects, ${Math.ceil(OBJECTS / 1000)} pages; S3 is a stand-in in the same process, its time is part of a page's.`,
+  ],
+  'files',
+);
 await app.close();
 access.close();
 await postgres.stop();

@@ -17,8 +17,18 @@ const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => 
 
 const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-quota-'));
 const stack = await startStack({
-  stateDir, durable: false, headless: true, omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 }, quotas: { GetRun: 10 } },
-  env: { POLONY_DISCOVER_SECONDS: '3600', POLONY_UPLOAD_POLL_SECONDS: '3600', POLONY_RUN_POLL_SECONDS: '30', POLONY_SWEEP_SECONDS: '3600', POLONY_GET_RUNS_PER_SECOND: '8' }, onProgress: say,
+  stateDir,
+  durable: false,
+  headless: true,
+  omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 }, quotas: { GetRun: 10 } },
+  env: {
+    POLONY_DISCOVER_SECONDS: '3600',
+    POLONY_UPLOAD_POLL_SECONDS: '3600',
+    POLONY_RUN_POLL_SECONDS: '30',
+    POLONY_SWEEP_SECONDS: '3600',
+    POLONY_GET_RUNS_PER_SECOND: '8',
+  },
+  onProgress: say,
 });
 try {
   const { info } = stack;
@@ -26,14 +36,31 @@ try {
   const call = apiClient(info);
   const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'quota');
   const { storageConnectionId, computeConnectionId, flowId } = await connectAccount(call, account);
-  await call('POST', '/v1/flows', { name: 'by itself', computeConnectionId, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnectionId] } });
+  await call('POST', '/v1/flows', {
+    name: 'by itself',
+    computeConnectionId,
+    sharedWorkflowId: account.workflowId,
+    workflowOwnerId: account.workflowOwnerId,
+    autoStart: { storageConnectionIds: [storageConnectionId] },
+  });
   const { s3 } = adminClients(info);
   const upload = async (runName: string): Promise<string> => {
-    const { folder, done } = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName, cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) });
+    const { folder, done } = simulateInstrument({
+      s3,
+      bucket: account.bucket,
+      prefix: account.prefix,
+      run: describeRun({
+        runName,
+        cycles: { R1: 1 },
+        samples: [{ name: 'one', index1: '', index2: '' }],
+        bytesPerCycle: 16,
+      }),
+    });
     await done;
     return folder;
   };
-  const post = (detail: object, source: string, type: string): Promise<unknown> => call('POST', '/v1/events', { source, 'detail-type': type, account: '111122223333', region: 'us-west-2', detail });
+  const post = (detail: object, source: string, type: string): Promise<unknown> =>
+    call('POST', '/v1/events', { source, 'detail-type': type, account: '111122223333', region: 'us-west-2', detail });
 
   say(`\nfrom RunUploaded.json, told by an event, to StartRun: ${EVENTS} runs, one after the other`);
   const toStart: number[] = [];
@@ -41,7 +68,11 @@ try {
     const folder = await upload(`EVENT${at}`);
     const known = emulator.runs.size;
     const began = Date.now();
-    await post({ bucket: { name: account.bucket }, object: { key: `${folder}/RunUploaded.json` } }, 'aws.s3', 'Object Created');
+    await post(
+      { bucket: { name: account.bucket }, object: { key: `${folder}/RunUploaded.json` } },
+      'aws.s3',
+      'Object Created',
+    );
     while (emulator.runs.size === known) await pause(2);
     toStart.push([...emulator.runs.values()].at(-1)!.createdAt - began);
   }
@@ -50,7 +81,17 @@ try {
   say(`\n${EXECUTIONS} executions with a GetRun quota of 10 a second`);
   const { runs } = await call<{ runs: { id: string }[] }>('GET', '/v1/runs');
   const ids: string[] = [];
-  for (let at = 0; at < EXECUTIONS; at += 20) ids.push(...(await Promise.all(Array.from({ length: 20 }, async () => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId: runs[0]!.id })).execution.id))));
+  for (let at = 0; at < EXECUTIONS; at += 20)
+    ids.push(
+      ...(await Promise.all(
+        Array.from(
+          { length: 20 },
+          async () =>
+            (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId: runs[0]!.id }))
+              .execution.id,
+        ),
+      )),
+    );
   while ([...emulator.runs.values()].filter((run) => run.status === 'RUNNING').length < EXECUTIONS) await pause(500);
   say('all are running; now they end');
   await pause(15_000);
@@ -59,27 +100,38 @@ try {
   const own = [...emulator.runs.values()].filter((run) => ids.includes(run.requestId));
   // Ended by hand, without their work: only the noticing is looked at.
   for (const [at, run] of own.entries()) {
-    setTimeout(() => {
-      run.status = 'FAILED';
-      run.failureReason = 'WORKFLOW_RUN_FAILED';
-      run.stoppedAt = Date.now();
-      ended.set(run.requestId, Date.now());
-    }, (at / own.length) * ENDING_MS);
+    setTimeout(
+      () => {
+        run.status = 'FAILED';
+        run.failureReason = 'WORKFLOW_RUN_FAILED';
+        run.stoppedAt = Date.now();
+        ended.set(run.requestId, Date.now());
+      },
+      (at / own.length) * ENDING_MS,
+    );
   }
   const noticed = new Map<string, number>();
   while (noticed.size < own.length) {
     // GetRun that answers FAILED is what polony sees the end by.
     for (const each of emulator.calls.slice(from)) {
-      const run = each.operation === 'GetRun' && each.code === 200 && each.runId !== undefined ? emulator.runs.get(each.runId) : undefined;
-      if (run?.stoppedAt !== undefined && each.at >= run.stoppedAt && !noticed.has(run.requestId)) noticed.set(run.requestId, each.at);
+      const run =
+        each.operation === 'GetRun' && each.code === 200 && each.runId !== undefined
+          ? emulator.runs.get(each.runId)
+          : undefined;
+      if (run?.stoppedAt !== undefined && each.at >= run.stoppedAt && !noticed.has(run.requestId))
+        noticed.set(run.requestId, each.at);
     }
     await pause(1000);
   }
   const after = own.map((run) => noticed.get(run.requestId)! - ended.get(run.requestId)!);
   const calls = emulator.calls.slice(from).filter((each) => each.operation === 'GetRun');
   const throttled = calls.filter((each) => each.code === 429).length;
-  say(`${calls.length} GetRun, ${throttled} throttled (${((100 * throttled) / calls.length).toFixed(2)} %; reach: at most 1 %)`);
-  say(`an end is seen after ${(percentile(after, 0.5) / 1000).toFixed(1)} s at the median, ${(percentile(after, 0.95) / 1000).toFixed(1)} s at p95 (reach: a minute at the median)`);
+  say(
+    `${calls.length} GetRun, ${throttled} throttled (${((100 * throttled) / calls.length).toFixed(2)} %; reach: at most 1 %)`,
+  );
+  say(
+    `an end is seen after ${(percentile(after, 0.5) / 1000).toFixed(1)} s at the median, ${(percentile(after, 0.95) / 1000).toFixed(1)} s at p95 (reach: a minute at the median)`,
+  );
   s3.destroy();
 } finally {
   await stack.stop();

@@ -23,12 +23,20 @@ const round = (value: number): number => Number(value.toPrecision(4));
 export function writeReport(rows: readonly Row[], notes: readonly string[], name = 'report'): void {
   const folder = fileURLToPath(new URL('./report/', import.meta.url));
   mkdirSync(folder, { recursive: true });
-  const shown = rows.map((row) => ({ ...row, value: round(row.value), against: round(row.against), ratio: round(row.ratio) }));
+  const shown = rows.map((row) => ({
+    ...row,
+    value: round(row.value),
+    against: round(row.against),
+    ratio: round(row.ratio),
+  }));
   writeFileSync(path.join(folder, `${name}.json`), `${JSON.stringify(shown, null, 2)}\n`);
   const lines = [
     '| measured | value | against | ratio | reach | met |',
     '|---|---|---|---|---|---|',
-    ...shown.map((row) => `| ${row.name} | ${row.value} ${row.unit} | ${row.against} ${row.unit} (${row.of}) | ${row.ratio} | ${row.reach ?? ''} | ${row.met === undefined ? '' : row.met ? 'yes' : '**no**'} |`),
+    ...shown.map(
+      (row) =>
+        `| ${row.name} | ${row.value} ${row.unit} | ${row.against} ${row.unit} (${row.of}) | ${row.ratio} | ${row.reach ?? ''} | ${row.met === undefined ? '' : row.met ? 'yes' : '**no**'} |`,
+    ),
     ...(notes.length > 0 ? ['', ...notes.map((note) => `- ${note}`)] : []),
   ];
   writeFileSync(path.join(folder, `${name}.md`), `${lines.join('\n')}\n`);

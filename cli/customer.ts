@@ -17,8 +17,16 @@ export interface CustomerAccount {
 
 /** AWS clients of the customer's admin. */
 export function adminClients(info: LocalInfo) {
-  const common = { region: info.awsRegion, endpoint: info.awsEndpoint, credentials: { accessKeyId: info.adminAccessKeyId, secretAccessKey: info.adminSecretAccessKey } };
-  return { s3: new S3Client({ ...common, forcePathStyle: true }), iam: new IAMClient(common), omics: new OmicsClient({ ...common, disableHostPrefix: true }) };
+  const common = {
+    region: info.awsRegion,
+    endpoint: info.awsEndpoint,
+    credentials: { accessKeyId: info.adminAccessKeyId, secretAccessKey: info.adminSecretAccessKey },
+  };
+  return {
+    s3: new S3Client({ ...common, forcePathStyle: true }),
+    iam: new IAMClient(common),
+    omics: new OmicsClient({ ...common, disableHostPrefix: true }),
+  };
 }
 
 /**
@@ -26,48 +34,104 @@ export function adminClients(info: LocalInfo) {
  * @param suffix makes the names unique, so that it can be done more than once in an account.
  * @param without actions that the admin forgets in the policy of the provider's role.
  */
-export async function setUpCustomer(info: LocalInfo, serviceAccountId: string, suffix: string, without: readonly string[] = []): Promise<CustomerAccount> {
+export async function setUpCustomer(
+  info: LocalInfo,
+  serviceAccountId: string,
+  suffix: string,
+  without: readonly string[] = [],
+): Promise<CustomerAccount> {
   const accountId = info.adminAccessKeyId;
   const { s3, iam, omics } = adminClients(info);
   const bucket = `lab-aviti-${suffix}`;
   const prefix = 'runs';
   const externalId = `lab-${suffix}`;
-  await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: info.awsRegion as never } }));
+  await s3.send(
+    new CreateBucketCommand({
+      Bucket: bucket,
+      CreateBucketConfiguration: { LocationConstraint: info.awsRegion as never },
+    }),
+  );
   const providerRole = `Element-ServiceUser-${suffix}`;
   const executionRole = `omics-execution-${suffix}`;
   const executionRoleArn = `arn:aws:iam::${accountId}:role/${executionRole}`;
   // The vendor's templates as polony generates them, for what the demo does.
-  const choice = parseIamQuery({ credentialType: 'role', bucket, prefix, capabilities: 'runUpload,dataExploration,bases2fastq', externalId, executionRoleArn });
+  const choice = parseIamQuery({
+    credentialType: 'role',
+    bucket,
+    prefix,
+    capabilities: 'runUpload,dataExploration,bases2fastq',
+    externalId,
+    executionRoleArn,
+  });
   const documents = iamDocuments(choice, serviceAccountId);
-  const createRole = async (RoleName: string, trust: unknown, granted: unknown, MaxSessionDuration?: number): Promise<void> => {
-    await iam.send(new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument: JSON.stringify(trust), MaxSessionDuration }));
-    await iam.send(new PutRolePolicyCommand({ RoleName, PolicyName: 'polony', PolicyDocument: JSON.stringify(granted) }));
+  const createRole = async (
+    RoleName: string,
+    trust: unknown,
+    granted: unknown,
+    MaxSessionDuration?: number,
+  ): Promise<void> => {
+    await iam.send(
+      new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument: JSON.stringify(trust), MaxSessionDuration }),
+    );
+    await iam.send(
+      new PutRolePolicyCommand({ RoleName, PolicyName: 'polony', PolicyDocument: JSON.stringify(granted) }),
+    );
   };
-  const Statement = documents.permissionPolicy.Statement.map((statement) => ({ ...statement, Action: [statement.Action].flat().filter((action) => !without.includes(action)) })).filter(({ Action }) => Action.length > 0);
-  await createRole(providerRole, documents.trustPolicy, without.length === 0 ? documents.permissionPolicy : { ...documents.permissionPolicy, Statement }, 43_200);
+  const Statement = documents.permissionPolicy.Statement.map((statement) => ({
+    ...statement,
+    Action: [statement.Action].flat().filter((action) => !without.includes(action)),
+  })).filter(({ Action }) => Action.length > 0);
+  await createRole(
+    providerRole,
+    documents.trustPolicy,
+    without.length === 0 ? documents.permissionPolicy : { ...documents.permissionPolicy, Statement },
+    43_200,
+  );
   await createRole(executionRole, documents.executionRole!.trustPolicy, documents.executionRole!.permissionPolicy);
   const { shares } = await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }));
   const share = shares?.[0];
-  if (share?.shareId === undefined || share.resourceId === undefined || share.ownerId === undefined) throw new Error('No workflow is shared with the account');
+  if (share?.shareId === undefined || share.resourceId === undefined || share.ownerId === undefined)
+    throw new Error('No workflow is shared with the account');
   if (share.status === 'PENDING') await omics.send(new AcceptShareCommand({ shareId: share.shareId }));
   for (const client of [s3, iam, omics]) client.destroy();
-  return { bucket, prefix, providerRoleArn: `arn:aws:iam::${accountId}:role/${providerRole}`, externalId, executionRoleArn, workflowId: share.resourceId, workflowOwnerId: share.ownerId };
+  return {
+    bucket,
+    prefix,
+    providerRoleArn: `arn:aws:iam::${accountId}:role/${providerRole}`,
+    externalId,
+    executionRoleArn,
+    workflowId: share.resourceId,
+    workflowOwnerId: share.ownerId,
+  };
 }
 
 /** As the admin adds statements to a role, in an inline policy of its own. */
 export async function addStatements(info: LocalInfo, roleArn: string, statements: readonly unknown[]): Promise<void> {
   const { iam } = adminClients(info);
-  await iam.send(new PutRolePolicyCommand({ RoleName: roleArn.split('/').at(-1), PolicyName: 'polony-added', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: statements }) }));
+  await iam.send(
+    new PutRolePolicyCommand({
+      RoleName: roleArn.split('/').at(-1),
+      PolicyName: 'polony-added',
+      PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: statements }),
+    }),
+  );
   iam.destroy();
 }
 
 /** A client of polony's API: JSON in and out, errors as the API words them. */
 export function apiClient(info: Pick<LocalInfo, 'apiUrl' | 'apiKey'>) {
   return async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const response = await fetch(`${info.apiUrl}${path}`, { method, headers: { 'x-api-key': info.apiKey, ...(body !== undefined && { 'content-type': 'application/json' }) }, ...(body !== undefined && { body: JSON.stringify(body) }) });
+    const response = await fetch(`${info.apiUrl}${path}`, {
+      method,
+      headers: { 'x-api-key': info.apiKey, ...(body !== undefined && { 'content-type': 'application/json' }) },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
     const text = await response.text();
     const answer = (text === '' ? undefined : JSON.parse(text)) as T;
-    if (!response.ok) throw new Error(`${method} ${path} was answered ${response.status}: ${(answer as { message?: string } | undefined)?.message ?? text}`);
+    if (!response.ok)
+      throw new Error(
+        `${method} ${path} was answered ${response.status}: ${(answer as { message?: string } | undefined)?.message ?? text}`,
+      );
     return answer;
   };
 }
@@ -84,13 +148,47 @@ export interface Connected {
  * Connects an account by the API, as its owner would: provider, storage connection, compute connection and a flow.
  * @param fields of the flow, beside what it needs; `autoStart` has it start for runs of the storage connection.
  */
-export async function connectAccount(call: <T>(method: string, path: string, body?: unknown) => Promise<T>, account: CustomerAccount, { autoStart = false, ...fields }: { autoStart?: boolean | object; [field: string]: unknown } = {}): Promise<Connected> {
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', {
-    name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId,
-    ...(autoStart !== false && { autoStart: { storageConnectionIds: [storageConnection.id], ...(typeof autoStart === 'object' && autoStart) } }), ...fields,
+export async function connectAccount(
+  call: <T>(method: string, path: string, body?: unknown) => Promise<T>,
+  account: CustomerAccount,
+  { autoStart = false, ...fields }: { autoStart?: boolean | object; [field: string]: unknown } = {},
+): Promise<Connected> {
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
+    name: 'lab',
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: account.providerRoleArn,
+    externalId: account.externalId,
   });
-  return { providerId: provider.id, storageConnectionId: storageConnection.id, computeConnectionId: computeConnection.id, flowId: flow.id };
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
+    name: 'runs',
+    providerId: provider.id,
+    region: 'us-west-2',
+    bucket: account.bucket,
+    prefix: account.prefix,
+    useForRunUpload: true,
+    useForDataExploration: true,
+  });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
+    name: 'omics',
+    providerId: provider.id,
+    executionRoleArn: account.executionRoleArn,
+    region: 'us-west-2',
+  });
+  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', {
+    name: 'b2f',
+    computeConnectionId: computeConnection.id,
+    sharedWorkflowId: account.workflowId,
+    workflowOwnerId: account.workflowOwnerId,
+    ...(autoStart !== false && {
+      autoStart: { storageConnectionIds: [storageConnection.id], ...(typeof autoStart === 'object' && autoStart) },
+    }),
+    ...fields,
+  });
+  return {
+    providerId: provider.id,
+    storageConnectionId: storageConnection.id,
+    computeConnectionId: computeConnection.id,
+    flowId: flow.id,
+  };
 }

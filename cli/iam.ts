@@ -1,9 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { InputError } from '../domain/errors.js';
 import { eventDocuments } from '../domain/eventDocuments.js';
-import { iamDocuments, type IamQuery, newExternalId, parseIamQuery, permissionPolicy, trustPolicy } from '../domain/iamDocuments.js';
+import {
+  iamDocuments,
+  type IamQuery,
+  newExternalId,
+  parseIamQuery,
+  permissionPolicy,
+  trustPolicy,
+} from '../domain/iamDocuments.js';
 
-export const IAM_FORMATS = ['json', 'cloudformation', 'terraform', 'aws-cli', 'policy', 'trust', 'events-cloudformation', 'events-terraform'] as const;
+export const IAM_FORMATS = [
+  'json',
+  'cloudformation',
+  'terraform',
+  'aws-cli',
+  'policy',
+  'trust',
+  'events-cloudformation',
+  'events-terraform',
+] as const;
 
 export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
   capabilities?: string;
@@ -13,20 +29,32 @@ export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
 
 /** What `polony iam` prints. @throws InputError */
 export function iamText({ format, trustedAccountId, ...query }: IamOptions): string {
-  if (!(IAM_FORMATS as readonly string[]).includes(format)) throw new InputError([{ field: 'format', rule: 'ONE_OF', message: `must be ${IAM_FORMATS.join(', ')}` }]);
+  if (!(IAM_FORMATS as readonly string[]).includes(format))
+    throw new InputError([{ field: 'format', rule: 'ONE_OF', message: `must be ${IAM_FORMATS.join(', ')}` }]);
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
   if (format === 'events-cloudformation' || format === 'events-terraform') {
     const [bucket, ...more] = [query.bucket ?? []].flat();
-    if (bucket === undefined || more.length > 0) throw new InputError([{ field: 'bucket', rule: 'ONE', message: 'must be one bucket: each has its own rule' }]);
+    if (bucket === undefined || more.length > 0)
+      throw new InputError([{ field: 'bucket', rule: 'ONE', message: 'must be one bucket: each has its own rule' }]);
     const documents = eventDocuments({ bucket, prefix: [query.prefix ?? []].flat()[0] });
     return format === 'events-terraform' ? documents.terraform : documents.cloudFormation;
   }
   const choice = parseIamQuery(query);
   if (format === 'policy') return json(permissionPolicy(choice));
   const isRole = choice.credentialType === 'role';
-  if (!isRole && format === 'trust') throw new InputError([{ field: 'format', rule: 'NO_TRUST', message: 'must not be trust: a user has no trust policy' }]);
+  if (!isRole && format === 'trust')
+    throw new InputError([
+      { field: 'format', rule: 'NO_TRUST', message: 'must not be trust: a user has no trust policy' },
+    ]);
   if (isRole && trustedAccountId === undefined) {
-    throw new InputError([{ field: 'trusted-account-id', rule: 'REQUIRED', message: 'must be given, or POLONY_TRUSTED_ACCOUNT_ID: the AWS account that polony runs in, which the role is to trust' }]);
+    throw new InputError([
+      {
+        field: 'trusted-account-id',
+        rule: 'REQUIRED',
+        message:
+          'must be given, or POLONY_TRUSTED_ACCOUNT_ID: the AWS account that polony runs in, which the role is to trust',
+      },
+    ]);
   }
   const externalId = isRole ? (choice.externalId ?? newExternalId(randomBytes(20))) : undefined;
   if (format === 'trust') return json(trustPolicy(trustedAccountId ?? '', externalId ?? ''));

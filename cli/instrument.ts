@@ -1,10 +1,23 @@
 import { InputError } from '../domain/errors.js';
 import { type Cycles, READ_NAMES } from '../domain/runParameters.js';
-import { describeRun, type SimulatedOutcome, type SimulatedRun, simulatedSamples, simulateInstrument } from '../local/instrument.js';
+import {
+  describeRun,
+  type SimulatedOutcome,
+  type SimulatedRun,
+  simulatedSamples,
+  simulateInstrument,
+} from '../local/instrument.js';
 import { readLocalInfo, stateFolder } from '../local/stackFiles.js';
 import { adminClients } from './customer.js';
 
-const OUTCOMES: readonly string[] = ['completed', 'failed', 'stopped', 'empty', 'newline', 'none'] satisfies SimulatedOutcome[];
+const OUTCOMES: readonly string[] = [
+  'completed',
+  'failed',
+  'stopped',
+  'empty',
+  'newline',
+  'none',
+] satisfies SimulatedOutcome[];
 const TYPES: readonly string[] = ['Sequencing', 'Cytoprofiling'] satisfies SimulatedRun['runType'][];
 
 /** The flags of `polony instrument`. */
@@ -27,7 +40,11 @@ const problem = (field: string, message: string): InputError => new InputError([
 /** `R1=151,R2=151,I1=8,I2=8` as cycles. */
 function parseCycles(text: string): Cycles {
   const pairs = text.split(',').map((pair) => /^(I1|I2|R1|R2)=(\d{1,4})$/.exec(pair.trim()));
-  if (pairs.includes(null)) throw problem('--cycles', `must be read=cycles pairs such as R1=151,R2=151,I1=8,I2=8; reads are ${READ_NAMES.join(', ')}`);
+  if (pairs.includes(null))
+    throw problem(
+      '--cycles',
+      `must be read=cycles pairs such as R1=151,R2=151,I1=8,I2=8; reads are ${READ_NAMES.join(', ')}`,
+    );
   return Object.fromEntries(pairs.map((pair) => [pair![1], Number(pair![2])])) as Cycles;
 }
 
@@ -37,7 +54,8 @@ export async function instrument(options: InstrumentOptions): Promise<void> {
   if (!TYPES.includes(options.runType)) throw problem('--run-type', `must be one of ${TYPES.join(', ')}`);
   const cycles = parseCycles(options.cycles);
   const info = readLocalInfo(stateFolder());
-  if (info === undefined) throw new Error('No local stack runs here; start one with npm run local, or name its state folder in POLONY_HOME');
+  if (info === undefined)
+    throw new Error('No local stack runs here; start one with npm run local, or name its state folder in POLONY_HOME');
   const { s3 } = adminClients(info);
   const run = describeRun({
     runName: options.runName,

@@ -13,7 +13,13 @@ import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 
 function logger(level: string): Logger {
   // Keys and external ids never reach a log, wherever they stand in what is logged.
-  return pino({ level, redact: { paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.externalId', '*.external_id'], remove: true } });
+  return pino({
+    level,
+    redact: {
+      paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.externalId', '*.external_id'],
+      remove: true,
+    },
+  });
 }
 
 /** What a process is told to end by. Listened to from its first moment: the first process of a container gets no signal that it does not listen to. */
@@ -25,7 +31,12 @@ function toldToEnd(): Promise<NodeJS.Signals> {
 }
 
 /** Runs a part until the process is told to end or the part ends by itself, also when it is told while the part still starts. */
-async function run<T>(log: Logger, start: () => Promise<T>, stop: (part: T) => Promise<void>, done: (part: T) => Promise<void> = () => new Promise(() => undefined)): Promise<void> {
+async function run<T>(
+  log: Logger,
+  start: () => Promise<T>,
+  stop: (part: T) => Promise<void>,
+  done: (part: T) => Promise<void> = () => new Promise(() => undefined),
+): Promise<void> {
   const told = toldToEnd();
   const starting = start();
   const early = await Promise.race([told, starting.then(() => undefined)]);
@@ -49,14 +60,23 @@ async function run<T>(log: Logger, start: () => Promise<T>, stop: (part: T) => P
 export async function apiProcess(): Promise<void> {
   const config = parseApiConfig(process.env);
   const log = logger(config.logLevel);
-  await run(log, () => startApi(config, log), (api) => api.close());
+  await run(
+    log,
+    () => startApi(config, log),
+    (api) => api.close(),
+  );
 }
 
 /** `polony worker` */
 export async function workerProcess(): Promise<void> {
   const config = parseWorkerConfig(process.env);
   const log = logger(config.logLevel);
-  await run(log, () => startWorker(config, log), (worker) => worker.stop(), (worker) => worker.done);
+  await run(
+    log,
+    () => startWorker(config, log),
+    (worker) => worker.stop(),
+    (worker) => worker.done,
+  );
 }
 
 /** gRPC codes of a server that does not let its users register search attributes: Temporal Cloud. */
@@ -97,7 +117,9 @@ export async function reencryptProcess(): Promise<void> {
   const db = openDatabase(databaseUrl, 1);
   try {
     const count = await reencrypt(db, secrets);
-    process.stdout.write(`${count} secret${count === 1 ? '' : 's'} encrypted anew; all are encrypted with ${secrets.currentKeyId}.\n`);
+    process.stdout.write(
+      `${count} secret${count === 1 ? '' : 's'} encrypted anew; all are encrypted with ${secrets.currentKeyId}.\n`,
+    );
   } finally {
     await db.destroy();
   }

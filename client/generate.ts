@@ -9,11 +9,23 @@ const file = (name: string): string => fileURLToPath(new URL(`./${name}`, import
 export async function generate(): Promise<Record<'openapi.json' | 'schema.ts', string>> {
   // Nothing of these is asked for anything before a request comes.
   const nothing = new Proxy({}, { get: () => undefined }) as never;
-  const app = await buildApp({ db: nothing, databaseUrl: '', secrets: nothing, aws: nothing, orchestrator: nothing, apiKey: 'not-used-for-any-request', discoverSeconds: 60, errorDomain: 'polony' });
+  const app = await buildApp({
+    db: nothing,
+    databaseUrl: '',
+    secrets: nothing,
+    aws: nothing,
+    orchestrator: nothing,
+    apiKey: 'not-used-for-any-request',
+    discoverSeconds: 60,
+    errorDomain: 'polony',
+  });
   const document = app.swagger();
   await app.close();
   const types = astToString(await openapiTypescript(JSON.stringify(document), { alphabetize: true }));
-  return { 'openapi.json': `${JSON.stringify(document, undefined, 1)}\n`, 'schema.ts': `// Made by \`npm run client\` of the API's schemas; not to be edited.\n${types}` };
+  return {
+    'openapi.json': `${JSON.stringify(document, undefined, 1)}\n`,
+    'schema.ts': `// Made by \`npm run client\` of the API's schemas; not to be edited.\n${types}`,
+  };
 }
 
 /** What stands in this folder. */

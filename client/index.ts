@@ -21,5 +21,10 @@ export type PolonyClient = Client<paths>;
  */
 export function polonyClient({ url, apiKey, ...options }: PolonyOptions): PolonyClient {
   // A redirect would carry the key to wherever it leads, and make a GET of a POST.
-  return createClient<paths>({ redirect: 'manual', ...options, baseUrl: url.replace(/\/+$/, ''), headers: { 'x-api-key': apiKey } });
+  return createClient<paths>({
+    redirect: 'manual',
+    ...options,
+    baseUrl: url.replace(/\/+$/, ''),
+    headers: { 'x-api-key': apiKey },
+  });
 }

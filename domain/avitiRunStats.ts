@@ -13,13 +13,21 @@ export interface RunMetrics {
 }
 
 type Json = Record<string, unknown>;
-const objects = (value: unknown): Json[] => (Array.isArray(value) ? (value as unknown[]).filter((each): each is Json => typeof each === 'object' && each !== null && !Array.isArray(each)) : []);
-const count = (value: unknown): number | undefined => (Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined);
+const objects = (value: unknown): Json[] =>
+  Array.isArray(value)
+    ? (value as unknown[]).filter(
+        (each): each is Json => typeof each === 'object' && each !== null && !Array.isArray(each),
+      )
+    : [];
+const count = (value: unknown): number | undefined =>
+  Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
 const round = (value: number): number => Math.round(value * 1e4) / 1e4;
 
 /** The mean of what is above zero: the instrument writes 0 where it has not measured. */
 function mean(values: unknown[]): number | undefined {
-  const measured = values.filter((value): value is number => typeof value === 'number' && Number.isFinite(value) && value > 0);
+  const measured = values.filter(
+    (value): value is number => typeof value === 'number' && Number.isFinite(value) && value > 0,
+  );
   return measured.length === 0 ? undefined : round(measured.reduce((sum, value) => sum + value, 0) / measured.length);
 }
 
@@ -34,7 +42,9 @@ export function parseAvitiRunStats(content: string): RunMetrics {
   const { RunStats, LaneStats } = parseJsonObject('AvitiRunStats.json', content);
   const [run = {}] = objects([RunStats]);
   const ofRun = objects(run.Reads);
-  const reads = (ofRun.length > 0 ? ofRun : objects(LaneStats).flatMap((lane) => objects(lane.Reads))).filter(({ Read }) => typeof Read === 'string' && /^R\d$/.test(Read));
+  const reads = (ofRun.length > 0 ? ofRun : objects(LaneStats).flatMap((lane) => objects(lane.Reads))).filter(
+    ({ Read }) => typeof Read === 'string' && /^R\d$/.test(Read),
+  );
   const cycles = reads.flatMap((read) => objects(read.Cycles));
   const over = (name: string): number | undefined => mean(cycles.map((cycle) => cycle[name]));
   const metrics: RunMetrics = {

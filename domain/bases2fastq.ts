@@ -34,13 +34,30 @@ export function parseRunStats(content: string): Omit<ExecutionSummary, 'files' |
     lanes: (Array.isArray(json.Lanes) ? (json.Lanes as unknown[]) : []).flatMap((lane) => {
       if (typeof lane !== 'object' || lane === null) return [];
       const stats = lane as Record<string, unknown>;
-      return [{ lane: number(stats.Lane) ?? 0, numPolonies: number(stats.NumPolonies), totalYield: number(stats.TotalYield), percentAssignedReads: number(stats.PercentAssignedReads), percentQ30: number(stats.PercentQ30) }];
+      return [
+        {
+          lane: number(stats.Lane) ?? 0,
+          numPolonies: number(stats.NumPolonies),
+          totalYield: number(stats.TotalYield),
+          percentAssignedReads: number(stats.PercentAssignedReads),
+          percentQ30: number(stats.PercentQ30),
+        },
+      ];
     }),
     samples: samples.flatMap((sample) => {
       if (typeof sample !== 'object' || sample === null) return [];
       const stats = sample as Record<string, unknown>;
       const name = string(stats.SampleName);
-      return name === undefined ? [] : [{ name, numPolonies: number(stats.NumPolonies), yield: number(stats.Yield), percentQ30: number(stats.PercentQ30) }];
+      return name === undefined
+        ? []
+        : [
+            {
+              name,
+              numPolonies: number(stats.NumPolonies),
+              yield: number(stats.Yield),
+              percentQ30: number(stats.PercentQ30),
+            },
+          ];
     }),
   };
 }
@@ -48,7 +65,10 @@ export function parseRunStats(content: string): Omit<ExecutionSummary, 'files' |
 /** Rows of a CSV with headings, each by its headings in lower case. @throws FileFormatError with the line where it cannot be read. */
 function* rowsOf(file: string, content: string): Generator<Record<string, string>> {
   let headings: string[] | undefined;
-  for (const [at, line] of content.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/).entries()) {
+  for (const [at, line] of content
+    .replace(/^\uFEFF/, '')
+    .split(/\r\n|\n|\r/)
+    .entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     const cells = splitLine(line, at + 1, file).map((cell) => cell.text);
     if (headings === undefined) headings = cells.map((cell) => cell.toLowerCase());
@@ -61,11 +81,20 @@ function* rowsOf(file: string, content: string): Generator<Record<string, string
  * there for the lanes `1+2`, `1` and `2`, once for each of its indexes; no polony is counted twice.
  * @throws FileFormatError when it has not the columns that Bases2Fastq writes.
  */
-export function parseIndexAssignment(content: string): { name: string; numPolonies: number; percentPolonies: number }[] {
+export function parseIndexAssignment(
+  content: string,
+): { name: string; numPolonies: number; percentPolonies: number }[] {
   const file = 'IndexAssignment.csv';
   const rows = [...rowsOf(file, content)];
-  if (rows[0] !== undefined && !('samplename' in rows[0] && 'numpoloniesassigned' in rows[0])) throw new FileFormatError(file, 'the columns SampleName and NumPoloniesAssigned are missing', 1);
-  const samples = new Map<string, { both: Map<string, { polonies: number; percent: number }>; lanes: Map<string, { polonies: number; percent: number }> }>();
+  if (rows[0] !== undefined && !('samplename' in rows[0] && 'numpoloniesassigned' in rows[0]))
+    throw new FileFormatError(file, 'the columns SampleName and NumPoloniesAssigned are missing', 1);
+  const samples = new Map<
+    string,
+    {
+      both: Map<string, { polonies: number; percent: number }>;
+      lanes: Map<string, { polonies: number; percent: number }>;
+    }
+  >();
   for (const row of rows) {
     const name = row.samplename!;
     const index = `${row.i1 ?? ''}+${row.i2 ?? ''}`;
@@ -77,8 +106,15 @@ export function parseIndexAssignment(content: string): { name: string; numPoloni
   }
   const totals = [...samples].map(([name, { both, lanes }]) => {
     // The line for both lanes is the sum of those of each; an index of one lane has no such line.
-    const counted = [...both.values(), ...[...lanes].filter(([key]) => !both.has(key.slice(0, key.lastIndexOf('/')))).map(([, value]) => value)];
-    return { name, numPolonies: counted.reduce((sum, each) => sum + each.polonies, 0), percent: counted.reduce((sum, each) => sum + each.percent, 0) };
+    const counted = [
+      ...both.values(),
+      ...[...lanes].filter(([key]) => !both.has(key.slice(0, key.lastIndexOf('/')))).map(([, value]) => value),
+    ];
+    return {
+      name,
+      numPolonies: counted.reduce((sum, each) => sum + each.polonies, 0),
+      percent: counted.reduce((sum, each) => sum + each.percent, 0),
+    };
   });
   return totals.map(({ name, numPolonies, percent }) => ({ name, numPolonies, percentPolonies: percent }));
 }
@@ -92,10 +128,12 @@ export function parseMetrics(content: string): Record<string, number | string> {
   let count = 0;
   for (const row of rowsOf('Metrics.csv', content)) {
     const name = row.metric ?? row.name;
-    if (name === undefined || row.value === undefined) throw new FileFormatError('Metrics.csv', 'the columns Metric and Value are missing', 1);
+    if (name === undefined || row.value === undefined)
+      throw new FileFormatError('Metrics.csv', 'the columns Metric and Value are missing', 1);
     if (name === '' || (row.lane !== undefined && /^[12]$/.test(row.lane.trim()) && name in metrics)) continue;
     if (count++ >= 200) break;
-    metrics[name.slice(0, 100)] = row.value !== '' && Number.isFinite(Number(row.value)) ? Number(row.value) : row.value.slice(0, 200);
+    metrics[name.slice(0, 100)] =
+      row.value !== '' && Number.isFinite(Number(row.value)) ? Number(row.value) : row.value.slice(0, 200);
   }
   return metrics;
 }

@@ -30,17 +30,42 @@ export function readPrincipal(field: string, value: string, partition: string): 
   const text = value.trim();
   const refused = (rule: string, message: string): CheckedPrincipal => ({ problems: [{ field, rule, message }] });
   if (/^\d{12}$/.test(text)) return { problems: [], arn: `arn:${partition}:iam::${text}:root` };
-  if (/[*?]|\$\{/.test(text)) return refused('PRINCIPAL_WILDCARD', 'must be one role, user or account: *, ? and ${ would share the bucket with others, or with everybody');
-  if (/^A[A-Z]{3}[A-Z0-9]{12,}$/.test(text)) return refused('PRINCIPAL_UNIQUE_ID', 'must be an ARN, not the unique ID of a role or user');
+  if (/[*?]|\$\{/.test(text))
+    return refused(
+      'PRINCIPAL_WILDCARD',
+      'must be one role, user or account: *, ? and ${ would share the bucket with others, or with everybody',
+    );
+  if (/^A[A-Z]{3}[A-Z0-9]{12,}$/.test(text))
+    return refused('PRINCIPAL_UNIQUE_ID', 'must be an ARN, not the unique ID of a role or user');
   const arn = parseArn(text);
   if (arn?.service === 'sts') {
     const role = /^assumed-role\/([^/]+)\//.exec(arn.resource)?.[1];
-    return refused('PRINCIPAL_SESSION', `must not be a session, which ends: give the ${role === undefined ? 'user or role itself' : `role itself, such as arn:${arn.partition}:iam::${arn.account}:role/${role} (with its path, where it has one)`}`);
+    return refused(
+      'PRINCIPAL_SESSION',
+      `must not be a session, which ends: give the ${role === undefined ? 'user or role itself' : `role itself, such as arn:${arn.partition}:iam::${arn.account}:role/${role} (with its path, where it has one)`}`,
+    );
   }
-  if (arn?.service === 'iam' && arn.region === '' && /^group\//.test(arn.resource)) return refused('PRINCIPAL_GROUP', 'must not be a group: AWS takes no groups as principals; grant it to the users or a role');
-  const valid = arn?.service === 'iam' && arn.region === '' && arn.account !== '' && /^(root|(role|user)\/([\x21-\x7e]{1,510}\/)?[\w+=,.@-]{1,64})$/.test(arn.resource) && !/\/\//.test(arn.resource);
-  if (!valid) return refused('PRINCIPAL_ARN', `must be the ARN of an IAM role or user such as arn:${partition}:iam::111122223333:role/Analysis, or an account: its 12 digits or arn:${partition}:iam::111122223333:root`);
-  if (arn.partition !== partition) return refused('PRINCIPAL_PARTITION', `must be of the partition ${partition}, in which the bucket is: AWS does not share across partitions`);
+  if (arn?.service === 'iam' && arn.region === '' && /^group\//.test(arn.resource))
+    return refused(
+      'PRINCIPAL_GROUP',
+      'must not be a group: AWS takes no groups as principals; grant it to the users or a role',
+    );
+  const valid =
+    arn?.service === 'iam' &&
+    arn.region === '' &&
+    arn.account !== '' &&
+    /^(root|(role|user)\/([\x21-\x7e]{1,510}\/)?[\w+=,.@-]{1,64})$/.test(arn.resource) &&
+    !/\/\//.test(arn.resource);
+  if (!valid)
+    return refused(
+      'PRINCIPAL_ARN',
+      `must be the ARN of an IAM role or user such as arn:${partition}:iam::111122223333:role/Analysis, or an account: its 12 digits or arn:${partition}:iam::111122223333:root`,
+    );
+  if (arn.partition !== partition)
+    return refused(
+      'PRINCIPAL_PARTITION',
+      `must be of the partition ${partition}, in which the bucket is: AWS does not share across partitions`,
+    );
   return { problems: [], arn: text };
 }
 
@@ -75,12 +100,26 @@ export function statementsOf({ id, bucket, partition, principal, folder, expires
   const sid = `${SID_PREFIX}${principal}`;
   const arn = `arn:${partition}:s3:::${bucket}`;
   // Without fractions of seconds: W3C's form, which IAM wants.
-  const until: NonNullable<GrantStatement['Condition']> = expires === null ? {} : { DateLessThan: { 'aws:CurrentTime': expires.toISOString().replace(/\.\d+Z$/, 'Z') } };
-  const statement = (Sid: string, Action: string[], Resource: string[], condition: GrantStatement['Condition'] = {}): GrantStatement => {
+  const until: NonNullable<GrantStatement['Condition']> =
+    expires === null ? {} : { DateLessThan: { 'aws:CurrentTime': expires.toISOString().replace(/\.\d+Z$/, 'Z') } };
+  const statement = (
+    Sid: string,
+    Action: string[],
+    Resource: string[],
+    condition: GrantStatement['Condition'] = {},
+  ): GrantStatement => {
     const Condition = { ...condition, ...until };
-    return { Sid, Effect: 'Allow', Principal: { AWS: principal }, Action, Resource, ...(Object.keys(Condition).length > 0 && { Condition }) };
+    return {
+      Sid,
+      Effect: 'Allow',
+      Principal: { AWS: principal },
+      Action,
+      Resource,
+      ...(Object.keys(Condition).length > 0 && { Condition }),
+    };
   };
-  if (folder === null) return [statement(sid, ['s3:GetObject', 's3:ListBucket', 's3:GetBucketLocation'], [arn, `${arn}/*`])];
+  if (folder === null)
+    return [statement(sid, ['s3:GetObject', 's3:ListBucket', 's3:GetBucketLocation'], [arn, `${arn}/*`])];
   return [
     statement(`${sid}:${id}:Read`, ['s3:GetObject', 's3:GetBucketLocation'], [arn, `${arn}/${folder}*`]),
     statement(`${sid}:${id}:List`, ['s3:ListBucket'], [arn], { StringLike: { 's3:prefix': [`${folder}*`] } }),
@@ -132,7 +171,7 @@ function endOfValue(text: string, start: number): number {
 /** The members of an object or array: key, where the value begins and where it ends. */
 function* membersOf(text: string, start: number): Generator<{ key: string; from: number; to: number }> {
   const object = text[start] === '{';
-  for (let at = start + 1; ; ) {
+  for (let at = start + 1; ;) {
     while (/[\s,:]/.test(text[at]!)) at++;
     if (text[at] === '}' || text[at] === ']') return;
     let key = '';
@@ -168,16 +207,19 @@ export function readPolicy(text: string | undefined): BucketPolicy {
   } catch {
     throw new PolicyError('The policy of the bucket is not JSON');
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new PolicyError('The policy of the bucket is not a JSON object');
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new PolicyError('The policy of the bucket is not a JSON object');
   const whole = compact(text);
   const found = [...membersOf(whole, 0)].filter(({ key }) => key === 'Statement');
-  if (found.length !== 1) throw new PolicyError(`The policy of the bucket has ${found.length === 0 ? 'no' : 'more than one'} Statement`);
+  if (found.length !== 1)
+    throw new PolicyError(`The policy of the bucket has ${found.length === 0 ? 'no' : 'more than one'} Statement`);
   const { from, to } = found[0]!;
   const spans = whole[from] === '[' ? [...membersOf(whole, from)] : [{ from, to }];
   const statements = spans.map((span): PolicyStatement => {
     const own = whole.slice(span.from, span.to);
     const value: unknown = JSON.parse(own);
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new PolicyError('A statement of the bucket policy is not an object');
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw new PolicyError('A statement of the bucket policy is not an object');
     return { text: own, value: value as Record<string, unknown> };
   });
   return { before: whole.slice(0, from), after: whole.slice(to), statements };
@@ -192,7 +234,10 @@ export function writePolicy({ before, after, statements }: BucketPolicy): string
 export function withStatements(policy: BucketPolicy, ours: readonly GrantStatement[]): BucketPolicy {
   const left = new Map(ours.map((statement) => [statement.Sid, statement]));
   const sids = new Set(left.keys());
-  const made = (statement: GrantStatement): PolicyStatement => ({ text: JSON.stringify(statement), value: { ...statement } });
+  const made = (statement: GrantStatement): PolicyStatement => ({
+    text: JSON.stringify(statement),
+    value: { ...statement },
+  });
   const statements = policy.statements.flatMap((each): PolicyStatement[] => {
     const sid = each.value.Sid;
     if (typeof sid !== 'string' || !sids.has(sid)) return [each];
@@ -209,20 +254,38 @@ export function withoutStatements(policy: BucketPolicy, sids: readonly string[])
 }
 
 const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
-const sorted = (values: unknown[]): unknown[] => [...new Set(values.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))))].sort();
+const sorted = (values: unknown[]): unknown[] =>
+  [...new Set(values.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))))].sort();
 /** S3 writes an account as the ARN of its root, however it was given. */
-const principalOf = (value: unknown): unknown => (typeof value === 'string' ? value.replace(/^arn:aws[a-z-]*:iam::(\d{12}):root$/, '$1') : value);
+const principalOf = (value: unknown): unknown =>
+  typeof value === 'string' ? value.replace(/^arn:aws[a-z-]*:iam::(\d{12}):root$/, '$1') : value;
 
 /** What a statement means: lists of one, their order, the case of actions and the spelling of accounts say nothing. */
 function meaning(statement: Record<string, unknown>): string {
   const members = Object.entries(statement).map(([key, value]): [string, unknown] => {
-    if (key === 'Action' || key === 'NotAction') return [key, sorted(listOf(value).map((action) => (typeof action === 'string' ? action.toLowerCase() : action)))];
+    if (key === 'Action' || key === 'NotAction')
+      return [key, sorted(listOf(value).map((action) => (typeof action === 'string' ? action.toLowerCase() : action)))];
     if (key === 'Resource' || key === 'NotResource') return [key, sorted(listOf(value))];
     if ((key === 'Principal' || key === 'NotPrincipal') && typeof value === 'object' && value !== null) {
-      return [key, Object.entries(value).sort().map(([kind, principals]) => [kind, sorted(listOf(principals).map(principalOf))])];
+      return [
+        key,
+        Object.entries(value)
+          .sort()
+          .map(([kind, principals]) => [kind, sorted(listOf(principals).map(principalOf))]),
+      ];
     }
     if (key === 'Condition' && typeof value === 'object' && value !== null) {
-      return [key, Object.entries(value).sort().map(([operator, keys]) => [operator, Object.entries((keys ?? {}) as object).sort().map(([name, values]) => [name.toLowerCase(), sorted(listOf(values))])])];
+      return [
+        key,
+        Object.entries(value)
+          .sort()
+          .map(([operator, keys]) => [
+            operator,
+            Object.entries((keys ?? {}) as object)
+              .sort()
+              .map(([name, values]) => [name.toLowerCase(), sorted(listOf(values))]),
+          ]),
+      ];
     }
     return [key, value];
   });
@@ -261,7 +324,8 @@ export function foreignStatements(policy: BucketPolicy, known: ReadonlySet<strin
   return policy.statements.flatMap(({ value }) => {
     const sid = value.Sid;
     if (typeof sid !== 'string' || !sid.startsWith(SID_PREFIX) || known.has(sid)) return [];
-    const principal = /^(arn:.+?)(?::[0-9a-f]{8}-[0-9a-f-]{27}:(?:Read|List))?$/.exec(sid.slice(SID_PREFIX.length))?.[1] ?? null;
+    const principal =
+      /^(arn:.+?)(?::[0-9a-f]{8}-[0-9a-f-]{27}:(?:Read|List))?$/.exec(sid.slice(SID_PREFIX.length))?.[1] ?? null;
     return [{ sid, principal, statement: value }];
   });
 }
@@ -272,8 +336,12 @@ export function foreignStatements(policy: BucketPolicy, known: ReadonlySet<strin
  */
 export function deletedPrincipals(policy: BucketPolicy): { name: string; ids: string[] }[] {
   return policy.statements.flatMap((each, at) => {
-    const named = [each.value.Principal, each.value.NotPrincipal].flatMap((principal) => (typeof principal === 'object' && principal !== null ? listOf((principal as { AWS?: unknown }).AWS) : []));
-    const ids = named.filter((id): id is string => typeof id === 'string' && /^A(ROA|IDA|GPA|NPA)[A-Z0-9]{12,}$/.test(id));
+    const named = [each.value.Principal, each.value.NotPrincipal].flatMap((principal) =>
+      typeof principal === 'object' && principal !== null ? listOf((principal as { AWS?: unknown }).AWS) : [],
+    );
+    const ids = named.filter(
+      (id): id is string => typeof id === 'string' && /^A(ROA|IDA|GPA|NPA)[A-Z0-9]{12,}$/.test(id),
+    );
     return ids.length === 0 ? [] : [{ name: nameOf(each, at), ids }];
   });
 }
@@ -282,7 +350,11 @@ export function deletedPrincipals(policy: BucketPolicy): { name: string; ids: st
 export function openStatements(policy: BucketPolicy): string[] {
   return policy.statements.flatMap((each, at) => {
     const { Effect, Principal } = each.value;
-    const everybody = Principal === '*' || (typeof Principal === 'object' && Principal !== null && Object.values(Principal).some((value) => listOf(value).includes('*')));
+    const everybody =
+      Principal === '*' ||
+      (typeof Principal === 'object' &&
+        Principal !== null &&
+        Object.values(Principal).some((value) => listOf(value).includes('*')));
     return Effect === 'Allow' && everybody ? [nameOf(each, at)] : [];
   });
 }

@@ -28,7 +28,8 @@ export class CycleTally {
     const seen = match === null ? undefined : this.#seen[match[1] as ReadName];
     const cycle = Number(match?.[2]);
     // The key must be spelt as the instrument spells it: C0001 is no cycle.
-    if (seen !== undefined && cycle >= 1 && cycle <= seen.length && size > 0 && key === baseCallsKey(match![1]!, cycle)) seen[cycle - 1] = 1;
+    if (seen !== undefined && cycle >= 1 && cycle <= seen.length && size > 0 && key === baseCallsKey(match![1]!, cycle))
+      seen[cycle - 1] = 1;
   }
 
   result(): Completeness {
@@ -55,12 +56,20 @@ export interface RunFolderContent {
  * (AVITI24) say so in RunParameters.json and RunUploaded.json and have a folder of their own; a pressure check is a run of the
  * instrument's own that sequences nothing, told by its type or name.
  */
-export function notForBases2Fastq(parameters: RunParameters | null, uploaded?: Pick<RunUploaded, 'runType'>, content?: RunFolderContent): string | undefined {
+export function notForBases2Fastq(
+  parameters: RunParameters | null,
+  uploaded?: Pick<RunUploaded, 'runType'>,
+  content?: RunFolderContent,
+): string | undefined {
   const type = uploaded?.runType ?? parameters?.runType;
-  const isPressureCheck = [type, parameters?.runName, parameters?.kitConfiguration].some((text) => /pressure[\s_-]*check/i.test(text ?? ''));
+  const isPressureCheck = [type, parameters?.runName, parameters?.kitConfiguration].some((text) =>
+    /pressure[\s_-]*check/i.test(text ?? ''),
+  );
   if (isPressureCheck) return 'The run is a pressure check of the instrument, which sequences nothing';
-  if (type !== undefined && type !== 'Sequencing') return `The run is a ${type} run; Bases2Fastq flows take sequencing runs`;
-  if (content !== undefined && (content.folders.includes('Cytoprofiling') || content.files.includes('Panel.json'))) return 'The run is a Cytoprofiling run (it has a Cytoprofiling folder or Panel.json); Bases2Fastq flows take sequencing runs';
+  if (type !== undefined && type !== 'Sequencing')
+    return `The run is a ${type} run; Bases2Fastq flows take sequencing runs`;
+  if (content !== undefined && (content.folders.includes('Cytoprofiling') || content.files.includes('Panel.json')))
+    return 'The run is a Cytoprofiling run (it has a Cytoprofiling folder or Panel.json); Bases2Fastq flows take sequencing runs';
   return undefined;
 }
 
@@ -68,10 +77,19 @@ export function notForBases2Fastq(parameters: RunParameters | null, uploaded?: P
  * Why a flow does not take a run whose upload has ended; undefined where it does. Stopped and unknown outcomes are for no flow,
  * failed ones and those that could not be read for flows that say so (what they say by default stands in the table of flows).
  */
-export function notForFlow(flow: { acceptFailedOutcome: boolean; acceptUnverified: boolean }, run: { outcome: RunOutcome | null; checked: 'content' | 'presence' }): string | undefined {
-  if (run.checked === 'presence') return flow.acceptUnverified ? undefined : 'its outcome and cycles were not checked, since the provider may not read them (s3:GetObject); allow that and retry the run, or have a flow with acceptUnverified take it';
+export function notForFlow(
+  flow: { acceptFailedOutcome: boolean; acceptUnverified: boolean },
+  run: { outcome: RunOutcome | null; checked: 'content' | 'presence' },
+): string | undefined {
+  if (run.checked === 'presence')
+    return flow.acceptUnverified
+      ? undefined
+      : 'its outcome and cycles were not checked, since the provider may not read them (s3:GetObject); allow that and retry the run, or have a flow with acceptUnverified take it';
   if (run.outcome === 'completed') return undefined;
-  if (run.outcome === 'failed') return flow.acceptFailedOutcome ? undefined : 'the instrument ended it as failed; a flow with acceptFailedOutcome takes it, since its cycles are all there';
+  if (run.outcome === 'failed')
+    return flow.acceptFailedOutcome
+      ? undefined
+      : 'the instrument ended it as failed; a flow with acceptFailedOutcome takes it, since its cycles are all there';
   return `the instrument ended it as ${run.outcome ?? 'unknown'}`;
 }
 

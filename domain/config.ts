@@ -124,7 +124,11 @@ class Reader {
     if (text === undefined) return fallback;
     const value = Number(text);
     if (/^\d{1,9}$/.test(text) && value >= least && value <= most) return value;
-    this.bad(name, 'INTEGER', `must be a whole number${unit && ` of ${unit}`} from ${least} to ${most}; leave it out for ${fallback}`);
+    this.bad(
+      name,
+      'INTEGER',
+      `must be a whole number${unit && ` of ${unit}`} from ${least} to ${most}; leave it out for ${fallback}`,
+    );
     return fallback;
   }
 
@@ -134,7 +138,11 @@ class Reader {
     if (text === undefined) return fallback;
     const value = Number(text);
     if (/^\d{1,9}(\.\d{1,9})?$/.test(text) && value >= least && value <= most) return value;
-    this.bad(name, 'NUMBER', `must be a number of ${unit} from ${least} to ${most}, such as 0.5; leave it out for ${fallback}`);
+    this.bad(
+      name,
+      'NUMBER',
+      `must be a number of ${unit} from ${least} to ${most}, such as 0.5; leave it out for ${fallback}`,
+    );
     return fallback;
   }
 
@@ -156,25 +164,49 @@ class Reader {
   }
 }
 
-const HOST_AND_PORT = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
+const HOST_AND_PORT =
+  /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 
 function readCommon(read: Reader): CommonConfig {
-  const databaseUrl = read.required('DATABASE_URL', 'give the address of PostgreSQL, such as postgres://user:password@host:5432/polony');
+  const databaseUrl = read.required(
+    'DATABASE_URL',
+    'give the address of PostgreSQL, such as postgres://user:password@host:5432/polony',
+  );
   if (databaseUrl !== '' && !isDatabaseUrl(databaseUrl)) {
-    read.bad('DATABASE_URL', 'FORMAT', 'must have the form postgres://user:password@host:port/database, with special characters of user and password percent-encoded');
+    read.bad(
+      'DATABASE_URL',
+      'FORMAT',
+      'must have the form postgres://user:password@host:port/database, with special characters of user and password percent-encoded',
+    );
   }
-  const address = read.required('TEMPORAL_ADDRESS', 'give host and port of the Temporal server, such as localhost:7233 or <namespace>.tmprl.cloud:7233');
-  if (address !== '' && !HOST_AND_PORT.test(address)) read.bad('TEMPORAL_ADDRESS', 'FORMAT', 'must be host:port without a scheme, such as localhost:7233');
+  const address = read.required(
+    'TEMPORAL_ADDRESS',
+    'give host and port of the Temporal server, such as localhost:7233 or <namespace>.tmprl.cloud:7233',
+  );
+  if (address !== '' && !HOST_AND_PORT.test(address))
+    read.bad('TEMPORAL_ADDRESS', 'FORMAT', 'must be host:port without a scheme, such as localhost:7233');
   const level = read.optional('POLONY_LOG_LEVEL')?.toLowerCase() ?? 'info';
-  if (!(LOG_LEVELS as readonly string[]).includes(level)) read.bad('POLONY_LOG_LEVEL', 'ONE_OF', `must be one of ${LOG_LEVELS.join(', ')}`);
+  if (!(LOG_LEVELS as readonly string[]).includes(level))
+    read.bad('POLONY_LOG_LEVEL', 'ONE_OF', `must be one of ${LOG_LEVELS.join(', ')}`);
   const apiKey = read.optional('TEMPORAL_API_KEY');
   const tls = read.boolean('TEMPORAL_TLS');
-  if (apiKey !== undefined && tls === false) read.bad('TEMPORAL_TLS', 'CONFLICT', 'must not be false beside TEMPORAL_API_KEY: the key would travel unencrypted');
+  if (apiKey !== undefined && tls === false)
+    read.bad('TEMPORAL_TLS', 'CONFLICT', 'must not be false beside TEMPORAL_API_KEY: the key would travel unencrypted');
   return {
     databaseUrl,
     maxDbConnections: read.integer('POLONY_MAX_DB_CONNECTIONS', 10, 2, 1000, 'connections'),
-    temporal: { address, namespace: read.optional('TEMPORAL_NAMESPACE') ?? 'default', ...(apiKey !== undefined && { apiKey }), ...(tls !== undefined && { tls }) },
-    taskQueue: read.matching('POLONY_TASK_QUEUE', /^[\x21-\x7e]{1,200}$/, 'must be 1 to 200 printable characters without spaces') ?? 'polony',
+    temporal: {
+      address,
+      namespace: read.optional('TEMPORAL_NAMESPACE') ?? 'default',
+      ...(apiKey !== undefined && { apiKey }),
+      ...(tls !== undefined && { tls }),
+    },
+    taskQueue:
+      read.matching(
+        'POLONY_TASK_QUEUE',
+        /^[\x21-\x7e]{1,200}$/,
+        'must be 1 to 200 printable characters without spaces',
+      ) ?? 'polony',
     logLevel: level as LogLevel,
     encryptionKeys: readEncryptionKeys(read),
     giveUpDays: read.integer('POLONY_GIVE_UP_DAYS', 14, 1, 365, 'days'),
@@ -187,16 +219,33 @@ function readCommon(read: Reader): CommonConfig {
 
 function readWebhookNetworks(read: Reader): NetworkPolicy {
   const allowPrivate = read.boolean('POLONY_WEBHOOK_ALLOW_PRIVATE') ?? false;
-  const allowedNetworks = read.optional('POLONY_WEBHOOK_ALLOWED_NETWORKS')?.split(',').map((network) => network.trim()) ?? [];
-  if (!allowedNetworks.every(isNetwork)) read.bad('POLONY_WEBHOOK_ALLOWED_NETWORKS', 'FORMAT', 'must be networks in CIDR notation separated by commas, such as 10.1.0.0/16,fd12:3456::/32');
+  const allowedNetworks =
+    read
+      .optional('POLONY_WEBHOOK_ALLOWED_NETWORKS')
+      ?.split(',')
+      .map((network) => network.trim()) ?? [];
+  if (!allowedNetworks.every(isNetwork))
+    read.bad(
+      'POLONY_WEBHOOK_ALLOWED_NETWORKS',
+      'FORMAT',
+      'must be networks in CIDR notation separated by commas, such as 10.1.0.0/16,fd12:3456::/32',
+    );
   return { allowPrivate, allowedNetworks };
 }
 
 function readWebhookRetries(read: Reader): readonly number[] {
   const name = 'POLONY_WEBHOOK_RETRY_SECONDS';
-  const seconds = read.optional(name)?.split(',').map((text) => (/^\s*\d{1,6}\s*$/.test(text) ? Number(text) : NaN)) ?? RETRY_SECONDS;
+  const seconds =
+    read
+      .optional(name)
+      ?.split(',')
+      .map((text) => (/^\s*\d{1,6}\s*$/.test(text) ? Number(text) : NaN)) ?? RETRY_SECONDS;
   if (seconds.length <= 30 && seconds.every((each) => each >= 1 && each <= 604_800)) return seconds;
-  read.bad(name, 'FORMAT', `must be up to 30 whole numbers of seconds from 1 to 604800, separated by commas; leave it out for ${RETRY_SECONDS.join(',')}`);
+  read.bad(
+    name,
+    'FORMAT',
+    `must be up to 30 whole numbers of seconds from 1 to 604800, separated by commas; leave it out for ${RETRY_SECONDS.join(',')}`,
+  );
   return RETRY_SECONDS;
 }
 
@@ -205,11 +254,17 @@ function readEncryptionKeys(read: Reader): EncryptionKey[] {
   const keys: EncryptionKey[] = [];
   for (const [at, text] of (read.optional(name)?.split(',') ?? []).entries()) {
     const [, id, value = ''] = /^\s*([A-Za-z0-9._-]{1,64})=(.*?)\s*$/.exec(text) ?? [];
-    if (id === undefined) read.bad(name, 'FORMAT', `entry ${at + 1} must be id=key; several are separated by commas, the first encrypts`);
+    if (id === undefined)
+      read.bad(name, 'FORMAT', `entry ${at + 1} must be id=key; several are separated by commas, the first encrypts`);
     else if (keys.some((key) => key.id === id)) read.bad(name, 'UNIQUE', `has two keys with the id ${id}`);
     else if (/^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)\/.+$/.test(value)) keys.push({ id, kmsKeyArn: value });
     else if (/^[A-Za-z0-9+/]{43}=$/.test(value)) keys.push({ id, key: value });
-    else read.bad(name, 'FORMAT', `the key ${id} must be 32 random bytes in base64, for example of: openssl rand -base64 32; or the ARN of a KMS key`);
+    else
+      read.bad(
+        name,
+        'FORMAT',
+        `the key ${id} must be 32 random bytes in base64, for example of: openssl rand -base64 32; or the ARN of a KMS key`,
+      );
   }
   return keys;
 }
@@ -231,24 +286,46 @@ function isDatabaseUrl(text: string): boolean {
 export function parseApiConfig(env: Environment): ApiConfig {
   const read = new Reader(env);
   const common = readCommon(read);
-  const apiKey = read.required('POLONY_API_KEY', `choose a random key of at least ${API_KEY_LENGTH} characters, for example with: openssl rand -hex 32`);
-  if (apiKey !== '' && !/^[\x21-\x7e]*$/.test(apiKey)) read.bad('POLONY_API_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
-  else if (apiKey !== '' && apiKey.length < API_KEY_LENGTH) read.bad('POLONY_API_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
+  const apiKey = read.required(
+    'POLONY_API_KEY',
+    `choose a random key of at least ${API_KEY_LENGTH} characters, for example with: openssl rand -hex 32`,
+  );
+  if (apiKey !== '' && !/^[\x21-\x7e]*$/.test(apiKey))
+    read.bad('POLONY_API_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
+  else if (apiKey !== '' && apiKey.length < API_KEY_LENGTH)
+    read.bad('POLONY_API_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
   const eventsKey = read.optional('POLONY_EVENTS_KEY');
-  if (eventsKey !== undefined && !/^[\x21-\x7e]*$/.test(eventsKey)) read.bad('POLONY_EVENTS_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
-  else if (eventsKey !== undefined && eventsKey.length < API_KEY_LENGTH) read.bad('POLONY_EVENTS_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
-  else if (eventsKey !== undefined && eventsKey === apiKey) read.bad('POLONY_EVENTS_KEY', 'DIFFERENT', 'must not be POLONY_API_KEY: it is handed to AWS');
+  if (eventsKey !== undefined && !/^[\x21-\x7e]*$/.test(eventsKey))
+    read.bad('POLONY_EVENTS_KEY', 'FORMAT', 'must have printable ASCII characters only, and no spaces');
+  else if (eventsKey !== undefined && eventsKey.length < API_KEY_LENGTH)
+    read.bad('POLONY_EVENTS_KEY', 'LENGTH', `must have at least ${API_KEY_LENGTH} characters`);
+  else if (eventsKey !== undefined && eventsKey === apiKey)
+    read.bad('POLONY_EVENTS_KEY', 'DIFFERENT', 'must not be POLONY_API_KEY: it is handed to AWS');
   const config: ApiConfig = {
     ...common,
     apiKey,
     ...(eventsKey !== undefined && { eventsKey }),
-    host: read.matching('POLONY_HOST', /^[A-Za-z0-9.:_-]+$/, 'must be an address or host name to listen on, without port') ?? '127.0.0.1',
+    host:
+      read.matching(
+        'POLONY_HOST',
+        /^[A-Za-z0-9.:_-]+$/,
+        'must be an address or host name to listen on, without port',
+      ) ?? '127.0.0.1',
     port: read.integer('POLONY_PORT', 8080, 0, 65_535),
     publicUrl: readPublicUrl(read),
-    errorDomain: read.matching('POLONY_ERROR_DOMAIN', /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/, 'must be a name such as polony or cloud-api.elembio.io') ?? 'polony',
+    errorDomain:
+      read.matching(
+        'POLONY_ERROR_DOMAIN',
+        /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/,
+        'must be a name such as polony or cloud-api.elembio.io',
+      ) ?? 'polony',
     trustProxy: readTrustProxy(read),
     // No default: the page's account is the vendor's, and whoever trusts a wrong account hands it the data.
-    trustedAccountId: read.matching('POLONY_TRUSTED_ACCOUNT_ID', /^\d{12}$/, 'must be the ID of the AWS account that polony runs in, 12 digits'),
+    trustedAccountId: read.matching(
+      'POLONY_TRUSTED_ACCOUNT_ID',
+      /^\d{12}$/,
+      'must be the ID of the AWS account that polony runs in, 12 digits',
+    ),
     requestsPerMinute: read.integer('POLONY_REQUESTS_PER_MINUTE', 6000, 0, 1_000_000, 'requests'),
     ...readOidc(read),
   };
@@ -262,7 +339,12 @@ function readIdentityUrl(read: Reader, name: string): string | undefined {
   if (text === undefined) return undefined;
   try {
     const { protocol, hostname, hash, username } = new URL(text);
-    if ((protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(hostname))) && hash === '' && username === '') return text;
+    if (
+      (protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(hostname))) &&
+      hash === '' &&
+      username === ''
+    )
+      return text;
   } catch {
     // Said below.
   }
@@ -279,9 +361,20 @@ function readOidc(read: Reader): { oidc?: OidcConfig } {
     }
     return {};
   }
-  const audience = read.required('POLONY_OIDC_AUDIENCE', 'give what the provider writes into `aud` of the tokens for polony; without it tokens for others would be taken');
+  const audience = read.required(
+    'POLONY_OIDC_AUDIENCE',
+    'give what the provider writes into `aud` of the tokens for polony; without it tokens for others would be taken',
+  );
   const scopeMap = readScopeMap(read);
-  return { oidc: { issuer: issuer ?? '', audience, scopesClaim: read.optional('POLONY_OIDC_SCOPES_CLAIM') ?? 'scope', ...(jwksUrl !== undefined && { jwksUrl }), ...(scopeMap !== undefined && { scopeMap }) } };
+  return {
+    oidc: {
+      issuer: issuer ?? '',
+      audience,
+      scopesClaim: read.optional('POLONY_OIDC_SCOPES_CLAIM') ?? 'scope',
+      ...(jwksUrl !== undefined && { jwksUrl }),
+      ...(scopeMap !== undefined && { scopeMap }),
+    },
+  };
 }
 
 function readScopeMap(read: Reader): Record<string, string[]> | undefined {
@@ -294,7 +387,12 @@ function readScopeMap(read: Reader): Record<string, string[]> | undefined {
   } catch {
     // Said below.
   }
-  if (typeof map !== 'object' || map === null || Array.isArray(map) || !Object.values(map).every((scopes) => Array.isArray(scopes) && scopes.every((scope) => typeof scope === 'string'))) {
+  if (
+    typeof map !== 'object' ||
+    map === null ||
+    Array.isArray(map) ||
+    !Object.values(map).every((scopes) => Array.isArray(scopes) && scopes.every((scope) => typeof scope === 'string'))
+  ) {
     read.bad(name, 'FORMAT', 'must be JSON such as {"lab-admins":["*"],"analysts":["runs:read","executions:*"]}');
     return undefined;
   }
@@ -303,7 +401,8 @@ function readScopeMap(read: Reader): Record<string, string[]> | undefined {
       parseScopes(name, scopes);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      for (const { message } of error.problems) read.bad(name, 'SCOPE', `has a scope of ${value} that is none: ${message}`);
+      for (const { message } of error.problems)
+        read.bad(name, 'SCOPE', `has a scope of ${value} that is none: ${message}`);
     }
   }
   return map as Record<string, string[]>;
@@ -314,11 +413,16 @@ function readPublicUrl(read: Reader): string | undefined {
   if (text === undefined) return undefined;
   try {
     const url = new URL(text);
-    if (/^https?:$/.test(url.protocol) && url.search === '' && url.hash === '' && url.username === '') return text.replace(/\/+$/, '');
+    if (/^https?:$/.test(url.protocol) && url.search === '' && url.hash === '' && url.username === '')
+      return text.replace(/\/+$/, '');
   } catch {
     // Said below.
   }
-  read.bad('POLONY_PUBLIC_URL', 'FORMAT', 'must be an http or https URL without query, such as https://polony.example.org');
+  read.bad(
+    'POLONY_PUBLIC_URL',
+    'FORMAT',
+    'must be an http or https URL without query, such as https://polony.example.org',
+  );
   return undefined;
 }
 
@@ -327,8 +431,19 @@ function readTrustProxy(read: Reader): boolean | string[] {
   if (text === undefined || text === 'false') return false;
   if (text === 'true') return true;
   const addresses = text.split(',').map((address) => address.trim());
-  if (addresses.every((address) => /^([0-9a-fA-F]*:[0-9a-fA-F.:]*|\d+(\.\d+){3})(\/\d{1,3})?$/.test(address) || ['loopback', 'linklocal', 'uniquelocal'].includes(address))) return addresses;
-  read.bad('POLONY_TRUST_PROXY', 'FORMAT', 'must be true, false, or addresses separated by commas such as 10.0.0.0/8,loopback');
+  if (
+    addresses.every(
+      (address) =>
+        /^([0-9a-fA-F]*:[0-9a-fA-F.:]*|\d+(\.\d+){3})(\/\d{1,3})?$/.test(address) ||
+        ['loopback', 'linklocal', 'uniquelocal'].includes(address),
+    )
+  )
+    return addresses;
+  read.bad(
+    'POLONY_TRUST_PROXY',
+    'FORMAT',
+    'must be true, false, or addresses separated by commas such as 10.0.0.0/8,loopback',
+  );
   return false;
 }
 

@@ -24,7 +24,9 @@ export class FileFormatError extends Error {
     readonly line?: number,
     readonly column?: number,
   ) {
-    super(`${file}${line === undefined ? '' : ` line ${line}${column === undefined ? '' : ` column ${column}`}`}: ${message}`);
+    super(
+      `${file}${line === undefined ? '' : ` line ${line}${column === undefined ? '' : ` column ${column}`}`}: ${message}`,
+    );
   }
 }
 

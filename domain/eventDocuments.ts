@@ -27,38 +27,103 @@ const MAXIMUM_AGE_SECONDS = 300;
  */
 export function eventDocuments({ bucket, prefix = '', url }: EventQuery): EventDocuments {
   const folder = normalizePrefix(prefix);
-  const problems: FieldProblem[] = [...checkBucketName('bucket', bucket.trim()), ...checkDocumentPrefix('prefix', folder)];
-  if (url !== undefined && !/^https:\/\/[^\s$"'<>\\^`{|}]+$/.test(url)) problems.push({ field: 'url', rule: 'HTTPS', message: 'must be the https URL of POST /v1/events; API destinations of EventBridge take no other' });
+  const problems: FieldProblem[] = [
+    ...checkBucketName('bucket', bucket.trim()),
+    ...checkDocumentPrefix('prefix', folder),
+  ];
+  if (url !== undefined && !/^https:\/\/[^\s$"'<>\\^`{|}]+$/.test(url))
+    problems.push({
+      field: 'url',
+      rule: 'HTTPS',
+      message: 'must be the https URL of POST /v1/events; API destinations of EventBridge take no other',
+    });
   refuse(problems);
   // What stands for itself behind a backslash in a wildcard pattern (`*`, `\`) is in no prefix.
   const objects = {
     source: ['aws.s3'],
     'detail-type': ['Object Created'],
-    detail: { bucket: { name: [bucket.trim()] }, object: { key: [RUN_UPLOADED_FILE, 'RunParameters.json'].map((file) => ({ wildcard: `${folder === '' ? '' : `${folder}/`}*/${file}` })) } },
+    detail: {
+      bucket: { name: [bucket.trim()] },
+      object: {
+        key: [RUN_UPLOADED_FILE, 'RunParameters.json'].map((file) => ({
+          wildcard: `${folder === '' ? '' : `${folder}/`}*/${file}`,
+        })),
+      },
+    },
   };
   const runs = { source: ['aws.omics'], 'detail-type': ['Run Status Change'] };
   return { cloudFormation: cloudFormation(objects, runs, url), terraform: terraform(objects, runs, url) };
 }
 
-const ASSUME = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { Service: 'events.amazonaws.com' }, Action: 'sts:AssumeRole' }] };
+const ASSUME = {
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Principal: { Service: 'events.amazonaws.com' }, Action: 'sts:AssumeRole' }],
+};
 
 function cloudFormation(objects: object, runs: object, url: string | undefined): string {
   const get = (id: string, attribute: string) => ({ 'Fn::GetAtt': [id, attribute] });
   const rule = (description: string, pattern: object) => ({
     Type: 'AWS::Events::Rule',
-    Properties: { Description: description, EventPattern: pattern, Targets: [{ Id: 'polony', Arn: get('Destination', 'Arn'), RoleArn: get('Role', 'Arn'), RetryPolicy: { MaximumEventAgeInSeconds: MAXIMUM_AGE_SECONDS, MaximumRetryAttempts: 10 } }] },
+    Properties: {
+      Description: description,
+      EventPattern: pattern,
+      Targets: [
+        {
+          Id: 'polony',
+          Arn: get('Destination', 'Arn'),
+          RoleArn: get('Role', 'Arn'),
+          RetryPolicy: { MaximumEventAgeInSeconds: MAXIMUM_AGE_SECONDS, MaximumRetryAttempts: 10 },
+        },
+      ],
+    },
   });
   const template = {
     AWSTemplateFormatVersion: '2010-09-09',
-    Description: 'Tells polony of uploads and of HealthOmics runs. Switch on "Send notifications to Amazon EventBridge" in the properties of the bucket.',
+    Description:
+      'Tells polony of uploads and of HealthOmics runs. Switch on "Send notifications to Amazon EventBridge" in the properties of the bucket.',
     Parameters: {
-      EventsUrl: { Type: 'String', Description: 'https URL of POST /v1/events', AllowedPattern: 'https://.+', ...(url !== undefined && { Default: url }) },
+      EventsUrl: {
+        Type: 'String',
+        Description: 'https URL of POST /v1/events',
+        AllowedPattern: 'https://.+',
+        ...(url !== undefined && { Default: url }),
+      },
       EventsKey: { Type: 'String', NoEcho: true, MinLength: 24, Description: 'POLONY_EVENTS_KEY' },
     },
     Resources: {
-      Connection: { Type: 'AWS::Events::Connection', Properties: { AuthorizationType: 'API_KEY', AuthParameters: { ApiKeyAuthParameters: { ApiKeyName: 'x-api-key', ApiKeyValue: { Ref: 'EventsKey' } } } } },
-      Destination: { Type: 'AWS::Events::ApiDestination', Properties: { ConnectionArn: get('Connection', 'Arn'), HttpMethod: 'POST', InvocationEndpoint: { Ref: 'EventsUrl' }, InvocationRateLimitPerSecond: 50 } },
-      Role: { Type: 'AWS::IAM::Role', Properties: { AssumeRolePolicyDocument: ASSUME, Policies: [{ PolicyName: 'polony', PolicyDocument: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'events:InvokeApiDestination', Resource: get('Destination', 'Arn') }] } }] } },
+      Connection: {
+        Type: 'AWS::Events::Connection',
+        Properties: {
+          AuthorizationType: 'API_KEY',
+          AuthParameters: { ApiKeyAuthParameters: { ApiKeyName: 'x-api-key', ApiKeyValue: { Ref: 'EventsKey' } } },
+        },
+      },
+      Destination: {
+        Type: 'AWS::Events::ApiDestination',
+        Properties: {
+          ConnectionArn: get('Connection', 'Arn'),
+          HttpMethod: 'POST',
+          InvocationEndpoint: { Ref: 'EventsUrl' },
+          InvocationRateLimitPerSecond: 50,
+        },
+      },
+      Role: {
+        Type: 'AWS::IAM::Role',
+        Properties: {
+          AssumeRolePolicyDocument: ASSUME,
+          Policies: [
+            {
+              PolicyName: 'polony',
+              PolicyDocument: {
+                Version: '2012-10-17',
+                Statement: [
+                  { Effect: 'Allow', Action: 'events:InvokeApiDestination', Resource: get('Destination', 'Arn') },
+                ],
+              },
+            },
+          ],
+        },
+      },
       Uploads: rule('Files that begin and end the upload of a run', objects),
       Runs: rule('Status of HealthOmics runs', runs),
     },
@@ -68,7 +133,11 @@ function cloudFormation(objects: object, runs: object, url: string | undefined):
 
 function terraform(objects: object, runs: object, url: string | undefined): string {
   const json = hclJson;
-  const rule = (id: string, description: string, pattern: object): string => `resource "aws_cloudwatch_event_rule" "${id}" {
+  const rule = (
+    id: string,
+    description: string,
+    pattern: object,
+  ): string => `resource "aws_cloudwatch_event_rule" "${id}" {
   description   = "${description}"
   event_pattern = ${json(pattern)}
 }

@@ -1,7 +1,15 @@
 import { InputError } from './errors.js';
 
 /** The statuses of an execution, as the vendor's contract names them without `EXECUTION_STATUS_`. */
-export const EXECUTION_STATUSES = ['UNTRIGGERED', 'INITIALIZED', 'PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED'] as const;
+export const EXECUTION_STATUSES = [
+  'UNTRIGGERED',
+  'INITIALIZED',
+  'PENDING',
+  'RUNNING',
+  'COMPLETED',
+  'FAILED',
+  'CANCELED',
+] as const;
 export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
 
 /** Whether an execution in this status has ended for good. */
@@ -10,7 +18,8 @@ export function isEnded(status: ExecutionStatus): boolean {
 }
 
 /** The statuses of a HealthOmics run (HealthOmics API, GetRun). */
-export type HealthOmicsStatus = 'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING' | 'COMPLETED' | 'DELETED' | 'CANCELLED' | 'FAILED';
+export type HealthOmicsStatus =
+  'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING' | 'COMPLETED' | 'DELETED' | 'CANCELLED' | 'FAILED';
 
 /**
  * The status of an execution whose HealthOmics run has this status. STOPPING comes before COMPLETED, FAILED and CANCELLED
@@ -82,7 +91,11 @@ function nameIn(template: ParameterTemplate, what: keyof ParameterNames, names: 
   if (chosen !== undefined) {
     if (!Object.hasOwn(template, chosen)) {
       throw new InputError([
-        { field: `parameterNames.${what}`, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no parameter ${chosen}; it has ${Object.keys(template).join(', ') || 'none'}` },
+        {
+          field: `parameterNames.${what}`,
+          rule: 'NOT_IN_TEMPLATE',
+          message: `the workflow has no parameter ${chosen}; it has ${Object.keys(template).join(', ') || 'none'}`,
+        },
       ]);
     }
     return chosen;
@@ -106,7 +119,11 @@ export function buildRunParameters(
   const runDirName = nameIn(template, 'runDir', names);
   if (runDirName === undefined) {
     throw new InputError([
-      { field: 'parameterNames.runDir', rule: 'NOT_IN_TEMPLATE', message: `none of the workflow's parameters (${has}) is known to stand for the run folder; name it in the flow's parameterNames.runDir` },
+      {
+        field: 'parameterNames.runDir',
+        rule: 'NOT_IN_TEMPLATE',
+        message: `none of the workflow's parameters (${has}) is known to stand for the run folder; name it in the flow's parameterNames.runDir`,
+      },
     ]);
   }
   const noProjectsName = nameIn(template, 'noProjects', names);
@@ -114,20 +131,39 @@ export function buildRunParameters(
   const parameters: Record<string, ParameterValue> = {};
   for (const [name, value] of Object.entries(flowParameters)) {
     const field = `parameters.${name}`;
-    if (!Object.hasOwn(template, name)) throw new InputError([{ field, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no such parameter; it has ${has}` }]);
-    if (name === noProjectsName || name === runDirName) throw new InputError([{ field, rule: 'SET_BY_POLONY', message: 'polony sets this parameter itself' }]);
+    if (!Object.hasOwn(template, name))
+      throw new InputError([
+        { field, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no such parameter; it has ${has}` },
+      ]);
+    if (name === noProjectsName || name === runDirName)
+      throw new InputError([{ field, rule: 'SET_BY_POLONY', message: 'polony sets this parameter itself' }]);
     parameters[name] = value;
   }
   parameters[runDirName] = input.runDir;
   // A workflow without such a parameter applies --no-projects by itself (the vendor's page: "always applies").
   if (noProjectsName !== undefined) parameters[noProjectsName] = true;
   if (input.runManifest !== undefined) {
-    if (manifestName === undefined) throw new InputError([{ field: 'runManifest', rule: 'NOT_IN_TEMPLATE', message: `the workflow has no parameter for a run manifest; it has ${has}` }]);
+    if (manifestName === undefined)
+      throw new InputError([
+        {
+          field: 'runManifest',
+          rule: 'NOT_IN_TEMPLATE',
+          message: `the workflow has no parameter for a run manifest; it has ${has}`,
+        },
+      ]);
     parameters[manifestName] = input.runManifest;
   }
-  const missing = Object.entries(template).filter(([name, parameter]) => parameter.optional !== true && parameters[name] === undefined);
+  const missing = Object.entries(template).filter(
+    ([name, parameter]) => parameter.optional !== true && parameters[name] === undefined,
+  );
   if (missing.length > 0) {
-    throw new InputError(missing.map(([name]) => ({ field: `parameters.${name}`, rule: 'REQUIRED_BY_TEMPLATE', message: 'the workflow requires this parameter; give it in the flow' })));
+    throw new InputError(
+      missing.map(([name]) => ({
+        field: `parameters.${name}`,
+        rule: 'REQUIRED_BY_TEMPLATE',
+        message: 'the workflow requires this parameter; give it in the flow',
+      })),
+    );
   }
   return parameters;
 }
@@ -153,7 +189,13 @@ export interface ExecutionSummary {
   percentQ50?: number;
   qualityScoreMean?: number;
   /** Absent in what was read before there were any. */
-  lanes?: { lane: number; numPolonies?: number; totalYield?: number; percentAssignedReads?: number; percentQ30?: number }[];
+  lanes?: {
+    lane: number;
+    numPolonies?: number;
+    totalYield?: number;
+    percentAssignedReads?: number;
+    percentQ30?: number;
+  }[];
   /** `percentPolonies` of the run's, from IndexAssignment.csv. */
   samples: { name: string; numPolonies?: number; yield?: number; percentQ30?: number; percentPolonies?: number }[];
   /** Metrics.csv, by the names that Bases2Fastq gives. */

@@ -20,7 +20,16 @@ export interface SessionScope {
 export const SESSION_POLICY_LIMIT = 2048;
 
 const OBJECT_ACTIONS = ['s3:GetObject', 's3:PutObject', 's3:AbortMultipartUpload'];
-const BUCKET_ACTIONS = ['s3:ListBucket', 's3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy', 's3:GetBucketPublicAccessBlock', 's3:GetBucketOwnershipControls', 's3:GetEncryptionConfiguration'];
+const BUCKET_ACTIONS = [
+  's3:ListBucket',
+  's3:GetBucketLocation',
+  's3:GetBucketPolicy',
+  's3:PutBucketPolicy',
+  's3:DeleteBucketPolicy',
+  's3:GetBucketPublicAccessBlock',
+  's3:GetBucketOwnershipControls',
+  's3:GetEncryptionConfiguration',
+];
 const OMICS_ACTIONS = ['omics:GetWorkflow', 'omics:StartRun', 'omics:TagResource', 'omics:GetRun', 'omics:CancelRun'];
 
 /** In a policy's Resource, `*`, `?` and `$` of a name stand for themselves when written so (IAM User Guide, policy variables). */
@@ -34,11 +43,20 @@ const one = (values: string[]): string | string[] => (values.length === 1 ? valu
 function policy(objects: string[], buckets: string[], roles: string[]): string {
   const statements: object[] = [{ Effect: 'Allow', Action: 'sts:GetCallerIdentity', Resource: '*' }];
   if (buckets.length > 0) {
-    statements.push({ Effect: 'Allow', Action: OBJECT_ACTIONS, Resource: one(objects) }, { Effect: 'Allow', Action: BUCKET_ACTIONS, Resource: one(buckets) });
+    statements.push(
+      { Effect: 'Allow', Action: OBJECT_ACTIONS, Resource: one(objects) },
+      { Effect: 'Allow', Action: BUCKET_ACTIONS, Resource: one(buckets) },
+    );
   }
   // Flows may be set up on a provider that has no compute connection yet.
   statements.push({ Effect: 'Allow', Action: OMICS_ACTIONS, Resource: '*' });
-  if (roles.length > 0) statements.push({ Effect: 'Allow', Action: 'iam:PassRole', Resource: one(roles), Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } });
+  if (roles.length > 0)
+    statements.push({
+      Effect: 'Allow',
+      Action: 'iam:PassRole',
+      Resource: one(roles),
+      Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } },
+    });
   return JSON.stringify({ Version: '2012-10-17', Statement: statements });
 }
 
@@ -49,15 +67,27 @@ function policy(objects: string[], buckets: string[], roles: string[]): string {
  */
 export function sessionPolicies({ folders, executionRoleArns }: SessionScope): string[] {
   const unique = (values: string[]): string[] => [...new Set(values)].sort();
-  const objects = unique(folders.map(({ bucket, prefix }) => `arn:aws:s3:::${bucket}/${prefix === '' ? '' : `${literal(prefix)}/`}*`));
+  const objects = unique(
+    folders.map(({ bucket, prefix }) => `arn:aws:s3:::${bucket}/${prefix === '' ? '' : `${literal(prefix)}/`}*`),
+  );
   const buckets = unique(folders.map(({ bucket }) => `arn:aws:s3:::${bucket}`));
   const roles = unique(executionRoleArns);
   const candidates = [
     policy(objects, buckets, roles),
-    policy(buckets.map((bucket) => `${bucket}/*`), buckets, roles),
-    policy(folders.length === 0 ? [] : ['arn:aws:s3:::*/*'], folders.length === 0 ? [] : ['arn:aws:s3:::*'], roles.length === 0 ? [] : ['*']),
+    policy(
+      buckets.map((bucket) => `${bucket}/*`),
+      buckets,
+      roles,
+    ),
+    policy(
+      folders.length === 0 ? [] : ['arn:aws:s3:::*/*'],
+      folders.length === 0 ? [] : ['arn:aws:s3:::*'],
+      roles.length === 0 ? [] : ['*'],
+    ),
   ];
-  return unique(candidates).length === 1 ? [candidates[0]!] : candidates.filter((text, at) => text.length <= SESSION_POLICY_LIMIT && candidates.indexOf(text) === at);
+  return unique(candidates).length === 1
+    ? [candidates[0]!]
+    : candidates.filter((text, at) => text.length <= SESSION_POLICY_LIMIT && candidates.indexOf(text) === at);
 }
 
 /** What a client may do with a session that is handed out. */
@@ -74,10 +104,25 @@ export function handedOutPolicy(kind: HandedOut, bucket: string, prefix: string,
   return JSON.stringify({
     Version: '2012-10-17',
     Statement: [
-      { Effect: 'Allow', Action: kind === 'read' ? 's3:GetObject' : ['s3:PutObject', 's3:AbortMultipartUpload', 's3:ListMultipartUploadParts'], Resource: `arn:aws:s3:::${bucket}/${keys}` },
-      { Effect: 'Allow', Action: 's3:ListBucket', Resource: `arn:aws:s3:::${bucket}`, ...(prefix !== '' && { Condition: { StringLike: { 's3:prefix': keys } } }) },
+      {
+        Effect: 'Allow',
+        Action:
+          kind === 'read' ? 's3:GetObject' : ['s3:PutObject', 's3:AbortMultipartUpload', 's3:ListMultipartUploadParts'],
+        Resource: `arn:aws:s3:::${bucket}/${keys}`,
+      },
+      {
+        Effect: 'Allow',
+        Action: 's3:ListBucket',
+        Resource: `arn:aws:s3:::${bucket}`,
+        ...(prefix !== '' && { Condition: { StringLike: { 's3:prefix': keys } } }),
+      },
       { Effect: 'Allow', Action: 's3:GetBucketLocation', Resource: `arn:aws:s3:::${bucket}` },
-      { Effect: 'Allow', Action: kind === 'read' ? 'kms:Decrypt' : ['kms:Decrypt', 'kms:GenerateDataKey'], Resource: '*', Condition: { StringEquals: { 'kms:ViaService': `s3.${region}.amazonaws.com` } } },
+      {
+        Effect: 'Allow',
+        Action: kind === 'read' ? 'kms:Decrypt' : ['kms:Decrypt', 'kms:GenerateDataKey'],
+        Resource: '*',
+        Condition: { StringEquals: { 'kms:ViaService': `s3.${region}.amazonaws.com` } },
+      },
     ],
   });
 }

@@ -1,4 +1,12 @@
-import { accountOfRole, checkAccountId, checkBucketName, checkPrefix, checkRegion, normalizePrefix, parseSharedWorkflow } from './aws.js';
+import {
+  accountOfRole,
+  checkAccountId,
+  checkBucketName,
+  checkPrefix,
+  checkRegion,
+  normalizePrefix,
+  parseSharedWorkflow,
+} from './aws.js';
 import { type FieldProblem, InputError, refuse } from './errors.js';
 import { checkExecutionRoleArn, type Location, withoutNested } from './iamDocuments.js';
 import { type Cover, cover, lower, type Pattern, readLiteral, readPattern, readTarget } from './iamPatterns.js';
@@ -82,14 +90,23 @@ const COMPARED = new Map<string, { negated: boolean; ignoreCase?: boolean; wildc
 ]);
 const OTHER_OPERATORS = new Set(
   ['null', 'binaryequals', 'ipaddress', 'notipaddress'].concat(
-    ['equals', 'notequals', 'lessthan', 'lessthanequals', 'greaterthan', 'greaterthanequals'].flatMap((comparison) => [`numeric${comparison}`, `date${comparison}`]),
+    ['equals', 'notequals', 'lessthan', 'lessthanequals', 'greaterthan', 'greaterthanequals'].flatMap((comparison) => [
+      `numeric${comparison}`,
+      `date${comparison}`,
+    ]),
   ),
 );
 
 /** Keys that stand in requests of one action only, so that they are surely absent from others. */
-const KEYS_OF_ONE_ACTION = new Map([['s3:prefix', 's3:listbucket'], ['s3:delimiter', 's3:listbucket'], ['s3:max-keys', 's3:listbucket'], ['iam:passedtoservice', 'iam:passrole']]);
+const KEYS_OF_ONE_ACTION = new Map([
+  ['s3:prefix', 's3:listbucket'],
+  ['s3:delimiter', 's3:listbucket'],
+  ['s3:max-keys', 's3:listbucket'],
+  ['iam:passedtoservice', 'iam:passrole'],
+]);
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
  * Reads a permission policy, given as JSON or as its text. What IAM would refuse is refused (IAM User Guide, "Grammar of the IAM JSON
@@ -99,7 +116,8 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
  */
 export function readPolicy(policy: unknown, field = 'policy'): ReadPolicy {
   const problems: FieldProblem[] = [];
-  const bad = (path: string, rule: string, message: string): void => void problems.push({ field: path === '' ? field : `${field}.${path}`, rule, message });
+  const bad = (path: string, rule: string, message: string): void =>
+    void problems.push({ field: path === '' ? field : `${field}.${path}`, rule, message });
   let document = policy;
   if (typeof policy === 'string') {
     try {
@@ -108,14 +126,26 @@ export function readPolicy(policy: unknown, field = 'policy'): ReadPolicy {
       refuse([{ field, rule: 'JSON', message: `is not valid JSON: ${(error as Error).message.slice(0, 200)}` }]);
     }
   }
-  if (!isObject(document)) refuse([{ field, rule: 'TYPE', message: 'must be an IAM policy: an object with Version and Statement' }]);
-  if (JSON.stringify(document).length > POLICY_TEXT_LENGTH) refuse([{ field, rule: 'POLICY_LENGTH', message: `must have at most ${POLICY_TEXT_LENGTH} characters; IAM takes 10,240 at most` }]);
+  if (!isObject(document))
+    refuse([{ field, rule: 'TYPE', message: 'must be an IAM policy: an object with Version and Statement' }]);
+  if (JSON.stringify(document).length > POLICY_TEXT_LENGTH)
+    refuse([
+      {
+        field,
+        rule: 'POLICY_LENGTH',
+        message: `must have at most ${POLICY_TEXT_LENGTH} characters; IAM takes 10,240 at most`,
+      },
+    ]);
   const whole = document as Record<string, unknown>;
-  for (const key of Object.keys(whole)) if (!['Version', 'Id', 'Statement'].includes(key)) bad(key, 'UNKNOWN_ELEMENT', 'is no element of a policy, which has Version, Id and Statement; case counts');
-  if (whole.Version !== undefined && whole.Version !== '2012-10-17' && whole.Version !== '2008-10-17') bad('Version', 'ONE_OF', 'must be 2012-10-17');
+  for (const key of Object.keys(whole))
+    if (!['Version', 'Id', 'Statement'].includes(key))
+      bad(key, 'UNKNOWN_ELEMENT', 'is no element of a policy, which has Version, Id and Statement; case counts');
+  if (whole.Version !== undefined && whole.Version !== '2012-10-17' && whole.Version !== '2008-10-17')
+    bad('Version', 'ONE_OF', 'must be 2012-10-17');
   const variables = whole.Version === '2012-10-17';
   const statements = isObject(whole.Statement) ? [whole.Statement] : whole.Statement;
-  if (!Array.isArray(statements) || statements.length === 0) bad('Statement', 'REQUIRED', 'must be a statement or a list of at least one');
+  if (!Array.isArray(statements) || statements.length === 0)
+    bad('Statement', 'REQUIRED', 'must be a statement or a list of at least one');
   const read: ReadStatement[] = [];
   const sids = new Set<string>();
   (Array.isArray(statements) ? statements : []).forEach((statement: unknown, index) => {
@@ -132,27 +162,50 @@ export function readPolicy(policy: unknown, field = 'policy'): ReadPolicy {
       return all;
     };
     for (const key of Object.keys(statement)) {
-      if (key === 'Principal' || key === 'NotPrincipal') bad(`${path}.${key}`, 'NOT_A_PERMISSION_POLICY', 'belongs to a trust or bucket policy; give the permission policy of the role or user');
-      else if (!['Sid', 'Effect', 'Action', 'NotAction', 'Resource', 'NotResource', 'Condition'].includes(key)) bad(`${path}.${key}`, 'UNKNOWN_ELEMENT', 'is no element of a statement; case counts');
+      if (key === 'Principal' || key === 'NotPrincipal')
+        bad(
+          `${path}.${key}`,
+          'NOT_A_PERMISSION_POLICY',
+          'belongs to a trust or bucket policy; give the permission policy of the role or user',
+        );
+      else if (!['Sid', 'Effect', 'Action', 'NotAction', 'Resource', 'NotResource', 'Condition'].includes(key))
+        bad(`${path}.${key}`, 'UNKNOWN_ELEMENT', 'is no element of a statement; case counts');
     }
     const { Sid: sid, Effect: effect } = statement;
-    if (effect !== 'Allow' && effect !== 'Deny') bad(`${path}.Effect`, effect === undefined ? 'REQUIRED' : 'ONE_OF', 'must be Allow or Deny');
-    if (sid !== undefined && (typeof sid !== 'string' || !/^[A-Za-z0-9]*$/.test(sid))) bad(`${path}.Sid`, 'SID', 'must have letters and digits only');
+    if (effect !== 'Allow' && effect !== 'Deny')
+      bad(`${path}.Effect`, effect === undefined ? 'REQUIRED' : 'ONE_OF', 'must be Allow or Deny');
+    if (sid !== undefined && (typeof sid !== 'string' || !/^[A-Za-z0-9]*$/.test(sid)))
+      bad(`${path}.Sid`, 'SID', 'must have letters and digits only');
     else if (typeof sid === 'string' && sid !== '') {
       if (sids.has(sid)) bad(`${path}.Sid`, 'SID_TWICE', `must be unique: ${sid} is the Sid of another statement`);
       sids.add(sid);
     }
     const exactlyOne = (one: string, other: string): boolean => {
       const given = [one, other].filter((name) => statement[name] !== undefined);
-      if (given.length !== 1) bad(`${path}.${given.length === 0 ? one : other}`, given.length === 0 ? 'REQUIRED' : 'CONFLICT', given.length === 0 ? `must be given, or ${other}` : `must not stand beside ${one}`);
+      if (given.length !== 1)
+        bad(
+          `${path}.${given.length === 0 ? one : other}`,
+          given.length === 0 ? 'REQUIRED' : 'CONFLICT',
+          given.length === 0 ? `must be given, or ${other}` : `must not stand beside ${one}`,
+        );
       return given[0] === other;
     };
     const exceptActions = exactlyOne('Action', 'NotAction');
     const exceptResources = exactlyOne('Resource', 'NotResource');
     const actionTexts = texts(exceptActions ? 'NotAction' : 'Action');
     const resourceTexts = texts(exceptResources ? 'NotResource' : 'Resource');
-    if (!actionTexts.every((action) => action === '*' || /^[A-Za-z0-9-]+:[A-Za-z0-9*?]+$/.test(action))) bad(`${path}.${exceptActions ? 'NotAction' : 'Action'}`, 'ACTION', 'must be * or service:Action, such as s3:GetObject');
-    if (!resourceTexts.every((resource) => resource === '*' || resource.startsWith('arn:'))) bad(`${path}.${exceptResources ? 'NotResource' : 'Resource'}`, 'RESOURCE', 'must be * or an ARN, such as arn:aws:s3:::bucket/*');
+    if (!actionTexts.every((action) => action === '*' || /^[A-Za-z0-9-]+:[A-Za-z0-9*?]+$/.test(action)))
+      bad(
+        `${path}.${exceptActions ? 'NotAction' : 'Action'}`,
+        'ACTION',
+        'must be * or service:Action, such as s3:GetObject',
+      );
+    if (!resourceTexts.every((resource) => resource === '*' || resource.startsWith('arn:')))
+      bad(
+        `${path}.${exceptResources ? 'NotResource' : 'Resource'}`,
+        'RESOURCE',
+        'must be * or an ARN, such as arn:aws:s3:::bucket/*',
+      );
     read.push({
       effect: effect === 'Deny' ? 'Deny' : 'Allow',
       sid: typeof sid === 'string' && sid !== '' ? sid : null,
@@ -169,14 +222,20 @@ export function readPolicy(policy: unknown, field = 'policy'): ReadPolicy {
   return { statements: read };
 }
 
-function readConditions(value: unknown, path: string, variables: boolean, bad: (path: string, rule: string, message: string) => void): ReadCondition[] {
+function readConditions(
+  value: unknown,
+  path: string,
+  variables: boolean,
+  bad: (path: string, rule: string, message: string) => void,
+): ReadCondition[] {
   if (value === undefined) return [];
   if (!isObject(value)) {
     bad(path, 'TYPE', 'must be an object of operators, each an object of keys');
     return [];
   }
   return Object.entries(value).flatMap(([operator, keys]) => {
-    const [, set = '', base = '', ifExists = ''] = /^(forallvalues:|foranyvalue:)?([a-z]+?)(ifexists)?$/.exec(operator.toLowerCase()) ?? [];
+    const [, set = '', base = '', ifExists = ''] =
+      /^(forallvalues:|foranyvalue:)?([a-z]+?)(ifexists)?$/.exec(operator.toLowerCase()) ?? [];
     if (!(COMPARED.has(base) || OTHER_OPERATORS.has(base)) || (base === 'null' && (set !== '' || ifExists !== ''))) {
       bad(`${path}.${operator}`, 'OPERATOR', 'is no condition operator of IAM');
       return [];
@@ -202,7 +261,8 @@ function readConditions(value: unknown, path: string, variables: boolean, bad: (
           key: key.toLowerCase(),
           values: values.map(String).map((text) => {
             // Variables are filled in for all text operators; without wildcards the rest counts as it stands.
-            const pattern = wildcards || (variables && text.includes('${')) ? readPattern(text, variables) : readLiteral(text);
+            const pattern =
+              wildcards || (variables && text.includes('${')) ? readPattern(text, variables) : readLiteral(text);
             return ignoreCase ? lower(pattern) : pattern;
           }),
         },
@@ -227,11 +287,24 @@ function conditionHolds(condition: ReadCondition, request: IamRequest, context: 
   const only = KEYS_OF_ONE_ACTION.get(condition.key);
   const isUnset = actual === undefined && only !== undefined && only !== request.action.toLowerCase();
   if (actual === undefined && !isUnset) return 'unknown';
-  if (condition.operator === 'null') return condition.values.some(({ tokens }) => tokens.map((token) => ('character' in token ? token.character : '')).join('').toLowerCase() === String(actual === undefined)) ? 'yes' : 'no';
+  if (condition.operator === 'null')
+    return condition.values.some(
+      ({ tokens }) =>
+        tokens
+          .map((token) => ('character' in token ? token.character : ''))
+          .join('')
+          .toLowerCase() === String(actual === undefined),
+    )
+      ? 'yes'
+      : 'no';
   const comparison = COMPARED.get(condition.operator);
   if (actual === undefined) {
     // An absent key fulfils …IfExists, ForAllValues and negated operators, and no others (IAM User Guide, "Condition operators").
-    return condition.ifExists || condition.forAll || (comparison?.negated ?? condition.operator.startsWith('not')) && !condition.forAny ? 'yes' : 'no';
+    return condition.ifExists ||
+      condition.forAll ||
+      ((comparison?.negated ?? condition.operator.startsWith('not')) && !condition.forAny)
+      ? 'yes'
+      : 'no';
   }
   if (comparison === undefined) return 'unknown';
   const target = readTarget(actual);
@@ -246,10 +319,14 @@ interface Applied {
 
 /** Whether a statement applies to a request, whatever its effect. */
 function applies(statement: ReadStatement, request: IamRequest, context: ReadonlyMap<string, string>): Applied {
-  if (coverOf(statement.actions, lower(readLiteral(request.action)), statement.exceptActions) === 'no') return { holds: 'no', reasons: [] };
+  if (coverOf(statement.actions, lower(readLiteral(request.action)), statement.exceptActions) === 'no')
+    return { holds: 'no', reasons: [] };
   const onResource = coverOf(statement.resources, readTarget(request.resource), statement.exceptResources);
   if (onResource === 'no') return { holds: 'no', reasons: [] };
-  const reasons = onResource === 'yes' ? [] : [`${statement.exceptResources ? 'not on' : 'only on'} ${statement.resourceTexts.slice(0, 5).join(', ')}`];
+  const reasons =
+    onResource === 'yes'
+      ? []
+      : [`${statement.exceptResources ? 'not on' : 'only on'} ${statement.resourceTexts.slice(0, 5).join(', ')}`];
   let holds: Holds = onResource;
   for (const condition of statement.conditions) {
     const held = conditionHolds(condition, request, context);
@@ -265,16 +342,25 @@ function applies(statement: ReadStatement, request: IamRequest, context: Readonl
 /** What the policy alone decides of a request: a Deny counts before any Allow. */
 export function evaluatePolicy(policy: ReadPolicy, request: IamRequest): IamDecision {
   const context = new Map(Object.entries(request.context).map(([key, value]) => [key.toLowerCase(), value]));
-  const found = policy.statements.map((statement, index) => ({ ...applies(statement, request, context), effect: statement.effect, name: statement.sid ?? `Statement[${index}]` }));
-  const of = (effect: 'Allow' | 'Deny', holds: Holds) => found.filter((each) => each.effect === effect && each.holds === holds);
+  const found = policy.statements.map((statement, index) => ({
+    ...applies(statement, request, context),
+    effect: statement.effect,
+    name: statement.sid ?? `Statement[${index}]`,
+  }));
+  const of = (effect: 'Allow' | 'Deny', holds: Holds) =>
+    found.filter((each) => each.effect === effect && each.holds === holds);
   const told = (each: { name: string; reasons: string[] }): string => `${each.name} ${each.reasons.join(' and ')}`;
   const denied = of('Deny', 'yes');
-  if (denied.length > 0) return { decision: 'explicitlyDenied', reasons: [`denied by ${denied.map(({ name }) => name).join(', ')}`] };
+  if (denied.length > 0)
+    return { decision: 'explicitlyDenied', reasons: [`denied by ${denied.map(({ name }) => name).join(', ')}`] };
   const allowed = of('Allow', 'yes');
   const perhaps = of('Allow', 'unknown');
   if (allowed.length + perhaps.length === 0) return { decision: 'notAllowed', reasons: ['no statement allows it'] };
   const exceptions = of('Deny', 'unknown');
-  const reasons = [...(allowed.length === 0 ? perhaps.map((each) => `allowed by ${told(each)}`) : []), ...exceptions.map((each) => `denied by ${told(each)}`)];
+  const reasons = [
+    ...(allowed.length === 0 ? perhaps.map((each) => `allowed by ${told(each)}`) : []),
+    ...exceptions.map((each) => `denied by ${told(each)}`),
+  ];
   return { decision: reasons.length === 0 ? 'allowed' : 'conditional', reasons };
 }
 
@@ -328,26 +414,43 @@ export interface PolicyFindings {
  */
 export function checkPolicy(query: IamCheckQuery): PolicyFindings {
   const problems: FieldProblem[] = [];
-  const optional = (field: keyof IamCheckQuery, check: (field: string, value: string) => FieldProblem[]): string | undefined => {
+  const optional = (
+    field: keyof IamCheckQuery,
+    check: (field: string, value: string) => FieldProblem[],
+  ): string | undefined => {
     const value = (query[field] as string | undefined)?.trim();
     if (value === undefined || value === '') return undefined;
     problems.push(...check(field, value));
     return value;
   };
   const credentialType = query.credentialType ?? 'role';
-  if (!(CREDENTIAL_TYPES as readonly string[]).includes(credentialType)) problems.push({ field: 'credentialType', rule: 'ONE_OF', message: `must be ${CREDENTIAL_TYPES.join(', ')}` });
+  if (!(CREDENTIAL_TYPES as readonly string[]).includes(credentialType))
+    problems.push({ field: 'credentialType', rule: 'ONE_OF', message: `must be ${CREDENTIAL_TYPES.join(', ')}` });
   const bucket = optional('bucket', checkBucketName);
   const prefix = optional('prefix', (field, value) => checkPrefix(field, normalizePrefix(value)));
-  if (bucket === undefined && prefix !== undefined) problems.push({ field: 'bucket', rule: 'REQUIRED', message: 'must be given beside a prefix' });
+  if (bucket === undefined && prefix !== undefined)
+    problems.push({ field: 'bucket', rule: 'REQUIRED', message: 'must be given beside a prefix' });
   const executionRoleArn = optional('executionRoleArn', checkExecutionRoleArn);
-  const workflowText = optional('workflowId', (field, value) => (parseSharedWorkflow(value) === undefined ? [{ field, rule: 'SHARED_WORKFLOW_ID', message: 'must be the Resource ID of the shared workflow (1 to 18 digits), or its ARN' }] : []));
+  const workflowText = optional('workflowId', (field, value) =>
+    parseSharedWorkflow(value) === undefined
+      ? [
+          {
+            field,
+            rule: 'SHARED_WORKFLOW_ID',
+            message: 'must be the Resource ID of the shared workflow (1 to 18 digits), or its ARN',
+          },
+        ]
+      : [],
+  );
   const workflow = workflowText === undefined ? undefined : parseSharedWorkflow(workflowText);
   const scope: PermissionScope = {
     executionRoleArn,
     workflowId: workflow?.id,
     workflowOwnerId: optional('workflowOwnerId', checkAccountId) ?? workflow?.ownerId,
     region: optional('region', checkRegion) ?? workflow?.region,
-    accountId: optional('accountId', checkAccountId) ?? (executionRoleArn === undefined ? undefined : accountOfRole(executionRoleArn) || undefined),
+    accountId:
+      optional('accountId', checkAccountId) ??
+      (executionRoleArn === undefined ? undefined : accountOfRole(executionRoleArn) || undefined),
   };
   let policy: ReadPolicy = { statements: [] };
   try {
@@ -362,22 +465,63 @@ export function checkPolicy(query: IamCheckQuery): PolicyFindings {
   const requestsOf = (action: PermissionAction, location: Partial<Location>): IamRequest[] => {
     const { resources, context } = targetOf(action, { ...scope, ...location });
     // polony speaks to AWS by TLS only.
-    const known = { ...context, 'aws:SecureTransport': 'true', ...(scope.accountId !== undefined && { 'aws:ResourceAccount': scope.accountId }), ...(scope.region !== undefined && { 'aws:RequestedRegion': scope.region }) };
+    const known = {
+      ...context,
+      'aws:SecureTransport': 'true',
+      ...(scope.accountId !== undefined && { 'aws:ResourceAccount': scope.accountId }),
+      ...(scope.region !== undefined && { 'aws:RequestedRegion': scope.region }),
+    };
     // A shared workflow belongs to another account.
-    return resources.map((resource) => ({ action, resource, context: /:workflow\//.test(resource) ? { ...known, ...(scope.workflowOwnerId !== undefined && { 'aws:ResourceAccount': scope.workflowOwnerId }) } : known }));
+    return resources.map((resource) => ({
+      action,
+      resource,
+      context: /:workflow\//.test(resource)
+        ? { ...known, ...(scope.workflowOwnerId !== undefined && { 'aws:ResourceAccount': scope.workflowOwnerId }) }
+        : known,
+    }));
   };
   const places: Partial<Location>[] = locations.length === 0 ? [{}] : locations;
   const rows = permissionsOf(type);
   const permissions = rows.map(({ action, requirement, purpose, unlocks }): PermissionFinding => {
-    if (action === 'sts:GetCallerIdentity') return { action, requirement, purpose, unlocks, state: 'granted', reasons: ['AWS grants it to everyone, whatever policies say'], statements: [] };
-    const perPlace = places.map((place) => ({ place, decisions: requestsOf(action, place).map((request) => evaluatePolicy(policy, request)) }));
+    if (action === 'sts:GetCallerIdentity')
+      return {
+        action,
+        requirement,
+        purpose,
+        unlocks,
+        state: 'granted',
+        reasons: ['AWS grants it to everyone, whatever policies say'],
+        statements: [],
+      };
+    const perPlace = places.map((place) => ({
+      place,
+      decisions: requestsOf(action, place).map((request) => evaluatePolicy(policy, request)),
+    }));
     const all = perPlace.flatMap(({ decisions }) => decisions);
     // StartRun needs both of its resources; several locations are several cases.
-    const refused = perPlace.map(({ decisions }) => decisions.some(({ decision }) => decision === 'explicitlyDenied' || decision === 'notAllowed'));
-    const state = refused.every(Boolean) ? 'denied' : all.every(({ decision }) => decision === 'allowed') ? 'granted' : 'conditional';
+    const refused = perPlace.map(({ decisions }) =>
+      decisions.some(({ decision }) => decision === 'explicitlyDenied' || decision === 'notAllowed'),
+    );
+    const state = refused.every(Boolean)
+      ? 'denied'
+      : all.every(({ decision }) => decision === 'allowed')
+        ? 'granted'
+        : 'conditional';
     const lacking = perPlace.filter(({ decisions }) => decisions.some(({ decision }) => decision !== 'allowed'));
-    const statements = action.startsWith('s3:') ? lacking.map(({ place }) => statementFor(action, { ...scope, ...place })) : state === 'granted' ? [] : [statementFor(action, scope)];
-    return { action, requirement, purpose, unlocks, state, reasons: [...new Set(all.flatMap(({ reasons }) => reasons))], statements };
+    const statements = action.startsWith('s3:')
+      ? lacking.map(({ place }) => statementFor(action, { ...scope, ...place }))
+      : state === 'granted'
+        ? []
+        : [statementFor(action, scope)];
+    return {
+      action,
+      requirement,
+      purpose,
+      unlocks,
+      state,
+      reasons: [...new Set(all.flatMap(({ reasons }) => reasons))],
+      statements,
+    };
   });
   const states = new Map(permissions.map(({ action, state }) => [action, state]));
   return {
@@ -385,12 +529,34 @@ export function checkPolicy(query: IamCheckQuery): PolicyFindings {
     locations,
     statements: policy.statements.map((statement, index): StatementFinding => {
       const bearsUpon = rows.flatMap(({ action }) => {
-        const found = places.flatMap((place) => requestsOf(action, place)).map((request) => applies(statement, request, new Map(Object.entries(request.context).map(([key, value]) => [key.toLowerCase(), value]))));
+        const found = places
+          .flatMap((place) => requestsOf(action, place))
+          .map((request) =>
+            applies(
+              statement,
+              request,
+              new Map(Object.entries(request.context).map(([key, value]) => [key.toLowerCase(), value])),
+            ),
+          );
         if (found.every(({ holds }) => holds === 'no')) return [];
-        return [{ action, wholly: found.every(({ holds }) => holds === 'yes'), reasons: [...new Set(found.flatMap(({ reasons }) => reasons))] }];
+        return [
+          {
+            action,
+            wholly: found.every(({ holds }) => holds === 'yes'),
+            reasons: [...new Set(found.flatMap(({ reasons }) => reasons))],
+          },
+        ];
       });
       const table = new Set(ACTIONS.map((action) => action.toLowerCase()));
-      return { index, sid: statement.sid, effect: statement.effect, permissions: bearsUpon, otherActions: statement.exceptActions ? ['*'] : statement.actionTexts.filter((text) => !table.has(text.toLowerCase())) };
+      return {
+        index,
+        sid: statement.sid,
+        effect: statement.effect,
+        permissions: bearsUpon,
+        otherActions: statement.exceptActions
+          ? ['*']
+          : statement.actionTexts.filter((text) => !table.has(text.toLowerCase())),
+      };
     }),
     permissions,
     capabilities: capabilityStates(type, (action) => states.get(action) ?? 'unknown'),
@@ -409,9 +575,13 @@ function locationsIn(policy: ReadPolicy): Location[] {
   return withoutNested(
     [...new Set(named.map(({ bucket }) => bucket))].flatMap((bucket) => {
       // Folders are taken where objects are granted in whole folders only; else the whole bucket is asked about.
-      const paths = named.filter((each) => each.bucket === bucket).flatMap(({ path }) => (path === undefined ? [] : [path]));
+      const paths = named
+        .filter((each) => each.bucket === bucket)
+        .flatMap(({ path }) => (path === undefined ? [] : [path]));
       const folders = paths.map((path) => /^([^*?$]+)\/\*$/.exec(path)?.[1]).filter((folder) => folder !== undefined);
-      return folders.length === paths.length && folders.length > 0 ? folders.map((prefix) => ({ bucket, prefix })) : [{ bucket, prefix: '' }];
+      return folders.length === paths.length && folders.length > 0
+        ? folders.map((prefix) => ({ bucket, prefix }))
+        : [{ bucket, prefix: '' }];
     }),
   );
 }

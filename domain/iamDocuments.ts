@@ -94,7 +94,8 @@ export interface IamDocuments {
  */
 const POLICY_LENGTH: Record<CredentialType, number> = { accessKeys: 2048, role: 10_240 };
 
-const list = (value: string | readonly string[] | undefined): string[] => (value === undefined ? [] : typeof value === 'string' ? [value] : [...value]);
+const list = (value: string | readonly string[] | undefined): string[] =>
+  value === undefined ? [] : typeof value === 'string' ? [value] : [...value];
 
 /**
  * Reads what documents are wanted for.
@@ -103,10 +104,14 @@ const list = (value: string | readonly string[] | undefined): string[] => (value
 export function parseIamQuery(query: IamQuery): IamChoice {
   const problems: FieldProblem[] = [];
   const oneOf = <T extends string>(field: string, value: string, values: readonly T[]): T => {
-    if (!(values as readonly string[]).includes(value)) problems.push({ field, rule: 'ONE_OF', message: `must be ${values.join(', ')}` });
+    if (!(values as readonly string[]).includes(value))
+      problems.push({ field, rule: 'ONE_OF', message: `must be ${values.join(', ')}` });
     return value as T;
   };
-  const optional = (field: keyof IamQuery, check: (field: string, value: string) => FieldProblem[]): string | undefined => {
+  const optional = (
+    field: keyof IamQuery,
+    check: (field: string, value: string) => FieldProblem[],
+  ): string | undefined => {
     const value = (query[field] as string | undefined)?.trim();
     if (value === undefined || value === '') return undefined;
     problems.push(...check(field, value));
@@ -114,9 +119,17 @@ export function parseIamQuery(query: IamQuery): IamChoice {
   };
   const credentialType = oneOf('credentialType', query.credentialType, CREDENTIAL_TYPES);
   const variant = oneOf('variant', query.variant ?? 'vendor', VARIANTS);
-  const named = list(query.capabilities).flatMap((text) => text.split(',')).map((text) => text.trim()).filter((text) => text !== '');
+  const named = list(query.capabilities)
+    .flatMap((text) => text.split(','))
+    .map((text) => text.trim())
+    .filter((text) => text !== '');
   const unknown = named.filter((name) => !(CAPABILITIES as readonly string[]).includes(name));
-  if (unknown.length > 0) problems.push({ field: 'capabilities', rule: 'ONE_OF', message: `must be of ${CAPABILITIES.join(', ')}; ${unknown.map((name) => name.slice(0, 50)).join(', ')} is none` });
+  if (unknown.length > 0)
+    problems.push({
+      field: 'capabilities',
+      rule: 'ONE_OF',
+      message: `must be of ${CAPABILITIES.join(', ')}; ${unknown.map((name) => name.slice(0, 50)).join(', ')} is none`,
+    });
   const capabilities = CAPABILITIES.filter((capability) => named.length === 0 || named.includes(capability));
   const locations = readLocations(query, problems);
 
@@ -124,19 +137,39 @@ export function parseIamQuery(query: IamQuery): IamChoice {
   const executionAccount = executionRoleArn === undefined ? '' : accountOfRole(executionRoleArn);
   const accountId = optional('accountId', checkAccountId);
   if (accountId !== undefined && executionAccount !== '' && accountId !== executionAccount) {
-    problems.push({ field: 'executionRoleArn', rule: 'EXECUTION_ROLE_ACCOUNT', message: `must be a role of the account ${accountId}: iam:PassRole does not cross accounts` });
+    problems.push({
+      field: 'executionRoleArn',
+      rule: 'EXECUTION_ROLE_ACCOUNT',
+      message: `must be a role of the account ${accountId}: iam:PassRole does not cross accounts`,
+    });
   }
   const workflowText = optional('workflowId', (field, value) =>
-    parseSharedWorkflow(value) === undefined ? [{ field, rule: 'SHARED_WORKFLOW_ID', message: 'must be the Resource ID of the shared workflow (1 to 18 digits), or its ARN' }] : [],
+    parseSharedWorkflow(value) === undefined
+      ? [
+          {
+            field,
+            rule: 'SHARED_WORKFLOW_ID',
+            message: 'must be the Resource ID of the shared workflow (1 to 18 digits), or its ARN',
+          },
+        ]
+      : [],
   );
   const workflow = workflowText === undefined ? undefined : parseSharedWorkflow(workflowText);
   const owner = optional('workflowOwnerId', checkAccountId);
   if (workflow?.ownerId !== undefined && owner !== undefined && workflow.ownerId !== owner) {
-    problems.push({ field: 'workflowOwnerId', rule: 'WORKFLOW_OWNER_MISMATCH', message: `must be ${workflow.ownerId}, the account in the workflow's ARN, or be left out` });
+    problems.push({
+      field: 'workflowOwnerId',
+      rule: 'WORKFLOW_OWNER_MISMATCH',
+      message: `must be ${workflow.ownerId}, the account in the workflow's ARN, or be left out`,
+    });
   }
   const region = optional('region', capabilities.includes('bases2fastq') ? checkHealthOmicsRegion : checkRegion);
   if (workflow?.region !== undefined && region !== undefined && workflow.region !== region) {
-    problems.push({ field: 'region', rule: 'WORKFLOW_REGION_MISMATCH', message: `must be ${workflow.region}, the region in the workflow's ARN: a shared workflow runs nowhere else` });
+    problems.push({
+      field: 'region',
+      rule: 'WORKFLOW_REGION_MISMATCH',
+      message: `must be ${workflow.region}, the region in the workflow's ARN: a shared workflow runs nowhere else`,
+    });
   }
   const choice: IamChoice = {
     credentialType,
@@ -159,7 +192,14 @@ export function parseIamQuery(query: IamQuery): IamChoice {
 /** Checks the ARN of an execution role that becomes a resource in a policy. IAM takes `*` in a path, where it would be a wildcard. */
 export function checkExecutionRoleArn(field: string, value: string): FieldProblem[] {
   const problems = checkRoleArn(field, value);
-  if (problems.length === 0 && /[*?]|\$\{|\{\{/.test(value)) return [{ field, rule: 'ROLE_ARN_WILDCARD', message: 'must not contain *, ?, ${ or {{: they have a meaning of their own in policies and templates' }];
+  if (problems.length === 0 && /[*?]|\$\{|\{\{/.test(value))
+    return [
+      {
+        field,
+        rule: 'ROLE_ARN_WILDCARD',
+        message: 'must not contain *, ?, ${ or {{: they have a meaning of their own in policies and templates',
+      },
+    ];
   return problems;
 }
 
@@ -167,8 +207,10 @@ export function checkExecutionRoleArn(field: string, value: string): FieldProble
 export function checkDocumentPrefix(field: string, value: string): FieldProblem[] {
   const problems = checkPrefix(field, value);
   if (problems.length > 0) return problems;
-  if (value.includes('{{')) return [{ field, rule: 'PREFIX_REFERENCE', message: 'must not contain {{: it is a reference in CloudFormation' }];
-  if (/\p{Cs}/u.test(value)) return [{ field, rule: 'PREFIX_CHARACTERS', message: 'must not contain half of a surrogate pair' }];
+  if (value.includes('{{'))
+    return [{ field, rule: 'PREFIX_REFERENCE', message: 'must not contain {{: it is a reference in CloudFormation' }];
+  if (/\p{Cs}/u.test(value))
+    return [{ field, rule: 'PREFIX_CHARACTERS', message: 'must not contain half of a surrogate pair' }];
   return [];
 }
 
@@ -181,19 +223,32 @@ function readLocations(query: Pick<IamQuery, 'bucket' | 'prefix'>, problems: Fie
   buckets.forEach((bucket, index) => problems.push(...checkBucketName(at('bucket', buckets, index), bucket)));
   prefixes.forEach((prefix, index) => problems.push(...checkDocumentPrefix(at('prefix', prefixes, index), prefix)));
   if (buckets.length > 1 && prefixes.length > 1 && buckets.length !== prefixes.length) {
-    problems.push({ field: 'prefix', rule: 'PREFIX_COUNT', message: `must be given once for all buckets or once for each of the ${buckets.length}, in their order; this is ${prefixes.length} times` });
+    problems.push({
+      field: 'prefix',
+      rule: 'PREFIX_COUNT',
+      message: `must be given once for all buckets or once for each of the ${buckets.length}, in their order; this is ${prefixes.length} times`,
+    });
   }
   const pairs =
     buckets.length === 1 && prefixes.length > 1
       ? prefixes.map((prefix) => ({ bucket: buckets[0]!, prefix }))
-      : buckets.map((bucket, index) => ({ bucket, prefix: (prefixes.length > 1 ? prefixes[index] : prefixes[0]) ?? '' }));
+      : buckets.map((bucket, index) => ({
+          bucket,
+          prefix: (prefixes.length > 1 ? prefixes[index] : prefixes[0]) ?? '',
+        }));
   return withoutNested(pairs);
 }
 
 /** Locations without those that lie within another, and each once. */
 export function withoutNested(locations: readonly Location[]): Location[] {
-  const within = (inner: Location, outer: Location): boolean => inner.bucket === outer.bucket && prefixesOverlap(inner.prefix, outer.prefix) && inner.prefix.length >= outer.prefix.length;
-  return locations.filter((one, index) => !locations.some((other, at) => at !== index && within(one, other) && (!within(other, one) || at < index)));
+  const within = (inner: Location, outer: Location): boolean =>
+    inner.bucket === outer.bucket &&
+    prefixesOverlap(inner.prefix, outer.prefix) &&
+    inner.prefix.length >= outer.prefix.length;
+  return locations.filter(
+    (one, index) =>
+      !locations.some((other, at) => at !== index && within(one, other) && (!within(other, one) || at < index)),
+  );
 }
 
 function checkLength(choice: IamChoice): FieldProblem[] {
@@ -202,7 +257,13 @@ function checkLength(choice: IamChoice): FieldProblem[] {
   if (choice.capabilities.includes('bases2fastq')) documents.push(['role', executionPermissionPolicy(choice)]);
   const over = documents.find(([type, document]) => compact(document).replace(/\s/g, '').length > POLICY_LENGTH[type]);
   if (over === undefined) return [];
-  return [{ field: 'bucket', rule: 'POLICY_LENGTH', message: `must be fewer or with shorter prefixes: IAM takes ${POLICY_LENGTH[over[0]]} characters for the inline policies of a ${over[0] === 'role' ? 'role' : 'user; a role takes more'}` }];
+  return [
+    {
+      field: 'bucket',
+      rule: 'POLICY_LENGTH',
+      message: `must be fewer or with shorter prefixes: IAM takes ${POLICY_LENGTH[over[0]]} characters for the inline policies of a ${over[0] === 'role' ? 'role' : 'user; a role takes more'}`,
+    },
+  ];
 }
 
 const document = (...statements: Statement[]): PolicyDocument => ({ Version: '2012-10-17', Statement: statements });
@@ -216,7 +277,12 @@ export function newExternalId(random: Uint8Array): string {
 /** The provider role's trust policy: the trusted account may assume it, with the external ID. */
 export function trustPolicy(trustedAccountId: string, externalId: string): PolicyDocument {
   refuse([...checkAccountId('trustedAccountId', trustedAccountId), ...checkExternalId('externalId', externalId)]);
-  return document({ Effect: 'Allow', Principal: { AWS: [`arn:aws:iam::${trustedAccountId}:root`] }, Action: 'sts:AssumeRole', Condition: { StringEquals: { 'sts:ExternalId': externalId } } });
+  return document({
+    Effect: 'Allow',
+    Principal: { AWS: [`arn:aws:iam::${trustedAccountId}:root`] },
+    Action: 'sts:AssumeRole',
+    Condition: { StringEquals: { 'sts:ExternalId': externalId } },
+  });
 }
 
 /** One text where there is one, as the page writes resources. */
@@ -228,14 +294,29 @@ export function permissionPolicy(choice: IamChoice): PolicyDocument {
   const wanted = permissionsFor(choice.credentialType, choice.capabilities).map(({ action }) => action);
   const scope: PermissionScope = choice;
   const actions = (...of: PermissionAction[]): PermissionAction[] => of.filter((action) => wanted.includes(action));
-  const statement = (sid: string, of: PermissionAction[], resource: string | string[], condition?: Statement['Condition']): Statement[] =>
-    of.length === 0 ? [] : [{ Sid: sid, Effect: 'Allow', Action: of, Resource: resource, ...(condition && { Condition: condition }) }];
+  const statement = (
+    sid: string,
+    of: PermissionAction[],
+    resource: string | string[],
+    condition?: Statement['Condition'],
+  ): Statement[] =>
+    of.length === 0
+      ? []
+      : [{ Sid: sid, Effect: 'Allow', Action: of, Resource: resource, ...(condition && { Condition: condition }) }];
   const objects = single(choice.locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)));
   const buckets = single(unique(choice.locations.map(({ bucket }) => bucketArn(bucket))));
   // A bucket that another account took over after it was deleted is another bucket.
-  const account = choice.variant === 'least' && choice.accountId !== undefined ? { StringEquals: { 'aws:ResourceAccount': choice.accountId } } : undefined;
+  const account =
+    choice.variant === 'least' && choice.accountId !== undefined
+      ? { StringEquals: { 'aws:ResourceAccount': choice.accountId } }
+      : undefined;
   const listing = listingGroups(choice.locations).flatMap(({ buckets: of, prefixes }, index) =>
-    statement(`S3ObjectListing${index === 0 ? '' : index + 1}`, ['s3:ListBucket'], single(of.map(bucketArn)), conditions(account, conditionFor('s3:ListBucket', ...prefixes))),
+    statement(
+      `S3ObjectListing${index === 0 ? '' : index + 1}`,
+      ['s3:ListBucket'],
+      single(of.map(bucketArn)),
+      conditions(account, conditionFor('s3:ListBucket', ...prefixes)),
+    ),
   );
   const target = (action: PermissionAction): string[] => targetOf(action, scope).resources;
   const least = choice.variant === 'least';
@@ -243,15 +324,36 @@ export function permissionPolicy(choice: IamChoice): PolicyDocument {
     ...statement('S3ObjectWrite', actions('s3:PutObject'), objects, account),
     ...statement('S3ObjectRead', actions('s3:GetObject'), objects, account),
     ...listing,
-    ...statement('S3BucketLevelOperations', actions('s3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'), buckets, account),
+    ...statement(
+      'S3BucketLevelOperations',
+      actions('s3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'),
+      buckets,
+      account,
+    ),
     ...statement('STSOperations', actions('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
     ...(least
       ? [
-          ...statement('OmicsWorkflow', actions('omics:GetWorkflow', 'omics:StartRun'), [workflowArn(scope), `${workflowArn(scope)}/version/*`]),
-          ...statement('OmicsRuns', actions('omics:StartRun', 'omics:GetRun', 'omics:CancelRun'), single(target('omics:GetRun'))),
+          ...statement('OmicsWorkflow', actions('omics:GetWorkflow', 'omics:StartRun'), [
+            workflowArn(scope),
+            `${workflowArn(scope)}/version/*`,
+          ]),
+          ...statement(
+            'OmicsRuns',
+            actions('omics:StartRun', 'omics:GetRun', 'omics:CancelRun'),
+            single(target('omics:GetRun')),
+          ),
         ]
-      : statement('OmicsOperations', actions('omics:GetWorkflow', 'omics:StartRun', 'omics:GetRun', 'omics:CancelRun'), '*')),
-    ...statement('OmicsPassRole', actions('iam:PassRole'), least ? single(target('iam:PassRole')) : '*', conditionFor('iam:PassRole')),
+      : statement(
+          'OmicsOperations',
+          actions('omics:GetWorkflow', 'omics:StartRun', 'omics:GetRun', 'omics:CancelRun'),
+          '*',
+        )),
+    ...statement(
+      'OmicsPassRole',
+      actions('iam:PassRole'),
+      least ? single(target('iam:PassRole')) : '*',
+      conditionFor('iam:PassRole'),
+    ),
   );
 }
 
@@ -259,7 +361,10 @@ export function permissionPolicy(choice: IamChoice): PolicyDocument {
 function listingGroups(locations: readonly Location[]): { buckets: string[]; prefixes: string[] }[] {
   const groups = new Map<string, { buckets: string[]; prefixes: string[] }>();
   for (const bucket of unique(locations.map((location) => location.bucket))) {
-    const prefixes = locations.filter((location) => location.bucket === bucket).map(({ prefix }) => prefix).sort();
+    const prefixes = locations
+      .filter((location) => location.bucket === bucket)
+      .map(({ prefix }) => prefix)
+      .sort();
     const key = JSON.stringify(prefixes);
     const group = groups.get(key) ?? { buckets: [], prefixes };
     group.buckets.push(bucket);
@@ -270,20 +375,29 @@ function listingGroups(locations: readonly Location[]): { buckets: string[]; pre
 
 function conditions(...parts: (Statement['Condition'] | undefined)[]): Statement['Condition'] | undefined {
   const given = parts.filter((part) => part !== undefined);
-  return given.length === 0 ? undefined : Object.assign({}, ...given) as Statement['Condition'];
+  return given.length === 0 ? undefined : (Object.assign({}, ...given) as Statement['Condition']);
 }
 
 /**
  * The execution role's trust policy. `least` adds what keeps HealthOmics from using the role for another account (IAM User Guide,
  * "The confused deputy problem": aws:SourceAccount and aws:SourceArn), where the account is known.
  */
-export function executionTrustPolicy({ variant, accountId, region = '*' }: Pick<IamChoice, 'variant' | 'accountId' | 'region'>): PolicyDocument {
+export function executionTrustPolicy({
+  variant,
+  accountId,
+  region = '*',
+}: Pick<IamChoice, 'variant' | 'accountId' | 'region'>): PolicyDocument {
   const guarded = variant === 'least' && accountId !== undefined;
   return document({
     Effect: 'Allow',
     Principal: { Service: HEALTHOMICS_SERVICE },
     Action: 'sts:AssumeRole',
-    ...(guarded && { Condition: { StringEquals: { 'aws:SourceAccount': accountId }, ArnLike: { 'aws:SourceArn': `arn:aws:omics:${region}:${accountId}:run/*` } } }),
+    ...(guarded && {
+      Condition: {
+        StringEquals: { 'aws:SourceAccount': accountId },
+        ArnLike: { 'aws:SourceArn': `arn:aws:omics:${region}:${accountId}:run/*` },
+      },
+    }),
   });
 }
 
@@ -291,23 +405,63 @@ export function executionTrustPolicy({ variant, accountId, region = '*' }: Pick<
  * The execution role's policy. `least`: the log group, images and folders that a run uses (HealthOmics User Guide, "Service roles for AWS
  * HealthOmics", "Amazon ECR permissions"), no ACLs, which the page recommends to disable, and no CloudWatch metrics.
  */
-export function executionPermissionPolicy({ variant, locations, accountId, region = '*' }: Pick<IamChoice, 'variant' | 'locations' | 'accountId' | 'region'>): PolicyDocument {
+export function executionPermissionPolicy({
+  variant,
+  locations,
+  accountId,
+  region = '*',
+}: Pick<IamChoice, 'variant' | 'locations' | 'accountId' | 'region'>): PolicyDocument {
   const buckets = unique(locations.map(({ bucket }) => bucket));
   if (variant === 'vendor') {
     return document(
-      { Sid: 'LogsAndECR', Effect: 'Allow', Action: ['cloudwatch:*', 'ecr:GetDownloadUrlForLayer', 'logs:*', 'ecr:BatchGetImage'], Resource: '*' },
-      { Sid: 'S3', Effect: 'Allow', Action: ['s3:PutObject', 's3:GetObjectAcl', 's3:GetObject', 's3:ListBucket', 's3:PutObjectAcl'], Resource: buckets.flatMap((bucket) => [`${bucketArn(bucket)}/*`, bucketArn(bucket)]) },
+      {
+        Sid: 'LogsAndECR',
+        Effect: 'Allow',
+        Action: ['cloudwatch:*', 'ecr:GetDownloadUrlForLayer', 'logs:*', 'ecr:BatchGetImage'],
+        Resource: '*',
+      },
+      {
+        Sid: 'S3',
+        Effect: 'Allow',
+        Action: ['s3:PutObject', 's3:GetObjectAcl', 's3:GetObject', 's3:ListBucket', 's3:PutObjectAcl'],
+        Resource: buckets.flatMap((bucket) => [`${bucketArn(bucket)}/*`, bucketArn(bucket)]),
+      },
     );
   }
   const account = accountId === undefined ? undefined : { StringEquals: { 'aws:ResourceAccount': accountId } };
   return document(
-    { Sid: 'Logs', Effect: 'Allow', Action: ['logs:CreateLogGroup', 'logs:DescribeLogStreams', 'logs:CreateLogStream', 'logs:PutLogEvents'], Resource: `arn:aws:logs:${region}:${accountId ?? '*'}:log-group:/aws/omics/*` },
+    {
+      Sid: 'Logs',
+      Effect: 'Allow',
+      Action: ['logs:CreateLogGroup', 'logs:DescribeLogStreams', 'logs:CreateLogStream', 'logs:PutLogEvents'],
+      Resource: `arn:aws:logs:${region}:${accountId ?? '*'}:log-group:/aws/omics/*`,
+    },
     // Images may lie in an account that is neither the customer's nor the one that shares the workflow.
-    { Sid: 'ECR', Effect: 'Allow', Action: ['ecr:GetDownloadUrlForLayer', 'ecr:BatchGetImage', 'ecr:BatchCheckLayerAvailability'], Resource: `arn:aws:ecr:${region}:*:repository/*` },
-    { Sid: 'S3Objects', Effect: 'Allow', Action: ['s3:GetObject', 's3:PutObject'], Resource: locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)), ...(account && { Condition: account }) },
+    {
+      Sid: 'ECR',
+      Effect: 'Allow',
+      Action: ['ecr:GetDownloadUrlForLayer', 'ecr:BatchGetImage', 'ecr:BatchCheckLayerAvailability'],
+      Resource: `arn:aws:ecr:${region}:*:repository/*`,
+    },
+    {
+      Sid: 'S3Objects',
+      Effect: 'Allow',
+      Action: ['s3:GetObject', 's3:PutObject'],
+      Resource: locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)),
+      ...(account && { Condition: account }),
+    },
     ...listingGroups(locations).map(({ buckets: of, prefixes }, index): Statement => {
-      const condition = conditions(account, prefixes.includes('') ? undefined : { StringLike: { 's3:prefix': prefixes.map(below) } });
-      return { Sid: `S3Listing${index === 0 ? '' : index + 1}`, Effect: 'Allow', Action: ['s3:ListBucket'], Resource: of.map(bucketArn), ...(condition && { Condition: condition }) };
+      const condition = conditions(
+        account,
+        prefixes.includes('') ? undefined : { StringLike: { 's3:prefix': prefixes.map(below) } },
+      );
+      return {
+        Sid: `S3Listing${index === 0 ? '' : index + 1}`,
+        Effect: 'Allow',
+        Action: ['s3:ListBucket'],
+        Resource: of.map(bucketArn),
+        ...(condition && { Condition: condition }),
+      };
     }),
   );
 }
@@ -323,9 +477,18 @@ export function iamDocuments(choice: IamChoice, trustedAccountId: string | undef
     ...namesOf(choice),
     trust: isRole ? trustPolicy(trustedAccountId ?? '', choice.externalId ?? '') : null,
     policy: permissionPolicy(choice),
-    execution: choice.capabilities.includes('bases2fastq') ? { trustPolicy: executionTrustPolicy(choice), permissionPolicy: executionPermissionPolicy(choice) } : null,
+    execution: choice.capabilities.includes('bases2fastq')
+      ? { trustPolicy: executionTrustPolicy(choice), permissionPolicy: executionPermissionPolicy(choice) }
+      : null,
   };
-  return { trustPolicy: parts.trust, permissionPolicy: parts.policy, executionRole: parts.execution, cloudFormation: cloudFormation(parts), terraform: terraform(parts), awsCli: awsCli(parts) };
+  return {
+    trustPolicy: parts.trust,
+    permissionPolicy: parts.policy,
+    executionRole: parts.execution,
+    cloudFormation: cloudFormation(parts),
+    terraform: terraform(parts),
+    awsCli: awsCli(parts),
+  };
 }
 
 interface Parts {
@@ -340,8 +503,13 @@ interface Parts {
 
 /** The page's example of a clear name; the execution role as its ARN says. */
 function namesOf({ executionRoleArn }: IamChoice): Pick<Parts, 'name' | 'executionName' | 'executionPath'> {
-  const [, executionPath = '/', executionName = 'Element-HealthOmics-Execution'] = /:role(\/(?:.*\/)?)([^/]+)$/.exec(executionRoleArn ?? '') ?? [];
-  return { name: executionName === 'Element-ServiceUser' ? 'Element-ServiceUser-Provider' : 'Element-ServiceUser', executionName, executionPath };
+  const [, executionPath = '/', executionName = 'Element-HealthOmics-Execution'] =
+    /:role(\/(?:.*\/)?)([^/]+)$/.exec(executionRoleArn ?? '') ?? [];
+  return {
+    name: executionName === 'Element-ServiceUser' ? 'Element-ServiceUser-Provider' : 'Element-ServiceUser',
+    executionName,
+    executionPath,
+  };
 }
 
 /** The longest session that a role may give, in seconds: 12 hours, as the page asks for. */
@@ -360,12 +528,32 @@ function cloudFormation({ name, executionName, executionPath, trust, policy, exe
   const resources = {
     ...(trust === null
       ? { ProviderUser: { Type: 'AWS::IAM::User', Properties: { UserName: name, Policies: policies(policy) } } }
-      : { ProviderRole: { Type: 'AWS::IAM::Role', Properties: { RoleName: name, MaxSessionDuration: SESSION_SECONDS, AssumeRolePolicyDocument: trust, Policies: policies(policy) } } }),
+      : {
+          ProviderRole: {
+            Type: 'AWS::IAM::Role',
+            Properties: {
+              RoleName: name,
+              MaxSessionDuration: SESSION_SECONDS,
+              AssumeRolePolicyDocument: trust,
+              Policies: policies(policy),
+            },
+          },
+        }),
     ...(execution && {
-      ExecutionRole: { Type: 'AWS::IAM::Role', Properties: { RoleName: executionName, Path: executionPath, AssumeRolePolicyDocument: execution.trustPolicy, Policies: policies(execution.permissionPolicy) } },
+      ExecutionRole: {
+        Type: 'AWS::IAM::Role',
+        Properties: {
+          RoleName: executionName,
+          Path: executionPath,
+          AssumeRolePolicyDocument: execution.trustPolicy,
+          Policies: policies(execution.permissionPolicy),
+        },
+      },
     }),
   };
-  const outputs = Object.fromEntries(Object.keys(resources).map((id) => [`${id}Arn`, { Value: { 'Fn::GetAtt': [id, 'Arn'] } }]));
+  const outputs = Object.fromEntries(
+    Object.keys(resources).map((id) => [`${id}Arn`, { Value: { 'Fn::GetAtt': [id, 'Arn'] } }]),
+  );
   const template = {
     AWSTemplateFormatVersion: '2010-09-09',
     Description: trust === null ? 'IAM user for polony; create its access key in the console' : 'IAM role for polony',
@@ -381,23 +569,58 @@ export function templateText(template: unknown): string {
 }
 
 /** A JSON document in HCL, where the brace of template sequences is escaped. */
-export const hclJson = (value: unknown): string => `jsonencode(${JSON.stringify(value, null, 2).replace(/([$%])\{/g, '$1\\u007b').replaceAll('\n', '\n  ')})`;
+export const hclJson = (value: unknown): string =>
+  `jsonencode(${JSON.stringify(value, null, 2)
+    .replace(/([$%])\{/g, '$1\\u007b')
+    .replaceAll('\n', '\n  ')})`;
 
 /** Terraform (HCL). A JSON text is an HCL expression but for template sequences, whose brace is escaped; its strings are UTF-8. */
 function terraform({ name, executionName, executionPath, trust, policy, execution }: Parts): string {
   const text = (value: unknown): string => JSON.stringify(value).replace(/([$%])\{/g, '$1\\u007b');
   const json = hclJson;
-  const block = (type: string, id: string, ...lines: string[]): string => `resource "${type}" "${id}" {\n${lines.map((line) => `  ${line}\n`).join('')}}\n`;
+  const block = (type: string, id: string, ...lines: string[]): string =>
+    `resource "${type}" "${id}" {\n${lines.map((line) => `  ${line}\n`).join('')}}\n`;
   const output = (id: string, value: string): string => `output "${id}" {\n  value = ${value}\n}\n`;
   const role = (id: string, ...lines: string[]): string => block('aws_iam_role', id, ...lines);
-  const rolePolicy = (id: string, document: PolicyDocument): string => block('aws_iam_role_policy', id, `name   = "${POLICY_NAME}"`, `role   = aws_iam_role.${id}.id`, `policy = ${json(document)}`);
+  const rolePolicy = (id: string, document: PolicyDocument): string =>
+    block(
+      'aws_iam_role_policy',
+      id,
+      `name   = "${POLICY_NAME}"`,
+      `role   = aws_iam_role.${id}.id`,
+      `policy = ${json(document)}`,
+    );
   const blocks =
     trust === null
-      ? [block('aws_iam_user', 'provider', `name = ${text(name)}`), block('aws_iam_user_policy', 'provider', `name   = "${POLICY_NAME}"`, 'user   = aws_iam_user.provider.name', `policy = ${json(policy)}`), output('user_arn', 'aws_iam_user.provider.arn')]
-      : [role('provider', `name                 = ${text(name)}`, `max_session_duration = ${SESSION_SECONDS}`, `assume_role_policy   = ${json(trust)}`), rolePolicy('provider', policy), output('role_arn', 'aws_iam_role.provider.arn')];
+      ? [
+          block('aws_iam_user', 'provider', `name = ${text(name)}`),
+          block(
+            'aws_iam_user_policy',
+            'provider',
+            `name   = "${POLICY_NAME}"`,
+            'user   = aws_iam_user.provider.name',
+            `policy = ${json(policy)}`,
+          ),
+          output('user_arn', 'aws_iam_user.provider.arn'),
+        ]
+      : [
+          role(
+            'provider',
+            `name                 = ${text(name)}`,
+            `max_session_duration = ${SESSION_SECONDS}`,
+            `assume_role_policy   = ${json(trust)}`,
+          ),
+          rolePolicy('provider', policy),
+          output('role_arn', 'aws_iam_role.provider.arn'),
+        ];
   if (execution !== null) {
     blocks.push(
-      role('execution', `name               = ${text(executionName)}`, `path               = ${text(executionPath)}`, `assume_role_policy = ${json(execution.trustPolicy)}`),
+      role(
+        'execution',
+        `name               = ${text(executionName)}`,
+        `path               = ${text(executionPath)}`,
+        `assume_role_policy = ${json(execution.trustPolicy)}`,
+      ),
       rolePolicy('execution', execution.permissionPolicy),
       output('execution_role_arn', 'aws_iam_role.execution.arn'),
     );
@@ -412,8 +635,15 @@ export function shellWord(text: string): string {
 
 /** Commands of the AWS CLI for sh; each runs only if those before it succeeded. */
 function awsCli({ name, executionName, executionPath, trust, policy, execution }: Parts): string {
-  const command = (operation: string, ...options: [string, string][]): string => `aws iam ${operation}${options.map(([option, value]) => ` --${option}${value.startsWith('-') ? '=' : ' '}${shellWord(value)}`).join('')}`;
-  const roleWithPolicy = (role: string, path: string, seconds: number | undefined, trusting: PolicyDocument, granting: PolicyDocument): string[] => [
+  const command = (operation: string, ...options: [string, string][]): string =>
+    `aws iam ${operation}${options.map(([option, value]) => ` --${option}${value.startsWith('-') ? '=' : ' '}${shellWord(value)}`).join('')}`;
+  const roleWithPolicy = (
+    role: string,
+    path: string,
+    seconds: number | undefined,
+    trusting: PolicyDocument,
+    granting: PolicyDocument,
+  ): string[] => [
     command(
       'create-role',
       ['role-name', role],
@@ -421,13 +651,29 @@ function awsCli({ name, executionName, executionPath, trust, policy, execution }
       ...(seconds === undefined ? [] : [['max-session-duration', String(seconds)] as [string, string]]),
       ['assume-role-policy-document', compact(trusting)],
     ),
-    command('put-role-policy', ['role-name', role], ['policy-name', POLICY_NAME], ['policy-document', compact(granting)]),
+    command(
+      'put-role-policy',
+      ['role-name', role],
+      ['policy-name', POLICY_NAME],
+      ['policy-document', compact(granting)],
+    ),
   ];
   const commands =
     trust === null
-      ? [command('create-user', ['user-name', name]), command('put-user-policy', ['user-name', name], ['policy-name', POLICY_NAME], ['policy-document', compact(policy)])]
+      ? [
+          command('create-user', ['user-name', name]),
+          command(
+            'put-user-policy',
+            ['user-name', name],
+            ['policy-name', POLICY_NAME],
+            ['policy-document', compact(policy)],
+          ),
+        ]
       : roleWithPolicy(name, '/', SESSION_SECONDS, trust, policy);
-  if (execution !== null) commands.push(...roleWithPolicy(executionName, executionPath, undefined, execution.trustPolicy, execution.permissionPolicy));
+  if (execution !== null)
+    commands.push(
+      ...roleWithPolicy(executionName, executionPath, undefined, execution.trustPolicy, execution.permissionPolicy),
+    );
   // Last, since it prints the secret key.
   if (trust === null) commands.push(command('create-access-key', ['user-name', name]));
   return `${commands.join(' &&\n')}\n`;

@@ -45,7 +45,12 @@ export function readTarget(text: string): Pattern {
 }
 
 export function lower(pattern: Pattern): Pattern {
-  return { ...pattern, tokens: pattern.tokens.map((token) => ('character' in token ? { character: token.character.toLowerCase() } : token)) };
+  return {
+    ...pattern,
+    tokens: pattern.tokens.map((token) =>
+      'character' in token ? { character: token.character.toLowerCase() } : token,
+    ),
+  };
 }
 
 /** How much of a target a pattern covers. */
@@ -54,7 +59,8 @@ export function cover(pattern: Pattern, target: Pattern): Cover {
   return meets(pattern.tokens, target.tokens) ? 'some' : 'none';
 }
 
-const same = (one: Token, other: Token): boolean => 'character' in one && 'character' in other && one.character === other.character;
+const same = (one: Token, other: Token): boolean =>
+  'character' in one && 'character' in other && one.character === other.character;
 const isStar = (token: Token | undefined): boolean => token !== undefined && 'wild' in token && token.wild === '*';
 
 /** Whether all that the target stands for matches the pattern: the target's `*` is one more character, which only `*` takes. */

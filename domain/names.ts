@@ -13,8 +13,14 @@ export function checkName(field: string, value: string): FieldProblem[] {
   const length = [...value].length;
   if (length === 0) return [{ field, rule: 'NAME_LENGTH', message: 'must not be empty' }];
   const problems: FieldProblem[] = [];
-  if (length > NAME_LENGTH) problems.push({ field, rule: 'NAME_LENGTH', message: `must have at most ${NAME_LENGTH} characters, this has ${length}` });
-  if (/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(value)) problems.push({ field, rule: 'NAME_CHARACTERS', message: 'must not contain control characters or line breaks' });
+  if (length > NAME_LENGTH)
+    problems.push({
+      field,
+      rule: 'NAME_LENGTH',
+      message: `must have at most ${NAME_LENGTH} characters, this has ${length}`,
+    });
+  if (/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(value))
+    problems.push({ field, rule: 'NAME_CHARACTERS', message: 'must not contain control characters or line breaks' });
   return problems;
 }
 
@@ -42,7 +48,10 @@ export function cutToBytes(text: string, bytes: number): string {
  */
 export function checkJson(field: string, value: unknown, depth = 0): FieldProblem[] {
   if (depth > 16) return [{ field, rule: 'TOO_DEEP', message: 'must not be nested deeper than 16 levels' }];
-  if (typeof value === 'string') return badText(value) ? [{ field, rule: 'CHARACTERS', message: 'must not contain the character NUL or half of a surrogate pair' }] : [];
+  if (typeof value === 'string')
+    return badText(value)
+      ? [{ field, rule: 'CHARACTERS', message: 'must not contain the character NUL or half of a surrogate pair' }]
+      : [];
   if (typeof value !== 'object' || value === null) return [];
   for (const [key, member] of Object.entries(value)) {
     const problems = badText(key) ? checkJson(field, key) : checkJson(`${field}.${key}`, member, depth + 1);

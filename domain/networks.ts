@@ -24,7 +24,8 @@ function within(address: Address, network: string): boolean {
 function reached(text: string): Address {
   // ipaddr.js takes the IPv4-compatible form (::8.8.8.8, deprecated by RFC 4291) for IPv4, which it is not reached by.
   const address = ipaddr.process(text.replace(/^::(?=\d+\.)/, '0:0:0:0:0:0:'));
-  if (address.kind() === 'ipv6' && address.range() === 'rfc6052') return ipaddr.fromByteArray(address.toByteArray().slice(12));
+  if (address.kind() === 'ipv6' && address.range() === 'rfc6052')
+    return ipaddr.fromByteArray(address.toByteArray().slice(12));
   return address;
 }
 
@@ -54,6 +55,10 @@ export function judgeAddress(text: string, policy: NetworkPolicy): AddressVerdic
   // Of IPv6 only 2000::/3 is assigned to the internet (IANA, IPv6 Global Unicast Address Assignments).
   if (range === 'unicast' && (address.kind() === 'ipv4' || within(address, '2000::/3'))) return { isPublic: true };
   if (policy.allowedNetworks.some((network) => within(address, network))) return { isPublic: false };
-  if (policy.allowPrivate && PRIVATE.has(range) && !METADATA.some((network) => within(address, network))) return { isPublic: false };
-  return { isPublic: false, refusal: `${plain} is not an address of the public internet (${range === 'unicast' ? 'reserved' : range})` };
+  if (policy.allowPrivate && PRIVATE.has(range) && !METADATA.some((network) => within(address, network)))
+    return { isPublic: false };
+  return {
+    isPublic: false,
+    refusal: `${plain} is not an address of the public internet (${range === 'unicast' ? 'reserved' : range})`,
+  };
 }

@@ -13,11 +13,14 @@ export function checkRelativePrefix(field: string, prefix: string, root: string)
   const problem = (rule: string, message: string): FieldProblem[] => [{ field, rule, message }];
   if (/\p{Cs}/u.test(prefix)) return problem('PREFIX_CHARACTERS', 'must be well-formed Unicode');
   if (/\p{Cc}/u.test(prefix)) return problem('PREFIX_CHARACTERS', 'must not contain control characters');
-  if (/[*?]|\$\{/.test(prefix)) return problem('PREFIX_WILDCARD', 'must not contain *, ? or ${: they are wildcards in IAM policies');
+  if (/[*?]|\$\{/.test(prefix))
+    return problem('PREFIX_WILDCARD', 'must not contain *, ? or ${: they are wildcards in IAM policies');
   if (prefix.startsWith('/')) return problem('PREFIX_RELATIVE', 'must be relative: without a slash at its beginning');
-  if (prefix.split(/[/\\]/).some((part) => part === '.' || part === '..')) return problem('PREFIX_SEGMENTS', 'must not have folders named . or ..');
+  if (prefix.split(/[/\\]/).some((part) => part === '.' || part === '..'))
+    return problem('PREFIX_SEGMENTS', 'must not have folders named . or ..');
   const room = KEY_BYTES - new TextEncoder().encode(root).length;
-  if (new TextEncoder().encode(prefix).length > room) return problem('PREFIX_LENGTH', `must have at most ${room} bytes: S3 keys have ${KEY_BYTES}`);
+  if (new TextEncoder().encode(prefix).length > room)
+    return problem('PREFIX_LENGTH', `must have at most ${room} bytes: S3 keys have ${KEY_BYTES}`);
   return [];
 }
 

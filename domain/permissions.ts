@@ -48,7 +48,15 @@ export interface Permission {
   grantedFor: readonly Capability[];
 }
 
-const row = (action: PermissionAction, requirement: Permission['requirement'], purpose: string, unlocks: string, neededBy: readonly Capability[], limits: readonly Capability[] = [], grantedFor = neededBy): Permission => ({
+const row = (
+  action: PermissionAction,
+  requirement: Permission['requirement'],
+  purpose: string,
+  unlocks: string,
+  neededBy: readonly Capability[],
+  limits: readonly Capability[] = [],
+  grantedFor = neededBy,
+): Permission => ({
   action,
   requirement,
   purpose,
@@ -69,20 +77,88 @@ const sharing = ['sharing'] as const;
  *   does not ask for it there, so that documents for run upload or credentials alone leave it out.
  */
 export const PERMISSIONS: readonly Permission[] = [
-  row('s3:GetBucketLocation', 'required', "Asks in which region the bucket is, to compare it with the storage connection's", 'Uploads from instruments to the right regional endpoint', ['runUpload']),
-  row('s3:ListBucket', 'required', 'Lists run folders and files below the prefix', 'Finding new runs, checking that they are whole, browsing', ['runUpload', 'dataExploration', 'bases2fastq']),
+  row(
+    's3:GetBucketLocation',
+    'required',
+    "Asks in which region the bucket is, to compare it with the storage connection's",
+    'Uploads from instruments to the right regional endpoint',
+    ['runUpload'],
+  ),
+  row(
+    's3:ListBucket',
+    'required',
+    'Lists run folders and files below the prefix',
+    'Finding new runs, checking that they are whole, browsing',
+    ['runUpload', 'dataExploration', 'bases2fastq'],
+  ),
   row('s3:PutObject', 'required', 'Writes files, whole or in parts', 'Uploads from instruments', ['runUpload']),
-  row('sts:GetCallerIdentity', 'required', 'Tells whose credentials these are, to compare them with the provider', 'Proof that the credentials are those of the role or user; AWS grants it to everyone', ['runUpload']),
-  row('sts:GetFederationToken', 'requiredForUsers', 'Makes short sessions of long-lived access keys, so that the keys themselves are used for nothing else', 'Everything that is done with access keys', CAPABILITIES),
-  row('omics:GetWorkflow', 'optional', 'Reads state and parameters of the shared Bases2Fastq workflow', 'Creating and using Bases2Fastq flows', bases2fastq),
+  row(
+    'sts:GetCallerIdentity',
+    'required',
+    'Tells whose credentials these are, to compare them with the provider',
+    'Proof that the credentials are those of the role or user; AWS grants it to everyone',
+    ['runUpload'],
+  ),
+  row(
+    'sts:GetFederationToken',
+    'requiredForUsers',
+    'Makes short sessions of long-lived access keys, so that the keys themselves are used for nothing else',
+    'Everything that is done with access keys',
+    CAPABILITIES,
+  ),
+  row(
+    'omics:GetWorkflow',
+    'optional',
+    'Reads state and parameters of the shared Bases2Fastq workflow',
+    'Creating and using Bases2Fastq flows',
+    bases2fastq,
+  ),
   row('omics:StartRun', 'optional', 'Starts the workflow on a run', 'Bases2Fastq executions', bases2fastq),
-  row('iam:PassRole', 'optional', 'Hands the execution role to HealthOmics when a run is started', 'Bases2Fastq executions, whose files are read and written with that role', bases2fastq),
-  row('omics:GetRun', 'optional', 'Follows a HealthOmics run to its end', 'Status and results of executions', bases2fastq),
+  row(
+    'iam:PassRole',
+    'optional',
+    'Hands the execution role to HealthOmics when a run is started',
+    'Bases2Fastq executions, whose files are read and written with that role',
+    bases2fastq,
+  ),
+  row(
+    'omics:GetRun',
+    'optional',
+    'Follows a HealthOmics run to its end',
+    'Status and results of executions',
+    bases2fastq,
+  ),
   row('omics:CancelRun', 'optional', 'Stops a HealthOmics run', 'Cancelling executions', bases2fastq),
-  row('s3:GetBucketPolicy', 'optional', "Reads the bucket's policy before it is changed", 'Sharing a bucket for reading', sharing),
-  row('s3:PutBucketPolicy', 'optional', "Writes the bucket's policy with a statement added or taken away", 'Sharing a bucket for reading', sharing),
-  row('s3:DeleteBucketPolicy', 'optional', "Removes the bucket's policy when its last statement is taken away", 'Ending the last share of a bucket', sharing),
-  row('s3:GetObject', 'optional', 'Reads files: RunUploaded.json, results, downloads by presigned URL', 'Downloads while browsing, reading whether a run is complete, results of Bases2Fastq', bases2fastq, ['runUpload', 'dataExploration', 'cliCredentials'], ['dataExploration', 'bases2fastq']),
+  row(
+    's3:GetBucketPolicy',
+    'optional',
+    "Reads the bucket's policy before it is changed",
+    'Sharing a bucket for reading',
+    sharing,
+  ),
+  row(
+    's3:PutBucketPolicy',
+    'optional',
+    "Writes the bucket's policy with a statement added or taken away",
+    'Sharing a bucket for reading',
+    sharing,
+  ),
+  row(
+    's3:DeleteBucketPolicy',
+    'optional',
+    "Removes the bucket's policy when its last statement is taken away",
+    'Ending the last share of a bucket',
+    sharing,
+  ),
+  row(
+    's3:GetObject',
+    'optional',
+    'Reads files: RunUploaded.json, results, downloads by presigned URL',
+    'Downloads while browsing, reading whether a run is complete, results of Bases2Fastq',
+    bases2fastq,
+    ['runUpload', 'dataExploration', 'cliCredentials'],
+    ['dataExploration', 'bases2fastq'],
+  ),
 ];
 
 /** The row of an action. IAM does not mind case. */
@@ -92,12 +168,17 @@ export function permissionOf(action: string): Permission | undefined {
 
 /** The rows that mean anything for a credential type. */
 export function permissionsOf(credentialType: CredentialType): Permission[] {
-  return PERMISSIONS.filter((permission) => credentialType === 'accessKeys' || permission.requirement !== 'requiredForUsers');
+  return PERMISSIONS.filter(
+    (permission) => credentialType === 'accessKeys' || permission.requirement !== 'requiredForUsers',
+  );
 }
 
 /** The rows to grant for these capabilities: all required ones, and the optional ones that they want. */
 export function permissionsFor(credentialType: CredentialType, capabilities: readonly Capability[]): Permission[] {
-  return permissionsOf(credentialType).filter(({ requirement, grantedFor }) => requirement !== 'optional' || grantedFor.some((capability) => capabilities.includes(capability)));
+  return permissionsOf(credentialType).filter(
+    ({ requirement, grantedFor }) =>
+      requirement !== 'optional' || grantedFor.some((capability) => capabilities.includes(capability)),
+  );
 }
 
 /** A statement of an IAM policy, as IAM writes it. */
@@ -164,7 +245,10 @@ export function targetOf(action: PermissionAction, scope: PermissionScope): Perm
     case 'omics:CancelRun':
       return { resources: [`arn:aws:omics:${region}:${accountId}:run/*`], context: {} };
     case 'iam:PassRole':
-      return { resources: [scope.executionRoleArn ?? `arn:aws:iam::${accountId}:role/*`], context: { 'iam:PassedToService': HEALTHOMICS_SERVICE } };
+      return {
+        resources: [scope.executionRoleArn ?? `arn:aws:iam::${accountId}:role/*`],
+        context: { 'iam:PassedToService': HEALTHOMICS_SERVICE },
+      };
   }
 }
 
@@ -173,13 +257,19 @@ export const below = (prefix: string): string => (prefix === '' ? '*' : `${prefi
 export const bucketArn = (bucket: string): string => `arn:aws:s3:::${bucket}`;
 export const objectsArn = (bucket: string, prefix: string): string => `${bucketArn(bucket)}/${below(prefix)}`;
 /** A shared workflow is a resource of the account that shares it. */
-export const workflowArn = ({ region = '*', workflowOwnerId = '*', workflowId = '*' }: PermissionScope): string => `arn:aws:omics:${region}:${workflowOwnerId}:workflow/${workflowId}`;
+export const workflowArn = ({ region = '*', workflowOwnerId = '*', workflowId = '*' }: PermissionScope): string =>
+  `arn:aws:omics:${region}:${workflowOwnerId}:workflow/${workflowId}`;
 
 /** The smallest statement that grants one row of the table on what is known. */
 export function statementFor(action: PermissionAction, scope: PermissionScope): Statement {
   const { resources } = targetOf(action, scope);
   const condition = conditionFor(action, scope.prefix ?? '');
-  return { Effect: 'Allow', Action: [action], Resource: resources.length === 1 ? resources[0]! : resources, ...(condition && { Condition: condition }) };
+  return {
+    Effect: 'Allow',
+    Action: [action],
+    Resource: resources.length === 1 ? resources[0]! : resources,
+    ...(condition && { Condition: condition }),
+  };
 }
 
 /** The condition that the page's templates put on an action. */
@@ -206,15 +296,31 @@ export interface CapabilityState {
 }
 
 /** What the states of the rows make of each capability. */
-export function capabilityStates(credentialType: CredentialType, stateOf: (action: PermissionAction) => PermissionState): CapabilityState[] {
+export function capabilityStates(
+  credentialType: CredentialType,
+  stateOf: (action: PermissionAction) => PermissionState,
+): CapabilityState[] {
   const rows = permissionsOf(credentialType);
   return CAPABILITIES.map((capability) => {
-    const concerned = rows.filter(({ neededBy, limits }) => neededBy.includes(capability) || limits.includes(capability));
-    const inState = (state: PermissionState): Permission[] => concerned.filter(({ action }) => stateOf(action) === state);
+    const concerned = rows.filter(
+      ({ neededBy, limits }) => neededBy.includes(capability) || limits.includes(capability),
+    );
+    const inState = (state: PermissionState): Permission[] =>
+      concerned.filter(({ action }) => stateOf(action) === state);
     const denied = inState('denied');
     const conditional = inState('conditional');
-    const state = denied.some(({ neededBy }) => neededBy.includes(capability)) ? 'notReady' : denied.length + conditional.length > 0 ? 'limited' : 'ready';
+    const state = denied.some(({ neededBy }) => neededBy.includes(capability))
+      ? 'notReady'
+      : denied.length + conditional.length > 0
+        ? 'limited'
+        : 'ready';
     const actions = (permissions: Permission[]): PermissionAction[] => permissions.map(({ action }) => action);
-    return { capability, state, missing: actions(denied), conditional: actions(conditional), unknown: actions(inState('unknown')) };
+    return {
+      capability,
+      state,
+      missing: actions(denied),
+      conditional: actions(conditional),
+      unknown: actions(inState('unknown')),
+    };
   });
 }

@@ -24,13 +24,26 @@ export function expectedBaseCalls(cycles: Cycles): string[] {
  * @param folder path below the storage connection's prefix
  * @returns undefined for a path that is none: empty, with empty parts, or longer than a workflow's id takes.
  */
-export function nameRunFolder(folder: string): { parentPath: string; runFolder: string; instrumentName: string; runName: string } | undefined {
+export function nameRunFolder(
+  folder: string,
+): { parentPath: string; runFolder: string; instrumentName: string; runName: string } | undefined {
   const parts = folder.replace(/\/$/, '').split('/');
-  if (parts.some((part) => part === '' || part === '.' || part === '..') || cutToBytes(folder, 700) !== folder || /\p{Cc}/u.test(folder)) return undefined;
+  if (
+    parts.some((part) => part === '' || part === '.' || part === '..') ||
+    cutToBytes(folder, 700) !== folder ||
+    /\p{Cc}/u.test(folder)
+  )
+    return undefined;
   const runFolder = parts.pop()!;
   const above = parts.at(-1);
-  const named = (above === undefined ? undefined : parseRunFolderName(runFolder, above)) ?? parseRunFolderName(runFolder);
-  return { parentPath: parts.join('/'), runFolder, instrumentName: cutToBytes(named?.instrumentName ?? above ?? runFolder, 255), runName: cutToBytes(named?.runName ?? runFolder, 255) };
+  const named =
+    (above === undefined ? undefined : parseRunFolderName(runFolder, above)) ?? parseRunFolderName(runFolder);
+  return {
+    parentPath: parts.join('/'),
+    runFolder,
+    instrumentName: cutToBytes(named?.instrumentName ?? above ?? runFolder, 255),
+    runName: cutToBytes(named?.runName ?? runFolder, 255),
+  };
 }
 
 /** A run folder's name taken apart: `<YYYYMMDD>_<InstrumentName>_<RunName>`. */

@@ -37,7 +37,17 @@ export interface RunManifest {
 
 const FILE = 'RunManifest.csv';
 const MAX_LINE_LENGTH = 2048;
-const KNOWN_HEADINGS = ['keyname', 'value', 'settingname', 'samplename', 'index1', 'index2', 'lane', 'project', 'externalid'];
+const KNOWN_HEADINGS = [
+  'keyname',
+  'value',
+  'settingname',
+  'samplename',
+  'index1',
+  'index2',
+  'lane',
+  'project',
+  'externalid',
+];
 
 /** A cell of a line of CSV. */
 export interface Cell {
@@ -105,7 +115,13 @@ export function parseRunManifest(content: string): RunManifest {
     .split(/\r\n|\n|\r/)
     .forEach((raw, index) => {
       const line = index + 1;
-      if (raw.length > MAX_LINE_LENGTH) throw new FileFormatError(FILE, `the line has ${raw.length} characters; at most ${MAX_LINE_LENGTH} are allowed`, line, MAX_LINE_LENGTH + 1);
+      if (raw.length > MAX_LINE_LENGTH)
+        throw new FileFormatError(
+          FILE,
+          `the line has ${raw.length} characters; at most ${MAX_LINE_LENGTH} are allowed`,
+          line,
+          MAX_LINE_LENGTH + 1,
+        );
       const trimmed = raw.trim();
       if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
       const cells = splitLine(raw, line);
@@ -114,7 +130,12 @@ export function parseRunManifest(content: string): RunManifest {
         const name = sectionName.trim().toLowerCase();
         headings = undefined;
         if (name !== 'runvalues' && name !== 'settings' && name !== 'samples') {
-          throw new FileFormatError(FILE, `section [${sectionName}] is not known; sections are [RunValues], [Settings] and [Samples]`, line, cells[0]!.column);
+          throw new FileFormatError(
+            FILE,
+            `section [${sectionName}] is not known; sections are [RunValues], [Settings] and [Samples]`,
+            line,
+            cells[0]!.column,
+          );
         }
         section = name;
         return;
@@ -124,12 +145,26 @@ export function parseRunManifest(content: string): RunManifest {
         originalHeadings = cells.map((cell) => cell.text);
         headings = originalHeadings.map((heading) => heading.toLowerCase());
         // Columns of one's own may well stand twice; of those that Bases2Fastq reads it would not be known which counts.
-        const twice = headings.findIndex((heading, at) => KNOWN_HEADINGS.includes(heading) && headings!.indexOf(heading) < at);
-        if (twice >= 0) throw new FileFormatError(FILE, `the heading ${originalHeadings[twice]} stands twice in [${section}]`, line, cells[twice]!.column);
+        const twice = headings.findIndex(
+          (heading, at) => KNOWN_HEADINGS.includes(heading) && headings!.indexOf(heading) < at,
+        );
+        if (twice >= 0)
+          throw new FileFormatError(
+            FILE,
+            `the heading ${originalHeadings[twice]} stands twice in [${section}]`,
+            line,
+            cells[twice]!.column,
+          );
         manifest.headings[section] = { names: headings, line };
-        const needed = section === 'runvalues' ? ['keyname', 'value'] : section === 'settings' ? ['settingname', 'value'] : ['samplename'];
+        const needed =
+          section === 'runvalues'
+            ? ['keyname', 'value']
+            : section === 'settings'
+              ? ['settingname', 'value']
+              : ['samplename'];
         for (const name of needed) {
-          if (!headings.includes(name)) throw new FileFormatError(FILE, `the headings of [${section}] lack ${name}`, line, 1);
+          if (!headings.includes(name))
+            throw new FileFormatError(FILE, `the headings of [${section}] lack ${name}`, line, 1);
         }
         return;
       }
@@ -146,13 +181,20 @@ export function parseRunManifest(content: string): RunManifest {
       } else if (section === 'settings') {
         const name = cell('settingname');
         if (name === undefined) throw new FileFormatError(FILE, 'SettingName is empty', line, column('settingname'));
-        manifest.settings.push({ name, value: cell('value') ?? '', lanes: parseLanes(cell('lane'), line, column('lane')), line, column: column('value') ?? 1 });
+        manifest.settings.push({
+          name,
+          value: cell('value') ?? '',
+          lanes: parseLanes(cell('lane'), line, column('lane')),
+          line,
+          column: column('value') ?? 1,
+        });
       } else {
         const name = cell('samplename');
         if (name === undefined) throw new FileFormatError(FILE, 'SampleName is empty', line, column('samplename'));
         const custom: Record<string, string> = {};
         known.forEach((heading, at) => {
-          if (heading === '' || ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'].includes(heading)) return;
+          if (heading === '' || ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'].includes(heading))
+            return;
           custom[originalHeadings[at]!] = cells[at]?.text ?? '';
         });
         manifest.samples.push({
@@ -164,7 +206,11 @@ export function parseRunManifest(content: string): RunManifest {
           externalId: cell('externalid'),
           custom,
           line,
-          columns: Object.fromEntries(known.flatMap((heading, at) => (heading === '' || cells[at] === undefined ? [] : [[heading, cells[at].column]]))),
+          columns: Object.fromEntries(
+            known.flatMap((heading, at) =>
+              heading === '' || cells[at] === undefined ? [] : [[heading, cells[at].column]],
+            ),
+          ),
         });
       }
     });

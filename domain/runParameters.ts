@@ -50,7 +50,12 @@ export interface RunParameters {
   polonyDensity?: string;
   panelName?: string;
   wellLayout?: string;
-  consumables: { flowcell?: Consumable; sequencingCartridge?: Consumable; buffer?: Consumable; panelCartridge?: Consumable };
+  consumables: {
+    flowcell?: Consumable;
+    sequencingCartridge?: Consumable;
+    buffer?: Consumable;
+    panelCartridge?: Consumable;
+  };
 }
 
 type Json = Record<string, unknown>;
@@ -102,7 +107,8 @@ export function parseRunParameters(content: string): RunParameters {
   const runName = text(json, 'RunName');
   const instrumentName = text(json, 'InstrumentName');
   if (runName === undefined) throw new FileFormatError(FILE, 'RunName is missing');
-  if (runName.length > 255) throw new FileFormatError(FILE, `RunName has ${runName.length} characters, which no instrument gives`);
+  if (runName.length > 255)
+    throw new FileFormatError(FILE, `RunName has ${runName.length} characters, which no instrument gives`);
   if (instrumentName === undefined) throw new FileFormatError(FILE, 'InstrumentName is missing');
   let cycles: Cycles | undefined;
   if (isObject(json.Cycles)) {

@@ -28,15 +28,33 @@ const TAGS = 47;
 /** Checks what the shape of the settings does not say: what goes together, and the rules of AWS for tags. */
 export function checkRunSettings(field: string, settings: RunSettings): FieldProblem[] {
   const problems: FieldProblem[] = [];
-  if (settings.cacheBehavior !== undefined && settings.cacheId === undefined) problems.push({ field: `${field}.cacheBehavior`, rule: 'NEEDS_CACHE_ID', message: 'says how a run cache is used; give the cacheId too' });
-  if (settings.storageCapacity !== undefined && settings.storageType !== 'STATIC') problems.push({ field: `${field}.storageCapacity`, rule: 'STATIC_ONLY', message: 'is of STATIC storage only; give storageType STATIC, or leave the capacity out' });
+  if (settings.cacheBehavior !== undefined && settings.cacheId === undefined)
+    problems.push({
+      field: `${field}.cacheBehavior`,
+      rule: 'NEEDS_CACHE_ID',
+      message: 'says how a run cache is used; give the cacheId too',
+    });
+  if (settings.storageCapacity !== undefined && settings.storageType !== 'STATIC')
+    problems.push({
+      field: `${field}.storageCapacity`,
+      rule: 'STATIC_ONLY',
+      message: 'is of STATIC storage only; give storageType STATIC, or leave the capacity out',
+    });
   const tags = Object.entries(settings.tags ?? {});
-  if (tags.length > TAGS) problems.push({ field: `${field}.tags`, rule: 'TOO_MANY', message: `has ${tags.length} tags; at most ${TAGS} are possible, since a run has at most 50 and three are polony's` });
+  if (tags.length > TAGS)
+    problems.push({
+      field: `${field}.tags`,
+      rule: 'TOO_MANY',
+      message: `has ${tags.length} tags; at most ${TAGS} are possible, since a run has at most 50 and three are polony's`,
+    });
   for (const [key, value] of tags) {
     const name = `${field}.tags.${key.slice(0, 128)}`;
-    if (key.length < 1 || key.length > 128 || value.length > 256) problems.push({ field: name, rule: 'LENGTH', message: 'keys have 1 to 128 characters, values at most 256' });
-    else if (!/^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u.test(key + value)) problems.push({ field: name, rule: 'FORMAT', message: 'may have letters, digits, spaces and _ . : / = + - @' });
-    else if (/^(aws|polony):/i.test(key)) problems.push({ field: name, rule: 'RESERVED', message: 'begins with aws: or polony:, which are taken' });
+    if (key.length < 1 || key.length > 128 || value.length > 256)
+      problems.push({ field: name, rule: 'LENGTH', message: 'keys have 1 to 128 characters, values at most 256' });
+    else if (!/^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u.test(key + value))
+      problems.push({ field: name, rule: 'FORMAT', message: 'may have letters, digits, spaces and _ . : / = + - @' });
+    else if (/^(aws|polony):/i.test(key))
+      problems.push({ field: name, rule: 'RESERVED', message: 'begins with aws: or polony:, which are taken' });
   }
   return problems;
 }

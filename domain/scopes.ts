@@ -25,7 +25,14 @@ export type Resource = keyof Permissions;
 export type Permission = { [R in Resource]: `${R}:${Permissions[R][number]}` }[Resource];
 
 /** What concerns no resource that is there already, or all of them: a scope for one of them would grant nothing. */
-const WITHOUT_ID: ReadonlySet<string> = new Set<Permission>(['executions:create', 'iam:read', 'keys:read', 'keys:write', 'audit:read', 'events:write']);
+const WITHOUT_ID: ReadonlySet<string> = new Set<Permission>([
+  'executions:create',
+  'iam:read',
+  'keys:read',
+  'keys:write',
+  'audit:read',
+  'events:write',
+]);
 /** What is narrowed by a prefix too. What changes or shares a whole connection is not. */
 const WITH_PREFIX: ReadonlySet<string> = new Set<Permission>(['storage:read', 'storage:download', 'storage:upload']);
 
@@ -51,7 +58,13 @@ const normalId = (id: string): string => (UUID.test(id) ? id.toLowerCase() : id)
 /** What is wrong with a scope's prefix; S3 takes keys literally, so nothing that a client or a file system may read in two ways is allowed. */
 function prefixProblem(prefix: string): string | undefined {
   if (/[\u0000-\u001f\u007f]/.test(prefix) || /\p{Cs}/u.test(prefix)) return 'must not have control characters';
-  if (prefix.replace(/\/$/, '').split('/').some((part) => part === '' || part === '.' || part === '..')) return 'must be folders separated by single slashes, without . and ..';
+  if (
+    prefix
+      .replace(/\/$/, '')
+      .split('/')
+      .some((part) => part === '' || part === '.' || part === '..')
+  )
+    return 'must be folders separated by single slashes, without . and ..';
   return undefined;
 }
 
@@ -60,21 +73,27 @@ function parse(text: string): Scope | string {
   if (text.length > MOST_CHARACTERS) return `must have at most ${MOST_CHARACTERS} characters`;
   if (text === '*') return { resource: '*', action: '*' };
   const [, resource = '', action = '', rest] = /^([a-z]+):([a-z]+|\*)(?::(.*))?$/s.exec(text) ?? [];
-  if (!Object.hasOwn(PERMISSIONS, resource)) return `must be resource:action or resource:action:id, with a resource of ${Object.keys(PERMISSIONS).join(', ')}`;
+  if (!Object.hasOwn(PERMISSIONS, resource))
+    return `must be resource:action or resource:action:id, with a resource of ${Object.keys(PERMISSIONS).join(', ')}`;
   const actions: readonly string[] = PERMISSIONS[resource as Resource];
-  if (action !== '*' && !actions.includes(action)) return `${resource} has the actions ${actions.join(', ')}, or * for all`;
+  if (action !== '*' && !actions.includes(action))
+    return `${resource} has the actions ${actions.join(', ')}, or * for all`;
   const scope: Scope = { resource: resource as Resource, action };
   if (rest === undefined) return scope;
   const slash = resource === 'storage' ? rest.indexOf('/') : -1;
   const id = slash < 0 ? rest : rest.slice(0, slash);
   const covered: readonly string[] = permissionsOf(scope);
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(id)) return 'the id must have 1 to 128 letters, digits and ._-';
-  if (covered.every((permission) => WITHOUT_ID.has(permission))) return `${resource}:${action} cannot be narrowed to an id`;
+  if (covered.every((permission) => WITHOUT_ID.has(permission)))
+    return `${resource}:${action} cannot be narrowed to an id`;
   if (slash < 0 || slash === rest.length - 1) return { ...scope, id: normalId(id) };
-  if (!covered.some((permission) => WITH_PREFIX.has(permission))) return `${resource}:${action} cannot be narrowed to a prefix`;
+  if (!covered.some((permission) => WITH_PREFIX.has(permission)))
+    return `${resource}:${action} cannot be narrowed to a prefix`;
   const prefix = rest.slice(slash + 1);
   const problem = prefixProblem(prefix);
-  return problem === undefined ? { ...scope, id: normalId(id), prefix: prefix.endsWith('/') ? prefix : `${prefix}/` } : `the prefix ${problem}`;
+  return problem === undefined
+    ? { ...scope, id: normalId(id), prefix: prefix.endsWith('/') ? prefix : `${prefix}/` }
+    : `the prefix ${problem}`;
 }
 
 /**
@@ -100,13 +119,17 @@ export function scopesAmong(texts: readonly string[]): Scope[] {
 
 /** A scope as a text. */
 export function writeScope({ resource, action, id, prefix }: Scope): string {
-  return resource === '*' ? '*' : `${resource}:${action}${id === undefined ? '' : `:${id}`}${prefix === undefined ? '' : `/${prefix}`}`;
+  return resource === '*'
+    ? '*'
+    : `${resource}:${action}${id === undefined ? '' : `:${id}`}${prefix === undefined ? '' : `/${prefix}`}`;
 }
 
 /** The single permissions that a scope is about. */
 function permissionsOf({ resource, action }: Scope): Permission[] {
   const resources = resource === '*' ? (Object.keys(PERMISSIONS) as Resource[]) : [resource];
-  return resources.flatMap((each) => PERMISSIONS[each].filter((one) => action === '*' || one === action).map((one) => `${each}:${one}` as Permission));
+  return resources.flatMap((each) =>
+    PERMISSIONS[each].filter((one) => action === '*' || one === action).map((one) => `${each}:${one}` as Permission),
+  );
 }
 
 interface Grant {
@@ -168,5 +191,11 @@ export class Access {
 
 /** What `GET /v1/auth` tells: a caller that may do everything has the scopes of all families (the vendor's API says so of its unrestricted keys). */
 export function shownScopes(scopes: readonly Scope[]): string[] {
-  return [...new Set(scopes.flatMap((scope) => (scope.resource === '*' ? Object.keys(PERMISSIONS).map((resource) => `${resource}:*`) : [writeScope(scope)])))];
+  return [
+    ...new Set(
+      scopes.flatMap((scope) =>
+        scope.resource === '*' ? Object.keys(PERMISSIONS).map((resource) => `${resource}:*`) : [writeScope(scope)],
+      ),
+    ),
+  ];
 }

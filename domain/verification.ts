@@ -1,4 +1,12 @@
-import { CAPABILITIES, type Capability, type PermissionAction, type PermissionScope, PERMISSIONS, permissionOf, statementFor } from './permissions.js';
+import {
+  CAPABILITIES,
+  type Capability,
+  type PermissionAction,
+  type PermissionScope,
+  PERMISSIONS,
+  permissionOf,
+  statementFor,
+} from './permissions.js';
 
 /** What verification is about. */
 export const VERIFIED_KINDS = ['provider', 'storageConnection', 'computeConnection', 'flow'] as const;
@@ -86,13 +94,26 @@ export function reportPermission(probe: Probe, scope: PermissionScope): Permissi
 }
 
 /** What these rows make of these capabilities. A row that is not among them says nothing here. */
-export function reportCapabilities(rows: readonly Pick<PermissionReport, 'action' | 'result'>[], capabilities: readonly Capability[]): CapabilityReport[] {
+export function reportCapabilities(
+  rows: readonly Pick<PermissionReport, 'action' | 'result'>[],
+  capabilities: readonly Capability[],
+): CapabilityReport[] {
   return capabilities.map((capability) => {
-    const concerned = PERMISSIONS.filter(({ neededBy, limits }) => neededBy.includes(capability) || limits.includes(capability));
-    const inState = (result: ProbeResult): PermissionAction[] => concerned.filter(({ action }) => rows.some((row) => row.action === action && row.result === result)).map(({ action }) => action);
+    const concerned = PERMISSIONS.filter(
+      ({ neededBy, limits }) => neededBy.includes(capability) || limits.includes(capability),
+    );
+    const inState = (result: ProbeResult): PermissionAction[] =>
+      concerned
+        .filter(({ action }) => rows.some((row) => row.action === action && row.result === result))
+        .map(({ action }) => action);
     const [missing, unknown] = [inState('denied'), inState('unknown')];
     const blocked = missing.some((action) => permissionOf(action)!.neededBy.includes(capability));
-    return { capability, state: blocked ? 'notReady' : missing.length + unknown.length > 0 ? 'limited' : 'ready', missing, unknown };
+    return {
+      capability,
+      state: blocked ? 'notReady' : missing.length + unknown.length > 0 ? 'limited' : 'ready',
+      missing,
+      unknown,
+    };
   });
 }
 
@@ -100,19 +121,38 @@ export function reportCapabilities(rows: readonly Pick<PermissionReport, 'action
  * Status and sentence: FAILED where an error was found or a capability in use cannot work, WARNING where something is to be
  * mended but what is in use goes on. Permissions that only no probe can tell, and optional ones of what is not used, are neither.
  */
-export function conclude(report: Pick<VerificationReport, 'permissions' | 'capabilities' | 'findings'>, used: readonly Capability[]): { status: VerifiedStatus; description: string } {
+export function conclude(
+  report: Pick<VerificationReport, 'permissions' | 'capabilities' | 'findings'>,
+  used: readonly Capability[],
+): { status: VerifiedStatus; description: string } {
   const inUse = report.capabilities.filter(({ capability }) => used.includes(capability));
   const broken = inUse.filter(({ state }) => state === 'notReady');
   const limited = inUse.filter(({ state, missing }) => state === 'limited' && missing.length > 0);
-  const required = report.permissions.filter(({ requirement, result }) => requirement === 'required' && result === 'denied');
-  const found = (severity: Finding['severity']): string[] => report.findings.filter((finding) => finding.severity === severity).map((finding) => finding.message);
-  const lacks = (capabilities: CapabilityReport[]): string[] => capabilities.map(({ capability, missing }) => `${capability} lacks ${missing.join(', ')}`);
+  const required = report.permissions.filter(
+    ({ requirement, result }) => requirement === 'required' && result === 'denied',
+  );
+  const found = (severity: Finding['severity']): string[] =>
+    report.findings.filter((finding) => finding.severity === severity).map((finding) => finding.message);
+  const lacks = (capabilities: CapabilityReport[]): string[] =>
+    capabilities.map(({ capability, missing }) => `${capability} lacks ${missing.join(', ')}`);
   const errors = [...found('error'), ...lacks(broken).map((text) => `${text}, so it does not work`)];
-  const warnings = [...found('warning'), ...lacks(limited).map((text) => `${text}, so it works in part only`), ...(broken.length + limited.length === 0 && required.length > 0 ? [`Required and denied: ${required.map(({ action }) => action).join(', ')}`] : [])];
+  const warnings = [
+    ...found('warning'),
+    ...lacks(limited).map((text) => `${text}, so it works in part only`),
+    ...(broken.length + limited.length === 0 && required.length > 0
+      ? [`Required and denied: ${required.map(({ action }) => action).join(', ')}`]
+      : []),
+  ];
   if (errors.length > 0) return { status: 'FAILED', description: [...errors, ...warnings].join('. ') };
   if (warnings.length > 0) return { status: 'WARNING', description: warnings.join('. ') };
   const unknown = [...new Set(inUse.flatMap((capability) => capability.unknown))];
-  return { status: 'CONNECTED', description: unknown.length === 0 ? 'All that it is used for is granted' : `All that can be tried is granted; ${unknown.join(', ')} will be known by use` };
+  return {
+    status: 'CONNECTED',
+    description:
+      unknown.length === 0
+        ? 'All that it is used for is granted'
+        : `All that can be tried is granted; ${unknown.join(', ')} will be known by use`,
+  };
 }
 
 const WORST: readonly ProbeResult[] = ['denied', 'unknown', 'granted'];
@@ -121,9 +161,14 @@ const WORST: readonly ProbeResult[] = ['denied', 'unknown', 'granted'];
  * One table for a provider out of its own rows and those of its connections and flows: each permission as the worst of them
  * has it, with the name of that one.
  */
-export function mergePermissions(parts: readonly { name: string; permissions: readonly PermissionReport[] }[], actions: readonly PermissionAction[]): (PermissionReport & { of: string | null })[] {
+export function mergePermissions(
+  parts: readonly { name: string; permissions: readonly PermissionReport[] }[],
+  actions: readonly PermissionAction[],
+): (PermissionReport & { of: string | null })[] {
   return actions.map((action) => {
-    const rows = parts.flatMap(({ name, permissions }) => permissions.filter((row) => row.action === action).map((row) => ({ ...row, of: name })));
+    const rows = parts.flatMap(({ name, permissions }) =>
+      permissions.filter((row) => row.action === action).map((row) => ({ ...row, of: name })),
+    );
     rows.sort((one, other) => WORST.indexOf(one.result) - WORST.indexOf(other.result));
     if (rows[0] !== undefined) return rows[0];
     const nothing = 'Nothing that uses it is connected and verified yet';

@@ -25,8 +25,17 @@ export function bases2FastqVersionOf(...texts: (string | null | undefined)[]): s
  * @param platformVersion PlatformVersion of RunParameters.json
  * @returns what is wrong, undefined where nothing is known to be.
  */
-export function versionProblem(platformVersion: string | null | undefined, bases2fastqVersion: string | null | undefined): string | undefined {
+export function versionProblem(
+  platformVersion: string | null | undefined,
+  bases2fastqVersion: string | null | undefined,
+): string | undefined {
   const [platform, bases2fastq] = [parse(platformVersion), parse(bases2fastqVersion)];
-  if (platform === undefined || bases2fastq === undefined || isBefore(platform, GATE.platform) || !isBefore(bases2fastq, GATE.bases2fastq)) return undefined;
+  if (
+    platform === undefined ||
+    bases2fastq === undefined ||
+    isBefore(platform, GATE.platform) ||
+    !isBefore(bases2fastq, GATE.bases2fastq)
+  )
+    return undefined;
   return `The run is of AVITI OS ${platformVersion}, which needs Bases2Fastq ${GATE.bases2fastq.join('.')} or later; the shared workflow has ${bases2fastqVersion}`;
 }

@@ -5,10 +5,24 @@ const RESOURCES = ['provider', 'storage_connection', 'compute_connection', 'flow
 
 /** The events that webhooks are told of; store/migrations/0006_webhooks.ts writes them. */
 export const WEBHOOK_EVENTS: readonly string[] = [
-  ...['uploading', 'stalled', 'resumed', 'blocked', 'unblocked', 'uploaded', 'failed', 'vanished'].map((each) => `run.${each}`),
-  ...['untriggered', 'initialized', 'pending', 'running', 'completed', 'failed', 'canceled', 'blocked', 'unblocked'].map((each) => `execution.${each}`),
+  ...['uploading', 'stalled', 'resumed', 'blocked', 'unblocked', 'uploaded', 'failed', 'vanished'].map(
+    (each) => `run.${each}`,
+  ),
+  ...[
+    'untriggered',
+    'initialized',
+    'pending',
+    'running',
+    'completed',
+    'failed',
+    'canceled',
+    'blocked',
+    'unblocked',
+  ].map((each) => `execution.${each}`),
   'provider.credentials_changed',
-  ...RESOURCES.flatMap((resource) => ['created', 'connected', 'warning', 'failed', 'deleted'].map((each) => `${resource}.${each}`)),
+  ...RESOURCES.flatMap((resource) =>
+    ['created', 'connected', 'warning', 'failed', 'deleted'].map((each) => `${resource}.${each}`),
+  ),
 ];
 /** Sent on request, whatever events a webhook is for. */
 export const TEST_EVENT = 'webhook.test';
@@ -56,7 +70,10 @@ const PATHS: Record<string, readonly [path: string, id: string]> = {
 export function webhookBody({ type, time, sequence, data }: WebhookEvent, apiUrl = ''): string {
   const [path, id] = PATHS[type.split('.')[0]!] ?? [];
   const self = path === undefined ? undefined : `${apiUrl}${path}/${String(data[id!])}`;
-  const links = self === undefined ? {} : { self, ...(path === '/v1/runs' || path === '/v1/executions' ? { details: `${self}/details` } : {}) };
+  const links =
+    self === undefined
+      ? {}
+      : { self, ...(path === '/v1/runs' || path === '/v1/executions' ? { details: `${self}/details` } : {}) };
   return JSON.stringify({ type, timestamp: time.toISOString(), data: { ...data, sequence, links } });
 }
 
@@ -74,8 +91,10 @@ export function literalAddress(url: URL): string | undefined {
 export function refusalOf(url: URL, addresses: readonly string[], policy: NetworkPolicy): string | undefined {
   const verdicts = addresses.map((address) => judgeAddress(address, policy));
   const refused = verdicts.find((verdict) => verdict.refusal !== undefined);
-  if (refused !== undefined) return `${refused.refusal}; whoever runs polony may allow it by POLONY_WEBHOOK_ALLOW_PRIVATE or POLONY_WEBHOOK_ALLOWED_NETWORKS`;
-  if (url.protocol !== 'https:' && verdicts.some((verdict) => verdict.isPublic)) return 'http is for private networks that are allowed only; use https';
+  if (refused !== undefined)
+    return `${refused.refusal}; whoever runs polony may allow it by POLONY_WEBHOOK_ALLOW_PRIVATE or POLONY_WEBHOOK_ALLOWED_NETWORKS`;
+  if (url.protocol !== 'https:' && verdicts.some((verdict) => verdict.isPublic))
+    return 'http is for private networks that are allowed only; use https';
   return undefined;
 }
 
@@ -85,9 +104,15 @@ export function checkWebhookUrl(field: string, text: string, policy: NetworkPoli
   if (text.length > MOST_URL) return problem('URL_LENGTH', `must have at most ${MOST_URL} characters`);
   const parsed = /[\u0000-\u0020\u007f]/.test(text) || !URL.canParse(text) ? null : new URL(text);
   if (parsed === null) return problem('URL', 'must be a URL such as https://lab.example.org/polony');
-  if (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') return problem('URL_SCHEME', 'must begin with https://');
-  if (parsed.protocol === 'http:' && !policy.allowPrivate && policy.allowedNetworks.length === 0) return problem('URL_SCHEME', 'must begin with https://: http is for private networks that are allowed only');
-  if (parsed.username !== '' || parsed.password !== '') return problem('URL_CREDENTIALS', 'must not hold a user or password: they would be seen wherever the URL is; check the signature instead');
+  if (parsed.protocol !== 'https:' && parsed.protocol !== 'http:')
+    return problem('URL_SCHEME', 'must begin with https://');
+  if (parsed.protocol === 'http:' && !policy.allowPrivate && policy.allowedNetworks.length === 0)
+    return problem('URL_SCHEME', 'must begin with https://: http is for private networks that are allowed only');
+  if (parsed.username !== '' || parsed.password !== '')
+    return problem(
+      'URL_CREDENTIALS',
+      'must not hold a user or password: they would be seen wherever the URL is; check the signature instead',
+    );
   if (parsed.hash !== '') return problem('URL_FRAGMENT', 'must not have a fragment (#…): it is never sent');
   const literal = literalAddress(parsed);
   const refusal = literal === undefined ? undefined : refusalOf(parsed, [literal], policy);
@@ -99,7 +124,11 @@ export function checkEventTypes(field: string, types: readonly unknown[]): Field
   const problems: FieldProblem[] = [];
   for (const [at, type] of types.entries()) {
     if (typeof type !== 'string' || WEBHOOK_EVENTS.includes(type)) continue;
-    problems.push({ field: `${field}.${at}`, rule: 'EVENT_TYPE', message: `there is no event ${type.slice(0, 100)}; there are ${WEBHOOK_EVENTS.join(', ')}` });
+    problems.push({
+      field: `${field}.${at}`,
+      rule: 'EVENT_TYPE',
+      message: `there is no event ${type.slice(0, 100)}; there are ${WEBHOOK_EVENTS.join(', ')}`,
+    });
   }
   return problems;
 }

@@ -59,14 +59,26 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const folder = path.join(options.stateDir, 'aws');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const secretsFile = path.join(folder, 'secrets.json');
-  const secrets: Secrets = existsSync(secretsFile) ? (JSON.parse(readFileSync(secretsFile, 'utf8')) as Secrets) : { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
+  const secrets: Secrets = existsSync(secretsFile)
+    ? (JSON.parse(readFileSync(secretsFile, 'utf8')) as Secrets)
+    : { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
   const keep = (): void => writeFileSync(secretsFile, JSON.stringify(secrets), { mode: 0o600 });
   keep();
-  const python = await ensurePython({ ...PYTHON.ministack, cacheDir: options.cacheDir, onProgress: options.onProgress });
-  const emulator = new OmicsEmulator({ ...options.omics, secret: secrets.shared, ...(options.persist === true && { stateFile: path.join(folder, 'omics.json') }) });
+  const python = await ensurePython({
+    ...PYTHON.ministack,
+    cacheDir: options.cacheDir,
+    onProgress: options.onProgress,
+  });
+  const emulator = new OmicsEmulator({
+    ...options.omics,
+    secret: secrets.shared,
+    ...(options.persist === true && { stateFile: path.join(folder, 'omics.json') }),
+  });
   await emulator.listen();
   try {
-    return await withFreePort(options.preferredPort, (port) => startMinistack(port, options, region, folder, secrets, keep, emulator, python.pythonBin));
+    return await withFreePort(options.preferredPort, (port) =>
+      startMinistack(port, options, region, folder, secrets, keep, emulator, python.pythonBin),
+    );
   } catch (error) {
     // Its open port would keep this process from ending.
     await emulator.close();
@@ -74,10 +86,25 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   }
 }
 
-async function startMinistack(port: number, options: LocalAwsOptions, region: string, folder: string, secrets: Secrets, keep: () => void, emulator: OmicsEmulator, pythonBin: string): Promise<LocalAws> {
+async function startMinistack(
+  port: number,
+  options: LocalAwsOptions,
+  region: string,
+  folder: string,
+  secrets: Secrets,
+  keep: () => void,
+  emulator: OmicsEmulator,
+  pythonBin: string,
+): Promise<LocalAws> {
   const endpoint = `http://127.0.0.1:${port}`;
-  const script = [new URL('./ministack/polony_omics.py', import.meta.url), new URL('../../local/ministack/polony_omics.py', import.meta.url)].map((url) => fileURLToPath(url)).find((file) => existsSync(file));
-  if (script === undefined) throw new Error('local/ministack/polony_omics.py is missing; the embedded stack runs from a checkout');
+  const script = [
+    new URL('./ministack/polony_omics.py', import.meta.url),
+    new URL('../../local/ministack/polony_omics.py', import.meta.url),
+  ]
+    .map((url) => fileURLToPath(url))
+    .find((file) => existsSync(file));
+  if (script === undefined)
+    throw new Error('local/ministack/polony_omics.py is missing; the embedded stack runs from a checkout');
   const child = options.guardian.spawn('ministack', pythonBin, ['-B', script], {
     env: {
       AUTH: 'true',
@@ -90,7 +117,12 @@ async function startMinistack(port: number, options: LocalAwsOptions, region: st
       AWS_SESSION_TOKEN: undefined,
       OMICS_UPSTREAM: emulator.url,
       OMICS_SHARED_SECRET: secrets.shared,
-      ...(options.persist === true && { PERSIST_STATE: '1', STATE_DIR: path.join(folder, 'state'), S3_PERSIST: '1', S3_DATA_DIR: path.join(folder, 's3') }),
+      ...(options.persist === true && {
+        PERSIST_STATE: '1',
+        STATE_DIR: path.join(folder, 'state'),
+        S3_PERSIST: '1',
+        S3_DATA_DIR: path.join(folder, 's3'),
+      }),
     },
   });
   await untilReady(
@@ -102,9 +134,22 @@ async function startMinistack(port: number, options: LocalAwsOptions, region: st
     { timeoutMs: 60_000 },
   );
   if (secrets.service === undefined || options.persist !== true) {
-    const iam = new IAMClient({ region: 'us-east-1', endpoint, credentials: { accessKeyId: SERVICE, secretAccessKey: secrets.root } });
+    const iam = new IAMClient({
+      region: 'us-east-1',
+      endpoint,
+      credentials: { accessKeyId: SERVICE, secretAccessKey: secrets.root },
+    });
     await iam.send(new CreateUserCommand({ UserName: 'polony' }));
-    await iam.send(new PutUserPolicyCommand({ UserName: 'polony', PolicyName: 'assume-customer-roles', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }] }) }));
+    await iam.send(
+      new PutUserPolicyCommand({
+        UserName: 'polony',
+        PolicyName: 'assume-customer-roles',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
+        }),
+      }),
+    );
     const key = (await iam.send(new CreateAccessKeyCommand({ UserName: 'polony' }))).AccessKey;
     iam.destroy();
     secrets.service = { accessKeyId: key!.AccessKeyId!, secretAccessKey: key!.SecretAccessKey! };
@@ -120,7 +165,10 @@ async function startMinistack(port: number, options: LocalAwsOptions, region: st
       status: 'ACTIVE',
       parameterTemplate: {
         run_dir: { description: 'S3 URI of the run folder' },
-        run_manifest: { description: 'S3 URI of a run manifest to use instead of the one in the run folder', optional: true },
+        run_manifest: {
+          description: 'S3 URI of a run manifest to use instead of the one in the run folder',
+          optional: true,
+        },
         no_projects: { description: 'Apply --no-projects', optional: true },
         settings: { description: 'Settings that override those of the run manifest', optional: true },
         num_unassigned: { description: 'How many unassigned sequences to report', optional: true },
@@ -142,7 +190,10 @@ async function startMinistack(port: number, options: LocalAwsOptions, region: st
     emulator,
     pid: child.pid,
     expireSessions: async () => {
-      const response = await fetch(`${endpoint}/_polony/expire-sessions`, { method: 'POST', headers: { 'x-polony-secret': secrets.shared } });
+      const response = await fetch(`${endpoint}/_polony/expire-sessions`, {
+        method: 'POST',
+        headers: { 'x-polony-secret': secrets.shared },
+      });
       if (!response.ok) throw new Error(`Sessions could not be ended: ${response.status} ${await response.text()}`);
     },
     stop: async () => {

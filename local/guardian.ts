@@ -1,6 +1,19 @@
 import { spawn as spawnProcess, execFileSync, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 
 /** How a child ended. `logTail` is the end of what it wrote; `expected` is true when we stopped it. */
@@ -71,7 +84,9 @@ export class ChildFailedError extends Error {
     readonly exit: ChildExit,
     readonly logFile: string,
   ) {
-    const how = exit.error ? `could not be started: ${exit.error.message}` : `ended with ${exit.signal ?? `code ${exit.code}`}`;
+    const how = exit.error
+      ? `could not be started: ${exit.error.message}`
+      : `ended with ${exit.signal ?? `code ${exit.code}`}`;
     const tail = exit.logTail.trim();
     super(`${childName} ${how} (log: ${logFile})${tail ? `\n${tail.replace(/^/gm, '  | ')}` : ''}`);
   }
@@ -220,12 +235,23 @@ class ProcessGuardian implements Guardian {
 
   #startWatcher(): ChildProcess {
     const logFd = openLog(path.join(this.stateDir, 'logs', 'guardian.log')).fd;
-    const watcher = spawnProcess(process.execPath, ['--max-old-space-size=32', '-e', WATCHER_SOURCE, this.#id, this.#recordFile, ...(this.options.removeAtEnd ?? [])], {
-      detached: true,
-      stdio: ['pipe', logFd, logFd],
-      // Loaders and inspectors of the parent are not for the watcher, nor is an outer guardian's marker: it must outlive what it watches.
-      env: withoutUndefined({ ...process.env, NODE_OPTIONS: undefined, [MARKER]: undefined }),
-    });
+    const watcher = spawnProcess(
+      process.execPath,
+      [
+        '--max-old-space-size=32',
+        '-e',
+        WATCHER_SOURCE,
+        this.#id,
+        this.#recordFile,
+        ...(this.options.removeAtEnd ?? []),
+      ],
+      {
+        detached: true,
+        stdio: ['pipe', logFd, logFd],
+        // Loaders and inspectors of the parent are not for the watcher, nor is an outer guardian's marker: it must outlive what it watches.
+        env: withoutUndefined({ ...process.env, NODE_OPTIONS: undefined, [MARKER]: undefined }),
+      },
+    );
     closeSync(logFd);
     watcher.unref();
     (watcher.stdin as unknown as { unref(): void } | null)?.unref();
@@ -284,7 +310,13 @@ class ProcessGuardian implements Guardian {
       child.once('error', () => undefined);
       throw new ChildFailedError(
         name,
-        { code: null, signal: null, expected: false, logTail: '', error: new Error(`${command} cannot be run (missing, not executable, or its folder cannot be entered)`) },
+        {
+          code: null,
+          signal: null,
+          expected: false,
+          logTail: '',
+          error: new Error(`${command} cannot be run (missing, not executable, or its folder cannot be entered)`),
+        },
         logFile,
       );
     }
@@ -392,7 +424,10 @@ export async function untilReady<T>(
     await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, options.intervalMs ?? 25))]);
   }
   const cause = lastError instanceof Error ? `: ${lastError.message}` : '';
-  throw new Error(`${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} (log: ${child.logFile})\n${child.logTail()}`, { cause: lastError });
+  throw new Error(
+    `${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} (log: ${child.logFile})\n${child.logTail()}`,
+    { cause: lastError },
+  );
 }
 
 /**
@@ -404,14 +439,21 @@ export function processStart(pid: number): string | null {
   if (process.platform === 'linux') {
     try {
       // The command's name, in parentheses, may hold spaces and parentheses itself.
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)\s/s, '').split(' ');
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\)\s/s, '')
+        .split(' ');
       return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);
     } catch {
       return null;
     }
   }
   try {
-    return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null;
+    return (
+      execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim() || null
+    );
   } catch {
     return null;
   }
@@ -452,7 +494,10 @@ function markedProcesses(entryStart: string, whole: boolean): number[] {
     .filter((pid) => {
       try {
         const entries = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-        return entries.some((entry) => (whole ? entry === entryStart : entry.startsWith(entryStart))) && processStart(pid) !== null;
+        return (
+          entries.some((entry) => (whole ? entry === entryStart : entry.startsWith(entryStart))) &&
+          processStart(pid) !== null
+        );
       } catch {
         return false;
       }
@@ -472,7 +517,8 @@ async function endLeftovers(recordDir: string): Promise<void> {
     // Its watcher may be at it at this moment: two that stop the same PostgreSQL would turn a clean stop into a kill.
     const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
     const watcherEnd = Date.now() + longest;
-    while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd) await delay(25);
+    while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd)
+      await delay(25);
     for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot)).reverse()) {
       process.kill(child.pid, child.stopSignal);
       const end = Date.now() + child.graceMs;

@@ -34,7 +34,8 @@ export type SimulatedOutcome = 'completed' | 'failed' | 'stopped' | 'empty' | 'n
 
 /** Samples with index sequences of the run's index cycles, different from each other while there are enough letters for that. */
 export function simulatedSamples(count: number, cycles: Cycles): SimulatedSample[] {
-  const index = (seed: string, length: number): string => [...bytes(seed, length)].map((byte) => 'ACGT'[byte % 4]).join('');
+  const index = (seed: string, length: number): string =>
+    [...bytes(seed, length)].map((byte) => 'ACGT'[byte % 4]).join('');
   return Array.from({ length: count }, (_, at) => ({
     name: `sample-${at + 1}`,
     index1: index(`${at}/I1`, cycles.I1 ?? 0),
@@ -81,7 +82,10 @@ const PANEL = 'SIM-PANEL';
 
 function runIds(run: SimulatedRun): { recipeExecution: string; run: string } {
   const folder = runFolderName(run);
-  return { recipeExecution: `rec.${hex(`${folder}/recipe`, 32)}`, run: `${run.runType === 'Sequencing' ? 'seq' : 'cto'}_${hex(`${folder}/run`, 24)}` };
+  return {
+    recipeExecution: `rec.${hex(`${folder}/recipe`, 32)}`,
+    run: `${run.runType === 'Sequencing' ? 'seq' : 'cto'}_${hex(`${folder}/run`, 24)}`,
+  };
 }
 
 /** `RunUploaded.json` as the instrument writes it. */
@@ -103,7 +107,14 @@ export function runUploadedText(run: SimulatedRun, outcome: SimulatedOutcome): s
 /** `RunParameters.json`: cytoprofiling files have neither `FlowcellID` nor `Cycles`, and what they have instead. */
 function runParametersText(run: SimulatedRun): string {
   const ids = runIds(run);
-  const consumable = (kind: string) => ({ SerialNumber: hex(`${run.runName}/${kind}`, 10), PartNumber: '800-00000', LotNumber: '0000000001', Expiration: '2030-01-01T00:00:00Z', ExpirationStr: '20300101', BarcodeStr: '' });
+  const consumable = (kind: string) => ({
+    SerialNumber: hex(`${run.runName}/${kind}`, 10),
+    PartNumber: '800-00000',
+    LotNumber: '0000000001',
+    Expiration: '2030-01-01T00:00:00Z',
+    ExpirationStr: '20300101',
+    BarcodeStr: '',
+  });
   const cytoprofiling = run.runType === 'Cytoprofiling';
   return JSON.stringify(
     {
@@ -121,10 +132,22 @@ function runParametersText(run: SimulatedRun): string {
       RunFolderName: runFolderName(run),
       Tiles: run.tiles,
       ...(cytoprofiling
-        ? { KitType: 'KitTypeCytoprofiling', PanelName: PANEL, Batches: [], ThroughputSelection: 'tile_selections/High.txt', Zs: ['00', '01'], ZPositions: [1, 0], CytoprofilingCartridge: 'Simulated cartridge', WellLayout: 'TwelveWellStandard', Lanes: [1, 2] }
+        ? {
+            KitType: 'KitTypeCytoprofiling',
+            PanelName: PANEL,
+            Batches: [],
+            ThroughputSelection: 'tile_selections/High.txt',
+            Zs: ['00', '01'],
+            ZPositions: [1, 0],
+            CytoprofilingCartridge: 'Simulated cartridge',
+            WellLayout: 'TwelveWellStandard',
+            Lanes: [1, 2],
+          }
         : {
             // Always all four reads, those that are not sequenced with 0 cycles.
-            Cycles: Object.fromEntries(['R1', 'R2', 'I1', 'I2'].map((read) => [read, run.cycles[read as ReadName] ?? 0])),
+            Cycles: Object.fromEntries(
+              ['R1', 'R2', 'I1', 'I2'].map((read) => [read, run.cycles[read as ReadName] ?? 0]),
+            ),
             // Index reads come first, as on the instrument.
             ReadOrder: READ_NAMES.filter((read) => (run.cycles[read] ?? 0) > 0).join(','),
             ThroughputSelection: 'High',
@@ -137,7 +160,11 @@ function runParametersText(run: SimulatedRun): string {
       PlatformVersion: run.platformVersion,
       AnalysisLanes: '1+2',
       StorageConnectionID: '',
-      Consumables: { Flowcell: consumable('flowcell'), Buffer: consumable('buffer'), ...(cytoprofiling ? { PanelCartridge: consumable('panel') } : { SequencingCartridge: consumable('cartridge') }) },
+      Consumables: {
+        Flowcell: consumable('flowcell'),
+        Buffer: consumable('buffer'),
+        ...(cytoprofiling ? { PanelCartridge: consumable('panel') } : { SequencingCartridge: consumable('cartridge') }),
+      },
       RecipeValues: null,
       AdvancedSettings: null,
     },
@@ -151,8 +178,18 @@ function manifestJson(run: SimulatedRun): string {
   const sequenced = (read: ReadName): boolean => (run.cycles[read] ?? 0) > 0;
   const setting = (Lane: number) => ({
     Lane,
-    ...Object.fromEntries(READ_NAMES.filter((read) => read.startsWith('I') && sequenced(read)).map((read) => [`${read}MaskManifest`, `${read}:Y*`])),
-    ...Object.fromEntries(READ_NAMES.filter((read) => read.startsWith('R') && sequenced(read)).map((read) => [`${read}FastQMaskManifest`, `${read}:Y*N`])),
+    ...Object.fromEntries(
+      READ_NAMES.filter((read) => read.startsWith('I') && sequenced(read)).map((read) => [
+        `${read}MaskManifest`,
+        `${read}:Y*`,
+      ]),
+    ),
+    ...Object.fromEntries(
+      READ_NAMES.filter((read) => read.startsWith('R') && sequenced(read)).map((read) => [
+        `${read}FastQMaskManifest`,
+        `${read}:Y*N`,
+      ]),
+    ),
     I1MismatchThreshold: 1,
     I2MismatchThreshold: 1,
     SpikeInAsUnassigned: true,
@@ -167,7 +204,11 @@ function manifestJson(run: SimulatedRun): string {
         SampleName,
         SampleNumber: index + 1,
         ExternalId: '',
-        Indexes: rows.flatMap((row) => (row.lane ?? '1+2').split('+').map((lane) => ({ Lane: Number(lane), Index1: row.index1, Index2: row.index2 }))),
+        Indexes: rows.flatMap((row) =>
+          (row.lane ?? '1+2')
+            .split('+')
+            .map((lane) => ({ Lane: Number(lane), Index1: row.index1, Index2: row.index2 })),
+        ),
         CustomMetadata: {},
         Project: rows[0]?.project ?? 'DefaultProject',
       })),
@@ -180,7 +221,11 @@ function manifestJson(run: SimulatedRun): string {
 /** `IndexAssignment.csv`: how many polonies got which sample, for both lanes together and for each. */
 function indexAssignment(run: SimulatedRun): string {
   const share = 90 / Math.max(1, run.samples.length);
-  const rows = run.samples.flatMap((sample) => ['1+2', '1', '2'].map((lane) => [sample.name, sample.index1, sample.index2, lane, lane === '1+2' ? 2000 : 1000, share.toFixed(4)].join(',')));
+  const rows = run.samples.flatMap((sample) =>
+    ['1+2', '1', '2'].map((lane) =>
+      [sample.name, sample.index1, sample.index2, lane, lane === '1+2' ? 2000 : 1000, share.toFixed(4)].join(','),
+    ),
+  );
   return ['SampleName,Index1,Index2,Lane,NumPoloniesAssigned,PercentPoloniesAssigned', ...rows, ''].join('\n');
 }
 
@@ -200,7 +245,17 @@ function runStats(run: SimulatedRun): string {
       // PhiX is not looked for before the read is long enough to be aligned.
       Reads: (['R1', 'R2'] as const)
         .filter((read) => (run.cycles[read] ?? 0) > 0)
-        .map((Read) => ({ Read, PhiXAlignmentRate: 1.5, Cycles: Array.from({ length: run.cycles[Read]! }, (_, at) => ({ Cycle: at + 1, PercentQ30: 95, PercentQ40: 85, AverageQScore: 41.5, PercentPhixErrorRate: at < 5 ? 0 : 0.4 })) })),
+        .map((Read) => ({
+          Read,
+          PhiXAlignmentRate: 1.5,
+          Cycles: Array.from({ length: run.cycles[Read]! }, (_, at) => ({
+            Cycle: at + 1,
+            PercentQ30: 95,
+            PercentQ40: 85,
+            AverageQScore: 41.5,
+            PercentPhixErrorRate: at < 5 ? 0 : 0.4,
+          })),
+        })),
     },
   });
 }
@@ -218,7 +273,9 @@ function manifestText(run: SimulatedRun): string {
     '',
     '[Samples],,,,',
     'SampleName,Index1,Index2,Lane,Project',
-    ...run.samples.map((sample) => [sample.name, sample.index1, sample.index2, sample.lane ?? '1+2', sample.project ?? ''].map(cell).join(',')),
+    ...run.samples.map((sample) =>
+      [sample.name, sample.index1, sample.index2, sample.lane ?? '1+2', sample.project ?? ''].map(cell).join(','),
+    ),
     '',
   ].join('\r\n');
 }
@@ -233,12 +290,19 @@ export interface RunFile {
 }
 
 /** A PNG of one transparent pixel. */
-const THUMBNAIL = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==', 'base64');
+const THUMBNAIL = Buffer.from(
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==',
+  'base64',
+);
 
 /** How many large files a run has: BaseCalls zips of a sequencing run, images and tables of each tile of a cytoprofiling run. */
 function bulkOf(run: SimulatedRun): string[] {
   if (run.runType === 'Sequencing') return expectedBaseCalls(run.cycles);
-  return run.tiles.flatMap((tile) => [`BaseCalling/${tile}.parquet`, `Cytoprofiling/${tile}/features.parquet`, `Projection/${tile}.tif`]);
+  return run.tiles.flatMap((tile) => [
+    `BaseCalling/${tile}.parquet`,
+    `Cytoprofiling/${tile}/features.parquet`,
+    `Projection/${tile}.tif`,
+  ]);
 }
 
 /**
@@ -262,7 +326,13 @@ export function* runFiles(run: SimulatedRun, bulk = Infinity): Generator<RunFile
   }
   for (const path of bulkOf(run).slice(0, bulk)) {
     const data = (): Buffer => bytes(`${seed}/${path}`, run.bytesPerCycle);
-    yield { path, bulk: true, content: path.endsWith('.zip') ? () => Buffer.from(zipSync({ 'calls.bin': data() }, { level: 0, mtime: new Date('2026-01-01') })) : data };
+    yield {
+      path,
+      bulk: true,
+      content: path.endsWith('.zip')
+        ? () => Buffer.from(zipSync({ 'calls.bin': data() }, { level: 0, mtime: new Date('2026-01-01') }))
+        : data,
+    };
   }
   if (sequencing) {
     yield { path: 'Stats/run.prodstats', content: () => bytes(`${seed}/stats`, 128) };
@@ -317,7 +387,9 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     paused?.resume();
     paused = undefined;
   };
-  const aborted = new Promise<void>((resolve) => options.signal?.addEventListener('abort', () => resolve(), { once: true }));
+  const aborted = new Promise<void>((resolve) =>
+    options.signal?.addEventListener('abort', () => resolve(), { once: true }),
+  );
   /** Waits while it is paused; an abort ends a pause too. */
   const maySend = async (): Promise<void> => {
     while (paused !== undefined && options.signal?.aborted !== true) await Promise.race([paused.promise, aborted]);
@@ -327,7 +399,11 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
   const bulk = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
   const put = async (path: string, body: Buffer | string): Promise<void> => {
     // Bytes, not text: the SDK takes an empty text for a stream of unknown length.
-    const target = { Bucket: bucket, Key: `${folder}/${path}`, Body: typeof body === 'string' ? Buffer.from(body) : body };
+    const target = {
+      Bucket: bucket,
+      Key: `${folder}/${path}`,
+      Body: typeof body === 'string' ? Buffer.from(body) : body,
+    };
     if (body.length >= MULTIPART_FROM) await new Upload({ client: s3, params: target, queueSize: 2 }).done();
     else await s3.send(new PutObjectCommand(target));
   };

@@ -57,7 +57,12 @@ export async function withFreePort<T>(preferred: number | undefined, start: (por
     try {
       return await start(port);
     } catch (error) {
-      if (attempt < 4 && error instanceof ChildFailedError && /address already in use|EADDRINUSE/i.test(error.exit.logTail)) continue;
+      if (
+        attempt < 4 &&
+        error instanceof ChildFailedError &&
+        /address already in use|EADDRINUSE/i.test(error.exit.logTail)
+      )
+        continue;
       throw error;
     }
   }

@@ -1,6 +1,18 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -29,7 +41,10 @@ async function binaries(): Promise<{ postgres: string; initdb: string }> {
   try {
     return (await import(require.resolve(name))) as { postgres: string; initdb: string };
   } catch (error) {
-    throw new Error(`PostgreSQL for ${process.platform}-${process.arch} is not installed (${name}); run npm ci without --omit=optional`, { cause: error });
+    throw new Error(
+      `PostgreSQL for ${process.platform}-${process.arch} is not installed (${name}); run npm ci without --omit=optional`,
+      { cause: error },
+    );
   }
 }
 
@@ -58,7 +73,18 @@ async function launcherFor(folders: string[]): Promise<Launcher> {
   });
   const closed = folders.map((folder) => closedFolder(folder, user)).find((folder) => folder !== undefined);
   if (closed === undefined) return { owner: user, user, prefix: [] };
-  const prefix = ['setpriv', '--reuid', String(user.uid), '--regid', String(user.gid), '--clear-groups', '--inh-caps', '+dac_read_search', '--ambient-caps', '+dac_read_search'];
+  const prefix = [
+    'setpriv',
+    '--reuid',
+    String(user.uid),
+    '--regid',
+    String(user.gid),
+    '--clear-groups',
+    '--inh-caps',
+    '+dac_read_search',
+    '--ambient-caps',
+    '+dac_read_search',
+  ];
   try {
     await run(prefix[0]!, [...prefix.slice(1), 'ls', closed]);
   } catch (error) {
@@ -91,7 +117,11 @@ function removeStaleLock(data: string): void {
   const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
   try {
     // PostgreSQL works in its data folder.
-    if (processStart(pid) !== null && (process.platform !== 'linux' || readlinkSync(`/proc/${pid}/cwd`) === realpathSync(data))) return;
+    if (
+      processStart(pid) !== null &&
+      (process.platform !== 'linux' || readlinkSync(`/proc/${pid}/cwd`) === realpathSync(data))
+    )
+      return;
   } catch {
     // Not to be looked at, so not ours.
   }
@@ -102,7 +132,12 @@ function removeStaleLock(data: string): void {
  * Starts PostgreSQL on a free loopback port; its data stays in the state folder.
  * @param options.durable whether commits reach the disk; off for tests only.
  */
-export async function startPostgres(options: { guardian: Guardian; stateDir: string; durable?: boolean; preferredPort?: number }): Promise<LocalPostgres> {
+export async function startPostgres(options: {
+  guardian: Guardian;
+  stateDir: string;
+  durable?: boolean;
+  preferredPort?: number;
+}): Promise<LocalPostgres> {
   const { postgres, initdb } = await binaries();
   const data = path.join(options.stateDir, 'postgres');
   const passwordFile = path.join(options.stateDir, 'postgres.password');
@@ -110,7 +145,8 @@ export async function startPostgres(options: { guardian: Guardian; stateDir: str
   // The state folder is ours: PostgreSQL's user may pass through it when we are root, not list it.
   if (process.getuid?.() === 0) chmodSync(options.stateDir, (statSync(options.stateDir).mode & 0o777) | 0o011);
   const { owner, user, prefix } = await launcherFor([options.stateDir, path.dirname(initdb)]);
-  const command = (program: string, args: string[]): [string, string[]] => (prefix.length === 0 ? [program, args] : [prefix[0]!, [...prefix.slice(1), program, ...args]]);
+  const command = (program: string, args: string[]): [string, string[]] =>
+    prefix.length === 0 ? [program, args] : [prefix[0]!, [...prefix.slice(1), program, ...args]];
   if (!existsSync(path.join(data, 'PG_VERSION'))) {
     // Made beside its place and renamed when it is whole: initdb writes PG_VERSION early, and one that was interrupted cannot be used.
     const draft = `${data}.new`;
@@ -124,7 +160,18 @@ export async function startPostgres(options: { guardian: Guardian; stateDir: str
     writeFileSync(pwfile, `${password}\n`, { mode: 0o600 });
     if (owner !== undefined) for (const file of [draft, pwfile]) chownSync(file, owner.uid, owner.gid);
     try {
-      await run(...command(initdb, [`--pgdata=${draft}`, '--auth=scram-sha-256', '--username=polony', `--pwfile=${pwfile}`, '--encoding=UTF8', '--locale=C', ...(options.durable === false ? ['--no-sync'] : [])]), user);
+      await run(
+        ...command(initdb, [
+          `--pgdata=${draft}`,
+          '--auth=scram-sha-256',
+          '--username=polony',
+          `--pwfile=${pwfile}`,
+          '--encoding=UTF8',
+          '--locale=C',
+          ...(options.durable === false ? ['--no-sync'] : []),
+        ]),
+        user,
+      );
       renameSync(draft, data);
     } finally {
       rmSync(pwfile, { force: true });
@@ -135,11 +182,27 @@ export async function startPostgres(options: { guardian: Guardian; stateDir: str
   // Commits are still written before they are acknowledged: a test that kills the server finds them again; only a crash of the machine loses them.
   const fast = options.durable === false ? ['-c', 'fsync=off', '-c', 'full_page_writes=off'] : [];
   const startOn = async (port: number) => {
-    const child = options.guardian.spawn('postgres', ...command(postgres, ['-D', data, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]), {
-      ...user,
-      // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
-      stopSignal: 'SIGINT',
-    });
+    const child = options.guardian.spawn(
+      'postgres',
+      ...command(postgres, [
+        '-D',
+        data,
+        '-p',
+        String(port),
+        '-c',
+        'listen_addresses=127.0.0.1',
+        '-c',
+        'unix_socket_directories=',
+        '-c',
+        'max_connections=200',
+        ...fast,
+      ]),
+      {
+        ...user,
+        // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
+        stopSignal: 'SIGINT',
+      },
+    );
     const urlOf = (database: string): string => `postgres://polony:${password}@127.0.0.1:${port}/${database}`;
     const admin = async (statement: string): Promise<void> => {
       const client = new pg.Client({ connectionString: urlOf('postgres') });

@@ -91,19 +91,38 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
       if (name.startsWith(`${place.key}-`)) rmSync(path.join(place.folder, name), { recursive: true, force: true });
     }
     options.onProgress?.(`Installing ${what} (once; kept in ${home})`);
-    await step(interpreter.executable, ['-m', 'venv', home], timeoutMs, `Making a virtual environment with ${interpreter.executable} failed`);
+    await step(
+      interpreter.executable,
+      ['-m', 'venv', home],
+      timeoutMs,
+      `Making a virtual environment with ${interpreter.executable} failed`,
+    );
     const install = installAt(home);
     const pins = path.join(home, 'constraints.txt');
     writeFileSync(pins, constraints.map((pin) => `${pin}\n`).join(''));
     await step(
       install.pythonBin,
-      ['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off', '--constraint', pins, ...packages],
+      [
+        '-m',
+        'pip',
+        'install',
+        '--no-input',
+        '--disable-pip-version-check',
+        '--progress-bar',
+        'off',
+        '--constraint',
+        pins,
+        ...packages,
+      ],
       timeoutMs,
       `pip could not install ${what}. pip's own settings are used (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY, pip.conf): check that it ` +
         `reaches a package index. Or install the packages in a Python of your own and name it with POLONY_PYTHON: then nothing is fetched`,
       options.onProgress,
     );
-    writeFileAtomically(place.marker, JSON.stringify({ home: path.basename(home), packages, interpreter: interpreter.identity }));
+    writeFileAtomically(
+      place.marker,
+      JSON.stringify({ home: path.basename(home), packages, interpreter: interpreter.identity }),
+    );
     options.onProgress?.(`Installed ${what} in ${((Date.now() - began) / 1000).toFixed(1)} s`);
     return install;
   } finally {
@@ -112,10 +131,19 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
 }
 
 /** What {@link ensurePython} would give if it is there already; `undefined` when it would have to be installed. */
-export async function findInstalledPython(options: Pick<PythonOptions, 'cacheDir' | 'packages' | 'constraints'>): Promise<PythonInstall | undefined> {
+export async function findInstalledPython(
+  options: Pick<PythonOptions, 'cacheDir' | 'packages' | 'constraints'>,
+): Promise<PythonInstall | undefined> {
   try {
     const packages = [...options.packages].sort();
-    return installed(placeOf(path.resolve(options.cacheDir ?? cacheFolder()), await findPython(), packages, [...(options.constraints ?? [])].sort()));
+    return installed(
+      placeOf(
+        path.resolve(options.cacheDir ?? cacheFolder()),
+        await findPython(),
+        packages,
+        [...(options.constraints ?? [])].sort(),
+      ),
+    );
   } catch (error) {
     if (error instanceof PythonError) return undefined;
     throw error;
@@ -128,9 +156,17 @@ interface Place {
   marker: string;
 }
 
-function placeOf(cacheDir: string, interpreter: Interpreter, packages: readonly string[], constraints: readonly string[]): Place {
+function placeOf(
+  cacheDir: string,
+  interpreter: Interpreter,
+  packages: readonly string[],
+  constraints: readonly string[],
+): Place {
   // The cache folder's path is in the key since the environment's scripts hold it: a cache that was moved is not used.
-  const key = createHash('sha256').update(JSON.stringify([interpreter.identity, cacheDir, packages, constraints])).digest('hex').slice(0, 16);
+  const key = createHash('sha256')
+    .update(JSON.stringify([interpreter.identity, cacheDir, packages, constraints]))
+    .digest('hex')
+    .slice(0, 16);
   const folder = path.join(cacheDir, 'python');
   mkdirSync(folder, { recursive: true });
   return { folder, key, marker: path.join(folder, `${key}.json`) };
@@ -170,19 +206,31 @@ function findPython(): Promise<Interpreter> {
 
 async function searchPython(): Promise<Interpreter> {
   const named = process.env.POLONY_PYTHON;
-  const candidates = named ? [named] : ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python'];
+  const candidates = named
+    ? [named]
+    : ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python'];
   const refused: string[] = [];
   for (const candidate of candidates) {
     try {
       const { stdout } = await run(candidate, ['-c', DESCRIBE], { timeout: 20_000 });
-      const answer = JSON.parse(stdout) as { executable: string; version: [number, number, number]; whole: boolean; identity: string };
+      const answer = JSON.parse(stdout) as {
+        executable: string;
+        version: [number, number, number];
+        whole: boolean;
+        identity: string;
+      };
       const [major, minor] = answer.version;
       if (major !== 3 || minor < 10) refused.push(`${candidate} is ${answer.version.join('.')}`);
-      else if (!answer.whole) refused.push(`${candidate} (${answer.version.join('.')}) lacks its venv or ensurepip module (on Debian and Ubuntu: apt-get install python3-venv)`);
+      else if (!answer.whole)
+        refused.push(
+          `${candidate} (${answer.version.join('.')}) lacks its venv or ensurepip module (on Debian and Ubuntu: apt-get install python3-venv)`,
+        );
       else return { executable: answer.executable, identity: answer.identity };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
-      refused.push(`${candidate} did not answer: ${firstLine((error as { stderr?: string }).stderr) || (error as Error).message}`);
+      refused.push(
+        `${candidate} did not answer: ${firstLine((error as { stderr?: string }).stderr) || (error as Error).message}`,
+      );
     }
   }
   throw new PythonError(
@@ -192,7 +240,8 @@ async function searchPython(): Promise<Interpreter> {
 }
 
 async function hasPackages(python: string, packages: readonly string[]): Promise<boolean> {
-  const code = 'import sys, importlib.metadata as m\nfor pin in sys.argv[1:]:\n  name, version = pin.split("==")\n  assert m.version(name) == version';
+  const code =
+    'import sys, importlib.metadata as m\nfor pin in sys.argv[1:]:\n  name, version = pin.split("==")\n  assert m.version(name) == version';
   try {
     await run(python, ['-c', code, ...packages], { timeout: 20_000 });
     return true;
@@ -202,15 +251,26 @@ async function hasPackages(python: string, packages: readonly string[]): Promise
 }
 
 async function scriptsFolder(python: string): Promise<string> {
-  const { stdout } = await run(python, ['-c', 'import sysconfig; print(sysconfig.get_path("scripts"))'], { timeout: 20_000 });
+  const { stdout } = await run(python, ['-c', 'import sysconfig; print(sysconfig.get_path("scripts"))'], {
+    timeout: 20_000,
+  });
   return stdout.trim();
 }
 
 /** Runs one step of an installation; what it prints goes to `onLine` and, when it fails, into the error. */
-async function step(command: string, args: readonly string[], timeoutMs: number, failure: string, onLine?: (line: string) => void): Promise<void> {
+async function step(
+  command: string,
+  args: readonly string[],
+  timeoutMs: number,
+  failure: string,
+  onLine?: (line: string) => void,
+): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     // Not detached: a Ctrl-C in the terminal is meant for an installation too.
-    const child = spawn(command, [...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PYTHONUNBUFFERED: '1' } });
+    const child = spawn(command, [...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, PYTHONUNBUFFERED: '1' },
+    });
     let output = '';
     let timedOut = false;
     const take = (chunk: Buffer): void => {

@@ -9,7 +9,15 @@ import { createGuardian, type GuardedChild, type Guardian, untilReady } from './
 import type { EmulatorOptions } from './omics/emulator.js';
 import { freePort, withFreePort } from './ports.js';
 import { type LocalPostgres, startPostgres } from './postgres.js';
-import { type LocalInfo, localInfoFile, lockStateFolder, removeLocalInfo, stateFolder, writeFileAtomically, writeLocalInfo } from './stackFiles.js';
+import {
+  type LocalInfo,
+  localInfoFile,
+  lockStateFolder,
+  removeLocalInfo,
+  stateFolder,
+  writeFileAtomically,
+  writeLocalInfo,
+} from './stackFiles.js';
 import { type LocalTemporal, startTemporal } from './temporal.js';
 
 export interface StackOptions {
@@ -64,7 +72,10 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const unlock = lockStateFolder(stateDir);
   // Of a stack that ended with its machine.
   removeLocalInfo(stateDir);
-  const guardian = await createGuardian(stateDir, { onUnexpectedExit: (error) => progress(error.message), removeAtEnd: [localInfoFile(stateDir)] });
+  const guardian = await createGuardian(stateDir, {
+    onUnexpectedExit: (error) => progress(error.message),
+    removeAtEnd: [localInfoFile(stateDir)],
+  });
   let aws: LocalAws | undefined;
   const stopNow = async (): Promise<void> => {
     // First of all: who looks now must not take it for a stack to work with.
@@ -85,11 +96,28 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const unlessGivenUp = async <T>(work: Promise<T>): Promise<T> => Promise.race([work, givenUp]);
   try {
     const last = readPorts(stateDir);
-    const [postgres, local, temporal] = await unlessGivenUp(Promise.all([
-      startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: last.postgres }),
-      startLocalAws({ guardian, stateDir, persist: true, preferredPort: last.aws, omics: options.omics, onProgress: progress }).then((started) => (aws = started)),
-      startTemporal({ guardian, stateDir, searchAttributes: SEARCH_ATTRIBUTES, headless: options.headless, preferredPort: last.temporal, preferredUiPort: last.temporalUi, onProgress: progress }),
-    ]));
+    const [postgres, local, temporal] = await unlessGivenUp(
+      Promise.all([
+        startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: last.postgres }),
+        startLocalAws({
+          guardian,
+          stateDir,
+          persist: true,
+          preferredPort: last.aws,
+          omics: options.omics,
+          onProgress: progress,
+        }).then((started) => (aws = started)),
+        startTemporal({
+          guardian,
+          stateDir,
+          searchAttributes: SEARCH_ATTRIBUTES,
+          headless: options.headless,
+          preferredPort: last.temporal,
+          preferredUiPort: last.temporalUi,
+          onProgress: progress,
+        }),
+      ]),
+    );
     const db = openDatabase(postgres.url, 1);
     await unlessGivenUp(migrate(db).finally(() => db.destroy()));
 
@@ -119,11 +147,17 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       POLONY_LOG_LEVEL: 'info',
       ...options.env,
     };
-    const spawn = (name: string, command: string): GuardedChild => guardian.spawn(name, process.execPath, ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)], {
-        env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
-        // Each has a limit of its own for what is under way, which comes first.
-        graceMs: 30_000,
-      });
+    const spawn = (name: string, command: string): GuardedChild =>
+      guardian.spawn(
+        name,
+        process.execPath,
+        ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)],
+        {
+          env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
+          // Each has a limit of its own for what is under way, which comes first.
+          graceMs: 30_000,
+        },
+      );
     const startWorker = async (): Promise<GuardedChild> => {
       const child = spawn('worker', 'worker');
       // Only what this worker has written: the log holds those before it too.
@@ -135,8 +169,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
         env.POLONY_PORT = String(port);
         const child = spawn('api', 'api');
         // The key tells ours from another stack's that took the port in this moment.
-        const answers = async (where: string): Promise<boolean> => (await fetch(`http://127.0.0.1:${port}${where}`, { headers: { 'x-api-key': apiKey } })).ok;
-        await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')), { timeoutMs: 60_000 });
+        const answers = async (where: string): Promise<boolean> =>
+          (await fetch(`http://127.0.0.1:${port}${where}`, { headers: { 'x-api-key': apiKey } })).ok;
+        await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')), {
+          timeoutMs: 60_000,
+        });
         return child;
       });
     let api: GuardedChild | undefined;
@@ -146,7 +183,12 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     else env.POLONY_PORT = String(await freePort(last.api));
     const apiPort = Number(env.POLONY_PORT);
     const apiUrl = `http://127.0.0.1:${apiPort}`;
-    const pids: Record<string, number> = { polony: process.pid, guardian: guardian.pid, postgres: postgres.pid, ministack: local.pid };
+    const pids: Record<string, number> = {
+      polony: process.pid,
+      guardian: guardian.pid,
+      postgres: postgres.pid,
+      ministack: local.pid,
+    };
     if (temporal.pid !== undefined) pids.temporal = temporal.pid;
     if (api !== undefined) pids.api = api.pid;
     if (worker !== undefined) pids.worker = worker.pid;
@@ -166,7 +208,18 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       pids,
     };
     writeLocalInfo(stateDir, info);
-    writeFileAtomically(path.join(stateDir, 'ports.json'), JSON.stringify({ apiKey, encryptionKey, api: apiPort, aws: portOf(local.endpoint), postgres: portOf(postgres.url), temporal: portOf(`http://${temporal.address}`), temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) }));
+    writeFileAtomically(
+      path.join(stateDir, 'ports.json'),
+      JSON.stringify({
+        apiKey,
+        encryptionKey,
+        api: apiPort,
+        aws: portOf(local.endpoint),
+        postgres: portOf(postgres.url),
+        temporal: portOf(`http://${temporal.address}`),
+        temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl),
+      }),
+    );
     const stack: Stack = { info, aws: local, temporal, postgres, guardian, env, api, worker, startWorker, crash, stop };
     async function crash(part: 'api' | 'worker' | 'temporal' | 'postgres'): Promise<void> {
       const sameAddress = (address: string, before: string): void => {
@@ -180,11 +233,23 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
         if (part === 'api') sameAddress(`http://127.0.0.1:${env.POLONY_PORT}`, apiUrl);
       } else if (part === 'temporal') {
         await stack.temporal.kill();
-        stack.temporal = await startTemporal({ guardian, stateDir, searchAttributes: SEARCH_ATTRIBUTES, headless: options.headless, preferredPort: portOf(`http://${temporal.address}`), preferredUiPort: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl) });
+        stack.temporal = await startTemporal({
+          guardian,
+          stateDir,
+          searchAttributes: SEARCH_ATTRIBUTES,
+          headless: options.headless,
+          preferredPort: portOf(`http://${temporal.address}`),
+          preferredUiPort: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl),
+        });
         sameAddress(stack.temporal.address, temporal.address);
       } else {
         await stack.postgres.kill();
-        stack.postgres = await startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: portOf(postgres.url) });
+        stack.postgres = await startPostgres({
+          guardian,
+          stateDir,
+          durable: options.durable,
+          preferredPort: portOf(postgres.url),
+        });
         sameAddress(stack.postgres.url, postgres.url);
       }
     }
@@ -200,7 +265,15 @@ function portOf(url: string): number {
 }
 
 /** What the last stack on this folder used, so that addresses and the API key stay the same where they can. */
-function readPorts(stateDir: string): { apiKey?: string; encryptionKey?: string; api?: number; aws?: number; postgres?: number; temporal?: number; temporalUi?: number } {
+function readPorts(stateDir: string): {
+  apiKey?: string;
+  encryptionKey?: string;
+  api?: number;
+  aws?: number;
+  postgres?: number;
+  temporal?: number;
+  temporalUi?: number;
+} {
   const file = path.join(stateDir, 'ports.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readPorts>) : {};
 }

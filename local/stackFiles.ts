@@ -109,7 +109,10 @@ export function tryLock(lockFile: string): { release: () => void } | { holder: L
  *
  * @returns the function that gives it back.
  */
-export async function waitForLock(lockFile: string, options: { timeoutMs: number; onWait?: (holder: LockHolder) => void }): Promise<() => void> {
+export async function waitForLock(
+  lockFile: string,
+  options: { timeoutMs: number; onWait?: (holder: LockHolder) => void },
+): Promise<() => void> {
   const deadline = Date.now() + options.timeoutMs;
   let told = false;
   for (;;) {
@@ -118,7 +121,10 @@ export async function waitForLock(lockFile: string, options: { timeoutMs: number
     if (!told) options.onWait?.(result.holder);
     told = true;
     if (Date.now() > deadline) {
-      throw new LockedError(`process ${result.holder.pid} has held ${lockFile} for more than ${options.timeoutMs / 1000} s`, result.holder);
+      throw new LockedError(
+        `process ${result.holder.pid} has held ${lockFile} for more than ${options.timeoutMs / 1000} s`,
+        result.holder,
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

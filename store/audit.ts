@@ -70,7 +70,13 @@ export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promis
 export async function endAudit(db: DbOrTransaction, id: string, outcome: AuditOutcome): Promise<void> {
   await db
     .insertInto('audit_outcomes')
-    .values({ audit_id: id, status: outcome.status ?? null, reason: outcome.reason ?? null, resource_id: outcome.resourceId === undefined ? null : resource(outcome.resourceId), detail: outcome.detail === undefined ? null : storableJson(outcome.detail) })
+    .values({
+      audit_id: id,
+      status: outcome.status ?? null,
+      reason: outcome.reason ?? null,
+      resource_id: outcome.resourceId === undefined ? null : resource(outcome.resourceId),
+      detail: outcome.detail === undefined ? null : storableJson(outcome.detail),
+    })
     .onConflict((conflict) => conflict.column('audit_id').doNothing())
     .execute();
 }
@@ -83,7 +89,13 @@ export async function appendAudit(db: DbOrTransaction, entry: AuditEntry, outcom
 }
 
 /** An entry with what became of it, as far as that is written. */
-export type AuditRow = Selectable<AuditLogTable> & { status: number | null; reason: string | null; outcome_resource_id: string | null; outcome_detail: Record<string, unknown> | null; time_ended: Date | null };
+export type AuditRow = Selectable<AuditLogTable> & {
+  status: number | null;
+  reason: string | null;
+  outcome_resource_id: string | null;
+  outcome_detail: Record<string, unknown> | null;
+  time_ended: Date | null;
+};
 
 /** What is looked for; all that is given must hold. */
 export interface AuditFilter {
@@ -106,7 +118,13 @@ export function auditQuery(db: DbOrTransaction, filter: AuditFilter, slice: Slic
     .selectFrom('audit_log as a')
     .leftJoin('audit_outcomes as o', 'o.audit_id', 'a.id')
     .selectAll('a')
-    .select(['o.status', 'o.reason', 'o.resource_id as outcome_resource_id', 'o.detail as outcome_detail', 'o.time as time_ended'])
+    .select([
+      'o.status',
+      'o.reason',
+      'o.resource_id as outcome_resource_id',
+      'o.detail as outcome_detail',
+      'o.time as time_ended',
+    ])
     .limit(slice.limit);
   if (filter.callerId !== undefined) query = query.where('a.caller_id', '=', filter.callerId);
   if (filter.action !== undefined) query = query.where('a.action', '=', filter.action);
@@ -116,7 +134,9 @@ export function auditQuery(db: DbOrTransaction, filter: AuditFilter, slice: Slic
   if (filter.resourceId !== undefined) {
     const id = resource(filter.resourceId);
     // Not with `or`, for which PostgreSQL would read the whole log.
-    query = query.where(sql<boolean>`a.id in (select id from audit_log where resource_id = ${id} union all select audit_id from audit_outcomes where resource_id = ${id})`);
+    query = query.where(
+      sql<boolean>`a.id in (select id from audit_log where resource_id = ${id} union all select audit_id from audit_outcomes where resource_id = ${id})`,
+    );
   }
   if (slice.after !== undefined) query = query.where('a.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('a.id', '>', slice.before);

@@ -43,7 +43,12 @@ export function storableJson(value: unknown): string {
  * @param maxConnections the pool's size for this process.
  */
 export function openDatabase(url: string, maxConnections = 10): Db {
-  const pool = new pg.Pool({ connectionString: url, max: maxConnections, connectionTimeoutMillis: 10_000, idleTimeoutMillis: 30_000 });
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: maxConnections,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 30_000,
+  });
   // A connection that breaks while idle (a restarted server) is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => undefined);
   // So would one that breaks between two queries of a transaction, when the pool does not listen: the next query on it fails.

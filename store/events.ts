@@ -28,7 +28,11 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
     .where('e.status', 'in', ['PENDING', 'RUNNING'])
     .executeTakeFirst();
   // Run ids are used again after deletion.
-  if (row === undefined || (uuid !== undefined && row.healthomics_run_uuid !== null && row.healthomics_run_uuid !== uuid)) return false;
+  if (
+    row === undefined ||
+    (uuid !== undefined && row.healthomics_run_uuid !== null && row.healthomics_run_uuid !== uuid)
+  )
+    return false;
   await sql`select pg_notify(${CHANNEL}, ${row.id})`.execute(db);
   return true;
 }
@@ -38,7 +42,11 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
  * @param others what to call for each other channel
  * @returns ends the listening.
  */
-export function listenForWakes(url: string, wake: (executionId: string) => void, others: Readonly<Record<string, () => void>> = {}): () => Promise<void> {
+export function listenForWakes(
+  url: string,
+  wake: (executionId: string) => void,
+  others: Readonly<Record<string, () => void>> = {},
+): () => Promise<void> {
   return listen(url, { [CHANNEL]: wake, ...others });
 }
 
@@ -48,7 +56,11 @@ export function listenForWakes(url: string, wake: (executionId: string) => void,
  * @param connected called when it listens, the first time and again: what was said before was missed.
  * @returns ends the listening.
  */
-export function listen(url: string, handlers: Readonly<Record<string, (payload: string) => void>>, connected: () => void = () => undefined): () => Promise<void> {
+export function listen(
+  url: string,
+  handlers: Readonly<Record<string, (payload: string) => void>>,
+  connected: () => void = () => undefined,
+): () => Promise<void> {
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -67,7 +79,14 @@ export function listen(url: string, handlers: Readonly<Record<string, (payload: 
     own.on('error', again);
     own.on('end', again);
     own.connect().then(
-      () => own.query(Object.keys(handlers).map((channel) => `listen ${channel}`).join('; ')).then(connected, again),
+      () =>
+        own
+          .query(
+            Object.keys(handlers)
+              .map((channel) => `listen ${channel}`)
+              .join('; '),
+          )
+          .then(connected, again),
       () => again(),
     );
   };
@@ -94,12 +113,22 @@ export async function noteGenuineEvent(db: DbOrTransaction, source: EventSource)
     .insertInto('event_sources')
     .values({ source, time_genuine: new Date() })
     // Once a minute is enough.
-    .onConflict((conflict) => conflict.column('source').doUpdateSet({ time_genuine: new Date() }).where('event_sources.time_genuine', '<', new Date(Date.now() - 60_000)))
+    .onConflict((conflict) =>
+      conflict
+        .column('source')
+        .doUpdateSet({ time_genuine: new Date() })
+        .where('event_sources.time_genuine', '<', new Date(Date.now() - 60_000)),
+    )
     .execute();
 }
 
 /** Whether events of a source arrive, so that polls are a safety net only. */
 export async function eventsArrive(db: DbOrTransaction, source: EventSource): Promise<boolean> {
-  const row = await db.selectFrom('event_sources').select('source').where('source', '=', source).where('time_genuine', '>', new Date(Date.now() - ARRIVING_HOURS * 3_600_000)).executeTakeFirst();
+  const row = await db
+    .selectFrom('event_sources')
+    .select('source')
+    .where('source', '=', source)
+    .where('time_genuine', '>', new Date(Date.now() - ARRIVING_HOURS * 3_600_000))
+    .executeTakeFirst();
   return row !== undefined;
 }

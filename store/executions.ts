@@ -1,6 +1,14 @@
 import { sql } from 'kysely';
 import type { RunMetrics } from '../domain/avitiRunStats.js';
-import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
+import type {
+  Blocked,
+  ExecutionStatus,
+  ExecutionSummary,
+  HealthOmicsStatus,
+  ParameterNames,
+  ParameterValue,
+  ResultFile,
+} from '../domain/execution.js';
 import type { ManifestReport } from '../domain/manifestCheck.js';
 import type { Cycles } from '../domain/runParameters.js';
 import type { RunOutcome } from '../domain/runUploaded.js';
@@ -22,8 +30,31 @@ export interface ExecutionContext {
   blocked: Blocked | null;
   trigger: 'auto' | 'api';
   startedBy: string;
-  flow: { id: string; name: string; sharedWorkflowId: string; workflowOwnerId: string; parameterNames: ParameterNames; parameters: Record<string, ParameterValue>; settings: RunSettings; acceptFailedOutcome: boolean; acceptUnverified: boolean };
-  run: { id: string; name: string; instrumentName: string; parentPath: string; runFolder: string; uploadState: UploadState; outcome: RunOutcome | null; checked: 'content' | 'presence'; discovered: boolean; cycles: Cycles | null; analysisLanes: string | null; platformVersion: string | null };
+  flow: {
+    id: string;
+    name: string;
+    sharedWorkflowId: string;
+    workflowOwnerId: string;
+    parameterNames: ParameterNames;
+    parameters: Record<string, ParameterValue>;
+    settings: RunSettings;
+    acceptFailedOutcome: boolean;
+    acceptUnverified: boolean;
+  };
+  run: {
+    id: string;
+    name: string;
+    instrumentName: string;
+    parentPath: string;
+    runFolder: string;
+    uploadState: UploadState;
+    outcome: RunOutcome | null;
+    checked: 'content' | 'presence';
+    discovered: boolean;
+    cycles: Cycles | null;
+    analysisLanes: string | null;
+    platformVersion: string | null;
+  };
   storage: { id: string; name: string; bucket: string; prefix: string; region: string };
   compute: { id: string; name: string; region: string; executionRoleArn: string };
   /** The provider of the compute connection: the account where HealthOmics runs. */
@@ -33,7 +64,12 @@ export interface ExecutionContext {
   outputUri: string;
   parameters: Record<string, ParameterValue> | null;
   workflowName: string | null;
-  healthOmics: { runId: string; uuid: string | null; status: HealthOmicsStatus | null; runOutputUri: string | null } | null;
+  healthOmics: {
+    runId: string;
+    uuid: string | null;
+    status: HealthOmicsStatus | null;
+    runOutputUri: string | null;
+  } | null;
   cancel: { requestedBy: string; reason: string | null } | null;
   /** Which of its HealthOmics runs it is at, from 1. */
   attempt: number;
@@ -54,19 +90,70 @@ function contextQuery(db: DbOrTransaction) {
     .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
     .select([
-      'e.id', 'e.name', 'e.status', 'e.start_state', 'e.start_request', 'e.workflow_started', 'e.blocked', 'e.trigger', 'e.started_by', 'e.output_uri', 'e.parameters', 'e.workflow_name',
-      'e.healthomics_run_id', 'e.healthomics_run_uuid', 'e.healthomics_status', 'e.run_output_uri', 'e.cancel_requested_by', 'e.cancel_reason', 'e.attempt', 'e.own_parameters', 'e.manifest_text', 'e.manifest_uri', 'e.adoptions',
-      'f.id as flow_id', 'f.name as flow_name', 'f.shared_workflow_id', 'f.workflow_owner_id', 'f.parameter_names', 'f.parameters as flow_parameters', 'f.run_settings', 'f.accept_failed_outcome', 'f.accept_unverified', 'r.checked',
-      'r.id as run_id', 'r.run_name', 'r.instrument_name', 'r.run_folder', 'r.parent_path', 'r.outcome', 'r.discovered', 'r.upload_state',
+      'e.id',
+      'e.name',
+      'e.status',
+      'e.start_state',
+      'e.start_request',
+      'e.workflow_started',
+      'e.blocked',
+      'e.trigger',
+      'e.started_by',
+      'e.output_uri',
+      'e.parameters',
+      'e.workflow_name',
+      'e.healthomics_run_id',
+      'e.healthomics_run_uuid',
+      'e.healthomics_status',
+      'e.run_output_uri',
+      'e.cancel_requested_by',
+      'e.cancel_reason',
+      'e.attempt',
+      'e.own_parameters',
+      'e.manifest_text',
+      'e.manifest_uri',
+      'e.adoptions',
+      'f.id as flow_id',
+      'f.name as flow_name',
+      'f.shared_workflow_id',
+      'f.workflow_owner_id',
+      'f.parameter_names',
+      'f.parameters as flow_parameters',
+      'f.run_settings',
+      'f.accept_failed_outcome',
+      'f.accept_unverified',
+      'r.checked',
+      'r.id as run_id',
+      'r.run_name',
+      'r.instrument_name',
+      'r.run_folder',
+      'r.parent_path',
+      'r.outcome',
+      'r.discovered',
+      'r.upload_state',
       // Not the whole: it names every tile.
-      sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'), sql<string | null>`r.run_parameters->>'analysisLanes'`.as('analysis_lanes'), sql<string | null>`r.run_parameters->>'platformVersion'`.as('platform_version'),
-      's.id as storage_id', 's.name as storage_name', 's.bucket', 's.prefix', 's.region as storage_region', 's.provider_id as storage_provider_id',
-      'c.id as compute_id', 'c.name as compute_name', 'c.region as compute_region', 'c.execution_role_arn',
-      'p.id as provider_id', 'p.name as provider_name', 'p.account_id',
+      sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'),
+      sql<string | null>`r.run_parameters->>'analysisLanes'`.as('analysis_lanes'),
+      sql<string | null>`r.run_parameters->>'platformVersion'`.as('platform_version'),
+      's.id as storage_id',
+      's.name as storage_name',
+      's.bucket',
+      's.prefix',
+      's.region as storage_region',
+      's.provider_id as storage_provider_id',
+      'c.id as compute_id',
+      'c.name as compute_name',
+      'c.region as compute_region',
+      'c.execution_role_arn',
+      'p.id as provider_id',
+      'p.name as provider_name',
+      'p.account_id',
     ]);
 }
 
-function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['executeTakeFirstOrThrow']>>): ExecutionContext {
+function toContext(
+  row: Awaited<ReturnType<ReturnType<typeof contextQuery>['executeTakeFirstOrThrow']>>,
+): ExecutionContext {
   return {
     id: row.id,
     name: row.name,
@@ -88,9 +175,33 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
       acceptFailedOutcome: row.accept_failed_outcome,
       acceptUnverified: row.accept_unverified,
     },
-    run: { id: row.run_id, name: row.run_name, instrumentName: row.instrument_name, parentPath: row.parent_path, runFolder: row.run_folder, outcome: row.outcome, checked: row.checked, discovered: row.discovered, uploadState: row.upload_state, cycles: row.cycles, analysisLanes: row.analysis_lanes, platformVersion: row.platform_version },
-    storage: { id: row.storage_id, name: row.storage_name, bucket: row.bucket, prefix: row.prefix, region: row.storage_region },
-    compute: { id: row.compute_id, name: row.compute_name, region: row.compute_region, executionRoleArn: row.execution_role_arn },
+    run: {
+      id: row.run_id,
+      name: row.run_name,
+      instrumentName: row.instrument_name,
+      parentPath: row.parent_path,
+      runFolder: row.run_folder,
+      outcome: row.outcome,
+      checked: row.checked,
+      discovered: row.discovered,
+      uploadState: row.upload_state,
+      cycles: row.cycles,
+      analysisLanes: row.analysis_lanes,
+      platformVersion: row.platform_version,
+    },
+    storage: {
+      id: row.storage_id,
+      name: row.storage_name,
+      bucket: row.bucket,
+      prefix: row.prefix,
+      region: row.storage_region,
+    },
+    compute: {
+      id: row.compute_id,
+      name: row.compute_name,
+      region: row.compute_region,
+      executionRoleArn: row.execution_role_arn,
+    },
     provider: { id: row.provider_id, name: row.provider_name, account: row.account_id ?? '' },
     storageProviderId: row.storage_provider_id,
     outputUri: row.output_uri,
@@ -99,11 +210,22 @@ function toContext(row: Awaited<ReturnType<ReturnType<typeof contextQuery>['exec
     healthOmics:
       row.healthomics_run_id === null
         ? null
-        : { runId: row.healthomics_run_id, uuid: row.healthomics_run_uuid, status: row.healthomics_status, runOutputUri: row.run_output_uri },
-    cancel: row.cancel_requested_by === null ? null : { requestedBy: row.cancel_requested_by, reason: row.cancel_reason },
+        : {
+            runId: row.healthomics_run_id,
+            uuid: row.healthomics_run_uuid,
+            status: row.healthomics_status,
+            runOutputUri: row.run_output_uri,
+          },
+    cancel:
+      row.cancel_requested_by === null ? null : { requestedBy: row.cancel_requested_by, reason: row.cancel_reason },
     attempt: row.attempt,
     ownParameters: row.own_parameters,
-    manifest: row.manifest_text !== null ? { text: row.manifest_text } : row.manifest_uri !== null ? { uri: row.manifest_uri } : null,
+    manifest:
+      row.manifest_text !== null
+        ? { text: row.manifest_text }
+        : row.manifest_uri !== null
+          ? { uri: row.manifest_uri }
+          : null,
     adoptions: row.adoptions,
   };
 }
@@ -115,8 +237,13 @@ export async function findExecution(db: DbOrTransaction, id: string): Promise<Ex
 }
 
 /** Executions whose workflow is not known to exist: to be started (again) by whoever asks, which is safe since the workflow id is theirs. */
-export async function executionsToStart(db: DbOrTransaction, filter: { runId?: string; createdBefore?: Date }): Promise<ExecutionContext[]> {
-  let query = contextQuery(db).where('e.workflow_started', '=', false).where('e.status', 'in', ['UNTRIGGERED', 'INITIALIZED']);
+export async function executionsToStart(
+  db: DbOrTransaction,
+  filter: { runId?: string; createdBefore?: Date },
+): Promise<ExecutionContext[]> {
+  let query = contextQuery(db)
+    .where('e.workflow_started', '=', false)
+    .where('e.status', 'in', ['UNTRIGGERED', 'INITIALIZED']);
   if (filter.runId !== undefined) query = query.where('e.run_id', '=', filter.runId);
   if (filter.createdBefore !== undefined) query = query.where('e.time_created', '<', filter.createdBefore);
   return (await query.orderBy('e.id').limit(500).execute()).map(toContext);
@@ -124,11 +251,18 @@ export async function executionsToStart(db: DbOrTransaction, filter: { runId?: s
 
 /** Executions that wait for the upload of their run. */
 export async function executionsWaitingForUpload(db: DbOrTransaction, runId: string): Promise<ExecutionContext[]> {
-  return (await contextQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'UNTRIGGERED').orderBy('e.id').execute()).map(toContext);
+  return (
+    await contextQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'UNTRIGGERED').orderBy('e.id').execute()
+  ).map(toContext);
 }
 
 export async function markWorkflowStarted(db: DbOrTransaction, id: string): Promise<void> {
-  await db.updateTable('executions').set({ workflow_started: true }).where('id', '=', id).where('workflow_started', '=', false).execute();
+  await db
+    .updateTable('executions')
+    .set({ workflow_started: true })
+    .where('id', '=', id)
+    .where('workflow_started', '=', false)
+    .execute();
 }
 
 /** What a new execution needs to be named and placed. */
@@ -170,7 +304,10 @@ export async function insertExecution(db: DbOrTransaction, execution: NewExecuti
       // HealthOmics adds a folder of the run's own below this one.
       output_uri: storageUri(execution.storage.bucket, execution.storage.prefix, 'polony-executions', id),
       ...(execution.parameters !== undefined && { own_parameters: json(execution.parameters) }),
-      ...(execution.manifest !== undefined && ('text' in execution.manifest ? { manifest_text: storable(execution.manifest.text) } : { manifest_uri: execution.manifest.uri })),
+      ...(execution.manifest !== undefined &&
+        ('text' in execution.manifest
+          ? { manifest_text: storable(execution.manifest.text) }
+          : { manifest_uri: execution.manifest.uri })),
       ...(execution.relaunchOf !== undefined && { relaunch_of: execution.relaunchOf }),
     })
     .onConflict((conflict) => conflict.columns(['flow_id', 'run_id']).where('trigger', '=', 'auto').doNothing())
@@ -214,7 +351,9 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       ...(change.statusDescription !== undefined && { status_description: storable(change.statusDescription) }),
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : json(change.blocked) }),
       ...(change.startState !== undefined && { start_state: change.startState }),
-      ...(change.startRequest !== undefined && { start_request: change.startRequest === null ? null : json(change.startRequest) }),
+      ...(change.startRequest !== undefined && {
+        start_request: change.startRequest === null ? null : json(change.startRequest),
+      }),
       ...(change.workflowName !== undefined && { workflow_name: change.workflowName }),
       ...(change.parameters !== undefined && { parameters: json(change.parameters) }),
       ...(change.healthOmics !== undefined && {
@@ -227,8 +366,13 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       ...(change.summary !== undefined && { summary: json(change.summary) }),
       ...(change.files !== undefined && { files: json(change.files) }),
       ...(change.manifestReport !== undefined && { manifest_report: json(change.manifestReport) }),
-      ...(change.error !== undefined && { error_type: change.error.type, error_message: storable(change.error.message) }),
-      ...(change.timeStarted !== undefined && { time_started: sql<Date>`coalesce(time_started, ${change.timeStarted})` }),
+      ...(change.error !== undefined && {
+        error_type: change.error.type,
+        error_message: storable(change.error.message),
+      }),
+      ...(change.timeStarted !== undefined && {
+        time_started: sql<Date>`coalesce(time_started, ${change.timeStarted})`,
+      }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
     .where('id', '=', id)
@@ -239,16 +383,41 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
 }
 
 /** What Bases2Fastq has measured is kept with the run. Its yields are in gigabases. */
-async function noteMetrics(db: DbOrTransaction, executionId: string, { numPolonies, totalYield, percentQ30, percentQ40, percentQ50, qualityScoreMean }: ExecutionSummary): Promise<void> {
-  const metrics: RunMetrics = { totalReads: numPolonies, totalYield: totalYield === undefined ? undefined : Math.round(totalYield * 1e9), q30: percentQ30, q40: percentQ40, q50: percentQ50, avgQ: qualityScoreMean };
-  await db.updateTable('runs').set({ metrics: json(metrics) }).where('id', '=', db.selectFrom('executions').select('run_id').where('id', '=', executionId)).execute();
+async function noteMetrics(
+  db: DbOrTransaction,
+  executionId: string,
+  { numPolonies, totalYield, percentQ30, percentQ40, percentQ50, qualityScoreMean }: ExecutionSummary,
+): Promise<void> {
+  const metrics: RunMetrics = {
+    totalReads: numPolonies,
+    totalYield: totalYield === undefined ? undefined : Math.round(totalYield * 1e9),
+    q30: percentQ30,
+    q40: percentQ40,
+    q50: percentQ50,
+    avgQ: qualityScoreMean,
+  };
+  await db
+    .updateTable('runs')
+    .set({ metrics: json(metrics) })
+    .where('id', '=', db.selectFrom('executions').select('run_id').where('id', '=', executionId))
+    .execute();
 }
 
 /** Notes who asked for a cancel first; a later request changes nothing. */
-export async function noteCancelRequest(db: Db, id: string, requestedBy: string, reason: string | undefined): Promise<void> {
+export async function noteCancelRequest(
+  db: Db,
+  id: string,
+  requestedBy: string,
+  reason: string | undefined,
+): Promise<void> {
   await db
     .updateTable('executions')
-    .set({ cancel_requested_by: storable(requestedBy), cancel_reason: reason === undefined ? null : storable(reason), time_cancel_requested: new Date(), time_updated: new Date() })
+    .set({
+      cancel_requested_by: storable(requestedBy),
+      cancel_reason: reason === undefined ? null : storable(reason),
+      time_cancel_requested: new Date(),
+      time_updated: new Date(),
+    })
     .where('id', '=', id)
     .where('cancel_requested_by', 'is', null)
     .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
@@ -256,7 +425,10 @@ export async function noteCancelRequest(db: Db, id: string, requestedBy: string,
 }
 
 /** Notes when the flow and the compute connection of an execution were last used. */
-export async function noteResourcesUsed(db: DbOrTransaction, { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>): Promise<void> {
+export async function noteResourcesUsed(
+  db: DbOrTransaction,
+  { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>,
+): Promise<void> {
   await db.updateTable('flows').set({ time_used: new Date() }).where('id', '=', flow.id).execute();
   await db.updateTable('compute_connections').set({ time_used: new Date() }).where('id', '=', compute.id).execute();
 }
@@ -265,10 +437,19 @@ export async function noteResourcesUsed(db: DbOrTransaction, { flow, compute }: 
  * Notes that StartRun is about to be sent, with what.
  * @returns false where it must not be: the execution was closed against it, or has ended.
  */
-export async function markStartSent(db: DbOrTransaction, { id, attempt }: { id: string; attempt: number }, request: Record<string, unknown>): Promise<boolean> {
+export async function markStartSent(
+  db: DbOrTransaction,
+  { id, attempt }: { id: string; attempt: number },
+  request: Record<string, unknown>,
+): Promise<boolean> {
   const result = await db
     .updateTable('executions')
-    .set({ start_state: 'sent', start_request: storableJson(request), status_description: 'Starting the HealthOmics run', time_updated: new Date() })
+    .set({
+      start_state: 'sent',
+      start_request: storableJson(request),
+      status_description: 'Starting the HealthOmics run',
+      time_updated: new Date(),
+    })
     .where('id', '=', id)
     // Late work of an attempt that is over must not start anything.
     .where('attempt', '=', attempt)
@@ -280,7 +461,12 @@ export async function markStartSent(db: DbOrTransaction, { id, attempt }: { id: 
 
 /** Closes an execution against StartRun where none is known to have been sent. @returns whether it is closed. */
 export async function closeStart(db: DbOrTransaction, id: string): Promise<boolean> {
-  const result = await db.updateTable('executions').set({ start_state: 'closed' }).where('id', '=', id).where('start_state', 'in', ['none', 'closed']).executeTakeFirst();
+  const result = await db
+    .updateTable('executions')
+    .set({ start_state: 'closed' })
+    .where('id', '=', id)
+    .where('start_state', 'in', ['none', 'closed'])
+    .executeTakeFirst();
   return result.numUpdatedRows > 0n;
 }
 
@@ -304,7 +490,9 @@ export async function cancelsToSignal(db: DbOrTransaction, requestedBefore: Date
 
 /** How many executions are under way whose workflow is known to have been started before then. */
 export async function countHandedOver(db: DbOrTransaction, before: Date): Promise<number> {
-  const row = await handedOver(db, before).select((eb) => eb.fn.countAll<string>().as('count')).executeTakeFirstOrThrow();
+  const row = await handedOver(db, before)
+    .select((eb) => eb.fn.countAll<string>().as('count'))
+    .executeTakeFirstOrThrow();
   return Number(row.count);
 }
 
@@ -316,14 +504,23 @@ export async function handedOverIds(db: DbOrTransaction, before: Date, after: st
 }
 
 function handedOver(db: DbOrTransaction, before: Date) {
-  return db.selectFrom('executions').where('workflow_started', '=', true).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).where('time_created', '<', before);
+  return db
+    .selectFrom('executions')
+    .where('workflow_started', '=', true)
+    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('time_created', '<', before);
 }
 
 /** Those of these executions that have not ended. */
 export async function openAmong(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
   const known = ids.filter(isId);
   if (known.length === 0) return [];
-  const rows = await db.selectFrom('executions').select('id').where('id', 'in', known).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).execute();
+  const rows = await db
+    .selectFrom('executions')
+    .select('id')
+    .where('id', 'in', known)
+    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .execute();
   return rows.map((row) => row.id);
 }
 
@@ -336,9 +533,21 @@ export function requestIdOf({ id, attempt }: { id: string; attempt: number }): s
  * Keeps a HealthOmics run that has failed, and makes the execution ready for its next.
  * @param attempt the one that failed; where the execution is beyond it already, nothing is changed.
  */
-export async function beginNextAttempt(db: Db, id: string, attempt: number, failed: { failureReason: string; statusMessage?: string; description: string }): Promise<void> {
+export async function beginNextAttempt(
+  db: Db,
+  id: string,
+  attempt: number,
+  failed: { failureReason: string; statusMessage?: string; description: string },
+): Promise<void> {
   await db.transaction().execute(async (transaction) => {
-    const row = await transaction.selectFrom('executions').selectAll().where('id', '=', id).where('attempt', '=', attempt).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).forUpdate().executeTakeFirst();
+    const row = await transaction
+      .selectFrom('executions')
+      .selectAll()
+      .where('id', '=', id)
+      .where('attempt', '=', attempt)
+      .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+      .forUpdate()
+      .executeTakeFirst();
     if (row === undefined || row.healthomics_run_id === null) return;
     await transaction
       .insertInto('execution_attempts')
@@ -358,8 +567,18 @@ export async function beginNextAttempt(db: Db, id: string, attempt: number, fail
     await transaction
       .updateTable('executions')
       .set({
-        attempt: attempt + 1, status: 'INITIALIZED', status_description: storable(failed.description), start_state: 'none', start_request: null,
-        healthomics_run_id: null, healthomics_run_uuid: null, healthomics_run_arn: null, run_output_uri: null, healthomics_status: null, time_started: null, time_updated: new Date(),
+        attempt: attempt + 1,
+        status: 'INITIALIZED',
+        status_description: storable(failed.description),
+        start_state: 'none',
+        start_request: null,
+        healthomics_run_id: null,
+        healthomics_run_uuid: null,
+        healthomics_run_arn: null,
+        run_output_uri: null,
+        healthomics_status: null,
+        time_started: null,
+        time_updated: new Date(),
       })
       .where('id', '=', id)
       .execute();
@@ -373,13 +592,26 @@ export async function attemptsOf(db: DbOrTransaction, id: string) {
 
 /** Notes that the workflow of an execution is started again. @returns how often that has happened, undefined where it has ended. */
 export async function noteAdoption(db: DbOrTransaction, id: string): Promise<number | undefined> {
-  const row = await db.updateTable('executions').set((eb) => ({ adoptions: eb('adoptions', '+', 1) })).where('id', '=', id).where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED']).returning('adoptions').executeTakeFirst();
+  const row = await db
+    .updateTable('executions')
+    .set((eb) => ({ adoptions: eb('adoptions', '+', 1) }))
+    .where('id', '=', id)
+    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .returning('adoptions')
+    .executeTakeFirst();
   return row?.adoptions;
 }
 
 /** The run manifest that an execution was given, as the API takes it. */
-export async function manifestOf(db: DbOrTransaction, id: string): Promise<{ content: string } | { uri: string } | undefined> {
-  const row = await db.selectFrom('executions').select(['manifest_text', 'manifest_uri']).where('id', '=', id).executeTakeFirst();
+export async function manifestOf(
+  db: DbOrTransaction,
+  id: string,
+): Promise<{ content: string } | { uri: string } | undefined> {
+  const row = await db
+    .selectFrom('executions')
+    .select(['manifest_text', 'manifest_uri'])
+    .where('id', '=', id)
+    .executeTakeFirst();
   if (row?.manifest_text != null) return { content: row.manifest_text };
   return row?.manifest_uri == null ? undefined : { uri: row.manifest_uri };
 }

@@ -6,14 +6,20 @@ type Columns<Fields> = Readonly<Record<keyof Fields, RawBuilder<unknown> | null>
 
 const parameter = (name: string): RawBuilder<string | null> => sql`(r.run_parameters->>${sql.lit(name)})`;
 const isSequencing = sql<boolean>`coalesce(r.run_parameters->>'runType', 'Sequencing') = 'Sequencing'`;
-const ofSequencing = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`case when ${isSequencing} then ${value} end`;
-const ofMultiomics = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`case when not ${isSequencing} then ${value} end`;
+const ofSequencing = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`case when ${isSequencing} then ${value} end`;
+const ofMultiomics = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`case when not ${isSequencing} then ${value} end`;
 /** What the instrument has measured goes before what Bases2Fastq has, as in answers; of other runs none is shown. */
-const metric = (name: string): RawBuilder<unknown> => ofSequencing(sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`);
+const metric = (name: string): RawBuilder<unknown> =>
+  ofSequencing(sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`);
 /** `TwelveWellStandard` as the contract spells it: `twelve_well_standard`. */
-const snakeCase = (value: RawBuilder<unknown>): RawBuilder<unknown> => sql`lower(regexp_replace(${value}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g'))`;
+const snakeCase = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`lower(regexp_replace(${value}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g'))`;
 
-export const runType = sql<'sequencing' | 'multiomics'>`case when ${isSequencing} then 'sequencing' else 'multiomics' end`;
+export const runType = sql<
+  'sequencing' | 'multiomics'
+>`case when ${isSequencing} then 'sequencing' else 'multiomics' end`;
 /**
  * The status of a run `r`, as the contract names it. What polony refused although the instrument called it complete (files missing, an
  * upload that did not end) is FAILED, what is gone from the bucket DISCARDED; an outcome that polony does not know or may not read stays
@@ -30,31 +36,74 @@ export const runStatus = sql<string>`case
 
 /** The keywords of runs, in a query of runs `r`. */
 export const RUN_COLUMNS: Columns<typeof RUN_FILTER> = {
-  name: sql`r.run_name`, id: sql`r.id::text`, description: parameter('runDescription'), tags: null, type: runType, status: runStatus,
+  name: sql`r.run_name`,
+  id: sql`r.id::text`,
+  description: parameter('runDescription'),
+  tags: null,
+  type: runType,
+  status: runStatus,
   'output.kind': sql`case when r.upload_state <> 'uploading' then (${runType}) || '_run' end`,
-  time_created: sql`r.time_created`, time_started: sql`r.time_started`, time_completed: sql`r.time_completed`, time_updated: sql`r.time_updated`,
-  'instrument.name': sql`r.instrument_name`, 'instrument.serial_number': sql`r.instrument_name`, 'instrument.model': sql`'AVITI'`, 'storage.connection_id': sql`r.storage_connection_id::text`,
-  'setup.sequencing.kit_name': ofSequencing(parameter('kitConfiguration')), 'setup.sequencing.library_structure': ofSequencing(sql`lower(${parameter('libraryType')})`), 'setup.sequencing.prep_type': ofSequencing(parameter('preparationWorkflow')),
-  'setup.sequencing.polony_density': ofSequencing(sql`case when ${parameter('polonyDensity')} ilike '%high%' then 'high' when ${parameter('polonyDensity')} ilike '%standard%' then 'standard' end`),
-  'setup.sequencing.filter_mask': ofSequencing(parameter('filterMask')), 'setup.sequencing.panel.name': ofSequencing(parameter('panelName')),
-  'setup.sequencing.low_diversity': ofSequencing(sql`coalesce((r.run_parameters->>'lowDiversity')::boolean, false)`), 'setup.sequencing.pmg_shift': null,
-  'setup.multiomics.panel.name': ofMultiomics(parameter('panelName')), 'setup.multiomics.cartridge.name': null, 'setup.multiomics.kit_type': ofMultiomics(snakeCase(parameter('runType'))), 'setup.multiomics.well_layout': ofMultiomics(snakeCase(parameter('wellLayout'))),
-  'metrics.sequencing.total_reads': metric('totalReads'), 'metrics.sequencing.total_yield': metric('totalYield'), 'metrics.sequencing.estimated_reads': null, 'metrics.sequencing.q30': metric('q30'), 'metrics.sequencing.q40': metric('q40'),
-  'metrics.sequencing.q50': metric('q50'), 'metrics.sequencing.avg_q': metric('avgQ'), 'metrics.sequencing.error_rate': metric('errorRate'), 'metrics.sequencing.phix_alignment_rate': metric('phixAlignmentRate'),
-  'metrics.multiomics.total_cell_count': null, 'metrics.multiomics.total_cell_confluency': null, 'metrics.multiomics.total_percent_assigned': null,
+  time_created: sql`r.time_created`,
+  time_started: sql`r.time_started`,
+  time_completed: sql`r.time_completed`,
+  time_updated: sql`r.time_updated`,
+  'instrument.name': sql`r.instrument_name`,
+  'instrument.serial_number': sql`r.instrument_name`,
+  'instrument.model': sql`'AVITI'`,
+  'storage.connection_id': sql`r.storage_connection_id::text`,
+  'setup.sequencing.kit_name': ofSequencing(parameter('kitConfiguration')),
+  'setup.sequencing.library_structure': ofSequencing(sql`lower(${parameter('libraryType')})`),
+  'setup.sequencing.prep_type': ofSequencing(parameter('preparationWorkflow')),
+  'setup.sequencing.polony_density': ofSequencing(
+    sql`case when ${parameter('polonyDensity')} ilike '%high%' then 'high' when ${parameter('polonyDensity')} ilike '%standard%' then 'standard' end`,
+  ),
+  'setup.sequencing.filter_mask': ofSequencing(parameter('filterMask')),
+  'setup.sequencing.panel.name': ofSequencing(parameter('panelName')),
+  'setup.sequencing.low_diversity': ofSequencing(sql`coalesce((r.run_parameters->>'lowDiversity')::boolean, false)`),
+  'setup.sequencing.pmg_shift': null,
+  'setup.multiomics.panel.name': ofMultiomics(parameter('panelName')),
+  'setup.multiomics.cartridge.name': null,
+  'setup.multiomics.kit_type': ofMultiomics(snakeCase(parameter('runType'))),
+  'setup.multiomics.well_layout': ofMultiomics(snakeCase(parameter('wellLayout'))),
+  'metrics.sequencing.total_reads': metric('totalReads'),
+  'metrics.sequencing.total_yield': metric('totalYield'),
+  'metrics.sequencing.estimated_reads': null,
+  'metrics.sequencing.q30': metric('q30'),
+  'metrics.sequencing.q40': metric('q40'),
+  'metrics.sequencing.q50': metric('q50'),
+  'metrics.sequencing.avg_q': metric('avgQ'),
+  'metrics.sequencing.error_rate': metric('errorRate'),
+  'metrics.sequencing.phix_alignment_rate': metric('phixAlignmentRate'),
+  'metrics.multiomics.total_cell_count': null,
+  'metrics.multiomics.total_cell_confluency': null,
+  'metrics.multiomics.total_percent_assigned': null,
 };
 
 /** The keywords of executions, in a query of executions `e` with flow `f` and run `r`. */
 export const EXECUTION_COLUMNS: Columns<typeof EXECUTION_FILTER> = {
-  name: sql`e.name`, id: sql`e.id::text`, status: sql`e.status`, platform: sql`'aws_omics'`, 'output.kind': sql`case when e.status = 'COMPLETED' then 'fastq' end`,
-  time_created: sql`e.time_created`, time_started: sql`e.time_started`, time_completed: sql`e.time_completed`, time_updated: sql`e.time_updated`,
-  'input.run.id': sql`e.run_id::text`, 'input.run.name': sql`r.run_name`, 'input.run.instrument_name': sql`r.instrument_name`, 'input.execution.id': null, 'input.execution.name': null,
-  'flow.name': sql`f.name`, 'workflow.name': sql`coalesce(e.workflow_name, 'bases2fastq')`, started_by: sql`e.started_by`,
+  name: sql`e.name`,
+  id: sql`e.id::text`,
+  status: sql`e.status`,
+  platform: sql`'aws_omics'`,
+  'output.kind': sql`case when e.status = 'COMPLETED' then 'fastq' end`,
+  time_created: sql`e.time_created`,
+  time_started: sql`e.time_started`,
+  time_completed: sql`e.time_completed`,
+  time_updated: sql`e.time_updated`,
+  'input.run.id': sql`e.run_id::text`,
+  'input.run.name': sql`r.run_name`,
+  'input.run.instrument_name': sql`r.instrument_name`,
+  'input.execution.id': null,
+  'input.execution.name': null,
+  'flow.name': sql`f.name`,
+  'workflow.name': sql`coalesce(e.workflow_name, 'bases2fastq')`,
+  started_by: sql`e.started_by`,
 };
 
 /** A text as LIKE takes it literally. */
 const literal = (text: string): string => text.replace(/[\\%_]/g, '\\$&');
-const contains = (column: RawBuilder<unknown>, text: string): RawBuilder<boolean> => sql`${column} ilike ${`%${literal(text)}%`}`;
+const contains = (column: RawBuilder<unknown>, text: string): RawBuilder<boolean> =>
+  sql`${column} ilike ${`%${literal(text)}%`}`;
 
 function comparison(column: RawBuilder<unknown>, operator: FilterOperator, value: FilterValue): RawBuilder<boolean> {
   switch (value.kind) {
@@ -85,13 +134,19 @@ function comparison(column: RawBuilder<unknown>, operator: FilterOperator, value
 }
 
 /** A filter as a condition; what is not known of a row is never what was asked for, and always other than it. */
-export function filterCondition<Fields>(terms: readonly FilterTerm[], columns: Columns<Fields>, strings: readonly string[]): RawBuilder<boolean> {
+export function filterCondition<Fields>(
+  terms: readonly FilterTerm[],
+  columns: Columns<Fields>,
+  strings: readonly string[],
+): RawBuilder<boolean> {
   const conditions = terms.map(({ keyword, operator, values }) => {
     const of = (name: string): RawBuilder<unknown> | null => columns[name as keyof Fields];
     const any = (names: readonly string[]): RawBuilder<boolean> => {
       const each = names.flatMap((name) => {
         const column = of(name);
-        return column === null ? [] : values.map((value) => sql<boolean>`coalesce(${comparison(column, operator, value)}, false)`);
+        return column === null
+          ? []
+          : values.map((value) => sql<boolean>`coalesce(${comparison(column, operator, value)}, false)`);
       });
       return each.length === 0 ? sql<boolean>`false` : sql<boolean>`(${sql.join(each, sql` or `)})`;
     };

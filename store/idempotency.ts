@@ -34,5 +34,13 @@ export async function keepAnswer(transaction: Transaction<Database>, key: string
       select key from idempotency_keys where time_created <= ${expired} order by time_created limit 20 for update skip locked
     )`.execute(transaction);
   await transaction.deleteFrom('idempotency_keys').where('key', '=', key).execute();
-  await transaction.insertInto('idempotency_keys').values({ key, request_hash: answer.requestHash, status_code: answer.status, response: JSON.stringify(answer.body) }).execute();
+  await transaction
+    .insertInto('idempotency_keys')
+    .values({
+      key,
+      request_hash: answer.requestHash,
+      status_code: answer.status,
+      response: JSON.stringify(answer.body),
+    })
+    .execute();
 }

@@ -12,24 +12,42 @@ import { secretsToReencrypt } from './webhooks.js';
  */
 export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
   const keyId = secrets.currentKeyId;
-  if (keyId === undefined) throw new SecretError('No encryption key is configured: set POLONY_ENCRYPTION_KEYS, the new key first, then those that secrets are encrypted with');
-  const anew = async (sealed: string, sealedBy: string, context: string) => secrets.seal(await secrets.open({ keyId: sealedBy, sealed }, context), context);
+  if (keyId === undefined)
+    throw new SecretError(
+      'No encryption key is configured: set POLONY_ENCRYPTION_KEYS, the new key first, then those that secrets are encrypted with',
+    );
+  const anew = async (sealed: string, sealedBy: string, context: string) =>
+    secrets.seal(await secrets.open({ keyId: sealedBy, sealed }, context), context);
   const providers = await providersToReencrypt(db, keyId);
   for (const { id } of providers) {
     await inTransaction(db, async (transaction) => {
       const row = await findProvider(transaction, id, 'update');
-      if (row === undefined || row.secret_sealed === null || row.secret_key_id === null || row.secret_key_id === keyId) return;
+      if (row === undefined || row.secret_sealed === null || row.secret_key_id === null || row.secret_key_id === keyId)
+        return;
       const sealed = await anew(row.secret_sealed, row.secret_key_id, providerSecretContext(id));
-      await transaction.updateTable('providers').set({ secret_sealed: sealed.sealed, secret_key_id: sealed.keyId }).where('id', '=', id).execute();
+      await transaction
+        .updateTable('providers')
+        .set({ secret_sealed: sealed.sealed, secret_key_id: sealed.keyId })
+        .where('id', '=', id)
+        .execute();
     });
   }
   const ofWebhooks = await secretsToReencrypt(db, keyId);
   for (const { id } of ofWebhooks) {
     await inTransaction(db, async (transaction) => {
-      const row = await transaction.selectFrom('webhook_secrets').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();
+      const row = await transaction
+        .selectFrom('webhook_secrets')
+        .selectAll()
+        .where('id', '=', id)
+        .forUpdate()
+        .executeTakeFirst();
       if (row === undefined || row.key_id === keyId) return;
       const sealed = await anew(row.sealed, row.key_id, webhookSecretContext(id));
-      await transaction.updateTable('webhook_secrets').set({ sealed: sealed.sealed, key_id: sealed.keyId }).where('id', '=', id).execute();
+      await transaction
+        .updateTable('webhook_secrets')
+        .set({ sealed: sealed.sealed, key_id: sealed.keyId })
+        .where('id', '=', id)
+        .execute();
     });
   }
   return providers.length + ofWebhooks.length;

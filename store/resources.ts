@@ -27,19 +27,31 @@ const ENDED = ['COMPLETED', 'FAILED', 'CANCELED'] as const;
 const USES_SHOWN = 20;
 
 /** @param lock whether the row is locked, so that what refers to it and what deletes it wait for each other. */
-export async function findProvider(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<Provider | undefined> {
+export async function findProvider(
+  db: DbOrTransaction,
+  id: string,
+  lock?: 'share' | 'update',
+): Promise<Provider | undefined> {
   let query = db.selectFrom('providers').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
   if (lock === 'share') query = query.forShare();
   if (lock === 'update') query = query.forUpdate();
   return query.executeTakeFirst();
 }
-export async function findStorageConnection(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<StorageConnection | undefined> {
+export async function findStorageConnection(
+  db: DbOrTransaction,
+  id: string,
+  lock?: 'share' | 'update',
+): Promise<StorageConnection | undefined> {
   let query = db.selectFrom('storage_connections').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
   if (lock === 'share') query = query.forShare();
   if (lock === 'update') query = query.forUpdate();
   return query.executeTakeFirst();
 }
-export async function findComputeConnection(db: DbOrTransaction, id: string, lock?: 'share' | 'update'): Promise<ComputeConnection | undefined> {
+export async function findComputeConnection(
+  db: DbOrTransaction,
+  id: string,
+  lock?: 'share' | 'update',
+): Promise<ComputeConnection | undefined> {
   let query = db.selectFrom('compute_connections').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
   if (lock === 'share') query = query.forShare();
   if (lock === 'update') query = query.forUpdate();
@@ -51,7 +63,12 @@ export async function findFlow(db: DbOrTransaction, id: string, lock?: 'share' |
   if (lock === 'update') query = query.forUpdate();
   const flow = await query.executeTakeFirst();
   if (flow === undefined) return undefined;
-  const assigned = await db.selectFrom('flow_storage_connections').select('storage_connection_id').where('flow_id', '=', id).orderBy('storage_connection_id').execute();
+  const assigned = await db
+    .selectFrom('flow_storage_connections')
+    .select('storage_connection_id')
+    .where('flow_id', '=', id)
+    .orderBy('storage_connection_id')
+    .execute();
   return { ...flow, storage_connection_ids: assigned.map((row) => row.storage_connection_id) };
 }
 
@@ -71,14 +88,25 @@ export async function listProviders(db: Db, limit: number, after?: string, ids: 
   return query.orderBy('id').limit(limit).execute();
 }
 /** @param forUpload only those that instruments can upload to: not those that verification has found broken. */
-export async function listStorageConnections(db: Db, limit: number, after?: string, ids: Visible = 'all', forUpload = false): Promise<StorageConnection[]> {
+export async function listStorageConnections(
+  db: Db,
+  limit: number,
+  after?: string,
+  ids: Visible = 'all',
+  forUpload = false,
+): Promise<StorageConnection[]> {
   let query = db.selectFrom('storage_connections').selectAll().where('time_deleted', 'is', null);
   if (forUpload) query = query.where('use_for_run_upload', '=', true).where('status', '!=', 'FAILED');
   if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
-export async function listComputeConnections(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<ComputeConnection[]> {
+export async function listComputeConnections(
+  db: Db,
+  limit: number,
+  after?: string,
+  ids: Visible = 'all',
+): Promise<ComputeConnection[]> {
   let query = db.selectFrom('compute_connections').selectAll().where('time_deleted', 'is', null);
   if (ids !== 'all') query = query.where('id', 'in', visible(ids));
   if (after !== undefined) query = query.where('id', '>', after);
@@ -90,29 +118,67 @@ export async function listFlows(db: Db, limit: number, after?: string, ids: Visi
   if (after !== undefined) query = query.where('id', '>', after);
   const flows = await query.orderBy('id').limit(limit).execute();
   if (flows.length === 0) return [];
-  const assigned = await db.selectFrom('flow_storage_connections').selectAll().where('flow_id', 'in', flows.map((flow) => flow.id)).execute();
-  return flows.map((flow) => ({ ...flow, storage_connection_ids: assigned.filter((row) => row.flow_id === flow.id).map((row) => row.storage_connection_id).sort() }));
+  const assigned = await db
+    .selectFrom('flow_storage_connections')
+    .selectAll()
+    .where(
+      'flow_id',
+      'in',
+      flows.map((flow) => flow.id),
+    )
+    .execute();
+  return flows.map((flow) => ({
+    ...flow,
+    storage_connection_ids: assigned
+      .filter((row) => row.flow_id === flow.id)
+      .map((row) => row.storage_connection_id)
+      .sort(),
+  }));
 }
 
 export interface ProviderFields {
   name: string;
   defaultRegion: string;
-  credential: { type: 'role'; roleArn: string; externalId: string } | { type: 'accessKeys'; accessKeyId: string; secret: SealedSecret };
+  credential:
+    | { type: 'role'; roleArn: string; externalId: string }
+    | { type: 'accessKeys'; accessKeyId: string; secret: SealedSecret };
 }
 const providerColumns = ({ name, defaultRegion, credential }: ProviderFields) => ({
   name,
   default_region: defaultRegion,
   credential_type: credential.type,
   ...(credential.type === 'role'
-    ? { role_arn: credential.roleArn, external_id: credential.externalId, access_key_id: null, secret_sealed: null, secret_key_id: null, account_id: accountOfRole(credential.roleArn) }
-    : { role_arn: null, external_id: null, access_key_id: credential.accessKeyId, secret_sealed: credential.secret.sealed, secret_key_id: credential.secret.keyId }),
+    ? {
+        role_arn: credential.roleArn,
+        external_id: credential.externalId,
+        access_key_id: null,
+        secret_sealed: null,
+        secret_key_id: null,
+        account_id: accountOfRole(credential.roleArn),
+      }
+    : {
+        role_arn: null,
+        external_id: null,
+        access_key_id: credential.accessKeyId,
+        secret_sealed: credential.secret.sealed,
+        secret_key_id: credential.secret.keyId,
+      }),
 });
 /** @param id made before, since the secret is bound to it. */
 export async function insertProvider(db: DbOrTransaction, id: string, fields: ProviderFields): Promise<Provider> {
-  return db.insertInto('providers').values({ id, ...providerColumns(fields) }).returningAll().executeTakeFirstOrThrow();
+  return db
+    .insertInto('providers')
+    .values({ id, ...providerColumns(fields) })
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 /** @param changed whether the credential is another one, so that what is known of the old one does not hold. */
-export async function updateProvider(db: DbOrTransaction, id: string, fields: ProviderFields, changed: boolean): Promise<Provider> {
+export async function updateProvider(
+  db: DbOrTransaction,
+  id: string,
+  fields: ProviderFields,
+  changed: boolean,
+): Promise<Provider> {
   return db
     .updateTable('providers')
     .set({ ...providerColumns(fields), ...(changed && { session_seconds: null }), time_updated: new Date() })
@@ -122,13 +188,26 @@ export async function updateProvider(db: DbOrTransaction, id: string, fields: Pr
 }
 
 /** A provider, deleted or not, with what it is used for; for who makes its sessions. */
-export async function providerWithScope(db: DbOrTransaction, id: string): Promise<{ provider: Provider; scope: SessionScope } | undefined> {
+export async function providerWithScope(
+  db: DbOrTransaction,
+  id: string,
+): Promise<{ provider: Provider; scope: SessionScope } | undefined> {
   const provider = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirst();
   if (provider === undefined) return undefined;
   if (provider.credential_type === 'role') return { provider, scope: { folders: [], executionRoleArns: [] } };
   const [folders, roles] = await Promise.all([
-    db.selectFrom('storage_connections').select(['bucket', 'prefix']).where('provider_id', '=', id).where('time_deleted', 'is', null).execute(),
-    db.selectFrom('compute_connections').select('execution_role_arn').where('provider_id', '=', id).where('time_deleted', 'is', null).execute(),
+    db
+      .selectFrom('storage_connections')
+      .select(['bucket', 'prefix'])
+      .where('provider_id', '=', id)
+      .where('time_deleted', 'is', null)
+      .execute(),
+    db
+      .selectFrom('compute_connections')
+      .select('execution_role_arn')
+      .where('provider_id', '=', id)
+      .where('time_deleted', 'is', null)
+      .execute(),
   ]);
   return { provider, scope: { folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };
 }
@@ -139,8 +218,18 @@ export async function noteProviderUsed(db: DbOrTransaction, id: string): Promise
 }
 
 /** Providers whose secret was encrypted with another key than this one. */
-export async function providersToReencrypt(db: DbOrTransaction, keyId: string): Promise<{ id: string; name: string }[]> {
-  return db.selectFrom('providers').select(['id', 'name']).where('secret_key_id', 'is not', null).where('secret_key_id', '!=', keyId).where('time_deleted', 'is', null).orderBy('id').execute();
+export async function providersToReencrypt(
+  db: DbOrTransaction,
+  keyId: string,
+): Promise<{ id: string; name: string }[]> {
+  return db
+    .selectFrom('providers')
+    .select(['id', 'name'])
+    .where('secret_key_id', 'is not', null)
+    .where('secret_key_id', '!=', keyId)
+    .where('time_deleted', 'is', null)
+    .orderBy('id')
+    .execute();
 }
 
 export interface StorageConnectionFields {
@@ -166,36 +255,83 @@ const storageColumns = (fields: StorageConnectionFields) => ({
   allow_policy_probe: fields.allowPolicyProbe,
   run_depth: fields.runDepth ?? 0,
 });
-export async function insertStorageConnection(db: DbOrTransaction, fields: StorageConnectionFields): Promise<StorageConnection> {
-  return db.insertInto('storage_connections').values({ id: newId(), ...storageColumns(fields) }).returningAll().executeTakeFirstOrThrow();
+export async function insertStorageConnection(
+  db: DbOrTransaction,
+  fields: StorageConnectionFields,
+): Promise<StorageConnection> {
+  return db
+    .insertInto('storage_connections')
+    .values({ id: newId(), ...storageColumns(fields) })
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
-export async function updateStorageConnection(db: DbOrTransaction, id: string, fields: StorageConnectionFields): Promise<StorageConnection> {
-  return db.updateTable('storage_connections').set({ ...storageColumns(fields), time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+export async function updateStorageConnection(
+  db: DbOrTransaction,
+  id: string,
+  fields: StorageConnectionFields,
+): Promise<StorageConnection> {
+  return db
+    .updateTable('storage_connections')
+    .set({ ...storageColumns(fields), time_updated: new Date() })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 /**
  * Another connection for run upload whose folder is this one, lies in it or holds it: its runs would be discovered twice.
  * Two that are made at the same moment wait for each other by the bucket's lock.
  */
-export async function overlappingConnection(db: DbOrTransaction, bucket: string, prefix: string, exceptId?: string): Promise<StorageConnection | undefined> {
+export async function overlappingConnection(
+  db: DbOrTransaction,
+  bucket: string,
+  prefix: string,
+  exceptId?: string,
+): Promise<StorageConnection | undefined> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`bucket/${bucket}`}, 0))`.execute(db);
-  let query = db.selectFrom('storage_connections').selectAll().where('bucket', '=', bucket).where('use_for_run_upload', '=', true).where('time_deleted', 'is', null);
+  let query = db
+    .selectFrom('storage_connections')
+    .selectAll()
+    .where('bucket', '=', bucket)
+    .where('use_for_run_upload', '=', true)
+    .where('time_deleted', 'is', null);
   if (exceptId !== undefined) query = query.where('id', '!=', exceptId);
   return (await query.execute()).find((other) => prefixesOverlap(other.prefix, prefix));
 }
 
 /** The connections in a bucket. */
 export async function storageConnectionsOf(db: DbOrTransaction, bucket: string): Promise<StorageConnection[]> {
-  return db.selectFrom('storage_connections').selectAll().where('bucket', '=', bucket).where('time_deleted', 'is', null).orderBy('id').execute();
+  return db
+    .selectFrom('storage_connections')
+    .selectAll()
+    .where('bucket', '=', bucket)
+    .where('time_deleted', 'is', null)
+    .orderBy('id')
+    .execute();
 }
 
 export async function hasRuns(db: DbOrTransaction, storageConnectionId: string): Promise<boolean> {
-  return (await db.selectFrom('runs').select('id').where('storage_connection_id', '=', storageConnectionId).limit(1).executeTakeFirst()) !== undefined;
+  return (
+    (await db
+      .selectFrom('runs')
+      .select('id')
+      .where('storage_connection_id', '=', storageConnectionId)
+      .limit(1)
+      .executeTakeFirst()) !== undefined
+  );
 }
 
 /** The execution roles that compute connections of a provider use. */
-export async function executionRolesOf(db: DbOrTransaction, providerId: string): Promise<{ id: string; name: string; execution_role_arn: string }[]> {
-  return db.selectFrom('compute_connections').select(['id', 'name', 'execution_role_arn']).where('provider_id', '=', providerId).where('time_deleted', 'is', null).execute();
+export async function executionRolesOf(
+  db: DbOrTransaction,
+  providerId: string,
+): Promise<{ id: string; name: string; execution_role_arn: string }[]> {
+  return db
+    .selectFrom('compute_connections')
+    .select(['id', 'name', 'execution_role_arn'])
+    .where('provider_id', '=', providerId)
+    .where('time_deleted', 'is', null)
+    .execute();
 }
 
 export interface ComputeConnectionFields {
@@ -204,11 +340,39 @@ export interface ComputeConnectionFields {
   executionRoleArn: string;
   region: string;
 }
-export async function insertComputeConnection(db: DbOrTransaction, fields: ComputeConnectionFields): Promise<ComputeConnection> {
-  return db.insertInto('compute_connections').values({ id: newId(), name: fields.name, provider_id: fields.providerId, execution_role_arn: fields.executionRoleArn, region: fields.region }).returningAll().executeTakeFirstOrThrow();
+export async function insertComputeConnection(
+  db: DbOrTransaction,
+  fields: ComputeConnectionFields,
+): Promise<ComputeConnection> {
+  return db
+    .insertInto('compute_connections')
+    .values({
+      id: newId(),
+      name: fields.name,
+      provider_id: fields.providerId,
+      execution_role_arn: fields.executionRoleArn,
+      region: fields.region,
+    })
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
-export async function updateComputeConnection(db: DbOrTransaction, id: string, fields: ComputeConnectionFields): Promise<ComputeConnection> {
-  return db.updateTable('compute_connections').set({ name: fields.name, provider_id: fields.providerId, execution_role_arn: fields.executionRoleArn, region: fields.region, time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+export async function updateComputeConnection(
+  db: DbOrTransaction,
+  id: string,
+  fields: ComputeConnectionFields,
+): Promise<ComputeConnection> {
+  return db
+    .updateTable('compute_connections')
+    .set({
+      name: fields.name,
+      provider_id: fields.providerId,
+      execution_role_arn: fields.executionRoleArn,
+      region: fields.region,
+      time_updated: new Date(),
+    })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 export interface FlowFields {
@@ -243,11 +407,23 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
   };
   const flow =
     id === undefined
-      ? await db.insertInto('flows').values({ id: newId(), ...columns }).returningAll().executeTakeFirstOrThrow()
-      : await db.updateTable('flows').set({ ...columns, time_updated: new Date() }).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+      ? await db
+          .insertInto('flows')
+          .values({ id: newId(), ...columns })
+          .returningAll()
+          .executeTakeFirstOrThrow()
+      : await db
+          .updateTable('flows')
+          .set({ ...columns, time_updated: new Date() })
+          .where('id', '=', id)
+          .returningAll()
+          .executeTakeFirstOrThrow();
   await db.deleteFrom('flow_storage_connections').where('flow_id', '=', flow.id).execute();
   if (fields.storageConnectionIds.length > 0) {
-    await db.insertInto('flow_storage_connections').values(fields.storageConnectionIds.map((storage_connection_id) => ({ flow_id: flow.id, storage_connection_id }))).execute();
+    await db
+      .insertInto('flow_storage_connections')
+      .values(fields.storageConnectionIds.map((storage_connection_id) => ({ flow_id: flow.id, storage_connection_id })))
+      .execute();
   }
   return { ...flow, storage_connection_ids: [...fields.storageConnectionIds].sort() };
 }
@@ -259,24 +435,104 @@ export async function usesOf(db: DbOrTransaction, table: ResourceTable, id: stri
     for (const row of rows) uses.push({ kind, ...row });
   };
   if (table === 'providers') {
-    add('storage connection', await db.selectFrom('storage_connections').select(['id', 'name']).where('provider_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
-    add('compute connection', await db.selectFrom('compute_connections').select(['id', 'name']).where('provider_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
+    add(
+      'storage connection',
+      await db
+        .selectFrom('storage_connections')
+        .select(['id', 'name'])
+        .where('provider_id', '=', id)
+        .where('time_deleted', 'is', null)
+        .limit(USES_SHOWN)
+        .execute(),
+    );
+    add(
+      'compute connection',
+      await db
+        .selectFrom('compute_connections')
+        .select(['id', 'name'])
+        .where('provider_id', '=', id)
+        .where('time_deleted', 'is', null)
+        .limit(USES_SHOWN)
+        .execute(),
+    );
     return uses;
   }
   if (table === 'storage_connections') {
-    add('flow', await db.selectFrom('flow_storage_connections as a').innerJoin('flows as f', 'f.id', 'a.flow_id').select(['f.id', 'f.name']).where('a.storage_connection_id', '=', id).where('f.time_deleted', 'is', null).limit(USES_SHOWN).execute());
-    add('run', await db.selectFrom('runs').select(['id', 'run_folder as name']).where('storage_connection_id', '=', id).where('upload_state', '=', 'uploading').limit(USES_SHOWN).execute());
+    add(
+      'flow',
+      await db
+        .selectFrom('flow_storage_connections as a')
+        .innerJoin('flows as f', 'f.id', 'a.flow_id')
+        .select(['f.id', 'f.name'])
+        .where('a.storage_connection_id', '=', id)
+        .where('f.time_deleted', 'is', null)
+        .limit(USES_SHOWN)
+        .execute(),
+    );
+    add(
+      'run',
+      await db
+        .selectFrom('runs')
+        .select(['id', 'run_folder as name'])
+        .where('storage_connection_id', '=', id)
+        .where('upload_state', '=', 'uploading')
+        .limit(USES_SHOWN)
+        .execute(),
+    );
     // With the storage connection nobody could take them out of the bucket's policy any more.
-    add('access grant', await db.selectFrom('access_grants').select(['id', 'principal as name']).where('storage_connection_id', '=', id).where('state', 'not in', ['expired', 'removed']).limit(USES_SHOWN).execute());
+    add(
+      'access grant',
+      await db
+        .selectFrom('access_grants')
+        .select(['id', 'principal as name'])
+        .where('storage_connection_id', '=', id)
+        .where('state', 'not in', ['expired', 'removed'])
+        .limit(USES_SHOWN)
+        .execute(),
+    );
   }
-  if (table === 'compute_connections') add('flow', await db.selectFrom('flows').select(['id', 'name']).where('compute_connection_id', '=', id).where('time_deleted', 'is', null).limit(USES_SHOWN).execute());
-  const column = table === 'storage_connections' ? 'storage_connection_id' : table === 'compute_connections' ? 'compute_connection_id' : 'flow_id';
-  add('execution', await db.selectFrom('executions').select(['id', 'name']).where(column, '=', id).where('status', 'not in', [...ENDED]).limit(USES_SHOWN).execute());
+  if (table === 'compute_connections')
+    add(
+      'flow',
+      await db
+        .selectFrom('flows')
+        .select(['id', 'name'])
+        .where('compute_connection_id', '=', id)
+        .where('time_deleted', 'is', null)
+        .limit(USES_SHOWN)
+        .execute(),
+    );
+  const column =
+    table === 'storage_connections'
+      ? 'storage_connection_id'
+      : table === 'compute_connections'
+        ? 'compute_connection_id'
+        : 'flow_id';
+  add(
+    'execution',
+    await db
+      .selectFrom('executions')
+      .select(['id', 'name'])
+      .where(column, '=', id)
+      .where('status', 'not in', [...ENDED])
+      .limit(USES_SHOWN)
+      .execute(),
+  );
   return uses;
 }
 
 export async function markDeleted(db: DbOrTransaction, table: ResourceTable, id: string): Promise<void> {
-  await db.updateTable(table).set({ time_deleted: new Date(), time_updated: new Date() }).where('id', '=', id).execute();
+  await db
+    .updateTable(table)
+    .set({ time_deleted: new Date(), time_updated: new Date() })
+    .where('id', '=', id)
+    .execute();
   // A secret is kept no longer than it is needed.
-  if (table === 'providers') await db.updateTable('providers').set({ secret_sealed: '' }).where('id', '=', id).where('credential_type', '=', 'accessKeys').execute();
+  if (table === 'providers')
+    await db
+      .updateTable('providers')
+      .set({ secret_sealed: '' })
+      .where('id', '=', id)
+      .where('credential_type', '=', 'accessKeys')
+      .execute();
 }

@@ -26,7 +26,15 @@ export interface RunContext {
   progress: UploadProgress | null;
   discovered: boolean;
   parameters: RunParameters | null;
-  storage: { name: string; providerId: string; bucket: string; prefix: string; region: string; deleted: boolean; useForRunUpload: boolean };
+  storage: {
+    name: string;
+    providerId: string;
+    bucket: string;
+    prefix: string;
+    region: string;
+    deleted: boolean;
+    useForRunUpload: boolean;
+  };
 }
 
 /** A run; undefined when there is none. */
@@ -34,7 +42,29 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
   const row = await db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
-    .select(['r.id', 'r.storage_connection_id', 'r.instrument_name', 'r.run_folder', 'r.run_name', 'r.upload_state', 'r.upload_description', 'r.checked', 'r.time_denied', 'r.run_parameters', 'r.parent_path', 'r.outcome', 'r.progress', 'r.discovered', 's.name as storage_name', 's.provider_id', 's.bucket', 's.prefix', 's.region', 's.time_deleted', 's.use_for_run_upload'])
+    .select([
+      'r.id',
+      'r.storage_connection_id',
+      'r.instrument_name',
+      'r.run_folder',
+      'r.run_name',
+      'r.upload_state',
+      'r.upload_description',
+      'r.checked',
+      'r.time_denied',
+      'r.run_parameters',
+      'r.parent_path',
+      'r.outcome',
+      'r.progress',
+      'r.discovered',
+      's.name as storage_name',
+      's.provider_id',
+      's.bucket',
+      's.prefix',
+      's.region',
+      's.time_deleted',
+      's.use_for_run_upload',
+    ])
     .where('r.id', '=', id)
     .executeTakeFirst();
   return (
@@ -53,7 +83,15 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
       progress: row.progress,
       discovered: row.discovered,
       parameters: row.run_parameters,
-      storage: { name: row.storage_name, providerId: row.provider_id, bucket: row.bucket, prefix: row.prefix, region: row.region, deleted: row.time_deleted !== null, useForRunUpload: row.use_for_run_upload },
+      storage: {
+        name: row.storage_name,
+        providerId: row.provider_id,
+        bucket: row.bucket,
+        prefix: row.prefix,
+        region: row.region,
+        deleted: row.time_deleted !== null,
+        useForRunUpload: row.use_for_run_upload,
+      },
     }
   );
 }
@@ -66,7 +104,12 @@ export interface KnownRun {
 }
 
 /** Which of these run folders are known, with the state of their uploads. */
-export async function knownRuns(db: DbOrTransaction, storageConnectionId: string, parentPath: string, folders: readonly string[]): Promise<Map<string, KnownRun>> {
+export async function knownRuns(
+  db: DbOrTransaction,
+  storageConnectionId: string,
+  parentPath: string,
+  folders: readonly string[],
+): Promise<Map<string, KnownRun>> {
   if (folders.length === 0) return new Map();
   const rows = await db
     .selectFrom('runs')
@@ -75,11 +118,20 @@ export async function knownRuns(db: DbOrTransaction, storageConnectionId: string
     .where('parent_path', '=', parentPath)
     .where('run_folder', 'in', folders)
     .execute();
-  return new Map(rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]));
+  return new Map(
+    rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]),
+  );
 }
 
 /** Writes newly seen runs. @returns those that were written now, not those that somebody else wrote meanwhile. */
-export async function insertRuns(db: DbOrTransaction, storageConnectionId: string, parentPath: string, instrument: string, runs: readonly { folder: string; runName: string }[], discovered = true): Promise<Map<string, KnownRun>> {
+export async function insertRuns(
+  db: DbOrTransaction,
+  storageConnectionId: string,
+  parentPath: string,
+  instrument: string,
+  runs: readonly { folder: string; runName: string }[],
+  discovered = true,
+): Promise<Map<string, KnownRun>> {
   if (runs.length === 0) return new Map();
   const rows = await db
     .insertInto('runs')
@@ -98,7 +150,9 @@ export async function insertRuns(db: DbOrTransaction, storageConnectionId: strin
     .onConflict((conflict) => conflict.columns(['storage_connection_id', 'parent_path', 'run_folder']).doNothing())
     .returning(['id', 'run_folder', 'run_name', 'upload_state'])
     .execute();
-  return new Map(rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]));
+  return new Map(
+    rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]),
+  );
 }
 
 /** Fields of a run that change while it uploads; what is absent stays. */
@@ -135,9 +189,15 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : storableJson(change.blocked) }),
       ...(change.outcome !== undefined && { outcome: change.outcome }),
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
-      ...(change.parameters !== undefined && { run_parameters: storableJson(change.parameters), run_name: storable(change.parameters.runName), time_started: timeOf(change.parameters.date) }),
+      ...(change.parameters !== undefined && {
+        run_parameters: storableJson(change.parameters),
+        run_name: storable(change.parameters.runName),
+        time_started: timeOf(change.parameters.date),
+      }),
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
-      ...(change.progress !== undefined && { progress: change.progress === null ? null : storableJson(change.progress) }),
+      ...(change.progress !== undefined && {
+        progress: change.progress === null ? null : storableJson(change.progress),
+      }),
       ...(change.checked !== undefined && { checked: change.checked }),
       ...(change.instrumentMetrics !== undefined && { instrument_metrics: storableJson(change.instrumentMetrics) }),
       ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
@@ -148,16 +208,42 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
 }
 
 /** The flows that start by themselves for runs of a storage connection, where their filter lets them. */
-export async function autoFlows(db: DbOrTransaction, storageConnectionId: string): Promise<{ id: string; name: string; computeConnectionId: string; filter: AutoStartFilter; acceptFailedOutcome: boolean; acceptUnverified: boolean }[]> {
+export async function autoFlows(
+  db: DbOrTransaction,
+  storageConnectionId: string,
+): Promise<
+  {
+    id: string;
+    name: string;
+    computeConnectionId: string;
+    filter: AutoStartFilter;
+    acceptFailedOutcome: boolean;
+    acceptUnverified: boolean;
+  }[]
+> {
   const rows = await db
     .selectFrom('flow_storage_connections as a')
     .innerJoin('flows as f', 'f.id', 'a.flow_id')
-    .select(['f.id', 'f.name', 'f.compute_connection_id', 'f.auto_start_filter', 'f.accept_failed_outcome', 'f.accept_unverified'])
+    .select([
+      'f.id',
+      'f.name',
+      'f.compute_connection_id',
+      'f.auto_start_filter',
+      'f.accept_failed_outcome',
+      'f.accept_unverified',
+    ])
     .where('a.storage_connection_id', '=', storageConnectionId)
     .where('f.time_deleted', 'is', null)
     .orderBy('f.id')
     .execute();
-  return rows.map((row) => ({ id: row.id, name: row.name, computeConnectionId: row.compute_connection_id, filter: row.auto_start_filter, acceptFailedOutcome: row.accept_failed_outcome, acceptUnverified: row.accept_unverified }));
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    computeConnectionId: row.compute_connection_id,
+    filter: row.auto_start_filter,
+    acceptFailedOutcome: row.accept_failed_outcome,
+    acceptUnverified: row.accept_unverified,
+  }));
 }
 
 /**
@@ -165,7 +251,11 @@ export async function autoFlows(db: DbOrTransaction, storageConnectionId: string
  * folder: a connection that was made anew, or a copy. Told by the instrument's own id of the run.
  * To be called in the transaction that writes the execution.
  */
-export async function startedBefore(db: DbOrTransaction, flowId: string, run: { id: string; instrumentRunId: string | undefined }): Promise<string | undefined> {
+export async function startedBefore(
+  db: DbOrTransaction,
+  flowId: string,
+  run: { id: string; instrumentRunId: string | undefined },
+): Promise<string | undefined> {
   if (run.instrumentRunId === undefined) return undefined;
   // Two copies that end at the same moment wait for each other, until the transaction ends.
   await sql`select pg_advisory_xact_lock(hashtextextended(${`auto/${flowId}/${run.instrumentRunId}`}, 0))`.execute(db);
@@ -186,9 +276,23 @@ export async function startedBefore(db: DbOrTransaction, flowId: string, run: { 
 export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
-    .set({ upload_state: 'uploading', upload_description: 'It is looked at anew', outcome: null, time_completed: null, time_denied: null, progress: null, blocked: null, time_updated: new Date() })
+    .set({
+      upload_state: 'uploading',
+      upload_description: 'It is looked at anew',
+      outcome: null,
+      time_completed: null,
+      time_denied: null,
+      progress: null,
+      blocked: null,
+      time_updated: new Date(),
+    })
     .where('id', '=', id)
-    .where((where) => where.or([where('upload_state', 'in', ['refused', 'vanished']), ...(unverified ? [where.and([where('upload_state', '=', 'complete'), where('checked', '=', 'presence')])] : [])]))
+    .where((where) =>
+      where.or([
+        where('upload_state', 'in', ['refused', 'vanished']),
+        ...(unverified ? [where.and([where('upload_state', '=', 'complete'), where('checked', '=', 'presence')])] : []),
+      ]),
+    )
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
 }
@@ -198,11 +302,27 @@ export async function registeredRuns(db: DbOrTransaction, createdBefore: Date) {
   const rows = await db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
-    .select(['r.id', 'r.storage_connection_id', 's.name', 'r.instrument_name', 'r.parent_path', 'r.run_folder', 'r.run_name'])
+    .select([
+      'r.id',
+      'r.storage_connection_id',
+      's.name',
+      'r.instrument_name',
+      'r.parent_path',
+      'r.run_folder',
+      'r.run_name',
+    ])
     .where('r.discovered', '=', false)
     .where('r.upload_state', '=', 'uploading')
     .where('r.time_created', '<', createdBefore)
     .limit(500)
     .execute();
-  return rows.map((row) => ({ runId: row.id, storageConnectionId: row.storage_connection_id, storageConnectionName: row.name, instrumentName: row.instrument_name, parentPath: row.parent_path, runFolder: row.run_folder, runName: row.run_name }));
+  return rows.map((row) => ({
+    runId: row.id,
+    storageConnectionId: row.storage_connection_id,
+    storageConnectionName: row.name,
+    instrumentName: row.instrument_name,
+    parentPath: row.parent_path,
+    runFolder: row.run_folder,
+    runName: row.run_name,
+  }));
 }

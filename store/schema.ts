@@ -1,7 +1,15 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { RunMetrics } from '../domain/avitiRunStats.js';
 import type { UploadProgress } from '../domain/completeness.js';
-import type { Blocked, ExecutionStatus, ExecutionSummary, HealthOmicsStatus, ParameterNames, ParameterValue, ResultFile } from '../domain/execution.js';
+import type {
+  Blocked,
+  ExecutionStatus,
+  ExecutionSummary,
+  HealthOmicsStatus,
+  ParameterNames,
+  ParameterValue,
+  ResultFile,
+} from '../domain/execution.js';
 import type { ManifestReport } from '../domain/manifestCheck.js';
 import type { CredentialType } from '../domain/permissions.js';
 import type { RunParameters } from '../domain/runParameters.js';

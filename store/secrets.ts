@@ -36,13 +36,19 @@ export function aesEncrypt(key: Buffer, plain: Buffer, context: string): Buffer 
 
 /** @throws Error when key or context are other than they were, or the bytes were changed. */
 export function aesDecrypt(key: Buffer, sealed: Buffer, context: string): Buffer {
-  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, NONCE), { authTagLength: TAG }).setAAD(Buffer.from(context)).setAuthTag(sealed.subarray(NONCE, NONCE + TAG));
+  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, NONCE), { authTagLength: TAG })
+    .setAAD(Buffer.from(context))
+    .setAuthTag(sealed.subarray(NONCE, NONCE + TAG));
   return Buffer.concat([decipher.update(sealed.subarray(NONCE + TAG)), decipher.final()]);
 }
 
 /** A key given by the environment. @param key 32 bytes. */
 export function localKey(id: string, key: Buffer): SecretKey {
-  return { id, encrypt: async (plain, context) => aesEncrypt(key, plain, context), decrypt: async (sealed, context) => aesDecrypt(key, sealed, context) };
+  return {
+    id,
+    encrypt: async (plain, context) => aesEncrypt(key, plain, context),
+    decrypt: async (sealed, context) => aesDecrypt(key, sealed, context),
+  };
 }
 
 /** Makes and unwraps data keys, as AWS KMS does. */
@@ -91,18 +97,26 @@ export class Secrets {
   /** @throws SecretError where its key is not configured or it was sealed for something else. */
   async open({ keyId, sealed }: SealedSecret, context: string): Promise<string> {
     const key = this.#keys.find((each) => each.id === keyId);
-    if (key === undefined) throw new SecretError(`The encryption key ${keyId} is not configured: add it to POLONY_ENCRYPTION_KEYS`);
+    if (key === undefined)
+      throw new SecretError(`The encryption key ${keyId} is not configured: add it to POLONY_ENCRYPTION_KEYS`);
     try {
       return (await key.decrypt(Buffer.from(sealed, 'base64'), context)).toString();
     } catch (error) {
-      throw new SecretError(`A secret cannot be decrypted with the key ${keyId}: it is another key than the one that encrypted it, or the secret was moved or changed`, { cause: error });
+      throw new SecretError(
+        `A secret cannot be decrypted with the key ${keyId}: it is another key than the one that encrypted it, or the secret was moved or changed`,
+        { cause: error },
+      );
     }
   }
 }
 
 /** @param kms makes the data keys of a KMS key. */
 export function secretsOf(keys: readonly EncryptionKey[], kms: (keyArn: string) => DataKeys): Secrets {
-  return new Secrets(keys.map((key) => ('kmsKeyArn' in key ? envelopeKey(key.id, kms(key.kmsKeyArn)) : localKey(key.id, Buffer.from(key.key, 'base64')))));
+  return new Secrets(
+    keys.map((key) =>
+      'kmsKeyArn' in key ? envelopeKey(key.id, kms(key.kmsKeyArn)) : localKey(key.id, Buffer.from(key.key, 'base64')),
+    ),
+  );
 }
 
 /** What the secret of a provider is bound to, so that it cannot be moved to another row. */

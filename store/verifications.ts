@@ -10,18 +10,55 @@ export interface ToVerify {
   name: string;
 }
 
-export const TABLE_OF = { provider: 'providers', storageConnection: 'storage_connections', computeConnection: 'compute_connections', flow: 'flows' } as const;
+export const TABLE_OF = {
+  provider: 'providers',
+  storageConnection: 'storage_connections',
+  computeConnection: 'compute_connections',
+  flow: 'flows',
+} as const;
 
 /** Keeps a report in place of the last one, and what it says of the resource and its provider. */
 export async function saveVerification(
   db: Db,
-  { kind, id, report, started, provider }: { kind: VerifiedKind; id: string; report: VerificationReport; started: Date; provider: { id: string; accountId: string | null; sessionSeconds: number | null } },
+  {
+    kind,
+    id,
+    report,
+    started,
+    provider,
+  }: {
+    kind: VerifiedKind;
+    id: string;
+    report: VerificationReport;
+    started: Date;
+    provider: { id: string; accountId: string | null; sessionSeconds: number | null };
+  },
 ): Promise<void> {
-  const values = { kind, resource_id: id, status: report.status, report: JSON.stringify(report), time_started: started, time_completed: new Date() };
+  const values = {
+    kind,
+    resource_id: id,
+    status: report.status,
+    report: JSON.stringify(report),
+    time_started: started,
+    time_completed: new Date(),
+  };
   await db.transaction().execute(async (transaction) => {
-    await transaction.insertInto('verifications').values(values).onConflict((conflict) => conflict.column('resource_id').doUpdateSet(values)).execute();
-    await transaction.updateTable(TABLE_OF[kind]).set({ status: report.status, status_description: report.description, time_verified: values.time_completed }).where('id', '=', id).execute();
-    if (provider.sessionSeconds !== null) await transaction.updateTable('providers').set({ session_seconds: provider.sessionSeconds, account_id: provider.accountId }).where('id', '=', provider.id).execute();
+    await transaction
+      .insertInto('verifications')
+      .values(values)
+      .onConflict((conflict) => conflict.column('resource_id').doUpdateSet(values))
+      .execute();
+    await transaction
+      .updateTable(TABLE_OF[kind])
+      .set({ status: report.status, status_description: report.description, time_verified: values.time_completed })
+      .where('id', '=', id)
+      .execute();
+    if (provider.sessionSeconds !== null)
+      await transaction
+        .updateTable('providers')
+        .set({ session_seconds: provider.sessionSeconds, account_id: provider.accountId })
+        .where('id', '=', provider.id)
+        .execute();
   });
 }
 
@@ -36,19 +73,65 @@ export interface KeptVerification {
 }
 export async function verificationsOf(db: DbOrTransaction, ids: readonly string[]): Promise<KeptVerification[]> {
   if (ids.length === 0) return [];
-  const rows = await db.selectFrom('verifications').selectAll().where('resource_id', 'in', [...ids]).execute();
-  return rows.map((row) => ({ kind: row.kind, id: row.resource_id, status: row.status, report: row.report, timeStarted: row.time_started, timeCompleted: row.time_completed }));
+  const rows = await db
+    .selectFrom('verifications')
+    .selectAll()
+    .where('resource_id', 'in', [...ids])
+    .execute();
+  return rows.map((row) => ({
+    kind: row.kind,
+    id: row.resource_id,
+    status: row.status,
+    report: row.report,
+    timeStarted: row.time_started,
+    timeCompleted: row.time_completed,
+  }));
 }
 
 /** A provider, its connections and flows, the provider first. */
 export async function partsOfProvider(db: DbOrTransaction, providerId: string): Promise<ToVerify[]> {
-  const providers = await db.selectFrom('providers').select(['id', 'name']).where('id', '=', providerId).where('time_deleted', 'is', null).execute();
-  const storage = await db.selectFrom('storage_connections').select(['id', 'name']).where('provider_id', '=', providerId).where('time_deleted', 'is', null).orderBy('id').execute();
-  const compute = await db.selectFrom('compute_connections').select(['id', 'name']).where('provider_id', '=', providerId).where('time_deleted', 'is', null).orderBy('id').execute();
+  const providers = await db
+    .selectFrom('providers')
+    .select(['id', 'name'])
+    .where('id', '=', providerId)
+    .where('time_deleted', 'is', null)
+    .execute();
+  const storage = await db
+    .selectFrom('storage_connections')
+    .select(['id', 'name'])
+    .where('provider_id', '=', providerId)
+    .where('time_deleted', 'is', null)
+    .orderBy('id')
+    .execute();
+  const compute = await db
+    .selectFrom('compute_connections')
+    .select(['id', 'name'])
+    .where('provider_id', '=', providerId)
+    .where('time_deleted', 'is', null)
+    .orderBy('id')
+    .execute();
   const flows =
-    compute.length === 0 ? [] : await db.selectFrom('flows').select(['id', 'name']).where('compute_connection_id', 'in', compute.map((row) => row.id)).where('time_deleted', 'is', null).orderBy('id').execute();
-  const of = (kind: VerifiedKind, rows: { id: string; name: string }[]): ToVerify[] => rows.map((row) => ({ kind, ...row }));
-  return [...of('provider', providers), ...of('storageConnection', storage), ...of('computeConnection', compute), ...of('flow', flows)];
+    compute.length === 0
+      ? []
+      : await db
+          .selectFrom('flows')
+          .select(['id', 'name'])
+          .where(
+            'compute_connection_id',
+            'in',
+            compute.map((row) => row.id),
+          )
+          .where('time_deleted', 'is', null)
+          .orderBy('id')
+          .execute();
+  const of = (kind: VerifiedKind, rows: { id: string; name: string }[]): ToVerify[] =>
+    rows.map((row) => ({ kind, ...row }));
+  return [
+    ...of('provider', providers),
+    ...of('storageConnection', storage),
+    ...of('computeConnection', compute),
+    ...of('flow', flows),
+  ];
 }
 
 /** What was never verified, or not since it was changed; for the sweep. */
@@ -60,7 +143,9 @@ export async function unverified(db: DbOrTransaction, changedBefore: Date): Prom
       .select(['id', 'name'])
       .where('time_deleted', 'is', null)
       .where('time_updated', '<', changedBefore)
-      .where((where) => where.or([where('time_verified', 'is', null), where('time_verified', '<', where.ref('time_updated'))]))
+      .where((where) =>
+        where.or([where('time_verified', 'is', null), where('time_verified', '<', where.ref('time_updated'))]),
+      )
       .orderBy('id')
       .limit(200)
       .execute();
@@ -74,8 +159,15 @@ const PAGE = 500;
 /** Everything that is not deleted, page by page. */
 export async function* resourcesToVerify(db: DbOrTransaction): AsyncGenerator<ToVerify> {
   for (const [kind, table] of Object.entries(TABLE_OF) as [VerifiedKind, (typeof TABLE_OF)[VerifiedKind]][]) {
-    for (let after = '00000000-0000-0000-0000-000000000000'; ; ) {
-      const rows = await db.selectFrom(table).select(['id', 'name']).where('time_deleted', 'is', null).where('id', '>', after).orderBy('id').limit(PAGE).execute();
+    for (let after = '00000000-0000-0000-0000-000000000000'; ;) {
+      const rows = await db
+        .selectFrom(table)
+        .select(['id', 'name'])
+        .where('time_deleted', 'is', null)
+        .where('id', '>', after)
+        .orderBy('id')
+        .limit(PAGE)
+        .execute();
       for (const row of rows) yield { kind, ...row };
       if (rows.length < PAGE) break;
       after = rows.at(-1)!.id;
@@ -87,9 +179,21 @@ export async function* resourcesToVerify(db: DbOrTransaction): AsyncGenerator<To
  * Notes what use has shown of a permission that no probe can tell.
  * @returns whether that is news.
  */
-export async function noteEvidence(db: DbOrTransaction, providerId: string, action: PermissionAction, resource: string, error?: { code: string; message: string }): Promise<boolean> {
+export async function noteEvidence(
+  db: DbOrTransaction,
+  providerId: string,
+  action: PermissionAction,
+  resource: string,
+  error?: { code: string; message: string },
+): Promise<boolean> {
   const granted = error === undefined;
-  const known = await db.selectFrom('permission_evidence').select('granted').where('provider_id', '=', providerId).where('action', '=', action).where('resource', '=', resource).executeTakeFirst();
+  const known = await db
+    .selectFrom('permission_evidence')
+    .select('granted')
+    .where('provider_id', '=', providerId)
+    .where('action', '=', action)
+    .where('resource', '=', resource)
+    .executeTakeFirst();
   const values = { granted, error_code: error?.code ?? null, error_message: error?.message ?? null, time: new Date() };
   await db
     .insertInto('permission_evidence')
@@ -103,8 +207,16 @@ export async function noteEvidence(db: DbOrTransaction, providerId: string, acti
  * What use has shown of a provider's permissions, as probes. For any resource (`*`) the newest says it. What was seen before
  * the credential was changed says nothing of the new one.
  */
-export async function evidenceOf(db: DbOrTransaction, providerId: string): Promise<(action: PermissionAction, resource: string) => Probe | undefined> {
-  const rows = await db.selectFrom('permission_evidence').selectAll().where('provider_id', '=', providerId).orderBy('time', 'desc').execute();
+export async function evidenceOf(
+  db: DbOrTransaction,
+  providerId: string,
+): Promise<(action: PermissionAction, resource: string) => Probe | undefined> {
+  const rows = await db
+    .selectFrom('permission_evidence')
+    .selectAll()
+    .where('provider_id', '=', providerId)
+    .orderBy('time', 'desc')
+    .execute();
   return (action, resource) => {
     const row = rows.find((each) => each.action === action && (resource === '*' || each.resource === resource));
     if (row === undefined) return undefined;

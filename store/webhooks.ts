@@ -29,12 +29,29 @@ export interface WebhookFields {
   eventTypes: string[];
   enabled: boolean;
 }
-const columns = (fields: WebhookFields) => ({ url: fields.url, description: fields.description, event_types: fields.eventTypes, enabled: fields.enabled });
+const columns = (fields: WebhookFields) => ({
+  url: fields.url,
+  description: fields.description,
+  event_types: fields.eventTypes,
+  enabled: fields.enabled,
+});
 
 /** @param secret with the id of its row, which it is bound to. */
-export async function insertWebhook(db: DbOrTransaction, id: string, fields: WebhookFields, secret: SealedSecret & { id: string }): Promise<Webhook> {
-  const row = await db.insertInto('webhooks').values({ id, ...columns(fields) }).returningAll().executeTakeFirstOrThrow();
-  await db.insertInto('webhook_secrets').values({ id: secret.id, webhook_id: id, sealed: secret.sealed, key_id: secret.keyId }).execute();
+export async function insertWebhook(
+  db: DbOrTransaction,
+  id: string,
+  fields: WebhookFields,
+  secret: SealedSecret & { id: string },
+): Promise<Webhook> {
+  const row = await db
+    .insertInto('webhooks')
+    .values({ id, ...columns(fields) })
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  await db
+    .insertInto('webhook_secrets')
+    .values({ id: secret.id, webhook_id: id, sealed: secret.sealed, key_id: secret.keyId })
+    .execute();
   return row;
 }
 
@@ -84,17 +101,38 @@ export async function signingSecrets(db: DbOrTransaction, webhookId: string): Pr
  * Puts a new secret in place of the current one, which signs along for {@link SECRET_OVERLAP_HOURS}. The caller holds the webhook's row.
  * @returns false where as many sign already as may; nothing is changed then.
  */
-export async function rotateSecret(db: DbOrTransaction, webhookId: string, secret: SealedSecret & { id: string }): Promise<boolean> {
-  await db.deleteFrom('webhook_secrets').where('webhook_id', '=', webhookId).where('time_expires', '<=', new Date()).execute();
+export async function rotateSecret(
+  db: DbOrTransaction,
+  webhookId: string,
+  secret: SealedSecret & { id: string },
+): Promise<boolean> {
+  await db
+    .deleteFrom('webhook_secrets')
+    .where('webhook_id', '=', webhookId)
+    .where('time_expires', '<=', new Date())
+    .execute();
   if ((await signingSecrets(db, webhookId)).length >= MOST_SECRETS) return false;
-  await db.updateTable('webhook_secrets').set({ time_expires: new Date(Date.now() + SECRET_OVERLAP_HOURS * 3_600_000) }).where('webhook_id', '=', webhookId).where('time_expires', 'is', null).execute();
-  await db.insertInto('webhook_secrets').values({ id: secret.id, webhook_id: webhookId, sealed: secret.sealed, key_id: secret.keyId }).execute();
+  await db
+    .updateTable('webhook_secrets')
+    .set({ time_expires: new Date(Date.now() + SECRET_OVERLAP_HOURS * 3_600_000) })
+    .where('webhook_id', '=', webhookId)
+    .where('time_expires', 'is', null)
+    .execute();
+  await db
+    .insertInto('webhook_secrets')
+    .values({ id: secret.id, webhook_id: webhookId, sealed: secret.sealed, key_id: secret.keyId })
+    .execute();
   await db.updateTable('webhooks').set({ time_updated: new Date() }).where('id', '=', webhookId).execute();
   return true;
 }
 
 /** Deliveries of a webhook, newest first; before an id they come nearest first. */
-export async function listDeliveries(db: Db, webhookId: string, slice: Slice, state?: DeliveryState): Promise<Delivery[]> {
+export async function listDeliveries(
+  db: Db,
+  webhookId: string,
+  slice: Slice,
+  state?: DeliveryState,
+): Promise<Delivery[]> {
   let query = db.selectFrom('webhook_deliveries').selectAll().where('webhook_id', '=', webhookId).limit(slice.limit);
   if (state !== undefined) query = query.where('state', '=', state);
   if (slice.after !== undefined) query = query.where('id', '<', slice.after);
@@ -106,7 +144,9 @@ export async function listDeliveries(db: Db, webhookId: string, slice: Slice, st
 export async function insertTestEvent(db: DbOrTransaction, webhookId: string): Promise<Delivery> {
   const { rows } = await sql<Delivery>`
     insert into webhook_deliveries (id, webhook_id, event_id, event_type, event_sequence, event_data, time_event)
-    values (webhook_delivery_id(), ${webhookId}, gen_random_uuid(), ${TEST_EVENT}, nextval('webhook_event_sequence'), ${JSON.stringify({ webhookId })}::jsonb, clock_timestamp()) returning *`.execute(db);
+    values (webhook_delivery_id(), ${webhookId}, gen_random_uuid(), ${TEST_EVENT}, nextval('webhook_event_sequence'), ${JSON.stringify({ webhookId })}::jsonb, clock_timestamp()) returning *`.execute(
+    db,
+  );
   await notify(db);
   return rows[0]!;
 }
@@ -123,7 +163,15 @@ export interface Replay {
 export async function replayDeliveries(db: DbOrTransaction, webhookId: string, replay: Replay): Promise<number> {
   let query = db
     .updateTable('webhook_deliveries')
-    .set((eb) => ({ state: 'pending' as const, round: eb('round', '+', 1), attempts: 0, handed_over: false, time_handed: null, time_next: null, time_ended: null }))
+    .set((eb) => ({
+      state: 'pending' as const,
+      round: eb('round', '+', 1),
+      attempts: 0,
+      handed_over: false,
+      time_handed: null,
+      time_next: null,
+      time_ended: null,
+    }))
     .where('webhook_id', '=', webhookId)
     // What was not tried yet is about to be.
     .where('state', 'in', replay.onlyFailed === true ? ['failed'] : ['retrying', 'delivered', 'failed']);
@@ -164,7 +212,12 @@ export async function claimDeliveries(db: Db, limit: number): Promise<ClaimedDel
 
 /** Notes that the workflow of a delivery's round exists. */
 export async function markHandedOver(db: Db, { id, round }: Pick<ClaimedDelivery, 'id' | 'round'>): Promise<void> {
-  await db.updateTable('webhook_deliveries').set({ handed_over: true }).where('id', '=', id).where('round', '=', round).execute();
+  await db
+    .updateTable('webhook_deliveries')
+    .set({ handed_over: true })
+    .where('id', '=', id)
+    .where('round', '=', round)
+    .execute();
 }
 
 /** Has deliveries handed over again whose time is long over: their workflow was terminated by hand or lost. */
@@ -178,11 +231,15 @@ export async function reclaimAbandoned(db: Db): Promise<void> {
 
 /** Removes what has been kept long enough, and what is beyond the newest of a webhook. */
 export async function pruneDeliveries(db: Db): Promise<void> {
-  await sql`delete from webhook_deliveries where id in (select id from webhook_deliveries where time_ended < now() - make_interval(days => ${KEPT_DAYS}) limit 10000)`.execute(db);
+  await sql`delete from webhook_deliveries where id in (select id from webhook_deliveries where time_ended < now() - make_interval(days => ${KEPT_DAYS}) limit 10000)`.execute(
+    db,
+  );
   for (const { id } of await db.selectFrom('webhooks').select('id').execute()) {
     await sql`
       delete from webhook_deliveries where webhook_id = ${id} and time_ended is not null
-        and id <= (select id from webhook_deliveries where webhook_id = ${id} order by id desc offset ${KEPT_DELIVERIES} limit 1)`.execute(db);
+        and id <= (select id from webhook_deliveries where webhook_id = ${id} order by id desc offset ${KEPT_DELIVERIES} limit 1)`.execute(
+      db,
+    );
   }
 }
 
@@ -190,7 +247,13 @@ export async function pruneDeliveries(db: Db): Promise<void> {
 export type DeliveryContext = Delivery & { url: string | null; enabled: boolean | null };
 
 export async function findDelivery(db: DbOrTransaction, id: string): Promise<DeliveryContext | undefined> {
-  return db.selectFrom('webhook_deliveries as d').leftJoin('webhooks as w', 'w.id', 'd.webhook_id').selectAll('d').select(['w.url', 'w.enabled']).where('d.id', '=', id).executeTakeFirst();
+  return db
+    .selectFrom('webhook_deliveries as d')
+    .leftJoin('webhooks as w', 'w.id', 'd.webhook_id')
+    .selectAll('d')
+    .select(['w.url', 'w.enabled'])
+    .where('d.id', '=', id)
+    .executeTakeFirst();
 }
 
 /**
@@ -224,7 +287,13 @@ export interface AttemptEnd {
 export async function endAttempt(db: DbOrTransaction, id: string, round: number, end: AttemptEnd): Promise<void> {
   await db
     .updateTable('webhook_deliveries')
-    .set({ state: end.state, last_status: end.status, last_error: end.error === null ? null : storable(end.error), time_next: end.next ?? null, time_ended: end.state === 'delivered' || end.state === 'failed' ? new Date() : null })
+    .set({
+      state: end.state,
+      last_status: end.status,
+      last_error: end.error === null ? null : storable(end.error),
+      time_next: end.next ?? null,
+      time_ended: end.state === 'delivered' || end.state === 'failed' ? new Date() : null,
+    })
     .where('id', '=', id)
     .where('round', '=', round)
     .where('state', 'in', ['pending', 'retrying'])
@@ -233,7 +302,12 @@ export async function endAttempt(db: DbOrTransaction, id: string, round: number,
 
 /** Switches a webhook off for good, until a person switches it on again. @param url that it was found at; where it has another since, it stays on. */
 export async function disableWebhook(db: DbOrTransaction, id: string, url: string, reason: string): Promise<void> {
-  await db.updateTable('webhooks').set({ enabled: false, disabled_reason: storable(reason), time_updated: new Date() }).where('id', '=', id).where('url', '=', url).execute();
+  await db
+    .updateTable('webhooks')
+    .set({ enabled: false, disabled_reason: storable(reason), time_updated: new Date() })
+    .where('id', '=', id)
+    .where('url', '=', url)
+    .execute();
 }
 
 /** Removes a delivery whose webhook has been deleted. */

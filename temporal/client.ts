@@ -1,4 +1,14 @@
-import { Client, Connection, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, WithStartWorkflowOperation, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
+import {
+  Client,
+  Connection,
+  ScheduleAlreadyRunning,
+  ScheduleNotFoundError,
+  ScheduleOverlapPolicy,
+  WithStartWorkflowOperation,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
 import { ApplicationFailure, TypedSearchAttributes } from '@temporalio/common';
 import { cutToBytes } from '../domain/names.js';
 import type { AccessChange } from '../domain/sharing.js';
@@ -180,7 +190,11 @@ export class Orchestrator {
   async endWaiting(execution: ExecutionToStart, ended: RunUploadEnded): Promise<void> {
     const options = this.#executionOptions({ ...execution, status: 'UNTRIGGERED' });
     try {
-      await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...options, signal: runUploadEndedSignal, signalArgs: [ended] });
+      await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, {
+        ...options,
+        signal: runUploadEndedSignal,
+        signalArgs: [ended],
+      });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     }
@@ -192,7 +206,11 @@ export class Orchestrator {
    */
   async cancelExecution(execution: ExecutionToStart, request: CancelRequest): Promise<boolean> {
     try {
-      await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...this.#executionOptions(execution), signal: cancelSignal, signalArgs: [request] });
+      await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, {
+        ...this.#executionOptions(execution),
+        signal: cancelSignal,
+        signalArgs: [request],
+      });
       return true;
     } catch (error) {
       if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
@@ -207,7 +225,9 @@ export class Orchestrator {
   async closedExecutions(): Promise<string[]> {
     const since = new Date(Date.now() - 86_400_000).toISOString();
     const ids: string[] = [];
-    for await (const workflow of this.#client.workflow.list({ query: `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus in ("Terminated", "TimedOut", "Failed") and CloseTime > "${since}"` })) {
+    for await (const workflow of this.#client.workflow.list({
+      query: `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus in ("Terminated", "TimedOut", "Failed") and CloseTime > "${since}"`,
+    })) {
       const id = /^execution\/(.+)$/.exec(workflow.workflowId)?.[1];
       if (id !== undefined) ids.push(id);
     }
@@ -223,7 +243,12 @@ export class Orchestrator {
     const options = { ...this.#executionOptions(execution), workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const };
     try {
       if (cancel === undefined) await this.#client.workflow.start(WORKFLOWS.bases2fastq, options);
-      else await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, { ...options, signal: cancelSignal, signalArgs: [cancel] });
+      else
+        await this.#client.workflow.signalWithStart(WORKFLOWS.bases2fastq, {
+          ...options,
+          signal: cancelSignal,
+          signalArgs: [cancel],
+        });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     }
@@ -232,7 +257,9 @@ export class Orchestrator {
   /** Whether the workflow of an execution runs. */
   async isRunning(executionId: string): Promise<boolean> {
     try {
-      return (await this.#client.workflow.getHandle(executionWorkflowId(executionId)).describe()).status.name === 'RUNNING';
+      return (
+        (await this.#client.workflow.getHandle(executionWorkflowId(executionId)).describe()).status.name === 'RUNNING'
+      );
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return false;
       throw error;
@@ -241,13 +268,18 @@ export class Orchestrator {
 
   /** How many workflows of executions run; visibility may be a few seconds late. */
   async countRunning(): Promise<number> {
-    return (await this.#client.workflow.count(`WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"`)).count;
+    return (
+      await this.#client.workflow.count(`WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"`)
+    ).count;
   }
 
   /** Those of these executions that Temporal knows no workflow of. Asked of the workflows themselves, which are never late. */
   async unknownAmong(executionIds: readonly string[]): Promise<string[]> {
     const running = new Set<string>();
-    for await (const workflow of this.#client.workflow.list({ query: `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"` })) running.add(workflow.workflowId);
+    for await (const workflow of this.#client.workflow.list({
+      query: `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"`,
+    }))
+      running.add(workflow.workflowId);
     const unknown: string[] = [];
     for (const id of executionIds.filter((each) => !running.has(executionWorkflowId(each)))) {
       try {
@@ -307,7 +339,11 @@ export class Orchestrator {
   async startRunUpload(input: RunUploadInput): Promise<boolean> {
     try {
       await this.#client.workflow.start(WORKFLOWS.runUpload, {
-        workflowId: runUploadWorkflowId(input.storageConnectionId, input.parentPath ?? input.instrumentName, input.runFolder),
+        workflowId: runUploadWorkflowId(
+          input.storageConnectionId,
+          input.parentPath ?? input.instrumentName,
+          input.runFolder,
+        ),
         taskQueue: this.#queues.main,
         args: [{ maximumDays: this.#giveUpDays, giveUpDays: this.#giveUpDays, ...input }] as [RunUploadInput],
         // The run's row says whether it has ended; one that was refused may be looked at anew.
@@ -359,7 +395,9 @@ export class Orchestrator {
 
   /** Searches a storage connection now, besides its schedule. */
   async discoverNow(storageConnectionId: string): Promise<void> {
-    await this.#client.schedule.getHandle(discoverScheduleId(storageConnectionId)).trigger(ScheduleOverlapPolicy.BUFFER_ONE);
+    await this.#client.schedule
+      .getHandle(discoverScheduleId(storageConnectionId))
+      .trigger(ScheduleOverlapPolicy.BUFFER_ONE);
   }
 
   /** Sees to it that what was written but not yet handed to Temporal is handed over every so many seconds. */
@@ -383,9 +421,12 @@ export class Orchestrator {
       args: [{ id, name }] as [VerifyInput],
       signal: verifyAgainSignal,
       workflowExecutionTimeout: '1 hour',
-      ...(kind !== 'flow' && kind !== 'computeConnection' && {
-        typedSearchAttributes: new TypedSearchAttributes([{ key: kind === 'provider' ? attributes.provider : attributes.storageConnection, value: keyword(name) }]),
-      }),
+      ...(kind !== 'flow' &&
+        kind !== 'computeConnection' && {
+          typedSearchAttributes: new TypedSearchAttributes([
+            { key: kind === 'provider' ? attributes.provider : attributes.storageConnection, value: keyword(name) },
+          ]),
+        }),
       staticSummary: summaryOf(`Verify ${name}`),
     });
   }
@@ -439,7 +480,11 @@ export class Orchestrator {
    * @param withinMs how long it is waited for
    * @throws when it takes longer; what was sent is carried out all the same.
    */
-  async changeAccess(to: BucketToChange, change: Omit<AccessChangeRequest, 'bucket'>, withinMs: number): Promise<AccessChange> {
+  async changeAccess(
+    to: BucketToChange,
+    change: Omit<AccessChangeRequest, 'bucket'>,
+    withinMs: number,
+  ): Promise<AccessChange> {
     const deadline = Date.now() + withinMs;
     return this.#updates.run(to.bucket, async () => {
       for (let attempt = 1; ; attempt++) {
@@ -448,11 +493,17 @@ export class Orchestrator {
           return await this.#client.withDeadline(deadline, () =>
             this.#client.workflow.executeUpdateWithStart(changeAccessUpdate, {
               args: [{ bucket: to.bucket, ...change }],
-              startWorkflowOperation: new WithStartWorkflowOperation(WORKFLOWS.bucketAccess, this.#bucketAccessOptions(to)),
+              startWorkflowOperation: new WithStartWorkflowOperation(
+                WORKFLOWS.bucketAccess,
+                this.#bucketAccessOptions(to),
+              ),
             }),
           );
         } catch (error) {
-          const draining = error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure && error.cause.type === DRAINING;
+          const draining =
+            error instanceof WorkflowUpdateFailedError &&
+            error.cause instanceof ApplicationFailure &&
+            error.cause.type === DRAINING;
           // It ended, or went on in a new history, before it had seen the update.
           if (!(draining || error instanceof WorkflowNotFoundError) || attempt >= UPDATE_ATTEMPTS) throw error;
           await new Promise((resolve) => setTimeout(resolve, 100 * attempt * (0.5 + Math.random())));
@@ -467,7 +518,12 @@ export class Orchestrator {
     await this.#client.workflow.signalWithStart(WORKFLOWS.bucketAccess, { ...options, signal: retrySignal });
   }
 
-  async #ensureSchedule(scheduleId: string, everySeconds: number, change: boolean, action: Parameters<Client['schedule']['create']>[0]['action']): Promise<void> {
+  async #ensureSchedule(
+    scheduleId: string,
+    everySeconds: number,
+    change: boolean,
+    action: Parameters<Client['schedule']['create']>[0]['action'],
+  ): Promise<void> {
     const spec = { intervals: [{ every: everySeconds * 1000 }] };
     const policies = { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1 minute' as const };
     try {

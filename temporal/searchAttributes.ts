@@ -8,7 +8,15 @@ export class TemporalError extends Error {
   override readonly name = 'TemporalError';
 }
 
-const INDEXED_VALUE_TYPE: Record<SearchAttributeType, number> = { Text: 1, Keyword: 2, Int: 3, Double: 4, Bool: 5, Datetime: 6, KeywordList: 7 };
+const INDEXED_VALUE_TYPE: Record<SearchAttributeType, number> = {
+  Text: 1,
+  Keyword: 2,
+  Int: 3,
+  Double: 4,
+  Bool: 5,
+  Datetime: 6,
+  KeywordList: 7,
+};
 const ALREADY_EXISTS = 6;
 
 /**
@@ -24,7 +32,12 @@ export async function registerSearchAttributes(
   const names = Object.keys(attributes);
   if (names.length === 0) return;
   const byHand = (list: string[]): string =>
-    list.map((name) => `\n  temporal operator search-attribute create --namespace ${namespace} --name ${name} --type ${attributes[name]}`).join('');
+    list
+      .map(
+        (name) =>
+          `\n  temporal operator search-attribute create --namespace ${namespace} --name ${name} --type ${attributes[name]}`,
+      )
+      .join('');
   const existing = async (): Promise<Record<string, number | null | undefined>> => {
     const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
     return { ...customAttributes };
@@ -52,13 +65,19 @@ export async function registerSearchAttributes(
       const now = await existing();
       const absent = names.filter((name) => !(name in now));
       if (absent.length === 0) return;
-      if (Date.now() > deadline) throw new TemporalError(`Search attributes were added to namespace ${namespace} but do not appear: ${absent.join(', ')}`);
+      if (Date.now() > deadline)
+        throw new TemporalError(
+          `Search attributes were added to namespace ${namespace} but do not appear: ${absent.join(', ')}`,
+        );
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   } catch (error) {
     if (error instanceof TemporalError) throw error;
-    throw new TemporalError(`Search attributes cannot be registered in namespace ${namespace}: ${(error as Error).message}. Register them by hand:${byHand(names)}`, {
-      cause: error,
-    });
+    throw new TemporalError(
+      `Search attributes cannot be registered in namespace ${namespace}: ${(error as Error).message}. Register them by hand:${byHand(names)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }

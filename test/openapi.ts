@@ -19,7 +19,10 @@ export interface Operation {
   tags?: string[];
   security?: unknown[];
   parameters?: { name: string; in: string; schema: { type?: string } }[];
-  requestBody?: { required: boolean; content: Record<string, { schema: object; example?: unknown; examples?: unknown }> };
+  requestBody?: {
+    required: boolean;
+    content: Record<string, { schema: object; example?: unknown; examples?: unknown }>;
+  };
   responses: Record<string, { description: string; content?: Record<string, { schema: object }> }>;
 }
 
@@ -32,33 +35,53 @@ export function compilerOf(document: OpenApi): (schema: object) => ValidateFunct
     Array.isArray(value)
       ? value.map(rewrite)
       : typeof value === 'object' && value !== null
-        ? Object.fromEntries(Object.entries(value).map(([key, member]) => [key, key === '$ref' && typeof member === 'string' ? member.replace(/^#/, 'document#') : rewrite(member)]))
+        ? Object.fromEntries(
+            Object.entries(value).map(([key, member]) => [
+              key,
+              key === '$ref' && typeof member === 'string' ? member.replace(/^#/, 'document#') : rewrite(member),
+            ]),
+          )
         : value;
   return (schema) => ajv.compile(rewrite(schema) as object);
 }
 
 /** Checks answers against what a document says of their operation and status. */
-export function answerChecker(document: OpenApi): (method: string, url: string, status: number, body: unknown) => string[] {
+export function answerChecker(
+  document: OpenApi,
+): (method: string, url: string, status: number, body: unknown) => string[] {
   const compile = compilerOf(document);
   const known = new Map<string, ValidateFunction>();
-  const paths = Object.entries(document.paths).map(([template, operations]) => ({ pattern: new RegExp(`^${template.replace(/\{[^}]+\}/g, '[^/]+')}$`), template, operations }));
+  const paths = Object.entries(document.paths).map(([template, operations]) => ({
+    pattern: new RegExp(`^${template.replace(/\{[^}]+\}/g, '[^/]+')}$`),
+    template,
+    operations,
+  }));
   return (method, url, status, body) => {
     const at = paths.find(({ pattern }) => pattern.test(url.split('?')[0]!));
     const operation = at?.operations[method.toLowerCase()];
-    if (at === undefined || operation === undefined) return status === 404 || status === 405 || status === 401 ? [] : [`${method} ${url} is not in the document`];
+    if (at === undefined || operation === undefined)
+      return status === 404 || status === 405 || status === 401 ? [] : [`${method} ${url} is not in the document`];
     const response = operation.responses[String(status)];
     if (response === undefined) return [`${operation.operationId} does not name the status ${status}`];
     const schema = response.content?.['application/json']?.schema;
-    if (schema === undefined) return body === undefined ? [] : [`${operation.operationId} ${status} should have no body`];
+    if (schema === undefined)
+      return body === undefined ? [] : [`${operation.operationId} ${status} should have no body`];
     const key = `${operation.operationId} ${status}`;
     const validate = known.get(key) ?? compile(schema);
     known.set(key, validate);
-    return validate(body) ? [] : (validate.errors ?? []).map((error) => `${key}: ${error.instancePath} ${error.message} ${JSON.stringify(error.params)}`);
+    return validate(body)
+      ? []
+      : (validate.errors ?? []).map(
+          (error) => `${key}: ${error.instancePath} ${error.message} ${JSON.stringify(error.params)}`,
+        );
   };
 }
 
 /** The vendor's contract, which lies beside the project where it is developed; undefined elsewhere. */
 export function vendorContract(): OpenApi | undefined {
-  const file = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../shared/contract/elembio-cloud-v1.openapi.yaml');
+  const file = path.join(
+    path.dirname(fileURLToPath(import.meta.url)),
+    '../../shared/contract/elembio-cloud-v1.openapi.yaml',
+  );
   return existsSync(file) ? (parse(readFileSync(file, 'utf8')) as OpenApi) : undefined;
 }

@@ -2,8 +2,12 @@ import type { apiClient } from '../cli/customer.js';
 import type { Stack } from '../local/stack.js';
 
 /** Asks again and again until there is an answer. @throws after the time, with what was waited for. */
-export async function until<T>(what: string, ask: () => Promise<T | undefined | false> | T | undefined | false, seconds = 60): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+export async function until<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false> | T | undefined | false,
+  seconds = 60,
+): Promise<T> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -13,7 +17,13 @@ export async function until<T>(what: string, ask: () => Promise<T | undefined | 
 
 /** `GET /v1/executions/{id}/details`, as far as tests look at it. */
 export interface ExecutionDetails {
-  execution: { id: string; status: string; statusDescription: string; errorMessage: string | null; output: { uri: string } };
+  execution: {
+    id: string;
+    status: string;
+    statusDescription: string;
+    errorMessage: string | null;
+    output: { uri: string };
+  };
   details: {
     healthOmics: { runId: string; uuid: string } | null;
     blocked: { action: string; statement: unknown } | null;
@@ -35,6 +45,7 @@ export function executionsOf(stack: Stack, call: ReturnType<typeof apiClient>) {
         return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
       }),
     runsOf: (id: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id),
-    startCalls: (id: string) => stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === id),
+    startCalls: (id: string) =>
+      stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === id),
   };
 }

@@ -32,12 +32,30 @@ export async function startTestApi(options: Partial<ApiDependencies> = {}): Prom
   const folder = mkdtempSync(path.join(os.tmpdir(), 'polony-test-'));
   const guardian = await createGuardian(folder);
   const [aws, postgres] = await Promise.all([startLocalAws({ guardian, stateDir: folder }), startTestPostgres()]);
-  Object.assign(process.env, { AWS_ENDPOINT_URL: aws.endpoint, AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey });
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: aws.endpoint,
+    AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId,
+    AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey,
+  });
   const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
   const access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(postgres.db, secrets) });
-  const app = await buildApp({ db: postgres.db, databaseUrl: postgres.url, secrets, aws: access, orchestrator: willing, apiKey: ROOT_KEY, discoverSeconds: 7, errorDomain: 'polony', ...options });
+  const app = await buildApp({
+    db: postgres.db,
+    databaseUrl: postgres.url,
+    secrets,
+    aws: access,
+    orchestrator: willing,
+    apiKey: ROOT_KEY,
+    discoverSeconds: 7,
+    errorDomain: 'polony',
+    ...options,
+  });
   return {
-    app, access, aws, postgres, folder,
+    app,
+    access,
+    aws,
+    postgres,
+    folder,
     listen: () => app.listen({ host: '127.0.0.1', port: 0 }),
     stop: async () => {
       await app.close();

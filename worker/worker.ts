@@ -29,7 +29,9 @@ export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workfl
   const bundle = fileURLToPath(new URL('./workflow-bundle.js', import.meta.url));
   if (existsSync(bundle)) return { workflowBundle: { codePath: bundle } };
   const source = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
-  return { workflowsPath: existsSync(source) ? source : fileURLToPath(new URL('../workflows/index.js', import.meta.url)) };
+  return {
+    workflowsPath: existsSync(source) ? source : fileURLToPath(new URL('../workflows/index.js', import.meta.url)),
+  };
 }
 
 /** Starts the worker: several task queues, so that watching thousands of runs, and slow receivers of webhooks, leave the other work its slots. */
@@ -37,14 +39,27 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   Runtime.install({
     shutdownSignals: [],
     logger: {
-      log: (level, message, meta) => logger[level === 'TRACE' ? 'trace' : level === 'DEBUG' ? 'debug' : level === 'INFO' ? 'info' : level === 'WARN' ? 'warn' : 'error'](meta ?? {}, message),
+      log: (level, message, meta) =>
+        logger[
+          level === 'TRACE'
+            ? 'trace'
+            : level === 'DEBUG'
+              ? 'debug'
+              : level === 'INFO'
+                ? 'info'
+                : level === 'WARN'
+                  ? 'warn'
+                  : 'error'
+        ](meta ?? {}, message),
       trace: (message, meta) => logger.trace(meta ?? {}, message),
       debug: (message, meta) => logger.debug(meta ?? {}, message),
       info: (message, meta) => logger.info(meta ?? {}, message),
       warn: (message, meta) => logger.warn(meta ?? {}, message),
       error: (message, meta) => logger.error(meta ?? {}, message),
     },
-    ...(config.metricsAddress !== undefined && { telemetryOptions: { metrics: { prometheus: { bindAddress: config.metricsAddress } } } }),
+    ...(config.metricsAddress !== undefined && {
+      telemetryOptions: { metrics: { prometheus: { bindAddress: config.metricsAddress } } },
+    }),
   });
   const db = openDatabase(config.databaseUrl, config.maxDbConnections);
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
@@ -52,17 +67,41 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
   const aws = new AwsAccess({ sessionSeconds: config.sessionSeconds, ...providersOf(db, secrets) });
   const polls = new Polls(db, config.getRunsPerSecond);
-  const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) => logger.warn({ error: message }, 'webhooks could not be handed over; the sweep will'));
-  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), { [WEBHOOKS_CHANNEL]: () => dispatcher.wake() });
-  const dependencies: Dependencies = { db, aws, orchestrator, settings: config, polls, webhooks: { secrets, networks: config.webhookNetworks, retrySeconds: config.webhookRetrySeconds, apiUrl: config.publicUrl } };
+  const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) =>
+    logger.warn({ error: message }, 'webhooks could not be handed over; the sweep will'),
+  );
+  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), {
+    [WEBHOOKS_CHANNEL]: () => dispatcher.wake(),
+  });
+  const dependencies: Dependencies = {
+    db,
+    aws,
+    orchestrator,
+    settings: config,
+    polls,
+    webhooks: {
+      secrets,
+      networks: config.webhookNetworks,
+      retrySeconds: config.webhookRetrySeconds,
+      apiUrl: config.publicUrl,
+    },
+  };
   const connection = await NativeConnection.connect({
     address: config.temporal.address,
     ...(config.temporal.apiKey !== undefined && { apiKey: config.temporal.apiKey }),
     ...(config.temporal.tls === true || config.temporal.apiKey !== undefined ? { tls: true } : {}),
   });
-  const { watchRun, attemptDelivery, ...others } = createActivities(dependencies) as Record<string, (...args: never[]) => Promise<unknown>>;
+  const { watchRun, attemptDelivery, ...others } = createActivities(dependencies) as Record<
+    string,
+    (...args: never[]) => Promise<unknown>
+  >;
   const queues = taskQueues(config.taskQueue);
-  const common = { connection, namespace: config.temporal.namespace, shutdownGraceTime: '5 seconds' as const, shutdownForceTime: '20 seconds' as const };
+  const common = {
+    connection,
+    namespace: config.temporal.namespace,
+    shutdownGraceTime: '5 seconds' as const,
+    shutdownForceTime: '20 seconds' as const,
+  };
   const main = await Worker.create({
     ...common,
     taskQueue: queues.main,
@@ -71,8 +110,19 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
     maxConcurrentActivityTaskExecutions: config.activitySlots,
     maxCachedWorkflows: config.workflowCache,
   });
-  const watch = await Worker.create({ ...common, taskQueue: queues.watch, activities: { watchRun: watchRun! }, maxConcurrentActivityTaskExecutions: config.watchSlots, maxHeartbeatThrottleInterval: '20 seconds' });
-  const webhooks = await Worker.create({ ...common, taskQueue: queues.webhooks, activities: { attemptDelivery: attemptDelivery! }, maxConcurrentActivityTaskExecutions: WEBHOOK_SLOTS });
+  const watch = await Worker.create({
+    ...common,
+    taskQueue: queues.watch,
+    activities: { watchRun: watchRun! },
+    maxConcurrentActivityTaskExecutions: config.watchSlots,
+    maxHeartbeatThrottleInterval: '20 seconds',
+  });
+  const webhooks = await Worker.create({
+    ...common,
+    taskQueue: queues.webhooks,
+    activities: { attemptDelivery: attemptDelivery! },
+    maxConcurrentActivityTaskExecutions: WEBHOOK_SLOTS,
+  });
   const workers = [main, watch, webhooks];
   const stop = (): void => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();

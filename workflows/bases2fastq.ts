@@ -16,14 +16,28 @@ import { type ExecutionStatus, isEnded } from '../domain/execution.js';
 import { cutToBytes } from '../domain/names.js';
 import { isTransient } from '../domain/runSettings.js';
 import { countRetries, failureOf, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
-import { attributes, type Bases2FastqInput, type Bases2FastqResult, type CancelRequest, cancelSignal, type ExecutionState, type RunUploadEnded, runUploadEndedSignal, stateQuery, summaryOf } from './messages.js';
+import {
+  attributes,
+  type Bases2FastqInput,
+  type Bases2FastqResult,
+  type CancelRequest,
+  cancelSignal,
+  type ExecutionState,
+  type RunUploadEnded,
+  runUploadEndedSignal,
+  stateQuery,
+  summaryOf,
+} from './messages.js';
 
 const activities = proxyActivities<Activities>(FIRST);
 
 /** A signal may come from anywhere with anything in it: what is not text is left out, the rest made fit to be kept and shown. */
 function plainCancel(request: unknown): CancelRequest {
   const given = (typeof request === 'object' && request !== null ? request : {}) as Record<string, unknown>;
-  const text = (value: unknown): string | undefined => (typeof value === 'string' ? cutToBytes(value.replace(/[\p{Cc}\p{Cs}]+/gu, ' ').trim(), 1000) || undefined : undefined);
+  const text = (value: unknown): string | undefined =>
+    typeof value === 'string'
+      ? cutToBytes(value.replace(/[\p{Cc}\p{Cs}]+/gu, ' ').trim(), 1000) || undefined
+      : undefined;
   return { reason: text(given.reason), requestedBy: text(given.requestedBy) };
 }
 
@@ -58,7 +72,10 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   const cancelSteps = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries, input.giveUpDays);
   let cancelling: Promise<void> | undefined;
   // Shielded from Temporal's own cancellation of the workflow, which must lead to CancelRun and not end it.
-  const cancelScope = new CancellationScope({ cancellable: true, parent: new CancellationScope({ cancellable: false }) });
+  const cancelScope = new CancellationScope({
+    cancellable: true,
+    parent: new CancellationScope({ cancellable: false }),
+  });
 
   function requestCancel(request: CancelRequest | undefined): void {
     if (cancel !== undefined) return;
@@ -73,7 +90,14 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     if (cancel === undefined || healthOmicsRunId === undefined || cancelling !== undefined) return;
     const request = cancel;
     cancelling = cancelScope
-      .run(() => cancelSteps.run((options) => activities.cancelRun.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`CancelRun ${healthOmicsRunId}`) }, [executionId, request])))
+      .run(() =>
+        cancelSteps.run((options) =>
+          activities.cancelRun.executeWithOptions(
+            { ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`CancelRun ${healthOmicsRunId}`) },
+            [executionId, request],
+          ),
+        ),
+      )
       // Whatever becomes of it, watching tells how the run ended.
       .catch(() => undefined);
   }
@@ -82,14 +106,22 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   setHandler(runUploadEndedSignal, (ended) => {
     uploadEnded ??= ended;
   });
-  setHandler(stateQuery, (): ExecutionState => ({ status, step, healthOmicsRunId, blocked: steps.blocked ?? cancelSteps.blocked, cancelRequested: cancel }));
+  setHandler(stateQuery, (): ExecutionState => ({
+    status,
+    step,
+    healthOmicsRunId,
+    blocked: steps.blocked ?? cancelSteps.blocked,
+    cancelRequested: cancel,
+  }));
   CancellationScope.current().cancelRequested.catch(() => {
     byTemporal = true;
     requestCancel({ requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' });
   });
 
   /** Runs a step that a cancel interrupts. @returns undefined when it was interrupted. */
-  async function interruptibly<T>(run: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T | undefined> {
+  async function interruptibly<T>(
+    run: (options: ActivityOptions, probing: boolean) => Promise<T>,
+  ): Promise<T | undefined> {
     if (cancel !== undefined) return undefined;
     const scope = new CancellationScope();
     interruptible = scope;
@@ -103,11 +135,18 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     }
   }
 
-  async function end(ended: 'FAILED' | 'CANCELED', description: string, errorType?: string): Promise<Bases2FastqResult> {
+  async function end(
+    ended: 'FAILED' | 'CANCELED',
+    description: string,
+    errorType?: string,
+  ): Promise<Bases2FastqResult> {
     status = ended;
     steps.clear();
     cancelSteps.clear();
-    await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(`${ended}: ${description}`) }, [executionId, { status: ended, description, errorType, cancel }]);
+    await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(`${ended}: ${description}`) }, [
+      executionId,
+      { status: ended, description, errorType, cancel },
+    ]);
     upsertSearchAttributes([{ key: attributes.status, value: ended }]);
     show(description);
     if (ended === 'FAILED') throw ApplicationFailure.nonRetryable(description, errorType);
@@ -122,10 +161,21 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       (await interruptibly((options, probing) =>
         activities.startRun.executeWithOptions(
           // A StartRun that is on its way is waited for: its answer says what there is to cancel.
-          { ...options, ...TAKEN_OVER_SOON, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, summary: summaryOf(`StartRun for ${input.runName}`) },
+          {
+            ...options,
+            ...TAKEN_OVER_SOON,
+            cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary: summaryOf(`StartRun for ${input.runName}`),
+          },
           [executionId, probing],
         ),
-      )) ?? steps.run((options) => activities.settleStart.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: 'Settle whether a run was started' }, [executionId]))
+      )) ??
+      steps.run((options) =>
+        activities.settleStart.executeWithOptions(
+          { ...options, ...TAKEN_OVER_SOON, summary: 'Settle whether a run was started' },
+          [executionId],
+        ),
+      )
     );
   }
 
@@ -161,21 +211,34 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   }
 
   /** @returns null where there is no attempt left. */
-  async function nextAttempt(started: StartedRun, ended: WatchedStatus, why: string): Promise<{ attempt: number; waitSeconds: number } | null> {
+  async function nextAttempt(
+    started: StartedRun,
+    ended: WatchedStatus,
+    why: string,
+  ): Promise<{ attempt: number; waitSeconds: number } | null> {
     const failed = { failureReason: ended.failureReason ?? '', statusMessage: ended.statusMessage, description: why };
-    return activities.nextAttempt.executeWithOptions({ ...FIRST, summary: summaryOf(`Keep the failed HealthOmics run ${started.healthOmicsRunId}`) }, [executionId, started.attempt ?? 1, failed]);
+    return activities.nextAttempt.executeWithOptions(
+      { ...FIRST, summary: summaryOf(`Keep the failed HealthOmics run ${started.healthOmicsRunId}`) },
+      [executionId, started.attempt ?? 1, failed],
+    );
   }
 
   async function carryOut(): Promise<Bases2FastqResult> {
     if (input.waitForUpload) {
       show('waiting for the upload of the run to end');
       await condition(() => uploadEnded !== undefined || cancel !== undefined);
-      if (cancel === undefined && uploadEnded?.usable === false) return end('FAILED', `The run cannot be analysed: ${uploadEnded.reason}`, 'RunNotUsable');
+      if (cancel === undefined && uploadEnded?.usable === false)
+        return end('FAILED', `The run cannot be analysed: ${uploadEnded.reason}`, 'RunNotUsable');
       status = 'INITIALIZED';
       if (cancel === undefined) upsertSearchAttributes([{ key: attributes.status, value: status }]);
     }
     show('checking the shared workflow');
-    await interruptibly((options) => activities.prepareExecution.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`GetWorkflow for ${input.flowName}`) }, [executionId]));
+    await interruptibly((options) =>
+      activities.prepareExecution.executeWithOptions(
+        { ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`GetWorkflow for ${input.flowName}`) },
+        [executionId],
+      ),
+    );
     let started = await start();
     for (;;) {
       if (started === null) return end('CANCELED', 'Cancelled before a HealthOmics run was started');
@@ -184,10 +247,18 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       const { healthOmicsRunId: runId } = started;
       if (ended.status === 'CANCELED') {
         cancelScope.cancel();
-        return end('CANCELED', cancel === undefined ? `HealthOmics run ${runId} was cancelled outside polony` : `HealthOmics run ${runId} was cancelled`);
+        return end(
+          'CANCELED',
+          cancel === undefined
+            ? `HealthOmics run ${runId} was cancelled outside polony`
+            : `HealthOmics run ${runId} was cancelled`,
+        );
       }
       const why = `HealthOmics run ${runId} ended as ${ended.healthOmicsStatus}${ended.failureReason === undefined ? '' : ` (${ended.failureReason})`}${ended.statusMessage === undefined ? '' : `: ${ended.statusMessage}`}`;
-      const next = cancel === undefined && isTransient(ended.failureReason) && patched('next-attempt') ? await nextAttempt(started, ended, why) : null;
+      const next =
+        cancel === undefined && isTransient(ended.failureReason) && patched('next-attempt')
+          ? await nextAttempt(started, ended, why)
+          : null;
       if (next === null) {
         cancelScope.cancel();
         return end('FAILED', why, ended.failureReason ?? `HealthOmics${ended.healthOmicsStatus}`);
@@ -195,20 +266,30 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       status = 'INITIALIZED';
       healthOmicsRunId = undefined;
       upsertSearchAttributes([{ key: attributes.status, value: status }]);
-      show(`${why}; that passes, so attempt ${next.attempt} is started ${next.waitSeconds === 0 ? 'at once' : `in ${next.waitSeconds} s`}`);
+      show(
+        `${why}; that passes, so attempt ${next.attempt} is started ${next.waitSeconds === 0 ? 'at once' : `in ${next.waitSeconds} s`}`,
+      );
       await condition(() => cancel !== undefined, next.waitSeconds * 1000);
       started = await start();
     }
     cancelScope.cancel();
     cancelSteps.clear();
     show('reading the results');
-    const results = await interruptibly((options) => activities.readResults.executeWithOptions({ ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' }, [executionId]));
+    const results = await interruptibly((options) =>
+      activities.readResults.executeWithOptions(
+        { ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' },
+        [executionId],
+      ),
+    );
     if (results === undefined) {
       // There is nothing left to cancel: the run has completed, and what it cost is spent.
       const description = `HealthOmics run ${healthOmicsRunId} completed; its results were not read, since the execution was cancelled then`;
       status = 'COMPLETED';
       steps.clear();
-      await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(description) }, [executionId, { status, description, cancel }]);
+      await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(description) }, [
+        executionId,
+        { status, description, cancel },
+      ]);
       upsertSearchAttributes([{ key: attributes.status, value: status }]);
       show(description);
       return { status, healthOmicsRunId, description };
@@ -225,7 +306,12 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     } catch (error) {
       const failure = failureOf(error);
       if (failure === undefined) throw error;
-      if (failure.type === 'Blocked') return end('FAILED', `Given up: it was blocked for ${input.giveUpDays ?? GIVE_UP_DAYS} days. ${failure.message}`, 'BlockedTooLong');
+      if (failure.type === 'Blocked')
+        return end(
+          'FAILED',
+          `Given up: it was blocked for ${input.giveUpDays ?? GIVE_UP_DAYS} days. ${failure.message}`,
+          'BlockedTooLong',
+        );
       return end('FAILED', failure.message, failure.type ?? undefined);
     }
   });

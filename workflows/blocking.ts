@@ -1,4 +1,14 @@
-import { type ActivityOptions, ActivityFailure, ApplicationFailure, CancellationScope, condition, isCancellation, setCurrentDetails, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
+import {
+  type ActivityOptions,
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  isCancellation,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
 import type { Blocked } from '../domain/execution.js';
 import { attributes, retrySignal } from './messages.js';
 
@@ -6,7 +16,12 @@ import { attributes, retrySignal } from './messages.js';
 export const FIRST: ActivityOptions = {
   // The work of an activity whose worker died is taken over after this, or after its heartbeat timeout.
   startToCloseTimeout: '1 minute',
-  retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute', nonRetryableErrorTypes: ['Blocked'] },
+  retry: {
+    initialInterval: '1 second',
+    backoffCoefficient: 2,
+    maximumInterval: '1 minute',
+    nonRetryableErrorTypes: ['Blocked'],
+  },
 };
 
 /** How long a step may stay blocked before the workflow gives up, in days, where nothing else is said. */
@@ -20,7 +35,12 @@ export const PROBING: ActivityOptions = {
   startToCloseTimeout: '5 minutes',
   scheduleToCloseTimeout: `${GIVE_UP_DAYS} days`,
   // The empty list counts: options are laid over those of the first tries, whose list would otherwise hold here too.
-  retry: { initialInterval: '5 seconds', backoffCoefficient: 1.5, maximumInterval: '5 minutes', nonRetryableErrorTypes: [] },
+  retry: {
+    initialInterval: '5 seconds',
+    backoffCoefficient: 1.5,
+    maximumInterval: '5 minutes',
+    nonRetryableErrorTypes: [],
+  },
 };
 
 /** For activities that call AWS, which may take long and heartbeat meanwhile: where a worker dies, another takes over within seconds. */
@@ -58,7 +78,9 @@ export class Steps {
       blocked === undefined
         ? this.describe()
         : `${this.describe()}\n\n**Blocked: ${blocked.kind}** ${blocked.action ?? ''} ${blocked.resource ?? ''}\n\n${blocked.message}\n\n${blocked.remedy}${
-            blocked.statement === undefined ? '' : `\n\n\`\`\`json\n${JSON.stringify(blocked.statement, null, 2)}\n\`\`\``
+            blocked.statement === undefined
+              ? ''
+              : `\n\n\`\`\`json\n${JSON.stringify(blocked.statement, null, 2)}\n\`\`\``
           }\n\nTried again by itself, for ${this.giveUpDays} days, or at once on the signal \`retry\`.`,
     );
   }
@@ -89,10 +111,12 @@ export class Steps {
       }
       const seen = this.retries.count;
       const scope = new CancellationScope();
-      const probe = scope.run(() => step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true)).then(
-        (value) => ({ value }),
-        (error: unknown) => ({ error }),
-      );
+      const probe = scope
+        .run(() => step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true))
+        .then(
+          (value) => ({ value }),
+          (error: unknown) => ({ error }),
+        );
       let ended: { value: T } | { error: unknown } | undefined;
       void probe.then((result) => (ended = result));
       try {

@@ -1,12 +1,34 @@
-import { ActivityFailure, allHandlersFinished, ApplicationFailure, condition, continueAsNew, isCancellation, proxyActivities, setCurrentDetails, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  allHandlersFinished,
+  ApplicationFailure,
+  condition,
+  continueAsNew,
+  isCancellation,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
 import type { AccessAgenda, AccessChange } from '../domain/sharing.js';
 import { countRetries, failureOf, TAKEN_OVER_SOON } from './blocking.js';
-import { type AccessChangeRequest, attributes, type BucketAccessInput, changeAccessUpdate, DRAINING, summaryOf } from './messages.js';
+import {
+  type AccessChangeRequest,
+  attributes,
+  type BucketAccessInput,
+  changeAccessUpdate,
+  DRAINING,
+  summaryOf,
+} from './messages.js';
 
 /** What AWS mends by itself within a minute; what lasts longer is waited for without holding up others. */
-const OPTIONS = { ...TAKEN_OVER_SOON, retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '15 seconds', maximumAttempts: 6 } } as const;
+const OPTIONS = {
+  ...TAKEN_OVER_SOON,
+  retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '15 seconds', maximumAttempts: 6 },
+} as const;
 const { changeAccess, settleAccess } = proxyActivities<Activities>(OPTIONS);
 
 /** Changes cost history, about ten events each; a workflow that has made many goes on in a new one. */
@@ -53,10 +75,19 @@ export async function bucketAccess(input: BucketAccessInput): Promise<{ changes:
     },
     {
       validator: (request: AccessChangeRequest) => {
-        if (typeof request?.grantId !== 'string' || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(request.grantId)) throw ApplicationFailure.nonRetryable('grantId must be the id of an access grant', 'InvalidChange');
-        if (request.bucket !== bucket) throw ApplicationFailure.nonRetryable(`This workflow changes the policy of ${bucket}, not of ${String(request.bucket)}`, 'InvalidChange');
+        if (
+          typeof request?.grantId !== 'string' ||
+          !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(request.grantId)
+        )
+          throw ApplicationFailure.nonRetryable('grantId must be the id of an access grant', 'InvalidChange');
+        if (request.bucket !== bucket)
+          throw ApplicationFailure.nonRetryable(
+            `This workflow changes the policy of ${bucket}, not of ${String(request.bucket)}`,
+            'InvalidChange',
+          );
         // Those that are accepted are carried out before it goes on in a new history; whoever asks again comes into that.
-        if (isLong()) throw ApplicationFailure.nonRetryable('The workflow is about to go on in a new history; ask again', DRAINING);
+        if (isLong())
+          throw ApplicationFailure.nonRetryable('The workflow is about to go on in a new history; ask again', DRAINING);
       },
     },
   );
@@ -70,21 +101,35 @@ export async function bucketAccess(input: BucketAccessInput): Promise<{ changes:
     shown = { status, blocked };
     const lines = [`**Policy of \`${bucket}\`**: ${changes} changes`];
     if (due !== null) lines.push(`The next grant expires at ${new Date(due).toISOString()}.`);
-    if (problem !== null) lines.push(`**${open} not done yet: ${problem.kind}** ${problem.message}`, problem.remedy, 'Tried again by itself, or at once on the signal `retry`.');
+    if (problem !== null)
+      lines.push(
+        `**${open} not done yet: ${problem.kind}** ${problem.message}`,
+        problem.remedy,
+        'Tried again by itself, or at once on the signal `retry`.',
+      );
     setCurrentDetails(lines.join('\n\n'));
   }
 
   /** What could not be done stays in the store and is tried again later. */
-  const isUnavailable = (error: unknown): boolean => error instanceof ActivityFailure && (error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED || error.retryState === RetryState.TIMEOUT);
+  const isUnavailable = (error: unknown): boolean =>
+    error instanceof ActivityFailure &&
+    (error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED || error.retryState === RetryState.TIMEOUT);
   const unavailable = (error: unknown): AccessAgenda => ({
     ...agenda,
     open: Math.max(1, agenda.open),
-    problem: { kind: 'UNAVAILABLE', message: failureOf(error)?.message ?? 'The change did not end in time', remedy: 'It is tried again by itself.' },
+    problem: {
+      kind: 'UNAVAILABLE',
+      message: failureOf(error)?.message ?? 'The change did not end in time',
+      remedy: 'It is tried again by itself.',
+    },
   });
 
   async function change(waiting: Waiting): Promise<void> {
     try {
-      const { agenda: now, ...ended } = await changeAccess.executeWithOptions({ ...OPTIONS, summary: summaryOf(`Change the policy for ${waiting.principal}`) }, [waiting.grantId]);
+      const { agenda: now, ...ended } = await changeAccess.executeWithOptions(
+        { ...OPTIONS, summary: summaryOf(`Change the policy for ${waiting.principal}`) },
+        [waiting.grantId],
+      );
       agenda = now;
       changes++;
       waiting.ended = ended;
@@ -99,7 +144,10 @@ export async function bucketAccess(input: BucketAccessInput): Promise<{ changes:
 
   async function settle(): Promise<void> {
     try {
-      agenda = await settleAccess.executeWithOptions({ ...OPTIONS, summary: 'Take out grants whose time is over, and what is left to be done' }, [bucket]);
+      agenda = await settleAccess.executeWithOptions(
+        { ...OPTIONS, summary: 'Take out grants whose time is over, and what is left to be done' },
+        [bucket],
+      );
     } catch (error) {
       if (isCancellation(error)) throw error;
       agenda = unavailable(error);
@@ -122,11 +170,28 @@ export async function bucketAccess(input: BucketAccessInput): Promise<{ changes:
     }
     if (isLong()) {
       await condition(allHandlersFinished);
-      if (queue.length === 0) await continueAsNew<typeof bucketAccess>({ bucket, agenda, tries, changes, status: shown.status, blocked: shown.blocked });
+      if (queue.length === 0)
+        await continueAsNew<typeof bucketAccess>({
+          bucket,
+          agenda,
+          tries,
+          changes,
+          status: shown.status,
+          blocked: shown.blocked,
+        });
       continue;
     }
-    const until = agenda.open > 0 ? Math.min(agenda.due ?? Infinity, Date.now() + Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** Math.min(tries, 10))) : agenda.due;
-    const called = await condition(() => queue.length > 0 || retries.count > seen, until === null ? IDLE_MS : Math.min(LOOK_AGAIN_MS, Math.max(LATER_MS, until + LATER_MS - Date.now())));
+    const until =
+      agenda.open > 0
+        ? Math.min(
+            agenda.due ?? Infinity,
+            Date.now() + Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** Math.min(tries, 10)),
+          )
+        : agenda.due;
+    const called = await condition(
+      () => queue.length > 0 || retries.count > seen,
+      until === null ? IDLE_MS : Math.min(LOOK_AGAIN_MS, Math.max(LATER_MS, until + LATER_MS - Date.now())),
+    );
     if (called) continue;
     if (until !== null) {
       await settle();

@@ -6,10 +6,23 @@ import type { AccessAgenda, AccessChange } from '../domain/sharing.js';
 import type { VerifiedKind, VerifiedStatus } from '../domain/verification.js';
 
 /** Names of the workflows, as the Temporal UI shows them. */
-export const WORKFLOWS = { discoverRuns: 'discoverRuns', runUpload: 'runUpload', bases2fastq: 'bases2fastq', sweep: 'sweep', verifyAll: 'verifyAll', deliverWebhook: 'deliverWebhook', bucketAccess: 'bucketAccess' } as const;
+export const WORKFLOWS = {
+  discoverRuns: 'discoverRuns',
+  runUpload: 'runUpload',
+  bases2fastq: 'bases2fastq',
+  sweep: 'sweep',
+  verifyAll: 'verifyAll',
+  deliverWebhook: 'deliverWebhook',
+  bucketAccess: 'bucketAccess',
+} as const;
 
 /** The workflow that verifies each kind of resource. */
-export const VERIFY_WORKFLOWS: Record<VerifiedKind, string> = { provider: 'verifyProvider', storageConnection: 'verifyStorageConnection', computeConnection: 'verifyComputeConnection', flow: 'verifyFlow' };
+export const VERIFY_WORKFLOWS: Record<VerifiedKind, string> = {
+  provider: 'verifyProvider',
+  storageConnection: 'verifyStorageConnection',
+  computeConnection: 'verifyComputeConnection',
+  flow: 'verifyFlow',
+};
 
 /**
  * The task queues of an installation: watching has one of its own, so that thousands of watched runs leave the rest its slots, and so

@@ -1,4 +1,14 @@
-import { ActivityFailure, CancellationScope, condition, continueAsNew, log, proxyActivities, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  log,
+  proxyActivities,
+  setHandler,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
 import { countRetries, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
@@ -18,7 +28,12 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
   setHandler(lookSignal, () => {
     looks++;
   });
-  const steps = new Steps(() => `**${state}**\n\nRun ${input.runName} (${input.instrumentName}) in ${input.storageConnectionName}, folder \`${input.runFolder}\``, countRetries(), input.giveUpDays);
+  const steps = new Steps(
+    () =>
+      `**${state}**\n\nRun ${input.runName} (${input.instrumentName}) in ${input.storageConnectionName}, folder \`${input.runFolder}\``,
+    countRetries(),
+    input.giveUpDays,
+  );
   steps.show();
 
   /** Polls until the upload has ended; undefined where somebody asks for a look now. */
@@ -29,7 +44,15 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
     const polling = scope
       .run(() =>
         steps.run((options, probing) =>
-          watchUpload.executeWithOptions({ ...options, ...TAKEN_OVER_SOON, scheduleToCloseTimeout: Math.max(1000, deadline - Date.now()), summary: summaryOf(`Wait for RunUploaded.json of ${input.runName}`) }, [input.runId, probing, seen > 0]),
+          watchUpload.executeWithOptions(
+            {
+              ...options,
+              ...TAKEN_OVER_SOON,
+              scheduleToCloseTimeout: Math.max(1000, deadline - Date.now()),
+              summary: summaryOf(`Wait for RunUploaded.json of ${input.runName}`),
+            },
+            [input.runId, probing, seen > 0],
+          ),
         ),
       )
       .then(
@@ -59,7 +82,10 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
   }
   state = ended.reason;
   steps.show();
-  const { executions } = await startFlows.executeWithOptions({ ...FIRST, summary: ended.usable ? 'Start the assigned flows' : 'Tell who waits that the run cannot be used' }, [input.runId, ended]);
+  const { executions } = await startFlows.executeWithOptions(
+    { ...FIRST, summary: ended.usable ? 'Start the assigned flows' : 'Tell who waits that the run cannot be used' },
+    [input.runId, ended],
+  );
   upsertSearchAttributes([{ key: attributes.status, value: ended.usable ? 'UPLOADED' : 'REFUSED' }]);
   log.info('Upload ended', { ...ended, executions: executions.length });
   return { ...ended, executions };

@@ -1,7 +1,11 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 
-const { handOver } = proxyActivities<Activities>({ startToCloseTimeout: '10 minutes', heartbeatTimeout: '15 seconds', retry: { maximumAttempts: 3 } });
+const { handOver } = proxyActivities<Activities>({
+  startToCloseTimeout: '10 minutes',
+  heartbeatTimeout: '15 seconds',
+  retry: { maximumAttempts: 3 },
+});
 
 /** Hands over to Temporal what was written but not started; see `handOver`. */
 export async function sweep(): Promise<{ executions: number; storageConnections: number }> {

@@ -1,10 +1,22 @@
-import { type ActivityOptions, proxyActivities, setHandler, upsertSearchAttributes, setCurrentDetails } from '@temporalio/workflow';
+import {
+  type ActivityOptions,
+  proxyActivities,
+  setHandler,
+  upsertSearchAttributes,
+  setCurrentDetails,
+} from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import type { VerifiedKind } from '../domain/verification.js';
 import { attributes, verifyAgainSignal, type VerifyInput, type VerifyResult, summaryOf } from './messages.js';
 
-const OPTIONS: ActivityOptions = { startToCloseTimeout: '5 minutes', retry: { initialInterval: '2 seconds', maximumInterval: '1 minute', maximumAttempts: 10 } };
-const { verifyResource, startVerifications } = proxyActivities<Activities>({ ...OPTIONS, heartbeatTimeout: '5 minutes' });
+const OPTIONS: ActivityOptions = {
+  startToCloseTimeout: '5 minutes',
+  retry: { initialInterval: '2 seconds', maximumInterval: '1 minute', maximumAttempts: 10 },
+};
+const { verifyResource, startVerifications } = proxyActivities<Activities>({
+  ...OPTIONS,
+  heartbeatTimeout: '5 minutes',
+});
 
 /** Probes a resource; once more where it was changed, or asked for again, meanwhile. */
 async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<VerifyResult | null> {
@@ -16,7 +28,10 @@ async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<Ve
   do {
     // What was asked for until now is answered by the pass that begins now.
     asked = false;
-    result = await verifyResource.executeWithOptions({ ...OPTIONS, summary: summaryOf(`Probe the permissions of ${name}`) }, [kind, id]);
+    result = await verifyResource.executeWithOptions(
+      { ...OPTIONS, summary: summaryOf(`Probe the permissions of ${name}`) },
+      [kind, id],
+    );
   } while (asked);
   if (result !== null) {
     upsertSearchAttributes([{ key: attributes.status, value: result.status }]);

@@ -25,7 +25,8 @@ const FIELD_CHARACTERS = 100;
 
 /** The id in an answer such as `{ flow: { id } }`. */
 function idIn(answer: unknown): string | undefined {
-  const [resource] = typeof answer === 'object' && answer !== null ? Object.values(answer as Record<string, unknown>) : [];
+  const [resource] =
+    typeof answer === 'object' && answer !== null ? Object.values(answer as Record<string, unknown>) : [];
   const { id } = (typeof resource === 'object' && resource !== null ? resource : {}) as { id?: unknown };
   return typeof id === 'string' ? id : undefined;
 }
@@ -46,8 +47,13 @@ export function addAudit(app: FastifyInstance, db: Db): void {
     const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
     const body = request.body;
     // Names only: some of the fields are secrets, and all may be large.
-    const fields = typeof body === 'object' && body !== null && !Array.isArray(body) ? Object.keys(body).slice(0, MOST_FIELDS).map((name) => name.slice(0, FIELD_CHARACTERS)) : [];
-    const action = (schema)?.operationId ?? `${request.method} ${request.routeOptions.url}`;
+    const fields =
+      typeof body === 'object' && body !== null && !Array.isArray(body)
+        ? Object.keys(body)
+            .slice(0, MOST_FIELDS)
+            .map((name) => name.slice(0, FIELD_CHARACTERS))
+        : [];
+    const action = schema?.operationId ?? `${request.method} ${request.routeOptions.url}`;
     request.audited = {
       id: await beginAudit(db, {
         caller: request.caller,
@@ -76,7 +82,10 @@ export function addAudit(app: FastifyInstance, db: Db): void {
       });
     } catch (error) {
       // What was done stands, and that it was begun is written.
-      request.log.error({ error: loggable(error), audit: audited.id }, 'the outcome could not be written to the audit log');
+      request.log.error(
+        { error: loggable(error), audit: audited.id },
+        'the outcome could not be written to the audit log',
+      );
     }
     return payload;
   });

@@ -85,7 +85,12 @@ export function apiKeys(db: Db, apiKey: string, eventsKey?: string): Authenticat
     const found = isId(id) ? await findApiKey(db, id) : undefined;
     if (found === undefined || !timingSafeEqual(given, found.hash) || found.time_revoked !== null) return undefined;
     const now = Date.now();
-    if (found.time_expires.getTime() <= now) throw new ApiError(401, 'API_KEY_EXPIRED', `The API key ${found.name} expired at ${found.time_expires.toISOString()}; ask for a new one`);
+    if (found.time_expires.getTime() <= now)
+      throw new ApiError(
+        401,
+        'API_KEY_EXPIRED',
+        `The API key ${found.name} expired at ${found.time_expires.toISOString()}; ask for a new one`,
+      );
     if (found.time_used === null || now - found.time_used.getTime() > USE_NOTED_MS) await noteUse(db, found.id);
     // A scope that this version does not know grants nothing.
     return caller('key', found.id, found.name, scopesAmong(found.scopes), found.time_expires);
@@ -93,7 +98,13 @@ export function apiKeys(db: Db, apiKey: string, eventsKey?: string): Authenticat
 }
 
 /** What a token of a provider of identities says, as a caller. */
-export function person(subject: string, name: string, email: string | undefined, scopes: readonly Scope[], expires: Date): Caller {
+export function person(
+  subject: string,
+  name: string,
+  email: string | undefined,
+  scopes: readonly Scope[],
+  expires: Date,
+): Caller {
   // Apart from the ids of keys, whatever the provider calls its people.
   return { ...caller('person', `person:${subject}`, name, scopes, expires), ...(email !== undefined && { email }) };
 }
@@ -101,7 +112,16 @@ export function person(subject: string, name: string, email: string | undefined,
 const OPEN_ROUTES = new Set(['/healthz', '/readyz']);
 
 /** Of what a permission is about, as `notFound` calls it. */
-const KINDS: Record<string, string> = { runs: 'run', executions: 'execution', instruments: 'instrument', storage: 'storage connection', providers: 'provider', compute: 'compute connection', flows: 'flow', webhooks: 'webhook' };
+const KINDS: Record<string, string> = {
+  runs: 'run',
+  executions: 'execution',
+  instruments: 'instrument',
+  storage: 'storage connection',
+  providers: 'provider',
+  compute: 'compute connection',
+  flows: 'flow',
+  webhooks: 'webhook',
+};
 
 export interface AuthOptions {
   db: Db;
@@ -120,12 +140,14 @@ export interface AuthOptions {
 export async function addAuth(app: FastifyInstance, options: AuthOptions): Promise<void> {
   app.decorateRequest('caller', null as never);
   app.addHook('onRoute', ({ url, config, method }) => {
-    if (url.startsWith('/v1/') && config?.needs === undefined) throw new Error(`${String(method)} ${url} does not say what it needs of its caller`);
+    if (url.startsWith('/v1/') && config?.needs === undefined)
+      throw new Error(`${String(method)} ${url} does not say what it needs of its caller`);
   });
   app.addHook('onRequest', async (request, reply) => {
     if (OPEN_ROUTES.has(request.routeOptions.url ?? '')) return;
     let key = request.headers['x-api-key'];
-    const page = (request.method === 'GET' || request.method === 'HEAD') && /^\/(docs|openapi\.json)(\/|$|\?)/.test(request.url);
+    const page =
+      (request.method === 'GET' || request.method === 'HEAD') && /^\/(docs|openapi\.json)(\/|$|\?)/.test(request.url);
     const refused = (reason: string, message: string): ApiError => {
       if (page) void reply.header('www-authenticate', 'Basic realm="polony: any user, the API key as password"');
       else if (options.authenticatePerson !== undefined) void reply.header('www-authenticate', 'Bearer');
@@ -133,7 +155,10 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     };
     if (key === undefined && page) {
       const basic = /^Basic ([A-Za-z0-9+/=]+)$/i.exec(request.headers.authorization ?? '')?.[1];
-      if (basic !== undefined) key = Buffer.from(basic, 'base64').toString().replace(/^[^:]*:/, '');
+      if (basic !== undefined)
+        key = Buffer.from(basic, 'base64')
+          .toString()
+          .replace(/^[^:]*:/, '');
     }
     const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     if (key === undefined && token !== undefined && options.authenticatePerson !== undefined) {
@@ -157,7 +182,12 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
       cache: 10_000,
       allowList: (request) => OPEN_ROUTES.has(request.routeOptions.url ?? ''),
       keyGenerator: (request) => (request.caller as Caller | null)?.id ?? request.ip,
-      errorResponseBuilder: (_request, { max, ttl }) => new ApiError(429, 'RATE_LIMITED', `This caller has made ${max} requests within a minute; go on in ${Math.ceil(ttl / 1000)} seconds`),
+      errorResponseBuilder: (_request, { max, ttl }) =>
+        new ApiError(
+          429,
+          'RATE_LIMITED',
+          `This caller has made ${max} requests within a minute; go on in ${Math.ceil(ttl / 1000)} seconds`,
+        ),
     });
   }
   app.addHook('preValidation', async (request) => {
@@ -166,10 +196,17 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
     // What is made has no id yet: to make it takes the scope for all.
     const making = id === undefined && request.method !== 'GET' && request.method !== 'HEAD';
-    if (making ? request.caller.access.ids(need.permission) === 'all' : request.caller.access.covers(need.permission, id)) return;
+    if (
+      making ? request.caller.access.ids(need.permission) === 'all' : request.caller.access.covers(need.permission, id)
+    )
+      return;
     const [resource = ''] = need.permission.split(':');
     const narrowed = id !== undefined && request.caller.access.covers(need.permission);
-    const error = narrowed ? notFound(KINDS[resource] ?? resource, id) : new ApiError(403, 'INSUFFICIENT_SCOPE', `This needs the scope ${need.permission}`, { required_scope: need.permission });
+    const error = narrowed
+      ? notFound(KINDS[resource] ?? resource, id)
+      : new ApiError(403, 'INSUFFICIENT_SCOPE', `This needs the scope ${need.permission}`, {
+          required_scope: need.permission,
+        });
     await noteDenial(options.db, request, error);
     throw error;
   });
@@ -185,8 +222,19 @@ export async function noteDenial(db: Db, request: FastifyRequest, { status }: Ap
   const [resourceType] = permission!.split(':');
   const id = parameter === undefined ? undefined : (request.params as Record<string, string | undefined>)[parameter];
   try {
-    const action = (schema)?.operationId ?? `${request.method} ${request.routeOptions.url}`;
-    await appendAudit(db, { caller: request.caller, action, requestId: request.id, resourceType, address: request.ip, ...(id !== undefined && { resourceId: id }) }, { status, reason: 'INSUFFICIENT_SCOPE' });
+    const action = schema?.operationId ?? `${request.method} ${request.routeOptions.url}`;
+    await appendAudit(
+      db,
+      {
+        caller: request.caller,
+        action,
+        requestId: request.id,
+        resourceType,
+        address: request.ip,
+        ...(id !== undefined && { resourceId: id }),
+      },
+      { status, reason: 'INSUFFICIENT_SCOPE' },
+    );
   } catch (error) {
     request.log.error({ error: loggable(error) }, 'a denial could not be written to the audit log');
   }

@@ -6,7 +6,19 @@ import { ApiError } from '../errors.js';
 import { type AuthenticatePerson, person } from './auth.js';
 
 /** Signatures by which only the provider can have made a token; those with a shared secret are not among them. */
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
 /** Longest time that the provider has to answer. */
 const TIMEOUT_MS = 5000;
 /** Least time between two looks for where its keys have moved to. */
@@ -22,7 +34,11 @@ const NAME_CHARACTERS = 200;
 function claimOf(payload: JWTPayload, path: string): unknown {
   if (Object.hasOwn(payload, path)) return payload[path];
   let value: unknown = payload;
-  for (const name of path.split('.')) value = typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+  for (const name of path.split('.'))
+    value =
+      typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+        ? (value as Record<string, unknown>)[name]
+        : undefined;
   return value;
 }
 
@@ -37,9 +53,13 @@ type Keys = ReturnType<typeof createRemoteJWKSet>;
 async function keysOf({ issuer, jwksUrl }: OidcConfig): Promise<Keys> {
   if (jwksUrl !== undefined) return createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: TIMEOUT_MS });
   // OpenID Connect Discovery 1.0, 4: the document must name the issuer that it was asked for.
-  const response = await fetch(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' });
+  const response = await fetch(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    redirect: 'error',
+  });
   const { issuer: named, jwks_uri: uri } = (await response.json()) as { issuer?: unknown; jwks_uri?: unknown };
-  if (!response.ok || named !== issuer || typeof uri !== 'string') throw new Error(`the discovery document of ${issuer} is not its own`);
+  if (!response.ok || named !== issuer || typeof uri !== 'string')
+    throw new Error(`the discovery document of ${issuer} is not its own`);
   return createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_MS });
 }
 
@@ -65,7 +85,13 @@ async function payloadOf(token: string, keys: Keys, options: JWTVerifyOptions): 
  * may. Nothing is asked of the provider before the first token comes.
  */
 export function people(config: OidcConfig): AuthenticatePerson {
-  const options: JWTVerifyOptions = { issuer: config.issuer, audience: config.audience, algorithms: ALGORITHMS, clockTolerance: CLOCK_TOLERANCE, requiredClaims: ['exp', 'sub'] };
+  const options: JWTVerifyOptions = {
+    issuer: config.issuer,
+    audience: config.audience,
+    algorithms: ALGORITHMS,
+    clockTolerance: CLOCK_TOLERANCE,
+    requiredClaims: ['exp', 'sub'],
+  };
   let keys: Keys | undefined;
   let finding: Promise<Keys> | undefined;
   let looked = 0;
@@ -89,22 +115,44 @@ export function people(config: OidcConfig): AuthenticatePerson {
       payload = await payloadOf(token, keys ?? (await find()), options);
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw invalid('it has expired; log in again');
-      if (error instanceof errors.JWTClaimValidationFailed) throw invalid(`its ${error.claim} is not what polony expects`);
+      if (error instanceof errors.JWTClaimValidationFailed)
+        throw invalid(`its ${error.claim} is not what polony expects`);
       // A set of keys that could not be read is told apart from one that has no such key.
-      const unread = !(error instanceof errors.JOSEError) || error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid || error.code === 'ERR_JOSE_GENERIC';
+      const unread =
+        !(error instanceof errors.JOSEError) ||
+        error instanceof errors.JWKSTimeout ||
+        error instanceof errors.JWKSInvalid ||
+        error.code === 'ERR_JOSE_GENERIC';
       if (!unread) throw invalid('its signature cannot be verified');
       if (keys !== undefined) void lookAgain().catch(() => undefined);
       throw unavailable();
     }
     const subject: unknown = payload.sub;
-    if (typeof subject !== 'string' || !SUBJECT.test(subject)) throw invalid('its sub is not 1 to 255 ASCII characters');
+    if (typeof subject !== 'string' || !SUBJECT.test(subject))
+      throw invalid('its sub is not 1 to 255 ASCII characters');
     const values = valuesOf(claimOf(payload, config.scopesClaim));
-    const texts = config.scopeMap === undefined ? values : values.flatMap((value) => (Object.hasOwn(config.scopeMap!, value) ? config.scopeMap![value]! : []));
-    const text = (name: string): string | undefined => (typeof payload[name] === 'string' && payload[name] !== '' ? storable(payload[name]).slice(0, NAME_CHARACTERS) : undefined);
-    return person(subject, text('name') ?? text('preferred_username') ?? text('email') ?? subject, text('email'), scopesAmong(texts), new Date(payload.exp! * 1000));
+    const texts =
+      config.scopeMap === undefined
+        ? values
+        : values.flatMap((value) => (Object.hasOwn(config.scopeMap!, value) ? config.scopeMap![value]! : []));
+    const text = (name: string): string | undefined =>
+      typeof payload[name] === 'string' && payload[name] !== ''
+        ? storable(payload[name]).slice(0, NAME_CHARACTERS)
+        : undefined;
+    return person(
+      subject,
+      text('name') ?? text('preferred_username') ?? text('email') ?? subject,
+      text('email'),
+      scopesAmong(texts),
+      new Date(payload.exp! * 1000),
+    );
   };
 }
 
 function unavailable(): ApiError {
-  return new ApiError(503, 'IDENTITY_PROVIDER_UNAVAILABLE', 'The provider of identities does not answer, so the token cannot be verified; try again');
+  return new ApiError(
+    503,
+    'IDENTITY_PROVIDER_UNAVAILABLE',
+    'The provider of identities does not answer, so the token cannot be verified; try again',
+  );
 }

@@ -37,18 +37,43 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'polony', version: '1.0.0', description: DESCRIPTION, license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' } },
+      info: {
+        title: 'polony',
+        version: '1.0.0',
+        description: DESCRIPTION,
+        license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
+      },
       servers: [{ url: publicUrl ?? '/' }],
       tags: TAGS,
-      components: { securitySchemes: { apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'An API key' }, bearer: { type: 'http', scheme: 'bearer', description: "A token of the installation's OpenID Connect provider" } } },
+      components: {
+        securitySchemes: {
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'An API key' },
+          bearer: {
+            type: 'http',
+            scheme: 'bearer',
+            description: "A token of the installation's OpenID Connect provider",
+          },
+        },
+      },
       security: [{ apiKey: [] }, { bearer: [] }],
     },
-    refResolver: { buildLocalReference: (schema, _baseUri, _fragment, index) => (typeof schema.$id === 'string' ? schema.$id : `schema${index}`) },
+    refResolver: {
+      buildLocalReference: (schema, _baseUri, _fragment, index) =>
+        typeof schema.$id === 'string' ? schema.$id : `schema${index}`,
+    },
     transformObject: (document) => {
       if (!('openapiObject' in document)) return document.swaggerObject;
       const { openapiObject } = document;
       for (const path of Object.values(openapiObject.paths ?? {})) {
-        for (const operation of Object.values((path ?? {}) as Record<string, { requestBody?: { required?: boolean; content: Record<string, { schema?: BodySchema }> }; responses?: Record<string, { content?: unknown }> }>)) {
+        for (const operation of Object.values(
+          (path ?? {}) as Record<
+            string,
+            {
+              requestBody?: { required?: boolean; content: Record<string, { schema?: BodySchema }> };
+              responses?: Record<string, { content?: unknown }>;
+            }
+          >,
+        )) {
           const schema = operation.requestBody?.content['application/json']?.schema;
           if (operation.requestBody !== undefined && schema !== undefined) {
             operation.requestBody.required = schema['x-optional'] !== true;
@@ -59,14 +84,16 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
         }
       }
       // Components are known by their names here; $id would make their references relative to it.
-      for (const schema of Object.values(openapiObject.components?.schemas ?? {})) delete (schema as { $id?: string }).$id;
+      for (const schema of Object.values(openapiObject.components?.schemas ?? {}))
+        delete (schema as { $id?: string }).$id;
       return openapiObject;
     },
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     // Nothing from elsewhere: the page must work where there is no internet, and must not be able to send the key away.
-    staticCSP: "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    staticCSP:
+      "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     uiConfig: { docExpansion: 'list', persistAuthorization: true },
   });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());

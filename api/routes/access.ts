@@ -57,17 +57,33 @@ function showEntry(row: AuditRow) {
 const KeyBody = Type.Object(
   {
     name: Type.String({ description: 'Unique among the keys that work, 1 to 128 characters' }),
-    scopes: Type.Array(Type.String(), { minItems: 1, maxItems: MOST_SCOPES, description: 'resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *; none that the caller does not have' }),
-    expiresInDays: Type.Optional(Type.Integer({ minimum: KEY_DAYS.least, maximum: KEY_DAYS.most, description: `${KEY_DAYS.usual} where it is left out` })),
+    scopes: Type.Array(Type.String(), {
+      minItems: 1,
+      maxItems: MOST_SCOPES,
+      description:
+        'resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *; none that the caller does not have',
+    }),
+    expiresInDays: Type.Optional(
+      Type.Integer({
+        minimum: KEY_DAYS.least,
+        maximum: KEY_DAYS.most,
+        description: `${KEY_DAYS.usual} where it is left out`,
+      }),
+    ),
   },
-  { additionalProperties: false, examples: [{ name: 'lims', scopes: ['runs:read', 'executions:read', 'executions:create'], expiresInDays: 90 }] },
+  {
+    additionalProperties: false,
+    examples: [{ name: 'lims', scopes: ['runs:read', 'executions:read', 'executions:create'], expiresInDays: 90 }],
+  },
 );
 
 const AuditQuery = Type.Object(
   {
     ...PageQuery.properties,
     callerId: Type.Optional(Type.String({ maxLength: 500 })),
-    action: Type.Optional(Type.String({ maxLength: 200, description: 'An operationId, such as ExecutionService_CancelExecution' })),
+    action: Type.Optional(
+      Type.String({ maxLength: 200, description: 'An operationId, such as ExecutionService_CancelExecution' }),
+    ),
     resourceId: Type.Optional(Type.String({ maxLength: 500 })),
     requestId: Type.Optional(Type.String({ maxLength: 128 })),
     since: Type.Optional(Type.String({ format: 'date-time', description: 'Of this time and later' })),
@@ -80,7 +96,8 @@ const AuditQuery = Type.Object(
 export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['AuthService'];
-  const answer = (description: string) => Type.Object({ apiKey: ApiKeyResource }, { additionalProperties: false, description });
+  const answer = (description: string) =>
+    Type.Object({ apiKey: ApiKeyResource }, { additionalProperties: false, description });
 
   // One installation is one tenant.
   app.get(
@@ -88,8 +105,16 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
     {
       config: ANY_CALLER,
       schema: {
-        operationId: 'AuthService_GetAuth', tags, summary: 'Who the API key is',
-        response: { 200: Type.Object({ tenantId: Type.String(), scopes: Type.Array(Type.String()) }, { additionalProperties: false, description: 'The key is valid' }), ...errors() },
+        operationId: 'AuthService_GetAuth',
+        tags,
+        summary: 'Who the API key is',
+        response: {
+          200: Type.Object(
+            { tenantId: Type.String(), scopes: Type.Array(Type.String()) },
+            { additionalProperties: false, description: 'The key is valid' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => ({ tenantId: 'default', scopes: shownScopes(request.caller.scopes) }),
@@ -101,18 +126,36 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
       config: needs('keys:write'),
       attachValidation: true,
       schema: {
-        operationId: 'AuthService_CreateApiKey', tags, summary: 'Make an API key',
-        description: 'The key itself is in this answer only; its SHA-256 is what is kept, so there is no Idempotency-Key: when an answer is lost, revoke the key and make another. A key made with a key ends with that at the latest.',
+        operationId: 'AuthService_CreateApiKey',
+        tags,
+        summary: 'Make an API key',
+        description:
+          'The key itself is in this answer only; its SHA-256 is what is kept, so there is no Idempotency-Key: when an answer is lost, revoke the key and make another. A key made with a key ends with that at the latest.',
         body: KeyBody,
-        response: { 201: Type.Object({ apiKey: ApiKeyResource, key: Type.String({ description: 'The key; nothing shows it again' }) }, { additionalProperties: false, description: 'Created' }), ...errors(409, ...BODY) },
+        response: {
+          201: Type.Object(
+            { apiKey: ApiKeyResource, key: Type.String({ description: 'The key; nothing shows it again' }) },
+            { additionalProperties: false, description: 'Created' },
+          ),
+          ...errors(409, ...BODY),
+        },
       },
     },
     async (request, reply) => {
       checkBody(request, (check) => [check('name', (value) => checkName('name', normalizeName(value)))]);
       const { caller, body } = request;
       const scopes = parseScopes('scopes', body.scopes);
-      const foreign = scopes.map((each, index) => ({ each, index })).filter(({ each }) => !caller.access.includes(each));
-      if (foreign.length > 0) throw new InputError(foreign.map(({ each, index }) => ({ field: `scopes.${index}`, rule: 'NOT_YOURS', message: `${writeScope(each)} is more than your own key may do` })));
+      const foreign = scopes
+        .map((each, index) => ({ each, index }))
+        .filter(({ each }) => !caller.access.includes(each));
+      if (foreign.length > 0)
+        throw new InputError(
+          foreign.map(({ each, index }) => ({
+            field: `scopes.${index}`,
+            rule: 'NOT_YOURS',
+            message: `${writeScope(each)} is more than your own key may do`,
+          })),
+        );
       const wanted = Date.now() + (body.expiresInDays ?? KEY_DAYS.usual) * DAY_MS;
       const ends = caller.kind === 'key' ? Math.min(wanted, caller.expires!.getTime()) : wanted;
       const id = newId();
@@ -121,7 +164,18 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
       const texts = [...new Set(scopes.map(writeScope))];
       const row = await inTransaction(db, async (transaction) => {
         await freeName(transaction, name);
-        return named('API key', name, insertApiKey(transaction, { id, name, hash: hashKey(key), scopes: texts, createdBy: caller.name, timeExpires: new Date(ends) }));
+        return named(
+          'API key',
+          name,
+          insertApiKey(transaction, {
+            id,
+            name,
+            hash: hashKey(key),
+            scopes: texts,
+            createdBy: caller.name,
+            timeExpires: new Date(ends),
+          }),
+        );
       });
       request.auditDetail = { name, scopes: texts, timeExpires: row.time_expires.toISOString() };
       return reply.code(201).send({ apiKey: showKey(row), key });
@@ -132,21 +186,45 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
     {
       config: needs('keys:read'),
       schema: {
-        operationId: 'AuthService_ListApiKeys', tags, summary: 'List API keys, oldest first', querystring: CappedPageQuery,
-        response: { 200: Type.Object({ apiKeys: Type.Array(ApiKeyResource), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
+        operationId: 'AuthService_ListApiKeys',
+        tags,
+        summary: 'List API keys, oldest first',
+        querystring: CappedPageQuery,
+        response: {
+          200: Type.Object(
+            { apiKeys: Type.Array(ApiKeyResource), nextPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('api-keys', request.query, (limit, after) => listApiKeys(db, limit, after));
+      const { items, nextPageToken } = await pageForwards('api-keys', request.query, (limit, after) =>
+        listApiKeys(db, limit, after),
+      );
       return { apiKeys: items.map(showKey), nextPageToken };
     },
   );
-  app.get('/v1/api-keys/:id', { config: needs('keys:read'), schema: { operationId: 'AuthService_GetApiKey', tags, summary: 'An API key', params: IdParams, response: { 200: answer('The API key'), ...errors(404) } } }, async (request) => {
-    const { id } = request.params;
-    const row = isId(id) ? await findApiKey(db, id) : undefined;
-    if (row === undefined) throw notFound('API key', id);
-    return { apiKey: showKey(row) };
-  });
+  app.get(
+    '/v1/api-keys/:id',
+    {
+      config: needs('keys:read'),
+      schema: {
+        operationId: 'AuthService_GetApiKey',
+        tags,
+        summary: 'An API key',
+        params: IdParams,
+        response: { 200: answer('The API key'), ...errors(404) },
+      },
+    },
+    async (request) => {
+      const { id } = request.params;
+      const row = isId(id) ? await findApiKey(db, id) : undefined;
+      if (row === undefined) throw notFound('API key', id);
+      return { apiKey: showKey(row) };
+    },
+  );
 
   async function revoke(id: string, by: string, forget: boolean): Promise<ApiKey> {
     const row = isId(id) ? await revokeApiKey(db, id, by, forget) : undefined;
@@ -155,7 +233,17 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
   }
   app.post(
     '/v1/api-keys/:id/revoke',
-    { config: needs('keys:write'), schema: { operationId: 'AuthService_RevokeApiKey', tags, summary: 'End an API key at once', description: 'It stays in the list. Repeated, nothing changes.', params: IdParams, response: { 200: answer('It does not work any more'), ...errors(404) } } },
+    {
+      config: needs('keys:write'),
+      schema: {
+        operationId: 'AuthService_RevokeApiKey',
+        tags,
+        summary: 'End an API key at once',
+        description: 'It stays in the list. Repeated, nothing changes.',
+        params: IdParams,
+        response: { 200: answer('It does not work any more'), ...errors(404) },
+      },
+    },
     async (request) => {
       const row = await revoke(request.params.id, request.caller.name, false);
       request.auditDetail = { name: row.name };
@@ -164,7 +252,16 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
   );
   app.delete(
     '/v1/api-keys/:id',
-    { config: needs('keys:write'), schema: { operationId: 'AuthService_DeleteApiKey', tags, summary: 'End an API key at once and leave it out of the list', params: IdParams, response: { 204: NoContent, ...errors(404) } } },
+    {
+      config: needs('keys:write'),
+      schema: {
+        operationId: 'AuthService_DeleteApiKey',
+        tags,
+        summary: 'End an API key at once and leave it out of the list',
+        params: IdParams,
+        response: { 204: NoContent, ...errors(404) },
+      },
+    },
     async (request, reply) => {
       const row = await revoke(request.params.id, request.caller.name, true);
       request.auditDetail = { name: row.name };
@@ -177,18 +274,38 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
     {
       config: needs('audit:read'),
       schema: {
-        operationId: 'AuditService_ListAuditLog', tags: ['AuditService'], summary: 'Who did what, newest first',
-        description: 'All that changes something, what hands out credentials or download URLs, and what was denied for want of a scope. Entries are added only; one without `timeEnded` was cut off before its outcome was written.',
+        operationId: 'AuditService_ListAuditLog',
+        tags: ['AuditService'],
+        summary: 'Who did what, newest first',
+        description:
+          'All that changes something, what hands out credentials or download URLs, and what was denied for want of a scope. Entries are added only; one without `timeEnded` was cut off before its outcome was written.',
         querystring: AuditQuery,
-        response: { 200: Type.Object({ entries: Type.Array(AuditEntryResource), nextPageToken: Type.String(), previousPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
+        response: {
+          200: Type.Object(
+            { entries: Type.Array(AuditEntryResource), nextPageToken: Type.String(), previousPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => {
       const { since, until, callerId, action, resourceId, requestId, ...page } = request.query;
-      const times = { since: since === undefined ? undefined : timeOf(since), until: until === undefined ? undefined : timeOf(until) };
-      if (times.since !== undefined && times.until !== undefined && times.since > times.until) throw new ApiError(400, 'INVALID_FIELD', 'since: must not be later than until', { field: 'since', rule: 'ORDER' });
+      const times = {
+        since: since === undefined ? undefined : timeOf(since),
+        until: until === undefined ? undefined : timeOf(until),
+      };
+      if (times.since !== undefined && times.until !== undefined && times.since > times.until)
+        throw new ApiError(400, 'INVALID_FIELD', 'since: must not be later than until', {
+          field: 'since',
+          rule: 'ORDER',
+        });
       const filter = { callerId, action, resourceId, requestId, ...times };
-      const { items, ...tokens } = await pageBothWays(filteredList('audit-log', { callerId, action, resourceId, requestId, since, until }), page, (slice) => listAudit(db, filter, slice));
+      const { items, ...tokens } = await pageBothWays(
+        filteredList('audit-log', { callerId, action, resourceId, requestId, since, until }),
+        page,
+        (slice) => listAudit(db, filter, slice),
+      );
       return { entries: items.map(showEntry), ...tokens };
     },
   );

@@ -22,12 +22,16 @@ export type Check = (field: string, rule: (value: string) => FieldProblem[]) => 
  * routes with `attachValidation`.
  * @throws InputError
  */
-export function checkBody(request: FastifyRequest, rules: (check: Check, body: Record<string, unknown>) => FieldProblem[][]): void {
+export function checkBody(
+  request: FastifyRequest,
+  rules: (check: Check, body: Record<string, unknown>) => FieldProblem[][],
+): void {
   const error = request.validationError;
   if (error !== undefined && error.validationContext !== 'body') throw error;
   const problems = error === undefined ? [] : problemsOf(error.validation as Violation[], 'body');
   const bad = new Set(problems.map((problem) => problem.field.split('.')[0]));
-  const body = typeof request.body === 'object' && request.body !== null ? (request.body as Record<string, unknown>) : {};
+  const body =
+    typeof request.body === 'object' && request.body !== null ? (request.body as Record<string, unknown>) : {};
   const check: Check = (field, rule) => {
     const value = body[field];
     return typeof value === 'string' && !bad.has(field) ? rule(value) : [];
@@ -52,27 +56,61 @@ export async function named<T>(kind: string, name: string, write: Promise<T>): P
     return await write;
   } catch (error) {
     const { code, constraint } = error as { code?: string; constraint?: string };
-    if (code === '23505' && constraint?.endsWith('_name') === true) throw new ApiError(409, 'NAME_TAKEN', `There is a ${kind} named ${name} already; names are unique`, { field: 'name' });
+    if (code === '23505' && constraint?.endsWith('_name') === true)
+      throw new ApiError(409, 'NAME_TAKEN', `There is a ${kind} named ${name} already; names are unique`, {
+        field: 'name',
+      });
     throw error;
   }
 }
 
 /** What a body refers to must exist; `find` locks it, so that nobody deletes it before what refers to it is written. */
-export async function referred<T>(kind: string, field: string, id: string, find: (id: string) => Promise<T | undefined>): Promise<T> {
+export async function referred<T>(
+  kind: string,
+  field: string,
+  id: string,
+  find: (id: string) => Promise<T | undefined>,
+): Promise<T> {
   const found = isId(id) ? await find(id) : undefined;
-  if (found === undefined) refuse([{ field, rule: `${kind.toUpperCase().replaceAll(' ', '_')}_NOT_FOUND`, message: `there is no ${kind} ${id.slice(0, 100)}` }]);
+  if (found === undefined)
+    refuse([
+      {
+        field,
+        rule: `${kind.toUpperCase().replaceAll(' ', '_')}_NOT_FOUND`,
+        message: `there is no ${kind} ${id.slice(0, 100)}`,
+      },
+    ]);
   return found as T;
 }
 
 /** Who may read what uses a resource. The grants of a storage connection have no scope of their own. */
-const SEEN_WITH: Record<Exclude<Use['kind'], 'access grant'>, Permission> = { 'storage connection': 'storage:read', 'compute connection': 'compute:read', flow: 'flows:read', execution: 'executions:read', run: 'runs:read' };
+const SEEN_WITH: Record<Exclude<Use['kind'], 'access grant'>, Permission> = {
+  'storage connection': 'storage:read',
+  'compute connection': 'compute:read',
+  flow: 'flows:read',
+  execution: 'executions:read',
+  run: 'runs:read',
+};
 
 /** A resource that cannot be deleted or changed so because of what uses it. `usedBy` names each that the caller may see; the others are counted. */
-export function inUse({ access }: Pick<Caller, 'access'>, message: string, uses: readonly Use[], field?: string): ApiError {
-  const seen = uses.filter(({ kind, id }) => (kind === 'access grant' ? access.covers('storage:share') : access.covers(SEEN_WITH[kind], id)));
+export function inUse(
+  { access }: Pick<Caller, 'access'>,
+  message: string,
+  uses: readonly Use[],
+  field?: string,
+): ApiError {
+  const seen = uses.filter(({ kind, id }) =>
+    kind === 'access grant' ? access.covers('storage:share') : access.covers(SEEN_WITH[kind], id),
+  );
   const hidden = uses.length - seen.length;
-  const by = [...seen.map((use) => `${use.kind} ${use.name} (${use.id})`), ...(hidden === 0 ? [] : [`${hidden} that this key may not see`])].join(', ');
-  return new ApiError(409, 'IN_USE', `${message}: in use by ${by}`, { ...(field !== undefined && { field }), usedBy: seen });
+  const by = [
+    ...seen.map((use) => `${use.kind} ${use.name} (${use.id})`),
+    ...(hidden === 0 ? [] : [`${hidden} that this key may not see`]),
+  ].join(', ');
+  return new ApiError(409, 'IN_USE', `${message}: in use by ${by}`, {
+    ...(field !== undefined && { field }),
+    usedBy: seen,
+  });
 }
 
 /**
@@ -80,7 +118,14 @@ export function inUse({ access }: Pick<Caller, 'access'>, message: string, uses:
  * @param find locks its row for update, so that whoever is about to refer to it waits and then does not find it.
  * @throws ApiError 404, 409 IN_USE.
  */
-export async function deleting(db: Db, caller: Caller, kind: string, table: ResourceTable, id: string, find: (transaction: Trx) => Promise<unknown>): Promise<void> {
+export async function deleting(
+  db: Db,
+  caller: Caller,
+  kind: string,
+  table: ResourceTable,
+  id: string,
+  find: (transaction: Trx) => Promise<unknown>,
+): Promise<void> {
   if (!isId(id)) throw notFound(kind, id);
   await inTransaction(db, async (transaction) => {
     if ((await find(transaction)) === undefined) throw notFound(kind, id);
@@ -91,10 +136,17 @@ export async function deleting(db: Db, caller: Caller, kind: string, table: Reso
 }
 
 /** Begins to verify what was made or changed. When Temporal is away the sweep makes it good, so the change stands. */
-export async function verifySoon(log: FastifyBaseLogger, orchestrator: ApiDependencies['orchestrator'], resources: readonly ToVerify[]): Promise<void> {
+export async function verifySoon(
+  log: FastifyBaseLogger,
+  orchestrator: ApiDependencies['orchestrator'],
+  resources: readonly ToVerify[],
+): Promise<void> {
   try {
     for (const resource of resources) await bounded(orchestrator.verify(resource));
   } catch (error) {
-    log.warn({ error: loggable(error), resources: resources.length }, 'verification could not be started; the sweep will');
+    log.warn(
+      { error: loggable(error), resources: resources.length },
+      'verification could not be started; the sweep will',
+    );
   }
 }

@@ -12,7 +12,16 @@ import { ApiError, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageForwards, PageQuery } from '../paging.js';
 import { needs } from '../plugins/auth.js';
-import { BODY, ComputeBody, ComputeChange, ComputeConnection, errors, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
+import {
+  BODY,
+  ComputeBody,
+  ComputeChange,
+  ComputeConnection,
+  errors,
+  IdempotencyHeaders,
+  IdParams,
+  NoContent,
+} from '../schemas.js';
 import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
 function showCompute(row: store.ComputeConnection) {
@@ -40,12 +49,24 @@ function checkCompute(request: FastifyRequest): void {
   ]);
 }
 
-const normal = (fields: store.ComputeConnectionFields): store.ComputeConnectionFields => ({ ...fields, providerId: fields.providerId.toLowerCase(), name: normalizeName(fields.name), executionRoleArn: fields.executionRoleArn.trim() });
+const normal = (fields: store.ComputeConnectionFields): store.ComputeConnectionFields => ({
+  ...fields,
+  providerId: fields.providerId.toLowerCase(),
+  name: normalizeName(fields.name),
+  executionRoleArn: fields.executionRoleArn.trim(),
+});
 
 /** The provider must exist, and the execution role must be one that it can pass. */
 async function checkProvider(transaction: Trx, fields: store.ComputeConnectionFields): Promise<store.Provider> {
-  const provider = await referred('provider', 'providerId', fields.providerId, (id) => store.findProvider(transaction, id, 'share'));
-  refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, { roleArn: provider.role_arn, account: provider.account_id }));
+  const provider = await referred('provider', 'providerId', fields.providerId, (id) =>
+    store.findProvider(transaction, id, 'share'),
+  );
+  refuse(
+    checkExecutionRole('executionRoleArn', fields.executionRoleArn, {
+      roleArn: provider.role_arn,
+      account: provider.account_id,
+    }),
+  );
   return provider;
 }
 
@@ -53,19 +74,37 @@ async function checkProvider(transaction: Trx, fields: store.ComputeConnectionFi
 export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['ComputeConnectionService'];
-  const answer = (description: string) => Type.Object({ computeConnection: ComputeConnection }, { additionalProperties: false, description });
+  const answer = (description: string) =>
+    Type.Object({ computeConnection: ComputeConnection }, { additionalProperties: false, description });
 
   app.post(
     '/v1/compute-connections',
-    { config: needs('compute:write'), attachValidation: true, schema: { operationId: 'ComputeConnectionService_CreateComputeConnection', tags, summary: 'Connect HealthOmics', headers: IdempotencyHeaders, body: ComputeBody, response: { 201: answer('Created'), ...errors(409, ...BODY, 422) } } },
+    {
+      config: needs('compute:write'),
+      attachValidation: true,
+      schema: {
+        operationId: 'ComputeConnectionService_CreateComputeConnection',
+        tags,
+        summary: 'Connect HealthOmics',
+        headers: IdempotencyHeaders,
+        body: ComputeBody,
+        response: { 201: answer('Created'), ...errors(409, ...BODY, 422) },
+      },
+    },
     async (request, reply) => {
       checkCompute(request);
       const fields = normal(request.body);
       const made = await creating(db, request, reply, 201, async (transaction) => {
         await checkProvider(transaction, fields);
-        return { computeConnection: showCompute(await named('compute connection', fields.name, store.insertComputeConnection(transaction, fields))) };
+        return {
+          computeConnection: showCompute(
+            await named('compute connection', fields.name, store.insertComputeConnection(transaction, fields)),
+          ),
+        };
       });
-      await verifySoon(request.log, orchestrator, [{ kind: 'computeConnection', id: made.computeConnection.id, name: made.computeConnection.name }]);
+      await verifySoon(request.log, orchestrator, [
+        { kind: 'computeConnection', id: made.computeConnection.id, name: made.computeConnection.name },
+      ]);
       return made;
     },
   );
@@ -74,30 +113,59 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     {
       config: needs('compute:read'),
       schema: {
-        operationId: 'ComputeConnectionService_ListComputeConnections', tags, summary: 'List compute connections, oldest first', querystring: PageQuery,
-        response: { 200: Type.Object({ computeConnections: Type.Array(ComputeConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
+        operationId: 'ComputeConnectionService_ListComputeConnections',
+        tags,
+        summary: 'List compute connections, oldest first',
+        querystring: PageQuery,
+        response: {
+          200: Type.Object(
+            { computeConnections: Type.Array(ComputeConnection), nextPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('compute-connections', request.query, (limit, after) => store.listComputeConnections(db, limit, after, request.caller.access.ids('compute:read')));
+      const { items, nextPageToken } = await pageForwards('compute-connections', request.query, (limit, after) =>
+        store.listComputeConnections(db, limit, after, request.caller.access.ids('compute:read')),
+      );
       return { computeConnections: items.map(showCompute), nextPageToken };
     },
   );
-  app.get('/v1/compute-connections/:id', { config: needs('compute:read', 'id'), schema: { operationId: 'ComputeConnectionService_GetComputeConnection', tags, summary: 'A compute connection', params: IdParams, response: { 200: answer('The compute connection'), ...errors(404) } } }, async (request) => {
-    const { id } = request.params;
-    const found = isId(id) ? await store.findComputeConnection(db, id) : undefined;
-    if (found === undefined) throw notFound('compute connection', id);
-    return { computeConnection: showCompute(found) };
-  });
+  app.get(
+    '/v1/compute-connections/:id',
+    {
+      config: needs('compute:read', 'id'),
+      schema: {
+        operationId: 'ComputeConnectionService_GetComputeConnection',
+        tags,
+        summary: 'A compute connection',
+        params: IdParams,
+        response: { 200: answer('The compute connection'), ...errors(404) },
+      },
+    },
+    async (request) => {
+      const { id } = request.params;
+      const found = isId(id) ? await store.findComputeConnection(db, id) : undefined;
+      if (found === undefined) throw notFound('compute connection', id);
+      return { computeConnection: showCompute(found) };
+    },
+  );
   app.patch(
     '/v1/compute-connections/:id',
     {
       config: needs('compute:write', 'id'),
       attachValidation: true,
       schema: {
-        operationId: 'ComputeConnectionService_UpdateComputeConnection', tags, summary: 'Change a compute connection',
-        description: 'What is left out stays. Roles may change at any time within the account; account and region only while nothing uses it.',
-        params: IdParams, body: ComputeChange, response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) },
+        operationId: 'ComputeConnectionService_UpdateComputeConnection',
+        tags,
+        summary: 'Change a compute connection',
+        description:
+          'What is left out stays. Roles may change at any time within the account; account and region only while nothing uses it.',
+        params: IdParams,
+        body: ComputeChange,
+        response: { 200: answer('Changed'), ...errors(404, 409, ...BODY) },
       },
     },
     async (request) => {
@@ -107,29 +175,75 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findComputeConnection(transaction, id, 'update');
         if (old === undefined) throw notFound('compute connection', id);
-        const fields = normal({ name: old.name, providerId: old.provider_id, executionRoleArn: old.execution_role_arn, region: old.region, ...given(request.body) });
+        const fields = normal({
+          name: old.name,
+          providerId: old.provider_id,
+          executionRoleArn: old.execution_role_arn,
+          region: old.region,
+          ...given(request.body),
+        });
         // Whoever may change one connection only must not choose whose credentials it works with.
         if (fields.providerId !== old.provider_id && request.caller.access.ids('compute:write') !== 'all') {
-          throw new ApiError(403, 'INSUFFICIENT_SCOPE', 'The provider of a compute connection is changed with the scope compute:write for all of them', { required_scope: 'compute:write', field: 'providerId' });
+          throw new ApiError(
+            403,
+            'INSUFFICIENT_SCOPE',
+            'The provider of a compute connection is changed with the scope compute:write for all of them',
+            { required_scope: 'compute:write', field: 'providerId' },
+          );
         }
-        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
+        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) =>
+          store.findProvider(transaction, providerId, 'share'),
+        );
         // Flows were checked against region and account, and the HealthOmics runs of executions under way live in them.
-        const oldProvider = fields.providerId === old.provider_id ? provider : await store.findProvider(transaction, old.provider_id);
+        const oldProvider =
+          fields.providerId === old.provider_id ? provider : await store.findProvider(transaction, old.provider_id);
         const otherAccount = !sameAccount(provider.account_id, oldProvider?.account_id);
         if (otherAccount || fields.region !== old.region) {
           const uses = await store.usesOf(transaction, 'compute_connections', id);
-          if (uses.length > 0) throw inUse(request.caller, `The ${otherAccount ? 'AWS account' : 'region'} cannot change`, uses, otherAccount ? 'providerId' : 'region');
+          if (uses.length > 0)
+            throw inUse(
+              request.caller,
+              `The ${otherAccount ? 'AWS account' : 'region'} cannot change`,
+              uses,
+              otherAccount ? 'providerId' : 'region',
+            );
         }
-        refuse(checkExecutionRole('executionRoleArn', fields.executionRoleArn, { roleArn: provider.role_arn, account: provider.account_id }));
-        return { computeConnection: showCompute(await named('compute connection', fields.name, store.updateComputeConnection(transaction, id, fields))) };
+        refuse(
+          checkExecutionRole('executionRoleArn', fields.executionRoleArn, {
+            roleArn: provider.role_arn,
+            account: provider.account_id,
+          }),
+        );
+        return {
+          computeConnection: showCompute(
+            await named('compute connection', fields.name, store.updateComputeConnection(transaction, id, fields)),
+          ),
+        };
       });
-      await verifySoon(request.log, orchestrator, [{ kind: 'computeConnection', id, name: changed.computeConnection.name }]);
+      await verifySoon(request.log, orchestrator, [
+        { kind: 'computeConnection', id, name: changed.computeConnection.name },
+      ]);
       return changed;
     },
   );
-  app.delete('/v1/compute-connections/:id', { config: needs('compute:write', 'id'), schema: { operationId: 'ComputeConnectionService_DeleteComputeConnection', tags, summary: 'Delete a compute connection that nothing uses', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } }, async (request, reply) => {
-    const { id } = request.params;
-    await deleting(db, request.caller, 'compute connection', 'compute_connections', id, (transaction) => store.findComputeConnection(transaction, id, 'update'));
-    return reply.code(204).send(null);
-  });
+  app.delete(
+    '/v1/compute-connections/:id',
+    {
+      config: needs('compute:write', 'id'),
+      schema: {
+        operationId: 'ComputeConnectionService_DeleteComputeConnection',
+        tags,
+        summary: 'Delete a compute connection that nothing uses',
+        params: IdParams,
+        response: { 204: NoContent, ...errors(404, 409) },
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      await deleting(db, request.caller, 'compute connection', 'compute_connections', id, (transaction) =>
+        store.findComputeConnection(transaction, id, 'update'),
+      );
+      return reply.code(204).send(null);
+    },
+  );
 }

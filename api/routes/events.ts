@@ -43,15 +43,19 @@ class Gate {
     const now = Date.now();
     const last = this.#last.get(what);
     if (last === undefined || (last.timer === undefined && now - last.at >= APART_MS)) {
-      if (this.#last.size >= REMEMBERED) for (const [key, each] of this.#last) if (each.timer === undefined) this.#last.delete(key);
+      if (this.#last.size >= REMEMBERED)
+        for (const [key, each] of this.#last) if (each.timer === undefined) this.#last.delete(key);
       this.#last.set(what, { at: now });
       work();
       return true;
     }
-    last.timer ??= setTimeout(() => {
-      this.#last.set(what, { at: Date.now() });
-      work();
-    }, Math.max(0, last.at + APART_MS - now)).unref();
+    last.timer ??= setTimeout(
+      () => {
+        this.#last.set(what, { at: Date.now() });
+        work();
+      },
+      Math.max(0, last.at + APART_MS - now),
+    ).unref();
     return false;
   }
 }
@@ -77,10 +81,25 @@ export function eventRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDep
       // Beyond that the search finds it.
       if (run === undefined && !unknown.take(storage.id)) continue;
       if (run === undefined) await bounded(orchestrator.discoverFolder({ ...names, only: { parentPath, runFolder } }));
-      else if (run.uploadState === 'uploading' || (run.uploadState !== 'complete' && file === RUN_UPLOADED_FILE && (await reopenRun(db, run.id)))) {
+      else if (
+        run.uploadState === 'uploading' ||
+        (run.uploadState !== 'complete' && file === RUN_UPLOADED_FILE && (await reopenRun(db, run.id)))
+      ) {
         // An end that was replaced counts anew.
-        const looked = run.uploadState === 'uploading' && (await bounded(orchestrator.lookAtRunUpload(storage.id, parentPath, runFolder)));
-        if (!looked) await bounded(orchestrator.startRunUpload({ ...names, runId: run.id, instrumentName: instrument!, parentPath, runFolder, runName: run.runName }));
+        const looked =
+          run.uploadState === 'uploading' &&
+          (await bounded(orchestrator.lookAtRunUpload(storage.id, parentPath, runFolder)));
+        if (!looked)
+          await bounded(
+            orchestrator.startRunUpload({
+              ...names,
+              runId: run.id,
+              instrumentName: instrument!,
+              parentPath,
+              runFolder,
+              runName: run.runName,
+            }),
+          );
       }
     }
   }
@@ -107,10 +126,37 @@ export function eventRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDep
       config: needs('events:write', undefined, { audit: false }),
       bodyLimit: 256 * 1024,
       schema: {
-        operationId: 'EventService_TakeEvent', tags: ['EventService'], summary: 'Take an event of EventBridge',
-        description: 'S3 Object Created and aws.omics Run Status Change have the run or the execution looked at now; all others are taken and nothing happens. POLONY_EVENTS_KEY is a key for this alone.',
-        body: Type.Object({ source: Type.String({ maxLength: 256 }), 'detail-type': Type.String({ maxLength: 256 }), detail: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true }) }, { additionalProperties: true, examples: [{ source: 'aws.s3', 'detail-type': 'Object Created', account: '111122223333', region: 'us-west-2', detail: { bucket: { name: 'lab-aviti' }, object: { key: 'runs/AV240001/20260115_AV240001_RUN/RunUploaded.json', size: 212 } } }] }),
-        response: { 202: Type.Object({ accepted: Type.Boolean() }, { additionalProperties: false, description: 'Taken' }), ...errors(...BODY) },
+        operationId: 'EventService_TakeEvent',
+        tags: ['EventService'],
+        summary: 'Take an event of EventBridge',
+        description:
+          'S3 Object Created and aws.omics Run Status Change have the run or the execution looked at now; all others are taken and nothing happens. POLONY_EVENTS_KEY is a key for this alone.',
+        body: Type.Object(
+          {
+            source: Type.String({ maxLength: 256 }),
+            'detail-type': Type.String({ maxLength: 256 }),
+            detail: Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true }),
+          },
+          {
+            additionalProperties: true,
+            examples: [
+              {
+                source: 'aws.s3',
+                'detail-type': 'Object Created',
+                account: '111122223333',
+                region: 'us-west-2',
+                detail: {
+                  bucket: { name: 'lab-aviti' },
+                  object: { key: 'runs/AV240001/20260115_AV240001_RUN/RunUploaded.json', size: 212 },
+                },
+              },
+            ],
+          },
+        ),
+        response: {
+          202: Type.Object({ accepted: Type.Boolean() }, { additionalProperties: false, description: 'Taken' }),
+          ...errors(...BODY),
+        },
       },
     },
     async (request, reply) => {

@@ -44,41 +44,100 @@ const LOG_BYTES = 1024 * 1024;
 
 const FilesQuery = Type.Object(
   {
-    prefix: Type.Optional(Type.String({ maxLength: 1024, examples: ['BaseCalls/'], description: 'What paths begin with, relative to the resource' })),
-    recursive: Type.Optional(Type.Boolean({ description: 'Whether files of folders below are listed too; true where it is left out' })),
+    prefix: Type.Optional(
+      Type.String({
+        maxLength: 1024,
+        examples: ['BaseCalls/'],
+        description: 'What paths begin with, relative to the resource',
+      }),
+    ),
+    recursive: Type.Optional(
+      Type.Boolean({ description: 'Whether files of folders below are listed too; true where it is left out' }),
+    ),
     pageSize: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: '1,000 where it is left out' })),
-    pageToken: Type.Optional(Type.String({ maxLength: 4096, description: 'nextPageToken of the page before, with the same prefix and recursive' })),
-    includeDownloadUrl: Type.Optional(Type.Boolean({ description: 'Whether each file comes with a URL to download it by, which needs no key' })),
-    downloadUrlExpirationSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: URL_SECONDS, description: '3,600 where it is left out; a URL ends with the AWS session that signed it at the latest, its X-Amz-Expires is the true one' })),
-    includeDownloadChecksum: Type.Optional(Type.Boolean({ description: 'With includeDownloadUrl: the GET must send x-amz-checksum-mode: ENABLED and is answered with the checksum where S3 has one' })),
+    pageToken: Type.Optional(
+      Type.String({
+        maxLength: 4096,
+        description: 'nextPageToken of the page before, with the same prefix and recursive',
+      }),
+    ),
+    includeDownloadUrl: Type.Optional(
+      Type.Boolean({ description: 'Whether each file comes with a URL to download it by, which needs no key' }),
+    ),
+    downloadUrlExpirationSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: URL_SECONDS,
+        description:
+          '3,600 where it is left out; a URL ends with the AWS session that signed it at the latest, its X-Amz-Expires is the true one',
+      }),
+    ),
+    includeDownloadChecksum: Type.Optional(
+      Type.Boolean({
+        description:
+          'With includeDownloadUrl: the GET must send x-amz-checksum-mode: ENABLED and is answered with the checksum where S3 has one',
+      }),
+    ),
   },
   { additionalProperties: false },
 );
 const CredentialsQuery = Type.Object(
   {
-    prefix: Type.Optional(Type.String({ maxLength: 1024, examples: ['BaseCalls/'], description: 'What paths begin with, relative to the resource' })),
-    expirationSeconds: Type.Optional(Type.Integer({ minimum: 0, maximum: SESSION_SECONDS.ofKeys, description: `${SESSION_SECONDS.usual} where it is left out or 0; at least ${SESSION_SECONDS.least}, at most what the provider's role allows, or ${SESSION_SECONDS.ofKeys} of access keys` })),
+    prefix: Type.Optional(
+      Type.String({
+        maxLength: 1024,
+        examples: ['BaseCalls/'],
+        description: 'What paths begin with, relative to the resource',
+      }),
+    ),
+    expirationSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: SESSION_SECONDS.ofKeys,
+        description: `${SESSION_SECONDS.usual} where it is left out or 0; at least ${SESSION_SECONDS.least}, at most what the provider's role allows, or ${SESSION_SECONDS.ofKeys} of access keys`,
+      }),
+    ),
   },
   { additionalProperties: false },
 );
 const UploadBody = Type.Object(
   {
-    runFolder: Type.String({ minLength: 1, maxLength: 255, description: 'The name of the run folder: <YYYYMMDD>_<instrument>_<run name>' }),
-    instrumentName: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: 'The folder of the instrument; what the run folder says where it is left out' })),
-    parentPath: Type.Optional(Type.String({ maxLength: 512, description: 'The folders between the prefix and that of the instrument, where the storage connection has a runDepth' })),
+    runFolder: Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description: 'The name of the run folder: <YYYYMMDD>_<instrument>_<run name>',
+    }),
+    instrumentName: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        description: 'The folder of the instrument; what the run folder says where it is left out',
+      }),
+    ),
+    parentPath: Type.Optional(
+      Type.String({
+        maxLength: 512,
+        description:
+          'The folders between the prefix and that of the instrument, where the storage connection has a runDepth',
+      }),
+    ),
     expirationSeconds: CredentialsQuery.properties.expirationSeconds,
   },
   { additionalProperties: false, examples: [{ runFolder: '20260115_AV240001_NA12878', expirationSeconds: 43_200 }] },
 );
 
 /** A listing is looking only; a URL hands out what it is for. */
-const WITH_URLS = ({ query }: FastifyRequest): boolean => (query as Static<typeof FilesQuery>).includeDownloadUrl === true;
+const WITH_URLS = ({ query }: FastifyRequest): boolean =>
+  (query as Static<typeof FilesQuery>).includeDownloadUrl === true;
 
 /** What a token is good for: the listing that has answered it. */
-const listingOf = (place: Place, prefix: string, recursive: boolean): string => JSON.stringify([place.bucket, place.root, prefix, recursive]);
+const listingOf = (place: Place, prefix: string, recursive: boolean): string =>
+  JSON.stringify([place.bucket, place.root, prefix, recursive]);
 /** S3's token, with a checksum of it and of its listing before it. It grants nothing, so that needs no secret. */
 function sealToken(listing: string, token: string): string {
-  return Buffer.from(createHash('sha256').update(`${listing} ${token}`).digest('base64url').slice(0, CHECKSUM) + token).toString('base64url');
+  return Buffer.from(
+    createHash('sha256').update(`${listing} ${token}`).digest('base64url').slice(0, CHECKSUM) + token,
+  ).toString('base64url');
 }
 const CHECKSUM = 16;
 function openToken(listing: string, sealed: string | undefined): string | undefined {
@@ -88,7 +147,13 @@ function openToken(listing: string, sealed: string | undefined): string | undefi
   if (token !== '' && sealToken(listing, token) === sealed) return token;
   throw invalidToken();
 }
-const invalidToken = (): ApiError => new ApiError(400, 'INVALID_PAGE_TOKEN', 'pageToken is not one that this listing, with this prefix and recursive, has answered; start again without it', { field: 'pageToken' });
+const invalidToken = (): ApiError =>
+  new ApiError(
+    400,
+    'INVALID_PAGE_TOKEN',
+    'pageToken is not one that this listing, with this prefix and recursive, has answered; start again without it',
+    { field: 'pageToken' },
+  );
 
 /** Files of storage connections, runs and executions, and credentials for them. */
 export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies): void {
@@ -98,23 +163,45 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     const found = isId(id) ? await findStorageConnection(db, id) : undefined;
     if (found !== undefined) return found;
     if (forWhat === undefined) throw notFound('storage connection', id);
-    throw new ApiError(404, 'STORAGE_CONNECTION_NOT_FOUND', `The storage connection of the ${forWhat} was deleted, so its files cannot be reached`);
+    throw new ApiError(
+      404,
+      'STORAGE_CONNECTION_NOT_FOUND',
+      `The storage connection of the ${forWhat} was deleted, so its files cannot be reached`,
+    );
   }
   /** The vendor's page: where the setting is off, nothing of it is displayed. */
   function explorable(storage: StorageRow): StorageRow {
     if (storage.use_for_data_exploration) return storage;
-    throw new ApiError(403, 'DATA_EXPLORATION_OFF', `The storage connection ${storage.name} is not used for data exploration; switch useForDataExploration on there`);
+    throw new ApiError(
+      403,
+      'DATA_EXPLORATION_OFF',
+      `The storage connection ${storage.name} is not used for data exploration; switch useForDataExploration on there`,
+    );
   }
 
   async function ofStorage({ caller }: FastifyRequest, id: string): Promise<Place> {
     const storage = explorable(await connection(id));
-    return { storage, bucket: storage.bucket, root: asFolder(storage.prefix), allowed: caller.access.prefixes('storage:download', storage.id), folders: true, permission: 'storage:download' };
+    return {
+      storage,
+      bucket: storage.bucket,
+      root: asFolder(storage.prefix),
+      allowed: caller.access.prefixes('storage:download', storage.id),
+      folders: true,
+      permission: 'storage:download',
+    };
   }
   async function ofRun(id: string): Promise<Place> {
     const run = isId(id) ? await getRun(db, id) : undefined;
     if (run === undefined) throw notFound('run', id);
     const storage = explorable(await connection(run.storage_connection_id, 'run'));
-    return { storage, bucket: storage.bucket, root: `${joinKey(storage.prefix, run.parent_path, run.run_folder)}/`, allowed: 'all', folders: false, permission: 'runs:download' };
+    return {
+      storage,
+      bucket: storage.bucket,
+      root: `${joinKey(storage.prefix, run.parent_path, run.run_folder)}/`,
+      allowed: 'all',
+      folders: false,
+      permission: 'runs:download',
+    };
   }
   /** @returns undefined as long as there is no output. */
   async function ofExecution(id: string): Promise<Place | undefined> {
@@ -125,7 +212,12 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     const { bucket, key } = parseS3Uri(execution.run_output_uri);
     const root = asFolder(key);
     // HealthOmics says where it is: it is shown only where the connection may show it.
-    if (bucket !== storage.bucket || root === '' || !root.startsWith(asFolder(storage.prefix))) throw new ApiError(404, 'OUTPUT_ELSEWHERE', `The output of the execution is not in the storage connection ${storage.name}`);
+    if (bucket !== storage.bucket || root === '' || !root.startsWith(asFolder(storage.prefix)))
+      throw new ApiError(
+        404,
+        'OUTPUT_ELSEWHERE',
+        `The output of the execution is not in the storage connection ${storage.name}`,
+      );
     return { storage, bucket, root, allowed: 'all', folders: false, permission: 'executions:download' };
   }
 
@@ -135,14 +227,23 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     const prefix = place.folders ? asFolder(given) : given;
     const { allowed } = place;
     if (allowed !== 'all' && !allowed.some((each) => prefix.startsWith(each))) {
-      const error = new ApiError(403, 'INSUFFICIENT_SCOPE', `Give a prefix that this key may see: ${allowed.join(', ')}`, { required_scope: place.permission, allowed_prefixes: allowed });
+      const error = new ApiError(
+        403,
+        'INSUFFICIENT_SCOPE',
+        `Give a prefix that this key may see: ${allowed.join(', ')}`,
+        { required_scope: place.permission, allowed_prefixes: allowed },
+      );
       if (request.audited === null) await noteDenial(db, request, error);
       throw error;
     }
     return prefix;
   }
 
-  async function list(request: FastifyRequest, place: Place, query: Static<typeof FilesQuery>): Promise<{ files: Static<typeof File>[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean }> {
+  async function list(
+    request: FastifyRequest,
+    place: Place,
+    query: Static<typeof FilesQuery>,
+  ): Promise<{ files: Static<typeof File>[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean }> {
     const { storage, bucket, root } = place;
     const prefix = await prefixOf(request, place, query.prefix);
     const recursive = query.recursive ?? true;
@@ -150,12 +251,19 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     const token = openToken(listing, query.pageToken);
     let page: FilesPage;
     try {
-      page = await aws.use(storage.provider_id, () => listPage(aws.s3(storage.provider_id, storage.region), bucket, root + prefix, { recursive, size: query.pageSize ?? 1000, token }));
+      page = await aws.use(storage.provider_id, () =>
+        listPage(aws.s3(storage.provider_id, storage.region), bucket, root + prefix, {
+          recursive,
+          size: query.pageSize ?? 1000,
+          token,
+        }),
+      );
     } catch (error) {
       if (token !== undefined && classifyAwsError(error).code === 'InvalidArgument') throw invalidToken();
       throw awsApiError(request, error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${bucket}` });
     }
-    const urls = query.includeDownloadUrl === true && page.files.length > 0 ? await signAll(request, place, page, query) : [];
+    const urls =
+      query.includeDownloadUrl === true && page.files.length > 0 ? await signAll(request, place, page, query) : [];
     return {
       files: page.files.map((file, at) => ({
         path: file.key.slice(root.length),
@@ -172,7 +280,12 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     };
   }
 
-  async function signAll(request: FastifyRequest, { storage, bucket }: Place, page: FilesPage, query: Static<typeof FilesQuery>): Promise<(string | undefined)[]> {
+  async function signAll(
+    request: FastifyRequest,
+    { storage, bucket }: Place,
+    page: FilesPage,
+    query: Static<typeof FilesQuery>,
+  ): Promise<(string | undefined)[]> {
     const seconds = query.downloadUrlExpirationSeconds ?? 3600;
     let session: Session;
     try {
@@ -182,8 +295,19 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     }
     const signer = aws.signer(session, storage.region);
     try {
-      const urls = await downloadUrls(signer, session, bucket, page.files, seconds, query.includeDownloadChecksum === true);
-      request.auditDetail = { prefix: query.prefix ?? '', urls: urls.filter((url) => url !== undefined).length, expirationSeconds: seconds };
+      const urls = await downloadUrls(
+        signer,
+        session,
+        bucket,
+        page.files,
+        seconds,
+        query.includeDownloadChecksum === true,
+      );
+      request.auditDetail = {
+        prefix: query.prefix ?? '',
+        urls: urls.filter((url) => url !== undefined).length,
+        expirationSeconds: seconds,
+      };
       return urls;
     } finally {
       signer.destroy();
@@ -191,47 +315,110 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
   }
 
   /** Credentials for a prefix of the bucket. @param prefix as keys begin in the bucket */
-  async function handOut(request: FastifyRequest, kind: HandedOut, storage: StorageRow, prefix: string, expirationSeconds = 0): Promise<{ s3: Static<typeof S3Credentials> }> {
+  async function handOut(
+    request: FastifyRequest,
+    kind: HandedOut,
+    storage: StorageRow,
+    prefix: string,
+    expirationSeconds = 0,
+  ): Promise<{ s3: Static<typeof S3Credentials> }> {
     const provider = await findProvider(db, storage.provider_id);
-    if (provider === undefined) throw new ApiError(404, 'PROVIDER_NOT_FOUND', 'The provider of the storage connection was deleted');
+    if (provider === undefined)
+      throw new ApiError(404, 'PROVIDER_NOT_FOUND', 'The provider of the storage connection was deleted');
     const seconds = expirationSeconds === 0 ? SESSION_SECONDS.usual : expirationSeconds;
     const most = provider.credential_type === 'role' ? SESSION_SECONDS.ofRole : SESSION_SECONDS.ofKeys;
-    const badSeconds = (message: string): InputError => new InputError([{ field: 'expirationSeconds', rule: 'SESSION_LENGTH', message }]);
-    if (seconds < SESSION_SECONDS.least || seconds > most) throw badSeconds(`must be ${SESSION_SECONDS.least} to ${most} seconds with the credentials of this provider`);
+    const badSeconds = (message: string): InputError =>
+      new InputError([{ field: 'expirationSeconds', rule: 'SESSION_LENGTH', message }]);
+    if (seconds < SESSION_SECONDS.least || seconds > most)
+      throw badSeconds(`must be ${SESSION_SECONDS.least} to ${most} seconds with the credentials of this provider`);
     const policy = handedOutPolicy(kind, storage.bucket, prefix, storage.region);
-    if (policy.length > SESSION_POLICY_LIMIT) throw new InputError([{ field: 'prefix', rule: 'PREFIX_LENGTH', message: 'is too long for a session policy of AWS; give one that is shorter' }]);
+    if (policy.length > SESSION_POLICY_LIMIT)
+      throw new InputError([
+        {
+          field: 'prefix',
+          rule: 'PREFIX_LENGTH',
+          message: 'is too long for a session policy of AWS; give one that is shorter',
+        },
+      ]);
     let session: Session;
     try {
-      session = await aws.narrowedSession(storage.provider_id, policy, seconds, `polony-${kind}-${storage.provider_id.slice(-12)}`);
+      session = await aws.narrowedSession(
+        storage.provider_id,
+        policy,
+        seconds,
+        `polony-${kind}-${storage.provider_id.slice(-12)}`,
+      );
     } catch (error) {
       const beneath = classifyAwsError((error as Error).cause ?? error);
       if (/DurationSeconds exceeds/i.test(beneath.message)) {
-        throw badSeconds(/chaining/i.test(beneath.message) ? 'must be at most 3600: polony itself runs with a role, and AWS chains roles for an hour at most' : `is more than the role ${provider.role_arn ?? ''} allows; ask for less, or raise its maximum session duration`);
+        throw badSeconds(
+          /chaining/i.test(beneath.message)
+            ? 'must be at most 3600: polony itself runs with a role, and AWS chains roles for an hour at most'
+            : `is more than the role ${provider.role_arn ?? ''} allows; ask for less, or raise its maximum session duration`,
+        );
       }
-      if (beneath.code === 'PackedPolicyTooLarge') throw new InputError([{ field: 'prefix', rule: 'PREFIX_LENGTH', message: 'is too long for a session policy of AWS; give one that is shorter' }]);
-      throw awsApiError(request, error, { action: 'sts:AssumeRole', resource: provider.role_arn ?? provider.access_key_id ?? '' });
+      if (beneath.code === 'PackedPolicyTooLarge')
+        throw new InputError([
+          {
+            field: 'prefix',
+            rule: 'PREFIX_LENGTH',
+            message: 'is too long for a session policy of AWS; give one that is shorter',
+          },
+        ]);
+      throw awsApiError(request, error, {
+        action: 'sts:AssumeRole',
+        resource: provider.role_arn ?? provider.access_key_id ?? '',
+      });
     }
-    request.auditDetail = { ...request.auditDetail, uri: `s3://${storage.bucket}/${prefix}`, kind, expiration: session.expiration.toISOString() };
+    request.auditDetail = {
+      ...request.auditDetail,
+      uri: `s3://${storage.bucket}/${prefix}`,
+      kind,
+      expiration: session.expiration.toISOString(),
+    };
     return {
-      s3: { region: storage.region, bucket: storage.bucket, prefix: prefix === '' ? null : prefix, accessKeyId: session.accessKeyId, secretAccessKey: session.secretAccessKey, sessionToken: session.sessionToken, expiration: session.expiration.toISOString() },
+      s3: {
+        region: storage.region,
+        bucket: storage.bucket,
+        prefix: prefix === '' ? null : prefix,
+        accessKeyId: session.accessKeyId,
+        secretAccessKey: session.secretAccessKey,
+        sessionToken: session.sessionToken,
+        expiration: session.expiration.toISOString(),
+      },
     };
   }
 
-  const filesAnswer = Type.Object({ files: Type.Array(File), subdirectories: Type.Array(Type.String()), nextPageToken: Type.String(), isTruncated: Type.Boolean() }, { additionalProperties: false, description: 'A page' });
-  const credentialsAnswer = (description: string) => Type.Object({ s3: S3Credentials }, { additionalProperties: false, description });
+  const filesAnswer = Type.Object(
+    {
+      files: Type.Array(File),
+      subdirectories: Type.Array(Type.String()),
+      nextPageToken: Type.String(),
+      isTruncated: Type.Boolean(),
+    },
+    { additionalProperties: false, description: 'A page' },
+  );
+  const credentialsAnswer = (description: string) =>
+    Type.Object({ s3: S3Credentials }, { additionalProperties: false, description });
   const nothing = { files: [], subdirectories: [], nextPageToken: '', isTruncated: false };
   const storageParams = Type.Object({ storage_connection_id: Type.String() });
   const runParams = Type.Object({ run_id: Type.String() });
   const executionParams = Type.Object({ execution_id: Type.String() });
-  const reading = 'They read what is below the prefix and nothing else. Prefixes, lengths and what the provider must be allowed are told where they do not fit.';
+  const reading =
+    'They read what is below the prefix and nothing else. Prefixes, lengths and what the provider must be allowed are told where they do not fit.';
 
   app.get(
     '/v1/storage-connections/:storage_connection_id/files',
     {
       config: needs('storage:download', 'storage_connection_id', { audit: WITH_URLS }),
       schema: {
-        operationId: 'StorageConnectionService_ListFiles', tags: ['StorageConnectionService'], summary: 'The files of a storage connection', description: 'Where it is used for data exploration. The prefix is a folder.',
-        params: storageParams, querystring: FilesQuery, response: { 200: filesAnswer, ...errors(404) },
+        operationId: 'StorageConnectionService_ListFiles',
+        tags: ['StorageConnectionService'],
+        summary: 'The files of a storage connection',
+        description: 'Where it is used for data exploration. The prefix is a folder.',
+        params: storageParams,
+        querystring: FilesQuery,
+        response: { 200: filesAnswer, ...errors(404) },
       },
     },
     async (request) => list(request, await ofStorage(request, request.params.storage_connection_id), request.query),
@@ -240,7 +427,15 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     '/v1/runs/:run_id/files',
     {
       config: needs('runs:download', 'run_id', { audit: WITH_URLS }),
-      schema: { operationId: 'RunService_ListRunFiles', tags: ['RunService'], summary: 'The files of a run', description: 'The prefix may be the beginning of a name.', params: runParams, querystring: FilesQuery, response: { 200: filesAnswer, ...errors(404) } },
+      schema: {
+        operationId: 'RunService_ListRunFiles',
+        tags: ['RunService'],
+        summary: 'The files of a run',
+        description: 'The prefix may be the beginning of a name.',
+        params: runParams,
+        querystring: FilesQuery,
+        response: { 200: filesAnswer, ...errors(404) },
+      },
     },
     async (request) => list(request, await ofRun(request.params.run_id), request.query),
   );
@@ -249,8 +444,14 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     {
       config: needs('executions:download', 'execution_id', { audit: WITH_URLS }),
       schema: {
-        operationId: 'ExecutionService_ListExecutionFiles', tags: ['ExecutionService'], summary: 'The files of an execution', description: 'None as long as its HealthOmics run has not been started. The prefix may be the beginning of a name.',
-        params: executionParams, querystring: FilesQuery, response: { 200: filesAnswer, ...errors(404) },
+        operationId: 'ExecutionService_ListExecutionFiles',
+        tags: ['ExecutionService'],
+        summary: 'The files of an execution',
+        description:
+          'None as long as its HealthOmics run has not been started. The prefix may be the beginning of a name.',
+        params: executionParams,
+        querystring: FilesQuery,
+        response: { 200: filesAnswer, ...errors(404) },
       },
     },
     async (request) => {
@@ -264,24 +465,49 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     {
       config: needs('storage:download', 'storage_connection_id', { audit: true }),
       schema: {
-        operationId: 'StorageConnectionService_GetDownloadCredentials', tags: ['StorageConnectionService'], summary: 'Short-lived AWS credentials to read a storage connection', description: `Where it is used for data exploration. ${reading}`,
-        params: storageParams, querystring: CredentialsQuery, response: { 200: credentialsAnswer('The credentials'), ...errors(404) },
+        operationId: 'StorageConnectionService_GetDownloadCredentials',
+        tags: ['StorageConnectionService'],
+        summary: 'Short-lived AWS credentials to read a storage connection',
+        description: `Where it is used for data exploration. ${reading}`,
+        params: storageParams,
+        querystring: CredentialsQuery,
+        response: { 200: credentialsAnswer('The credentials'), ...errors(404) },
       },
     },
     async (request) => {
       const place = await ofStorage(request, request.params.storage_connection_id);
-      return handOut(request, 'read', place.storage, place.root + (await prefixOf(request, place, request.query.prefix)), request.query.expirationSeconds);
+      return handOut(
+        request,
+        'read',
+        place.storage,
+        place.root + (await prefixOf(request, place, request.query.prefix)),
+        request.query.expirationSeconds,
+      );
     },
   );
   app.get(
     '/v1/runs/:run_id/credentials',
     {
       config: needs('runs:download', 'run_id', { audit: true }),
-      schema: { operationId: 'RunService_GetRunDownloadCredentials', tags: ['RunService'], summary: 'Short-lived AWS credentials to read a run', description: reading, params: runParams, querystring: CredentialsQuery, response: { 200: credentialsAnswer('The credentials'), ...errors(404) } },
+      schema: {
+        operationId: 'RunService_GetRunDownloadCredentials',
+        tags: ['RunService'],
+        summary: 'Short-lived AWS credentials to read a run',
+        description: reading,
+        params: runParams,
+        querystring: CredentialsQuery,
+        response: { 200: credentialsAnswer('The credentials'), ...errors(404) },
+      },
     },
     async (request) => {
       const place = await ofRun(request.params.run_id);
-      return handOut(request, 'read', place.storage, place.root + (await prefixOf(request, place, request.query.prefix)), request.query.expirationSeconds);
+      return handOut(
+        request,
+        'read',
+        place.storage,
+        place.root + (await prefixOf(request, place, request.query.prefix)),
+        request.query.expirationSeconds,
+      );
     },
   );
   app.get(
@@ -289,14 +515,30 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     {
       config: needs('executions:download', 'execution_id', { audit: true }),
       schema: {
-        operationId: 'ExecutionService_GetExecutionDownloadCredentials', tags: ['ExecutionService'], summary: 'Short-lived AWS credentials to read the output of an execution', description: reading,
-        params: executionParams, querystring: CredentialsQuery, response: { 200: credentialsAnswer('The credentials'), ...errors(404) },
+        operationId: 'ExecutionService_GetExecutionDownloadCredentials',
+        tags: ['ExecutionService'],
+        summary: 'Short-lived AWS credentials to read the output of an execution',
+        description: reading,
+        params: executionParams,
+        querystring: CredentialsQuery,
+        response: { 200: credentialsAnswer('The credentials'), ...errors(404) },
       },
     },
     async (request) => {
       const place = await ofExecution(request.params.execution_id);
-      if (place === undefined) throw new ApiError(404, 'NO_OUTPUT_YET', 'The execution has no output yet: its HealthOmics run has not been started');
-      return handOut(request, 'read', place.storage, place.root + (await prefixOf(request, place, request.query.prefix)), request.query.expirationSeconds);
+      if (place === undefined)
+        throw new ApiError(
+          404,
+          'NO_OUTPUT_YET',
+          'The execution has no output yet: its HealthOmics run has not been started',
+        );
+      return handOut(
+        request,
+        'read',
+        place.storage,
+        place.root + (await prefixOf(request, place, request.query.prefix)),
+        request.query.expirationSeconds,
+      );
     },
   );
 
@@ -305,34 +547,75 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     {
       config: needs('storage:upload', 'id'),
       schema: {
-        operationId: 'StorageConnectionService_CreateUploadCredentials', tags: ['StorageConnectionService'], summary: 'Short-lived AWS credentials to upload one run',
-        description: 'Where the storage connection is used for run upload. They write below the run folder and list it, and read nothing. A run whose upload is complete is not written over.',
-        params: IdParams, body: UploadBody, response: { 201: credentialsAnswer('The credentials; prefix is the run folder'), ...errors(404, 409, ...BODY) },
+        operationId: 'StorageConnectionService_CreateUploadCredentials',
+        tags: ['StorageConnectionService'],
+        summary: 'Short-lived AWS credentials to upload one run',
+        description:
+          'Where the storage connection is used for run upload. They write below the run folder and list it, and read nothing. A run whose upload is complete is not written over.',
+        params: IdParams,
+        body: UploadBody,
+        response: { 201: credentialsAnswer('The credentials; prefix is the run folder'), ...errors(404, 409, ...BODY) },
       },
     },
     async (request, reply) => {
       const storage = await connection(request.params.id);
-      if (!storage.use_for_run_upload) throw new ApiError(403, 'RUN_UPLOAD_OFF', `The storage connection ${storage.name} is not used for run upload; switch useForRunUpload on there`);
+      if (!storage.use_for_run_upload)
+        throw new ApiError(
+          403,
+          'RUN_UPLOAD_OFF',
+          `The storage connection ${storage.name} is not used for run upload; switch useForRunUpload on there`,
+        );
       const { runFolder, instrumentName, parentPath = '', expirationSeconds } = request.body;
-      const bad = (field: string, rule: string, message: string): InputError => new InputError([{ field, rule, message }]);
-      if (/[/\\*?]|\$\{|\p{Cc}|\p{Cs}/u.test(runFolder + (instrumentName ?? ''))) throw bad('runFolder', 'RUN_FOLDER', 'must be the name of a folder, and that of the instrument too: without slashes, wildcards and control characters');
+      const bad = (field: string, rule: string, message: string): InputError =>
+        new InputError([{ field, rule, message }]);
+      if (/[/\\*?]|\$\{|\p{Cc}|\p{Cs}/u.test(runFolder + (instrumentName ?? '')))
+        throw bad(
+          'runFolder',
+          'RUN_FOLDER',
+          'must be the name of a folder, and that of the instrument too: without slashes, wildcards and control characters',
+        );
       const named = parseRunFolderName(runFolder, instrumentName);
-      if (named === undefined) throw bad('runFolder', 'RUN_FOLDER', 'must be named <YYYYMMDD>_<instrument>_<run name>, as instruments do; otherwise the run would not be found');
+      if (named === undefined)
+        throw bad(
+          'runFolder',
+          'RUN_FOLDER',
+          'must be named <YYYYMMDD>_<instrument>_<run name>, as instruments do; otherwise the run would not be found',
+        );
       refuse(checkRelativePrefix('parentPath', parentPath, asFolder(storage.prefix)));
       const above = parentPath === '' ? [] : parentPath.replace(/\/$/, '').split('/');
-      if (above.length !== storage.run_depth || above.some((part) => part === '') || above[0] === EXECUTIONS_FOLDER || (above.length === 0 && named.instrumentName === EXECUTIONS_FOLDER)) {
-        throw bad('parentPath', 'RUN_DEPTH', `must be ${storage.run_depth} folders, as the storage connection's runDepth says; otherwise the run would not be found`);
+      if (
+        above.length !== storage.run_depth ||
+        above.some((part) => part === '') ||
+        above[0] === EXECUTIONS_FOLDER ||
+        (above.length === 0 && named.instrumentName === EXECUTIONS_FOLDER)
+      ) {
+        throw bad(
+          'parentPath',
+          'RUN_DEPTH',
+          `must be ${storage.run_depth} folders, as the storage connection's runDepth says; otherwise the run would not be found`,
+        );
       }
       const parent = [...above, named.instrumentName].join('/');
       const folder = `${parent}/${runFolder}/`;
       const allowed = request.caller.access.prefixes('storage:upload', storage.id);
       if (allowed !== 'all' && !allowed.some((each) => folder.startsWith(each))) {
-        throw new ApiError(403, 'INSUFFICIENT_SCOPE', `This key uploads below ${allowed.join(', ')} only`, { required_scope: 'storage:upload', allowed_prefixes: allowed });
+        throw new ApiError(403, 'INSUFFICIENT_SCOPE', `This key uploads below ${allowed.join(', ')} only`, {
+          required_scope: 'storage:upload',
+          allowed_prefixes: allowed,
+        });
       }
       const known = (await knownRuns(db, storage.id, parent, [runFolder])).get(runFolder);
-      if (known?.uploadState === 'complete') throw new ApiError(409, 'RUN_COMPLETE', `The upload of the run ${known.runName} (${known.id}) is complete; what analyses may be reading is not written over`, { field: 'runFolder', runId: known.id });
+      if (known?.uploadState === 'complete')
+        throw new ApiError(
+          409,
+          'RUN_COMPLETE',
+          `The upload of the run ${known.runName} (${known.id}) is complete; what analyses may be reading is not written over`,
+          { field: 'runFolder', runId: known.id },
+        );
       request.auditDetail = { runFolder };
-      return reply.code(201).send(await handOut(request, 'upload', storage, asFolder(storage.prefix) + folder, expirationSeconds));
+      return reply
+        .code(201)
+        .send(await handOut(request, 'upload', storage, asFolder(storage.prefix) + folder, expirationSeconds));
     },
   );
 
@@ -341,16 +624,34 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     {
       config: needs('executions:logs', 'execution_id'),
       schema: {
-        operationId: 'ExecutionService_GetExecutionLogs', tags: ['ExecutionService'], summary: 'Why an execution failed, and the log of Bases2Fastq', description: 'Of info/Bases2Fastq.log the last MiB, where the storage connection is used for data exploration.',
-        params: executionParams, response: { 200: Type.Object({ error: Type.String(), log: Type.String() }, { additionalProperties: false, description: 'The log; empty as long as there is none' }), ...errors(404) },
+        operationId: 'ExecutionService_GetExecutionLogs',
+        tags: ['ExecutionService'],
+        summary: 'Why an execution failed, and the log of Bases2Fastq',
+        description: 'Of info/Bases2Fastq.log the last MiB, where the storage connection is used for data exploration.',
+        params: executionParams,
+        response: {
+          200: Type.Object(
+            { error: Type.String(), log: Type.String() },
+            { additionalProperties: false, description: 'The log; empty as long as there is none' },
+          ),
+          ...errors(404),
+        },
       },
     },
     async (request) => {
       const { execution_id: id } = request.params;
       const execution = isId(id) ? await getExecution(db, id) : undefined;
       if (execution === undefined) throw notFound('execution', id);
-      const failure = execution.status === 'FAILED' && execution.error_type !== null ? explainFailure(execution.error_type) : undefined;
-      const error = execution.status !== 'FAILED' ? '' : [execution.error_message ?? '', ...(failure === undefined ? [] : [failure.what, failure.toDo])].filter((text) => text !== '').join('\n');
+      const failure =
+        execution.status === 'FAILED' && execution.error_type !== null
+          ? explainFailure(execution.error_type)
+          : undefined;
+      const error =
+        execution.status !== 'FAILED'
+          ? ''
+          : [execution.error_message ?? '', ...(failure === undefined ? [] : [failure.what, failure.toDo])]
+              .filter((text) => text !== '')
+              .join('\n');
       let place: Place | undefined;
       try {
         place = await ofExecution(request.params.execution_id);
@@ -362,7 +663,13 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
       const { storage, bucket, root } = place;
       const key = `${root}info/Bases2Fastq.log`;
       try {
-        return { error, log: (await aws.use(storage.provider_id, () => readTail(aws.s3(storage.provider_id, storage.region), bucket, key, LOG_BYTES))) ?? '' };
+        return {
+          error,
+          log:
+            (await aws.use(storage.provider_id, () =>
+              readTail(aws.s3(storage.provider_id, storage.region), bucket, key, LOG_BYTES),
+            )) ?? '',
+        };
       } catch (failed) {
         throw awsApiError(request, failed, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${key}` });
       }

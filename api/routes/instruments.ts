@@ -19,7 +19,10 @@ function showInstrument(row: InstrumentRow) {
     serialNumber: row.serial_number,
     name: row.serial_number,
     model: 'AVITI',
-    status: Date.now() - row.time_last_connected.getTime() < ACTIVE_DAYS * 86_400_000 ? 'INSTRUMENT_STATUS_ACTIVE' : 'INSTRUMENT_STATUS_INACTIVE',
+    status:
+      Date.now() - row.time_last_connected.getTime() < ACTIVE_DAYS * 86_400_000
+        ? 'INSTRUMENT_STATUS_ACTIVE'
+        : 'INSTRUMENT_STATUS_INACTIVE',
     timeCreated: row.time_created.toISOString(),
     timeUpdated: row.time_updated.toISOString(),
     timeLastConnected: row.time_last_connected.toISOString(),
@@ -38,13 +41,28 @@ export function instrumentRoutes(scope: FastifyInstance, { db }: ApiDependencies
     {
       config: needs('instruments:read'),
       schema: {
-        operationId: 'InstrumentService_ListInstruments', tags, summary: 'List the instruments that runs have come from, by serial number', querystring: CappedPageQuery,
-        response: { 200: Type.Object({ instruments: Type.Array(Instrument), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
+        operationId: 'InstrumentService_ListInstruments',
+        tags,
+        summary: 'List the instruments that runs have come from, by serial number',
+        querystring: CappedPageQuery,
+        response: {
+          200: Type.Object(
+            { instruments: Type.Array(Instrument), nextPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => {
       const serials = request.caller.access.ids('instruments:read');
-      const { items, nextPageToken } = await pageByKey('instruments', request.query, (limit, after) => listInstruments(db, limit, after, serials), ({ serial_number: serial }) => serial, (key) => key.length <= 255);
+      const { items, nextPageToken } = await pageByKey(
+        'instruments',
+        request.query,
+        (limit, after) => listInstruments(db, limit, after, serials),
+        ({ serial_number: serial }) => serial,
+        (key) => key.length <= 255,
+      );
       return { instruments: items.map(showInstrument), nextPageToken };
     },
   );
@@ -52,7 +70,16 @@ export function instrumentRoutes(scope: FastifyInstance, { db }: ApiDependencies
     '/v1/instruments/:serial_number',
     {
       config: needs('instruments:read', 'serial_number'),
-      schema: { operationId: 'InstrumentService_GetInstrument', tags, summary: 'An instrument', params, response: { 200: Type.Object({ instrument: Instrument }, { additionalProperties: false, description: 'The instrument' }), ...errors(404) } },
+      schema: {
+        operationId: 'InstrumentService_GetInstrument',
+        tags,
+        summary: 'An instrument',
+        params,
+        response: {
+          200: Type.Object({ instrument: Instrument }, { additionalProperties: false, description: 'The instrument' }),
+          ...errors(404),
+        },
+      },
     },
     async (request) => {
       const { serial_number: serial } = request.params;
@@ -66,16 +93,30 @@ export function instrumentRoutes(scope: FastifyInstance, { db }: ApiDependencies
     {
       config: needs('instruments:read', 'serial_number'),
       schema: {
-        operationId: 'InstrumentService_ListInstrumentStorageConnections', tags, summary: 'Where an instrument can upload to, at run setup',
-        description: 'Storage connections that are used for run upload, have not failed their verification and that the caller may see or upload to. The instrument need not have shown a run yet.',
-        params, querystring: CappedPageQuery,
-        response: { 200: Type.Object({ storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors(404) },
+        operationId: 'InstrumentService_ListInstrumentStorageConnections',
+        tags,
+        summary: 'Where an instrument can upload to, at run setup',
+        description:
+          'Storage connections that are used for run upload, have not failed their verification and that the caller may see or upload to. The instrument need not have shown a run yet.',
+        params,
+        querystring: CappedPageQuery,
+        response: {
+          200: Type.Object(
+            { storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(404),
+        },
       },
     },
     async (request) => {
       const [read, upload] = [request.caller.access.ids('storage:read'), request.caller.access.ids('storage:upload')];
       const ids = read === 'all' || upload === 'all' ? ('all' as const) : [...read, ...upload];
-      const { items, nextPageToken } = await pageForwards('instrument-storage-connections', request.query, (limit, after) => listStorageConnections(db, limit, after, ids, true));
+      const { items, nextPageToken } = await pageForwards(
+        'instrument-storage-connections',
+        request.query,
+        (limit, after) => listStorageConnections(db, limit, after, ids, true),
+      );
       return { storageConnections: items.map(showStorage), nextPageToken };
     },
   );

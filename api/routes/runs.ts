@@ -24,7 +24,12 @@ function time(text: string | undefined): string | null {
 function consumable(value: Consumable | undefined) {
   if (value === undefined) return null;
   const expiration = time(value.expiration);
-  return { serialNumber: value.serialNumber, partNumber: value.partNumber, lotNumber: value.lotNumber, ...(expiration !== null && { expiration }) };
+  return {
+    serialNumber: value.serialNumber,
+    partNumber: value.partNumber,
+    lotNumber: value.lotNumber,
+    ...(expiration !== null && { expiration }),
+  };
 }
 
 /** `TwelveWellStandard` as the contract spells it: `twelve_well_standard`. */
@@ -43,15 +48,27 @@ export function showRun(row: RunRow, manifestUrl?: string) {
     description: parameters?.runDescription ?? '',
     type: row.type,
     status: `RUN_STATUS_${row.status}`,
-    instrument: { id: row.instrument_id ?? '', name: row.instrument_name, serialNumber: row.instrument_name, model: 'AVITI', softwareVersion: parameters?.platformVersion ?? '' },
-    output: { storageConnectionId: row.storage_connection_id, uri: storageUri(row.bucket, row.prefix, row.parent_path, row.run_folder), kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'] },
+    instrument: {
+      id: row.instrument_id ?? '',
+      name: row.instrument_name,
+      serialNumber: row.instrument_name,
+      model: 'AVITI',
+      softwareVersion: parameters?.platformVersion ?? '',
+    },
+    output: {
+      storageConnectionId: row.storage_connection_id,
+      uri: storageUri(row.bucket, row.prefix, row.parent_path, row.run_folder),
+      kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'],
+    },
     timeCreated: row.time_created.toISOString(),
     timeStarted: row.time_started?.toISOString() ?? null,
     timeCompleted: row.time_completed?.toISOString() ?? null,
     timeUpdated: row.time_updated.toISOString(),
     tags: [],
     recipe: parameters?.recipeExecutionId === undefined ? null : { id: parameters.recipeExecutionId, name: '' },
-    manifest: row.has_manifest ? { filename: 'RunManifest.csv', ...(manifestUrl !== undefined && { downloadUrl: manifestUrl }) } : null,
+    manifest: row.has_manifest
+      ? { filename: 'RunManifest.csv', ...(manifestUrl !== undefined && { downloadUrl: manifestUrl }) }
+      : null,
     design: null,
     operator: parameters?.operatorName ?? '',
     setup: {
@@ -61,10 +78,18 @@ export function showRun(row: RunRow, manifestUrl?: string) {
             kitName: parameters?.kitConfiguration ?? '',
             libraryStructure: (parameters?.libraryType ?? '').toLowerCase(),
             prepType: parameters?.preparationWorkflow ?? '',
-            reads: Object.entries(parameters?.cycles ?? {}).map(([name, cycles]) => ({ name, cycles, order: order.indexOf(name as never) + 1 })),
+            reads: Object.entries(parameters?.cycles ?? {}).map(([name, cycles]) => ({
+              name,
+              cycles,
+              order: order.indexOf(name as never) + 1,
+            })),
             chemistryVersion: parameters?.chemistryVersion ?? '',
             filterMask: parameters?.filterMask ?? null,
-            polonyDensity: /high/i.test(parameters?.polonyDensity ?? '') ? 'high' : /standard/i.test(parameters?.polonyDensity ?? '') ? 'standard' : null,
+            polonyDensity: /high/i.test(parameters?.polonyDensity ?? '')
+              ? 'high'
+              : /standard/i.test(parameters?.polonyDensity ?? '')
+                ? 'standard'
+                : null,
             lowDiversity: parameters?.lowDiversity ?? false,
             panel: parameters?.panelName === undefined ? null : { id: '', name: parameters.panelName, version: '' },
             flowcell: consumable(parameters?.consumables.flowcell),
@@ -82,13 +107,20 @@ export function showRun(row: RunRow, manifestUrl?: string) {
             panelCartridge: consumable(parameters?.consumables.panelCartridge),
           },
     },
-    metrics: { sequencing: sequencing && (row.metrics ?? row.instrument_metrics) !== null ? { ...row.metrics, ...row.instrument_metrics } : null, multiomics: null },
+    metrics: {
+      sequencing:
+        sequencing && (row.metrics ?? row.instrument_metrics) !== null
+          ? { ...row.metrics, ...row.instrument_metrics }
+          : null,
+      multiomics: null,
+    },
   };
 }
 
 /** How long the URL of a manifest lasts, in seconds. */
 const MANIFEST_URL_SECONDS = 3600;
-const mayDownload = ({ caller, params }: FastifyRequest): boolean => caller.access.covers('runs:download', (params as { id: string }).id);
+const mayDownload = ({ caller, params }: FastifyRequest): boolean =>
+  caller.access.covers('runs:download', (params as { id: string }).id);
 
 /** Runs: what instruments have uploaded. */
 export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: ApiDependencies): void {
@@ -107,14 +139,39 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
     {
       config: needs('runs:read'),
       schema: {
-        operationId: 'RunService_ListRuns', tags, summary: 'List runs, newest first', querystring: FilteredPageQuery,
-        response: { 200: Type.Object({ runs: Type.Array(Run), nextPageToken: Type.String(), previousPageToken: Type.String(), totalCount: Type.Optional(Type.Integer()) }, { additionalProperties: false, description: 'A page' }), ...errors() },
+        operationId: 'RunService_ListRuns',
+        tags,
+        summary: 'List runs, newest first',
+        querystring: FilteredPageQuery,
+        response: {
+          200: Type.Object(
+            {
+              runs: Type.Array(Run),
+              nextPageToken: Type.String(),
+              previousPageToken: Type.String(),
+              totalCount: Type.Optional(Type.Integer()),
+            },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => {
-      const narrowed = { ids: request.caller.access.ids('runs:read'), filter: parseFilter(request.query.filter ?? '', RUN_FILTER, new Date()) };
-      const { items, ...tokens } = await pageBothWays(filteredList('runs', { filter: request.query.filter }), request.query, (slice) => listRuns(db, slice, narrowed));
-      return { runs: items.map((row) => showRun(row)), ...tokens, ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, narrowed) }) };
+      const narrowed = {
+        ids: request.caller.access.ids('runs:read'),
+        filter: parseFilter(request.query.filter ?? '', RUN_FILTER, new Date()),
+      };
+      const { items, ...tokens } = await pageBothWays(
+        filteredList('runs', { filter: request.query.filter }),
+        request.query,
+        (slice) => listRuns(db, slice, narrowed),
+      );
+      return {
+        runs: items.map((row) => showRun(row)),
+        ...tokens,
+        ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, narrowed) }),
+      };
     },
   );
   /** A URL of a run's manifest, for those who may download it. That it cannot be made keeps nobody from the run. */
@@ -125,7 +182,13 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
       const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
       const signer = aws.signer(session, storage.region);
       try {
-        return await downloadUrl(signer, session, { bucket: storage.bucket, key: joinKey(storage.prefix, row.parent_path, row.run_folder, 'RunManifest.csv') }, MANIFEST_URL_SECONDS, false);
+        return await downloadUrl(
+          signer,
+          session,
+          { bucket: storage.bucket, key: joinKey(storage.prefix, row.parent_path, row.run_folder, 'RunManifest.csv') },
+          MANIFEST_URL_SECONDS,
+          false,
+        );
       } finally {
         signer.destroy();
       }
@@ -138,7 +201,14 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
     '/v1/runs/:id',
     {
       config: needs('runs:read', 'id', { audit: mayDownload }),
-      schema: { operationId: 'RunService_GetRun', tags, summary: 'A run', description: 'With a URL to download its manifest by, for an hour, for who has runs:download too.', params: IdParams, response: { 200: answer('The run'), ...errors(404) } },
+      schema: {
+        operationId: 'RunService_GetRun',
+        tags,
+        summary: 'A run',
+        description: 'With a URL to download its manifest by, for an hour, for who has runs:download too.',
+        params: IdParams,
+        response: { 200: answer('The run'), ...errors(404) },
+      },
     },
     async (request) => {
       const found = await run(request.params.id);
@@ -147,7 +217,19 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
   );
   app.get(
     '/v1/runs/:id/details',
-    { config: needs('runs:read', 'id'), schema: { operationId: 'RunService_GetRunDetails', tags, summary: 'A run and where its upload stands', params: IdParams, response: { 200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }), ...errors(404) } } },
+    {
+      config: needs('runs:read', 'id'),
+      schema: {
+        operationId: 'RunService_GetRunDetails',
+        tags,
+        summary: 'A run and where its upload stands',
+        params: IdParams,
+        response: {
+          200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }),
+          ...errors(404),
+        },
+      },
+    },
     async (request) => {
       const found = await run(request.params.id);
       return {
@@ -167,17 +249,47 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
   );
   app.post(
     '/v1/runs/:id/retry',
-    { config: needs('runs:operate', 'id'), schema: { operationId: 'RunService_RetryRun', tags, summary: 'Look at an upload again now, and follow it again where that has stopped', params: IdParams, response: { 202: answer('It is looked at'), ...errors(404, 409) } } },
+    {
+      config: needs('runs:operate', 'id'),
+      schema: {
+        operationId: 'RunService_RetryRun',
+        tags,
+        summary: 'Look at an upload again now, and follow it again where that has stopped',
+        params: IdParams,
+        response: { 202: answer('It is looked at'), ...errors(404, 409) },
+      },
+    },
     async (request, reply) => {
       const found = await run(request.params.id);
-      if (found.upload_state === 'complete' && found.checked === 'content') throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
-      const { storage_connection_id: storageConnectionId, instrument_name: instrumentName, parent_path: parentPath, run_folder: runFolder } = found;
+      if (found.upload_state === 'complete' && found.checked === 'content')
+        throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
+      const {
+        storage_connection_id: storageConnectionId,
+        instrument_name: instrumentName,
+        parent_path: parentPath,
+        run_folder: runFolder,
+      } = found;
       await reopenRun(db, found.id, true);
-      const retry = found.blocked === null ? orchestrator.lookAtRunUpload(storageConnectionId, parentPath, runFolder) : orchestrator.retryRunUpload(storageConnectionId, parentPath, runFolder);
+      const retry =
+        found.blocked === null
+          ? orchestrator.lookAtRunUpload(storageConnectionId, parentPath, runFolder)
+          : orchestrator.retryRunUpload(storageConnectionId, parentPath, runFolder);
       if (!(await fromTemporal(request.log, retry))) {
         const storage = await findStorageConnection(db, storageConnectionId);
-        if (storage === undefined) throw new ApiError(409, 'STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
-        await fromTemporal(request.log, orchestrator.startRunUpload({ runId: found.id, storageConnectionId, storageConnectionName: storage.name, instrumentName, parentPath, runFolder, runName: found.run_name }));
+        if (storage === undefined)
+          throw new ApiError(409, 'STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
+        await fromTemporal(
+          request.log,
+          orchestrator.startRunUpload({
+            runId: found.id,
+            storageConnectionId,
+            storageConnectionName: storage.name,
+            instrumentName,
+            parentPath,
+            runFolder,
+            runName: found.run_name,
+          }),
+        );
       }
       return reply.code(202).send({ run: showRun(await run(found.id)) });
     },

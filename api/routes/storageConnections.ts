@@ -1,7 +1,14 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { checkBucketName, checkPrefix, checkRegion, normalizePrefix, storageUri, sameAccount } from '../../domain/aws.js';
+import {
+  checkBucketName,
+  checkPrefix,
+  checkRegion,
+  normalizePrefix,
+  storageUri,
+  sameAccount,
+} from '../../domain/aws.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { isId } from '../../store/database.js';
 import * as store from '../../store/resources.js';
@@ -11,7 +18,17 @@ import { ApiError, bounded, fromTemporal, loggable, notFound } from '../errors.j
 import { creating } from '../idempotency.js';
 import { CappedPageQuery, pageForwards } from '../paging.js';
 import { type Caller, needs } from '../plugins/auth.js';
-import { BODY, errors, IdempotencyHeaders, IdParams, NoContent, StorageBody, StorageChange, StorageConnection, StorageDetails } from '../schemas.js';
+import {
+  BODY,
+  errors,
+  IdempotencyHeaders,
+  IdParams,
+  NoContent,
+  StorageBody,
+  StorageChange,
+  StorageConnection,
+  StorageDetails,
+} from '../schemas.js';
 import { checkBody, deleting, given, inUse, named, referred, type Trx, verifySoon } from './common.js';
 
 /** A storage connection as the vendor's contract has it. */
@@ -55,24 +72,53 @@ function checkStorage(request: FastifyRequest): void {
   ]);
 }
 
-const normal = (fields: store.StorageConnectionFields): store.StorageConnectionFields => ({ ...fields, providerId: fields.providerId.toLowerCase(), name: normalizeName(fields.name), bucket: fields.bucket.trim(), prefix: normalizePrefix(fields.prefix) });
+const normal = (fields: store.StorageConnectionFields): store.StorageConnectionFields => ({
+  ...fields,
+  providerId: fields.providerId.toLowerCase(),
+  name: normalizeName(fields.name),
+  bucket: fields.bucket.trim(),
+  prefix: normalizePrefix(fields.prefix),
+});
 
-async function checkOverlap(transaction: Trx, { access }: Caller, fields: store.StorageConnectionFields, exceptId?: string): Promise<void> {
+async function checkOverlap(
+  transaction: Trx,
+  { access }: Caller,
+  fields: store.StorageConnectionFields,
+  exceptId?: string,
+): Promise<void> {
   if (!fields.useForRunUpload) return;
   const other = await store.overlappingConnection(transaction, fields.bucket, fields.prefix, exceptId);
   if (other === undefined) return;
-  if (!access.covers('storage:read', other.id)) throw new ApiError(409, 'PREFIX_OVERLAPS', 'Another storage connection, which this key may not see, is used for run upload in a folder above or below this one already; runs would be found twice', { field: 'prefix' });
-  throw new ApiError(409, 'PREFIX_OVERLAPS', `Storage connection ${other.name} (${other.id}) is used for run upload in ${storageUri(other.bucket, other.prefix)} already; runs would be found twice. Choose a prefix outside it`, {
-    field: 'prefix',
-    storageConnectionId: other.id,
-  });
+  if (!access.covers('storage:read', other.id))
+    throw new ApiError(
+      409,
+      'PREFIX_OVERLAPS',
+      'Another storage connection, which this key may not see, is used for run upload in a folder above or below this one already; runs would be found twice',
+      { field: 'prefix' },
+    );
+  throw new ApiError(
+    409,
+    'PREFIX_OVERLAPS',
+    `Storage connection ${other.name} (${other.id}) is used for run upload in ${storageUri(other.bucket, other.prefix)} already; runs would be found twice. Choose a prefix outside it`,
+    {
+      field: 'prefix',
+      storageConnectionId: other.id,
+    },
+  );
 }
 
 /** Storage connections: buckets that instruments upload to. */
-export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrator, discoverSeconds }: ApiDependencies): void {
+export function storageConnectionRoutes(
+  scope: FastifyInstance,
+  { db, orchestrator, discoverSeconds }: ApiDependencies,
+): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['StorageConnectionService'];
-  const detailed = (description: string) => Type.Object({ storageConnection: StorageConnection, details: StorageDetails }, { additionalProperties: false, description });
+  const detailed = (description: string) =>
+    Type.Object(
+      { storageConnection: StorageConnection, details: StorageDetails },
+      { additionalProperties: false, description },
+    );
 
   async function storageConnection(id: string): Promise<store.StorageConnection> {
     const found = isId(id) ? await store.findStorageConnection(db, id) : undefined;
@@ -84,26 +130,56 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   async function schedule(id: string): Promise<void> {
     try {
       const connection = await store.findStorageConnection(db, id);
-      if (connection?.use_for_run_upload === true) await bounded(orchestrator.ensureDiscovery({ storageConnectionId: id, storageConnectionName: connection.name }, discoverSeconds));
+      if (connection?.use_for_run_upload === true)
+        await bounded(
+          orchestrator.ensureDiscovery(
+            { storageConnectionId: id, storageConnectionName: connection.name },
+            discoverSeconds,
+          ),
+        );
       else await bounded(orchestrator.removeDiscovery(id));
     } catch (error) {
-      scope.log.warn({ error: loggable(error), storageConnectionId: id }, 'the schedule could not be set; the sweep will');
+      scope.log.warn(
+        { error: loggable(error), storageConnectionId: id },
+        'the schedule could not be set; the sweep will',
+      );
     }
   }
 
   app.post(
     '/v1/storage-connections',
-    { config: needs('storage:write'), attachValidation: true, schema: { operationId: 'StorageConnectionService_CreateStorageConnection', tags, summary: 'Connect a bucket', headers: IdempotencyHeaders, body: StorageBody, response: { 201: detailed('Created'), ...errors(409, ...BODY, 422) } } },
+    {
+      config: needs('storage:write'),
+      attachValidation: true,
+      schema: {
+        operationId: 'StorageConnectionService_CreateStorageConnection',
+        tags,
+        summary: 'Connect a bucket',
+        headers: IdempotencyHeaders,
+        body: StorageBody,
+        response: { 201: detailed('Created'), ...errors(409, ...BODY, 422) },
+      },
+    },
     async (request, reply) => {
       checkStorage(request);
-      const fields = normal({ ...request.body, prefix: request.body.prefix ?? '', allowPolicyProbe: request.body.allowPolicyProbe ?? false });
+      const fields = normal({
+        ...request.body,
+        prefix: request.body.prefix ?? '',
+        allowPolicyProbe: request.body.allowPolicyProbe ?? false,
+      });
       const answer = await creating(db, request, reply, 201, async (transaction) => {
-        await referred('provider', 'providerId', fields.providerId, (id) => store.findProvider(transaction, id, 'share'));
+        await referred('provider', 'providerId', fields.providerId, (id) =>
+          store.findProvider(transaction, id, 'share'),
+        );
         await checkOverlap(transaction, request.caller, fields);
-        return showDetails(await named('storage connection', fields.name, store.insertStorageConnection(transaction, fields)));
+        return showDetails(
+          await named('storage connection', fields.name, store.insertStorageConnection(transaction, fields)),
+        );
       });
       await schedule(answer.storageConnection.id);
-      await verifySoon(request.log, orchestrator, [{ kind: 'storageConnection', id: answer.storageConnection.id, name: answer.storageConnection.name }]);
+      await verifySoon(request.log, orchestrator, [
+        { kind: 'storageConnection', id: answer.storageConnection.id, name: answer.storageConnection.name },
+      ]);
       return answer;
     },
   );
@@ -112,23 +188,58 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     {
       config: needs('storage:read'),
       schema: {
-        operationId: 'StorageConnectionService_ListStorageConnections', tags, summary: 'List storage connections, oldest first', querystring: CappedPageQuery,
-        response: { 200: Type.Object({ storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() },
+        operationId: 'StorageConnectionService_ListStorageConnections',
+        tags,
+        summary: 'List storage connections, oldest first',
+        querystring: CappedPageQuery,
+        response: {
+          200: Type.Object(
+            { storageConnections: Type.Array(StorageConnection), nextPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
       },
     },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('storage-connections', request.query, (limit, after) => store.listStorageConnections(db, limit, after, request.caller.access.ids('storage:read')));
+      const { items, nextPageToken } = await pageForwards('storage-connections', request.query, (limit, after) =>
+        store.listStorageConnections(db, limit, after, request.caller.access.ids('storage:read')),
+      );
       return { storageConnections: items.map(showStorage), nextPageToken };
     },
   );
   app.get(
     '/v1/storage-connections/:id',
-    { config: needs('storage:read', 'id'), schema: { operationId: 'StorageConnectionService_GetStorageConnection', tags, summary: 'A storage connection', params: IdParams, response: { 200: Type.Object({ storageConnection: StorageConnection }, { additionalProperties: false, description: 'The storage connection' }), ...errors(404) } } },
+    {
+      config: needs('storage:read', 'id'),
+      schema: {
+        operationId: 'StorageConnectionService_GetStorageConnection',
+        tags,
+        summary: 'A storage connection',
+        params: IdParams,
+        response: {
+          200: Type.Object(
+            { storageConnection: StorageConnection },
+            { additionalProperties: false, description: 'The storage connection' },
+          ),
+          ...errors(404),
+        },
+      },
+    },
     async (request) => ({ storageConnection: showStorage(await storageConnection(request.params.id)) }),
   );
   app.get(
     '/v1/storage-connections/:id/details',
-    { config: needs('storage:read', 'id'), schema: { operationId: 'StorageConnectionService_GetStorageConnectionDetails', tags, summary: 'A storage connection with its settings', params: IdParams, response: { 200: detailed('The storage connection'), ...errors(404) } } },
+    {
+      config: needs('storage:read', 'id'),
+      schema: {
+        operationId: 'StorageConnectionService_GetStorageConnectionDetails',
+        tags,
+        summary: 'A storage connection with its settings',
+        params: IdParams,
+        response: { 200: detailed('The storage connection'), ...errors(404) },
+      },
+    },
     async (request) => showDetails(await storageConnection(request.params.id)),
   );
   app.patch(
@@ -137,9 +248,14 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       config: needs('storage:write', 'id'),
       attachValidation: true,
       schema: {
-        operationId: 'StorageConnectionService_UpdateStorageConnection', tags, summary: 'Change a storage connection',
-        description: 'What is left out stays. Where it lies (provider, region, bucket, prefix) cannot change once it has runs.',
-        params: IdParams, body: StorageChange, response: { 200: detailed('Changed'), ...errors(404, 409, ...BODY) },
+        operationId: 'StorageConnectionService_UpdateStorageConnection',
+        tags,
+        summary: 'Change a storage connection',
+        description:
+          'What is left out stays. Where it lies (provider, region, bucket, prefix) cannot change once it has runs.',
+        params: IdParams,
+        body: StorageChange,
+        response: { 200: detailed('Changed'), ...errors(404, 409, ...BODY) },
       },
     },
     async (request) => {
@@ -149,28 +265,63 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       const changed = await inTransaction(db, async (transaction) => {
         const old = await store.findStorageConnection(transaction, id, 'update');
         if (old === undefined) throw notFound('storage connection', id);
-        const before = { name: old.name, providerId: old.provider_id, region: old.region, bucket: old.bucket, prefix: old.prefix, useForRunUpload: old.use_for_run_upload, useForDataExploration: old.use_for_data_exploration, allowPolicyProbe: old.allow_policy_probe, runDepth: old.run_depth };
+        const before = {
+          name: old.name,
+          providerId: old.provider_id,
+          region: old.region,
+          bucket: old.bucket,
+          prefix: old.prefix,
+          useForRunUpload: old.use_for_run_upload,
+          useForDataExploration: old.use_for_data_exploration,
+          allowPolicyProbe: old.allow_policy_probe,
+          runDepth: old.run_depth,
+        };
         const fields = normal({ ...before, ...given(request.body) });
-        const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter((field) => fields[field] !== before[field]);
+        const moved = (['providerId', 'region', 'bucket', 'prefix'] as const).filter(
+          (field) => fields[field] !== before[field],
+        );
         // Whoever may change one connection only must not choose what of the bucket it shows.
         if (moved.length > 0 && request.caller.access.ids('storage:write') !== 'all') {
-          throw new ApiError(403, 'INSUFFICIENT_SCOPE', `Where a storage connection lies (${moved.join(', ')}) is changed with the scope storage:write for all of them`, { required_scope: 'storage:write' });
+          throw new ApiError(
+            403,
+            'INSUFFICIENT_SCOPE',
+            `Where a storage connection lies (${moved.join(', ')}) is changed with the scope storage:write for all of them`,
+            { required_scope: 'storage:write' },
+          );
         }
-        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) => store.findProvider(transaction, providerId, 'share'));
+        const provider = await referred('provider', 'providerId', fields.providerId, (providerId) =>
+          store.findProvider(transaction, providerId, 'share'),
+        );
         if (moved.length > 0 && (await store.hasRuns(transaction, id))) {
-          throw new ApiError(409, 'HAS_RUNS', `The storage connection has runs, so its ${moved.join(', ')} cannot change; create another one`, { field: moved[0] });
+          throw new ApiError(
+            409,
+            'HAS_RUNS',
+            `The storage connection has runs, so its ${moved.join(', ')} cannot change; create another one`,
+            { field: moved[0] },
+          );
         }
         const uses = await store.usesOf(transaction, 'storage_connections', id);
         const grants = uses.filter((use) => use.kind === 'access grant');
         const shared = moved.filter((field) => field !== 'providerId');
-        if (grants.length > 0 && shared.length > 0) throw inUse(request.caller, `The ${shared.join(', ')} cannot change while access is granted to the bucket`, grants, shared[0]);
+        if (grants.length > 0 && shared.length > 0)
+          throw inUse(
+            request.caller,
+            `The ${shared.join(', ')} cannot change while access is granted to the bucket`,
+            grants,
+            shared[0],
+          );
         const flows = uses.filter((use) => use.kind === 'flow');
         if (flows.length > 0) {
           // Flows were checked against these; they would start in the wrong place, or never.
           if (fields.region !== before.region) throw inUse(request.caller, 'The region cannot change', flows, 'region');
-          const oldProvider = fields.providerId === before.providerId ? provider : await store.findProvider(transaction, before.providerId);
-          if (!sameAccount(provider.account_id, oldProvider?.account_id)) throw inUse(request.caller, 'The AWS account cannot change', flows, 'providerId');
-          if (!fields.useForRunUpload && before.useForRunUpload) throw inUse(request.caller, 'Run upload cannot be switched off', flows, 'useForRunUpload');
+          const oldProvider =
+            fields.providerId === before.providerId
+              ? provider
+              : await store.findProvider(transaction, before.providerId);
+          if (!sameAccount(provider.account_id, oldProvider?.account_id))
+            throw inUse(request.caller, 'The AWS account cannot change', flows, 'providerId');
+          if (!fields.useForRunUpload && before.useForRunUpload)
+            throw inUse(request.caller, 'Run upload cannot be switched off', flows, 'useForRunUpload');
         }
         await checkOverlap(transaction, request.caller, fields, id);
         return named('storage connection', fields.name, store.updateStorageConnection(transaction, id, fields));
@@ -182,21 +333,54 @@ export function storageConnectionRoutes(scope: FastifyInstance, { db, orchestrat
   );
   app.delete(
     '/v1/storage-connections/:id',
-    { config: needs('storage:write', 'id'), schema: { operationId: 'StorageConnectionService_DeleteStorageConnection', tags, summary: 'Delete a storage connection', description: 'The bucket and what is in it stay.', params: IdParams, response: { 204: NoContent, ...errors(404, 409) } } },
+    {
+      config: needs('storage:write', 'id'),
+      schema: {
+        operationId: 'StorageConnectionService_DeleteStorageConnection',
+        tags,
+        summary: 'Delete a storage connection',
+        description: 'The bucket and what is in it stay.',
+        params: IdParams,
+        response: { 204: NoContent, ...errors(404, 409) },
+      },
+    },
     async (request, reply) => {
       const { id } = request.params;
-      await deleting(db, request.caller, 'storage connection', 'storage_connections', id, (transaction) => store.findStorageConnection(transaction, id, 'update'));
+      await deleting(db, request.caller, 'storage connection', 'storage_connections', id, (transaction) =>
+        store.findStorageConnection(transaction, id, 'update'),
+      );
       await schedule(id);
       return reply.code(204).send(null);
     },
   );
   app.post(
     '/v1/storage-connections/:id/discover',
-    { config: needs('storage:write', 'id'), schema: { operationId: 'StorageConnectionService_DiscoverRuns', tags, summary: 'Search for new runs now', params: IdParams, response: { 202: detailed('The search begins'), ...errors(404, 409) } } },
+    {
+      config: needs('storage:write', 'id'),
+      schema: {
+        operationId: 'StorageConnectionService_DiscoverRuns',
+        tags,
+        summary: 'Search for new runs now',
+        params: IdParams,
+        response: { 202: detailed('The search begins'), ...errors(404, 409) },
+      },
+    },
     async (request, reply) => {
       const found = await storageConnection(request.params.id);
-      if (!found.use_for_run_upload) throw new ApiError(409, 'NOT_USED_FOR_RUN_UPLOAD', 'The storage connection is not used for run upload, so it is not searched');
-      await fromTemporal(request.log, orchestrator.ensureDiscovery({ storageConnectionId: found.id, storageConnectionName: found.name }, discoverSeconds, false));
+      if (!found.use_for_run_upload)
+        throw new ApiError(
+          409,
+          'NOT_USED_FOR_RUN_UPLOAD',
+          'The storage connection is not used for run upload, so it is not searched',
+        );
+      await fromTemporal(
+        request.log,
+        orchestrator.ensureDiscovery(
+          { storageConnectionId: found.id, storageConnectionName: found.name },
+          discoverSeconds,
+          false,
+        ),
+      );
       await fromTemporal(request.log, orchestrator.discoverNow(found.id));
       return reply.code(202).send(showDetails(found));
     },

@@ -6,7 +6,15 @@ import { Type } from 'typebox';
 import { type FieldProblem, refuse } from '../../domain/errors.js';
 import { checkJson } from '../../domain/names.js';
 import type { NetworkPolicy } from '../../domain/networks.js';
-import { checkEventTypes, checkWebhookUrl, type DeliveryState, literalAddress, MOST_SECRETS, refusalOf, SECRET_OVERLAP_HOURS } from '../../domain/webhooks.js';
+import {
+  checkEventTypes,
+  checkWebhookUrl,
+  type DeliveryState,
+  literalAddress,
+  MOST_SECRETS,
+  refusalOf,
+  SECRET_OVERLAP_HOURS,
+} from '../../domain/webhooks.js';
 import { isId, newId } from '../../store/database.js';
 import { webhookSecretContext } from '../../store/secrets.js';
 import { inTransaction } from '../../store/transaction.js';
@@ -16,7 +24,19 @@ import { ApiError, bounded, notFound } from '../errors.js';
 import { creating } from '../idempotency.js';
 import { pageBothWays, pageForwards, PageQuery } from '../paging.js';
 import { needs } from '../plugins/auth.js';
-import { BODY, DeliveriesQuery, errors, IdempotencyHeaders, IdParams, NoContent, ReplayBody, WebhookBody, WebhookChange, WebhookDelivery, WebhookResource } from '../schemas.js';
+import {
+  BODY,
+  DeliveriesQuery,
+  errors,
+  IdempotencyHeaders,
+  IdParams,
+  NoContent,
+  ReplayBody,
+  WebhookBody,
+  WebhookChange,
+  WebhookDelivery,
+  WebhookResource,
+} from '../schemas.js';
 import { checkBody, timeOf } from './common.js';
 
 function showWebhook(row: store.Webhook) {
@@ -71,7 +91,8 @@ async function checkHost(text: string, policy: NetworkPolicy, resolve: typeof re
   try {
     addresses = await bounded(resolve(url.hostname), RESOLVE_MS);
   } catch (error) {
-    if ((error as { code?: unknown }).code === 'ENOTFOUND') refuse([{ field: 'url', rule: 'HOST_NOT_FOUND', message: `there is no host ${url.hostname}` }]);
+    if ((error as { code?: unknown }).code === 'ENOTFOUND')
+      refuse([{ field: 'url', rule: 'HOST_NOT_FOUND', message: `there is no host ${url.hostname}` }]);
     // A resolver that does not answer now says nothing of the URL.
     return;
   }
@@ -80,15 +101,39 @@ async function checkHost(text: string, policy: NetworkPolicy, resolve: typeof re
 }
 
 /** Webhooks: where events are told. */
-export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetworks = { allowPrivate: false, allowedNetworks: [] }, resolve = resolveHost }: ApiDependencies): void {
+export function webhookRoutes(
+  scope: FastifyInstance,
+  {
+    db,
+    secrets,
+    webhookNetworks = { allowPrivate: false, allowedNetworks: [] },
+    resolve = resolveHost,
+  }: ApiDependencies,
+): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const tags = ['WebhookService'];
-  const answer = (description: string) => Type.Object({ webhook: WebhookResource }, { additionalProperties: false, description });
+  const answer = (description: string) =>
+    Type.Object({ webhook: WebhookResource }, { additionalProperties: false, description });
   const withSecret = (description: string) =>
-    Type.Object({ webhook: WebhookResource, secret: Type.Unsafe<string | null>({ type: ['string', 'null'], description: 'Signs the webhooks; keep it, it is not shown again. Null where a repeated request comes after it was rotated' }) }, { additionalProperties: false, description });
+    Type.Object(
+      {
+        webhook: WebhookResource,
+        secret: Type.Unsafe<string | null>({
+          type: ['string', 'null'],
+          description:
+            'Signs the webhooks; keep it, it is not shown again. Null where a repeated request comes after it was rotated',
+        }),
+      },
+      { additionalProperties: false, description },
+    );
 
   async function seal(secretId: string, secret: string) {
-    if (secrets.currentKeyId === undefined) throw new ApiError(409, 'ENCRYPTION_KEYS_MISSING', 'Signing secrets cannot be kept: whoever runs polony must set POLONY_ENCRYPTION_KEYS for API and workers first');
+    if (secrets.currentKeyId === undefined)
+      throw new ApiError(
+        409,
+        'ENCRYPTION_KEYS_MISSING',
+        'Signing secrets cannot be kept: whoever runs polony must set POLONY_ENCRYPTION_KEYS for API and workers first',
+      );
     return { id: secretId, ...(await secrets.seal(secret, webhookSecretContext(secretId))) };
   }
   async function webhook(id: string): Promise<store.Webhook> {
@@ -96,9 +141,22 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
     if (found === undefined) throw notFound('webhook', id);
     return found;
   }
-  const checks = (body: Record<string, unknown>, url: FieldProblem[], description: FieldProblem[]): FieldProblem[][] => [url, description, Array.isArray(body.eventTypes) ? checkEventTypes('eventTypes', body.eventTypes) : []];
+  const checks = (
+    body: Record<string, unknown>,
+    url: FieldProblem[],
+    description: FieldProblem[],
+  ): FieldProblem[][] => [
+    url,
+    description,
+    Array.isArray(body.eventTypes) ? checkEventTypes('eventTypes', body.eventTypes) : [],
+  ];
   const on = (row: store.Webhook): store.Webhook => {
-    if (!row.enabled) throw new ApiError(409, 'WEBHOOK_DISABLED', `The webhook is switched off${row.disabled_reason === null ? '' : ` (${row.disabled_reason})`}; switch it on first`);
+    if (!row.enabled)
+      throw new ApiError(
+        409,
+        'WEBHOOK_DISABLED',
+        `The webhook is switched off${row.disabled_reason === null ? '' : ` (${row.disabled_reason})`}; switch it on first`,
+      );
     return row;
   };
 
@@ -108,46 +166,117 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
       config: needs('webhooks:write'),
       attachValidation: true,
       schema: {
-        operationId: 'WebhookService_CreateWebhook', tags, summary: 'Have events told', description: 'The answer has the secret that webhooks are signed with (Standard Webhooks); it is shown this once.',
-        headers: IdempotencyHeaders, body: WebhookBody, response: { 201: withSecret('Created'), ...errors(409, ...BODY, 422) },
+        operationId: 'WebhookService_CreateWebhook',
+        tags,
+        summary: 'Have events told',
+        description:
+          'The answer has the secret that webhooks are signed with (Standard Webhooks); it is shown this once.',
+        headers: IdempotencyHeaders,
+        body: WebhookBody,
+        response: { 201: withSecret('Created'), ...errors(409, ...BODY, 422) },
       },
     },
     async (request, reply) => {
-      checkBody(request, (check, body) => checks(body, check('url', (value) => checkWebhookUrl('url', value, webhookNetworks)), check('description', (value) => checkJson('description', value))));
+      checkBody(request, (check, body) =>
+        checks(
+          body,
+          check('url', (value) => checkWebhookUrl('url', value, webhookNetworks)),
+          check('description', (value) => checkJson('description', value)),
+        ),
+      );
       const { url, description = '', eventTypes = [], enabled = true } = request.body;
       await checkHost(url, webhookNetworks, resolve);
       const id = newId();
       const secret = newSecret();
       const sealed = await seal(newId(), secret);
       // What is kept for a repeated request must not hold the secret.
-      const made = await creating(db, request, reply, 201, async (transaction) => ({ webhook: showWebhook(await store.insertWebhook(transaction, id, { url, description, eventTypes: [...new Set(eventTypes)], enabled }, sealed)) }));
+      const made = await creating(db, request, reply, 201, async (transaction) => ({
+        webhook: showWebhook(
+          await store.insertWebhook(
+            transaction,
+            id,
+            { url, description, eventTypes: [...new Set(eventTypes)], enabled },
+            sealed,
+          ),
+        ),
+      }));
       if (made.webhook.id === id) return { ...made, secret };
       const [only, ...others] = await store.signingSecrets(db, made.webhook.id);
-      const first = only !== undefined && others.length === 0 && Math.abs(only.time_created.getTime() - Date.parse(made.webhook.timeCreated)) < 1000;
-      return { ...made, secret: first ? await secrets.open({ keyId: only.key_id, sealed: only.sealed }, webhookSecretContext(only.id)) : null };
+      const first =
+        only !== undefined &&
+        others.length === 0 &&
+        Math.abs(only.time_created.getTime() - Date.parse(made.webhook.timeCreated)) < 1000;
+      return {
+        ...made,
+        secret: first
+          ? await secrets.open({ keyId: only.key_id, sealed: only.sealed }, webhookSecretContext(only.id))
+          : null,
+      };
     },
   );
   app.get(
     '/v1/webhooks',
-    { config: needs('webhooks:read'), schema: { operationId: 'WebhookService_ListWebhooks', tags, summary: 'List webhooks, oldest first', querystring: PageQuery, response: { 200: Type.Object({ webhooks: Type.Array(WebhookResource), nextPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors() } } },
+    {
+      config: needs('webhooks:read'),
+      schema: {
+        operationId: 'WebhookService_ListWebhooks',
+        tags,
+        summary: 'List webhooks, oldest first',
+        querystring: PageQuery,
+        response: {
+          200: Type.Object(
+            { webhooks: Type.Array(WebhookResource), nextPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(),
+        },
+      },
+    },
     async (request) => {
-      const { items, nextPageToken } = await pageForwards('webhooks', request.query, (limit, after) => store.listWebhooks(db, limit, after, request.caller.access.ids('webhooks:read')));
+      const { items, nextPageToken } = await pageForwards('webhooks', request.query, (limit, after) =>
+        store.listWebhooks(db, limit, after, request.caller.access.ids('webhooks:read')),
+      );
       return { webhooks: items.map(showWebhook), nextPageToken };
     },
   );
-  app.get('/v1/webhooks/:id', { config: needs('webhooks:read', 'id'), schema: { operationId: 'WebhookService_GetWebhook', tags, summary: 'A webhook', params: IdParams, response: { 200: answer('The webhook'), ...errors(404) } } }, async (request) => ({ webhook: showWebhook(await webhook(request.params.id)) }));
+  app.get(
+    '/v1/webhooks/:id',
+    {
+      config: needs('webhooks:read', 'id'),
+      schema: {
+        operationId: 'WebhookService_GetWebhook',
+        tags,
+        summary: 'A webhook',
+        params: IdParams,
+        response: { 200: answer('The webhook'), ...errors(404) },
+      },
+    },
+    async (request) => ({ webhook: showWebhook(await webhook(request.params.id)) }),
+  );
   app.patch(
     '/v1/webhooks/:id',
     {
       config: needs('webhooks:write', 'id'),
       attachValidation: true,
       schema: {
-        operationId: 'WebhookService_UpdateWebhook', tags, summary: 'Change a webhook', description: 'What is left out stays. While it is switched off nothing is noted for it, and what still waits is given up when its time comes; that can be replayed.',
-        params: IdParams, body: WebhookChange, response: { 200: answer('Changed'), ...errors(404, ...BODY) },
+        operationId: 'WebhookService_UpdateWebhook',
+        tags,
+        summary: 'Change a webhook',
+        description:
+          'What is left out stays. While it is switched off nothing is noted for it, and what still waits is given up when its time comes; that can be replayed.',
+        params: IdParams,
+        body: WebhookChange,
+        response: { 200: answer('Changed'), ...errors(404, ...BODY) },
       },
     },
     async (request) => {
-      checkBody(request, (check, body) => checks(body, check('url', (value) => checkWebhookUrl('url', value, webhookNetworks)), check('description', (value) => checkJson('description', value))));
+      checkBody(request, (check, body) =>
+        checks(
+          body,
+          check('url', (value) => checkWebhookUrl('url', value, webhookNetworks)),
+          check('description', (value) => checkJson('description', value)),
+        ),
+      );
       const { id } = request.params;
       const { body } = request;
       await webhook(id);
@@ -155,23 +284,46 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
       return inTransaction(db, async (transaction) => {
         const old = await store.findWebhook(transaction, id, true);
         if (old === undefined) throw notFound('webhook', id);
-        const fields: store.WebhookFields = { url: body.url ?? old.url, description: body.description ?? old.description, eventTypes: body.eventTypes === undefined ? old.event_types : [...new Set(body.eventTypes)], enabled: body.enabled ?? old.enabled };
+        const fields: store.WebhookFields = {
+          url: body.url ?? old.url,
+          description: body.description ?? old.description,
+          eventTypes: body.eventTypes === undefined ? old.event_types : [...new Set(body.eventTypes)],
+          enabled: body.enabled ?? old.enabled,
+        };
         return { webhook: showWebhook(await store.updateWebhook(transaction, id, fields)) };
       });
     },
   );
-  app.delete('/v1/webhooks/:id', { config: needs('webhooks:write', 'id'), schema: { operationId: 'WebhookService_DeleteWebhook', tags, summary: 'Delete a webhook, with its secrets and what was told', params: IdParams, response: { 204: NoContent, ...errors(404) } } }, async (request, reply) => {
-    const { id } = request.params;
-    if (!isId(id) || !(await inTransaction(db, (transaction) => store.deleteWebhook(transaction, id)))) throw notFound('webhook', id);
-    return reply.code(204).send(null);
-  });
+  app.delete(
+    '/v1/webhooks/:id',
+    {
+      config: needs('webhooks:write', 'id'),
+      schema: {
+        operationId: 'WebhookService_DeleteWebhook',
+        tags,
+        summary: 'Delete a webhook, with its secrets and what was told',
+        params: IdParams,
+        response: { 204: NoContent, ...errors(404) },
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      if (!isId(id) || !(await inTransaction(db, (transaction) => store.deleteWebhook(transaction, id))))
+        throw notFound('webhook', id);
+      return reply.code(204).send(null);
+    },
+  );
   app.post(
     '/v1/webhooks/:id/rotate-secret',
     {
       config: needs('webhooks:write', 'id'),
       schema: {
-        operationId: 'WebhookService_RotateSecret', tags, summary: 'Sign with a new secret', description: `The old one signs along for ${SECRET_OVERLAP_HOURS} hours, so that the receiver can change over; the new one is shown this once.`,
-        params: IdParams, response: { 200: withSecret('Rotated'), ...errors(404, 409) },
+        operationId: 'WebhookService_RotateSecret',
+        tags,
+        summary: 'Sign with a new secret',
+        description: `The old one signs along for ${SECRET_OVERLAP_HOURS} hours, so that the receiver can change over; the new one is shown this once.`,
+        params: IdParams,
+        response: { 200: withSecret('Rotated'), ...errors(404, 409) },
       },
     },
     async (request) => {
@@ -181,7 +333,12 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
       const sealed = await seal(newId(), secret);
       return inTransaction(db, async (transaction) => {
         if ((await store.findWebhook(transaction, id, true)) === undefined) throw notFound('webhook', id);
-        if (!(await store.rotateSecret(transaction, id, sealed))) throw new ApiError(409, 'TOO_MANY_SECRETS', `${MOST_SECRETS} secrets of this webhook sign already; each that was replaced does so for ${SECRET_OVERLAP_HOURS} hours. Try again once one has expired`);
+        if (!(await store.rotateSecret(transaction, id, sealed)))
+          throw new ApiError(
+            409,
+            'TOO_MANY_SECRETS',
+            `${MOST_SECRETS} secrets of this webhook sign already; each that was replaced does so for ${SECRET_OVERLAP_HOURS} hours. Try again once one has expired`,
+          );
         return { webhook: showWebhook((await store.findWebhook(transaction, id))!), secret };
       });
     },
@@ -191,13 +348,22 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
     {
       config: needs('webhooks:write', 'id'),
       schema: {
-        operationId: 'WebhookService_TestWebhook', tags, summary: 'Send the event webhook.test', description: 'Whatever events the webhook is for. What became of it stands among the deliveries.',
-        params: IdParams, response: { 202: Type.Object({ delivery: WebhookDelivery }, { additionalProperties: false, description: 'It is sent' }), ...errors(404, 409) },
+        operationId: 'WebhookService_TestWebhook',
+        tags,
+        summary: 'Send the event webhook.test',
+        description: 'Whatever events the webhook is for. What became of it stands among the deliveries.',
+        params: IdParams,
+        response: {
+          202: Type.Object({ delivery: WebhookDelivery }, { additionalProperties: false, description: 'It is sent' }),
+          ...errors(404, 409),
+        },
       },
     },
     async (request, reply) => {
       const { id } = on(await webhook(request.params.id));
-      return reply.code(202).send({ delivery: showDelivery(await inTransaction(db, (transaction) => store.insertTestEvent(transaction, id))) });
+      return reply.code(202).send({
+        delivery: showDelivery(await inTransaction(db, (transaction) => store.insertTestEvent(transaction, id))),
+      });
     },
   );
   app.get(
@@ -205,15 +371,27 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
     {
       config: needs('webhooks:read', 'id'),
       schema: {
-        operationId: 'WebhookService_ListDeliveries', tags, summary: 'What a webhook was told, newest first', description: 'Kept for 30 days, and of each webhook the newest 10,000 at most; what has not ended stays.',
-        params: IdParams, querystring: DeliveriesQuery,
-        response: { 200: Type.Object({ deliveries: Type.Array(WebhookDelivery), nextPageToken: Type.String(), previousPageToken: Type.String() }, { additionalProperties: false, description: 'A page' }), ...errors(404) },
+        operationId: 'WebhookService_ListDeliveries',
+        tags,
+        summary: 'What a webhook was told, newest first',
+        description: 'Kept for 30 days, and of each webhook the newest 10,000 at most; what has not ended stays.',
+        params: IdParams,
+        querystring: DeliveriesQuery,
+        response: {
+          200: Type.Object(
+            { deliveries: Type.Array(WebhookDelivery), nextPageToken: Type.String(), previousPageToken: Type.String() },
+            { additionalProperties: false, description: 'A page' },
+          ),
+          ...errors(404),
+        },
       },
     },
     async (request) => {
       const { id } = await webhook(request.params.id);
       const { state, ...query } = request.query;
-      const { items, ...tokens } = await pageBothWays(`webhooks/${id}/deliveries/${state ?? ''}`, query, (slice) => store.listDeliveries(db, id, slice, state as DeliveryState | undefined));
+      const { items, ...tokens } = await pageBothWays(`webhooks/${id}/deliveries/${state ?? ''}`, query, (slice) =>
+        store.listDeliveries(db, id, slice, state as DeliveryState | undefined),
+      );
       return { deliveries: items.map(showDelivery), ...tokens };
     },
   );
@@ -222,16 +400,42 @@ export function webhookRoutes(scope: FastifyInstance, { db, secrets, webhookNetw
     {
       config: needs('webhooks:write', 'id'),
       schema: {
-        operationId: 'WebhookService_ReplayWebhook', tags, summary: 'Deliver events once more', description: 'With the webhook-id that they had, so that a receiver which has them already can tell. What waits for its next try is tried at once; what was not tried yet is left alone.',
-        params: IdParams, body: ReplayBody, response: { 202: Type.Object({ replayed: Type.Integer({ description: 'How many deliveries' }) }, { additionalProperties: false, description: 'They are delivered' }), ...errors(404, 409, ...BODY) },
+        operationId: 'WebhookService_ReplayWebhook',
+        tags,
+        summary: 'Deliver events once more',
+        description:
+          'With the webhook-id that they had, so that a receiver which has them already can tell. What waits for its next try is tried at once; what was not tried yet is left alone.',
+        params: IdParams,
+        body: ReplayBody,
+        response: {
+          202: Type.Object(
+            { replayed: Type.Integer({ description: 'How many deliveries' }) },
+            { additionalProperties: false, description: 'They are delivered' },
+          ),
+          ...errors(404, 409, ...BODY),
+        },
       },
     },
     async (request, reply) => {
       const { since, until, deliveryIds, onlyFailed } = request.body;
       const { id } = on(await webhook(request.params.id));
-      if (since === undefined && deliveryIds === undefined && onlyFailed !== true) refuse([{ field: 'since', rule: 'REQUIRED', message: 'give since, deliveryIds or onlyFailed: true; all that is kept would be sent once more otherwise' }]);
-      const replay = { ...(since !== undefined && { since: timeOf(since) }), ...(until !== undefined && { until: timeOf(until) }), deliveryIds, onlyFailed };
-      return reply.code(202).send({ replayed: await inTransaction(db, (transaction) => store.replayDeliveries(transaction, id, replay)) });
+      if (since === undefined && deliveryIds === undefined && onlyFailed !== true)
+        refuse([
+          {
+            field: 'since',
+            rule: 'REQUIRED',
+            message: 'give since, deliveryIds or onlyFailed: true; all that is kept would be sent once more otherwise',
+          },
+        ]);
+      const replay = {
+        ...(since !== undefined && { since: timeOf(since) }),
+        ...(until !== undefined && { until: timeOf(until) }),
+        deliveryIds,
+        onlyFailed,
+      };
+      return reply
+        .code(202)
+        .send({ replayed: await inTransaction(db, (transaction) => store.replayDeliveries(transaction, id, replay)) });
     },
   );
 }

@@ -42,7 +42,14 @@ export interface DownloadReport {
 }
 
 type File = Schema<'File'>;
-type FilesQuery = { prefix?: string; pageToken?: string; pageSize: number; includeDownloadUrl: true; includeDownloadChecksum: true; downloadUrlExpirationSeconds: number };
+type FilesQuery = {
+  prefix?: string;
+  pageToken?: string;
+  pageSize: number;
+  includeDownloadUrl: true;
+  includeDownloadChecksum: true;
+  downloadUrlExpirationSeconds: number;
+};
 
 /** Files of a page: their URLs must last until the last of them has begun. */
 const PAGE = 100;
@@ -56,9 +63,14 @@ const SILENCE_MS = 60_000;
 const MOST_TOLD = 1000;
 
 const LISTS = {
-  storage: (client: PolonyClient, id: string, query: FilesQuery) => client.GET('/v1/storage-connections/{storage_connection_id}/files', { params: { path: { storage_connection_id: id }, query } }),
-  run: (client: PolonyClient, id: string, query: FilesQuery) => client.GET('/v1/runs/{run_id}/files', { params: { path: { run_id: id }, query } }),
-  execution: (client: PolonyClient, id: string, query: FilesQuery) => client.GET('/v1/executions/{execution_id}/files', { params: { path: { execution_id: id }, query } }),
+  storage: (client: PolonyClient, id: string, query: FilesQuery) =>
+    client.GET('/v1/storage-connections/{storage_connection_id}/files', {
+      params: { path: { storage_connection_id: id }, query },
+    }),
+  run: (client: PolonyClient, id: string, query: FilesQuery) =>
+    client.GET('/v1/runs/{run_id}/files', { params: { path: { run_id: id }, query } }),
+  execution: (client: PolonyClient, id: string, query: FilesQuery) =>
+    client.GET('/v1/executions/{execution_id}/files', { params: { path: { execution_id: id }, query } }),
 } as const;
 
 /** A failure of one file, which keeps no other from being downloaded. */
@@ -82,20 +94,36 @@ const PART = /^\..*\.[0-9a-f]{12}\.part(\.json)?$/s;
  */
 export function targetOf(to: string, key: string): string {
   const parts = key.split('/');
-  const bad = parts.find((part) => part === '' || part === '.' || part === '..' || /[\0]/.test(part) || (process.platform === 'win32' && /[\\:*?"<>|]|[. ]$/.test(part)));
-  if (bad !== undefined) throw new FileError('its name is none that a file can have here; download it with the AWS CLI under another name');
+  const bad = parts.find(
+    (part) =>
+      part === '' ||
+      part === '.' ||
+      part === '..' ||
+      /[\0]/.test(part) ||
+      (process.platform === 'win32' && /[\\:*?"<>|]|[. ]$/.test(part)),
+  );
+  if (bad !== undefined)
+    throw new FileError('its name is none that a file can have here; download it with the AWS CLI under another name');
   // It would be taken for what is left of another download.
-  if (PART.test(parts.at(-1)!)) throw new FileError('its name is one that unfinished downloads have; download it with the AWS CLI under another name');
-  if (parts.some((part) => Buffer.byteLength(part) > 200)) throw new FileError('a part of its name is longer than file systems take');
+  if (PART.test(parts.at(-1)!))
+    throw new FileError(
+      'its name is one that unfinished downloads have; download it with the AWS CLI under another name',
+    );
+  if (parts.some((part) => Buffer.byteLength(part) > 200))
+    throw new FileError('a part of its name is longer than file systems take');
   const target = path.resolve(to, ...parts);
-  if (!target.startsWith(path.join(path.resolve(to), path.sep))) throw new FileError('its name leads out of the folder');
+  if (!target.startsWith(path.join(path.resolve(to), path.sep)))
+    throw new FileError('its name leads out of the folder');
   return target;
 }
 
 /** Makes the folders of a file one by one; through a link, which could lead anywhere, nothing is written. @throws FileError */
 async function makeFolders(to: string, target: string): Promise<void> {
   const root = path.resolve(to);
-  const parts = path.relative(root, path.dirname(target)).split(path.sep).filter((part) => part !== '');
+  const parts = path
+    .relative(root, path.dirname(target))
+    .split(path.sep)
+    .filter((part) => part !== '');
   let folder = root;
   for (const part of parts) {
     folder = path.join(folder, part);
@@ -114,18 +142,32 @@ interface Expected {
   encryption: string | null;
   checksums: Record<string, string>;
 }
-const CHECKSUMS = ['x-amz-checksum-sha256', 'x-amz-checksum-sha1', 'x-amz-checksum-crc64nvme', 'x-amz-checksum-crc32c', 'x-amz-checksum-crc32'];
+const CHECKSUMS = [
+  'x-amz-checksum-sha256',
+  'x-amz-checksum-sha1',
+  'x-amz-checksum-crc64nvme',
+  'x-amz-checksum-crc32c',
+  'x-amz-checksum-crc32',
+];
 
 function expectedOf(headers: IncomingHttpHeaders): Expected {
-  const checksums = Object.fromEntries(CHECKSUMS.flatMap((name) => (typeof headers[name] === 'string' ? [[name, headers[name]]] : [])));
-  return { etag: headers.etag ?? null, encryption: (headers['x-amz-server-side-encryption'] as string | undefined) ?? null, checksums };
+  const checksums = Object.fromEntries(
+    CHECKSUMS.flatMap((name) => (typeof headers[name] === 'string' ? [[name, headers[name]]] : [])),
+  );
+  return {
+    etag: headers.etag ?? null,
+    encryption: (headers['x-amz-server-side-encryption'] as string | undefined) ?? null,
+    checksums,
+  };
 }
 
 /** Asks for an object. Not by fetch: that unpacks what is stored packed (Content-Encoding), of which no size and no checksum holds. */
 function get(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = (url.startsWith('https:') ? https : http).get(url, { headers, signal }, resolve);
-    request.on('error', reject).setTimeout(SILENCE_MS, () => request.destroy(new Error('nothing has come for a minute')));
+    request
+      .on('error', reject)
+      .setTimeout(SILENCE_MS, () => request.destroy(new Error('nothing has come for a minute')));
   });
 }
 
@@ -140,7 +182,8 @@ async function startOf(response: IncomingMessage): Promise<string> {
 }
 
 /** A file of one's own, never what a link points to. */
-const opened = (file: string, flags: number): ReturnType<typeof open> => open(file, flags | constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o666);
+const opened = (file: string, flags: number): ReturnType<typeof open> =>
+  open(file, flags | constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o666);
 
 /** Adds up what comes, to compare it with what S3 says: only by what S3 has said, since more of it takes longer than the way here. */
 class Content {
@@ -154,17 +197,27 @@ class Content {
       this.#sums.push({ name, add: (chunk) => void sum.update(chunk), holds: () => sum.digest(encoding) === expected });
     };
     // An ETag is the MD5 of the content, but not of one that came in parts or is encrypted with KMS (S3 API Reference, Object).
-    if (encryption === null || encryption === 'AES256') hash('MD5', 'md5', 'hex', /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1]);
+    if (encryption === null || encryption === 'AES256')
+      hash('MD5', 'md5', 'hex', /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1]);
     // With -N behind it, it is one of the checksums of N parts.
-    const whole = (name: string): string | undefined => (checksums[name]?.includes('-') === true ? undefined : checksums[name]);
+    const whole = (name: string): string | undefined =>
+      checksums[name]?.includes('-') === true ? undefined : checksums[name];
     hash('SHA256', 'sha256', 'base64', whole('x-amz-checksum-sha256'));
     hash('SHA1', 'sha1', 'base64', whole('x-amz-checksum-sha1'));
     // CRC64NVME is what S3 gives each object that came with none.
-    for (const [name, Crc] of [['CRC64NVME', Crc64Nvme], ['CRC32C', Crc32c], ['CRC32', Crc32]] as const) {
+    for (const [name, Crc] of [
+      ['CRC64NVME', Crc64Nvme],
+      ['CRC32C', Crc32c],
+      ['CRC32', Crc32],
+    ] as const) {
       const expected = whole(`x-amz-checksum-${name.toLowerCase()}`);
       if (expected === undefined) continue;
       const sum = new Crc();
-      this.#sums.push({ name, add: (chunk) => sum.update(chunk), holds: async () => Buffer.from(await sum.digest()).toString('base64') === expected });
+      this.#sums.push({
+        name,
+        add: (chunk) => sum.update(chunk),
+        holds: async () => Buffer.from(await sum.digest()).toString('base64') === expected,
+      });
     }
   }
 
@@ -190,10 +243,16 @@ interface Part {
 
 async function partOf(target: string, file: File): Promise<Part> {
   // Of another version of the object it has another name.
-  const version = createHash('sha256').update(`${file.uri}\n${file.size}\n${file.lastModified}`).digest('hex').slice(0, 12);
+  const version = createHash('sha256')
+    .update(`${file.uri}\n${file.size}\n${file.lastModified}`)
+    .digest('hex')
+    .slice(0, 12);
   const part = path.join(path.dirname(target), `.${path.basename(target)}.${version}.part`);
   const notes = `${part}.json`;
-  const bytes = await lstat(part).then((found) => (found.isFile() ? found.size : 0), () => 0);
+  const bytes = await lstat(part).then(
+    (found) => (found.isFile() ? found.size : 0),
+    () => 0,
+  );
   let expected: Expected | undefined;
   try {
     const handle = await open(notes, 'r');
@@ -209,13 +268,27 @@ async function partOf(target: string, file: File): Promise<Part> {
 }
 
 /** Downloads one file, from where an earlier try has come to. @throws FileError */
-async function fetchFile(url: string, file: File, target: string, options: DownloadOptions, count: (bytes: number) => void): Promise<void> {
+async function fetchFile(
+  url: string,
+  file: File,
+  target: string,
+  options: DownloadOptions,
+  count: (bytes: number) => void,
+): Promise<void> {
   const part = await partOf(target, file);
   const size = Number(file.size);
   const from = part.bytes > 0 && part.bytes < size ? part.bytes : 0;
   let response: IncomingMessage;
   try {
-    response = await get(url, { 'x-amz-checksum-mode': 'ENABLED', 'accept-encoding': 'identity', ...(from > 0 && { range: `bytes=${from}-`, 'if-range': part.expected!.etag! }) }, options.signal);
+    response = await get(
+      url,
+      {
+        'x-amz-checksum-mode': 'ENABLED',
+        'accept-encoding': 'identity',
+        ...(from > 0 && { range: `bytes=${from}-`, 'if-range': part.expected!.etag! }),
+      },
+      options.signal,
+    );
   } catch (error) {
     options.signal?.throwIfAborted();
     throw new FileError(`the storage cannot be reached (${messageOf(error)})`, RETRIES.connection);
@@ -226,9 +299,16 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     if (status === 404) throw new FileError('it is no longer there');
     if (code === 'InvalidObjectState') throw new FileError('it is archived; restore it first');
     // A URL that has ended is made anew before the next try; what is denied stays so.
-    throw new FileError(`S3 has answered ${status}${code === undefined ? '' : ` ${code}`}`, code === 'AccessDenied' ? RETRIES.content : RETRIES.connection);
+    throw new FileError(
+      `S3 has answered ${status}${code === undefined ? '' : ` ${code}`}`,
+      code === 'AccessDenied' ? RETRIES.content : RETRIES.connection,
+    );
   }
-  const resumed = status === 206 && from > 0 && headers['content-range'] === `bytes ${from}-${size - 1}/${size}` && headers.etag === part.expected!.etag;
+  const resumed =
+    status === 206 &&
+    from > 0 &&
+    headers['content-range'] === `bytes ${from}-${size - 1}/${size}` &&
+    headers.etag === part.expected!.etag;
   if (status === 206 && !resumed) {
     response.destroy();
     // Of what is there now, or of nothing: from the beginning.
@@ -255,7 +335,12 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
       },
     });
     // On the disk before it gets its name, so that no power cut leaves a name with nothing behind it.
-    await pipeline(response, counter, (await opened(part.file, constants.O_APPEND)).createWriteStream({ flush: true }), { signal: options.signal });
+    await pipeline(
+      response,
+      counter,
+      (await opened(part.file, constants.O_APPEND)).createWriteStream({ flush: true }),
+      { signal: options.signal },
+    );
     const { size: written } = await lstat(part.file);
     if (written !== content.bytes) {
       await Promise.all([rm(part.file, { force: true }), rm(part.notes, { force: true })]);
@@ -267,7 +352,8 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
     options.signal?.throwIfAborted();
     if (error instanceof FileError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT') throw new CliError('The disk is full; make room and run the same command again, it goes on where it was');
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new CliError('The disk is full; make room and run the same command again, it goes on where it was');
     throw new FileError(`the connection broke (${messageOf(error)})`, RETRIES.connection);
   }
   const wrong = content.bytes !== size ? `${content.bytes} of ${size} bytes have come` : await content.mismatch();
@@ -283,7 +369,8 @@ async function fetchFile(url: string, file: File, target: string, options: Downl
 async function finish(part: Part, target: string, file: File): Promise<void> {
   const there = await lstat(target).catch(() => undefined);
   if (there !== undefined && !there.isFile()) throw new FileError(`${target} is there already and is no file`);
-  if (there !== undefined && path.basename(await realpath(target)) !== path.basename(target)) throw new FileError('another file has the same name but for capitals, which this file system takes as one');
+  if (there !== undefined && path.basename(await realpath(target)) !== path.basename(target))
+    throw new FileError('another file has the same name but for capitals, which this file system takes as one');
   const time = new Date(file.lastModified);
   await utimes(part.file, time, time);
   await rename(part.file, target);
@@ -294,7 +381,8 @@ async function finish(part: Part, target: string, file: File): Promise<void> {
 async function tidy(target: string): Promise<void> {
   const name = path.basename(target);
   const own = new RegExp(`^\\.${name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}\\.[0-9a-f]{12}\\.part(\\.json)?$`);
-  for (const each of await readdir(path.dirname(target))) if (own.test(each)) await rm(path.join(path.dirname(target), each), { force: true });
+  for (const each of await readdir(path.dirname(target)))
+    if (own.test(each)) await rm(path.join(path.dirname(target), each), { force: true });
 }
 
 function messageOf(error: unknown): string {
@@ -305,7 +393,12 @@ function messageOf(error: unknown): string {
 async function isThere(target: string, file: File): Promise<boolean> {
   const found = await lstat(target).catch(() => undefined);
   // Files get the time of their object when they are whole.
-  if (found?.isFile() !== true || found.size !== Number(file.size) || Math.abs(found.mtimeMs - Date.parse(file.lastModified)) >= 2000) return false;
+  if (
+    found?.isFile() !== true ||
+    found.size !== Number(file.size) ||
+    Math.abs(found.mtimeMs - Date.parse(file.lastModified)) >= 2000
+  )
+    return false;
   // Where capitals make no other name, it may be that of another object.
   return path.basename(await realpath(target)) === path.basename(target);
 }
@@ -315,7 +408,11 @@ async function isThere(target: string, file: File): Promise<boolean> {
  * with; each file is compared with what S3 says of its content before it gets its name.
  * @throws CliError where nothing can be downloaded at all; what concerns one file is in the report.
  */
-export async function download(api: Profile, source: DownloadSource, options: DownloadOptions): Promise<DownloadReport> {
+export async function download(
+  api: Profile,
+  source: DownloadSource,
+  options: DownloadOptions,
+): Promise<DownloadReport> {
   await mkdir(options.to, { recursive: true }).catch((error: Error) => {
     throw new CliError(`${options.to} cannot be the folder: ${error.message}`, EXIT.usage);
   });
@@ -335,9 +432,19 @@ async function downloadAll(api: Profile, source: DownloadSource, options: Downlo
   let failures = 0;
 
   const list = (pageToken: string | undefined) =>
-    asked(api, LISTS[source.kind](client, source.id, { pageSize: PAGE, includeDownloadUrl: true, includeDownloadChecksum: true, downloadUrlExpirationSeconds: URL_SECONDS, ...(source.prefix !== undefined && { prefix: source.prefix }), ...(pageToken !== undefined && { pageToken }) }));
+    asked(
+      api,
+      LISTS[source.kind](client, source.id, {
+        pageSize: PAGE,
+        includeDownloadUrl: true,
+        includeDownloadChecksum: true,
+        downloadUrlExpirationSeconds: URL_SECONDS,
+        ...(source.prefix !== undefined && { prefix: source.prefix }),
+        ...(pageToken !== undefined && { pageToken }),
+      }),
+    );
 
-  for (let pageToken: string | undefined; ; ) {
+  for (let pageToken: string | undefined; ;) {
     options.signal?.throwIfAborted();
     // Where the API is away at the beginning, that is told at once.
     let page = await (pageToken === undefined ? list(pageToken) : patiently(() => list(pageToken), options.signal));
@@ -354,7 +461,12 @@ async function downloadAll(api: Profile, source: DownloadSource, options: Downlo
     };
     const one = async (file: File): Promise<void> => {
       const target = targetOf(options.to, file.path);
-      if (file.downloadUrl === undefined) throw new FileError(/GLACIER|ARCHIVE/.test(file.storageClass ?? '') ? `it is archived (${file.storageClass}); restore it first` : 'it has no download URL; read it with polony credentials and the AWS CLI');
+      if (file.downloadUrl === undefined)
+        throw new FileError(
+          /GLACIER|ARCHIVE/.test(file.storageClass ?? '')
+            ? `it is archived (${file.storageClass}); restore it first`
+            : 'it has no download URL; read it with polony credentials and the AWS CLI',
+        );
       await makeFolders(options.to, target);
       if (await isThere(target, file)) {
         report.skipped++;
@@ -375,7 +487,8 @@ async function downloadAll(api: Profile, source: DownloadSource, options: Downlo
           await new Promise((resolve) => setTimeout(resolve, Math.min(10_000, 200 * 2 ** attempt)));
           await renew(before);
           const again = page.files.find((each) => each.path === file.path);
-          if (again?.downloadUrl === undefined || again.size !== file.size || again.lastModified !== file.lastModified) throw new FileError('it has changed meanwhile; run the command again');
+          if (again?.downloadUrl === undefined || again.size !== file.size || again.lastModified !== file.lastModified)
+            throw new FileError('it has changed meanwhile; run the command again');
           url = again.downloadUrl;
         }
       }
@@ -399,7 +512,8 @@ async function downloadAll(api: Profile, source: DownloadSource, options: Downlo
             return;
           }
           failures++;
-          if (report.failed.length < MOST_TOLD) report.failed.push({ path: file.path, reason: cell((error as Error).message) });
+          if (report.failed.length < MOST_TOLD)
+            report.failed.push({ path: file.path, reason: cell((error as Error).message) });
         }
         progress.files++;
         tell();
@@ -410,7 +524,8 @@ async function downloadAll(api: Profile, source: DownloadSource, options: Downlo
     if (page.nextPageToken === '') break;
     pageToken = page.nextPageToken;
   }
-  if (failures > report.failed.length) report.failed.push({ path: '', reason: `and ${failures - report.failed.length} more` });
+  if (failures > report.failed.length)
+    report.failed.push({ path: '', reason: `and ${failures - report.failed.length} more` });
   return report;
 }
 

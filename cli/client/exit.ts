@@ -36,11 +36,29 @@ export class CliError extends Error {
 /** What the API has answered in place of what was asked for. */
 export function answeredError(response: Pick<Response, 'status' | 'headers'>, body: unknown): CliError {
   const { status } = response;
-  if (status >= 300 && status < 400) return new CliError(`The address of the API leads on to ${cell(response.headers.get('location') ?? 'another')}; the key is not carried there: give that address, if it is polony's`, EXIT.usage);
-  const { message, details } = (typeof body === 'object' && body !== null ? body : {}) as { message?: unknown; details?: { metadata?: { request_id?: unknown } }[] };
+  if (status >= 300 && status < 400)
+    return new CliError(
+      `The address of the API leads on to ${cell(response.headers.get('location') ?? 'another')}; the key is not carried there: give that address, if it is polony's`,
+      EXIT.usage,
+    );
+  const { message, details } = (typeof body === 'object' && body !== null ? body : {}) as {
+    message?: unknown;
+    details?: { metadata?: { request_id?: unknown } }[];
+  };
   const requestId = details?.[0]?.metadata?.request_id;
   const text = typeof message === 'string' ? cell(message) : `The API has answered ${status}`;
-  const exit = status === 400 || status === 413 || status === 422 ? EXIT.usage : status === 401 || status === 403 ? EXIT.denied : status === 404 ? EXIT.notFound : status === 409 ? EXIT.conflict : status === 429 || status >= 502 ? EXIT.unavailable : EXIT.failed;
+  const exit =
+    status === 400 || status === 413 || status === 422
+      ? EXIT.usage
+      : status === 401 || status === 403
+        ? EXIT.denied
+        : status === 404
+          ? EXIT.notFound
+          : status === 409
+            ? EXIT.conflict
+            : status === 429 || status >= 502
+              ? EXIT.unavailable
+              : EXIT.failed;
   return new CliError(status >= 500 && typeof requestId === 'string' ? `${text} (request ${requestId})` : text, exit);
 }
 
@@ -49,5 +67,8 @@ export function unreachable(url: string, error: unknown): unknown {
   // Only what came of the network has a cause.
   if (!(error instanceof TypeError) || error.cause === undefined) return error;
   const cause = error.cause as { code?: string; message?: string };
-  return new CliError(`${url} cannot be reached (${cell(cause.code ?? cause.message ?? error.message)}); check the address and that the API runs`, EXIT.unavailable);
+  return new CliError(
+    `${url} cannot be reached (${cell(cause.code ?? cause.message ?? error.message)}); check the address and that the API runs`,
+    EXIT.unavailable,
+  );
 }

@@ -30,7 +30,19 @@ export interface Operation {
 }
 
 interface Document {
-  paths: Record<string, Record<string, { operationId: string; summary: string; description?: string; parameters?: Parameter[]; requestBody?: { content: Record<string, { schema: JsonSchema }> } }>>;
+  paths: Record<
+    string,
+    Record<
+      string,
+      {
+        operationId: string;
+        summary: string;
+        description?: string;
+        parameters?: Parameter[];
+        requestBody?: { content: Record<string, { schema: JsonSchema }> };
+      }
+    >
+  >;
 }
 
 /** The operations of the API by their ids. */
@@ -38,8 +50,18 @@ export function operations(): Map<string, Operation> {
   const document = JSON.parse(readFileSync(new URL('../../client/openapi.json', import.meta.url), 'utf8')) as Document;
   const found = new Map<string, Operation>();
   for (const [path, methods] of Object.entries(document.paths)) {
-    for (const [method, { operationId, summary, description, parameters = [], requestBody }] of Object.entries(methods)) {
-      found.set(operationId, { operationId, method: method.toUpperCase() as Operation['method'], path, summary, parameters, ...(description !== undefined && { description }), ...(requestBody !== undefined && { body: requestBody.content['application/json']!.schema }) });
+    for (const [method, { operationId, summary, description, parameters = [], requestBody }] of Object.entries(
+      methods,
+    )) {
+      found.set(operationId, {
+        operationId,
+        method: method.toUpperCase() as Operation['method'],
+        path,
+        summary,
+        parameters,
+        ...(description !== undefined && { description }),
+        ...(requestBody !== undefined && { body: requestBody.content['application/json']!.schema }),
+      });
     }
   }
   return found;
@@ -55,7 +77,12 @@ export interface CommandOf {
   items?: string;
 }
 
-const list = (group: string, paths: string[], verb = 'list', items?: string): CommandOf => ({ group, verb, columns: paths.map((path) => column(path)), ...(items !== undefined && { items }) });
+const list = (group: string, paths: string[], verb = 'list', items?: string): CommandOf => ({
+  group,
+  verb,
+  columns: paths.map((path) => column(path)),
+  ...(items !== undefined && { items }),
+});
 const FILES = ['path', 'size', 'lastModified', 'storageClass'];
 
 /** Which command each operation is. What is not among them has a command of its own, or is not for people. */
@@ -65,31 +92,80 @@ export const COMMANDS: Readonly<Record<string, CommandOf>> = {
   AuthService_GetApiKey: { group: 'keys', verb: 'get' },
   AuthService_DeleteApiKey: { group: 'keys', verb: 'delete' },
   AuthService_RevokeApiKey: { group: 'keys', verb: 'revoke' },
-  AuditService_ListAuditLog: list('audit', ['time', 'caller.name', 'action', 'resourceId', 'status', 'reason', 'address', 'requestId']),
-  ...resource('ProviderService', 'Provider', 'providers', ['id', 'name', 'status', 'credentialType', 'accountId', 'defaultRegion']),
+  AuditService_ListAuditLog: list('audit', [
+    'time',
+    'caller.name',
+    'action',
+    'resourceId',
+    'status',
+    'reason',
+    'address',
+    'requestId',
+  ]),
+  ...resource('ProviderService', 'Provider', 'providers', [
+    'id',
+    'name',
+    'status',
+    'credentialType',
+    'accountId',
+    'defaultRegion',
+  ]),
   ...resource('StorageConnectionService', 'StorageConnection', 'storage', ['id', 'name', 'status', 'uri']),
-  ...resource('ComputeConnectionService', 'ComputeConnection', 'compute', ['id', 'name', 'status', 'region', 'executionRoleArn']),
+  ...resource('ComputeConnectionService', 'ComputeConnection', 'compute', [
+    'id',
+    'name',
+    'status',
+    'region',
+    'executionRoleArn',
+  ]),
   ...resource('FlowService', 'Flow', 'flows', ['id', 'name', 'status', 'sharedWorkflowId', 'workflowOwnerId']),
   StorageConnectionService_GetStorageConnection: { group: 'storage', verb: 'show' },
   StorageConnectionService_GetStorageConnectionDetails: { group: 'storage', verb: 'get' },
   StorageConnectionService_DiscoverRuns: { group: 'storage', verb: 'discover' },
   StorageConnectionService_ListFiles: list('storage', FILES, 'files', 'files'),
   StorageConnectionService_CreateUploadCredentials: { group: 'storage', verb: 'upload-credentials' },
-  StorageConnectionService_ListAccessGrants: list('storage', ['id', 'principal', 'state', 'prefix', 'description', 'timeExpires'], 'grants', 'accessGrants'),
+  StorageConnectionService_ListAccessGrants: list(
+    'storage',
+    ['id', 'principal', 'state', 'prefix', 'description', 'timeExpires'],
+    'grants',
+    'accessGrants',
+  ),
   StorageConnectionService_CreateAccessGrant: { group: 'storage', verb: 'grant' },
   StorageConnectionService_GetAccessGrant: { group: 'storage', verb: 'grant-get' },
   StorageConnectionService_DeleteAccessGrant: { group: 'storage', verb: 'grant-remove' },
   StorageConnectionService_RepairAccessGrant: { group: 'storage', verb: 'grant-repair' },
-  InstrumentService_ListInstruments: list('instruments', ['serialNumber', 'model', 'status', 'softwareVersion', 'timeLastConnected']),
+  InstrumentService_ListInstruments: list('instruments', [
+    'serialNumber',
+    'model',
+    'status',
+    'softwareVersion',
+    'timeLastConnected',
+  ]),
   InstrumentService_GetInstrument: { group: 'instruments', verb: 'get' },
   InstrumentService_ListInstrumentStorageConnections: list('instruments', ['id', 'name', 'status', 'uri'], 'storage'),
-  RunService_ListRuns: list('runs', ['id', 'name', 'status', 'instrument.name', 'type', 'timeCreated', 'timeCompleted']),
+  RunService_ListRuns: list('runs', [
+    'id',
+    'name',
+    'status',
+    'instrument.name',
+    'type',
+    'timeCreated',
+    'timeCompleted',
+  ]),
   RunService_GetRun: { group: 'runs', verb: 'show' },
   RunService_GetRunDetails: { group: 'runs', verb: 'get' },
   RunService_RetryRun: { group: 'runs', verb: 'retry' },
   RunService_ListRunFiles: list('runs', FILES, 'files', 'files'),
   ExecutionService_CreateExecution: { group: 'executions', verb: 'start' },
-  ExecutionService_ListExecutions: list('executions', ['id', 'name', 'status', 'flow.name', 'inputs.0.run.name', 'timeCreated', 'timeCompleted']),
+  ExecutionService_ListExecutions: list('executions', [
+    'id',
+    'name',
+    'status',
+    'flow.name',
+    'inputs.0.run.name',
+    'timeCreated',
+    'timeCompleted',
+  ]),
   ExecutionService_GetExecution: { group: 'executions', verb: 'show' },
   ExecutionService_GetExecutionDetails: { group: 'executions', verb: 'get' },
   ExecutionService_GetExecutionResults: list('executions', ['key', 'size'], 'results', 'files'),
@@ -105,7 +181,11 @@ export const COMMANDS: Readonly<Record<string, CommandOf>> = {
   WebhookService_DeleteWebhook: { group: 'webhooks', verb: 'delete' },
   WebhookService_RotateSecret: { group: 'webhooks', verb: 'rotate-secret' },
   WebhookService_TestWebhook: { group: 'webhooks', verb: 'test' },
-  WebhookService_ListDeliveries: list('webhooks', ['id', 'eventType', 'state', 'attempts', 'lastStatus', 'timeEvent'], 'deliveries'),
+  WebhookService_ListDeliveries: list(
+    'webhooks',
+    ['id', 'eventType', 'state', 'attempts', 'lastStatus', 'timeEvent'],
+    'deliveries',
+  ),
   WebhookService_ReplayWebhook: { group: 'webhooks', verb: 'replay' },
   IamDocumentService_GetIamDocuments: { group: 'policies', verb: 'documents' },
   IamDocumentService_GetEventDocuments: { group: 'policies', verb: 'events' },
@@ -114,8 +194,14 @@ export const COMMANDS: Readonly<Record<string, CommandOf>> = {
 
 /** What is no command: health is for machines, events are AWS's to tell, and the others have commands of their own. */
 export const NO_COMMANDS: readonly string[] = [
-  'Health_Live', 'Health_Ready', 'EventService_TakeEvent', 'AuthService_GetAuth', 'ExecutionService_WatchExecution',
-  'StorageConnectionService_GetDownloadCredentials', 'RunService_GetRunDownloadCredentials', 'ExecutionService_GetExecutionDownloadCredentials',
+  'Health_Live',
+  'Health_Ready',
+  'EventService_TakeEvent',
+  'AuthService_GetAuth',
+  'ExecutionService_WatchExecution',
+  'StorageConnectionService_GetDownloadCredentials',
+  'RunService_GetRunDownloadCredentials',
+  'ExecutionService_GetExecutionDownloadCredentials',
 ];
 
 function resource(service: string, name: string, group: string, columns: string[]): Record<string, CommandOf> {
@@ -155,7 +241,11 @@ export function flagKind(schema: JsonSchema): FlagKind {
   if (types.includes('boolean')) return 'boolean';
   if (types.includes('array')) return [schema.items?.type].flat().includes('string') ? 'texts' : 'json';
   if (types.includes('string')) return 'text';
-  if (schema.anyOf !== undefined && schema.anyOf.every((each) => each.type === 'string' || (each.type === 'array' && each.items?.type === 'string'))) return 'texts';
+  if (
+    schema.anyOf !== undefined &&
+    schema.anyOf.every((each) => each.type === 'string' || (each.type === 'array' && each.items?.type === 'string'))
+  )
+    return 'texts';
   return 'json';
 }
 

@@ -9,18 +9,38 @@ export interface Column {
 }
 
 /** `flow.name` as `FLOW NAME`; of `RUN_STATUS_COMPLETED` a table shows COMPLETED. */
-export function column(path: string, heading = path.replace(/^.*\.\d+\./, '').replace(/(?<=[a-z0-9])[A-Z]/g, ' $&').replaceAll('.', ' ').toUpperCase()): Column {
+export function column(
+  path: string,
+  heading = path
+    .replace(/^.*\.\d+\./, '')
+    .replace(/(?<=[a-z0-9])[A-Z]/g, ' $&')
+    .replaceAll('.', ' ')
+    .toUpperCase(),
+): Column {
   return { heading, path };
 }
 
 function valueAt(row: unknown, path: string): unknown {
-  return path.split('.').reduce<unknown>((value, name) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined), row);
+  return path
+    .split('.')
+    .reduce<unknown>(
+      (value, name) =>
+        typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined,
+      row,
+    );
 }
 
 /** A value for people: on one line, without what a terminal would take as a command. */
 export function cell(value: unknown): string {
   if (value === undefined || value === null) return '';
-  const text = typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : Array.isArray(value) && value.every((each) => typeof each !== 'object') ? value.join(', ') : JSON.stringify(value);
+  const text =
+    typeof value === 'string'
+      ? value
+      : typeof value === 'number' || typeof value === 'boolean'
+        ? String(value)
+        : Array.isArray(value) && value.every((each) => typeof each !== 'object')
+          ? value.join(', ')
+          : JSON.stringify(value);
   return text.replace(/^[A-Z]+(?:_[A-Z]+)?_STATUS_(?=[A-Z]+$)/, '').replace(/[\p{Cc}\p{Cf}]/gu, ' ');
 }
 
@@ -34,18 +54,46 @@ export async function write(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 
-const PLAIN = Object.fromEntries(['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'].map((name) => [name, '']));
+const PLAIN = Object.fromEntries(
+  [
+    'top',
+    'top-mid',
+    'top-left',
+    'top-right',
+    'bottom',
+    'bottom-mid',
+    'bottom-left',
+    'bottom-right',
+    'left',
+    'left-mid',
+    'mid',
+    'mid-mid',
+    'right',
+    'right-mid',
+  ].map((name) => [name, '']),
+);
 
 function render(rows: string[][], head: string[] | undefined): string {
-  const table = new Table({ chars: { ...PLAIN, middle: '  ' }, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] }, ...(head !== undefined && { head }) });
+  const table = new Table({
+    chars: { ...PLAIN, middle: '  ' },
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+    ...(head !== undefined && { head }),
+  });
   table.push(...rows);
-  return table.toString().split('\n').map((line) => line.trimEnd()).join('\n');
+  return table
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n');
 }
 
 /** A list as a table. */
 export function listTable(rows: readonly unknown[], columns: readonly Column[], headings: boolean): string {
   if (rows.length === 0) return headings ? 'None.' : '';
-  return render(rows.map((row) => columns.map(({ path }) => cell(valueAt(row, path)))), headings ? columns.map(({ heading }) => heading) : undefined);
+  return render(
+    rows.map((row) => columns.map(({ path }) => cell(valueAt(row, path)))),
+    headings ? columns.map(({ heading }) => heading) : undefined,
+  );
 }
 
 /** Most members of an array that are shown one by one. */
@@ -55,12 +103,12 @@ const MOST_SHOWN = 50;
 export function thingTable(thing: unknown): string {
   const rows: string[][] = [];
   const walk = (value: unknown, name: string): void => {
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) for (const [key, member] of Object.entries(value)) walk(member, name === '' ? key : `${name}.${key}`);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      for (const [key, member] of Object.entries(value)) walk(member, name === '' ? key : `${name}.${key}`);
     else if (Array.isArray(value) && value.some((each) => typeof each === 'object')) {
       value.slice(0, MOST_SHOWN).forEach((each, at) => walk(each, `${name}[${at}]`));
       if (value.length > MOST_SHOWN) rows.push([`${name}[…]`, `${value.length - MOST_SHOWN} more; --json shows all`]);
-    }
-    else if (cell(value) !== '') rows.push([name, cell(value)]);
+    } else if (cell(value) !== '') rows.push([name, cell(value)]);
   };
   walk(thing, '');
   return rows.length === 0 ? 'Done.' : render(rows, undefined);

@@ -24,7 +24,10 @@ export interface ConnectionOptions {
 
 /** Where profiles are kept: `POLONY_CONFIG`, else `polony/config.json` in the folder for settings. */
 export function configFile(): string {
-  return process.env.POLONY_CONFIG ?? path.join(process.env.XDG_CONFIG_HOME ?? path.join(homedir(), '.config'), 'polony', 'config.json');
+  return (
+    process.env.POLONY_CONFIG ??
+    path.join(process.env.XDG_CONFIG_HOME ?? path.join(homedir(), '.config'), 'polony', 'config.json')
+  );
 }
 
 /** All profiles; none where there is no file. */
@@ -38,7 +41,8 @@ export function readConfig(): Config {
   }
   try {
     const config = JSON.parse(text) as Partial<Config>;
-    if (typeof config.profiles === 'object' && config.profiles !== null) return { ...config, profiles: config.profiles };
+    if (typeof config.profiles === 'object' && config.profiles !== null)
+      return { ...config, profiles: config.profiles };
   } catch {
     // Said below.
   }
@@ -56,23 +60,36 @@ export function writeConfig(config: Config): void {
 }
 
 /** The API that a command is for: its flags, then the environment, then the profile. */
-export function connectionOf({ apiUrl, apiKey, profile }: ConnectionOptions, env: NodeJS.ProcessEnv = process.env): Profile {
+export function connectionOf(
+  { apiUrl, apiKey, profile }: ConnectionOptions,
+  env: NodeJS.ProcessEnv = process.env,
+): Profile {
   const named = profile ?? (env.POLONY_PROFILE === '' ? undefined : env.POLONY_PROFILE);
   const config = readConfig();
   const name = named ?? config.current ?? 'default';
   const kept = Object.hasOwn(config.profiles, name) ? config.profiles[name] : undefined;
-  if (named !== undefined && kept === undefined) throw new CliError(`There is no profile ${named}; polony profile list shows those there are`, EXIT.usage);
+  if (named !== undefined && kept === undefined)
+    throw new CliError(`There is no profile ${named}; polony profile list shows those there are`, EXIT.usage);
   // A profile that was asked for by its name counts more than what happens to be in the environment.
-  const [ofEnvironment, ofProfile] = [{ url: env.POLONY_API_URL || undefined, apiKey: env.POLONY_API_KEY || undefined }, kept];
+  const [ofEnvironment, ofProfile] = [
+    { url: env.POLONY_API_URL || undefined, apiKey: env.POLONY_API_KEY || undefined },
+    kept,
+  ];
   const [first, second] = profile === undefined ? [ofEnvironment, ofProfile] : [ofProfile, ofEnvironment];
   const given = apiUrl ?? first?.url ?? second?.url;
   if (given === undefined || given === '') throw new CliError(`No API is named: ${WAYS}`, EXIT.usage);
   const url = addressOf(given);
   // The key of a profile is shown to the API of the profile only, whatever the environment or a flag name.
-  const [firstKey, secondKey] = [first, second].map((each) => (each !== undefined && each === ofProfile && addressOf(each.url ?? '') !== url ? undefined : each?.apiKey));
+  const [firstKey, secondKey] = [first, second].map((each) =>
+    each !== undefined && each === ofProfile && addressOf(each.url ?? '') !== url ? undefined : each?.apiKey,
+  );
   const key = apiKey ?? firstKey ?? secondKey;
   if (key === undefined || key === '') throw new CliError(`No API key is named for ${url}: ${WAYS}`, EXIT.usage);
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new CliError('The API key has characters that no key has, such as spaces or line breaks; copy it once more', EXIT.usage);
+  if (!/^[\x21-\x7e]+$/.test(key))
+    throw new CliError(
+      'The API key has characters that no key has, such as spaces or line breaks; copy it once more',
+      EXIT.usage,
+    );
   return { url, apiKey: key };
 }
 

@@ -26,7 +26,8 @@ export async function alone(kind: 'uploads' | 'downloads', identity: string, wha
     // Where nothing can be kept, one goes on without.
     return () => undefined;
   }
-  if ('holder' in taken) throw new CliError(`Process ${taken.holder.pid} ${what} already; wait for it, or end it`, EXIT.conflict);
+  if ('holder' in taken)
+    throw new CliError(`Process ${taken.holder.pid} ${what} already; wait for it, or end it`, EXIT.conflict);
   return taken.release;
 }
 
@@ -37,7 +38,9 @@ export async function patiently<T>(ask: () => Promise<T>, signal: AbortSignal | 
       return await ask();
     } catch (error) {
       if (!(error instanceof CliError) || error.exit !== EXIT.unavailable || attempt === 8) throw error;
-      await setTimeout(Math.min(30_000, 250 * 2 ** attempt), undefined, { signal }).catch(() => signal?.throwIfAborted());
+      await setTimeout(Math.min(30_000, 250 * 2 ** attempt), undefined, { signal }).catch(() =>
+        signal?.throwIfAborted(),
+      );
     }
   }
 }

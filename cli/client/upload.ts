@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { appendFile, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand } from '@aws-sdk/client-s3';
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
 import pLimit from 'p-limit';
 import { polonyClient, type Schema } from '../../client/index.js';
 import { messageOf } from '../../domain/errors.js';
@@ -61,10 +69,13 @@ interface LocalFile {
 async function entriesOf(root: string, folder: string): Promise<{ files: LocalFile[]; folders: string[] }> {
   const files: LocalFile[] = [];
   const folders: string[] = [];
-  for (const entry of (await readdir(path.join(root, folder), { withFileTypes: true })).sort((one, other) => (one.name < other.name ? -1 : 1))) {
+  for (const entry of (await readdir(path.join(root, folder), { withFileTypes: true })).sort((one, other) =>
+    one.name < other.name ? -1 : 1,
+  )) {
     const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
     // XML, in which S3 lists, has no way to say control characters.
-    if (/[\p{Cc}\ufffd]/u.test(entry.name)) throw new CliError(`${cell(name)} has characters in its name that S3 cannot list`, EXIT.usage);
+    if (/[\p{Cc}\ufffd]/u.test(entry.name))
+      throw new CliError(`${cell(name)} has characters in its name that S3 cannot list`, EXIT.usage);
     if (entry.isDirectory()) folders.push(name);
     else if (entry.isFile()) {
       const file = path.join(root, name);
@@ -94,7 +105,13 @@ async function checkFolder(folder: string, partial: boolean): Promise<{ runFolde
       if (error.code === 'ENOENT') return undefined;
       throw wrong(`${path.join(folder, name)} cannot be read: ${error.message}`);
     });
-  if (!(await stat(folder).then((found) => found.isDirectory(), () => false))) throw wrong(`${folder} is no folder`);
+  if (
+    !(await stat(folder).then(
+      (found) => found.isDirectory(),
+      () => false,
+    ))
+  )
+    throw wrong(`${folder} is no folder`);
   const text = await content('RunParameters.json');
   if (text === undefined) throw wrong(`${folder} has no RunParameters.json, so it is no run folder`);
   let parameters: ReturnType<typeof parseRunParameters>;
@@ -103,7 +120,10 @@ async function checkFolder(folder: string, partial: boolean): Promise<{ runFolde
   } catch (error) {
     throw wrong(messageOf(error));
   }
-  if (parseRunFolderName(runFolder, parameters.instrumentName) === undefined) throw wrong(`The folder must be named <YYYYMMDD>_${parameters.instrumentName}_<run name>, as instrument ${parameters.instrumentName} has named it; this is ${runFolder}`);
+  if (parseRunFolderName(runFolder, parameters.instrumentName) === undefined)
+    throw wrong(
+      `The folder must be named <YYYYMMDD>_${parameters.instrumentName}_<run name>, as instrument ${parameters.instrumentName} has named it; this is ${runFolder}`,
+    );
   if (partial) return { runFolder, instrumentName: parameters.instrumentName };
   const end = await content(END);
   let ended = false;
@@ -112,10 +132,23 @@ async function checkFolder(folder: string, partial: boolean): Promise<{ runFolde
   } catch (error) {
     throw wrong(`${messageOf(error)}; upload with --partial what there is`);
   }
-  if (!ended) throw wrong(`${folder} has no ${END} with content: the run has not ended. Upload what there is with --partial; run the same command again when it has ended`);
+  if (!ended)
+    throw wrong(
+      `${folder} has no ${END} with content: the run has not ended. Upload what there is with --partial; run the same command again when it has ended`,
+    );
   const missing: string[] = [];
-  for (const name of expectedBaseCalls(parameters.cycles ?? {})) if (!(await stat(path.join(folder, name)).then(({ size }) => size > 0, () => false))) missing.push(name);
-  if (missing.length > 0) throw wrong(`${missing.length} files that RunParameters.json names are missing or empty: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}. Upload what there is with --partial`);
+  for (const name of expectedBaseCalls(parameters.cycles ?? {}))
+    if (
+      !(await stat(path.join(folder, name)).then(
+        ({ size }) => size > 0,
+        () => false,
+      ))
+    )
+      missing.push(name);
+  if (missing.length > 0)
+    throw wrong(
+      `${missing.length} files that RunParameters.json names are missing or empty: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}. Upload what there is with --partial`,
+    );
   return { runFolder, instrumentName: parameters.instrumentName };
 }
 
@@ -137,11 +170,18 @@ class Journal {
     if (text !== '' && !text.endsWith('\n')) await journal.#append('\n');
     for (const line of text.split('\n')) {
       try {
-        const { version, uploadId, part, etag, done } = JSON.parse(line) as { version: string; uploadId?: string; part?: number; etag?: string; done?: string };
+        const { version, uploadId, part, etag, done } = JSON.parse(line) as {
+          version: string;
+          uploadId?: string;
+          part?: number;
+          etag?: string;
+          done?: string;
+        };
         if (done !== undefined) journal.#done.set(version, done);
         if (uploadId === undefined) journal.#parts.delete(version);
         else if (part === undefined) journal.#parts.set(version, { uploadId, parts: new Map() });
-        else if (journal.#parts.get(version)?.uploadId === uploadId) journal.#parts.get(version)!.parts.set(part, etag!);
+        else if (journal.#parts.get(version)?.uploadId === uploadId)
+          journal.#parts.get(version)!.parts.set(part, etag!);
       } catch {
         // A line that a kill has cut short.
       }
@@ -191,7 +231,9 @@ class Journal {
     await appendFile(this.#file, text, { mode: 0o600 }).catch((error: Error) => {
       // A full or read-only disk is no reason not to upload.
       this.#file = undefined;
-      process.stderr.write(`What is uploaded cannot be noted (${error.message}); large files begin anew after a kill\n`);
+      process.stderr.write(
+        `What is uploaded cannot be noted (${error.message}); large files begin anew after a kill\n`,
+      );
     });
   }
 }
@@ -207,7 +249,8 @@ async function etagOf({ file, size }: LocalFile): Promise<string> {
   const partBytes = partBytesOf(size);
   for (let from = 0; from < size; from += partBytes) {
     const hash = createHash('md5');
-    for await (const chunk of createReadStream(file, { start: from, end: Math.min(size, from + partBytes) - 1 })) hash.update(chunk as Buffer);
+    for await (const chunk of createReadStream(file, { start: from, end: Math.min(size, from + partBytes) - 1 }))
+      hash.update(chunk as Buffer);
     sums.push(hash.digest());
   }
   return `"${md5(Buffer.concat(sums)).toString('hex')}-${sums.length}"`;
@@ -220,9 +263,11 @@ async function read({ file, name, size, mtimeMs }: LocalFile, from: number, leng
     const buffer = Buffer.alloc(length);
     let bytesRead = 0;
     // Network file systems may give less at once than is asked for.
-    for (let came = 1; came > 0 && bytesRead < length; bytesRead += came) came = (await handle.read(buffer, bytesRead, length - bytesRead, from + bytesRead)).bytesRead;
+    for (let came = 1; came > 0 && bytesRead < length; bytesRead += came)
+      came = (await handle.read(buffer, bytesRead, length - bytesRead, from + bytesRead)).bytesRead;
     const now = await handle.stat();
-    if (bytesRead !== length || now.size !== size || now.mtimeMs !== mtimeMs) throw new CliError(`${name} has changed while it was uploaded; run the same command again`);
+    if (bytesRead !== length || now.size !== size || now.mtimeMs !== mtimeMs)
+      throw new CliError(`${name} has changed while it was uploaded; run the same command again`);
     return buffer;
   } finally {
     await handle.close();
@@ -265,7 +310,18 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   const { runFolder, instrumentName } = await checkFolder(folder, options.partial);
   const client = polonyClient(api);
   const credentials = (): Promise<{ s3: Schema<'S3Credentials'> }> =>
-    asked(api, client.POST('/v1/storage-connections/{id}/upload-credentials', { params: { path: { id: options.storageConnectionId } }, body: { runFolder, instrumentName, expirationSeconds: SESSION_SECONDS, ...(options.parentPath !== undefined && { parentPath: options.parentPath }) } }));
+    asked(
+      api,
+      client.POST('/v1/storage-connections/{id}/upload-credentials', {
+        params: { path: { id: options.storageConnectionId } },
+        body: {
+          runFolder,
+          instrumentName,
+          expirationSeconds: SESSION_SECONDS,
+          ...(options.parentPath !== undefined && { parentPath: options.parentPath }),
+        },
+      }),
+    );
   const first = (await credentials()).s3;
   const { bucket: Bucket, region } = first;
   const prefix = first.prefix!;
@@ -277,7 +333,8 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     region,
     // Asked for anew by the SDK a few minutes before they end.
     credentials: async () => {
-      const { accessKeyId, secretAccessKey, sessionToken, expiration } = held ?? (await patiently(credentials, signal)).s3;
+      const { accessKeyId, secretAccessKey, sessionToken, expiration } =
+        held ?? (await patiently(credentials, signal)).s3;
       held = undefined;
       return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) };
     },
@@ -305,9 +362,13 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   async function thereIn(below: string): Promise<Map<string, { size: number; etag: string }>> {
     const there = new Map<string, { size: number; etag: string }>();
     const Prefix = `${prefix}${below === '' ? '' : `${below}/`}`;
-    for (let token: string | undefined; ; ) {
-      const page = await s3.send(new ListObjectsV2Command({ Bucket, Prefix, Delimiter: '/', ContinuationToken: token }), { abortSignal: signal });
-      for (const { Key = '', Size = 0, ETag = '' } of page.Contents ?? []) there.set(Key.slice(prefix.length), { size: Size, etag: ETag });
+    for (let token: string | undefined; ;) {
+      const page = await s3.send(
+        new ListObjectsV2Command({ Bucket, Prefix, Delimiter: '/', ContinuationToken: token }),
+        { abortSignal: signal },
+      );
+      for (const { Key = '', Size = 0, ETag = '' } of page.Contents ?? [])
+        there.set(Key.slice(prefix.length), { size: Size, etag: ETag });
       token = page.NextContinuationToken;
       if (token === undefined) return there;
     }
@@ -316,7 +377,16 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   async function putWhole(file: LocalFile): Promise<void> {
     const { ETag } = await sending(async () => {
       const Body = await read(file, 0, file.size);
-      return s3.send(new PutObjectCommand({ Bucket, Key: prefix + file.name, Body, ContentLength: Body.length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+      return s3.send(
+        new PutObjectCommand({
+          Bucket,
+          Key: prefix + file.name,
+          Body,
+          ContentLength: Body.length,
+          ContentMD5: md5(Body).toString('base64'),
+        }),
+        { abortSignal: signal },
+      );
     });
     await journal.finish(file, ETag!);
     tell(file.size);
@@ -330,7 +400,8 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
       const begun = again ? undefined : journal.begun(file);
       let UploadId = begun?.uploadId;
       if (UploadId === undefined) {
-        UploadId = (await s3.send(new CreateMultipartUploadCommand({ Bucket, Key }), { abortSignal: signal })).UploadId!;
+        UploadId = (await s3.send(new CreateMultipartUploadCommand({ Bucket, Key }), { abortSignal: signal }))
+          .UploadId!;
         await journal.begin(file, UploadId);
       }
       const etags = new Map(begun?.parts);
@@ -345,7 +416,18 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
           signal?.throwIfAborted();
           if (!etags.has(number)) {
             const Body = await read(file, from, length);
-            const { ETag } = await s3.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: number, Body, ContentLength: length, ContentMD5: md5(Body).toString('base64') }), { abortSignal: signal });
+            const { ETag } = await s3.send(
+              new UploadPartCommand({
+                Bucket,
+                Key,
+                UploadId,
+                PartNumber: number,
+                Body,
+                ContentLength: length,
+                ContentMD5: md5(Body).toString('base64'),
+              }),
+              { abortSignal: signal },
+            );
             etags.set(number, ETag!);
             await journal.part(file, UploadId, number, ETag!);
           }
@@ -358,7 +440,19 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
       try {
         await Promise.all(Array.from({ length: count }, (_, at) => sending(() => part(at + 1))));
         if (failures.length > 0) throw failures[0];
-        const { ETag } = await s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload: { Parts: [...etags].sort(([one], [other]) => one - other).map(([PartNumber, ETag]) => ({ PartNumber, ETag })) } }), { abortSignal: signal });
+        const { ETag } = await s3.send(
+          new CompleteMultipartUploadCommand({
+            Bucket,
+            Key,
+            UploadId,
+            MultipartUpload: {
+              Parts: [...etags]
+                .sort(([one], [other]) => one - other)
+                .map(([PartNumber, ETag]) => ({ PartNumber, ETag })),
+            },
+          }),
+          { abortSignal: signal },
+        );
         await journal.finish(file, ETag!);
         return;
       } catch (error) {
@@ -411,8 +505,11 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     for await (const files of walk(folder)) {
       if (files.length === 0) continue;
       const there = await thereIn(folderOf(files[0]!));
-      const lacks = files.find((file) => file.name !== END && (there.get(file.name)?.size !== file.size || file.changedMs >= began));
-      if (lacks !== undefined) throw new CliError(`${lacks.name} is not in the bucket as it is here; run the same command again`);
+      const lacks = files.find(
+        (file) => file.name !== END && (there.get(file.name)?.size !== file.size || file.changedMs >= began),
+      );
+      if (lacks !== undefined)
+        throw new CliError(`${lacks.name} is not in the bucket as it is here; run the same command again`);
     }
     await putWhole(end);
     tell(0, 1);
@@ -424,9 +521,22 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   } catch (error) {
     await slots.done().catch(() => undefined);
     signal?.throwIfAborted();
-    const { name, message, code, $metadata } = error as Error & { code?: string; $metadata?: { httpStatusCode?: number } };
-    if (code !== undefined && /^E[A-Z]+$/.test(code) && $metadata !== undefined && $metadata.httpStatusCode === undefined) throw new CliError(`S3 cannot be reached (${code}); run the same command again, it goes on where it was`, EXIT.unavailable);
-    if (name === 'AccessDenied') throw new CliError(`AWS does not allow the upload (${message}); verify the storage connection`, EXIT.denied);
+    const { name, message, code, $metadata } = error as Error & {
+      code?: string;
+      $metadata?: { httpStatusCode?: number };
+    };
+    if (
+      code !== undefined &&
+      /^E[A-Z]+$/.test(code) &&
+      $metadata !== undefined &&
+      $metadata.httpStatusCode === undefined
+    )
+      throw new CliError(
+        `S3 cannot be reached (${code}); run the same command again, it goes on where it was`,
+        EXIT.unavailable,
+      );
+    if (name === 'AccessDenied')
+      throw new CliError(`AWS does not allow the upload (${message}); verify the storage connection`, EXIT.denied);
     throw error;
   } finally {
     release();

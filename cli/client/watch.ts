@@ -24,7 +24,11 @@ const TIMES: WatchTimes = { away: 300_000, silence: 60_000, pause: 2000 };
  * An execution now and at each change, until it has ended; connections that break, and those that the API ends, are made anew.
  * @throws CliError where it may not be seen, or the API stays away for five minutes.
  */
-export async function* watchExecution({ url, apiKey }: Profile, id: string, { away, silence, pause }: WatchTimes = TIMES): AsyncGenerator<WatchedExecution> {
+export async function* watchExecution(
+  { url, apiKey }: Profile,
+  id: string,
+  { away, silence, pause }: WatchTimes = TIMES,
+): AsyncGenerator<WatchedExecution> {
   let last: string | undefined;
   // Counted from the first failure, not from the last word: a stream may be quiet for days.
   let awaySince: number | undefined;
@@ -39,7 +43,11 @@ export async function* watchExecution({ url, apiKey }: Profile, id: string, { aw
     };
     try {
       timer = setTimeout(() => dead.abort(), silence);
-      const response = await fetch(`${url}/v1/executions/${encodeURIComponent(id)}/events`, { redirect: 'manual', signal: dead.signal, headers: { 'x-api-key': apiKey, ...(last !== undefined && { 'last-event-id': last }) } });
+      const response = await fetch(`${url}/v1/executions/${encodeURIComponent(id)}/events`, {
+        redirect: 'manual',
+        signal: dead.signal,
+        headers: { 'x-api-key': apiKey, ...(last !== undefined && { 'last-event-id': last }) },
+      });
       if (response.status === 204) return;
       if (!response.ok) {
         const error = answeredError(response, await response.json().catch(() => undefined));
@@ -54,7 +62,10 @@ export async function* watchExecution({ url, apiKey }: Profile, id: string, { aw
           },
         });
         heard();
-        const events = response.body!.pipeThrough(chunks as never).pipeThrough(new TextDecoderStream() as never).pipeThrough(new EventSourceParserStream()) as unknown as AsyncIterable<{ id?: string; data: string }>;
+        const events = response
+          .body!.pipeThrough(chunks as never)
+          .pipeThrough(new TextDecoderStream() as never)
+          .pipeThrough(new EventSourceParserStream()) as unknown as AsyncIterable<{ id?: string; data: string }>;
         for await (const event of events) {
           const seen = JSON.parse(event.data) as WatchedExecution;
           last = event.id;
@@ -69,7 +80,11 @@ export async function* watchExecution({ url, apiKey }: Profile, id: string, { aw
       clearTimeout(timer);
       dead.abort();
     }
-    if (awaySince !== undefined && Date.now() - awaySince > away) throw new CliError(`${url} has not answered for ${Math.round(away / 60_000)} minutes; the execution goes on without being watched`, EXIT.unavailable);
+    if (awaySince !== undefined && Date.now() - awaySince > away)
+      throw new CliError(
+        `${url} has not answered for ${Math.round(away / 60_000)} minutes; the execution goes on without being watched`,
+        EXIT.unavailable,
+      );
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }
@@ -81,5 +96,9 @@ export function hasEnded(status: string): boolean {
 
 /** The exit code of who has watched an execution to its end. */
 export function exitOf(status: string): Exit {
-  return status.endsWith('_FAILED') ? EXIT.executionFailed : status.endsWith('_CANCELED') ? EXIT.executionCanceled : EXIT.ok;
+  return status.endsWith('_FAILED')
+    ? EXIT.executionFailed
+    : status.endsWith('_CANCELED')
+      ? EXIT.executionCanceled
+      : EXIT.ok;
 }

@@ -8,7 +8,14 @@ import { parseRunParameters, READ_NAMES, type ReadName } from '../../domain/runP
 /** Why a run failed, as HealthOmics names it (User Guide, "Run failure reasons"). */
 export class WorkflowError extends Error {
   constructor(
-    readonly reason: 'WORKFLOW_RUN_FAILED' | 'IMPORT_FAILED' | 'EXPORT_FAILED' | 'INPUT_URI_NOT_FOUND' | 'INVALID_URI_INPUT' | 'ASSUME_ROLE_FAILED' | 'SERVICE_ERROR',
+    readonly reason:
+      | 'WORKFLOW_RUN_FAILED'
+      | 'IMPORT_FAILED'
+      | 'EXPORT_FAILED'
+      | 'INPUT_URI_NOT_FOUND'
+      | 'INVALID_URI_INPUT'
+      | 'ASSUME_ROLE_FAILED'
+      | 'SERVICE_ERROR',
     message: string,
   ) {
     super(message);
@@ -24,7 +31,8 @@ export interface Bases2FastqInput {
   outputUri: string;
 }
 
-const NOTICE = 'SIMULATION: written by the stand-in for Bases2Fastq of polony, not by Element software. The reads are made up.';
+const NOTICE =
+  'SIMULATION: written by the stand-in for Bases2Fastq of polony, not by Element software. The reads are made up.';
 /** Reads of each sample: the least that MultiQC's bases2fastq module shows a sample for. */
 const POLONIES = 1000;
 /**
@@ -44,11 +52,15 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
 const id = (text: string): string => createHash('md5').update(text).digest('hex');
 const sum = (numbers: number[]): number => numbers.reduce((total, each) => total + each, 0);
 /** Part `at` of `parts` of a whole number, so that all parts together are the whole. */
-const share = (whole: number, at: number, parts: number): number => Math.floor((whole * (at + 1)) / parts) - Math.floor((whole * at) / parts);
+const share = (whole: number, at: number, parts: number): number =>
+  Math.floor((whole * (at + 1)) / parts) - Math.floor((whole * at) / parts);
 
 /** The cycles, counted from 1, that a mask such as `R1:Y8N*` or `R1:Y*N` keeps. */
 function keptCycles(mask: string, cycles: number): number[] {
-  const parts = [...mask.slice(mask.indexOf(':') + 1).matchAll(/([YN])(\*|\d*)/gi)].map(([, keep, count]) => ({ keep: keep!.toUpperCase() === 'Y', count: count === '*' ? undefined : Number(count || 1) }));
+  const parts = [...mask.slice(mask.indexOf(':') + 1).matchAll(/([YN])(\*|\d*)/gi)].map(([, keep, count]) => ({
+    keep: keep!.toUpperCase() === 'Y',
+    count: count === '*' ? undefined : Number(count || 1),
+  }));
   const rest = Math.max(0, cycles - sum(parts.map((part) => part.count ?? 0)));
   const kept = parts.flatMap((part) => Array<boolean>(part.count ?? rest).fill(part.keep));
   return Array.from({ length: cycles }, (_, at) => at + 1).filter((cycle) => kept[cycle - 1] === true);
@@ -56,7 +68,9 @@ function keptCycles(mask: string, cycles: number): number[] {
 
 /** The four sequences of a sample's read, as what to add to the number of the read at each cycle. */
 function offsets(sample: string, flowcell: string, read: string, length: number): number[] {
-  const seed = Array.from({ length: Math.ceil(length / 32) }, (_, block) => [...digest(`${flowcell}/${sample}/${read}/${block}`)]).flat();
+  const seed = Array.from({ length: Math.ceil(length / 32) }, (_, block) => [
+    ...digest(`${flowcell}/${sample}/${read}/${block}`),
+  ]).flat();
   return seed.slice(0, length).map((byte) => byte & 3);
 }
 
@@ -72,15 +86,25 @@ interface Sample {
   occurrences: Occurrence[];
 }
 
-function fastq(sample: Sample, run: { name: string; flowcell: string; tiles: string[] }, read: string, length: number): Buffer {
+function fastq(
+  sample: Sample,
+  run: { name: string; flowcell: string; tiles: string[] },
+  read: string,
+  length: number,
+): Buffer {
   const shift = offsets(sample.name, run.flowcell, read, length);
-  const bodies = Array.from({ length: PHASES }, (_, phase) => `${shift.map((offset) => 'ACGT'[(offset + phase) & 3]).join('')}\n+\n${shift.map((_offset, cycle) => String.fromCharCode(33 + 30 + ((phase + cycle) % PHASES))).join('')}`);
+  const bodies = Array.from(
+    { length: PHASES },
+    (_, phase) =>
+      `${shift.map((offset) => 'ACGT'[(offset + phase) & 3]).join('')}\n+\n${shift.map((_offset, cycle) => String.fromCharCode(33 + 30 + ((phase + cycle) % PHASES))).join('')}`,
+  );
   let text = '';
   let number = 0;
   for (const { row, lane, polonies } of sample.occurrences) {
     const tile = run.tiles.find((each) => each.startsWith(`L${lane}`)) ?? `L${lane}R01C01S1`;
     const index = [row.index1, row.index2].filter((each) => each !== '').join('+') || '1';
-    for (let at = 0; at < polonies; at++, number++) text += `@SIMULATED:${run.name}:${run.flowcell}:${lane}:${tile}:${number % 100}:${Math.floor(number / 100)} ${read.slice(1)}:N:0:${index}\n${bodies[number % PHASES]}\n`;
+    for (let at = 0; at < polonies; at++, number++)
+      text += `@SIMULATED:${run.name}:${run.flowcell}:${lane}:${tile}:${number % 100}:${Math.floor(number / 100)} ${read.slice(1)}:N:0:${index}\n${bodies[number % PHASES]}\n`;
   }
   return gzipSync(text);
 }
@@ -89,32 +113,63 @@ function fastq(sample: Sample, run: { name: string; flowcell: string; tiles: str
  * What Bases2Fastq writes for a run, in small: path below the output folder and content. `RunStats.json` comes last.
  * @throws WorkflowError where Bases2Fastq would stop: nothing was sequenced, or indexes do not have the length of the index cycles.
  */
-export function* bases2FastqFiles(runParametersText: string, manifestText: string, options: { noProjects: boolean; analysisId: string }): Generator<[path: string, content: string | Buffer]> {
+export function* bases2FastqFiles(
+  runParametersText: string,
+  manifestText: string,
+  options: { noProjects: boolean; analysisId: string },
+): Generator<[path: string, content: string | Buffer]> {
   const run = parseRunParameters(runParametersText);
   const manifest: RunManifest = parseRunManifest(manifestText);
   const cycles = run.cycles ?? {};
-  if ((cycles.R1 ?? 0) + (cycles.R2 ?? 0) === 0) throw new WorkflowError('WORKFLOW_RUN_FAILED', 'Bases2Fastq: RunParameters.json has no cycles of R1 or R2; this is not a sequencing run');
+  if ((cycles.R1 ?? 0) + (cycles.R2 ?? 0) === 0)
+    throw new WorkflowError(
+      'WORKFLOW_RUN_FAILED',
+      'Bases2Fastq: RunParameters.json has no cycles of R1 or R2; this is not a sequencing run',
+    );
   const flowcell = run.flowcellId ?? 'FLOWCELL';
   const lanes = run.analysisLanes === '1' ? [1] : run.analysisLanes === '2' ? [2] : [1, 2];
   // A manifest without samples is the instrument's default one: everything is DefaultSample.
-  const rows = manifest.samples.length > 0 ? manifest.samples : [{ name: 'DefaultSample', index1: '', index2: '', lanes: [1, 2], custom: {}, columns: {}, line: 0 } satisfies ManifestSample];
+  const rows =
+    manifest.samples.length > 0
+      ? manifest.samples
+      : [
+          {
+            name: 'DefaultSample',
+            index1: '',
+            index2: '',
+            lanes: [1, 2],
+            custom: {},
+            columns: {},
+            line: 0,
+          } satisfies ManifestSample,
+        ];
 
-  const setting = (name: string, lane: number): string | undefined => manifest.settings.findLast((each) => each.name.toLowerCase() === name.toLowerCase() && each.lanes.includes(lane))?.value;
+  const setting = (name: string, lane: number): string | undefined =>
+    manifest.settings.findLast((each) => each.name.toLowerCase() === name.toLowerCase() && each.lanes.includes(lane))
+      ?.value;
   /** A read's mask: the manifest's, else an index that no sample has is not used, and the last cycle of an insert read is left out. */
   const maskOf = (read: ReadName, lane: number): { mask: string; read: string; cycles: number[] } => {
     const isIndex = read.startsWith('I');
     const unused = isIndex && rows.every((row) => (read === 'I1' ? row.index1 : row.index2) === '');
-    const mask = setting(isIndex ? `${read}Mask` : `${read}FastQMask`, lane) ?? `${read}:${unused ? 'N*' : isIndex || (cycles[read] ?? 0) < 2 ? 'Y*' : 'Y*N'}`;
+    const mask =
+      setting(isIndex ? `${read}Mask` : `${read}FastQMask`, lane) ??
+      `${read}:${unused ? 'N*' : isIndex || (cycles[read] ?? 0) < 2 ? 'Y*' : 'Y*N'}`;
     const source = READ_NAMES.find((each) => mask.toUpperCase().startsWith(`${each}:`)) ?? read;
     return { mask, read: source, cycles: keptCycles(mask, cycles[source] ?? 0) };
   };
 
   for (const row of rows) {
     for (const lane of row.lanes.filter((each) => lanes.includes(each))) {
-      for (const [name, index] of [['I1', row.index1], ['I2', row.index2]] as const) {
+      for (const [name, index] of [
+        ['I1', row.index1],
+        ['I2', row.index2],
+      ] as const) {
         const mask = maskOf(name, lane);
         if (index === '' || index.length === mask.cycles.length) continue;
-        throw new WorkflowError('WORKFLOW_RUN_FAILED', `Bases2Fastq: RunManifest.csv, line ${row.line}: Index${name[1]} ${index} of ${row.name} has ${index.length} bases, but lane ${lane} has ${mask.cycles.length} cycles of it (mask ${mask.mask}, ${cycles[name] ?? 0} cycles of ${name})`);
+        throw new WorkflowError(
+          'WORKFLOW_RUN_FAILED',
+          `Bases2Fastq: RunManifest.csv, line ${row.line}: Index${name[1]} ${index} of ${row.name} has ${index.length} bases, but lane ${lane} has ${mask.cycles.length} cycles of it (mask ${mask.mask}, ${cycles[name] ?? 0} cycles of ${name})`,
+        );
       }
     }
   }
@@ -135,8 +190,14 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
 
   const insertReads = (['R1', 'R2'] as const).filter((read) => (cycles[read] ?? 0) > 0);
   // Index reads become files of their own only where the manifest asks for them.
-  const fileReads = READ_NAMES.filter((read) => (cycles[read] ?? 0) > 0 && (insertReads.includes(read as 'R1') || lanes.some((lane) => setting(`${read}FastQ`, lane)?.toLowerCase() === 'true')));
-  const lengthOf = (read: ReadName): number => (read.startsWith('I') ? (cycles[read] ?? 0) : maskOf(read, lanes[0]!).cycles.length);
+  const fileReads = READ_NAMES.filter(
+    (read) =>
+      (cycles[read] ?? 0) > 0 &&
+      (insertReads.includes(read as 'R1') ||
+        lanes.some((lane) => setting(`${read}FastQ`, lane)?.toLowerCase() === 'true')),
+  );
+  const lengthOf = (read: ReadName): number =>
+    read.startsWith('I') ? (cycles[read] ?? 0) : maskOf(read, lanes[0]!).cycles.length;
   const bases = sum(insertReads.map(lengthOf));
   const gigabases = (polonies: number): number => (polonies * bases) / 1e9;
 
@@ -156,7 +217,9 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
   /** Of each read's mean quality; a read's mean follows from its first quality and its length. */
   const meanQualities = (length: number, polonies: number): number[] => {
     const histogram = Array<number>(50).fill(0);
-    for (let phase = 0; phase < PHASES && length > 0; phase++) histogram[Math.floor(sum(Array.from({ length }, (_, cycle) => 30 + ((phase + cycle) % PHASES))) / length)]! += polonies / PHASES;
+    for (let phase = 0; phase < PHASES && length > 0; phase++)
+      histogram[Math.floor(sum(Array.from({ length }, (_, cycle) => 30 + ((phase + cycle) % PHASES))) / length)]! +=
+        polonies / PHASES;
     return histogram;
   };
   const runReads = (polonies: number) =>
@@ -166,7 +229,9 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
         Read: read,
         MeanReadLength: length,
         ...{ QualityScoreMean: 39.5, PercentQ30: 100, PercentQ40: 50, PercentQ50: 0 },
-        QualityScoreHistogram: Array.from({ length: 50 }, (_, quality) => (quality < 30 ? 0 : (polonies * length) / PHASES)),
+        QualityScoreHistogram: Array.from({ length: 50 }, (_, quality) =>
+          quality < 30 ? 0 : (polonies * length) / PHASES,
+        ),
         PerReadMeanQualityScoreHistogram: meanQualities(length, polonies),
         RemovedAdapterLengthHistogram: [],
         Cycles: cycleStats(length, polonies),
@@ -177,8 +242,16 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
       const length = lengthOf(read);
       const shift = offsets(sample.name, flowcell, read, length);
       const gc = Array<number>(length + 1).fill(0);
-      for (let turn = 0; turn < 4; turn++) gc[shift.filter((offset) => ((offset + turn) & 3) === 1 || ((offset + turn) & 3) === 2).length]! += POLONIES / 4;
-      return { Read: read, MeanReadLength: length, PerReadGCCountHistogram: gc, RemovedAdapterLengthHistogram: [], Cycles: cycleStats(length, POLONIES) };
+      for (let turn = 0; turn < 4; turn++)
+        gc[shift.filter((offset) => ((offset + turn) & 3) === 1 || ((offset + turn) & 3) === 2).length]! +=
+          POLONIES / 4;
+      return {
+        Read: read,
+        MeanReadLength: length,
+        PerReadGCCountHistogram: gc,
+        RemovedAdapterLengthHistogram: [],
+        Cycles: cycleStats(length, POLONIES),
+      };
     });
   const sampleStats = [...samples.values()].map((sample, at) => ({
     SampleNumber: at + 1,
@@ -205,12 +278,28 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
   }));
   const total = samples.size * POLONIES;
   const occurrences = [...samples.values()].flatMap((sample) => sample.occurrences);
-  const inLane = (lane: number): number => sum(occurrences.filter((each) => each.lane === lane).map((each) => each.polonies));
-  const yields = (polonies: number) => ({ NumPolonies: polonies, NumPoloniesBeforeTrimming: polonies, PercentAssignedReads: 100, PercentUnexpectedIndexPairs: 0, TotalYield: gigabases(polonies), AssignedYield: gigabases(polonies), ...QUALITY });
+  const inLane = (lane: number): number =>
+    sum(occurrences.filter((each) => each.lane === lane).map((each) => each.polonies));
+  const yields = (polonies: number) => ({
+    NumPolonies: polonies,
+    NumPoloniesBeforeTrimming: polonies,
+    PercentAssignedReads: 100,
+    PercentUnexpectedIndexPairs: 0,
+    TotalYield: gigabases(polonies),
+    AssignedYield: gigabases(polonies),
+    ...QUALITY,
+  });
 
-  yield ['info/Bases2Fastq.log', `${NOTICE}\nrun ${run.runName}, ${samples.size} samples, --no-projects ${options.noProjects ? 'set' : 'NOT set'}\n`];
+  yield [
+    'info/Bases2Fastq.log',
+    `${NOTICE}\nrun ${run.runName}, ${samples.size} samples, --no-projects ${options.noProjects ? 'set' : 'NOT set'}\n`,
+  ];
   for (const [at, sample] of [...samples.values()].entries()) {
-    for (const read of fileReads) yield [`Samples/${sample.folder}/${sample.name}_${read}.fastq.gz`, fastq(sample, { name: run.runName, flowcell, tiles: run.tiles }, read, lengthOf(read))];
+    for (const read of fileReads)
+      yield [
+        `Samples/${sample.folder}/${sample.name}_${read}.fastq.gz`,
+        fastq(sample, { name: run.runName, flowcell, tiles: run.tiles }, read, lengthOf(read)),
+      ];
     yield [`Samples/${sample.folder}/${sample.name}_stats.json`, JSON.stringify(sampleStats[at])];
   }
 
@@ -219,12 +308,30 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
     for (const row of sample.rows) {
       const mine = sample.occurrences.filter((each) => each.row === row);
       // A row for both lanes stands here three times, as in real files: whoever adds up must not count it twice.
-      const lines = [...(mine.length > 1 ? [{ lane: '1+2', polonies: sum(mine.map((each) => each.polonies)), of: total }] : []), ...mine.map((each) => ({ lane: String(each.lane), polonies: each.polonies, of: inLane(each.lane) }))];
-      for (const { lane, polonies, of } of lines) assigned.push([at + 1, row.name, row.index1, row.index2, lane, polonies, ((100 * polonies) / of).toFixed(4), gigabases(polonies)].join(','));
+      const lines = [
+        ...(mine.length > 1 ? [{ lane: '1+2', polonies: sum(mine.map((each) => each.polonies)), of: total }] : []),
+        ...mine.map((each) => ({ lane: String(each.lane), polonies: each.polonies, of: inLane(each.lane) })),
+      ];
+      for (const { lane, polonies, of } of lines)
+        assigned.push(
+          [
+            at + 1,
+            row.name,
+            row.index1,
+            row.index2,
+            lane,
+            polonies,
+            ((100 * polonies) / of).toFixed(4),
+            gigabases(polonies),
+          ].join(','),
+        );
     }
   }
   yield ['IndexAssignment.csv', `${assigned.join('\n')}\n`];
-  yield ['Metrics.csv', `Metric,Lane,Value\nNumPolonies,${lanes.join('+')},${total}\nPercentQ30,${lanes.join('+')},${QUALITY.PercentQ30}\nQualityScoreMean,${lanes.join('+')},${QUALITY.QualityScoreMean}\n`];
+  yield [
+    'Metrics.csv',
+    `Metric,Lane,Value\nNumPolonies,${lanes.join('+')},${total}\nPercentQ30,${lanes.join('+')},${QUALITY.PercentQ30}\nQualityScoreMean,${lanes.join('+')},${QUALITY.QualityScoreMean}\n`,
+  ];
   yield ['UnassignedSequences.csv', 'I1,I2,Lane,Count,PercentOfUnassigned\n'];
   yield ['RunManifest.csv', manifestText];
   const masks = (lane: number) =>
@@ -232,15 +339,34 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
       READ_NAMES.flatMap((read): [string, unknown][] => {
         const { mask, read: source, cycles: kept } = maskOf(read, lane);
         const name = read.startsWith('I') ? `${read}Mask` : `${read}FastQMask`;
-        return [[`${name}Manifest`, mask], [name, [{ Read: source, Cycles: kept }]]];
+        return [
+          [`${name}Manifest`, mask],
+          [name, [{ Read: source, Cycles: kept }]],
+        ];
       }),
     );
   yield [
     'RunManifest.json',
     JSON.stringify({
       RunValues: manifest.runValues,
-      Settings: lanes.map((lane) => ({ Lane: lane, ...Object.fromEntries(manifest.settings.filter((each) => each.lanes.includes(lane)).map((each) => [each.name, each.value])), ...masks(lane), AdapterTrimType: setting('AdapterTrimType', lane) ?? 'Paired-End', R1AdapterMinimumTrimmedLength: 16, R2AdapterMinimumTrimmedLength: 16 })),
-      Samples: [...samples.values()].map((sample, at) => ({ SampleName: sample.name, SampleNumber: at + 1, ExternalId: sample.rows[0]!.externalId ?? '', Indexes: sample.occurrences.map(({ row, lane }) => ({ Lane: lane, Index1: row.index1, Index2: row.index2 })), CustomMetadata: sample.rows[0]!.custom, Project: sample.rows[0]!.project ?? 'DefaultProject' })),
+      Settings: lanes.map((lane) => ({
+        Lane: lane,
+        ...Object.fromEntries(
+          manifest.settings.filter((each) => each.lanes.includes(lane)).map((each) => [each.name, each.value]),
+        ),
+        ...masks(lane),
+        AdapterTrimType: setting('AdapterTrimType', lane) ?? 'Paired-End',
+        R1AdapterMinimumTrimmedLength: 16,
+        R2AdapterMinimumTrimmedLength: 16,
+      })),
+      Samples: [...samples.values()].map((sample, at) => ({
+        SampleName: sample.name,
+        SampleNumber: at + 1,
+        ExternalId: sample.rows[0]!.externalId ?? '',
+        Indexes: sample.occurrences.map(({ row, lane }) => ({ Lane: lane, Index1: row.index1, Index2: row.index2 })),
+        CustomMetadata: sample.rows[0]!.custom,
+        Project: sample.rows[0]!.project ?? 'DefaultProject',
+      })),
     }),
   ];
   yield ['RunParameters.json', runParametersText];
@@ -258,7 +384,14 @@ export function* bases2FastqFiles(runParametersText: string, manifestText: strin
       ...yields(total),
       Samples: [...[...samples.values()].map((sample) => sample.name), 'Unassigned'],
       Reads: runReads(total),
-      Lanes: lanes.map((lane) => ({ Lane: lane, ...yields(inLane(lane)), Reads: runReads(inLane(lane)), UnassignedSequences: [], I1IsReverseComplement: false, I2IsReverseComplement: false })),
+      Lanes: lanes.map((lane) => ({
+        Lane: lane,
+        ...yields(inLane(lane)),
+        Reads: runReads(inLane(lane)),
+        UnassignedSequences: [],
+        I1IsReverseComplement: false,
+        I2IsReverseComplement: false,
+      })),
       SampleStats: sampleStats,
     }),
   ];
@@ -276,8 +409,15 @@ export async function runBases2Fastq(s3: S3Client, input: Bases2FastqInput, isCa
   const target = splitUri(input.outputUri);
   const importFailed = (what: string, error: unknown): WorkflowError => {
     const { name, message } = error as Error;
-    if (name === 'NoSuchKey' || name === 'NoSuchBucket') return new WorkflowError('INPUT_URI_NOT_FOUND', `The provided URI does not exist: ${what}. Check that the URI path exists and that the role can access the object.`);
-    return new WorkflowError('IMPORT_FAILED', `The import failed: ${what}: ${name}: ${message}. Check that the input file exists and the run role has access to the input.`);
+    if (name === 'NoSuchKey' || name === 'NoSuchBucket')
+      return new WorkflowError(
+        'INPUT_URI_NOT_FOUND',
+        `The provided URI does not exist: ${what}. Check that the URI path exists and that the role can access the object.`,
+      );
+    return new WorkflowError(
+      'IMPORT_FAILED',
+      `The import failed: ${what}: ${name}: ${message}. Check that the input file exists and the run role has access to the input.`,
+    );
   };
   const read = async ({ bucket, key }: { bucket: string; key: string }): Promise<string> => {
     try {
@@ -289,7 +429,11 @@ export async function runBases2Fastq(s3: S3Client, input: Bases2FastqInput, isCa
   };
 
   const runParametersText = await read({ bucket: source.bucket, key: `${source.key}/RunParameters.json` });
-  const manifestText = await read(typeof input.runManifest === 'string' && input.runManifest !== '' ? splitUri(input.runManifest) : { bucket: source.bucket, key: `${source.key}/RunManifest.csv` });
+  const manifestText = await read(
+    typeof input.runManifest === 'string' && input.runManifest !== ''
+      ? splitUri(input.runManifest)
+      : { bucket: source.bucket, key: `${source.key}/RunManifest.csv` },
+  );
   let missing: Set<string>;
   try {
     missing = new Set(expectedBaseCalls(parseRunParameters(runParametersText).cycles ?? {}));
@@ -300,23 +444,39 @@ export async function runBases2Fastq(s3: S3Client, input: Bases2FastqInput, isCa
   do {
     let page;
     try {
-      page = await s3.send(new ListObjectsV2Command({ Bucket: source.bucket, Prefix: `${source.key}/BaseCalls/`, ContinuationToken: token }));
+      page = await s3.send(
+        new ListObjectsV2Command({
+          Bucket: source.bucket,
+          Prefix: `${source.key}/BaseCalls/`,
+          ContinuationToken: token,
+        }),
+      );
     } catch (error) {
       throw importFailed(`s3://${source.bucket}/${source.key}/`, error);
     }
-    for (const object of page.Contents ?? []) if ((object.Size ?? 0) > 0) missing.delete((object.Key ?? '').slice(source.key.length + 1));
+    for (const object of page.Contents ?? [])
+      if ((object.Size ?? 0) > 0) missing.delete((object.Key ?? '').slice(source.key.length + 1));
     token = page.NextContinuationToken;
   } while (token !== undefined);
-  if (missing.size > 0) throw new WorkflowError('WORKFLOW_RUN_FAILED', `Bases2Fastq: ${missing.size} files of the run are missing or empty, the first is ${[...missing][0]}`);
+  if (missing.size > 0)
+    throw new WorkflowError(
+      'WORKFLOW_RUN_FAILED',
+      `Bases2Fastq: ${missing.size} files of the run are missing or empty, the first is ${[...missing][0]}`,
+    );
 
-  const files = bases2FastqFiles(runParametersText, manifestText, { noProjects: ['true', '1', 'yes', '--no-projects'].includes(String(input.noProjects).toLowerCase()), analysisId: id(input.outputUri) });
+  const files = bases2FastqFiles(runParametersText, manifestText, {
+    noProjects: ['true', '1', 'yes', '--no-projects'].includes(String(input.noProjects).toLowerCase()),
+    analysisId: id(input.outputUri),
+  });
   const upload = async (): Promise<void> => {
     while (!isCancelled()) {
       let next;
       try {
         next = files.next();
       } catch (error) {
-        throw error instanceof WorkflowError ? error : new WorkflowError('WORKFLOW_RUN_FAILED', (error as Error).message);
+        throw error instanceof WorkflowError
+          ? error
+          : new WorkflowError('WORKFLOW_RUN_FAILED', (error as Error).message);
       }
       if (next.done === true) return;
       const [name, body] = next.value;
@@ -325,7 +485,10 @@ export async function runBases2Fastq(s3: S3Client, input: Bases2FastqInput, isCa
       } catch (error) {
         files.return(undefined);
         const { name: code, message } = error as Error;
-        throw new WorkflowError('EXPORT_FAILED', `The export failed: s3://${target.bucket}/${target.key}/${name}: ${code}: ${message}. Check that the output bucket exists and the run role has write permission to the bucket.`);
+        throw new WorkflowError(
+          'EXPORT_FAILED',
+          `The export failed: s3://${target.bucket}/${target.key}/${name}: ${code}: ${message}. Check that the output bucket exists and the run role has write permission to the bucket.`,
+        );
       }
     }
   };

@@ -133,14 +133,33 @@ interface Caller {
   principal: string;
 }
 
-const notFound = (what: string): OmicsError => new OmicsError(404, 'ResourceNotFoundException', `The specified ${what} does not exist`);
+const notFound = (what: string): OmicsError =>
+  new OmicsError(404, 'ResourceNotFoundException', `The specified ${what} does not exist`);
 const CALLS_KEPT = 100_000;
 /** The members of RunListItem in the service model that the emulator knows. */
-const RUN_LIST_ITEM = ['arn', 'id', 'status', 'workflowId', 'name', 'priority', 'storageCapacity', 'creationTime', 'startTime', 'stopTime', 'storageType', 'workflowVersionName', 'workflowName'] as const;
+const RUN_LIST_ITEM = [
+  'arn',
+  'id',
+  'status',
+  'workflowId',
+  'name',
+  'priority',
+  'storageCapacity',
+  'creationTime',
+  'startTime',
+  'stopTime',
+  'storageType',
+  'workflowVersionName',
+  'workflowName',
+] as const;
 
 /** JSON with its keys in order, so that the same value is always the same text. */
 function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, each: unknown) => (typeof each === 'object' && each !== null && !Array.isArray(each) ? Object.fromEntries(Object.entries(each).sort(([one], [other]) => (one < other ? -1 : 1))) : each));
+  return JSON.stringify(value, (_key, each: unknown) =>
+    typeof each === 'object' && each !== null && !Array.isArray(each)
+      ? Object.fromEntries(Object.entries(each).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : each,
+  );
 }
 
 /** A JSON object out of a body, empty for none; undefined when it is anything else. */
@@ -148,14 +167,21 @@ function jsonObject(text: string): Record<string, unknown> | undefined {
   if (text === '') return {};
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }
 }
 
 /** One page of a list; the token is the key of the last item of the page before. */
-function pageOf<T>(all: T[], keyOf: (item: T) => string, size: number, token: string | undefined): { page: T[]; nextToken?: string } {
+function pageOf<T>(
+  all: T[],
+  keyOf: (item: T) => string,
+  size: number,
+  token: string | undefined,
+): { page: T[]; nextToken?: string } {
   const from = token === undefined ? 0 : all.findIndex((item) => keyOf(item) === token) + 1;
   if (token !== undefined && from === 0) throw invalid('The token is not one that this list gave');
   const page = all.slice(from, from + size);
@@ -199,13 +225,19 @@ export class OmicsEmulator {
   /** Listens on a free loopback port; runs that were under way at the last stop go on once ministack is known. */
   async listen(): Promise<void> {
     if (this.#options.stateFile !== undefined && existsSync(this.#options.stateFile)) {
-      const state = JSON.parse(readFileSync(this.#options.stateFile, 'utf8')) as { nextId: number; runs: EmulatedRun[]; workflows: EmulatedWorkflow[]; shares: Share[] };
+      const state = JSON.parse(readFileSync(this.#options.stateFile, 'utf8')) as {
+        nextId: number;
+        runs: EmulatedRun[];
+        workflows: EmulatedWorkflow[];
+        shares: Share[];
+      };
       this.#nextId = state.nextId;
       for (const run of state.runs) {
         this.runs.set(run.id, run);
         this.#requests.set(`${run.accountId}/${run.region}/${run.requestId}`, run.id);
       }
-      for (const workflow of state.workflows) this.#workflows.set(`${workflow.ownerId}/${workflow.region}/${workflow.id}`, workflow);
+      for (const workflow of state.workflows)
+        this.#workflows.set(`${workflow.ownerId}/${workflow.region}/${workflow.id}`, workflow);
       for (const share of state.shares) this.#shares.set(share.id, share);
     }
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
@@ -229,9 +261,19 @@ export class OmicsEmulator {
   /** Registers a workflow and shares it with an account; the share waits to be accepted. Repeating it changes nothing. */
   shareWorkflow(workflow: EmulatedWorkflow, subscriberId: string): string {
     this.#workflows.set(`${workflow.ownerId}/${workflow.region}/${workflow.id}`, workflow);
-    for (const share of this.#shares.values()) if (share.workflowId === workflow.id && share.subscriberId === subscriberId && share.region === workflow.region) return share.id;
+    for (const share of this.#shares.values())
+      if (share.workflowId === workflow.id && share.subscriberId === subscriberId && share.region === workflow.region)
+        return share.id;
     const id = randomUUID();
-    this.#shares.set(id, { id, workflowId: workflow.id, ownerId: workflow.ownerId, region: workflow.region, subscriberId, status: 'PENDING', createdAt: Date.now() });
+    this.#shares.set(id, {
+      id,
+      workflowId: workflow.id,
+      ownerId: workflow.ownerId,
+      region: workflow.region,
+      subscriberId,
+      status: 'PENDING',
+      createdAt: Date.now(),
+    });
     this.#save();
     return id;
   }
@@ -242,7 +284,15 @@ export class OmicsEmulator {
     const write = (): void => {
       const began = Date.now();
       this.#saving = undefined;
-      writeFileAtomically(file, JSON.stringify({ nextId: this.#nextId, runs: [...this.runs.values()], workflows: [...this.#workflows.values()], shares: [...this.#shares.values()] }));
+      writeFileAtomically(
+        file,
+        JSON.stringify({
+          nextId: this.#nextId,
+          runs: [...this.runs.values()],
+          workflows: [...this.#workflows.values()],
+          shares: [...this.#shares.values()],
+        }),
+      );
       // All is written each time: with many runs less often, so that it stays a tenth of the time at most.
       this.#saveDelay = Math.max(100, 10 * (Date.now() - began));
     };
@@ -314,7 +364,10 @@ export class OmicsEmulator {
     const cap = this.#options.maxConcurrentRuns ?? Infinity;
     const active = new Map<string, number>();
     // All runs are counted only where there is a cap.
-    if (cap < Infinity) for (const run of this.runs.values()) if (run.stoppedAt === undefined && run.status !== 'PENDING') active.set(place(run), (active.get(place(run)) ?? 0) + 1);
+    if (cap < Infinity)
+      for (const run of this.runs.values())
+        if (run.stoppedAt === undefined && run.status !== 'PENDING')
+          active.set(place(run), (active.get(place(run)) ?? 0) + 1);
     for (const run of this.#waiting) {
       const count = active.get(place(run)) ?? 0;
       if (count >= cap) continue;
@@ -330,20 +383,34 @@ export class OmicsEmulator {
     const scripted = this.#fault('run', 'failRun');
     let failure: { reason: string; message: string } | undefined;
     try {
-      if (scripted !== undefined) failure = { reason: scripted.failureReason ?? 'WORKFLOW_RUN_FAILED', message: scripted.statusMessage ?? 'Failed because a fault was scripted' };
+      if (scripted !== undefined)
+        failure = {
+          reason: scripted.failureReason ?? 'WORKFLOW_RUN_FAILED',
+          message: scripted.statusMessage ?? 'Failed because a fault was scripted',
+        };
       else {
         const s3 = await this.#executionRole(run);
         try {
-          const names = this.#workflows.get(`${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`)?.parameterNames;
+          const names = this.#workflows.get(
+            `${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`,
+          )?.parameterNames;
           const { parameters, runOutputUri } = run;
-          const input = { runDir: parameters[names?.runDir ?? 'run_dir'], runManifest: parameters[names?.runManifest ?? 'run_manifest'], noProjects: parameters[names?.noProjects ?? 'no_projects'], outputUri: runOutputUri };
+          const input = {
+            runDir: parameters[names?.runDir ?? 'run_dir'],
+            runManifest: parameters[names?.runManifest ?? 'run_manifest'],
+            noProjects: parameters[names?.noProjects ?? 'no_projects'],
+            outputUri: runOutputUri,
+          };
           await runBases2Fastq(s3, input, () => run.cancelRequested || this.#closed);
         } finally {
           s3.destroy();
         }
       }
     } catch (error) {
-      failure = { reason: error instanceof WorkflowError ? error.reason : 'SERVICE_ERROR', message: (error as Error).message };
+      failure = {
+        reason: error instanceof WorkflowError ? error.reason : 'SERVICE_ERROR',
+        message: (error as Error).message,
+      };
     }
     // A run that was interrupted by the emulator's end stays RUNNING and does its work again at the next start.
     if (this.#closed || run.cancelRequested) return;
@@ -357,15 +424,45 @@ export class OmicsEmulator {
     const response = await fetch(`${this.awsEndpoint}/_polony/execution-role-session`, {
       method: 'POST',
       headers: { 'x-polony-secret': this.#options.secret, 'content-type': 'application/json' },
-      body: JSON.stringify({ roleArn: run.roleArn, accountId: run.accountId, region: run.region, sourceArn: `arn:aws:omics:${run.region}:${run.accountId}:run/${run.id}`, sessionName: `run-${run.id}`, sessionPolicy: run.sessionPolicy }),
+      body: JSON.stringify({
+        roleArn: run.roleArn,
+        accountId: run.accountId,
+        region: run.region,
+        sourceArn: `arn:aws:omics:${run.region}:${run.accountId}:run/${run.id}`,
+        sessionName: `run-${run.id}`,
+        sessionPolicy: run.sessionPolicy,
+      }),
     });
-    const answer = (await response.json()) as { message?: string; accessKeyId: string; secretAccessKey: string; sessionToken: string };
-    if (!response.ok) throw new WorkflowError('ASSUME_ROLE_FAILED', `HealthOmics doesn't have permission to assume the role. ${answer.message}`);
-    return new S3Client({ region: run.region, endpoint: this.awsEndpoint, forcePathStyle: true, credentials: { accessKeyId: answer.accessKeyId, secretAccessKey: answer.secretAccessKey, sessionToken: answer.sessionToken } });
+    const answer = (await response.json()) as {
+      message?: string;
+      accessKeyId: string;
+      secretAccessKey: string;
+      sessionToken: string;
+    };
+    if (!response.ok)
+      throw new WorkflowError(
+        'ASSUME_ROLE_FAILED',
+        `HealthOmics doesn't have permission to assume the role. ${answer.message}`,
+      );
+    return new S3Client({
+      region: run.region,
+      endpoint: this.awsEndpoint,
+      forcePathStyle: true,
+      credentials: {
+        accessKeyId: answer.accessKeyId,
+        secretAccessKey: answer.secretAccessKey,
+        sessionToken: answer.sessionToken,
+      },
+    });
   }
 
   #fault(operation: string, ...kinds: Fault['kind'][]): Fault | undefined {
-    const fault = this.faults.find((each) => kinds.includes(each.kind) && (each.operation === operation || each.operation === '*') && Math.random() < (each.probability ?? 1));
+    const fault = this.faults.find(
+      (each) =>
+        kinds.includes(each.kind) &&
+        (each.operation === operation || each.operation === '*') &&
+        Math.random() < (each.probability ?? 1),
+    );
     if (fault?.count !== undefined && --fault.count <= 0) this.faults.splice(this.faults.indexOf(fault), 1);
     return fault;
   }
@@ -389,35 +486,69 @@ export class OmicsEmulator {
   #workflow(caller: Caller, id: string, ownerId: string | undefined): EmulatedWorkflow {
     const owner = ownerId ?? caller.accountId;
     const workflow = this.#workflows.get(`${owner}/${caller.region}/${id}`);
-    const shared = [...this.#shares.values()].some((share) => share.workflowId === id && share.ownerId === owner && share.region === caller.region && share.subscriberId === caller.accountId && share.status === 'ACTIVE');
+    const shared = [...this.#shares.values()].some(
+      (share) =>
+        share.workflowId === id &&
+        share.ownerId === owner &&
+        share.region === caller.region &&
+        share.subscriberId === caller.accountId &&
+        share.status === 'ACTIVE',
+    );
     if (workflow === undefined || (owner !== caller.accountId && !shared)) throw notFound('workflow');
     return workflow;
   }
 
   #startRun(caller: Caller, input: Record<string, unknown>): { body: unknown; runId: string } {
-    const request = { parameters: {}, tags: {}, storageType: 'STATIC', retentionMode: 'RETAIN', outputUriPrefixMode: 'SERVICE_DEFINED', ...input } as unknown as RunRequest;
+    const request = {
+      parameters: {},
+      tags: {},
+      storageType: 'STATIC',
+      retentionMode: 'RETAIN',
+      outputUriPrefixMode: 'SERVICE_DEFINED',
+      ...input,
+    } as unknown as RunRequest;
     const requestKey = `${caller.accountId}/${caller.region}/${request.requestId}`;
     const fingerprint = createHash('sha256').update(canonical(input)).digest('hex');
     const known = this.runs.get(this.#requests.get(requestKey) ?? '');
     if (known !== undefined) {
-      if (known.fingerprint !== fingerprint) throw new OmicsError(409, 'ConflictException', 'The requestId was used before with other parameters');
+      if (known.fingerprint !== fingerprint)
+        throw new OmicsError(409, 'ConflictException', 'The requestId was used before with other parameters');
       return { runId: known.id, body: this.#started(known) };
     }
     // What the model does not say and the API reference does.
-    if (input.runId !== undefined) throw invalid('A run of a shared workflow cannot be duplicated, and the local HealthOmics has no others: give a workflowId');
+    if (input.runId !== undefined)
+      throw invalid(
+        'A run of a shared workflow cannot be duplicated, and the local HealthOmics has no others: give a workflowId',
+      );
     if (input.workflowId === undefined) throw invalid('Either workflowId or runId must be given');
-    if (input.parametersUri !== undefined) throw invalid(input.parameters === undefined ? 'The local HealthOmics reads no parameters from a file: give them as parameters' : 'Specify either parameters or parametersUri, not both');
-    if (!/^arn:aws[a-z-]*:iam::\d{12}:role\/.+$/.test(request.roleArn)) throw invalid('roleArn is not the ARN of a role');
-    if (!/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/.test(request.outputUri)) throw invalid('outputUri is not an S3 URI');
+    if (input.parametersUri !== undefined)
+      throw invalid(
+        input.parameters === undefined
+          ? 'The local HealthOmics reads no parameters from a file: give them as parameters'
+          : 'Specify either parameters or parametersUri, not both',
+      );
+    if (!/^arn:aws[a-z-]*:iam::\d{12}:role\/.+$/.test(request.roleArn))
+      throw invalid('roleArn is not the ARN of a role');
+    if (!/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/.test(request.outputUri))
+      throw invalid('outputUri is not an S3 URI');
     if (Object.keys(request.tags).length > 50) throw invalid('A run has at most 50 tags');
     if (input.workflowType === 'READY2RUN') throw notFound('workflow');
     // There are none of these here, and what is not there is not found. Run groups are only names to list runs by.
-    for (const [name, what] of [['workflowVersionName', 'workflow version'], ['cacheId', 'run cache'], ['configurationName', 'configuration']] as const) if (input[name] !== undefined) throw notFound(what);
+    for (const [name, what] of [
+      ['workflowVersionName', 'workflow version'],
+      ['cacheId', 'run cache'],
+      ['configurationName', 'configuration'],
+    ] as const)
+      if (input[name] !== undefined) throw notFound(what);
     const workflow = this.#workflow(caller, request.workflowId, request.workflowOwnerId);
     if (workflow.status !== 'ACTIVE') throw invalid(`The workflow is ${workflow.status}, not ACTIVE`);
     const { parameterTemplate } = workflow;
-    for (const name of Object.keys(request.parameters)) if (!Object.hasOwn(parameterTemplate, name)) throw invalid(`The parameter ${name} is not in the parameter template of the workflow`);
-    for (const [name, parameter] of Object.entries(parameterTemplate)) if (parameter.optional !== true && (request.parameters[name] ?? null) === null) throw invalid(`The required parameter ${name} is missing`);
+    for (const name of Object.keys(request.parameters))
+      if (!Object.hasOwn(parameterTemplate, name))
+        throw invalid(`The parameter ${name} is not in the parameter template of the workflow`);
+    for (const [name, parameter] of Object.entries(parameterTemplate))
+      if (parameter.optional !== true && (request.parameters[name] ?? null) === null)
+        throw invalid(`The required parameter ${name} is missing`);
     const id = String(this.#nextId++);
     const pace = this.#fault('StartRun', 'pace')?.pace;
     const run: EmulatedRun = {
@@ -443,7 +574,14 @@ export class OmicsEmulator {
   }
 
   #started(run: EmulatedRun): unknown {
-    return { arn: this.#arn(run), id: run.id, status: run.status, tags: run.tags, uuid: run.uuid, runOutputUri: run.runOutputUri };
+    return {
+      arn: this.#arn(run),
+      id: run.id,
+      status: run.status,
+      tags: run.tags,
+      uuid: run.uuid,
+      runOutputUri: run.runOutputUri,
+    };
   }
 
   #arn(run: EmulatedRun): string {
@@ -458,12 +596,37 @@ export class OmicsEmulator {
 
   /** A run as GetRun shows it: what StartRun was asked for, and what became of it. */
   #describe(run: EmulatedRun): Record<string, unknown> {
-    const time = (at: number | undefined): string | undefined => (at === undefined ? undefined : new Date(at).toISOString());
-    const { accountId: _account, region: _region, requestId: _request, fingerprint: _fingerprint, pace: _pace, cancelRequested: _cancel, createdAt, startedAt, stoppedAt, history: _history, ...shown } = run;
-    return { workflowType: 'PRIVATE', ...(run.storageType === 'STATIC' && { storageCapacity: 1200 }), ...shown, arn: this.#arn(run), creationTime: time(createdAt), startTime: time(startedAt), stopTime: time(stoppedAt) };
+    const time = (at: number | undefined): string | undefined =>
+      at === undefined ? undefined : new Date(at).toISOString();
+    const {
+      accountId: _account,
+      region: _region,
+      requestId: _request,
+      fingerprint: _fingerprint,
+      pace: _pace,
+      cancelRequested: _cancel,
+      createdAt,
+      startedAt,
+      stoppedAt,
+      history: _history,
+      ...shown
+    } = run;
+    return {
+      workflowType: 'PRIVATE',
+      ...(run.storageType === 'STATIC' && { storageCapacity: 1200 }),
+      ...shown,
+      arn: this.#arn(run),
+      creationTime: time(createdAt),
+      startTime: time(startedAt),
+      stopTime: time(stoppedAt),
+    };
   }
 
-  #operate(caller: Caller, operation: OperationName, input: Record<string, unknown>): { body?: unknown; runId?: string } {
+  #operate(
+    caller: Caller,
+    operation: OperationName,
+    input: Record<string, unknown>,
+  ): { body?: unknown; runId?: string } {
     const id = input.id as string;
     switch (operation) {
       case 'StartRun':
@@ -474,7 +637,8 @@ export class OmicsEmulator {
         const run = this.#run(caller, id);
         // What AWS answers for a run that has ended is not documented; a conflict is what its error list leaves. In STOPPING it
         // may be cancelled (User Guide, "Cancel a run"); what it wrote by then is there, so here it ends as it would have.
-        if (run.stoppedAt !== undefined) throw new OmicsError(409, 'ConflictException', `The run is ${run.status} and cannot be cancelled`);
+        if (run.stoppedAt !== undefined)
+          throw new OmicsError(409, 'ConflictException', `The run is ${run.status} and cannot be cancelled`);
         if (run.status !== 'STOPPING') {
           run.cancelRequested = true;
           this.#advance(run);
@@ -484,33 +648,88 @@ export class OmicsEmulator {
       case 'ListRuns': {
         const { name, status, runGroupId, batchId, maxResults = 100, startingToken } = input;
         const found = [...this.runs.values()].filter(
-          (run) => run.accountId === caller.accountId && run.region === caller.region && (status ?? run.status) === run.status && (name ?? run.name) === run.name && (runGroupId ?? run.runGroupId) === run.runGroupId && batchId === undefined,
+          (run) =>
+            run.accountId === caller.accountId &&
+            run.region === caller.region &&
+            (status ?? run.status) === run.status &&
+            (name ?? run.name) === run.name &&
+            (runGroupId ?? run.runGroupId) === run.runGroupId &&
+            batchId === undefined,
         );
-        const { page, nextToken } = pageOf(found, (run) => run.id, maxResults as number, startingToken as string | undefined);
+        const { page, nextToken } = pageOf(
+          found,
+          (run) => run.id,
+          maxResults as number,
+          startingToken as string | undefined,
+        );
         const items = page.map((run) => {
-          const all: Record<string, unknown> = { ...this.#describe(run), workflowName: this.#workflows.get(`${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`)?.name };
+          const all: Record<string, unknown> = {
+            ...this.#describe(run),
+            workflowName: this.#workflows.get(`${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`)
+              ?.name,
+          };
           return Object.fromEntries(RUN_LIST_ITEM.map((member) => [member, all[member]]));
         });
         return { body: { items, nextToken } };
       }
       case 'GetWorkflow': {
         if (input.type === 'READY2RUN') throw notFound('workflow');
-        const { ownerId, region, name, status, parameterTemplate } = this.#workflow(caller, id, input.workflowOwnerId as string | undefined);
-        return { body: { arn: `arn:aws:omics:${region}:${ownerId}:workflow/${id}`, id, status, type: 'PRIVATE', name, engine: 'NEXTFLOW', parameterTemplate, creationTime: '2025-01-01T00:00:00.000Z' } };
+        const { ownerId, region, name, status, parameterTemplate } = this.#workflow(
+          caller,
+          id,
+          input.workflowOwnerId as string | undefined,
+        );
+        return {
+          body: {
+            arn: `arn:aws:omics:${region}:${ownerId}:workflow/${id}`,
+            id,
+            status,
+            type: 'PRIVATE',
+            name,
+            engine: 'NEXTFLOW',
+            parameterTemplate,
+            creationTime: '2025-01-01T00:00:00.000Z',
+          },
+        };
       }
       case 'ListShares': {
         const filter = (input.filter ?? {}) as { resourceArns?: string[]; status?: string[]; type?: string[] };
         const details = [...this.#shares.values()]
-          .filter((share) => share.region === caller.region && (input.resourceOwner === 'SELF' ? share.ownerId : share.subscriberId) === caller.accountId)
-          .map((share) => ({ shareId: share.id, resourceArn: `arn:aws:omics:${share.region}:${share.ownerId}:workflow/${share.workflowId}`, resourceId: share.workflowId, ownerId: share.ownerId, principalSubscriber: share.subscriberId, status: share.status, shareName: 'bases2fastq', creationTime: new Date(share.createdAt).toISOString() }))
-          .filter((share) => (filter.resourceArns?.includes(share.resourceArn) ?? true) && (filter.status?.includes(share.status) ?? true) && (filter.type?.includes('WORKFLOW') ?? true));
-        const { page, nextToken } = pageOf(details, (share) => share.shareId, Math.max(1, (input.maxResults as number | undefined) ?? 100), input.nextToken as string | undefined);
+          .filter(
+            (share) =>
+              share.region === caller.region &&
+              (input.resourceOwner === 'SELF' ? share.ownerId : share.subscriberId) === caller.accountId,
+          )
+          .map((share) => ({
+            shareId: share.id,
+            resourceArn: `arn:aws:omics:${share.region}:${share.ownerId}:workflow/${share.workflowId}`,
+            resourceId: share.workflowId,
+            ownerId: share.ownerId,
+            principalSubscriber: share.subscriberId,
+            status: share.status,
+            shareName: 'bases2fastq',
+            creationTime: new Date(share.createdAt).toISOString(),
+          }))
+          .filter(
+            (share) =>
+              (filter.resourceArns?.includes(share.resourceArn) ?? true) &&
+              (filter.status?.includes(share.status) ?? true) &&
+              (filter.type?.includes('WORKFLOW') ?? true),
+          );
+        const { page, nextToken } = pageOf(
+          details,
+          (share) => share.shareId,
+          Math.max(1, (input.maxResults as number | undefined) ?? 100),
+          input.nextToken as string | undefined,
+        );
         return { body: { shares: page, nextToken } };
       }
       case 'AcceptShare': {
         const share = this.#shares.get(input.shareId as string);
-        if (share === undefined || share.subscriberId !== caller.accountId || share.region !== caller.region) throw notFound('share');
-        if (share.status !== 'PENDING') throw new OmicsError(409, 'ConflictException', `The share is ${share.status}, not PENDING`);
+        if (share === undefined || share.subscriberId !== caller.accountId || share.region !== caller.region)
+          throw notFound('share');
+        if (share.status !== 'PENDING')
+          throw new OmicsError(409, 'ConflictException', `The share is ${share.status}, not PENDING`);
         share.status = 'ACTIVE';
         this.#save();
         return { body: { status: 'ACTIVATING' } };
@@ -521,7 +740,12 @@ export class OmicsEmulator {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const answer = (status: number, body: unknown, code?: string): void => {
       const content = body === undefined ? '' : JSON.stringify(body);
-      response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content), 'x-amzn-requestid': randomUUID(), ...(code !== undefined && { 'x-amzn-errortype': code }) });
+      response.writeHead(status, {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(content),
+        'x-amzn-requestid': randomUUID(),
+        ...(code !== undefined && { 'x-amzn-errortype': code }),
+      });
       response.end(content);
     };
     const chunks: Buffer[] = [];
@@ -534,13 +758,30 @@ export class OmicsEmulator {
     }
     const shown = Buffer.from(String(request.headers['x-polony-secret'] ?? ''));
     const secret = Buffer.from(this.#options.secret);
-    if (shown.length !== secret.length || !timingSafeEqual(shown, secret)) return answer(403, { message: 'Calls come through the local AWS endpoint' }, 'AccessDeniedException');
+    if (shown.length !== secret.length || !timingSafeEqual(shown, secret))
+      return answer(403, { message: 'Calls come through the local AWS endpoint' }, 'AccessDeniedException');
     const route = routeOf(request.method ?? '', pathname);
-    if (route === undefined) return answer(404, { message: `The local HealthOmics has no ${request.method} ${pathname}` }, 'UnknownOperationException');
+    if (route === undefined)
+      return answer(
+        404,
+        { message: `The local HealthOmics has no ${request.method} ${pathname}` },
+        'UnknownOperationException',
+      );
     if (body === undefined) return answer(400, { message: 'The body is not a JSON object' }, 'SerializationException');
     const { name: operation, path } = route;
-    const caller: Caller = { accountId: String(request.headers['x-polony-account']), region: String(request.headers['x-polony-region']), principal: String(request.headers['x-polony-principal']) };
-    const call: EmulatedCall = { operation, accountId: caller.accountId, at: Date.now(), requestId: body.requestId as string | undefined, runId: path.id, code: 0 };
+    const caller: Caller = {
+      accountId: String(request.headers['x-polony-account']),
+      region: String(request.headers['x-polony-region']),
+      principal: String(request.headers['x-polony-principal']),
+    };
+    const call: EmulatedCall = {
+      operation,
+      accountId: caller.accountId,
+      at: Date.now(),
+      requestId: body.requestId as string | undefined,
+      runId: path.id,
+      code: 0,
+    };
     if (this.calls.push(call) > CALLS_KEPT) this.calls.shift();
     const slow = this.#fault(operation, 'slow');
     if (slow !== undefined) await new Promise((resolve) => setTimeout(resolve, slow.delayMs ?? 1000));
@@ -548,14 +789,22 @@ export class OmicsEmulator {
       if (!this.#withinQuota(operation, caller)) throw new OmicsError(...SCRIPTED_ERRORS.throttle);
       const scripted = this.#fault(operation, ...ERROR_KINDS)?.kind as keyof typeof SCRIPTED_ERRORS | undefined;
       const [status, code, message] = scripted === undefined ? [] : SCRIPTED_ERRORS[scripted];
-      if (status !== undefined) throw new OmicsError(status, code, scripted === 'denied' ? `User: ${caller.principal} is not authorized to perform: omics:${operation} on resource: * because no identity-based policy allows the omics:${operation} action` : message);
+      if (status !== undefined)
+        throw new OmicsError(
+          status,
+          code,
+          scripted === 'denied'
+            ? `User: ${caller.principal} is not authorized to perform: omics:${operation} on resource: * because no identity-based policy allows the omics:${operation} action`
+            : message,
+        );
       const result = this.#operate(caller, operation, inputOf(operation, path, searchParams, body));
       call.runId = result.runId ?? call.runId;
       if (this.#fault(operation, 'dropAnswer') !== undefined) return void request.socket.destroy();
       call.code = OPERATIONS[operation].status;
       answer(call.code, result.body);
     } catch (error) {
-      const known = error instanceof OmicsError ? error : new OmicsError(500, 'InternalServerException', (error as Error).message);
+      const known =
+        error instanceof OmicsError ? error : new OmicsError(500, 'InternalServerException', (error as Error).message);
       call.code = known.status;
       answer(known.status, { message: known.message }, known.code);
     }
@@ -570,9 +819,18 @@ export class OmicsEmulator {
    *   `subscriberId` shares it with an account;
    * - `DELETE /_control/runs/<id>` deletes a run, as somebody may in the console.
    */
-  #control(method: string, path: string, input: Record<string, unknown>, answer: (status: number, body: unknown) => void): void {
+  #control(
+    method: string,
+    path: string,
+    input: Record<string, unknown>,
+    answer: (status: number, body: unknown) => void,
+  ): void {
     const [, , what, id] = path.split('/');
-    const settings = (): unknown => ({ pace: this.#options.pace, quotas: this.#options.quotas, maxConcurrentRuns: this.#options.maxConcurrentRuns });
+    const settings = (): unknown => ({
+      pace: this.#options.pace,
+      quotas: this.#options.quotas,
+      maxConcurrentRuns: this.#options.maxConcurrentRuns,
+    });
     switch (`${method} ${what}`) {
       case 'GET runs':
         return answer(200, [...this.runs.values()]);
@@ -592,23 +850,42 @@ export class OmicsEmulator {
         return answer(200, run);
       }
       case 'POST faults': {
-        const known = typeof input.operation === 'string' && (['*', 'run', ...Object.keys(OPERATIONS)].includes(input.operation) && (FAULT_KINDS as readonly unknown[]).includes(input.kind));
-        if (!known) return answer(400, { message: `A fault needs operation (*, run, ${Object.keys(OPERATIONS).join(', ')}) and kind (${FAULT_KINDS.join(', ')})` });
+        const known =
+          typeof input.operation === 'string' &&
+          ['*', 'run', ...Object.keys(OPERATIONS)].includes(input.operation) &&
+          (FAULT_KINDS as readonly unknown[]).includes(input.kind);
+        if (!known)
+          return answer(400, {
+            message: `A fault needs operation (*, run, ${Object.keys(OPERATIONS).join(', ')}) and kind (${FAULT_KINDS.join(', ')})`,
+          });
         this.faults.push(input as unknown as Fault);
         return answer(201, input);
       }
       case 'POST settings': {
-        for (const name of ['pace', 'quotas', 'maxConcurrentRuns'] as const) if (name in input) this.#options[name] = (input[name] ?? undefined) as undefined;
+        for (const name of ['pace', 'quotas', 'maxConcurrentRuns'] as const)
+          if (name in input) this.#options[name] = (input[name] ?? undefined) as undefined;
         this.#admit();
         return answer(200, settings());
       }
       case 'POST workflows': {
         const { subscriberId, ...changes } = input;
-        const known = [...this.#workflows.values()].find((each) => each.id === input.id && each.ownerId === (input.ownerId ?? each.ownerId) && each.region === (input.region ?? each.region));
+        const known = [...this.#workflows.values()].find(
+          (each) =>
+            each.id === input.id &&
+            each.ownerId === (input.ownerId ?? each.ownerId) &&
+            each.region === (input.region ?? each.region),
+        );
         const workflow = { status: 'ACTIVE', ...known, ...changes } as EmulatedWorkflow;
-        const whole = [workflow.id, workflow.ownerId, workflow.region, workflow.name].every((each) => typeof each === 'string') && typeof workflow.parameterTemplate === 'object' && WORKFLOW_STATUSES.includes(workflow.status);
-        if (!whole) return answer(400, { message: `A workflow needs id, ownerId, region, name, parameterTemplate and a status (${WORKFLOW_STATUSES.join(', ')})` });
-        if (typeof subscriberId === 'string') return answer(201, { ...workflow, shareId: this.shareWorkflow(workflow, subscriberId) });
+        const whole =
+          [workflow.id, workflow.ownerId, workflow.region, workflow.name].every((each) => typeof each === 'string') &&
+          typeof workflow.parameterTemplate === 'object' &&
+          WORKFLOW_STATUSES.includes(workflow.status);
+        if (!whole)
+          return answer(400, {
+            message: `A workflow needs id, ownerId, region, name, parameterTemplate and a status (${WORKFLOW_STATUSES.join(', ')})`,
+          });
+        if (typeof subscriberId === 'string')
+          return answer(201, { ...workflow, shareId: this.shareWorkflow(workflow, subscriberId) });
         this.#workflows.set(`${workflow.ownerId}/${workflow.region}/${workflow.id}`, workflow);
         this.#save();
         return answer(200, workflow);

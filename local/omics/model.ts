@@ -44,7 +44,11 @@ const NAME = '[A-Za-z0-9][A-Za-z0-9\\-\\._]*';
 const text = (max: number, pattern = TEXT): Shape => ({ type: 'string', min: 1, max, pattern });
 const oneOf = (...values: string[]): Shape => ({ type: 'string', min: 1, max: 64, values });
 const plainOneOf = (...values: string[]): Shape => ({ type: 'string', values });
-const number = (min?: number, max?: number): Shape => ({ type: 'integer', ...(min !== undefined && { min }), ...(max !== undefined && { max }) });
+const number = (min?: number, max?: number): Shape => ({
+  type: 'integer',
+  ...(min !== undefined && { min }),
+  ...(max !== undefined && { max }),
+});
 const listOf = (member: Shape, min: number, max: number): Shape => ({ type: 'list', min, max, member });
 const inUri = (shape: Shape): Shape => ({ ...shape, in: 'uri' });
 const inQuery = (shape: Shape): Shape => ({ ...shape, in: 'querystring' });
@@ -90,7 +94,13 @@ export const OPERATIONS = {
       engineSettings: { type: 'document' },
     },
   },
-  GetRun: { method: 'GET', uri: '/run/{id}', status: 200, required: ['id'], members: { id: inUri(ID), export: inQuery(listOf(oneOf('DEFINITION'), 0, 32)) } },
+  GetRun: {
+    method: 'GET',
+    uri: '/run/{id}',
+    status: 200,
+    required: ['id'],
+    members: { id: inUri(ID), export: inQuery(listOf(oneOf('DEFINITION'), 0, 32)) },
+  },
   CancelRun: { method: 'POST', uri: '/run/{id}/cancel', status: 202, required: ['id'], members: { id: inUri(ID) } },
   ListRuns: {
     method: 'GET',
@@ -103,7 +113,9 @@ export const OPERATIONS = {
       batchId: inQuery(ID),
       startingToken: inQuery(text(128)),
       maxResults: inQuery(number(1, 100)),
-      status: inQuery(oneOf('PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'COMPLETED', 'DELETED', 'CANCELLED', 'FAILED')),
+      status: inQuery(
+        oneOf('PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'COMPLETED', 'DELETED', 'CANCELLED', 'FAILED'),
+      ),
     },
   },
   GetWorkflow: {
@@ -111,7 +123,12 @@ export const OPERATIONS = {
     uri: '/workflow/{id}',
     status: 200,
     required: ['id'],
-    members: { id: inUri(ID), type: inQuery(WORKFLOW_TYPE), export: inQuery(listOf(oneOf('DEFINITION', 'README'), 0, 32)), workflowOwnerId: inQuery(OWNER) },
+    members: {
+      id: inUri(ID),
+      type: inQuery(WORKFLOW_TYPE),
+      export: inQuery(listOf(oneOf('DEFINITION', 'README'), 0, 32)),
+      workflowOwnerId: inQuery(OWNER),
+    },
   },
   ListShares: {
     method: 'POST',
@@ -132,52 +149,94 @@ export const OPERATIONS = {
       maxResults: inQuery(number()),
     },
   },
-  AcceptShare: { method: 'POST', uri: '/share/{shareId}', status: 200, required: ['shareId'], members: { shareId: inUri(STRING) } },
+  AcceptShare: {
+    method: 'POST',
+    uri: '/share/{shareId}',
+    status: 200,
+    required: ['shareId'],
+    members: { shareId: inUri(STRING) },
+  },
 } as const satisfies Record<string, Operation>;
 
 export type OperationName = keyof typeof OPERATIONS;
 
-const ROUTES = Object.entries(OPERATIONS).map(([name, operation]) => ({ name: name as OperationName, method: operation.method, path: new RegExp(`^${operation.uri.replace(/\{(\w+)\}/, '(?<$1>[^/]+)')}/?$`) }));
+const ROUTES = Object.entries(OPERATIONS).map(([name, operation]) => ({
+  name: name as OperationName,
+  method: operation.method,
+  path: new RegExp(`^${operation.uri.replace(/\{(\w+)\}/, '(?<$1>[^/]+)')}/?$`),
+}));
 
 /** The operation that a request asks for, and what its path holds. */
-export function routeOf(method: string, pathname: string): { name: OperationName; path: Record<string, string> } | undefined {
+export function routeOf(
+  method: string,
+  pathname: string,
+): { name: OperationName; path: Record<string, string> } | undefined {
   for (const route of ROUTES) {
     const match = route.method === method && route.path.exec(pathname);
-    if (match) return { name: route.name, path: Object.fromEntries(Object.entries(match.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)])) };
+    if (match)
+      return {
+        name: route.name,
+        path: Object.fromEntries(
+          Object.entries(match.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)]),
+        ),
+      };
   }
   return undefined;
 }
 
 /** What a value breaks, in the words that AWS uses. */
 function problems(at: string, shape: Shape, value: unknown): string[] {
-  const failed = (rule: string): string[] => [`Value ${typeof value === 'string' ? `'${value}'` : JSON.stringify(value)} at '${at}' failed to satisfy constraint: Member must ${rule}`];
+  const failed = (rule: string): string[] => [
+    `Value ${typeof value === 'string' ? `'${value}'` : JSON.stringify(value)} at '${at}' failed to satisfy constraint: Member must ${rule}`,
+  ];
   const within = (size: number, what: 'length' | 'value'): string[] => {
-    if (shape.min !== undefined && size < shape.min) return failed(`have ${what} greater than or equal to ${shape.min}`);
+    if (shape.min !== undefined && size < shape.min)
+      return failed(`have ${what} greater than or equal to ${shape.min}`);
     if (shape.max !== undefined && size > shape.max) return failed(`have ${what} less than or equal to ${shape.max}`);
     return [];
   };
   if (shape.type === 'string') {
     if (typeof value !== 'string') return failed('be a string');
-    if (shape.values !== undefined && !shape.values.includes(value)) return failed(`satisfy enum value set: [${shape.values.join(', ')}]`);
+    if (shape.values !== undefined && !shape.values.includes(value))
+      return failed(`satisfy enum value set: [${shape.values.join(', ')}]`);
     // The model's lengths count characters, not UTF-16 units.
     const length = within([...value].length, 'length');
-    if (length.length > 0 || shape.pattern === undefined || new RegExp(`^(?:${shape.pattern})$`, 'u').test(value)) return length;
+    if (length.length > 0 || shape.pattern === undefined || new RegExp(`^(?:${shape.pattern})$`, 'u').test(value))
+      return length;
     return failed(`satisfy regular expression pattern: ${shape.pattern}`);
   }
-  if (shape.type === 'integer') return Number.isInteger(value) ? within(value as number, 'value') : failed('be an integer');
+  if (shape.type === 'integer')
+    return Number.isInteger(value) ? within(value as number, 'value') : failed('be an integer');
   if (shape.type === 'boolean') return typeof value === 'boolean' ? [] : failed('be a boolean');
-  if (shape.type === 'list') return Array.isArray(value) ? [...within(value.length, 'length'), ...value.flatMap((each, index) => problems(`${at}.${index + 1}.member`, shape.member!, each))] : failed('be a list');
+  if (shape.type === 'list')
+    return Array.isArray(value)
+      ? [
+          ...within(value.length, 'length'),
+          ...value.flatMap((each, index) => problems(`${at}.${index + 1}.member`, shape.member!, each)),
+        ]
+      : failed('be a list');
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return failed('be an object');
   const entries = Object.entries(value as Record<string, unknown>);
-  if (shape.type === 'map') return entries.flatMap(([key, each]) => [...problems(`${at}.key`, shape.key!, key), ...problems(`${at}.${key}.value`, shape.value!, each)]);
-  return entries.flatMap(([name, each]) => (shape.members?.[name] === undefined || each === null ? [] : problems(`${at}.${name}`, shape.members[name], each)));
+  if (shape.type === 'map')
+    return entries.flatMap(([key, each]) => [
+      ...problems(`${at}.key`, shape.key!, key),
+      ...problems(`${at}.${key}.value`, shape.value!, each),
+    ]);
+  return entries.flatMap(([name, each]) =>
+    shape.members?.[name] === undefined || each === null ? [] : problems(`${at}.${name}`, shape.members[name], each),
+  );
 }
 
 /**
  * The input of an operation out of a request's path, query and body; members that the model does not know are dropped, as AWS does.
  * @throws OmicsError when it breaks a constraint of the model.
  */
-export function inputOf(name: OperationName, path: Record<string, string>, query: URLSearchParams, body: Record<string, unknown>): Record<string, unknown> {
+export function inputOf(
+  name: OperationName,
+  path: Record<string, string>,
+  query: URLSearchParams,
+  body: Record<string, unknown>,
+): Record<string, unknown> {
   const { required, members } = OPERATIONS[name] as Operation;
   const input: Record<string, unknown> = {};
   const found: string[] = [];
@@ -187,15 +246,22 @@ export function inputOf(name: OperationName, path: Record<string, string>, query
     else if (shape.in !== 'querystring') value = body[member];
     else if (query.has(member)) {
       const one = query.get(member)!;
-      value = shape.type === 'list' ? query.getAll(member) : shape.type === 'integer' && /^-?\d+$/.test(one) ? Number(one) : one;
+      value =
+        shape.type === 'list'
+          ? query.getAll(member)
+          : shape.type === 'integer' && /^-?\d+$/.test(one)
+            ? Number(one)
+            : one;
     }
     if (value === undefined || value === null) {
-      if (required.includes(member)) found.push(`Value null at '${member}' failed to satisfy constraint: Member must not be null`);
+      if (required.includes(member))
+        found.push(`Value null at '${member}' failed to satisfy constraint: Member must not be null`);
       continue;
     }
     input[member] = value;
     found.push(...problems(member, shape, value));
   }
-  if (found.length > 0) throw invalid(`${found.length} validation error${found.length > 1 ? 's' : ''} detected: ${found.join('; ')}`);
+  if (found.length > 0)
+    throw invalid(`${found.length} validation error${found.length > 1 ? 's' : ''} detected: ${found.join('; ')}`);
   return input;
 }

@@ -33,7 +33,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       time_updated timestamptz not null default now(),
       time_deleted timestamptz
     )`.execute(db);
-  await sql`create unique index storage_connections_name on storage_connections (name) where time_deleted is null`.execute(db);
+  await sql`create unique index storage_connections_name on storage_connections (name) where time_deleted is null`.execute(
+    db,
+  );
   await sql`create index storage_connections_provider on storage_connections (provider_id)`.execute(db);
 
   await sql`
@@ -47,7 +49,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       time_updated timestamptz not null default now(),
       time_deleted timestamptz
     )`.execute(db);
-  await sql`create unique index compute_connections_name on compute_connections (name) where time_deleted is null`.execute(db);
+  await sql`create unique index compute_connections_name on compute_connections (name) where time_deleted is null`.execute(
+    db,
+  );
   await sql`create index compute_connections_provider on compute_connections (provider_id)`.execute(db);
 
   await sql`
@@ -73,7 +77,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       storage_connection_id uuid not null references storage_connections (id),
       primary key (flow_id, storage_connection_id)
     )`.execute(db);
-  await sql`create index flow_storage_connections_storage on flow_storage_connections (storage_connection_id)`.execute(db);
+  await sql`create index flow_storage_connections_storage on flow_storage_connections (storage_connection_id)`.execute(
+    db,
+  );
 
   await sql`
     create table runs (
@@ -132,7 +138,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   // A complete run starts a flow by itself once, whoever asks and however often.
   await sql`create unique index executions_auto on executions (flow_id, run_id) where trigger = 'auto'`.execute(db);
   await sql`create index executions_run on executions (run_id)`.execute(db);
-  await sql`create index executions_open on executions (status) where status not in ('COMPLETED', 'FAILED', 'CANCELED')`.execute(db);
+  await sql`create index executions_open on executions (status) where status not in ('COMPLETED', 'FAILED', 'CANCELED')`.execute(
+    db,
+  );
 
   await sql`
     create table idempotency_keys (

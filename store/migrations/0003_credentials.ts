@@ -28,8 +28,13 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   const status = `
       add column status text not null default 'UNSPECIFIED' check (status in ('UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED')),
       add column status_description text not null default '',`;
-  await sql`alter table storage_connections add column allow_policy_probe boolean not null default false, add column time_verified timestamptz, add column time_used timestamptz`.execute(db);
-  for (const table of ['compute_connections', 'flows']) await sql.raw(`alter table ${table} ${status} add column time_verified timestamptz, add column time_used timestamptz`).execute(db);
+  await sql`alter table storage_connections add column allow_policy_probe boolean not null default false, add column time_verified timestamptz, add column time_used timestamptz`.execute(
+    db,
+  );
+  for (const table of ['compute_connections', 'flows'])
+    await sql
+      .raw(`alter table ${table} ${status} add column time_verified timestamptz, add column time_used timestamptz`)
+      .execute(db);
   await sql`
     create table verifications (
       resource_id uuid primary key,

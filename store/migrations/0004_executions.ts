@@ -42,7 +42,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       -- Seconds between two calls beyond what the rate asks for, after AWS has throttled.
       penalty double precision not null default 0
     )`.execute(db);
-  await sql`create table start_turns (scope text not null, flow_id uuid not null, last_at timestamptz not null, primary key (scope, flow_id))`.execute(db);
+  await sql`create table start_turns (scope text not null, flow_id uuid not null, last_at timestamptz not null, primary key (scope, flow_id))`.execute(
+    db,
+  );
   await sql`
     create table start_queue (
       execution_id uuid primary key,

@@ -29,7 +29,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       -- Until then it signs along; null for the one that signs first.
       time_expires timestamptz
     )`.execute(db);
-  await sql`create unique index webhook_secrets_current on webhook_secrets (webhook_id) where time_expires is null`.execute(db);
+  await sql`create unique index webhook_secrets_current on webhook_secrets (webhook_id) where time_expires is null`.execute(
+    db,
+  );
   await sql`create sequence webhook_event_sequence`.execute(db);
   // No foreign key to the webhook: deleting one must never be what a change of an execution waits for or fails by.
   await sql`
@@ -56,8 +58,12 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db);
   await sql`create index webhook_deliveries_of on webhook_deliveries (webhook_id, id)`.execute(db);
   await sql`create index webhook_deliveries_to_hand_over on webhook_deliveries (id) where not handed_over`.execute(db);
-  await sql`create index webhook_deliveries_open on webhook_deliveries (id) where state in ('pending', 'retrying')`.execute(db);
-  await sql`create index webhook_deliveries_ended on webhook_deliveries (time_ended) where time_ended is not null`.execute(db);
+  await sql`create index webhook_deliveries_open on webhook_deliveries (id) where state in ('pending', 'retrying')`.execute(
+    db,
+  );
+  await sql`create index webhook_deliveries_ended on webhook_deliveries (time_ended) where time_ended is not null`.execute(
+    db,
+  );
 
   // RFC 9562, version 7: ids sort by the time they were made, as those that polony makes itself do.
   await sql`
@@ -113,8 +119,12 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       end if;
       return null;
     end $$`.execute(db);
-  await sql`create trigger webhook_inserted after insert on executions for each row execute function webhook_of_execution()`.execute(db);
-  await sql`create trigger webhook_updated after update on executions for each row when (new.status is distinct from old.status or new.blocked is distinct from old.blocked) execute function webhook_of_execution()`.execute(db);
+  await sql`create trigger webhook_inserted after insert on executions for each row execute function webhook_of_execution()`.execute(
+    db,
+  );
+  await sql`create trigger webhook_updated after update on executions for each row when (new.status is distinct from old.status or new.blocked is distinct from old.blocked) execute function webhook_of_execution()`.execute(
+    db,
+  );
 
   await sql`
     create function webhook_of_run() returns trigger language plpgsql as $$
@@ -143,7 +153,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       end if;
       return null;
     end $$`.execute(db);
-  await sql`create trigger webhook_inserted after insert on runs for each row execute function webhook_of_run()`.execute(db);
+  await sql`create trigger webhook_inserted after insert on runs for each row execute function webhook_of_run()`.execute(
+    db,
+  );
   await sql`
     create trigger webhook_updated after update on runs for each row
     when (new.upload_state is distinct from old.upload_state or new.blocked is distinct from old.blocked or new.progress->'stalled' is distinct from old.progress->'stalled')
@@ -173,7 +185,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     const call = `for each row %when% execute function webhook_of_resource('${kind}', '${id}', '${status}')`;
     await sql.raw(`create trigger webhook_inserted after insert on ${table} ${call.replace('%when%', '')}`).execute(db);
     await sql
-      .raw(`create trigger webhook_updated after update on ${table} ${call.replace('%when%', "when (old.time_deleted is null and (new.time_deleted is not null or (new.status is distinct from old.status and new.status <> 'UNSPECIFIED')))")}`)
+      .raw(
+        `create trigger webhook_updated after update on ${table} ${call.replace('%when%', "when (old.time_deleted is null and (new.time_deleted is not null or (new.status is distinct from old.status and new.status <> 'UNSPECIFIED')))")}`,
+      )
       .execute(db);
   }
   // A secret that is only encrypted anew is the same credential; nobody has touched the provider then.
@@ -181,5 +195,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     create trigger webhook_credentials after update on providers for each row
     when (new.time_deleted is null and (new.role_arn is distinct from old.role_arn or new.external_id is distinct from old.external_id or new.access_key_id is distinct from old.access_key_id
       or (new.secret_sealed is distinct from old.secret_sealed and new.time_updated is distinct from old.time_updated)))
-    execute function webhook_of_resource('provider', 'providerId', 'PROVIDER_STATUS_', 'credentials_changed')`.execute(db);
+    execute function webhook_of_resource('provider', 'providerId', 'PROVIDER_STATUS_', 'credentials_changed')`.execute(
+    db,
+  );
 }

@@ -17,7 +17,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       time_deleted timestamptz
     )`.execute(db);
   // Of those that work: a name that was revoked can be given anew.
-  await sql`create unique index api_keys_name on api_keys (name) where time_revoked is null and time_deleted is null`.execute(db);
+  await sql`create unique index api_keys_name on api_keys (name) where time_revoked is null and time_deleted is null`.execute(
+    db,
+  );
   await sql`
     create table audit_log (
       id uuid primary key,
@@ -47,13 +49,17 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       resource_id text,
       detail jsonb
     )`.execute(db);
-  await sql`create index audit_outcomes_resource on audit_outcomes (resource_id, audit_id) where resource_id is not null`.execute(db);
+  await sql`create index audit_outcomes_resource on audit_outcomes (resource_id, audit_id) where resource_id is not null`.execute(
+    db,
+  );
   await sql`
     create function audit_is_append_only() returns trigger language plpgsql as $$
     begin
       raise exception 'the audit log is append-only' using errcode = 'insufficient_privilege';
     end $$`.execute(db);
   for (const table of ['audit_log', 'audit_outcomes']) {
-    await sql`create trigger append_only before update or delete or truncate on ${sql.table(table)} for each statement execute function audit_is_append_only()`.execute(db);
+    await sql`create trigger append_only before update or delete or truncate on ${sql.table(table)} for each statement execute function audit_is_append_only()`.execute(
+      db,
+    );
   }
 }

@@ -11,7 +11,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     exception when others then
       return null;
     end $$`.execute(db);
-  await sql`update runs set time_started = pg_temp.time_or_null(run_parameters->>'date') where run_parameters ? 'date'`.execute(db);
+  await sql`update runs set time_started = pg_temp.time_or_null(run_parameters->>'date') where run_parameters ? 'date'`.execute(
+    db,
+  );
   await sql`
     update runs r set metrics = jsonb_strip_nulls(jsonb_build_object(
       'totalReads', e.summary->'numPolonies', 'totalYield', round((e.summary->>'totalYield')::numeric * 1000000000), 'q30', e.summary->'percentQ30', 'q40', e.summary->'percentQ40', 'q50', e.summary->'percentQ50', 'avgQ', e.summary->'qualityScoreMean'))
@@ -41,7 +43,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
           time_last_connected = greatest(excluded.time_last_connected, i.time_last_connected);
       return null;
     end $$`.execute(db);
-  await sql`create trigger instrument_of_new_run after insert on runs for each row execute function note_instrument()`.execute(db);
+  await sql`create trigger instrument_of_new_run after insert on runs for each row execute function note_instrument()`.execute(
+    db,
+  );
   await sql`
     create trigger instrument_of_run after update on runs for each row
     when (new.upload_state is distinct from old.upload_state or new.run_parameters->>'platformVersion' is distinct from old.run_parameters->>'platformVersion')

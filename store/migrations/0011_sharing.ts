@@ -35,8 +35,16 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       time_updated timestamptz not null default now()
     )`.execute(db);
   // Two storage connections may be in one bucket, whose policy they share.
-  await sql`create unique index access_grants_once on access_grants (bucket, principal, coalesce(folder, '')) where state not in ('expired', 'removed')`.execute(db);
-  await sql`create index access_grants_of on access_grants (storage_connection_id, id) where state <> 'removed'`.execute(db);
-  await sql`create index access_grants_expiry on access_grants (time_expires) where state = 'active' and time_expires is not null`.execute(db);
-  await sql`create index access_grants_open on access_grants (bucket) where state in ('pending', 'removing')`.execute(db);
+  await sql`create unique index access_grants_once on access_grants (bucket, principal, coalesce(folder, '')) where state not in ('expired', 'removed')`.execute(
+    db,
+  );
+  await sql`create index access_grants_of on access_grants (storage_connection_id, id) where state <> 'removed'`.execute(
+    db,
+  );
+  await sql`create index access_grants_expiry on access_grants (time_expires) where state = 'active' and time_expires is not null`.execute(
+    db,
+  );
+  await sql`create index access_grants_open on access_grants (bucket) where state in ('pending', 'removing')`.execute(
+    db,
+  );
 }

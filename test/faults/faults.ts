@@ -65,14 +65,35 @@ const PARTS = ['worker', 'api', 'temporal', 'postgres'] as const;
  * moment; then holds what became of them against the emulator's own log: every execution has ended, with one run at most for each
  * attempt, in the state of its last run, and no run was left running.
  */
-export async function runFaults({ executions, seed, crashEvery = 8, onProgress = (): void => undefined }: FaultOptions): Promise<FaultReport> {
+export async function runFaults({
+  executions,
+  seed,
+  crashEvery = 8,
+  onProgress = (): void => undefined,
+}: FaultOptions): Promise<FaultReport> {
   const draw = random(seed);
   const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-faults-'));
   const pace = { PENDING: 200, STARTING: 200, RUNNING: 2500, STOPPING: 200 };
-  const stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace }, env: { POLONY_SESSION_SECONDS: '900', POLONY_SWEEP_SECONDS: '5' } });
+  const stack = await startStack({
+    stateDir,
+    durable: false,
+    headless: true,
+    omics: { pace },
+    env: { POLONY_SESSION_SECONDS: '900', POLONY_SWEEP_SECONDS: '5' },
+  });
   const faults: Record<string, number> = {};
   const count = (kind: string): void => void (faults[kind] = (faults[kind] ?? 0) + 1);
-  const report: FaultReport = { seed, executions, faults, runs: 0, duplicates: 0, lost: 0, leftRunning: 0, wrongState: 0, details: [] };
+  const report: FaultReport = {
+    seed,
+    executions,
+    faults,
+    runs: 0,
+    duplicates: 0,
+    lost: 0,
+    leftRunning: 0,
+    wrongState: 0,
+    details: [],
+  };
   try {
     const { info } = stack;
     /** As a client does that takes care: the same request with the same key until there is an answer. */
@@ -82,7 +103,11 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
         try {
           const response = await fetch(`${info.apiUrl}${where}`, {
             method,
-            headers: { 'x-api-key': info.apiKey, ...(body !== undefined && { 'content-type': 'application/json' }), ...(key !== undefined && { 'idempotency-key': key }) },
+            headers: {
+              'x-api-key': info.apiKey,
+              ...(body !== undefined && { 'content-type': 'application/json' }),
+              ...(key !== undefined && { 'idempotency-key': key }),
+            },
             ...(body !== undefined && { body: JSON.stringify(body) }),
             signal: AbortSignal.timeout(15_000),
           });
@@ -98,12 +123,24 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'faults');
     const { flowId } = await connectAccount(call, account);
     const { s3 } = adminClients(info);
-    const { folder, done } = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'FAULTS', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 }) });
+    const { folder, done } = simulateInstrument({
+      s3,
+      bucket: account.bucket,
+      prefix: account.prefix,
+      run: describeRun({
+        runName: 'FAULTS',
+        cycles: { R1: 1 },
+        samples: [{ name: 'one', index1: '', index2: '' }],
+        bytesPerCycle: 16,
+      }),
+    });
     await done;
     s3.destroy();
     let runId: string | undefined;
     while (runId === undefined) {
-      runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id;
+      runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
+        (run) => run.status === 'RUN_STATUS_COMPLETED',
+      )?.id;
       await pause(100);
     }
 
@@ -113,7 +150,13 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       { operation: '*', kind: 'internal', probability: 0.05 },
       { operation: '*', kind: 'slow', delayMs: 700, probability: 0.05 },
       { operation: '*', kind: 'dropAnswer', probability: 0.05 },
-      { operation: 'run', kind: 'failRun', probability: 0.04, failureReason: 'SERVICE_ERROR', statusMessage: 'scripted' },
+      {
+        operation: 'run',
+        kind: 'failRun',
+        probability: 0.04,
+        failureReason: 'SERVICE_ERROR',
+        statusMessage: 'scripted',
+      },
     );
     let working = true;
     const crashes = (async (): Promise<void> => {
@@ -141,9 +184,36 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
         const told = { account: run?.accountId ?? '111122223333', region: 'us-west-2' };
         const event =
           run === undefined || draw() < 0.2
-            ? { ...told, source: 'aws.s3', 'detail-type': 'Object Created', detail: { bucket: { name: account.bucket }, object: { key: draw() < 0.5 ? `${folder}/RunUploaded.json` : `${account.prefix}/AV240001/20260115_AV240001_FORGED/RunUploaded.json` } } }
-            : { ...told, source: 'aws.omics', 'detail-type': 'Run Status Change', detail: { runId: run.id, uuid: draw() < 0.8 ? run.uuid : 'forged', status: statuses[Math.floor(draw() * statuses.length)] } };
-        const taken = await fetch(`${info.apiUrl}/v1/events`, { method: 'POST', headers: { 'x-api-key': info.apiKey, 'content-type': 'application/json' }, body: JSON.stringify(event), signal: AbortSignal.timeout(5000) }).catch(() => undefined);
+            ? {
+                ...told,
+                source: 'aws.s3',
+                'detail-type': 'Object Created',
+                detail: {
+                  bucket: { name: account.bucket },
+                  object: {
+                    key:
+                      draw() < 0.5
+                        ? `${folder}/RunUploaded.json`
+                        : `${account.prefix}/AV240001/20260115_AV240001_FORGED/RunUploaded.json`,
+                  },
+                },
+              }
+            : {
+                ...told,
+                source: 'aws.omics',
+                'detail-type': 'Run Status Change',
+                detail: {
+                  runId: run.id,
+                  uuid: draw() < 0.8 ? run.uuid : 'forged',
+                  status: statuses[Math.floor(draw() * statuses.length)],
+                },
+              };
+        const taken = await fetch(`${info.apiUrl}/v1/events`, {
+          method: 'POST',
+          headers: { 'x-api-key': info.apiKey, 'content-type': 'application/json' },
+          body: JSON.stringify(event),
+          signal: AbortSignal.timeout(5000),
+        }).catch(() => undefined);
         if (taken?.ok === true) count('events');
         else count('events lost');
       }
@@ -155,19 +225,36 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     const ids: string[] = [];
     const cancels: Promise<unknown>[] = [];
     for (let at = 0; at < executions && crashed === undefined; at++) {
-      const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId }, `faults-${seed}-${at}`);
+      const { execution } = await call<{ execution: { id: string } }>(
+        'POST',
+        '/v1/executions',
+        { flowId, runId },
+        `faults-${seed}-${at}`,
+      );
       ids.push(execution.id);
       if (draw() < 0.3) {
         count('cancels');
         const after = draw() * 6000;
         // 409 is an answer too: it had ended.
-        cancels.push(pause(after).then(() => call('POST', `/v1/executions/${execution.id}/cancel`, { reason: 'faults' }).catch((error: unknown) => (/ 409 /.test(String(error)) ? undefined : Promise.reject(error as Error)))));
+        cancels.push(
+          pause(after).then(() =>
+            call('POST', `/v1/executions/${execution.id}/cancel`, { reason: 'faults' }).catch((error: unknown) =>
+              / 409 /.test(String(error)) ? undefined : Promise.reject(error as Error),
+            ),
+          ),
+        );
       }
       // Sometimes the client has missed the answer, and asks again.
       if (draw() < 0.1) {
         count('requests repeated');
-        const again = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId }, `faults-${seed}-${at}`);
-        if (again.execution.id !== execution.id) report.details.push(`a repeated request made another execution: ${execution.id}, ${again.execution.id}`);
+        const again = await call<{ execution: { id: string } }>(
+          'POST',
+          '/v1/executions',
+          { flowId, runId },
+          `faults-${seed}-${at}`,
+        );
+        if (again.execution.id !== execution.id)
+          report.details.push(`a repeated request made another execution: ${execution.id}, ${again.execution.id}`);
       }
       if (at % 50 === 49) onProgress(`  ${at + 1} executions accepted`);
       await pause(draw() * 150);
@@ -187,9 +274,14 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
     onProgress('  waiting for the end of all');
     const states = new Map<string, { status: string; description: string }>();
     for (const end = Date.now() + 240_000; Date.now() < end && states.size < ids.length; await pause(500)) {
-      for (let token = ''; ; ) {
-        const page = await call<{ executions: { id: string; status: string; statusDescription: string }[]; nextPageToken: string }>('GET', `/v1/executions?pageSize=1000${token === '' ? '' : `&pageToken=${token}`}`);
-        for (const { id, status, statusDescription } of page.executions) if (ENDED.test(status)) states.set(id, { status: status.replace('EXECUTION_STATUS_', ''), description: statusDescription });
+      for (let token = ''; ;) {
+        const page = await call<{
+          executions: { id: string; status: string; statusDescription: string }[];
+          nextPageToken: string;
+        }>('GET', `/v1/executions?pageSize=1000${token === '' ? '' : `&pageToken=${token}`}`);
+        for (const { id, status, statusDescription } of page.executions)
+          if (ENDED.test(status))
+            states.set(id, { status: status.replace('EXECUTION_STATUS_', ''), description: statusDescription });
         token = page.nextPageToken;
         if (token === '') break;
       }
@@ -200,7 +292,10 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       const own = runs.filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
       const attempts = new Set(own.map((run) => run.requestId)).size;
       const state = states.get(id);
-      const say = (what: string): void => void report.details.push(`${id} (${state?.status ?? 'not ended'}; runs ${own.map((run) => `${run.id} ${run.status}`).join(', ') || 'none'}): ${what}`);
+      const say = (what: string): void =>
+        void report.details.push(
+          `${id} (${state?.status ?? 'not ended'}; runs ${own.map((run) => `${run.id} ${run.status}`).join(', ') || 'none'}): ${what}`,
+        );
       if (own.length > attempts) {
         report.duplicates += own.length - attempts;
         say('several runs for one attempt');
@@ -212,7 +307,10 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       }
       if (state === undefined) {
         report.lost++;
-        const { execution, details } = await call<{ execution: { statusDescription: string }; details: unknown }>('GET', `/v1/executions/${id}/details`);
+        const { execution, details } = await call<{ execution: { statusDescription: string }; details: unknown }>(
+          'GET',
+          `/v1/executions/${id}/details`,
+        );
         say(`did not end: ${execution.statusDescription} ${JSON.stringify(details)}`);
         continue;
       }
@@ -222,13 +320,21 @@ export async function runFaults({ executions, seed, crashEvery = 8, onProgress =
       }
       const last = own.at(-1)?.status;
       // Cancelled between two attempts, the last has failed.
-      const fits = state.status === 'COMPLETED' ? last === 'COMPLETED' : state.status === 'CANCELED' ? last === undefined || last === 'CANCELLED' || last === 'FAILED' : last === 'FAILED';
+      const fits =
+        state.status === 'COMPLETED'
+          ? last === 'COMPLETED'
+          : state.status === 'CANCELED'
+            ? last === undefined || last === 'CANCELLED' || last === 'FAILED'
+            : last === 'FAILED';
       if (!fits) {
         report.wrongState++;
         say(state.description);
       }
     }
-    if (report.lost > 0) report.details.push(`the worker ${isAlive(stack.worker?.pid) ? 'is alive' : 'has ended'}; its log ends with ${readFileSync(path.join(stateDir, 'logs', 'worker.log'), 'utf8').slice(-2000)}`);
+    if (report.lost > 0)
+      report.details.push(
+        `the worker ${isAlive(stack.worker?.pid) ? 'is alive' : 'has ended'}; its log ends with ${readFileSync(path.join(stateDir, 'logs', 'worker.log'), 'utf8').slice(-2000)}`,
+      );
     return report;
   } finally {
     await stack.stop();

@@ -23,12 +23,53 @@ import { willing } from '../willing.js';
 const ROOT = 'root-key-0123456789-abcdefgh';
 const EVENTS = 'events-key-0123456789-abcdef';
 
-interface Entry { action: string; status: number | null; reason: string | null; resourceId: string | null; resourceType: string | null; requestId: string; address: string | null; caller: { kind: string; id: string; name: string }; detail: Record<string, unknown> | null; timeEnded: string | null }
-interface Key { id: string; name: string; scopes: string[]; state: string; timeExpires: string; timeLastUsed: string | null; timeRevoked: string | null; createdBy: string; revokedBy: string | null }
-interface Named { id: string }
+interface Entry {
+  action: string;
+  status: number | null;
+  reason: string | null;
+  resourceId: string | null;
+  resourceType: string | null;
+  requestId: string;
+  address: string | null;
+  caller: { kind: string; id: string; name: string };
+  detail: Record<string, unknown> | null;
+  timeEnded: string | null;
+}
+interface Key {
+  id: string;
+  name: string;
+  scopes: string[];
+  state: string;
+  timeExpires: string;
+  timeLastUsed: string | null;
+  timeRevoked: string | null;
+  createdBy: string;
+  revokedBy: string | null;
+}
+interface Named {
+  id: string;
+}
 interface Body {
-  apiKey: Key; key: string; apiKeys: Key[]; entries: Entry[]; nextPageToken: string; scopes: string[]; message: string; details: { reason: string; metadata: Record<string, unknown> }[];
-  provider: Named; providers: Named[]; storageConnection: Named; storageConnections: Named[]; computeConnection: Named; computeConnections: Named[]; flow: Named; flows: Named[]; runs: Named[]; executions: Named[]; webhooks: Named[]; totalCount: number;
+  apiKey: Key;
+  key: string;
+  apiKeys: Key[];
+  entries: Entry[];
+  nextPageToken: string;
+  scopes: string[];
+  message: string;
+  details: { reason: string; metadata: Record<string, unknown> }[];
+  provider: Named;
+  providers: Named[];
+  storageConnection: Named;
+  storageConnections: Named[];
+  computeConnection: Named;
+  computeConnections: Named[];
+  flow: Named;
+  flows: Named[];
+  runs: Named[];
+  executions: Named[];
+  webhooks: Named[];
+  totalCount: number;
 }
 
 let postgres: TestPostgres;
@@ -38,11 +79,33 @@ let check: ReturnType<typeof answerChecker>;
 
 const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> =>
-  buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: willing, apiKey: ROOT, eventsKey: EVENTS, discoverSeconds: 7, errorDomain: 'polony', ...overrides });
+  buildApp({
+    db,
+    databaseUrl: postgres.url,
+    secrets,
+    aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+    orchestrator: willing,
+    apiKey: ROOT,
+    eventsKey: EVENTS,
+    discoverSeconds: 7,
+    errorDomain: 'polony',
+    ...overrides,
+  });
 
 /** Every answer is held to the served document. */
-async function as(key: string, method: 'GET' | 'POST' | 'PATCH' | 'DELETE', url: string, body?: object, { on = app, headers = { 'x-api-key': key } }: { on?: FastifyInstance; headers?: Record<string, string> } = {}): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
-  const response = await on.inject({ method, url, headers: { 'x-request-id': 'request-of-a-test', ...headers }, ...(body !== undefined && { payload: body }) });
+async function as(
+  key: string,
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+  url: string,
+  body?: object,
+  { on = app, headers = { 'x-api-key': key } }: { on?: FastifyInstance; headers?: Record<string, string> } = {},
+): Promise<{ status: number; body: Body; reason: string | undefined; headers: Record<string, unknown> }> {
+  const response = await on.inject({
+    method,
+    url,
+    headers: { 'x-request-id': 'request-of-a-test', ...headers },
+    ...(body !== undefined && { payload: body }),
+  });
   const answer = (response.body === '' ? undefined : JSON.parse(response.body)) as Body;
   expect(check(method, url, response.statusCode, answer)).toEqual([]);
   return { status: response.statusCode, body: answer, reason: answer?.details?.[0]?.reason, headers: response.headers };
@@ -64,19 +127,60 @@ beforeAll(async () => {
   postgres = await startTestPostgres();
   db = postgres.db;
   app = await build();
-  check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
+  check = answerChecker(
+    (await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>(),
+  );
   for (const ids of [mine, other]) {
-    ids.providers = (await as(ROOT, 'POST', '/v1/providers', { name: unique('lab'), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' })).body.provider.id;
-    ids.storage = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('runs'), providerId: ids.providers, region: 'us-west-2', bucket: unique('bucket'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body.storageConnection.id;
-    ids.compute = (await as(ROOT, 'POST', '/v1/compute-connections', { name: unique('omics'), providerId: ids.providers, executionRoleArn: 'arn:aws:iam::111122223333:role/omics', region: 'us-west-2' })).body.computeConnection.id;
-    ids.flows = (await as(ROOT, 'POST', '/v1/flows', { name: unique('b2f'), computeConnectionId: ids.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' })).body.flow.id;
+    ids.providers = (
+      await as(ROOT, 'POST', '/v1/providers', {
+        name: unique('lab'),
+        defaultRegion: 'us-west-2',
+        credentialType: 'role',
+        roleArn: 'arn:aws:iam::111122223333:role/lab',
+        externalId: 'lab-7f3a',
+      })
+    ).body.provider.id;
+    ids.storage = (
+      await as(ROOT, 'POST', '/v1/storage-connections', {
+        name: unique('runs'),
+        providerId: ids.providers,
+        region: 'us-west-2',
+        bucket: unique('bucket'),
+        prefix: 'runs',
+        useForRunUpload: true,
+        useForDataExploration: true,
+      })
+    ).body.storageConnection.id;
+    ids.compute = (
+      await as(ROOT, 'POST', '/v1/compute-connections', {
+        name: unique('omics'),
+        providerId: ids.providers,
+        executionRoleArn: 'arn:aws:iam::111122223333:role/omics',
+        region: 'us-west-2',
+      })
+    ).body.computeConnection.id;
+    ids.flows = (
+      await as(ROOT, 'POST', '/v1/flows', {
+        name: unique('b2f'),
+        computeConnectionId: ids.compute,
+        sharedWorkflowId: '1234567',
+        workflowOwnerId: '588258415937',
+      })
+    ).body.flow.id;
     ids.webhooks = (await as(ROOT, 'POST', '/v1/webhooks', { url: 'https://8.8.8.8/hook' })).body as unknown as string;
     ids.webhooks = (ids.webhooks as unknown as { webhook: Named }).webhook.id;
     const folder = unique('20260101_AV1_R');
     ids.runs = (await insertRuns(db, ids.storage, 'AV1', 'AV1', [{ folder, runName: folder }])).get(folder)!.id;
     ids.executions = (await insertExecution(db, {
-      flow: { id: ids.flows, name: 'b2f', computeConnectionId: ids.compute }, run: { id: ids.runs, name: folder, storageConnectionId: ids.storage, uploadState: 'uploading' },
-      storage: (await db.selectFrom('storage_connections').selectAll().where('id', '=', ids.storage).executeTakeFirstOrThrow()), trigger: 'api', startedBy: 'test',
+      flow: { id: ids.flows, name: 'b2f', computeConnectionId: ids.compute },
+      run: { id: ids.runs, name: folder, storageConnectionId: ids.storage, uploadState: 'uploading' },
+      storage: await db
+        .selectFrom('storage_connections')
+        .selectAll()
+        .where('id', '=', ids.storage)
+        .executeTakeFirstOrThrow(),
+      trigger: 'api',
+      startedBy: 'test',
     }))!;
   }
 });
@@ -85,19 +189,35 @@ afterAll(async () => {
   await postgres?.stop();
 });
 
-const PATHS = { providers: 'providers', storage: 'storage-connections', compute: 'compute-connections', flows: 'flows', webhooks: 'webhooks', runs: 'runs', executions: 'executions' } as const;
+const PATHS = {
+  providers: 'providers',
+  storage: 'storage-connections',
+  compute: 'compute-connections',
+  flows: 'flows',
+  webhooks: 'webhooks',
+  runs: 'runs',
+  executions: 'executions',
+} as const;
 const kinds = Object.entries(PATHS) as [keyof typeof PATHS, string][];
-const listed = (body: Body): string[] => (Object.values(body).find((value) => Array.isArray(value)) as Named[]).map(({ id }) => id);
+const listed = (body: Body): string[] =>
+  (Object.values(body).find((value) => Array.isArray(value)) as Named[]).map(({ id }) => id);
 
 describe('a key that is narrowed', () => {
   it.each(kinds)('of %s sees its own resource, and the other is not there for it', async (resource, path) => {
     const key = await keyFor([`${resource}:read:${mine[resource]!}`]);
-    const { body } = await as(key, 'GET', `/v1/${path}${resource === 'runs' || resource === 'executions' ? '?includeTotalCount=true' : ''}`);
+    const { body } = await as(
+      key,
+      'GET',
+      `/v1/${path}${resource === 'runs' || resource === 'executions' ? '?includeTotalCount=true' : ''}`,
+    );
     expect(listed(body)).toEqual([mine[resource]]);
     if (resource === 'runs' || resource === 'executions') expect(body.totalCount).toBe(1);
     expect((await as(key, 'GET', `/v1/${path}/${mine[resource]!}`)).status).toBe(200);
     expect((await as(key, 'GET', `/v1/${path}/${mine[resource]!.toUpperCase()}`)).status).toBe(200);
-    const [hidden, absent] = [await as(key, 'GET', `/v1/${path}/${other[resource]!}`), await as(key, 'GET', `/v1/${path}/${newId()}`)];
+    const [hidden, absent] = [
+      await as(key, 'GET', `/v1/${path}/${other[resource]!}`),
+      await as(key, 'GET', `/v1/${path}/${newId()}`),
+    ];
     expect([hidden.status, hidden.reason]).toEqual([absent.status, absent.reason]);
     expect(hidden.status).toBe(404);
     for (const [others, of] of kinds.filter(([each]) => each !== resource)) {
@@ -106,27 +226,43 @@ describe('a key that is narrowed', () => {
     }
   });
   it('to what is not there sees an empty list', async () => {
-    for (const [resource, path] of kinds) expect(listed((await as(await keyFor([`${resource}:read:${newId()}`]), 'GET', `/v1/${path}`)).body)).toEqual([]);
+    for (const [resource, path] of kinds)
+      expect(listed((await as(await keyFor([`${resource}:read:${newId()}`]), 'GET', `/v1/${path}`)).body)).toEqual([]);
     expect(listed((await as(await keyFor(['runs:read:no-uuid']), 'GET', '/v1/runs')).body)).toEqual([]);
   });
   it('to a whole resource sees it all, and nothing else', async () => {
     const key = await keyFor(['runs:*', 'flows:read']);
     expect(listed((await as(key, 'GET', '/v1/runs')).body)).toEqual([other.runs, mine.runs]);
-    expect((await as(key, 'PATCH', `/v1/flows/${mine.flows}`, { name: 'taken-over' })).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await as(key, 'PATCH', `/v1/flows/${mine.flows}`, { name: 'taken-over' })).reason).toBe(
+      'INSUFFICIENT_SCOPE',
+    );
     expect((await as(key, 'GET', '/v1/auth')).body.scopes).toEqual(['runs:*', 'flows:read']);
   });
   it('cannot choose another place for its connection', async () => {
     const key = await keyFor([`storage:*:${mine.storage}`]);
-    expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, { useForDataExploration: true })).status).toBe(200);
-    for (const change of [{ prefix: '' }, { bucket: 'somebody-elses' }, { providerId: other.providers }, { providerId: newId() }]) {
-      expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, change)).reason).toBe('INSUFFICIENT_SCOPE');
+    expect(
+      (await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, { useForDataExploration: true })).status,
+    ).toBe(200);
+    for (const change of [
+      { prefix: '' },
+      { bucket: 'somebody-elses' },
+      { providerId: other.providers },
+      { providerId: newId() },
+    ]) {
+      expect((await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, change)).reason).toBe(
+        'INSUFFICIENT_SCOPE',
+      );
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
   });
   it('cannot choose what its flow or compute connection works with, nor learn of it so', async () => {
     const key = await keyFor([`flows:*:${mine.flows}`, `compute:*:${mine.compute}`]);
     const patch = (body: object, by = key) => as(by, 'PATCH', `/v1/flows/${mine.flows}`, body);
-    const told = async (id: string): Promise<string> => JSON.stringify([(await patch({ autoStart: { storageConnectionIds: [id] } })).body, (await patch({ computeConnectionId: id })).body]).replaceAll(id, 'ID');
+    const told = async (id: string): Promise<string> =>
+      JSON.stringify([
+        (await patch({ autoStart: { storageConnectionIds: [id] } })).body,
+        (await patch({ computeConnectionId: id })).body,
+      ]).replaceAll(id, 'ID');
     const absent = await told(newId());
     expect(absent).toContain('STORAGE_CONNECTION_NOT_FOUND');
     for (const id of [other.storage!, other.compute!]) expect(await told(id)).toBe(absent);
@@ -136,39 +272,120 @@ describe('a key that is narrowed', () => {
     // What it starts for already stays, whoever looks.
     expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } })).status).toBe(200);
     expect((await patch({ autoStart: { storageConnectionIds: [] } })).status).toBe(200);
-    for (const providerId of [other.providers, newId()]) expect((await as(key, 'PATCH', `/v1/compute-connections/${mine.compute}`, { providerId })).reason).toBe('INSUFFICIENT_SCOPE');
+    for (const providerId of [other.providers, newId()])
+      expect((await as(key, 'PATCH', `/v1/compute-connections/${mine.compute}`, { providerId })).reason).toBe(
+        'INSUFFICIENT_SCOPE',
+      );
   });
   it('is told of its provider what it may see of what that is used for', async () => {
     const [provider, storage] = [mine.providers!, mine.storage!];
-    const report = { status: 'CONNECTED', description: 'All', permissions: [], capabilities: [], findings: [], identity: null, sessionSeconds: 3600 } as const;
-    const verified = (kind: 'provider' | 'storageConnection' | 'computeConnection', id: string, found: Partial<VerificationReport> = {}) => saveVerification(db, { kind, id, report: { ...report, ...found } as VerificationReport, started: new Date(), provider: { id: provider, accountId: '111122223333', sessionSeconds: 3600 } });
+    const report = {
+      status: 'CONNECTED',
+      description: 'All',
+      permissions: [],
+      capabilities: [],
+      findings: [],
+      identity: null,
+      sessionSeconds: 3600,
+    } as const;
+    const verified = (
+      kind: 'provider' | 'storageConnection' | 'computeConnection',
+      id: string,
+      found: Partial<VerificationReport> = {},
+    ) =>
+      saveVerification(db, {
+        kind,
+        id,
+        report: { ...report, ...found } as VerificationReport,
+        started: new Date(),
+        provider: { id: provider, accountId: '111122223333', sessionSeconds: 3600 },
+      });
     await verified('provider', provider);
-    await verified('storageConnection', storage, { findings: [{ severity: 'warning', code: 'X', message: 'of the storage', remedy: 'mend' }] });
+    await verified('storageConnection', storage, {
+      findings: [{ severity: 'warning', code: 'X', message: 'of the storage', remedy: 'mend' }],
+    });
     await verified('computeConnection', mine.compute!, { status: 'WARNING', description: 'of the compute' });
     const seen = async (scopes: string[]) => {
       const key = await keyFor([`providers:*:${provider}`, ...scopes]);
-      const { verification } = (await as(key, 'GET', `/v1/providers/${provider.toUpperCase()}/verification`)).body as unknown as { verification: { parts: { id: string }[]; findings: object[]; description: string } };
-      const { workflowIds } = (await as(key, 'POST', `/v1/providers/${provider.toUpperCase()}/verify`)).body as unknown as { workflowIds: string[] };
-      return { parts: verification.parts.map(({ id }) => id), findings: verification.findings.length, description: verification.description, workflows: workflowIds.length };
+      const { verification } = (await as(key, 'GET', `/v1/providers/${provider.toUpperCase()}/verification`))
+        .body as unknown as { verification: { parts: { id: string }[]; findings: object[]; description: string } };
+      const { workflowIds } = (await as(key, 'POST', `/v1/providers/${provider.toUpperCase()}/verify`))
+        .body as unknown as { workflowIds: string[] };
+      return {
+        parts: verification.parts.map(({ id }) => id),
+        findings: verification.findings.length,
+        description: verification.description,
+        workflows: workflowIds.length,
+      };
     };
     expect(await seen([])).toEqual({ parts: [provider], findings: 0, description: 'All', workflows: 1 });
-    expect(await seen([`storage:read:${storage}`])).toEqual({ parts: [provider, storage], findings: 1, description: 'All', workflows: 2 });
-    expect(await seen(['storage:read', 'compute:read', 'flows:read'])).toMatchObject({ parts: [provider, storage, mine.compute], description: expect.stringContaining('of the compute') as string });
+    expect(await seen([`storage:read:${storage}`])).toEqual({
+      parts: [provider, storage],
+      findings: 1,
+      description: 'All',
+      workflows: 2,
+    });
+    expect(await seen(['storage:read', 'compute:read', 'flows:read'])).toMatchObject({
+      parts: [provider, storage, mine.compute],
+      description: expect.stringContaining('of the compute') as string,
+    });
   });
   it('is not told what stands in its way where it may not see that', async () => {
-    const shared = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('beside'), providerId: mine.providers, region: 'us-west-2', bucket: unique('shared'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true })).body as unknown as { storageConnection: { id: string; name: string }; details: { bucket: string } };
-    const own = (await as(ROOT, 'POST', '/v1/storage-connections', { name: unique('own'), providerId: mine.providers, region: 'us-west-2', bucket: shared.details.bucket, prefix: 'runs/own', useForRunUpload: false, useForDataExploration: true })).body.storageConnection.id;
+    const shared = (
+      await as(ROOT, 'POST', '/v1/storage-connections', {
+        name: unique('beside'),
+        providerId: mine.providers,
+        region: 'us-west-2',
+        bucket: unique('shared'),
+        prefix: 'runs',
+        useForRunUpload: true,
+        useForDataExploration: true,
+      })
+    ).body as unknown as { storageConnection: { id: string; name: string }; details: { bucket: string } };
+    const own = (
+      await as(ROOT, 'POST', '/v1/storage-connections', {
+        name: unique('own'),
+        providerId: mine.providers,
+        region: 'us-west-2',
+        bucket: shared.details.bucket,
+        prefix: 'runs/own',
+        useForRunUpload: false,
+        useForDataExploration: true,
+      })
+    ).body.storageConnection.id;
     const key = await keyFor([`storage:*:${own}`]);
     const overlaps = await as(key, 'PATCH', `/v1/storage-connections/${own}`, { useForRunUpload: true });
     expect([overlaps.status, overlaps.reason]).toEqual([409, 'PREFIX_OVERLAPS']);
-    for (const told of [shared.storageConnection.id, shared.storageConnection.name, `${shared.details.bucket}/runs/ `]) expect(JSON.stringify(overlaps.body)).not.toContain(told);
-    expect((await as(ROOT, 'PATCH', `/v1/storage-connections/${own}`, { useForRunUpload: true })).body.details[0]!.metadata.storageConnectionId).toBe(shared.storageConnection.id);
+    for (const told of [shared.storageConnection.id, shared.storageConnection.name, `${shared.details.bucket}/runs/ `])
+      expect(JSON.stringify(overlaps.body)).not.toContain(told);
+    expect(
+      (await as(ROOT, 'PATCH', `/v1/storage-connections/${own}`, { useForRunUpload: true })).body.details[0]!.metadata
+        .storageConnectionId,
+    ).toBe(shared.storageConnection.id);
     const principal = 'arn:aws:iam::444455556666:root';
-    const grant = await insertAccessGrant(db, { storageConnectionId: shared.storageConnection.id, bucket: shared.details.bucket, partition: 'aws', principal, prefix: 'own/', folder: 'runs/own/', description: '', expires: null }, { by: { kind: 'root', id: 'default', name: 'default' }, requestId: 'x' });
-    const again = (by: string) => as(by, 'POST', `/v1/storage-connections/${own}/access-grants`, { principal, prefix: '' });
+    const grant = await insertAccessGrant(
+      db,
+      {
+        storageConnectionId: shared.storageConnection.id,
+        bucket: shared.details.bucket,
+        partition: 'aws',
+        principal,
+        prefix: 'own/',
+        folder: 'runs/own/',
+        description: '',
+        expires: null,
+      },
+      { by: { kind: 'root', id: 'default', name: 'default' }, requestId: 'x' },
+    );
+    const again = (by: string) =>
+      as(by, 'POST', `/v1/storage-connections/${own}/access-grants`, { principal, prefix: '' });
     const [told, toldAll] = [await again(key), await again(ROOT)];
-    expect([told.reason, toldAll.body.details[0]!.metadata]).toEqual(['ALREADY_GRANTED', expect.objectContaining({ accessGrantId: grant.id, storageConnectionId: shared.storageConnection.id })]);
-    for (const hidden of [grant.id, shared.storageConnection.id]) expect(JSON.stringify(told.body)).not.toContain(hidden);
+    expect([told.reason, toldAll.body.details[0]!.metadata]).toEqual([
+      'ALREADY_GRANTED',
+      expect.objectContaining({ accessGrantId: grant.id, storageConnectionId: shared.storageConnection.id }),
+    ]);
+    for (const hidden of [grant.id, shared.storageConnection.id])
+      expect(JSON.stringify(told.body)).not.toContain(hidden);
     const usedBy = async (scopes: string[]): Promise<unknown> => {
       const { reason, body } = await as(await keyFor(scopes), 'DELETE', `/v1/compute-connections/${mine.compute}`);
       expect(reason).toBe('IN_USE');
@@ -177,46 +394,105 @@ describe('a key that is narrowed', () => {
     };
     expect(await usedBy([`compute:*:${mine.compute}`])).toEqual([]);
     expect(await usedBy([`compute:*:${mine.compute}`, `flows:read:${mine.flows}`])).toEqual(['flow']);
-    expect(await usedBy([`compute:*:${mine.compute}`, 'flows:read', `executions:read:${mine.executions}`])).toEqual(['flow', 'execution']);
+    expect(await usedBy([`compute:*:${mine.compute}`, 'flows:read', `executions:read:${mine.executions}`])).toEqual([
+      'flow',
+      'execution',
+    ]);
   });
   it('starts executions with what lies in their run only', async () => {
     const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
-    const { uri } = ((await as(key, 'GET', `/v1/runs/${mine.runs}`)).body as unknown as { run: { output: { uri: string } } }).run.output;
-    const start = (body: object, by = key) => as(by, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs, ...body });
+    const { uri } = (
+      (await as(key, 'GET', `/v1/runs/${mine.runs}`)).body as unknown as { run: { output: { uri: string } } }
+    ).run.output;
+    const start = (body: object, by = key) =>
+      as(by, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs, ...body });
     const bucket = uri.slice(0, uri.indexOf('/', 's3://'.length) + 1);
     const foreign = `${bucket}runs/AV1/20260101_AV1_OTHER/RunManifest.csv`;
-    for (const manifest of [foreign, `${uri.slice(0, -1)}-secret/RunManifest.csv`, `${uri}../20260101_AV1_OTHER/RunManifest.csv`, `${uri}./x`]) {
-      expect([manifest, (await start({ manifest: { uri: manifest } })).body.details[0]!.metadata]).toMatchObject([manifest, { field: 'manifest.uri', rule: 'OUTSIDE_RUN' }]);
+    for (const manifest of [
+      foreign,
+      `${uri.slice(0, -1)}-secret/RunManifest.csv`,
+      `${uri}../20260101_AV1_OTHER/RunManifest.csv`,
+      `${uri}./x`,
+    ]) {
+      expect([manifest, (await start({ manifest: { uri: manifest } })).body.details[0]!.metadata]).toMatchObject([
+        manifest,
+        { field: 'manifest.uri', rule: 'OUTSIDE_RUN' },
+      ]);
     }
-    for (const value of [foreign, foreign.replace('s3:', 'S3:'), [foreign], { deep: [{ er: foreign }] }, `--manifest ${foreign}`, `${uri}a,${foreign}`, `${uri}a ${uri}../x`]) {
-      expect([value, (await start({ parameters: { settings: value } })).body.details[0]!.metadata.rule]).toEqual([value, 'OUTSIDE_RUN']);
+    for (const value of [
+      foreign,
+      foreign.replace('s3:', 'S3:'),
+      [foreign],
+      { deep: [{ er: foreign }] },
+      `--manifest ${foreign}`,
+      `${uri}a,${foreign}`,
+      `${uri}a ${uri}../x`,
+    ]) {
+      expect([value, (await start({ parameters: { settings: value } })).body.details[0]!.metadata.rule]).toEqual([
+        value,
+        'OUTSIDE_RUN',
+      ]);
     }
-    expect((await start({ manifest: { uri: `${uri}Other manifest.csv` }, parameters: { settings: `${uri}a b,${uri}c`, number: 5, none: null } })).status).toBe(201);
-    expect((await start({ manifest: { uri: foreign } }, await keyFor(['executions:create', 'runs:read']))).status).toBe(201);
+    expect(
+      (
+        await start({
+          manifest: { uri: `${uri}Other manifest.csv` },
+          parameters: { settings: `${uri}a b,${uri}c`, number: 5, none: null },
+        })
+      ).status,
+    ).toBe(201);
+    expect((await start({ manifest: { uri: foreign } }, await keyFor(['executions:create', 'runs:read']))).status).toBe(
+      201,
+    );
     const { id } = ((await start({})).body as unknown as { execution: Named }).execution;
     await db.updateTable('executions').set({ status: 'FAILED' }).where('id', '=', id).execute();
-    expect((await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: { uri: foreign } })).body.details[0]!.metadata.rule).toBe('OUTSIDE_RUN');
+    expect(
+      (await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: { uri: foreign } })).body.details[0]!.metadata
+        .rule,
+    ).toBe('OUTSIDE_RUN');
     expect((await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: null })).status).toBe(201);
   });
   it('starts and repeats executions of its runs only', async () => {
     const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
     expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).status).toBe(201);
-    expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: other.runs })).body.details[0]!.metadata.rule).toBe('RUN_NOT_FOUND');
-    expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runFolderUri: 's3://bucket/runs/x' })).reason).toBe('INSUFFICIENT_SCOPE');
+    expect(
+      (await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: other.runs })).body.details[0]!.metadata
+        .rule,
+    ).toBe('RUN_NOT_FOUND');
+    expect(
+      (await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runFolderUri: 's3://bucket/runs/x' })).reason,
+    ).toBe('INSUFFICIENT_SCOPE');
     expect((await as(key, 'POST', `/v1/executions/${other.executions}/relaunch`, {})).status).toBe(400);
-    expect((await as(await keyFor(['executions:create']), 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).reason).toBe('INSUFFICIENT_SCOPE');
+    expect(
+      (
+        await as(await keyFor(['executions:create']), 'POST', '/v1/executions', {
+          flowId: mine.flows,
+          runId: mine.runs,
+        })
+      ).reason,
+    ).toBe('INSUFFICIENT_SCOPE');
     const narrow = await keyFor(['executions:create', `executions:read:${mine.executions}`, 'runs:read']);
     expect((await as(narrow, 'POST', `/v1/executions/${other.executions}/relaunch`, {})).status).toBe(404);
-    expect((await as(narrow, 'POST', `/v1/executions/${mine.executions}/relaunch`, {})).reason).toBe('EXECUTION_UNDER_WAY');
+    expect((await as(narrow, 'POST', `/v1/executions/${mine.executions}/relaunch`, {})).reason).toBe(
+      'EXECUTION_UNDER_WAY',
+    );
   });
   it('is refused every operation that it has no scope for', async () => {
-    const document = (await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>();
-    const { key } = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['instruments:read:none'] })).body;
+    const document = (
+      await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })
+    ).json<OpenApi>();
+    const { key } = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['instruments:read:none'] }))
+      .body;
     let refused = 0;
     for (const [path, operations] of Object.entries(document.paths)) {
       for (const [method, { operationId }] of Object.entries(operations)) {
-        if (!path.startsWith('/v1/') || operationId === 'AuthService_GetAuth' || path.startsWith('/v1/instruments')) continue;
-        const { statusCode } = await app.inject({ method: method.toUpperCase() as 'GET', url: path.replaceAll(/\{[^}]+\}/g, mine.runs!), headers: { 'x-api-key': key } });
+        if (!path.startsWith('/v1/') || operationId === 'AuthService_GetAuth' || path.startsWith('/v1/instruments'))
+          continue;
+        const { statusCode } = await app.inject({
+          method: method.toUpperCase() as 'GET',
+          url: path.replaceAll(/\{[^}]+\}/g, mine.runs!),
+          headers: { 'x-api-key': key },
+        });
         expect([operationId, statusCode]).toEqual([operationId, 403]);
         refused++;
       }
@@ -227,13 +503,29 @@ describe('a key that is narrowed', () => {
 
 describe('API keys', () => {
   it('are shown once, and only their hash is kept', async () => {
-    const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', { name: 'lims', scopes: ['runs:read', 'runs:read'], expiresInDays: 90 });
-    expect([status, body.apiKey.scopes, body.apiKey.state, body.apiKey.createdBy, body.apiKey.timeLastUsed]).toEqual([201, ['runs:read'], 'active', 'default', null]);
+    const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', {
+      name: 'lims',
+      scopes: ['runs:read', 'runs:read'],
+      expiresInDays: 90,
+    });
+    expect([status, body.apiKey.scopes, body.apiKey.state, body.apiKey.createdBy, body.apiKey.timeLastUsed]).toEqual([
+      201,
+      ['runs:read'],
+      'active',
+      'default',
+      null,
+    ]);
     expect(Date.parse(body.apiKey.timeExpires) - Date.now()).toBeGreaterThan(89.9 * 86_400_000);
     expect(body.key).toMatch(/^polony_[0-9a-f]{32}_[A-Za-z0-9_-]{43}$/);
     const shown = await as(ROOT, 'GET', `/v1/api-keys/${body.apiKey.id}`);
-    expect(JSON.stringify([shown.body, (await as(ROOT, 'GET', '/v1/api-keys')).body])).not.toContain(body.key.slice(-43));
-    const { rows } = await sql<{ all: string }>`select string_agg(k::text, '') || (select string_agg(a::text, '') from audit_log a) || (select string_agg(o::text, '') from audit_outcomes o) as all from api_keys k`.execute(db);
+    expect(JSON.stringify([shown.body, (await as(ROOT, 'GET', '/v1/api-keys')).body])).not.toContain(
+      body.key.slice(-43),
+    );
+    const { rows } = await sql<{
+      all: string;
+    }>`select string_agg(k::text, '') || (select string_agg(a::text, '') from audit_log a) || (select string_agg(o::text, '') from audit_outcomes o) as all from api_keys k`.execute(
+      db,
+    );
     expect(rows[0]!.all).not.toContain(body.key.slice(-43));
     expect((await as(ROOT, 'POST', '/v1/api-keys', { name: 'lims', scopes: ['runs:read'] })).reason).toBe('NAME_TAKEN');
     await as(body.key, 'GET', '/v1/runs');
@@ -241,7 +533,15 @@ describe('API keys', () => {
   });
   it('are refused at once when they are revoked, deleted, expired, cut or changed', async () => {
     const made = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] })).body;
-    const changed = [made.key.slice(0, -1), `${made.key}x`, made.key.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')), made.key.toUpperCase(), `polony_${newId().replaceAll('-', '')}_${'A'.repeat(43)}`, ` ${made.key}x`, 'polony_'];
+    const changed = [
+      made.key.slice(0, -1),
+      `${made.key}x`,
+      made.key.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')),
+      made.key.toUpperCase(),
+      `polony_${newId().replaceAll('-', '')}_${'A'.repeat(43)}`,
+      ` ${made.key}x`,
+      'polony_',
+    ];
     for (const key of changed) expect((await as(key, 'GET', '/v1/runs')).reason).toBe('INVALID_API_KEY');
     expect((await as(made.key, 'GET', '/v1/runs')).status).toBe(200);
     const revoked = (await as(ROOT, 'POST', `/v1/api-keys/${made.apiKey.id}/revoke`)).body.apiKey;
@@ -253,25 +553,58 @@ describe('API keys', () => {
     expect((await as(again.key, 'GET', '/v1/runs')).reason).toBe('INVALID_API_KEY');
     expect((await as(ROOT, 'DELETE', `/v1/api-keys/${again.apiKey.id}`)).status).toBe(404);
     const old = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] })).body;
-    await db.updateTable('api_keys').set({ time_expires: new Date(Date.now() - 1) }).where('id', '=', old.apiKey.id).execute();
+    await db
+      .updateTable('api_keys')
+      .set({ time_expires: new Date(Date.now() - 1) })
+      .where('id', '=', old.apiKey.id)
+      .execute();
     expect((await as(old.key, 'GET', '/v1/runs')).reason).toBe('API_KEY_EXPIRED');
     expect((await as(ROOT, 'GET', `/v1/api-keys/${old.apiKey.id}`)).body.apiKey.state).toBe('expired');
     expect((await as(ROOT, 'POST', '/v1/api-keys', { name: old.apiKey.name, scopes: ['runs:read'] })).status).toBe(201);
   });
   it('hand on no more than they have, and not for longer', async () => {
-    const maker = await keyFor(['keys:write', 'runs:read', `storage:download:${mine.storage}/runs/`], ROOT, { expiresInDays: 2 });
-    const { body } = await as(maker, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read', `runs:read:${mine.runs}`, `storage:download:${mine.storage}/runs/a/`], expiresInDays: 365 });
+    const maker = await keyFor(['keys:write', 'runs:read', `storage:download:${mine.storage}/runs/`], ROOT, {
+      expiresInDays: 2,
+    });
+    const { body } = await as(maker, 'POST', '/v1/api-keys', {
+      name: unique('key'),
+      scopes: ['runs:read', `runs:read:${mine.runs}`, `storage:download:${mine.storage}/runs/a/`],
+      expiresInDays: 365,
+    });
     expect(Date.parse(body.apiKey.timeExpires) - Date.now()).toBeLessThan(2.01 * 86_400_000);
-    for (const scope of ['*', 'runs:*', 'runs:download', 'keys:*', 'keys:read', `storage:download:${mine.storage}`, `storage:download:${mine.storage}/runs-secret/`, `storage:download:${other.storage}/runs/`, `storage:*:${mine.storage}/runs/`]) {
-      expect([scope, (await as(maker, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read', scope] })).body.details?.[0]?.metadata.field]).toEqual([scope, 'scopes.1']);
+    for (const scope of [
+      '*',
+      'runs:*',
+      'runs:download',
+      'keys:*',
+      'keys:read',
+      `storage:download:${mine.storage}`,
+      `storage:download:${mine.storage}/runs-secret/`,
+      `storage:download:${other.storage}/runs/`,
+      `storage:*:${mine.storage}/runs/`,
+    ]) {
+      expect([
+        scope,
+        (await as(maker, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read', scope] })).body
+          .details?.[0]?.metadata.field,
+      ]).toEqual([scope, 'scopes.1']);
     }
   });
   it('are refused with the field and the rule', async () => {
-    const wrong = (body: object) => as(ROOT, 'POST', '/v1/api-keys', body).then(({ status, body: answer }) => [status, ...answer.details.map(({ metadata }) => metadata.field)]);
+    const wrong = (body: object) =>
+      as(ROOT, 'POST', '/v1/api-keys', body).then(({ status, body: answer }) => [
+        status,
+        ...answer.details.map(({ metadata }) => metadata.field),
+      ]);
     expect(await wrong({ name: 'x', scopes: [] })).toEqual([400, 'scopes']);
     expect(await wrong({ name: '', scopes: ['runs:read'] })).toEqual([400, 'name']);
-    expect(await wrong({ name: 'x', scopes: ['runs:read', 'nothing', 'runs:'] })).toEqual([400, 'scopes.1', 'scopes.2']);
-    for (const expiresInDays of [0, 366, 1.5]) expect(await wrong({ name: 'x', scopes: ['runs:read'], expiresInDays })).toEqual([400, 'expiresInDays']);
+    expect(await wrong({ name: 'x', scopes: ['runs:read', 'nothing', 'runs:'] })).toEqual([
+      400,
+      'scopes.1',
+      'scopes.2',
+    ]);
+    for (const expiresInDays of [0, 366, 1.5])
+      expect(await wrong({ name: 'x', scopes: ['runs:read'], expiresInDays })).toEqual([400, 'expiresInDays']);
   });
   it('for events is for events only', async () => {
     expect((await as(EVENTS, 'GET', '/v1/runs')).reason).toBe('INSUFFICIENT_SCOPE');
@@ -280,10 +613,18 @@ describe('API keys', () => {
 });
 
 describe('the audit log', () => {
-  const entriesOf = async (query: string): Promise<Entry[]> => (await as(ROOT, 'GET', `/v1/audit-log?${query}`)).body.entries;
+  const entriesOf = async (query: string): Promise<Entry[]> =>
+    (await as(ROOT, 'GET', `/v1/audit-log?${query}`)).body.entries;
   it('has who did what to what, from where and how it ended', async () => {
     const key = await keyFor(['flows:*']);
-    const { id } = (await as(key, 'POST', '/v1/flows', { name: unique('audited'), computeConnectionId: mine.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' })).body.flow;
+    const { id } = (
+      await as(key, 'POST', '/v1/flows', {
+        name: unique('audited'),
+        computeConnectionId: mine.compute,
+        sharedWorkflowId: '1234567',
+        workflowOwnerId: '588258415937',
+      })
+    ).body.flow;
     await as(key, 'PATCH', `/v1/flows/${id}`, { parameters: { secretive: 'value' } });
     // Written so, it is the same flow.
     await as(key, 'DELETE', `/v1/flows/${id.toUpperCase()}`);
@@ -294,34 +635,67 @@ describe('the audit log', () => {
       ['FlowService_DeleteFlow', 404, 'FLOW_NOT_FOUND', null],
       ['FlowService_DeleteFlow', 204, null, null],
       ['FlowService_UpdateFlow', 200, null, { fields: ['parameters'] }],
-      ['FlowService_CreateFlow', 201, null, { fields: ['name', 'computeConnectionId', 'sharedWorkflowId', 'workflowOwnerId'] }],
+      [
+        'FlowService_CreateFlow',
+        201,
+        null,
+        { fields: ['name', 'computeConnectionId', 'sharedWorkflowId', 'workflowOwnerId'] },
+      ],
     ]);
-    expect(entries[0]).toMatchObject({ resourceType: 'flows', requestId: 'request-of-a-test', address: '127.0.0.1', caller: { kind: 'key' } });
+    expect(entries[0]).toMatchObject({
+      resourceType: 'flows',
+      requestId: 'request-of-a-test',
+      address: '127.0.0.1',
+      caller: { kind: 'key' },
+    });
     expect(await entriesOf(`callerId=${entries[0]!.caller.id}&action=FlowService_UpdateFlow`)).toHaveLength(1);
     expect(await entriesOf(`resourceId=${id.toUpperCase()}`)).toEqual(entries);
     expect(await entriesOf(`resourceId=${id}&until=2020-01-01T00:00:00Z`)).toEqual([]);
   });
   it('cuts what a proxy says of the address', async () => {
     const proxied = await build({ trustProxy: true });
-    await as(ROOT, 'POST', `/v1/flows/${mine.flows}/verify`, undefined, { on: proxied, headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-address', 'x-forwarded-for': 'x'.repeat(20_000) } });
-    expect((await entriesOf('requestId=request-with-address')).map(({ address }) => address)).toEqual(['x'.repeat(500)]);
+    await as(ROOT, 'POST', `/v1/flows/${mine.flows}/verify`, undefined, {
+      on: proxied,
+      headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-address', 'x-forwarded-for': 'x'.repeat(20_000) },
+    });
+    expect((await entriesOf('requestId=request-with-address')).map(({ address }) => address)).toEqual([
+      'x'.repeat(500),
+    ]);
     await proxied.close();
   });
   it('cuts the names of fields of a body that was refused', async () => {
-    expect((await as(ROOT, 'POST', '/v1/flows', { ['x'.repeat(100_000)]: 1 }, { headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-long-names' } })).status).toBe(400);
+    expect(
+      (
+        await as(
+          ROOT,
+          'POST',
+          '/v1/flows',
+          { ['x'.repeat(100_000)]: 1 },
+          { headers: { 'x-api-key': ROOT, 'x-request-id': 'request-with-long-names' } },
+        )
+      ).status,
+    ).toBe(400);
     expect((await entriesOf('requestId=request-with-long-names'))[0]!.detail).toEqual({ fields: ['x'.repeat(100)] });
   });
   it('has no entry for what changes nothing by itself', async () => {
     await as(EVENTS, 'POST', '/v1/events', { source: 'aws.s3' });
     await as(ROOT, 'POST', '/v1/iam-documents/check', { policy: { Version: '2012-10-17', Statement: [] } });
-    for (const action of ['EventService_TakeEvent', 'IamDocumentService_CheckPolicy']) expect((await entriesOf(`action=${action}`)).filter(({ reason }) => reason !== 'INSUFFICIENT_SCOPE')).toEqual([]);
+    for (const action of ['EventService_TakeEvent', 'IamDocumentService_CheckPolicy'])
+      expect((await entriesOf(`action=${action}`)).filter(({ reason }) => reason !== 'INSUFFICIENT_SCOPE')).toEqual([]);
   });
   it('has what was denied', async () => {
     const key = await keyFor([`runs:read:${mine.runs}`]);
     await as(key, 'GET', `/v1/runs/${other.runs}`);
     await as(key, 'DELETE', `/v1/flows/${mine.flows}`);
     const { id } = (await as(ROOT, 'GET', '/v1/api-keys?pageSize=1000')).body.apiKeys.at(-1)!;
-    expect((await entriesOf(`callerId=${id}`)).map(({ action, status, reason, resourceId }) => [action, status, reason, resourceId])).toEqual([
+    expect(
+      (await entriesOf(`callerId=${id}`)).map(({ action, status, reason, resourceId }) => [
+        action,
+        status,
+        reason,
+        resourceId,
+      ]),
+    ).toEqual([
       ['FlowService_DeleteFlow', 403, 'INSUFFICIENT_SCOPE', mine.flows],
       ['RunService_GetRun', 404, 'INSUFFICIENT_SCOPE', other.runs],
     ]);
@@ -330,13 +704,26 @@ describe('the audit log', () => {
     await db.transaction().execute(async (transaction) => {
       await sql`set local enable_seqscan = off`.execute(transaction);
       const { sql: text, parameters } = auditQuery(transaction, { resourceId: mine.flows! }, { limit: 100 }).compile();
-      const { rows } = await transaction.executeQuery<{ 'QUERY PLAN': string }>(CompiledQuery.raw(`explain ${text}`, [...parameters]));
+      const { rows } = await transaction.executeQuery<{ 'QUERY PLAN': string }>(
+        CompiledQuery.raw(`explain ${text}`, [...parameters]),
+      );
       const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
-      expect([plan.includes('audit_log_resource'), plan.includes('audit_outcomes_resource'), plan.includes('Seq Scan')]).toEqual([true, true, false]);
+      expect([
+        plan.includes('audit_log_resource'),
+        plan.includes('audit_outcomes_resource'),
+        plan.includes('Seq Scan'),
+      ]).toEqual([true, true, false]);
     });
   });
   it('can only grow', async () => {
-    for (const statement of [sql`update audit_log set caller_name = 'x'`, sql`delete from audit_log`, sql`truncate audit_log cascade`, sql`update audit_outcomes set status = 200`, sql`delete from audit_outcomes`, sql`truncate audit_outcomes`]) {
+    for (const statement of [
+      sql`update audit_log set caller_name = 'x'`,
+      sql`delete from audit_log`,
+      sql`truncate audit_log cascade`,
+      sql`update audit_outcomes set status = 200`,
+      sql`delete from audit_outcomes`,
+      sql`truncate audit_outcomes`,
+    ]) {
       await expect(statement.execute(db)).rejects.toThrow('append-only');
     }
   });
@@ -344,11 +731,17 @@ describe('the audit log', () => {
     const first = (await as(ROOT, 'GET', '/v1/audit-log?pageSize=2')).body;
     const second = (await as(ROOT, 'GET', `/v1/audit-log?pageSize=2&pageToken=${first.nextPageToken}`)).body;
     expect(new Set([...first.entries, ...second.entries].map((entry) => JSON.stringify(entry))).size).toBe(4);
-    expect((await as(ROOT, 'GET', '/v1/audit-log?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z')).status).toBe(400);
+    expect((await as(ROOT, 'GET', '/v1/audit-log?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z')).status).toBe(
+      400,
+    );
     expect((await as(ROOT, 'GET', '/v1/audit-log?since=yesterday')).status).toBe(400);
     // A leap second, as RFC 3339 has it and JavaScript does not.
-    expect((await as(ROOT, 'GET', '/v1/audit-log?since=2016-12-31T23:59:60Z&until=2016-12-31T23:59:60.5Z')).body.entries).toEqual([]);
-    expect((await as(ROOT, 'POST', `/v1/webhooks/${mine.webhooks}/replay`, { since: '2016-12-31T23:59:60Z' })).status).toBe(202);
+    expect(
+      (await as(ROOT, 'GET', '/v1/audit-log?since=2016-12-31T23:59:60Z&until=2016-12-31T23:59:60.5Z')).body.entries,
+    ).toEqual([]);
+    expect(
+      (await as(ROOT, 'POST', `/v1/webhooks/${mine.webhooks}/replay`, { since: '2016-12-31T23:59:60Z' })).status,
+    ).toBe(202);
   });
   it('that cannot be written lets nothing happen', async () => {
     await sql`alter table audit_log rename to audit_log_away`.execute(db);
@@ -363,7 +756,9 @@ describe('the audit log', () => {
 
 describe('what is no request', () => {
   it.each([
-    ['GET / HTTP/9.9\r\n\r\n', 400, 'MALFORMED_REQUEST'], ['BREW /v1/runs HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'MALFORMED_REQUEST'], [`GET /v1/runs HTTP/1.1\r\nHost: x\r\nx-much: ${'a'.repeat(140_000)}\r\n\r\n`, 431, 'HEADERS_TOO_LARGE'],
+    ['GET / HTTP/9.9\r\n\r\n', 400, 'MALFORMED_REQUEST'],
+    ['BREW /v1/runs HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'MALFORMED_REQUEST'],
+    [`GET /v1/runs HTTP/1.1\r\nHost: x\r\nx-much: ${'a'.repeat(140_000)}\r\n\r\n`, 431, 'HEADERS_TOO_LARGE'],
   ])('is told so like all that is wrong, with a request id (%#)', async (text, status, reason) => {
     const own = await build();
     await own.listen({ host: '127.0.0.1', port: 0 });
@@ -372,8 +767,16 @@ describe('what is no request', () => {
     socket.on('data', (chunk) => (told += chunk.toString())).on('error', () => undefined);
     socket.write(text);
     await new Promise((resolve) => socket.on('close', resolve));
-    const { code, details } = JSON.parse(told.slice(told.indexOf('\r\n\r\n'))) as { code: number; details: Body['details'] };
-    expect([told.startsWith(`HTTP/1.1 ${status} `), code, details[0]!.reason, /^X-Request-ID: (.+)\r$/m.exec(told)?.[1]]).toEqual([true, status, reason, details[0]!.metadata.request_id]);
+    const { code, details } = JSON.parse(told.slice(told.indexOf('\r\n\r\n'))) as {
+      code: number;
+      details: Body['details'];
+    };
+    expect([
+      told.startsWith(`HTTP/1.1 ${status} `),
+      code,
+      details[0]!.reason,
+      /^X-Request-ID: (.+)\r$/m.exec(told)?.[1],
+    ]).toEqual([true, status, reason, details[0]!.metadata.request_id]);
     await own.close();
   });
 });
@@ -385,7 +788,11 @@ describe('the pace of a caller', () => {
     const on = { on: slow };
     for (let at = 0; at < 3; at++) expect((await as(key, 'GET', '/v1/runs', undefined, on)).status).toBe(200);
     const refused = await as(key, 'GET', '/v1/runs', undefined, on);
-    expect([refused.status, refused.reason, Number(refused.headers['retry-after']) > 0]).toEqual([429, 'RATE_LIMITED', true]);
+    expect([refused.status, refused.reason, Number(refused.headers['retry-after']) > 0]).toEqual([
+      429,
+      'RATE_LIMITED',
+      true,
+    ]);
     expect((await as(ROOT, 'GET', '/v1/runs', undefined, on)).status).toBe(200);
     for (let at = 0; at < 5; at++) expect((await slow.inject('/healthz')).statusCode).toBe(200);
     await slow.close();
@@ -403,8 +810,17 @@ describe('a person', () => {
   let keysPath = '/keys';
   let published: object[];
   let withOidc: FastifyInstance;
-  const token = (claims: JWTPayload, { key = signing, kid = 'one', alg = 'ES256', audience = 'polony', from = issuer, expires = '5m' } = {}): Promise<string> =>
-    new SignJWT({ sub: 'u-1', name: 'Rosalind', email: 'rosalind@example.org', ...claims }).setProtectedHeader({ alg, kid }).setIssuer(from).setAudience(audience).setExpirationTime(expires).setIssuedAt().sign(key);
+  const token = (
+    claims: JWTPayload,
+    { key = signing, kid = 'one', alg = 'ES256', audience = 'polony', from = issuer, expires = '5m' } = {},
+  ): Promise<string> =>
+    new SignJWT({ sub: 'u-1', name: 'Rosalind', email: 'rosalind@example.org', ...claims })
+      .setProtectedHeader({ alg, kid })
+      .setIssuer(from)
+      .setAudience(audience)
+      .setExpirationTime(expires)
+      .setIssuedAt()
+      .sign(key);
   const bearer = (text: string) => ({ on: withOidc, headers: { authorization: `Bearer ${text}` } });
 
   beforeAll(async () => {
@@ -416,13 +832,23 @@ describe('a person', () => {
     provider = createServer((request, response) => {
       asked++;
       if (gone) return void request.socket.destroy();
-      if (down || (request.url !== keysPath && request.url?.startsWith('/keys') === true)) return void response.writeHead(503).end();
+      if (down || (request.url !== keysPath && request.url?.startsWith('/keys') === true))
+        return void response.writeHead(503).end();
       response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify(request.url === keysPath ? { keys: published } : { issuer, jwks_uri: issuer + keysPath }));
+      response.end(
+        JSON.stringify(request.url === keysPath ? { keys: published } : { issuer, jwks_uri: issuer + keysPath }),
+      );
     });
     await new Promise<void>((resolve) => provider.listen(0, '127.0.0.1', resolve));
     issuer = `http://127.0.0.1:${(provider.address() as AddressInfo).port}`;
-    withOidc = await build({ oidc: { issuer, audience: 'polony', scopesClaim: 'realm_access.roles', scopeMap: { analyst: ['runs:read', `executions:read:${mine.executions}`], admin: ['*'] } } });
+    withOidc = await build({
+      oidc: {
+        issuer,
+        audience: 'polony',
+        scopesClaim: 'realm_access.roles',
+        scopeMap: { analyst: ['runs:read', `executions:read:${mine.executions}`], admin: ['*'] },
+      },
+    });
   });
   afterAll(async () => {
     await withOidc?.close();
@@ -431,31 +857,65 @@ describe('a person', () => {
 
   it('whose provider is away is told so, and comes in when it is back', async () => {
     down = true;
-    expect((await as('', 'GET', '/v1/runs', undefined, bearer(await token({})))).reason).toBe('IDENTITY_PROVIDER_UNAVAILABLE');
+    expect((await as('', 'GET', '/v1/runs', undefined, bearer(await token({})))).reason).toBe(
+      'IDENTITY_PROVIDER_UNAVAILABLE',
+    );
     down = false;
     expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).status).toBe(200);
   });
   it('may do what the claim says, and is named in the audit log', async () => {
     const analyst = bearer(await token({ realm_access: { roles: ['analyst', 'unknown', '__proto__'] } }));
-    expect((await as('', 'GET', '/v1/auth', undefined, analyst)).body.scopes).toEqual(['runs:read', `executions:read:${mine.executions}`]);
+    expect((await as('', 'GET', '/v1/auth', undefined, analyst)).body.scopes).toEqual([
+      'runs:read',
+      `executions:read:${mine.executions}`,
+    ]);
     expect(listed((await as('', 'GET', '/v1/executions', undefined, analyst)).body)).toEqual([mine.executions]);
-    expect((await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, analyst)).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, analyst)).reason).toBe(
+      'INSUFFICIENT_SCOPE',
+    );
     const admin = bearer(await token({ realm_access: { roles: ['admin'] } }));
-    const { apiKey } = (await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, admin)).body;
+    const { apiKey } = (await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, admin))
+      .body;
     expect(apiKey.createdBy).toBe('Rosalind');
-    expect((await as(ROOT, 'GET', `/v1/audit-log?resourceId=${apiKey.id}`)).body.entries[0]!.caller).toEqual({ kind: 'person', id: 'person:u-1', name: 'Rosalind' });
+    expect((await as(ROOT, 'GET', `/v1/audit-log?resourceId=${apiKey.id}`)).body.entries[0]!.caller).toEqual({
+      kind: 'person',
+      id: 'person:u-1',
+      name: 'Rosalind',
+    });
     expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).body.scopes).toEqual([]);
   });
   it('with a token of somebody else is refused', async () => {
     const claims = { realm_access: { roles: ['admin'] } };
-    const none = (text: string): string => `${Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url')}.${text.split('.')[1]!}.`;
+    const none = (text: string): string =>
+      `${Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url')}.${text.split('.')[1]!}.`;
     const good = await token(claims);
-    const shared = await new SignJWT({ sub: 'u-1', ...claims }).setProtectedHeader({ alg: 'HS256', kid: 'one' }).setIssuer(issuer).setAudience('polony').setExpirationTime('5m').sign(Buffer.alloc(32, 1));
-    for (const bad of [await token(claims, { key: foreign }), await token(claims, { audience: 'another' }), await token(claims, { from: 'https://evil.example' }), await token(claims, { expires: '-5m' }), none(good), shared, good.slice(0, -5), 'x.y.z', 'x']) {
+    const shared = await new SignJWT({ sub: 'u-1', ...claims })
+      .setProtectedHeader({ alg: 'HS256', kid: 'one' })
+      .setIssuer(issuer)
+      .setAudience('polony')
+      .setExpirationTime('5m')
+      .sign(Buffer.alloc(32, 1));
+    for (const bad of [
+      await token(claims, { key: foreign }),
+      await token(claims, { audience: 'another' }),
+      await token(claims, { from: 'https://evil.example' }),
+      await token(claims, { expires: '-5m' }),
+      none(good),
+      shared,
+      good.slice(0, -5),
+      'x.y.z',
+      'x',
+    ]) {
       const refused = await as('', 'GET', '/v1/runs', undefined, bearer(bad));
-      expect([refused.status, refused.reason, refused.headers['www-authenticate']]).toEqual([401, 'INVALID_TOKEN', 'Bearer']);
+      expect([refused.status, refused.reason, refused.headers['www-authenticate']]).toEqual([
+        401,
+        'INVALID_TOKEN',
+        'Bearer',
+      ]);
     }
-    expect((await as('', 'GET', '/v1/runs', undefined, { headers: { authorization: `Bearer ${good}` } })).reason).toBe('MISSING_API_KEY');
+    expect((await as('', 'GET', '/v1/runs', undefined, { headers: { authorization: `Bearer ${good}` } })).reason).toBe(
+      'MISSING_API_KEY',
+    );
   });
   it('is known by a subject as OpenID Connect has it, and no other can take its answers', async () => {
     const admin = { realm_access: { roles: ['admin'] } };
@@ -465,7 +925,18 @@ describe('a person', () => {
     }
     const post = async (sub: string, key: string) => {
       const { on, headers } = bearer(await token({ ...admin, sub, name: 'Rosa\0lind' }));
-      return as('', 'POST', '/v1/flows', { name: 'the same for all', computeConnectionId: mine.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' }, { on, headers: { ...headers, 'idempotency-key': key } });
+      return as(
+        '',
+        'POST',
+        '/v1/flows',
+        {
+          name: 'the same for all',
+          computeConnectionId: mine.compute,
+          sharedWorkflowId: '1234567',
+          workflowOwnerId: '588258415937',
+        },
+        { on, headers: { ...headers, 'idempotency-key': key } },
+      );
     };
     expect((await post('a/b', 'c')).status).toBe(201);
     expect((await post('a/b', 'c')).headers['idempotency-replayed']).toBe('true');
@@ -473,7 +944,8 @@ describe('a person', () => {
   });
   it('comes in by keys that are known although somebody sends tokens of unknown ones while the provider is gone, and when its keys have moved', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
-    const auth = async (text: Promise<string>) => (await as('', 'GET', '/v1/auth', undefined, bearer(await text))).status;
+    const auth = async (text: Promise<string>) =>
+      (await as('', 'GET', '/v1/auth', undefined, bearer(await text))).status;
     expect(await auth(token({}))).toBe(200);
     try {
       gone = true;
@@ -494,8 +966,14 @@ describe('a person', () => {
     published.push({ ...(await exportJWK(next.publicKey)), kid: 'two', alg: 'ES256', use: 'sig' });
     const fresh = await build({ oidc: { issuer, audience: 'polony', scopesClaim: 'scope' } });
     const auth = async (key: CryptoKey): Promise<number> => {
-      const text = await new SignJWT({ sub: 'u-1' }).setProtectedHeader({ alg: 'ES256' }).setIssuer(issuer).setAudience('polony').setExpirationTime('5m').sign(key);
-      return (await as('', 'GET', '/v1/auth', undefined, { on: fresh, headers: { authorization: `Bearer ${text}` } })).status;
+      const text = await new SignJWT({ sub: 'u-1' })
+        .setProtectedHeader({ alg: 'ES256' })
+        .setIssuer(issuer)
+        .setAudience('polony')
+        .setExpirationTime('5m')
+        .sign(key);
+      return (await as('', 'GET', '/v1/auth', undefined, { on: fresh, headers: { authorization: `Bearer ${text}` } }))
+        .status;
     };
     expect([await auth(signing), await auth(next.privateKey), await auth(foreign)]).toEqual([200, 200, 401]);
     await fresh.close();

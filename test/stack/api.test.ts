@@ -26,7 +26,12 @@ const role = (name: string, account = ACCOUNT): string => `arn:aws:iam::${accoun
 interface Detail {
   reason: string;
   domain: string;
-  metadata: { request_id: string; field?: string; rule?: string; usedBy?: { kind: string; name: string; id: string }[] } & Record<string, unknown>;
+  metadata: {
+    request_id: string;
+    field?: string;
+    rule?: string;
+    usedBy?: { kind: string; name: string; id: string }[];
+  } & Record<string, unknown>;
 }
 type Body = Record<string, any>;
 interface Answer {
@@ -64,34 +69,97 @@ class FakeOrchestrator {
     if (this.away) throw Object.assign(new Error('14 UNAVAILABLE: no connection'), { name: 'ServiceError' });
     this.calls.push([name, ...values]);
   }
-  async check() { this.#note('check'); }
-  async startExecution(execution: { id: string }) { this.#note('startExecution', execution.id); }
-  async cancelExecution(execution: { id: string }, request: unknown) { this.#note('cancelExecution', execution.id, request); return this.running; }
-  async retryExecution(id: string) { this.#note('retryExecution', id); return this.running; }
-  async startRunUpload(input: { runId: string }) { this.#note('startRunUpload', input.runId); return true; }
-  async retryRunUpload(...id: string[]) { this.#note('retryRunUpload', ...id); return this.running; }
-  async lookAtRunUpload(...id: string[]) { this.#note('lookAtRunUpload', ...id); return this.running; }
-  async discoverFolder(input: { only: { parentPath: string; runFolder: string } }) { this.#note('discoverFolder', input.only.parentPath, input.only.runFolder); }
-  async ensureDiscovery(input: { storageConnectionId: string }, seconds: number) { this.#note('ensureDiscovery', input.storageConnectionId, seconds); }
-  async removeDiscovery(id: string) { this.#note('removeDiscovery', id); }
-  async verify(resource: { kind: string; id: string }) { this.#note('verify', resource.kind, resource.id); }
-  async changeAccess(to: { bucket: string }, change: { grantId: string }) { this.#note('changeAccess', to.bucket, change.grantId); return { state: 'pending' as const, problem: null }; }
-  async discoverNow(id: string) { this.#note('discoverNow', id); }
-  named(name: string): unknown[][] { return this.calls.filter(([called]) => called === name).map(([, ...values]) => values); }
+  async check() {
+    this.#note('check');
+  }
+  async startExecution(execution: { id: string }) {
+    this.#note('startExecution', execution.id);
+  }
+  async cancelExecution(execution: { id: string }, request: unknown) {
+    this.#note('cancelExecution', execution.id, request);
+    return this.running;
+  }
+  async retryExecution(id: string) {
+    this.#note('retryExecution', id);
+    return this.running;
+  }
+  async startRunUpload(input: { runId: string }) {
+    this.#note('startRunUpload', input.runId);
+    return true;
+  }
+  async retryRunUpload(...id: string[]) {
+    this.#note('retryRunUpload', ...id);
+    return this.running;
+  }
+  async lookAtRunUpload(...id: string[]) {
+    this.#note('lookAtRunUpload', ...id);
+    return this.running;
+  }
+  async discoverFolder(input: { only: { parentPath: string; runFolder: string } }) {
+    this.#note('discoverFolder', input.only.parentPath, input.only.runFolder);
+  }
+  async ensureDiscovery(input: { storageConnectionId: string }, seconds: number) {
+    this.#note('ensureDiscovery', input.storageConnectionId, seconds);
+  }
+  async removeDiscovery(id: string) {
+    this.#note('removeDiscovery', id);
+  }
+  async verify(resource: { kind: string; id: string }) {
+    this.#note('verify', resource.kind, resource.id);
+  }
+  async changeAccess(to: { bucket: string }, change: { grantId: string }) {
+    this.#note('changeAccess', to.bucket, change.grantId);
+    return { state: 'pending' as const, problem: null };
+  }
+  async discoverNow(id: string) {
+    this.#note('discoverNow', id);
+  }
+  named(name: string): unknown[][] {
+    return this.calls.filter(([called]) => called === name).map(([, ...values]) => values);
+  }
 }
 let temporal: FakeOrchestrator;
 const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
 
 function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> {
-  return buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: temporal, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', trustedAccountId: '588258415937', ...overrides });
+  return buildApp({
+    db,
+    databaseUrl: postgres.url,
+    secrets,
+    aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+    orchestrator: temporal,
+    apiKey: KEY,
+    discoverSeconds: 7,
+    errorDomain: 'polony',
+    trustedAccountId: '588258415937',
+    ...overrides,
+  });
 }
 
 /** Every answer of every test is held to the served document, and to the vendor's contract where that names the operation. */
-async function call(method: string, url: string, body?: unknown, headers: Record<string, string> = {}, on: FastifyInstance = app): Promise<Answer> {
-  const response = await on.inject({ method, url, headers: { 'x-api-key': KEY, ...headers }, ...(body !== undefined && { payload: body }) } as InjectOptions);
+async function call(
+  method: string,
+  url: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+  on: FastifyInstance = app,
+): Promise<Answer> {
+  const response = await on.inject({
+    method,
+    url,
+    headers: { 'x-api-key': KEY, ...headers },
+    ...(body !== undefined && { payload: body }),
+  } as InjectOptions);
   const json = response.body === '' ? undefined : (JSON.parse(response.body) as Body);
   expect(check(method, url, response.statusCode, json)).toEqual([]);
-  if (vendorCheck !== undefined && method === 'GET' && !/^\/(healthz|readyz|v1\/(providers|compute-connections|flows|iam-documents))|\/(details|verification)$/.test(url.split('?')[0]!) && response.statusCode < 500) {
+  if (
+    vendorCheck !== undefined &&
+    method === 'GET' &&
+    !/^\/(healthz|readyz|v1\/(providers|compute-connections|flows|iam-documents))|\/(details|verification)$/.test(
+      url.split('?')[0]!,
+    ) &&
+    response.statusCode < 500
+  ) {
     expect(vendorCheck(method, url, response.statusCode, json)).toEqual([]);
   }
   expect(response.headers['x-request-id']).toMatch(/^[A-Za-z0-9._-]{8,128}$/);
@@ -106,7 +174,9 @@ async function call(method: string, url: string, body?: unknown, headers: Record
     headers: response.headers,
     body: json ?? {},
     reason: Array.isArray(details) ? details[0]?.reason : undefined,
-    rules: Array.isArray(details) ? details.map((detail) => `${detail.metadata?.field} ${detail.metadata?.rule}`).sort() : [],
+    rules: Array.isArray(details)
+      ? details.map((detail) => `${detail.metadata?.field} ${detail.metadata?.rule}`).sort()
+      : [],
   };
 }
 
@@ -114,23 +184,51 @@ let counter = 0;
 const unique = (what: string): string => `${what}-${++counter}`;
 
 async function provider(fields: Body = {}): Promise<Body> {
-  const answer = await call('POST', '/v1/providers', { name: unique('provider'), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('Element-ServiceUser'), externalId: 'lab-7f3a', ...fields });
+  const answer = await call('POST', '/v1/providers', {
+    name: unique('provider'),
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: role('Element-ServiceUser'),
+    externalId: 'lab-7f3a',
+    ...fields,
+  });
   expect(answer.status, JSON.stringify(answer.body)).toBe(201);
   return answer.body.provider as Body;
 }
-const storageBody = (providerId: string, fields: Body = {}): Body => ({ name: unique('storage'), providerId, region: 'us-west-2', bucket: unique('lab-bucket'), prefix: 'runs', useForRunUpload: true, useForDataExploration: true, ...fields });
+const storageBody = (providerId: string, fields: Body = {}): Body => ({
+  name: unique('storage'),
+  providerId,
+  region: 'us-west-2',
+  bucket: unique('lab-bucket'),
+  prefix: 'runs',
+  useForRunUpload: true,
+  useForDataExploration: true,
+  ...fields,
+});
 async function storage(providerId: string, fields: Body = {}): Promise<Body> {
   const answer = await call('POST', '/v1/storage-connections', storageBody(providerId, fields));
   expect(answer.status, JSON.stringify(answer.body)).toBe(201);
   return { ...answer.body.storageConnection, details: answer.body.details };
 }
-const computeBody = (providerId: string, fields: Body = {}): Body => ({ name: unique('compute'), providerId, executionRoleArn: role('omics-execution'), region: 'us-west-2', ...fields });
+const computeBody = (providerId: string, fields: Body = {}): Body => ({
+  name: unique('compute'),
+  providerId,
+  executionRoleArn: role('omics-execution'),
+  region: 'us-west-2',
+  ...fields,
+});
 async function compute(providerId: string, fields: Body = {}): Promise<Body> {
   const answer = await call('POST', '/v1/compute-connections', computeBody(providerId, fields));
   expect(answer.status, JSON.stringify(answer.body)).toBe(201);
   return answer.body.computeConnection as Body;
 }
-const flowBody = (computeConnectionId: string, fields: Body = {}): Body => ({ name: unique('flow'), computeConnectionId, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937', ...fields });
+const flowBody = (computeConnectionId: string, fields: Body = {}): Body => ({
+  name: unique('flow'),
+  computeConnectionId,
+  sharedWorkflowId: '1234567',
+  workflowOwnerId: '588258415937',
+  ...fields,
+});
 async function flow(computeConnectionId: string, fields: Body = {}): Promise<Body> {
   const answer = await call('POST', '/v1/flows', flowBody(computeConnectionId, fields));
   expect(answer.status, JSON.stringify(answer.body)).toBe(201);
@@ -140,14 +238,34 @@ async function flow(computeConnectionId: string, fields: Body = {}): Promise<Bod
 async function run(storageConnectionId: string, fields: Body = {}): Promise<string> {
   const id = newId();
   const name = unique('RUN');
-  await db.insertInto('runs').values({ id, storage_connection_id: storageConnectionId, parent_path: 'AV240001', instrument_name: 'AV240001', run_folder: `20250101_AV240001_${name}`, run_name: name, upload_state: 'complete', outcome: 'completed', has_manifest: true, ...fields }).execute();
+  await db
+    .insertInto('runs')
+    .values({
+      id,
+      storage_connection_id: storageConnectionId,
+      parent_path: 'AV240001',
+      instrument_name: 'AV240001',
+      run_folder: `20250101_AV240001_${name}`,
+      run_name: name,
+      upload_state: 'complete',
+      outcome: 'completed',
+      has_manifest: true,
+      ...fields,
+    })
+    .execute();
   return id;
 }
 async function ready(): Promise<{ provider: Body; storage: Body; compute: Body; flow: Body; runId: string }> {
   const p = await provider();
   const s = await storage(p.id);
   const c = await compute(p.id);
-  return { provider: p, storage: s, compute: c, flow: await flow(c.id, { autoStart: { storageConnectionIds: [s.id] } }), runId: await run(s.id) };
+  return {
+    provider: p,
+    storage: s,
+    compute: c,
+    flow: await flow(c.id, { autoStart: { storageConnectionIds: [s.id] } }),
+    runId: await run(s.id),
+  };
 }
 async function execution(flowId: string, runId: string): Promise<Body> {
   const answer = await call('POST', '/v1/executions', { flowId, runId });
@@ -155,7 +273,11 @@ async function execution(flowId: string, runId: string): Promise<Body> {
   return answer.body.execution as Body;
 }
 /** Names of the kinds of things that an answer says use a resource. */
-const usedBy = (answer: Answer): string[] => (answer.body.details as Detail[]).flatMap((detail) => detail.metadata.usedBy ?? []).map((use) => use.kind).sort();
+const usedBy = (answer: Answer): string[] =>
+  (answer.body.details as Detail[])
+    .flatMap((detail) => detail.metadata.usedBy ?? [])
+    .map((use) => use.kind)
+    .sort();
 
 beforeAll(async () => {
   postgres = await startTestPostgres({ maxConnections: 20 });
@@ -178,9 +300,17 @@ beforeEach(() => {
 describe('keys, ids of requests and errors', () => {
   it('answers 401 without and with a wrong key, on routes that exist and that do not', async () => {
     for (const url of ['/v1/providers', '/v1/nothing', '/', '/docs', '/openapi.json']) {
-      for (const [headers, reason] of [[{}, 'MISSING_API_KEY'], [{ 'x-api-key': '' }, 'MISSING_API_KEY'], [{ 'x-api-key': `${KEY}x` }, 'INVALID_API_KEY']] as const) {
+      for (const [headers, reason] of [
+        [{}, 'MISSING_API_KEY'],
+        [{ 'x-api-key': '' }, 'MISSING_API_KEY'],
+        [{ 'x-api-key': `${KEY}x` }, 'INVALID_API_KEY'],
+      ] as const) {
         const response = await app.inject({ url, headers });
-        expect([url, response.statusCode, response.json<{ details: Detail[] }>().details[0]?.reason]).toEqual([url, 401, reason]);
+        expect([url, response.statusCode, response.json<{ details: Detail[] }>().details[0]?.reason]).toEqual([
+          url,
+          401,
+          reason,
+        ]);
       }
     }
   });
@@ -196,13 +326,24 @@ describe('keys, ids of requests and errors', () => {
       expect((await app.inject({ url })).headers['www-authenticate']).toMatch(/^Basic/);
     }
     expect((await app.inject({ url: '/v1/providers', headers: { authorization: basic } })).statusCode).toBe(401);
-    expect((await app.inject({ url: '/v1/providers', headers: { authorization: basic } })).headers['www-authenticate']).toBeUndefined();
-    expect((await app.inject({ url: '/docs/', headers: { authorization: basic } })).body).not.toMatch(/(src|href)="https?:/);
+    expect(
+      (await app.inject({ url: '/v1/providers', headers: { authorization: basic } })).headers['www-authenticate'],
+    ).toBeUndefined();
+    expect((await app.inject({ url: '/docs/', headers: { authorization: basic } })).body).not.toMatch(
+      /(src|href)="https?:/,
+    );
   });
   it('takes a well-formed request id of the client only', async () => {
-    expect((await call('GET', '/v1/auth', undefined, { 'x-request-id': 'client-id.12345' })).headers['x-request-id']).toBe('client-id.12345');
-    expect((await call('GET', '/v1/auth', undefined, { 'x-request-id': 'bad id\t"x"' })).headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/);
-    expect((await call('GET', '/v1/auth')).body).toMatchObject({ tenantId: 'default', scopes: expect.arrayContaining(['runs:*', 'storage:*', 'keys:*']) });
+    expect(
+      (await call('GET', '/v1/auth', undefined, { 'x-request-id': 'client-id.12345' })).headers['x-request-id'],
+    ).toBe('client-id.12345');
+    expect(
+      (await call('GET', '/v1/auth', undefined, { 'x-request-id': 'bad id\t"x"' })).headers['x-request-id'],
+    ).toMatch(/^[0-9a-f-]{36}$/);
+    expect((await call('GET', '/v1/auth')).body).toMatchObject({
+      tenantId: 'default',
+      scopes: expect.arrayContaining(['runs:*', 'storage:*', 'keys:*']),
+    });
   });
   it('has one shape for everything that goes wrong before a handler', async () => {
     const json = { 'content-type': 'application/json' };
@@ -237,8 +378,13 @@ describe('keys, ids of requests and errors', () => {
   });
   it('refuses unknown query parameters by name', async () => {
     expect((await call('GET', '/v1/storage-connections?filter=status:failed')).rules).toEqual(['filter UNKNOWN_FIELD']);
-    expect((await call('GET', '/v1/storage-connections?includeTotalCount=true')).rules).toEqual(['includeTotalCount UNKNOWN_FIELD']);
-    expect((await call('GET', '/v1/executions?pageSize=0&includeTotalCount=maybe')).rules).toEqual(['includeTotalCount TYPE', 'pageSize MINIMUM']);
+    expect((await call('GET', '/v1/storage-connections?includeTotalCount=true')).rules).toEqual([
+      'includeTotalCount UNKNOWN_FIELD',
+    ]);
+    expect((await call('GET', '/v1/executions?pageSize=0&includeTotalCount=maybe')).rules).toEqual([
+      'includeTotalCount TYPE',
+      'pageSize MINIMUM',
+    ]);
     expect((await call('GET', '/v1/executions?pageSize=1001')).status).toBe(400);
     expect((await call('GET', '/v1/executions?pageSize=1&pageSize=2')).status).toBe(400);
     expect((await call('GET', '/v1/storage-connections?pageSize=5000')).status).toBe(200);
@@ -253,37 +399,72 @@ describe('keys, ids of requests and errors', () => {
   it('hides what went wrong inside, and logs neither keys nor external ids', async () => {
     const lines: string[] = [];
     const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-    const broken = await build({ logger, orchestrator: temporal, db: { ...db, selectFrom: () => { throw Object.assign(new Error('inner secret'), { detail: 'external-id-of-a-row' }); } } as never });
+    const broken = await build({
+      logger,
+      orchestrator: temporal,
+      db: {
+        ...db,
+        selectFrom: () => {
+          throw Object.assign(new Error('inner secret'), { detail: 'external-id-of-a-row' });
+        },
+      } as never,
+    });
     const answer = await call('GET', `/v1/providers/${newId()}`, undefined, {}, broken);
     expect([answer.status, answer.reason]).toEqual([500, 'INTERNAL_ERROR']);
     expect(JSON.stringify(answer.body)).not.toContain('inner secret');
     await broken.close();
     const logging = await build({ logger });
-    await call('POST', '/v1/providers', { name: unique('p'), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('r'), externalId: 'very-external-id' }, {}, logging);
+    await call(
+      'POST',
+      '/v1/providers',
+      {
+        name: unique('p'),
+        defaultRegion: 'us-west-2',
+        credentialType: 'role',
+        roleArn: role('r'),
+        externalId: 'very-external-id',
+      },
+      {},
+      logging,
+    );
     await call('GET', '/v1/providers?pageToken=secret-token', undefined, {}, logging);
     await logging.close();
     const log = lines.join('');
     expect(log).toContain(String(answer.headers['x-request-id']));
     expect(log).toContain('inner secret');
-    for (const secret of [KEY, 'very-external-id', 'external-id-of-a-row', 'secret-token']) expect(log).not.toContain(secret);
+    for (const secret of [KEY, 'very-external-id', 'external-id-of-a-row', 'secret-token'])
+      expect(log).not.toContain(secret);
   });
 });
 
 describe('readiness', () => {
   it('says which part is not ready', async () => {
     temporal.away = true;
-    expect((await call('GET', '/readyz')).body).toEqual({ status: 'not ready', database: 'ok', temporal: 'unreachable' });
+    expect((await call('GET', '/readyz')).body).toEqual({
+      status: 'not ready',
+      database: 'ok',
+      temporal: 'unreachable',
+    });
     temporal.away = false;
     const nowhere = openDatabase('postgres://u:p@127.0.0.1:1/none');
     const other = await build({ db: nowhere });
-    expect((await call('GET', '/readyz', undefined, {}, other)).body).toEqual({ status: 'not ready', database: 'unreachable', temporal: 'ok' });
+    expect((await call('GET', '/readyz', undefined, {}, other)).body).toEqual({
+      status: 'not ready',
+      database: 'unreachable',
+      temporal: 'ok',
+    });
     const answer = await call('GET', '/v1/providers', undefined, {}, other);
     expect([answer.status, answer.reason]).toEqual([503, 'UNAVAILABLE']);
     await other.close();
     await nowhere.destroy();
   });
   it('is not ready before the migration', async () => {
-    await db.executeQuery({ sql: 'create database empty', parameters: [], query: { kind: 'RawNode' } as never, queryId: { queryId: 'x' } });
+    await db.executeQuery({
+      sql: 'create database empty',
+      parameters: [],
+      query: { kind: 'RawNode' } as never,
+      queryId: { queryId: 'x' },
+    });
     const empty = openDatabase(postgres.url.replace(/\/[^/]*$/, '/empty'));
     const other = await build({ db: empty });
     expect((await call('GET', '/readyz', undefined, {}, other)).body.database).toMatch(/not migrated/);
@@ -295,10 +476,19 @@ describe('readiness', () => {
 describe('providers', () => {
   it('are made, read, changed and deleted', async () => {
     const made = await provider({ name: '  Sequencing account ' });
-    expect(made).toMatchObject({ name: 'Sequencing account', type: 'aws', externalId: 'lab-7f3a', credentialType: 'role' });
+    expect(made).toMatchObject({
+      name: 'Sequencing account',
+      type: 'aws',
+      externalId: 'lab-7f3a',
+      credentialType: 'role',
+    });
     expect((await call('GET', `/v1/providers/${made.id}`)).body.provider).toEqual(made);
     const changed = await call('PATCH', `/v1/providers/${made.id}`, { externalId: 'new-id' });
-    expect(changed.body.provider).toMatchObject({ name: 'Sequencing account', externalId: 'new-id', roleArn: made.roleArn });
+    expect(changed.body.provider).toMatchObject({
+      name: 'Sequencing account',
+      externalId: 'new-id',
+      roleArn: made.roleArn,
+    });
     expect((await call('DELETE', `/v1/providers/${made.id}`)).status).toBe(204);
     expect((await call('GET', `/v1/providers/${made.id}`)).reason).toBe('PROVIDER_NOT_FOUND');
     expect((await call('PATCH', `/v1/providers/${made.id}`, { externalId: 'xx' })).status).toBe(404);
@@ -307,61 +497,189 @@ describe('providers', () => {
     await provider({ name: 'Sequencing account' });
   });
   it('are refused with all that is wrong at once, schema and rules together', async () => {
-    const answer = await call('POST', '/v1/providers', { name: ' ', defaultRegion: 'Oregon', credentialType: 'keys', roleArn: 'arn:aws:iam::1:user/x', externalId: 'a b', region: 'x' });
+    const answer = await call('POST', '/v1/providers', {
+      name: ' ',
+      defaultRegion: 'Oregon',
+      credentialType: 'keys',
+      roleArn: 'arn:aws:iam::1:user/x',
+      externalId: 'a b',
+      region: 'x',
+    });
     expect(answer.status).toBe(400);
-    expect(answer.rules).toEqual(['credentialType ONE_OF', 'defaultRegion AWS_REGION', 'externalId EXTERNAL_ID_CHARACTERS', 'name NAME_LENGTH', 'region UNKNOWN_FIELD', 'roleArn ROLE_ARN']);
-    expect((await call('POST', '/v1/providers', { name: 7 })).rules).toEqual(['credentialType REQUIRED', 'defaultRegion REQUIRED', 'name TYPE']);
-    for (const name of ['', 'x'.repeat(129), 'a\nb', 'a\u0000b']) expect((await call('POST', '/v1/providers', { name, defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' })).status).toBe(400);
-    for (const externalId of ['a', 'x'.repeat(1225), 'ä-x', 'a\tb']) expect((await call('POST', '/v1/providers', { name: unique('p'), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId })).rules[0]).toMatch(/^externalId /);
+    expect(answer.rules).toEqual([
+      'credentialType ONE_OF',
+      'defaultRegion AWS_REGION',
+      'externalId EXTERNAL_ID_CHARACTERS',
+      'name NAME_LENGTH',
+      'region UNKNOWN_FIELD',
+      'roleArn ROLE_ARN',
+    ]);
+    expect((await call('POST', '/v1/providers', { name: 7 })).rules).toEqual([
+      'credentialType REQUIRED',
+      'defaultRegion REQUIRED',
+      'name TYPE',
+    ]);
+    for (const name of ['', 'x'.repeat(129), 'a\nb', 'a\u0000b'])
+      expect(
+        (
+          await call('POST', '/v1/providers', {
+            name,
+            defaultRegion: 'us-west-2',
+            credentialType: 'role',
+            roleArn: role('x'),
+            externalId: 'xx',
+          })
+        ).status,
+      ).toBe(400);
+    for (const externalId of ['a', 'x'.repeat(1225), 'ä-x', 'a\tb'])
+      expect(
+        (
+          await call('POST', '/v1/providers', {
+            name: unique('p'),
+            defaultRegion: 'us-west-2',
+            credentialType: 'role',
+            roleArn: role('x'),
+            externalId,
+          })
+        ).rules[0],
+      ).toMatch(/^externalId /);
     await provider({ externalId: '@:,=-./_aZ09', name: 'ü'.repeat(128) });
   });
   it('need what their credential type needs, and nothing of the other', async () => {
     const body = { name: unique('p'), defaultRegion: 'us-west-2' };
-    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'role' })).rules).toEqual(['externalId REQUIRED', 'roleArn REQUIRED']);
-    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'accessKeys', externalId: 'xx' })).rules).toEqual(['accessKeyId REQUIRED', 'externalId CREDENTIAL_TYPE', 'secretAccessKey REQUIRED']);
-    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'accessKeys', accessKeyId: 'ASIAIOSFODNN7EXAMPLE', secretAccessKey: 'short' })).rules).toEqual(['accessKeyId ACCESS_KEY_ID', 'secretAccessKey SECRET_ACCESS_KEY']);
+    expect((await call('POST', '/v1/providers', { ...body, credentialType: 'role' })).rules).toEqual([
+      'externalId REQUIRED',
+      'roleArn REQUIRED',
+    ]);
+    expect(
+      (await call('POST', '/v1/providers', { ...body, credentialType: 'accessKeys', externalId: 'xx' })).rules,
+    ).toEqual(['accessKeyId REQUIRED', 'externalId CREDENTIAL_TYPE', 'secretAccessKey REQUIRED']);
+    expect(
+      (
+        await call('POST', '/v1/providers', {
+          ...body,
+          credentialType: 'accessKeys',
+          accessKeyId: 'ASIAIOSFODNN7EXAMPLE',
+          secretAccessKey: 'short',
+        })
+      ).rules,
+    ).toEqual(['accessKeyId ACCESS_KEY_ID', 'secretAccessKey SECRET_ACCESS_KEY']);
   });
   it('keep secrets encrypted and to themselves, and are rotated by both keys together', async () => {
     const [first, second] = ['wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', 'aGVsbG8gd29ybGQhIHRoaXMgaXMgYSBzZWNyZXQ='];
     const logged: string[] = [];
     const logging = await build({ logger: pino({ level: 'trace' }, { write: (line) => void logged.push(line) }) });
-    const made = await call('POST', '/v1/providers', { name: unique('keys'), defaultRegion: 'us-west-2', credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: first }, { 'idempotency-key': unique('k') }, logging);
-    expect(made.body.provider).toMatchObject({ credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', roleArn: null, externalId: null, accountId: null });
+    const made = await call(
+      'POST',
+      '/v1/providers',
+      {
+        name: unique('keys'),
+        defaultRegion: 'us-west-2',
+        credentialType: 'accessKeys',
+        accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+        secretAccessKey: first,
+      },
+      { 'idempotency-key': unique('k') },
+      logging,
+    );
+    expect(made.body.provider).toMatchObject({
+      credentialType: 'accessKeys',
+      accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+      roleArn: null,
+      externalId: null,
+      accountId: null,
+    });
     const { id } = made.body.provider as { id: string };
-    expect((await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE' })).rules).toEqual(['secretAccessKey REQUIRED']);
-    expect((await call('PATCH', `/v1/providers/${id}`, { secretAccessKey: second })).rules).toEqual(['accessKeyId REQUIRED']);
-    expect((await call('PATCH', `/v1/providers/${id}`, { roleArn: role('x') })).rules).toEqual(['roleArn CREDENTIAL_TYPE']);
-    expect((await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE', secretAccessKey: `${second}` }, {}, logging)).body.provider).toMatchObject({ accessKeyId: 'AKIAI44QH8DHBEXAMPLE' });
-    await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE', secretAccessKey: `${second} wrong` }, {}, logging);
+    expect((await call('PATCH', `/v1/providers/${id}`, { accessKeyId: 'AKIAI44QH8DHBEXAMPLE' })).rules).toEqual([
+      'secretAccessKey REQUIRED',
+    ]);
+    expect((await call('PATCH', `/v1/providers/${id}`, { secretAccessKey: second })).rules).toEqual([
+      'accessKeyId REQUIRED',
+    ]);
+    expect((await call('PATCH', `/v1/providers/${id}`, { roleArn: role('x') })).rules).toEqual([
+      'roleArn CREDENTIAL_TYPE',
+    ]);
+    expect(
+      (
+        await call(
+          'PATCH',
+          `/v1/providers/${id}`,
+          { accessKeyId: 'AKIAI44QH8DHBEXAMPLE', secretAccessKey: `${second}` },
+          {},
+          logging,
+        )
+      ).body.provider,
+    ).toMatchObject({ accessKeyId: 'AKIAI44QH8DHBEXAMPLE' });
+    await call(
+      'PATCH',
+      `/v1/providers/${id}`,
+      { accessKeyId: 'AKIAI44QH8DHBEXAMPLE', secretAccessKey: `${second} wrong` },
+      {},
+      logging,
+    );
     expect((await call('PATCH', `/v1/providers/${id}`, { name: unique('renamed') })).status).toBe(200);
     const row = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
-    expect(await secrets.open({ keyId: row.secret_key_id!, sealed: row.secret_sealed! }, providerSecretContext(id))).toBe(second);
+    expect(
+      await secrets.open({ keyId: row.secret_key_id!, sealed: row.secret_sealed! }, providerSecretContext(id)),
+    ).toBe(second);
     const kept = await db.selectFrom('idempotency_keys').selectAll().execute();
     for (const secret of [first, second]) expect(JSON.stringify([row, kept, logged, made.body])).not.toContain(secret);
-    expect((await call('PATCH', `/v1/providers/${id}`, { credentialType: 'role', roleArn: role('x'), externalId: 'xx' })).body.provider).toMatchObject({ credentialType: 'role', accessKeyId: null, accountId: ACCOUNT });
-    expect((await db.selectFrom('providers').select('secret_sealed').where('id', '=', id).executeTakeFirstOrThrow()).secret_sealed).toBeNull();
+    expect(
+      (await call('PATCH', `/v1/providers/${id}`, { credentialType: 'role', roleArn: role('x'), externalId: 'xx' }))
+        .body.provider,
+    ).toMatchObject({ credentialType: 'role', accessKeyId: null, accountId: ACCOUNT });
+    expect(
+      (await db.selectFrom('providers').select('secret_sealed').where('id', '=', id).executeTakeFirstOrThrow())
+        .secret_sealed,
+    ).toBeNull();
     await logging.close();
   });
   it('have their secrets encrypted anew with another key', async () => {
     const secret = 'x'.repeat(40);
-    const { id } = (await call('POST', '/v1/providers', { name: unique('keys'), defaultRegion: 'us-west-2', credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: secret })).body.provider as { id: string };
+    const { id } = (
+      await call('POST', '/v1/providers', {
+        name: unique('keys'),
+        defaultRegion: 'us-west-2',
+        credentialType: 'accessKeys',
+        accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+        secretAccessKey: secret,
+      })
+    ).body.provider as { id: string };
     const [old, next] = [localKey('test', Buffer.alloc(32, 7)), localKey('next', Buffer.alloc(32, 8))];
     await expect(reencrypt(db, new Secrets([next]))).rejects.toThrow(/test is not configured/);
     expect(await reencrypt(db, new Secrets([next, old]))).toBeGreaterThan(0);
     expect(await reencrypt(db, new Secrets([next, old]))).toBe(0);
     const row = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
     expect(row.secret_key_id).toBe('next');
-    expect(await new Secrets([next]).open({ keyId: 'next', sealed: row.secret_sealed! }, providerSecretContext(id))).toBe(secret);
+    expect(
+      await new Secrets([next]).open({ keyId: 'next', sealed: row.secret_sealed! }, providerSecretContext(id)),
+    ).toBe(secret);
     expect(await reencrypt(db, new Secrets([old, next]))).toBeGreaterThan(0);
   });
   it('take no access keys where nothing could encrypt them', async () => {
     const without = await build({ secrets: new Secrets([]) });
-    const answer = await call('POST', '/v1/providers', { name: unique('keys'), defaultRegion: 'us-west-2', credentialType: 'accessKeys', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'x'.repeat(40) }, {}, without);
+    const answer = await call(
+      'POST',
+      '/v1/providers',
+      {
+        name: unique('keys'),
+        defaultRegion: 'us-west-2',
+        credentialType: 'accessKeys',
+        accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+        secretAccessKey: 'x'.repeat(40),
+      },
+      {},
+      without,
+    );
     expect(answer.reason).toBe('ENCRYPTION_KEYS_MISSING');
     await without.close();
   });
   it('tells at most 50 problems', async () => {
-    const answer = await call('POST', '/v1/providers', Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`f${at}`, 1])));
+    const answer = await call(
+      'POST',
+      '/v1/providers',
+      Object.fromEntries(Array.from({ length: 5000 }, (_, at) => [`f${at}`, 1])),
+    );
     expect(answer.body.details).toHaveLength(50);
   });
   it('need a unique name, also when two come at once', async () => {
@@ -385,7 +703,9 @@ describe('providers', () => {
     const refused = await call('PATCH', `/v1/providers/${p.id}`, { roleArn: role('x', OTHER_ACCOUNT) });
     expect([refused.status, refused.reason, usedBy(refused)]).toEqual([409, 'IN_USE', ['compute connection']]);
     expect((await call('PATCH', `/v1/providers/${p.id}`, { roleArn: role('rotated') })).status).toBe(200);
-    expect((await call('PATCH', `/v1/providers/${p.id}`, { roleArn: role('omics-execution') })).rules).toEqual(['roleArn EXECUTION_ROLE_IS_PROVIDER_ROLE']);
+    expect((await call('PATCH', `/v1/providers/${p.id}`, { roleArn: role('omics-execution') })).rules).toEqual([
+      'roleArn EXECUTION_ROLE_IS_PROVIDER_ROLE',
+    ]);
   });
   it('are not deleted while used, and say by what', async () => {
     const p = await provider();
@@ -393,7 +713,10 @@ describe('providers', () => {
     const c = await compute(p.id);
     const refused = await call('DELETE', `/v1/providers/${p.id}`);
     expect([refused.status, refused.reason]).toEqual([409, 'IN_USE']);
-    expect((refused.body.details[0] as Detail).metadata.usedBy).toEqual([{ kind: 'storage connection', id: s.id, name: s.name }, { kind: 'compute connection', id: c.id, name: c.name }]);
+    expect((refused.body.details[0] as Detail).metadata.usedBy).toEqual([
+      { kind: 'storage connection', id: s.id, name: s.name },
+      { kind: 'compute connection', id: c.id, name: c.name },
+    ]);
     expect(refused.body.message).toContain(s.name);
     await call('DELETE', `/v1/storage-connections/${s.id}`);
     await call('DELETE', `/v1/compute-connections/${c.id}`);
@@ -402,10 +725,15 @@ describe('providers', () => {
   it('are either deleted or referred to, never both', async () => {
     for (let round = 0; round < 10; round++) {
       const p = await provider();
-      const [deleted, ...made] = await Promise.all([call('DELETE', `/v1/providers/${p.id}`), call('POST', '/v1/storage-connections', storageBody(p.id)), call('POST', '/v1/compute-connections', computeBody(p.id))]);
+      const [deleted, ...made] = await Promise.all([
+        call('DELETE', `/v1/providers/${p.id}`),
+        call('POST', '/v1/storage-connections', storageBody(p.id)),
+        call('POST', '/v1/compute-connections', computeBody(p.id)),
+      ]);
       const ok = made.filter((answer) => answer.status === 201).length;
       expect(deleted.status).toBe(ok > 0 ? 409 : 204);
-      for (const answer of made) if (answer.status !== 201) expect(answer.rules).toEqual(['providerId PROVIDER_NOT_FOUND']);
+      for (const answer of made)
+        if (answer.status !== 201) expect(answer.rules).toEqual(['providerId PROVIDER_NOT_FOUND']);
     }
   });
 });
@@ -413,20 +741,65 @@ describe('providers', () => {
 describe('storage connections', () => {
   it('are shaped as the contract has it, with the rest in details', async () => {
     const p = await provider();
-    const made = await call('POST', '/v1/storage-connections', { name: unique('s'), providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: '/a/b/', useForRunUpload: true, useForDataExploration: false });
-    expect(made.body.storageConnection).toMatchObject({ type: 's3', uri: 's3://lab-aviti/a/b', status: 'STORAGE_CONNECTION_STATUS_UNSPECIFIED' });
-    expect(made.body.details).toEqual({ providerId: p.id, region: 'us-west-2', bucket: 'lab-aviti', prefix: 'a/b', useForRunUpload: true, useForDataExploration: false, allowPolicyProbe: false, runDepth: 0, statusDescription: '', timeVerified: null, timeUsed: null });
+    const made = await call('POST', '/v1/storage-connections', {
+      name: unique('s'),
+      providerId: p.id,
+      region: 'us-west-2',
+      bucket: 'lab-aviti',
+      prefix: '/a/b/',
+      useForRunUpload: true,
+      useForDataExploration: false,
+    });
+    expect(made.body.storageConnection).toMatchObject({
+      type: 's3',
+      uri: 's3://lab-aviti/a/b',
+      status: 'STORAGE_CONNECTION_STATUS_UNSPECIFIED',
+    });
+    expect(made.body.details).toEqual({
+      providerId: p.id,
+      region: 'us-west-2',
+      bucket: 'lab-aviti',
+      prefix: 'a/b',
+      useForRunUpload: true,
+      useForDataExploration: false,
+      allowPolicyProbe: false,
+      runDepth: 0,
+      statusDescription: '',
+      timeVerified: null,
+      timeUsed: null,
+    });
     const { id } = made.body.storageConnection;
-    expect((await call('GET', `/v1/storage-connections/${id}`)).body).toEqual({ storageConnection: made.body.storageConnection });
+    expect((await call('GET', `/v1/storage-connections/${id}`)).body).toEqual({
+      storageConnection: made.body.storageConnection,
+    });
     expect((await call('GET', `/v1/storage-connections/${id}/details`)).body).toEqual(made.body);
     const whole = await storage(p.id, { prefix: undefined, bucket: 'lab-whole' });
     expect([whole.uri, whole.details.prefix]).toEqual(['s3://lab-whole', '']);
   });
   it('are refused with all that is wrong at once', async () => {
-    const answer = await call('POST', '/v1/storage-connections', { name: 'x\u0001', providerId: 1, region: 'nowhere', bucket: 's3://lab', prefix: 'a//b', useForRunUpload: 'yes' });
-    expect(answer.rules).toEqual(['bucket BUCKET_HAS_SCHEME', 'name NAME_CHARACTERS', 'prefix PREFIX_SEGMENTS', 'providerId TYPE', 'region AWS_REGION', 'useForDataExploration REQUIRED', 'useForRunUpload TYPE']);
-    expect((await call('POST', '/v1/storage-connections', storageBody(newId()))).rules).toEqual(['providerId PROVIDER_NOT_FOUND']);
-    expect((await call('POST', '/v1/storage-connections', storageBody('x'))).rules).toEqual(['providerId PROVIDER_NOT_FOUND']);
+    const answer = await call('POST', '/v1/storage-connections', {
+      name: 'x\u0001',
+      providerId: 1,
+      region: 'nowhere',
+      bucket: 's3://lab',
+      prefix: 'a//b',
+      useForRunUpload: 'yes',
+    });
+    expect(answer.rules).toEqual([
+      'bucket BUCKET_HAS_SCHEME',
+      'name NAME_CHARACTERS',
+      'prefix PREFIX_SEGMENTS',
+      'providerId TYPE',
+      'region AWS_REGION',
+      'useForDataExploration REQUIRED',
+      'useForRunUpload TYPE',
+    ]);
+    expect((await call('POST', '/v1/storage-connections', storageBody(newId()))).rules).toEqual([
+      'providerId PROVIDER_NOT_FOUND',
+    ]);
+    expect((await call('POST', '/v1/storage-connections', storageBody('x'))).rules).toEqual([
+      'providerId PROVIDER_NOT_FOUND',
+    ]);
   });
   it('keep what a change leaves out', async () => {
     const s = await storage((await provider()).id, { prefix: 'keep/me', useForDataExploration: false });
@@ -436,7 +809,11 @@ describe('storage connections', () => {
   it('are searched for runs as they say, also when Temporal is away', async () => {
     const p = await provider();
     const s = await storage(p.id);
-    expect(temporal.calls).toEqual([['verify', 'provider', p.id], ['ensureDiscovery', s.id, 7], ['verify', 'storageConnection', s.id]]);
+    expect(temporal.calls).toEqual([
+      ['verify', 'provider', p.id],
+      ['ensureDiscovery', s.id, 7],
+      ['verify', 'storageConnection', s.id],
+    ]);
     await call('PATCH', `/v1/storage-connections/${s.id}`, { useForRunUpload: false });
     expect(temporal.named('removeDiscovery')).toEqual([[s.id]]);
     const off = await call('POST', `/v1/storage-connections/${s.id}/discover`);
@@ -461,11 +838,23 @@ describe('storage connections', () => {
     }
     const beside = await storage(p.id, { bucket, prefix: 'runs/ab' });
     const unused = await storage(p.id, { bucket, prefix: 'runs', useForRunUpload: false });
-    expect((await call('PATCH', `/v1/storage-connections/${unused.id}`, { useForRunUpload: true })).reason).toBe('PREFIX_OVERLAPS');
-    expect((await call('PATCH', `/v1/storage-connections/${beside.id}`, { prefix: 'runs/a/deep' })).reason).toBe('PREFIX_OVERLAPS');
+    expect((await call('PATCH', `/v1/storage-connections/${unused.id}`, { useForRunUpload: true })).reason).toBe(
+      'PREFIX_OVERLAPS',
+    );
+    expect((await call('PATCH', `/v1/storage-connections/${beside.id}`, { prefix: 'runs/a/deep' })).reason).toBe(
+      'PREFIX_OVERLAPS',
+    );
     expect((await call('PATCH', `/v1/storage-connections/${s.id}`, { prefix: 'runs/a/deep' })).status).toBe(200);
     const other = unique('overlap');
-    const answers = await Promise.all(Array.from({ length: 6 }, (_, at) => call('POST', '/v1/storage-connections', storageBody(p.id, { bucket: other, prefix: at % 2 === 0 ? 'x' : 'x/y' }))));
+    const answers = await Promise.all(
+      Array.from({ length: 6 }, (_, at) =>
+        call(
+          'POST',
+          '/v1/storage-connections',
+          storageBody(p.id, { bucket: other, prefix: at % 2 === 0 ? 'x' : 'x/y' }),
+        ),
+      ),
+    );
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(1);
   });
   it('stay where they are once they have runs', async () => {
@@ -473,20 +862,44 @@ describe('storage connections', () => {
     const p2 = await provider();
     const s = await storage(p.id);
     await run(s.id);
-    for (const change of [{ bucket: 'elsewhere' }, { prefix: 'elsewhere' }, { providerId: p2.id }, { region: 'us-east-1' }]) {
+    for (const change of [
+      { bucket: 'elsewhere' },
+      { prefix: 'elsewhere' },
+      { providerId: p2.id },
+      { region: 'us-east-1' },
+    ]) {
       const refused = await call('PATCH', `/v1/storage-connections/${s.id}`, change);
       expect([refused.status, refused.reason]).toEqual([409, 'HAS_RUNS']);
     }
-    expect((await call('PATCH', `/v1/storage-connections/${s.id}`, { name: unique('s'), prefix: '/runs/', region: 'us-west-2', useForDataExploration: false })).status).toBe(200);
+    expect(
+      (
+        await call('PATCH', `/v1/storage-connections/${s.id}`, {
+          name: unique('s'),
+          prefix: '/runs/',
+          region: 'us-west-2',
+          useForDataExploration: false,
+        })
+      ).status,
+    ).toBe(200);
   });
   it('stay in region, account and use while flows start for them', async () => {
     const { storage: s, provider: p } = await ready();
     await db.deleteFrom('runs').where('storage_connection_id', '=', s.id).execute();
-    for (const change of [{ region: 'us-east-1' }, { providerId: (await provider({ roleArn: role('x', OTHER_ACCOUNT) })).id }, { useForRunUpload: false }]) {
+    for (const change of [
+      { region: 'us-east-1' },
+      { providerId: (await provider({ roleArn: role('x', OTHER_ACCOUNT) })).id },
+      { useForRunUpload: false },
+    ]) {
       const refused = await call('PATCH', `/v1/storage-connections/${s.id}`, change);
       expect([refused.status, refused.reason, usedBy(refused)]).toEqual([409, 'IN_USE', ['flow']]);
     }
-    expect((await call('PATCH', `/v1/storage-connections/${s.id}`, { providerId: (await provider({ roleArn: role('y') })).id })).status).toBe(200);
+    expect(
+      (
+        await call('PATCH', `/v1/storage-connections/${s.id}`, {
+          providerId: (await provider({ roleArn: role('y') })).id,
+        })
+      ).status,
+    ).toBe(200);
     expect(p.id).toBeTruthy();
   });
   it('are not deleted while used, and say by what', async () => {
@@ -502,34 +915,77 @@ describe('storage connections', () => {
     // What it has brought is still told of.
     expect((await call('GET', `/v1/runs/${runId}`)).status).toBe(200);
     expect((await call('GET', `/v1/executions/${e.id}/details`)).status).toBe(200);
-    expect((await call('GET', '/v1/storage-connections')).body.storageConnections.map((each: Body) => each.id)).not.toContain(s.id);
+    expect(
+      (await call('GET', '/v1/storage-connections')).body.storageConnections.map((each: Body) => each.id),
+    ).not.toContain(s.id);
   });
 });
 
 describe('compute connections', () => {
   it('hold the rules of HealthOmics', async () => {
     const p = await provider();
-    expect((await call('POST', '/v1/compute-connections', computeBody(p.id, { region: 'us-west-1', executionRoleArn: 'omics' }))).rules).toEqual(['executionRoleArn ROLE_ARN', 'region HEALTHOMICS_REGION']);
-    expect((await call('POST', '/v1/compute-connections', computeBody(p.id, { executionRoleArn: role('omics', OTHER_ACCOUNT) }))).rules).toEqual(['executionRoleArn EXECUTION_ROLE_ACCOUNT']);
-    expect((await call('POST', '/v1/compute-connections', computeBody(p.id, { executionRoleArn: p.roleArn }))).rules).toEqual(['executionRoleArn EXECUTION_ROLE_IS_PROVIDER_ROLE']);
-    expect((await call('POST', '/v1/compute-connections', computeBody(newId()))).rules).toEqual(['providerId PROVIDER_NOT_FOUND']);
+    expect(
+      (
+        await call(
+          'POST',
+          '/v1/compute-connections',
+          computeBody(p.id, { region: 'us-west-1', executionRoleArn: 'omics' }),
+        )
+      ).rules,
+    ).toEqual(['executionRoleArn ROLE_ARN', 'region HEALTHOMICS_REGION']);
+    expect(
+      (
+        await call(
+          'POST',
+          '/v1/compute-connections',
+          computeBody(p.id, { executionRoleArn: role('omics', OTHER_ACCOUNT) }),
+        )
+      ).rules,
+    ).toEqual(['executionRoleArn EXECUTION_ROLE_ACCOUNT']);
+    expect(
+      (await call('POST', '/v1/compute-connections', computeBody(p.id, { executionRoleArn: p.roleArn }))).rules,
+    ).toEqual(['executionRoleArn EXECUTION_ROLE_IS_PROVIDER_ROLE']);
+    expect((await call('POST', '/v1/compute-connections', computeBody(newId()))).rules).toEqual([
+      'providerId PROVIDER_NOT_FOUND',
+    ]);
     const c = await compute(p.id);
-    expect((await call('POST', '/v1/compute-connections', computeBody(p.id, { name: c.name }))).reason).toBe('NAME_TAKEN');
+    expect((await call('POST', '/v1/compute-connections', computeBody(p.id, { name: c.name }))).reason).toBe(
+      'NAME_TAKEN',
+    );
     expect((await call('GET', `/v1/compute-connections/${c.id}`)).body.computeConnection).toEqual(c);
   });
   it('may change roles within the account, but not account or region while used', async () => {
     const { compute: c, flow: f } = await ready();
     const away = await provider({ roleArn: role('x', OTHER_ACCOUNT) });
-    expect((await call('PATCH', `/v1/compute-connections/${c.id}`, { executionRoleArn: role('omics-2'), name: unique('c') })).status).toBe(200);
-    expect((await call('PATCH', `/v1/compute-connections/${c.id}`, { providerId: (await provider()).id })).status).toBe(200);
-    expect((await call('PATCH', `/v1/compute-connections/${c.id}`, { executionRoleArn: role('omics', OTHER_ACCOUNT) })).rules).toEqual(['executionRoleArn EXECUTION_ROLE_ACCOUNT']);
-    for (const change of [{ region: 'us-east-1' }, { providerId: away.id, executionRoleArn: role('omics', OTHER_ACCOUNT) }]) {
+    expect(
+      (await call('PATCH', `/v1/compute-connections/${c.id}`, { executionRoleArn: role('omics-2'), name: unique('c') }))
+        .status,
+    ).toBe(200);
+    expect((await call('PATCH', `/v1/compute-connections/${c.id}`, { providerId: (await provider()).id })).status).toBe(
+      200,
+    );
+    expect(
+      (await call('PATCH', `/v1/compute-connections/${c.id}`, { executionRoleArn: role('omics', OTHER_ACCOUNT) }))
+        .rules,
+    ).toEqual(['executionRoleArn EXECUTION_ROLE_ACCOUNT']);
+    for (const change of [
+      { region: 'us-east-1' },
+      { providerId: away.id, executionRoleArn: role('omics', OTHER_ACCOUNT) },
+    ]) {
       const refused = await call('PATCH', `/v1/compute-connections/${c.id}`, change);
       expect([refused.status, refused.reason, usedBy(refused)]).toEqual([409, 'IN_USE', ['flow']]);
     }
     expect(usedBy(await call('DELETE', `/v1/compute-connections/${c.id}`))).toEqual(['flow']);
     await call('DELETE', `/v1/flows/${f.id}`);
-    expect((await call('PATCH', `/v1/compute-connections/${c.id}`, { region: 'us-east-1', providerId: away.id, executionRoleArn: role('omics', OTHER_ACCOUNT) })).status).toBe(200);
+    expect(
+      (
+        await call('PATCH', `/v1/compute-connections/${c.id}`, {
+          region: 'us-east-1',
+          providerId: away.id,
+          executionRoleArn: role('omics', OTHER_ACCOUNT),
+        })
+      ).status,
+    ).toBe(200);
     expect((await call('DELETE', `/v1/compute-connections/${c.id}`)).status).toBe(204);
   });
 });
@@ -538,17 +994,50 @@ describe('flows', () => {
   it('take a Resource ID with its owner, or an ARN', async () => {
     const c = await compute((await provider()).id);
     const arn = 'arn:aws:omics:us-west-2:588258415937:workflow/7654321';
-    expect(await flow(c.id, { sharedWorkflowId: arn, workflowOwnerId: undefined })).toMatchObject({ sharedWorkflowId: '7654321', workflowOwnerId: '588258415937', sharedWorkflowRegion: 'us-west-2', autoStart: { storageConnectionIds: [] }, parameters: {}, parameterNames: {} });
-    expect(await flow(c.id, { sharedWorkflowId: ' 1234567 ' })).toMatchObject({ sharedWorkflowId: '1234567', sharedWorkflowRegion: null });
-    const refuse = async (fields: Body): Promise<string[]> => (await call('POST', '/v1/flows', flowBody(c.id, fields))).rules;
+    expect(await flow(c.id, { sharedWorkflowId: arn, workflowOwnerId: undefined })).toMatchObject({
+      sharedWorkflowId: '7654321',
+      workflowOwnerId: '588258415937',
+      sharedWorkflowRegion: 'us-west-2',
+      autoStart: { storageConnectionIds: [] },
+      parameters: {},
+      parameterNames: {},
+    });
+    expect(await flow(c.id, { sharedWorkflowId: ' 1234567 ' })).toMatchObject({
+      sharedWorkflowId: '1234567',
+      sharedWorkflowRegion: null,
+    });
+    const refuse = async (fields: Body): Promise<string[]> =>
+      (await call('POST', '/v1/flows', flowBody(c.id, fields))).rules;
     expect(await refuse({ workflowOwnerId: undefined })).toEqual(['workflowOwnerId REQUIRED']);
-    expect(await refuse({ sharedWorkflowId: 'wf', workflowOwnerId: '12' })).toEqual(['sharedWorkflowId SHARED_WORKFLOW_ID', 'workflowOwnerId AWS_ACCOUNT_ID']);
-    expect(await refuse({ sharedWorkflowId: arn, workflowOwnerId: OTHER_ACCOUNT })).toEqual(['workflowOwnerId WORKFLOW_OWNER_MISMATCH']);
-    expect(await refuse({ sharedWorkflowId: arn.replace('us-west-2', 'us-east-1') })).toEqual(['sharedWorkflowId SAME_REGION']);
-    expect(await refuse({ sharedWorkflowId: arn.replace('us-west-2', 'us-west-1') })).toEqual(['sharedWorkflowId HEALTHOMICS_REGION']);
-    expect(await refuse({ name: '', sharedWorkflowId: 5, parameters: [], parameterNames: { input: 'x' }, autoStart: {} })).toEqual(['autoStart.storageConnectionIds REQUIRED', 'name NAME_LENGTH', 'parameterNames.input UNKNOWN_FIELD', 'parameters TYPE', 'sharedWorkflowId TYPE']);
-    expect(await refuse({ parameters: { a: { b: ['x\u0000'] } }, parameterNames: { runDir: '\ud800' } })).toEqual(['parameterNames.runDir CHARACTERS', 'parameters.a.b.0 CHARACTERS']);
-    expect(await refuse({ computeConnectionId: newId() })).toEqual(['computeConnectionId COMPUTE_CONNECTION_NOT_FOUND']);
+    expect(await refuse({ sharedWorkflowId: 'wf', workflowOwnerId: '12' })).toEqual([
+      'sharedWorkflowId SHARED_WORKFLOW_ID',
+      'workflowOwnerId AWS_ACCOUNT_ID',
+    ]);
+    expect(await refuse({ sharedWorkflowId: arn, workflowOwnerId: OTHER_ACCOUNT })).toEqual([
+      'workflowOwnerId WORKFLOW_OWNER_MISMATCH',
+    ]);
+    expect(await refuse({ sharedWorkflowId: arn.replace('us-west-2', 'us-east-1') })).toEqual([
+      'sharedWorkflowId SAME_REGION',
+    ]);
+    expect(await refuse({ sharedWorkflowId: arn.replace('us-west-2', 'us-west-1') })).toEqual([
+      'sharedWorkflowId HEALTHOMICS_REGION',
+    ]);
+    expect(
+      await refuse({ name: '', sharedWorkflowId: 5, parameters: [], parameterNames: { input: 'x' }, autoStart: {} }),
+    ).toEqual([
+      'autoStart.storageConnectionIds REQUIRED',
+      'name NAME_LENGTH',
+      'parameterNames.input UNKNOWN_FIELD',
+      'parameters TYPE',
+      'sharedWorkflowId TYPE',
+    ]);
+    expect(await refuse({ parameters: { a: { b: ['x\u0000'] } }, parameterNames: { runDir: '\ud800' } })).toEqual([
+      'parameterNames.runDir CHARACTERS',
+      'parameters.a.b.0 CHARACTERS',
+    ]);
+    expect(await refuse({ computeConnectionId: newId() })).toEqual([
+      'computeConnectionId COMPUTE_CONNECTION_NOT_FOUND',
+    ]);
   });
   it('start for storage connections of the same region and account only', async () => {
     const p = await provider();
@@ -557,7 +1046,11 @@ describe('flows', () => {
     const foreign = await storage((await provider({ roleArn: role('x', OTHER_ACCOUNT) })).id);
     const unused = await storage(p.id, { useForRunUpload: false });
     const fine = await storage(p.id);
-    const answer = await call('POST', '/v1/flows', flowBody(c.id, { autoStart: { storageConnectionIds: [east.id, foreign.id, fine.id, unused.id, newId(), 'x'] } }));
+    const answer = await call(
+      'POST',
+      '/v1/flows',
+      flowBody(c.id, { autoStart: { storageConnectionIds: [east.id, foreign.id, fine.id, unused.id, newId(), 'x'] } }),
+    );
     expect(answer.rules).toEqual([
       'autoStart.storageConnectionIds.0 SAME_REGION',
       'autoStart.storageConnectionIds.1 SAME_ACCOUNT',
@@ -567,25 +1060,56 @@ describe('flows', () => {
     ]);
     const f = await flow(c.id, { autoStart: { storageConnectionIds: [fine.id, fine.id.toUpperCase()] } });
     expect(f.autoStart.storageConnectionIds).toEqual([fine.id]);
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { autoStart: { storageConnectionIds: [east.id] } })).rules).toEqual(['autoStart.storageConnectionIds.0 SAME_REGION']);
+    expect(
+      (await call('PATCH', `/v1/flows/${f.id}`, { autoStart: { storageConnectionIds: [east.id] } })).rules,
+    ).toEqual(['autoStart.storageConnectionIds.0 SAME_REGION']);
     expect((await call('GET', `/v1/flows/${f.id}`)).body.flow).toEqual(f);
     const c2 = await compute(p.id, { region: 'us-east-1' });
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { computeConnectionId: c2.id })).rules).toEqual(['autoStart.storageConnectionIds.0 SAME_REGION']);
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { computeConnectionId: c2.id, autoStart: { storageConnectionIds: [east.id] } })).status).toBe(200);
+    expect((await call('PATCH', `/v1/flows/${f.id}`, { computeConnectionId: c2.id })).rules).toEqual([
+      'autoStart.storageConnectionIds.0 SAME_REGION',
+    ]);
+    expect(
+      (
+        await call('PATCH', `/v1/flows/${f.id}`, {
+          computeConnectionId: c2.id,
+          autoStart: { storageConnectionIds: [east.id] },
+        })
+      ).status,
+    ).toBe(200);
   });
   it('are changed in part', async () => {
     const { flow: f, runId } = await ready();
     const arn = `arn:aws:omics:us-west-2:${OTHER_ACCOUNT}:workflow/99`;
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: arn })).body.flow).toMatchObject({ sharedWorkflowId: '99', workflowOwnerId: OTHER_ACCOUNT, sharedWorkflowRegion: 'us-west-2', autoStart: f.autoStart, name: f.name });
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: '100' })).body.flow).toMatchObject({ sharedWorkflowId: '100', workflowOwnerId: OTHER_ACCOUNT, sharedWorkflowRegion: null });
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { workflowOwnerId: '588258415937', parameters: { num_unassigned: 5 } })).body.flow).toMatchObject({ sharedWorkflowId: '100', workflowOwnerId: '588258415937', parameters: { num_unassigned: 5 } });
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { workflowOwnerId: 'me' })).rules).toEqual(['workflowOwnerId AWS_ACCOUNT_ID']);
-    expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: 'x' })).rules).toEqual(['sharedWorkflowId SHARED_WORKFLOW_ID']);
+    expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: arn })).body.flow).toMatchObject({
+      sharedWorkflowId: '99',
+      workflowOwnerId: OTHER_ACCOUNT,
+      sharedWorkflowRegion: 'us-west-2',
+      autoStart: f.autoStart,
+      name: f.name,
+    });
+    expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: '100' })).body.flow).toMatchObject({
+      sharedWorkflowId: '100',
+      workflowOwnerId: OTHER_ACCOUNT,
+      sharedWorkflowRegion: null,
+    });
+    expect(
+      (await call('PATCH', `/v1/flows/${f.id}`, { workflowOwnerId: '588258415937', parameters: { num_unassigned: 5 } }))
+        .body.flow,
+    ).toMatchObject({ sharedWorkflowId: '100', workflowOwnerId: '588258415937', parameters: { num_unassigned: 5 } });
+    expect((await call('PATCH', `/v1/flows/${f.id}`, { workflowOwnerId: 'me' })).rules).toEqual([
+      'workflowOwnerId AWS_ACCOUNT_ID',
+    ]);
+    expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: 'x' })).rules).toEqual([
+      'sharedWorkflowId SHARED_WORKFLOW_ID',
+    ]);
     const e = await execution(f.id, runId);
     const c2 = await compute((await provider()).id);
     expect(usedBy(await call('PATCH', `/v1/flows/${f.id}`, { computeConnectionId: c2.id }))).toEqual(['execution']);
     expect(usedBy(await call('DELETE', `/v1/flows/${f.id}`))).toEqual(['execution']);
-    expect(usedBy(await call('DELETE', `/v1/compute-connections/${f.computeConnectionId}`))).toEqual(['execution', 'flow']);
+    expect(usedBy(await call('DELETE', `/v1/compute-connections/${f.computeConnectionId}`))).toEqual([
+      'execution',
+      'flow',
+    ]);
     await updateExecution(db, e.id, { status: 'CANCELED' });
     expect((await call('DELETE', `/v1/flows/${f.id}`)).status).toBe(204);
     expect((await call('GET', `/v1/executions/${e.id}`)).body.execution.flow.name).toBe(f.name);
@@ -595,7 +1119,12 @@ describe('flows', () => {
 describe('runs', () => {
   const realRun = (folder: string): RunParameters | undefined => {
     try {
-      return parseRunParameters(readFileSync(new URL(`../../../shared/data/instrument-runs/${folder}/RunParameters.json`, import.meta.url), 'utf8'));
+      return parseRunParameters(
+        readFileSync(
+          new URL(`../../../shared/data/instrument-runs/${folder}/RunParameters.json`, import.meta.url),
+          'utf8',
+        ),
+      );
     } catch {
       return undefined;
     }
@@ -603,8 +1132,21 @@ describe('runs', () => {
   it('are shaped as the contract has it', async () => {
     const s = await storage((await provider()).id);
     const parameters: RunParameters = realRun('taca') ?? {
-      runName: 'A', runType: 'Sequencing', instrumentName: 'AV242106', tiles: [], cycles: { R1: 50, R2: 49, I1: 8, I2: 24 }, readOrder: ['I1', 'I2', 'R1', 'R2'], consumables: {},
-      date: '2024-09-26T16:34:55.978072698Z', libraryType: 'Linear', polonyDensity: 'HighDensity', kitConfiguration: '300Cycles', chemistryVersion: 'Cloudbreak', platformVersion: '2.6.2', filterMask: 'R1:Y15N*-R2:Y15N*', lowDiversity: false,
+      runName: 'A',
+      runType: 'Sequencing',
+      instrumentName: 'AV242106',
+      tiles: [],
+      cycles: { R1: 50, R2: 49, I1: 8, I2: 24 },
+      readOrder: ['I1', 'I2', 'R1', 'R2'],
+      consumables: {},
+      date: '2024-09-26T16:34:55.978072698Z',
+      libraryType: 'Linear',
+      polonyDensity: 'HighDensity',
+      kitConfiguration: '300Cycles',
+      chemistryVersion: 'Cloudbreak',
+      platformVersion: '2.6.2',
+      filterMask: 'R1:Y15N*-R2:Y15N*',
+      lowDiversity: false,
     };
     const id = await run(s.id, { instrument_id: 'i-1', time_completed: new Date() });
     await updateRun(db, id, { parameters });
@@ -616,21 +1158,55 @@ describe('runs', () => {
       output: { storageConnectionId: s.id, kinds: ['sequencing_run'] },
       timeStarted: '2024-09-26T16:34:55.978Z',
       manifest: { filename: 'RunManifest.csv' },
-      setup: { multiomics: null, sequencing: { kitName: '300Cycles', libraryStructure: 'linear', chemistryVersion: 'Cloudbreak', polonyDensity: 'high', lowDiversity: false, filterMask: 'R1:Y15N*-R2:Y15N*' } },
+      setup: {
+        multiomics: null,
+        sequencing: {
+          kitName: '300Cycles',
+          libraryStructure: 'linear',
+          chemistryVersion: 'Cloudbreak',
+          polonyDensity: 'high',
+          lowDiversity: false,
+          filterMask: 'R1:Y15N*-R2:Y15N*',
+        },
+      },
     });
-    expect(shown.output.uri).toBe(`s3://${s.details.bucket}/runs/AV240001/${(await call('GET', `/v1/runs/${id}/details`)).body.details.runFolder}/`);
-    expect(shown.setup.sequencing.reads.toSorted((a: Body, b: Body) => a.order - b.order)).toEqual([{ name: 'I1', cycles: 8, order: 1 }, { name: 'I2', cycles: 24, order: 2 }, { name: 'R1', cycles: 50, order: 3 }, { name: 'R2', cycles: 49, order: 4 }]);
+    expect(shown.output.uri).toBe(
+      `s3://${s.details.bucket}/runs/AV240001/${(await call('GET', `/v1/runs/${id}/details`)).body.details.runFolder}/`,
+    );
+    expect(shown.setup.sequencing.reads.toSorted((a: Body, b: Body) => a.order - b.order)).toEqual([
+      { name: 'I1', cycles: 8, order: 1 },
+      { name: 'I2', cycles: 24, order: 2 },
+      { name: 'R1', cycles: 50, order: 3 },
+      { name: 'R2', cycles: 49, order: 4 },
+    ]);
   });
   it('of every real instrument and every state answer what the contract says', async () => {
     const s = await storage((await provider()).id);
-    for (const folder of ['20240216_AV234003_16feb_sge_1x300', '20250127_AV244103_NT1850075L', '20250602_AV244103_QC_SLIDE_2']) {
+    for (const folder of [
+      '20240216_AV234003_16feb_sge_1x300',
+      '20250127_AV244103_NT1850075L',
+      '20250602_AV244103_QC_SLIDE_2',
+    ]) {
       const parameters = realRun(folder);
       if (parameters === undefined) continue;
-      const { run: shown } = (await call('GET', `/v1/runs/${await run(s.id, { run_parameters: JSON.stringify(parameters), upload_state: folder.includes('QC') ? 'refused' : 'complete' })}`)).body;
+      const { run: shown } = (
+        await call(
+          'GET',
+          `/v1/runs/${await run(s.id, { run_parameters: JSON.stringify(parameters), upload_state: folder.includes('QC') ? 'refused' : 'complete' })}`,
+        )
+      ).body;
       expect(shown.status).toBe('RUN_STATUS_COMPLETED');
-      if (folder.includes('QC')) expect(shown).toMatchObject({ type: 'multiomics', setup: { sequencing: null, multiomics: { kitType: 'cytoprofiling', wellLayout: 'twelve_well_standard', panel: { name: 'MAPK-CC' } } } });
+      if (folder.includes('QC'))
+        expect(shown).toMatchObject({
+          type: 'multiomics',
+          setup: {
+            sequencing: null,
+            multiomics: { kitType: 'cytoprofiling', wellLayout: 'twelve_well_standard', panel: { name: 'MAPK-CC' } },
+          },
+        });
     }
-    const status = async (fields: Body): Promise<string> => (await call('GET', `/v1/runs/${await run(s.id, fields)}`)).body.run.status as string;
+    const status = async (fields: Body): Promise<string> =>
+      (await call('GET', `/v1/runs/${await run(s.id, fields)}`)).body.run.status as string;
     expect(await status({ upload_state: 'uploading', outcome: null })).toBe('RUN_STATUS_SEQUENCING');
     expect(await status({ upload_state: 'refused', outcome: 'failed' })).toBe('RUN_STATUS_FAILED');
     expect(await status({ upload_state: 'refused', outcome: 'stopped' })).toBe('RUN_STATUS_STOPPED');
@@ -641,12 +1217,21 @@ describe('runs', () => {
   });
   it('can be looked at again', async () => {
     const s = await storage((await provider()).id);
-    const id = await run(s.id, { upload_state: 'uploading', outcome: null, blocked: JSON.stringify({ kind: 'ACCESS_DENIED', message: 'm', remedy: 'r', statement: { Effect: 'Allow' } }) });
-    expect((await call('GET', `/v1/runs/${id}/details`)).body.details).toMatchObject({ uploadState: 'uploading', blocked: { kind: 'ACCESS_DENIED' } });
+    const id = await run(s.id, {
+      upload_state: 'uploading',
+      outcome: null,
+      blocked: JSON.stringify({ kind: 'ACCESS_DENIED', message: 'm', remedy: 'r', statement: { Effect: 'Allow' } }),
+    });
+    expect((await call('GET', `/v1/runs/${id}/details`)).body.details).toMatchObject({
+      uploadState: 'uploading',
+      blocked: { kind: 'ACCESS_DENIED' },
+    });
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(202);
     expect(temporal.named('startRunUpload')).toEqual([]);
     temporal.running = false;
-    expect((await call('POST', `/v1/runs/${id}/retry`, undefined, { 'content-type': 'application/json' })).status).toBe(202);
+    expect((await call('POST', `/v1/runs/${id}/retry`, undefined, { 'content-type': 'application/json' })).status).toBe(
+      202,
+    );
     expect(temporal.named('startRunUpload')).toEqual([[id]]);
     temporal.away = true;
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(503);
@@ -659,27 +1244,79 @@ describe('executions', () => {
     const { flow: f, runId, storage: s, compute: c } = await ready();
     const e = await execution(f.id, runId);
     expect(e).toMatchObject({
-      status: 'EXECUTION_STATUS_INITIALIZED', platform: 'aws_omics', workflow: { name: 'bases2fastq', version: '' }, flow: { id: f.id, name: f.name },
-      inputs: [{ run: { id: runId, instrumentName: 'AV240001', runType: 'sequencing' } }], output: { storageConnectionId: s.id, uri: '', kinds: [] }, startedBy: { id: 'default', email: '', name: 'default' }, timeStarted: null, errorMessage: null,
+      status: 'EXECUTION_STATUS_INITIALIZED',
+      platform: 'aws_omics',
+      workflow: { name: 'bases2fastq', version: '' },
+      flow: { id: f.id, name: f.name },
+      inputs: [{ run: { id: runId, instrumentName: 'AV240001', runType: 'sequencing' } }],
+      output: { storageConnectionId: s.id, uri: '', kinds: [] },
+      startedBy: { id: 'default', email: '', name: 'default' },
+      timeStarted: null,
+      errorMessage: null,
     });
     expect(temporal.named('startExecution')).toEqual([[e.id]]);
-    expect((await db.selectFrom('executions').select('workflow_started').where('id', '=', e.id).executeTakeFirstOrThrow()).workflow_started).toBe(true);
-    const blocked: Blocked = { kind: 'ACCESS_DENIED', action: 'omics:StartRun', resource: '*', message: 'Not allowed.', remedy: 'Grant omics:StartRun.', statement: { Effect: 'Allow' } };
+    expect(
+      (await db.selectFrom('executions').select('workflow_started').where('id', '=', e.id).executeTakeFirstOrThrow())
+        .workflow_started,
+    ).toBe(true);
+    const blocked: Blocked = {
+      kind: 'ACCESS_DENIED',
+      action: 'omics:StartRun',
+      resource: '*',
+      message: 'Not allowed.',
+      remedy: 'Grant omics:StartRun.',
+      statement: { Effect: 'Allow' },
+    };
     await updateExecution(db, e.id, { blocked });
     const waiting = (await call('GET', `/v1/executions/${e.id}/details`)).body;
     expect(waiting.execution.statusDescription).toBe('Blocked: Not allowed. Grant omics:StartRun.');
-    expect(waiting.details).toMatchObject({ workflowId: `execution/${e.id}`, trigger: 'api', account: ACCOUNT, region: 'us-west-2', computeConnectionId: c.id, healthOmics: null, blocked, cancelRequested: null, parameters: null, summary: null, errorType: null });
+    expect(waiting.details).toMatchObject({
+      workflowId: `execution/${e.id}`,
+      trigger: 'api',
+      account: ACCOUNT,
+      region: 'us-west-2',
+      computeConnectionId: c.id,
+      healthOmics: null,
+      blocked,
+      cancelRequested: null,
+      parameters: null,
+      summary: null,
+      errorType: null,
+    });
     await updateExecution(db, e.id, {
-      status: 'COMPLETED', blocked: null, statusDescription: 'Done', workflowName: 'b2f', timeStarted: new Date(), timeCompleted: new Date(), parameters: { run_dir: 's3://x/y' },
-      healthOmics: { runId: '42', uuid: 'u', arn: 'arn:aws:omics:us-west-2:111122223333:run/42', runOutputUri: 's3://out/42' }, healthOmicsStatus: 'COMPLETED', summary: { analysisVersion: '2.4.0', samples: [], files: { count: 1, bytes: 2, fastq: 3 }, warnings: [] },
+      status: 'COMPLETED',
+      blocked: null,
+      statusDescription: 'Done',
+      workflowName: 'b2f',
+      timeStarted: new Date(),
+      timeCompleted: new Date(),
+      parameters: { run_dir: 's3://x/y' },
+      healthOmics: {
+        runId: '42',
+        uuid: 'u',
+        arn: 'arn:aws:omics:us-west-2:111122223333:run/42',
+        runOutputUri: 's3://out/42',
+      },
+      healthOmicsStatus: 'COMPLETED',
+      summary: { analysisVersion: '2.4.0', samples: [], files: { count: 1, bytes: 2, fastq: 3 }, warnings: [] },
     });
     const done = (await call('GET', `/v1/executions/${e.id}/details`)).body;
-    expect(done.execution).toMatchObject({ status: 'EXECUTION_STATUS_COMPLETED', workflow: { name: 'b2f', version: '2.4.0' }, output: { uri: 's3://out/42/', kinds: ['fastq'] } });
-    expect(done.details).toMatchObject({ healthOmics: { runId: '42', uuid: 'u', status: 'COMPLETED', runOutputUri: 's3://out/42' }, parameters: { run_dir: 's3://x/y' }, summary: { analysisVersion: '2.4.0' } });
+    expect(done.execution).toMatchObject({
+      status: 'EXECUTION_STATUS_COMPLETED',
+      workflow: { name: 'b2f', version: '2.4.0' },
+      output: { uri: 's3://out/42/', kinds: ['fastq'] },
+    });
+    expect(done.details).toMatchObject({
+      healthOmics: { runId: '42', uuid: 'u', status: 'COMPLETED', runOutputUri: 's3://out/42' },
+      parameters: { run_dir: 's3://x/y' },
+      summary: { analysisVersion: '2.4.0' },
+    });
   });
   it('wait for a run that is still uploading', async () => {
     const { flow: f, storage: s } = await ready();
-    expect((await execution(f.id, await run(s.id, { upload_state: 'uploading', outcome: null }))).status).toBe('EXECUTION_STATUS_UNTRIGGERED');
+    expect((await execution(f.id, await run(s.id, { upload_state: 'uploading', outcome: null }))).status).toBe(
+      'EXECUTION_STATUS_UNTRIGGERED',
+    );
   });
   it('are accepted while Temporal is away, and started by the repeated request', async () => {
     const { flow: f, runId } = await ready();
@@ -701,10 +1338,22 @@ describe('executions', () => {
       const answer = await call('POST', '/v1/executions', { flowId, runId: of });
       return [answer.status, answer.reason];
     };
-    expect((await call('POST', '/v1/executions', { flowId: 'x', runId: newId(), name: '', more: 1 })).rules).toEqual(['more UNKNOWN_FIELD', 'name NAME_LENGTH']);
-    expect((await call('POST', '/v1/executions', { flowId: 'x', runId: newId() })).rules).toEqual(['flowId FLOW_NOT_FOUND', 'runId RUN_NOT_FOUND']);
-    expect(await start(f.id, await run(s.id, { upload_state: 'refused', outcome: 'failed' }))).toEqual([409, 'RUN_NOT_USABLE']);
-    expect(await start(f.id, await run(s.id, { upload_state: 'vanished', outcome: null }))).toEqual([409, 'RUN_NOT_USABLE']);
+    expect((await call('POST', '/v1/executions', { flowId: 'x', runId: newId(), name: '', more: 1 })).rules).toEqual([
+      'more UNKNOWN_FIELD',
+      'name NAME_LENGTH',
+    ]);
+    expect((await call('POST', '/v1/executions', { flowId: 'x', runId: newId() })).rules).toEqual([
+      'flowId FLOW_NOT_FOUND',
+      'runId RUN_NOT_FOUND',
+    ]);
+    expect(await start(f.id, await run(s.id, { upload_state: 'refused', outcome: 'failed' }))).toEqual([
+      409,
+      'RUN_NOT_USABLE',
+    ]);
+    expect(await start(f.id, await run(s.id, { upload_state: 'vanished', outcome: null }))).toEqual([
+      409,
+      'RUN_NOT_USABLE',
+    ]);
     expect(await start(f.id, await run(s.id, { outcome: 'stopped' }))).toEqual([409, 'RUN_NOT_USABLE']);
     const east = await storage(p.id, { region: 'us-east-1' });
     expect(await start(f.id, await run(east.id))).toEqual([409, 'REGION_MISMATCH']);
@@ -719,8 +1368,14 @@ describe('executions', () => {
   it('are never started with a flow that is deleted at the same moment', async () => {
     for (let round = 0; round < 10; round++) {
       const { flow: f, runId } = await ready();
-      const [deleted, started] = await Promise.all([call('DELETE', `/v1/flows/${f.id}`), call('POST', '/v1/executions', { flowId: f.id, runId })]);
-      expect([[204, 400], [409, 201]]).toContainEqual([deleted.status, started.status]);
+      const [deleted, started] = await Promise.all([
+        call('DELETE', `/v1/flows/${f.id}`),
+        call('POST', '/v1/executions', { flowId: f.id, runId }),
+      ]);
+      expect([
+        [204, 400],
+        [409, 201],
+      ]).toContainEqual([deleted.status, started.status]);
     }
   });
   it('are cancelled: noted, signalled, repeatable, and refused once ended', async () => {
@@ -729,7 +1384,10 @@ describe('executions', () => {
     const path = `/v1/executions/${e.id}/cancel`;
     temporal.away = true;
     expect((await call('POST', path, { reason: 'wrong manifest' })).status).toBe(503);
-    expect((await call('GET', `/v1/executions/${e.id}/details`)).body.details.cancelRequested).toMatchObject({ requestedBy: 'default', reason: 'wrong manifest' });
+    expect((await call('GET', `/v1/executions/${e.id}/details`)).body.details.cancelRequested).toMatchObject({
+      requestedBy: 'default',
+      reason: 'wrong manifest',
+    });
     temporal.away = false;
     expect((await call('POST', path)).status).toBe(202);
     expect(temporal.named('cancelExecution')).toEqual([[e.id, { requestedBy: 'default', reason: undefined }]]);
@@ -761,11 +1419,18 @@ describe('executions', () => {
     expect((await call('POST', path)).status).toBe(503);
     await updateExecution(db, e.id, { status: 'FAILED', error: { type: 'RunFailed', message: 'it broke' } });
     expect((await call('POST', path)).reason).toBe('EXECUTION_ENDED');
-    expect((await call('GET', `/v1/executions/${e.id}`)).body.execution).toMatchObject({ status: 'EXECUTION_STATUS_FAILED', errorMessage: 'it broke' });
+    expect((await call('GET', `/v1/executions/${e.id}`)).body.execution).toMatchObject({
+      status: 'EXECUTION_STATUS_FAILED',
+      errorMessage: 'it broke',
+    });
   });
   it('answers soon when Temporal does not answer at all', async () => {
     const { flow: f, runId } = await ready();
-    const other = await build({ orchestrator: Object.assign(Object.create(temporal), { startExecution: () => new Promise<never>(() => undefined) }) as never });
+    const other = await build({
+      orchestrator: Object.assign(Object.create(temporal), {
+        startExecution: () => new Promise<never>(() => undefined),
+      }) as never,
+    });
     const began = Date.now();
     expect((await call('POST', '/v1/executions', { flowId: f.id, runId }, {}, other)).status).toBe(201);
     expect(Date.now() - began).toBeLessThan(8000);
@@ -774,7 +1439,13 @@ describe('executions', () => {
 });
 
 describe('Idempotency-Key', () => {
-  const body = (name: string): Body => ({ name, defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' });
+  const body = (name: string): Body => ({
+    name,
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: role('x'),
+    externalId: 'xx',
+  });
   it('makes one of ten that come at once', async () => {
     const name = unique('idem');
     const key = { 'idempotency-key': unique('k') };
@@ -787,7 +1458,9 @@ describe('Idempotency-Key', () => {
   it('starts one execution of ten that come at once', async () => {
     const { flow: f, runId } = await ready();
     const key = { 'idempotency-key': unique('k') };
-    const answers = await Promise.all(Array.from({ length: 10 }, () => call('POST', '/v1/executions', { flowId: f.id, runId }, key)));
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () => call('POST', '/v1/executions', { flowId: f.id, runId }, key)),
+    );
     expect(new Set(answers.map((answer) => answer.body.execution.id as string)).size).toBe(1);
     expect(await db.selectFrom('executions').select('id').where('flow_id', '=', f.id).execute()).toHaveLength(1);
   });
@@ -798,8 +1471,15 @@ describe('Idempotency-Key', () => {
     const other = await call('POST', '/v1/providers', body(unique('idem')), key);
     expect([other.status, other.reason]).toEqual([422, 'IDEMPOTENCY_KEY_REUSED']);
     // The same members in another order are the same request.
-    expect((await call('POST', '/v1/providers', Object.fromEntries(Object.entries(first).reverse()), key)).headers['idempotency-replayed']).toBe('true');
-    for (const bad of ['x'.repeat(256), 'ä', '']) expect((await call('POST', '/v1/providers', body(unique('idem')), { 'idempotency-key': bad })).reason).toBe('INVALID_IDEMPOTENCY_KEY');
+    expect(
+      (await call('POST', '/v1/providers', Object.fromEntries(Object.entries(first).reverse()), key)).headers[
+        'idempotency-replayed'
+      ],
+    ).toBe('true');
+    for (const bad of ['x'.repeat(256), 'ä', ''])
+      expect((await call('POST', '/v1/providers', body(unique('idem')), { 'idempotency-key': bad })).reason).toBe(
+        'INVALID_IDEMPOTENCY_KEY',
+      );
   });
   it('does not keep errors, nor half of anything', async () => {
     const key = { 'idempotency-key': unique('k') };
@@ -808,13 +1488,22 @@ describe('Idempotency-Key', () => {
     expect((await call('POST', '/v1/providers', body(unique('idem')), key)).status).toBe(201);
   });
   it('belongs to one API key, and is forgotten after a day', async () => {
-    const other = await build({ authenticate: async (given) => (given === KEY ? { kind: 'key', id: 'second', name: 'second', scopes: [], access: new Access(parseScopes('scopes', ['*'])) } : undefined) });
+    const other = await build({
+      authenticate: async (given) =>
+        given === KEY
+          ? { kind: 'key', id: 'second', name: 'second', scopes: [], access: new Access(parseScopes('scopes', ['*'])) }
+          : undefined,
+    });
     const key = { 'idempotency-key': unique('k') };
     const name = unique('idem');
     await call('POST', '/v1/providers', body(name), key);
     expect((await call('POST', '/v1/providers', body(name), key, other)).reason).toBe('NAME_TAKEN');
     await other.close();
-    await db.updateTable('idempotency_keys').set({ time_created: new Date(Date.now() - 25 * 3600 * 1000) } as never).where('key', '=', `default/${key['idempotency-key']}`).execute();
+    await db
+      .updateTable('idempotency_keys')
+      .set({ time_created: new Date(Date.now() - 25 * 3600 * 1000) } as never)
+      .where('key', '=', `default/${key['idempotency-key']}`)
+      .execute();
     expect((await call('POST', '/v1/providers', body(unique('idem')), key)).status).toBe(201);
     await call('POST', '/v1/providers', body(unique('idem')), { 'idempotency-key': unique('k') });
   });
@@ -826,7 +1515,7 @@ describe('paging', () => {
     const made: string[] = [];
     for (let at = 0; at < 7; at++) made.push((await storage(p.id)).id as string);
     const seen: string[] = [];
-    for (let token = ''; ; ) {
+    for (let token = ''; ;) {
       const { body } = await call('GET', `/v1/storage-connections?pageSize=3&pageToken=${token}`);
       seen.push(...body.storageConnections.map((each: Body) => each.id as string));
       if (seen.length === 3) await call('DELETE', `/v1/storage-connections/${seen[0]}`);
@@ -837,7 +1526,8 @@ describe('paging', () => {
     expect(seen.filter((id) => made.includes(id))).toEqual(made);
     for (const list of ['providers', 'compute-connections', 'flows']) {
       const { body } = await call('GET', `/v1/${list}?pageSize=1`);
-      if (body.nextPageToken !== '') expect((await call('GET', `/v1/${list}?pageSize=1&pageToken=${body.nextPageToken}`)).status).toBe(200);
+      if (body.nextPageToken !== '')
+        expect((await call('GET', `/v1/${list}?pageSize=1&pageToken=${body.nextPageToken}`)).status).toBe(200);
     }
   });
   it('walks runs and executions both ways, newest first, and counts', async () => {
@@ -852,7 +1542,7 @@ describe('paging', () => {
       expect([all.totalCount, all.nextPageToken, all.previousPageToken]).toEqual([ids.length, '', '']);
       expect(ids).toEqual(ids.toSorted().reverse());
       const pages: Body[] = [];
-      for (let token = ''; ; ) {
+      for (let token = ''; ;) {
         const { body } = await call('GET', `/v1/${list}?pageSize=3&pageToken=${token}`);
         expect(body).not.toHaveProperty('totalCount');
         pages.push(body);
@@ -864,7 +1554,9 @@ describe('paging', () => {
       for (let at = pages.length - 1; at > 1; at--) {
         const back = (await call('GET', `/v1/${list}?pageSize=3&pageToken=${pages[at]!.previousPageToken}`)).body;
         expect(back[list]).toEqual(pages[at - 1]![list]);
-        expect((await call('GET', `/v1/${list}?pageSize=3&pageToken=${back.nextPageToken}`)).body[list]).toEqual(pages[at]![list]);
+        expect((await call('GET', `/v1/${list}?pageSize=3&pageToken=${back.nextPageToken}`)).body[list]).toEqual(
+          pages[at]![list],
+        );
       }
       const first = (await call('GET', `/v1/${list}?pageSize=3&pageToken=${pages[1]!.previousPageToken}`)).body;
       expect([first[list], first.previousPageToken]).toEqual([pages[0]![list], '']);
@@ -875,7 +1567,15 @@ describe('paging', () => {
     await run(s.id);
     const token = (await call('GET', '/v1/runs?pageSize=1')).body.nextPageToken as string;
     const forged = Buffer.from(JSON.stringify(['runs', 'after', newId()])).toString('base64url');
-    for (const bad of ['x', '%0a', token.slice(0, -1), `${token}A`, token.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')), token.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')), forged]) {
+    for (const bad of [
+      'x',
+      '%0a',
+      token.slice(0, -1),
+      `${token}A`,
+      token.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')),
+      token.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')),
+      forged,
+    ]) {
       expect([bad, (await call('GET', `/v1/runs?pageToken=${bad}`)).reason]).toEqual([bad, 'INVALID_PAGE_TOKEN']);
     }
     expect((await call('GET', `/v1/executions?pageToken=${token}`)).reason).toBe('INVALID_PAGE_TOKEN');
@@ -885,44 +1585,98 @@ describe('paging', () => {
 });
 
 describe('IAM documents', () => {
-  const url = (query: Record<string, string | string[]>): string => `/v1/iam-documents?${Object.entries(query).flatMap(([name, values]) => [values].flat().map((value) => `${name}=${encodeURIComponent(value)}`)).join('&')}`;
+  const url = (query: Record<string, string | string[]>): string =>
+    `/v1/iam-documents?${Object.entries(query)
+      .flatMap(([name, values]) => [values].flat().map((value) => `${name}=${encodeURIComponent(value)}`))
+      .join('&')}`;
   const asked = { credentialType: 'role', bucket: 'lab-aviti' };
   it('are made for a role, with a new external ID where none is given', async () => {
     const [one, other] = [await call('GET', url(asked)), await call('GET', url(asked))];
     expect([one.status, one.body.externalId]).toEqual([200, expect.stringMatching(/^polony-[0-9a-f]{40}$/)]);
     expect(one.body.externalId).not.toBe(other.body.externalId);
-    expect(one.body.trustPolicy.Statement[0]).toMatchObject({ Principal: { AWS: ['arn:aws:iam::588258415937:root'] }, Condition: { StringEquals: { 'sts:ExternalId': one.body.externalId } } });
+    expect(one.body.trustPolicy.Statement[0]).toMatchObject({
+      Principal: { AWS: ['arn:aws:iam::588258415937:root'] },
+      Condition: { StringEquals: { 'sts:ExternalId': one.body.externalId } },
+    });
     expect(one.body.permissionPolicy.Statement).toHaveLength(7);
     expect(one.body.executionRole.trustPolicy.Statement[0].Principal).toEqual({ Service: 'omics.amazonaws.com' });
     for (const text of ['cloudFormation', 'terraform', 'awsCli']) expect(one.body[text]).toContain(one.body.externalId);
     expect((await call('GET', url({ ...asked, externalId: 'lab-7f3a' }))).body.externalId).toBe('lab-7f3a');
   });
   it('are made for a user, several buckets, capabilities and the narrow variant', async () => {
-    const { body } = await call('GET', url({ credentialType: 'accessKeys', bucket: ['lab-1', 'lab-2'], prefix: 'runs', capabilities: ['runUpload,dataExploration', 'sharing'], variant: 'least' }));
+    const { body } = await call(
+      'GET',
+      url({
+        credentialType: 'accessKeys',
+        bucket: ['lab-1', 'lab-2'],
+        prefix: 'runs',
+        capabilities: ['runUpload,dataExploration', 'sharing'],
+        variant: 'least',
+      }),
+    );
     expect([body.trustPolicy, body.externalId, body.executionRole]).toEqual([null, null, null]);
-    expect(body.permissionPolicy.Statement[0].Resource).toEqual(['arn:aws:s3:::lab-1/runs/*', 'arn:aws:s3:::lab-2/runs/*']);
+    expect(body.permissionPolicy.Statement[0].Resource).toEqual([
+      'arn:aws:s3:::lab-1/runs/*',
+      'arn:aws:s3:::lab-2/runs/*',
+    ]);
     expect(JSON.stringify(body.permissionPolicy)).not.toContain('omics');
   });
   it('are refused with all that is wrong, by field', async () => {
     expect((await call('GET', '/v1/iam-documents')).rules).toEqual(['bucket REQUIRED', 'credentialType REQUIRED']);
-    expect((await call('GET', url({ credentialType: 'role', bucket: 's3://x', prefix: 'a*', executionRoleArn: 'x', capabilities: 'all' }))).rules).toEqual(['bucket BUCKET_HAS_SCHEME', 'capabilities ONE_OF', 'executionRoleArn ROLE_ARN', 'prefix PREFIX_WILDCARD']);
+    expect(
+      (
+        await call(
+          'GET',
+          url({ credentialType: 'role', bucket: 's3://x', prefix: 'a*', executionRoleArn: 'x', capabilities: 'all' }),
+        )
+      ).rules,
+    ).toEqual([
+      'bucket BUCKET_HAS_SCHEME',
+      'capabilities ONE_OF',
+      'executionRoleArn ROLE_ARN',
+      'prefix PREFIX_WILDCARD',
+    ]);
     expect((await call('GET', url({ ...asked, colour: 'red' }))).rules).toEqual(['colour UNKNOWN_FIELD']);
     expect((await call('GET', url({ ...asked, variant: 'most' }))).rules).toEqual(['variant ONE_OF']);
     const without = await build({ trustedAccountId: undefined });
-    expect(await call('GET', url(asked), undefined, {}, without)).toMatchObject({ status: 409, reason: 'TRUSTED_ACCOUNT_NOT_SET' });
-    expect((await call('GET', url({ ...asked, credentialType: 'accessKeys' }), undefined, {}, without)).status).toBe(200);
+    expect(await call('GET', url(asked), undefined, {}, without)).toMatchObject({
+      status: 409,
+      reason: 'TRUSTED_ACCOUNT_NOT_SET',
+    });
+    expect((await call('GET', url({ ...asked, credentialType: 'accessKeys' }), undefined, {}, without)).status).toBe(
+      200,
+    );
     await without.close();
   });
   it('are told what they give when they are pasted', async () => {
     const { permissionPolicy } = (await call('GET', url({ ...asked, prefix: 'runs', capabilities: 'runUpload' }))).body;
     for (const policy of [permissionPolicy, JSON.stringify(permissionPolicy)]) {
-      const { status, body } = await call('POST', '/v1/iam-documents/check', { policy, bucket: 'lab-aviti', prefix: 'runs' });
+      const { status, body } = await call('POST', '/v1/iam-documents/check', {
+        policy,
+        bucket: 'lab-aviti',
+        prefix: 'runs',
+      });
       expect(status).toBe(200);
-      expect(body.permissions.filter((each: Body) => each.state === 'granted').map((each: Body) => each.action as string)).toEqual(['s3:GetBucketLocation', 's3:ListBucket', 's3:PutObject', 'sts:GetCallerIdentity']);
-      expect(body.capabilities.map((each: Body) => each.state as string)).toEqual(['limited', 'limited', 'notReady', 'notReady', 'limited']);
-      expect(body.statements.map((each: Body) => each.sid as string)).toEqual(['S3ObjectWrite', 'S3ObjectListing', 'S3BucketLevelOperations', 'STSOperations']);
+      expect(
+        body.permissions.filter((each: Body) => each.state === 'granted').map((each: Body) => each.action as string),
+      ).toEqual(['s3:GetBucketLocation', 's3:ListBucket', 's3:PutObject', 'sts:GetCallerIdentity']);
+      expect(body.capabilities.map((each: Body) => each.state as string)).toEqual([
+        'limited',
+        'limited',
+        'notReady',
+        'notReady',
+        'limited',
+      ]);
+      expect(body.statements.map((each: Body) => each.sid as string)).toEqual([
+        'S3ObjectWrite',
+        'S3ObjectListing',
+        'S3BucketLevelOperations',
+        'STSOperations',
+      ]);
     }
-    const bad = await call('POST', '/v1/iam-documents/check', { policy: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: 'lab-aviti' }] } });
+    const bad = await call('POST', '/v1/iam-documents/check', {
+      policy: { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: 'lab-aviti' }] },
+    });
     expect([bad.status, bad.rules]).toEqual([400, ['policy.Statement[0].Resource RESOURCE']]);
     expect((await call('POST', '/v1/iam-documents/check', {})).rules).toEqual(['policy REQUIRED']);
     expect((await call('POST', '/v1/iam-documents/check', { policy: 5 })).rules).toEqual(['policy TYPE']);
@@ -941,14 +1695,28 @@ describe('the OpenAPI document', () => {
         expect(ids.has(operation.operationId), operation.operationId).toBe(false);
         ids.add(operation.operationId);
         const inPath = [...path.matchAll(/\{([^}]+)\}/g)].map((match) => match[1]);
-        expect((operation.parameters ?? []).filter((parameter) => parameter.in === 'path').map((parameter) => parameter.name)).toEqual(inPath);
+        expect(
+          (operation.parameters ?? [])
+            .filter((parameter) => parameter.in === 'path')
+            .map((parameter) => parameter.name),
+        ).toEqual(inPath);
         if (path.startsWith('/v1/')) {
-          for (const status of ['400', '401', '500', '503', ...(inPath.length > 0 ? ['404'] : [])]) expect([where, Object.keys(operation.responses)]).toEqual([where, expect.arrayContaining([status])]);
+          for (const status of ['400', '401', '500', '503', ...(inPath.length > 0 ? ['404'] : [])])
+            expect([where, Object.keys(operation.responses)]).toEqual([where, expect.arrayContaining([status])]);
           expect(operation.security ?? document.security).toEqual([{ apiKey: [] }, { bearer: [] }]);
         } else expect(operation.security).toEqual([]);
         for (const response of Object.values(operation.responses)) {
           expect([where, response.description]).not.toEqual([where, 'Default Response']);
-          for (const [type, media] of Object.entries(response.content ?? {})) expect([where, type, typeof media.schema]).toEqual([where, where.endsWith('/events') && where.startsWith('get /v1/executions') && response === operation.responses['200'] ? 'text/event-stream' : 'application/json', 'object']);
+          for (const [type, media] of Object.entries(response.content ?? {}))
+            expect([where, type, typeof media.schema]).toEqual([
+              where,
+              where.endsWith('/events') &&
+              where.startsWith('get /v1/executions') &&
+              response === operation.responses['200']
+                ? 'text/event-stream'
+                : 'application/json',
+              'object',
+            ]);
         }
         if (operation.requestBody !== undefined) {
           const media = operation.requestBody.content['application/json']!;
@@ -959,7 +1727,11 @@ describe('the OpenAPI document', () => {
         }
       }
     }
-    expect(document.components.securitySchemes.apiKey).toMatchObject({ type: 'apiKey', in: 'header', name: 'x-api-key' });
+    expect(document.components.securitySchemes.apiKey).toMatchObject({
+      type: 'apiKey',
+      in: 'header',
+      name: 'x-api-key',
+    });
     expect(JSON.stringify(document)).not.toMatch(/x-optional|"\$id"/);
   });
   it('has no reference into nothing, and only schemas that JSON Schema 2020-12 allows', () => {
@@ -970,14 +1742,29 @@ describe('the OpenAPI document', () => {
       expect(document.components.schemas).toHaveProperty([match[1]!.split('/').pop()!]);
     }
   });
-  it.skipIf(vendor === undefined)('has the operations of the contract that are built, with their names and parameters', () => {
-    for (const path of ['/v1/auth', '/v1/runs', '/v1/runs/{id}', '/v1/executions', '/v1/executions/{id}', '/v1/storage-connections', '/v1/storage-connections/{id}']) {
-      const [ours, theirs] = [document.paths[path]!.get!, vendor!.paths[path]!.get!];
-      expect([ours.operationId, ours.tags]).toEqual([theirs.operationId, theirs.tags]);
-      const names = (operation: typeof ours): string[] => (operation.parameters ?? []).map((parameter) => parameter.name).filter((name) => name !== 'filter').sort();
-      expect([path, names(ours)]).toEqual([path, names(theirs)]);
-    }
-  });
+  it.skipIf(vendor === undefined)(
+    'has the operations of the contract that are built, with their names and parameters',
+    () => {
+      for (const path of [
+        '/v1/auth',
+        '/v1/runs',
+        '/v1/runs/{id}',
+        '/v1/executions',
+        '/v1/executions/{id}',
+        '/v1/storage-connections',
+        '/v1/storage-connections/{id}',
+      ]) {
+        const [ours, theirs] = [document.paths[path]!.get!, vendor!.paths[path]!.get!];
+        expect([ours.operationId, ours.tags]).toEqual([theirs.operationId, theirs.tags]);
+        const names = (operation: typeof ours): string[] =>
+          (operation.parameters ?? [])
+            .map((parameter) => parameter.name)
+            .filter((name) => name !== 'filter')
+            .sort();
+        expect([path, names(ours)]).toEqual([path, names(theirs)]);
+      }
+    },
+  );
 });
 
 describe('the database', () => {
@@ -988,8 +1775,20 @@ describe('the database', () => {
     own.kill();
     // Idle connections are given up when their end is noticed.
     await new Promise((resolve) => setTimeout(resolve, 500));
-    await expect.poll(async () => (await call('GET', '/v1/providers', undefined, {}, other)).status, { timeout: 10_000 }).toBe(503);
-    expect((await call('POST', '/v1/providers', { name: 'x', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' }, {}, other)).status).toBe(503);
+    await expect
+      .poll(async () => (await call('GET', '/v1/providers', undefined, {}, other)).status, { timeout: 10_000 })
+      .toBe(503);
+    expect(
+      (
+        await call(
+          'POST',
+          '/v1/providers',
+          { name: 'x', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' },
+          {},
+          other,
+        )
+      ).status,
+    ).toBe(503);
     await other.close();
     await own.stop();
   });
@@ -999,7 +1798,16 @@ describe('the database', () => {
     const transaction = own.db.transaction().execute(async (within) => {
       await ask(within);
       own.kill();
-      await expect.poll(() => ask(own.db).then(() => 'there', () => 'away'), { timeout: 10_000 }).toBe('away');
+      await expect
+        .poll(
+          () =>
+            ask(own.db).then(
+              () => 'there',
+              () => 'away',
+            ),
+          { timeout: 10_000 },
+        )
+        .toBe('away');
       await ask(within);
     });
     await expect(transaction).rejects.toThrow(/connection|terminat/i);

@@ -1,11 +1,28 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
-import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  type StorageClass,
+} from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { AwsAccess } from '../../aws/access.js';
 import { download } from '../../cli/client/download.js';
@@ -39,10 +56,26 @@ interface Outcome {
   stderr: string;
 }
 /** The command line in a process of its own. */
-function polony(args: string[], { env = {}, input, signed = true }: { env?: Record<string, string>; input?: string; signed?: boolean } = {}): Promise<Outcome> {
+function polony(
+  args: string[],
+  { env = {}, input, signed = true }: { env?: Record<string, string>; input?: string; signed?: boolean } = {},
+): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_CONFIG: config, ...(signed && { POLONY_API_URL: url, POLONY_API_KEY: KEY }), ...env }, maxBuffer: 50_000_000 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    const child = execFile(
+      process.execPath,
+      ['--import', 'tsx', 'cli/main.ts', ...args],
+      {
+        cwd: root,
+        env: {
+          PATH: process.env.PATH,
+          HOME: folder,
+          POLONY_CONFIG: config,
+          ...(signed && { POLONY_API_URL: url, POLONY_API_KEY: KEY }),
+          ...env,
+        },
+        maxBuffer: 50_000_000,
+      },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
     child.stdin!.end(input ?? '');
   });
@@ -52,7 +85,8 @@ const json = async <T>(args: string[]): Promise<T> => {
   expect([args.join(' '), code, stderr]).toEqual([args.join(' '), 0, '']);
   return JSON.parse(stdout) as T;
 };
-const put = (Key: string, Body: string | Buffer, more: { StorageClass?: StorageClass } = {}): Promise<unknown> => admin.send(new PutObjectCommand({ Bucket: 'lab', Key, Body, ...more }));
+const put = (Key: string, Body: string | Buffer, more: { StorageClass?: StorageClass } = {}): Promise<unknown> =>
+  admin.send(new PutObjectCommand({ Bucket: 'lab', Key, Body, ...more }));
 const big = Buffer.alloc(3_000_000, 'polony ');
 
 beforeAll(async () => {
@@ -60,21 +94,111 @@ beforeAll(async () => {
   ({ folder, access, aws, postgres } = api);
   url = await api.listen();
   process.env.XDG_CACHE_HOME = path.join(folder, 'cache');
-  const common = { region: REGION, endpoint: aws.endpoint, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } };
+  const common = {
+    region: REGION,
+    endpoint: aws.endpoint,
+    credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey },
+  };
   admin = new S3Client({ ...common, forcePathStyle: true });
   const iam = new IAMClient(common);
-  await admin.send(new CreateBucketCommand({ Bucket: 'lab', CreateBucketConfiguration: { LocationConstraint: REGION } }));
-  await iam.send(new CreateRoleCommand({ RoleName: 'lab', MaxSessionDuration: 43_200, AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${aws.serviceAccountId}:root` }, Action: 'sts:AssumeRole', Condition: { StringEquals: { 'sts:ExternalId': 'lab-7f3a' } } }] }) }));
-  await iam.send(new PutRolePolicyCommand({ RoleName: 'lab', PolicyName: 'all', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] }) }));
+  await admin.send(
+    new CreateBucketCommand({ Bucket: 'lab', CreateBucketConfiguration: { LocationConstraint: REGION } }),
+  );
+  await iam.send(
+    new CreateRoleCommand({
+      RoleName: 'lab',
+      MaxSessionDuration: 43_200,
+      AssumeRolePolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: { AWS: `arn:aws:iam::${aws.serviceAccountId}:root` },
+            Action: 'sts:AssumeRole',
+            Condition: { StringEquals: { 'sts:ExternalId': 'lab-7f3a' } },
+          },
+        ],
+      }),
+    }),
+  );
+  await iam.send(
+    new PutRolePolicyCommand({
+      RoleName: 'lab',
+      PolicyName: 'all',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }],
+      }),
+    }),
+  );
   iam.destroy();
   const { db } = postgres;
   config = path.join(folder, 'config.json');
-  ids.provider = (await json<{ provider: { id: string } }>(['providers', 'create', '--name', 'lab', '--default-region', REGION, '--credential-type', 'role', '--role-arn', `arn:aws:iam::${aws.adminAccessKeyId}:role/lab`, '--external-id', 'lab-7f3a'])).provider.id;
-  ids.storage = (await json<{ storageConnection: { id: string } }>(['storage', 'create', '--name', 'aviti runs', '--provider-id', 'lab', '--region', REGION, '--bucket', 'lab', '--prefix', 'runs', '--use-for-run-upload', '--use-for-data-exploration', 'true'])).storageConnection.id;
-  ids.compute = (await json<{ computeConnection: { id: string } }>(['compute', 'create', '--data', JSON.stringify({ name: 'omics', providerId: ids.provider, executionRoleArn: `arn:aws:iam::${aws.adminAccessKeyId}:role/omics`, region: REGION })])).computeConnection.id;
-  ids.flow = (await json<{ flow: { id: string } }>(['flows', 'create', '--name', 'b2f', '--compute-connection-id', 'omics', '--shared-workflow-id', '1234567', '--workflow-owner-id', '588258415937'])).flow.id;
+  ids.provider = (
+    await json<{ provider: { id: string } }>([
+      'providers',
+      'create',
+      '--name',
+      'lab',
+      '--default-region',
+      REGION,
+      '--credential-type',
+      'role',
+      '--role-arn',
+      `arn:aws:iam::${aws.adminAccessKeyId}:role/lab`,
+      '--external-id',
+      'lab-7f3a',
+    ])
+  ).provider.id;
+  ids.storage = (
+    await json<{ storageConnection: { id: string } }>([
+      'storage',
+      'create',
+      '--name',
+      'aviti runs',
+      '--provider-id',
+      'lab',
+      '--region',
+      REGION,
+      '--bucket',
+      'lab',
+      '--prefix',
+      'runs',
+      '--use-for-run-upload',
+      '--use-for-data-exploration',
+      'true',
+    ])
+  ).storageConnection.id;
+  ids.compute = (
+    await json<{ computeConnection: { id: string } }>([
+      'compute',
+      'create',
+      '--data',
+      JSON.stringify({
+        name: 'omics',
+        providerId: ids.provider,
+        executionRoleArn: `arn:aws:iam::${aws.adminAccessKeyId}:role/omics`,
+        region: REGION,
+      }),
+    ])
+  ).computeConnection.id;
+  ids.flow = (
+    await json<{ flow: { id: string } }>([
+      'flows',
+      'create',
+      '--name',
+      'b2f',
+      '--compute-connection-id',
+      'omics',
+      '--shared-workflow-id',
+      '1234567',
+      '--workflow-owner-id',
+      '588258415937',
+    ])
+  ).flow.id;
   ids.run = (await insertRuns(db, ids.storage, 'AV1', 'AV1', [{ folder: RUN, runName: 'R1' }])).get(RUN)!.id;
-  for (let cycle = 1; cycle <= 120; cycle++) await put(`runs/AV1/${RUN}/BaseCalls/R1_C${String(cycle).padStart(3, '0')}.zip`, `cycle ${cycle}`);
+  for (let cycle = 1; cycle <= 120; cycle++)
+    await put(`runs/AV1/${RUN}/BaseCalls/R1_C${String(cycle).padStart(3, '0')}.zip`, `cycle ${cycle}`);
   await put(`runs/AV1/${RUN}/big.bin`, big);
 });
 beforeEach(() => {
@@ -89,7 +213,9 @@ describe('the command line', () => {
   it('has a command for every operation that people use', () => {
     const all = [...operations().keys()];
     expect(all.filter((id) => COMMANDS[id] === undefined && !NO_COMMANDS.includes(id))).toEqual([]);
-    const commands = all.flatMap((id) => (COMMANDS[id] === undefined ? [] : [`${COMMANDS[id].group} ${COMMANDS[id].verb}`]));
+    const commands = all.flatMap((id) =>
+      COMMANDS[id] === undefined ? [] : [`${COMMANDS[id].group} ${COMMANDS[id].verb}`],
+    );
     expect(new Set(commands).size).toBe(commands.length);
   });
   it('shows tables to people and the same JSON to programs, by id or name', async () => {
@@ -99,35 +225,73 @@ describe('the command line', () => {
     expect(table.stdout).not.toMatch(/\u001b/);
     expect((await polony(['storage', 'list', '--no-headers'])).stdout.split('\n')).toHaveLength(2);
     expect(await json(['storage', 'list'])).toMatchObject([{ id: ids.storage, name: 'aviti runs' }]);
-    expect(await json(['storage', 'get', 'aviti runs'])).toMatchObject({ storageConnection: { id: ids.storage }, details: { bucket: 'lab' } });
+    expect(await json(['storage', 'get', 'aviti runs'])).toMatchObject({
+      storageConnection: { id: ids.storage },
+      details: { bucket: 'lab' },
+    });
     expect((await polony(['storage', 'get', ids.storage!])).stdout).toMatch(/details\.useForRunUpload +true/);
-    expect((await json<{ path: string }[]>(['runs', 'files', 'R1', '--max-items', '7'])).map(({ path: each }) => each)).toHaveLength(7);
+    expect(
+      (await json<{ path: string }[]>(['runs', 'files', 'R1', '--max-items', '7'])).map(({ path: each }) => each),
+    ).toHaveLength(7);
     expect(await json<unknown[]>(['runs', 'files', 'R1', '--page-size', '50'])).toHaveLength(121);
     expect(await json<unknown[]>(['runs', 'list', '--filter', 'name:"nothing"'])).toEqual([]);
     expect((await polony(['runs', 'list', '--filter', 'name:"nothing"'])).stdout).toBe('None.\n');
-    expect((await json<{ storageConnection: { name: string } }>(['storage', 'update', 'aviti runs', '--allow-policy-probe', 'false'])).storageConnection.name).toBe('aviti runs');
+    expect(
+      (
+        await json<{ storageConnection: { name: string } }>([
+          'storage',
+          'update',
+          'aviti runs',
+          '--allow-policy-probe',
+          'false',
+        ])
+      ).storageConnection.name,
+    ).toBe('aviti runs');
   });
   it('ends with codes that scripts can use', async () => {
     const nowhere = `http://127.0.0.1:${await freePort()}`;
-    const codes = async (args: string[], options?: Parameters<typeof polony>[1]): Promise<number> => (await polony(args, options)).code;
+    const codes = async (args: string[], options?: Parameters<typeof polony>[1]): Promise<number> =>
+      (await polony(args, options)).code;
     expect(await codes(['runs', 'list'])).toBe(0);
     expect(await codes(['--help'])).toBe(0);
-    for (const args of [['nothing'], ['runs'], ['runs', 'get'], ['runs', 'list', '--nothing'], ['runs', 'list', '--filter', 'nothing:x'], ['providers', 'create', '--name', 'x', '--default-region', 'x'], ['flows', 'create', '--parameters', 'no json'], ['credentials', 'bucket', 'x'], ['runs', 'list', '--max-items', 'many']]) expect([args, await codes(args)]).toEqual([args, 2]);
+    for (const args of [
+      ['nothing'],
+      ['runs'],
+      ['runs', 'get'],
+      ['runs', 'list', '--nothing'],
+      ['runs', 'list', '--filter', 'nothing:x'],
+      ['providers', 'create', '--name', 'x', '--default-region', 'x'],
+      ['flows', 'create', '--parameters', 'no json'],
+      ['credentials', 'bucket', 'x'],
+      ['runs', 'list', '--max-items', 'many'],
+    ])
+      expect([args, await codes(args)]).toEqual([args, 2]);
     expect(await codes(['runs', 'list'], { signed: false })).toBe(2);
-    expect([await codes(['runs', 'get', 'nothing']), await codes(['runs', 'get', '01920000-0000-7000-8000-000000000000'])]).toEqual([3, 3]);
+    expect([
+      await codes(['runs', 'get', 'nothing']),
+      await codes(['runs', 'get', '01920000-0000-7000-8000-000000000000']),
+    ]).toEqual([3, 3]);
     expect(await codes(['runs', 'list'], { env: { POLONY_API_KEY: 'x'.repeat(30) } })).toBe(4);
     expect(await codes(['runs', 'list'], { env: { POLONY_API_URL: nowhere } })).toBe(7);
     expect(await codes(['providers', 'delete', 'lab'])).toBe(8);
     const away = await polony(['runs', 'list'], { env: { POLONY_API_URL: nowhere } });
-    expect([away.stdout, away.stderr]).toEqual(['', `${nowhere} cannot be reached (ECONNREFUSED); check the address and that the API runs\n`]);
+    expect([away.stdout, away.stderr]).toEqual([
+      '',
+      `${nowhere} cannot be reached (ECONNREFUSED); check the address and that the API runs\n`,
+    ]);
     expect((await polony(['runs', 'get', 'nothing'])).stderr).toBe('There is nothing named nothing among runs\n');
   });
   it('keeps profiles for their owner only, and never shows keys', async () => {
-    const login = await polony(['login', '--api-url', `${url}/`, '--profile', 'lab'], { signed: false, input: `${KEY}\n` });
+    const login = await polony(['login', '--api-url', `${url}/`, '--profile', 'lab'], {
+      signed: false,
+      input: `${KEY}\n`,
+    });
     expect([login.code, login.stderr]).toEqual([0, '']);
     expect(statSync(config).mode & 0o777).toBe(0o600);
     expect((await polony(['whoami'], { signed: false })).stdout).toContain(url);
-    expect((await polony(['login', '--api-url', url, '--profile', 'wrong'], { signed: false, input: 'x'.repeat(30) })).code).toBe(4);
+    expect(
+      (await polony(['login', '--api-url', url, '--profile', 'wrong'], { signed: false, input: 'x'.repeat(30) })).code,
+    ).toBe(4);
     const list = await polony(['profile', 'list'], { signed: false });
     expect(list.stdout).toMatch(/lab +http:\/\/127\.0\.0\.1:\d+ +true/);
     expect(list.stdout + login.stdout).not.toContain(KEY);
@@ -139,11 +303,30 @@ describe('the command line', () => {
     expect((await polony(['runs', 'list'], { signed: false })).code).toBe(2);
   });
   it('follows an execution to its end, and its code says how it ended', async () => {
-    const storage = await postgres.db.selectFrom('storage_connections').selectAll().where('id', '=', ids.storage!).executeTakeFirstOrThrow();
-    const start = async (name: string): Promise<string> => (await insertExecution(postgres.db, { name, flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! }, run: { id: ids.run!, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' }, storage, trigger: 'api', startedBy: 'test' }))!;
-    for (const [status, code] of [['COMPLETED', 0], ['FAILED', 5], ['CANCELED', 6]] as const) {
+    const storage = await postgres.db
+      .selectFrom('storage_connections')
+      .selectAll()
+      .where('id', '=', ids.storage!)
+      .executeTakeFirstOrThrow();
+    const start = async (name: string): Promise<string> =>
+      (await insertExecution(postgres.db, {
+        name,
+        flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+        run: { id: ids.run!, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' },
+        storage,
+        trigger: 'api',
+        startedBy: 'test',
+      }))!;
+    for (const [status, code] of [
+      ['COMPLETED', 0],
+      ['FAILED', 5],
+      ['CANCELED', 6],
+    ] as const) {
       const id = await start(`watched-${status}`);
-      const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'executions', 'get', id, '--watch'], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } });
+      const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'executions', 'get', id, '--watch'], {
+        cwd: root,
+        env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
+      });
       let shown = '';
       child.stdout.on('data', (chunk: Buffer) => (shown += chunk.toString()));
       await until('the first state', () => shown.includes('INITIALIZED'));
@@ -164,7 +347,11 @@ describe('the command line', () => {
     expect((await polony(['complete', '--', 'runs', 'list', '--fil'])).stdout).toContain('--filter');
   });
   it('stops quietly when nobody reads on', async () => {
-    const child = spawn('/bin/sh', ['-c', `"${process.execPath}" --import tsx cli/main.ts runs files R1 --json | head -c 10`], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } });
+    const child = spawn(
+      '/bin/sh',
+      ['-c', `"${process.execPath}" --import tsx cli/main.ts runs files R1 --json | head -c 10`],
+      { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
+    );
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
     await new Promise((resolve) => child.on('exit', resolve));
@@ -172,33 +359,65 @@ describe('the command line', () => {
   });
   it('prints credentials as credential_process wants them', async () => {
     const { stdout } = await polony(['credentials', 'run', 'R1', '--seconds', '900']);
-    expect(JSON.parse(stdout)).toEqual({ Version: 1, AccessKeyId: expect.stringMatching(/^ASIA/) as string, SecretAccessKey: expect.any(String) as string, SessionToken: expect.any(String) as string, Expiration: expect.stringMatching(/^20.*Z$/) as string });
-    expect(await json(['credentials', 'storage', 'aviti runs', '--prefix', 'AV1'])).toMatchObject({ s3: { bucket: 'lab', prefix: 'runs/AV1/' } });
+    expect(JSON.parse(stdout)).toEqual({
+      Version: 1,
+      AccessKeyId: expect.stringMatching(/^ASIA/) as string,
+      SecretAccessKey: expect.any(String) as string,
+      SessionToken: expect.any(String) as string,
+      Expiration: expect.stringMatching(/^20.*Z$/) as string,
+    });
+    expect(await json(['credentials', 'storage', 'aviti runs', '--prefix', 'AV1'])).toMatchObject({
+      s3: { bucket: 'lab', prefix: 'runs/AV1/' },
+    });
     expect((await polony(['credentials', 'run', 'R1', '--seconds', '5'])).code).toBe(2);
   });
 });
 
 /** A proxy in front of S3 that breaks, cuts or falsifies what it is told to. */
-async function throughProxy(meddle: (request: { url: string; range?: string; count: number }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy', work: (seen: { url: string; range?: string }[]) => Promise<void>): Promise<void> {
+async function throughProxy(
+  meddle: (request: { url: string; range?: string; count: number }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy',
+  work: (seen: { url: string; range?: string }[]) => Promise<void>,
+): Promise<void> {
   const seen: { url: string; range?: string }[] = [];
   const proxy: Server = createServer((incoming, outgoing) => {
-    const entry = { url: incoming.url!, ...(incoming.headers.range !== undefined && { range: incoming.headers.range }) };
+    const entry = {
+      url: incoming.url!,
+      ...(incoming.headers.range !== undefined && { range: incoming.headers.range }),
+    };
     seen.push(entry);
-    const what = meddle({ ...entry, count: seen.filter((each) => each.url.split('?')[0] === entry.url.split('?')[0]).length });
-    if (what === 'expire') return void outgoing.writeHead(403, { 'content-type': 'application/xml' }).end('<Error><Code>ExpiredToken</Code></Error>');
+    const what = meddle({
+      ...entry,
+      count: seen.filter((each) => each.url.split('?')[0] === entry.url.split('?')[0]).length,
+    });
+    if (what === 'expire')
+      return void outgoing
+        .writeHead(403, { 'content-type': 'application/xml' })
+        .end('<Error><Code>ExpiredToken</Code></Error>');
     if (what === 'busy') return void outgoing.writeHead(503).end('<Error><Code>SlowDown</Code></Error>');
     const target = new URL(incoming.url!, aws.endpoint);
     // The signature is of the address of the proxy, which S3 is told.
-    const forwarded = httpRequest({ host: target.hostname, port: target.port, path: incoming.url, method: incoming.method, headers: incoming.headers }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
-        let body = Buffer.concat(chunks);
-        if (what === 'falsify' && body.length > 10) body = Buffer.concat([body.subarray(0, -1), Buffer.from([body.at(-1)! ^ 1])]);
-        outgoing.writeHead(response.statusCode!, response.headers);
-        if (what !== 'cut') return void outgoing.end(body);
-        outgoing.write(body.subarray(0, 1_000_000), () => setTimeout(() => outgoing.destroy(), 50));
-      });
-    });
+    const forwarded = httpRequest(
+      {
+        host: target.hostname,
+        port: target.port,
+        path: incoming.url,
+        method: incoming.method,
+        headers: incoming.headers,
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response
+          .on('data', (chunk: Buffer) => chunks.push(chunk))
+          .on('end', () => {
+            let body = Buffer.concat(chunks);
+            if (what === 'falsify' && body.length > 10)
+              body = Buffer.concat([body.subarray(0, -1), Buffer.from([body.at(-1)! ^ 1])]);
+            outgoing.writeHead(response.statusCode!, response.headers);
+            if (what !== 'cut') return void outgoing.end(body);
+            outgoing.write(body.subarray(0, 1_000_000), () => setTimeout(() => outgoing.destroy(), 50));
+          });
+      },
+    );
     incoming.pipe(forwarded);
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
@@ -222,17 +441,35 @@ describe('polony download', () => {
     const folderOf = to();
     const first = await polony(['download', 'run', 'R1', '--to', folderOf, '--json']);
     expect([first.code, first.stderr]).toEqual([0, '']);
-    expect(JSON.parse(first.stdout)).toEqual({ files: 121, bytes: expect.any(Number) as number, skipped: 0, failed: [] });
+    expect(JSON.parse(first.stdout)).toEqual({
+      files: 121,
+      bytes: expect.any(Number) as number,
+      skipped: 0,
+      failed: [],
+    });
     expect(readFileSync(path.join(folderOf, 'BaseCalls/R1_C007.zip'), 'utf8')).toBe('cycle 7');
     expect(readFileSync(path.join(folderOf, 'big.bin')).equals(big)).toBe(true);
     expect(readdirSync(folderOf).sort()).toEqual(['BaseCalls', 'big.bin']);
     writeFileSync(path.join(folderOf, 'BaseCalls/R1_C009.zip'), 'changed by somebody');
-    expect(JSON.parse((await polony(['download', 'run', 'R1', '--to', folderOf, '--json'])).stdout)).toMatchObject({ files: 1, skipped: 120 });
+    expect(JSON.parse((await polony(['download', 'run', 'R1', '--to', folderOf, '--json'])).stdout)).toMatchObject({
+      files: 1,
+      skipped: 120,
+    });
     expect(readFileSync(path.join(folderOf, 'BaseCalls/R1_C009.zip'), 'utf8')).toBe('cycle 9');
     expect((await polony(['download', 'run', 'R1', 'BaseCalls/R1_C00', '--to', to()])).stdout).toMatch(/^9 files/m);
   });
   it('never writes beside its folder, and tells what it cannot', async () => {
-    for (const key of ['../escaped.txt', 'x/../../escaped.txt', './dot.txt', 'a//b.txt', 'plain.txt', 'linked/inside.txt', 'both', 'both/below.txt']) await put(`runs/odd/${key}`, `odd ${key}`);
+    for (const key of [
+      '../escaped.txt',
+      'x/../../escaped.txt',
+      './dot.txt',
+      'a//b.txt',
+      'plain.txt',
+      'linked/inside.txt',
+      'both',
+      'both/below.txt',
+    ])
+      await put(`runs/odd/${key}`, `odd ${key}`);
     await put('runs/odd/archived.bin', 'x', { StorageClass: 'DEEP_ARCHIVE' });
     const folderOf = to();
     mkdirSync(folderOf, { recursive: true });
@@ -242,9 +479,23 @@ describe('polony download', () => {
     const { code, stdout } = await polony(['download', 'storage', 'aviti runs', 'odd', '--to', folderOf, '--json']);
     const report = JSON.parse(stdout) as { files: number; failed: { path: string; reason: string }[] };
     expect(code).toBe(1);
-    expect(report.failed.map(({ path: each }) => each).sort()).toEqual(expect.arrayContaining(['odd/../escaped.txt', 'odd/./dot.txt', 'odd/a//b.txt', 'odd/archived.bin', 'odd/x/../../escaped.txt']));
-    expect(report.failed.find(({ path: each }) => each === 'odd/archived.bin')!.reason).toBe('it is archived (DEEP_ARCHIVE); restore it first');
-    expect([readdirSync(outside), existsSync(path.join(folder, 'escaped.txt')), existsSync(path.join(folderOf, 'escaped.txt'))]).toEqual([[], false, false]);
+    expect(report.failed.map(({ path: each }) => each).sort()).toEqual(
+      expect.arrayContaining([
+        'odd/../escaped.txt',
+        'odd/./dot.txt',
+        'odd/a//b.txt',
+        'odd/archived.bin',
+        'odd/x/../../escaped.txt',
+      ]),
+    );
+    expect(report.failed.find(({ path: each }) => each === 'odd/archived.bin')!.reason).toBe(
+      'it is archived (DEEP_ARCHIVE); restore it first',
+    );
+    expect([
+      readdirSync(outside),
+      existsSync(path.join(folder, 'escaped.txt')),
+      existsSync(path.join(folderOf, 'escaped.txt')),
+    ]).toEqual([[], false, false]);
     expect(readFileSync(path.join(folderOf, 'odd/plain.txt'), 'utf8')).toBe('odd plain.txt');
     // Through a link that stands where a folder should be, nothing is written either.
     rmSync(path.join(folderOf, 'odd'), { recursive: true });
@@ -254,10 +505,20 @@ describe('polony download', () => {
     expect(readdirSync(outside)).toEqual([]);
   });
 
-  const bring = (folderOf: string, prefix = 'big.bin') => download({ url, apiKey: KEY }, { kind: 'run', id: ids.run!, prefix }, { to: folderOf, concurrency: 4 });
+  const bring = (folderOf: string, prefix = 'big.bin') =>
+    download({ url, apiKey: KEY }, { kind: 'run', id: ids.run!, prefix }, { to: folderOf, concurrency: 4 });
   it('goes on where a connection broke, with new URLs where the old ones have ended', async () => {
     await throughProxy(
-      ({ url: asked, count }) => (!asked.includes('/big.bin') ? 'pass' : count === 1 ? 'cut' : count === 2 ? 'expire' : count === 3 ? 'busy' : 'pass'),
+      ({ url: asked, count }) =>
+        !asked.includes('/big.bin')
+          ? 'pass'
+          : count === 1
+            ? 'cut'
+            : count === 2
+              ? 'expire'
+              : count === 3
+                ? 'busy'
+                : 'pass',
       async (seen) => {
         const folderOf = to();
         expect(await bring(folderOf)).toEqual({ files: 1, bytes: big.length, skipped: 0, failed: [] });
@@ -275,7 +536,10 @@ describe('polony download', () => {
       async () => {
         const folderOf = to();
         const { files, failed } = await bring(folderOf);
-        expect([files, failed.map(({ reason }) => reason)]).toEqual([0, [expect.stringMatching(/is not that of the object$/)]]);
+        expect([files, failed.map(({ reason }) => reason)]).toEqual([
+          0,
+          [expect.stringMatching(/is not that of the object$/)],
+        ]);
         expect(readdirSync(folderOf)).toEqual([]);
       },
     );
@@ -285,8 +549,19 @@ describe('polony download', () => {
     await throughProxy(
       ({ url: asked, count }) => (asked.includes('/big.bin') && count === 1 ? 'cut' : 'pass'),
       async (seen) => {
-        const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'download', 'run', 'R1', 'big.bin', '--to', folderOf], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } });
-        await until('a part has come', () => existsSync(folderOf) && readdirSync(folderOf).some((name) => name.endsWith('.part') && statSync(path.join(folderOf, name)).size > 0));
+        const child = spawn(
+          process.execPath,
+          ['--import', 'tsx', 'cli/main.ts', 'download', 'run', 'R1', 'big.bin', '--to', folderOf],
+          { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
+        );
+        await until(
+          'a part has come',
+          () =>
+            existsSync(folderOf) &&
+            readdirSync(folderOf).some(
+              (name) => name.endsWith('.part') && statSync(path.join(folderOf, name)).size > 0,
+            ),
+        );
         child.kill('SIGKILL');
         await new Promise((resolve) => child.on('exit', resolve));
         const before = seen.length;
@@ -308,22 +583,46 @@ describe('polony download', () => {
 });
 
 describe('polony upload', () => {
-  const uploaded = { version: '1.0.0', instrument: 'AV7', instrumentId: 'i', runType: 'Sequencing', recipeExecutionId: 'r', runID: 'x', outcome: 'OutcomeCompleted' };
+  const uploaded = {
+    version: '1.0.0',
+    instrument: 'AV7',
+    instrumentId: 'i',
+    runType: 'Sequencing',
+    recipeExecutionId: 'r',
+    runID: 'x',
+    outcome: 'OutcomeCompleted',
+  };
   /** A run folder as an instrument leaves it, with a file that goes in parts. */
   function runFolder(name: string, large = 40_000_000): string {
     const made = path.join(folder, `disk-${++at}`, `20260301_AV7_${name}`);
     mkdirSync(path.join(made, 'BaseCalls'), { recursive: true });
-    writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: name, InstrumentName: 'AV7', Cycles: { R1: 3 } }));
+    writeFileSync(
+      path.join(made, 'RunParameters.json'),
+      JSON.stringify({ RunName: name, InstrumentName: 'AV7', Cycles: { R1: 3 } }),
+    );
     for (const cycle of [1, 2, 3]) writeFileSync(path.join(made, `BaseCalls/R1_C00${cycle}.zip`), `cycle ${cycle}`);
     writeFileSync(path.join(made, 'large.bin'), Buffer.alloc(large, `${name} `));
     writeFileSync(path.join(made, 'empty.txt'), '');
     writeFileSync(path.join(made, 'RunUploaded.json'), JSON.stringify(uploaded));
     return made;
   }
-  const upload = (made: string, ...more: string[]): Promise<Outcome> => polony(['upload', made, '--storage', 'aviti runs', '--json', ...more], { env: awsEnv() });
-  const awsEnv = (): Record<string, string> => ({ AWS_ENDPOINT_URL: process.env.AWS_ENDPOINT_URL_S3 ?? aws.endpoint, XDG_CACHE_HOME: path.join(folder, 'cache') });
-  const keys = async (name: string): Promise<string[]> => ((await admin.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV7/20260301_AV7_${name}/` }))).Contents ?? []).map(({ Key }) => Key!.split(`_${name}/`)[1]!);
-  const bytesOf = async (name: string, key: string): Promise<Buffer> => Buffer.from(await (await admin.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV7/20260301_AV7_${name}/${key}` }))).Body!.transformToByteArray());
+  const upload = (made: string, ...more: string[]): Promise<Outcome> =>
+    polony(['upload', made, '--storage', 'aviti runs', '--json', ...more], { env: awsEnv() });
+  const awsEnv = (): Record<string, string> => ({
+    AWS_ENDPOINT_URL: process.env.AWS_ENDPOINT_URL_S3 ?? aws.endpoint,
+    XDG_CACHE_HOME: path.join(folder, 'cache'),
+  });
+  const keys = async (name: string): Promise<string[]> =>
+    (
+      (await admin.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV7/20260301_AV7_${name}/` })))
+        .Contents ?? []
+    ).map(({ Key }) => Key!.split(`_${name}/`)[1]!);
+  const bytesOf = async (name: string, key: string): Promise<Buffer> =>
+    Buffer.from(
+      await (
+        await admin.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV7/20260301_AV7_${name}/${key}` }))
+      ).Body!.transformToByteArray(),
+    );
 
   it('writes the whole folder, its end last, and leaves what is there', async () => {
     const made = runFolder('whole');
@@ -336,10 +635,24 @@ describe('polony upload', () => {
       async () => {
         const { code, stdout, stderr } = await upload(made);
         expect([code, stderr.replace(/\(node[\s\S]*?created\)\n/, '')]).toEqual([0, '']);
-        expect(JSON.parse(stdout)).toEqual({ uri: 's3://lab/runs/AV7/20260301_AV7_whole/', files: 7, bytes: expect.any(Number) as number, skipped: 0, ended: true });
+        expect(JSON.parse(stdout)).toEqual({
+          uri: 's3://lab/runs/AV7/20260301_AV7_whole/',
+          files: 7,
+          bytes: expect.any(Number) as number,
+          skipped: 0,
+          ended: true,
+        });
       },
     );
-    expect(await keys('whole')).toEqual(['BaseCalls/R1_C001.zip', 'BaseCalls/R1_C002.zip', 'BaseCalls/R1_C003.zip', 'RunParameters.json', 'RunUploaded.json', 'empty.txt', 'large.bin']);
+    expect(await keys('whole')).toEqual([
+      'BaseCalls/R1_C001.zip',
+      'BaseCalls/R1_C002.zip',
+      'BaseCalls/R1_C003.zip',
+      'RunParameters.json',
+      'RunUploaded.json',
+      'empty.txt',
+      'large.bin',
+    ]);
     expect((await bytesOf('whole', 'large.bin')).equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
     expect(requests.filter((each) => each.includes('partNumber=')).length).toBe(3);
     expect(requests.at(-1)).toContain('RunUploaded.json');
@@ -349,11 +662,19 @@ describe('polony upload', () => {
   });
   it('goes on after a kill without sending again what has arrived', async () => {
     const made = runFolder('killed', 100_000_000);
-    const parts = (seen: { url: string }[]): string[] => seen.flatMap(({ url: asked }) => /[?&]partNumber=(\d+)/.exec(asked)?.[1] ?? []);
+    const parts = (seen: { url: string }[]): string[] =>
+      seen.flatMap(({ url: asked }) => /[?&]partNumber=(\d+)/.exec(asked)?.[1] ?? []);
     await throughProxy(
       () => 'pass',
       async (seen) => {
-        const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() } });
+        const child = spawn(
+          process.execPath,
+          ['--import', 'tsx', 'cli/main.ts', 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'],
+          {
+            cwd: root,
+            env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() },
+          },
+        );
         await until('some parts are there', () => parts(seen).length >= 3);
         child.kill('SIGKILL');
         await new Promise((resolve) => child.on('exit', resolve));
@@ -378,9 +699,17 @@ describe('polony upload', () => {
     };
     expect(await refused((made) => rmSync(path.join(made, 'RunParameters.json')))).toContain('no run folder');
     expect(await refused((made) => rmSync(path.join(made, 'RunUploaded.json')))).toContain('the run has not ended');
-    expect(await refused((made) => writeFileSync(path.join(made, 'RunUploaded.json'), '\n'))).toContain('the run has not ended');
-    expect(await refused((made) => writeFileSync(path.join(made, 'BaseCalls/R1_C002.zip'), ''))).toContain('1 files that RunParameters.json names are missing or empty: BaseCalls/R1_C002.zip');
-    expect(await refused((made) => writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: 'x', InstrumentName: 'AV8' })))).toContain('must be named');
+    expect(await refused((made) => writeFileSync(path.join(made, 'RunUploaded.json'), '\n'))).toContain(
+      'the run has not ended',
+    );
+    expect(await refused((made) => writeFileSync(path.join(made, 'BaseCalls/R1_C002.zip'), ''))).toContain(
+      '1 files that RunParameters.json names are missing or empty: BaseCalls/R1_C002.zip',
+    );
+    expect(
+      await refused((made) =>
+        writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: 'x', InstrumentName: 'AV8' })),
+      ),
+    ).toContain('must be named');
     expect(await refused((made) => symlinkSync('/etc/passwd', path.join(made, 'a-link')))).toContain('is a link');
     expect((await upload(path.join(folder, 'nothing'))).code).toBe(2);
     const made = runFolder('partly', 10);
@@ -390,7 +719,9 @@ describe('polony upload', () => {
   });
   it('does not write over a run that is complete', async () => {
     const made = runFolder('done', 10);
-    const id = (await insertRuns(postgres.db, ids.storage!, 'AV7', 'AV7', [{ folder: '20260301_AV7_done', runName: 'done' }])).get('20260301_AV7_done')!.id;
+    const id = (
+      await insertRuns(postgres.db, ids.storage!, 'AV7', 'AV7', [{ folder: '20260301_AV7_done', runName: 'done' }])
+    ).get('20260301_AV7_done')!.id;
     await updateRun(postgres.db, id, { uploadState: 'complete' });
     const { code, stderr } = await upload(made);
     expect([code, stderr.includes('is complete')]).toEqual([8, true]);

@@ -28,13 +28,25 @@ let ours: OpenApi;
 
 beforeAll(async () => {
   const nothing = new Proxy({}, { get: () => undefined }) as never;
-  const app = await buildApp({ db: nothing, databaseUrl: '', secrets: nothing, aws: nothing, orchestrator: nothing, apiKey: 'not-used-for-any-request', discoverSeconds: 60, errorDomain: 'polony' });
+  const app = await buildApp({
+    db: nothing,
+    databaseUrl: '',
+    secrets: nothing,
+    aws: nothing,
+    orchestrator: nothing,
+    apiKey: 'not-used-for-any-request',
+    discoverSeconds: 60,
+    errorDomain: 'polony',
+  });
   ours = structuredClone(app.swagger()) as unknown as OpenApi;
   await app.close();
 });
 afterAll(() => undefined);
 
-const resolve = (document: OpenApi, schema: Schema): Schema => (schema.$ref === undefined ? schema : resolve(document, document.components.schemas[schema.$ref.split('/').pop()!] as Schema));
+const resolve = (document: OpenApi, schema: Schema): Schema =>
+  schema.$ref === undefined
+    ? schema
+    : resolve(document, document.components.schemas[schema.$ref.split('/').pop()!] as Schema);
 const typesOf = (schema: Schema): string[] => (schema.type === undefined ? [] : [schema.type].flat());
 
 /** The schemas that a value may have, each without null, and whether it may be null. */
@@ -43,7 +55,11 @@ function alternatives(document: OpenApi, schema: Schema): { each: Schema[]; null
   const inner = found.oneOf ?? found.anyOf;
   // An object with alternatives of required members is that object with any of them.
   if (inner !== undefined && found.type === 'object') {
-    const properties = Object.assign({}, found.properties, ...inner.map((each) => resolve(document, each).properties)) as Record<string, Schema>;
+    const properties = Object.assign(
+      {},
+      found.properties,
+      ...inner.map((each) => resolve(document, each).properties),
+    ) as Record<string, Schema>;
     return { each: [{ type: 'object', properties, additionalProperties: false }], nullable: false };
   }
   if (inner !== undefined) {
@@ -51,7 +67,11 @@ function alternatives(document: OpenApi, schema: Schema): { each: Schema[]; null
     return { each: parts.flatMap(({ each }) => each), nullable: parts.some(({ nullable }) => nullable) };
   }
   const types = typesOf(found);
-  return { each: types.length === 1 && types[0] === 'null' ? [] : [{ ...found, type: types.filter((type) => type !== 'null') }], nullable: types.includes('null') };
+  return {
+    each:
+      types.length === 1 && types[0] === 'null' ? [] : [{ ...found, type: types.filter((type) => type !== 'null') }],
+    nullable: types.includes('null'),
+  };
 }
 
 /** Where an answer that our schema allows would be none that the vendor's allows. */
@@ -60,7 +80,9 @@ function wider(our: Schema, their: Schema, at: string): string[] {
   const problems: string[] = [];
   if (mine.nullable && !theirs.nullable) problems.push(`${at} may be null`);
   for (const one of mine.each) {
-    const found = theirs.each.map((other) => widerThan(one, other, at)).sort((a, b) => a.length - b.length)[0] ?? [`${at} has no such value`];
+    const found = theirs.each.map((other) => widerThan(one, other, at)).sort((a, b) => a.length - b.length)[0] ?? [
+      `${at} has no such value`,
+    ];
     problems.push(...found);
   }
   return problems;
@@ -69,53 +91,99 @@ function wider(our: Schema, their: Schema, at: string): string[] {
 function widerThan(our: Schema, their: Schema, at: string): string[] {
   const [types, allowed] = [typesOf(our), typesOf(their)];
   const bad = types.filter((type) => !allowed.includes(type) && !(type === 'integer' && allowed.includes('number')));
-  if (types.length === 0 || bad.length > 0) return [`${at} is ${types.join('|') || 'anything'}, not ${allowed.join('|')}`];
-  if (their.enum !== undefined && (our.enum === undefined || our.enum.some((value) => !their.enum!.includes(value)))) return [`${at} has values beyond ${their.enum.join(', ')}`];
+  if (types.length === 0 || bad.length > 0)
+    return [`${at} is ${types.join('|') || 'anything'}, not ${allowed.join('|')}`];
+  if (their.enum !== undefined && (our.enum === undefined || our.enum.some((value) => !their.enum!.includes(value))))
+    return [`${at} has values beyond ${their.enum.join(', ')}`];
   if (their.format === 'date-time' && our.format !== 'date-time') return [`${at} is no date-time`];
   if (types.includes('array')) return wider(our.items ?? {}, their.items ?? {}, `${at}[]`);
   if (!types.includes('object')) return [];
   const problems: string[] = [];
-  if (their.additionalProperties === false && our.additionalProperties !== false) problems.push(`${at} may have further members`);
+  if (their.additionalProperties === false && our.additionalProperties !== false)
+    problems.push(`${at} may have further members`);
   for (const [name, schema] of Object.entries(our.properties ?? {})) {
     const other = their.properties?.[name];
-    if (other === undefined) problems.push(...(their.additionalProperties === false ? [`${at}.${name} is not in the contract`] : []));
+    if (other === undefined)
+      problems.push(...(their.additionalProperties === false ? [`${at}.${name} is not in the contract`] : []));
     else problems.push(...wider(schema, other, `${at}.${name}`));
   }
-  for (const name of their.required ?? []) if (!(our.required ?? []).includes(name)) problems.push(`${at}.${name} may lack`);
+  for (const name of their.required ?? [])
+    if (!(our.required ?? []).includes(name)) problems.push(`${at}.${name} may lack`);
   return problems;
 }
 
 describe.skipIf(vendor === undefined)("the vendor's contract", () => {
-  const operations = vendor === undefined ? [] : Object.entries(vendor.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, operation, name: `${method.toUpperCase()} ${path}` })));
+  const operations =
+    vendor === undefined
+      ? []
+      : Object.entries(vendor.paths).flatMap(([path, methods]) =>
+          Object.entries(methods).map(([method, operation]) => ({
+            path,
+            method,
+            operation,
+            name: `${method.toUpperCase()} ${path}`,
+          })),
+        );
 
   it('has 16 operations, all of which read', () => {
     expect(operations.map(({ method }) => method)).toEqual(operations.map(() => 'get'));
     expect(operations).toHaveLength(16);
   });
-  it.each(operations.map((each) => [each.name, each] as const))('%s is ours, with its parameters, and answers nothing beyond it', (_name, { path, method, operation: theirs }) => {
-    const mine = ours.paths[path]?.[method];
-    expect(mine).toBeDefined();
-    expect([mine!.operationId, mine!.tags]).toEqual([theirs.operationId, theirs.tags]);
-    const parameters = (each: typeof theirs): string[] => ((each.parameters ?? []) as unknown as Parameter[]).map((parameter) => `${parameter.in} ${parameter.name} ${typesOf(parameter.schema).join('|')} ${parameter.required === true}`).sort();
-    expect(parameters(mine!)).toEqual(parameters(theirs));
-    for (const status of Object.keys(theirs.responses)) {
-      expect([status, mine!.responses[status] !== undefined || status === '404']).toEqual([status, true]);
-      const [our, their] = [mine!.responses[status]?.content?.['application/json']?.schema, theirs.responses[status]!.content!['application/json']!.schema];
-      // The contract's domain is the vendor's own; ours is ours by default, and is theirs by a setting.
-      if (our !== undefined && status === '200') expect(wider(our as Schema, their as Schema, status)).toEqual([]);
-    }
-    // What we answer beside: a pace that is held, and parts out of reach.
-    expect(Object.keys(mine!.responses).filter((status) => theirs.responses[status] === undefined).sort()).toEqual(['429', '503']);
-  });
+  it.each(operations.map((each) => [each.name, each] as const))(
+    '%s is ours, with its parameters, and answers nothing beyond it',
+    (_name, { path, method, operation: theirs }) => {
+      const mine = ours.paths[path]?.[method];
+      expect(mine).toBeDefined();
+      expect([mine!.operationId, mine!.tags]).toEqual([theirs.operationId, theirs.tags]);
+      const parameters = (each: typeof theirs): string[] =>
+        ((each.parameters ?? []) as unknown as Parameter[])
+          .map(
+            (parameter) =>
+              `${parameter.in} ${parameter.name} ${typesOf(parameter.schema).join('|')} ${parameter.required === true}`,
+          )
+          .sort();
+      expect(parameters(mine!)).toEqual(parameters(theirs));
+      for (const status of Object.keys(theirs.responses)) {
+        expect([status, mine!.responses[status] !== undefined || status === '404']).toEqual([status, true]);
+        const [our, their] = [
+          mine!.responses[status]?.content?.['application/json']?.schema,
+          theirs.responses[status]!.content!['application/json']!.schema,
+        ];
+        // The contract's domain is the vendor's own; ours is ours by default, and is theirs by a setting.
+        if (our !== undefined && status === '200') expect(wider(our as Schema, their as Schema, status)).toEqual([]);
+      }
+      // What we answer beside: a pace that is held, and parts out of reach.
+      expect(
+        Object.keys(mine!.responses)
+          .filter((status) => theirs.responses[status] === undefined)
+          .sort(),
+      ).toEqual(['429', '503']);
+    },
+  );
   it('has the body of errors that ours is', () => {
     const error = ours.components.schemas.Error as Schema;
     const problems = wider(error, vendor!.components.schemas.Error as Schema, 'error');
     expect(problems).toEqual([]);
   });
   it('is told from one that is wider', () => {
-    const their: Schema = { type: 'object', additionalProperties: false, properties: { a: { type: 'string', enum: ['x'] }, b: { type: 'integer' }, c: { oneOf: [{ type: 'string', format: 'date-time' }, { type: 'null' }] } } };
-    const of = (properties: Record<string, Schema>): string[] => wider({ type: 'object', additionalProperties: false, properties }, their, 'it');
-    expect(of({ a: { type: 'string', enum: ['x'] }, b: { type: 'integer' }, c: { type: ['string', 'null'], format: 'date-time' } })).toEqual([]);
+    const their: Schema = {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        a: { type: 'string', enum: ['x'] },
+        b: { type: 'integer' },
+        c: { oneOf: [{ type: 'string', format: 'date-time' }, { type: 'null' }] },
+      },
+    };
+    const of = (properties: Record<string, Schema>): string[] =>
+      wider({ type: 'object', additionalProperties: false, properties }, their, 'it');
+    expect(
+      of({
+        a: { type: 'string', enum: ['x'] },
+        b: { type: 'integer' },
+        c: { type: ['string', 'null'], format: 'date-time' },
+      }),
+    ).toEqual([]);
     expect(of({ a: { type: 'string', enum: ['x', 'y'] } })).toEqual(['it.a has values beyond x']);
     expect(of({ a: { type: 'string' } })).toEqual(['it.a has values beyond x']);
     expect(of({ b: { type: 'number' } })).toEqual(['it.b is number, not integer']);

@@ -1,7 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateAccessKeyCommand, CreateUserCommand, DeleteAccessKeyCommand, PutUserPolicyCommand } from '@aws-sdk/client-iam';
+import {
+  CreateAccessKeyCommand,
+  CreateUserCommand,
+  DeleteAccessKeyCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
@@ -26,9 +31,21 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-credentials-'));
   guardian = await createGuardian(folder);
   aws = await startLocalAws({ guardian, stateDir: folder });
-  clients = adminClients({ awsEndpoint: aws.endpoint, awsRegion: aws.region, adminAccessKeyId: aws.adminAccessKeyId, adminSecretAccessKey: aws.adminSecretAccessKey } as LocalInfo);
-  Object.assign(process.env, { AWS_ENDPOINT_URL: aws.endpoint, AWS_ACCESS_KEY_ID: aws.adminAccessKeyId, AWS_SECRET_ACCESS_KEY: aws.adminSecretAccessKey });
-  for (const Bucket of ['lab', 'other']) await clients.s3.send(new CreateBucketCommand({ Bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
+  clients = adminClients({
+    awsEndpoint: aws.endpoint,
+    awsRegion: aws.region,
+    adminAccessKeyId: aws.adminAccessKeyId,
+    adminSecretAccessKey: aws.adminSecretAccessKey,
+  } as LocalInfo);
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: aws.endpoint,
+    AWS_ACCESS_KEY_ID: aws.adminAccessKeyId,
+    AWS_SECRET_ACCESS_KEY: aws.adminSecretAccessKey,
+  });
+  for (const Bucket of ['lab', 'other'])
+    await clients.s3.send(
+      new CreateBucketCommand({ Bucket, CreateBucketConfiguration: { LocationConstraint: region } }),
+    );
   await clients.iam.send(new CreateUserCommand({ UserName: user }));
   await allow('s3:ListBucket', 's3:PutObject', 'sts:GetFederationToken', 'sts:GetCallerIdentity');
 });
@@ -40,7 +57,16 @@ afterAll(async () => {
 });
 
 const allow = (...Action: string[]): Promise<unknown> =>
-  clients.iam.send(new PutUserPolicyCommand({ UserName: user, PolicyName: 'polony', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action, Resource: '*' }] }) }));
+  clients.iam.send(
+    new PutUserPolicyCommand({
+      UserName: user,
+      PolicyName: 'polony',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action, Resource: '*' }],
+      }),
+    }),
+  );
 
 async function keys(): Promise<{ accessKeyId: string; secretAccessKey: string }> {
   const { AccessKey } = await clients.iam.send(new CreateAccessKeyCommand({ UserName: user }));
@@ -59,11 +85,22 @@ describe('access keys', () => {
         return provider;
       },
     });
-  const use = (version: string, given: { accessKeyId: string; secretAccessKey: string }, folders = [{ bucket: 'lab', prefix: 'runs' }]): void => {
-    provider = { type: 'accessKeys', region, version, ...given, policies: sessionPolicies({ folders, executionRoleArns: [] }) };
+  const use = (
+    version: string,
+    given: { accessKeyId: string; secretAccessKey: string },
+    folders = [{ bucket: 'lab', prefix: 'runs' }],
+  ): void => {
+    provider = {
+      type: 'accessKeys',
+      region,
+      version,
+      ...given,
+      policies: sessionPolicies({ folders, executionRoleArns: [] }),
+    };
   };
   const id = '01920000-0000-7000-8000-000000000000';
-  const list = (aws: AwsAccess, bucket: string): Promise<unknown> => aws.use(id, () => aws.s3(id, region).send(new ListObjectsV2Command({ Bucket: bucket, Prefix: 'runs/' })));
+  const list = (aws: AwsAccess, bucket: string): Promise<unknown> =>
+    aws.use(id, () => aws.s3(id, region).send(new ListObjectsV2Command({ Bucket: bucket, Prefix: 'runs/' })));
 
   it('are turned into a federated session that may do what the provider is used for only', async () => {
     use('1', await keys());
@@ -76,7 +113,11 @@ describe('access keys', () => {
     await aws.use(id, () => aws.s3(id, region).send(new PutObjectCommand({ Bucket: 'lab', Key: 'runs/x', Body: 'x' })));
     // The user may; the session may not.
     await expect(list(aws, 'other')).rejects.toMatchObject({ name: 'AccessDenied' });
-    await expect(aws.use(id, () => aws.s3(id, region).send(new PutObjectCommand({ Bucket: 'lab', Key: 'runs-secret/x', Body: 'x' })))).rejects.toMatchObject({ name: 'AccessDenied' });
+    await expect(
+      aws.use(id, () =>
+        aws.s3(id, region).send(new PutObjectCommand({ Bucket: 'lab', Key: 'runs-secret/x', Body: 'x' })),
+      ),
+    ).rejects.toMatchObject({ name: 'AccessDenied' });
     aws.close();
   });
 
@@ -105,7 +146,10 @@ describe('access keys', () => {
     use('1', given);
     const aws = access();
     await list(aws, 'lab');
-    use('2', given, [{ bucket: 'lab', prefix: 'runs' }, { bucket: 'other', prefix: '' }]);
+    use('2', given, [
+      { bucket: 'lab', prefix: 'runs' },
+      { bucket: 'other', prefix: '' },
+    ]);
     await list(aws, 'other');
     aws.close();
   });

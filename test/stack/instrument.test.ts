@@ -1,12 +1,23 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, S3Client, type _Object } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  S3Client,
+  type _Object,
+} from '@aws-sdk/client-s3';
 import { unzipSync } from 'fflate';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectedBaseCalls } from '../../domain/runFolder.js';
 import { createGuardian, type Guardian, untilReady } from '../../local/guardian.js';
-import { describeRun, simulateInstrument, type SimulatedOutcome, type SimulationOptions } from '../../local/instrument.js';
+import {
+  describeRun,
+  simulateInstrument,
+  type SimulatedOutcome,
+  type SimulationOptions,
+} from '../../local/instrument.js';
 import { freePort } from '../../local/ports.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
@@ -26,10 +37,21 @@ beforeAll(async () => {
   const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}`;
   const child = guardian.spawn('ministack', pythonBin, ['-m', 'ministack.app'], {
-    env: { BIND_HOST: '127.0.0.1', GATEWAY_PORT: String(port), IOT_MTLS_ENABLED: '0', SFTP_ENABLED: '0', AUTH: undefined },
+    env: {
+      BIND_HOST: '127.0.0.1',
+      GATEWAY_PORT: String(port),
+      IOT_MTLS_ENABLED: '0',
+      SFTP_ENABLED: '0',
+      AUTH: undefined,
+    },
   });
   await untilReady(child, async () => (await fetch(`${endpoint}/_ministack/health`)).ok, { timeoutMs: 60_000 });
-  s3 = new S3Client({ endpoint, region: 'us-west-2', forcePathStyle: true, credentials: { accessKeyId: 'test', secretAccessKey: 'test' } });
+  s3 = new S3Client({
+    endpoint,
+    region: 'us-west-2',
+    forcePathStyle: true,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  });
   s3.middlewareStack.add(
     (next, context) => async (args) => {
       const answer = await next(args);
@@ -50,17 +72,22 @@ afterAll(async () => {
 
 async function list(folder: string): Promise<Map<string, _Object>> {
   const found = new Map<string, _Object>();
-  for (let token: string | undefined; ; ) {
-    const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: `${folder}/`, ContinuationToken: token }));
+  for (let token: string | undefined; ;) {
+    const page = await s3.send(
+      new ListObjectsV2Command({ Bucket: bucket, Prefix: `${folder}/`, ContinuationToken: token }),
+    );
     for (const object of page.Contents ?? []) found.set(object.Key!.slice(folder.length + 1), object);
     token = page.NextContinuationToken;
     if (token === undefined) return found;
   }
 }
-const read = async (key: string): Promise<Uint8Array> => (await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))).Body!.transformToByteArray();
+const read = async (key: string): Promise<Uint8Array> =>
+  (await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))).Body!.transformToByteArray();
 const text = async (key: string): Promise<string> => Buffer.from(await read(key)).toString('utf8');
-const simulate = (runName: string, more: Partial<SimulationOptions> = {}) => simulateInstrument({ s3, bucket, prefix: 'lab/runs', run: describeRun({ runName }), ...more });
-const baseCallsOf = (found: Map<string, _Object>): string[] => [...found.keys()].filter((key) => key.startsWith('BaseCalls/'));
+const simulate = (runName: string, more: Partial<SimulationOptions> = {}) =>
+  simulateInstrument({ s3, bucket, prefix: 'lab/runs', run: describeRun({ runName }), ...more });
+const baseCallsOf = (found: Map<string, _Object>): string[] =>
+  [...found.keys()].filter((key) => key.startsWith('BaseCalls/'));
 
 describe('simulated instrument', () => {
   it('uploads every file of a run, RunUploaded.json after all others', async () => {
@@ -70,8 +97,19 @@ describe('simulated instrument', () => {
     const sent = await simulation.done;
     const found = await list(simulation.folder);
     expect(baseCallsOf(found).sort()).toEqual(expectedBaseCalls(run.cycles).sort());
-    for (const tile of run.tiles) for (const name of [`Filter/${tile}.filter`, `Location/${tile}.loc`]) expect(found.has(name)).toBe(true);
-    for (const name of ['RunParameters.json', 'RunManifest.csv', 'RunManifest.json', 'AvitiRunStats.json', 'IndexAssignment.csv', 'RunThumbnail.png', 'Stats/run.prodstats', 'RunUploaded.json']) expect(found.has(name)).toBe(true);
+    for (const tile of run.tiles)
+      for (const name of [`Filter/${tile}.filter`, `Location/${tile}.loc`]) expect(found.has(name)).toBe(true);
+    for (const name of [
+      'RunParameters.json',
+      'RunManifest.csv',
+      'RunManifest.json',
+      'AvitiRunStats.json',
+      'IndexAssignment.csv',
+      'RunThumbnail.png',
+      'Stats/run.prodstats',
+      'RunUploaded.json',
+    ])
+      expect(found.has(name)).toBe(true);
     expect(sent.files).toBe(found.size);
     const order = written.filter((key) => key.startsWith(`${simulation.folder}/`));
     expect(order.at(-1)).toBe(`${simulation.folder}/RunUploaded.json`);
@@ -79,11 +117,32 @@ describe('simulated instrument', () => {
     expect([...found.values()].every((object) => object.LastModified!.getTime() <= last)).toBe(true);
 
     const parameters = JSON.parse(await text(`${simulation.folder}/RunParameters.json`)) as Record<string, unknown>;
-    expect(parameters).toMatchObject({ InstrumentName: 'AV240001', RunName: 'WHOLE', RunFolderName: '20260115_AV240001_WHOLE', Cycles: run.cycles, Tiles: run.tiles, RunType: 'Sequencing' });
+    expect(parameters).toMatchObject({
+      InstrumentName: 'AV240001',
+      RunName: 'WHOLE',
+      RunFolderName: '20260115_AV240001_WHOLE',
+      Cycles: run.cycles,
+      Tiles: run.tiles,
+      RunType: 'Sequencing',
+    });
     const uploaded = JSON.parse(await text(`${simulation.folder}/RunUploaded.json`)) as Record<string, unknown>;
-    expect(Object.keys(uploaded)).toEqual(['version', 'instrument', 'instrumentId', 'runType', 'recipeExecutionId', 'runID', 'outcome']);
-    expect(uploaded).toMatchObject({ runID: parameters.RunID, recipeExecutionId: parameters.RecipeExecutionID, outcome: 'OutcomeCompleted' });
-    expect((await read(`${simulation.folder}/RunThumbnail.png`)).subarray(0, 8)).toEqual(Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a));
+    expect(Object.keys(uploaded)).toEqual([
+      'version',
+      'instrument',
+      'instrumentId',
+      'runType',
+      'recipeExecutionId',
+      'runID',
+      'outcome',
+    ]);
+    expect(uploaded).toMatchObject({
+      runID: parameters.RunID,
+      recipeExecutionId: parameters.RecipeExecutionID,
+      outcome: 'OutcomeCompleted',
+    });
+    expect((await read(`${simulation.folder}/RunThumbnail.png`)).subarray(0, 8)).toEqual(
+      Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a),
+    );
     const manifest = await text(`${simulation.folder}/RunManifest.csv`);
     for (const sample of run.samples) expect(manifest).toContain(`${sample.name},${sample.index1},${sample.index2}`);
   });
@@ -92,7 +151,9 @@ describe('simulated instrument', () => {
     const folders = [simulate('SAME', { prefix: 'a' }), simulate('SAME', { prefix: 'b' })];
     await Promise.all(folders.map(({ done }) => done));
     const [one, two] = await Promise.all(folders.map(({ folder }) => list(folder)));
-    expect([...one!].map(([name, object]) => [name, object.ETag, object.Size]).sort()).toEqual([...two!].map(([name, object]) => [name, object.ETag, object.Size]).sort());
+    expect([...one!].map(([name, object]) => [name, object.ETag, object.Size]).sort()).toEqual(
+      [...two!].map(([name, object]) => [name, object.ETag, object.Size]).sort(),
+    );
     for (const name of ['BaseCalls/R1_C001.zip', 'BaseCalls/I2_C008.zip']) {
       const entries = Object.values(unzipSync(await read(`${folders[0]!.folder}/${name}`)));
       expect(entries.reduce((sum, entry) => sum + entry.length, 0)).toBe(2048);
@@ -102,7 +163,9 @@ describe('simulated instrument', () => {
   it('sends a large file in parts', async () => {
     commands.length = 0;
     const size = 9 * 1024 * 1024;
-    const simulation = simulate('LARGE', { run: describeRun({ runName: 'LARGE', cycles: { R1: 2, R2: 0, I1: 0, I2: 0 }, bytesPerCycle: size }) });
+    const simulation = simulate('LARGE', {
+      run: describeRun({ runName: 'LARGE', cycles: { R1: 2, R2: 0, I1: 0, I2: 0 }, bytesPerCycle: size }),
+    });
     await simulation.done;
     expect(commands.filter((name) => name === 'CompleteMultipartUploadCommand')).toHaveLength(2);
     expect((await list(simulation.folder)).get('BaseCalls/R1_C002.zip')!.Size).toBeGreaterThan(size);
@@ -112,7 +175,11 @@ describe('simulated instrument', () => {
     let resumed = false;
     let stalled: (() => void) | undefined;
     const stall = new Promise<void>((resolve) => (stalled = resolve));
-    const simulation = simulate('STALLED', { stallAt: 0.5, concurrency: 1, onProgress: ({ path: file }) => file === 'BaseCalls/R1_C004.zip' && stalled!() });
+    const simulation = simulate('STALLED', {
+      stallAt: 0.5,
+      concurrency: 1,
+      onProgress: ({ path: file }) => file === 'BaseCalls/R1_C004.zip' && stalled!(),
+    });
     void simulation.done.then(() => expect(resumed).toBe(true));
     await stall;
     const before = await list(simulation.folder);
@@ -148,7 +215,11 @@ describe('simulated instrument', () => {
     const { bytes } = await simulate('SLOW', { bytesPerSecond: 100_000 }).done;
     expect(Date.now() - began).toBeGreaterThan((bytes / 100_000) * 1000 * 0.8);
     const abort = new AbortController();
-    const simulation = simulate('ABORTED', { concurrency: 1, signal: abort.signal, onProgress: ({ files }) => files === 5 && abort.abort() });
+    const simulation = simulate('ABORTED', {
+      concurrency: 1,
+      signal: abort.signal,
+      onProgress: ({ files }) => files === 5 && abort.abort(),
+    });
     await expect(simulation.done).rejects.toThrow(/abort/i);
     expect((await list(simulation.folder)).size).toBe(5);
     // Also while it is paused.

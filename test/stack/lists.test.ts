@@ -17,8 +17,28 @@ import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { willing } from '../willing.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
-interface Run { id: string; name: string; status: string; type: string; metrics: { sequencing: object | null }; timeStarted: string | null }
-interface Body { runs: Run[]; executions: { id: string; name: string; status: string }[]; totalCount: number; nextPageToken: string; previousPageToken: string; instruments: { serialNumber: string; softwareVersion: string | null; status: string; timeLastConnected: string }[]; instrument: { serialNumber: string }; run: Run; details: { reason: string; metadata: { field: string; rule: string } }[]; message: string; apiKey: { id: string }; key: string }
+interface Run {
+  id: string;
+  name: string;
+  status: string;
+  type: string;
+  metrics: { sequencing: object | null };
+  timeStarted: string | null;
+}
+interface Body {
+  runs: Run[];
+  executions: { id: string; name: string; status: string }[];
+  totalCount: number;
+  nextPageToken: string;
+  previousPageToken: string;
+  instruments: { serialNumber: string; softwareVersion: string | null; status: string; timeLastConnected: string }[];
+  instrument: { serialNumber: string };
+  run: Run;
+  details: { reason: string; metadata: { field: string; rule: string } }[];
+  message: string;
+  apiKey: { id: string };
+  key: string;
+}
 
 let postgres: TestPostgres;
 let db: Db;
@@ -28,7 +48,9 @@ let check: ReturnType<typeof answerChecker>;
 let storage: { id: string };
 const ids = new Map<string, string>();
 const vendor = vendorContract();
-if (vendor !== undefined) delete (vendor.components.schemas.ErrorDetail as { properties: { domain: { const?: string } } }).properties.domain.const;
+if (vendor !== undefined)
+  delete (vendor.components.schemas.ErrorDetail as { properties: { domain: { const?: string } } }).properties.domain
+    .const;
 const vendorCheck = vendor === undefined ? undefined : answerChecker(vendor);
 
 async function get(url: string, key = ROOT): Promise<{ status: number; body: Body }> {
@@ -43,12 +65,16 @@ async function post(url: string, payload: object): Promise<Body> {
   expect([url, response.statusCode]).toEqual([url, 201]);
   return response.json();
 }
-const parameters = (fields: object): NonNullable<RunChange['parameters']> => parseRunParameters(JSON.stringify({ RunName: 'r', InstrumentName: 'AV1', ...fields }));
+const parameters = (fields: object): NonNullable<RunChange['parameters']> =>
+  parseRunParameters(JSON.stringify({ RunName: 'r', InstrumentName: 'AV1', ...fields }));
 async function run(name: string, change: RunChange = {}, instrument = 'AV1'): Promise<void> {
   const folder = `20260101_${instrument}_${name}`;
   const id = (await insertRuns(db, storage.id, instrument, instrument, [{ folder, runName: name }])).get(folder)!.id;
   ids.set(name, id);
-  await updateRun(db, id, { ...change, ...(change.parameters !== undefined && { parameters: { ...change.parameters, runName: name } }) });
+  await updateRun(db, id, {
+    ...change,
+    ...(change.parameters !== undefined && { parameters: { ...change.parameters, runName: name } }),
+  });
 }
 const found = async (filter: string, what = 'runs'): Promise<string[]> => {
   const { status, body } = await get(`/v1/${what}?includeTotalCount=true&filter=${encodeURIComponent(filter)}`);
@@ -63,15 +89,70 @@ beforeAll(async () => {
   db = postgres.db;
   const secrets = new Secrets([]);
   aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws, orchestrator: willing, apiKey: ROOT, discoverSeconds: 7, errorDomain: 'polony' });
-  check = answerChecker((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>());
-  const { provider } = (await post('/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'lab-7f3a' })) as unknown as { provider: { id: string } };
-  storage = ((await post('/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: 'lab', useForRunUpload: true, useForDataExploration: true })) as unknown as { storageConnection: { id: string } }).storageConnection;
+  app = await buildApp({
+    db,
+    databaseUrl: postgres.url,
+    secrets,
+    aws,
+    orchestrator: willing,
+    apiKey: ROOT,
+    discoverSeconds: 7,
+    errorDomain: 'polony',
+  });
+  check = answerChecker(
+    (await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })).json<OpenApi>(),
+  );
+  const { provider } = (await post('/v1/providers', {
+    name: 'lab',
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: 'arn:aws:iam::111122223333:role/lab',
+    externalId: 'lab-7f3a',
+  })) as unknown as { provider: { id: string } };
+  storage = (
+    (await post('/v1/storage-connections', {
+      name: 'runs',
+      providerId: provider.id,
+      region: 'us-west-2',
+      bucket: 'lab',
+      useForRunUpload: true,
+      useForDataExploration: true,
+    })) as unknown as { storageConnection: { id: string } }
+  ).storageConnection;
   await run('uploading');
-  await run('whole', { uploadState: 'complete', outcome: 'completed', timeCompleted: new Date('2026-02-03T10:00:00Z'), parameters: parameters({ KitConfiguration: '2x150 High Output', LibraryType: 'Circular', LowDiversity: true, RunDescription: '50% of _all_', PlatformVersion: '3.2.1', Date: '2026-02-01T08:00:00.123456789Z', AdvancedSettings: { PolonyDensity: 'HighDensity' } }) });
-  await run('failed', { uploadState: 'refused', outcome: 'failed', parameters: parameters({ KitConfiguration: '2x300', PlatformVersion: '3.3.0', Date: 'never' }) });
-  await run('cells', { uploadState: 'refused', outcome: 'completed', parameters: parameters({ RunType: 'Cytoprofiling', PanelName: 'MAPK panel', WellLayout: 'TwelveWellStandard' }) });
-  await run('other', { uploadState: 'complete', outcome: 'completed', parameters: parameters({ InstrumentName: 'AV2', RunDescription: 'whole genome', PlatformVersion: '2.0.0' }) }, 'AV2');
+  await run('whole', {
+    uploadState: 'complete',
+    outcome: 'completed',
+    timeCompleted: new Date('2026-02-03T10:00:00Z'),
+    parameters: parameters({
+      KitConfiguration: '2x150 High Output',
+      LibraryType: 'Circular',
+      LowDiversity: true,
+      RunDescription: '50% of _all_',
+      PlatformVersion: '3.2.1',
+      Date: '2026-02-01T08:00:00.123456789Z',
+      AdvancedSettings: { PolonyDensity: 'HighDensity' },
+    }),
+  });
+  await run('failed', {
+    uploadState: 'refused',
+    outcome: 'failed',
+    parameters: parameters({ KitConfiguration: '2x300', PlatformVersion: '3.3.0', Date: 'never' }),
+  });
+  await run('cells', {
+    uploadState: 'refused',
+    outcome: 'completed',
+    parameters: parameters({ RunType: 'Cytoprofiling', PanelName: 'MAPK panel', WellLayout: 'TwelveWellStandard' }),
+  });
+  await run(
+    'other',
+    {
+      uploadState: 'complete',
+      outcome: 'completed',
+      parameters: parameters({ InstrumentName: 'AV2', RunDescription: 'whole genome', PlatformVersion: '2.0.0' }),
+    },
+    'AV2',
+  );
 });
 afterAll(async () => {
   await app?.close();
@@ -123,9 +204,15 @@ describe('runs are filtered', () => {
   });
   it('by every keyword there is, without an error', async () => {
     const samples = { string: 'x', enum: '', date: '2026-01-01', number: '1', boolean: 'true' };
-    for (const [what, fields] of [['runs', RUN_FILTER], ['executions', EXECUTION_FILTER]] as const) {
+    for (const [what, fields] of [
+      ['runs', RUN_FILTER],
+      ['executions', EXECUTION_FILTER],
+    ] as const) {
       for (const [keyword, field] of Object.entries<FilterFields[string]>(fields)) {
-        for (const operator of field.kind === 'date' || field.kind === 'number' ? [':', '!=', '>=', '<=', '>', '<'] : [':', '!=']) await found(`${keyword}${operator}${field.kind === 'enum' ? field.values[0]! : samples[field.kind]}`, what);
+        for (const operator of field.kind === 'date' || field.kind === 'number'
+          ? [':', '!=', '>=', '<=', '>', '<']
+          : [':', '!='])
+          await found(`${keyword}${operator}${field.kind === 'enum' ? field.values[0]! : samples[field.kind]}`, what);
       }
     }
   });
@@ -137,36 +224,60 @@ describe('runs are filtered', () => {
         for (const checked of ['content', 'presence'] as const) {
           for (const RunType of ['Sequencing', 'Cytoprofiling']) {
             const name = `state-${uploadState}-${outcome}-${checked}-${RunType}`;
-            await run(name, { uploadState, checked, parameters: parameters({ RunType }), ...(outcome !== null && { outcome }) }, 'AV3');
+            await run(
+              name,
+              { uploadState, checked, parameters: parameters({ RunType }), ...(outcome !== null && { outcome }) },
+              'AV3',
+            );
             const { status } = (await get(`/v1/runs/${ids.get(name)!}`)).body.run;
             shown.set(status, [...(shown.get(status) ?? []), name]);
           }
         }
       }
     }
-    expect([...shown.keys()].sort()).toEqual(['COMPLETED', 'DISCARDED', 'FAILED', 'SEQUENCING', 'STOPPED', 'UNSPECIFIED'].map((each) => `RUN_STATUS_${each}`));
-    for (const [status, names] of shown) expect(await found(`status:${status} instrument.name:AV3`)).toEqual(names.sort());
+    expect([...shown.keys()].sort()).toEqual(
+      ['COMPLETED', 'DISCARDED', 'FAILED', 'SEQUENCING', 'STOPPED', 'UNSPECIFIED'].map((each) => `RUN_STATUS_${each}`),
+    );
+    for (const [status, names] of shown)
+      expect(await found(`status:${status} instrument.name:AV3`)).toEqual(names.sort());
   });
   it('page by page, both ways, with only what the key may see', async () => {
     const first = (await get('/v1/runs?pageSize=2&filter=instrument.name:AV1')).body;
     const second = (await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${first.nextPageToken}`)).body;
     expect([...first.runs, ...second.runs].map(({ name }) => name)).toEqual(['cells', 'failed', 'whole', 'uploading']);
     expect(second.nextPageToken).toBe('');
-    for (const other of ['', '&filter=instrument.name:AV2', '&filter=instrument.name:AV1,AV2']) expect((await get(`/v1/runs?pageToken=${first.nextPageToken}${other}`)).body.details[0]!.reason).toBe('INVALID_PAGE_TOKEN');
+    for (const other of ['', '&filter=instrument.name:AV2', '&filter=instrument.name:AV1,AV2'])
+      expect((await get(`/v1/runs?pageToken=${first.nextPageToken}${other}`)).body.details[0]!.reason).toBe(
+        'INVALID_PAGE_TOKEN',
+      );
     const all = (await get('/v1/runs?pageSize=1')).body.nextPageToken;
-    expect([(await get(`/v1/runs?filter=&pageToken=${all}`)).status, (await get(`/v1/runs?filter=whole&pageToken=${all}`)).status]).toEqual([200, 400]);
-    expect((await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${second.previousPageToken}`)).body.runs).toEqual(first.runs);
-    const { key } = await post('/v1/api-keys', { name: 'narrow', scopes: [`runs:read:${ids.get('whole')!}`, `runs:read:${ids.get('other')!}`] });
-    expect((await get('/v1/runs?includeTotalCount=true&filter=instrument.name:AV1', key)).body).toMatchObject({ runs: [{ name: 'whole' }], totalCount: 1 });
+    expect([
+      (await get(`/v1/runs?filter=&pageToken=${all}`)).status,
+      (await get(`/v1/runs?filter=whole&pageToken=${all}`)).status,
+    ]).toEqual([200, 400]);
+    expect(
+      (await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${second.previousPageToken}`)).body.runs,
+    ).toEqual(first.runs);
+    const { key } = await post('/v1/api-keys', {
+      name: 'narrow',
+      scopes: [`runs:read:${ids.get('whole')!}`, `runs:read:${ids.get('other')!}`],
+    });
+    expect((await get('/v1/runs?includeTotalCount=true&filter=instrument.name:AV1', key)).body).toMatchObject({
+      runs: [{ name: 'whole' }],
+      totalCount: 1,
+    });
   });
   it('with every token that can be made up, and times of before there were any', async () => {
     const made = (list: string, id: unknown): string => {
       const text = JSON.stringify([list, 'after', id]);
-      return Buffer.from(createHash('sha256').update(text).digest('base64url').slice(0, 8) + text).toString('base64url');
+      return Buffer.from(createHash('sha256').update(text).digest('base64url').slice(0, 8) + text).toString(
+        'base64url',
+      );
     };
     const id = ids.get('whole')!;
     for (const list of ['runs', 'executions', 'instruments', 'storage-connections']) {
-      for (const key of [[id], [[id]], { length: 1 }, 5, null, 'nul\0', [], true]) expect([list, key, (await get(`/v1/${list}?pageToken=${made(list, key)}`)).status]).toEqual([list, key, 400]);
+      for (const key of [[id], [[id]], { length: 1 }, 5, null, 'nul\0', [], true])
+        expect([list, key, (await get(`/v1/${list}?pageToken=${made(list, key)}`)).status]).toEqual([list, key, 400]);
     }
     expect((await get(`/v1/runs?pageToken=${made('runs', id)}`)).status).toBe(200);
     expect((await get('/v1/storage-connections?pageSize=2147483647')).status).toBe(200);
@@ -175,57 +286,161 @@ describe('runs are filtered', () => {
   });
   it('or told where the filter is wrong', async () => {
     const { status, body } = await get(`/v1/runs?filter=${encodeURIComponent('status:failed nmae:x')}`);
-    expect([status, body.details[0]!.metadata.field, body.details[0]!.metadata.rule, body.message.startsWith('filter: at column 15: there is no keyword nmae')]).toEqual([400, 'filter', 'FILTER_KEYWORD', true]);
+    expect([
+      status,
+      body.details[0]!.metadata.field,
+      body.details[0]!.metadata.rule,
+      body.message.startsWith('filter: at column 15: there is no keyword nmae'),
+    ]).toEqual([400, 'filter', 'FILTER_KEYWORD', true]);
     expect((await get('/v1/executions?filter=type:sequencing')).status).toBe(400);
   });
 });
 
 describe('executions', () => {
   it('are filtered, and what they measure is shown of their run', async () => {
-    const { provider_id: providerId } = await db.selectFrom('storage_connections').selectAll().where('id', '=', storage.id).executeTakeFirstOrThrow();
-    const { computeConnection } = (await post('/v1/compute-connections', { name: 'omics', providerId, executionRoleArn: 'arn:aws:iam::111122223333:role/omics', region: 'us-west-2' })) as unknown as { computeConnection: { id: string } };
-    const { flow } = (await post('/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: '1234567', workflowOwnerId: '588258415937' })) as unknown as { flow: { id: string } };
-    const row = await db.selectFrom('storage_connections').selectAll().where('id', '=', storage.id).executeTakeFirstOrThrow();
+    const { provider_id: providerId } = await db
+      .selectFrom('storage_connections')
+      .selectAll()
+      .where('id', '=', storage.id)
+      .executeTakeFirstOrThrow();
+    const { computeConnection } = (await post('/v1/compute-connections', {
+      name: 'omics',
+      providerId,
+      executionRoleArn: 'arn:aws:iam::111122223333:role/omics',
+      region: 'us-west-2',
+    })) as unknown as { computeConnection: { id: string } };
+    const { flow } = (await post('/v1/flows', {
+      name: 'b2f',
+      computeConnectionId: computeConnection.id,
+      sharedWorkflowId: '1234567',
+      workflowOwnerId: '588258415937',
+    })) as unknown as { flow: { id: string } };
+    const row = await db
+      .selectFrom('storage_connections')
+      .selectAll()
+      .where('id', '=', storage.id)
+      .executeTakeFirstOrThrow();
     const start = async (name: string, runName: string): Promise<string> =>
-      (await insertExecution(db, { name, flow: { id: flow.id, name: 'b2f', computeConnectionId: computeConnection.id }, run: { id: ids.get(runName)!, name: runName, storageConnectionId: storage.id, uploadState: 'complete' }, storage: row, trigger: 'api', startedBy: 'lims' }))!;
+      (await insertExecution(db, {
+        name,
+        flow: { id: flow.id, name: 'b2f', computeConnectionId: computeConnection.id },
+        run: { id: ids.get(runName)!, name: runName, storageConnectionId: storage.id, uploadState: 'complete' },
+        storage: row,
+        trigger: 'api',
+        startedBy: 'lims',
+      }))!;
     const [one] = [await start('first', 'whole'), await start('second', 'other')];
-    await updateExecution(db, one, { status: 'COMPLETED', timeCompleted: new Date('2026-02-05T00:00:00Z'), summary: { numPolonies: 764753786, totalYield: 228.228710818, percentQ30: 97.3, percentQ40: 92.9, qualityScoreMean: 43.1, samples: [], files: { count: 1, bytes: 1, fastq: 1 }, warnings: [] } });
+    await updateExecution(db, one, {
+      status: 'COMPLETED',
+      timeCompleted: new Date('2026-02-05T00:00:00Z'),
+      summary: {
+        numPolonies: 764753786,
+        totalYield: 228.228710818,
+        percentQ30: 97.3,
+        percentQ40: 92.9,
+        qualityScoreMean: 43.1,
+        samples: [],
+        files: { count: 1, bytes: 1, fastq: 1 },
+        warnings: [],
+      },
+    });
     for (const [filter, expected] of [
-      ['', ['first', 'second']], ['status:completed', ['first']], ['status:initialized', ['second']], ['output.kind:fastq', ['first']], ['input.run.name:OTHER', ['second']], [`input.run.id:"${ids.get('whole')!}"`, ['first']], ['input.run.instrument_name:AV2', ['second']],
-      ['flow.name:b2f', ['first', 'second']], ['workflow.name:bases2fastq', ['first', 'second']], ['started_by:lims', ['first', 'second']], ['platform:aws_omics', ['first', 'second']], ['platform:seqera', []], ['time_completed>=2026-02-05', ['first']], ['input.execution.id:x', []], ['AV2', ['second']],
-    ] as [string, string[]][]) expect([filter, await found(filter, 'executions')]).toEqual([filter, expected]);
-    expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({ totalReads: 764753786, totalYield: 228228710818, q30: 97.3, q40: 92.9, avgQ: 43.1 });
+      ['', ['first', 'second']],
+      ['status:completed', ['first']],
+      ['status:initialized', ['second']],
+      ['output.kind:fastq', ['first']],
+      ['input.run.name:OTHER', ['second']],
+      [`input.run.id:"${ids.get('whole')!}"`, ['first']],
+      ['input.run.instrument_name:AV2', ['second']],
+      ['flow.name:b2f', ['first', 'second']],
+      ['workflow.name:bases2fastq', ['first', 'second']],
+      ['started_by:lims', ['first', 'second']],
+      ['platform:aws_omics', ['first', 'second']],
+      ['platform:seqera', []],
+      ['time_completed>=2026-02-05', ['first']],
+      ['input.execution.id:x', []],
+      ['AV2', ['second']],
+    ] as [string, string[]][])
+      expect([filter, await found(filter, 'executions')]).toEqual([filter, expected]);
+    expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({
+      totalReads: 764753786,
+      totalYield: 228228710818,
+      q30: 97.3,
+      q40: 92.9,
+      avgQ: 43.1,
+    });
     expect(await found('metrics.sequencing.q30>=97 metrics.sequencing.total_yield>228000000000')).toEqual(['whole']);
     expect(await found('metrics.sequencing.q30<97')).toEqual([]);
     // What the instrument has measured goes before it.
-    await updateRun(db, ids.get('whole')!, { instrumentMetrics: { totalReads: 800000000, q30: 96.1, errorRate: 0.31, phixAlignmentRate: 1.2 } });
-    expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({ totalReads: 800000000, totalYield: 228228710818, q30: 96.1, q40: 92.9, avgQ: 43.1, errorRate: 0.31, phixAlignmentRate: 1.2 });
-    expect(await found('metrics.sequencing.q30<97 metrics.sequencing.error_rate<=0.31 metrics.sequencing.phix_alignment_rate>1 metrics.sequencing.q40>92')).toEqual(['whole']);
+    await updateRun(db, ids.get('whole')!, {
+      instrumentMetrics: { totalReads: 800000000, q30: 96.1, errorRate: 0.31, phixAlignmentRate: 1.2 },
+    });
+    expect((await get(`/v1/runs/${ids.get('whole')!}`)).body.run.metrics.sequencing).toEqual({
+      totalReads: 800000000,
+      totalYield: 228228710818,
+      q30: 96.1,
+      q40: 92.9,
+      avgQ: 43.1,
+      errorRate: 0.31,
+      phixAlignmentRate: 1.2,
+    });
+    expect(
+      await found(
+        'metrics.sequencing.q30<97 metrics.sequencing.error_rate<=0.31 metrics.sequencing.phix_alignment_rate>1 metrics.sequencing.q40>92',
+      ),
+    ).toEqual(['whole']);
     expect(await found('metrics.sequencing.error_rate>0.31')).toEqual([]);
     // Of a run of another type none is shown, so none is found.
     await updateRun(db, ids.get('cells')!, { instrumentMetrics: { q30: 50 } });
-    expect([(await get(`/v1/runs/${ids.get('cells')!}`)).body.run.metrics.sequencing, await found('metrics.sequencing.q30<97')]).toEqual([null, ['whole']]);
+    expect([
+      (await get(`/v1/runs/${ids.get('cells')!}`)).body.run.metrics.sequencing,
+      await found('metrics.sequencing.q30<97'),
+    ]).toEqual([null, ['whole']]);
   });
 });
 
 describe('instruments', () => {
   it('are what runs have shown, with the software of the last one', async () => {
     const { body } = await get('/v1/instruments');
-    expect(body.instruments.map(({ serialNumber, softwareVersion, status }) => [serialNumber, softwareVersion, status])).toEqual([['AV1', '3.3.0', 'INSTRUMENT_STATUS_ACTIVE'], ['AV2', '2.0.0', 'INSTRUMENT_STATUS_ACTIVE'], ['AV3', null, 'INSTRUMENT_STATUS_ACTIVE']]);
+    expect(
+      body.instruments.map(({ serialNumber, softwareVersion, status }) => [serialNumber, softwareVersion, status]),
+    ).toEqual([
+      ['AV1', '3.3.0', 'INSTRUMENT_STATUS_ACTIVE'],
+      ['AV2', '2.0.0', 'INSTRUMENT_STATUS_ACTIVE'],
+      ['AV3', null, 'INSTRUMENT_STATUS_ACTIVE'],
+    ]);
     // What a run of before says later is no news.
     await updateRun(db, ids.get('whole')!, { parameters: parameters({ PlatformVersion: '3.2.2' }) });
-    expect((await get('/v1/instruments/AV1')).body.instrument).toMatchObject({ serialNumber: 'AV1', name: 'AV1', model: 'AVITI', softwareVersion: '3.3.0' });
-    for (const serial of ['AV9', 'av1', '%00', '..%2F', encodeURIComponent("'; --")]) expect([serial, (await get(`/v1/instruments/${serial}`)).status]).toEqual([serial, 404]);
-    await db.updateTable('instruments').set({ time_last_connected: sql`now() - interval '1 year'` }).where('serial_number', '=', 'AV3').execute();
+    expect((await get('/v1/instruments/AV1')).body.instrument).toMatchObject({
+      serialNumber: 'AV1',
+      name: 'AV1',
+      model: 'AVITI',
+      softwareVersion: '3.3.0',
+    });
+    for (const serial of ['AV9', 'av1', '%00', '..%2F', encodeURIComponent("'; --")])
+      expect([serial, (await get(`/v1/instruments/${serial}`)).status]).toEqual([serial, 404]);
+    await db
+      .updateTable('instruments')
+      .set({ time_last_connected: sql`now() - interval '1 year'` })
+      .where('serial_number', '=', 'AV3')
+      .execute();
     expect((await get('/v1/instruments')).body.instruments[2]!.status).toBe('INSTRUMENT_STATUS_INACTIVE');
   });
   it('are read page by page, and narrowed', async () => {
     const first = (await get('/v1/instruments?pageSize=2')).body;
     const second = (await get(`/v1/instruments?pageSize=2&pageToken=${first.nextPageToken}`)).body;
-    expect([...first.instruments, ...second.instruments].map(({ serialNumber }) => serialNumber)).toEqual(['AV1', 'AV2', 'AV3']);
+    expect([...first.instruments, ...second.instruments].map(({ serialNumber }) => serialNumber)).toEqual([
+      'AV1',
+      'AV2',
+      'AV3',
+    ]);
     expect((await get('/v1/instruments?pageSize=5000')).status).toBe(200);
     const { key } = await post('/v1/api-keys', { name: 'av2', scopes: ['instruments:read:AV2'] });
-    expect((await get('/v1/instruments', key)).body.instruments.map(({ serialNumber }) => serialNumber)).toEqual(['AV2']);
-    expect([(await get('/v1/instruments/AV2', key)).status, (await get('/v1/instruments/AV1', key)).status]).toEqual([200, 404]);
+    expect((await get('/v1/instruments', key)).body.instruments.map(({ serialNumber }) => serialNumber)).toEqual([
+      'AV2',
+    ]);
+    expect([(await get('/v1/instruments/AV2', key)).status, (await get('/v1/instruments/AV1', key)).status]).toEqual([
+      200, 404,
+    ]);
   });
 });

@@ -8,12 +8,26 @@ import { promisify } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import pg from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ChildFailedError, createGuardian, type Guardian, isSameProcess, processStart, untilReady } from '../../local/guardian.js';
+import {
+  ChildFailedError,
+  createGuardian,
+  type Guardian,
+  isSameProcess,
+  processStart,
+  untilReady,
+} from '../../local/guardian.js';
 import { freePort, freePorts } from '../../local/ports.js';
 import { startPostgres } from '../../local/postgres.js';
 import { ensurePython, findInstalledPython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
-import { type LocalInfo, LockedError, lockStateFolder, readLocalInfo, tryLock, writeLocalInfo } from '../../local/stackFiles.js';
+import {
+  type LocalInfo,
+  LockedError,
+  lockStateFolder,
+  readLocalInfo,
+  tryLock,
+  writeLocalInfo,
+} from '../../local/stackFiles.js';
 import { startTemporal } from '../../local/temporal.js';
 import type { SearchAttributeType } from '../../temporal/searchAttributes.js';
 
@@ -34,7 +48,7 @@ async function guardianFor(folder: string, onUnexpectedExit?: (error: ChildFaile
   return guardian;
 }
 async function until(what: string, ask: () => boolean | Promise<boolean>, seconds = 20): Promise<void> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     if (await ask()) return;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
@@ -44,9 +58,13 @@ const gone = (pid: number): boolean => processStart(pid) === null;
 
 /** A parent in a process of its own, which prints one line of JSON when its children run. */
 async function realParent(source: string): Promise<{ parent: ChildProcess; answer: Record<string, number> }> {
-  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   cleanups.push(() => void parent.kill('SIGKILL'));
-  for await (const line of createInterface({ input: parent.stdout })) return { parent, answer: JSON.parse(line) as Record<string, number> };
+  for await (const line of createInterface({ input: parent.stdout }))
+    return { parent, answer: JSON.parse(line) as Record<string, number> };
   throw new Error('the parent ended without a word');
 }
 const parentSource = (folder: string): string => `
@@ -61,40 +79,49 @@ const parentSource = (folder: string): string => `
 /** Processes whose environment carries this guardian's marker: grandchildren too. */
 function descendants(folder: string): number[] {
   const ids = readdirSync(path.join(folder, 'guardian')).map((name) => name.replace(/\.json.*$/, ''));
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => {
-    try {
-      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
-      return ids.some((id) => environment.includes(`POLONY_GUARD=${id}:`)) && !gone(pid);
-    } catch {
-      return false;
-    }
-  });
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+        return ids.some((id) => environment.includes(`POLONY_GUARD=${id}:`)) && !gone(pid);
+      } catch {
+        return false;
+      }
+    });
 }
 
 describe('guardian', () => {
-  it.skipIf(process.platform !== 'linux')('ends every child, also deaf ones and grandchildren, when the parent is killed', async () => {
-    const folder = temporaryFolder();
-    const { parent, answer } = await realParent(parentSource(folder));
-    const family = descendants(folder);
-    expect(family).toHaveLength(4); // three children and the shell's sleep
-    parent.kill('SIGKILL');
-    await until('the children to be gone', () => [...family, answer.guardian!].every(gone));
-    expect(readFileSync(path.join(folder, 'logs', 'tidy.log'), 'utf8')).toContain('tidied');
-    expect(readdirSync(path.join(folder, 'guardian'))).toEqual([]);
-  });
+  it.skipIf(process.platform !== 'linux')(
+    'ends every child, also deaf ones and grandchildren, when the parent is killed',
+    async () => {
+      const folder = temporaryFolder();
+      const { parent, answer } = await realParent(parentSource(folder));
+      const family = descendants(folder);
+      expect(family).toHaveLength(4); // three children and the shell's sleep
+      parent.kill('SIGKILL');
+      await until('the children to be gone', () => [...family, answer.guardian!].every(gone));
+      expect(readFileSync(path.join(folder, 'logs', 'tidy.log'), 'utf8')).toContain('tidied');
+      expect(readdirSync(path.join(folder, 'guardian'))).toEqual([]);
+    },
+  );
 
-  it.skipIf(process.platform !== 'linux')('ends what an earlier run left when parent and watcher were both killed', async () => {
-    const folder = temporaryFolder();
-    const { parent, answer } = await realParent(parentSource(folder));
-    const family = descendants(folder);
-    process.kill(answer.guardian!, 'SIGSTOP'); // so that it can neither act nor be replaced before it is killed
-    parent.kill('SIGKILL');
-    process.kill(answer.guardian!, 'SIGKILL');
-    await until('both to be gone', () => gone(answer.guardian!) && gone(parent.pid!));
-    expect(family.some((pid) => !gone(pid))).toBe(true);
-    await guardianFor(folder);
-    expect(family.every(gone)).toBe(true);
-  });
+  it.skipIf(process.platform !== 'linux')(
+    'ends what an earlier run left when parent and watcher were both killed',
+    async () => {
+      const folder = temporaryFolder();
+      const { parent, answer } = await realParent(parentSource(folder));
+      const family = descendants(folder);
+      process.kill(answer.guardian!, 'SIGSTOP'); // so that it can neither act nor be replaced before it is killed
+      parent.kill('SIGKILL');
+      process.kill(answer.guardian!, 'SIGKILL');
+      await until('both to be gone', () => gone(answer.guardian!) && gone(parent.pid!));
+      expect(family.some((pid) => !gone(pid))).toBe(true);
+      await guardianFor(folder);
+      expect(family.every(gone)).toBe(true);
+    },
+  );
 
   it('is replaced when it is killed itself, and still watches', async () => {
     const guardian = await guardianFor(temporaryFolder());
@@ -159,7 +186,11 @@ describe('two copies side by side', () => {
     };
 
     const copies = await Promise.all(folders.map(begin));
-    expect(new Set(copies.flatMap(({ temporal, postgres }) => [temporal.address, temporal.uiUrl, new URL(postgres.url).port])).size).toBe(6);
+    expect(
+      new Set(
+        copies.flatMap(({ temporal, postgres }) => [temporal.address, temporal.uiUrl, new URL(postgres.url).port]),
+      ).size,
+    ).toBe(6);
     for (const { temporal } of copies) {
       expect((await fetch(temporal.uiUrl)).status).toBe(200);
       expect(temporal.version).toMatch(/^\d+\.\d+/);
@@ -167,7 +198,11 @@ describe('two copies side by side', () => {
     await Promise.all(
       copies.map(async ({ temporal, postgres }, index) => {
         await withClient(temporal.address, (client) =>
-          client.workflow.start('nobody', { taskQueue: 'none', workflowId: `kept-${index}`, searchAttributes: { PolonyTestName: [`copy-${index}`] } }),
+          client.workflow.start('nobody', {
+            taskQueue: 'none',
+            workflowId: `kept-${index}`,
+            searchAttributes: { PolonyTestName: [`copy-${index}`] },
+          }),
         );
         await query(postgres.url, `create table kept (copy int); insert into kept values (${index})`);
       }),
@@ -180,7 +215,10 @@ describe('two copies side by side', () => {
     const again = await Promise.all(folders.map(begin));
     for (const [index, { temporal, postgres }] of again.entries()) {
       expect(await query(postgres.url, 'select copy from kept')).toEqual([{ copy: index }]);
-      const name = await withClient(temporal.address, async (client) => (await client.workflow.getHandle(`kept-${index}`).describe()).searchAttributes.PolonyTestName);
+      const name = await withClient(
+        temporal.address,
+        async (client) => (await client.workflow.getHandle(`kept-${index}`).describe()).searchAttributes.PolonyTestName,
+      );
       expect(name).toEqual([`copy-${index}`]);
       const other = await postgres.createDatabase('other');
       expect(await query(other, 'select current_database() as name')).toEqual([{ name: 'other' }]);
@@ -199,14 +237,23 @@ describe('two copies side by side', () => {
     const guardian = await guardianFor(folder);
     const own = await startTemporal({ guardian, stateDir: folder, headless: true });
     const env = { TEMPORAL_ADDRESS: own.address, TEMPORAL_NAMESPACE: 'default' };
-    const options = { guardian, stateDir: temporaryFolder(), env, searchAttributes: { PolonyTestLate: 'Keyword' as SearchAttributeType } };
+    const options = {
+      guardian,
+      stateDir: temporaryFolder(),
+      env,
+      searchAttributes: { PolonyTestLate: 'Keyword' as SearchAttributeType },
+    };
     // Two at once: the second finds the attribute there.
     const [external] = await Promise.all([startTemporal(options), startTemporal(options)]);
     expect(external).toMatchObject({ address: own.address, source: 'external', pid: undefined });
     await external.stop();
     expect(processStart(own.pid!)).not.toBeNull();
-    await expect(startTemporal({ ...options, searchAttributes: { PolonyTestLate: 'Int' } })).rejects.toThrow(/another type/);
-    await expect(startTemporal({ ...options, env: { ...env, TEMPORAL_NAMESPACE: 'absent' } })).rejects.toThrow(/no namespace absent/);
+    await expect(startTemporal({ ...options, searchAttributes: { PolonyTestLate: 'Int' } })).rejects.toThrow(
+      /another type/,
+    );
+    await expect(startTemporal({ ...options, env: { ...env, TEMPORAL_NAMESPACE: 'absent' } })).rejects.toThrow(
+      /no namespace absent/,
+    );
   });
 });
 
@@ -238,7 +285,9 @@ describe('PostgreSQL', () => {
     const postgres = await startPostgres({ guardian: await guardianFor(stateDir), stateDir, durable: false });
     const client = new pg.Client({ connectionString: await postgres.createDatabase('Test-1 "x"') });
     await client.connect();
-    expect((await client.query<{ name: string }>('select current_database() as name')).rows).toEqual([{ name: 'Test-1 "x"' }]);
+    expect((await client.query<{ name: string }>('select current_database() as name')).rows).toEqual([
+      { name: 'Test-1 "x"' },
+    ]);
     await client.end();
   });
 });
@@ -279,7 +328,20 @@ describe('state folder', () => {
   it('keeps local.json for its owner only', () => {
     const folder = path.join(temporaryFolder(), 'state');
     expect(readLocalInfo(folder)).toBeUndefined();
-    const info: LocalInfo = { apiUrl: 'a', apiKey: 'b', openapiUrl: 'c', temporalAddress: 'd', temporalUiUrl: 'e', namespace: 'f', awsEndpoint: 'g', awsRegion: 'h', adminAccessKeyId: 'i', adminSecretAccessKey: 'j', databaseUrl: 'k', pids: { api: 1 } };
+    const info: LocalInfo = {
+      apiUrl: 'a',
+      apiKey: 'b',
+      openapiUrl: 'c',
+      temporalAddress: 'd',
+      temporalUiUrl: 'e',
+      namespace: 'f',
+      awsEndpoint: 'g',
+      awsRegion: 'h',
+      adminAccessKeyId: 'i',
+      adminSecretAccessKey: 'j',
+      databaseUrl: 'k',
+      pids: { api: 1 },
+    };
     writeLocalInfo(folder, info);
     expect(readLocalInfo(folder)).toEqual(info);
     expect(statSync(path.join(folder, 'local.json')).mode & 0o777).toBe(0o600);
@@ -294,7 +356,8 @@ describe('Python', () => {
   it('is set up once when two ask at the same time, and again when an attempt was cut off', async () => {
     const cacheDir = temporaryFolder();
     const lines: string[] = [];
-    const ask = (): ReturnType<typeof ensurePython> => ensurePython({ cacheDir, packages, onProgress: (line) => lines.push(line) });
+    const ask = (): ReturnType<typeof ensurePython> =>
+      ensurePython({ cacheDir, packages, onProgress: (line) => lines.push(line) });
     expect(await findInstalledPython({ cacheDir, packages })).toBeUndefined();
     const [one, two] = await Promise.all([ask(), ask()]);
     expect(one).toEqual(two);
@@ -303,22 +366,38 @@ describe('Python', () => {
     expect(await ask()).toEqual(one);
     // An attempt that never reached its end has no marker.
     const folder = path.join(cacheDir, 'python');
-    rmSync(path.join(folder, readdirSync(folder).find((name) => name.endsWith('.json'))!));
+    rmSync(
+      path.join(
+        folder,
+        readdirSync(folder).find((name) => name.endsWith('.json'))!,
+      ),
+    );
     expect(await findInstalledPython({ cacheDir, packages })).toBeUndefined();
     expect((await ask()).pythonBin).not.toBe(one.pythonBin);
     expect(readdirSync(folder)).toHaveLength(2);
   });
 
-  it.each(['ministack', 'awsClients', 'schemathesis'] as const)('installs for %s what is pinned and nothing beside it', async (name) => {
-    const environment = PYTHON[name];
-    const { pythonBin } = await ensurePython(environment);
-    const { stdout } = await promisify(execFile)(pythonBin, ['-m', 'pip', 'list', '--format=json', '--disable-pip-version-check']);
-    const plain = (pin: string): string => pin.toLowerCase().replaceAll('_', '-');
-    const pins = [...environment.packages, ...environment.constraints].map(plain);
-    const there = (JSON.parse(stdout) as { name: string; version: string }[]).filter(({ name }) => name !== 'pip' && name !== 'setuptools').map(({ name, version }) => plain(`${name}==${version}`));
-    expect(there).toEqual(expect.arrayContaining(environment.packages.map(plain)));
-    expect(there.filter((each) => !pins.includes(each))).toEqual([]);
-  });
+  it.each(['ministack', 'awsClients', 'schemathesis'] as const)(
+    'installs for %s what is pinned and nothing beside it',
+    async (name) => {
+      const environment = PYTHON[name];
+      const { pythonBin } = await ensurePython(environment);
+      const { stdout } = await promisify(execFile)(pythonBin, [
+        '-m',
+        'pip',
+        'list',
+        '--format=json',
+        '--disable-pip-version-check',
+      ]);
+      const plain = (pin: string): string => pin.toLowerCase().replaceAll('_', '-');
+      const pins = [...environment.packages, ...environment.constraints].map(plain);
+      const there = (JSON.parse(stdout) as { name: string; version: string }[])
+        .filter(({ name }) => name !== 'pip' && name !== 'setuptools')
+        .map(({ name, version }) => plain(`${name}==${version}`));
+      expect(there).toEqual(expect.arrayContaining(environment.packages.map(plain)));
+      expect(there.filter((each) => !pins.includes(each))).toEqual([]);
+    },
+  );
 
   it('says what to do when there is none', async () => {
     const before = process.env.POLONY_PYTHON;
@@ -327,7 +406,9 @@ describe('Python', () => {
       if (before === undefined) delete process.env.POLONY_PYTHON;
       else process.env.POLONY_PYTHON = before;
     });
-    await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(/Python 3\.10 or later.*POLONY_PYTHON/);
+    await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(
+      /Python 3\.10 or later.*POLONY_PYTHON/,
+    );
     process.env.POLONY_PYTHON = temporaryFolder(); // there, but nothing that runs
     await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(/did not answer/);
   });

@@ -29,28 +29,68 @@ let runId: string;
 let storageConnectionId: string;
 let autoExecutionId: string;
 
-const start = async (): Promise<string> => (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
+const start = async (): Promise<string> =>
+  (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
 const historyOf = async (workflowId: string) => temporal.workflow.getHandle(workflowId).fetchHistory();
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-main-'));
-  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 300, STARTING: 300, RUNNING: 1200, STOPPING: 200 } } });
+  stack = await startStack({
+    stateDir,
+    durable: false,
+    headless: true,
+    omics: { pace: { PENDING: 300, STARTING: 300, RUNNING: 1200, STOPPING: 200 } },
+  });
   call = apiClient(stack.info);
   ({ details, inStatus, runsOf, startCalls } = executionsOf(stack, call));
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'test');
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: 'us-west-2', credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
+    name: 'lab',
+    defaultRegion: 'us-west-2',
+    credentialType: 'role',
+    roleArn: account.providerRoleArn,
+    externalId: account.externalId,
+  });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
+    name: 'runs',
+    providerId: provider.id,
+    region: 'us-west-2',
+    bucket: account.bucket,
+    prefix: account.prefix,
+    useForRunUpload: true,
+    useForDataExploration: true,
+  });
   storageConnectionId = storageConnection.id;
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnection.id] } });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
+    name: 'omics',
+    providerId: provider.id,
+    executionRoleArn: account.executionRoleArn,
+    region: 'us-west-2',
+  });
+  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', {
+    name: 'b2f',
+    computeConnectionId: computeConnection.id,
+    sharedWorkflowId: account.workflowId,
+    workflowOwnerId: account.workflowOwnerId,
+    autoStart: { storageConnectionIds: [storageConnection.id] },
+  });
   flowId = flow.id;
   const { s3 } = adminClients(stack.info);
   // First a run that stalls in mid-upload: nothing may start for it until it is whole.
-  const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'MAIN' }), stallAt: 0.5 });
-  const run = await until('the run to be discovered', async () => (await call<{ runs: { id: string; status: string; name: string }[] }>('GET', '/v1/runs')).runs[0]);
+  const simulation = simulateInstrument({
+    s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'MAIN' }),
+    stallAt: 0.5,
+  });
+  const run = await until(
+    'the run to be discovered',
+    async () => (await call<{ runs: { id: string; status: string; name: string }[] }>('GET', '/v1/runs')).runs[0],
+  );
   expect(run.status).toBe('RUN_STATUS_SEQUENCING');
   runId = run.id;
   // Created while the run uploads: it waits.
@@ -58,7 +98,13 @@ beforeAll(async () => {
   expect((await details(waiting)).execution.status).toBe('EXECUTION_STATUS_UNTRIGGERED');
   simulation.resume();
   await simulation.done;
-  autoExecutionId = await until('the flow to start by itself', async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions.find((each) => each.id !== waiting)?.id);
+  autoExecutionId = await until(
+    'the flow to start by itself',
+    async () =>
+      (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions.find(
+        (each) => each.id !== waiting,
+      )?.id,
+  );
   await inStatus(autoExecutionId, 'COMPLETED');
   await inStatus(waiting, 'COMPLETED');
   expect(runsOf(waiting)).toHaveLength(1);
@@ -75,13 +121,23 @@ describe('the main job', () => {
   it('runs Bases2Fastq with --no-projects as the provider role and lists its results', async () => {
     const { execution, details: more } = await details(autoExecutionId);
     const run = runsOf(autoExecutionId)[0]!;
-    expect(run).toMatchObject({ workflowOwnerId: '588258415937', storageType: 'DYNAMIC', status: 'COMPLETED', parameters: { no_projects: true, run_dir: `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN` } });
+    expect(run).toMatchObject({
+      workflowOwnerId: '588258415937',
+      storageType: 'DYNAMIC',
+      status: 'COMPLETED',
+      parameters: { no_projects: true, run_dir: `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN` },
+    });
     // The vendor's template does not allow tags, so the run goes without them.
     expect(run.tags).toEqual({});
     expect(run.startedBy).toContain('assumed-role/Element-ServiceUser-test');
     expect(more.healthOmics).toMatchObject({ runId: run.id, uuid: run.uuid });
     const { s3 } = adminClients(stack.info);
-    const listed = await s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: execution.output.uri.slice(`s3://${account.bucket}/`.length) }));
+    const listed = await s3.send(
+      new ListObjectsV2Command({
+        Bucket: account.bucket,
+        Prefix: execution.output.uri.slice(`s3://${account.bucket}/`.length),
+      }),
+    );
     const keys = (listed.Contents ?? []).map((object) => object.Key!);
     expect(keys.filter((key) => /\/Samples\/sample-\d\/sample-\d_R[12]\.fastq\.gz$/.test(key))).toHaveLength(6);
     expect(keys.some((key) => key.endsWith('/RunStats.json'))).toBe(true);
@@ -100,9 +156,13 @@ describe('the main job', () => {
     await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
     const long = await start();
     await inStatus(long, 'RUNNING');
-    await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { ...pace, RUNNING: 1200 } }) });
+    await fetch(`${stack.aws.emulator.url}/_control/settings`, {
+      method: 'POST',
+      body: JSON.stringify({ pace: { ...pace, RUNNING: 1200 } }),
+    });
     await inStatus(long, 'COMPLETED');
-    const polls = (id: string): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === runsOf(id)[0]!.id).length;
+    const polls = (id: string): number =>
+      stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === runsOf(id)[0]!.id).length;
     expect(polls(long)).toBeGreaterThan(polls(autoExecutionId) + 3);
     expect((await historyOf(`execution/${long}`)).events!.length).toBeLessThanOrEqual(45);
   });
@@ -111,7 +171,10 @@ describe('the main job', () => {
     const healthOmicsRunId = runsOf(autoExecutionId)[0]!.id;
     await until('visibility', async () => {
       const found = [];
-      for await (const workflow of temporal.workflow.list({ query: `PolonyHealthOmicsRunId = "${healthOmicsRunId}" and PolonyRun = "MAIN" and PolonyFlow = "b2f" and PolonyStatus = "COMPLETED"` })) found.push(workflow.workflowId);
+      for await (const workflow of temporal.workflow.list({
+        query: `PolonyHealthOmicsRunId = "${healthOmicsRunId}" and PolonyRun = "MAIN" and PolonyFlow = "b2f" and PolonyStatus = "COMPLETED"`,
+      }))
+        found.push(workflow.workflowId);
       return found.length === 1 && found[0] === `execution/${autoExecutionId}`;
     });
   });
@@ -121,19 +184,37 @@ describe('the AWS CLI with credential_process', () => {
   it('copies the run folder out of the local stack, and nothing else', async () => {
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
     const root = fileURLToPath(new URL('../../', import.meta.url));
-    const { key } = await call<{ key: string }>('POST', '/v1/api-keys', { name: 'aws-cli', scopes: ['runs:read', `runs:download:${runId}`] });
+    const { key } = await call<{ key: string }>('POST', '/v1/api-keys', {
+      name: 'aws-cli',
+      scopes: ['runs:read', `runs:download:${runId}`],
+    });
     const config = path.join(stateDir, 'aws-config');
     // The AWS CLI starts it in whatever folder and environment it has itself.
-    writeFileSync(config, `[profile run]\nregion = us-west-2\ncredential_process = ${process.execPath} --import ${import.meta.resolve('tsx')} ${root}cli/main.ts credentials run ${runId}\n`);
-    const env = { PATH: process.env.PATH, HOME: stateDir, AWS_CONFIG_FILE: config, AWS_PROFILE: 'run', AWS_ENDPOINT_URL: stack.info.awsEndpoint, POLONY_API_URL: stack.info.apiUrl, POLONY_API_KEY: key };
+    writeFileSync(
+      config,
+      `[profile run]\nregion = us-west-2\ncredential_process = ${process.execPath} --import ${import.meta.resolve('tsx')} ${root}cli/main.ts credentials run ${runId}\n`,
+    );
+    const env = {
+      PATH: process.env.PATH,
+      HOME: stateDir,
+      AWS_CONFIG_FILE: config,
+      AWS_PROFILE: 'run',
+      AWS_ENDPOINT_URL: stack.info.awsEndpoint,
+      POLONY_API_URL: stack.info.apiUrl,
+      POLONY_API_KEY: key,
+    };
     const aws = (...args: string[]) => promisify(execFile)(pythonBin, ['-m', 'awscli', 's3', ...args], { env });
     const folder = `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN/`;
     const to = path.join(stateDir, 'copied');
     await aws('cp', '--recursive', '--only-show-errors', folder, to);
     const { files } = await call<{ files: { path: string; size: number }[] }>('GET', `/v1/runs/${runId}/files`);
-    const copied = readdirSync(to, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => path.relative(to, path.join(entry.parentPath, entry.name)));
+    const copied = readdirSync(to, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(to, path.join(entry.parentPath, entry.name)));
     expect(copied.sort()).toEqual(files.map((file) => file.path).sort());
-    expect(files.map(({ path: name, size }) => [name, size])).toEqual(files.map(({ path: name }) => [name, statSync(path.join(to, name)).size]));
+    expect(files.map(({ path: name, size }) => [name, size])).toEqual(
+      files.map(({ path: name }) => [name, statSync(path.join(to, name)).size]),
+    );
     await expect(aws('ls', `s3://${account.bucket}/`)).rejects.toThrow('AccessDenied');
     await expect(aws('cp', config, `${folder}new.txt`)).rejects.toThrow('AccessDenied');
   });
@@ -143,7 +224,9 @@ describe('cancel', () => {
   it('before StartRun: no run is ever started', async () => {
     stack.aws.emulator.faults.push({ operation: 'GetWorkflow', kind: 'throttle' });
     const id = await start();
-    await until('GetWorkflow to be tried', async () => stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow' && each.code === 429));
+    await until('GetWorkflow to be tried', async () =>
+      stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow' && each.code === 429),
+    );
     // As an operator does it: with Temporal alone, without input.
     await temporal.workflow.getHandle(`execution/${id}`).signal('cancel');
     await inStatus(id, 'CANCELED');
@@ -155,7 +238,10 @@ describe('cancel', () => {
     const id = await start();
     await until('StartRun to be sent', async () => startCalls(id).length > 0);
     await call('POST', `/v1/executions/${id}/cancel`, { reason: 'wrong manifest' });
-    expect((await inStatus(id, 'CANCELED')).details.cancelRequested).toMatchObject({ requestedBy: 'default', reason: 'wrong manifest' });
+    expect((await inStatus(id, 'CANCELED')).details.cancelRequested).toMatchObject({
+      requestedBy: 'default',
+      reason: 'wrong manifest',
+    });
     expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
   });
 
@@ -164,15 +250,23 @@ describe('cancel', () => {
     await inStatus(id, 'RUNNING');
     const asked = Date.now();
     await temporal.workflow.getHandle(`execution/${id}`).cancel();
-    await until('CancelRun', async () => stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id));
+    await until('CancelRun', async () =>
+      stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id),
+    );
     expect(Date.now() - asked).toBeLessThan(5000);
     await inStatus(id, 'CANCELED');
-    await until('the workflow to end', async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'CANCELLED');
+    await until(
+      'the workflow to end',
+      async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'CANCELLED',
+    );
     await expect(call('POST', `/v1/executions/${id}/cancel`, {})).rejects.toThrow(/409/);
   });
 
-  it("after an answer of StartRun was lost: asks again, and cancels the run that was started", async () => {
-    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'dropAnswer', count: 1 }, { operation: 'StartRun', kind: 'internal', count: 2 });
+  it('after an answer of StartRun was lost: asks again, and cancels the run that was started', async () => {
+    stack.aws.emulator.faults.push(
+      { operation: 'StartRun', kind: 'dropAnswer', count: 1 },
+      { operation: 'StartRun', kind: 'internal', count: 2 },
+    );
     const id = await start();
     await until('StartRun to be lost', async () => runsOf(id).length > 0);
     await call('POST', `/v1/executions/${id}/cancel`, {});
@@ -191,12 +285,20 @@ describe('what goes wrong', () => {
   });
 
   it('asks again with the very same request, also when the connection was changed meanwhile', async () => {
-    const { computeConnections } = await call<{ computeConnections: { id: string }[] }>('GET', '/v1/compute-connections');
+    const { computeConnections } = await call<{ computeConnections: { id: string }[] }>(
+      'GET',
+      '/v1/compute-connections',
+    );
     const connectionId = computeConnections[0]!.id;
-    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'dropAnswer', count: 1 }, { operation: 'StartRun', kind: 'internal', count: 1 });
+    stack.aws.emulator.faults.push(
+      { operation: 'StartRun', kind: 'dropAnswer', count: 1 },
+      { operation: 'StartRun', kind: 'internal', count: 1 },
+    );
     const id = await start();
     await until('StartRun to be lost', async () => runsOf(id).length > 0);
-    await call('PATCH', `/v1/compute-connections/${connectionId}`, { executionRoleArn: `${account.executionRoleArn}-new` });
+    await call('PATCH', `/v1/compute-connections/${connectionId}`, {
+      executionRoleArn: `${account.executionRoleArn}-new`,
+    });
     await inStatus(id, 'COMPLETED');
     expect(runsOf(id).map((run) => run.roleArn)).toEqual([account.executionRoleArn]);
     await call('PATCH', `/v1/compute-connections/${connectionId}`, { executionRoleArn: account.executionRoleArn });
@@ -207,16 +309,31 @@ describe('what goes wrong', () => {
     await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
     const id = await start();
     await inStatus(id, 'RUNNING');
-    await fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { ...pace, RUNNING: 1200 } }) });
+    await fetch(`${stack.aws.emulator.url}/_control/settings`, {
+      method: 'POST',
+      body: JSON.stringify({ pace: { ...pace, RUNNING: 1200 } }),
+    });
     stack.worker!.kill();
     await stack.startWorker();
-    await until('the execution to complete', async () => (await details(id)).execution.status === 'EXECUTION_STATUS_COMPLETED', 90);
+    await until(
+      'the execution to complete',
+      async () => (await details(id)).execution.status === 'EXECUTION_STATUS_COMPLETED',
+      90,
+    );
     expect(startCalls(id)).toHaveLength(1);
-    expect(stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id)).toBe(false);
+    expect(
+      stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id),
+    ).toBe(false);
   });
 
   it('a run that fails on HealthOmics fails the execution, with the reason', async () => {
-    stack.aws.emulator.faults.push({ operation: 'run', kind: 'failRun', failureReason: 'WORKFLOW_RUN_FAILED', statusMessage: 'out of memory', count: 1 });
+    stack.aws.emulator.faults.push({
+      operation: 'run',
+      kind: 'failRun',
+      failureReason: 'WORKFLOW_RUN_FAILED',
+      statusMessage: 'out of memory',
+      count: 1,
+    });
     const id = await start();
     expect((await inStatus(id, 'FAILED')).execution.errorMessage).toContain('WORKFLOW_RUN_FAILED');
   });
@@ -226,14 +343,28 @@ describe('what goes wrong', () => {
     const role = { RoleName: 'Element-ServiceUser-test', PolicyName: 'polony' };
     const { PolicyDocument } = await iam.send(new GetRolePolicyCommand(role));
     const full = JSON.parse(decodeURIComponent(PolicyDocument!)) as { Statement: { Sid: string }[] };
-    await iam.send(new PutRolePolicyCommand({ ...role, PolicyDocument: JSON.stringify({ ...full, Statement: full.Statement.filter((each) => each.Sid !== 'OmicsPassRole') }) }));
+    await iam.send(
+      new PutRolePolicyCommand({
+        ...role,
+        PolicyDocument: JSON.stringify({
+          ...full,
+          Statement: full.Statement.filter((each) => each.Sid !== 'OmicsPassRole'),
+        }),
+      }),
+    );
     const id = await start();
     const { details: more } = await until('the execution to be blocked', async () => {
       const answer = await details(id);
       return answer.details.blocked !== null && answer;
     });
     expect(more.blocked).toMatchObject({ action: 'iam:PassRole', resource: account.executionRoleArn });
-    await iam.send(new PutRolePolicyCommand({ ...role, PolicyName: 'granted', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [more.blocked!.statement] }) }));
+    await iam.send(
+      new PutRolePolicyCommand({
+        ...role,
+        PolicyName: 'granted',
+        PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [more.blocked!.statement] }),
+      }),
+    );
     await call('POST', `/v1/executions/${id}/retry`);
     await inStatus(id, 'COMPLETED');
     expect(runsOf(id)).toHaveLength(1);
@@ -243,17 +374,28 @@ describe('what goes wrong', () => {
 
   it('HealthOmics refuses StartRun without iam:PassRole, and parameters outside the template', async () => {
     const { omics } = adminClients(stack.info);
-    const input = { workflowId: account.workflowId, workflowType: 'PRIVATE' as const, workflowOwnerId: account.workflowOwnerId, roleArn: account.executionRoleArn, outputUri: `s3://${account.bucket}/out`, requestId: 'by-hand', parameters: { run_dir: 's3://x/y', odd: 1 } };
+    const input = {
+      workflowId: account.workflowId,
+      workflowType: 'PRIVATE' as const,
+      workflowOwnerId: account.workflowOwnerId,
+      roleArn: account.executionRoleArn,
+      outputUri: `s3://${account.bucket}/out`,
+      requestId: 'by-hand',
+      parameters: { run_dir: 's3://x/y', odd: 1 },
+    };
     await expect(omics.send(new StartRunCommand(input))).rejects.toMatchObject({ name: 'ValidationException' });
   });
 });
 
 it('replays the history of every workflow with the code as it is', async () => {
-  const bundle = await bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) });
+  const bundle = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+  });
   const seen = new Set<string>();
   await temporal.schedule.getHandle('verify-all').trigger();
   await until('everything to be verified', async () => {
-    for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "verifyAll"' })) if (workflow.status.name === 'COMPLETED') return true;
+    for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "verifyAll"' }))
+      if (workflow.status.name === 'COMPLETED') return true;
     return false;
   });
   for await (const workflow of temporal.workflow.list({ query: 'ExecutionStatus != "Running"' })) {
@@ -264,5 +406,15 @@ it('replays the history of every workflow with the code as it is', async () => {
     const history = await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory();
     await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflow.workflowId);
   }
-  expect([...seen].sort()).toEqual(['bases2fastq', 'discoverRuns', 'runUpload', 'sweep', 'verifyAll', 'verifyComputeConnection', 'verifyFlow', 'verifyProvider', 'verifyStorageConnection']);
+  expect([...seen].sort()).toEqual([
+    'bases2fastq',
+    'discoverRuns',
+    'runUpload',
+    'sweep',
+    'verifyAll',
+    'verifyComputeConnection',
+    'verifyFlow',
+    'verifyProvider',
+    'verifyStorageConnection',
+  ]);
 });

@@ -29,7 +29,12 @@ afterAll(async () => {
 });
 
 /** Asks until it is its turn, as an activity that is tried again at the time it was told. @returns when that was, and how often it asked. */
-async function turn(scope: string, flowId: string, perSecond: number, executionId = newId()): Promise<{ at: number; asked: number; executionId: string; flowId: string }> {
+async function turn(
+  scope: string,
+  flowId: string,
+  perSecond: number,
+  executionId = newId(),
+): Promise<{ at: number; asked: number; executionId: string; flowId: string }> {
   for (let asked = 1; ; asked++) {
     const { wait } = await askForTurn(db, { executionId, flowId, scope, perSecond });
     if (wait === 0) return { at: performance.now(), asked, executionId, flowId };
@@ -40,7 +45,9 @@ async function turn(scope: string, flowId: string, perSecond: number, executionI
 it('gives one turn at a time, evenly spaced, however many ask at once', async () => {
   const flow = newId();
   const began = performance.now();
-  const turns = (await Promise.all(Array.from({ length: 30 }, async () => turn('a/us-west-2', flow, 20)))).sort((one, other) => one.at - other.at);
+  const turns = (await Promise.all(Array.from({ length: 30 }, async () => turn('a/us-west-2', flow, 20)))).sort(
+    (one, other) => one.at - other.at,
+  );
   const took = (performance.now() - began) / 1000;
   expect(took).toBeGreaterThan(29 / 20 - 0.05);
   expect(took).toBeLessThan(6);
@@ -54,7 +61,9 @@ it('lets flows take turns, so that one with many executions does not hold up one
   const waiting = Array.from({ length: 30 }, async () => turn('b/us-west-2', many, 20));
   await pause(300);
   const late = [turn('b/us-west-2', few, 20), turn('b/us-west-2', few, 20)];
-  const order = (await Promise.all([...waiting, ...late])).sort((one, other) => one.at - other.at).map((each) => each.flowId);
+  const order = (await Promise.all([...waiting, ...late]))
+    .sort((one, other) => one.at - other.at)
+    .map((each) => each.flowId);
   // Both of the small flow come long before the last of the large one.
   expect(order.lastIndexOf(few)).toBeLessThan(order.length - 8);
 });
@@ -64,25 +73,35 @@ it('says place and number, and is not held up by one that has gone', async () =>
   const flow = newId();
   await turn(scope, flow, 0.5);
   const [gone, here] = [newId(), newId()];
-  expect(await askForTurn(db, { executionId: gone, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({ position: 1, waiting: 1 });
+  expect(await askForTurn(db, { executionId: gone, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({
+    position: 1,
+    waiting: 1,
+  });
   const second = await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 });
   expect(second).toMatchObject({ position: 2, waiting: 2 });
   expect(second.wait).toBeGreaterThan(2000);
   await leaveQueue(db, gone);
-  expect(await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({ position: 1, waiting: 1 });
+  expect(await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({
+    position: 1,
+    waiting: 1,
+  });
 });
 
 it('keeps accounts and regions apart', async () => {
   const flow = newId();
   await turn('d/us-west-2', flow, 0.01);
   expect((await turn('d/us-east-1', flow, 0.01)).asked).toBeLessThanOrEqual(2);
-  expect((await askForTurn(db, { executionId: newId(), flowId: flow, scope: 'd/us-west-2', perSecond: 0.01 })).wait).toBeGreaterThan(50_000);
+  expect(
+    (await askForTurn(db, { executionId: newId(), flowId: flow, scope: 'd/us-west-2', perSecond: 0.01 })).wait,
+  ).toBeGreaterThan(50_000);
 });
 
 it('waits longer after each throttled call, and is as fast as before after some that were taken', async () => {
   const scope = 'e/us-west-2';
   expect([await slowDown(db, scope), await slowDown(db, scope), await slowDown(db, scope)]).toEqual([1000, 2000, 4000]);
-  expect((await askForTurn(db, { executionId: newId(), flowId: newId(), scope, perSecond: 100 })).wait).toBeGreaterThan(3000);
+  expect((await askForTurn(db, { executionId: newId(), flowId: newId(), scope, perSecond: 100 })).wait).toBeGreaterThan(
+    3000,
+  );
   for (let at = 0; at < 10; at++) await slowDown(db, scope);
   expect(await slowDown(db, scope)).toBe(60_000);
   for (let at = 0; at < 8; at++) await speedUp(db, scope);
@@ -105,7 +124,10 @@ it('shares GetRun between workers by what each watches, and looks first where an
       each.end();
     }
   };
-  const watching = [...Array.from({ length: 30 }, async (_, at) => watch(one, `one-${at}`)), ...Array.from({ length: 10 }, async (_, at) => watch(other, `other-${at}`))];
+  const watching = [
+    ...Array.from({ length: 30 }, async (_, at) => watch(one, `one-${at}`)),
+    ...Array.from({ length: 10 }, async (_, at) => watch(other, `other-${at}`)),
+  ];
   await pause(3000);
   ended.abort();
   await Promise.all(watching);

@@ -11,7 +11,10 @@ let url: string;
 const logged: string[] = [];
 
 beforeAll(async () => {
-  api = await startTestApi({ trustedAccountId: '588258415937', logger: pino({ level: 'error' }, { write: (line: string) => void logged.push(line) }) });
+  api = await startTestApi({
+    trustedAccountId: '588258415937',
+    logger: pino({ level: 'error' }, { write: (line: string) => void logged.push(line) }),
+  });
   url = await api.listen();
 });
 afterAll(() => api?.stop());
@@ -38,11 +41,21 @@ function* bodiesWith(text: string, schema: Schema, example: unknown): Generator<
   if (schema.items !== undefined) for (const item of bodiesWith(text, schema.items, undefined)) yield [item];
   const given = (example ?? {}) as Record<string, unknown>;
   const required = Object.fromEntries(Object.entries(given).filter(([name]) => schema.required?.includes(name)));
-  for (const [name, member] of Object.entries(schema.properties ?? {})) for (const bad of bodiesWith(text, member, given[name])) yield* [{ ...given, [name]: bad }, { ...required, [name]: bad }];
+  for (const [name, member] of Object.entries(schema.properties ?? {}))
+    for (const bad of bodiesWith(text, member, given[name]))
+      yield* [
+        { ...given, [name]: bad },
+        { ...required, [name]: bad },
+      ];
 }
 
 it('takes texts that PostgreSQL cannot keep for what they are, wherever they stand in a body', async () => {
-  const document = (await api.app.inject({ url: '/openapi.json', headers: { 'x-api-key': KEY } })).json<{ paths: Record<string, Record<string, { requestBody?: { content: { 'application/json': { schema: Schema; example: unknown } } } }>> }>();
+  const document = (await api.app.inject({ url: '/openapi.json', headers: { 'x-api-key': KEY } })).json<{
+    paths: Record<
+      string,
+      Record<string, { requestBody?: { content: { 'application/json': { schema: Schema; example: unknown } } } }>
+    >;
+  }>();
   const asked = new Set<string>();
   const failed: unknown[] = [];
   for (const [path, methods] of Object.entries(document.paths)) {
@@ -52,7 +65,12 @@ it('takes texts that PostgreSQL cannot keep for what they are, wherever they sta
       for (const text of ['s3://a\0b/AV1/20260101_AV1_X', 'a\0', '\ud800']) {
         for (const payload of bodiesWith(text, schema, example)) {
           const address = path.replace(/\{\w+\}/g, '01920000-0000-7000-8000-000000000000');
-          const { statusCode } = await api.app.inject({ method: method.toUpperCase() as 'POST', url: address, headers: { 'x-api-key': KEY }, payload: payload as object });
+          const { statusCode } = await api.app.inject({
+            method: method.toUpperCase() as 'POST',
+            url: address,
+            headers: { 'x-api-key': KEY },
+            payload: payload as object,
+          });
           asked.add(`${method} ${path}`);
           if (statusCode >= 500) failed.push([method, path, payload]);
         }

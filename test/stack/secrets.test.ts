@@ -1,7 +1,12 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateAccessKeyCommand, CreateUserCommand, DeleteAccessKeyCommand, PutUserPolicyCommand } from '@aws-sdk/client-iam';
+import {
+  CreateAccessKeyCommand,
+  CreateUserCommand,
+  DeleteAccessKeyCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam';
 import { Client, Connection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -30,7 +35,13 @@ async function newKeys(): Promise<{ accessKeyId: string; secretAccessKey: string
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-secrets-'));
-  stack = await startStack({ stateDir, durable: false, headless: true, env: { POLONY_LOG_LEVEL: 'trace' }, omics: { pace: { PENDING: 200, STARTING: 200, RUNNING: 5000, STOPPING: 200 } } });
+  stack = await startStack({
+    stateDir,
+    durable: false,
+    headless: true,
+    env: { POLONY_LOG_LEVEL: 'trace' },
+    omics: { pace: { PENDING: 200, STARTING: 200, RUNNING: 5000, STOPPING: 200 } },
+  });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'secrets');
   const api = apiClient(stack.info);
   call = async <T>(method: string, where: string, body?: unknown): Promise<T> => {
@@ -47,40 +58,105 @@ afterAll(async () => {
 it('an execution with access keys completes, while they are rotated', async () => {
   const { iam, s3 } = adminClients(stack.info);
   await iam.send(new CreateUserCommand({ UserName: user }));
-  const { permissionPolicy } = iamDocuments(parseIamQuery({ credentialType: 'accessKeys', bucket: account.bucket, prefix: account.prefix }), stack.aws.serviceAccountId);
-  await iam.send(new PutUserPolicyCommand({ UserName: user, PolicyName: 'polony', PolicyDocument: JSON.stringify(permissionPolicy) }));
+  const { permissionPolicy } = iamDocuments(
+    parseIamQuery({ credentialType: 'accessKeys', bucket: account.bucket, prefix: account.prefix }),
+    stack.aws.serviceAccountId,
+  );
+  await iam.send(
+    new PutUserPolicyCommand({
+      UserName: user,
+      PolicyName: 'polony',
+      PolicyDocument: JSON.stringify(permissionPolicy),
+    }),
+  );
   const first = await newKeys();
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'keys', defaultRegion: 'us-west-2', credentialType: 'accessKeys', ...first });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region: 'us-west-2', bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region: 'us-west-2' });
-  await call('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [storageConnection.id] } });
-  await until('the provider to be verified', async () => (await call<{ provider: { status: string; accountId: string } }>('GET', `/v1/providers/${provider.id}`)).provider.status === 'PROVIDER_STATUS_CONNECTED');
-  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'KEYS' }) }).done;
-  const inStatus = (status: string): Promise<{ id: string }> => until(`an execution that is ${status}`, async () => (await call<{ executions: { id: string; status: string }[] }>('GET', '/v1/executions')).executions.find((execution) => execution.status === `EXECUTION_STATUS_${status}`));
+  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
+    name: 'keys',
+    defaultRegion: 'us-west-2',
+    credentialType: 'accessKeys',
+    ...first,
+  });
+  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
+    name: 'runs',
+    providerId: provider.id,
+    region: 'us-west-2',
+    bucket: account.bucket,
+    prefix: account.prefix,
+    useForRunUpload: true,
+    useForDataExploration: true,
+  });
+  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
+    name: 'omics',
+    providerId: provider.id,
+    executionRoleArn: account.executionRoleArn,
+    region: 'us-west-2',
+  });
+  await call('POST', '/v1/flows', {
+    name: 'b2f',
+    computeConnectionId: computeConnection.id,
+    sharedWorkflowId: account.workflowId,
+    workflowOwnerId: account.workflowOwnerId,
+    autoStart: { storageConnectionIds: [storageConnection.id] },
+  });
+  await until(
+    'the provider to be verified',
+    async () =>
+      (await call<{ provider: { status: string; accountId: string } }>('GET', `/v1/providers/${provider.id}`)).provider
+        .status === 'PROVIDER_STATUS_CONNECTED',
+  );
+  await simulateInstrument({
+    s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'KEYS' }),
+  }).done;
+  const inStatus = (status: string): Promise<{ id: string }> =>
+    until(`an execution that is ${status}`, async () =>
+      (await call<{ executions: { id: string; status: string }[] }>('GET', '/v1/executions')).executions.find(
+        (execution) => execution.status === `EXECUTION_STATUS_${status}`,
+      ),
+    );
   const { id } = await inStatus('RUNNING');
   // While it is watched: new keys, and the old ones gone.
   await call('PATCH', `/v1/providers/${provider.id}`, await newKeys());
   await iam.send(new DeleteAccessKeyCommand({ UserName: user, AccessKeyId: first.accessKeyId }));
   expect((await inStatus('COMPLETED')).id).toBe(id);
-  const { details } = await call<{ details: { account: string; blocked: unknown } }>('GET', `/v1/executions/${id}/details`);
+  const { details } = await call<{ details: { account: string; blocked: unknown } }>(
+    'GET',
+    `/v1/executions/${id}/details`,
+  );
   expect(details).toMatchObject({ account: '111122223333', blocked: null });
   // A third pair that AWS does not know: what it refuses is shown, with the key's id only.
   const unknown = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' };
   secrets.push(unknown.secretAccessKey);
   await call('PATCH', `/v1/providers/${provider.id}`, unknown);
-  await until('the provider to fail', async () => (await call<{ provider: { status: string } }>('GET', `/v1/providers/${provider.id}`)).provider.status === 'PROVIDER_STATUS_FAILED');
-  const { verification } = await call<{ verification: { findings: { code: string; message: string }[] } }>('GET', `/v1/providers/${provider.id}/verification`);
-  expect(verification.findings.find((finding) => finding.code === 'ACCESS_KEYS_REFUSED')!.message).toContain(unknown.accessKeyId);
+  await until(
+    'the provider to fail',
+    async () =>
+      (await call<{ provider: { status: string } }>('GET', `/v1/providers/${provider.id}`)).provider.status ===
+      'PROVIDER_STATUS_FAILED',
+  );
+  const { verification } = await call<{ verification: { findings: { code: string; message: string }[] } }>(
+    'GET',
+    `/v1/providers/${provider.id}/verification`,
+  );
+  expect(verification.findings.find((finding) => finding.code === 'ACCESS_KEYS_REFUSED')!.message).toContain(
+    unknown.accessKeyId,
+  );
 });
 
 it('no secret is in the database, in any history, in any log or in any answer', async () => {
   expect(secrets).toHaveLength(3);
   const places: Record<string, string> = { answers: JSON.stringify(answers) };
   const db = openDatabase(stack.info.databaseUrl, 2);
-  const tables = await sql<{ name: string }>`select table_name as name from information_schema.tables where table_schema = 'public'`.execute(db);
+  const tables = await sql<{
+    name: string;
+  }>`select table_name as name from information_schema.tables where table_schema = 'public'`.execute(db);
   let rows = 0;
   for (const { name } of tables.rows) {
-    const dump = await sql<{ row: string }>`select ${sql.ref('t')}::text as row from ${sql.table(name)} as t`.execute(db);
+    const dump = await sql<{ row: string }>`select ${sql.ref('t')}::text as row from ${sql.table(name)} as t`.execute(
+      db,
+    );
     rows += dump.rows.length;
     places[`table ${name}`] = dump.rows.map(({ row }) => row).join('\n');
   }
@@ -90,18 +166,26 @@ it('no secret is in the database, in any history, in any log or in any answer', 
   let histories = 0;
   for await (const workflow of new Client({ connection }).workflow.list()) {
     const handle = new Client({ connection }).workflow.getHandle(workflow.workflowId, workflow.runId);
-    places[`history of ${workflow.workflowId}`] = JSON.stringify(await handle.fetchHistory(), (_key, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value));
+    places[`history of ${workflow.workflowId}`] = JSON.stringify(await handle.fetchHistory(), (_key, value: unknown) =>
+      value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value,
+    );
     histories++;
   }
   await connection.close();
   expect(histories).toBeGreaterThan(5);
-  const files = readdirSync(stateDir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
+  const files = readdirSync(stateDir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name));
   // All but the local AWS itself, which made the keys: logs, PostgreSQL's files and Temporal's.
   const ours = files.filter((file) => !path.relative(stateDir, file).startsWith(`aws${path.sep}`));
   expect(ours.filter((file) => file.endsWith('.log')).length).toBeGreaterThan(3);
   for (const file of ours) places[file] = readFileSync(file, 'latin1');
   // In plain, in base64 and as JSON writes it.
-  const forms = secrets.flatMap((secret) => [secret, Buffer.from(secret).toString('base64').slice(0, 50), JSON.stringify(secret).slice(1, -1)]);
+  const forms = secrets.flatMap((secret) => [
+    secret,
+    Buffer.from(secret).toString('base64').slice(0, 50),
+    JSON.stringify(secret).slice(1, -1),
+  ]);
   const found = Object.entries(places).filter(([, text]) => forms.some((form) => text.includes(form)));
   expect(found.map(([place]) => place)).toEqual([]);
   // The search finds what is there.

@@ -30,7 +30,15 @@ let running: Promise<unknown>;
 let flowId: string;
 let runId: string;
 let providerId: string;
-const settings = { runPollSeconds: 0.2, uploadPollSeconds: 1, discoverSeconds: 3600, startRunsPerSecond: 1000, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' as const };
+const settings = {
+  runPollSeconds: 0.2,
+  uploadPollSeconds: 1,
+  discoverSeconds: 3600,
+  startRunsPerSecond: 1000,
+  retryRunSeconds: 1,
+  stalledMinutes: 120,
+  closedWorkflows: 'adopt' as const,
+};
 /** What the worker uses at the moment; each test sets its own. */
 let current: AwsAccess;
 let assumed = 0;
@@ -41,21 +49,41 @@ function awsAccess(options: { sessionSeconds: number; now?: () => number }): Aws
     ...options,
     loadProvider: async () => {
       assumed++;
-      return { type: 'role', version: '1', roleArn: account.providerRoleArn, externalId: account.externalId, region: 'us-west-2' };
+      return {
+        type: 'role',
+        version: '1',
+        roleArn: account.providerRoleArn,
+        externalId: account.externalId,
+        region: 'us-west-2',
+      };
     },
   });
 }
 
-const runOf = (executionId: string) => [...stack.aws.emulator.runs.values()].find((run) => run.requestId === executionId)!;
-const callsOf = (executionId: string, operation: string) => stack.aws.emulator.calls.filter((call) => call.operation === operation && (call.requestId === executionId || (call.runId !== undefined && call.runId === runOf(executionId)?.id)));
-const pace = async (RUNNING: number): Promise<unknown> => fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }) });
+const runOf = (executionId: string) =>
+  [...stack.aws.emulator.runs.values()].find((run) => run.requestId === executionId)!;
+const callsOf = (executionId: string, operation: string) =>
+  stack.aws.emulator.calls.filter(
+    (call) =>
+      call.operation === operation &&
+      (call.requestId === executionId || (call.runId !== undefined && call.runId === runOf(executionId)?.id)),
+  );
+const pace = async (RUNNING: number): Promise<unknown> =>
+  fetch(`${stack.aws.emulator.url}/_control/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }),
+  });
 
 async function execute(): Promise<{ id: string; events: number; polls: number }> {
   const call = apiClient(stack.info);
   const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId });
   const handle = temporal.workflow.getHandle(`execution/${execution.id}`);
   expect(await handle.result()).toMatchObject({ status: 'COMPLETED' });
-  return { id: execution.id, events: (await handle.fetchHistory()).events!.length, polls: callsOf(execution.id, 'GetRun').length };
+  return {
+    id: execution.id,
+    events: (await handle.fetchHistory()).events!.length,
+    polls: callsOf(execution.id, 'GetRun').length,
+  };
 }
 
 beforeAll(async () => {
@@ -64,10 +92,23 @@ beforeAll(async () => {
   stack = await startStack({ stateDir, durable: false, headless: true });
   stack.worker!.kill();
   // Endpoint and credentials of polony itself are taken as the SDK takes them, from the environment.
-  Object.assign(process.env, { AWS_ENDPOINT_URL: stack.aws.endpoint, AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey });
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: stack.aws.endpoint,
+    AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId,
+    AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey,
+  });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'sessions');
   const { iam } = adminClients(stack.info);
-  await iam.send(new PutRolePolicyCommand({ RoleName: account.providerRoleArn.split('/').at(-1), PolicyName: 'tags', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'omics:TagResource', Resource: '*' }] }) }));
+  await iam.send(
+    new PutRolePolicyCommand({
+      RoleName: account.providerRoleArn.split('/').at(-1),
+      PolicyName: 'tags',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action: 'omics:TagResource', Resource: '*' }],
+      }),
+    }),
+  );
   db = openDatabase(stack.info.databaseUrl, 5);
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   native = await NativeConnection.connect({ address: stack.info.temporalAddress });
@@ -80,10 +121,21 @@ beforeAll(async () => {
       return (...args: unknown[]) => member.apply(current, args);
     },
   });
-  const { watchRun, ...others } = createActivities({ db, aws, orchestrator: new Orchestrator(temporal, taskQueue), settings, polls: new Polls(db, 10_000) }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
+  const { watchRun, ...others } = createActivities({
+    db,
+    aws,
+    orchestrator: new Orchestrator(temporal, taskQueue),
+    settings,
+    polls: new Polls(db, 10_000),
+  }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const queues = taskQueues(taskQueue);
   workers = [
-    await Worker.create({ connection: native, taskQueue: queues.main, workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)), activities: others }),
+    await Worker.create({
+      connection: native,
+      taskQueue: queues.main,
+      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+      activities: others,
+    }),
     await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun: watchRun! } }),
   ];
   running = Promise.all(workers.map(async (worker) => worker.run()));
@@ -92,10 +144,21 @@ beforeAll(async () => {
   const connected = await connectAccount(call, account);
   ({ providerId, flowId } = connected);
   const { s3 } = adminClients(stack.info);
-  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'SESSIONS', cycles: { R1: 4, I1: 8, I2: 8 } }) }).done;
+  await simulateInstrument({
+    s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'SESSIONS', cycles: { R1: 4, I1: 8, I2: 8 } }),
+  }).done;
   await call('POST', `/v1/storage-connections/${connected.storageConnectionId}/discover`);
-  for (const end = Date.now() + 30_000; runId === undefined && Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
-    runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id as string;
+  for (
+    const end = Date.now() + 30_000;
+    runId === undefined && Date.now() < end;
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  ) {
+    runId = (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
+      (run) => run.status === 'RUN_STATUS_COMPLETED',
+    )?.id as string;
   }
   expect(runId).toBeDefined();
 });
@@ -160,7 +223,11 @@ it('asks for less and less where the role does not allow what was asked for, and
   const send = STSClient.prototype.send;
   STSClient.prototype.send = async function (this: STSClient, command: AssumeRoleCommand) {
     asked.push(command.input.DurationSeconds);
-    if ((command.input.DurationSeconds ?? 0) > 3600) throw Object.assign(new Error('The requested DurationSeconds exceeds the MaxSessionDuration set for this role.'), { name: 'ValidationError', $metadata: { httpStatusCode: 400 } });
+    if ((command.input.DurationSeconds ?? 0) > 3600)
+      throw Object.assign(
+        new Error('The requested DurationSeconds exceeds the MaxSessionDuration set for this role.'),
+        { name: 'ValidationError', $metadata: { httpStatusCode: 400 } },
+      );
     return (send as (command: AssumeRoleCommand) => Promise<unknown>).call(this, command);
   } as typeof send;
   try {
@@ -180,7 +247,13 @@ it('asks for less and less where the role does not allow what was asked for, and
 it('says whose role could not be assumed, and asks again at the next call', async () => {
   const access = new AwsAccess({
     sessionSeconds: 900,
-    loadProvider: async () => ({ type: 'role', version: '1', roleArn: account.providerRoleArn, externalId: assumed++ === 0 ? 'wrong-one' : account.externalId, region: 'us-west-2' }),
+    loadProvider: async () => ({
+      type: 'role',
+      version: '1',
+      roleArn: account.providerRoleArn,
+      externalId: assumed++ === 0 ? 'wrong-one' : account.externalId,
+      region: 'us-west-2',
+    }),
   });
   assumed = 0;
   await expect(access.session(providerId)).rejects.toThrow(SessionError);

@@ -1,8 +1,25 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateAccessKeyCommand, CreateRoleCommand, CreateUserCommand, IAMClient, PutRolePolicyCommand, PutUserPolicyCommand } from '@aws-sdk/client-iam';
-import { CreateBucketCommand, DeleteBucketPolicyCommand, GetBucketPolicyCommand, GetObjectCommand, ListObjectsV2Command, PutBucketPolicyCommand, PutObjectCommand, PutPublicAccessBlockCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateAccessKeyCommand,
+  CreateRoleCommand,
+  CreateUserCommand,
+  IAMClient,
+  PutRolePolicyCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam';
+import {
+  CreateBucketCommand,
+  DeleteBucketPolicyCommand,
+  GetBucketPolicyCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutBucketPolicyCommand,
+  PutObjectCommand,
+  PutPublicAccessBlockCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
@@ -32,11 +49,55 @@ const region = 'us-west-2';
 const OWN = '111122223333';
 const PARTNER = '444455556666';
 const QUEUE = 'polony';
-const settings = { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 3600, startRunsPerSecond: 1000, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' as const };
+const settings = {
+  runPollSeconds: 1,
+  uploadPollSeconds: 1,
+  discoverSeconds: 3600,
+  startRunsPerSecond: 1000,
+  retryRunSeconds: 1,
+  stalledMinutes: 120,
+  closedWorkflows: 'adopt' as const,
+};
 
-interface Grant { id: string; principal: string; prefix: string | null; uri: string; state: string; problem: { kind: string; message: string; action: string | null; statement: object | null } | null; statements: { Sid: string }[]; timeExpires: string | null; description: string; createdBy: string }
-interface Body { verification?: { permissions: { action: string; result: string }[] }; accessGrant: Grant; accessGrants: Grant[]; foreignStatements: { sid: string; principal: string | null }[]; policyProblem: { kind: string } | null; nextPageToken: string; storageConnection: { id: string }; provider: { id: string }; message: string; details: { reason: string; metadata: Record<string, unknown> }[]; entries: { action: string; caller: { kind: string; name: string }; reason: string | null; timeEnded: string | null; requestId: string; detail: Record<string, unknown> | null }[]; key: string }
-interface Answer { status: number; body: Body; reason: string | undefined; metadata: Record<string, unknown> }
+interface Grant {
+  id: string;
+  principal: string;
+  prefix: string | null;
+  uri: string;
+  state: string;
+  problem: { kind: string; message: string; action: string | null; statement: object | null } | null;
+  statements: { Sid: string }[];
+  timeExpires: string | null;
+  description: string;
+  createdBy: string;
+}
+interface Body {
+  verification?: { permissions: { action: string; result: string }[] };
+  accessGrant: Grant;
+  accessGrants: Grant[];
+  foreignStatements: { sid: string; principal: string | null }[];
+  policyProblem: { kind: string } | null;
+  nextPageToken: string;
+  storageConnection: { id: string };
+  provider: { id: string };
+  message: string;
+  details: { reason: string; metadata: Record<string, unknown> }[];
+  entries: {
+    action: string;
+    caller: { kind: string; name: string };
+    reason: string | null;
+    timeEnded: string | null;
+    requestId: string;
+    detail: Record<string, unknown> | null;
+  }[];
+  key: string;
+}
+interface Answer {
+  status: number;
+  body: Body;
+  reason: string | undefined;
+  metadata: Record<string, unknown>;
+}
 
 let stateDir: string;
 let stack: Stack;
@@ -63,19 +124,37 @@ async function startWorker(): Promise<void> {
         const s3 = target.s3(...args);
         if (!known.has(s3)) {
           known.add(s3);
-          s3.middlewareStack.add((next, context) => async (command) => {
-            await meddle?.(context.commandName as string, command.input as { Bucket?: string; Policy?: string });
-            return next(command);
-          }, { step: 'initialize' });
+          s3.middlewareStack.add(
+            (next, context) => async (command) => {
+              await meddle?.(context.commandName as string, command.input as { Bucket?: string; Policy?: string });
+              return next(command);
+            },
+            { step: 'initialize' },
+          );
         }
         return s3;
       };
     },
   });
-  const { watchRun: _watch, attemptDelivery: _deliver, ...activities } = createActivities({ db, aws: watched, orchestrator: new Orchestrator(temporal, QUEUE), settings, polls: new Polls(db, 100) }) as Record<string, (...args: never[]) => Promise<unknown>>;
+  const {
+    watchRun: _watch,
+    attemptDelivery: _deliver,
+    ...activities
+  } = createActivities({
+    db,
+    aws: watched,
+    orchestrator: new Orchestrator(temporal, QUEUE),
+    settings,
+    polls: new Polls(db, 100),
+  }) as Record<string, (...args: never[]) => Promise<unknown>>;
   // One of its own: over a shared one there is one worker of a task queue only.
   const native = await NativeConnection.connect({ address: stack.info.temporalAddress });
-  const worker = await Worker.create({ connection: native, taskQueue: taskQueues(QUEUE).main, ...workflowSource(), activities });
+  const worker = await Worker.create({
+    connection: native,
+    taskQueue: taskQueues(QUEUE).main,
+    ...workflowSource(),
+    activities,
+  });
   workers.push({ worker, run: worker.run(), db, aws, native });
 }
 async function stopWorkers(): Promise<void> {
@@ -92,37 +171,115 @@ let turn = 0;
 /** Every answer is held to the served document; the two APIs are asked in turn. */
 async function call(method: string, url: string, body?: object, headers: Record<string, string> = {}): Promise<Answer> {
   const { app } = apps[turn++ % apps.length]!;
-  const response = await app.inject({ method: method as 'GET', url, headers: { 'x-api-key': KEY, ...headers }, ...(body !== undefined && { payload: body }) });
+  const response = await app.inject({
+    method: method as 'GET',
+    url,
+    headers: { 'x-api-key': KEY, ...headers },
+    ...(body !== undefined && { payload: body }),
+  });
   const answer = (response.body === '' ? undefined : JSON.parse(response.body)) as Body;
   expect(check(method, url, response.statusCode, answer)).toEqual([]);
-  return { status: response.statusCode, body: answer, reason: answer?.details?.[0]?.reason, metadata: answer?.details?.[0]?.metadata ?? {} };
+  return {
+    status: response.statusCode,
+    body: answer,
+    reason: answer?.details?.[0]?.reason,
+    metadata: answer?.details?.[0]?.metadata ?? {},
+  };
 }
 
 /** A client of an account as its root; ministack takes an account's number as the key of its root. */
-const of = (account: string) => ({ region, endpoint: stack.aws.endpoint, credentials: { accessKeyId: account, secretAccessKey: stack.aws.adminSecretAccessKey } });
+const of = (account: string) => ({
+  region,
+  endpoint: stack.aws.endpoint,
+  credentials: { accessKeyId: account, secretAccessKey: stack.aws.adminSecretAccessKey },
+});
 
-interface Lab { bucket: string; providerId: string; storageId: string; grants: string; roleName: string; allow: (actions: string[]) => Promise<void> }
+interface Lab {
+  bucket: string;
+  providerId: string;
+  storageId: string;
+  grants: string;
+  roleName: string;
+  allow: (actions: string[]) => Promise<void>;
+}
 let count = 0;
 const SHARING = ['s3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'];
 /** A bucket of the customer's with some files, and a storage connection on it. */
 async function lab(prefix = ''): Promise<Lab> {
   const suffix = `share-${++count}`;
   const bucket = `lab-${suffix}`;
-  await admin.s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
+  await admin.s3.send(
+    new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }),
+  );
   // As new buckets are, but that their policies may be public.
-  await admin.s3.send(new PutPublicAccessBlockCommand({ Bucket: bucket, PublicAccessBlockConfiguration: { BlockPublicAcls: true, IgnorePublicAcls: true, BlockPublicPolicy: false, RestrictPublicBuckets: false } }));
-  for (const Key of ['runs/A/x.txt', 'runs/B/x.txt', 'runs-secret/x.txt']) await admin.s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: Key }));
+  await admin.s3.send(
+    new PutPublicAccessBlockCommand({
+      Bucket: bucket,
+      PublicAccessBlockConfiguration: {
+        BlockPublicAcls: true,
+        IgnorePublicAcls: true,
+        BlockPublicPolicy: false,
+        RestrictPublicBuckets: false,
+      },
+    }),
+  );
+  for (const Key of ['runs/A/x.txt', 'runs/B/x.txt', 'runs-secret/x.txt'])
+    await admin.s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: Key }));
   const roleName = `polony-${suffix}`;
-  await admin.iam.send(new CreateRoleCommand({ RoleName: roleName, AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${stack.aws.serviceAccountId}:root` }, Action: 'sts:AssumeRole' }] }) }));
+  await admin.iam.send(
+    new CreateRoleCommand({
+      RoleName: roleName,
+      AssumeRolePolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: { AWS: `arn:aws:iam::${stack.aws.serviceAccountId}:root` },
+            Action: 'sts:AssumeRole',
+          },
+        ],
+      }),
+    }),
+  );
   const allow = async (Action: string[]): Promise<void> => {
-    await admin.iam.send(new PutRolePolicyCommand({ RoleName: roleName, PolicyName: 'polony', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:ListBucket', ...Action], Resource: `arn:aws:s3:::${bucket}` }] }) }));
+    await admin.iam.send(
+      new PutRolePolicyCommand({
+        RoleName: roleName,
+        PolicyName: 'polony',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: ['s3:ListBucket', ...Action], Resource: `arn:aws:s3:::${bucket}` }],
+        }),
+      }),
+    );
   };
   await allow(SHARING);
-  const provider = await call('POST', '/v1/providers', { name: suffix, defaultRegion: region, credentialType: 'role', roleArn: `arn:aws:iam::${OWN}:role/${roleName}`, externalId: 'lab-7f3a' });
+  const provider = await call('POST', '/v1/providers', {
+    name: suffix,
+    defaultRegion: region,
+    credentialType: 'role',
+    roleArn: `arn:aws:iam::${OWN}:role/${roleName}`,
+    externalId: 'lab-7f3a',
+  });
   expect(provider.status).toBe(201);
-  const storage = await call('POST', '/v1/storage-connections', { name: suffix, providerId: provider.body.provider.id, region, bucket, prefix, useForRunUpload: false, useForDataExploration: true });
+  const storage = await call('POST', '/v1/storage-connections', {
+    name: suffix,
+    providerId: provider.body.provider.id,
+    region,
+    bucket,
+    prefix,
+    useForRunUpload: false,
+    useForDataExploration: true,
+  });
   const storageId = storage.body.storageConnection.id;
-  return { bucket, providerId: provider.body.provider.id, storageId, grants: `/v1/storage-connections/${storageId}/access-grants`, roleName, allow };
+  return {
+    bucket,
+    providerId: provider.body.provider.id,
+    storageId,
+    grants: `/v1/storage-connections/${storageId}/access-grants`,
+    roleName,
+    allow,
+  };
 }
 
 const policyOf = async (bucket: string): Promise<string | undefined> =>
@@ -133,16 +290,25 @@ const policyOf = async (bucket: string): Promise<string | undefined> =>
       throw error;
     },
   );
-const statementsOf = async (bucket: string): Promise<{ Sid?: string }[]> => (JSON.parse((await policyOf(bucket)) ?? '{"Statement":[]}') as { Statement: { Sid?: string }[] }).Statement;
-const setPolicy = (bucket: string, policy: unknown): Promise<unknown> => admin.s3.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: typeof policy === 'string' ? policy : JSON.stringify(policy) }));
+const statementsOf = async (bucket: string): Promise<{ Sid?: string }[]> =>
+  (JSON.parse((await policyOf(bucket)) ?? '{"Statement":[]}') as { Statement: { Sid?: string }[] }).Statement;
+const setPolicy = (bucket: string, policy: unknown): Promise<unknown> =>
+  admin.s3.send(
+    new PutBucketPolicyCommand({
+      Bucket: bucket,
+      Policy: typeof policy === 'string' ? policy : JSON.stringify(policy),
+    }),
+  );
 const account = (at: number): string => `arn:aws:iam::${String(700_000_000_000 + at)}:root`;
-const grant = async (at: Lab, body: object, headers?: Record<string, string>): Promise<Answer> => call('POST', at.grants, body, headers);
+const grant = async (at: Lab, body: object, headers?: Record<string, string>): Promise<Answer> =>
+  call('POST', at.grants, body, headers);
 const granted = async (at: Lab, body: object): Promise<Grant> => {
   const { status, body: answer } = await grant(at, body);
   expect([status, answer.accessGrant?.state], JSON.stringify(answer)).toEqual([201, 'active']);
   return answer.accessGrant;
 };
-const stateOf = async (at: Lab, id: string): Promise<Grant> => (await call('GET', `${at.grants}/${id}`)).body.accessGrant;
+const stateOf = async (at: Lab, id: string): Promise<Grant> =>
+  (await call('GET', `${at.grants}/${id}`)).body.accessGrant;
 
 /** What the customer has there: spellings and numbers that reading and writing JSON alone would not give back. */
 const theirs = (bucket: string): string =>
@@ -152,17 +318,32 @@ beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sharing-'));
   stack = await startStack({ stateDir, durable: false, headless: true, processes: false });
-  Object.assign(process.env, { AWS_ENDPOINT_URL: stack.aws.endpoint, AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey });
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: stack.aws.endpoint,
+    AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId,
+    AWS_SECRET_ACCESS_KEY: stack.aws.serviceSecretAccessKey,
+  });
   admin = adminClients(stack.info);
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   for (let at = 0; at < 2; at++) {
     const db = openDatabase(stack.info.databaseUrl, 10);
     const aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
-    const app = await buildApp({ db, secrets, aws, databaseUrl: stack.info.databaseUrl, orchestrator: new Orchestrator(temporal, QUEUE), apiKey: KEY, discoverSeconds: 3600, errorDomain: 'polony' });
+    const app = await buildApp({
+      db,
+      secrets,
+      aws,
+      databaseUrl: stack.info.databaseUrl,
+      orchestrator: new Orchestrator(temporal, QUEUE),
+      apiKey: KEY,
+      discoverSeconds: 3600,
+      errorDomain: 'polony',
+    });
     apps.push({ app, db, aws });
   }
-  check = answerChecker((await apps[0]!.app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': KEY } })).json<OpenApi>());
+  check = answerChecker(
+    (await apps[0]!.app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': KEY } })).json<OpenApi>(),
+  );
   await startWorker();
   await startWorker();
 });
@@ -189,22 +370,52 @@ describe('a principal of another account', () => {
 
   beforeAll(async () => {
     const iam = new IAMClient(of(PARTNER));
-    const all = JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:*', 'sts:AssumeRole'], Resource: '*' }] });
+    const all = JSON.stringify({
+      Version: '2012-10-17',
+      Statement: [{ Effect: 'Allow', Action: ['s3:*', 'sts:AssumeRole'], Resource: '*' }],
+    });
     const makeUser = async (UserName: string, Path?: string) => {
       await iam.send(new CreateUserCommand({ UserName, Path }));
       await iam.send(new PutUserPolicyCommand({ UserName, PolicyName: 'all', PolicyDocument: all }));
       const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName }));
       const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! };
-      return { arn: `arn:aws:iam::${PARTNER}:user${Path ?? '/'}${UserName}`, credentials, s3: new S3Client({ ...of(PARTNER), credentials, forcePathStyle: true }) };
+      return {
+        arn: `arn:aws:iam::${PARTNER}:user${Path ?? '/'}${UserName}`,
+        credentials,
+        s3: new S3Client({ ...of(PARTNER), credentials, forcePathStyle: true }),
+      };
     };
     user = await makeUser('analyst', '/lab/group/');
     const other = await makeUser('stranger');
     stranger = other;
-    await iam.send(new CreateRoleCommand({ RoleName: 'Analysis', AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${PARTNER}:root` }, Action: 'sts:AssumeRole' }] }) }));
+    await iam.send(
+      new CreateRoleCommand({
+        RoleName: 'Analysis',
+        AssumeRolePolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [
+            { Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${PARTNER}:root` }, Action: 'sts:AssumeRole' },
+          ],
+        }),
+      }),
+    );
     await iam.send(new PutRolePolicyCommand({ RoleName: 'Analysis', PolicyName: 'all', PolicyDocument: all }));
     const sts = new STSClient({ ...of(PARTNER), credentials: other.credentials });
-    const { Credentials } = await sts.send(new AssumeRoleCommand({ RoleArn: `arn:aws:iam::${PARTNER}:role/Analysis`, RoleSessionName: 'test' }));
-    role = { arn: `arn:aws:iam::${PARTNER}:role/Analysis`, s3: new S3Client({ ...of(PARTNER), credentials: { accessKeyId: Credentials!.AccessKeyId!, secretAccessKey: Credentials!.SecretAccessKey!, sessionToken: Credentials!.SessionToken! }, forcePathStyle: true }) };
+    const { Credentials } = await sts.send(
+      new AssumeRoleCommand({ RoleArn: `arn:aws:iam::${PARTNER}:role/Analysis`, RoleSessionName: 'test' }),
+    );
+    role = {
+      arn: `arn:aws:iam::${PARTNER}:role/Analysis`,
+      s3: new S3Client({
+        ...of(PARTNER),
+        credentials: {
+          accessKeyId: Credentials!.AccessKeyId!,
+          secretAccessKey: Credentials!.SecretAccessKey!,
+          sessionToken: Credentials!.SessionToken!,
+        },
+        forcePathStyle: true,
+      }),
+    };
   });
 
   const may = async (call: Promise<unknown>): Promise<boolean> =>
@@ -218,8 +429,12 @@ describe('a principal of another account', () => {
   /** Whether it may read run A, run B, beside the runs, and list run A and everything. */
   const reads = async (s3: S3Client, Bucket: string): Promise<boolean[]> => {
     const answers: boolean[] = [];
-    for (const Key of ['runs/A/x.txt', 'runs/B/x.txt', 'runs-secret/x.txt']) answers.push(await may(s3.send(new GetObjectCommand({ Bucket, Key }))));
-    answers.push(await may(s3.send(new ListObjectsV2Command({ Bucket, Prefix: 'runs/A/' }))), await may(s3.send(new ListObjectsV2Command({ Bucket }))));
+    for (const Key of ['runs/A/x.txt', 'runs/B/x.txt', 'runs-secret/x.txt'])
+      answers.push(await may(s3.send(new GetObjectCommand({ Bucket, Key }))));
+    answers.push(
+      await may(s3.send(new ListObjectsV2Command({ Bucket, Prefix: 'runs/A/' }))),
+      await may(s3.send(new ListObjectsV2Command({ Bucket }))),
+    );
     return answers;
   };
   const NOTHING = [false, false, false, false, false];
@@ -227,15 +442,35 @@ describe('a principal of another account', () => {
 
   it('can read after the grant, and not before or after removal: a user, a role, an account', async () => {
     const at = await lab();
-    for (const [principal, s3] of [[user.arn, user.s3], [role.arn, role.s3], [PARTNER, stranger.s3], [`arn:aws:iam::${PARTNER}:root`, user.s3]] as const) {
+    for (const [principal, s3] of [
+      [user.arn, user.s3],
+      [role.arn, role.s3],
+      [PARTNER, stranger.s3],
+      [`arn:aws:iam::${PARTNER}:root`, user.s3],
+    ] as const) {
       expect(await reads(s3, at.bucket)).toEqual(NOTHING);
       const made = await granted(at, { principal, description: 'Analysis group' });
       expect(await reads(s3, at.bucket)).toEqual(ALL);
       expect(await may(s3.send(new PutObjectCommand({ Bucket: at.bucket, Key: 'runs/A/y', Body: 'y' })))).toBe(false);
       if (principal === user.arn) {
         expect(await reads(stranger.s3, at.bucket)).toEqual(NOTHING);
-        expect(made).toMatchObject({ principal: user.arn, prefix: null, uri: `s3://${at.bucket}/`, description: 'Analysis group', createdBy: 'default', problem: null });
-        expect(await statementsOf(at.bucket)).toEqual([{ Sid: `ElemBio_BucketReadAccess_${user.arn}`, Effect: 'Allow', Principal: { AWS: user.arn }, Action: ['s3:GetObject', 's3:ListBucket', 's3:GetBucketLocation'], Resource: [`arn:aws:s3:::${at.bucket}`, `arn:aws:s3:::${at.bucket}/*`] }]);
+        expect(made).toMatchObject({
+          principal: user.arn,
+          prefix: null,
+          uri: `s3://${at.bucket}/`,
+          description: 'Analysis group',
+          createdBy: 'default',
+          problem: null,
+        });
+        expect(await statementsOf(at.bucket)).toEqual([
+          {
+            Sid: `ElemBio_BucketReadAccess_${user.arn}`,
+            Effect: 'Allow',
+            Principal: { AWS: user.arn },
+            Action: ['s3:GetObject', 's3:ListBucket', 's3:GetBucketLocation'],
+            Resource: [`arn:aws:s3:::${at.bucket}`, `arn:aws:s3:::${at.bucket}/*`],
+          },
+        ]);
       }
       expect((await call('DELETE', `${at.grants}/${made.id}`)).status).toBe(204);
       expect(await reads(s3, at.bucket)).toEqual(NOTHING);
@@ -270,15 +505,26 @@ describe('a principal of another account', () => {
     const kept = await granted(at, { principal: role.arn });
     expect(await reads(user.s3, at.bucket)).toEqual(ALL);
     await stopWorkers();
-    await until('its end', async () => Date.now() > ends.getTime() && !(await reads(user.s3, at.bucket)).includes(true));
+    await until(
+      'its end',
+      async () => Date.now() > ends.getTime() && !(await reads(user.s3, at.bucket)).includes(true),
+    );
     expect((await statementsOf(at.bucket)).length).toBe(4);
     await startWorker();
     await startWorker();
     await until('the statement to be out', async () => (await statementsOf(at.bucket)).length === 3);
-    expect(await until('the state', async () => (await stateOf(at, made.id)).state === 'expired' && 'expired')).toBe('expired');
+    expect(await until('the state', async () => (await stateOf(at, made.id)).state === 'expired' && 'expired')).toBe(
+      'expired',
+    );
     expect(await reads(role.s3, at.bucket)).toEqual(ALL);
     const { entries } = (await call('GET', `/v1/audit-log?action=bucketAccess.expire&resourceId=${at.storageId}`)).body;
-    expect(entries).toMatchObject([{ caller: { kind: 'system', name: 'polony' }, requestId: `bucket-access/${at.bucket}`, detail: { accessGrantId: made.id } }]);
+    expect(entries).toMatchObject([
+      {
+        caller: { kind: 'system', name: 'polony' },
+        requestId: `bucket-access/${at.bucket}`,
+        detail: { accessGrantId: made.id },
+      },
+    ]);
     expect((await call('DELETE', `${at.grants}/${made.id}`)).status).toBe(204);
     await call('DELETE', `${at.grants}/${kept.id}`);
     expect(await policyOf(at.bucket)).toBe(theirs(at.bucket));
@@ -290,7 +536,9 @@ describe('the policy of the bucket', () => {
     const at = await lab();
     await setPolicy(at.bucket, theirs(at.bucket));
     const made = await granted(at, { principal: account(1) });
-    expect(await policyOf(at.bucket)).toBe(theirs(at.bucket).replace('}],"Version"', `},${JSON.stringify(made.statements[0])}],"Version"`));
+    expect(await policyOf(at.bucket)).toBe(
+      theirs(at.bucket).replace('}],"Version"', `},${JSON.stringify(made.statements[0])}],"Version"`),
+    );
     await call('DELETE', `${at.grants}/${made.id}`);
     expect(await policyOf(at.bucket)).toBe(theirs(at.bucket));
   });
@@ -304,27 +552,76 @@ describe('the policy of the bucket', () => {
     const { entries } = (await call('GET', `/v1/audit-log?resourceId=${at.storageId}`)).body;
     const own = entries.filter(({ action }) => action.startsWith('bucketAccess.'));
     expect(own.map(({ action, caller, reason, detail }) => ({ action, caller: caller.kind, reason, detail }))).toEqual([
-      { action: 'bucketAccess.remove', caller: 'root', reason: null, detail: { accessGrantId: made.id, bucket: at.bucket, principal: account(1), folder: null, before: between, after: theirs(at.bucket) } },
-      { action: 'bucketAccess.grant', caller: 'root', reason: null, detail: { accessGrantId: made.id, bucket: at.bucket, principal: account(1), folder: null, before: theirs(at.bucket), after: between } },
+      {
+        action: 'bucketAccess.remove',
+        caller: 'root',
+        reason: null,
+        detail: {
+          accessGrantId: made.id,
+          bucket: at.bucket,
+          principal: account(1),
+          folder: null,
+          before: between,
+          after: theirs(at.bucket),
+        },
+      },
+      {
+        action: 'bucketAccess.grant',
+        caller: 'root',
+        reason: null,
+        detail: {
+          accessGrantId: made.id,
+          bucket: at.bucket,
+          principal: account(1),
+          folder: null,
+          before: theirs(at.bucket),
+          after: between,
+        },
+      },
     ]);
     // The request that asked has the same request id.
-    expect(entries.filter(({ requestId }) => requestId === own[1]!.requestId).map(({ action }) => action).sort()).toEqual(['StorageConnectionService_CreateAccessGrant', 'bucketAccess.grant']);
+    expect(
+      entries
+        .filter(({ requestId }) => requestId === own[1]!.requestId)
+        .map(({ action }) => action)
+        .sort(),
+    ).toEqual(['StorageConnectionService_CreateAccessGrant', 'bucketAccess.grant']);
     expect(own.every(({ timeEnded }) => timeEnded !== null)).toBe(true);
   });
 
   it('shows what was taken out or changed by hand, and repair writes it again', async () => {
     const at = await lab();
-    const [one, two] = [await granted(at, { principal: account(1) }), await granted(at, { principal: account(2), prefix: 'runs/' })];
+    const [one, two] = [
+      await granted(at, { principal: account(1) }),
+      await granted(at, { principal: account(2), prefix: 'runs/' }),
+    ];
     const whole = await policyOf(at.bucket);
-    const states = async (): Promise<string[]> => (await call('GET', at.grants)).body.accessGrants.map(({ state }) => state);
+    const states = async (): Promise<string[]> =>
+      (await call('GET', at.grants)).body.accessGrants.map(({ state }) => state);
     expect(await states()).toEqual(['active', 'active']);
-    await setPolicy(at.bucket, whole!.replace('"s3:ListBucket","s3:GetBucketLocation"', '"s3:ListBucket","s3:PutObject"').replace('runs/*"]}}', 'runs/*"]},"Bool":{"aws:SecureTransport":"true"}}'));
+    await setPolicy(
+      at.bucket,
+      whole!
+        .replace('"s3:ListBucket","s3:GetBucketLocation"', '"s3:ListBucket","s3:PutObject"')
+        .replace('runs/*"]}}', 'runs/*"]},"Bool":{"aws:SecureTransport":"true"}}'),
+    );
     expect(await states()).toEqual(['changed', 'changed']);
-    const stray = { Sid: `ElemBio_BucketReadAccess_${account(9)}`, Effect: 'Allow', Principal: { AWS: account(9) }, Action: 's3:GetObject', Resource: `arn:aws:s3:::${at.bucket}/*` };
+    const stray = {
+      Sid: `ElemBio_BucketReadAccess_${account(9)}`,
+      Effect: 'Allow',
+      Principal: { AWS: account(9) },
+      Action: 's3:GetObject',
+      Resource: `arn:aws:s3:::${at.bucket}/*`,
+    };
     await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [stray] });
     const list = (await call('GET', at.grants)).body;
-    expect([list.accessGrants.map(({ state }) => state), list.foreignStatements, list.policyProblem]).toEqual([['missing', 'missing'], [{ sid: stray.Sid, principal: account(9), statement: stray }], null]);
-    for (const { id } of [one, two]) expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant).toMatchObject({ id, state: 'active' });
+    expect([list.accessGrants.map(({ state }) => state), list.foreignStatements, list.policyProblem]).toEqual([
+      ['missing', 'missing'],
+      [{ sid: stray.Sid, principal: account(9), statement: stray }],
+      null,
+    ]);
+    for (const { id } of [one, two])
+      expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant).toMatchObject({ id, state: 'active' });
     expect(await statementsOf(at.bucket)).toEqual([stray, ...one.statements, ...two.statements]);
     // Nothing to repair: nothing is written.
     meddle = (command) => expect(command).not.toBe('PutBucketPolicyCommand');
@@ -340,7 +637,10 @@ describe('the policy of the bucket', () => {
     expect((await statementsOf(at.bucket)).map(({ Sid }) => Sid)[0]).toBe(stray.Sid);
     expect(await statementsOf(at.bucket)).not.toContainEqual(stray);
     // One that is there as it should be is taken over, such as the vendor's own.
-    await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [{ ...JSON.parse(JSON.stringify(one.statements[0]).replaceAll(account(1), account(5))) as object }] });
+    await setPolicy(at.bucket, {
+      Version: '2012-10-17',
+      Statement: [{ ...(JSON.parse(JSON.stringify(one.statements[0]).replaceAll(account(1), account(5))) as object) }],
+    });
     meddle = (command) => expect(command).not.toBe('PutBucketPolicyCommand');
     await granted(at, { principal: account(5) });
   });
@@ -350,7 +650,10 @@ describe('the policy of the bucket', () => {
     const made = await granted(at, { principal: account(1) });
     await at.allow([]);
     const { body } = await call('GET', at.grants);
-    expect([body.policyProblem, body.accessGrants.map(({ id, state }) => [id, state])]).toMatchObject([{ kind: 'AWS_ACCESS_DENIED', statement: { Action: ['s3:GetBucketPolicy'] } }, [[made.id, 'active']]]);
+    expect([body.policyProblem, body.accessGrants.map(({ id, state }) => [id, state])]).toMatchObject([
+      { kind: 'AWS_ACCESS_DENIED', statement: { Action: ['s3:GetBucketPolicy'] } },
+      [[made.id, 'active']],
+    ]);
   });
 });
 
@@ -360,12 +663,26 @@ describe('what AWS refuses', () => {
     const deleting = action === 's3:DeleteBucketPolicy';
     const before = deleting ? await granted(at, { principal: account(1) }) : undefined;
     await at.allow(SHARING.filter((each) => each !== action));
-    const refused = before === undefined ? await grant(at, { principal: account(1) }) : await call('DELETE', `${at.grants}/${before.id}`);
-    expect([refused.status, refused.reason, refused.metadata.action, refused.metadata.statement]).toEqual([409, 'ACCESS_DENIED', action, { Effect: 'Allow', Action: [action], Resource: `arn:aws:s3:::${at.bucket}` }]);
-    const shown = async (): Promise<string> => (await call('GET', `/v1/storage-connections/${at.storageId}/verification`)).body.verification?.permissions.find((row) => row.action === action)?.result ?? 'none';
+    const refused =
+      before === undefined
+        ? await grant(at, { principal: account(1) })
+        : await call('DELETE', `${at.grants}/${before.id}`);
+    expect([refused.status, refused.reason, refused.metadata.action, refused.metadata.statement]).toEqual([
+      409,
+      'ACCESS_DENIED',
+      action,
+      { Effect: 'Allow', Action: [action], Resource: `arn:aws:s3:::${at.bucket}` },
+    ]);
+    const shown = async (): Promise<string> =>
+      (await call('GET', `/v1/storage-connections/${at.storageId}/verification`)).body.verification?.permissions.find(
+        (row) => row.action === action,
+      )?.result ?? 'none';
     await until('the verification to tell of it', async () => (await shown()) === 'denied');
     const id = refused.metadata.accessGrantId as string;
-    expect(await stateOf(at, id)).toMatchObject({ state: deleting ? 'removing' : 'failed', problem: { kind: 'ACCESS_DENIED', action } });
+    expect(await stateOf(at, id)).toMatchObject({
+      state: deleting ? 'removing' : 'failed',
+      problem: { kind: 'ACCESS_DENIED', action },
+    });
     expect(await statementsOf(at.bucket)).toHaveLength(deleting ? 1 : 0);
     await at.allow(SHARING);
     if (deleting) {
@@ -384,17 +701,39 @@ describe('what AWS refuses', () => {
     await at.allow([]);
     const first = await grant(at, { principal: account(1) });
     const second = await grant(at, { principal: account(1) });
-    expect([first.reason, second.reason, first.metadata.accessGrantId === second.metadata.accessGrantId]).toEqual(['ACCESS_DENIED', 'ACCESS_DENIED', false]);
-    expect((await call('GET', at.grants)).body.accessGrants.map(({ id }) => id)).toEqual([second.metadata.accessGrantId]);
+    expect([first.reason, second.reason, first.metadata.accessGrantId === second.metadata.accessGrantId]).toEqual([
+      'ACCESS_DENIED',
+      'ACCESS_DENIED',
+      false,
+    ]);
+    expect((await call('GET', at.grants)).body.accessGrants.map(({ id }) => id)).toEqual([
+      second.metadata.accessGrantId,
+    ]);
     expect((await call('DELETE', `${at.grants}/${second.metadata.accessGrantId as string}`)).status).toBe(204);
     expect((await call('GET', at.grants)).body.accessGrants).toEqual([]);
   });
 
   it('a public policy that Block Public Access keeps from being written names the statement', async () => {
     const at = await lab();
-    const open = { Version: '2012-10-17', Statement: [{ Sid: 'Open', Effect: 'Allow', Principal: '*', Action: 's3:GetObject', Resource: `arn:aws:s3:::${at.bucket}/public/*` }] };
+    const open = {
+      Version: '2012-10-17',
+      Statement: [
+        {
+          Sid: 'Open',
+          Effect: 'Allow',
+          Principal: '*',
+          Action: 's3:GetObject',
+          Resource: `arn:aws:s3:::${at.bucket}/public/*`,
+        },
+      ],
+    };
     await setPolicy(at.bucket, open);
-    await admin.s3.send(new PutPublicAccessBlockCommand({ Bucket: at.bucket, PublicAccessBlockConfiguration: { BlockPublicPolicy: true } }));
+    await admin.s3.send(
+      new PutPublicAccessBlockCommand({
+        Bucket: at.bucket,
+        PublicAccessBlockConfiguration: { BlockPublicPolicy: true },
+      }),
+    );
     const refused = await grant(at, { principal: account(1) });
     expect([refused.status, refused.reason]).toEqual([409, 'PUBLIC_POLICY_BLOCKED']);
     expect(refused.body.message).toContain('Open');
@@ -404,7 +743,11 @@ describe('what AWS refuses', () => {
   });
 
   /** What S3 says and ministack does not (S3 User Guide; facts of the project). */
-  const invalidPrincipal = (): Error => Object.assign(new Error('Invalid principal in policy'), { name: 'MalformedPolicy', $metadata: { httpStatusCode: 400 } });
+  const invalidPrincipal = (): Error =>
+    Object.assign(new Error('Invalid principal in policy'), {
+      name: 'MalformedPolicy',
+      $metadata: { httpStatusCode: 400 },
+    });
 
   it('a principal that does not exist is named, and one that was deleted with its statement', async () => {
     const at = await lab();
@@ -415,7 +758,13 @@ describe('what AWS refuses', () => {
     expect([unknown.status, unknown.reason]).toEqual([409, 'PRINCIPAL_NOT_FOUND']);
     expect(unknown.body.message).toContain('role/Nobody');
     meddle = undefined;
-    const gone = { Sid: 'Old partner', Effect: 'Allow', Principal: { AWS: 'AROAJQABLZS4A3QDU576Q' }, Action: 's3:GetObject', Resource: `arn:aws:s3:::${at.bucket}/*` };
+    const gone = {
+      Sid: 'Old partner',
+      Effect: 'Allow',
+      Principal: { AWS: 'AROAJQABLZS4A3QDU576Q' },
+      Action: 's3:GetObject',
+      Resource: `arn:aws:s3:::${at.bucket}/*`,
+    };
     await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [gone] });
     meddle = (command, { Policy }) => {
       if (command === 'PutBucketPolicyCommand' && Policy!.includes('AROA')) throw invalidPrincipal();
@@ -425,16 +774,27 @@ describe('what AWS refuses', () => {
     expect(refused.body.message).toContain('AROAJQABLZS4A3QDU576Q in the statement Old partner');
     expect(await statementsOf(at.bucket)).toEqual([gone]);
     await admin.s3.send(new DeleteBucketPolicyCommand({ Bucket: at.bucket }));
-    expect((await call('POST', `${at.grants}/${refused.metadata.accessGrantId as string}/repair`)).body.accessGrant.state).toBe('active');
+    expect(
+      (await call('POST', `${at.grants}/${refused.metadata.accessGrantId as string}/repair`)).body.accessGrant.state,
+    ).toBe('active');
   });
 
   it('a policy of more than 20 KB is not sent', async () => {
     const at = await lab();
-    const filler = { Sid: 'Large', Effect: 'Deny', Principal: { AWS: account(3) }, Action: 's3:DeleteObject', Resource: Array.from({ length: 200 }, (_, index) => `arn:aws:s3:::${at.bucket}/${'x'.repeat(40)}${index}/*`) };
+    const filler = {
+      Sid: 'Large',
+      Effect: 'Deny',
+      Principal: { AWS: account(3) },
+      Action: 's3:DeleteObject',
+      Resource: Array.from({ length: 200 }, (_, index) => `arn:aws:s3:::${at.bucket}/${'x'.repeat(40)}${index}/*`),
+    };
     await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [filler] });
     const before = await policyOf(at.bucket);
     expect(policyBytes(before!)).toBeLessThan(POLICY_LIMIT);
-    await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [filler, { ...filler, Sid: 'More', Resource: filler.Resource.slice(0, 10) }] });
+    await setPolicy(at.bucket, {
+      Version: '2012-10-17',
+      Statement: [filler, { ...filler, Sid: 'More', Resource: filler.Resource.slice(0, 10) }],
+    });
     const answers: (string | undefined)[] = [];
     for (let number = 10; number < 30; number++) answers.push((await grant(at, { principal: account(number) })).reason);
     expect(new Set(answers)).toEqual(new Set([undefined, 'POLICY_TOO_LARGE']));
@@ -444,11 +804,20 @@ describe('what AWS refuses', () => {
 
   it('a policy that is changed between reading and writing is read anew; what others wrote stays', async () => {
     const at = await lab();
-    const own = (number: number) => ({ Sid: `Theirs${number}`, Effect: 'Allow', Principal: { AWS: account(3) }, Action: 's3:GetObjectTagging', Resource: `arn:aws:s3:::${at.bucket}/${number}/*` });
+    const own = (number: number) => ({
+      Sid: `Theirs${number}`,
+      Effect: 'Allow',
+      Principal: { AWS: account(3) },
+      Action: 's3:GetObjectTagging',
+      Resource: `arn:aws:s3:::${at.bucket}/${number}/*`,
+    });
     let reads = 0;
     let edits = 0;
     const edit = async (): Promise<void> => {
-      await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [...(await statementsOf(at.bucket)), own(++edits)] });
+      await setPolicy(at.bucket, {
+        Version: '2012-10-17',
+        Statement: [...(await statementsOf(at.bucket)), own(++edits)],
+      });
     };
     // Between the first read and the one before the write; and right after the write, over it.
     let written: { Sid?: string }[] = [];
@@ -473,7 +842,9 @@ describe('what AWS refuses', () => {
     meddle = undefined;
     expect([refused.status, refused.reason]).toEqual([409, 'POLICY_CHANGED_MEANWHILE']);
     expect((await statementsOf(at.bucket)).filter(({ Sid }) => Sid?.startsWith('Theirs'))).toHaveLength(edits);
-    expect((await call('POST', `${at.grants}/${refused.metadata.accessGrantId as string}/repair`)).body.accessGrant.state).toBe('active');
+    expect(
+      (await call('POST', `${at.grants}/${refused.metadata.accessGrantId as string}/repair`)).body.accessGrant.state,
+    ).toBe('active');
   });
 
   it('a policy as it was before our own last change is not taken for the policy: S3 may show it for a moment', async () => {
@@ -491,7 +862,9 @@ describe('what AWS refuses', () => {
       if (command === 'PutBucketPolicyCommand') meddle = undefined;
     };
     const third = await granted(at, { principal: account(3) });
-    expect((await statementsOf(at.bucket)).map(({ Sid }) => Sid).slice(2)).toEqual([...made.statements, ...third.statements].map(({ Sid }) => Sid));
+    expect((await statementsOf(at.bucket)).map(({ Sid }) => Sid).slice(2)).toEqual(
+      [...made.statements, ...third.statements].map(({ Sid }) => Sid),
+    );
   });
 
   it('an answer that was lost is found out, and the change is made once', async () => {
@@ -505,7 +878,13 @@ describe('what AWS refuses', () => {
     };
     const made = await granted(at, { principal: account(1) });
     expect([puts, (await statementsOf(at.bucket)).length]).toEqual([1, 1]);
-    const entries = await db.selectFrom('audit_log as a').leftJoin('audit_outcomes as o', 'o.audit_id', 'a.id').select(['a.id', 'o.reason', 'o.time']).where('a.action', '=', 'bucketAccess.grant').where('a.resource_id', '=', at.storageId).execute();
+    const entries = await db
+      .selectFrom('audit_log as a')
+      .leftJoin('audit_outcomes as o', 'o.audit_id', 'a.id')
+      .select(['a.id', 'o.reason', 'o.time'])
+      .where('a.action', '=', 'bucketAccess.grant')
+      .where('a.resource_id', '=', at.storageId)
+      .execute();
     expect(entries).toMatchObject([{ reason: null, time: expect.any(Date) as Date }]);
     expect((await stateOf(at, made.id)).state).toBe('active');
   });
@@ -519,11 +898,28 @@ describe('requests', () => {
       expect(status).toBe(400);
       return answer.details.map(({ metadata }) => `${String(metadata.field)} ${String(metadata.rule)}`).sort();
     };
-    expect(await problems({ principal: '*', prefix: '../x', timeExpires: '2020-01-01T00:00:00Z', description: 'a\0b' })).toEqual(['description CHARACTERS', 'prefix PREFIX_SEGMENTS', 'principal PRINCIPAL_WILDCARD', 'timeExpires IN_THE_FUTURE']);
-    expect(await problems({ principal: `arn:aws:sts::${PARTNER}:assumed-role/Analysis/me`, prefix: 'runs/*' })).toEqual(['prefix PREFIX_WILDCARD', 'principal PRINCIPAL_SESSION']);
-    expect(await problems({ prefix: 'x', timeExpires: 'soon', bucket: 'other' })).toEqual(['bucket UNKNOWN_FIELD', 'principal REQUIRED', 'timeExpires FORMAT']);
+    expect(
+      await problems({ principal: '*', prefix: '../x', timeExpires: '2020-01-01T00:00:00Z', description: 'a\0b' }),
+    ).toEqual([
+      'description CHARACTERS',
+      'prefix PREFIX_SEGMENTS',
+      'principal PRINCIPAL_WILDCARD',
+      'timeExpires IN_THE_FUTURE',
+    ]);
+    expect(await problems({ principal: `arn:aws:sts::${PARTNER}:assumed-role/Analysis/me`, prefix: 'runs/*' })).toEqual(
+      ['prefix PREFIX_WILDCARD', 'principal PRINCIPAL_SESSION'],
+    );
+    expect(await problems({ prefix: 'x', timeExpires: 'soon', bucket: 'other' })).toEqual([
+      'bucket UNKNOWN_FIELD',
+      'principal REQUIRED',
+      'timeExpires FORMAT',
+    ]);
     expect((await call('GET', at.grants)).body.accessGrants).toEqual([]);
-    for (const url of ['/v1/storage-connections/none/access-grants', `/v1/storage-connections/${at.providerId}/access-grants`]) expect((await call('GET', url)).status).toBe(404);
+    for (const url of [
+      '/v1/storage-connections/none/access-grants',
+      `/v1/storage-connections/${at.providerId}/access-grants`,
+    ])
+      expect((await call('GET', url)).status).toBe(404);
     for (const id of ['none', at.providerId]) {
       expect((await call('GET', `${at.grants}/${id}`)).status).toBe(404);
       expect((await call('DELETE', `${at.grants}/${id}`)).status).toBe(404);
@@ -547,13 +943,34 @@ describe('requests', () => {
 
   it('of two storage connections share the policy of their bucket, and each shows its own', async () => {
     const at = await lab('runs');
-    const { body } = await call('POST', '/v1/storage-connections', { name: `${at.bucket}-2`, providerId: at.providerId, region, bucket: at.bucket, prefix: 'runs-secret', useForRunUpload: false, useForDataExploration: true });
-    const other: Lab = { ...at, storageId: body.storageConnection.id, grants: `/v1/storage-connections/${body.storageConnection.id}/access-grants` };
-    const [one, two] = await Promise.all([granted(at, { principal: account(1), prefix: '' }), granted(other, { principal: account(1), prefix: '' })]);
+    const { body } = await call('POST', '/v1/storage-connections', {
+      name: `${at.bucket}-2`,
+      providerId: at.providerId,
+      region,
+      bucket: at.bucket,
+      prefix: 'runs-secret',
+      useForRunUpload: false,
+      useForDataExploration: true,
+    });
+    const other: Lab = {
+      ...at,
+      storageId: body.storageConnection.id,
+      grants: `/v1/storage-connections/${body.storageConnection.id}/access-grants`,
+    };
+    const [one, two] = await Promise.all([
+      granted(at, { principal: account(1), prefix: '' }),
+      granted(other, { principal: account(1), prefix: '' }),
+    ]);
     expect(await statementsOf(at.bucket)).toHaveLength(4);
-    for (const [mine, theirs, own] of [[at, other, one], [other, at, two]] as const) {
+    for (const [mine, theirs, own] of [
+      [at, other, one],
+      [other, at, two],
+    ] as const) {
       const list = (await call('GET', mine.grants)).body;
-      expect([list.accessGrants.map(({ id, state }) => [id, state]), list.foreignStatements]).toEqual([[[own.id, 'active']], []]);
+      expect([list.accessGrants.map(({ id, state }) => [id, state]), list.foreignStatements]).toEqual([
+        [[own.id, 'active']],
+        [],
+      ]);
       expect((await call('GET', `${theirs.grants}/${own.id}`)).status).toBe(404);
       expect((await call('DELETE', `${theirs.grants}/${own.id}`)).status).toBe(404);
     }
@@ -562,7 +979,11 @@ describe('requests', () => {
     expect([same.status, same.reason, same.metadata.accessGrantId]).toEqual([409, 'ALREADY_GRANTED', whole.id]);
     // Neither is deleted or moved while anything is granted.
     const kept = await call('DELETE', `/v1/storage-connections/${other.storageId}`);
-    expect([kept.status, kept.reason, kept.metadata.usedBy]).toEqual([409, 'IN_USE', [{ kind: 'access grant', id: two.id, name: account(1) }]]);
+    expect([kept.status, kept.reason, kept.metadata.usedBy]).toEqual([
+      409,
+      'IN_USE',
+      [{ kind: 'access grant', id: two.id, name: account(1) }],
+    ]);
     const moved = await call('PATCH', `/v1/storage-connections/${other.storageId}`, { prefix: 'elsewhere' });
     expect([moved.status, moved.reason, moved.metadata.field]).toEqual([409, 'IN_USE', 'prefix']);
     await call('DELETE', `${other.grants}/${two.id}`);
@@ -574,7 +995,9 @@ describe('requests', () => {
     const at = await lab('runs');
     const foreign = await lab();
     const made = await granted(foreign, { principal: account(1) });
-    const keyFor = async (scope: string): Promise<Record<string, string>> => ({ 'x-api-key': (await call('POST', '/v1/api-keys', { name: scope, scopes: [scope] })).body.key });
+    const keyFor = async (scope: string): Promise<Record<string, string>> => ({
+      'x-api-key': (await call('POST', '/v1/api-keys', { name: scope, scopes: [scope] })).body.key,
+    });
     const key = await keyFor(`storage:share:${at.storageId}`);
     const whole = await grant(at, { principal: account(1) }, key);
     expect([whole.status, whole.reason]).toEqual([403, 'INSUFFICIENT_SCOPE']);
@@ -605,7 +1028,13 @@ describe('requests', () => {
     meddle = (command) => void (command === 'PutBucketPolicyCommand' && puts++);
     const answer = grant(at, { principal: account(1) });
     await until('the change to wait for it', async () => {
-      const pending = await temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).describe().then(({ raw }) => raw.pendingActivities ?? [], () => []);
+      const pending = await temporal.workflow
+        .getHandle(bucketAccessWorkflowId(at.bucket))
+        .describe()
+        .then(
+          ({ raw }) => raw.pendingActivities ?? [],
+          () => [],
+        );
       return pending.some(({ attempt }) => (attempt ?? 0) > 1);
     });
     expect([puts, await policyOf(at.bucket)]).toEqual([0, undefined]);
@@ -620,13 +1049,28 @@ describe('requests', () => {
     await stopWorkers();
     const { db } = apps[0]!;
     const answer = grant(at, { principal: account(1) });
-    await until('the workflow', async () => temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).describe().then(({ status }) => status.name === 'RUNNING', () => false));
+    await until('the workflow', async () =>
+      temporal.workflow
+        .getHandle(bucketAccessWorkflowId(at.bucket))
+        .describe()
+        .then(
+          ({ status }) => status.name === 'RUNNING',
+          () => false,
+        ),
+    );
     await temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).terminate('by hand');
     const { status, body } = await answer;
     expect([status, body.accessGrant.state]).toEqual([201, 'pending']);
     expect((await bucketsLeftAlone(db)).map(({ bucket }) => bucket)).not.toContain(at.bucket);
-    await db.updateTable('access_grants').set({ time_updated: new Date(Date.now() - 60_000) }).where('id', '=', body.accessGrant.id).execute();
-    expect(await bucketsLeftAlone(db)).toContainEqual({ bucket: at.bucket, storage_connection: at.bucket.replace('lab-', '') });
+    await db
+      .updateTable('access_grants')
+      .set({ time_updated: new Date(Date.now() - 60_000) })
+      .where('id', '=', body.accessGrant.id)
+      .execute();
+    expect(await bucketsLeftAlone(db)).toContainEqual({
+      bucket: at.bucket,
+      storage_connection: at.bucket.replace('lab-', ''),
+    });
     await startWorker();
     await startWorker();
     await new Orchestrator(temporal, QUEUE).settleAccess({ bucket: at.bucket, storageConnectionName: 'test' });
@@ -642,16 +1086,43 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   const began = Date.now();
   // All are under way at once: 50 removals, and 150 grants of which not all can have room in 20 KB at any moment.
   const calls = [
-    ...seeds.map(({ id }) => () => call('DELETE', `${at.grants}/${id}`)),
-    ...Array.from({ length: 150 }, (_, number) => () => grant(at, number % 10 === 0 ? { principal: account(1000 + number), prefix: `runs/${number}/` } : { principal: account(1000 + number) })),
-  ].map((each, index) => ({ each, order: (index * 7919) % 211 })).sort((one, other) => one.order - other.order);
+    ...seeds.map(
+      ({ id }) =>
+        () =>
+          call('DELETE', `${at.grants}/${id}`),
+    ),
+    ...Array.from(
+      { length: 150 },
+      (_, number) => () =>
+        grant(
+          at,
+          number % 10 === 0
+            ? { principal: account(1000 + number), prefix: `runs/${number}/` }
+            : { principal: account(1000 + number) },
+        ),
+    ),
+  ]
+    .map((each, index) => ({ each, order: (index * 7919) % 211 }))
+    .sort((one, other) => one.order - other.order);
   const answers = await Promise.all(calls.map(({ each }) => each()));
   const reasons = new Set(answers.map(({ status, reason }) => `${status} ${reason ?? ''}`.trim()));
   expect([...reasons].filter((reason) => !['201', '202', '204', '409 POLICY_TOO_LARGE'].includes(reason))).toEqual([]);
-  await until('all to be settled', async () => (await apps[0]!.db.selectFrom('access_grants').select('id').where('bucket', '=', at.bucket).where('state', 'in', ['pending', 'removing']).execute()).length === 0, 90);
+  await until(
+    'all to be settled',
+    async () =>
+      (
+        await apps[0]!.db
+          .selectFrom('access_grants')
+          .select('id')
+          .where('bucket', '=', at.bucket)
+          .where('state', 'in', ['pending', 'removing'])
+          .execute()
+      ).length === 0,
+    90,
+  );
   const seconds = (Date.now() - began) / 1000;
   const list: Grant[] = [];
-  for (let pageToken = ''; ; ) {
+  for (let pageToken = ''; ;) {
     const { body } = await call('GET', `${at.grants}?pageSize=70${pageToken === '' ? '' : `&pageToken=${pageToken}`}`);
     list.push(...body.accessGrants);
     expect(body.foreignStatements).toEqual([]);
@@ -670,7 +1141,9 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   expect(policy.length).toBe(theirs(at.bucket).length + own.reduce((sum, text) => sum + text.length + 1, 0));
   expect(own.filter((text) => !policy.includes(text))).toEqual([]);
   expect(policyBytes(policy)).toBeLessThanOrEqual(POLICY_LIMIT);
-  console.info(`200 changes in ${seconds.toFixed(1)} s: ${active.length} granted, ${seeds.length} removed, ${refused.length} had no room; policy of ${policyBytes(policy)} bytes`);
+  console.info(
+    `200 changes in ${seconds.toFixed(1)} s: ${active.length} granted, ${seeds.length} removed, ${refused.length} had no room; policy of ${policyBytes(policy)} bytes`,
+  );
 
   // Each lane grants and removes in turn, all lanes at once; each ends as it should.
   for (const { id } of list) expect((await call('DELETE', `${at.grants}/${id}`)).status).toBe(204);
@@ -691,12 +1164,20 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   );
   const left = kept.filter((each) => each !== undefined);
   expect(left).toHaveLength(20);
-  expect((await statementsOf(at.bucket)).slice(2).map(({ Sid }) => Sid).sort()).toEqual(left.flatMap(({ statements }) => statements.map(({ Sid }) => Sid)).sort());
+  expect(
+    (await statementsOf(at.bucket))
+      .slice(2)
+      .map(({ Sid }) => Sid)
+      .sort(),
+  ).toEqual(left.flatMap(({ statements }) => statements.map(({ Sid }) => Sid)).sort());
 }, 400_000);
 
 it('shows in Temporal where it stands, and replays', async () => {
   const at = await lab();
-  const made = await granted(at, { principal: account(1), timeExpires: new Date(Date.now() + 3_600_000).toISOString() });
+  const made = await granted(at, {
+    principal: account(1),
+    timeExpires: new Date(Date.now() + 3_600_000).toISOString(),
+  });
   const handle = temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket));
   const shown = await until('the search attributes', async () => {
     const { typedSearchAttributes } = await handle.describe();
@@ -705,13 +1186,23 @@ it('shows in Temporal where it stands, and replays', async () => {
   });
   expect(shown).toMatchObject({ PolonyBlocked: false, PolonyStorageConnection: at.bucket.replace('lab-', '') });
   const { events } = await handle.fetchHistory();
-  const summaries = events!.flatMap((event) => (event.userMetadata?.summary?.data === undefined ? [] : [Buffer.from(event.userMetadata.summary.data!).toString()]));
+  const summaries = events!.flatMap((event) =>
+    event.userMetadata?.summary?.data === undefined ? [] : [Buffer.from(event.userMetadata.summary.data!).toString()],
+  );
   expect(summaries).toEqual([`"Access to the bucket ${at.bucket}"`, `"Change the policy for ${account(1)}"`]);
-  await expect(handle.executeUpdate('changeAccess', { args: [{ bucket: 'another', grantId: made.id, principal: 'x' }] })).rejects.toMatchObject({ cause: { message: expect.stringContaining('not of another') as string } });
-  await expect(handle.executeUpdate('changeAccess', { args: [{ bucket: at.bucket, grantId: 'x', principal: 'x' }] })).rejects.toMatchObject({ cause: { type: 'InvalidChange' } });
+  await expect(
+    handle.executeUpdate('changeAccess', { args: [{ bucket: 'another', grantId: made.id, principal: 'x' }] }),
+  ).rejects.toMatchObject({ cause: { message: expect.stringContaining('not of another') as string } });
+  await expect(
+    handle.executeUpdate('changeAccess', { args: [{ bucket: at.bucket, grantId: 'x', principal: 'x' }] }),
+  ).rejects.toMatchObject({ cause: { type: 'InvalidChange' } });
   let replayed = 0;
   for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "bucketAccess"' })) {
-    await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory(), workflow.workflowId);
+    await Worker.runReplayHistory(
+      { ...workflowSource() },
+      await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory(),
+      workflow.workflowId,
+    );
     replayed++;
   }
   // Those of all tests before, where they ran.

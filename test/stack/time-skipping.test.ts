@@ -3,14 +3,26 @@ import { fileURLToPath } from 'node:url';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Runtime,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { blockedFailure } from '../../activities/failures.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import type { AccessAgenda, AccessChange } from '../../domain/sharing.js';
-import { type Bases2FastqInput, changeAccessUpdate, DRAINING, type RunUploadInput, SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import {
+  type Bases2FastqInput,
+  changeAccessUpdate,
+  DRAINING,
+  type RunUploadInput,
+  SEARCH_ATTRIBUTES,
+} from '../../workflows/messages.js';
 
 // Time passes here as fast as nothing happens: days in seconds. The activities are stood in for; the workflows are the real ones.
 let env: TestWorkflowEnvironment;
@@ -20,26 +32,53 @@ beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const { binDir } = await ensurePython(PYTHON.timeSkippingServer);
   [env, bundle] = await Promise.all([
-    TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } } }),
+    TestWorkflowEnvironment.createTimeSkipping({
+      server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } },
+    }),
     bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) }),
   ]);
   // temporal.api.enums.v1.IndexedValueType: 2 is a keyword, 5 a bool.
-  const searchAttributes = Object.fromEntries(Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, type === 'Bool' ? 5 : 2]));
+  const searchAttributes = Object.fromEntries(
+    Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, type === 'Bool' ? 5 : 2]),
+  );
   await env.connection.operatorService.addSearchAttributes({ namespace: 'default', searchAttributes });
 });
 afterAll(async () => env?.teardown());
 
 /** Carries a workflow out to its end; `execute` is what lets time skip. */
 async function withWorker<T>(activities: Partial<Activities>, run: () => Promise<T>): Promise<T> {
-  const worker = await Worker.create({ connection: env.nativeConnection, taskQueue: 'test', workflowBundle: bundle, activities });
+  const worker = await Worker.create({
+    connection: env.nativeConnection,
+    taskQueue: 'test',
+    workflowBundle: bundle,
+    activities,
+  });
   return worker.runUntil(run);
 }
 
 const execution: Bases2FastqInput = {
-  executionId: 'e1', executionName: 'b2f RUN', flowName: 'b2f', runName: 'RUN', instrumentName: 'AV240001', runFolder: '20260101_AV240001_RUN', providerName: 'lab', account: '111122223333',
-  region: 'us-west-2', storageConnectionName: 'runs', waitForUpload: false, watchTaskQueue: 'test', heartbeatTimeoutSeconds: 86_400,
+  executionId: 'e1',
+  executionName: 'b2f RUN',
+  flowName: 'b2f',
+  runName: 'RUN',
+  instrumentName: 'AV240001',
+  runFolder: '20260101_AV240001_RUN',
+  providerName: 'lab',
+  account: '111122223333',
+  region: 'us-west-2',
+  storageConnectionName: 'runs',
+  waitForUpload: false,
+  watchTaskQueue: 'test',
+  heartbeatTimeoutSeconds: 86_400,
 };
-const upload: RunUploadInput = { runId: 'r1', storageConnectionId: 's1', storageConnectionName: 'runs', instrumentName: 'AV240001', runFolder: '20260101_AV240001_RUN', runName: 'RUN' };
+const upload: RunUploadInput = {
+  runId: 'r1',
+  storageConnectionId: 's1',
+  storageConnectionName: 'runs',
+  instrumentName: 'AV240001',
+  runFolder: '20260101_AV240001_RUN',
+  runName: 'RUN',
+};
 
 it('follows an upload of three days without a longer history', async () => {
   let looks = 0;
@@ -48,13 +87,19 @@ it('follows an upload of three days without a longer history', async () => {
     async watchUpload() {
       looks++;
       if ((await env.currentTimeMs()) - started < 3 * 86_400_000) {
-        throw ApplicationFailure.create({ type: 'NotYet', message: 'uploading', nextRetryDelay: '10 minutes', category: ApplicationFailureCategory.BENIGN });
+        throw ApplicationFailure.create({
+          type: 'NotYet',
+          message: 'uploading',
+          nextRetryDelay: '10 minutes',
+          category: ApplicationFailureCategory.BENIGN,
+        });
       }
       return { usable: true, reason: 'The run is complete' };
     },
     startFlows: async () => ({ executions: ['e1'] }),
   };
-  const run = (): Promise<unknown> => env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-3-days', args: [upload] });
+  const run = (): Promise<unknown> =>
+    env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-3-days', args: [upload] });
   const result = await withWorker(activities, run);
   expect(result).toMatchObject({ usable: true, executions: ['e1'] });
   expect(looks).toBeGreaterThan(400);
@@ -65,7 +110,12 @@ it('gives up on an upload that never ends, and says so to who waits', async () =
   let ended: unknown;
   const activities: Partial<Activities> = {
     async watchUpload() {
-      throw ApplicationFailure.create({ type: 'NotYet', message: 'uploading', nextRetryDelay: '6 hours', category: ApplicationFailureCategory.BENIGN });
+      throw ApplicationFailure.create({
+        type: 'NotYet',
+        message: 'uploading',
+        nextRetryDelay: '6 hours',
+        category: ApplicationFailureCategory.BENIGN,
+      });
     },
     giveUpUpload: async () => undefined,
     startFlows: async (_runId, how) => {
@@ -73,7 +123,8 @@ it('gives up on an upload that never ends, and says so to who waits', async () =
       return { executions: [] };
     },
   };
-  const run = (): Promise<unknown> => env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-endless', args: [upload] });
+  const run = (): Promise<unknown> =>
+    env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-endless', args: [upload] });
   await withWorker(activities, run);
   expect(ended).toMatchObject({ usable: false });
 });
@@ -84,12 +135,15 @@ it('watches a run of twelve hours', async () => {
     startRun: async () => ({ healthOmicsRunId: '1000001', runOutputUri: 's3://b/o/1000001' }),
     async watchRun(_executionId, from) {
       await env.sleep(from === 'PENDING' ? '20 minutes' : '12 hours');
-      return from === 'PENDING' ? { status: 'RUNNING', healthOmicsStatus: 'RUNNING' } : { status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' };
+      return from === 'PENDING'
+        ? { status: 'RUNNING', healthOmicsStatus: 'RUNNING' }
+        : { status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' };
     },
     readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000001' }),
   };
   const began = await env.currentTimeMs();
-  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'run-12-hours', args: [execution] });
+  const run = (): Promise<unknown> =>
+    env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'run-12-hours', args: [execution] });
   expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED', healthOmicsRunId: '1000001' });
   expect((await env.currentTimeMs()) - began).toBeGreaterThan(12 * 3_600_000);
   expect((await env.client.workflow.getHandle('run-12-hours').fetchHistory()).events!.length).toBeLessThanOrEqual(45);
@@ -101,13 +155,24 @@ it('stays blocked through a thousand probes with a short history, and goes on by
   const activities: Partial<Activities> = {
     async prepareExecution() {
       tries++;
-      if ((await env.currentTimeMs()) - started < 4 * 86_400_000) throw blockedFailure({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', message: 'denied', remedy: 'allow it' });
+      if ((await env.currentTimeMs()) - started < 4 * 86_400_000)
+        throw blockedFailure({
+          kind: 'ACCESS_DENIED',
+          action: 'omics:GetWorkflow',
+          message: 'denied',
+          remedy: 'allow it',
+        });
     },
     startRun: async () => ({ healthOmicsRunId: '1000002', runOutputUri: 's3://b/o/1000002' }),
     watchRun: async () => ({ status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' }),
     readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000002' }),
   };
-  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'blocked-4-days', args: [{ ...execution, executionId: 'e2' }] });
+  const run = (): Promise<unknown> =>
+    env.client.workflow.execute('bases2fastq', {
+      taskQueue: 'test',
+      workflowId: 'blocked-4-days',
+      args: [{ ...execution, executionId: 'e2' }],
+    });
   expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED' });
   expect(tries).toBeGreaterThan(1000);
   expect((await env.client.workflow.getHandle('blocked-4-days').fetchHistory()).events!.length).toBeLessThan(60);
@@ -118,7 +183,12 @@ it('gives up on what stays blocked for longer than it may, and says what lacked'
   let days = 0;
   const activities: Partial<Activities> = {
     async prepareExecution() {
-      throw blockedFailure({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', message: 'denied.', remedy: 'Allow it.' });
+      throw blockedFailure({
+        kind: 'ACCESS_DENIED',
+        action: 'omics:GetWorkflow',
+        message: 'denied.',
+        remedy: 'Allow it.',
+      });
     },
     recordEnd: async (_executionId, end) => {
       ended = end;
@@ -126,9 +196,18 @@ it('gives up on what stays blocked for longer than it may, and says what lacked'
     },
   };
   const began = await env.currentTimeMs();
-  const run = (): Promise<unknown> => env.client.workflow.execute('bases2fastq', { taskQueue: 'test', workflowId: 'blocked-for-ever', args: [{ ...execution, executionId: 'e3', giveUpDays: 2 }] });
+  const run = (): Promise<unknown> =>
+    env.client.workflow.execute('bases2fastq', {
+      taskQueue: 'test',
+      workflowId: 'blocked-for-ever',
+      args: [{ ...execution, executionId: 'e3', giveUpDays: 2 }],
+    });
   await expect(withWorker(activities, run)).rejects.toThrow();
-  expect(ended).toMatchObject({ status: 'FAILED', errorType: 'BlockedTooLong', description: expect.stringContaining('blocked for 2 days. denied. Allow it.') as string });
+  expect(ended).toMatchObject({
+    status: 'FAILED',
+    errorType: 'BlockedTooLong',
+    description: expect.stringContaining('blocked for 2 days. denied. Allow it.') as string,
+  });
   expect(days).toBeGreaterThan(1.9);
   expect(days).toBeLessThan(2.1);
 });
@@ -137,11 +216,22 @@ it('a search for runs that is blocked stays one workflow, and ends well once it 
   let tries = 0;
   const activities: Partial<Activities> = {
     async discoverRunFolders() {
-      if (++tries <= 20) throw blockedFailure({ kind: 'ACCESS_DENIED', action: 's3:ListBucket', message: 'denied.', remedy: 'Allow it.' });
+      if (++tries <= 20)
+        throw blockedFailure({
+          kind: 'ACCESS_DENIED',
+          action: 's3:ListBucket',
+          message: 'denied.',
+          remedy: 'Allow it.',
+        });
       return { instruments: 1, runFolders: 2, started: 2 };
     },
   };
-  const run = (): Promise<unknown> => env.client.workflow.execute('discoverRuns', { taskQueue: 'test', workflowId: 'discover-blocked', args: [{ storageConnectionId: 's1', storageConnectionName: 'runs' }] });
+  const run = (): Promise<unknown> =>
+    env.client.workflow.execute('discoverRuns', {
+      taskQueue: 'test',
+      workflowId: 'discover-blocked',
+      args: [{ storageConnectionId: 's1', storageConnectionName: 'runs' }],
+    });
   expect(await withWorker(activities, run)).toEqual({ instruments: 1, runFolders: 2, started: 2 });
   expect((await env.client.workflow.getHandle('discover-blocked').fetchHistory()).events!.length).toBeLessThan(25);
 });
@@ -152,9 +242,12 @@ const nothingLeft: AccessAgenda = { due: null, open: 0, problem: null };
 async function changeAccess(workflowId: string, bucket: string): Promise<AccessChange> {
   for (;;) {
     try {
-      return await env.client.workflow.getHandle(workflowId).executeUpdate(changeAccessUpdate, { args: [{ bucket, grantId, principal: 'arn:aws:iam::444455556666:root' }] });
+      return await env.client.workflow.getHandle(workflowId).executeUpdate(changeAccessUpdate, {
+        args: [{ bucket, grantId, principal: 'arn:aws:iam::444455556666:root' }],
+      });
     } catch (error) {
-      if (!(error instanceof WorkflowUpdateFailedError) || (error.cause as ApplicationFailure).type !== DRAINING) throw error;
+      if (!(error instanceof WorkflowUpdateFailedError) || (error.cause as ApplicationFailure).type !== DRAINING)
+        throw error;
     }
   }
 }
@@ -178,7 +271,11 @@ it('takes a grant out when its time is over, a hundred days and many histories l
   const workflowId = 'bucket-access/expiry';
   const runs = new Set<string>();
   const result = await withWorker(activities, async () => {
-    const handle = await env.client.workflow.start('bucketAccess', { taskQueue: 'test', workflowId, args: [{ bucket: 'expiry' }] });
+    const handle = await env.client.workflow.start('bucketAccess', {
+      taskQueue: 'test',
+      workflowId,
+      args: [{ bucket: 'expiry' }],
+    });
     for (let number = 0; number < 400; number++) {
       expect(await changeAccess(workflowId, 'expiry')).toEqual({ state: 'active', problem: null });
       if (number % 50 === 0) runs.add((await env.client.workflow.getHandle(workflowId).describe()).runId);
@@ -213,9 +310,14 @@ it('tries again with growing waits what could not be taken out, changes others m
   };
   const workflowId = 'bucket-access/denied';
   const result = await withWorker(activities, async () => {
-    const handle = await env.client.workflow.start('bucketAccess', { taskQueue: 'test', workflowId, args: [{ bucket: 'denied' }] });
+    const handle = await env.client.workflow.start('bucketAccess', {
+      taskQueue: 'test',
+      workflowId,
+      args: [{ bucket: 'denied' }],
+    });
     // What is left to be done holds up nobody.
-    for (let number = 0; number < 2; number++) expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
+    for (let number = 0; number < 2; number++)
+      expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
     return handle.result() as Promise<unknown>;
   });
   expect(result).toEqual({ changes: 2 });

@@ -2,7 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { CreateRoleCommand, DeleteRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
-import { CreateBucketCommand, DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  DeleteObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -14,7 +20,13 @@ import { adminClients } from '../../cli/customer.js';
 import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
-import { describeRun, runFolderName, type SimulatedOutcome, type SimulatedRun, simulateInstrument } from '../../local/instrument.js';
+import {
+  describeRun,
+  runFolderName,
+  type SimulatedOutcome,
+  type SimulatedRun,
+  simulateInstrument,
+} from '../../local/instrument.js';
 import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
@@ -43,20 +55,55 @@ let lists = 0;
 /** What was asked of Temporal. */
 let asked: { started: string[]; executions: string[]; ended: [string, RunUploadEnded][] };
 
-const settings = { runPollSeconds: 1, uploadPollSeconds: 60, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, stalledMinutes: 30, closedWorkflows: 'adopt' as const };
-const documents = () => iamDocuments(parseIamQuery({ credentialType: 'role', bucket, prefix: '', externalId: 'uploads' }), local.serviceAccountId);
+const settings = {
+  runPollSeconds: 1,
+  uploadPollSeconds: 60,
+  discoverSeconds: 60,
+  startRunsPerSecond: 100,
+  retryRunSeconds: 1,
+  stalledMinutes: 30,
+  closedWorkflows: 'adopt' as const,
+};
+const documents = () =>
+  iamDocuments(
+    parseIamQuery({ credentialType: 'role', bucket, prefix: '', externalId: 'uploads' }),
+    local.serviceAccountId,
+  );
 const allow = async (without: readonly string[] = []): Promise<unknown> => {
-  const Statement = documents().permissionPolicy.Statement.map((statement) => ({ ...statement, Action: [statement.Action].flat().filter((action) => !without.includes(action)) })).filter(({ Action }) => Action.length > 0);
-  return iam.send(new PutRolePolicyCommand({ RoleName: 'uploads', PolicyName: 'polony', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement }) }));
+  const Statement = documents()
+    .permissionPolicy.Statement.map((statement) => ({
+      ...statement,
+      Action: [statement.Action].flat().filter((action) => !without.includes(action)),
+    }))
+    .filter(({ Action }) => Action.length > 0);
+  return iam.send(
+    new PutRolePolicyCommand({
+      RoleName: 'uploads',
+      PolicyName: 'polony',
+      PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement }),
+    }),
+  );
 };
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-uploads-'));
   guardian = await createGuardian(folder);
-  const [postgres, started] = await Promise.all([startPostgres({ guardian, stateDir: folder, durable: false }), startLocalAws({ guardian, stateDir: folder })]);
+  const [postgres, started] = await Promise.all([
+    startPostgres({ guardian, stateDir: folder, durable: false }),
+    startLocalAws({ guardian, stateDir: folder }),
+  ]);
   local = started;
-  ({ s3, iam } = adminClients({ awsEndpoint: local.endpoint, awsRegion: local.region, adminAccessKeyId: local.adminAccessKeyId, adminSecretAccessKey: local.adminSecretAccessKey } as LocalInfo));
-  Object.assign(process.env, { AWS_ENDPOINT_URL: local.endpoint, AWS_ACCESS_KEY_ID: local.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey });
+  ({ s3, iam } = adminClients({
+    awsEndpoint: local.endpoint,
+    awsRegion: local.region,
+    adminAccessKeyId: local.adminAccessKeyId,
+    adminSecretAccessKey: local.adminSecretAccessKey,
+  } as LocalInfo));
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: local.endpoint,
+    AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
+    AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
+  });
   db = openDatabase(postgres.url, 4);
   await migrate(db);
   aws = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secretsOf([], kmsDataKeys)) });
@@ -73,15 +120,31 @@ beforeAll(async () => {
   };
   activities = createActivities({ db, aws, orchestrator: orchestrator as never, settings, polls: new Polls(db, 100) });
   await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
-  await iam.send(new CreateRoleCommand({ RoleName: 'uploads', AssumeRolePolicyDocument: JSON.stringify(documents().trustPolicy) }));
+  await iam.send(
+    new CreateRoleCommand({ RoleName: 'uploads', AssumeRolePolicyDocument: JSON.stringify(documents().trustPolicy) }),
+  );
   await allow();
   providerId = newId();
-  await store.insertProvider(db, providerId, { name: 'lab', defaultRegion: region, credential: { type: 'role', roleArn: `arn:aws:iam::${account}:role/uploads`, externalId: 'uploads' } });
-  computeId = (await store.insertComputeConnection(db, { name: 'omics', providerId, executionRoleArn: `arn:aws:iam::${account}:role/omics`, region })).id;
-  aws.s3(providerId, region).middlewareStack.add((next, context) => async (args) => {
-    if (context.commandName === 'ListObjectsV2Command') lists++;
-    return next(args);
-  }, { step: 'initialize' });
+  await store.insertProvider(db, providerId, {
+    name: 'lab',
+    defaultRegion: region,
+    credential: { type: 'role', roleArn: `arn:aws:iam::${account}:role/uploads`, externalId: 'uploads' },
+  });
+  computeId = (
+    await store.insertComputeConnection(db, {
+      name: 'omics',
+      providerId,
+      executionRoleArn: `arn:aws:iam::${account}:role/omics`,
+      region,
+    })
+  ).id;
+  aws.s3(providerId, region).middlewareStack.add(
+    (next, context) => async (args) => {
+      if (context.commandName === 'ListObjectsV2Command') lists++;
+      return next(args);
+    },
+    { step: 'initialize' },
+  );
 }, 120_000);
 beforeEach(() => {
   asked = { started: [], executions: [], ended: [] };
@@ -98,28 +161,60 @@ afterAll(async () => {
 
 let count = 0;
 /** A storage connection with a prefix of its own. */
-async function connect(fields: Partial<store.StorageConnectionFields> = {}): Promise<{ id: string; name: string; prefix: string }> {
+async function connect(
+  fields: Partial<store.StorageConnectionFields> = {},
+): Promise<{ id: string; name: string; prefix: string }> {
   const prefix = `p${++count}`;
-  return store.insertStorageConnection(db, { name: prefix, providerId, region, bucket, prefix, useForRunUpload: true, useForDataExploration: false, allowPolicyProbe: false, ...fields });
+  return store.insertStorageConnection(db, {
+    name: prefix,
+    providerId,
+    region,
+    bucket,
+    prefix,
+    useForRunUpload: true,
+    useForDataExploration: false,
+    allowPolicyProbe: false,
+    ...fields,
+  });
 }
 const discover = async ({ id, name }: { id: string; name: string }, only?: { parentPath: string; runFolder: string }) =>
-  new MockActivityEnvironment().run((input: DiscoverRunsInput) => activities.discoverRunFolders(input), { storageConnectionId: id, storageConnectionName: name, only });
-const put = (key: string, text: string) => s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: Buffer.from(text) }));
+  new MockActivityEnvironment().run((input: DiscoverRunsInput) => activities.discoverRunFolders(input), {
+    storageConnectionId: id,
+    storageConnectionName: name,
+    only,
+  });
+const put = (key: string, text: string) =>
+  s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: Buffer.from(text) }));
 const remove = (key: string) => s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
 
 /** A run in a bucket, found: its id, and its folder. */
-async function upload(run: Partial<SimulatedRun> = {}, outcome: SimulatedOutcome = 'completed', fields: Partial<store.StorageConnectionFields> = {}) {
+async function upload(
+  run: Partial<SimulatedRun> = {},
+  outcome: SimulatedOutcome = 'completed',
+  fields: Partial<store.StorageConnectionFields> = {},
+) {
   const storage = await connect(fields);
-  const described = describeRun({ runName: 'RUN', cycles: { R1: 3, I1: 2 }, samples: [{ name: 'one', index1: 'AC', index2: '' }], bytesPerCycle: 16, ...run });
+  const described = describeRun({
+    runName: 'RUN',
+    cycles: { R1: 3, I1: 2 },
+    samples: [{ name: 'one', index1: 'AC', index2: '' }],
+    bytesPerCycle: 16,
+    ...run,
+  });
   const simulated = simulateInstrument({ s3, bucket, prefix: storage.prefix, run: described, outcome });
   await simulated.done;
   await discover(storage);
   return { storage, folder: simulated.folder, runFolder: runFolderName(described), runId: asked.started.at(-1)! };
 }
 /** Looks once. @returns how the upload ended, or what it waits for. */
-async function look(runId: string, options: { attempt?: number; byEvent?: boolean } = {}): Promise<RunUploadEnded | string> {
+async function look(
+  runId: string,
+  options: { attempt?: number; byEvent?: boolean } = {},
+): Promise<RunUploadEnded | string> {
   try {
-    return await new MockActivityEnvironment({ attempt: options.attempt ?? 1 }).run(() => activities.watchUpload(runId, false, options.byEvent));
+    return await new MockActivityEnvironment({ attempt: options.attempt ?? 1 }).run(() =>
+      activities.watchUpload(runId, false, options.byEvent),
+    );
   } catch (error) {
     expect(error).toBeInstanceOf(ApplicationFailure);
     expect((error as ApplicationFailure).type).toBe('NotYet');
@@ -127,7 +222,17 @@ async function look(runId: string, options: { attempt?: number; byEvent?: boolea
   }
 }
 const flow = (storageConnectionId: string, fields: Partial<store.FlowFields> = {}) =>
-  store.writeFlow(db, { name: `flow ${++count}`, computeConnectionId: computeId, sharedWorkflowId: '7654321', workflowOwnerId: '588258415937', sharedWorkflowRegion: null, parameterNames: {}, parameters: {}, storageConnectionIds: [storageConnectionId], ...fields });
+  store.writeFlow(db, {
+    name: `flow ${++count}`,
+    computeConnectionId: computeId,
+    sharedWorkflowId: '7654321',
+    workflowOwnerId: '588258415937',
+    sharedWorkflowRegion: null,
+    parameterNames: {},
+    parameters: {},
+    storageConnectionIds: [storageConnectionId],
+    ...fields,
+  });
 
 describe('RunUploaded.json', () => {
   it.each([
@@ -137,10 +242,18 @@ describe('RunUploaded.json', () => {
     ['without an outcome', '{"instrument": "AV240001"}', 'outcome is missing'],
   ])('%s: waits and says so, and goes on once it is replaced', async (_what, content, says) => {
     const { folder: run, runId } = await upload();
-    const whole = JSON.stringify({ version: '1.0.0', instrument: 'AV240001', runType: 'Sequencing', outcome: 'OutcomeCompleted' });
+    const whole = JSON.stringify({
+      version: '1.0.0',
+      instrument: 'AV240001',
+      runType: 'Sequencing',
+      outcome: 'OutcomeCompleted',
+    });
     await put(`${run}/RunUploaded.json`, content);
     expect(await look(runId)).toContain(says);
-    expect((await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow()).upload_description).toContain(says);
+    expect(
+      (await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow())
+        .upload_description,
+    ).toContain(says);
     await put(`${run}/RunUploaded.json`, whole);
     expect(await look(runId)).toEqual({ usable: true, reason: 'The run is complete' });
   });
@@ -153,13 +266,22 @@ describe('RunUploaded.json', () => {
 
   it.each(['stopped', 'aborted by hand'])('with the outcome %s is refused', async (outcome) => {
     const { folder: run, runId } = await upload();
-    await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }));
-    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining(`Outcome${outcome}`) as string });
+    await put(
+      `${run}/RunUploaded.json`,
+      JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }),
+    );
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining(`Outcome${outcome}`) as string,
+    });
   });
 
   it('of a failed run whose cycles are all there is for flows that accept it, and for no others', async () => {
     const { storage, folder: run, runId } = await upload();
-    await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: 'OutcomeFailed' }));
+    await put(
+      `${run}/RunUploaded.json`,
+      JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: 'OutcomeFailed' }),
+    );
     const [strict, lenient] = [await flow(storage.id), await flow(storage.id, { acceptFailedOutcome: true })];
     const ended = (await look(runId)) as RunUploadEnded;
     expect(ended).toMatchObject({ usable: true, reason: expect.stringContaining('acceptFailedOutcome') as string });
@@ -170,22 +292,43 @@ describe('RunUploaded.json', () => {
   });
 
   it('of a failed run that lacks cycles is refused, with the missing ones named', async () => {
-    const { runId } = await upload({ cycles: { R1: 10 }, samples: [{ name: 'one', index1: '', index2: '' }] }, 'failed');
-    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringMatching(/OutcomeFailed, and \d+ of 10 files are missing or empty: BaseCalls\/R1_C0/) as string });
+    const { runId } = await upload(
+      { cycles: { R1: 10 }, samples: [{ name: 'one', index1: '', index2: '' }] },
+      'failed',
+    );
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringMatching(
+        /OutcomeFailed, and \d+ of 10 files are missing or empty: BaseCalls\/R1_C0/,
+      ) as string,
+    });
   });
 });
 
 describe('AvitiRunStats.json', () => {
-  const metrics = async (runId: string): Promise<unknown> => (await db.selectFrom('runs').select('instrument_metrics').where('id', '=', runId).executeTakeFirstOrThrow()).instrument_metrics;
+  const metrics = async (runId: string): Promise<unknown> =>
+    (await db.selectFrom('runs').select('instrument_metrics').where('id', '=', runId).executeTakeFirstOrThrow())
+      .instrument_metrics;
 
   it('is read once the run has ended, also where it was stopped', async () => {
     const { folder: run, runId } = await upload({ cycles: { R1: 8, I1: 2 } });
-    const [whole, lacks] = [JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }), await upload({ cycles: { R1: 8, I1: 2 } }, 'stopped')];
+    const [whole, lacks] = [
+      JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }),
+      await upload({ cycles: { R1: 8, I1: 2 } }, 'stopped'),
+    ];
     await put(`${run}/RunUploaded.json`, '');
     expect([await look(runId), await metrics(runId)]).toEqual([expect.stringContaining('is empty'), null]);
     await put(`${run}/RunUploaded.json`, whole);
     expect(await look(runId)).toMatchObject({ usable: true });
-    const measured = { totalReads: 2700, totalYield: 21_600, q30: 95, q40: 85, avgQ: 41.5, errorRate: 0.4, phixAlignmentRate: 1.5 };
+    const measured = {
+      totalReads: 2700,
+      totalYield: 21_600,
+      q30: 95,
+      q40: 85,
+      avgQ: 41.5,
+      errorRate: 0.4,
+      phixAlignmentRate: 1.5,
+    };
     expect(await metrics(runId)).toEqual(measured);
     await remove(`${lacks.folder}/AvitiRunStats.json`);
     await put(`${lacks.folder}/Stats/AvitiRunStats.json`, JSON.stringify({ RunStats: { PFCount: 7 } }));
@@ -196,8 +339,27 @@ describe('AvitiRunStats.json', () => {
     ['is damaged', (key: string) => put(key, '{"RunStats": {')],
     ['holds nothing', (key: string) => put(key, '')],
     ['is not there', (key: string) => remove(key)],
-    ['is denied', async () => iam.send(new PutRolePolicyCommand({ RoleName: 'uploads', PolicyName: 'no-stats', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action: 's3:GetObject', Resource: `arn:aws:s3:::${bucket}/*AvitiRunStats.json` }] }) }))],
-    ['is archived', (key: string) => s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: '{}', StorageClass: 'DEEP_ARCHIVE' }))],
+    [
+      'is denied',
+      async () =>
+        iam.send(
+          new PutRolePolicyCommand({
+            RoleName: 'uploads',
+            PolicyName: 'no-stats',
+            PolicyDocument: JSON.stringify({
+              Version: '2012-10-17',
+              Statement: [
+                { Effect: 'Deny', Action: 's3:GetObject', Resource: `arn:aws:s3:::${bucket}/*AvitiRunStats.json` },
+              ],
+            }),
+          }),
+        ),
+    ],
+    [
+      'is archived',
+      (key: string) =>
+        s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: '{}', StorageClass: 'DEEP_ARCHIVE' })),
+    ],
   ])('that %s holds no run up', async (_what, damage) => {
     const { folder: run, runId } = await upload();
     await damage(`${run}/AvitiRunStats.json`);
@@ -214,15 +376,31 @@ describe('completeness', () => {
     await put(`${run}/BaseCalls/I1_C001.zip`, '');
     await put(`${run}/BaseCalls/R1_C02.zip`, 'not spelt like this');
     await put(`${run}/BaseCalls/R2_C001.zip`, 'not expected');
-    expect(await look(runId)).toContain('2 of 5 files are missing or empty: BaseCalls/I1_C001.zip, BaseCalls/R1_C002.zip');
-    expect((await findRun(db, runId))!.progress).toMatchObject({ cycles: 3, expectedCycles: 5, missing: ['BaseCalls/I1_C001.zip', 'BaseCalls/R1_C002.zip'], missingCount: 2 });
+    expect(await look(runId)).toContain(
+      '2 of 5 files are missing or empty: BaseCalls/I1_C001.zip, BaseCalls/R1_C002.zip',
+    );
+    expect((await findRun(db, runId))!.progress).toMatchObject({
+      cycles: 3,
+      expectedCycles: 5,
+      missing: ['BaseCalls/I1_C001.zip', 'BaseCalls/R1_C002.zip'],
+      missingCount: 2,
+    });
     await activities.giveUpUpload(runId, 'The upload did not end within 14 days');
-    expect((await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow()).upload_description).toContain('BaseCalls/I1_C001.zip');
+    expect(
+      (await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow())
+        .upload_description,
+    ).toContain('BaseCalls/I1_C001.zip');
   });
   it('is asked of the RunParameters.json that is there at the end', async () => {
-    const { folder: run, runId } = await upload({ cycles: { R1: 3 }, samples: [{ name: 'one', index1: '', index2: '' }] }, 'none');
+    const { folder: run, runId } = await upload(
+      { cycles: { R1: 3 }, samples: [{ name: 'one', index1: '', index2: '' }] },
+      'none',
+    );
     expect(await look(runId)).toContain('3 of 3 cycles');
-    await put(`${run}/RunParameters.json`, JSON.stringify({ RunName: 'RUN', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 4 } }));
+    await put(
+      `${run}/RunParameters.json`,
+      JSON.stringify({ RunName: 'RUN', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 4 } }),
+    );
     await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }));
     expect(await look(runId)).toContain('1 of 4 files are missing or empty: BaseCalls/R1_C004.zip');
   });
@@ -232,29 +410,42 @@ describe('completeness', () => {
   ])('cannot be told with %s: refused', async (_what, parameters) => {
     const { folder: run, runId } = await upload();
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
-    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('it cannot be told whether the run is whole') as string });
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining('it cannot be told whether the run is whole') as string,
+    });
   });
 });
 
 describe('runs that are none for Bases2Fastq', () => {
   it('are refused: cytoprofiling', async () => {
     const { runId } = await upload({ runType: 'Cytoprofiling' });
-    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('Cytoprofiling') as string });
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining('Cytoprofiling') as string,
+    });
   });
   it.each([
-    ['by its name', { RunName: 'Pressure_Check_7', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 3, I1: 2 } }],
+    [
+      'by its name',
+      { RunName: 'Pressure_Check_7', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 3, I1: 2 } },
+    ],
     ['by its type', { RunName: 'X', InstrumentName: 'AV240001', RunType: 'PressureCheck', Cycles: { R1: 3, I1: 2 } }],
   ])('are refused: a pressure check, told %s', async (_how, parameters) => {
     const { folder: run, runId } = await upload();
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
     await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }));
-    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('pressure check') as string });
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining('pressure check') as string,
+    });
   });
 });
 
 describe('without s3:GetObject', () => {
   /** As if reading had been denied for so many minutes. */
-  const deniedFor = (runId: string, minutes: number) => updateRun(db, runId, { timeDenied: new Date(Date.now() - minutes * 60_000) });
+  const deniedFor = (runId: string, minutes: number) =>
+    updateRun(db, runId, { timeDenied: new Date(Date.now() - minutes * 60_000) });
 
   it('goes by presence alone once reading was denied for long, says so, and starts only flows that accept it', async () => {
     const { storage, folder: run, runId } = await upload({}, 'none');
@@ -263,17 +454,33 @@ describe('without s3:GetObject', () => {
     try {
       aws.forget(providerId);
       // However often it is looked at: a changed policy takes its time.
-      for (let attempt = 1; attempt <= 5; attempt++) expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      for (let attempt = 1; attempt <= 5; attempt++)
+        expect(await look(runId)).toContain('may not be read (s3:GetObject)');
       await deniedFor(runId, 4);
       expect(await look(runId)).toContain('may not be read (s3:GetObject)');
       await deniedFor(runId, 6);
       expect(await look(runId)).toContain('still uploading');
       await put(`${run}/RunUploaded.json`, '');
       const ended = (await look(runId)) as RunUploadEnded;
-      expect(ended).toMatchObject({ usable: true, reason: expect.stringMatching(/neither the outcome .* nor its cycles were checked.*flows whose acceptUnverified is false/) as string });
-      expect(await db.selectFrom('runs').select(['upload_state', 'checked', 'outcome']).where('id', '=', runId).executeTakeFirst()).toEqual({ upload_state: 'complete', checked: 'presence', outcome: null });
+      expect(ended).toMatchObject({
+        usable: true,
+        reason: expect.stringMatching(
+          /neither the outcome .* nor its cycles were checked.*flows whose acceptUnverified is false/,
+        ) as string,
+      });
+      expect(
+        await db
+          .selectFrom('runs')
+          .select(['upload_state', 'checked', 'outcome'])
+          .where('id', '=', runId)
+          .executeTakeFirst(),
+      ).toEqual({ upload_state: 'complete', checked: 'presence', outcome: null });
       const { executions } = await activities.startFlows(runId, ended);
-      expect((await db.selectFrom('executions').select('flow_id').where('id', 'in', executions).execute()).map((row) => row.flow_id)).toEqual([lenient.id]);
+      expect(
+        (await db.selectFrom('executions').select('flow_id').where('id', 'in', executions).execute()).map(
+          (row) => row.flow_id,
+        ),
+      ).toEqual([lenient.id]);
       // Asked once more, because its answer was lost, it says the same.
       expect(await look(runId)).toEqual(ended);
     } finally {
@@ -304,13 +511,22 @@ describe('without s3:GetObject', () => {
     // Events do not have it looked at once more, people do.
     expect(await reopenRun(db, runId)).toBe(false);
     expect(await reopenRun(db, runId, true)).toBe(true);
-    expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('OutcomeStopped') as string });
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining('OutcomeStopped') as string,
+    });
     expect((await findRun(db, runId))!.checked).toBe('content');
   });
   it('tells an execution that waits for the run of a flow that does not accept it', async () => {
     const { storage, runId } = await upload({}, 'completed');
     const strict = await flow(storage.id, { storageConnectionIds: [], acceptUnverified: false });
-    const waiting = await insertExecution(db, { flow: { id: strict.id, name: strict.name, computeConnectionId: computeId }, run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'uploading' }, storage: { bucket, prefix: storage.prefix }, trigger: 'api', startedBy: 'somebody' });
+    const waiting = await insertExecution(db, {
+      flow: { id: strict.id, name: strict.name, computeConnectionId: computeId },
+      run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'uploading' },
+      storage: { bucket, prefix: storage.prefix },
+      trigger: 'api',
+      startedBy: 'somebody',
+    });
     await allow(['s3:GetObject']);
     try {
       aws.forget(providerId);
@@ -320,7 +536,9 @@ describe('without s3:GetObject', () => {
       await allow();
       aws.forget(providerId);
     }
-    expect(asked.ended).toEqual([[waiting, { usable: false, reason: expect.stringContaining('acceptUnverified') as string }]]);
+    expect(asked.ended).toEqual([
+      [waiting, { usable: false, reason: expect.stringContaining('acceptUnverified') as string }],
+    ]);
   });
   it('knows a cytoprofiling run by its folders', async () => {
     const { runId } = await upload({ runType: 'Cytoprofiling' });
@@ -330,7 +548,10 @@ describe('without s3:GetObject', () => {
     try {
       aws.forget(providerId);
       await deniedFor(runId, 6);
-      expect(await look(runId)).toMatchObject({ usable: false, reason: expect.stringContaining('Cytoprofiling') as string });
+      expect(await look(runId)).toMatchObject({
+        usable: false,
+        reason: expect.stringContaining('Cytoprofiling') as string,
+      });
     } finally {
       await allow();
       aws.forget(providerId);
@@ -346,7 +567,9 @@ describe('an upload', () => {
     const before = (await findRun(db, runId))!.progress!;
     expect(before).toMatchObject({ objects: 4, cycles: 4, expectedCycles: 5, stalled: false });
     expect(before.bytes).toBeGreaterThan(0);
-    await updateRun(db, runId, { progress: { ...before, timeGrown: new Date(Date.now() - 31 * 60_000).toISOString() } });
+    await updateRun(db, runId, {
+      progress: { ...before, timeGrown: new Date(Date.now() - 31 * 60_000).toISOString() },
+    });
     expect(await look(runId)).toMatch(/stalled: nothing has come for 31 minutes/);
     expect((await findRun(db, runId))!.progress!.stalled).toBe(true);
     await put(`${run}/BaseCalls/R1_C003.zip`, 'x');
@@ -364,7 +587,10 @@ describe('an upload', () => {
     const { storage, folder: run, runId } = await upload({}, 'none');
     const { Contents } = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: `${run}/` }));
     for (const { Key } of Contents!) await remove(Key!);
-    expect(await look(runId, { attempt: 10 })).toMatchObject({ usable: false, reason: expect.stringContaining('no longer in the bucket') as string });
+    expect(await look(runId, { attempt: 10 })).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining('no longer in the bucket') as string,
+    });
     await put(`${run}/RunParameters.json`, '{}');
     asked.started = [];
     await discover(storage);
@@ -376,9 +602,19 @@ describe('an upload', () => {
 describe('the search for runs', () => {
   it('looks as many folders deep as it is told, and nowhere else', async () => {
     const storage = await connect({ runDepth: 2 });
-    for (const key of ['site/lab/AV240001/20260115_AV240001_DEEP/RunParameters.json', 'site/AV240001/20260115_AV240001_FLAT/RunParameters.json', 'site/lab/AV240001/other/RunParameters.json', 'polony-executions/a/AV240001/20260115_AV240001_OWN/x']) await put(`${storage.prefix}/${key}`, '{}');
+    for (const key of [
+      'site/lab/AV240001/20260115_AV240001_DEEP/RunParameters.json',
+      'site/AV240001/20260115_AV240001_FLAT/RunParameters.json',
+      'site/lab/AV240001/other/RunParameters.json',
+      'polony-executions/a/AV240001/20260115_AV240001_OWN/x',
+    ])
+      await put(`${storage.prefix}/${key}`, '{}');
     expect(await discover(storage)).toEqual({ instruments: 1, runFolders: 1, started: 1 });
-    expect(await findRun(db, asked.started[0]!)).toMatchObject({ parentPath: 'site/lab/AV240001', instrumentName: 'AV240001', runName: 'DEEP' });
+    expect(await findRun(db, asked.started[0]!)).toMatchObject({
+      parentPath: 'site/lab/AV240001',
+      instrumentName: 'AV240001',
+      runName: 'DEEP',
+    });
     // The folder is found where it lies.
     expect(await look(asked.started[0]!)).toContain('RunName is missing');
   });
@@ -386,20 +622,37 @@ describe('the search for runs', () => {
     const storage = await connect();
     await put(`${storage.prefix}/AV240001/20260115_AV240001_TOLD/RunUploaded.json`, '');
     lists = 0;
-    expect(await discover(storage, { parentPath: 'AV240001', runFolder: '20260115_AV240001_FORGED' })).toMatchObject({ started: 0 });
-    expect(await discover(storage, { parentPath: 'AV240001', runFolder: '20260115_AV240001_TOLD' })).toMatchObject({ started: 1 });
+    expect(await discover(storage, { parentPath: 'AV240001', runFolder: '20260115_AV240001_FORGED' })).toMatchObject({
+      started: 0,
+    });
+    expect(await discover(storage, { parentPath: 'AV240001', runFolder: '20260115_AV240001_TOLD' })).toMatchObject({
+      started: 1,
+    });
     expect(lists).toBe(2);
-    expect((await db.selectFrom('runs').select('run_name').where('storage_connection_id', '=', storage.id).execute()).map((row) => row.run_name)).toEqual(['TOLD']);
+    expect(
+      (await db.selectFrom('runs').select('run_name').where('storage_connection_id', '=', storage.id).execute()).map(
+        (row) => row.run_name,
+      ),
+    ).toEqual(['TOLD']);
   });
   it('finds 2,000 runs with at most one request per 500 folders, starts each once, and asks no more the second time', async () => {
     const storage = await connect();
-    const keys = ['AV240001', 'AV240002'].flatMap((instrument) => Array.from({ length: 1000 }, (_, at) => `${storage.prefix}/${instrument}/20260115_${instrument}_R${at}/RunUploaded.json`));
+    const keys = ['AV240001', 'AV240002'].flatMap((instrument) =>
+      Array.from(
+        { length: 1000 },
+        (_, at) => `${storage.prefix}/${instrument}/20260115_${instrument}_R${at}/RunUploaded.json`,
+      ),
+    );
     for (let at = 0; at < keys.length; at += 50) await Promise.all(keys.slice(at, at + 50).map((key) => put(key, '')));
     lists = 0;
     expect(await discover(storage)).toEqual({ instruments: 2, runFolders: 2000, started: 2000 });
     expect(lists).toBeLessThanOrEqual(4);
     expect(new Set(asked.started).size).toBe(2000);
-    await db.updateTable('runs').set({ upload_state: 'complete', outcome: 'completed' }).where('storage_connection_id', '=', storage.id).execute();
+    await db
+      .updateTable('runs')
+      .set({ upload_state: 'complete', outcome: 'completed' })
+      .where('storage_connection_id', '=', storage.id)
+      .execute();
     asked.started = [];
     lists = 0;
     expect(await discover(storage)).toEqual({ instruments: 2, runFolders: 2000, started: 0 });

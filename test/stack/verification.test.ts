@@ -1,9 +1,22 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateAccessKeyCommand, CreateRoleCommand, CreateUserCommand, DeleteRolePolicyCommand, PutRolePolicyCommand, PutUserPolicyCommand, UpdateAssumeRolePolicyCommand } from '@aws-sdk/client-iam';
+import {
+  CreateAccessKeyCommand,
+  CreateRoleCommand,
+  CreateUserCommand,
+  DeleteRolePolicyCommand,
+  PutRolePolicyCommand,
+  PutUserPolicyCommand,
+  UpdateAssumeRolePolicyCommand,
+} from '@aws-sdk/client-iam';
 import { AcceptShareCommand, ListSharesCommand } from '@aws-sdk/client-omics';
-import { CreateBucketCommand, GetBucketPolicyCommand, PutBucketPolicyCommand, PutPublicAccessBlockCommand } from '@aws-sdk/client-s3';
+import {
+  CreateBucketCommand,
+  GetBucketPolicyCommand,
+  PutBucketPolicyCommand,
+  PutPublicAccessBlockCommand,
+} from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
 import { Polls } from '../../activities/polls.js';
@@ -11,8 +24,22 @@ import { AwsAccess } from '../../aws/access.js';
 import { kmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
 import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
-import { ACTIONS, type Capability, type CredentialType, PERMISSIONS, type PermissionAction, permissionOf, type Statement } from '../../domain/permissions.js';
-import { mergePermissions, type ProbeResult, reportCapabilities, type VerificationReport, type VerifiedKind } from '../../domain/verification.js';
+import {
+  ACTIONS,
+  type Capability,
+  type CredentialType,
+  PERMISSIONS,
+  type PermissionAction,
+  permissionOf,
+  type Statement,
+} from '../../domain/permissions.js';
+import {
+  mergePermissions,
+  type ProbeResult,
+  reportCapabilities,
+  type VerificationReport,
+  type VerifiedKind,
+} from '../../domain/verification.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { startPostgres } from '../../local/postgres.js';
@@ -39,15 +66,41 @@ let workflow: { id: string; ownerId: string };
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-verification-'));
   guardian = await createGuardian(folder);
-  const [postgres, started] = await Promise.all([startPostgres({ guardian, stateDir: folder, durable: false }), startLocalAws({ guardian, stateDir: folder })]);
+  const [postgres, started] = await Promise.all([
+    startPostgres({ guardian, stateDir: folder, durable: false }),
+    startLocalAws({ guardian, stateDir: folder }),
+  ]);
   local = started;
-  admin = adminClients({ awsEndpoint: local.endpoint, awsRegion: local.region, adminAccessKeyId: local.adminAccessKeyId, adminSecretAccessKey: local.adminSecretAccessKey } as LocalInfo);
-  Object.assign(process.env, { AWS_ENDPOINT_URL: local.endpoint, AWS_ACCESS_KEY_ID: local.serviceAccessKeyId, AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey });
+  admin = adminClients({
+    awsEndpoint: local.endpoint,
+    awsRegion: local.region,
+    adminAccessKeyId: local.adminAccessKeyId,
+    adminSecretAccessKey: local.adminSecretAccessKey,
+  } as LocalInfo);
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: local.endpoint,
+    AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
+    AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
+  });
   db = openDatabase(postgres.url, 4);
   await migrate(db);
   secrets = secretsOf([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], kmsDataKeys);
   aws = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
-  activities = createActivities({ db, aws, orchestrator: {} as never, settings: { runPollSeconds: 1, uploadPollSeconds: 1, discoverSeconds: 60, startRunsPerSecond: 100, retryRunSeconds: 1, stalledMinutes: 120, closedWorkflows: 'adopt' }, polls: new Polls(db, 100) });
+  activities = createActivities({
+    db,
+    aws,
+    orchestrator: {} as never,
+    settings: {
+      runPollSeconds: 1,
+      uploadPollSeconds: 1,
+      discoverSeconds: 60,
+      startRunsPerSecond: 100,
+      retryRunSeconds: 1,
+      stalledMinutes: 120,
+      closedWorkflows: 'adopt',
+    },
+    polls: new Polls(db, 100),
+  });
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));
   workflow = { id: share.resourceId!, ownerId: share.ownerId! };
@@ -74,34 +127,108 @@ interface SetUp {
 
 let count = 0;
 /** A customer with the page's template for everything, and the four resources that polony has of it. */
-async function setUp(type: CredentialType, prefix: string, fields: Partial<store.StorageConnectionFields> = {}): Promise<SetUp> {
+async function setUp(
+  type: CredentialType,
+  prefix: string,
+  fields: Partial<store.StorageConnectionFields> = {},
+): Promise<SetUp> {
   const suffix = `v${++count}`;
   const [bucket, roleName, externalId] = [`lab-${suffix}`, `provider-${suffix}`, `external-${suffix}`];
   const executionRoleArn = `arn:aws:iam::${account}:role/omics-${suffix}`;
-  await admin.s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
-  await admin.s3.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: JSON.stringify({ Version: '2012-10-17', Statement: [{ Sid: 'Theirs', Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: 's3:GetObjectTagging', Resource: `arn:aws:s3:::${bucket}/*` }] }) }));
-  const documents = iamDocuments(parseIamQuery({ credentialType: type, bucket, prefix, ...(type === 'role' && { externalId }) }), local.serviceAccountId);
+  await admin.s3.send(
+    new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }),
+  );
+  await admin.s3.send(
+    new PutBucketPolicyCommand({
+      Bucket: bucket,
+      Policy: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Sid: 'Theirs',
+            Effect: 'Allow',
+            Principal: { AWS: `arn:aws:iam::${account}:root` },
+            Action: 's3:GetObjectTagging',
+            Resource: `arn:aws:s3:::${bucket}/*`,
+          },
+        ],
+      }),
+    }),
+  );
+  const documents = iamDocuments(
+    parseIamQuery({ credentialType: type, bucket, prefix, ...(type === 'role' && { externalId }) }),
+    local.serviceAccountId,
+  );
   const id = newId();
   let credential: store.ProviderFields['credential'];
   if (type === 'role') {
-    await admin.iam.send(new CreateRoleCommand({ RoleName: roleName, AssumeRolePolicyDocument: JSON.stringify(documents.trustPolicy), MaxSessionDuration: 43_200 }));
+    await admin.iam.send(
+      new CreateRoleCommand({
+        RoleName: roleName,
+        AssumeRolePolicyDocument: JSON.stringify(documents.trustPolicy),
+        MaxSessionDuration: 43_200,
+      }),
+    );
     credential = { type, roleArn: `arn:aws:iam::${account}:role/${roleName}`, externalId };
   } else {
     await admin.iam.send(new CreateUserCommand({ UserName: roleName }));
     const { AccessKey } = await admin.iam.send(new CreateAccessKeyCommand({ UserName: roleName }));
-    credential = { type, accessKeyId: AccessKey!.AccessKeyId!, secret: await secrets.seal(AccessKey!.SecretAccessKey!, providerSecretContext(id)) };
+    credential = {
+      type,
+      accessKeyId: AccessKey!.AccessKeyId!,
+      secret: await secrets.seal(AccessKey!.SecretAccessKey!, providerSecretContext(id)),
+    };
   }
   const allow = async (without: readonly PermissionAction[] = []): Promise<void> => {
-    const statements = documents.permissionPolicy.Statement.map((statement: Statement) => ({ ...statement, Action: [statement.Action].flat().filter((action) => !without.includes(action as PermissionAction)) })).filter(({ Action }) => Action.length > 0);
+    const statements = documents.permissionPolicy.Statement.map((statement: Statement) => ({
+      ...statement,
+      Action: [statement.Action].flat().filter((action) => !without.includes(action as PermissionAction)),
+    })).filter(({ Action }) => Action.length > 0);
     const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement: statements });
-    await admin.iam.send(type === 'role' ? new PutRolePolicyCommand({ RoleName: roleName, PolicyName: 'polony', PolicyDocument }) : (new PutUserPolicyCommand({ UserName: roleName, PolicyName: 'polony', PolicyDocument }) as never));
+    await admin.iam.send(
+      type === 'role'
+        ? new PutRolePolicyCommand({ RoleName: roleName, PolicyName: 'polony', PolicyDocument })
+        : (new PutUserPolicyCommand({ UserName: roleName, PolicyName: 'polony', PolicyDocument }) as never),
+    );
   };
   await allow();
   await store.insertProvider(db, id, { name: `provider ${suffix}`, defaultRegion: region, credential });
-  const storage = await store.insertStorageConnection(db, { name: `storage ${suffix}`, providerId: id, region, bucket, prefix, useForRunUpload: true, useForDataExploration: true, allowPolicyProbe: true, ...fields });
-  const compute = await store.insertComputeConnection(db, { name: `compute ${suffix}`, providerId: id, executionRoleArn, region });
-  const flow = await store.writeFlow(db, { name: `flow ${suffix}`, computeConnectionId: compute.id, sharedWorkflowId: workflow.id, workflowOwnerId: workflow.ownerId, sharedWorkflowRegion: null, parameterNames: {}, parameters: {}, storageConnectionIds: [] });
-  return { ids: { provider: id, storageConnection: storage.id, computeConnection: compute.id, flow: flow.id }, bucket, prefix, executionRoleArn, roleName, externalId, allow };
+  const storage = await store.insertStorageConnection(db, {
+    name: `storage ${suffix}`,
+    providerId: id,
+    region,
+    bucket,
+    prefix,
+    useForRunUpload: true,
+    useForDataExploration: true,
+    allowPolicyProbe: true,
+    ...fields,
+  });
+  const compute = await store.insertComputeConnection(db, {
+    name: `compute ${suffix}`,
+    providerId: id,
+    executionRoleArn,
+    region,
+  });
+  const flow = await store.writeFlow(db, {
+    name: `flow ${suffix}`,
+    computeConnectionId: compute.id,
+    sharedWorkflowId: workflow.id,
+    workflowOwnerId: workflow.ownerId,
+    sharedWorkflowRegion: null,
+    parameterNames: {},
+    parameters: {},
+    storageConnectionIds: [],
+  });
+  return {
+    ids: { provider: id, storageConnection: storage.id, computeConnection: compute.id, flow: flow.id },
+    bucket,
+    prefix,
+    executionRoleArn,
+    roleName,
+    externalId,
+    allow,
+  };
 }
 
 async function verify(kind: VerifiedKind, { ids }: SetUp): Promise<VerificationReport> {
@@ -110,25 +237,59 @@ async function verify(kind: VerifiedKind, { ids }: SetUp): Promise<VerificationR
 }
 
 /** Everything that a provider is used for, as its report tells it. */
-async function verifyAll(customer: SetUp, actions: readonly PermissionAction[]): Promise<{ rows: Record<string, ProbeResult>; notReady: Capability[]; notWhole: Capability[]; reports: VerificationReport[] }> {
+async function verifyAll(
+  customer: SetUp,
+  actions: readonly PermissionAction[],
+): Promise<{
+  rows: Record<string, ProbeResult>;
+  notReady: Capability[];
+  notWhole: Capability[];
+  reports: VerificationReport[];
+}> {
   const reports: VerificationReport[] = [];
-  for (const kind of ['provider', 'storageConnection', 'computeConnection', 'flow'] as const) reports.push(await verify(kind, customer));
-  const permissions = mergePermissions(reports.map((report, at) => ({ name: String(at), permissions: report.permissions })), actions);
-  const capabilities = reportCapabilities(permissions, ['runUpload', 'dataExploration', 'bases2fastq', 'sharing', 'cliCredentials']);
-  const inState = (...states: string[]): Capability[] => capabilities.filter(({ state }) => states.includes(state)).map(({ capability }) => capability);
-  return { rows: Object.fromEntries(permissions.map((row) => [row.action, row.result])), notReady: inState('notReady'), notWhole: inState('notReady', 'limited'), reports };
+  for (const kind of ['provider', 'storageConnection', 'computeConnection', 'flow'] as const)
+    reports.push(await verify(kind, customer));
+  const permissions = mergePermissions(
+    reports.map((report, at) => ({ name: String(at), permissions: report.permissions })),
+    actions,
+  );
+  const capabilities = reportCapabilities(permissions, [
+    'runUpload',
+    'dataExploration',
+    'bases2fastq',
+    'sharing',
+    'cliCredentials',
+  ]);
+  const inState = (...states: string[]): Capability[] =>
+    capabilities.filter(({ state }) => states.includes(state)).map(({ capability }) => capability);
+  return {
+    rows: Object.fromEntries(permissions.map((row) => [row.action, row.result])),
+    notReady: inState('notReady'),
+    notWhole: inState('notReady', 'limited'),
+    reports,
+  };
 }
 
 /** What no harmless probe can tell. */
 const UNTOLD: readonly PermissionAction[] = ['omics:StartRun', 'iam:PassRole', 's3:DeleteBucketPolicy'];
 
-describe.each<[CredentialType, string]>([['role', 'runs'], ['role', ''], ['accessKeys', 'runs/north'], ['accessKeys', '']])('the table, for %s with prefix "%s"', (type, prefix) => {
+describe.each<[CredentialType, string]>([
+  ['role', 'runs'],
+  ['role', ''],
+  ['accessKeys', 'runs/north'],
+  ['accessKeys', ''],
+])('the table, for %s with prefix "%s"', (type, prefix) => {
   const actions = ACTIONS.filter((action) => type === 'accessKeys' || action !== 'sts:GetFederationToken');
   let customer: SetUp;
   beforeAll(async () => {
     customer = await setUp(type, prefix);
     // As use would have shown it before.
-    await noteEvidence(db, customer.ids.provider, 'omics:StartRun', `arn:aws:omics:${region}:${workflow.ownerId}:workflow/${workflow.id}`);
+    await noteEvidence(
+      db,
+      customer.ids.provider,
+      'omics:StartRun',
+      `arn:aws:omics:${region}:${workflow.ownerId}:workflow/${workflow.id}`,
+    );
     await noteEvidence(db, customer.ids.provider, 'iam:PassRole', customer.executionRoleArn);
     await noteEvidence(db, customer.ids.provider, 's3:DeleteBucketPolicy', `arn:aws:s3:::${customer.bucket}`);
   });
@@ -137,42 +298,64 @@ describe.each<[CredentialType, string]>([['role', 'runs'], ['role', ''], ['acces
     const { rows, notWhole, reports } = await verifyAll(customer, actions);
     expect(rows).toEqual(Object.fromEntries(actions.map((action) => [action, 'granted'])));
     expect(notWhole).toEqual([]);
-    expect(reports.map((report) => [report.status, report.description])).toEqual(reports.map(() => ['CONNECTED', 'All that it is used for is granted']));
+    expect(reports.map((report) => [report.status, report.description])).toEqual(
+      reports.map(() => ['CONNECTED', 'All that it is used for is granted']),
+    );
     expect(reports[0]).toMatchObject({ identity: { accountId: account }, sessionSeconds: 43_200 });
     // The bucket policy was written back as it was.
     expect((await admin.s3.send(new GetBucketPolicyCommand({ Bucket: customer.bucket }))).Policy).toContain('"Theirs"');
   });
 
-  it.each(actions.filter((action) => !UNTOLD.includes(action)))('without %s exactly that is denied, and exactly what needs it is not ready', async (action) => {
-    await customer.allow([action]);
-    const { rows, notReady, notWhole, reports } = await verifyAll(customer, actions);
-    const { neededBy, limits } = permissionOf(action)!;
-    if (action === 'sts:GetCallerIdentity') {
-      // AWS allows it to everyone (STS API Reference, GetCallerIdentity), and so does the local AWS.
-      expect(rows[action]).toBe('granted');
-    } else if (action === 'sts:GetFederationToken') {
-      // Without a session nothing else can be tried.
-      expect(rows[action]).toBe('denied');
-      expect(Object.entries(rows).filter(([other, result]) => other !== action && result === 'denied')).toEqual([]);
-      expect(notReady).toHaveLength(5);
-      expect(reports.map((report) => report.status)).toEqual(reports.map(() => 'FAILED'));
-    } else {
-      expect(rows).toEqual(Object.fromEntries(actions.map((other) => [other, other === action ? 'denied' : other === 's3:PutBucketPolicy' && action === 's3:GetBucketPolicy' ? 'unknown' : 'granted'])));
-      expect(notReady).toEqual(expect.arrayContaining([...neededBy]));
-      expect(notReady).toHaveLength(neededBy.length);
-      expect([...notWhole].sort()).toEqual([...new Set([...neededBy, ...limits])].sort());
-      const denied = reports.flatMap((report) => report.permissions).filter((row) => row.result === 'denied');
-      expect(denied.length).toBeGreaterThan(0);
-      for (const row of denied) expect(row).toMatchObject({ error: { message: expect.any(String) as string }, statement: { Effect: 'Allow', Action: [action] } });
-    }
-    await customer.allow();
-  });
+  it.each(actions.filter((action) => !UNTOLD.includes(action)))(
+    'without %s exactly that is denied, and exactly what needs it is not ready',
+    async (action) => {
+      await customer.allow([action]);
+      const { rows, notReady, notWhole, reports } = await verifyAll(customer, actions);
+      const { neededBy, limits } = permissionOf(action)!;
+      if (action === 'sts:GetCallerIdentity') {
+        // AWS allows it to everyone (STS API Reference, GetCallerIdentity), and so does the local AWS.
+        expect(rows[action]).toBe('granted');
+      } else if (action === 'sts:GetFederationToken') {
+        // Without a session nothing else can be tried.
+        expect(rows[action]).toBe('denied');
+        expect(Object.entries(rows).filter(([other, result]) => other !== action && result === 'denied')).toEqual([]);
+        expect(notReady).toHaveLength(5);
+        expect(reports.map((report) => report.status)).toEqual(reports.map(() => 'FAILED'));
+      } else {
+        expect(rows).toEqual(
+          Object.fromEntries(
+            actions.map((other) => [
+              other,
+              other === action
+                ? 'denied'
+                : other === 's3:PutBucketPolicy' && action === 's3:GetBucketPolicy'
+                  ? 'unknown'
+                  : 'granted',
+            ]),
+          ),
+        );
+        expect(notReady).toEqual(expect.arrayContaining([...neededBy]));
+        expect(notReady).toHaveLength(neededBy.length);
+        expect([...notWhole].sort()).toEqual([...new Set([...neededBy, ...limits])].sort());
+        const denied = reports.flatMap((report) => report.permissions).filter((row) => row.result === 'denied');
+        expect(denied.length).toBeGreaterThan(0);
+        for (const row of denied)
+          expect(row).toMatchObject({
+            error: { message: expect.any(String) as string },
+            statement: { Effect: 'Allow', Action: [action] },
+          });
+      }
+      await customer.allow();
+    },
+  );
 
   it('without what no probe can tell and without use, it is unknown and what needs it is not called ready', async () => {
     const fresh = await setUp(type, prefix);
     await fresh.allow(UNTOLD);
     const { rows, notReady, notWhole } = await verifyAll(fresh, actions);
-    expect(rows).toEqual(Object.fromEntries(actions.map((action) => [action, UNTOLD.includes(action) ? 'unknown' : 'granted'])));
+    expect(rows).toEqual(
+      Object.fromEntries(actions.map((action) => [action, UNTOLD.includes(action) ? 'unknown' : 'granted'])),
+    );
     expect([notReady, notWhole]).toEqual([[], ['bases2fastq', 'sharing']]);
   });
 
@@ -180,19 +363,44 @@ describe.each<[CredentialType, string]>([['role', 'runs'], ['role', ''], ['acces
     const action = 's3:GetObject';
     await customer.allow([action]);
     const row = (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!;
-    await admin.iam.send(new PutRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'granted', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [row.statement] }) }));
-    expect((await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!.result).toBe('granted');
+    await admin.iam.send(
+      new PutRolePolicyCommand({
+        RoleName: customer.roleName,
+        PolicyName: 'granted',
+        PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [row.statement] }),
+      }),
+    );
+    expect(
+      (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!.result,
+    ).toBe('granted');
     await admin.iam.send(new DeleteRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'granted' }));
     await customer.allow();
   });
 });
 
-const codes = (report: VerificationReport): string[] => report.findings.filter((finding) => finding.severity !== 'info').map((finding) => finding.code);
+const codes = (report: VerificationReport): string[] =>
+  report.findings.filter((finding) => finding.severity !== 'info').map((finding) => finding.code);
 
 describe('findings', () => {
   it('tell of a role that can be assumed without its external ID', async () => {
     const customer = await setUp('role', '');
-    const trust = (Condition?: unknown): Promise<unknown> => admin.iam.send(new UpdateAssumeRolePolicyCommand({ RoleName: customer.roleName, PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${local.serviceAccountId}:root` }, Action: 'sts:AssumeRole', ...(Condition !== undefined && { Condition }) }] }) }));
+    const trust = (Condition?: unknown): Promise<unknown> =>
+      admin.iam.send(
+        new UpdateAssumeRolePolicyCommand({
+          RoleName: customer.roleName,
+          PolicyDocument: JSON.stringify({
+            Version: '2012-10-17',
+            Statement: [
+              {
+                Effect: 'Allow',
+                Principal: { AWS: `arn:aws:iam::${local.serviceAccountId}:root` },
+                Action: 'sts:AssumeRole',
+                ...(Condition !== undefined && { Condition }),
+              },
+            ],
+          }),
+        }),
+      );
     expect(codes(await verify('provider', customer))).toEqual([]);
     await trust();
     const open = await verify('provider', customer);
@@ -219,18 +427,38 @@ describe('findings', () => {
 
   it('tell of a bucket that is not there', async () => {
     const customer = await setUp('role', '', { bucket: 'lab-not-there' });
-    await admin.iam.send(new PutRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'polony', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] }) }));
+    await admin.iam.send(
+      new PutRolePolicyCommand({
+        RoleName: customer.roleName,
+        PolicyName: 'polony',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }],
+        }),
+      }),
+    );
     expect(codes(await verify('storageConnection', customer))).toEqual(['NO_SUCH_BUCKET']);
   });
 
   it('tell of a prefix that the policy does not cover', async () => {
     const customer = await setUp('role', 'runs');
-    await db.updateTable('storage_connections').set({ prefix: 'runs-secret' }).where('id', '=', customer.ids.storageConnection).execute();
+    await db
+      .updateTable('storage_connections')
+      .set({ prefix: 'runs-secret' })
+      .where('id', '=', customer.ids.storageConnection)
+      .execute();
     const report = await verify('storageConnection', customer);
     expect(report.status).toBe('FAILED');
     expect(report.findings.map((finding) => finding.code)).toContain('PREFIX_NOT_COVERED');
     // Nothing could be written, so there is nothing to read, and without listing AWS calls that denied too.
-    expect(report.permissions.filter((row) => row.result !== 'granted').map((row) => [row.action, row.result])).toEqual([['s3:ListBucket', 'denied'], ['s3:PutObject', 'denied'], ['s3:GetObject', 'unknown'], ['s3:DeleteBucketPolicy', 'unknown']]);
+    expect(report.permissions.filter((row) => row.result !== 'granted').map((row) => [row.action, row.result])).toEqual(
+      [
+        ['s3:ListBucket', 'denied'],
+        ['s3:PutObject', 'denied'],
+        ['s3:GetObject', 'unknown'],
+        ['s3:DeleteBucketPolicy', 'unknown'],
+      ],
+    );
   });
 
   it('tell of a share that is not accepted or of another region, and of parameters that do not fit', async () => {
@@ -239,15 +467,50 @@ describe('findings', () => {
     const report = await verify('flow', customer);
     expect([report.status, codes(report)]).toEqual(['FAILED', ['SHARE_NOT_FOUND']]);
     expect(report.permissions.find((row) => row.action === 'omics:GetWorkflow')!.result).toBe('granted');
-    await db.updateTable('flows').set({ shared_workflow_id: workflow.id, parameters: JSON.stringify({ nothing_like_it: 1 }) }).where('id', '=', customer.ids.flow).execute();
+    await db
+      .updateTable('flows')
+      .set({ shared_workflow_id: workflow.id, parameters: JSON.stringify({ nothing_like_it: 1 }) })
+      .where('id', '=', customer.ids.flow)
+      .execute();
     expect(codes(await verify('flow', customer))).toEqual(['INVALID_FLOW']);
   });
 
   it('tell of the recommended settings where they can be read', async () => {
     const customer = await setUp('role', '');
-    expect((await verify('storageConnection', customer)).findings.map((finding) => finding.code)).toEqual(['SETTINGS_NOT_READABLE']);
-    await admin.iam.send(new PutRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'more', PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:GetBucketPublicAccessBlock', 's3:GetBucketOwnershipControls', 's3:GetEncryptionConfiguration'], Resource: '*' }] }) }));
-    await admin.s3.send(new PutPublicAccessBlockCommand({ Bucket: customer.bucket, PublicAccessBlockConfiguration: { BlockPublicAcls: true, BlockPublicPolicy: false, IgnorePublicAcls: true, RestrictPublicBuckets: true } }));
+    expect((await verify('storageConnection', customer)).findings.map((finding) => finding.code)).toEqual([
+      'SETTINGS_NOT_READABLE',
+    ]);
+    await admin.iam.send(
+      new PutRolePolicyCommand({
+        RoleName: customer.roleName,
+        PolicyName: 'more',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [
+            {
+              Effect: 'Allow',
+              Action: [
+                's3:GetBucketPublicAccessBlock',
+                's3:GetBucketOwnershipControls',
+                's3:GetEncryptionConfiguration',
+              ],
+              Resource: '*',
+            },
+          ],
+        }),
+      }),
+    );
+    await admin.s3.send(
+      new PutPublicAccessBlockCommand({
+        Bucket: customer.bucket,
+        PublicAccessBlockConfiguration: {
+          BlockPublicAcls: true,
+          BlockPublicPolicy: false,
+          IgnorePublicAcls: true,
+          RestrictPublicBuckets: true,
+        },
+      }),
+    );
     const report = await verify('storageConnection', customer);
     expect(report.status).toBe('WARNING');
     expect(codes(report)).toContain('PUBLIC_ACCESS_NOT_BLOCKED');
@@ -257,7 +520,11 @@ describe('findings', () => {
     const customer = await setUp('accessKeys', '');
     await verify('provider', customer);
     expect((await store.findProvider(db, customer.ids.provider))!.account_id).toBe(account);
-    await db.updateTable('providers').set({ account_id: '444455556666' }).where('id', '=', customer.ids.provider).execute();
+    await db
+      .updateTable('providers')
+      .set({ account_id: '444455556666' })
+      .where('id', '=', customer.ids.provider)
+      .execute();
     const report = await verify('provider', customer);
     expect([report.status, codes(report)]).toEqual(['FAILED', ['OTHER_ACCOUNT']]);
   });

@@ -5,7 +5,13 @@ import type { FastifyInstance, InjectOptions } from 'fastify';
 import { sql } from 'kysely';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createWebhookActivities, DeliveryDispatcher, handOverDeliveries, sweepDeliveries, type WebhookSettings } from '../../activities/webhooks.js';
+import {
+  createWebhookActivities,
+  DeliveryDispatcher,
+  handOverDeliveries,
+  sweepDeliveries,
+  type WebhookSettings,
+} from '../../activities/webhooks.js';
 import { buildApp } from '../../api/app.js';
 import { AwsAccess } from '../../aws/access.js';
 import { RETRY_SECONDS, WEBHOOK_EVENTS } from '../../domain/webhooks.js';
@@ -37,7 +43,11 @@ const orchestrator = { verify: async () => undefined, ensureDiscovery: async () 
 interface Received {
   path: string;
   headers: Record<string, string>;
-  body: { type: string; timestamp: string; data: Record<string, unknown> & { sequence: number; links: Record<string, string> } };
+  body: {
+    type: string;
+    timestamp: string;
+    data: Record<string, unknown> & { sequence: number; links: Record<string, string> };
+  };
   raw: string;
 }
 let receiver: http.Server;
@@ -47,46 +57,142 @@ const received: Received[] = [];
 const answers = new Map<string, (response: http.ServerResponse) => void>();
 
 interface ShownDelivery {
-  id: string; eventId: string; eventType: string; sequence: number; state: string; attempts: number; replays: number; lastStatus: number | null; lastError: string | null; timeNext: string | null; timeEnded: string | null; data: Record<string, unknown>;
+  id: string;
+  eventId: string;
+  eventType: string;
+  sequence: number;
+  state: string;
+  attempts: number;
+  replays: number;
+  lastStatus: number | null;
+  lastError: string | null;
+  timeNext: string | null;
+  timeEnded: string | null;
+  data: Record<string, unknown>;
 }
-async function call<T>(method: string, url: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number; headers: Record<string, unknown>; body: T & { details?: { reason: string; metadata: Record<string, string> }[] } }> {
-  const response = await app.inject({ method, url, headers: { 'x-api-key': KEY, ...headers }, ...(body !== undefined && { payload: body }) } as InjectOptions);
+async function call<T>(
+  method: string,
+  url: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<{
+  status: number;
+  headers: Record<string, unknown>;
+  body: T & { details?: { reason: string; metadata: Record<string, string> }[] };
+}> {
+  const response = await app.inject({
+    method,
+    url,
+    headers: { 'x-api-key': KEY, ...headers },
+    ...(body !== undefined && { payload: body }),
+  } as InjectOptions);
   const json = response.body === '' ? undefined : (JSON.parse(response.body) as T);
   expect(check(method, url, response.statusCode, json)).toEqual([]);
   return { status: response.statusCode, headers: response.headers, body: json as never };
 }
-interface Made { webhook: { id: string; url: string; enabled: boolean; disabledReason: string | null; eventTypes: string[] }; secret: string }
+interface Made {
+  webhook: { id: string; url: string; enabled: boolean; disabledReason: string | null; eventTypes: string[] };
+  secret: string;
+}
 async function webhook(fields: object = {}): Promise<Made> {
   const { status, body } = await call<Made>('POST', '/v1/webhooks', { url: `${at}/hook`, ...fields });
   expect(status, JSON.stringify(body)).toBe(201);
   return body;
 }
-const deliveries = async (id: string): Promise<ShownDelivery[]> => (await call<{ deliveries: ShownDelivery[] }>('GET', `/v1/webhooks/${id}/deliveries`)).body.deliveries;
+const deliveries = async (id: string): Promise<ShownDelivery[]> =>
+  (await call<{ deliveries: ShownDelivery[] }>('GET', `/v1/webhooks/${id}/deliveries`)).body.deliveries;
 /** The events that a webhook is told of, oldest first. */
-const told = async (id: string): Promise<string[]> => (await db.selectFrom('webhook_deliveries').select('event_type').where('webhook_id', '=', id).orderBy('event_sequence').execute()).map((row) => row.event_type);
-const rowsOf = async (id: string): Promise<Delivery[]> => db.selectFrom('webhook_deliveries').selectAll().where('webhook_id', '=', id).orderBy('event_sequence').execute();
-const count = async (): Promise<number> => Number((await db.selectFrom('webhook_deliveries').select((e) => e.fn.countAll<string>().as('count')).executeTakeFirstOrThrow()).count);
+const told = async (id: string): Promise<string[]> =>
+  (
+    await db
+      .selectFrom('webhook_deliveries')
+      .select('event_type')
+      .where('webhook_id', '=', id)
+      .orderBy('event_sequence')
+      .execute()
+  ).map((row) => row.event_type);
+const rowsOf = async (id: string): Promise<Delivery[]> =>
+  db.selectFrom('webhook_deliveries').selectAll().where('webhook_id', '=', id).orderBy('event_sequence').execute();
+const count = async (): Promise<number> =>
+  Number(
+    (
+      await db
+        .selectFrom('webhook_deliveries')
+        .select((e) => e.fn.countAll<string>().as('count'))
+        .executeTakeFirstOrThrow()
+    ).count,
+  );
 
 let suffix = 0;
 async function resources() {
   const of = `w${++suffix}`;
   const provider = newId();
-  await store.insertProvider(db, provider, { name: `provider ${of}`, defaultRegion: region, credential: { type: 'role', roleArn: `arn:aws:iam::111122223333:role/${of}`, externalId: `external-${of}` } });
-  const storage = await store.insertStorageConnection(db, { name: `storage ${of}`, providerId: provider, region, bucket: `lab-${of}`, prefix: 'runs', useForRunUpload: true, useForDataExploration: true, allowPolicyProbe: false });
-  const compute = await store.insertComputeConnection(db, { name: `compute ${of}`, providerId: provider, executionRoleArn: `arn:aws:iam::111122223333:role/omics-${of}`, region });
-  const flow = await store.writeFlow(db, { name: `flow ${of}`, computeConnectionId: compute.id, sharedWorkflowId: '1234567', workflowOwnerId: '444455556666', sharedWorkflowRegion: null, parameterNames: {}, parameters: {}, storageConnectionIds: [] });
+  await store.insertProvider(db, provider, {
+    name: `provider ${of}`,
+    defaultRegion: region,
+    credential: { type: 'role', roleArn: `arn:aws:iam::111122223333:role/${of}`, externalId: `external-${of}` },
+  });
+  const storage = await store.insertStorageConnection(db, {
+    name: `storage ${of}`,
+    providerId: provider,
+    region,
+    bucket: `lab-${of}`,
+    prefix: 'runs',
+    useForRunUpload: true,
+    useForDataExploration: true,
+    allowPolicyProbe: false,
+  });
+  const compute = await store.insertComputeConnection(db, {
+    name: `compute ${of}`,
+    providerId: provider,
+    executionRoleArn: `arn:aws:iam::111122223333:role/omics-${of}`,
+    region,
+  });
+  const flow = await store.writeFlow(db, {
+    name: `flow ${of}`,
+    computeConnectionId: compute.id,
+    sharedWorkflowId: '1234567',
+    workflowOwnerId: '444455556666',
+    sharedWorkflowRegion: null,
+    parameterNames: {},
+    parameters: {},
+    storageConnectionIds: [],
+  });
   return { provider, storage, compute, flow };
 }
 async function run(storageConnectionId: string): Promise<string> {
   const folder = `20260115_AV240001_RUN${++suffix}`;
-  return (await insertRuns(db, storageConnectionId, 'AV240001', 'AV240001', [{ folder, runName: folder.slice(18) }])).get(folder)!.id;
+  return (
+    await insertRuns(db, storageConnectionId, 'AV240001', 'AV240001', [{ folder, runName: folder.slice(18) }])
+  ).get(folder)!.id;
 }
-async function execution({ flow, storage }: Awaited<ReturnType<typeof resources>>, runId: string, uploadState: 'uploading' | 'complete' = 'complete'): Promise<string> {
-  return (await insertExecution(db, { flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id }, run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState }, storage, trigger: 'api', startedBy: 'test' }))!;
+async function execution(
+  { flow, storage }: Awaited<ReturnType<typeof resources>>,
+  runId: string,
+  uploadState: 'uploading' | 'complete' = 'complete',
+): Promise<string> {
+  return (await insertExecution(db, {
+    flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
+    run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState },
+    storage,
+    trigger: 'api',
+    startedBy: 'test',
+  }))!;
 }
-const blocked = (action: string) => ({ kind: 'ACCESS_DENIED', action, resource: 'arn:aws:omics:us-west-2:111122223333:run/*', message: 'AWS said: sample PATIENT-7 is not yours', remedy: 'Allow it' });
+const blocked = (action: string) => ({
+  kind: 'ACCESS_DENIED',
+  action,
+  resource: 'arn:aws:omics:us-west-2:111122223333:run/*',
+  message: 'AWS said: sample PATIENT-7 is not yours',
+  remedy: 'Allow it',
+});
 
-const settings = (more: Partial<WebhookSettings> = {}): WebhookSettings => ({ secrets, networks: { allowPrivate: true, allowedNetworks: [] }, retrySeconds: RETRY_SECONDS, ...more });
+const settings = (more: Partial<WebhookSettings> = {}): WebhookSettings => ({
+  secrets,
+  networks: { allowPrivate: true, allowedNetworks: [] },
+  retrySeconds: RETRY_SECONDS,
+  ...more,
+});
 const trying = (more: Partial<WebhookSettings> = {}) => {
   const activities = createWebhookActivities(db, settings(more));
   return (id: string, round: number) => activities.attemptDelivery(id, round);
@@ -100,8 +206,21 @@ async function deliverAll(id: string, more: Partial<WebhookSettings> = {}): Prom
 beforeAll(async () => {
   postgres = await startTestPostgres();
   db = postgres.db;
-  app = await buildApp({ db, databaseUrl: postgres.url, secrets, aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: orchestrator as never, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', webhookNetworks: { allowPrivate: true, allowedNetworks: [] }, resolve: async (host) => (host.startsWith('private') ? ['8.8.8.8', '169.254.169.254'] : ['8.8.8.8']) });
-  document = JSON.parse((await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': KEY } })).body) as OpenApi;
+  app = await buildApp({
+    db,
+    databaseUrl: postgres.url,
+    secrets,
+    aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+    orchestrator: orchestrator as never,
+    apiKey: KEY,
+    discoverSeconds: 7,
+    errorDomain: 'polony',
+    webhookNetworks: { allowPrivate: true, allowedNetworks: [] },
+    resolve: async (host) => (host.startsWith('private') ? ['8.8.8.8', '169.254.169.254'] : ['8.8.8.8']),
+  });
+  document = JSON.parse(
+    (await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': KEY } })).body,
+  ) as OpenApi;
   check = answerChecker(document);
   receiver = http.createServer((request, response) => {
     const parts: Buffer[] = [];
@@ -109,7 +228,12 @@ beforeAll(async () => {
     request.on('end', () => {
       const raw = Buffer.concat(parts).toString();
       const path = request.url!;
-      received.push({ path, headers: request.headers as Record<string, string>, raw, body: JSON.parse(raw) as Received['body'] });
+      received.push({
+        path,
+        headers: request.headers as Record<string, string>,
+        raw,
+        body: JSON.parse(raw) as Received['body'],
+      });
       (answers.get(path) ?? ((each) => void each.writeHead(200).end()))(response);
     });
   });
@@ -162,7 +286,17 @@ describe('what is told', () => {
     // It has ended: nothing changes any more.
     await change({ status: 'RUNNING' });
     expect((await told(hook.id)).filter((type) => type.startsWith('execution.'))).toEqual([
-      'execution.untriggered', 'execution.initialized', 'execution.blocked', 'execution.blocked', 'execution.unblocked', 'execution.pending', 'execution.running', 'execution.initialized', 'execution.pending', 'execution.blocked', 'execution.failed',
+      'execution.untriggered',
+      'execution.initialized',
+      'execution.blocked',
+      'execution.blocked',
+      'execution.unblocked',
+      'execution.pending',
+      'execution.running',
+      'execution.initialized',
+      'execution.pending',
+      'execution.blocked',
+      'execution.failed',
     ]);
     const rows = (await rowsOf(hook.id)).filter((row) => row.event_type.startsWith('execution.'));
     const sequences = rows.map((row) => Number(row.event_sequence));
@@ -170,13 +304,32 @@ describe('what is told', () => {
     expect(new Set(sequences).size).toBe(sequences.length);
     expect(rows.map((row) => row.event_data.attempt)).toEqual([1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
     expect(rows.at(-1)!.event_data).toEqual({
-      executionId: id, executionName: `${all.flow.name} RUN`, status: 'EXECUTION_STATUS_FAILED', trigger: 'api', attempt: 2, flowId: all.flow.id, flowName: all.flow.name, runId, runName: expect.stringMatching(/^RUN\d+$/) as string, instrumentName: 'AV240001',
-      storageConnectionId: all.storage.id, computeConnectionId: all.compute.id, healthOmicsRunId: null, errorType: 'BlockedTooLong', blocked: null,
+      executionId: id,
+      executionName: `${all.flow.name} RUN`,
+      status: 'EXECUTION_STATUS_FAILED',
+      trigger: 'api',
+      attempt: 2,
+      flowId: all.flow.id,
+      flowName: all.flow.name,
+      runId,
+      runName: expect.stringMatching(/^RUN\d+$/) as string,
+      instrumentName: 'AV240001',
+      storageConnectionId: all.storage.id,
+      computeConnectionId: all.compute.id,
+      healthOmicsRunId: null,
+      errorType: 'BlockedTooLong',
+      blocked: null,
     });
-    expect(rows[2]!.event_data.blocked).toEqual({ kind: 'ACCESS_DENIED', action: 'omics:GetWorkflow', resource: 'arn:aws:omics:us-west-2:111122223333:run/*' });
+    expect(rows[2]!.event_data.blocked).toEqual({
+      kind: 'ACCESS_DENIED',
+      action: 'omics:GetWorkflow',
+      resource: 'arn:aws:omics:us-west-2:111122223333:run/*',
+    });
     // Neither AWS's words nor what is in files.
     expect(JSON.stringify(rows)).not.toMatch(/PATIENT|external-/);
-    expect(rows.map((row) => row.id)).toEqual(rows.map((row) => row.id).sort((one, other) => one.slice(0, 13).localeCompare(other.slice(0, 13))));
+    expect(rows.map((row) => row.id)).toEqual(
+      rows.map((row) => row.id).sort((one, other) => one.slice(0, 13).localeCompare(other.slice(0, 13))),
+    );
     expect(rows[0]!.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(Math.abs(Number.parseInt(rows[0]!.id.replace('-', '').slice(0, 12), 16) - Date.now())).toBeLessThan(60_000);
   });
@@ -185,7 +338,9 @@ describe('what is told', () => {
     const { webhook: hook } = await webhook();
     const { storage } = await resources();
     const id = await run(storage.id);
-    const progress = (stalled: boolean, objects = 1) => ({ progress: { objects, bytes: 1, cycles: 1, expectedCycles: 2, timeGrown: '2026-01-15T00:00:00Z', stalled } });
+    const progress = (stalled: boolean, objects = 1) => ({
+      progress: { objects, bytes: 1, cycles: 1, expectedCycles: 2, timeGrown: '2026-01-15T00:00:00Z', stalled },
+    });
     await updateRun(db, id, progress(false));
     await updateRun(db, id, progress(true));
     await updateRun(db, id, progress(true, 2));
@@ -198,19 +353,57 @@ describe('what is told', () => {
     await updateRun(db, id, { uploadState: 'complete', outcome: 'completed', description: 'The run is complete' });
     const gone = await run(storage.id);
     await updateRun(db, gone, { uploadState: 'vanished' });
-    expect((await told(hook.id)).filter((type) => type.startsWith('run.'))).toEqual(['run.uploading', 'run.stalled', 'run.resumed', 'run.blocked', 'run.unblocked', 'run.stalled', 'run.failed', 'run.uploading', 'run.uploaded', 'run.uploading', 'run.vanished']);
+    expect((await told(hook.id)).filter((type) => type.startsWith('run.'))).toEqual([
+      'run.uploading',
+      'run.stalled',
+      'run.resumed',
+      'run.blocked',
+      'run.unblocked',
+      'run.stalled',
+      'run.failed',
+      'run.uploading',
+      'run.uploaded',
+      'run.uploading',
+      'run.vanished',
+    ]);
     const rows = (await rowsOf(hook.id)).filter((row) => row.event_data.runId === id);
-    expect(rows.at(-1)!.event_data).toMatchObject({ runId: id, instrumentName: 'AV240001', uploadState: 'complete', outcome: 'completed', stalled: false, blocked: null, storageConnectionId: storage.id });
+    expect(rows.at(-1)!.event_data).toMatchObject({
+      runId: id,
+      instrumentName: 'AV240001',
+      uploadState: 'complete',
+      outcome: 'completed',
+      stalled: false,
+      blocked: null,
+      storageConnectionId: storage.id,
+    });
   });
 
   it('credentials and what verification finds, but not that a secret was encrypted anew', async () => {
     const { webhook: hook } = await webhook();
     const id = newId();
     const sealed = await secrets.seal('wJalrXUtnFEMI', `provider/${id}/secret-access-key`);
-    const keys = (secret: typeof sealed, accessKeyId = 'AKIAIOSFODNN7EXAMPLE') => ({ name: `keys ${id}`, defaultRegion: region, credential: { type: 'accessKeys' as const, accessKeyId, secret } });
+    const keys = (secret: typeof sealed, accessKeyId = 'AKIAIOSFODNN7EXAMPLE') => ({
+      name: `keys ${id}`,
+      defaultRegion: region,
+      credential: { type: 'accessKeys' as const, accessKeyId, secret },
+    });
     await store.insertProvider(db, id, keys(sealed));
-    const report = { description: 'x', permissions: [], capabilities: [], findings: [], identity: null, sessionSeconds: null };
-    const verified = (kind: 'provider' | 'flow', resource: string, status: 'CONNECTED' | 'WARNING' | 'FAILED') => saveVerification(db, { kind, id: resource, report: { ...report, status }, started: new Date(), provider: { id, accountId: '111122223333', sessionSeconds: 3600 } });
+    const report = {
+      description: 'x',
+      permissions: [],
+      capabilities: [],
+      findings: [],
+      identity: null,
+      sessionSeconds: null,
+    };
+    const verified = (kind: 'provider' | 'flow', resource: string, status: 'CONNECTED' | 'WARNING' | 'FAILED') =>
+      saveVerification(db, {
+        kind,
+        id: resource,
+        report: { ...report, status },
+        started: new Date(),
+        provider: { id, accountId: '111122223333', sessionSeconds: 3600 },
+      });
     await verified('provider', id, 'FAILED');
     await verified('provider', id, 'FAILED');
     await verified('provider', id, 'CONNECTED');
@@ -218,18 +411,47 @@ describe('what is told', () => {
     await store.updateProvider(db, id, { ...keys(sealed), name: `renamed ${id}` }, false);
     await reencrypt(db, new Secrets([localKey('new', Buffer.alloc(32, 8)), localKey('test', Buffer.alloc(32, 7))]));
     await store.updateProvider(db, id, keys(await secrets.seal('another', `provider/${id}/secret-access-key`)), true);
-    await store.updateProvider(db, id, keys(await secrets.seal('another', `provider/${id}/secret-access-key`), 'AKIAIOSFODNN7EXAMPL2'), true);
+    await store.updateProvider(
+      db,
+      id,
+      keys(await secrets.seal('another', `provider/${id}/secret-access-key`), 'AKIAIOSFODNN7EXAMPL2'),
+      true,
+    );
     await store.markDeleted(db, 'providers', id);
-    expect(await told(hook.id)).toEqual(['provider.created', 'provider.failed', 'provider.connected', 'provider.credentials_changed', 'provider.credentials_changed', 'provider.deleted']);
+    expect(await told(hook.id)).toEqual([
+      'provider.created',
+      'provider.failed',
+      'provider.connected',
+      'provider.credentials_changed',
+      'provider.credentials_changed',
+      'provider.deleted',
+    ]);
     const rows = await rowsOf(hook.id);
     expect(rows[1]!.event_data).toEqual({ providerId: id, name: `keys ${id}`, status: 'PROVIDER_STATUS_FAILED' });
     expect(JSON.stringify(rows)).not.toMatch(/AKIA|wJalr|sealed/);
     await db.deleteFrom('webhook_deliveries').execute();
     const all = await resources();
     await verified('flow', all.flow.id, 'WARNING');
-    await store.updateProvider(db, all.provider, { name: `p ${all.provider}`, defaultRegion: region, credential: { type: 'role', roleArn: 'arn:aws:iam::111122223333:role/other', externalId: 'other' } }, true);
+    await store.updateProvider(
+      db,
+      all.provider,
+      {
+        name: `p ${all.provider}`,
+        defaultRegion: region,
+        credential: { type: 'role', roleArn: 'arn:aws:iam::111122223333:role/other', externalId: 'other' },
+      },
+      true,
+    );
     await store.markDeleted(db, 'storage_connections', all.storage.id);
-    expect(await told(hook.id)).toEqual(['provider.created', 'storage_connection.created', 'compute_connection.created', 'flow.created', 'flow.warning', 'provider.credentials_changed', 'storage_connection.deleted']);
+    expect(await told(hook.id)).toEqual([
+      'provider.created',
+      'storage_connection.created',
+      'compute_connection.created',
+      'flow.created',
+      'flow.warning',
+      'provider.credentials_changed',
+      'storage_connection.deleted',
+    ]);
   });
 
   it('what is rolled back was never told, and what is told is there once it is heard of', async () => {
@@ -269,7 +491,9 @@ describe('what is told', () => {
     const { storage } = await resources();
     await run(storage.id);
     const [first] = (await rowsOf(one.webhook.id)).filter((row) => row.event_type === 'run.uploading');
-    expect((await rowsOf(other.webhook.id)).map((row) => [row.event_id, row.event_sequence])).toEqual([[first!.event_id, first!.event_sequence]]);
+    expect((await rowsOf(other.webhook.id)).map((row) => [row.event_id, row.event_sequence])).toEqual([
+      [first!.event_id, first!.event_sequence],
+    ]);
     expect(await rowsOf(not.id)).toEqual([]);
     // What triggers write has a name that the API knows.
     expect((await told(one.webhook.id)).every((type) => WEBHOOK_EVENTS.includes(type))).toBe(true);
@@ -300,25 +524,41 @@ describe('delivery', () => {
     await deliverAll(hook.id, { apiUrl: 'https://polony.example.org' });
     const [first] = received;
     const [delivery] = await deliveries(hook.id);
-    expect(delivery).toMatchObject({ eventType: 'webhook.test', state: 'delivered', attempts: 1, lastStatus: 200, lastError: null, timeNext: null });
-    expect(new Webhook(secret).verify(first!.raw, first!.headers)).toMatchObject({ type: 'webhook.test', data: { webhookId: hook.id, links: { self: `https://polony.example.org/v1/webhooks/${hook.id}` } } });
+    expect(delivery).toMatchObject({
+      eventType: 'webhook.test',
+      state: 'delivered',
+      attempts: 1,
+      lastStatus: 200,
+      lastError: null,
+      timeNext: null,
+    });
+    expect(new Webhook(secret).verify(first!.raw, first!.headers)).toMatchObject({
+      type: 'webhook.test',
+      data: { webhookId: hook.id, links: { self: `https://polony.example.org/v1/webhooks/${hook.id}` } },
+    });
     expect(first!.headers['webhook-id']).toBe(delivery!.eventId);
     const rotated = await call<Made>('POST', `/v1/webhooks/${hook.id}/rotate-secret`);
     expect(rotated.status).toBe(200);
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     await deliverAll(hook.id);
     const second = received.at(-1)!;
-    for (const each of [secret, rotated.body.secret]) expect(new Webhook(each).verify(second.raw, second.headers)).toBeDefined();
+    for (const each of [secret, rotated.body.secret])
+      expect(new Webhook(each).verify(second.raw, second.headers)).toBeDefined();
     expect(second.headers['webhook-signature']!.split(' ').map((each) => each.slice(0, 3))).toEqual(['v1,', 'v1,']);
     // A day later.
-    await db.updateTable('webhook_secrets').set({ time_expires: new Date(Date.now() - 1000) }).where('time_expires', 'is not', null).execute();
+    await db
+      .updateTable('webhook_secrets')
+      .set({ time_expires: new Date(Date.now() - 1000) })
+      .where('time_expires', 'is not', null)
+      .execute();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     await deliverAll(hook.id);
     const third = received.at(-1)!;
     expect(() => new Webhook(secret).verify(third.raw, third.headers)).toThrow();
     expect(new Webhook(rotated.body.secret).verify(third.raw, third.headers)).toBeDefined();
     // So often that the first would not be known any more: not at all.
-    for (let times = 0; times < 4; times++) expect((await call('POST', `/v1/webhooks/${hook.id}/rotate-secret`)).status).toBe(200);
+    for (let times = 0; times < 4; times++)
+      expect((await call('POST', `/v1/webhooks/${hook.id}/rotate-secret`)).status).toBe(200);
     const refused = await call('POST', `/v1/webhooks/${hook.id}/rotate-secret`);
     expect([refused.status, refused.body.details![0]!.reason]).toEqual([409, 'TOO_MANY_SECRETS']);
   });
@@ -327,7 +567,9 @@ describe('delivery', () => {
     const { webhook: hook, secret } = await webhook();
     const [row] = await signingSecrets(db, hook.id);
     expect(JSON.stringify(row)).not.toContain(secret.slice(6, 40));
-    await expect(secrets.open({ keyId: row!.key_id, sealed: row!.sealed }, `webhook-secret/${newId()}/signing-secret`)).rejects.toThrow('cannot be decrypted');
+    await expect(
+      secrets.open({ keyId: row!.key_id, sealed: row!.sealed }, `webhook-secret/${newId()}/signing-secret`),
+    ).rejects.toThrow('cannot be decrypted');
     const both = new Secrets([localKey('new', Buffer.alloc(32, 8)), localKey('test', Buffer.alloc(32, 7))]);
     expect(await reencrypt(db, both)).toBeGreaterThan(0);
     expect((await signingSecrets(db, hook.id))[0]!.key_id).toBe('new');
@@ -349,17 +591,35 @@ describe('delivery', () => {
     for (const [at, seconds] of RETRY_SECONDS.entries()) {
       const failure = (await attempt(id, 1).catch((error: unknown) => error)) as ApplicationFailure;
       expect(failure).toBeInstanceOf(ApplicationFailure);
-      expect(failure).toMatchObject({ type: 'NotDelivered', nonRetryable: false, nextRetryDelay: seconds * 1000, category: 'BENIGN' });
+      expect(failure).toMatchObject({
+        type: 'NotDelivered',
+        nonRetryable: false,
+        nextRetryDelay: seconds * 1000,
+        category: 'BENIGN',
+      });
       expect(failure.message).toBe(`Try ${at + 1} of 10: HTTP 500: database is down`);
-      expect((await deliveries(hook.id))[0]).toMatchObject({ state: 'retrying', attempts: at + 1, lastStatus: 500, lastError: 'HTTP 500: database is down', timeEnded: null });
+      expect((await deliveries(hook.id))[0]).toMatchObject({
+        state: 'retrying',
+        attempts: at + 1,
+        lastStatus: 500,
+        lastError: 'HTTP 500: database is down',
+        timeEnded: null,
+      });
     }
     expect(await attempt(id, 1)).toMatchObject({ state: 'failed' });
-    expect((await deliveries(hook.id))[0]).toMatchObject({ state: 'failed', attempts: 10, lastError: 'HTTP 500: database is down (given up after 10 tries)', timeNext: null });
+    expect((await deliveries(hook.id))[0]).toMatchObject({
+      state: 'failed',
+      attempts: 10,
+      lastError: 'HTTP 500: database is down (given up after 10 tries)',
+      timeNext: null,
+    });
     expect(await attempt(id, 1)).toMatchObject({ state: 'failed' });
     expect(received).toHaveLength(10);
     expect(new Set(received.map(({ headers, raw }) => `${headers['webhook-id']} ${raw}`)).size).toBe(1);
     answers.clear();
-    expect((await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, { onlyFailed: true })).body).toEqual({ replayed: 1 });
+    expect(
+      (await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, { onlyFailed: true })).body,
+    ).toEqual({ replayed: 1 });
     expect((await deliveries(hook.id))[0]).toMatchObject({ state: 'pending', attempts: 0, replays: 1 });
     // The workflow of before finds that it is not its any more.
     expect(await attempt(id, 1)).toMatchObject({ state: 'superseded' });
@@ -374,19 +634,34 @@ describe('delivery', () => {
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const rows = await rowsOf(hook.id);
     expect(await trying()(rows[0]!.id, 1)).toMatchObject({ state: 'failed' });
-    expect((await call<Made>('GET', `/v1/webhooks/${hook.id}`)).body.webhook).toMatchObject({ enabled: false, disabledReason: 'The receiver answered 410 Gone' });
-    expect(await trying()(rows[1]!.id, 1)).toMatchObject({ state: 'failed', description: expect.stringContaining('switched off') as string });
+    expect((await call<Made>('GET', `/v1/webhooks/${hook.id}`)).body.webhook).toMatchObject({
+      enabled: false,
+      disabledReason: 'The receiver answered 410 Gone',
+    });
+    expect(await trying()(rows[1]!.id, 1)).toMatchObject({
+      state: 'failed',
+      description: expect.stringContaining('switched off') as string,
+    });
     expect(received).toHaveLength(1);
     for (const where of ['test', 'replay']) {
-      const answer = await call('POST', `/v1/webhooks/${hook.id}/${where}`, where === 'replay' ? { onlyFailed: true } : undefined);
+      const answer = await call(
+        'POST',
+        `/v1/webhooks/${hook.id}/${where}`,
+        where === 'replay' ? { onlyFailed: true } : undefined,
+      );
       expect([answer.status, answer.body.details![0]!.reason]).toEqual([409, 'WEBHOOK_DISABLED']);
     }
     const all = await resources();
     await execution(all, await run(all.storage.id));
     expect(await rowsOf(hook.id)).toHaveLength(2);
     answers.clear();
-    expect((await call<Made>('PATCH', `/v1/webhooks/${hook.id}`, { enabled: true })).body.webhook).toMatchObject({ enabled: true, disabledReason: null });
-    expect((await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, { onlyFailed: true })).body.replayed).toBe(2);
+    expect((await call<Made>('PATCH', `/v1/webhooks/${hook.id}`, { enabled: true })).body.webhook).toMatchObject({
+      enabled: true,
+      disabledReason: null,
+    });
+    expect(
+      (await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, { onlyFailed: true })).body.replayed,
+    ).toBe(2);
     await deliverAll(hook.id);
     expect((await deliveries(hook.id)).map(({ state }) => state)).toEqual(['delivered', 'delivered']);
   });
@@ -394,20 +669,27 @@ describe('delivery', () => {
   it('is replayed by time, by id and where it waits', async () => {
     const { webhook: hook } = await webhook();
     const tests: ShownDelivery[] = [];
-    for (let times = 0; times < 4; times++) tests.push((await call<{ delivery: ShownDelivery }>('POST', `/v1/webhooks/${hook.id}/test`)).body.delivery);
+    for (let times = 0; times < 4; times++)
+      tests.push((await call<{ delivery: ShownDelivery }>('POST', `/v1/webhooks/${hook.id}/test`)).body.delivery);
     const times = (await rowsOf(hook.id)).map((row) => row.time_event);
     await deliverAll(hook.id);
-    const replay = async (body: object): Promise<number> => (await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, body)).body.replayed;
+    const replay = async (body: object): Promise<number> =>
+      (await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, body)).body.replayed;
     const { webhook: other } = await webhook();
     expect(await replay({ since: new Date(Date.now() + 60_000).toISOString() })).toBe(0);
     expect(await replay({ deliveryIds: ['nonsense', newId()] })).toBe(0);
-    expect((await call<{ replayed: number }>('POST', `/v1/webhooks/${other.id}/replay`, { deliveryIds: [tests[0]!.id] })).body.replayed).toBe(0);
+    expect(
+      (await call<{ replayed: number }>('POST', `/v1/webhooks/${other.id}/replay`, { deliveryIds: [tests[0]!.id] }))
+        .body.replayed,
+    ).toBe(0);
     expect(await replay({ since: times[0]!.toISOString(), onlyFailed: true })).toBe(0);
     expect(await replay({ deliveryIds: [tests[0]!.id, tests[2]!.id] })).toBe(2);
     // Those are about to be tried already.
     expect(await replay({ since: '2020-01-01T00:00:00Z' })).toBe(2);
     await deliverAll(hook.id);
-    expect(await replay({ since: '2020-01-01T00:00:00Z', until: new Date(times[0]!.getTime() - 1000).toISOString() })).toBe(0);
+    expect(
+      await replay({ since: '2020-01-01T00:00:00Z', until: new Date(times[0]!.getTime() - 1000).toISOString() }),
+    ).toBe(0);
     answers.set('/hook', (response) => void response.writeHead(503).end());
     expect(await replay({ deliveryIds: [tests[3]!.id] })).toBe(1);
     await trying()(tests[3]!.id, 3).catch(() => undefined);
@@ -447,28 +729,44 @@ describe('delivery', () => {
     const { webhook: hook } = await webhook();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const [delivery] = await rowsOf(hook.id);
-    await expect(trying({ networks: { allowPrivate: false, allowedNetworks: [] } })(delivery!.id, 1)).rejects.toMatchObject({ type: 'NotDelivered', message: expect.stringContaining('not an address of the public internet') as string });
+    await expect(
+      trying({ networks: { allowPrivate: false, allowedNetworks: [] } })(delivery!.id, 1),
+    ).rejects.toMatchObject({
+      type: 'NotDelivered',
+      message: expect.stringContaining('not an address of the public internet') as string,
+    });
     expect(received).toHaveLength(0);
   });
 });
 
 describe('handing over', () => {
   const started: string[] = [];
-  const starter = { startDelivery: async ({ deliveryId, round }: { deliveryId: string; round: number }) => void started.push(`${deliveryId}/${round}`) };
+  const starter = {
+    startDelivery: async ({ deliveryId, round }: { deliveryId: string; round: number }) =>
+      void started.push(`${deliveryId}/${round}`),
+  };
   beforeEach(() => void started.splice(0));
 
   it('two processes hand each delivery over once; one that dies in between is made good', async () => {
     const { webhook: hook } = await webhook();
-    await sql`select webhook_emit('webhook.test', jsonb_build_object('webhookId', ${hook.id}::text, 'number', number)) from generate_series(1, 250) as number`.execute(db);
+    await sql`select webhook_emit('webhook.test', jsonb_build_object('webhookId', ${hook.id}::text, 'number', number)) from generate_series(1, 250) as number`.execute(
+      db,
+    );
     const [one, other] = await Promise.all([handOverDeliveries(db, starter), handOverDeliveries(db, starter)]);
     expect(one + other).toBe(250);
     expect(new Set(started).size).toBe(250);
     expect(await handOverDeliveries(db, starter)).toBe(0);
     await call('POST', `/v1/webhooks/${hook.id}/test`);
-    await expect(handOverDeliveries(db, { startDelivery: async () => Promise.reject(new Error('Temporal is away')) })).rejects.toThrow('Temporal is away');
+    await expect(
+      handOverDeliveries(db, { startDelivery: async () => Promise.reject(new Error('Temporal is away')) }),
+    ).rejects.toThrow('Temporal is away');
     // Claimed a moment ago: maybe by somebody who lives.
     expect(await handOverDeliveries(db, starter)).toBe(0);
-    await db.updateTable('webhook_deliveries').set({ time_handed: new Date(Date.now() - 31_000) }).where('handed_over', '=', false).execute();
+    await db
+      .updateTable('webhook_deliveries')
+      .set({ time_handed: new Date(Date.now() - 31_000) })
+      .where('handed_over', '=', false)
+      .execute();
     await sweepDeliveries(db, starter);
     expect(started).toHaveLength(251);
   });
@@ -481,7 +779,9 @@ describe('handing over', () => {
         await starter.startDelivery(input);
         if (input.round > 1) return;
         await trying()(input.deliveryId, 1);
-        expect((await call('POST', `/v1/webhooks/${hook.id}/replay`, { deliveryIds: [input.deliveryId] })).body).toEqual({ replayed: 1 });
+        expect(
+          (await call('POST', `/v1/webhooks/${hook.id}/replay`, { deliveryIds: [input.deliveryId] })).body,
+        ).toEqual({ replayed: 1 });
       },
     };
     expect(await handOverDeliveries(db, replaying)).toBe(1);
@@ -493,7 +793,11 @@ describe('handing over', () => {
     const { webhook: hook } = await webhook();
     const trouble: string[] = [];
     let away = true;
-    const dispatcher = new DeliveryDispatcher(db, { startDelivery: async (input) => (away ? Promise.reject(new Error('away')) : starter.startDelivery(input)) }, (message) => void trouble.push(message));
+    const dispatcher = new DeliveryDispatcher(
+      db,
+      { startDelivery: async (input) => (away ? Promise.reject(new Error('away')) : starter.startDelivery(input)) },
+      (message) => void trouble.push(message),
+    );
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     dispatcher.wake();
     await until('the trouble to be told', () => trouble.length > 0);
@@ -514,15 +818,25 @@ describe('handing over', () => {
     const attempt = trying();
     await attempt(old, 1);
     await attempt(kept, 1);
-    await db.updateTable('webhook_deliveries').set({ time_handed: new Date(Date.now() - 11 * 60_000) }).where('id', '=', lost).execute();
-    await db.updateTable('webhook_deliveries').set({ time_ended: new Date(Date.now() - 31 * 86_400_000) }).where('id', '=', old).execute();
+    await db
+      .updateTable('webhook_deliveries')
+      .set({ time_handed: new Date(Date.now() - 11 * 60_000) })
+      .where('id', '=', lost)
+      .execute();
+    await db
+      .updateTable('webhook_deliveries')
+      .set({ time_ended: new Date(Date.now() - 31 * 86_400_000) })
+      .where('id', '=', old)
+      .execute();
     started.splice(0);
     await sweepDeliveries(db, starter);
     expect(started).toEqual([`${lost}/1`]);
     expect((await rowsOf(hook.id)).map((row) => row.id)).toEqual([lost, kept]);
     // Of each webhook the newest 10,000; what has not ended stays.
     await sql`insert into webhook_deliveries (id, webhook_id, event_id, event_type, event_sequence, event_data, time_event, state, handed_over, time_ended)
-      select webhook_delivery_id(), ${hook.id}::uuid, gen_random_uuid(), 'webhook.test', number, '{}', now(), 'delivered', true, now() from generate_series(1, 10050) as number`.execute(db);
+      select webhook_delivery_id(), ${hook.id}::uuid, gen_random_uuid(), 'webhook.test', number, '{}', now(), 'delivered', true, now() from generate_series(1, 10050) as number`.execute(
+      db,
+    );
     await sweepDeliveries(db, starter);
     const left = await rowsOf(hook.id);
     expect(left).toHaveLength(10_001);
@@ -533,16 +847,52 @@ describe('handing over', () => {
 describe('the API', () => {
   it('a webhook through its life', async () => {
     const { webhook: made } = await webhook({ description: 'LIMS', eventTypes: ['run.uploaded', 'run.uploaded'] });
-    expect(made).toMatchObject({ url: `${at}/hook`, description: 'LIMS', eventTypes: ['run.uploaded'], enabled: true, disabledReason: null });
+    expect(made).toMatchObject({
+      url: `${at}/hook`,
+      description: 'LIMS',
+      eventTypes: ['run.uploaded'],
+      enabled: true,
+      disabledReason: null,
+    });
     expect(Object.keys((await call<Made>('GET', `/v1/webhooks/${made.id}`)).body)).toEqual(['webhook']);
     const second = await webhook();
     const page = await call<{ webhooks: { id: string }[]; nextPageToken: string }>('GET', '/v1/webhooks?pageSize=1');
     expect(page.body.webhooks.map(({ id }) => id)).toEqual([made.id]);
-    expect((await call<{ webhooks: { id: string }[] }>('GET', `/v1/webhooks?pageToken=${page.body.nextPageToken}`)).body.webhooks.map(({ id }) => id)).toEqual([second.webhook.id]);
-    expect((await call<Made>('PATCH', `/v1/webhooks/${made.id}`, { url: 'https://lims.example.org/x', eventTypes: [], enabled: false })).body.webhook).toMatchObject({ url: 'https://lims.example.org/x', description: 'LIMS', eventTypes: [], enabled: false, disabledReason: null });
+    expect(
+      (
+        await call<{ webhooks: { id: string }[] }>('GET', `/v1/webhooks?pageToken=${page.body.nextPageToken}`)
+      ).body.webhooks.map(({ id }) => id),
+    ).toEqual([second.webhook.id]);
+    expect(
+      (
+        await call<Made>('PATCH', `/v1/webhooks/${made.id}`, {
+          url: 'https://lims.example.org/x',
+          eventTypes: [],
+          enabled: false,
+        })
+      ).body.webhook,
+    ).toMatchObject({
+      url: 'https://lims.example.org/x',
+      description: 'LIMS',
+      eventTypes: [],
+      enabled: false,
+      disabledReason: null,
+    });
     expect((await call('DELETE', `/v1/webhooks/${made.id}`)).status).toBe(204);
-    for (const [method, where] of [['GET', ''], ['DELETE', ''], ['PATCH', ''], ['POST', '/test'], ['POST', '/rotate-secret'], ['POST', '/replay'], ['GET', '/deliveries']] as const) {
-      const answer = await call(method, `/v1/webhooks/${made.id}${where}`, method === 'PATCH' ? { enabled: true } : where === '/replay' ? { onlyFailed: true } : undefined);
+    for (const [method, where] of [
+      ['GET', ''],
+      ['DELETE', ''],
+      ['PATCH', ''],
+      ['POST', '/test'],
+      ['POST', '/rotate-secret'],
+      ['POST', '/replay'],
+      ['GET', '/deliveries'],
+    ] as const) {
+      const answer = await call(
+        method,
+        `/v1/webhooks/${made.id}${where}`,
+        method === 'PATCH' ? { enabled: true } : where === '/replay' ? { onlyFailed: true } : undefined,
+      );
       expect([answer.status, answer.body.details![0]!.reason], where).toEqual([404, 'WEBHOOK_NOT_FOUND']);
     }
     expect(await db.selectFrom('webhook_secrets').select('id').where('webhook_id', '=', made.id).execute()).toEqual([]);
@@ -555,12 +905,22 @@ describe('the API', () => {
       return answer.body.details!.map(({ metadata }) => `${metadata.field} ${metadata.rule}`).sort();
     };
     expect(await rules('POST', '/v1/webhooks', {})).toEqual(['url REQUIRED']);
-    expect(await rules('POST', '/v1/webhooks', { url: 'https://u:p@example.org', eventTypes: ['all', 'run.uploaded'], description: '\u0000' })).toEqual(['description CHARACTERS', 'eventTypes.0 EVENT_TYPE', 'url URL_CREDENTIALS']);
+    expect(
+      await rules('POST', '/v1/webhooks', {
+        url: 'https://u:p@example.org',
+        eventTypes: ['all', 'run.uploaded'],
+        description: '\u0000',
+      }),
+    ).toEqual(['description CHARACTERS', 'eventTypes.0 EVENT_TYPE', 'url URL_CREDENTIALS']);
     expect(await rules('POST', '/v1/webhooks', { url: 'https://169.254.169.254/' })).toEqual(['url ADDRESS_REFUSED']);
-    expect(await rules('POST', '/v1/webhooks', { url: 'https://private.example.org/' })).toEqual(['url ADDRESS_REFUSED']);
+    expect(await rules('POST', '/v1/webhooks', { url: 'https://private.example.org/' })).toEqual([
+      'url ADDRESS_REFUSED',
+    ]);
     expect(await rules('POST', '/v1/webhooks', { url: 'http://public.example.org/' })).toEqual(['url ADDRESS_REFUSED']);
     const { webhook: hook } = await webhook();
-    expect(await rules('PATCH', `/v1/webhooks/${hook.id}`, { url: 'https://private.example.org/' })).toEqual(['url ADDRESS_REFUSED']);
+    expect(await rules('PATCH', `/v1/webhooks/${hook.id}`, { url: 'https://private.example.org/' })).toEqual([
+      'url ADDRESS_REFUSED',
+    ]);
     expect((await rules('PATCH', `/v1/webhooks/${hook.id}`, { secret: 'mine' }))[0]).toMatch(/^secret /);
     expect(await rules('POST', `/v1/webhooks/${hook.id}/replay`, { onlyFailed: false })).toEqual(['since REQUIRED']);
     expect((await rules('POST', `/v1/webhooks/${hook.id}/replay`, { since: 'yesterday' }))[0]).toMatch(/^since /);
@@ -583,9 +943,27 @@ describe('the API', () => {
   });
 
   it('cannot keep a secret without a key to encrypt it with', async () => {
-    const without = await buildApp({ db, databaseUrl: postgres.url, secrets: new Secrets([]), aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }), orchestrator: orchestrator as never, apiKey: KEY, discoverSeconds: 7, errorDomain: 'polony', resolve: async () => ['8.8.8.8'] });
-    const response = await without.inject({ method: 'POST', url: '/v1/webhooks', headers: { 'x-api-key': KEY }, payload: { url: 'https://lims.example.org/' } });
-    expect([response.statusCode, (JSON.parse(response.body) as { details: { reason: string }[] }).details[0]!.reason]).toEqual([409, 'ENCRYPTION_KEYS_MISSING']);
+    const without = await buildApp({
+      db,
+      databaseUrl: postgres.url,
+      secrets: new Secrets([]),
+      aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+      orchestrator: orchestrator as never,
+      apiKey: KEY,
+      discoverSeconds: 7,
+      errorDomain: 'polony',
+      resolve: async () => ['8.8.8.8'],
+    });
+    const response = await without.inject({
+      method: 'POST',
+      url: '/v1/webhooks',
+      headers: { 'x-api-key': KEY },
+      payload: { url: 'https://lims.example.org/' },
+    });
+    expect([
+      response.statusCode,
+      (JSON.parse(response.body) as { details: { reason: string }[] }).details[0]!.reason,
+    ]).toEqual([409, 'ENCRYPTION_KEYS_MISSING']);
     await without.close();
   });
 
@@ -594,15 +972,25 @@ describe('the API', () => {
     for (let times = 0; times < 5; times++) await call('POST', `/v1/webhooks/${hook.id}/test`);
     const ids = (await deliveries(hook.id)).map(({ id }) => id);
     expect(ids).toHaveLength(5);
-    const get = async (query: string) => (await call<{ deliveries: ShownDelivery[]; nextPageToken: string; previousPageToken: string }>('GET', `/v1/webhooks/${hook.id}/deliveries?${query}`)).body;
+    const get = async (query: string) =>
+      (
+        await call<{ deliveries: ShownDelivery[]; nextPageToken: string; previousPageToken: string }>(
+          'GET',
+          `/v1/webhooks/${hook.id}/deliveries?${query}`,
+        )
+      ).body;
     const first = await get('pageSize=2');
     const next = await get(`pageSize=2&pageToken=${first.nextPageToken}`);
     expect([...first.deliveries, ...next.deliveries].map(({ id }) => id)).toEqual(ids.slice(0, 4));
-    expect((await get(`pageSize=2&pageToken=${next.previousPageToken}`)).deliveries.map(({ id }) => id)).toEqual(ids.slice(0, 2));
+    expect((await get(`pageSize=2&pageToken=${next.previousPageToken}`)).deliveries.map(({ id }) => id)).toEqual(
+      ids.slice(0, 2),
+    );
     await trying()(ids[4]!, 1);
     expect((await get('state=delivered')).deliveries.map(({ id }) => id)).toEqual([ids[4]]);
     expect((await get('state=pending')).deliveries).toHaveLength(4);
     const { webhook: other } = await webhook();
-    expect((await call('GET', `/v1/webhooks/${other.id}/deliveries?pageToken=${first.nextPageToken}`)).status).toBe(400);
+    expect((await call('GET', `/v1/webhooks/${other.id}/deliveries?pageToken=${first.nextPageToken}`)).status).toBe(
+      400,
+    );
   });
 });

@@ -36,15 +36,31 @@ const received: Received[] = [];
 const answers = new Map<string, (response: http.ServerResponse, request: Received) => void>();
 const secrets: string[] = [];
 
-interface Delivery { id: string; eventId: string; eventType: string; state: string; attempts: number; replays: number; lastStatus: number | null }
+interface Delivery {
+  id: string;
+  eventId: string;
+  eventType: string;
+  state: string;
+  attempts: number;
+  replays: number;
+  lastStatus: number | null;
+}
 async function webhook(where: string, eventTypes: string[] = []): Promise<{ id: string; secret: string }> {
-  const made = await call<{ webhook: { id: string }; secret: string }>('POST', '/v1/webhooks', { url: `${at}${where}?token=url-token-7`, eventTypes });
+  const made = await call<{ webhook: { id: string }; secret: string }>('POST', '/v1/webhooks', {
+    url: `${at}${where}?token=url-token-7`,
+    eventTypes,
+  });
   secrets.push(made.secret);
   return { id: made.webhook.id, secret: made.secret };
 }
-const test = async (id: string): Promise<Delivery> => (await call<{ delivery: Delivery }>('POST', `/v1/webhooks/${id}/test`)).delivery;
-const deliveries = async (id: string): Promise<Delivery[]> => (await call<{ deliveries: Delivery[] }>('GET', `/v1/webhooks/${id}/deliveries`)).deliveries;
-const inState = (webhookId: string, id: string, state: string): Promise<Delivery> => until(`${id} ${state}`, async () => (await deliveries(webhookId)).find((each) => each.id === id && each.state === state));
+const test = async (id: string): Promise<Delivery> =>
+  (await call<{ delivery: Delivery }>('POST', `/v1/webhooks/${id}/test`)).delivery;
+const deliveries = async (id: string): Promise<Delivery[]> =>
+  (await call<{ deliveries: Delivery[] }>('GET', `/v1/webhooks/${id}/deliveries`)).deliveries;
+const inState = (webhookId: string, id: string, state: string): Promise<Delivery> =>
+  until(`${id} ${state}`, async () =>
+    (await deliveries(webhookId)).find((each) => each.id === id && each.state === state),
+  );
 const to = (where: string): Received[] => received.filter((each) => each.path.startsWith(`${where}?`));
 
 beforeAll(async () => {
@@ -54,7 +70,12 @@ beforeAll(async () => {
     request.on('data', (part: Buffer) => parts.push(part));
     request.on('end', () => {
       const raw = Buffer.concat(parts).toString();
-      const got: Received = { path: request.url!, headers: request.headers as Record<string, string>, raw, body: JSON.parse(raw) as Received['body'] };
+      const got: Received = {
+        path: request.url!,
+        headers: request.headers as Record<string, string>,
+        raw,
+        body: JSON.parse(raw) as Received['body'],
+      };
       received.push(got);
       (answers.get(got.path.split('?')[0]!) ?? ((each) => void each.writeHead(200).end()))(response, got);
     });
@@ -62,7 +83,18 @@ beforeAll(async () => {
   await new Promise<void>((done) => receiver.listen(0, '127.0.0.1', done));
   at = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-webhooks-'));
-  stack = await startStack({ stateDir, durable: false, headless: true, omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 50 } }, env: { POLONY_WEBHOOK_ALLOW_PRIVATE: 'true', POLONY_WEBHOOK_RETRY_SECONDS: '1,1,1', POLONY_SWEEP_SECONDS: '1', POLONY_PUBLIC_URL: 'https://polony.example.org' } });
+  stack = await startStack({
+    stateDir,
+    durable: false,
+    headless: true,
+    omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 50 } },
+    env: {
+      POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
+      POLONY_WEBHOOK_RETRY_SECONDS: '1,1,1',
+      POLONY_SWEEP_SECONDS: '1',
+      POLONY_PUBLIC_URL: 'https://polony.example.org',
+    },
+  });
   call = apiClient(stack.info);
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
@@ -88,25 +120,59 @@ it('tells of an account, a run and its execution, from the first to the last, th
   const flaky = await webhook('/flaky', ['execution.completed', 'run.uploaded']);
   await connectAccount(call, account, { autoStart: true });
   const { s3 } = adminClients(stack.info);
-  await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'WEBHOOKS', cycles: { R1: 4, I1: 8, I2: 8 } }) }).done;
+  await simulateInstrument({
+    s3,
+    bucket: account.bucket,
+    prefix: account.prefix,
+    run: describeRun({ runName: 'WEBHOOKS', cycles: { R1: 4, I1: 8, I2: 8 } }),
+  }).done;
   s3.destroy();
-  const { id } = await until('the execution', async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions[0]);
+  const { id } = await until(
+    'the execution',
+    async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions[0],
+  );
   await executionsOf(stack, call).inStatus(id, 'COMPLETED');
-  const completed = await until('its end to be told', () => to('/all').find(({ body }) => body.type === 'execution.completed'));
+  const completed = await until('its end to be told', () =>
+    to('/all').find(({ body }) => body.type === 'execution.completed'),
+  );
   // Each of them once, whatever came first on its way.
   const of = (field: string, value: string): string[] => {
-    const mine = to('/all').filter(({ body }) => body.data[field] === value).sort((one, other) => one.body.data.sequence - other.body.data.sequence);
+    const mine = to('/all')
+      .filter(({ body }) => body.data[field] === value)
+      .sort((one, other) => one.body.data.sequence - other.body.data.sequence);
     expect(new Set(mine.map(({ headers }) => headers['webhook-id'])).size).toBe(mine.length);
     return mine.map(({ body }) => body.type);
   };
   await until('all of the execution', () => of('executionId', id).length >= 4);
-  expect(of('executionId', id)).toEqual(['execution.initialized', 'execution.pending', 'execution.running', 'execution.completed']);
+  expect(of('executionId', id)).toEqual([
+    'execution.initialized',
+    'execution.pending',
+    'execution.running',
+    'execution.completed',
+  ]);
   const runId = completed.body.data.runId as string;
   await until('all of the run', () => to('/all').filter(({ body }) => body.type.startsWith('run.')).length === 2);
-  expect(to('/all').filter(({ body }) => body.type.startsWith('run.')).map(({ body }) => [body.type, body.data.runId]).sort()).toEqual([['run.uploaded', runId], ['run.uploading', runId]]);
-  await until('the verification to be told', () => of('name', 'lab').includes('provider.connected') && of('name', 'runs').includes('storage_connection.connected'));
+  expect(
+    to('/all')
+      .filter(({ body }) => body.type.startsWith('run.'))
+      .map(({ body }) => [body.type, body.data.runId])
+      .sort(),
+  ).toEqual([
+    ['run.uploaded', runId],
+    ['run.uploading', runId],
+  ]);
+  await until(
+    'the verification to be told',
+    () =>
+      of('name', 'lab').includes('provider.connected') && of('name', 'runs').includes('storage_connection.connected'),
+  );
   expect(of('name', 'lab')[0]).toBe('provider.created');
-  expect(completed.body.data).toMatchObject({ status: 'EXECUTION_STATUS_COMPLETED', runName: 'WEBHOOKS', flowName: 'b2f', links: { self: `https://polony.example.org/v1/executions/${id}` } });
+  expect(completed.body.data).toMatchObject({
+    status: 'EXECUTION_STATUS_COMPLETED',
+    runName: 'WEBHOOKS',
+    flowName: 'b2f',
+    links: { self: `https://polony.example.org/v1/executions/${id}` },
+  });
   for (const each of to('/all')) expect(new Webhook(all.secret).verify(each.raw, each.headers)).toEqual(each.body);
   const retried = await until('the flaky receiver to have taken both', async () => {
     const both = await deliveries(flaky.id);
@@ -131,8 +197,20 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   stack.worker = await stack.startWorker();
   await inState(hook.id, unheard.id, 'delivered');
   // Taken over once its worker is known to be dead.
-  expect(await until('the other to be delivered', async () => (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'), 100)).toMatchObject({ attempts: 2 });
-  expect(new Set(to('/held').filter(({ headers }) => headers['webhook-id'] === underWay.eventId).map(({ raw }) => raw)).size).toBe(1);
+  expect(
+    await until(
+      'the other to be delivered',
+      async () => (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
+      100,
+    ),
+  ).toMatchObject({ attempts: 2 });
+  expect(
+    new Set(
+      to('/held')
+        .filter(({ headers }) => headers['webhook-id'] === underWay.eventId)
+        .map(({ raw }) => raw),
+    ).size,
+  ).toBe(1);
 });
 
 it('a receiver that hangs holds up no other', async () => {
@@ -178,18 +256,38 @@ it('what is given up can be replayed; Temporal shows where it stands', async () 
 it('neither secrets nor the tokens of URLs are in histories and logs, and no secret is in the database', async () => {
   const places: Record<string, string> = {};
   for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "deliverWebhook"' })) {
-    places[`history of ${workflow.workflowId}`] = JSON.stringify(await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory(), (_key, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value));
+    places[`history of ${workflow.workflowId}`] = JSON.stringify(
+      await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory(),
+      (_key, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value),
+    );
   }
   expect(Object.keys(places).length).toBeGreaterThan(20);
-  for (const entry of readdirSync(stateDir, { recursive: true, withFileTypes: true })) if (entry.isFile() && entry.name.endsWith('.log')) places[entry.name] = readFileSync(path.join(entry.parentPath, entry.name), 'latin1');
+  for (const entry of readdirSync(stateDir, { recursive: true, withFileTypes: true }))
+    if (entry.isFile() && entry.name.endsWith('.log'))
+      places[entry.name] = readFileSync(path.join(entry.parentPath, entry.name), 'latin1');
   const db = openDatabase(stack.info.databaseUrl, 1);
-  const tables = await sql<{ name: string }>`select table_name as name from information_schema.tables where table_schema = 'public'`.execute(db);
+  const tables = await sql<{
+    name: string;
+  }>`select table_name as name from information_schema.tables where table_schema = 'public'`.execute(db);
   const rows: string[] = [];
-  for (const { name } of tables.rows) rows.push(...(await sql<{ row: string }>`select t::text as row from ${sql.table(name)} as t`.execute(db)).rows.map(({ row }) => row));
+  for (const { name } of tables.rows)
+    rows.push(
+      ...(await sql<{ row: string }>`select t::text as row from ${sql.table(name)} as t`.execute(db)).rows.map(
+        ({ row }) => row,
+      ),
+    );
   await db.destroy();
-  const forms = secrets.flatMap((secret) => [secret.slice(6), Buffer.from(secret).toString('base64').slice(0, 40), Buffer.from(secret.slice(6), 'base64').toString('latin1')]);
+  const forms = secrets.flatMap((secret) => [
+    secret.slice(6),
+    Buffer.from(secret).toString('base64').slice(0, 40),
+    Buffer.from(secret.slice(6), 'base64').toString('latin1'),
+  ]);
   expect(forms.length).toBeGreaterThan(10);
-  expect(Object.entries(places).filter(([, text]) => [...forms, 'url-token-7'].some((form) => text.includes(form))).map(([place]) => place)).toEqual([]);
+  expect(
+    Object.entries(places)
+      .filter(([, text]) => [...forms, 'url-token-7'].some((form) => text.includes(form)))
+      .map(([place]) => place),
+  ).toEqual([]);
   expect(rows.filter((row) => forms.some((form) => row.includes(form)))).toEqual([]);
   expect(rows.some((row) => row.includes('url-token-7'))).toBe(true);
 });

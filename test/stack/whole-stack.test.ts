@@ -31,11 +31,18 @@ interface Execution {
   details: { healthOmics: { runId: string } | null };
 }
 
-const homes = [mkdtempSync(path.join(tmpdir(), 'polony-whole-a-')), mkdtempSync(path.join(tmpdir(), 'polony-whole-b-'))] as const;
+const homes = [
+  mkdtempSync(path.join(tmpdir(), 'polony-whole-a-')),
+  mkdtempSync(path.join(tmpdir(), 'polony-whole-b-')),
+] as const;
 const started: ChildProcess[] = [];
 
-async function until<T>(what: string, ask: () => Promise<T | undefined | false> | T | undefined | false, seconds = 30): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+async function until<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false> | T | undefined | false,
+  seconds = 30,
+): Promise<T> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -45,14 +52,24 @@ async function until<T>(what: string, ask: () => Promise<T | undefined | false> 
 
 /** `npm run local`, or its command alone, as a person starts it: in a process group of its own. */
 function launch(home: string, how: 'npm' | 'command'): Omit<Running, 'info'> {
-  const [command, args] = how === 'npm' ? ['npm', ['run', 'local']] : [process.execPath, ['--import', 'tsx', 'cli/main.ts', 'local']];
+  const [command, args] =
+    how === 'npm' ? ['npm', ['run', 'local']] : [process.execPath, ['--import', 'tsx', 'cli/main.ts', 'local']];
   // The variables of the npm that runs the tests are not those of a person's shell.
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(npm_|TEMPORAL_|AWS_|VITEST)/.test(name)));
-  const child = spawn(command, args, { cwd: root, detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...env, POLONY_HOME: home } });
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(npm_|TEMPORAL_|AWS_|VITEST)/.test(name)),
+  );
+  const child = spawn(command, args, {
+    cwd: root,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...env, POLONY_HOME: home },
+  });
   started.push(child);
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) =>
+    child.once('exit', (code, signal) => resolve({ code, signal })),
+  );
   return { home, process: child, output: () => text, exited };
 }
 
@@ -61,23 +78,31 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
   const begun = launch(home, how);
   let over = false;
   void begun.exited.then(() => (over = true));
-  await until('the stack to print its addresses', () => {
-    if (over) throw new Error(`It ended:\n${begun.output()}`);
-    return begun.output().includes('Ctrl-C stops the stack');
-  }, 60);
+  await until(
+    'the stack to print its addresses',
+    () => {
+      if (over) throw new Error(`It ended:\n${begun.output()}`);
+      return begun.output().includes('Ctrl-C stops the stack');
+    },
+    60,
+  );
   return { ...begun, info: readLocalInfo(home)! };
 }
 
 /** Everything that was started for a state folder and still runs, whoever its parent is by now. */
 function processesOf(home: string): string[] {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name) && processStart(Number(name)) !== null).flatMap((pid) => {
-    try {
-      const ours = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`POLONY_HOME=${home}`);
-      return ours ? [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 120)}`] : [];
-    } catch {
-      return [];
-    }
-  });
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && processStart(Number(name)) !== null)
+    .flatMap((pid) => {
+      try {
+        const ours = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`POLONY_HOME=${home}`);
+        return ours
+          ? [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').slice(0, 120)}`]
+          : [];
+      } catch {
+        return [];
+      }
+    });
 }
 const nothingLeft = (home: string): Promise<true> =>
   until('all processes to be gone', () => processesOf(home).length === 0 || undefined, 20).catch(() => {
@@ -99,11 +124,13 @@ async function everythingAnswers(info: LocalInfo): Promise<void> {
   expect((await fetch(`${info.apiUrl}/readyz`)).status).toBe(200);
   expect((await fetch(`${info.apiUrl}/v1/runs`)).status).toBe(401);
   expect((await fetch(`${info.apiUrl}/v1/runs`, key)).status).toBe(200);
-  expect(await (await fetch(info.openapiUrl, key)).json()).toMatchObject({ openapi: expect.stringMatching(/^3\.1/) as string });
+  expect(await (await fetch(info.openapiUrl, key)).json()).toMatchObject({
+    openapi: expect.stringMatching(/^3\.1/) as string,
+  });
   expect((await fetch(info.temporalUiUrl)).status).toBe(200);
   await withTemporal(info, (client) => client.workflowService.describeNamespace({ namespace: info.namespace }));
   const { s3, iam, omics } = adminClients(info);
-  expect((await s3.config.region())).toBe(info.awsRegion);
+  expect(await s3.config.region()).toBe(info.awsRegion);
   const buckets = await fetch(`${info.awsEndpoint}/_ministack/health`);
   expect(buckets.status).toBe(200);
   for (const client of [s3, iam, omics]) client.destroy();
@@ -121,14 +148,21 @@ let object: { Bucket: string; Key: string };
 
 const execution = (id: string): Promise<Execution> => call('GET', `/v1/executions/${id}/details`);
 const inStatus = (id: string, status: string): Promise<Execution> =>
-  until(`${id} to be ${status}`, async () => {
-    const answer = await execution(id);
-    if (/FAILED|CANCELED/.test(answer.execution.status)) throw new Error(answer.execution.statusDescription);
-    return answer.execution.status === `EXECUTION_STATUS_${status}` && answer;
-  }, 40);
+  until(
+    `${id} to be ${status}`,
+    async () => {
+      const answer = await execution(id);
+      if (/FAILED|CANCELED/.test(answer.execution.status)) throw new Error(answer.execution.statusDescription);
+      return answer.execution.status === `EXECUTION_STATUS_${status}` && answer;
+    },
+    40,
+  );
 /** An execution whose HealthOmics run does not end while this stack lives: the pace of a run ends with the emulator's process. */
 async function runningForLong(): Promise<{ id: string; healthOmicsRunId: string }> {
-  await fetch(`${String(one.info.omicsControlUrl)}/settings`, { method: 'POST', body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 3_600_000, STOPPING: 50 } }) });
+  await fetch(`${String(one.info.omicsControlUrl)}/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 3_600_000, STOPPING: 50 } }),
+  });
   const { id } = (await call<Execution>('POST', '/v1/executions', { flowId, runId })).execution;
   return { id, healthOmicsRunId: (await inStatus(id, 'RUNNING')).details.healthOmics!.runId };
 }
@@ -165,14 +199,43 @@ afterAll(async () => {
 describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', () => {
   it('each say in local.json where everything is, and everything answers', async () => {
     for (const { info } of [one, other]) {
-      for (const name of ['apiUrl', 'apiKey', 'openapiUrl', 'temporalAddress', 'temporalUiUrl', 'namespace', 'awsEndpoint', 'awsRegion', 'adminAccessKeyId', 'adminSecretAccessKey', 'databaseUrl']) {
+      for (const name of [
+        'apiUrl',
+        'apiKey',
+        'openapiUrl',
+        'temporalAddress',
+        'temporalUiUrl',
+        'namespace',
+        'awsEndpoint',
+        'awsRegion',
+        'adminAccessKeyId',
+        'adminSecretAccessKey',
+        'databaseUrl',
+      ]) {
         expect(info[name], name).toEqual(expect.stringMatching(/./));
       }
-      expect(Object.keys(info.pids).sort()).toEqual(['api', 'guardian', 'ministack', 'polony', 'postgres', 'temporal', 'worker']);
+      expect(Object.keys(info.pids).sort()).toEqual([
+        'api',
+        'guardian',
+        'ministack',
+        'polony',
+        'postgres',
+        'temporal',
+        'worker',
+      ]);
       for (const pid of Object.values(info.pids)) expect(processStart(pid)).not.toBeNull();
       await everythingAnswers(info);
     }
-    const all = [one, other].flatMap(({ info }) => [info.apiUrl, info.apiKey, info.temporalAddress, info.temporalUiUrl, info.awsEndpoint, info.adminSecretAccessKey, info.databaseUrl, ...Object.values(info.pids)]);
+    const all = [one, other].flatMap(({ info }) => [
+      info.apiUrl,
+      info.apiKey,
+      info.temporalAddress,
+      info.temporalUiUrl,
+      info.awsEndpoint,
+      info.adminSecretAccessKey,
+      info.databaseUrl,
+      ...Object.values(info.pids),
+    ]);
     expect(new Set(all).size).toBe(all.length);
   });
 
@@ -187,19 +250,60 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     const account = await setUpCustomer(one.info, SERVICE_ACCOUNT, 'whole');
     call = apiClient(one.info);
     const region = one.info.awsRegion;
-    const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', { name: 'lab', defaultRegion: region, credentialType: 'role', roleArn: account.providerRoleArn, externalId: account.externalId });
-    await call('POST', '/v1/storage-connections', { name: 'runs', providerId: provider.id, region, bucket: account.bucket, prefix: account.prefix, useForRunUpload: true, useForDataExploration: true });
-    const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', { name: 'omics', providerId: provider.id, executionRoleArn: account.executionRoleArn, region });
-    flowId = (await call<{ flow: { id: string } }>('POST', '/v1/flows', { name: 'b2f', computeConnectionId: computeConnection.id, sharedWorkflowId: account.workflowId, workflowOwnerId: account.workflowOwnerId, autoStart: { storageConnectionIds: [] } })).flow.id;
+    const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
+      name: 'lab',
+      defaultRegion: region,
+      credentialType: 'role',
+      roleArn: account.providerRoleArn,
+      externalId: account.externalId,
+    });
+    await call('POST', '/v1/storage-connections', {
+      name: 'runs',
+      providerId: provider.id,
+      region,
+      bucket: account.bucket,
+      prefix: account.prefix,
+      useForRunUpload: true,
+      useForDataExploration: true,
+    });
+    const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
+      name: 'omics',
+      providerId: provider.id,
+      executionRoleArn: account.executionRoleArn,
+      region,
+    });
+    flowId = (
+      await call<{ flow: { id: string } }>('POST', '/v1/flows', {
+        name: 'b2f',
+        computeConnectionId: computeConnection.id,
+        sharedWorkflowId: account.workflowId,
+        workflowOwnerId: account.workflowOwnerId,
+        autoStart: { storageConnectionIds: [] },
+      })
+    ).flow.id;
     const { s3 } = adminClients(one.info);
-    const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run: describeRun({ runName: 'WHOLE' }) });
+    const simulation = simulateInstrument({
+      s3,
+      bucket: account.bucket,
+      prefix: account.prefix,
+      run: describeRun({ runName: 'WHOLE' }),
+    });
     await simulation.done;
     s3.destroy();
     object = { Bucket: account.bucket, Key: `${simulation.folder.replace(/\/$/, '')}/RunUploaded.json` };
-    runId = await until('the run to be found complete', async () => (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find((run) => run.status === 'RUN_STATUS_COMPLETED')?.id);
+    runId = await until(
+      'the run to be found complete',
+      async () =>
+        (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
+          (run) => run.status === 'RUN_STATUS_COMPLETED',
+        )?.id,
+    );
     const running = await runningForLong();
     const before = one.info;
-    const workflowRun = await withTemporal(before, async (client) => (await client.workflow.getHandle(`execution/${running.id}`).describe()).runId);
+    const workflowRun = await withTemporal(
+      before,
+      async (client) => (await client.workflow.getHandle(`execution/${running.id}`).describe()).runId,
+    );
 
     // As a terminal does it: to npm, its shell and the command at once; npm then passes it on once more.
     process.kill(-one.process.pid!, 'SIGINT');
@@ -211,7 +315,12 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
 
     one = await start(homes[0], 'command');
     await goesOn(before, running);
-    expect(await withTemporal(one.info, async (client) => (await client.workflow.getHandle(`execution/${running.id}`).describe()).runId)).toBe(workflowRun);
+    expect(
+      await withTemporal(
+        one.info,
+        async (client) => (await client.workflow.getHandle(`execution/${running.id}`).describe()).runId,
+      ),
+    ).toBe(workflowRun);
   });
 
   it('leave no orphan when they are killed, nothing that says they run, and go on all the same', async () => {
@@ -242,7 +351,11 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
 
   it('leave nothing when they are told to end, or are killed, before they have started', async () => {
     const [told, killed] = [launch(homes[0], 'command'), launch(homes[1], 'command')];
-    await Promise.all(homes.map((home) => until('the first parts to run', () => processesOf(home).some((line) => line.includes('postgres')))));
+    await Promise.all(
+      homes.map((home) =>
+        until('the first parts to run', () => processesOf(home).some((line) => line.includes('postgres'))),
+      ),
+    );
     told.process.kill('SIGTERM');
     killed.process.kill('SIGKILL');
     expect(await told.exited).toEqual({ code: 1, signal: null });
@@ -266,7 +379,12 @@ it('PostgreSQL takes another port when its own is taken between the choice and t
     close: () => guardian.close(),
     spawn: (name, command, args, options) => {
       ports.push(args[args.indexOf('-p') + 1]!);
-      return guardian.spawn(name, command, args.map((arg, index) => (args[index - 1] === '-p' && ports.length === 1 ? taken : arg)), options);
+      return guardian.spawn(
+        name,
+        command,
+        args.map((arg, index) => (args[index - 1] === '-p' && ports.length === 1 ? taken : arg)),
+        options,
+      );
     },
   };
   try {

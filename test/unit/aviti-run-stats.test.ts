@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { parseAvitiRunStats } from '../../domain/avitiRunStats.js';
 
-const cycle = (Cycle: number, PercentQ30: number, PercentPhixErrorRate: number) => ({ Cycle, PercentQ30, PercentQ40: PercentQ30 - 10, AverageQScore: 40, PercentPhixErrorRate, BaseComposition: { A: 25, C: 25, G: 25, T: 25 } });
+const cycle = (Cycle: number, PercentQ30: number, PercentPhixErrorRate: number) => ({
+  Cycle,
+  PercentQ30,
+  PercentQ40: PercentQ30 - 10,
+  AverageQScore: 40,
+  PercentPhixErrorRate,
+  BaseComposition: { A: 25, C: 25, G: 25, T: 25 },
+});
 const reads = [
   { Read: 'I1', PhiXAlignmentRate: 0, Cycles: [cycle(1, 10, 50)] },
   { Read: 'R1', PhiXAlignmentRate: 2, Cycles: [cycle(1, 90, 0), cycle(2, 96, 0.1)] },
@@ -10,18 +17,47 @@ const reads = [
 
 describe('AvitiRunStats.json', () => {
   it('says what passed the filter, the yield, and the means over the cycles of the reads in which something was measured', () => {
-    expect(parseAvitiRunStats(JSON.stringify({ FileVersion: '2.0.0', RunStats: { PolonyCount: 1_000, PFCount: 900, PercentPF: 90, TotalYield: 270_000_000_000, Reads: reads }, LaneStats: [] }))).toEqual({
-      totalReads: 900, totalYield: 270_000_000_000, q30: 93, q40: 83, avgQ: 40, errorRate: 0.3, phixAlignmentRate: 2.5,
+    expect(
+      parseAvitiRunStats(
+        JSON.stringify({
+          FileVersion: '2.0.0',
+          RunStats: { PolonyCount: 1_000, PFCount: 900, PercentPF: 90, TotalYield: 270_000_000_000, Reads: reads },
+          LaneStats: [],
+        }),
+      ),
+    ).toEqual({
+      totalReads: 900,
+      totalYield: 270_000_000_000,
+      q30: 93,
+      q40: 83,
+      avgQ: 40,
+      errorRate: 0.3,
+      phixAlignmentRate: 2.5,
     });
   });
   it('is read lane by lane where the run has no reads of its own', () => {
-    expect(parseAvitiRunStats(JSON.stringify({ RunStats: { PFCount: 5 }, LaneStats: [{ Lane: 1, Reads: reads }, { Lane: 2, Reads: reads.slice(0, 2) }] }))).toMatchObject({ totalReads: 5, errorRate: 0.25, phixAlignmentRate: 2.3333 });
+    expect(
+      parseAvitiRunStats(
+        JSON.stringify({
+          RunStats: { PFCount: 5 },
+          LaneStats: [
+            { Lane: 1, Reads: reads },
+            { Lane: 2, Reads: reads.slice(0, 2) },
+          ],
+        }),
+      ),
+    ).toMatchObject({ totalReads: 5, errorRate: 0.25, phixAlignmentRate: 2.3333 });
   });
   it.each([
     ['{}', {}],
     ['{"RunStats":null,"LaneStats":{"Lanes":[]}}', {}],
-    ['{"RunStats":{"PFCount":"900","TotalYield":-1,"Reads":[null,7,{"Read":3},{"Read":"R1","PhiXAlignmentRate":"x","Cycles":{"1":2}},{"Read":"R1","Cycles":[null,[],{"PercentQ30":"95","PercentQ40":null,"AverageQScore":39.99996}]}]}}', { avgQ: 40 }],
+    [
+      '{"RunStats":{"PFCount":"900","TotalYield":-1,"Reads":[null,7,{"Read":3},{"Read":"R1","PhiXAlignmentRate":"x","Cycles":{"1":2}},{"Read":"R1","Cycles":[null,[],{"PercentQ30":"95","PercentQ40":null,"AverageQScore":39.99996}]}]}}',
+      { avgQ: 40 },
+    ],
     ['{"RunStats":{"PFCount":1e30,"Reads":[{"Read":"R1","Cycles":[{"PercentQ30":1e999}]}]}}', {}],
   ])('%s: what is of another kind is left out', (text, expected) => expect(parseAvitiRunStats(text)).toEqual(expected));
-  it.each(['', '[]', 'null', '{"RunStats"'])('%j is none', (text) => expect(() => parseAvitiRunStats(text)).toThrow(/AvitiRunStats\.json/));
+  it.each(['', '[]', 'null', '{"RunStats"'])('%j is none', (text) =>
+    expect(() => parseAvitiRunStats(text)).toThrow(/AvitiRunStats\.json/),
+  );
 });

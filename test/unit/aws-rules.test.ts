@@ -1,7 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import {
-  accountOfRole, checkAccountId, checkBucketName, checkExecutionRole, checkExternalId, checkHealthOmicsRegion, checkPrefix, checkRegion, checkRoleArn, checkSharedWorkflow, HEALTHOMICS_REGIONS, joinKey, normalizePrefix, parseArn,
-  parseSharedWorkflow, prefixesOverlap, storageUri,
+  accountOfRole,
+  checkAccountId,
+  checkBucketName,
+  checkExecutionRole,
+  checkExternalId,
+  checkHealthOmicsRegion,
+  checkPrefix,
+  checkRegion,
+  checkRoleArn,
+  checkSharedWorkflow,
+  HEALTHOMICS_REGIONS,
+  joinKey,
+  normalizePrefix,
+  parseArn,
+  parseSharedWorkflow,
+  prefixesOverlap,
+  storageUri,
 } from '../../domain/aws.js';
 import type { FieldProblem } from '../../domain/errors.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
@@ -10,47 +25,74 @@ const rules = (problems: FieldProblem[]): string[] => problems.map((problem) => 
 
 describe('ARNs and roles', () => {
   it('are taken apart', () => {
-    expect(parseArn('arn:aws:omics:us-west-2:111122223333:workflow/1')).toEqual({ partition: 'aws', service: 'omics', region: 'us-west-2', account: '111122223333', resource: 'workflow/1' });
+    expect(parseArn('arn:aws:omics:us-west-2:111122223333:workflow/1')).toEqual({
+      partition: 'aws',
+      service: 'omics',
+      region: 'us-west-2',
+      account: '111122223333',
+      resource: 'workflow/1',
+    });
     for (const text of ['', 'arn:aws:iam', 'arn:aws:iam::12:role/x', 'role/x']) expect(parseArn(text)).toBeUndefined();
     expect(accountOfRole('arn:aws:iam::111122223333:role/x')).toBe('111122223333');
   });
-  it.each(['arn:aws:iam::111122223333:role/Element-ServiceUser', 'arn:aws:iam::111122223333:role/service-role/lab/x', 'arn:aws-us-gov:iam::111122223333:role/a+b=c,d.e@f_g'])('%s is a role', (arn) => expect(checkRoleArn('f', arn)).toEqual([]));
-  it.each(['arn:aws:iam::111122223333:user/x', 'arn:aws:iam:us-east-1:111122223333:role/x', 'arn:aws:iam::1111:role/x', 'arn:aws:iam::111122223333:role/', 'arn:aws:iam::111122223333:role/a b', `arn:aws:iam::111122223333:role/${'x'.repeat(65)}`, 'x'])(
-    '%s is none',
-    (arn) => expect(rules(checkRoleArn('f', arn))).toEqual(['ROLE_ARN']),
-  );
+  it.each([
+    'arn:aws:iam::111122223333:role/Element-ServiceUser',
+    'arn:aws:iam::111122223333:role/service-role/lab/x',
+    'arn:aws-us-gov:iam::111122223333:role/a+b=c,d.e@f_g',
+  ])('%s is a role', (arn) => expect(checkRoleArn('f', arn)).toEqual([]));
+  it.each([
+    'arn:aws:iam::111122223333:user/x',
+    'arn:aws:iam:us-east-1:111122223333:role/x',
+    'arn:aws:iam::1111:role/x',
+    'arn:aws:iam::111122223333:role/',
+    'arn:aws:iam::111122223333:role/a b',
+    `arn:aws:iam::111122223333:role/${'x'.repeat(65)}`,
+    'x',
+  ])('%s is none', (arn) => expect(rules(checkRoleArn('f', arn))).toEqual(['ROLE_ARN']));
   it('an execution role is another role of the same account', () => {
     const provider = { roleArn: 'arn:aws:iam::111122223333:role/provider', account: '111122223333' };
     expect(checkExecutionRole('f', 'arn:aws:iam::111122223333:role/omics', provider)).toEqual([]);
     expect(rules(checkExecutionRole('f', provider.roleArn, provider))).toEqual(['EXECUTION_ROLE_IS_PROVIDER_ROLE']);
-    expect(rules(checkExecutionRole('f', 'arn:aws:iam::444455556666:role/omics', provider))).toEqual(['EXECUTION_ROLE_ACCOUNT']);
-    expect(checkExecutionRole('f', 'arn:aws:iam::444455556666:role/omics', { roleArn: null, account: null })).toEqual([]);
+    expect(rules(checkExecutionRole('f', 'arn:aws:iam::444455556666:role/omics', provider))).toEqual([
+      'EXECUTION_ROLE_ACCOUNT',
+    ]);
+    expect(checkExecutionRole('f', 'arn:aws:iam::444455556666:role/omics', { roleArn: null, account: null })).toEqual(
+      [],
+    );
   });
   it('an external ID is as the page says', () => {
     for (const value of ['ab', '@:,=-./_', 'x'.repeat(1224)]) expect(checkExternalId('f', value)).toEqual([]);
-    for (const value of ['a', '', 'x'.repeat(1225)]) expect(rules(checkExternalId('f', value))).toEqual(['EXTERNAL_ID_LENGTH']);
-    for (const value of ['a b', 'a\tb', 'a+b', 'äö', 'a\u0000']) expect(rules(checkExternalId('f', value))).toEqual(['EXTERNAL_ID_CHARACTERS']);
+    for (const value of ['a', '', 'x'.repeat(1225)])
+      expect(rules(checkExternalId('f', value))).toEqual(['EXTERNAL_ID_LENGTH']);
+    for (const value of ['a b', 'a\tb', 'a+b', 'äö', 'a\u0000'])
+      expect(rules(checkExternalId('f', value))).toEqual(['EXTERNAL_ID_CHARACTERS']);
   });
   it('an account has twelve digits', () => {
     expect(checkAccountId('f', '012345678901')).toEqual([]);
-    for (const value of ['12345678901', '1234567890123', '12345678901x', '٠١٢٣٤٥٦٧٨٩٠١']) expect(rules(checkAccountId('f', value))).toEqual(['AWS_ACCOUNT_ID']);
+    for (const value of ['12345678901', '1234567890123', '12345678901x', '٠١٢٣٤٥٦٧٨٩٠١'])
+      expect(rules(checkAccountId('f', value))).toEqual(['AWS_ACCOUNT_ID']);
   });
 });
 
 describe('regions', () => {
   it('have the form of regions', () => {
-    for (const region of ['us-west-2', 'ap-southeast-1', 'us-gov-east-1', 'il-central-1']) expect(checkRegion('f', region)).toEqual([]);
-    for (const region of ['', 'US-WEST-2', 'oregon', 'us-west-2a', 'us-west']) expect(rules(checkRegion('f', region))).toEqual(['AWS_REGION']);
+    for (const region of ['us-west-2', 'ap-southeast-1', 'us-gov-east-1', 'il-central-1'])
+      expect(checkRegion('f', region)).toEqual([]);
+    for (const region of ['', 'US-WEST-2', 'oregon', 'us-west-2a', 'us-west'])
+      expect(rules(checkRegion('f', region))).toEqual(['AWS_REGION']);
   });
   it('of HealthOmics are the ten', () => {
     expect(HEALTHOMICS_REGIONS).toHaveLength(10);
-    for (const region of HEALTHOMICS_REGIONS) expect([...checkHealthOmicsRegion('f', region), ...checkRegion('f', region)]).toEqual([]);
+    for (const region of HEALTHOMICS_REGIONS)
+      expect([...checkHealthOmicsRegion('f', region), ...checkRegion('f', region)]).toEqual([]);
     expect(rules(checkHealthOmicsRegion('f', 'us-west-1'))).toEqual(['HEALTHOMICS_REGION']);
   });
 });
 
 describe('buckets and prefixes', () => {
-  it.each(['abc', 'lab-aviti.runs', '0bucket9', 'x'.repeat(63)])('%s is a bucket', (name) => expect(checkBucketName('f', name)).toEqual([]));
+  it.each(['abc', 'lab-aviti.runs', '0bucket9', 'x'.repeat(63)])('%s is a bucket', (name) =>
+    expect(checkBucketName('f', name)).toEqual([]),
+  );
   it.each([
     ['s3://lab', 'BUCKET_HAS_SCHEME'],
     ['S3:lab', 'BUCKET_HAS_SCHEME'],
@@ -69,7 +111,14 @@ describe('buckets and prefixes', () => {
     ['lab--x-s3', 'BUCKET_RESERVED'],
   ])('%s is none: %s', (name, rule) => expect(rules(checkBucketName('f', name))).toEqual([rule]));
   it('prefixes have one form', () => {
-    for (const [given, normal] of [['/runs/', 'runs'], [' runs ', 'runs'], ['///', ''], ['a/b', 'a/b'], ['', '']] as const) expect(normalizePrefix(given)).toBe(normal);
+    for (const [given, normal] of [
+      ['/runs/', 'runs'],
+      [' runs ', 'runs'],
+      ['///', ''],
+      ['a/b', 'a/b'],
+      ['', ''],
+    ] as const)
+      expect(normalizePrefix(given)).toBe(normal);
   });
   it.each([
     ['s3://lab/runs', 'PREFIX_HAS_SCHEME'],
@@ -84,8 +133,19 @@ describe('buckets and prefixes', () => {
     ['.', 'PREFIX_SEGMENTS'],
   ])('%s is no prefix: %s', (prefix, rule) => expect(rules(checkPrefix('f', prefix))).toEqual([rule]));
   it('overlap by whole folders', () => {
-    for (const [one, other] of [['', 'a'], ['a', 'a'], ['a', 'a/b'], ['', '']] as const) expect([prefixesOverlap(one, other), prefixesOverlap(other, one)]).toEqual([true, true]);
-    for (const [one, other] of [['a', 'ab'], ['a/b', 'a/c'], ['runs', 'runs-secret']] as const) expect([prefixesOverlap(one, other), prefixesOverlap(other, one)]).toEqual([false, false]);
+    for (const [one, other] of [
+      ['', 'a'],
+      ['a', 'a'],
+      ['a', 'a/b'],
+      ['', ''],
+    ] as const)
+      expect([prefixesOverlap(one, other), prefixesOverlap(other, one)]).toEqual([true, true]);
+    for (const [one, other] of [
+      ['a', 'ab'],
+      ['a/b', 'a/c'],
+      ['runs', 'runs-secret'],
+    ] as const)
+      expect([prefixesOverlap(one, other), prefixesOverlap(other, one)]).toEqual([false, false]);
   });
   it('make URIs and keys', () => {
     expect(storageUri('b', '', 'x')).toBe('s3://b/x/');
@@ -100,16 +160,32 @@ describe('shared workflows', () => {
   it('are a Resource ID or an ARN', () => {
     expect(parseSharedWorkflow(' 1234567 ')).toEqual({ id: '1234567' });
     expect(parseSharedWorkflow(arn)).toEqual({ id: '1234567', ownerId: '588258415937', region: 'us-west-2' });
-    for (const value of ['', 'x', '1'.repeat(19), 'arn:aws:omics:us-west-2:588258415937:run/1', 'arn:aws:omics:::workflow/1', 'arn:aws:s3:us-west-2:588258415937:workflow/1']) expect(parseSharedWorkflow(value)).toBeUndefined();
+    for (const value of [
+      '',
+      'x',
+      '1'.repeat(19),
+      'arn:aws:omics:us-west-2:588258415937:run/1',
+      'arn:aws:omics:::workflow/1',
+      'arn:aws:s3:us-west-2:588258415937:workflow/1',
+    ])
+      expect(parseSharedWorkflow(value)).toBeUndefined();
   });
   it('need an owner, once', () => {
-    expect(check('1', '588258415937')).toEqual({ problems: [], workflow: { id: '1', ownerId: '588258415937', region: undefined } });
+    expect(check('1', '588258415937')).toEqual({
+      problems: [],
+      workflow: { id: '1', ownerId: '588258415937', region: undefined },
+    });
     expect(check(arn).workflow).toEqual({ id: '1234567', ownerId: '588258415937', region: 'us-west-2' });
     expect(check(arn, '588258415937').problems).toEqual([]);
     expect(check('1').problems).toMatchObject([{ field: 'o', rule: 'REQUIRED' }]);
     expect(check(arn, '111122223333').problems).toMatchObject([{ field: 'o', rule: 'WORKFLOW_OWNER_MISMATCH' }]);
-    expect(check('x', '1').problems).toMatchObject([{ field: 'o', rule: 'AWS_ACCOUNT_ID' }, { field: 'w', rule: 'SHARED_WORKFLOW_ID' }]);
-    expect(check(arn.replace('us-west-2', 'us-west-1')).problems).toMatchObject([{ field: 'w', rule: 'HEALTHOMICS_REGION' }]);
+    expect(check('x', '1').problems).toMatchObject([
+      { field: 'o', rule: 'AWS_ACCOUNT_ID' },
+      { field: 'w', rule: 'SHARED_WORKFLOW_ID' },
+    ]);
+    expect(check(arn.replace('us-west-2', 'us-west-1')).problems).toMatchObject([
+      { field: 'w', rule: 'HEALTHOMICS_REGION' },
+    ]);
   });
 });
 
@@ -119,7 +195,8 @@ describe('names and JSON that are kept', () => {
     expect(checkName('f', '🧬'.repeat(128))).toEqual([]);
     expect(rules(checkName('f', ''))).toEqual(['NAME_LENGTH']);
     expect(rules(checkName('f', 'x'.repeat(129)))).toEqual(['NAME_LENGTH']);
-    for (const name of ['a\u0000', 'a\nb', '\ud800', 'a\u2028b']) expect(rules(checkName('f', name))).toEqual(['NAME_CHARACTERS']);
+    for (const name of ['a\u0000', 'a\nb', '\ud800', 'a\u2028b'])
+      expect(rules(checkName('f', name))).toEqual(['NAME_CHARACTERS']);
   });
   it('hold only what PostgreSQL can keep', () => {
     expect(checkJson('p', { a: [1, null, true, { b: 'ü🧬' }] })).toEqual([]);

@@ -1,12 +1,37 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { deletedPrincipals, foreignStatements, type Grant, NO_POLICY, openStatements, partitionOf, PolicyError, policyBytes, readPolicy, readPrincipal, sidsOf, standing, statementsOf, withoutStatements, withStatements, writePolicy } from '../../domain/bucketPolicy.js';
+import {
+  deletedPrincipals,
+  foreignStatements,
+  type Grant,
+  NO_POLICY,
+  openStatements,
+  partitionOf,
+  PolicyError,
+  policyBytes,
+  readPolicy,
+  readPrincipal,
+  sidsOf,
+  standing,
+  statementsOf,
+  withoutStatements,
+  withStatements,
+  writePolicy,
+} from '../../domain/bucketPolicy.js';
 
 const id = '01920000-0000-7000-8000-000000000001';
-const grant = (fields: Partial<Grant> = {}): Grant => ({ id, bucket: 'lab', partition: 'aws', principal: 'arn:aws:iam::999939710102:user/ExampleUser', folder: null, expires: null, ...fields });
+const grant = (fields: Partial<Grant> = {}): Grant => ({
+  id,
+  bucket: 'lab',
+  partition: 'aws',
+  principal: 'arn:aws:iam::999939710102:user/ExampleUser',
+  folder: null,
+  expires: null,
+  ...fields,
+});
 
 describe('statements', () => {
-  it('are the page\'s for the whole bucket', () => {
+  it("are the page's for the whole bucket", () => {
     expect(statementsOf(grant())).toEqual([
       {
         Sid: 'ElemBio_BucketReadAccess_arn:aws:iam::999939710102:user/ExampleUser',
@@ -18,13 +43,38 @@ describe('statements', () => {
     ]);
   });
   it('narrowed to a folder list below it only, with Sids of their own', () => {
-    const own = statementsOf(grant({ folder: 'runs/A/', partition: 'aws-cn', principal: 'arn:aws-cn:iam::999939710102:root', expires: new Date('2030-01-31T00:00:00.500Z') }));
-    expect(own.map(({ Sid }) => Sid)).toEqual([`ElemBio_BucketReadAccess_arn:aws-cn:iam::999939710102:root:${id}:Read`, `ElemBio_BucketReadAccess_arn:aws-cn:iam::999939710102:root:${id}:List`]);
-    expect(own[0]).toMatchObject({ Action: ['s3:GetObject', 's3:GetBucketLocation'], Resource: ['arn:aws-cn:s3:::lab', 'arn:aws-cn:s3:::lab/runs/A/*'], Condition: { DateLessThan: { 'aws:CurrentTime': '2030-01-31T00:00:00Z' } } });
-    expect(own[1]).toMatchObject({ Action: ['s3:ListBucket'], Resource: ['arn:aws-cn:s3:::lab'], Condition: { StringLike: { 's3:prefix': ['runs/A/*'] }, DateLessThan: { 'aws:CurrentTime': '2030-01-31T00:00:00Z' } } });
+    const own = statementsOf(
+      grant({
+        folder: 'runs/A/',
+        partition: 'aws-cn',
+        principal: 'arn:aws-cn:iam::999939710102:root',
+        expires: new Date('2030-01-31T00:00:00.500Z'),
+      }),
+    );
+    expect(own.map(({ Sid }) => Sid)).toEqual([
+      `ElemBio_BucketReadAccess_arn:aws-cn:iam::999939710102:root:${id}:Read`,
+      `ElemBio_BucketReadAccess_arn:aws-cn:iam::999939710102:root:${id}:List`,
+    ]);
+    expect(own[0]).toMatchObject({
+      Action: ['s3:GetObject', 's3:GetBucketLocation'],
+      Resource: ['arn:aws-cn:s3:::lab', 'arn:aws-cn:s3:::lab/runs/A/*'],
+      Condition: { DateLessThan: { 'aws:CurrentTime': '2030-01-31T00:00:00Z' } },
+    });
+    expect(own[1]).toMatchObject({
+      Action: ['s3:ListBucket'],
+      Resource: ['arn:aws-cn:s3:::lab'],
+      Condition: {
+        StringLike: { 's3:prefix': ['runs/A/*'] },
+        DateLessThan: { 'aws:CurrentTime': '2030-01-31T00:00:00Z' },
+      },
+    });
   });
   it('are of the partition of the region', () => {
-    expect([partitionOf('us-west-2'), partitionOf('cn-north-1'), partitionOf('us-gov-west-1')]).toEqual(['aws', 'aws-cn', 'aws-us-gov']);
+    expect([partitionOf('us-west-2'), partitionOf('cn-north-1'), partitionOf('us-gov-west-1')]).toEqual([
+      'aws',
+      'aws-cn',
+      'aws-us-gov',
+    ]);
   });
 });
 
@@ -35,7 +85,9 @@ describe('principals', () => {
     ['arn:aws:iam::999939710102:user/ExampleUser', undefined],
     ['arn:aws:iam::999939710102:role/a/path/of/Role+=,.@-_1', undefined],
     ['arn:aws:iam::999939710102:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123456789abcdef', undefined],
-  ])('%s is taken', (value, arn = value) => expect(readPrincipal('principal', value, 'aws')).toEqual({ problems: [], arn }));
+  ])('%s is taken', (value, arn = value) =>
+    expect(readPrincipal('principal', value, 'aws')).toEqual({ problems: [], arn }),
+  );
   it.each([
     ['*', 'PRINCIPAL_WILDCARD'],
     ['arn:aws:iam::999939710102:role/*', 'PRINCIPAL_WILDCARD'],
@@ -56,8 +108,13 @@ describe('principals', () => {
     ['ec2.amazonaws.com', 'PRINCIPAL_ARN'],
     ['', 'PRINCIPAL_ARN'],
     ['arn:aws-cn:iam::999939710102:root', 'PRINCIPAL_PARTITION'],
-  ])('%s is refused', (value, rule) => expect(readPrincipal('principal', value, 'aws').problems).toMatchObject([{ field: 'principal', rule }]));
-  it('a session is told which role it is of', () => expect(readPrincipal('principal', 'arn:aws:sts::999939710102:assumed-role/Analysis/s', 'aws').problems[0]!.message).toContain('arn:aws:iam::999939710102:role/Analysis'));
+  ])('%s is refused', (value, rule) =>
+    expect(readPrincipal('principal', value, 'aws').problems).toMatchObject([{ field: 'principal', rule }]),
+  );
+  it('a session is told which role it is of', () =>
+    expect(
+      readPrincipal('principal', 'arn:aws:sts::999939710102:assumed-role/Analysis/s', 'aws').problems[0]!.message,
+    ).toContain('arn:aws:iam::999939710102:role/Analysis'));
 });
 
 /** What a customer may have there: spellings, numbers and fields that JSON.parse alone would not give back. */
@@ -82,10 +139,13 @@ describe('a policy', () => {
     expect(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant())))).toBe(squeezed(THEIRS));
   });
   it('with a single statement that is no list', () => {
-    const single = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}}';
+    const single =
+      '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}}';
     const whole = writePolicy(withStatements(readPolicy(single), statementsOf(grant())))!;
     expect((JSON.parse(whole) as { Statement: unknown[] }).Statement).toHaveLength(2);
-    const back = JSON.parse(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant())))!) as { Statement: unknown[] };
+    const back = JSON.parse(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant())))!) as {
+      Statement: unknown[];
+    };
     expect(back.Statement).toEqual([(JSON.parse(single) as { Statement: unknown }).Statement]);
   });
   it('of a bucket without one is made, and is none again', () => {
@@ -102,18 +162,41 @@ describe('a policy', () => {
     expect(standing(changed, grant())).toBe('changed');
     expect(writePolicy(withStatements(changed, statementsOf(grant())))).toBe(writePolicy(two));
   });
-  it.each(['', '[]', 'null', '{"Version":"2012-10-17"}', '{"Statement":[1]}', '{"Statement":[{}],"Statement":[{}]}', '{'])('that is none is told: %s', (text) => expect(() => readPolicy(text)).toThrow(PolicyError));
+  it.each([
+    '',
+    '[]',
+    'null',
+    '{"Version":"2012-10-17"}',
+    '{"Statement":[1]}',
+    '{"Statement":[{}],"Statement":[{}]}',
+    '{',
+  ])('that is none is told: %s', (text) => expect(() => readPolicy(text)).toThrow(PolicyError));
 
   it('any policy comes back as it was', () => {
-    const statement = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 5 }).filter((value) => !Object.hasOwn(value, '__proto__'));
-    const made = fc.record({ rest: fc.dictionary(fc.string().filter((key) => key !== 'Statement' && key !== '__proto__'), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 4 }), statements: fc.array(statement, { minLength: 1, maxLength: 5 }), spaces: fc.integer({ min: 0, max: 3 }) });
+    const statement = fc
+      .dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 5 })
+      .filter((value) => !Object.hasOwn(value, '__proto__'));
+    const made = fc.record({
+      rest: fc.dictionary(
+        fc.string().filter((key) => key !== 'Statement' && key !== '__proto__'),
+        fc.jsonValue({ maxDepth: 2 }),
+        { maxKeys: 4 },
+      ),
+      statements: fc.array(statement, { minLength: 1, maxLength: 5 }),
+      spaces: fc.integer({ min: 0, max: 3 }),
+    });
     fc.assert(
       fc.property(made, ({ rest, statements, spaces }) => {
         const text = JSON.stringify({ ...rest, Statement: statements }, null, spaces);
         const whole = writePolicy(withStatements(readPolicy(text), statementsOf(grant({ folder: 'x/' }))))!;
         const expected = JSON.parse(text) as { Statement: unknown[] };
-        expect(JSON.parse(whole)).toEqual({ ...expected, Statement: [...expected.Statement, ...statementsOf(grant({ folder: 'x/' }))] });
-        expect(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant({ folder: 'x/' }))))).toBe(JSON.stringify(JSON.parse(text)) === JSON.stringify(expected) ? squeezed(text) : '');
+        expect(JSON.parse(whole)).toEqual({
+          ...expected,
+          Statement: [...expected.Statement, ...statementsOf(grant({ folder: 'x/' }))],
+        });
+        expect(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant({ folder: 'x/' }))))).toBe(
+          JSON.stringify(JSON.parse(text)) === JSON.stringify(expected) ? squeezed(text) : '',
+        );
       }),
       { numRuns: 300 },
     );
@@ -121,7 +204,10 @@ describe('a policy', () => {
 });
 
 describe('drift', () => {
-  const whole = withStatements(readPolicy(THEIRS), statementsOf(grant({ principal: 'arn:aws:iam::999939710102:root' })));
+  const whole = withStatements(
+    readPolicy(THEIRS),
+    statementsOf(grant({ principal: 'arn:aws:iam::999939710102:root' })),
+  );
   const own = grant({ principal: 'arn:aws:iam::999939710102:root' });
   const edited = (from: string, to: string): ReturnType<typeof standing> => {
     const text = writePolicy(whole)!;
@@ -131,26 +217,47 @@ describe('drift', () => {
   it('is not what S3 spells otherwise', () => {
     expect(standing(whole, own)).toBe('whole');
     expect(edited('{"AWS":"arn:aws:iam::999939710102:root"}', '{"AWS":["999939710102"]}')).toBe('whole');
-    expect(edited('["s3:GetObject","s3:ListBucket","s3:GetBucketLocation"]', '["s3:ListBucket","s3:GetBucketLocation","S3:getobject"]')).toBe('whole');
+    expect(
+      edited(
+        '["s3:GetObject","s3:ListBucket","s3:GetBucketLocation"]',
+        '["s3:ListBucket","s3:GetBucketLocation","S3:getobject"]',
+      ),
+    ).toBe('whole');
   });
   it('is what a person has changed', () => {
-    expect(edited('"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999939710102:root"}', '"Effect":"Deny","Principal":{"AWS":"arn:aws:iam::999939710102:root"}')).toBe('changed');
+    expect(
+      edited(
+        '"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999939710102:root"}',
+        '"Effect":"Deny","Principal":{"AWS":"arn:aws:iam::999939710102:root"}',
+      ),
+    ).toBe('changed');
     expect(edited('"arn:aws:s3:::lab/*"]', '"arn:aws:s3:::lab/x/*"]')).toBe('changed');
     expect(edited('"s3:GetBucketLocation"]', '"s3:GetBucketLocation","s3:PutObject"]')).toBe('changed');
     expect(standing(readPolicy(THEIRS), own)).toBe('missing');
     const folder = grant({ folder: 'x/' });
-    expect(standing(withoutStatements(withStatements(whole, statementsOf(folder)), [sidsOf(folder)[1]!]), folder)).toBe('changed');
+    expect(standing(withoutStatements(withStatements(whole, statementsOf(folder)), [sidsOf(folder)[1]!]), folder)).toBe(
+      'changed',
+    );
   });
   it('tells statements like ours that nobody knows', () => {
     const folder = grant({ folder: 'x/' });
     const policy = withStatements(whole, statementsOf(folder));
     expect(foreignStatements(policy, new Set([...sidsOf(own), ...sidsOf(folder)]))).toEqual([]);
-    expect(foreignStatements(policy, new Set()).map(({ principal }) => principal)).toEqual([own.principal, folder.principal, folder.principal]);
+    expect(foreignStatements(policy, new Set()).map(({ principal }) => principal)).toEqual([
+      own.principal,
+      folder.principal,
+      folder.principal,
+    ]);
   });
   it('tells of deleted principals and of what is open to everybody', () => {
     expect(openStatements(whole)).toEqual(['A, b } ]']);
-    const policy = readPolicy('{"Statement":[{"Sid":"","Effect":"Allow","Principal":{"AWS":["AROAJQABLZS4A3QDU576Q","arn:aws:iam::999939710102:root"]}},{"Sid":"x","Effect":"Deny","Principal":{"AWS":"*"}},{"Sid":"y","Effect":"Deny","NotPrincipal":{"AWS":"AIDAJQABLZS4A3QDU576Q"}}]}');
-    expect(deletedPrincipals(policy)).toEqual([{ name: 'number 1 (without a Sid)', ids: ['AROAJQABLZS4A3QDU576Q'] }, { name: 'y', ids: ['AIDAJQABLZS4A3QDU576Q'] }]);
+    const policy = readPolicy(
+      '{"Statement":[{"Sid":"","Effect":"Allow","Principal":{"AWS":["AROAJQABLZS4A3QDU576Q","arn:aws:iam::999939710102:root"]}},{"Sid":"x","Effect":"Deny","Principal":{"AWS":"*"}},{"Sid":"y","Effect":"Deny","NotPrincipal":{"AWS":"AIDAJQABLZS4A3QDU576Q"}}]}',
+    );
+    expect(deletedPrincipals(policy)).toEqual([
+      { name: 'number 1 (without a Sid)', ids: ['AROAJQABLZS4A3QDU576Q'] },
+      { name: 'y', ids: ['AIDAJQABLZS4A3QDU576Q'] },
+    ]);
     expect(openStatements(policy)).toEqual([]);
     expect(policyBytes('ä')).toBe(2);
   });

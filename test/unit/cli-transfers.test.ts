@@ -25,7 +25,9 @@ afterEach(() => {
 
 type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => void | Promise<void>;
 async function listen(handler: Handler): Promise<string> {
-  const server = createServer((request, response) => void handler(request, response, new URL(request.url!, 'http://x')));
+  const server = createServer(
+    (request, response) => void handler(request, response, new URL(request.url!, 'http://x')),
+  );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => {
     server.closeAllConnections();
@@ -33,9 +35,19 @@ async function listen(handler: Handler): Promise<string> {
   });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
-interface Outcome { code: number | null; stdout: string; stderr: string }
-function start(args: string[], env: Record<string, string>): { child: ReturnType<typeof spawn>; ended: Promise<Outcome> } {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_KEY: 'key-0123456789', ...env } });
+interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+function start(
+  args: string[],
+  env: Record<string, string>,
+): { child: ReturnType<typeof spawn>; ended: Promise<Outcome> } {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
+    cwd: root,
+    env: { PATH: process.env.PATH, HOME: folder, POLONY_API_KEY: 'key-0123456789', ...env },
+  });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -45,26 +57,50 @@ const polony = (args: string[], env: Record<string, string>): Promise<Outcome> =
 const md5 = (content: Buffer): string => createHash('md5').update(content).digest('hex');
 
 describe('polony download', () => {
-  interface Stored { content: Buffer; headers?: Record<string, string> }
+  interface Stored {
+    content: Buffer;
+    headers?: Record<string, string>;
+  }
   /** An API and a bucket in one. */
-  async function bucket(objects: Record<string, Stored>, meddle: (key: string, request: IncomingMessage, response: ServerResponse, count: number) => boolean = () => false): Promise<{ url: string; asked: { key: string; range: string | undefined }[] }> {
+  async function bucket(
+    objects: Record<string, Stored>,
+    meddle: (key: string, request: IncomingMessage, response: ServerResponse, count: number) => boolean = () => false,
+  ): Promise<{ url: string; asked: { key: string; range: string | undefined }[] }> {
     const asked: { key: string; range: string | undefined }[] = [];
     const url = await listen((request, response, address) => {
       if (address.pathname.startsWith('/v1/')) {
-        const files = Object.entries(objects).map(([key, { content }]) => ({ path: key, name: path.posix.basename(key), size: content.length, lastModified: MODIFIED, uri: `s3://lab/${key}`, storageClass: 'STANDARD', downloadUrl: `${url}/o/${encodeURIComponent(key)}` }));
-        return void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ files, subdirectories: [], nextPageToken: '', isTruncated: false }));
+        const files = Object.entries(objects).map(([key, { content }]) => ({
+          path: key,
+          name: path.posix.basename(key),
+          size: content.length,
+          lastModified: MODIFIED,
+          uri: `s3://lab/${key}`,
+          storageClass: 'STANDARD',
+          downloadUrl: `${url}/o/${encodeURIComponent(key)}`,
+        }));
+        return void response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ files, subdirectories: [], nextPageToken: '', isTruncated: false }));
       }
       const key = decodeURIComponent(address.pathname.slice(3));
       asked.push({ key, range: request.headers.range });
       if (meddle(key, request, response, asked.filter((each) => each.key === key).length)) return;
       const { content, headers } = objects[key]!;
       const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
-      response.writeHead(from > 0 ? 206 : 200, { etag: `"${md5(content)}"`, 'content-length': content.length - from, ...(from > 0 && { 'content-range': `bytes ${from}-${content.length - 1}/${content.length}` }), ...headers }).end(content.subarray(from));
+      response
+        .writeHead(from > 0 ? 206 : 200, {
+          etag: `"${md5(content)}"`,
+          'content-length': content.length - from,
+          ...(from > 0 && { 'content-range': `bytes ${from}-${content.length - 1}/${content.length}` }),
+          ...headers,
+        })
+        .end(content.subarray(from));
     });
     return { url, asked };
   }
   const to = (): string => path.join(folder, 'to');
-  const download = (url: string, into = to()): Promise<Outcome> => polony(['download', 'run', ID, '--to', into, '--json'], { POLONY_API_URL: url });
+  const download = (url: string, into = to()): Promise<Outcome> =>
+    polony(['download', 'run', ID, '--to', into, '--json'], { POLONY_API_URL: url });
   const big = Buffer.alloc(2_000_000, 'polony ');
 
   it('brings what is stored packed as it is stored', async () => {
@@ -78,15 +114,22 @@ describe('polony download', () => {
     let cut: ServerResponse | undefined;
     const { url, asked } = await bucket({ 'big.bin': { content: big } }, (_key, _request, response, count) => {
       if (count > 1) return false;
-      response.writeHead(200, { etag: `"${md5(big)}"`, 'content-length': big.length }).write(big.subarray(0, 1_000_000));
+      response
+        .writeHead(200, { etag: `"${md5(big)}"`, 'content-length': big.length })
+        .write(big.subarray(0, 1_000_000));
       cut = response;
       return true;
     });
     const first = start(['download', 'run', ID, '--to', to()], { POLONY_API_URL: url });
     await until('the first one is at it', () => cut !== undefined);
     const second = await download(url);
-    expect([second.code, second.stderr]).toEqual([8, expect.stringMatching(/^Process \d+ downloads into .* already; wait for it, or end it\n$/)]);
-    await until('a part is on the disk', () => readdirSync(to()).some((name) => name.endsWith('.part') && readFileSync(path.join(to(), name)).length >= 900_000));
+    expect([second.code, second.stderr]).toEqual([
+      8,
+      expect.stringMatching(/^Process \d+ downloads into .* already; wait for it, or end it\n$/),
+    ]);
+    await until('a part is on the disk', () =>
+      readdirSync(to()).some((name) => name.endsWith('.part') && readFileSync(path.join(to(), name)).length >= 900_000),
+    );
     first.child.kill('SIGKILL');
     await first.ended;
     expect((await download(url)).code).toBe(0);
@@ -101,7 +144,7 @@ describe('polony download', () => {
       if (count > 1) return false;
       response.writeHead(200, { etag: '"11111111111111111111111111111111-2"', 'content-length': one.length });
       objects['big.bin'] = { content: other, headers: { etag: '"22222222222222222222222222222222-2"' } };
-      return response.write(one.subarray(0, 1_000_000), () => setTimeout(() => response.destroy(), 50)), true;
+      return (response.write(one.subarray(0, 1_000_000), () => setTimeout(() => response.destroy(), 50)), true);
     });
     expect((await download(url)).code).toBe(0);
     expect(readFileSync(path.join(to(), 'big.bin')).equals(other)).toBe(true);
@@ -109,14 +152,27 @@ describe('polony download', () => {
   it('neither follows links that wait for it nor takes an object for its own notes', async () => {
     const victim = path.join(folder, 'victim');
     writeFileSync(victim, 'mine');
-    const version = createHash('sha256').update(`s3://lab/big.bin\n${big.length}\n${MODIFIED}`).digest('hex').slice(0, 12);
+    const version = createHash('sha256')
+      .update(`s3://lab/big.bin\n${big.length}\n${MODIFIED}`)
+      .digest('hex')
+      .slice(0, 12);
     mkdirSync(to());
     symlinkSync(victim, path.join(to(), `.big.bin.${version}.part`));
     symlinkSync(victim, path.join(to(), `.big.bin.${version}.part.json`));
     const lookalike = '.big.bin.0123456789ab.part';
-    const { url } = await bucket({ 'big.bin': { content: big }, [lookalike]: { content: Buffer.from('x') }, [`${lookalike}.json`]: { content: Buffer.from('{}') }, 'b\u001b[2J.txt': { content: Buffer.from('odd') }, [`../${'x'.repeat(5)}\u001b[31m`]: { content: Buffer.from('x') } });
+    const { url } = await bucket({
+      'big.bin': { content: big },
+      [lookalike]: { content: Buffer.from('x') },
+      [`${lookalike}.json`]: { content: Buffer.from('{}') },
+      'b\u001b[2J.txt': { content: Buffer.from('odd') },
+      [`../${'x'.repeat(5)}\u001b[31m`]: { content: Buffer.from('x') },
+    });
     const { code, stderr } = await polony(['download', 'run', ID, '--to', to()], { POLONY_API_URL: url });
-    expect([code, readFileSync(victim, 'utf8'), readFileSync(path.join(to(), 'big.bin')).equals(big)]).toEqual([1, 'mine', true]);
+    expect([code, readFileSync(victim, 'utf8'), readFileSync(path.join(to(), 'big.bin')).equals(big)]).toEqual([
+      1,
+      'mine',
+      true,
+    ]);
     expect([stderr.trim().split('\n').length, stderr.includes('\u001b')]).toEqual([3, false]);
     expect(readdirSync(to()).sort()).toEqual(['b\u001b[2J.txt', 'big.bin']);
   });
@@ -128,30 +184,54 @@ describe('polony download', () => {
     const right: Record<string, string> = {
       'x-amz-checksum-sha256': sha('sha256'),
       'x-amz-checksum-sha1': sha('sha1'),
-      ...Object.fromEntries(Object.entries(crc).map(([name, value]) => [`x-amz-checksum-${name}`, Buffer.from(value, 'hex').toString('base64')])),
+      ...Object.fromEntries(
+        Object.entries(crc).map(([name, value]) => [
+          `x-amz-checksum-${name}`,
+          Buffer.from(value, 'hex').toString('base64'),
+        ]),
+      ),
     };
     const parts = { etag: '"11111111111111111111111111111111-2"' };
     const { url } = await bucket({
       right: { content, headers: { ...parts, ...right } },
       'of parts': { content, headers: { ...parts, 'x-amz-checksum-sha256': 'AAAA-2' } },
-      'with KMS': { content, headers: { etag: '"11111111111111111111111111111111"', 'x-amz-server-side-encryption': 'aws:kms' } },
+      'with KMS': {
+        content,
+        headers: { etag: '"11111111111111111111111111111111"', 'x-amz-server-side-encryption': 'aws:kms' },
+      },
       'wrong MD5': { content, headers: { etag: '"11111111111111111111111111111111"' } },
-      ...Object.fromEntries(Object.keys(right).map((name) => [`wrong ${name}`, { content, headers: { ...parts, [name]: Buffer.from(right[name]!, 'base64').reverse().toString('base64') } }])),
+      ...Object.fromEntries(
+        Object.keys(right).map((name) => [
+          `wrong ${name}`,
+          { content, headers: { ...parts, [name]: Buffer.from(right[name]!, 'base64').reverse().toString('base64') } },
+        ]),
+      ),
     });
-    const { files, failed } = JSON.parse((await download(url)).stdout) as { files: number; failed: { path: string; reason: string }[] };
-    expect([files, failed.map(({ path: each, reason }) => [each, reason]).sort()]).toEqual([3, [
-      ['wrong MD5', 'its MD5 is not that of the object'],
-      ['wrong x-amz-checksum-crc32', 'its CRC32 is not that of the object'],
-      ['wrong x-amz-checksum-crc32c', 'its CRC32C is not that of the object'],
-      ['wrong x-amz-checksum-crc64nvme', 'its CRC64NVME is not that of the object'],
-      ['wrong x-amz-checksum-sha1', 'its SHA1 is not that of the object'],
-      ['wrong x-amz-checksum-sha256', 'its SHA256 is not that of the object'],
-    ]]);
+    const { files, failed } = JSON.parse((await download(url)).stdout) as {
+      files: number;
+      failed: { path: string; reason: string }[];
+    };
+    expect([files, failed.map(({ path: each, reason }) => [each, reason]).sort()]).toEqual([
+      3,
+      [
+        ['wrong MD5', 'its MD5 is not that of the object'],
+        ['wrong x-amz-checksum-crc32', 'its CRC32 is not that of the object'],
+        ['wrong x-amz-checksum-crc32c', 'its CRC32C is not that of the object'],
+        ['wrong x-amz-checksum-crc64nvme', 'its CRC64NVME is not that of the object'],
+        ['wrong x-amz-checksum-sha1', 'its SHA1 is not that of the object'],
+        ['wrong x-amz-checksum-sha256', 'its SHA256 is not that of the object'],
+      ],
+    ]);
     expect(readdirSync(to()).sort()).toEqual(['of parts', 'right', 'with KMS']);
   });
   it('asks once more for what is denied, not for minutes', async () => {
-    const { url, asked } = await bucket({ a: { content: Buffer.from('a') } }, (_key, _request, response) => Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')));
-    expect(JSON.parse((await download(url)).stdout)).toMatchObject({ files: 0, failed: [{ path: 'a', reason: 'S3 has answered 403 AccessDenied' }] });
+    const { url, asked } = await bucket({ a: { content: Buffer.from('a') } }, (_key, _request, response) =>
+      Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')),
+    );
+    expect(JSON.parse((await download(url)).stdout)).toMatchObject({
+      files: 0,
+      failed: [{ path: 'a', reason: 'S3 has answered 403 AccessDenied' }],
+    });
     expect(asked.length).toBe(2);
     writeFileSync(path.join(folder, 'a-file'), '');
     expect((await download(url, path.join(folder, 'a-file'))).code).toBe(2);
@@ -161,25 +241,54 @@ describe('polony download', () => {
 describe('polony upload', () => {
   const PREFIX = 'runs/AV7/20260301_AV7_X/';
   /** An API and a bucket in one, which encrypts with KMS where it is told to: then ETags are no MD5. */
-  async function bucket({ kms = false, meddle = () => false }: { kms?: boolean; meddle?: (request: IncomingMessage, response: ServerResponse, url: URL) => boolean | Promise<boolean> } = {}): Promise<{ url: string; objects: Map<string, { content: Buffer; etag: string }>; puts: string[]; env: Record<string, string> }> {
+  async function bucket({
+    kms = false,
+    meddle = () => false,
+  }: {
+    kms?: boolean;
+    meddle?: (request: IncomingMessage, response: ServerResponse, url: URL) => boolean | Promise<boolean>;
+  } = {}): Promise<{
+    url: string;
+    objects: Map<string, { content: Buffer; etag: string }>;
+    puts: string[];
+    env: Record<string, string>;
+  }> {
     const objects = new Map<string, { content: Buffer; etag: string }>();
     const uploads = new Map<string, { key: string; parts: Map<number, Buffer> }>();
     const puts: string[] = [];
     let made = 0;
-    const etagOf = (content: Buffer): string => (kms ? createHash('md5').update(`${made++}`).digest('hex') : md5(content));
+    const etagOf = (content: Buffer): string =>
+      kms ? createHash('md5').update(`${made++}`).digest('hex') : md5(content);
     const url = await listen(async (request, response, address) => {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
       const body = Buffer.concat(chunks);
-      if (address.pathname.startsWith('/v1/')) return void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ s3: { region: 'us-west-2', bucket: 'lab', prefix: PREFIX, accessKeyId: 'ASIAX', secretAccessKey: 'x', sessionToken: 'x', expiration: new Date(Date.now() + 3_600_000).toISOString() } }));
+      if (address.pathname.startsWith('/v1/'))
+        return void response.writeHead(200, { 'content-type': 'application/json' }).end(
+          JSON.stringify({
+            s3: {
+              region: 'us-west-2',
+              bucket: 'lab',
+              prefix: PREFIX,
+              accessKeyId: 'ASIAX',
+              secretAccessKey: 'x',
+              sessionToken: 'x',
+              expiration: new Date(Date.now() + 3_600_000).toISOString(),
+            },
+          }),
+        );
       const key = decodeURIComponent(address.pathname.replace(/^\/lab\/?/, ''));
-      if (request.method !== 'GET') puts.push(`${request.method} ${key.slice(PREFIX.length)}${address.search.replace(/[?&]x-id=\w+/, '')}`);
-      const xml = (text: string, status = 200): void => void response.writeHead(status, { 'content-type': 'application/xml' }).end(`<?xml version="1.0"?>${text}`);
+      if (request.method !== 'GET')
+        puts.push(`${request.method} ${key.slice(PREFIX.length)}${address.search.replace(/[?&]x-id=\w+/, '')}`);
+      const xml = (text: string, status = 200): void =>
+        void response.writeHead(status, { 'content-type': 'application/xml' }).end(`<?xml version="1.0"?>${text}`);
       if (await meddle(request, response, address)) return;
       const id = address.searchParams.get('uploadId');
       if (address.searchParams.has('uploads')) {
         uploads.set(`u${uploads.size}`, { key, parts: new Map() });
-        return xml(`<InitiateMultipartUploadResult><UploadId>u${uploads.size - 1}</UploadId></InitiateMultipartUploadResult>`);
+        return xml(
+          `<InitiateMultipartUploadResult><UploadId>u${uploads.size - 1}</UploadId></InitiateMultipartUploadResult>`,
+        );
       }
       if (id !== null) {
         const upload = uploads.get(id);
@@ -201,8 +310,12 @@ describe('polony upload', () => {
         return void response.writeHead(200, { etag: `"${etag}"` }).end();
       }
       const prefix = address.searchParams.get('prefix')!;
-      const found = [...objects].filter(([each]) => each.startsWith(prefix) && !each.slice(prefix.length).includes('/'));
-      return xml(`<ListBucketResult>${found.map(([each, { content, etag }]) => `<Contents><Key>${each}</Key><Size>${content.length}</Size><ETag>&quot;${etag}&quot;</ETag></Contents>`).join('')}<IsTruncated>false</IsTruncated></ListBucketResult>`);
+      const found = [...objects].filter(
+        ([each]) => each.startsWith(prefix) && !each.slice(prefix.length).includes('/'),
+      );
+      return xml(
+        `<ListBucketResult>${found.map(([each, { content, etag }]) => `<Contents><Key>${each}</Key><Size>${content.length}</Size><ETag>&quot;${etag}&quot;</ETag></Contents>`).join('')}<IsTruncated>false</IsTruncated></ListBucketResult>`,
+      );
     });
     return { url, objects, puts, env: { POLONY_API_URL: url, AWS_ENDPOINT_URL: url } };
   }
@@ -210,10 +323,24 @@ describe('polony upload', () => {
   function runFolder(large = 0): string {
     const made = path.join(folder, '20260301_AV7_X');
     mkdirSync(path.join(made, 'BaseCalls'), { recursive: true });
-    writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: 'X', InstrumentName: 'AV7', Cycles: { R1: 3 } }));
+    writeFileSync(
+      path.join(made, 'RunParameters.json'),
+      JSON.stringify({ RunName: 'X', InstrumentName: 'AV7', Cycles: { R1: 3 } }),
+    );
     for (const cycle of [1, 2, 3]) writeFileSync(path.join(made, `BaseCalls/R1_C00${cycle}.zip`), `cycle ${cycle}`);
     if (large > 0) writeFileSync(path.join(made, 'large.bin'), Buffer.alloc(large, 'polony '));
-    writeFileSync(path.join(made, 'RunUploaded.json'), JSON.stringify({ version: '1.0.0', instrument: 'AV7', instrumentId: 'i', runType: 'Sequencing', recipeExecutionId: 'r', runID: 'x', outcome: 'OutcomeCompleted' }));
+    writeFileSync(
+      path.join(made, 'RunUploaded.json'),
+      JSON.stringify({
+        version: '1.0.0',
+        instrument: 'AV7',
+        instrumentId: 'i',
+        runType: 'Sequencing',
+        recipeExecutionId: 'r',
+        runID: 'x',
+        outcome: 'OutcomeCompleted',
+      }),
+    );
     return made;
   }
   const args = (made: string): string[] => ['upload', made, '--storage', ID, '--json', '--concurrency', '1'];
@@ -221,7 +348,13 @@ describe('polony upload', () => {
   it('sends nothing twice to a bucket whose ETags are no MD5', async () => {
     const made = runFolder(20_000_000);
     let broken = true;
-    const { objects, puts, env } = await bucket({ kms: true, meddle: (request, response) => broken && request.url!.includes('R1_C003') && Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')) });
+    const { objects, puts, env } = await bucket({
+      kms: true,
+      meddle: (request, response) =>
+        broken &&
+        request.url!.includes('R1_C003') &&
+        Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')),
+    });
     expect((await polony(args(made), env)).code).toBe(4);
     broken = false;
     puts.splice(0);
@@ -249,9 +382,16 @@ describe('polony upload', () => {
       },
     });
     const first = await polony(args(made), env);
-    expect([first.code, first.stderr, objects.has(`${PREFIX}RunUploaded.json`)]).toEqual([1, expect.stringContaining('BaseCalls/R1_C001.zip'), false]);
+    expect([first.code, first.stderr, objects.has(`${PREFIX}RunUploaded.json`)]).toEqual([
+      1,
+      expect.stringContaining('BaseCalls/R1_C001.zip'),
+      false,
+    ]);
     expect((await polony(args(made), env)).code).toBe(0);
-    expect([objects.get(`${PREFIX}BaseCalls/R1_C001.zip`)!.content.toString(), objects.has(`${PREFIX}RunUploaded.json`)]).toEqual(['cycle X', true]);
+    expect([
+      objects.get(`${PREFIX}BaseCalls/R1_C001.zip`)!.content.toString(),
+      objects.has(`${PREFIX}RunUploaded.json`),
+    ]).toEqual(['cycle X', true]);
   });
   it('sends as many parts of a large file at once as it may, and after a failure those that lack only', async () => {
     const made = runFolder(100_000_000);
@@ -277,7 +417,11 @@ describe('polony upload', () => {
     puts.splice(0);
     expect((await polony(three, env)).code).toBe(0);
     const again = puts.flatMap((each) => /large\.bin.*partNumber=(\d)/.exec(each)?.[1] ?? []);
-    expect([again.includes('4'), again.filter((number) => sent.has(number)), new Set(again).size + sent.size]).toEqual([true, [], 6]);
+    expect([again.includes('4'), again.filter((number) => sent.has(number)), new Set(again).size + sent.size]).toEqual([
+      true,
+      [],
+      6,
+    ]);
     expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
   });
   it('takes a large file for done whose last answer was lost', async () => {
@@ -292,13 +436,18 @@ describe('polony upload', () => {
   it('is of one process at a time, goes on without notes where none can be kept, and says where S3 is away', async () => {
     const made = runFolder();
     let held: ServerResponse | undefined;
-    const { env } = await bucket({ meddle: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)) });
+    const { env } = await bucket({
+      meddle: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
+    });
     const first = start(args(made), env);
     await until('the first is at it', () => held !== undefined);
     const second = await polony(args(made), env);
     expect([second.code, second.stderr]).toEqual([8, expect.stringContaining(`Process ${first.child.pid} uploads`)]);
     first.child.kill('SIGINT');
-    expect(await first.ended).toMatchObject({ code: 130, stderr: expect.stringContaining('Stopped; run the same command again') as string });
+    expect(await first.ended).toMatchObject({
+      code: 130,
+      stderr: expect.stringContaining('Stopped; run the same command again') as string,
+    });
     writeFileSync(path.join(folder, 'no-folder'), '');
     expect((await polony(args(made), { ...env, XDG_CACHE_HOME: path.join(folder, 'no-folder') })).code).toBe(0);
     const away = await polony(args(made), { ...env, AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
@@ -308,6 +457,9 @@ describe('polony upload', () => {
     const made = runFolder();
     writeFileSync(path.join(made, 'a\rb'), '');
     const { puts, env } = await bucket();
-    expect([await polony(args(made), env), puts]).toMatchObject([{ code: 2, stderr: expect.stringMatching(/^a b has characters in its name that S3 cannot list$/m) as string }, []]);
+    expect([await polony(args(made), env), puts]).toMatchObject([
+      { code: 2, stderr: expect.stringMatching(/^a b has characters in its name that S3 cannot list$/m) as string },
+      [],
+    ]);
   });
 });

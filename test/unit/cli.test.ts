@@ -21,7 +21,9 @@ interface Asked {
   key: string | undefined;
 }
 /** Something in the place of the API, which answers as it is told to. */
-async function standIn(answer: (request: IncomingMessage, response: ServerResponse, count: number) => void): Promise<{ url: string; asked: Asked[]; server: Server }> {
+async function standIn(
+  answer: (request: IncomingMessage, response: ServerResponse, count: number) => void,
+): Promise<{ url: string; asked: Asked[]; server: Server }> {
   const asked: Asked[] = [];
   const server = createServer((request, response) => {
     asked.push({ method: request.method!, url: request.url!, key: request.headers['x-api-key'] as string | undefined });
@@ -34,7 +36,8 @@ async function standIn(answer: (request: IncomingMessage, response: ServerRespon
   });
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, server };
 }
-const answerJson = (response: ServerResponse, body: unknown, status = 200): void => void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+const answerJson = (response: ServerResponse, body: unknown, status = 200): void =>
+  void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 
 function temporaryFolder(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-cli-unit-'));
@@ -42,11 +45,17 @@ function temporaryFolder(): string {
   return folder;
 }
 /** The command line in a process of its own; what is left out of the environment is not there. */
-function polony(args: string[], { env = {}, input = '', shell }: { env?: Record<string, string>; input?: string; shell?: string } = {}): Promise<{ code: number | null; stdout: string; stderr: string }> {
+function polony(
+  args: string[],
+  { env = {}, input = '', shell }: { env?: Record<string, string>; input?: string; shell?: string } = {},
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
     const command = [process.execPath, '--import', 'tsx', 'cli/main.ts', ...args];
     const options = { cwd: root, env: { PATH: process.env.PATH, HOME: env.HOME ?? temporaryFolder(), ...env } };
-    const child = shell === undefined ? spawn(command[0]!, command.slice(1), options) : spawn('/bin/bash', ['-c', `${command.map((each) => `'${each}'`).join(' ')} ${shell}`], options);
+    const child =
+      shell === undefined
+        ? spawn(command[0]!, command.slice(1), options)
+        : spawn('/bin/bash', ['-c', `${command.map((each) => `'${each}'`).join(' ')} ${shell}`], options);
     let [stdout, stderr] = ['', ''];
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
@@ -60,7 +69,9 @@ describe('the key', () => {
   it('goes to the API only, not to where that leads on', async () => {
     const other = await standIn((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     for (const status of [301, 302, 307, 308]) {
-      const api = await standIn((_request, response) => void response.writeHead(status, { location: `${other.url}/v1/runs` }).end());
+      const api = await standIn(
+        (_request, response) => void response.writeHead(status, { location: `${other.url}/v1/runs` }).end(),
+      );
       const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
       const list = await polony(['runs', 'list'], { env });
       expect([list.code, list.stdout, list.stderr.includes(other.url)]).toEqual([2, '', true]);
@@ -73,25 +84,61 @@ describe('the key', () => {
     const other = await standIn((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     const folder = temporaryFolder();
     const env = { POLONY_CONFIG: path.join(folder, 'config.json') };
-    writeFileSync(env.POLONY_CONFIG, JSON.stringify({ current: 'lab', profiles: { lab: { url: lab.url, apiKey: KEY } } }));
+    writeFileSync(
+      env.POLONY_CONFIG,
+      JSON.stringify({ current: 'lab', profiles: { lab: { url: lab.url, apiKey: KEY } } }),
+    );
     expect((await polony(['runs', 'list'], { env })).code).toBe(0);
-    for (const [args, more] of [[[], { POLONY_API_URL: other.url }], [['--api-url', other.url], {}], [['--api-url', other.url, '--profile', 'lab'], {}], [['--profile', 'lab', '--api-url', `${other.url}/`], { POLONY_API_URL: lab.url }]] as const) {
+    for (const [args, more] of [
+      [[], { POLONY_API_URL: other.url }],
+      [['--api-url', other.url], {}],
+      [['--api-url', other.url, '--profile', 'lab'], {}],
+      [['--profile', 'lab', '--api-url', `${other.url}/`], { POLONY_API_URL: lab.url }],
+    ] as const) {
       const { code, stderr } = await polony(['runs', 'list', ...args], { env: { ...env, ...more } });
       expect([code, stderr]).toEqual([2, expect.stringContaining(`No API key is named for ${other.url}`)]);
     }
     expect(other.asked).toEqual([]);
     // The same address, written otherwise, is the same API; a key that is given goes where it is told to.
     expect((await polony(['runs', 'list', '--api-url', `${lab.url}/`], { env })).code).toBe(0);
-    expect((await polony(['runs', 'list'], { env: { ...env, POLONY_API_URL: other.url, POLONY_API_KEY: 'another-key-0123' } })).code).toBe(0);
+    expect(
+      (
+        await polony(['runs', 'list'], {
+          env: { ...env, POLONY_API_URL: other.url, POLONY_API_KEY: 'another-key-0123' },
+        })
+      ).code,
+    ).toBe(0);
     expect(other.asked.map(({ key }) => key)).toEqual(['another-key-0123']);
     // A named profile counts more than the environment.
-    expect((await polony(['runs', 'list', '--profile', 'lab'], { env: { ...env, POLONY_API_URL: other.url, POLONY_API_KEY: 'another-key-0123' } })).code).toBe(0);
+    expect(
+      (
+        await polony(['runs', 'list', '--profile', 'lab'], {
+          env: { ...env, POLONY_API_URL: other.url, POLONY_API_KEY: 'another-key-0123' },
+        })
+      ).code,
+    ).toBe(0);
     expect([lab.asked.at(-1)!.key, other.asked.length]).toEqual([KEY, 1]);
   });
   it('is never printed, however wrong it or the address is', async () => {
-    for (const [apiKey, url] of [[`${KEY}\n`, 'http://127.0.0.1:9'], [`${KEY}\u2013`, 'http://127.0.0.1:9'], [KEY, 'http://user:pass-word@127.0.0.1:9'], [KEY, 'http://127.0.0.1:9/?a'], [KEY, 'ftp://x'], [KEY, 'https://'], [KEY, 'polony']] as const) {
-      const { code, stdout, stderr } = await polony(['runs', 'list'], { env: { POLONY_API_URL: url, POLONY_API_KEY: apiKey } });
-      expect([url, code, stdout, /lab-0123|pass-word|at .*\.ts/.test(stderr), stderr.trim().split('\n').length]).toEqual([url, 2, '', false, 1]);
+    for (const [apiKey, url] of [
+      [`${KEY}\n`, 'http://127.0.0.1:9'],
+      [`${KEY}\u2013`, 'http://127.0.0.1:9'],
+      [KEY, 'http://user:pass-word@127.0.0.1:9'],
+      [KEY, 'http://127.0.0.1:9/?a'],
+      [KEY, 'ftp://x'],
+      [KEY, 'https://'],
+      [KEY, 'polony'],
+    ] as const) {
+      const { code, stdout, stderr } = await polony(['runs', 'list'], {
+        env: { POLONY_API_URL: url, POLONY_API_KEY: apiKey },
+      });
+      expect([
+        url,
+        code,
+        stdout,
+        /lab-0123|pass-word|at .*\.ts/.test(stderr),
+        stderr.trim().split('\n').length,
+      ]).toEqual([url, 2, '', false, 1]);
     }
   });
 });
@@ -101,22 +148,49 @@ describe('profiles', () => {
     const api = await standIn((_request, response) => answerJson(response, { name: 'x' }));
     const env = { POLONY_CONFIG: path.join(temporaryFolder(), 'deep', 'config.json') };
     for (const name of ['constructor', '__proto__', 'toString']) {
-      expect([name, (await polony(['runs', 'list', '--profile', name], { env })).code, (await polony(['logout', '--profile', name], { env })).code, (await polony(['profile', 'use', name], { env })).code]).toEqual([name, 2, 3, 3]);
+      expect([
+        name,
+        (await polony(['runs', 'list', '--profile', name], { env })).code,
+        (await polony(['logout', '--profile', name], { env })).code,
+        (await polony(['profile', 'use', name], { env })).code,
+      ]).toEqual([name, 2, 3, 3]);
       expect((await polony(['login', '--api-url', api.url, '--profile', name], { env, input: KEY })).code).toBe(0);
       expect((await polony(['whoami', '--profile', name], { env })).code).toBe(0);
     }
-    expect(Object.keys((JSON.parse(readFileSync(env.POLONY_CONFIG, 'utf8')) as { profiles: object }).profiles)).toEqual(['constructor', '__proto__', 'toString']);
+    expect(Object.keys((JSON.parse(readFileSync(env.POLONY_CONFIG, 'utf8')) as { profiles: object }).profiles)).toEqual(
+      ['constructor', '__proto__', 'toString'],
+    );
     // One that is not there yet can be named in the environment when logging in.
-    expect((await polony(['login', '--api-url', api.url, '--profile', 'new'], { env: { ...env, POLONY_PROFILE: 'new' }, input: KEY })).code).toBe(0);
+    expect(
+      (
+        await polony(['login', '--api-url', api.url, '--profile', 'new'], {
+          env: { ...env, POLONY_PROFILE: 'new' },
+          input: KEY,
+        })
+      ).code,
+    ).toBe(0);
   });
 });
 
-describe('answers that are not the API\'s', () => {
+describe("answers that are not the API's", () => {
   it('are told as such', async () => {
-    for (const [body, type] of [['<html>sign in</html>', 'text/html'], ['', 'application/json'], ['null', 'application/json'], ['"x"', 'application/json'], ['{}', 'application/json'], ['{"runs":{}}', 'application/json']] as const) {
-      const api = await standIn((_request, response) => void response.writeHead(200, { 'content-type': type }).end(body));
+    for (const [body, type] of [
+      ['<html>sign in</html>', 'text/html'],
+      ['', 'application/json'],
+      ['null', 'application/json'],
+      ['"x"', 'application/json'],
+      ['{}', 'application/json'],
+      ['{"runs":{}}', 'application/json'],
+    ] as const) {
+      const api = await standIn(
+        (_request, response) => void response.writeHead(200, { 'content-type': type }).end(body),
+      );
       const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
-      for (const args of [['runs', 'list', '--json'], ['runs', 'get', 'a-name'], ['credentials', 'run', ID]]) {
+      for (const args of [
+        ['runs', 'list', '--json'],
+        ['runs', 'get', 'a-name'],
+        ['credentials', 'run', ID],
+      ]) {
         const { code, stdout, stderr } = await polony(args, { env });
         // Of credentials an object that is none of them is not looked at.
         if (args[0] === 'credentials' && body.startsWith('{')) continue;
@@ -126,8 +200,21 @@ describe('answers that are not the API\'s', () => {
     }
   });
   it('and errors of the way there have codes of their own, without what a terminal would obey', async () => {
-    for (const [status, code] of [[400, 2], [401, 4], [403, 4], [404, 3], [409, 8], [429, 7], [500, 1], [502, 7], [503, 7], [504, 7]] as const) {
-      const api = await standIn((_request, response) => answerJson(response, { message: 'no \u001b]0;title\u0007\u001b[31m' }, status));
+    for (const [status, code] of [
+      [400, 2],
+      [401, 4],
+      [403, 4],
+      [404, 3],
+      [409, 8],
+      [429, 7],
+      [500, 1],
+      [502, 7],
+      [503, 7],
+      [504, 7],
+    ] as const) {
+      const api = await standIn((_request, response) =>
+        answerJson(response, { message: 'no \u001b]0;title\u0007\u001b[31m' }, status),
+      );
       const seen = await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY } });
       expect([status, seen.code, seen.stdout, /[\u0007\u001b]/.test(seen.stderr)]).toEqual([status, code, '', false]);
     }
@@ -135,11 +222,17 @@ describe('answers that are not the API\'s', () => {
       response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
       response.write('{"runs":[', () => setTimeout(() => response.destroy(), 20));
     });
-    expect((await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: cut.url, POLONY_API_KEY: KEY } })).code).toBe(7);
+    expect(
+      (await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: cut.url, POLONY_API_KEY: KEY } })).code,
+    ).toBe(7);
   });
   it('of logs are printed as text only', async () => {
-    const api = await standIn((_request, response) => answerJson(response, { error: 'bad \u001b[2J', log: 'one\n\ttwo \u001b]52;c;ZXZpbA==\u0007\u202e\n' }));
-    const { stdout, stderr } = await polony(['executions', 'logs', ID], { env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY } });
+    const api = await standIn((_request, response) =>
+      answerJson(response, { error: 'bad \u001b[2J', log: 'one\n\ttwo \u001b]52;c;ZXZpbA==\u0007\u202e\n' }),
+    );
+    const { stdout, stderr } = await polony(['executions', 'logs', ID], {
+      env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY },
+    });
     expect([stdout, stderr]).toEqual(['one\n\ttwo  ]52;c;ZXZpbA==  \n', 'bad  [2J\n']);
   });
 });
@@ -149,7 +242,12 @@ describe('what a command is given', () => {
     const api = await standIn((_request, response) => answerJson(response, {}));
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
     for (const id of ['', '.', '..']) {
-      for (const args of [['webhooks', 'delete', id], ['storage', 'grant-remove', ID, id], ['instruments', 'get', id]]) expect([args, (await polony(args, { env })).code]).toEqual([args, 2]);
+      for (const args of [
+        ['webhooks', 'delete', id],
+        ['storage', 'grant-remove', ID, id],
+        ['instruments', 'get', id],
+      ])
+        expect([args, (await polony(args, { env })).code]).toEqual([args, 2]);
     }
     expect(api.asked).toEqual([]);
     await polony(['webhooks', 'delete', '../runs?x#y'], { env });
@@ -158,8 +256,15 @@ describe('what a command is given', () => {
   it('that cannot be read or sent is told as usage', async () => {
     const env = { POLONY_API_URL: 'http://127.0.0.1:9', POLONY_API_KEY: KEY };
     for (const args of [
-      ['webhooks', 'create', '--data', '@/nowhere/at-all'], ['webhooks', 'create', '--url', '@/nowhere/at-all'], ['webhooks', 'create', '--data', '-'], ['webhooks', 'create', '--data', '[]'],
-      ['webhooks', 'create', '--url', 'https://x', '--idempotency-key', 'a\nb'], ['runs', 'list', '--max-items', '-1'], ['runs', 'list', '--max-items', '1.5'], ['runs', 'list', '--page-size', '1e3'], ['credentials', 'run', ID, '--seconds', 'an hour'],
+      ['webhooks', 'create', '--data', '@/nowhere/at-all'],
+      ['webhooks', 'create', '--url', '@/nowhere/at-all'],
+      ['webhooks', 'create', '--data', '-'],
+      ['webhooks', 'create', '--data', '[]'],
+      ['webhooks', 'create', '--url', 'https://x', '--idempotency-key', 'a\nb'],
+      ['runs', 'list', '--max-items', '-1'],
+      ['runs', 'list', '--max-items', '1.5'],
+      ['runs', 'list', '--page-size', '1e3'],
+      ['credentials', 'run', ID, '--seconds', 'an hour'],
     ]) {
       const { code, stderr } = await polony(args, { env, input: 'no json' });
       expect([args, code, stderr.includes(' at ')]).toEqual([args, 2, false]);
@@ -169,47 +274,77 @@ describe('what a command is given', () => {
     const bodies: string[] = [];
     const api = await standIn((request, response) => {
       let body = '';
-      request.on('data', (chunk: Buffer) => (body += chunk.toString())).on('end', () => {
-        bodies.push(body);
-        answerJson(response, {});
-      });
+      request
+        .on('data', (chunk: Buffer) => (body += chunk.toString()))
+        .on('end', () => {
+          bodies.push(body);
+          answerJson(response, {});
+        });
     });
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
     const file = path.join(temporaryFolder(), 'secret');
     writeFileSync(file, 'https://from.file/');
     await polony(['webhooks', 'create', '--url', `@${file}`, '--description', '@@home'], { env });
-    await polony(['webhooks', 'create', '--data', '-', '--description', 'over it'], { env, shell: `< <(sleep 1; echo '{"url":"https://slow/","description":"under it"}')` });
-    expect(bodies.map((each) => JSON.parse(each) as unknown)).toEqual([{ url: 'https://from.file/', description: '@home' }, { url: 'https://slow/', description: 'over it' }]);
+    await polony(['webhooks', 'create', '--data', '-', '--description', 'over it'], {
+      env,
+      shell: `< <(sleep 1; echo '{"url":"https://slow/","description":"under it"}')`,
+    });
+    expect(bodies.map((each) => JSON.parse(each) as unknown)).toEqual([
+      { url: 'https://from.file/', description: '@home' },
+      { url: 'https://slow/', description: 'over it' },
+    ]);
   });
 });
 
 describe('long lists', () => {
   it('take no memory, and a reader that leaves ends them, not as if all had been read', async () => {
-    const files = Array.from({ length: 1000 }, (_, at) => ({ path: `${'x'.repeat(1000)}${at}`, size: 1, lastModified: '2026-01-01T00:00:00Z', storageClass: null }));
-    const api = await standIn((_request, response, count) => answerJson(response, { files, subdirectories: [], nextPageToken: count >= 400 ? '' : String(count) }));
+    const files = Array.from({ length: 1000 }, (_, at) => ({
+      path: `${'x'.repeat(1000)}${at}`,
+      size: 1,
+      lastModified: '2026-01-01T00:00:00Z',
+      storageClass: null,
+    }));
+    const api = await standIn((_request, response, count) =>
+      answerJson(response, { files, subdirectories: [], nextPageToken: count >= 400 ? '' : String(count) }),
+    );
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY, NODE_OPTIONS: '--max-old-space-size=100' };
-    const left = await polony(['runs', 'files', ID, '--json'], { env, shell: '| head -c 1000; echo " ${PIPESTATUS[0]}"' });
+    const left = await polony(['runs', 'files', ID, '--json'], {
+      env,
+      shell: '| head -c 1000; echo " ${PIPESTATUS[0]}"',
+    });
     expect([left.stdout.trim().split(' ').at(-1), left.stderr]).toEqual(['141', '']);
     expect(api.asked.length).toBeLessThan(20);
     api.asked.splice(0);
     // 400 MB to a reader that takes its time.
-    const slow = await polony(['runs', 'files', ID, '--json'], { env, shell: '| { sleep 3; wc -l; }; echo ${PIPESTATUS[0]}' });
+    const slow = await polony(['runs', 'files', ID, '--json'], {
+      env,
+      shell: '| { sleep 3; wc -l; }; echo ${PIPESTATUS[0]}',
+    });
     expect(slow.stdout.split('\n').map(Number).slice(0, 2)).toEqual([400_002, 0]);
   });
   it('show folders where they are not looked into', async () => {
-    const api = await standIn((_request, response) => answerJson(response, { files: [{ path: 'a.txt', size: 1 }], subdirectories: ['BaseCalls/'], nextPageToken: '' }));
+    const api = await standIn((_request, response) =>
+      answerJson(response, { files: [{ path: 'a.txt', size: 1 }], subdirectories: ['BaseCalls/'], nextPageToken: '' }),
+    );
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
-    expect((await polony(['runs', 'files', ID, '--no-headers'], { env })).stdout).toMatch(/^BaseCalls\/ *\na\.txt +1 *\n$/);
-    expect(JSON.parse((await polony(['runs', 'files', ID, '--json'], { env })).stdout)).toEqual([{ path: 'BaseCalls/' }, { path: 'a.txt', size: 1 }]);
+    expect((await polony(['runs', 'files', ID, '--no-headers'], { env })).stdout).toMatch(
+      /^BaseCalls\/ *\na\.txt +1 *\n$/,
+    );
+    expect(JSON.parse((await polony(['runs', 'files', ID, '--json'], { env })).stdout)).toEqual([
+      { path: 'BaseCalls/' },
+      { path: 'a.txt', size: 1 },
+    ]);
   });
 });
 
 describe('a watched execution', () => {
-  const event = (status: string, id = status): string => `event: execution\nid: ${id}\ndata: ${JSON.stringify({ execution: { id: ID, status: `EXECUTION_STATUS_${status}`, statusDescription: '' } })}\n\n`;
+  const event = (status: string, id = status): string =>
+    `event: execution\nid: ${id}\ndata: ${JSON.stringify({ execution: { id: ID, status: `EXECUTION_STATUS_${status}`, statusDescription: '' } })}\n\n`;
   const times = { away: 400, silence: 300, pause: 20 };
   const watch = async (url: string): Promise<string[]> => {
     const seen: string[] = [];
-    for await (const each of watchExecution({ url, apiKey: KEY }, ID, times)) seen.push((each satisfies WatchedExecution).execution.status.replace('EXECUTION_STATUS_', ''));
+    for await (const each of watchExecution({ url, apiKey: KEY }, ID, times))
+      seen.push((each satisfies WatchedExecution).execution.status.replace('EXECUTION_STATUS_', ''));
     return seen;
   };
   it('may be quiet for longer than the API may be away: streams that end are made anew', async () => {
@@ -241,17 +376,31 @@ describe('a watched execution', () => {
       if (count === 1) return void response.writeHead(500).end();
       if (count === 2) return void response.writeHead(429, { 'retry-after': '0' }).end();
       if (count === 3) return void response.destroy();
-      if (count === 4) return void response.writeHead(200, { 'content-type': 'text/event-stream' }).end('id: x\ndata: no json\n\n');
+      if (count === 4)
+        return void response.writeHead(200, { 'content-type': 'text/event-stream' }).end('id: x\ndata: no json\n\n');
       response.writeHead(200, { 'content-type': 'text/event-stream' }).end(event('CANCELED'));
     });
     expect(await watch(api.url)).toEqual(['CANCELED']);
-    const refused = await standIn((_request, response, count) => (count === 1 ? response.writeHead(200).end(event('RUNNING')) : answerJson(response, { message: 'The key has ended' }, 401)));
+    const refused = await standIn((_request, response, count) =>
+      count === 1
+        ? response.writeHead(200).end(event('RUNNING'))
+        : answerJson(response, { message: 'The key has ended' }, 401),
+    );
     await expect(watch(refused.url)).rejects.toMatchObject({ exit: 4, message: 'The key has ended' });
-    const gone = await standIn((_request, response, count) => (count === 1 ? response.writeHead(200).end(event('RUNNING')) : response.destroy()));
+    const gone = await standIn((_request, response, count) =>
+      count === 1 ? response.writeHead(200).end(event('RUNNING')) : response.destroy(),
+    );
     await expect(watch(gone.url)).rejects.toMatchObject({ exit: 7 });
   });
   it('ends with no good code where it is not known how it ended', async () => {
-    const api = await standIn((request, response) => (request.url!.endsWith('/events') ? void response.writeHead(204).end() : answerJson(response, { execution: { id: ID } })));
-    expect((await polony(['executions', 'get', ID, '--watch'], { env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY } })).code).toBe(7);
+    const api = await standIn((request, response) =>
+      request.url!.endsWith('/events')
+        ? void response.writeHead(204).end()
+        : answerJson(response, { execution: { id: ID } }),
+    );
+    expect(
+      (await polony(['executions', 'get', ID, '--watch'], { env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY } }))
+        .code,
+    ).toBe(7);
   });
 });

@@ -12,7 +12,9 @@ describe('the generated client', () => {
   });
   it('is made of a document that OpenAPI 3.1 allows, whose examples are what its schemas say', async () => {
     const document = JSON.parse(written('openapi.json')) as OpenApi;
-    expect(await new Validator().validate(JSON.parse(written('openapi.json')) as Record<string, unknown>)).toEqual({ valid: true });
+    expect(await new Validator().validate(JSON.parse(written('openapi.json')) as Record<string, unknown>)).toEqual({
+      valid: true,
+    });
     const compile = compilerOf(document);
     let examples = 0;
     for (const [name, schema] of Object.entries(document.components.schemas)) {

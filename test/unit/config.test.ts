@@ -2,7 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
 import { InputError } from '../../domain/errors.js';
 
-const base = { DATABASE_URL: 'postgres://user:p%40ss@db:5432/polony', TEMPORAL_ADDRESS: 'temporal:7233', POLONY_API_KEY: 'k'.repeat(24) };
+const base = {
+  DATABASE_URL: 'postgres://user:p%40ss@db:5432/polony',
+  TEMPORAL_ADDRESS: 'temporal:7233',
+  POLONY_API_KEY: 'k'.repeat(24),
+};
 
 function wrong(parse: () => unknown): string[] {
   try {
@@ -17,30 +21,83 @@ function wrong(parse: () => unknown): string[] {
 describe('configuration of the API', () => {
   it('has defaults for all but addresses and key', () => {
     expect(parseApiConfig(base)).toEqual({
-      databaseUrl: base.DATABASE_URL, maxDbConnections: 10, temporal: { address: 'temporal:7233', namespace: 'default' }, taskQueue: 'polony', logLevel: 'info', encryptionKeys: [], giveUpDays: 14, discoverSeconds: 60, webhookNetworks: { allowPrivate: false, allowedNetworks: [] },
-      apiKey: base.POLONY_API_KEY, host: '127.0.0.1', port: 8080, publicUrl: undefined, errorDomain: 'polony', trustProxy: false, trustedAccountId: undefined, requestsPerMinute: 6000, sessionSeconds: 43_200,
+      databaseUrl: base.DATABASE_URL,
+      maxDbConnections: 10,
+      temporal: { address: 'temporal:7233', namespace: 'default' },
+      taskQueue: 'polony',
+      logLevel: 'info',
+      encryptionKeys: [],
+      giveUpDays: 14,
+      discoverSeconds: 60,
+      webhookNetworks: { allowPrivate: false, allowedNetworks: [] },
+      apiKey: base.POLONY_API_KEY,
+      host: '127.0.0.1',
+      port: 8080,
+      publicUrl: undefined,
+      errorDomain: 'polony',
+      trustProxy: false,
+      trustedAccountId: undefined,
+      requestsPerMinute: 6000,
+      sessionSeconds: 43_200,
     });
   });
   it('reads everything', () => {
     expect(
       parseApiConfig({
-        ...base, TEMPORAL_NAMESPACE: 'lab', TEMPORAL_API_KEY: 'cloud', TEMPORAL_TLS: 'yes', POLONY_TASK_QUEUE: 'q', POLONY_HOST: '::', POLONY_PORT: '0', POLONY_PUBLIC_URL: 'https://polony.example.org/base/',
-        POLONY_LOG_LEVEL: 'WARN', POLONY_ERROR_DOMAIN: 'cloud-api.elembio.io', POLONY_TRUST_PROXY: '10.0.0.0/8, loopback, fd00::/8', POLONY_MAX_DB_CONNECTIONS: '5', POLONY_DISCOVER_SECONDS: '1', POLONY_TRUSTED_ACCOUNT_ID: '588258415937',
+        ...base,
+        TEMPORAL_NAMESPACE: 'lab',
+        TEMPORAL_API_KEY: 'cloud',
+        TEMPORAL_TLS: 'yes',
+        POLONY_TASK_QUEUE: 'q',
+        POLONY_HOST: '::',
+        POLONY_PORT: '0',
+        POLONY_PUBLIC_URL: 'https://polony.example.org/base/',
+        POLONY_LOG_LEVEL: 'WARN',
+        POLONY_ERROR_DOMAIN: 'cloud-api.elembio.io',
+        POLONY_TRUST_PROXY: '10.0.0.0/8, loopback, fd00::/8',
+        POLONY_MAX_DB_CONNECTIONS: '5',
+        POLONY_DISCOVER_SECONDS: '1',
+        POLONY_TRUSTED_ACCOUNT_ID: '588258415937',
       }),
     ).toMatchObject({
-      temporal: { namespace: 'lab', apiKey: 'cloud', tls: true }, taskQueue: 'q', host: '::', port: 0, publicUrl: 'https://polony.example.org/base', logLevel: 'warn', errorDomain: 'cloud-api.elembio.io',
-      trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'], maxDbConnections: 5, discoverSeconds: 1, trustedAccountId: '588258415937',
+      temporal: { namespace: 'lab', apiKey: 'cloud', tls: true },
+      taskQueue: 'q',
+      host: '::',
+      port: 0,
+      publicUrl: 'https://polony.example.org/base',
+      logLevel: 'warn',
+      errorDomain: 'cloud-api.elembio.io',
+      trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'],
+      maxDbConnections: 5,
+      discoverSeconds: 1,
+      trustedAccountId: '588258415937',
     });
-    expect(parseApiConfig({ ...base, POLONY_ENCRYPTION_KEYS: `new=arn:aws:kms:us-west-2:111122223333:key/1, old=${'A'.repeat(43)}=` }).encryptionKeys).toEqual([
-      { id: 'new', kmsKeyArn: 'arn:aws:kms:us-west-2:111122223333:key/1' }, { id: 'old', key: `${'A'.repeat(43)}=` },
+    expect(
+      parseApiConfig({
+        ...base,
+        POLONY_ENCRYPTION_KEYS: `new=arn:aws:kms:us-west-2:111122223333:key/1, old=${'A'.repeat(43)}=`,
+      }).encryptionKeys,
+    ).toEqual([
+      { id: 'new', kmsKeyArn: 'arn:aws:kms:us-west-2:111122223333:key/1' },
+      { id: 'old', key: `${'A'.repeat(43)}=` },
     ]);
-    expect(parseApiConfig({ ...base, POLONY_TRUST_PROXY: 'true', POLONY_PORT: '', TEMPORAL_TLS: ' ' })).toMatchObject({ trustProxy: true, port: 8080, temporal: { address: 'temporal:7233', namespace: 'default' } });
+    expect(parseApiConfig({ ...base, POLONY_TRUST_PROXY: 'true', POLONY_PORT: '', TEMPORAL_TLS: ' ' })).toMatchObject({
+      trustProxy: true,
+      port: 8080,
+      temporal: { address: 'temporal:7233', namespace: 'default' },
+    });
   });
   it.each<[Record<string, string | undefined>, string[]]>([
-    [{ DATABASE_URL: undefined, TEMPORAL_ADDRESS: '', POLONY_API_KEY: ' ' }, ['DATABASE_URL REQUIRED', 'TEMPORAL_ADDRESS REQUIRED', 'POLONY_API_KEY REQUIRED']],
+    [
+      { DATABASE_URL: undefined, TEMPORAL_ADDRESS: '', POLONY_API_KEY: ' ' },
+      ['DATABASE_URL REQUIRED', 'TEMPORAL_ADDRESS REQUIRED', 'POLONY_API_KEY REQUIRED'],
+    ],
     [{ DATABASE_URL: 'mysql://h/d' }, ['DATABASE_URL FORMAT']],
     [{ POLONY_ENCRYPTION_KEYS: 'abc' }, ['POLONY_ENCRYPTION_KEYS FORMAT']],
-    [{ POLONY_ENCRYPTION_KEYS: 'k1=tooshort,k1=arn:aws:s3:::b' }, ['POLONY_ENCRYPTION_KEYS FORMAT', 'POLONY_ENCRYPTION_KEYS FORMAT']],
+    [
+      { POLONY_ENCRYPTION_KEYS: 'k1=tooshort,k1=arn:aws:s3:::b' },
+      ['POLONY_ENCRYPTION_KEYS FORMAT', 'POLONY_ENCRYPTION_KEYS FORMAT'],
+    ],
     [{ POLONY_ENCRYPTION_KEYS: `k1=${'A'.repeat(43)}=,k1=${'B'.repeat(43)}=` }, ['POLONY_ENCRYPTION_KEYS UNIQUE']],
     [{ DATABASE_URL: 'postgres://h' }, ['DATABASE_URL FORMAT']],
     [{ DATABASE_URL: 'postgres://user:p/ss@h:port/d' }, ['DATABASE_URL FORMAT']],
@@ -51,7 +108,10 @@ describe('configuration of the API', () => {
     [{ TEMPORAL_API_KEY: 'k', TEMPORAL_TLS: 'false' }, ['TEMPORAL_TLS CONFLICT']],
     [{ POLONY_API_KEY: 'k'.repeat(23) }, ['POLONY_API_KEY LENGTH']],
     [{ POLONY_API_KEY: `${'k'.repeat(30)} x` }, ['POLONY_API_KEY FORMAT']],
-    [{ POLONY_PORT: '65536', POLONY_HOST: 'a b', POLONY_LOG_LEVEL: 'loud' }, ['POLONY_LOG_LEVEL ONE_OF', 'POLONY_HOST FORMAT', 'POLONY_PORT INTEGER']],
+    [
+      { POLONY_PORT: '65536', POLONY_HOST: 'a b', POLONY_LOG_LEVEL: 'loud' },
+      ['POLONY_LOG_LEVEL ONE_OF', 'POLONY_HOST FORMAT', 'POLONY_PORT INTEGER'],
+    ],
     [{ POLONY_PUBLIC_URL: 'polony.example.org' }, ['POLONY_PUBLIC_URL FORMAT']],
     [{ POLONY_PUBLIC_URL: 'https://x/?y' }, ['POLONY_PUBLIC_URL FORMAT']],
     [{ POLONY_ERROR_DOMAIN: 'a b' }, ['POLONY_ERROR_DOMAIN FORMAT']],
@@ -61,14 +121,25 @@ describe('configuration of the API', () => {
     [{ POLONY_EVENTS_KEY: 'short' }, ['POLONY_EVENTS_KEY LENGTH']],
     [{ POLONY_EVENTS_KEY: base.POLONY_API_KEY }, ['POLONY_EVENTS_KEY DIFFERENT']],
     [{ POLONY_TASK_QUEUE: 'a b' }, ['POLONY_TASK_QUEUE FORMAT']],
-    [{ POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' }, ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER']],
+    [
+      { POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' },
+      ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER'],
+    ],
   ])('refuses %o by name', (change, expected) => {
     expect(wrong(() => parseApiConfig({ ...base, ...change }))).toEqual(expected);
   });
   it('repeats no value', () => {
     const secret = 'hunter2-hunter2';
     try {
-      parseApiConfig({ DATABASE_URL: `mysql://u:${secret}@h/d`, TEMPORAL_ADDRESS: secret, TEMPORAL_API_KEY: secret, TEMPORAL_TLS: secret, POLONY_API_KEY: secret, POLONY_PORT: secret, POLONY_PUBLIC_URL: secret });
+      parseApiConfig({
+        DATABASE_URL: `mysql://u:${secret}@h/d`,
+        TEMPORAL_ADDRESS: secret,
+        TEMPORAL_API_KEY: secret,
+        TEMPORAL_TLS: secret,
+        POLONY_API_KEY: secret,
+        POLONY_PORT: secret,
+        POLONY_PUBLIC_URL: secret,
+      });
       expect.unreachable();
     } catch (error) {
       expect(JSON.stringify([(error as InputError).problems, (error as Error).message])).not.toContain(secret);
@@ -79,21 +150,52 @@ describe('configuration of the API', () => {
 describe('configuration of the worker', () => {
   it('has defaults for all but addresses, and needs no API key', () => {
     expect(parseWorkerConfig({ ...base, POLONY_API_KEY: undefined })).toMatchObject({
-      discoverSeconds: 60, uploadPollSeconds: 60, runPollSeconds: 30, sweepSeconds: 60, sessionSeconds: 43_200, watchSlots: 4000, activitySlots: 100, workflowCache: 100, startRunsPerSecond: 1, getRunsPerSecond: 8, retryRunSeconds: 60, stalledMinutes: 120, closedWorkflows: 'adopt', metricsAddress: undefined,
+      discoverSeconds: 60,
+      uploadPollSeconds: 60,
+      runPollSeconds: 30,
+      sweepSeconds: 60,
+      sessionSeconds: 43_200,
+      watchSlots: 4000,
+      activitySlots: 100,
+      workflowCache: 100,
+      startRunsPerSecond: 1,
+      getRunsPerSecond: 8,
+      retryRunSeconds: 60,
+      stalledMinutes: 120,
+      closedWorkflows: 'adopt',
+      metricsAddress: undefined,
     });
   });
   it('holds the bounds of STS for sessions', () => {
     expect(parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: '43200' }).sessionSeconds).toBe(43_200);
-    for (const seconds of ['899', '43201', '1h', '-900']) expect(wrong(() => parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: seconds }))).toEqual(['POLONY_SESSION_SECONDS INTEGER']);
+    for (const seconds of ['899', '43201', '1h', '-900'])
+      expect(wrong(() => parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: seconds }))).toEqual([
+        'POLONY_SESSION_SECONDS INTEGER',
+      ]);
   });
   it('takes fractions of calls a second', () => {
-    expect(parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: '0.5', POLONY_CLOSED_WORKFLOWS: 'Cancel' })).toMatchObject({ startRunsPerSecond: 0.5, closedWorkflows: 'cancel' });
-    for (const rate of ['0', '-1', '1e3', 'one', '1001']) expect(wrong(() => parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: rate }))).toEqual(['POLONY_START_RUNS_PER_SECOND NUMBER']);
-    expect(wrong(() => parseWorkerConfig({ ...base, POLONY_CLOSED_WORKFLOWS: 'keep' }))).toEqual(['POLONY_CLOSED_WORKFLOWS ONE_OF']);
+    expect(
+      parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: '0.5', POLONY_CLOSED_WORKFLOWS: 'Cancel' }),
+    ).toMatchObject({ startRunsPerSecond: 0.5, closedWorkflows: 'cancel' });
+    for (const rate of ['0', '-1', '1e3', 'one', '1001'])
+      expect(wrong(() => parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: rate }))).toEqual([
+        'POLONY_START_RUNS_PER_SECOND NUMBER',
+      ]);
+    expect(wrong(() => parseWorkerConfig({ ...base, POLONY_CLOSED_WORKFLOWS: 'keep' }))).toEqual([
+      'POLONY_CLOSED_WORKFLOWS ONE_OF',
+    ]);
   });
   it('tells all at once', () => {
-    expect(wrong(() => parseWorkerConfig({ POLONY_RUN_POLL_SECONDS: '0', POLONY_WATCH_SLOTS: 'many', POLONY_METRICS_ADDRESS: '9464' })).sort()).toEqual([
-      'DATABASE_URL REQUIRED', 'POLONY_METRICS_ADDRESS FORMAT', 'POLONY_RUN_POLL_SECONDS INTEGER', 'POLONY_WATCH_SLOTS INTEGER', 'TEMPORAL_ADDRESS REQUIRED',
+    expect(
+      wrong(() =>
+        parseWorkerConfig({ POLONY_RUN_POLL_SECONDS: '0', POLONY_WATCH_SLOTS: 'many', POLONY_METRICS_ADDRESS: '9464' }),
+      ).sort(),
+    ).toEqual([
+      'DATABASE_URL REQUIRED',
+      'POLONY_METRICS_ADDRESS FORMAT',
+      'POLONY_RUN_POLL_SECONDS INTEGER',
+      'POLONY_WATCH_SLOTS INTEGER',
+      'TEMPORAL_ADDRESS REQUIRED',
     ]);
     expect(parseWorkerConfig({ ...base, POLONY_METRICS_ADDRESS: '0.0.0.0:9464' }).metricsAddress).toBe('0.0.0.0:9464');
   });

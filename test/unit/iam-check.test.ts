@@ -1,14 +1,30 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../domain/errors.js';
-import { checkPolicy, evaluatePolicy, type IamCheckQuery, type PolicyFindings, readPolicy } from '../../domain/iamCheck.js';
+import {
+  checkPolicy,
+  evaluatePolicy,
+  type IamCheckQuery,
+  type PolicyFindings,
+  readPolicy,
+} from '../../domain/iamCheck.js';
 import { iamDocuments, type IamQuery, parseIamQuery } from '../../domain/iamDocuments.js';
 import { cover, readPattern, readTarget } from '../../domain/iamPatterns.js';
 import { CAPABILITIES, CREDENTIAL_TYPES, permissionsFor, statementFor } from '../../domain/permissions.js';
 
 const policy = (...statements: unknown[]): unknown => ({ Version: '2012-10-17', Statement: statements });
-const allow = (Action: unknown, Resource: unknown, more: object = {}): object => ({ Effect: 'Allow', Action, Resource, ...more });
-const deny = (Action: unknown, Resource: unknown, more: object = {}): object => ({ Effect: 'Deny', Action, Resource, ...more });
+const allow = (Action: unknown, Resource: unknown, more: object = {}): object => ({
+  Effect: 'Allow',
+  Action,
+  Resource,
+  ...more,
+});
+const deny = (Action: unknown, Resource: unknown, more: object = {}): object => ({
+  Effect: 'Deny',
+  Action,
+  Resource,
+  ...more,
+});
 
 function rules(query: unknown, more: Partial<IamCheckQuery> = {}): string[] {
   try {
@@ -19,8 +35,10 @@ function rules(query: unknown, more: Partial<IamCheckQuery> = {}): string[] {
   }
   return [];
 }
-const states = (findings: PolicyFindings): Record<string, string> => Object.fromEntries(findings.permissions.map(({ action, state }) => [action, state]));
-const capabilities = (findings: PolicyFindings): Record<string, string> => Object.fromEntries(findings.capabilities.map(({ capability, state }) => [capability, state]));
+const states = (findings: PolicyFindings): Record<string, string> =>
+  Object.fromEntries(findings.permissions.map(({ action, state }) => [action, state]));
+const capabilities = (findings: PolicyFindings): Record<string, string> =>
+  Object.fromEntries(findings.capabilities.map(({ capability, state }) => [capability, state]));
 
 describe('patterns', () => {
   it.each<[string, string, string]>([
@@ -45,7 +63,9 @@ describe('patterns', () => {
     ['', 'a', 'none'],
     ['', '*', 'some'],
     ['***', '', 'all'],
-  ])('%s covers of %s: %s', (pattern, target, expected) => expect(cover(readPattern(pattern, true), readTarget(target))).toBe(expected));
+  ])('%s covers of %s: %s', (pattern, target, expected) =>
+    expect(cover(readPattern(pattern, true), readTarget(target))).toBe(expected),
+  );
   it('agree with what they stand for', () => {
     const text = fc.array(fc.constantFrom('a', 'b', '*', '?'), { maxLength: 6 }).map((parts) => parts.join(''));
     const plain = fc.array(fc.constantFrom('a', 'b'), { maxLength: 3 }).map((parts) => parts.join(''));
@@ -81,31 +101,86 @@ describe('what is no permission policy, by path', () => {
     [{ Version: '2013-01-01', Statement: [] }, ['policy.Version ONE_OF', 'policy.Statement REQUIRED']],
     [{ version: '2012-10-17', Statement: allow('*', '*') }, ['policy.version UNKNOWN_ELEMENT']],
     [policy(allow('*', '*'), 'x'), ['policy.Statement[1] TYPE']],
-    [policy({}), ['policy.Statement[0].Effect REQUIRED', 'policy.Statement[0].Action REQUIRED', 'policy.Statement[0].Resource REQUIRED']],
+    [
+      policy({}),
+      [
+        'policy.Statement[0].Effect REQUIRED',
+        'policy.Statement[0].Action REQUIRED',
+        'policy.Statement[0].Resource REQUIRED',
+      ],
+    ],
     [{ Statement: { Effect: 'allow', Action: 's3:GetObject', Resource: '*' } }, ['policy.Statement.Effect ONE_OF']],
-    [policy(allow('GetObject', 'bucket/*')), ['policy.Statement[0].Action ACTION', 'policy.Statement[0].Resource RESOURCE']],
-    [policy(allow('s3:*', '*'), allow('s3:*', '*'), allow('s3:GetObject', 'b')), ['policy.Statement[2].Resource RESOURCE']],
+    [
+      policy(allow('GetObject', 'bucket/*')),
+      ['policy.Statement[0].Action ACTION', 'policy.Statement[0].Resource RESOURCE'],
+    ],
+    [
+      policy(allow('s3:*', '*'), allow('s3:*', '*'), allow('s3:GetObject', 'b')),
+      ['policy.Statement[2].Resource RESOURCE'],
+    ],
     [policy(allow([], 5)), ['policy.Statement[0].Action TYPE', 'policy.Statement[0].Resource TYPE']],
-    [policy(allow('*', '*', { NotAction: '*', NotResource: '*' })), ['policy.Statement[0].NotAction CONFLICT', 'policy.Statement[0].NotResource CONFLICT']],
+    [
+      policy(allow('*', '*', { NotAction: '*', NotResource: '*' })),
+      ['policy.Statement[0].NotAction CONFLICT', 'policy.Statement[0].NotResource CONFLICT'],
+    ],
     [policy(allow('*', '*', { Principal: '*' })), ['policy.Statement[0].Principal NOT_A_PERMISSION_POLICY']],
     [policy(allow('*', '*', { Sid: 'a b' })), ['policy.Statement[0].Sid SID']],
     [policy(allow('*', '*', { Sid: 'a' }), allow('*', '*', { Sid: 'a' })), ['policy.Statement[1].Sid SID_TWICE']],
     [policy(allow('*', '*', { Condition: 'x' })), ['policy.Statement[0].Condition TYPE']],
-    [policy(allow('*', '*', { Condition: { StringLikes: {}, Bool: [], StringEquals: { x: [{}] } } })), ['policy.Statement[0].Condition.StringLikes OPERATOR', 'policy.Statement[0].Condition.Bool TYPE', 'policy.Statement[0].Condition.StringEquals.x TYPE']],
-    [policy(allow('*', '*', { Condition: { constructor: { a: 'b' } } })), ['policy.Statement[0].Condition.constructor OPERATOR']],
-    [policy(allow(Array.from({ length: 3000 }, (_, at) => `s3:Get${at}`), `arn:aws:s3:::${'x'.repeat(30_000)}`)), ['policy POLICY_LENGTH']],
+    [
+      policy(allow('*', '*', { Condition: { StringLikes: {}, Bool: [], StringEquals: { x: [{}] } } })),
+      [
+        'policy.Statement[0].Condition.StringLikes OPERATOR',
+        'policy.Statement[0].Condition.Bool TYPE',
+        'policy.Statement[0].Condition.StringEquals.x TYPE',
+      ],
+    ],
+    [
+      policy(allow('*', '*', { Condition: { constructor: { a: 'b' } } })),
+      ['policy.Statement[0].Condition.constructor OPERATOR'],
+    ],
+    [
+      policy(
+        allow(
+          Array.from({ length: 3000 }, (_, at) => `s3:Get${at}`),
+          `arn:aws:s3:::${'x'.repeat(30_000)}`,
+        ),
+      ),
+      ['policy POLICY_LENGTH'],
+    ],
     [null, ['policy TYPE']],
   ])('%o', (given, expected) => expect(rules(given)).toEqual(expected));
   it('other fields beside it', () => {
-    expect(rules({}, { credentialType: 'x', bucket: 'B', executionRoleArn: 'x', workflowId: 'x', accountId: '1', region: 'x', workflowOwnerId: 'x' }).sort()).toEqual(
-      ['accountId AWS_ACCOUNT_ID', 'bucket BUCKET_LENGTH', 'credentialType ONE_OF', 'executionRoleArn ROLE_ARN', 'policy.Statement REQUIRED', 'region AWS_REGION', 'workflowId SHARED_WORKFLOW_ID', 'workflowOwnerId AWS_ACCOUNT_ID'],
-    );
+    expect(
+      rules(
+        {},
+        {
+          credentialType: 'x',
+          bucket: 'B',
+          executionRoleArn: 'x',
+          workflowId: 'x',
+          accountId: '1',
+          region: 'x',
+          workflowOwnerId: 'x',
+        },
+      ).sort(),
+    ).toEqual([
+      'accountId AWS_ACCOUNT_ID',
+      'bucket BUCKET_LENGTH',
+      'credentialType ONE_OF',
+      'executionRoleArn ROLE_ARN',
+      'policy.Statement REQUIRED',
+      'region AWS_REGION',
+      'workflowId SHARED_WORKFLOW_ID',
+      'workflowOwnerId AWS_ACCOUNT_ID',
+    ]);
     expect(rules(policy(allow('*', '*')), { prefix: 'runs' })).toEqual(['bucket REQUIRED']);
   });
 });
 
 describe('decisions', () => {
-  const decide = (statements: unknown[], action: string, resource: string, context: Record<string, string> = {}) => evaluatePolicy(readPolicy(policy(...statements)), { action, resource, context }).decision;
+  const decide = (statements: unknown[], action: string, resource: string, context: Record<string, string> = {}) =>
+    evaluatePolicy(readPolicy(policy(...statements)), { action, resource, context }).decision;
   const object = 'arn:aws:s3:::b/k';
   it.each<[string, unknown[], string]>([
     ['actions whatever their case', [allow('S3:getOBJECT', '*')], 'allowed'],
@@ -114,88 +189,237 @@ describe('decisions', () => {
     ['NotAction', [allow([], '*', { Action: undefined, NotAction: ['iam:*', 's3:Put*'] })], 'allowed'],
     ['NotAction that names it', [allow([], '*', { Action: undefined, NotAction: 's3:*' })], 'notAllowed'],
     ['NotResource', [allow('*', [], { Resource: undefined, NotResource: 'arn:aws:s3:::other/*' })], 'allowed'],
-    ['NotResource that names it', [allow('*', [], { Resource: undefined, NotResource: 'arn:aws:s3:::b/*' })], 'notAllowed'],
+    [
+      'NotResource that names it',
+      [allow('*', [], { Resource: undefined, NotResource: 'arn:aws:s3:::b/*' })],
+      'notAllowed',
+    ],
     ['Deny before Allow', [allow('*', '*'), deny('s3:GetObject', 'arn:aws:s3:::b/*')], 'explicitlyDenied'],
-    ['Deny with NotResource', [allow('*', '*'), deny('*', [], { Resource: undefined, NotResource: ['arn:aws:s3:::b', 'arn:aws:s3:::b/*'] })], 'allowed'],
-    ['a condition that cannot be told', [allow('*', '*', { Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } })], 'conditional'],
-    ['a Deny that cannot be told', [allow('*', '*'), deny('*', '*', { Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } })], 'conditional'],
-    ['a key that is surely absent', [allow('*', '*', { Condition: { StringLike: { 's3:prefix': 'k*' } } })], 'notAllowed'],
+    [
+      'Deny with NotResource',
+      [allow('*', '*'), deny('*', [], { Resource: undefined, NotResource: ['arn:aws:s3:::b', 'arn:aws:s3:::b/*'] })],
+      'allowed',
+    ],
+    [
+      'a condition that cannot be told',
+      [allow('*', '*', { Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } })],
+      'conditional',
+    ],
+    [
+      'a Deny that cannot be told',
+      [allow('*', '*'), deny('*', '*', { Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } })],
+      'conditional',
+    ],
+    [
+      'a key that is surely absent',
+      [allow('*', '*', { Condition: { StringLike: { 's3:prefix': 'k*' } } })],
+      'notAllowed',
+    ],
     ['the same, negated', [allow('*', '*', { Condition: { StringNotLike: { 's3:prefix': 'k*' } } })], 'allowed'],
-    ['the same, if it exists', [allow('*', '*', { Condition: { StringLikeIfExists: { 's3:prefix': 'k*' } } })], 'allowed'],
-    ['the same, for all values', [allow('*', '*', { Condition: { 'ForAllValues:StringLike': { 's3:prefix': 'k*' } } })], 'allowed'],
-    ['the same, for any value', [allow('*', '*', { Condition: { 'ForAnyValue:StringNotLike': { 's3:prefix': 'k*' } } })], 'notAllowed'],
+    [
+      'the same, if it exists',
+      [allow('*', '*', { Condition: { StringLikeIfExists: { 's3:prefix': 'k*' } } })],
+      'allowed',
+    ],
+    [
+      'the same, for all values',
+      [allow('*', '*', { Condition: { 'ForAllValues:StringLike': { 's3:prefix': 'k*' } } })],
+      'allowed',
+    ],
+    [
+      'the same, for any value',
+      [allow('*', '*', { Condition: { 'ForAnyValue:StringNotLike': { 's3:prefix': 'k*' } } })],
+      'notAllowed',
+    ],
     ['Null', [allow('*', '*', { Condition: { Null: { 's3:prefix': 'true' } } })], 'allowed'],
     ['Null of a key that is absent', [allow('*', '*', { Condition: { Null: { 's3:prefix': false } } })], 'notAllowed'],
     ['nothing', [allow('s3:ListBucket', '*')], 'notAllowed'],
   ])('%s', (_name, statements, expected) => expect(decide(statements, 's3:GetObject', object)).toBe(expected));
   it('compare what is known', () => {
-    const passed = (Condition: object) => decide([allow('iam:PassRole', '*', { Condition })], 'iam:PassRole', 'arn:aws:iam::111122223333:role/x', { 'iam:PassedToService': 'omics.amazonaws.com' });
+    const passed = (Condition: object) =>
+      decide([allow('iam:PassRole', '*', { Condition })], 'iam:PassRole', 'arn:aws:iam::111122223333:role/x', {
+        'iam:PassedToService': 'omics.amazonaws.com',
+      });
     expect(passed({ StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } })).toBe('allowed');
-    expect(passed({ StringEquals: { 'IAM:passedtoservice': ['ec2.amazonaws.com', 'omics.amazonaws.com'] } })).toBe('allowed');
+    expect(passed({ StringEquals: { 'IAM:passedtoservice': ['ec2.amazonaws.com', 'omics.amazonaws.com'] } })).toBe(
+      'allowed',
+    );
     expect(passed({ StringEquals: { 'iam:PassedToService': 'ec2.amazonaws.com' } })).toBe('notAllowed');
     expect(passed({ StringEquals: { 'iam:PassedToService': '*.amazonaws.com' } })).toBe('notAllowed');
     expect(passed({ StringLike: { 'iam:PassedToService': '*.amazonaws.com' } })).toBe('allowed');
-    expect(passed({ StringNotEquals: { 'iam:PassedToService': ['ec2.amazonaws.com', 'omics.amazonaws.com'] } })).toBe('notAllowed');
+    expect(passed({ StringNotEquals: { 'iam:PassedToService': ['ec2.amazonaws.com', 'omics.amazonaws.com'] } })).toBe(
+      'notAllowed',
+    );
     expect(passed({ StringEqualsIgnoreCase: { 'iam:PassedToService': 'OMICS.amazonaws.com' } })).toBe('allowed');
   });
 });
 
 describe('a pasted policy', () => {
-  const scope = { bucket: 'lab-aviti', prefix: 'runs', executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution', workflowId: '1234567', workflowOwnerId: '588258415937', region: 'us-west-2' };
+  const scope = {
+    bucket: 'lab-aviti',
+    prefix: 'runs',
+    executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution',
+    workflowId: '1234567',
+    workflowOwnerId: '588258415937',
+    region: 'us-west-2',
+  };
   it('that polony generated gives the rows of its capabilities, and no others', () => {
     fc.assert(
       fc.property(
-        fc.record({ credentialType: fc.constantFrom(...CREDENTIAL_TYPES), capabilities: fc.subarray([...CAPABILITIES], { minLength: 1 }), variant: fc.constantFrom('vendor', 'least'), prefix: fc.constantFrom('', 'runs', 'a b/ä') }),
+        fc.record({
+          credentialType: fc.constantFrom(...CREDENTIAL_TYPES),
+          capabilities: fc.subarray([...CAPABILITIES], { minLength: 1 }),
+          variant: fc.constantFrom('vendor', 'least'),
+          prefix: fc.constantFrom('', 'runs', 'a b/ä'),
+        }),
         ({ credentialType, capabilities: wanted, variant, prefix }) => {
-          const choice = parseIamQuery({ ...scope, credentialType, capabilities: wanted, variant, prefix, externalId: 'xx' } satisfies IamQuery);
+          const choice = parseIamQuery({
+            ...scope,
+            credentialType,
+            capabilities: wanted,
+            variant,
+            prefix,
+            externalId: 'xx',
+          } satisfies IamQuery);
           const { permissionPolicy } = iamDocuments(choice, '588258415937');
           const findings = checkPolicy({ policy: permissionPolicy, ...scope, credentialType, prefix });
           const granted = permissionsFor(credentialType, wanted).map(({ action }) => action as string);
-          expect(states(findings)).toEqual(Object.fromEntries(findings.permissions.map(({ action }) => [action, granted.includes(action) ? 'granted' : 'denied'])));
+          expect(states(findings)).toEqual(
+            Object.fromEntries(
+              findings.permissions.map(({ action }) => [action, granted.includes(action) ? 'granted' : 'denied']),
+            ),
+          );
           for (const capability of wanted) expect(capabilities(findings)[capability]).not.toBe('notReady');
           // Its text says the same, and buckets and prefixes are found in it.
-          expect(checkPolicy({ policy: JSON.stringify(permissionPolicy), ...scope, bucket: undefined, prefix: undefined, credentialType })).toEqual(findings);
+          expect(
+            checkPolicy({
+              policy: JSON.stringify(permissionPolicy),
+              ...scope,
+              bucket: undefined,
+              prefix: undefined,
+              credentialType,
+            }),
+          ).toEqual(findings);
         },
       ),
     );
   });
   it('gets the statements that it lacks', () => {
     const findings = checkPolicy({ policy: policy(allow('s3:PutObject', 'arn:aws:s3:::lab-aviti/runs/*')), ...scope });
-    const repaired = policy(allow('s3:PutObject', 'arn:aws:s3:::lab-aviti/runs/*'), ...findings.permissions.flatMap(({ statements }) => statements));
+    const repaired = policy(
+      allow('s3:PutObject', 'arn:aws:s3:::lab-aviti/runs/*'),
+      ...findings.permissions.flatMap(({ statements }) => statements),
+    );
     expect(new Set(Object.values(states(checkPolicy({ policy: repaired, ...scope }))))).toEqual(new Set(['granted']));
-    expect(findings.permissions.find(({ action }) => action === 's3:ListBucket')!.statements).toEqual([statementFor('s3:ListBucket', scope)]);
+    expect(findings.permissions.find(({ action }) => action === 's3:ListBucket')!.statements).toEqual([
+      statementFor('s3:ListBucket', scope),
+    ]);
   });
   it('of less than the prefix is conditional, of a neighbour nothing', () => {
-    const of = (resource: string) => states(checkPolicy({ policy: policy(allow('s3:GetObject', resource)), ...scope }))['s3:GetObject'];
-    expect([of('arn:aws:s3:::lab-aviti/*'), of('arn:aws:s3:::lab-aviti/runs/AV1/*'), of('arn:aws:s3:::lab-aviti/runs-secret/*'), of('arn:aws:s3:::lab-aviti-2/*')]).toEqual(['granted', 'conditional', 'denied', 'denied']);
-    const listing = (prefix: string | string[], operator = 'StringLike') => states(checkPolicy({ policy: policy(allow('s3:ListBucket', '*', { Condition: { [operator]: { 's3:prefix': prefix } } })), ...scope }))['s3:ListBucket'];
-    expect([listing('runs/*'), listing(['x', '*']), listing('runs/'), listing('runs-secret/*'), listing('runs/*', 'StringEquals'), listing('other/*', 'StringNotLike')]).toEqual(['granted', 'granted', 'conditional', 'denied', 'conditional', 'granted']);
+    const of = (resource: string) =>
+      states(checkPolicy({ policy: policy(allow('s3:GetObject', resource)), ...scope }))['s3:GetObject'];
+    expect([
+      of('arn:aws:s3:::lab-aviti/*'),
+      of('arn:aws:s3:::lab-aviti/runs/AV1/*'),
+      of('arn:aws:s3:::lab-aviti/runs-secret/*'),
+      of('arn:aws:s3:::lab-aviti-2/*'),
+    ]).toEqual(['granted', 'conditional', 'denied', 'denied']);
+    const listing = (prefix: string | string[], operator = 'StringLike') =>
+      states(
+        checkPolicy({
+          policy: policy(allow('s3:ListBucket', '*', { Condition: { [operator]: { 's3:prefix': prefix } } })),
+          ...scope,
+        }),
+      )['s3:ListBucket'];
+    expect([
+      listing('runs/*'),
+      listing(['x', '*']),
+      listing('runs/'),
+      listing('runs-secret/*'),
+      listing('runs/*', 'StringEquals'),
+      listing('other/*', 'StringNotLike'),
+    ]).toEqual(['granted', 'granted', 'conditional', 'denied', 'conditional', 'granted']);
   });
   it('is told statement by statement', () => {
-    const findings = checkPolicy({ policy: policy(allow(['s3:*', 'kms:Decrypt'], '*', { Sid: 'Wide' }), deny('s3:PutBucketPolicy', '*'), allow('s3:GetObject', 'arn:aws:s3:::lab-aviti/runs/x')), ...scope });
-    expect(findings.statements.map(({ index, sid, effect, otherActions }) => [index, sid, effect, otherActions])).toEqual([[0, 'Wide', 'Allow', ['s3:*', 'kms:Decrypt']], [1, null, 'Deny', []], [2, null, 'Allow', []]]);
+    const findings = checkPolicy({
+      policy: policy(
+        allow(['s3:*', 'kms:Decrypt'], '*', { Sid: 'Wide' }),
+        deny('s3:PutBucketPolicy', '*'),
+        allow('s3:GetObject', 'arn:aws:s3:::lab-aviti/runs/x'),
+      ),
+      ...scope,
+    });
+    expect(
+      findings.statements.map(({ index, sid, effect, otherActions }) => [index, sid, effect, otherActions]),
+    ).toEqual([
+      [0, 'Wide', 'Allow', ['s3:*', 'kms:Decrypt']],
+      [1, null, 'Deny', []],
+      [2, null, 'Allow', []],
+    ]);
     expect(findings.statements[0]!.permissions.map(({ action }) => action)).toHaveLength(7);
     expect(findings.statements[1]!.permissions).toEqual([{ action: 's3:PutBucketPolicy', wholly: true, reasons: [] }]);
-    expect(findings.statements[2]!.permissions).toEqual([{ action: 's3:GetObject', wholly: false, reasons: ['only on arn:aws:s3:::lab-aviti/runs/x'] }]);
-    expect(findings.permissions.find(({ action }) => action === 's3:PutBucketPolicy')).toMatchObject({ state: 'denied', reasons: ['denied by Statement[1]'] });
-    expect(capabilities(findings)).toEqual({ runUpload: 'ready', dataExploration: 'ready', bases2fastq: 'notReady', sharing: 'notReady', cliCredentials: 'ready' });
+    expect(findings.statements[2]!.permissions).toEqual([
+      { action: 's3:GetObject', wholly: false, reasons: ['only on arn:aws:s3:::lab-aviti/runs/x'] },
+    ]);
+    expect(findings.permissions.find(({ action }) => action === 's3:PutBucketPolicy')).toMatchObject({
+      state: 'denied',
+      reasons: ['denied by Statement[1]'],
+    });
+    expect(capabilities(findings)).toEqual({
+      runUpload: 'ready',
+      dataExploration: 'ready',
+      bases2fastq: 'notReady',
+      sharing: 'notReady',
+      cliCredentials: 'ready',
+    });
   });
   it('without a bucket is asked about those that it names, or about any', () => {
-    expect(checkPolicy({ policy: policy(allow('s3:GetObject', ['arn:aws:s3:::b-1/runs/*', 'arn:aws:s3:::b-1', 'arn:aws:s3:::b-2/*'])) }).locations).toEqual([{ bucket: 'b-1', prefix: 'runs' }, { bucket: 'b-2', prefix: '' }]);
+    expect(
+      checkPolicy({
+        policy: policy(allow('s3:GetObject', ['arn:aws:s3:::b-1/runs/*', 'arn:aws:s3:::b-1', 'arn:aws:s3:::b-2/*'])),
+      }).locations,
+    ).toEqual([
+      { bucket: 'b-1', prefix: 'runs' },
+      { bucket: 'b-2', prefix: '' },
+    ]);
     const any = checkPolicy({ policy: policy(allow('s3:*', '*')) });
-    expect([any.locations, states(any)['s3:GetObject'], states(any)['omics:GetRun']]).toEqual([[], 'granted', 'denied']);
-    const half = checkPolicy({ policy: policy(allow('s3:PutObject', ['arn:aws:s3:::b-1/*']), allow('s3:ListBucket', ['arn:aws:s3:::b-1', 'arn:aws:s3:::b-2'])) });
+    expect([any.locations, states(any)['s3:GetObject'], states(any)['omics:GetRun']]).toEqual([
+      [],
+      'granted',
+      'denied',
+    ]);
+    const half = checkPolicy({
+      policy: policy(
+        allow('s3:PutObject', ['arn:aws:s3:::b-1/*']),
+        allow('s3:ListBucket', ['arn:aws:s3:::b-1', 'arn:aws:s3:::b-2']),
+      ),
+    });
     expect([states(half)['s3:PutObject'], states(half)['s3:ListBucket']]).toEqual(['conditional', 'granted']);
   });
   it('of an account is conditional where the account is not known', () => {
-    const guarded = policy(allow('s3:GetObject', 'arn:aws:s3:::lab-aviti/*', { Condition: { StringEquals: { 'aws:ResourceAccount': '111122223333' } } }));
-    const of = (more: Partial<IamCheckQuery>) => states(checkPolicy({ policy: guarded, bucket: 'lab-aviti', ...more }))['s3:GetObject'];
-    expect([of({}), of({ accountId: '111122223333' }), of({ accountId: '444455556666' })]).toEqual(['conditional', 'granted', 'denied']);
+    const guarded = policy(
+      allow('s3:GetObject', 'arn:aws:s3:::lab-aviti/*', {
+        Condition: { StringEquals: { 'aws:ResourceAccount': '111122223333' } },
+      }),
+    );
+    const of = (more: Partial<IamCheckQuery>) =>
+      states(checkPolicy({ policy: guarded, bucket: 'lab-aviti', ...more }))['s3:GetObject'];
+    expect([of({}), of({ accountId: '111122223333' }), of({ accountId: '444455556666' })]).toEqual([
+      'conditional',
+      'granted',
+      'denied',
+    ]);
   });
   it('of any JSON is refused or told, and nothing else', () => {
     fc.assert(fc.property(fc.json({ maxDepth: 4 }), (text) => void rules(text)));
-    const value = fc.oneof(fc.constantFrom('Allow', 'Deny', '*', 's3:*', 'arn:aws:s3:::b/*', '${', '__proto__'), fc.jsonValue());
-    const statement = fc.dictionary(fc.constantFrom('Sid', 'Effect', 'Action', 'NotAction', 'Resource', 'NotResource', 'Condition', '__proto__'), value);
+    const value = fc.oneof(
+      fc.constantFrom('Allow', 'Deny', '*', 's3:*', 'arn:aws:s3:::b/*', '${', '__proto__'),
+      fc.jsonValue(),
+    );
+    const statement = fc.dictionary(
+      fc.constantFrom('Sid', 'Effect', 'Action', 'NotAction', 'Resource', 'NotResource', 'Condition', '__proto__'),
+      value,
+    );
     fc.assert(fc.property(fc.array(statement), (statements) => void rules(policy(...statements))));
   });
 });

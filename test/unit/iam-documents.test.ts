@@ -9,8 +9,28 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IAM_FORMATS, iamText } from '../../cli/iam.js';
 import { checkPrefix, normalizePrefix } from '../../domain/aws.js';
 import { InputError } from '../../domain/errors.js';
-import { iamDocuments, type IamDocuments, type IamQuery, newExternalId, parseIamQuery, permissionPolicy, shellWord } from '../../domain/iamDocuments.js';
-import { ACTIONS, CAPABILITIES, type Capability, capabilityStates, CREDENTIAL_TYPES, PERMISSIONS, type PermissionAction, permissionOf, permissionsFor, type PolicyDocument, statementFor } from '../../domain/permissions.js';
+import {
+  iamDocuments,
+  type IamDocuments,
+  type IamQuery,
+  newExternalId,
+  parseIamQuery,
+  permissionPolicy,
+  shellWord,
+} from '../../domain/iamDocuments.js';
+import {
+  ACTIONS,
+  CAPABILITIES,
+  type Capability,
+  capabilityStates,
+  CREDENTIAL_TYPES,
+  PERMISSIONS,
+  type PermissionAction,
+  permissionOf,
+  permissionsFor,
+  type PolicyDocument,
+  statementFor,
+} from '../../domain/permissions.js';
 
 const TRUSTED = '588258415937';
 const EXECUTION_ROLE = 'arn:aws:iam::111122223333:role/omics-execution';
@@ -33,10 +53,12 @@ function template(heading: string): PolicyDocument {
   });
   return JSON.parse(lines.slice(0, end + 1).join('\n')) as PolicyDocument;
 }
-const replaced = (document: PolicyDocument, from: string, to: string): PolicyDocument => JSON.parse(JSON.stringify(document).replaceAll(from, to)) as PolicyDocument;
+const replaced = (document: PolicyDocument, from: string, to: string): PolicyDocument =>
+  JSON.parse(JSON.stringify(document).replaceAll(from, to)) as PolicyDocument;
 
 const all: IamQuery = { credentialType: 'role', bucket: 'lab-aviti', externalId: 'External-ID-Example' };
-const documents = (query: Partial<IamQuery> = {}): IamDocuments => iamDocuments(parseIamQuery({ ...all, ...query }), TRUSTED);
+const documents = (query: Partial<IamQuery> = {}): IamDocuments =>
+  iamDocuments(parseIamQuery({ ...all, ...query }), TRUSTED);
 const sids = (document: PolicyDocument): (string | undefined)[] => document.Statement.map(({ Sid }) => Sid);
 const actionsOf = (document: PolicyDocument): string[] => document.Statement.flatMap(({ Action }) => Action);
 function rules(query: Partial<IamQuery>): string[] {
@@ -51,22 +73,73 @@ function rules(query: Partial<IamQuery>): string[] {
 
 // -- What is generated at random ---------------------------------------------------------------------------------------
 
-const bucketName = fc.stringMatching(/^[a-z][a-z0-9-]{2,20}[a-z0-9]$/).filter((name) => rules({ bucket: name }).length === 0);
-const odd = fc.constantFrom(' ', "'", '"', '`', '$', '$(', '%', '%{', '{', '}', '&', ';', '|', '<', '>', '~', '#', '!', '=', '+', '@', ':', ',', '-', 'ä', 'ÿ', '日', '😀', '\u2028', '\u0085', 'a', 'B', '7', '.x');
-const folder = fc.array(odd, { minLength: 1, maxLength: 8 }).map((parts) => parts.join('')).filter((text) => text.trim() !== '' && checkPrefix('p', normalizePrefix(text)).length === 0 && !text.includes('{{'));
-const prefix = fc.oneof(fc.constant(''), fc.array(folder, { minLength: 1, maxLength: 3 }).map((folders) => normalizePrefix(folders.join('/')))).filter((text) => checkPrefix('p', text).length === 0);
+const bucketName = fc
+  .stringMatching(/^[a-z][a-z0-9-]{2,20}[a-z0-9]$/)
+  .filter((name) => rules({ bucket: name }).length === 0);
+const odd = fc.constantFrom(
+  ' ',
+  "'",
+  '"',
+  '`',
+  '$',
+  '$(',
+  '%',
+  '%{',
+  '{',
+  '}',
+  '&',
+  ';',
+  '|',
+  '<',
+  '>',
+  '~',
+  '#',
+  '!',
+  '=',
+  '+',
+  '@',
+  ':',
+  ',',
+  '-',
+  'ä',
+  'ÿ',
+  '日',
+  '😀',
+  '\u2028',
+  '\u0085',
+  'a',
+  'B',
+  '7',
+  '.x',
+);
+const folder = fc
+  .array(odd, { minLength: 1, maxLength: 8 })
+  .map((parts) => parts.join(''))
+  .filter((text) => text.trim() !== '' && checkPrefix('p', normalizePrefix(text)).length === 0 && !text.includes('{{'));
+const prefix = fc
+  .oneof(
+    fc.constant(''),
+    fc.array(folder, { minLength: 1, maxLength: 3 }).map((folders) => normalizePrefix(folders.join('/'))),
+  )
+  .filter((text) => checkPrefix('p', text).length === 0);
 const externalId = fc.stringMatching(/^[A-Za-z0-9@:,=\-./_]{2,40}$/);
-const query: fc.Arbitrary<IamQuery> = fc.record({
-  credentialType: fc.constantFrom(...CREDENTIAL_TYPES),
-  bucket: fc.array(bucketName, { minLength: 1, maxLength: 2 }),
-  prefix,
-  capabilities: fc.subarray([...CAPABILITIES], { minLength: 1 }),
-  externalId,
-  variant: fc.constantFrom('vendor', 'least'),
-  executionRoleArn: fc.constantFrom(undefined, EXECUTION_ROLE, 'arn:aws:iam::111122223333:role/service-role/-odd=name'),
-  workflowId: fc.constantFrom(undefined, '1234567'),
-  region: fc.constantFrom(undefined, 'us-west-2'),
-}).filter((given) => rules(given).length === 0);
+const query: fc.Arbitrary<IamQuery> = fc
+  .record({
+    credentialType: fc.constantFrom(...CREDENTIAL_TYPES),
+    bucket: fc.array(bucketName, { minLength: 1, maxLength: 2 }),
+    prefix,
+    capabilities: fc.subarray([...CAPABILITIES], { minLength: 1 }),
+    externalId,
+    variant: fc.constantFrom('vendor', 'least'),
+    executionRoleArn: fc.constantFrom(
+      undefined,
+      EXECUTION_ROLE,
+      'arn:aws:iam::111122223333:role/service-role/-odd=name',
+    ),
+    workflowId: fc.constantFrom(undefined, '1234567'),
+    region: fc.constantFrom(undefined, 'us-west-2'),
+  })
+  .filter((given) => rules(given).length === 0);
 
 describe('the table of permissions', () => {
   it('has the rows of the page, each once', () => {
@@ -74,34 +147,99 @@ describe('the table of permissions', () => {
     expect(permissionOf('S3:getobject')?.action).toBe('s3:GetObject');
   });
   it.skipIf(page === undefined)('requires what the page requires', () => {
-    const table = page!.slice(page!.indexOf('PermissionRequirementPurposeRequired For'), page!.indexOf('Note: \n\nUsing an IAM user'));
-    const rows = [...table.matchAll(/^(\w+:\w+?)(Required for IAM User only|Required|Optional)[A-Z]/gm)].map(([, action, requirement]) => [action!.toLowerCase(), requirement]);
+    const table = page!.slice(
+      page!.indexOf('PermissionRequirementPurposeRequired For'),
+      page!.indexOf('Note: \n\nUsing an IAM user'),
+    );
+    const rows = [...table.matchAll(/^(\w+:\w+?)(Required for IAM User only|Required|Optional)[A-Z]/gm)].map(
+      ([, action, requirement]) => [action!.toLowerCase(), requirement],
+    );
     const words = { required: 'Required', requiredForUsers: 'Required for IAM User only', optional: 'Optional' };
     expect(rows).toEqual(PERMISSIONS.map(({ action, requirement }) => [action.toLowerCase(), words[requirement]]));
     expect(rows).toHaveLength(14);
   });
   it('makes capabilities ready, limited or not', () => {
-    const without = (...lacking: PermissionAction[]) => (action: PermissionAction) => (lacking.includes(action) ? ('denied' as const) : ('granted' as const));
-    const states = (type: 'role' | 'accessKeys', ...lacking: PermissionAction[]) => Object.fromEntries(capabilityStates(type, without(...lacking)).map(({ capability, state }) => [capability, state]));
-    const ready = { runUpload: 'ready', dataExploration: 'ready', bases2fastq: 'ready', sharing: 'ready', cliCredentials: 'ready' };
+    const without =
+      (...lacking: PermissionAction[]) =>
+      (action: PermissionAction) =>
+        lacking.includes(action) ? ('denied' as const) : ('granted' as const);
+    const states = (type: 'role' | 'accessKeys', ...lacking: PermissionAction[]) =>
+      Object.fromEntries(
+        capabilityStates(type, without(...lacking)).map(({ capability, state }) => [capability, state]),
+      );
+    const ready = {
+      runUpload: 'ready',
+      dataExploration: 'ready',
+      bases2fastq: 'ready',
+      sharing: 'ready',
+      cliCredentials: 'ready',
+    };
     expect(states('role')).toEqual(ready);
     expect(states('role', 'sts:GetFederationToken')).toEqual(ready);
     expect(new Set(Object.values(states('accessKeys', 'sts:GetFederationToken')))).toEqual(new Set(['notReady']));
     expect(states('role', 's3:PutObject')).toEqual({ ...ready, runUpload: 'notReady' });
-    expect(states('role', 's3:GetObject')).toEqual({ ...ready, runUpload: 'limited', dataExploration: 'limited', bases2fastq: 'notReady', cliCredentials: 'limited' });
-    expect(states('role', 's3:ListBucket')).toEqual({ ...ready, runUpload: 'notReady', dataExploration: 'notReady', bases2fastq: 'notReady' });
+    expect(states('role', 's3:GetObject')).toEqual({
+      ...ready,
+      runUpload: 'limited',
+      dataExploration: 'limited',
+      bases2fastq: 'notReady',
+      cliCredentials: 'limited',
+    });
+    expect(states('role', 's3:ListBucket')).toEqual({
+      ...ready,
+      runUpload: 'notReady',
+      dataExploration: 'notReady',
+      bases2fastq: 'notReady',
+    });
     expect(states('role', 'iam:PassRole')).toEqual({ ...ready, bases2fastq: 'notReady' });
     expect(states('role', 's3:DeleteBucketPolicy')).toEqual({ ...ready, sharing: 'notReady' });
-    const unknown = capabilityStates('role', (action) => (action === 'omics:StartRun' ? 'unknown' : action === 's3:ListBucket' ? 'conditional' : 'granted'));
-    expect(unknown[2]).toEqual({ capability: 'bases2fastq', state: 'limited', missing: [], conditional: ['s3:ListBucket'], unknown: ['omics:StartRun'] });
+    const unknown = capabilityStates('role', (action) =>
+      action === 'omics:StartRun' ? 'unknown' : action === 's3:ListBucket' ? 'conditional' : 'granted',
+    );
+    expect(unknown[2]).toEqual({
+      capability: 'bases2fastq',
+      state: 'limited',
+      missing: [],
+      conditional: ['s3:ListBucket'],
+      unknown: ['omics:StartRun'],
+    });
   });
   it('gives the smallest statement of a row', () => {
-    const scope = { bucket: 'b-1', prefix: 'runs', executionRoleArn: EXECUTION_ROLE, accountId: '111122223333', region: 'us-west-2', workflowId: '7', workflowOwnerId: TRUSTED };
-    expect(statementFor('s3:ListBucket', scope)).toEqual({ Effect: 'Allow', Action: ['s3:ListBucket'], Resource: 'arn:aws:s3:::b-1', Condition: { StringLike: { 's3:prefix': ['runs/*'] } } });
-    expect(statementFor('s3:ListBucket', { bucket: 'b-1' })).toEqual({ Effect: 'Allow', Action: ['s3:ListBucket'], Resource: 'arn:aws:s3:::b-1' });
-    expect(statementFor('s3:GetObject', scope)).toEqual({ Effect: 'Allow', Action: ['s3:GetObject'], Resource: 'arn:aws:s3:::b-1/runs/*' });
-    expect(statementFor('iam:PassRole', scope)).toEqual({ Effect: 'Allow', Action: ['iam:PassRole'], Resource: EXECUTION_ROLE, Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } });
-    expect(statementFor('omics:StartRun', scope).Resource).toEqual([`arn:aws:omics:us-west-2:${TRUSTED}:workflow/7`, 'arn:aws:omics:us-west-2:111122223333:run/*']);
+    const scope = {
+      bucket: 'b-1',
+      prefix: 'runs',
+      executionRoleArn: EXECUTION_ROLE,
+      accountId: '111122223333',
+      region: 'us-west-2',
+      workflowId: '7',
+      workflowOwnerId: TRUSTED,
+    };
+    expect(statementFor('s3:ListBucket', scope)).toEqual({
+      Effect: 'Allow',
+      Action: ['s3:ListBucket'],
+      Resource: 'arn:aws:s3:::b-1',
+      Condition: { StringLike: { 's3:prefix': ['runs/*'] } },
+    });
+    expect(statementFor('s3:ListBucket', { bucket: 'b-1' })).toEqual({
+      Effect: 'Allow',
+      Action: ['s3:ListBucket'],
+      Resource: 'arn:aws:s3:::b-1',
+    });
+    expect(statementFor('s3:GetObject', scope)).toEqual({
+      Effect: 'Allow',
+      Action: ['s3:GetObject'],
+      Resource: 'arn:aws:s3:::b-1/runs/*',
+    });
+    expect(statementFor('iam:PassRole', scope)).toEqual({
+      Effect: 'Allow',
+      Action: ['iam:PassRole'],
+      Resource: EXECUTION_ROLE,
+      Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } },
+    });
+    expect(statementFor('omics:StartRun', scope).Resource).toEqual([
+      `arn:aws:omics:us-west-2:${TRUSTED}:workflow/7`,
+      'arn:aws:omics:us-west-2:111122223333:run/*',
+    ]);
     expect(statementFor('omics:GetRun', {}).Resource).toBe('arn:aws:omics:*:*:run/*');
   });
 });
@@ -110,25 +248,41 @@ describe.skipIf(page === undefined)('vendor documents equal the templates of the
   it('trust policy, role policy without a prefix, execution role', () => {
     const made = documents();
     expect(JSON.stringify(made.trustPolicy)).toBe(JSON.stringify(template('Platform Role Credential Trust Policy')));
-    expect(JSON.stringify(made.permissionPolicy)).toBe(JSON.stringify(replaced(template('Template for IAM Role'), 'BUCKET_NAME', 'lab-aviti')));
+    expect(JSON.stringify(made.permissionPolicy)).toBe(
+      JSON.stringify(replaced(template('Template for IAM Role'), 'BUCKET_NAME', 'lab-aviti')),
+    );
     expect(JSON.stringify(made.executionRole)).toBe(
-      JSON.stringify({ trustPolicy: template('Execution Role Trust Policy'), permissionPolicy: replaced(template('Execution Role IAM Policy'), 'BUCKET_NAME', 'lab-aviti') }),
+      JSON.stringify({
+        trustPolicy: template('Execution Role Trust Policy'),
+        permissionPolicy: replaced(template('Execution Role IAM Policy'), 'BUCKET_NAME', 'lab-aviti'),
+      }),
     );
   });
   it('for any bucket, prefix and capabilities', () => {
     fc.assert(
-      fc.property(bucketName, prefix, fc.subarray([...CAPABILITIES], { minLength: 1 }), fc.constantFrom(...CREDENTIAL_TYPES), (bucket, under, capabilities, credentialType) => {
-        const expected = replaced(template('Template for IAM Role'), 'BUCKET_NAME', bucket);
-        const wanted = permissionsFor(credentialType, capabilities).map(({ action }) => action as string);
-        for (const statement of expected.Statement) {
-          if (under !== '' && (statement.Sid === 'S3ObjectWrite' || statement.Sid === 'S3ObjectRead')) statement.Resource = `arn:aws:s3:::${bucket}/${under}/*`;
-          if (under !== '' && statement.Sid === 'S3ObjectListing') statement.Condition = { StringLike: { 's3:prefix': [`${under}/*`] } };
-          if (credentialType === 'accessKeys' && statement.Sid === 'STSOperations') (statement.Action as string[]).push('sts:GetFederationToken');
-          statement.Action = (statement.Action as string[]).filter((action) => wanted.includes(action));
-        }
-        expected.Statement = expected.Statement.filter(({ Action }) => Action.length > 0);
-        expect(JSON.stringify(documents({ bucket, prefix: under, capabilities, credentialType }).permissionPolicy)).toBe(JSON.stringify(expected));
-      }),
+      fc.property(
+        bucketName,
+        prefix,
+        fc.subarray([...CAPABILITIES], { minLength: 1 }),
+        fc.constantFrom(...CREDENTIAL_TYPES),
+        (bucket, under, capabilities, credentialType) => {
+          const expected = replaced(template('Template for IAM Role'), 'BUCKET_NAME', bucket);
+          const wanted = permissionsFor(credentialType, capabilities).map(({ action }) => action as string);
+          for (const statement of expected.Statement) {
+            if (under !== '' && (statement.Sid === 'S3ObjectWrite' || statement.Sid === 'S3ObjectRead'))
+              statement.Resource = `arn:aws:s3:::${bucket}/${under}/*`;
+            if (under !== '' && statement.Sid === 'S3ObjectListing')
+              statement.Condition = { StringLike: { 's3:prefix': [`${under}/*`] } };
+            if (credentialType === 'accessKeys' && statement.Sid === 'STSOperations')
+              (statement.Action as string[]).push('sts:GetFederationToken');
+            statement.Action = (statement.Action as string[]).filter((action) => wanted.includes(action));
+          }
+          expected.Statement = expected.Statement.filter(({ Action }) => Action.length > 0);
+          expect(
+            JSON.stringify(documents({ bucket, prefix: under, capabilities, credentialType }).permissionPolicy),
+          ).toBe(JSON.stringify(expected));
+        },
+      ),
     );
   });
 });
@@ -136,42 +290,111 @@ describe.skipIf(page === undefined)('vendor documents equal the templates of the
 describe('vendor documents', () => {
   it('leave out optional permissions that are not wanted', () => {
     const upload = documents({ capabilities: 'runUpload' });
-    expect(actionsOf(upload.permissionPolicy)).toEqual(['s3:PutObject', 's3:ListBucket', 's3:GetBucketLocation', 'sts:GetCallerIdentity']);
+    expect(actionsOf(upload.permissionPolicy)).toEqual([
+      's3:PutObject',
+      's3:ListBucket',
+      's3:GetBucketLocation',
+      'sts:GetCallerIdentity',
+    ]);
     expect(upload.executionRole).toBeNull();
-    expect(sids(documents({ capabilities: 'sharing' }).permissionPolicy)).toEqual(['S3ObjectWrite', 'S3ObjectListing', 'S3BucketLevelOperations', 'STSOperations']);
-    expect(actionsOf(documents({ capabilities: ['dataExploration', 'runUpload'] }).permissionPolicy)).toContain('s3:GetObject');
-    expect(sids(documents({ capabilities: 'bases2fastq' }).permissionPolicy)).toEqual(['S3ObjectWrite', 'S3ObjectRead', 'S3ObjectListing', 'S3BucketLevelOperations', 'STSOperations', 'OmicsOperations', 'OmicsPassRole']);
+    expect(sids(documents({ capabilities: 'sharing' }).permissionPolicy)).toEqual([
+      'S3ObjectWrite',
+      'S3ObjectListing',
+      'S3BucketLevelOperations',
+      'STSOperations',
+    ]);
+    expect(actionsOf(documents({ capabilities: ['dataExploration', 'runUpload'] }).permissionPolicy)).toContain(
+      's3:GetObject',
+    );
+    expect(sids(documents({ capabilities: 'bases2fastq' }).permissionPolicy)).toEqual([
+      'S3ObjectWrite',
+      'S3ObjectRead',
+      'S3ObjectListing',
+      'S3BucketLevelOperations',
+      'STSOperations',
+      'OmicsOperations',
+      'OmicsPassRole',
+    ]);
   });
   it('of a user have no trust policy, and GetFederationToken', () => {
     const made = documents({ credentialType: 'accessKeys' });
     expect(made.trustPolicy).toBeNull();
-    expect(made.permissionPolicy.Statement.find(({ Sid }) => Sid === 'STSOperations')!.Action).toEqual(['sts:GetCallerIdentity', 'sts:GetFederationToken']);
-    expect(made.awsCli).toMatch(/create-user .*&&\n.*put-user-policy [^]*&&\naws iam create-access-key --user-name Element-ServiceUser\n$/);
-    expect(iamDocuments(parseIamQuery({ credentialType: 'accessKeys', bucket: 'lab-aviti' }), undefined).trustPolicy).toBeNull();
+    expect(made.permissionPolicy.Statement.find(({ Sid }) => Sid === 'STSOperations')!.Action).toEqual([
+      'sts:GetCallerIdentity',
+      'sts:GetFederationToken',
+    ]);
+    expect(made.awsCli).toMatch(
+      /create-user .*&&\n.*put-user-policy [^]*&&\naws iam create-access-key --user-name Element-ServiceUser\n$/,
+    );
+    expect(
+      iamDocuments(parseIamQuery({ credentialType: 'accessKeys', bucket: 'lab-aviti' }), undefined).trustPolicy,
+    ).toBeNull();
   });
   it('of several buckets have a statement of listing for each set of prefixes', () => {
-    const { permissionPolicy: policy, executionRole } = documents({ bucket: ['lab-1', 'lab-2', 'lab-3'], prefix: ['runs', '', 'runs/'] });
+    const { permissionPolicy: policy, executionRole } = documents({
+      bucket: ['lab-1', 'lab-2', 'lab-3'],
+      prefix: ['runs', '', 'runs/'],
+    });
     const statement = (sid: string) => policy.Statement.find(({ Sid }) => Sid === sid)!;
-    expect(statement('S3ObjectWrite').Resource).toEqual(['arn:aws:s3:::lab-1/runs/*', 'arn:aws:s3:::lab-2/*', 'arn:aws:s3:::lab-3/runs/*']);
-    expect([statement('S3ObjectListing').Resource, statement('S3ObjectListing').Condition]).toEqual([['arn:aws:s3:::lab-1', 'arn:aws:s3:::lab-3'], { StringLike: { 's3:prefix': ['runs/*'] } }]);
-    expect([statement('S3ObjectListing2').Resource, statement('S3ObjectListing2').Condition]).toEqual(['arn:aws:s3:::lab-2', undefined]);
+    expect(statement('S3ObjectWrite').Resource).toEqual([
+      'arn:aws:s3:::lab-1/runs/*',
+      'arn:aws:s3:::lab-2/*',
+      'arn:aws:s3:::lab-3/runs/*',
+    ]);
+    expect([statement('S3ObjectListing').Resource, statement('S3ObjectListing').Condition]).toEqual([
+      ['arn:aws:s3:::lab-1', 'arn:aws:s3:::lab-3'],
+      { StringLike: { 's3:prefix': ['runs/*'] } },
+    ]);
+    expect([statement('S3ObjectListing2').Resource, statement('S3ObjectListing2').Condition]).toEqual([
+      'arn:aws:s3:::lab-2',
+      undefined,
+    ]);
     expect(executionRole!.permissionPolicy.Statement[1]!.Resource).toHaveLength(6);
-    const nested = documents({ prefix: ['a', 'a/b', 'c', 'a'] }).permissionPolicy.Statement.find(({ Sid }) => Sid === 'S3ObjectListing')!;
+    const nested = documents({ prefix: ['a', 'a/b', 'c', 'a'] }).permissionPolicy.Statement.find(
+      ({ Sid }) => Sid === 'S3ObjectListing',
+    )!;
     expect(nested.Condition).toEqual({ StringLike: { 's3:prefix': ['a/*', 'c/*'] } });
   });
 });
 
 describe('least-privilege documents', () => {
-  const least = (more: Partial<IamQuery> = {}) => documents({ variant: 'least', prefix: 'runs', executionRoleArn: EXECUTION_ROLE, workflowId: `arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567`, ...more });
+  const least = (more: Partial<IamQuery> = {}) =>
+    documents({
+      variant: 'least',
+      prefix: 'runs',
+      executionRoleArn: EXECUTION_ROLE,
+      workflowId: `arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567`,
+      ...more,
+    });
   it('name workflow, runs and execution role', () => {
     const { permissionPolicy: policy, executionRole } = least();
     const statement = (sid: string) => policy.Statement.find(({ Sid }) => Sid === sid)!;
-    expect(statement('OmicsWorkflow')).toMatchObject({ Action: ['omics:GetWorkflow', 'omics:StartRun'], Resource: [`arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567`, `arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567/version/*`] });
-    expect(statement('OmicsRuns')).toMatchObject({ Action: ['omics:StartRun', 'omics:GetRun', 'omics:CancelRun'], Resource: 'arn:aws:omics:us-west-2:111122223333:run/*' });
-    expect(statement('OmicsPassRole')).toMatchObject({ Resource: EXECUTION_ROLE, Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } } });
-    expect(statement('S3ObjectListing').Condition).toEqual({ StringEquals: { 'aws:ResourceAccount': '111122223333' }, StringLike: { 's3:prefix': ['runs/*'] } });
-    expect(executionRole!.trustPolicy.Statement[0]!.Condition).toEqual({ StringEquals: { 'aws:SourceAccount': '111122223333' }, ArnLike: { 'aws:SourceArn': 'arn:aws:omics:us-west-2:111122223333:run/*' } });
-    expect(actionsOf(executionRole!.permissionPolicy).filter((action) => action.includes('*') || action.includes('Acl'))).toEqual([]);
+    expect(statement('OmicsWorkflow')).toMatchObject({
+      Action: ['omics:GetWorkflow', 'omics:StartRun'],
+      Resource: [
+        `arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567`,
+        `arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567/version/*`,
+      ],
+    });
+    expect(statement('OmicsRuns')).toMatchObject({
+      Action: ['omics:StartRun', 'omics:GetRun', 'omics:CancelRun'],
+      Resource: 'arn:aws:omics:us-west-2:111122223333:run/*',
+    });
+    expect(statement('OmicsPassRole')).toMatchObject({
+      Resource: EXECUTION_ROLE,
+      Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } },
+    });
+    expect(statement('S3ObjectListing').Condition).toEqual({
+      StringEquals: { 'aws:ResourceAccount': '111122223333' },
+      StringLike: { 's3:prefix': ['runs/*'] },
+    });
+    expect(executionRole!.trustPolicy.Statement[0]!.Condition).toEqual({
+      StringEquals: { 'aws:SourceAccount': '111122223333' },
+      ArnLike: { 'aws:SourceArn': 'arn:aws:omics:us-west-2:111122223333:run/*' },
+    });
+    expect(
+      actionsOf(executionRole!.permissionPolicy).filter((action) => action.includes('*') || action.includes('Acl')),
+    ).toEqual([]);
     expect(JSON.stringify(executionRole!.permissionPolicy)).toContain('log-group:/aws/omics/*');
   });
   it('name any where nothing is known', () => {
@@ -183,7 +406,10 @@ describe('least-privilege documents', () => {
   it('grant the same actions as the templates', () => {
     fc.assert(
       fc.property(query, (given) => {
-        const [vendor, narrow] = [permissionPolicy(parseIamQuery({ ...given, variant: 'vendor' })), permissionPolicy(parseIamQuery({ ...given, variant: 'least' }))];
+        const [vendor, narrow] = [
+          permissionPolicy(parseIamQuery({ ...given, variant: 'vendor' })),
+          permissionPolicy(parseIamQuery({ ...given, variant: 'least' })),
+        ];
         expect(new Set(actionsOf(narrow))).toEqual(new Set(actionsOf(vendor)));
         for (const policy of [vendor, narrow]) expect(new Set(sids(policy)).size).toBe(policy.Statement.length);
       }),
@@ -203,21 +429,39 @@ describe('what is refused, by the name of its field', () => {
     [{ prefix: 'a\nb' }, ['prefix PREFIX_CHARACTERS']],
     [{ prefix: 'a\ud800' }, ['prefix PREFIX_CHARACTERS']],
     [{ prefix: '{{resolve:ssm:x}}' }, ['prefix PREFIX_REFERENCE']],
-    [{ credentialType: 'user', variant: 'most', capabilities: 'runUpload,everything' }, ['capabilities ONE_OF', 'credentialType ONE_OF', 'variant ONE_OF']],
+    [
+      { credentialType: 'user', variant: 'most', capabilities: 'runUpload,everything' },
+      ['capabilities ONE_OF', 'credentialType ONE_OF', 'variant ONE_OF'],
+    ],
     [{ externalId: 'a b' }, ['externalId EXTERNAL_ID_CHARACTERS']],
     [{ externalId: 'x' }, ['externalId EXTERNAL_ID_LENGTH']],
     [{ executionRoleArn: 'omics-execution' }, ['executionRoleArn ROLE_ARN']],
     [{ executionRoleArn: 'arn:aws:iam::111122223333:role/a*/omics' }, ['executionRoleArn ROLE_ARN_WILDCARD']],
     [{ executionRoleArn: EXECUTION_ROLE, accountId: '444455556666' }, ['executionRoleArn EXECUTION_ROLE_ACCOUNT']],
-    [{ workflowId: 'bases2fastq', workflowOwnerId: '1' }, ['workflowId SHARED_WORKFLOW_ID', 'workflowOwnerId AWS_ACCOUNT_ID']],
-    [{ workflowId: `arn:aws:omics:us-west-2:${TRUSTED}:workflow/7`, workflowOwnerId: '111122223333', region: 'us-east-1' }, ['region WORKFLOW_REGION_MISMATCH', 'workflowOwnerId WORKFLOW_OWNER_MISMATCH']],
+    [
+      { workflowId: 'bases2fastq', workflowOwnerId: '1' },
+      ['workflowId SHARED_WORKFLOW_ID', 'workflowOwnerId AWS_ACCOUNT_ID'],
+    ],
+    [
+      {
+        workflowId: `arn:aws:omics:us-west-2:${TRUSTED}:workflow/7`,
+        workflowOwnerId: '111122223333',
+        region: 'us-east-1',
+      },
+      ['region WORKFLOW_REGION_MISMATCH', 'workflowOwnerId WORKFLOW_OWNER_MISMATCH'],
+    ],
     [{ region: 'sa-east-1' }, ['region HEALTHOMICS_REGION']],
     [{ region: 'sa-east-1', capabilities: 'runUpload' }, []],
     [{ credentialType: 'accessKeys', prefix: 'x'.repeat(500) }, ['bucket POLICY_LENGTH']],
     [{ prefix: 'x'.repeat(500) }, []],
   ])('%o', (change, expected) => expect(rules(change)).toEqual(expected));
   it('a role without trusted account or external ID', () => {
-    for (const [account, id] of [[undefined, 'xx'], ['1234', 'xx'], [TRUSTED, undefined]] as const) expect(() => iamDocuments(parseIamQuery({ ...all, externalId: id }), account)).toThrow(InputError);
+    for (const [account, id] of [
+      [undefined, 'xx'],
+      ['1234', 'xx'],
+      [TRUSTED, undefined],
+    ] as const)
+      expect(() => iamDocuments(parseIamQuery({ ...all, externalId: id }), account)).toThrow(InputError);
   });
 });
 
@@ -234,16 +478,32 @@ describe('CloudFormation', () => {
     fc.assert(
       fc.property(query, (given) => {
         const made = documents(given);
-        const yaml = parse(made.cloudFormation) as { Resources: Record<string, { Type: string; Properties: Record<string, unknown> & { Policies: { PolicyName: string; PolicyDocument: unknown }[] } }> };
+        const yaml = parse(made.cloudFormation) as {
+          Resources: Record<
+            string,
+            {
+              Type: string;
+              Properties: Record<string, unknown> & { Policies: { PolicyName: string; PolicyDocument: unknown }[] };
+            }
+          >;
+        };
         expect(JSON.parse(made.cloudFormation)).toEqual(yaml);
         expect(made.cloudFormation).not.toMatch(/Fn::Sub|\{\{resolve/);
         const provider = yaml.Resources[given.credentialType === 'role' ? 'ProviderRole' : 'ProviderUser']!;
         expect(provider.Properties.Policies).toEqual([{ PolicyName: 'polony', PolicyDocument: made.permissionPolicy }]);
-        if (given.credentialType === 'role') expect(provider).toMatchObject({ Type: 'AWS::IAM::Role', Properties: { MaxSessionDuration: 43_200, AssumeRolePolicyDocument: made.trustPolicy } });
+        if (given.credentialType === 'role')
+          expect(provider).toMatchObject({
+            Type: 'AWS::IAM::Role',
+            Properties: { MaxSessionDuration: 43_200, AssumeRolePolicyDocument: made.trustPolicy },
+          });
         else expect(provider.Type).toBe('AWS::IAM::User');
         const execution = yaml.Resources.ExecutionRole;
         expect(execution === undefined).toBe(made.executionRole === null);
-        if (made.executionRole !== null) expect(execution!.Properties).toMatchObject({ AssumeRolePolicyDocument: made.executionRole.trustPolicy, Policies: [{ PolicyDocument: made.executionRole.permissionPolicy }] });
+        if (made.executionRole !== null)
+          expect(execution!.Properties).toMatchObject({
+            AssumeRolePolicyDocument: made.executionRole.trustPolicy,
+            Policies: [{ PolicyDocument: made.executionRole.permissionPolicy }],
+          });
       }),
     );
   });
@@ -253,7 +513,7 @@ describe('CloudFormation', () => {
 function jsonEncoded(text: string): { values: unknown[]; rest: string } {
   const values: unknown[] = [];
   let rest = '';
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const from = text.indexOf('jsonencode(', at);
     if (from < 0) return { values, rest: rest + text.slice(at) };
     const start = from + 'jsonencode('.length;
@@ -278,8 +538,17 @@ describe('Terraform', () => {
       fc.property(query, (given) => {
         const made = documents(given);
         const { values, rest } = jsonEncoded(made.terraform);
-        expect(values).toEqual([made.trustPolicy, made.permissionPolicy, made.executionRole?.trustPolicy, made.executionRole?.permissionPolicy].filter((value) => value != null));
-        expect(rest).toMatch(/^((resource "aws_iam_\w+"|output) "\w+" \{\n( {2}\w+ += ("[^"\n]*"|JSON|\d+|[a-z_]+\.\w+\.\w+)\n)+\}\n\n?)+$/);
+        expect(values).toEqual(
+          [
+            made.trustPolicy,
+            made.permissionPolicy,
+            made.executionRole?.trustPolicy,
+            made.executionRole?.permissionPolicy,
+          ].filter((value) => value != null),
+        );
+        expect(rest).toMatch(
+          /^((resource "aws_iam_\w+"|output) "\w+" \{\n( {2}\w+ += ("[^"\n]*"|JSON|\d+|[a-z_]+\.\w+\.\w+)\n)+\}\n\n?)+$/,
+        );
         expect(rest.includes('max_session_duration = 43200')).toBe(given.credentialType === 'role');
       }),
     );
@@ -291,16 +560,29 @@ describe('commands of the AWS CLI', () => {
   beforeAll(() => {
     folder = mkdtempSync(path.join(tmpdir(), 'polony-iam-'));
     // Notes its arguments, each ended by a NUL, and a record separator.
-    writeFileSync(path.join(folder, 'aws'), '#!/bin/sh\nprintf "%s\\0" "$@" >> "$NOTES"\nprintf "\\036\\0" >> "$NOTES"\n[ "$2" != "$FAILS_AT" ]\n');
+    writeFileSync(
+      path.join(folder, 'aws'),
+      '#!/bin/sh\nprintf "%s\\0" "$@" >> "$NOTES"\nprintf "\\036\\0" >> "$NOTES"\n[ "$2" != "$FAILS_AT" ]\n',
+    );
     chmodSync(path.join(folder, 'aws'), 0o755);
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   function run(script: string, failsAt = ''): { calls: string[][]; stderr: string; status: number | null } {
     const notes = path.join(folder, 'notes');
     rmSync(notes, { force: true });
-    const { status, stderr } = spawnSync('/bin/sh', ['-c', script], { env: { PATH: `${folder}:/usr/bin:/bin`, NOTES: notes, FAILS_AT: failsAt }, encoding: 'utf8' });
+    const { status, stderr } = spawnSync('/bin/sh', ['-c', script], {
+      env: { PATH: `${folder}:/usr/bin:/bin`, NOTES: notes, FAILS_AT: failsAt },
+      encoding: 'utf8',
+    });
     const text = existsSync(notes) ? readFileSync(notes, 'utf8') : '';
-    return { calls: text.split('\x1e\0').slice(0, -1).map((call) => call.split('\0').slice(0, -1)), stderr, status };
+    return {
+      calls: text
+        .split('\x1e\0')
+        .slice(0, -1)
+        .map((call) => call.split('\0').slice(0, -1)),
+      stderr,
+      status,
+    };
   }
   const option = (call: string[], name: string): string => {
     const joined = call.find((argument) => argument.startsWith(`${name}=`));
@@ -312,16 +594,30 @@ describe('commands of the AWS CLI', () => {
         const made = documents(given);
         const { calls, stderr, status } = run(made.awsCli);
         expect([status, stderr]).toEqual([0, '']);
-        const operations = [...(given.credentialType === 'role' ? ['create-role', 'put-role-policy'] : ['create-user', 'put-user-policy']), ...(made.executionRole === null ? [] : ['create-role', 'put-role-policy']), ...(given.credentialType === 'role' ? [] : ['create-access-key'])];
+        const operations = [
+          ...(given.credentialType === 'role'
+            ? ['create-role', 'put-role-policy']
+            : ['create-user', 'put-user-policy']),
+          ...(made.executionRole === null ? [] : ['create-role', 'put-role-policy']),
+          ...(given.credentialType === 'role' ? [] : ['create-access-key']),
+        ];
         expect(calls.map((call) => call.slice(0, 2))).toEqual(operations.map((operation) => ['iam', operation]));
-        const policies = calls.filter((call) => call[1]!.startsWith('put-')).map((call) => option(call, '--policy-document'));
+        const policies = calls
+          .filter((call) => call[1]!.startsWith('put-'))
+          .map((call) => option(call, '--policy-document'));
         // What IAM takes in the text of a policy.
         for (const text of policies) expect(text).toMatch(/^[\x20-\x7e]+$/);
-        expect(policies.map((text) => JSON.parse(text) as unknown)).toEqual([made.permissionPolicy, ...(made.executionRole === null ? [] : [made.executionRole.permissionPolicy])]);
+        expect(policies.map((text) => JSON.parse(text) as unknown)).toEqual([
+          made.permissionPolicy,
+          ...(made.executionRole === null ? [] : [made.executionRole.permissionPolicy]),
+        ]);
         const roles = calls.filter((call) => call[1] === 'create-role');
-        expect(roles.map((call) => JSON.parse(option(call, '--assume-role-policy-document')) as unknown)).toEqual([made.trustPolicy, made.executionRole?.trustPolicy].filter((trust) => trust != null));
+        expect(roles.map((call) => JSON.parse(option(call, '--assume-role-policy-document')) as unknown)).toEqual(
+          [made.trustPolicy, made.executionRole?.trustPolicy].filter((trust) => trust != null),
+        );
         if (given.credentialType === 'role') expect(option(roles[0]!, '--max-session-duration')).toBe('43200');
-        if (made.executionRole !== null && given.executionRoleArn !== undefined) expect(option(roles.at(-1)!, '--role-name')).toBe(given.executionRoleArn.split('/').at(-1));
+        if (made.executionRole !== null && given.executionRoleArn !== undefined)
+          expect(option(roles.at(-1)!, '--role-name')).toBe(given.executionRoleArn.split('/').at(-1));
       }),
       { numRuns: 60 },
     );
@@ -331,9 +627,12 @@ describe('commands of the AWS CLI', () => {
   });
   it('quote any text', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', minLength: 1 }).filter((text) => !/[\0\x1e]|\p{Cs}/u.test(text)), (text) => {
-        expect(run(`aws iam x ${shellWord(text)}`).calls).toEqual([['iam', 'x', text]]);
-      }),
+      fc.property(
+        fc.string({ unit: 'binary', minLength: 1 }).filter((text) => !/[\0\x1e]|\p{Cs}/u.test(text)),
+        (text) => {
+          expect(run(`aws iam x ${shellWord(text)}`).calls).toEqual([['iam', 'x', text]]);
+        },
+      ),
       { numRuns: 40 },
     );
   });
@@ -343,16 +642,30 @@ describe('polony iam', () => {
   const options = { ...all, trustedAccountId: TRUSTED, format: 'json' } as const;
   it('prints each format', () => {
     const made = documents();
-    const printed = Object.fromEntries(IAM_FORMATS.map((format) => [format, iamText({ ...options, capabilities: undefined, format })]));
+    const printed = Object.fromEntries(
+      IAM_FORMATS.map((format) => [format, iamText({ ...options, capabilities: undefined, format })]),
+    );
     expect(JSON.parse(printed.json!)).toEqual({ externalId: all.externalId, ...made });
-    expect([printed.cloudformation, printed.terraform, printed['aws-cli']]).toEqual([made.cloudFormation, made.terraform, made.awsCli]);
-    expect([JSON.parse(printed.policy!), JSON.parse(printed.trust!)]).toEqual([made.permissionPolicy, made.trustPolicy]);
+    expect([printed.cloudformation, printed.terraform, printed['aws-cli']]).toEqual([
+      made.cloudFormation,
+      made.terraform,
+      made.awsCli,
+    ]);
+    expect([JSON.parse(printed.policy!), JSON.parse(printed.trust!)]).toEqual([
+      made.permissionPolicy,
+      made.trustPolicy,
+    ]);
   });
   it('makes an external ID, and needs the account to trust where there is a trust policy', () => {
-    const ids = [1, 2].map(() => (JSON.parse(iamText({ ...options, capabilities: undefined, externalId: undefined })) as { externalId: string }).externalId);
+    const ids = [1, 2].map(
+      () =>
+        (JSON.parse(iamText({ ...options, capabilities: undefined, externalId: undefined })) as { externalId: string })
+          .externalId,
+    );
     expect(ids[0]).toMatch(/^polony-[0-9a-f]{40}$/);
     expect(ids[0]).not.toBe(ids[1]);
-    const without = (more: Partial<Parameters<typeof iamText>[0]>) => () => iamText({ ...options, capabilities: undefined, trustedAccountId: undefined, ...more });
+    const without = (more: Partial<Parameters<typeof iamText>[0]>) => () =>
+      iamText({ ...options, capabilities: undefined, trustedAccountId: undefined, ...more });
     expect(without({})).toThrow(/POLONY_TRUSTED_ACCOUNT_ID/);
     expect(without({ format: 'policy' })).not.toThrow();
     expect(without({ credentialType: 'accessKeys' })).not.toThrow();
@@ -362,5 +675,6 @@ describe('polony iam', () => {
 });
 
 it('every capability is named by the table', () => {
-  for (const capability of CAPABILITIES satisfies readonly Capability[]) expect(PERMISSIONS.some(({ neededBy }) => neededBy.includes(capability))).toBe(true);
+  for (const capability of CAPABILITIES satisfies readonly Capability[])
+    expect(PERMISSIONS.some(({ neededBy }) => neededBy.includes(capability))).toBe(true);
 });

@@ -6,11 +6,16 @@ import { parseRunParameters } from '../../domain/runParameters.js';
 import { describeRun, runFiles, runFolderName, runUploadedText, simulatedSamples } from '../../local/instrument.js';
 
 const run = describeRun({ runName: 'UNIT_1', cycles: { R1: 3, R2: 2, I1: 2, I2: 0 } });
-const contentOf = (name: string): Buffer => Buffer.from([...runFiles(run)].find((file) => file.path === name)!.content());
+const contentOf = (name: string): Buffer =>
+  Buffer.from([...runFiles(run)].find((file) => file.path === name)!.content());
 
 describe('the folder of a simulated run', () => {
   it('has a name that is taken apart again', () => {
-    expect(parseRunFolderName(runFolderName(run), run.instrumentName)).toEqual({ date: run.date, instrumentName: run.instrumentName, runName: run.runName });
+    expect(parseRunFolderName(runFolderName(run), run.instrumentName)).toEqual({
+      date: run.date,
+      instrumentName: run.instrumentName,
+      runName: run.runName,
+    });
   });
 
   it('has the expected BaseCalls in order, all zips, and fewer for a run that was stopped', () => {
@@ -31,25 +36,51 @@ describe('the folder of a simulated run', () => {
   it('agrees with itself, and differs from another run', () => {
     const parameters = JSON.parse(contentOf('RunParameters.json').toString()) as Record<string, unknown>;
     const uploaded = JSON.parse(runUploadedText(run, 'stopped')) as Record<string, unknown>;
-    expect(uploaded).toMatchObject({ outcome: 'OutcomeStopped', runID: parameters.RunID, recipeExecutionId: parameters.RecipeExecutionID, instrument: parameters.InstrumentName });
-    expect(JSON.parse(runUploadedText(describeRun({ runName: 'UNIT_2' }), 'completed'))).not.toMatchObject({ runID: uploaded.runID });
+    expect(uploaded).toMatchObject({
+      outcome: 'OutcomeStopped',
+      runID: parameters.RunID,
+      recipeExecutionId: parameters.RecipeExecutionID,
+      instrument: parameters.InstrumentName,
+    });
+    expect(JSON.parse(runUploadedText(describeRun({ runName: 'UNIT_2' }), 'completed'))).not.toMatchObject({
+      runID: uploaded.runID,
+    });
     expect([runUploadedText(run, 'empty'), runUploadedText(run, 'newline')]).toEqual(['', '\n']);
   });
 
   it('is understood by the parsers of the product', () => {
     const parameters = parseRunParameters(contentOf('RunParameters.json').toString());
-    expect(parameters).toMatchObject({ runName: 'UNIT_1', runType: 'Sequencing', cycles: { R1: 3, R2: 2, I1: 2 }, readOrder: ['I1', 'R1', 'R2'] });
+    expect(parameters).toMatchObject({
+      runName: 'UNIT_1',
+      runType: 'Sequencing',
+      cycles: { R1: 3, R2: 2, I1: 2 },
+      readOrder: ['I1', 'R1', 'R2'],
+    });
     const manifest = parseRunManifest(contentOf('RunManifest.csv').toString());
-    const json = JSON.parse(contentOf('RunManifest.json').toString()) as { Samples: { SampleName: string; Indexes: { Lane: number; Index1: string }[] }[] };
+    const json = JSON.parse(contentOf('RunManifest.json').toString()) as {
+      Samples: { SampleName: string; Indexes: { Lane: number; Index1: string }[] }[];
+    };
     expect(manifest.samples.map((sample) => sample.name)).toEqual(json.Samples.map((sample) => sample.SampleName));
-    expect(json.Samples[0]!.Indexes.map(({ Lane, Index1 }) => [Lane, Index1])).toEqual([1, 2].map((lane) => [lane, manifest.samples[0]!.index1]));
+    expect(json.Samples[0]!.Indexes.map(({ Lane, Index1 }) => [Lane, Index1])).toEqual(
+      [1, 2].map((lane) => [lane, manifest.samples[0]!.index1]),
+    );
   });
 
   it('has the layout of a cytoprofiling run where it is one', () => {
     const cytoprofiling = describeRun({ runName: 'CELLS', runType: 'Cytoprofiling' });
     const files = [...runFiles(cytoprofiling)];
     expect(files.some((file) => file.path.startsWith('BaseCalls/') || file.path.startsWith('RunManifest'))).toBe(false);
-    expect(new Set(files.map((file) => file.path.split('/')[0]))).toEqual(new Set(['RunParameters.json', 'Panel.json', 'BaseCalling', 'Cytoprofiling', 'Projection', 'RunAnalysisFilesUploaded.json', 'RunThumbnail.png']));
+    expect(new Set(files.map((file) => file.path.split('/')[0]))).toEqual(
+      new Set([
+        'RunParameters.json',
+        'Panel.json',
+        'BaseCalling',
+        'Cytoprofiling',
+        'Projection',
+        'RunAnalysisFilesUploaded.json',
+        'RunThumbnail.png',
+      ]),
+    );
     const parameters = parseRunParameters(String(files[0]!.content()));
     expect(parameters).toMatchObject({ runType: 'Cytoprofiling', panelName: 'SIM-PANEL' });
     expect(parameters.cycles).toBeUndefined();
@@ -58,6 +89,8 @@ describe('the folder of a simulated run', () => {
   it('has as many samples as asked for, with different indexes of the right length', () => {
     const samples = simulatedSamples(96, { I1: 8, I2: 10, R1: 100 });
     expect(new Set(samples.map((sample) => sample.index1 + sample.index2)).size).toBe(96);
-    expect(samples.every((sample) => /^[ACGT]{8}$/.test(sample.index1) && /^[ACGT]{10}$/.test(sample.index2))).toBe(true);
+    expect(samples.every((sample) => /^[ACGT]{8}$/.test(sample.index1) && /^[ACGT]{10}$/.test(sample.index2))).toBe(
+      true,
+    );
   });
 });

@@ -7,7 +7,21 @@ import { downloadUrls, listPage } from '../../aws/files.js';
 import { listFolder, listObjects } from '../../aws/s3.js';
 
 /** Names that XML cannot write, or that readers of XML write anew, and some that look encoded. */
-const NAMES = ['plain', 'bell\u0007', 'cr\r\nlf', '\u{1F4C1}folder', 'a+b c', '%2B%20', 'caf\u00e9', '&amp;&#13;', ' ends ', '__proto__', '1e5', '\ufffe', 'a<b>"\''];
+const NAMES = [
+  'plain',
+  'bell\u0007',
+  'cr\r\nlf',
+  '\u{1F4C1}folder',
+  'a+b c',
+  '%2B%20',
+  'caf\u00e9',
+  '&amp;&#13;',
+  ' ends ',
+  '__proto__',
+  '1e5',
+  '\ufffe',
+  'a<b>"\'',
+];
 
 describe('listings of S3', () => {
   let server: Server;
@@ -20,36 +34,65 @@ describe('listings of S3', () => {
       const query = new URL(request.url!, 'http://s3').searchParams;
       const url = knows && query.get('encoding-type') === 'url';
       // As S3 does: like a form, with slashes as they are.
-      const write = (name: string): string => (url ? encodeURIComponent(name).replaceAll('%2F', '/').replaceAll('%20', '+') : name.replace(/[^ -%'-;=?-~]/gu, (char) => `&#${char.codePointAt(0)};`));
+      const write = (name: string): string =>
+        url
+          ? encodeURIComponent(name).replaceAll('%2F', '/').replaceAll('%20', '+')
+          : name.replace(/[^ -%'-;=?-~]/gu, (char) => `&#${char.codePointAt(0)};`);
       const names = knows ? NAMES : NAMES.filter((name) => !/\u{1F4C1}/u.test(name));
-      const contents = names.map((name) => `<Contents><Key>${write(`runs/${name}`)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>`);
-      const folders = names.map((name) => `<CommonPrefixes><Prefix>${write(`runs/${name}/`)}</Prefix></CommonPrefixes>`);
+      const contents = names.map(
+        (name) =>
+          `<Contents><Key>${write(`runs/${name}`)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>`,
+      );
+      const folders = names.map(
+        (name) => `<CommonPrefixes><Prefix>${write(`runs/${name}/`)}</Prefix></CommonPrefixes>`,
+      );
       response.setHeader('content-type', 'application/xml');
-      response.end(`<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>${url ? '<EncodingType>url</EncodingType>' : ''}${contents.join('')}${folders.join('')}</ListBucketResult>`);
+      response.end(
+        `<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>${url ? '<EncodingType>url</EncodingType>' : ''}${contents.join('')}${folders.join('')}</ListBucketResult>`,
+      );
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    s3 = new S3Client({ region: 'us-west-2', endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, forcePathStyle: true, credentials: { accessKeyId: 'x', secretAccessKey: 'y' } });
+    s3 = new S3Client({
+      region: 'us-west-2',
+      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      forcePathStyle: true,
+      credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
+    });
   });
   afterAll(() => {
     s3?.destroy();
     server?.close();
   });
 
-  it.each([['encodes', true], ['does not encode', false]])('have names as they are, where the server %s them', async (_what, encodes) => {
+  it.each([
+    ['encodes', true],
+    ['does not encode', false],
+  ])('have names as they are, where the server %s them', async (_what, encodes) => {
     knows = encodes;
     const names = encodes ? NAMES : NAMES.filter((name) => !/\u{1F4C1}/u.test(name));
     const page = await listPage(s3, 'lab', 'runs/', { recursive: false, size: 1000 });
     expect(page.files.map(({ key }) => key)).toEqual(names.map((name) => `runs/${name}`));
     expect(page.folders).toEqual(names.map((name) => `runs/${name}/`));
-    for await (const objects of listObjects(s3, 'lab', 'runs/')) expect(objects.map(({ key }) => key)).toEqual(names.map((name) => `runs/${name}`));
-    for await (const { folders, files } of listFolder(s3, 'lab', 'runs/')) expect([folders, files]).toEqual([names, names]);
+    for await (const objects of listObjects(s3, 'lab', 'runs/'))
+      expect(objects.map(({ key }) => key)).toEqual(names.map((name) => `runs/${name}`));
+    for await (const { folders, files } of listFolder(s3, 'lab', 'runs/'))
+      expect([folders, files]).toEqual([names, names]);
   });
 });
 
 describe('the URLs of a page', () => {
   it('are signed without keeping others from their turn', async () => {
-    const access = new AwsAccess({ sessionSeconds: 3600, loadProvider: async () => Promise.reject(new Error('is not asked')) });
-    const session = { accessKeyId: 'ASIAX', secretAccessKey: 's', sessionToken: 't', expiration: new Date(Date.now() + 3_600_000), seconds: 3600 };
+    const access = new AwsAccess({
+      sessionSeconds: 3600,
+      loadProvider: async () => Promise.reject(new Error('is not asked')),
+    });
+    const session = {
+      accessKeyId: 'ASIAX',
+      secretAccessKey: 's',
+      sessionToken: 't',
+      expiration: new Date(Date.now() + 3_600_000),
+      seconds: 3600,
+    };
     const signer = access.signer(session, 'us-west-2');
     let turns = 0;
     let over = false;
@@ -58,11 +101,19 @@ describe('the URLs of a page', () => {
       if (!over) setImmediate(turn);
     };
     setImmediate(turn);
-    const files = Array.from({ length: 400 }, (_, at) => ({ key: `runs/${at}`, size: 1, lastModified: new Date(0), storageClass: null, archived: at === 7 }));
+    const files = Array.from({ length: 400 }, (_, at) => ({
+      key: `runs/${at}`,
+      size: 1,
+      lastModified: new Date(0),
+      storageClass: null,
+      archived: at === 7,
+    }));
     const urls = await downloadUrls(signer, session, 'lab', files, 60, false);
     over = true;
     expect(turns).toBeGreaterThanOrEqual(15);
-    expect(urls.map((url) => (url === undefined ? undefined : new URL(url).pathname))).toEqual(files.map(({ archived }, at) => (archived ? undefined : `/runs/${at}`)));
+    expect(urls.map((url) => (url === undefined ? undefined : new URL(url).pathname))).toEqual(
+      files.map(({ archived }, at) => (archived ? undefined : `/runs/${at}`)),
+    );
     signer.destroy();
     access.close();
   });

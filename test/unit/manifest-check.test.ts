@@ -6,25 +6,39 @@ import { parseRunParameters } from '../../domain/runParameters.js';
 import { bases2FastqVersionOf, versionProblem } from '../../domain/versionGate.js';
 
 const run: ManifestedRun = { cycles: { I1: 8, I2: 8, R1: 151, R2: 151 }, analysisLanes: '1+2' };
-const samples = (...rows: string[]): string => ['[Samples]', 'SampleName,Index1,Index2,Lane,Project', ...rows].join('\n');
+const samples = (...rows: string[]): string =>
+  ['[Samples]', 'SampleName,Index1,Index2,Lane,Project', ...rows].join('\n');
 const [a, c, g] = ['AAAAAAAA', 'CCCCCCCC', 'GGGGGGGG'];
 const rules = (content: string | Uint8Array, of = run): { errors: string[]; warnings: string[] } => {
   const { errors, warnings } = checkRunManifest(content, of);
-  const place = ({ rule, line, column }: { rule: string; line?: number; column?: number }): string => `${rule}@${line}:${column}`;
+  const place = ({ rule, line, column }: { rule: string; line?: number; column?: number }): string =>
+    `${rule}@${line}:${column}`;
   return { errors: errors.map(place), warnings: warnings.map(place) };
 };
 
 describe('the check of a run manifest', () => {
   const good: [string, string][] = [
-    ['a default manifest', '[RunValues]\nKeyName, Value\n\n[Settings]\nSettingName, Value\n\n[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n'],
+    [
+      'a default manifest',
+      '[RunValues]\nKeyName, Value\n\n[Settings]\nSettingName, Value\n\n[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n',
+    ],
     ['no samples at all', '[Settings]\nSettingName,Value\n'],
     ['nothing', ''],
-    ['a sample with several indexes, trailing commas, comments, quotes, lower case, CRLF and a byte order mark', `\uFEFF# made by hand,,\r\n${samples(`"PhiX",${a},${a},,,`, `PhiX,${c},${c},1+2`, `S1,${g.toLowerCase()},TTTTTTTT,"1"`).replaceAll('\n', '\r\n')}`],
+    [
+      'a sample with several indexes, trailing commas, comments, quotes, lower case, CRLF and a byte order mark',
+      `\uFEFF# made by hand,,\r\n${samples(`"PhiX",${a},${a},,,`, `PhiX,${c},${c},1+2`, `S1,${g.toLowerCase()},TTTTTTTT,"1"`).replaceAll('\n', '\r\n')}`,
+    ],
     ['the same index in different lanes', samples(`S1,${a},${a},1`, `S2,${a},${a},2`)],
-    ['shorter indexes under a mask', `[Settings]\nSettingName,Value,Lane\nI1Mask,I1:Y6N*,1\nI1Mask,I1:N2Y6,2\n${samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`)}`],
+    [
+      'shorter indexes under a mask',
+      `[Settings]\nSettingName,Value,Lane\nI1Mask,I1:Y6N*,1\nI1Mask,I1:N2Y6,2\n${samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`)}`,
+    ],
     ['unknown bases', samples(`S1,AAAAAAAA,NNNNNNNN`, `S2,CCCCCCCC,NNNNNNNN`)],
-    ['columns of one\'s own that stand twice', `[Samples]\nSampleName,Index1,Index2,Note,note\nS1,${a},${a},x,y`],
-    ['adapters given twice', `[Settings]\nSettingName,Value\nR1Adapter,ACGT\nR1Adapter,TTTT\n${samples(`S1,${a},${a}`)}`],
+    ["columns of one's own that stand twice", `[Samples]\nSampleName,Index1,Index2,Note,note\nS1,${a},${a},x,y`],
+    [
+      'adapters given twice',
+      `[Settings]\nSettingName,Value\nR1Adapter,ACGT\nR1Adapter,TTTT\n${samples(`S1,${a},${a}`)}`,
+    ],
   ];
   it.each(good)('finds nothing in %s', (_what, content) => {
     expect(rules(content)).toEqual({ errors: [], warnings: [] });
@@ -41,9 +55,21 @@ describe('the check of a run manifest', () => {
     ['a sample without a name', samples(`,${a},${a}`), ['format@3:1']],
     ['Latin-1', Buffer.from(samples(`S1,${a},${a}`, `M\u00fcller,${c},${c}`), 'latin1'), ['format@4:2']],
     ['UTF-16', Buffer.from(`\uFEFF${samples(`S1,${a},${a}`)}`, 'utf16le'), ['format@1:1']],
-    ['an index that is too long, once however many have it', samples(`S1,AAAAAAAAAA,${a}`, `S2,CCCCCCCCCC,${c}`), ['index-length@3:4', 'index-length@3:4']],
-    ['an index in a run without that read', `[Settings]\nSettingName,Value\nI2Mask,I2:N*\n${samples(`S1,${a},${a}`)}`, ['index-length@6:13', 'index-length@6:13']],
-    ['a mask that is longer than the read', `[Settings]\nSettingName,Value\nI1Mask,I1:Y10\n${samples(`S1,${a},${a},1`)}`, ['mask-length@3:8']],
+    [
+      'an index that is too long, once however many have it',
+      samples(`S1,AAAAAAAAAA,${a}`, `S2,CCCCCCCCCC,${c}`),
+      ['index-length@3:4', 'index-length@3:4'],
+    ],
+    [
+      'an index in a run without that read',
+      `[Settings]\nSettingName,Value\nI2Mask,I2:N*\n${samples(`S1,${a},${a}`)}`,
+      ['index-length@6:13', 'index-length@6:13'],
+    ],
+    [
+      'a mask that is longer than the read',
+      `[Settings]\nSettingName,Value\nI1Mask,I1:Y10\n${samples(`S1,${a},${a},1`)}`,
+      ['mask-length@3:8'],
+    ],
     ['letters that are no bases', samples(`S1,AAAAXAAA,${a}`), ['index-characters@3:4']],
     ['two samples with one index', samples(`S1,${a},${a},1`, `S2,${a},${a},1+2`), ['index-twice@4:4']],
     ['a sample without index among others', samples(`S1,${a},${a},1`, `S2,,,1`), ['index-missing@4:4']],
@@ -59,11 +85,24 @@ describe('the check of a run manifest', () => {
     ['projects, which --no-projects ignores', samples(`S1,${a},${a},1,P1`), ['projects-ignored@2:undefined']],
     ['names that differ in case', samples(`s1,${a},${a}`, `S1,${c},${c}`), ['name-case@4:1']],
     ['an odd name', samples(`S 1,${a},${a}`), ['sample-name@3:1']],
-    ['an unknown setting', `[Settings]\nSettingName,Value\nI1Maks,I1:Y8\n${samples(`S1,${a},${a}`)}`, ['unknown-setting@3:8']],
-    ['a setting that contradicts itself', `[Settings]\nSettingName,Value,Lane\nI1FastQ,True,\nI1FastQ,False,2\n${samples(`S1,${a},${a}`)}`, ['setting-twice@4:9']],
+    [
+      'an unknown setting',
+      `[Settings]\nSettingName,Value\nI1Maks,I1:Y8\n${samples(`S1,${a},${a}`)}`,
+      ['unknown-setting@3:8'],
+    ],
+    [
+      'a setting that contradicts itself',
+      `[Settings]\nSettingName,Value,Lane\nI1FastQ,True,\nI1FastQ,False,2\n${samples(`S1,${a},${a}`)}`,
+      ['setting-twice@4:9'],
+    ],
     ['indexes that are too near', samples(`S1,${a},${a},1`, `S2,AAAAAAAC,${a},1`), ['index-near@4:4']],
     ['a row that stands twice', samples(`S1,${a},${a},1`, `S1,${a},${a},1`), ['row-twice@4:1']],
-    ['a lane that is not run', samples(`S1,${a},${a},1`, `S2,${c},${c},2`), ['lane-not-run@4:22'], { ...run, analysisLanes: '1' }],
+    [
+      'a lane that is not run',
+      samples(`S1,${a},${a},1`, `S2,${c},${c},2`),
+      ['lane-not-run@4:22'],
+      { ...run, analysisLanes: '1' },
+    ],
   ];
   it.each(doubtful)('warns of %s', (_what, content, warnings, of) => {
     expect(rules(content, of)).toEqual({ errors: [], warnings });
@@ -73,20 +112,28 @@ describe('the check of a run manifest', () => {
     expect(rules(samples('S1,AAA,CCC'), {})).toEqual({ errors: [], warnings: [] });
   });
   it('names a hundred findings and counts the rest', () => {
-    const { errors, more } = checkRunManifest(samples(...Array.from({ length: 500 }, (_, at) => `S${at}/,${a},${a},1`)), run);
+    const { errors, more } = checkRunManifest(
+      samples(...Array.from({ length: 500 }, (_, at) => `S${at}/,${a},${a},1`)),
+      run,
+    );
     expect(errors).toHaveLength(100);
     expect(more).toBeGreaterThan(400);
   });
 
   const data = path.resolve(import.meta.dirname, '../../../shared/data');
-  it.skipIf(!existsSync(data))('finds what makes a real manifest unfit for its run: indexes of 8 where 10 of PhiX stand', () => {
-    const content = readFileSync(path.join(data, 'instrument-runs/taca/RunManifest_lims.csv'));
-    const { cycles } = parseRunParameters(readFileSync(path.join(data, 'instrument-runs/taca/RunParameters.json'), 'utf8'));
-    expect(rules(content, {}).errors).toEqual([]);
-    const found = checkRunManifest(content, { cycles: { ...cycles, I1: 8, I2: 24 } });
-    expect(new Set(found.errors.map((each) => each.rule))).toEqual(new Set(['index-length']));
-    expect(found.errors[0]!.message).toContain('PhiX_Adept');
-  });
+  it.skipIf(!existsSync(data))(
+    'finds what makes a real manifest unfit for its run: indexes of 8 where 10 of PhiX stand',
+    () => {
+      const content = readFileSync(path.join(data, 'instrument-runs/taca/RunManifest_lims.csv'));
+      const { cycles } = parseRunParameters(
+        readFileSync(path.join(data, 'instrument-runs/taca/RunParameters.json'), 'utf8'),
+      );
+      expect(rules(content, {}).errors).toEqual([]);
+      const found = checkRunManifest(content, { cycles: { ...cycles, I1: 8, I2: 24 } });
+      expect(new Set(found.errors.map((each) => each.rule))).toEqual(new Set(['index-length']));
+      expect(found.errors[0]!.message).toContain('PhiX_Adept');
+    },
+  );
 });
 
 describe('the version gate', () => {

@@ -30,7 +30,9 @@ describe('secrets', () => {
     for (let bit = 0; bit < Buffer.from(sealed, 'base64').length * 8; bit += 7) {
       const changed = Buffer.from(sealed, 'base64');
       changed[bit >> 3]! ^= 1 << (bit & 7);
-      await expect(secrets.open({ keyId, sealed: changed.toString('base64') }, 'provider/1')).rejects.toThrow(/cannot be decrypted/);
+      await expect(secrets.open({ keyId, sealed: changed.toString('base64') }, 'provider/1')).rejects.toThrow(
+        /cannot be decrypted/,
+      );
     }
     await expect(secrets.open({ keyId, sealed: '' }, 'provider/1')).rejects.toThrow(/cannot be decrypted/);
   });
@@ -59,17 +61,36 @@ describe('secrets', () => {
 });
 
 describe('policies of sessions of access keys', () => {
-  const statements = (policy: string) => (JSON.parse(policy) as { Statement: { Action: string | string[]; Resource: string | string[] }[] }).Statement;
+  const statements = (policy: string) =>
+    (JSON.parse(policy) as { Statement: { Action: string | string[]; Resource: string | string[] }[] }).Statement;
   it('allow the folders in use and nothing beside them', () => {
-    const [narrow, ...wider] = sessionPolicies({ folders: [{ bucket: 'lab', prefix: 'runs' }, { bucket: 'lab', prefix: 'a*b' }], executionRoleArns: ['arn:aws:iam::111122223333:role/omics'] });
-    expect(statements(narrow!).find((each) => each.Action.includes('s3:PutObject'))!.Resource).toEqual(['arn:aws:s3:::lab/a${*}b/*', 'arn:aws:s3:::lab/runs/*']);
-    expect(statements(narrow!).find((each) => each.Action === 'iam:PassRole')!.Resource).toBe('arn:aws:iam::111122223333:role/omics');
-    expect(wider.map((policy) => statements(policy).find((each) => each.Action.includes('s3:PutObject'))!.Resource)).toEqual(['arn:aws:s3:::lab/*', 'arn:aws:s3:::*/*']);
+    const [narrow, ...wider] = sessionPolicies({
+      folders: [
+        { bucket: 'lab', prefix: 'runs' },
+        { bucket: 'lab', prefix: 'a*b' },
+      ],
+      executionRoleArns: ['arn:aws:iam::111122223333:role/omics'],
+    });
+    expect(statements(narrow!).find((each) => each.Action.includes('s3:PutObject'))!.Resource).toEqual([
+      'arn:aws:s3:::lab/a${*}b/*',
+      'arn:aws:s3:::lab/runs/*',
+    ]);
+    expect(statements(narrow!).find((each) => each.Action === 'iam:PassRole')!.Resource).toBe(
+      'arn:aws:iam::111122223333:role/omics',
+    );
+    expect(
+      wider.map((policy) => statements(policy).find((each) => each.Action.includes('s3:PutObject'))!.Resource),
+    ).toEqual(['arn:aws:s3:::lab/*', 'arn:aws:s3:::*/*']);
     // Never more than a provider needs, however wide.
-    for (const policy of [narrow!, ...wider]) for (const { Action } of statements(policy)) for (const action of [Action].flat()) expect(action).toMatch(/^(s3|omics|sts|iam):[A-Z][A-Za-z]+$/);
+    for (const policy of [narrow!, ...wider])
+      for (const { Action } of statements(policy))
+        for (const action of [Action].flat()) expect(action).toMatch(/^(s3|omics|sts|iam):[A-Z][A-Za-z]+$/);
   });
   it('stay under the limit of STS however much is in use', () => {
-    const folders = Array.from({ length: 100 }, (_, at) => ({ bucket: `lab-bucket-with-a-long-name-${at}`, prefix: 'instruments/runs' }));
+    const folders = Array.from({ length: 100 }, (_, at) => ({
+      bucket: `lab-bucket-with-a-long-name-${at}`,
+      prefix: 'instruments/runs',
+    }));
     const policies = sessionPolicies({ folders, executionRoleArns: [] });
     expect(policies.length).toBeGreaterThan(0);
     for (const policy of policies) expect(policy.length).toBeLessThanOrEqual(SESSION_POLICY_LIMIT);

@@ -6,36 +6,107 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sendWebhook } from '../../activities/sendWebhook.js';
 import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
 import { judgeAddress, type NetworkPolicy } from '../../domain/networks.js';
-import { checkEventTypes, checkWebhookUrl, refusalOf, RETRY_SECONDS, WEBHOOK_EVENTS, webhookBody } from '../../domain/webhooks.js';
+import {
+  checkEventTypes,
+  checkWebhookUrl,
+  refusalOf,
+  RETRY_SECONDS,
+  WEBHOOK_EVENTS,
+  webhookBody,
+} from '../../domain/webhooks.js';
 
 const closed: NetworkPolicy = { allowPrivate: false, allowedNetworks: [] };
 const open: NetworkPolicy = { allowPrivate: true, allowedNetworks: [] };
 
 describe('addresses', () => {
   it.each([
-    '8.8.8.8', '1.1.1.1', '52.94.236.248', '172.15.255.255', '172.32.0.1', '100.63.255.255', '100.128.0.1', '192.167.255.255', '169.253.0.1', '223.255.255.255',
-    '2606:4700:4700::1111', '2a00:1450:4001:80e::200e', '::ffff:8.8.8.8', '64:ff9b::8.8.8.8',
+    '8.8.8.8',
+    '1.1.1.1',
+    '52.94.236.248',
+    '172.15.255.255',
+    '172.32.0.1',
+    '100.63.255.255',
+    '100.128.0.1',
+    '192.167.255.255',
+    '169.253.0.1',
+    '223.255.255.255',
+    '2606:4700:4700::1111',
+    '2a00:1450:4001:80e::200e',
+    '::ffff:8.8.8.8',
+    '64:ff9b::8.8.8.8',
   ])('%s is public', (address) => {
     expect(judgeAddress(address, closed)).toEqual({ isPublic: true });
   });
   it.each([
-    '10.0.0.1', '10.255.255.255', '172.16.0.1', '172.31.255.255', '192.168.1.1', '127.0.0.1', '127.255.255.254', '100.64.0.1', '100.127.255.255',
-    '::1', 'fd00::1', 'fc00::1', 'fdff:ffff::1', '::ffff:10.0.0.1', '::ffff:127.0.0.1', '::ffff:7f00:1', '64:ff9b::10.0.0.1', '64:ff9b::7f00:1',
+    '10.0.0.1',
+    '10.255.255.255',
+    '172.16.0.1',
+    '172.31.255.255',
+    '192.168.1.1',
+    '127.0.0.1',
+    '127.255.255.254',
+    '100.64.0.1',
+    '100.127.255.255',
+    '::1',
+    'fd00::1',
+    'fc00::1',
+    'fdff:ffff::1',
+    '::ffff:10.0.0.1',
+    '::ffff:127.0.0.1',
+    '::ffff:7f00:1',
+    '64:ff9b::10.0.0.1',
+    '64:ff9b::7f00:1',
   ])('%s is private: refused unless that is allowed', (address) => {
     expect(judgeAddress(address, closed).refusal).toContain('not an address of the public internet');
     expect(judgeAddress(address, open)).toEqual({ isPublic: false });
   });
   it.each([
-    '169.254.169.254', '169.254.170.2', '169.254.0.1', '::ffff:169.254.169.254', '64:ff9b::169.254.169.254', '0.0.0.0', '0.1.2.3', '255.255.255.255', '224.0.0.1', '239.1.2.3', '240.0.0.1', '192.0.0.192', '192.0.2.1', '198.18.0.1',
-    '198.51.100.7', '203.0.113.9', '100.100.100.200', '::', 'fe80::1', 'fe80::1%eth0', 'fec0::1', 'ff02::1', 'fd00:ec2::254', '2001:db8::1', '2002:7f00:1::', '2001:0:1::1', '100::1', '::8.8.8.8', '::127.0.0.1', '::7f00:1', '4000::1', 'not-an-address', '',
+    '169.254.169.254',
+    '169.254.170.2',
+    '169.254.0.1',
+    '::ffff:169.254.169.254',
+    '64:ff9b::169.254.169.254',
+    '0.0.0.0',
+    '0.1.2.3',
+    '255.255.255.255',
+    '224.0.0.1',
+    '239.1.2.3',
+    '240.0.0.1',
+    '192.0.0.192',
+    '192.0.2.1',
+    '198.18.0.1',
+    '198.51.100.7',
+    '203.0.113.9',
+    '100.100.100.200',
+    '::',
+    'fe80::1',
+    'fe80::1%eth0',
+    'fec0::1',
+    'ff02::1',
+    'fd00:ec2::254',
+    '2001:db8::1',
+    '2002:7f00:1::',
+    '2001:0:1::1',
+    '100::1',
+    '::8.8.8.8',
+    '::127.0.0.1',
+    '::7f00:1',
+    '4000::1',
+    'not-an-address',
+    '',
   ])('%s is refused even where private networks are allowed', (address) => {
     expect(judgeAddress(address, closed).refusal).toBeDefined();
     expect(judgeAddress(address, open).refusal).toBeDefined();
   });
   it('a network that is named is allowed, and no other', () => {
-    const policy: NetworkPolicy = { allowPrivate: false, allowedNetworks: ['10.1.0.0/16', 'fd12:3456::/32', '169.254.7.7/32'] };
-    for (const address of ['10.1.2.3', '::ffff:10.1.2.3', 'fd12:3456::9', '169.254.7.7']) expect(judgeAddress(address, policy), address).toEqual({ isPublic: false });
-    for (const address of ['10.2.0.1', 'fd12:3457::9', '169.254.169.254', '127.0.0.1']) expect(judgeAddress(address, policy).refusal, address).toBeDefined();
+    const policy: NetworkPolicy = {
+      allowPrivate: false,
+      allowedNetworks: ['10.1.0.0/16', 'fd12:3456::/32', '169.254.7.7/32'],
+    };
+    for (const address of ['10.1.2.3', '::ffff:10.1.2.3', 'fd12:3456::9', '169.254.7.7'])
+      expect(judgeAddress(address, policy), address).toEqual({ isPublic: false });
+    for (const address of ['10.2.0.1', 'fd12:3457::9', '169.254.169.254', '127.0.0.1'])
+      expect(judgeAddress(address, policy).refusal, address).toBeDefined();
   });
 });
 
@@ -78,32 +149,78 @@ describe('URLs', () => {
     expect(refusalOf(new URL('https://lims.example.org/'), ['8.8.8.8', '10.0.0.7'], closed)).toContain('10.0.0.7');
   });
   it('has its limits', () => {
-    expect(checkWebhookUrl('url', `https://lims.example.org/${'a'.repeat(2048)}`, closed).map(({ rule }) => rule)).toEqual(['URL_LENGTH']);
+    expect(
+      checkWebhookUrl('url', `https://lims.example.org/${'a'.repeat(2048)}`, closed).map(({ rule }) => rule),
+    ).toEqual(['URL_LENGTH']);
   });
   it('events are called by their names', () => {
     expect(checkEventTypes('eventTypes', ['execution.completed', 'run.stalled'])).toEqual([]);
-    expect(checkEventTypes('eventTypes', ['execution.completed', 'execution.*']).map(({ field, rule }) => `${field} ${rule}`)).toEqual(['eventTypes.1 EVENT_TYPE']);
+    expect(
+      checkEventTypes('eventTypes', ['execution.completed', 'execution.*']).map(
+        ({ field, rule }) => `${field} ${rule}`,
+      ),
+    ).toEqual(['eventTypes.1 EVENT_TYPE']);
     expect(new Set(WEBHOOK_EVENTS).size).toBe(WEBHOOK_EVENTS.length);
   });
 });
 
 it('a body has type, time, and data with its place in the order and links', () => {
-  const body = webhookBody({ type: 'execution.running', time: new Date('2026-01-15T10:00:00Z'), sequence: 7, data: { executionId: 'e1', status: 'EXECUTION_STATUS_RUNNING' } }, 'https://polony.example.org');
+  const body = webhookBody(
+    {
+      type: 'execution.running',
+      time: new Date('2026-01-15T10:00:00Z'),
+      sequence: 7,
+      data: { executionId: 'e1', status: 'EXECUTION_STATUS_RUNNING' },
+    },
+    'https://polony.example.org',
+  );
   expect(JSON.parse(body)).toEqual({
     type: 'execution.running',
     timestamp: '2026-01-15T10:00:00.000Z',
-    data: { executionId: 'e1', status: 'EXECUTION_STATUS_RUNNING', sequence: 7, links: { self: 'https://polony.example.org/v1/executions/e1', details: 'https://polony.example.org/v1/executions/e1/details' } },
+    data: {
+      executionId: 'e1',
+      status: 'EXECUTION_STATUS_RUNNING',
+      sequence: 7,
+      links: {
+        self: 'https://polony.example.org/v1/executions/e1',
+        details: 'https://polony.example.org/v1/executions/e1/details',
+      },
+    },
   });
-  expect(JSON.parse(webhookBody({ type: 'storage_connection.failed', time: new Date(0), sequence: 1, data: { storageConnectionId: 's1' } }))).toMatchObject({ data: { links: { self: '/v1/storage-connections/s1' } } });
+  expect(
+    JSON.parse(
+      webhookBody({
+        type: 'storage_connection.failed',
+        time: new Date(0),
+        sequence: 1,
+        data: { storageConnectionId: 's1' },
+      }),
+    ),
+  ).toMatchObject({ data: { links: { self: '/v1/storage-connections/s1' } } });
 });
 
 it('settings', () => {
   const base = { DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233', POLONY_API_KEY: 'k'.repeat(24) };
-  expect(parseWorkerConfig(base)).toMatchObject({ webhookNetworks: closed, webhookRetrySeconds: RETRY_SECONDS, publicUrl: undefined });
-  expect(parseApiConfig({ ...base, POLONY_WEBHOOK_ALLOW_PRIVATE: 'true', POLONY_WEBHOOK_ALLOWED_NETWORKS: '10.0.0.0/8, fd00::/8' }).webhookNetworks).toEqual({ allowPrivate: true, allowedNetworks: ['10.0.0.0/8', 'fd00::/8'] });
+  expect(parseWorkerConfig(base)).toMatchObject({
+    webhookNetworks: closed,
+    webhookRetrySeconds: RETRY_SECONDS,
+    publicUrl: undefined,
+  });
+  expect(
+    parseApiConfig({
+      ...base,
+      POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
+      POLONY_WEBHOOK_ALLOWED_NETWORKS: '10.0.0.0/8, fd00::/8',
+    }).webhookNetworks,
+  ).toEqual({ allowPrivate: true, allowedNetworks: ['10.0.0.0/8', 'fd00::/8'] });
   expect(parseWorkerConfig({ ...base, POLONY_WEBHOOK_RETRY_SECONDS: '1, 2,3' }).webhookRetrySeconds).toEqual([1, 2, 3]);
-  expect(() => parseApiConfig({ ...base, POLONY_WEBHOOK_ALLOWED_NETWORKS: '10.0.0.0' })).toThrow('POLONY_WEBHOOK_ALLOWED_NETWORKS');
-  for (const wrong of ['0', '5;6', '1,,2', '-1', '604801', 'soon']) expect(() => parseWorkerConfig({ ...base, POLONY_WEBHOOK_RETRY_SECONDS: wrong }), wrong).toThrow('POLONY_WEBHOOK_RETRY_SECONDS');
+  expect(() => parseApiConfig({ ...base, POLONY_WEBHOOK_ALLOWED_NETWORKS: '10.0.0.0' })).toThrow(
+    'POLONY_WEBHOOK_ALLOWED_NETWORKS',
+  );
+  for (const wrong of ['0', '5;6', '1,,2', '-1', '604801', 'soon'])
+    expect(() => parseWorkerConfig({ ...base, POLONY_WEBHOOK_RETRY_SECONDS: wrong }), wrong).toThrow(
+      'POLONY_WEBHOOK_RETRY_SECONDS',
+    );
 });
 
 describe('sending', () => {
@@ -128,26 +245,52 @@ describe('sending', () => {
     server.close();
   });
   const url = (where = '/hook', host = '127.0.0.1'): URL => new URL(`http://${host}:${port}${where}`);
-  const resolving = (...addresses: string[]): typeof dns.lookup => ((_host: string, _options: unknown, done: (error: null, found: { address: string; family: number }[]) => void) => done(null, addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })))) as never;
+  const resolving = (...addresses: string[]): typeof dns.lookup =>
+    ((_host: string, _options: unknown, done: (error: null, found: { address: string; family: number }[]) => void) =>
+      done(
+        null,
+        addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
+      )) as never;
 
   it('is signed as a verifier of Standard Webhooks wants it', async () => {
     answer = (_, response) => response.writeHead(204).end();
     const secret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`;
     const now = new Date();
     const body = webhookBody({ type: 'run.uploaded', time: now, sequence: 1, data: { runId: 'r1', runName: 'RÜN ✓' } });
-    expect(await sendWebhook(url('/hook?x=1'), body, { 'webhook-id': 'e1', 'webhook-timestamp': String(Math.floor(now.getTime() / 1000)), 'webhook-signature': new Webhook(secret).sign('e1', now, body) }, { policy: open })).toEqual({ status: 204 });
+    expect(
+      await sendWebhook(
+        url('/hook?x=1'),
+        body,
+        {
+          'webhook-id': 'e1',
+          'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+          'webhook-signature': new Webhook(secret).sign('e1', now, body),
+        },
+        { policy: open },
+      ),
+    ).toEqual({ status: 204 });
     const got = received.at(-1)!;
     expect(got.url).toBe('/hook?x=1');
     expect(got.headers).toMatchObject({ 'content-type': 'application/json', 'webhook-id': 'e1' });
     expect(new Webhook(secret).verify(got.body, got.headers as Record<string, string>)).toEqual(JSON.parse(body));
-    expect(() => new Webhook(`whsec_${Buffer.alloc(32, 8).toString('base64')}`).verify(got.body, got.headers as Record<string, string>)).toThrow();
-    expect(() => new Webhook(secret).verify(got.body.replace('r1', 'r2'), got.headers as Record<string, string>)).toThrow();
+    expect(() =>
+      new Webhook(`whsec_${Buffer.alloc(32, 8).toString('base64')}`).verify(
+        got.body,
+        got.headers as Record<string, string>,
+      ),
+    ).toThrow();
+    expect(() =>
+      new Webhook(secret).verify(got.body.replace('r1', 'r2'), got.headers as Record<string, string>),
+    ).toThrow();
   });
 
   it('is not led elsewhere, and keeps little of what is answered', async () => {
     answer = (_, response) => response.writeHead(302, { location: 'http://127.0.0.1/other' }).end();
     const before = received.length;
-    expect(await sendWebhook(url(), '{}', {}, { policy: open })).toMatchObject({ status: 302, error: expect.stringContaining('redirects are not followed') as string });
+    expect(await sendWebhook(url(), '{}', {}, { policy: open })).toMatchObject({
+      status: 302,
+      error: expect.stringContaining('redirects are not followed') as string,
+    });
     expect(received.length).toBe(before + 1);
     let written = 0;
     answer = (_, response) => {
@@ -169,28 +312,72 @@ describe('sending', () => {
 
   it('gives up on who does not answer, and says who is not there', async () => {
     answer = () => undefined;
-    expect(await sendWebhook(url(), '{}', {}, { policy: open, timeoutMs: 200 })).toEqual({ error: 'no answer within 0.2 seconds' });
+    expect(await sendWebhook(url(), '{}', {}, { policy: open, timeoutMs: 200 })).toEqual({
+      error: 'no answer within 0.2 seconds',
+    });
     // The status is an answer, whatever comes of the rest.
     answer = (_, response) => void response.writeHead(503).write('later');
-    expect((await sendWebhook(url(), '{}', {}, { policy: open, timeoutMs: 300 })).error).toMatch(/^(HTTP 503: later|no answer within 0.3 seconds)$/);
+    expect((await sendWebhook(url(), '{}', {}, { policy: open, timeoutMs: 300 })).error).toMatch(
+      /^(HTTP 503: later|no answer within 0.3 seconds)$/,
+    );
     answer = (request) => void request.socket.destroy();
     expect((await sendWebhook(url(), '{}', {}, { policy: open })).error).toMatch(/ECONNRESET|hang up/);
-    expect((await sendWebhook(new URL('http://127.0.0.1:1/'), '{}', {}, { policy: open })).error).toContain('ECONNREFUSED');
+    expect((await sendWebhook(new URL('http://127.0.0.1:1/'), '{}', {}, { policy: open })).error).toContain(
+      'ECONNREFUSED',
+    );
   });
 
   it('connects to no address that is refused, however it comes about', async () => {
     answer = (_, response) => response.writeHead(200).end();
     const before = received.length;
-    expect((await sendWebhook(url(), '{}', {}, { policy: closed })).error).toContain('127.0.0.1 is not an address of the public internet');
-    expect((await sendWebhook(new URL(`http://[::ffff:127.0.0.1]:${port}/`), '{}', {}, { policy: closed })).error).toContain('not an address of the public internet');
+    expect((await sendWebhook(url(), '{}', {}, { policy: closed })).error).toContain(
+      '127.0.0.1 is not an address of the public internet',
+    );
+    expect(
+      (await sendWebhook(new URL(`http://[::ffff:127.0.0.1]:${port}/`), '{}', {}, { policy: closed })).error,
+    ).toContain('not an address of the public internet');
     // A name that has turned to a private address since it was checked, alone or beside a public one.
-    expect((await sendWebhook(url('/', 'rebound.example.org'), '{}', {}, { policy: closed, resolve: resolving('127.0.0.1') })).error).toContain('127.0.0.1 is not');
-    expect((await sendWebhook(url('/', 'rebound.example.org'), '{}', {}, { policy: closed, resolve: resolving('8.8.8.8', '127.0.0.1') })).error).toContain('127.0.0.1 is not');
-    expect((await sendWebhook(url('/', 'rebound.example.org'), '{}', {}, { policy: open, resolve: resolving('169.254.169.254') })).error).toContain('linkLocal');
-    expect((await sendWebhook(url('/', 'public.example.org'), '{}', {}, { policy: open, resolve: resolving('8.8.8.8') })).error).toContain('use https');
-    expect((await sendWebhook(url('/', 'nowhere.example.org'), '{}', {}, { policy: open, resolve: resolving() })).error).toContain('has no address');
+    expect(
+      (
+        await sendWebhook(
+          url('/', 'rebound.example.org'),
+          '{}',
+          {},
+          { policy: closed, resolve: resolving('127.0.0.1') },
+        )
+      ).error,
+    ).toContain('127.0.0.1 is not');
+    expect(
+      (
+        await sendWebhook(
+          url('/', 'rebound.example.org'),
+          '{}',
+          {},
+          { policy: closed, resolve: resolving('8.8.8.8', '127.0.0.1') },
+        )
+      ).error,
+    ).toContain('127.0.0.1 is not');
+    expect(
+      (
+        await sendWebhook(
+          url('/', 'rebound.example.org'),
+          '{}',
+          {},
+          { policy: open, resolve: resolving('169.254.169.254') },
+        )
+      ).error,
+    ).toContain('linkLocal');
+    expect(
+      (await sendWebhook(url('/', 'public.example.org'), '{}', {}, { policy: open, resolve: resolving('8.8.8.8') }))
+        .error,
+    ).toContain('use https');
+    expect(
+      (await sendWebhook(url('/', 'nowhere.example.org'), '{}', {}, { policy: open, resolve: resolving() })).error,
+    ).toContain('has no address');
     expect(received.length).toBe(before);
-    expect(await sendWebhook(url('/', 'lims.lab'), '{}', {}, { policy: open, resolve: resolving('127.0.0.1') })).toEqual({ status: 200 });
+    expect(
+      await sendWebhook(url('/', 'lims.lab'), '{}', {}, { policy: open, resolve: resolving('127.0.0.1') }),
+    ).toEqual({ status: 200 });
     expect(received.at(-1)!.headers.host).toBe(`lims.lab:${port}`);
   });
 });
