@@ -1,13 +1,13 @@
-import type { AwsAccess } from '../aws/access.js';
+import type { AwsSessions } from '../aws/sessions.js';
 import type { Db } from '../store/database.js';
 import type { Orchestrator } from '../temporal/client.js';
-import type { Polls } from './polls.js';
-import type { WebhookSettings } from './webhooks.js';
+import type { GetRunBudget } from './executions/getRunBudget.js';
+import type { WebhookSettings } from './webhooks/deliver.js';
 
 /** What activities work with. Tests give their own clock. */
 export interface Dependencies {
   db: Db;
-  aws: AwsAccess;
+  aws: AwsSessions;
   orchestrator: Pick<
     Orchestrator,
     | 'startExecution'
@@ -43,7 +43,7 @@ export interface Dependencies {
     maxDbConnections?: number;
   };
   /** Shares GetRun among the runs that this worker watches. */
-  polls: Polls;
+  polls: GetRunBudget;
   /** Absent where no webhooks are delivered. */
   webhooks?: WebhookSettings;
 }

@@ -1,9 +1,9 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { SessionError } from '../aws/access.js';
+import { SessionError } from '../aws/sessions.js';
 import { type AwsError, classifyAwsError } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
-import type { Blocked } from '../domain/execution.js';
-import { permissionOf, type PermissionScope, statementFor } from '../domain/permissions.js';
+import type { Blocked } from '../domain/executions/execution.js';
+import { findPermission, type PermissionScope, statementFor } from '../domain/iam/permissions.js';
 import { SecretError } from '../store/secrets.js';
 
 /** Which AWS call was made, so that its refusal can say what is missing. */
@@ -19,7 +19,7 @@ export interface AwsCall {
 }
 
 /** A failure that a person can mend. Workflows wait on it instead of failing (docs/design.md, Workflows). */
-export function blockedFailure(blocked: Blocked): ApplicationFailure {
+export function createBlockedFailure(blocked: Blocked): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'Blocked',
     message: `${blocked.message} ${blocked.remedy}`,
@@ -27,8 +27,8 @@ export function blockedFailure(blocked: Blocked): ApplicationFailure {
   });
 }
 
-/** The {@link Blocked} of a failure that {@link blockedFailure} made. */
-export function blockedOf(error: unknown): Blocked | undefined {
+/** The {@link Blocked} of a failure that {@link createBlockedFailure} made. */
+export function getBlocked(error: unknown): Blocked | undefined {
   return error instanceof ApplicationFailure && error.type === 'Blocked' ? (error.details?.[0] as Blocked) : undefined;
 }
 
@@ -40,10 +40,10 @@ function retryable(type: string, message: string): ApplicationFailure {
  * What an error of an AWS call means to a workflow: blocked where a person can mend it, retried where time can,
  * failed for good where neither can.
  */
-export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
+export function toActivityFailure(error: unknown, call: AwsCall): ApplicationFailure {
   if (error instanceof ApplicationFailure) return error;
   if (error instanceof InputError) {
-    return blockedFailure({
+    return createBlockedFailure({
       kind: 'INVALID_FLOW',
       message: error.message,
       remedy: "Change the flow's parameters or parameterNames; it goes on by itself.",
@@ -54,7 +54,7 @@ export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
     const beneath = classifyAwsError(error.cause);
     if (!['denied', 'invalid', 'not-found', 'unknown'].includes(beneath.kind))
       return ofKind(beneath, { action, resource: principal });
-    return blockedFailure(
+    return createBlockedFailure(
       action === 'sts:AssumeRole'
         ? {
             kind: 'ROLE_NOT_ASSUMABLE',
@@ -76,7 +76,7 @@ export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
     );
   }
   if (error instanceof SecretError) {
-    return blockedFailure({
+    return createBlockedFailure({
       kind: 'SECRET_UNREADABLE',
       message: error.message,
       remedy:
@@ -90,13 +90,13 @@ export function failureOf(error: unknown, call: AwsCall): ApplicationFailure {
 const NAMED = /not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+) on resource:? "?(arn:[^\s"]+|\*)/;
 
 /** The action that a denial is about, where AWS says it. */
-export function deniedAction(error: unknown): string | undefined {
+export function findDeniedAction(error: unknown): string | undefined {
   return NAMED.exec(classifyAwsError(error).message)?.[1];
 }
 
 /** For a row of the vendor's table all that it needs, so that a person mends it in one go; AWS names one resource at a time. */
 function statementOf(action: string, resource: string, scope: PermissionScope | undefined): unknown {
-  const row = permissionOf(action);
+  const row = findPermission(action);
   return row !== undefined && scope !== undefined
     ? statementFor(row.action, scope)
     : { Effect: 'Allow', Action: [action], Resource: resource };
@@ -109,7 +109,7 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
       const named = NAMED.exec(error.message);
       const action = named?.[1] ?? call.action;
       const resource = named?.[2]?.replace(/[.,]$/, '') ?? call.resource;
-      return blockedFailure({
+      return createBlockedFailure({
         kind: 'ACCESS_DENIED',
         action,
         resource,
@@ -119,7 +119,7 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
       });
     }
     case 'quota':
-      return blockedFailure({
+      return createBlockedFailure({
         kind: 'QUOTA',
         action: call.action,
         resource: call.resource,
@@ -127,7 +127,7 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
         remedy: 'Raise the quota in Service Quotas, or wait until other runs have ended; it goes on by itself.',
       });
     case 'not-found':
-      return blockedFailure({
+      return createBlockedFailure({
         kind: 'NOT_FOUND',
         action: call.action,
         resource: call.resource,
@@ -135,7 +135,7 @@ function ofKind(error: AwsError, call: AwsCall): ApplicationFailure {
         remedy: call.whenNotFound ?? 'Check that it exists in this account and region; it goes on by itself.',
       });
     case 'invalid':
-      return blockedFailure({
+      return createBlockedFailure({
         kind: 'INVALID_REQUEST',
         action: call.action,
         resource: call.resource,

@@ -1,9 +1,9 @@
 import type { Dependencies } from './dependencies.js';
-import { createExecutionActivities } from './execution.js';
-import { createRunActivities } from './runs.js';
-import { createSharingActivities } from './sharing.js';
-import { createVerificationActivities } from './verification.js';
-import { createWebhookActivities } from './webhooks.js';
+import { createExecutionActivities } from './executions/execution.js';
+import { createRunActivities } from './runs/runs.js';
+import { createSharingActivities } from './grants/grants.js';
+import { createVerificationActivities } from './verification/verify.js';
+import { createWebhookActivities } from './webhooks/deliver.js';
 
 export type { Dependencies } from './dependencies.js';
 

@@ -1,81 +1,29 @@
 import { randomUUID } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
-import type { AwsAccess } from '../aws/access.js';
+import Fastify, { type FastifyInstance, LogController } from 'fastify';
+import type { ApiDependencies } from './dependencies.js';
 import { InputError } from '../domain/errors.js';
-import type { NetworkPolicy } from '../domain/networks.js';
-import type { Db } from '../store/database.js';
-import type { Secrets } from '../store/secrets.js';
-import type { Orchestrator } from '../temporal/client.js';
-import type { OidcConfig } from '../domain/config.js';
 import { addAudit } from './plugins/audit.js';
-import { addAuth, apiKeys, type Authenticate } from './plugins/auth.js';
+import { addAuth, apiKeyAuthenticator } from './plugins/auth.js';
 import { addErrors, answerNoRequest, sendError } from './plugins/errors.js';
-import { people } from './plugins/oidc.js';
+import { oidcAuthenticator } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
-import { accessRoutes } from './routes/access.js';
-import { accessGrantRoutes } from './routes/accessGrants.js';
-import { computeConnectionRoutes } from './routes/computeConnections.js';
-import { eventRoutes } from './routes/events.js';
-import { executionRoutes } from './routes/executions.js';
-import { fileRoutes } from './routes/files.js';
-import { flowRoutes } from './routes/flows.js';
-import { healthRoutes } from './routes/health.js';
-import { iamDocumentRoutes } from './routes/iamDocuments.js';
-import { instrumentRoutes } from './routes/instruments.js';
-import { providerRoutes } from './routes/providers.js';
-import { runRoutes } from './routes/runs.js';
-import { storageConnectionRoutes } from './routes/storageConnections.js';
-import { verificationRoutes } from './routes/verification.js';
-import { webhookRoutes } from './routes/webhooks.js';
+import { accessRoutes } from './auth/routes.js';
+import { accessGrantRoutes } from './grants/routes.js';
+import { computeConnectionRoutes } from './connections/compute/routes.js';
+import { eventRoutes } from './events/routes.js';
+import { executionRoutes } from './executions/routes.js';
+import { fileRoutes } from './files/routes.js';
+import { flowRoutes } from './connections/flows/routes.js';
+import { healthRoutes } from './health.js';
+import { iamDocumentRoutes } from './iam/routes.js';
+import { instrumentRoutes } from './runs/instruments/routes.js';
+import { providerRoutes } from './connections/providers/routes.js';
+import { runRoutes } from './runs/routes.js';
+import { storageConnectionRoutes } from './connections/storage/routes.js';
+import { verificationRoutes } from './verification/routes.js';
+import { webhookRoutes } from './webhooks/routes.js';
 import { addSchemas } from './schemas.js';
-
-/** What the API works with. */
-export interface ApiDependencies {
-  db: Db;
-  /** Of the same database, to listen on. */
-  databaseUrl: string;
-  orchestrator: Pick<
-    Orchestrator,
-    | 'check'
-    | 'startExecution'
-    | 'cancelExecution'
-    | 'retryExecution'
-    | 'startRunUpload'
-    | 'lookAtRunUpload'
-    | 'discoverFolder'
-    | 'retryRunUpload'
-    | 'ensureDiscovery'
-    | 'removeDiscovery'
-    | 'discoverNow'
-    | 'verify'
-    | 'changeAccess'
-  >;
-  /** Access to AWS through the providers. */
-  aws: AwsAccess;
-  /** Encrypts the secrets of access keys and webhooks. */
-  secrets: Secrets;
-  apiKey: string;
-  /** A key for events alone. */
-  eventsKey?: string;
-  /** In place of the keys of the installation. */
-  authenticate?: Authenticate;
-  oidc?: OidcConfig;
-  /** Of one caller; any number where absent. */
-  requestsPerMinute?: number;
-  discoverSeconds: number;
-  /** `domain` in the details of errors. */
-  errorDomain: string;
-  publicUrl?: string;
-  trustProxy?: boolean | string[];
-  /** The account that customers' roles are to trust. */
-  trustedAccountId?: string;
-  /** Which addresses beyond the public ones webhooks may have; none where absent. */
-  webhookNetworks?: NetworkPolicy;
-  /** For tests: in place of the system's resolver. */
-  resolve?: (host: string) => Promise<string[]>;
-  logger?: FastifyBaseLogger;
-}
 
 /** Largest body that is read, in bytes; a flow with many parameters is a few thousand. */
 const BODY_LIMIT = 256 * 1024;
@@ -152,8 +100,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   const { db, oidc } = dependencies;
   await addAuth(app, {
     db,
-    authenticate: dependencies.authenticate ?? apiKeys(db, dependencies.apiKey, dependencies.eventsKey),
-    ...(oidc !== undefined && { authenticatePerson: people(oidc) }),
+    authenticate: dependencies.authenticate ?? apiKeyAuthenticator(db, dependencies.apiKey, dependencies.eventsKey),
+    ...(oidc !== undefined && { authenticatePerson: oidcAuthenticator(oidc) }),
     requestsPerMinute: dependencies.requestsPerMinute ?? 0,
   });
   addAudit(app, db);

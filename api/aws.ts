@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify';
-import { SessionError } from '../aws/access.js';
+import { SessionError } from '../aws/sessions.js';
 import { classifyAwsError } from '../aws/errors.js';
 import { SecretError } from '../store/secrets.js';
-import { ApiError, loggable } from './errors.js';
+import { ApiError, loggableError } from './errors.js';
 
 /** A call to AWS that an answer depends on: the IAM action, and on what. */
 export interface ApiAwsCall {
@@ -29,7 +29,7 @@ export function awsApiError(request: FastifyRequest, error: unknown, call: ApiAw
     );
   }
   if (error instanceof SecretError) {
-    request.log.error({ error: loggable(error) }, 'a secret cannot be read');
+    request.log.error({ error: loggableError(error) }, 'a secret cannot be read');
     return new ApiError(
       503,
       'SECRET_UNREADABLE',
@@ -68,7 +68,7 @@ export function awsApiError(request: FastifyRequest, error: unknown, call: ApiAw
         `AWS does not answer ${call.action} at the moment (${code}); try again`,
       );
   }
-  request.log.error({ error: loggable(error), action: call.action }, 'a call to AWS failed');
+  request.log.error({ error: loggableError(error), action: call.action }, 'a call to AWS failed');
   return new ApiError(
     503,
     'AWS_FAILED',

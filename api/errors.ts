@@ -20,7 +20,7 @@ export class ApiError extends Error {
 }
 
 /** A resource that does not exist; `kind` as in `storage connection`. */
-export function notFound(kind: string, id: string): ApiError {
+export function notFoundError(kind: string, id: string): ApiError {
   return new ApiError(
     404,
     `${kind.toUpperCase().replaceAll(' ', '_')}_NOT_FOUND`,
@@ -35,7 +35,7 @@ const TEMPORAL_TIMEOUT_MS = 5000;
  * A call bounded in time.
  * @throws Error when it takes longer; the call itself may still succeed, which is harmless since all that are bounded here can be repeated.
  */
-export async function bounded<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEOUT_MS): Promise<T> {
+export async function withTimeout<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEOUT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   // When the time is up first, the call's own failure has nobody left who waits for it.
   call.catch(() => undefined);
@@ -50,20 +50,20 @@ export async function bounded<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEO
 }
 
 /** A call to Temporal that the answer depends on. @throws ApiError 503 when Temporal cannot be reached. */
-export async function fromTemporal<T>(
+export async function withTemporalErrors<T>(
   log: { error: (data: object, message: string) => void },
   call: Promise<T>,
 ): Promise<T> {
   try {
-    return await bounded(call);
+    return await withTimeout(call);
   } catch (error) {
-    log.error({ error: loggable(error) }, 'Temporal is out of reach');
+    log.error({ error: loggableError(error) }, 'Temporal is out of reach');
     throw new ApiError(503, 'UNAVAILABLE', 'Temporal cannot be reached at the moment; nothing is lost, try again');
   }
 }
 
 /** What is safe to log of anything thrown: an error of PostgreSQL carries whole rows in its `detail`, external IDs among them. */
-export function loggable(error: unknown): { type: string; code?: unknown; message: string; stack?: string } {
+export function loggableError(error: unknown): { type: string; code?: unknown; message: string; stack?: string } {
   if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
   return { type: error.name, code: (error as { code?: unknown }).code, message: error.message, stack: error.stack };
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Transaction } from 'kysely';
 import type { Db } from '../store/database.js';
-import { keepAnswer, keptAnswer } from '../store/idempotency.js';
+import { storeAnswer, findStoredAnswer } from '../store/idempotency.js';
 import type { Database } from '../store/schema.js';
 import { inTransaction } from '../store/transaction.js';
 import { ApiError } from './errors.js';
@@ -22,7 +22,7 @@ function canonical(value: unknown): string {
  * is made twice; requests with the same key wait for each other. Errors are not kept: what failed may be tried again.
  * @throws ApiError 400 INVALID_IDEMPOTENCY_KEY, 422 IDEMPOTENCY_KEY_REUSED.
  */
-export async function creating<T extends object>(
+export async function createIdempotently<T extends object>(
   db: Db,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -40,7 +40,7 @@ export async function creating<T extends object>(
     .update(canonical([request.method, request.url.split('?')[0], request.body ?? null]))
     .digest('hex');
   return inTransaction(db, async (transaction) => {
-    const kept = await keptAnswer(transaction, scoped);
+    const kept = await findStoredAnswer(transaction, scoped);
     if (kept !== undefined) {
       if (kept.requestHash !== requestHash)
         throw new ApiError(
@@ -52,7 +52,7 @@ export async function creating<T extends object>(
       return kept.body as T;
     }
     const body = await create(transaction);
-    await keepAnswer(transaction, scoped, { requestHash, status, body: body as Record<string, unknown> });
+    await storeAnswer(transaction, scoped, { requestHash, status, body: body as Record<string, unknown> });
     return body;
   });
 }

@@ -1,11 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
-import { EXECUTION_STATUSES } from '../domain/execution.js';
-import { SHOWN_STATES } from '../domain/sharing.js';
-import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/permissions.js';
-import { VERIFIED_KINDS } from '../domain/verification.js';
-import { DELIVERY_STATES, TEST_EVENT, WEBHOOK_EVENTS } from '../domain/webhooks.js';
-import { VARIANTS } from '../domain/iamDocuments.js';
+import { EXECUTION_STATUSES } from '../domain/executions/execution.js';
+import { SHOWN_STATES } from '../domain/grants/grant.js';
+import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/iam/permissions.js';
+import { VERIFIED_KINDS } from '../domain/verification/report.js';
+import { DELIVERY_STATES, TEST_EVENT, WEBHOOK_EVENTS } from '../domain/webhooks/webhook.js';
+import { VARIANTS } from '../domain/iam/documents.js';
 import { PageQuery } from './paging.js';
 
 const closed = { additionalProperties: false } as const;

@@ -1,11 +1,11 @@
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
-import { AwsAccess } from '../aws/access.js';
-import { kmsDataKeys } from '../aws/kms.js';
+import { AwsSessions } from '../aws/sessions.js';
+import { createKmsDataKeys } from '../aws/kms.js';
 import type { ApiConfig } from '../domain/config.js';
 import { openDatabase } from '../store/database.js';
-import { providersOf } from '../store/providers.js';
-import { secretsOf } from '../store/secrets.js';
+import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { createSecrets } from '../store/secrets.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { buildApp } from './app.js';
 
@@ -32,8 +32,8 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
   try {
     const { client, connection } = await connectTemporal(config.temporal);
     opened.push(() => connection.close());
-    const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
-    const aws = new AwsAccess({ sessionSeconds: config.sessionSeconds, ...providersOf(db, secrets) });
+    const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
+    const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
     opened.push(async () => aws.close());
     const app = await buildApp({
       ...config,

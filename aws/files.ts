@@ -1,7 +1,7 @@
 import { GetObjectCommand, ListObjectsV2Command, type ObjectStorageClass, type S3Client } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { isAddressable } from '../domain/paths.js';
-import type { Session } from './access.js';
+import { isAddressable } from '../domain/files/paths.js';
+import type { Session } from './sessions.js';
 import { listedNames } from './s3.js';
 
 /** A page of files as S3 lists them. */

@@ -4,7 +4,7 @@ import { DecryptCommand, GenerateDataKeyCommand, KMSClient } from '@aws-sdk/clie
  * Data keys of AWS KMS, so that no key of ours lies in the environment. KMS is asked for each secret that is written or read.
  * @param keyArn of a symmetric KMS key; polony's own identity needs kms:GenerateDataKey and kms:Decrypt on it.
  */
-export function kmsDataKeys(keyArn: string) {
+export function createKmsDataKeys(keyArn: string) {
   const client = new KMSClient({ region: keyArn.split(':')[3], maxAttempts: 5 });
   return {
     async generate(context: string): Promise<{ key: Buffer; wrapped: Buffer }> {

@@ -3,12 +3,12 @@ import type { AddressInfo } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { buildApp } from '../api/app.js';
-import { AwsAccess } from '../aws/access.js';
-import { providersOf } from '../store/providers.js';
+import { AwsSessions } from '../aws/sessions.js';
+import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { Secrets } from '../store/secrets.js';
 import { startTestPostgres } from '../test/postgres.js';
 import { percentile, type Row, writeReport } from './report.js';
-import { willing } from '../test/willing.js';
+import { stubOrchestrator } from '../test/stubOrchestrator.js';
 
 /**
  * Lists a prefix of 200,000 objects page by page through the API, with and without download URLs: whether a page costs at the end what it
@@ -52,13 +52,13 @@ Object.assign(process.env, {
 
 const postgres = await startTestPostgres();
 const secrets = new Secrets([]);
-const access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(postgres.db, secrets) });
+const access = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(postgres.db, secrets) });
 const app = await buildApp({
   db: postgres.db,
   databaseUrl: postgres.url,
   secrets,
   aws: access,
-  orchestrator: willing,
+  orchestrator: stubOrchestrator,
   apiKey: KEY,
   discoverSeconds: 60,
   errorDomain: 'polony',

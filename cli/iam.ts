@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { InputError } from '../domain/errors.js';
-import { eventDocuments } from '../domain/eventDocuments.js';
+import { eventDocuments } from '../domain/events/documents.js';
 import {
   iamDocuments,
   type IamQuery,
@@ -8,7 +8,7 @@ import {
   parseIamQuery,
   permissionPolicy,
   trustPolicy,
-} from '../domain/iamDocuments.js';
+} from '../domain/iam/documents.js';
 
 export const IAM_FORMATS = [
   'json',

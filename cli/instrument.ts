@@ -1,5 +1,5 @@
 import { InputError } from '../domain/errors.js';
-import { type Cycles, READ_NAMES } from '../domain/runParameters.js';
+import { type Cycles, READ_NAMES } from '../domain/runs/runParameters.js';
 import {
   describeRun,
   type SimulatedOutcome,

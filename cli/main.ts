@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { InputError, messageOf } from '../domain/errors.js';
+import { InputError, errorMessage } from '../domain/errors.js';
 import type { IamOptions } from './iam.js';
 import type { InstrumentOptions } from './instrument.js';
 
@@ -115,7 +115,7 @@ program.parseAsync().then(
       for (const { field, message } of error.problems) process.stderr.write(`${field} ${message}\n`);
     else
       process.stderr.write(
-        `${process.env.POLONY_LOG_LEVEL === 'debug' && error instanceof Error ? error.stack : messageOf(error)}\n`,
+        `${process.env.POLONY_LOG_LEVEL === 'debug' && error instanceof Error ? error.stack : errorMessage(error)}\n`,
       );
     end(1);
   },

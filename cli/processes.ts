@@ -1,11 +1,11 @@
 import { pino, type Logger } from 'pino';
 import { startApi } from '../api/server.js';
-import { kmsDataKeys } from '../aws/kms.js';
+import { createKmsDataKeys } from '../aws/kms.js';
 import { parseApiConfig, parseWorkerConfig } from '../domain/config.js';
-import { messageOf } from '../domain/errors.js';
+import { errorMessage } from '../domain/errors.js';
 import { migrate, openDatabase } from '../store/database.js';
 import { reencrypt } from '../store/reencrypt.js';
-import { secretsOf } from '../store/secrets.js';
+import { createSecrets } from '../store/secrets.js';
 import { connectTemporal } from '../temporal/client.js';
 import { registerSearchAttributes } from '../temporal/searchAttributes.js';
 import { startWorker } from '../worker/worker.js';
@@ -104,7 +104,7 @@ export async function migrateProcess(): Promise<void> {
     const code = (error as { cause?: { code?: unknown } }).cause?.code;
     if (!NOT_OURS_TO_REGISTER.includes(code)) throw error;
     // They may well be there: this server does not even let us look.
-    process.stderr.write(`${messageOf(error)}\n`);
+    process.stderr.write(`${errorMessage(error)}\n`);
   } finally {
     await connection.close();
   }
@@ -113,7 +113,7 @@ export async function migrateProcess(): Promise<void> {
 /** `polony reencrypt`: with the new key first in POLONY_ENCRYPTION_KEYS, then those that secrets are encrypted with. */
 export async function reencryptProcess(): Promise<void> {
   const { databaseUrl, encryptionKeys } = parseWorkerConfig({ ...process.env, TEMPORAL_ADDRESS: 'none:7233' });
-  const secrets = secretsOf(encryptionKeys, kmsDataKeys);
+  const secrets = createSecrets(encryptionKeys, createKmsDataKeys);
   const db = openDatabase(databaseUrl, 1);
   try {
     const count = await reencrypt(db, secrets);

@@ -1,7 +1,7 @@
-import { type FieldProblem, InputError, refuse } from './errors.js';
-import { isNetwork, type NetworkPolicy } from './networks.js';
-import { parseScopes } from './scopes.js';
-import { RETRY_SECONDS } from './webhooks.js';
+import { type FieldProblem, InputError, throwIfInvalid } from './errors.js';
+import { isNetwork, type NetworkPolicy } from './webhooks/networks.js';
+import { parseScopes } from './auth/scopes.js';
+import { WEBHOOK_RETRY_SECONDS } from './webhooks/webhook.js';
 
 /** The environment as `process.env` has it. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -239,14 +239,14 @@ function readWebhookRetries(read: Reader): readonly number[] {
     read
       .optional(name)
       ?.split(',')
-      .map((text) => (/^\s*\d{1,6}\s*$/.test(text) ? Number(text) : NaN)) ?? RETRY_SECONDS;
+      .map((text) => (/^\s*\d{1,6}\s*$/.test(text) ? Number(text) : NaN)) ?? WEBHOOK_RETRY_SECONDS;
   if (seconds.length <= 30 && seconds.every((each) => each >= 1 && each <= 604_800)) return seconds;
   read.bad(
     name,
     'FORMAT',
-    `must be up to 30 whole numbers of seconds from 1 to 604800, separated by commas; leave it out for ${RETRY_SECONDS.join(',')}`,
+    `must be up to 30 whole numbers of seconds from 1 to 604800, separated by commas; leave it out for ${WEBHOOK_RETRY_SECONDS.join(',')}`,
   );
-  return RETRY_SECONDS;
+  return WEBHOOK_RETRY_SECONDS;
 }
 
 function readEncryptionKeys(read: Reader): EncryptionKey[] {
@@ -329,7 +329,7 @@ export function parseApiConfig(env: Environment): ApiConfig {
     requestsPerMinute: read.integer('POLONY_REQUESTS_PER_MINUTE', 6000, 0, 1_000_000, 'requests'),
     ...readOidc(read),
   };
-  refuse(read.problems);
+  throwIfInvalid(read.problems);
   return config;
 }
 
@@ -472,7 +472,7 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     publicUrl: readPublicUrl(read),
     metricsAddress: read.matching('POLONY_METRICS_ADDRESS', HOST_AND_PORT, 'must be host:port, such as 0.0.0.0:9464'),
   };
-  refuse(read.problems);
+  throwIfInvalid(read.problems);
   return config;
 }
 

@@ -31,11 +31,11 @@ export class FileFormatError extends Error {
 }
 
 /** Throws an {@link InputError} when there is at least one problem. */
-export function refuse(problems: readonly FieldProblem[]): void {
+export function throwIfInvalid(problems: readonly FieldProblem[]): void {
   if (problems.length > 0) throw new InputError(problems);
 }
 
 /** The message of anything that was thrown. */
-export function messageOf(error: unknown): string {
+export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { zipSync } from 'fflate';
-import { expectedBaseCalls } from '../domain/runFolder.js';
-import { type Cycles, READ_NAMES, type ReadName } from '../domain/runParameters.js';
+import { expectedBaseCalls } from '../domain/runs/runFolder.js';
+import { type Cycles, READ_NAMES, type ReadName } from '../domain/runs/runParameters.js';
 
 export interface SimulatedSample {
   name: string;

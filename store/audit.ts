@@ -1,5 +1,5 @@
 import { type Selectable, sql } from 'kysely';
-import { type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
+import { type DbOrTransaction, isId, newId, sanitizeText, sanitizeJson } from './database.js';
 import type { Slice } from './listing.js';
 import type { AuditLogTable } from './schema.js';
 
@@ -37,7 +37,7 @@ export interface AuditOutcome {
 }
 
 /** Most characters of what comes from outside and is no detail. */
-const short = (text: string): string => storable(text).slice(0, 500);
+const short = (text: string): string => sanitizeText(text).slice(0, 500);
 /** Ids of ours are the same in capitals: whoever looks for a resource finds all that was done to it, however its id was written. */
 const resource = (id: string): string => (isId(id) ? id.toLowerCase() : short(id));
 
@@ -60,7 +60,7 @@ export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promis
       action: entry.action,
       resource_type: entry.resourceType ?? null,
       resource_id: entry.resourceId === undefined ? null : resource(entry.resourceId),
-      detail: entry.detail === undefined ? null : storableJson(entry.detail),
+      detail: entry.detail === undefined ? null : sanitizeJson(entry.detail),
     })
     .execute();
   return id;
@@ -75,7 +75,7 @@ export async function endAudit(db: DbOrTransaction, id: string, outcome: AuditOu
       status: outcome.status ?? null,
       reason: outcome.reason ?? null,
       resource_id: outcome.resourceId === undefined ? null : resource(outcome.resourceId),
-      detail: outcome.detail === undefined ? null : storableJson(outcome.detail),
+      detail: outcome.detail === undefined ? null : sanitizeJson(outcome.detail),
     })
     .onConflict((conflict) => conflict.column('audit_id').doNothing())
     .execute();

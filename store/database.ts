@@ -29,12 +29,12 @@ export function isId(text: string): boolean {
 }
 
 /** A text as PostgreSQL takes it: without the character NUL and halves of surrogate pairs, which files and messages from elsewhere may hold. */
-export function storable(text: string): string {
+export function sanitizeText(text: string): string {
   return text.replaceAll('\0', '').replace(/\p{Cs}/gu, '\uFFFD');
 }
 /** JSON as PostgreSQL's jsonb takes it. */
-export function storableJson(value: unknown): string {
-  return JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? storable(member) : member));
+export function sanitizeJson(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? sanitizeText(member) : member));
 }
 
 /**

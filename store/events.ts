@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import pg from 'pg';
-import { type DbOrTransaction, storable } from './database.js';
+import { type DbOrTransaction, sanitizeText } from './database.js';
 
 const CHANNEL = 'polony_wake';
 
@@ -22,9 +22,9 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
     .innerJoin('compute_connections as c', 'c.id', 'e.compute_connection_id')
     .innerJoin('providers as p', 'p.id', 'c.provider_id')
     .select(['e.id', 'e.healthomics_run_uuid'])
-    .where('e.healthomics_run_id', '=', storable(runId))
-    .where('c.region', '=', storable(region))
-    .where('p.account_id', '=', storable(account))
+    .where('e.healthomics_run_id', '=', sanitizeText(runId))
+    .where('c.region', '=', sanitizeText(region))
+    .where('p.account_id', '=', sanitizeText(account))
     .where('e.status', 'in', ['PENDING', 'RUNNING'])
     .executeTakeFirst();
   // Run ids are used again after deletion.
@@ -108,7 +108,7 @@ export type EventSource = `s3/${string}` | `omics/${string}`;
 const ARRIVING_HOURS = 24;
 
 /** Notes that an event was found to be true by asking AWS. Forged ones never get here, so they cannot make polls rare. */
-export async function noteGenuineEvent(db: DbOrTransaction, source: EventSource): Promise<void> {
+export async function recordGenuineEvent(db: DbOrTransaction, source: EventSource): Promise<void> {
   await db
     .insertInto('event_sources')
     .values({ source, time_genuine: new Date() })
@@ -123,7 +123,7 @@ export async function noteGenuineEvent(db: DbOrTransaction, source: EventSource)
 }
 
 /** Whether events of a source arrive, so that polls are a safety net only. */
-export async function eventsArrive(db: DbOrTransaction, source: EventSource): Promise<boolean> {
+export async function hasRecentEvents(db: DbOrTransaction, source: EventSource): Promise<boolean> {
   const row = await db
     .selectFrom('event_sources')
     .select('source')

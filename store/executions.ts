@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { RunMetrics } from '../domain/avitiRunStats.js';
+import type { RunMetrics } from '../domain/runs/instrumentMetrics.js';
 import type {
   Blocked,
   ExecutionStatus,
@@ -8,13 +8,13 @@ import type {
   ParameterNames,
   ParameterValue,
   ResultFile,
-} from '../domain/execution.js';
-import type { ManifestReport } from '../domain/manifestCheck.js';
-import type { Cycles } from '../domain/runParameters.js';
-import type { RunOutcome } from '../domain/runUploaded.js';
-import type { RunSettings } from '../domain/runSettings.js';
+} from '../domain/executions/execution.js';
+import type { ManifestReport } from '../domain/runs/manifestCheck.js';
+import type { Cycles } from '../domain/runs/runParameters.js';
+import type { RunOutcome } from '../domain/runs/runUploaded.js';
+import type { RunSettings } from '../domain/connections/runSettings.js';
 import { storageUri } from '../domain/aws.js';
-import { type Db, type DbOrTransaction, isId, newId, storable, storableJson } from './database.js';
+import { type Db, type DbOrTransaction, isId, newId, sanitizeText, sanitizeJson } from './database.js';
 import type { StartState, UploadState } from './schema.js';
 
 /** All that starting and watching an execution needs, in one row. */
@@ -237,7 +237,7 @@ export async function findExecution(db: DbOrTransaction, id: string): Promise<Ex
 }
 
 /** Executions whose workflow is not known to exist: to be started (again) by whoever asks, which is safe since the workflow id is theirs. */
-export async function executionsToStart(
+export async function listExecutionsToStart(
   db: DbOrTransaction,
   filter: { runId?: string; createdBefore?: Date },
 ): Promise<ExecutionContext[]> {
@@ -250,7 +250,7 @@ export async function executionsToStart(
 }
 
 /** Executions that wait for the upload of their run. */
-export async function executionsWaitingForUpload(db: DbOrTransaction, runId: string): Promise<ExecutionContext[]> {
+export async function listExecutionsWaitingForUpload(db: DbOrTransaction, runId: string): Promise<ExecutionContext[]> {
   return (
     await contextQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'UNTRIGGERED').orderBy('e.id').execute()
   ).map(toContext);
@@ -306,7 +306,7 @@ export async function insertExecution(db: DbOrTransaction, execution: NewExecuti
       ...(execution.parameters !== undefined && { own_parameters: json(execution.parameters) }),
       ...(execution.manifest !== undefined &&
         ('text' in execution.manifest
-          ? { manifest_text: storable(execution.manifest.text) }
+          ? { manifest_text: sanitizeText(execution.manifest.text) }
           : { manifest_uri: execution.manifest.uri })),
       ...(execution.relaunchOf !== undefined && { relaunch_of: execution.relaunchOf }),
     })
@@ -335,7 +335,7 @@ export interface ExecutionChange {
   timeCompleted?: Date;
 }
 
-const json = storableJson;
+const json = sanitizeJson;
 
 /**
  * Writes what has changed of an execution. An execution that has ended stays as it ended, so that a late, repeated activity
@@ -348,7 +348,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
     .set({
       time_updated: new Date(),
       ...(change.status !== undefined && { status: change.status }),
-      ...(change.statusDescription !== undefined && { status_description: storable(change.statusDescription) }),
+      ...(change.statusDescription !== undefined && { status_description: sanitizeText(change.statusDescription) }),
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : json(change.blocked) }),
       ...(change.startState !== undefined && { start_state: change.startState }),
       ...(change.startRequest !== undefined && {
@@ -368,7 +368,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       ...(change.manifestReport !== undefined && { manifest_report: json(change.manifestReport) }),
       ...(change.error !== undefined && {
         error_type: change.error.type,
-        error_message: storable(change.error.message),
+        error_message: sanitizeText(change.error.message),
       }),
       ...(change.timeStarted !== undefined && {
         time_started: sql<Date>`coalesce(time_started, ${change.timeStarted})`,
@@ -404,7 +404,7 @@ async function noteMetrics(
 }
 
 /** Notes who asked for a cancel first; a later request changes nothing. */
-export async function noteCancelRequest(
+export async function recordCancelRequest(
   db: Db,
   id: string,
   requestedBy: string,
@@ -413,8 +413,8 @@ export async function noteCancelRequest(
   await db
     .updateTable('executions')
     .set({
-      cancel_requested_by: storable(requestedBy),
-      cancel_reason: reason === undefined ? null : storable(reason),
+      cancel_requested_by: sanitizeText(requestedBy),
+      cancel_reason: reason === undefined ? null : sanitizeText(reason),
       time_cancel_requested: new Date(),
       time_updated: new Date(),
     })
@@ -425,7 +425,7 @@ export async function noteCancelRequest(
 }
 
 /** Notes when the flow and the compute connection of an execution were last used. */
-export async function noteResourcesUsed(
+export async function recordResourcesUsed(
   db: DbOrTransaction,
   { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>,
 ): Promise<void> {
@@ -446,7 +446,7 @@ export async function markStartSent(
     .updateTable('executions')
     .set({
       start_state: 'sent',
-      start_request: storableJson(request),
+      start_request: sanitizeJson(request),
       status_description: 'Starting the HealthOmics run',
       time_updated: new Date(),
     })
@@ -476,7 +476,7 @@ export async function markCancelSignalled(db: DbOrTransaction, id: string): Prom
 }
 
 /** Executions whose cancel was accepted and of which the workflow has not been told, because a process died or Temporal was away. */
-export async function cancelsToSignal(db: DbOrTransaction, requestedBefore: Date): Promise<ExecutionContext[]> {
+export async function listCancelsToSignal(db: DbOrTransaction, requestedBefore: Date): Promise<ExecutionContext[]> {
   const rows = await contextQuery(db)
     .where('e.cancel_requested_by', 'is not', null)
     .where('e.cancel_signalled', '=', false)
@@ -489,7 +489,7 @@ export async function cancelsToSignal(db: DbOrTransaction, requestedBefore: Date
 }
 
 /** How many executions are under way whose workflow is known to have been started before then. */
-export async function countHandedOver(db: DbOrTransaction, before: Date): Promise<number> {
+export async function countStartedExecutions(db: DbOrTransaction, before: Date): Promise<number> {
   const row = await handedOver(db, before)
     .select((eb) => eb.fn.countAll<string>().as('count'))
     .executeTakeFirstOrThrow();
@@ -497,7 +497,11 @@ export async function countHandedOver(db: DbOrTransaction, before: Date): Promis
 }
 
 /** Their ids, page by page. */
-export async function handedOverIds(db: DbOrTransaction, before: Date, after: string | undefined): Promise<string[]> {
+export async function listStartedExecutionIds(
+  db: DbOrTransaction,
+  before: Date,
+  after: string | undefined,
+): Promise<string[]> {
   let query = handedOver(db, before).select('id').orderBy('id').limit(1000);
   if (after !== undefined) query = query.where('id', '>', after);
   return (await query.execute()).map((row) => row.id);
@@ -512,7 +516,7 @@ function handedOver(db: DbOrTransaction, before: Date) {
 }
 
 /** Those of these executions that have not ended. */
-export async function openAmong(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
+export async function filterOpenExecutions(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
   const known = ids.filter(isId);
   if (known.length === 0) return [];
   const rows = await db
@@ -525,7 +529,7 @@ export async function openAmong(db: DbOrTransaction, ids: readonly string[]): Pr
 }
 
 /** The requestId of an execution's StartRun: another for each attempt, the same however often that is asked for. */
-export function requestIdOf({ id, attempt }: { id: string; attempt: number }): string {
+export function startRunRequestId({ id, attempt }: { id: string; attempt: number }): string {
   return attempt === 1 ? id : `${id}-${attempt}`;
 }
 
@@ -559,8 +563,8 @@ export async function beginNextAttempt(
         healthomics_run_arn: row.healthomics_run_arn,
         run_output_uri: row.run_output_uri,
         healthomics_status: 'FAILED',
-        failure_reason: storable(failed.failureReason),
-        status_message: failed.statusMessage === undefined ? null : storable(failed.statusMessage),
+        failure_reason: sanitizeText(failed.failureReason),
+        status_message: failed.statusMessage === undefined ? null : sanitizeText(failed.statusMessage),
         time_started: row.time_started,
       })
       .execute();
@@ -569,7 +573,7 @@ export async function beginNextAttempt(
       .set({
         attempt: attempt + 1,
         status: 'INITIALIZED',
-        status_description: storable(failed.description),
+        status_description: sanitizeText(failed.description),
         start_state: 'none',
         start_request: null,
         healthomics_run_id: null,
@@ -586,12 +590,12 @@ export async function beginNextAttempt(
 }
 
 /** The HealthOmics runs of an execution before its last, oldest first. */
-export async function attemptsOf(db: DbOrTransaction, id: string) {
+export async function listAttempts(db: DbOrTransaction, id: string) {
   return db.selectFrom('execution_attempts').selectAll().where('execution_id', '=', id).orderBy('attempt').execute();
 }
 
 /** Notes that the workflow of an execution is started again. @returns how often that has happened, undefined where it has ended. */
-export async function noteAdoption(db: DbOrTransaction, id: string): Promise<number | undefined> {
+export async function recordAdoption(db: DbOrTransaction, id: string): Promise<number | undefined> {
   const row = await db
     .updateTable('executions')
     .set((eb) => ({ adoptions: eb('adoptions', '+', 1) }))
@@ -603,7 +607,7 @@ export async function noteAdoption(db: DbOrTransaction, id: string): Promise<num
 }
 
 /** The run manifest that an execution was given, as the API takes it. */
-export async function manifestOf(
+export async function loadManifest(
   db: DbOrTransaction,
   id: string,
 ): Promise<{ content: string } | { uri: string } | undefined> {
@@ -617,6 +621,6 @@ export async function manifestOf(
 }
 
 /** Files of its results, as many as are kept. */
-export async function filesOf(db: DbOrTransaction, id: string): Promise<ResultFile[]> {
+export async function loadResultFiles(db: DbOrTransaction, id: string): Promise<ResultFile[]> {
   return (await db.selectFrom('executions').select('files').where('id', '=', id).executeTakeFirst())?.files ?? [];
 }

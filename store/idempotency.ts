@@ -5,7 +5,7 @@ import type { Database } from './schema.js';
 const KEPT_MS = 24 * 3600 * 1000;
 
 /** The answer that was given to the first request with a key. */
-export interface KeptAnswer {
+export interface StoredAnswer {
   requestHash: string;
   status: number;
   body: Record<string, unknown>;
@@ -15,7 +15,10 @@ export interface KeptAnswer {
  * The answer kept for a key, if there is one. Holds the key until the transaction ends, so that requests with the same key
  * wait for each other and the second finds what the first has written.
  */
-export async function keptAnswer(transaction: Transaction<Database>, key: string): Promise<KeptAnswer | undefined> {
+export async function findStoredAnswer(
+  transaction: Transaction<Database>,
+  key: string,
+): Promise<StoredAnswer | undefined> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`idempotency/${key}`}, 0))`.execute(transaction);
   const row = await transaction
     .selectFrom('idempotency_keys')
@@ -27,7 +30,11 @@ export async function keptAnswer(transaction: Transaction<Database>, key: string
 }
 
 /** Keeps an answer, and removes a few keys that have been kept long enough, so that the table does not grow without end. */
-export async function keepAnswer(transaction: Transaction<Database>, key: string, answer: KeptAnswer): Promise<void> {
+export async function storeAnswer(
+  transaction: Transaction<Database>,
+  key: string,
+  answer: StoredAnswer,
+): Promise<void> {
   const expired = new Date(Date.now() - KEPT_MS);
   await sql`
     delete from idempotency_keys where key in (

@@ -2,7 +2,7 @@ import { type Selectable, sql } from 'kysely';
 import type { Db, DbOrTransaction } from './database.js';
 import { EXECUTION_FILTER, type FilterFields, type FilterTerm, RUN_FILTER } from '../domain/filter.js';
 import { EXECUTION_COLUMNS, filterCondition, RUN_COLUMNS, runStatus, runType } from './filters.js';
-import { type Visible, visible } from './resources.js';
+import { type Visible, toVisibleIds } from './resources.js';
 import type { ExecutionsTable, InstrumentsTable, RunsTable } from './schema.js';
 
 export type RunRow = Selectable<RunsTable> & {
@@ -59,7 +59,7 @@ export async function getRun(db: Db, id: string): Promise<RunRow | undefined> {
 /** Runs, newest first; before an id they come nearest first. */
 export async function listRuns(db: Db, slice: Slice, { ids = 'all', filter }: Narrowed = {}): Promise<RunRow[]> {
   let query = runQuery(db).where(runCondition(filter)).limit(slice.limit);
-  if (ids !== 'all') query = query.where('r.id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('r.id', 'in', toVisibleIds(ids));
   if (slice.after !== undefined) query = query.where('r.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('r.id', '>', slice.before);
   return query.orderBy('r.id', slice.before === undefined ? 'desc' : 'asc').execute();
@@ -69,7 +69,7 @@ export async function countRuns(db: Db, { ids = 'all', filter }: Narrowed = {}):
     .selectFrom('runs as r')
     .select((e) => e.fn.countAll().as('count'))
     .where(runCondition(filter));
-  if (ids !== 'all') query = query.where('r.id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('r.id', 'in', toVisibleIds(ids));
   return Number((await query.executeTakeFirstOrThrow()).count);
 }
 
@@ -143,7 +143,7 @@ export async function listExecutions(
   { ids = 'all', filter }: Narrowed = {},
 ): Promise<ExecutionRow[]> {
   let query = executionQuery(db).where(executionCondition(filter)).limit(slice.limit);
-  if (ids !== 'all') query = query.where('e.id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
   if (slice.after !== undefined) query = query.where('e.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
   return query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
@@ -155,7 +155,7 @@ export async function countExecutions(db: Db, { ids = 'all', filter }: Narrowed 
     .innerJoin('runs as r', 'r.id', 'e.run_id')
     .select((e) => e.fn.countAll().as('count'))
     .where(executionCondition(filter));
-  if (ids !== 'all') query = query.where('e.id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
   return Number((await query.executeTakeFirstOrThrow()).count);
 }
 

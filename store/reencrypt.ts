@@ -1,8 +1,8 @@
 import type { Db } from './database.js';
-import { findProvider, providersToReencrypt } from './resources.js';
+import { findProvider, listProvidersToReencrypt } from './resources.js';
 import { providerSecretContext, SecretError, type Secrets, webhookSecretContext } from './secrets.js';
 import { inTransaction } from './transaction.js';
-import { secretsToReencrypt } from './webhooks.js';
+import { listWebhookSecretsToReencrypt } from './webhooks.js';
 
 /**
  * Encrypts every secret anew whose key is not the current one, row by row, so that an interrupted run goes on where it was and
@@ -18,7 +18,7 @@ export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
     );
   const anew = async (sealed: string, sealedBy: string, context: string) =>
     secrets.seal(await secrets.open({ keyId: sealedBy, sealed }, context), context);
-  const providers = await providersToReencrypt(db, keyId);
+  const providers = await listProvidersToReencrypt(db, keyId);
   for (const { id } of providers) {
     await inTransaction(db, async (transaction) => {
       const row = await findProvider(transaction, id, 'update');
@@ -32,7 +32,7 @@ export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
         .execute();
     });
   }
-  const ofWebhooks = await secretsToReencrypt(db, keyId);
+  const ofWebhooks = await listWebhookSecretsToReencrypt(db, keyId);
   for (const { id } of ofWebhooks) {
     await inTransaction(db, async (transaction) => {
       const row = await transaction

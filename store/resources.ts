@@ -1,8 +1,8 @@
-import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
+import type { AutoStartFilter, RunSettings } from '../domain/connections/runSettings.js';
 import { sql } from 'kysely';
 import { accountOfRole, prefixesOverlap } from '../domain/aws.js';
-import type { SessionScope } from '../domain/federation.js';
-import type { ParameterNames, ParameterValue } from '../domain/execution.js';
+import type { SessionScope } from '../domain/iam/sessionPolicies.js';
+import type { ParameterNames, ParameterValue } from '../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, newId, isId } from './database.js';
 import type { ComputeConnectionsTable, FlowsTable, ProvidersTable, StorageConnectionsTable } from './schema.js';
 import type { Selectable } from 'kysely';
@@ -75,7 +75,7 @@ export async function findFlow(db: DbOrTransaction, id: string, lock?: 'share' |
 /** Which resources a caller may see: all, or those of these ids, of which some may be none. */
 export type Visible = 'all' | readonly string[];
 /** The ids as PostgreSQL takes them; a list of none is no SQL, so one that nothing has stands for it. */
-export function visible(ids: readonly string[]): string[] {
+export function toVisibleIds(ids: readonly string[]): string[] {
   const own = ids.filter(isId);
   return own.length === 0 ? ['00000000-0000-0000-0000-000000000000'] : own;
 }
@@ -83,7 +83,7 @@ export function visible(ids: readonly string[]): string[] {
 /** A page of what is not deleted and the caller may see, oldest first, behind an id. */
 export async function listProviders(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<Provider[]> {
   let query = db.selectFrom('providers').selectAll().where('time_deleted', 'is', null);
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
@@ -97,7 +97,7 @@ export async function listStorageConnections(
 ): Promise<StorageConnection[]> {
   let query = db.selectFrom('storage_connections').selectAll().where('time_deleted', 'is', null);
   if (forUpload) query = query.where('use_for_run_upload', '=', true).where('status', '!=', 'FAILED');
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
@@ -108,13 +108,13 @@ export async function listComputeConnections(
   ids: Visible = 'all',
 ): Promise<ComputeConnection[]> {
   let query = db.selectFrom('compute_connections').selectAll().where('time_deleted', 'is', null);
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
 export async function listFlows(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<Flow[]> {
   let query = db.selectFrom('flows').selectAll().where('time_deleted', 'is', null);
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   const flows = await query.orderBy('id').limit(limit).execute();
   if (flows.length === 0) return [];
@@ -188,7 +188,7 @@ export async function updateProvider(
 }
 
 /** A provider, deleted or not, with what it is used for; for who makes its sessions. */
-export async function providerWithScope(
+export async function loadProviderWithScope(
   db: DbOrTransaction,
   id: string,
 ): Promise<{ provider: Provider; scope: SessionScope } | undefined> {
@@ -213,12 +213,12 @@ export async function providerWithScope(
 }
 
 /** Notes that a session of a provider was asked for. */
-export async function noteProviderUsed(db: DbOrTransaction, id: string): Promise<void> {
+export async function recordProviderUse(db: DbOrTransaction, id: string): Promise<void> {
   await db.updateTable('providers').set({ time_used: new Date() }).where('id', '=', id).execute();
 }
 
 /** Providers whose secret was encrypted with another key than this one. */
-export async function providersToReencrypt(
+export async function listProvidersToReencrypt(
   db: DbOrTransaction,
   keyId: string,
 ): Promise<{ id: string; name: string }[]> {
@@ -282,7 +282,7 @@ export async function updateStorageConnection(
  * Another connection for run upload whose folder is this one, lies in it or holds it: its runs would be discovered twice.
  * Two that are made at the same moment wait for each other by the bucket's lock.
  */
-export async function overlappingConnection(
+export async function findOverlappingConnection(
   db: DbOrTransaction,
   bucket: string,
   prefix: string,
@@ -300,7 +300,10 @@ export async function overlappingConnection(
 }
 
 /** The connections in a bucket. */
-export async function storageConnectionsOf(db: DbOrTransaction, bucket: string): Promise<StorageConnection[]> {
+export async function listStorageConnectionsInBucket(
+  db: DbOrTransaction,
+  bucket: string,
+): Promise<StorageConnection[]> {
   return db
     .selectFrom('storage_connections')
     .selectAll()
@@ -322,7 +325,7 @@ export async function hasRuns(db: DbOrTransaction, storageConnectionId: string):
 }
 
 /** The execution roles that compute connections of a provider use. */
-export async function executionRolesOf(
+export async function listExecutionRoles(
   db: DbOrTransaction,
   providerId: string,
 ): Promise<{ id: string; name: string; execution_role_arn: string }[]> {
@@ -429,7 +432,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
 }
 
 /** What uses a resource now: things that are not deleted, executions that have not ended, runs that are uploading. */
-export async function usesOf(db: DbOrTransaction, table: ResourceTable, id: string): Promise<Use[]> {
+export async function listUses(db: DbOrTransaction, table: ResourceTable, id: string): Promise<Use[]> {
   const uses: Use[] = [];
   const add = (kind: Use['kind'], rows: { id: string; name: string }[]): void => {
     for (const row of rows) uses.push({ kind, ...row });

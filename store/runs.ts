@@ -1,11 +1,11 @@
 import { sql } from 'kysely';
-import type { RunMetrics } from '../domain/avitiRunStats.js';
-import type { UploadProgress } from '../domain/completeness.js';
-import type { Blocked } from '../domain/execution.js';
-import type { RunParameters } from '../domain/runParameters.js';
-import type { AutoStartFilter } from '../domain/runSettings.js';
-import type { RunOutcome } from '../domain/runUploaded.js';
-import { type DbOrTransaction, newId, storable, storableJson } from './database.js';
+import type { RunMetrics } from '../domain/runs/instrumentMetrics.js';
+import type { UploadProgress } from '../domain/runs/completeness.js';
+import type { Blocked } from '../domain/executions/execution.js';
+import type { RunParameters } from '../domain/runs/runParameters.js';
+import type { AutoStartFilter } from '../domain/connections/runSettings.js';
+import type { RunOutcome } from '../domain/runs/runUploaded.js';
+import { type DbOrTransaction, newId, sanitizeText, sanitizeJson } from './database.js';
 import type { UploadState } from './schema.js';
 
 /** A run with where it lies and how to get there. */
@@ -104,7 +104,7 @@ export interface KnownRun {
 }
 
 /** Which of these run folders are known, with the state of their uploads. */
-export async function knownRuns(
+export async function findKnownRuns(
   db: DbOrTransaction,
   storageConnectionId: string,
   parentPath: string,
@@ -185,21 +185,21 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
     .set({
       time_updated: new Date(),
       ...(change.uploadState !== undefined && { upload_state: change.uploadState }),
-      ...(change.description !== undefined && { upload_description: storable(change.description) }),
-      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : storableJson(change.blocked) }),
+      ...(change.description !== undefined && { upload_description: sanitizeText(change.description) }),
+      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : sanitizeJson(change.blocked) }),
       ...(change.outcome !== undefined && { outcome: change.outcome }),
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
       ...(change.parameters !== undefined && {
-        run_parameters: storableJson(change.parameters),
-        run_name: storable(change.parameters.runName),
+        run_parameters: sanitizeJson(change.parameters),
+        run_name: sanitizeText(change.parameters.runName),
         time_started: timeOf(change.parameters.date),
       }),
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
       ...(change.progress !== undefined && {
-        progress: change.progress === null ? null : storableJson(change.progress),
+        progress: change.progress === null ? null : sanitizeJson(change.progress),
       }),
       ...(change.checked !== undefined && { checked: change.checked }),
-      ...(change.instrumentMetrics !== undefined && { instrument_metrics: storableJson(change.instrumentMetrics) }),
+      ...(change.instrumentMetrics !== undefined && { instrument_metrics: sanitizeJson(change.instrumentMetrics) }),
       ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
@@ -208,7 +208,7 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
 }
 
 /** The flows that start by themselves for runs of a storage connection, where their filter lets them. */
-export async function autoFlows(
+export async function listAutoStartFlows(
   db: DbOrTransaction,
   storageConnectionId: string,
 ): Promise<
@@ -251,7 +251,7 @@ export async function autoFlows(
  * folder: a connection that was made anew, or a copy. Told by the instrument's own id of the run.
  * To be called in the transaction that writes the execution.
  */
-export async function startedBefore(
+export async function findEarlierAutoStart(
   db: DbOrTransaction,
   flowId: string,
   run: { id: string; instrumentRunId: string | undefined },
@@ -298,7 +298,7 @@ export async function reopenRun(db: DbOrTransaction, id: string, unverified = fa
 }
 
 /** Runs that somebody registered and whose upload goes on: the search does not find them. As what follows them takes them. */
-export async function registeredRuns(db: DbOrTransaction, createdBefore: Date) {
+export async function listRegisteredRuns(db: DbOrTransaction, createdBefore: Date) {
   const rows = await db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')

@@ -1,6 +1,6 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
-import type { RunMetrics } from '../domain/avitiRunStats.js';
-import type { UploadProgress } from '../domain/completeness.js';
+import type { RunMetrics } from '../domain/runs/instrumentMetrics.js';
+import type { UploadProgress } from '../domain/runs/completeness.js';
 import type {
   Blocked,
   ExecutionStatus,
@@ -9,15 +9,15 @@ import type {
   ParameterNames,
   ParameterValue,
   ResultFile,
-} from '../domain/execution.js';
-import type { ManifestReport } from '../domain/manifestCheck.js';
-import type { CredentialType } from '../domain/permissions.js';
-import type { RunParameters } from '../domain/runParameters.js';
-import type { GrantState } from '../domain/sharing.js';
-import type { AutoStartFilter, RunSettings } from '../domain/runSettings.js';
-import type { RunOutcome } from '../domain/runUploaded.js';
-import type { DeliveryState } from '../domain/webhooks.js';
-import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../domain/verification.js';
+} from '../domain/executions/execution.js';
+import type { ManifestReport } from '../domain/runs/manifestCheck.js';
+import type { CredentialType } from '../domain/iam/permissions.js';
+import type { RunParameters } from '../domain/runs/runParameters.js';
+import type { GrantState } from '../domain/grants/grant.js';
+import type { AutoStartFilter, RunSettings } from '../domain/connections/runSettings.js';
+import type { RunOutcome } from '../domain/runs/runUploaded.js';
+import type { DeliveryState } from '../domain/webhooks/webhook.js';
+import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../domain/verification/report.js';
 
 type Created = ColumnType<Date, Date | undefined, never>;
 type Updated = ColumnType<Date, Date | undefined, Date>;

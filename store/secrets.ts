@@ -43,7 +43,7 @@ export function aesDecrypt(key: Buffer, sealed: Buffer, context: string): Buffer
 }
 
 /** A key given by the environment. @param key 32 bytes. */
-export function localKey(id: string, key: Buffer): SecretKey {
+export function createLocalKey(id: string, key: Buffer): SecretKey {
   return {
     id,
     encrypt: async (plain, context) => aesEncrypt(key, plain, context),
@@ -59,7 +59,7 @@ export interface DataKeys {
 }
 
 /** A key in AWS KMS or the like: each secret has a data key of its own, stored encrypted before it (envelope encryption). */
-export function envelopeKey(id: string, dataKeys: DataKeys): SecretKey {
+export function createEnvelopeKey(id: string, dataKeys: DataKeys): SecretKey {
   return {
     id,
     async encrypt(plain, context) {
@@ -111,10 +111,12 @@ export class Secrets {
 }
 
 /** @param kms makes the data keys of a KMS key. */
-export function secretsOf(keys: readonly EncryptionKey[], kms: (keyArn: string) => DataKeys): Secrets {
+export function createSecrets(keys: readonly EncryptionKey[], kms: (keyArn: string) => DataKeys): Secrets {
   return new Secrets(
     keys.map((key) =>
-      'kmsKeyArn' in key ? envelopeKey(key.id, kms(key.kmsKeyArn)) : localKey(key.id, Buffer.from(key.key, 'base64')),
+      'kmsKeyArn' in key
+        ? createEnvelopeKey(key.id, kms(key.kmsKeyArn))
+        : createLocalKey(key.id, Buffer.from(key.key, 'base64')),
     ),
   );
 }

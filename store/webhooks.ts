@@ -1,9 +1,9 @@
 import { type Selectable, sql } from 'kysely';
-import type { DeliveryState } from '../domain/webhooks.js';
-import { MOST_SECRETS, SECRET_OVERLAP_HOURS, TEST_EVENT } from '../domain/webhooks.js';
-import { type Db, type DbOrTransaction, isId, storable } from './database.js';
+import type { DeliveryState } from '../domain/webhooks/webhook.js';
+import { MOST_SECRETS, SECRET_OVERLAP_HOURS, TEST_EVENT } from '../domain/webhooks/webhook.js';
+import { type Db, type DbOrTransaction, isId, sanitizeText } from './database.js';
 import type { Slice } from './listing.js';
-import { type Visible, visible } from './resources.js';
+import { type Visible, toVisibleIds } from './resources.js';
 import type { WebhookDeliveriesTable, WebhookSecretsTable, WebhooksTable } from './schema.js';
 import type { SealedSecret } from './secrets.js';
 
@@ -64,7 +64,7 @@ export async function findWebhook(db: DbOrTransaction, id: string, lock = false)
 /** A page of webhooks, oldest first, behind an id. */
 export async function listWebhooks(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<Webhook[]> {
   let query = db.selectFrom('webhooks').selectAll();
-  if (ids !== 'all') query = query.where('id', 'in', visible(ids));
+  if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
@@ -211,7 +211,7 @@ export async function claimDeliveries(db: Db, limit: number): Promise<ClaimedDel
 }
 
 /** Notes that the workflow of a delivery's round exists. */
-export async function markHandedOver(db: Db, { id, round }: Pick<ClaimedDelivery, 'id' | 'round'>): Promise<void> {
+export async function markDeliveryStarted(db: Db, { id, round }: Pick<ClaimedDelivery, 'id' | 'round'>): Promise<void> {
   await db
     .updateTable('webhook_deliveries')
     .set({ handed_over: true })
@@ -261,7 +261,12 @@ export async function findDelivery(db: DbOrTransaction, id: string): Promise<Del
  * @param within by when it has been tried, or its worker has died
  * @returns which try of its round it is, from 1; undefined where it has ended or was begun anew.
  */
-export async function beginAttempt(db: Db, id: string, round: number, within: Date): Promise<number | undefined> {
+export async function beginDeliveryAttempt(
+  db: Db,
+  id: string,
+  round: number,
+  within: Date,
+): Promise<number | undefined> {
   const row = await db
     .updateTable('webhook_deliveries')
     .set((eb) => ({ attempts: eb('attempts', '+', 1), state: 'retrying' as const, time_next: within }))
@@ -274,7 +279,7 @@ export async function beginAttempt(db: Db, id: string, round: number, within: Da
 }
 
 /** How a try has ended. */
-export interface AttemptEnd {
+export interface DeliveryAttemptEnd {
   state: DeliveryState;
   /** HTTP status; null where there was no answer. */
   status: number | null;
@@ -284,13 +289,18 @@ export interface AttemptEnd {
 }
 
 /** Notes how a try has ended; of a round that is over nothing is noted. */
-export async function endAttempt(db: DbOrTransaction, id: string, round: number, end: AttemptEnd): Promise<void> {
+export async function endDeliveryAttempt(
+  db: DbOrTransaction,
+  id: string,
+  round: number,
+  end: DeliveryAttemptEnd,
+): Promise<void> {
   await db
     .updateTable('webhook_deliveries')
     .set({
       state: end.state,
       last_status: end.status,
-      last_error: end.error === null ? null : storable(end.error),
+      last_error: end.error === null ? null : sanitizeText(end.error),
       time_next: end.next ?? null,
       time_ended: end.state === 'delivered' || end.state === 'failed' ? new Date() : null,
     })
@@ -304,7 +314,7 @@ export async function endAttempt(db: DbOrTransaction, id: string, round: number,
 export async function disableWebhook(db: DbOrTransaction, id: string, url: string, reason: string): Promise<void> {
   await db
     .updateTable('webhooks')
-    .set({ enabled: false, disabled_reason: storable(reason), time_updated: new Date() })
+    .set({ enabled: false, disabled_reason: sanitizeText(reason), time_updated: new Date() })
     .where('id', '=', id)
     .where('url', '=', url)
     .execute();
@@ -316,6 +326,6 @@ export async function removeDelivery(db: DbOrTransaction, id: string): Promise<v
 }
 
 /** Secrets that were encrypted with another key than this one. */
-export async function secretsToReencrypt(db: DbOrTransaction, keyId: string): Promise<{ id: string }[]> {
+export async function listWebhookSecretsToReencrypt(db: DbOrTransaction, keyId: string): Promise<{ id: string }[]> {
   return db.selectFrom('webhook_secrets').select('id').where('key_id', '!=', keyId).orderBy('id').execute();
 }

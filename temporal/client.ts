@@ -11,15 +11,15 @@ import {
 } from '@temporalio/client';
 import { ApplicationFailure, TypedSearchAttributes } from '@temporalio/common';
 import { cutToBytes } from '../domain/names.js';
-import type { AccessChange } from '../domain/sharing.js';
-import type { VerifiedKind } from '../domain/verification.js';
+import type { GrantChange } from '../domain/grants/grant.js';
+import type { VerifiedKind } from '../domain/verification/report.js';
 import {
   attributes,
   type Bases2FastqInput,
-  type AccessChangeRequest,
+  type GrantChangeRequest,
   bucketAccessWorkflowId,
   cancelSignal,
-  changeAccessUpdate,
+  changeGrantUpdate,
   DRAINING,
   type BucketAccessInput,
   type CancelRequest,
@@ -33,7 +33,7 @@ import {
   runUploadEndedSignal,
   type RunUploadInput,
   runUploadWorkflowId,
-  summaryOf,
+  toSummary,
   SWEEP_SCHEDULE_ID,
   taskQueues,
   VERIFY_SCHEDULE_ID,
@@ -172,7 +172,7 @@ export class Orchestrator {
         { key: attributes.region, value: input.region },
         { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
       ]),
-      staticSummary: summaryOf(`${input.flowName}: ${input.runName} on ${input.instrumentName}`),
+      staticSummary: toSummary(`${input.flowName}: ${input.runName} on ${input.instrumentName}`),
       staticDetails: `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}, provider ${input.providerName} (account ${account}, ${input.region}). Execution ${input.executionId}.`,
     };
   }
@@ -318,7 +318,7 @@ export class Orchestrator {
           { key: attributes.blocked, value: false },
           { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
         ]),
-        staticSummary: summaryOf(`Look for the run folder ${input.only.runFolder} in ${input.storageConnectionName}`),
+        staticSummary: toSummary(`Look for the run folder ${input.only.runFolder} in ${input.storageConnectionName}`),
       });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
@@ -355,7 +355,7 @@ export class Orchestrator {
           { key: attributes.instrument, value: keyword(input.instrumentName) },
           { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
         ]),
-        staticSummary: summaryOf(`Upload of ${input.runName} from ${input.instrumentName}`),
+        staticSummary: toSummary(`Upload of ${input.runName} from ${input.instrumentName}`),
         staticDetails: `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}. Run ${input.runId}.`,
       });
       return true;
@@ -380,7 +380,7 @@ export class Orchestrator {
         { key: attributes.blocked, value: false },
         { key: attributes.storageConnection, value: keyword(input.storageConnectionName) },
       ]),
-      staticSummary: summaryOf(`Search for new runs in ${input.storageConnectionName}`),
+      staticSummary: toSummary(`Search for new runs in ${input.storageConnectionName}`),
     });
   }
 
@@ -427,7 +427,7 @@ export class Orchestrator {
             { key: kind === 'provider' ? attributes.provider : attributes.storageConnection, value: keyword(name) },
           ]),
         }),
-      staticSummary: summaryOf(`Verify ${name}`),
+      staticSummary: toSummary(`Verify ${name}`),
     });
   }
 
@@ -452,7 +452,7 @@ export class Orchestrator {
         taskQueue: this.#queues.main,
         args: [{ ...input, taskQueue: this.#queues.webhooks }] as [DeliverWebhookInput],
         typedSearchAttributes: new TypedSearchAttributes([{ key: attributes.status, value: 'DELIVERING' }]),
-        staticSummary: summaryOf(`Webhook ${input.eventType} to ${input.host}`),
+        staticSummary: toSummary(`Webhook ${input.eventType} to ${input.host}`),
       });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
@@ -470,7 +470,7 @@ export class Orchestrator {
         { key: attributes.blocked, value: false },
         { key: attributes.storageConnection, value: keyword(storageConnectionName) },
       ]),
-      staticSummary: summaryOf(`Access to the bucket ${bucket}`),
+      staticSummary: toSummary(`Access to the bucket ${bucket}`),
       staticDetails: `The one writer of the policy of \`${bucket}\`: grants are written and taken out one after the other, also when their time is over.`,
     };
   }
@@ -482,16 +482,16 @@ export class Orchestrator {
    */
   async changeAccess(
     to: BucketToChange,
-    change: Omit<AccessChangeRequest, 'bucket'>,
+    change: Omit<GrantChangeRequest, 'bucket'>,
     withinMs: number,
-  ): Promise<AccessChange> {
+  ): Promise<GrantChange> {
     const deadline = Date.now() + withinMs;
     return this.#updates.run(to.bucket, async () => {
       for (let attempt = 1; ; attempt++) {
         if (Date.now() >= deadline) throw new Error(`Its turn did not come within ${withinMs} ms`);
         try {
           return await this.#client.withDeadline(deadline, () =>
-            this.#client.workflow.executeUpdateWithStart(changeAccessUpdate, {
+            this.#client.workflow.executeUpdateWithStart(changeGrantUpdate, {
               args: [{ bucket: to.bucket, ...change }],
               startWorkflowOperation: new WithStartWorkflowOperation(
                 WORKFLOWS.bucketAccess,

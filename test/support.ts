@@ -2,7 +2,7 @@ import type { apiClient } from '../cli/customer.js';
 import type { Stack } from '../local/stack.js';
 
 /** Asks again and again until there is an answer. @throws after the time, with what was waited for. */
-export async function until<T>(
+export async function waitFor<T>(
   what: string,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
   seconds = 60,
@@ -40,7 +40,7 @@ export function executionsOf(stack: Stack, call: ReturnType<typeof apiClient>) {
   return {
     details,
     inStatus: (id: string, ...statuses: string[]): Promise<ExecutionDetails> =>
-      until(`${id} in ${statuses.join(' or ')}`, async () => {
+      waitFor(`${id} in ${statuses.join(' or ')}`, async () => {
         const answer = await details(id);
         return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
       }),

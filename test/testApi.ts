@@ -2,14 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { type ApiDependencies, buildApp } from '../api/app.js';
-import { AwsAccess } from '../aws/access.js';
+import type { ApiDependencies } from '../api/dependencies.js';
+import { buildApp } from '../api/app.js';
+import { AwsSessions } from '../aws/sessions.js';
 import { type LocalAws, startLocalAws } from '../local/aws.js';
 import { createGuardian } from '../local/guardian.js';
-import { providersOf } from '../store/providers.js';
-import { localKey, Secrets } from '../store/secrets.js';
+import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { createLocalKey, Secrets } from '../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from './postgres.js';
-import { willing } from './willing.js';
+import { stubOrchestrator } from './stubOrchestrator.js';
 
 /** The key of the installation in {@link startTestApi}. */
 export const ROOT_KEY = 'root-key-0123456789-abcdefgh';
@@ -17,7 +18,7 @@ export const ROOT_KEY = 'root-key-0123456789-abcdefgh';
 /** An API on a real PostgreSQL and the enforcing local AWS, whose Temporal does whatever it is asked. */
 export interface TestApi {
   app: FastifyInstance;
-  access: AwsAccess;
+  access: AwsSessions;
   aws: LocalAws;
   postgres: TestPostgres;
   /** A temporary one, for what a test writes. */
@@ -37,14 +38,14 @@ export async function startTestApi(options: Partial<ApiDependencies> = {}): Prom
     AWS_ACCESS_KEY_ID: aws.serviceAccessKeyId,
     AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey,
   });
-  const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
-  const access = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(postgres.db, secrets) });
+  const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
+  const access = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(postgres.db, secrets) });
   const app = await buildApp({
     db: postgres.db,
     databaseUrl: postgres.url,
     secrets,
     aws: access,
-    orchestrator: willing,
+    orchestrator: stubOrchestrator,
     apiKey: ROOT_KEY,
     discoverSeconds: 7,
     errorDomain: 'polony',

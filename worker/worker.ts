@@ -3,15 +3,15 @@ import { fileURLToPath } from 'node:url';
 import { NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities, type Dependencies } from '../activities/index.js';
-import { Polls } from '../activities/polls.js';
-import { DeliveryDispatcher, WEBHOOK_SLOTS } from '../activities/webhooks.js';
-import { AwsAccess } from '../aws/access.js';
-import { kmsDataKeys } from '../aws/kms.js';
+import { GetRunBudget } from '../activities/executions/getRunBudget.js';
+import { DeliveryDispatcher, WEBHOOK_SLOTS } from '../activities/webhooks/deliver.js';
+import { AwsSessions } from '../aws/sessions.js';
+import { createKmsDataKeys } from '../aws/kms.js';
 import type { WorkerConfig } from '../domain/config.js';
 import { openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
-import { providersOf } from '../store/providers.js';
-import { secretsOf } from '../store/secrets.js';
+import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { createSecrets } from '../store/secrets.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages.js';
@@ -64,9 +64,9 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const db = openDatabase(config.databaseUrl, config.maxDbConnections);
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
-  const secrets = secretsOf(config.encryptionKeys, kmsDataKeys);
-  const aws = new AwsAccess({ sessionSeconds: config.sessionSeconds, ...providersOf(db, secrets) });
-  const polls = new Polls(db, config.getRunsPerSecond);
+  const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
+  const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
+  const polls = new GetRunBudget(db, config.getRunsPerSecond);
   const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) =>
     logger.warn({ error: message }, 'webhooks could not be handed over; the sweep will'),
   );

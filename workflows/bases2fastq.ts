@@ -10,12 +10,19 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import type { StartedRun, WatchedStatus } from '../activities/execution.js';
+import type { StartedRun, WatchedStatus } from '../activities/executions/execution.js';
 import type { Activities } from '../activities/index.js';
-import { type ExecutionStatus, isEnded } from '../domain/execution.js';
+import { type ExecutionStatus, isFinalStatus } from '../domain/executions/execution.js';
 import { cutToBytes } from '../domain/names.js';
-import { isTransient } from '../domain/runSettings.js';
-import { countRetries, failureOf, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
+import { isTransientFailure } from '../domain/connections/runSettings.js';
+import {
+  trackRetrySignals,
+  getApplicationFailure,
+  FIRST_TRIES,
+  GIVE_UP_DAYS,
+  BlockableSteps,
+  FAST_TAKEOVER,
+} from './blocking.js';
 import {
   attributes,
   type Bases2FastqInput,
@@ -26,10 +33,10 @@ import {
   type RunUploadEnded,
   runUploadEndedSignal,
   stateQuery,
-  summaryOf,
+  toSummary,
 } from './messages.js';
 
-const activities = proxyActivities<Activities>(FIRST);
+const activities = proxyActivities<Activities>(FIRST_TRIES);
 
 /** A signal may come from anywhere with anything in it: what is not text is left out, the rest made fit to be kept and shown. */
 function plainCancel(request: unknown): CancelRequest {
@@ -56,8 +63,8 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   /** What a cancel may interrupt at this moment. */
   let interruptible: CancellationScope | undefined;
 
-  const retries = countRetries();
-  const steps = new Steps(
+  const retries = trackRetrySignals();
+  const steps = new BlockableSteps(
     () =>
       `**${status}**: ${step}\n\nFlow ${input.flowName}, run ${input.runName} (${input.instrumentName}), provider ${input.providerName}, account ${input.account}, ${input.region}${
         healthOmicsRunId === undefined ? '' : `, HealthOmics run ${healthOmicsRunId}`
@@ -69,7 +76,11 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     step = now;
     steps.show();
   };
-  const cancelSteps = new Steps(() => `Cancelling HealthOmics run ${healthOmicsRunId}`, retries, input.giveUpDays);
+  const cancelSteps = new BlockableSteps(
+    () => `Cancelling HealthOmics run ${healthOmicsRunId}`,
+    retries,
+    input.giveUpDays,
+  );
   let cancelling: Promise<void> | undefined;
   // Shielded from Temporal's own cancellation of the workflow, which must lead to CancelRun and not end it.
   const cancelScope = new CancellationScope({
@@ -93,7 +104,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       .run(() =>
         cancelSteps.run((options) =>
           activities.cancelRun.executeWithOptions(
-            { ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`CancelRun ${healthOmicsRunId}`) },
+            { ...options, ...FAST_TAKEOVER, summary: toSummary(`CancelRun ${healthOmicsRunId}`) },
             [executionId, request],
           ),
         ),
@@ -143,7 +154,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     status = ended;
     steps.clear();
     cancelSteps.clear();
-    await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(`${ended}: ${description}`) }, [
+    await activities.recordEnd.executeWithOptions({ ...FIRST_TRIES, summary: toSummary(`${ended}: ${description}`) }, [
       executionId,
       { status: ended, description, errorType, cancel },
     ]);
@@ -163,16 +174,16 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
           // A StartRun that is on its way is waited for: its answer says what there is to cancel.
           {
             ...options,
-            ...TAKEN_OVER_SOON,
+            ...FAST_TAKEOVER,
             cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary: summaryOf(`StartRun for ${input.runName}`),
+            summary: toSummary(`StartRun for ${input.runName}`),
           },
           [executionId, probing],
         ),
       )) ??
       steps.run((options) =>
         activities.settleStart.executeWithOptions(
-          { ...options, ...TAKEN_OVER_SOON, summary: 'Settle whether a run was started' },
+          { ...options, ...FAST_TAKEOVER, summary: 'Settle whether a run was started' },
           [executionId],
         ),
       )
@@ -199,13 +210,13 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
             startToCloseTimeout: '60 days',
             scheduleToCloseTimeout: undefined,
             heartbeatTimeout: `${input.heartbeatTimeoutSeconds ?? 30} seconds`,
-            summary: summaryOf(`Watch HealthOmics run ${runId} (${from})`),
+            summary: toSummary(`Watch HealthOmics run ${runId} (${from})`),
           },
           [executionId, from, probing],
         ),
       );
       status = seen.status;
-      if (isEnded(status)) return seen;
+      if (isFinalStatus(status)) return seen;
       upsertSearchAttributes([{ key: attributes.status, value: status }]);
     }
   }
@@ -218,7 +229,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
   ): Promise<{ attempt: number; waitSeconds: number } | null> {
     const failed = { failureReason: ended.failureReason ?? '', statusMessage: ended.statusMessage, description: why };
     return activities.nextAttempt.executeWithOptions(
-      { ...FIRST, summary: summaryOf(`Keep the failed HealthOmics run ${started.healthOmicsRunId}`) },
+      { ...FIRST_TRIES, summary: toSummary(`Keep the failed HealthOmics run ${started.healthOmicsRunId}`) },
       [executionId, started.attempt ?? 1, failed],
     );
   }
@@ -235,7 +246,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     show('checking the shared workflow');
     await interruptibly((options) =>
       activities.prepareExecution.executeWithOptions(
-        { ...options, ...TAKEN_OVER_SOON, summary: summaryOf(`GetWorkflow for ${input.flowName}`) },
+        { ...options, ...FAST_TAKEOVER, summary: toSummary(`GetWorkflow for ${input.flowName}`) },
         [executionId],
       ),
     );
@@ -256,7 +267,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       }
       const why = `HealthOmics run ${runId} ended as ${ended.healthOmicsStatus}${ended.failureReason === undefined ? '' : ` (${ended.failureReason})`}${ended.statusMessage === undefined ? '' : `: ${ended.statusMessage}`}`;
       const next =
-        cancel === undefined && isTransient(ended.failureReason) && patched('next-attempt')
+        cancel === undefined && isTransientFailure(ended.failureReason) && patched('next-attempt')
           ? await nextAttempt(started, ended, why)
           : null;
       if (next === null) {
@@ -286,7 +297,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
       const description = `HealthOmics run ${healthOmicsRunId} completed; its results were not read, since the execution was cancelled then`;
       status = 'COMPLETED';
       steps.clear();
-      await activities.recordEnd.executeWithOptions({ ...FIRST, summary: summaryOf(description) }, [
+      await activities.recordEnd.executeWithOptions({ ...FIRST_TRIES, summary: toSummary(description) }, [
         executionId,
         { status, description, cancel },
       ]);
@@ -304,7 +315,7 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     try {
       return await carryOut();
     } catch (error) {
-      const failure = failureOf(error);
+      const failure = getApplicationFailure(error);
       if (failure === undefined) throw error;
       if (failure.type === 'Blocked')
         return end(

@@ -9,11 +9,11 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import type { Blocked } from '../domain/execution.js';
+import type { Blocked } from '../domain/executions/execution.js';
 import { attributes, retrySignal } from './messages.js';
 
 /** First tries of a step: what time mends is retried, what a person must mend comes back to the workflow at once. */
-export const FIRST: ActivityOptions = {
+export const FIRST_TRIES: ActivityOptions = {
   // The work of an activity whose worker died is taken over after this, or after its heartbeat timeout.
   startToCloseTimeout: '1 minute',
   retry: {
@@ -44,15 +44,15 @@ export const PROBING: ActivityOptions = {
 };
 
 /** For activities that call AWS, which may take long and heartbeat meanwhile: where a worker dies, another takes over within seconds. */
-export const TAKEN_OVER_SOON: ActivityOptions = { startToCloseTimeout: '10 minutes', heartbeatTimeout: '15 seconds' };
+export const FAST_TAKEOVER: ActivityOptions = { startToCloseTimeout: '10 minutes', heartbeatTimeout: '15 seconds' };
 
 /** The application failure that an activity ended with; undefined for time-outs and all else. */
-export function failureOf(error: unknown): ApplicationFailure | undefined {
+export function getApplicationFailure(error: unknown): ApplicationFailure | undefined {
   return error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : undefined;
 }
 
 /** How often the `retry` signal has come; to be made once in a workflow. */
-export function countRetries(): { count: number } {
+export function trackRetrySignals(): { count: number } {
   const retries = { count: 0 };
   setHandler(retrySignal, () => {
     retries.count++;
@@ -61,7 +61,7 @@ export function countRetries(): { count: number } {
 }
 
 /** Runs steps that may be blocked, one after the other, and shows what they wait for. */
-export class Steps {
+export class BlockableSteps {
   blocked: Blocked | undefined;
 
   /** @param describe the current details beside what blocks, as Markdown. */
@@ -101,11 +101,11 @@ export class Steps {
   async run<T>(step: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T> {
     for (;;) {
       try {
-        const result = await step(FIRST, false);
+        const result = await step(FIRST_TRIES, false);
         this.#setBlocked(undefined);
         return result;
       } catch (error) {
-        const failure = failureOf(error);
+        const failure = getApplicationFailure(error);
         if (failure?.type !== 'Blocked') throw error;
         this.#setBlocked(failure.details?.[0] as Blocked);
       }
@@ -133,7 +133,7 @@ export class Steps {
         this.#setBlocked(undefined);
         return ended.value;
       }
-      const failure = failureOf(ended.error);
+      const failure = getApplicationFailure(ended.error);
       if (!CancellationScope.current().consideredCancelled) {
         if (failure?.type === 'Unblocked') {
           this.#setBlocked(undefined);

@@ -1,7 +1,7 @@
 import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
-import { countRetries, Steps } from './blocking.js';
-import { type DiscoverRunsInput, summaryOf } from './messages.js';
+import { trackRetrySignals, BlockableSteps } from './blocking.js';
+import { type DiscoverRunsInput, toSummary } from './messages.js';
 
 const PASS: ActivityOptions = { startToCloseTimeout: '30 minutes', heartbeatTimeout: '2 minutes' };
 /** The schedule asks again soon, so a pass that keeps failing ends and shows as failed. */
@@ -20,7 +20,11 @@ const { discoverRunFolders } = proxyActivities<Activities>(PASS);
 export async function discoverRuns(
   input: DiscoverRunsInput,
 ): Promise<{ instruments: number; runFolders: number; started: number }> {
-  const steps = new Steps(() => `Searching ${input.storageConnectionName} for runs`, countRetries(), input.giveUpDays);
+  const steps = new BlockableSteps(
+    () => `Searching ${input.storageConnectionName} for runs`,
+    trackRetrySignals(),
+    input.giveUpDays,
+  );
   return steps.run((options, probing) =>
     discoverRunFolders.executeWithOptions(
       {
@@ -28,7 +32,7 @@ export async function discoverRuns(
         ...(probing
           ? { retry: options.retry, scheduleToCloseTimeout: options.scheduleToCloseTimeout }
           : { retry: FEW }),
-        summary: summaryOf(`List run folders of ${input.storageConnectionName}`),
+        summary: toSummary(`List run folders of ${input.storageConnectionName}`),
       },
       [input],
     ),

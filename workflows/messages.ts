@@ -1,9 +1,9 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { cutToBytes } from '../domain/names.js';
-import type { Blocked, ExecutionStatus } from '../domain/execution.js';
-import type { AccessAgenda, AccessChange } from '../domain/sharing.js';
-import type { VerifiedKind, VerifiedStatus } from '../domain/verification.js';
+import type { Blocked, ExecutionStatus } from '../domain/executions/execution.js';
+import type { GrantAgenda, GrantChange } from '../domain/grants/grant.js';
+import type { VerifiedKind, VerifiedStatus } from '../domain/verification/report.js';
 
 /** Names of the workflows, as the Temporal UI shows them. */
 export const WORKFLOWS = {
@@ -169,20 +169,20 @@ export interface DeliverWebhookInput {
 }
 
 /** A grant for which the store says what is wanted. `principal` is here for whoever reads the history. */
-export interface AccessChangeRequest {
+export interface GrantChangeRequest {
   bucket: string;
   grantId: string;
   principal: string;
 }
 /** Has the policy of the bucket changed for a grant; answers once that is done or refused. */
-export const changeAccessUpdate = defineUpdate<AccessChange, [AccessChangeRequest]>('changeAccess');
+export const changeGrantUpdate = defineUpdate<GrantChange, [GrantChangeRequest]>('changeAccess');
 /** Type of the failure by which an update is refused that is to be sent once more. */
 export const DRAINING = 'Draining';
 
 /** Input of `bucketAccess`. All but the bucket comes from the history that it goes on from. */
 export interface BucketAccessInput {
   bucket: string;
-  agenda?: AccessAgenda;
+  agenda?: GrantAgenda;
   tries?: number;
   changes?: number;
   status?: string;
@@ -190,7 +190,7 @@ export interface BucketAccessInput {
 }
 
 /** A summary as Temporal takes it: 400 bytes at most, or the command is refused (dynamic configuration limit.userMetadataSummarySize). */
-export function summaryOf(text: string): string {
+export function toSummary(text: string): string {
   return cutToBytes(text, 400);
 }
 

@@ -11,10 +11,10 @@ import {
 } from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
-import { countRetries, FIRST, GIVE_UP_DAYS, Steps, TAKEN_OVER_SOON } from './blocking.js';
-import { attributes, lookSignal, type RunUploadEnded, type RunUploadInput, summaryOf } from './messages.js';
+import { trackRetrySignals, FIRST_TRIES, GIVE_UP_DAYS, BlockableSteps, FAST_TAKEOVER } from './blocking.js';
+import { attributes, lookSignal, type RunUploadEnded, type RunUploadInput, toSummary } from './messages.js';
 
-const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FIRST);
+const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FIRST_TRIES);
 
 /** Events cost history, unlike polls; a workflow that was told of many goes on in a new one. */
 const LONG_HISTORY = 2000;
@@ -28,10 +28,10 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
   setHandler(lookSignal, () => {
     looks++;
   });
-  const steps = new Steps(
+  const steps = new BlockableSteps(
     () =>
       `**${state}**\n\nRun ${input.runName} (${input.instrumentName}) in ${input.storageConnectionName}, folder \`${input.runFolder}\``,
-    countRetries(),
+    trackRetrySignals(),
     input.giveUpDays,
   );
   steps.show();
@@ -47,9 +47,9 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
           watchUpload.executeWithOptions(
             {
               ...options,
-              ...TAKEN_OVER_SOON,
+              ...FAST_TAKEOVER,
               scheduleToCloseTimeout: Math.max(1000, deadline - Date.now()),
-              summary: summaryOf(`Wait for RunUploaded.json of ${input.runName}`),
+              summary: toSummary(`Wait for RunUploaded.json of ${input.runName}`),
             },
             [input.runId, probing, seen > 0],
           ),
@@ -83,7 +83,10 @@ export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded &
   state = ended.reason;
   steps.show();
   const { executions } = await startFlows.executeWithOptions(
-    { ...FIRST, summary: ended.usable ? 'Start the assigned flows' : 'Tell who waits that the run cannot be used' },
+    {
+      ...FIRST_TRIES,
+      summary: ended.usable ? 'Start the assigned flows' : 'Tell who waits that the run cannot be used',
+    },
     [input.runId, ended],
   );
   upsertSearchAttributes([{ key: attributes.status, value: ended.usable ? 'UPLOADED' : 'REFUSED' }]);

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { beginAudit, endAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
-import { loggable } from '../errors.js';
+import { loggableError } from '../errors.js';
 
 /** An entry of the audit log that a request has begun. */
 export interface Audited {
@@ -83,7 +83,7 @@ export function addAudit(app: FastifyInstance, db: Db): void {
     } catch (error) {
       // What was done stands, and that it was begun is written.
       request.log.error(
-        { error: loggable(error), audit: audited.id },
+        { error: loggableError(error), audit: audited.id },
         'the outcome could not be written to the audit log',
       );
     }

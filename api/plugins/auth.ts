@@ -1,15 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import rateLimit from '@fastify/rate-limit';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { Access, parseScopes, type Permission, type Scope, scopesAmong } from '../../domain/scopes.js';
-import { findApiKey, noteUse } from '../../store/apiKeys.js';
+import { Authorization, parseScopes, type ScopeAction, type Scope, scopesAmong } from '../../domain/auth/scopes.js';
+import { findApiKey, recordKeyUse } from '../../store/auth.js';
 import { type AuditCaller, appendAudit } from '../../store/audit.js';
 import { type Db, isId } from '../../store/database.js';
-import { ApiError, loggable, notFound } from '../errors.js';
+import { ApiError, loggableError, notFoundError } from '../errors.js';
 
 /** Who calls. */
 export interface Caller extends AuditCaller {
-  access: Access;
+  access: Authorization;
   scopes: readonly Scope[];
   email?: string;
   /** When what it shows ends; absent for never. */
@@ -17,9 +17,9 @@ export interface Caller extends AuditCaller {
 }
 
 /** What a route needs of its caller. */
-export interface Needs {
+export interface RouteRequirements {
   /** Absent where any caller will do. */
-  permission?: Permission;
+  permission?: ScopeAction;
   /** The path parameter that holds the id of the resource. */
   id?: string;
   /** Whether it is written to the audit log: what changes something is, what reads is not, unless said otherwise. */
@@ -31,7 +31,7 @@ declare module 'fastify' {
     caller: Caller;
   }
   interface FastifyContextConfig {
-    needs?: Needs;
+    needs?: RouteRequirements;
   }
 }
 
@@ -39,11 +39,15 @@ declare module 'fastify' {
  * The `config` of a route: what its caller must be allowed. A route below `/v1` without it cannot be added.
  * @param id the path parameter that holds the id of the resource; absent for lists, which leave out what the caller may not see, and for what has no id yet.
  */
-export function needs(permission: Permission, id?: string, { audit }: Pick<Needs, 'audit'> = {}): { needs: Needs } {
+export function requireScope(
+  permission: ScopeAction,
+  id?: string,
+  { audit }: Pick<RouteRequirements, 'audit'> = {},
+): { needs: RouteRequirements } {
   return { needs: { permission, ...(id !== undefined && { id }), ...(audit !== undefined && { audit }) } };
 }
 /** The `config` of a route that every caller may use. */
-export const ANY_CALLER: { needs: Needs } = { needs: {} };
+export const ANY_CALLER: { needs: RouteRequirements } = { needs: {} };
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 
@@ -60,7 +64,7 @@ export type Authenticate = (key: string) => Promise<Caller | undefined>;
 export type AuthenticatePerson = (token: string) => Promise<Caller>;
 
 function caller(kind: Caller['kind'], id: string, name: string, scopes: readonly Scope[], expires?: Date): Caller {
-  return { kind, id, name, scopes, access: new Access(scopes), ...(expires !== undefined && { expires }) };
+  return { kind, id, name, scopes, access: new Authorization(scopes), ...(expires !== undefined && { expires }) };
 }
 
 /** Of how many milliseconds ago a key's last use may be when it is not written anew. */
@@ -71,7 +75,7 @@ const USE_NOTED_MS = 60_000;
  * Hashes are compared, in constant time, so that neither length nor content of a key can be measured. The store is asked at each
  * request: a key that was revoked is refused at once.
  */
-export function apiKeys(db: Db, apiKey: string, eventsKey?: string): Authenticate {
+export function apiKeyAuthenticator(db: Db, apiKey: string, eventsKey?: string): Authenticate {
   const root = caller('root', 'default', 'default', parseScopes('scopes', ['*']));
   const events = caller('root', 'events', 'events', parseScopes('scopes', ['events:write']));
   const hash = sha256(apiKey);
@@ -91,14 +95,14 @@ export function apiKeys(db: Db, apiKey: string, eventsKey?: string): Authenticat
         'API_KEY_EXPIRED',
         `The API key ${found.name} expired at ${found.time_expires.toISOString()}; ask for a new one`,
       );
-    if (found.time_used === null || now - found.time_used.getTime() > USE_NOTED_MS) await noteUse(db, found.id);
+    if (found.time_used === null || now - found.time_used.getTime() > USE_NOTED_MS) await recordKeyUse(db, found.id);
     // A scope that this version does not know grants nothing.
     return caller('key', found.id, found.name, scopesAmong(found.scopes), found.time_expires);
   };
 }
 
 /** What a token of a provider of identities says, as a caller. */
-export function person(
+export function personCaller(
   subject: string,
   name: string,
   email: string | undefined,
@@ -203,11 +207,11 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     const [resource = ''] = need.permission.split(':');
     const narrowed = id !== undefined && request.caller.access.covers(need.permission);
     const error = narrowed
-      ? notFound(KINDS[resource] ?? resource, id)
+      ? notFoundError(KINDS[resource] ?? resource, id)
       : new ApiError(403, 'INSUFFICIENT_SCOPE', `This needs the scope ${need.permission}`, {
           required_scope: need.permission,
         });
-    await noteDenial(options.db, request, error);
+    await recordDenial(options.db, request, error);
     throw error;
   });
 }
@@ -216,7 +220,7 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
  * Writes that a caller asked for what it may not, for requests that are not audited anyway. A log that cannot be written does not make a
  * denial something else.
  */
-export async function noteDenial(db: Db, request: FastifyRequest, { status }: ApiError): Promise<void> {
+export async function recordDenial(db: Db, request: FastifyRequest, { status }: ApiError): Promise<void> {
   const { schema, config } = request.routeOptions;
   const { permission, id: parameter } = config.needs!;
   const [resourceType] = permission!.split(':');
@@ -236,6 +240,6 @@ export async function noteDenial(db: Db, request: FastifyRequest, { status }: Ap
       { status, reason: 'INSUFFICIENT_SCOPE' },
     );
   } catch (error) {
-    request.log.error({ error: loggable(error) }, 'a denial could not be written to the audit log');
+    request.log.error({ error: loggableError(error) }, 'a denial could not be written to the audit log');
   }
 }

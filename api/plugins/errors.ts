@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type FieldProblem, InputError } from '../../domain/errors.js';
-import { ApiError, loggable } from '../errors.js';
+import { ApiError, loggableError } from '../errors.js';
 
 /** Most field problems that one answer tells: enough for any form, and a body of rubbish is not answered with megabytes. */
 const PROBLEMS_TOLD = 50;
@@ -118,7 +118,7 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
   const { validation, validationContext, statusCode, code } = error as FastifyError;
   if (validation !== undefined) return invalid(problemsOf(validation, validationContext ?? 'body'));
   if (isUnreachable(error)) {
-    request.log.error({ error: loggable(error) }, 'a part is out of reach');
+    request.log.error({ error: loggableError(error) }, 'a part is out of reach');
     return new ApiError(503, 'UNAVAILABLE', 'The database or Temporal cannot be reached at the moment; try again');
   }
   // Nothing has an id that long.
@@ -130,7 +130,7 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
       (error instanceof SyntaxError ? FASTIFY_REASONS.FST_ERR_CTP_INVALID_JSON_BODY! : { reason: 'BAD_REQUEST' });
     return new ApiError(statusCode, known.reason, known.message ?? error.message);
   }
-  request.log.error({ error: loggable(error) }, 'request failed');
+  request.log.error({ error: loggableError(error) }, 'request failed');
   return new ApiError(
     500,
     'INTERNAL_ERROR',

@@ -1,9 +1,9 @@
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyOptions } from 'jose';
 import type { OidcConfig } from '../../domain/config.js';
-import { scopesAmong } from '../../domain/scopes.js';
-import { storable } from '../../store/database.js';
+import { scopesAmong } from '../../domain/auth/scopes.js';
+import { sanitizeText } from '../../store/database.js';
 import { ApiError } from '../errors.js';
-import { type AuthenticatePerson, person } from './auth.js';
+import { type AuthenticatePerson, personCaller } from './auth.js';
 
 /** Signatures by which only the provider can have made a token; those with a shared secret are not among them. */
 const ALGORITHMS = [
@@ -84,7 +84,7 @@ async function payloadOf(token: string, keys: Keys, options: JWTVerifyOptions): 
  * People with tokens of an OpenID Connect provider: signature by its keys, issuer, audience and times are held; a claim says what they
  * may. Nothing is asked of the provider before the first token comes.
  */
-export function people(config: OidcConfig): AuthenticatePerson {
+export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
   const options: JWTVerifyOptions = {
     issuer: config.issuer,
     audience: config.audience,
@@ -137,9 +137,9 @@ export function people(config: OidcConfig): AuthenticatePerson {
         : values.flatMap((value) => (Object.hasOwn(config.scopeMap!, value) ? config.scopeMap![value]! : []));
     const text = (name: string): string | undefined =>
       typeof payload[name] === 'string' && payload[name] !== ''
-        ? storable(payload[name]).slice(0, NAME_CHARACTERS)
+        ? sanitizeText(payload[name]).slice(0, NAME_CHARACTERS)
         : undefined;
-    return person(
+    return personCaller(
       subject,
       text('name') ?? text('preferred_username') ?? text('email') ?? subject,
       text('email'),

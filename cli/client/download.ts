@@ -12,7 +12,7 @@ import { asked } from './commands.js';
 import { CliError, EXIT } from './exit.js';
 import { cell } from './output.js';
 import type { Profile } from './profiles.js';
-import { alone, patiently } from './resume.js';
+import { acquireLock, retryWhileUnavailable } from './resume.js';
 
 /** What is downloaded. */
 export interface DownloadSource {
@@ -92,7 +92,7 @@ const PART = /^\..*\.[0-9a-f]{12}\.part(\.json)?$/s;
  * Where a key goes below a folder. Keys are anything; what would lead out of the folder, or is no name of a file, is refused.
  * @throws FileError
  */
-export function targetOf(to: string, key: string): string {
+export function localPathFor(to: string, key: string): string {
   const parts = key.split('/');
   const bad = parts.find(
     (part) =>
@@ -416,7 +416,7 @@ export async function download(
   await mkdir(options.to, { recursive: true }).catch((error: Error) => {
     throw new CliError(`${options.to} cannot be the folder: ${error.message}`, EXIT.usage);
   });
-  const release = await alone('downloads', await realpath(options.to), `downloads into ${options.to}`);
+  const release = await acquireLock('downloads', await realpath(options.to), `downloads into ${options.to}`);
   try {
     return await downloadAll(api, source, options);
   } finally {
@@ -447,20 +447,22 @@ async function downloadAll(api: Profile, source: DownloadSource, options: Downlo
   for (let pageToken: string | undefined; ;) {
     options.signal?.throwIfAborted();
     // Where the API is away at the beginning, that is told at once.
-    let page = await (pageToken === undefined ? list(pageToken) : patiently(() => list(pageToken), options.signal));
+    let page = await (pageToken === undefined
+      ? list(pageToken)
+      : retryWhileUnavailable(() => list(pageToken), options.signal));
     let listedAt = Date.now();
     let listing: Promise<void> | undefined;
     /** The page once more, with new URLs; once for all files that need it. */
     const renew = (before: number): Promise<void> => {
       if (before !== listedAt) return Promise.resolve();
-      return (listing ??= patiently(() => list(pageToken), options.signal).then((again) => {
+      return (listing ??= retryWhileUnavailable(() => list(pageToken), options.signal).then((again) => {
         page = again;
         listedAt = Date.now();
         listing = undefined;
       }));
     };
     const one = async (file: File): Promise<void> => {
-      const target = targetOf(options.to, file.path);
+      const target = localPathFor(options.to, file.path);
       if (file.downloadUrl === undefined)
         throw new FileError(
           /GLACIER|ARCHIVE/.test(file.storageClass ?? '')

@@ -17,7 +17,7 @@ export async function keptFile(kind: 'uploads' | 'downloads', identity: string, 
  * @returns what ends it
  * @throws CliError where one is at it
  */
-export async function alone(kind: 'uploads' | 'downloads', identity: string, what: string): Promise<() => void> {
+export async function acquireLock(kind: 'uploads' | 'downloads', identity: string, what: string): Promise<() => void> {
   const { tryLock } = await import('../../local/stackFiles.js');
   let taken: ReturnType<typeof tryLock>;
   try {
@@ -32,7 +32,7 @@ export async function alone(kind: 'uploads' | 'downloads', identity: string, wha
 }
 
 /** Asks the API again where it is away for a minute: a transfer goes on for hours. */
-export async function patiently<T>(ask: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export async function retryWhileUnavailable<T>(ask: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await ask();

@@ -38,7 +38,7 @@ export async function progressBar(
 }
 
 /** Ends a transfer when this process is told to; what has come is gone on with the next time. */
-export function untilTold(): AbortSignal {
+export function abortOnSignal(): AbortSignal {
   const told = new AbortController();
   for (const [signal, exit] of [
     ['SIGINT', EXIT.interrupted],
@@ -82,7 +82,7 @@ export function addTransferCommands(program: Command): void {
       const report = await download(
         api,
         { kind, id, ...(prefix !== undefined && { prefix }) },
-        { to: flags.to, concurrency: flags.concurrency, onProgress: bar.update, signal: untilTold() },
+        { to: flags.to, concurrency: flags.concurrency, onProgress: bar.update, signal: abortOnSignal() },
       ).finally(bar.stop);
       print(
         flags.json === true,
@@ -137,7 +137,7 @@ export function addTransferCommands(program: Command): void {
         partial: flags.partial === true,
         concurrency: flags.concurrency,
         onProgress: bar.update,
-        signal: untilTold(),
+        signal: abortOnSignal(),
         ...(flags.parentPath !== undefined && { parentPath: flags.parentPath }),
       }).finally(bar.stop);
       print(

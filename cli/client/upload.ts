@@ -13,15 +13,15 @@ import {
 } from '@aws-sdk/client-s3';
 import pLimit from 'p-limit';
 import { polonyClient, type Schema } from '../../client/index.js';
-import { messageOf } from '../../domain/errors.js';
-import { expectedBaseCalls, parseRunFolderName } from '../../domain/runFolder.js';
-import { parseRunParameters } from '../../domain/runParameters.js';
-import { parseRunUploaded } from '../../domain/runUploaded.js';
+import { errorMessage } from '../../domain/errors.js';
+import { expectedBaseCalls, parseRunFolderName } from '../../domain/runs/runFolder.js';
+import { parseRunParameters } from '../../domain/runs/runParameters.js';
+import { parseRunUploaded } from '../../domain/runs/runUploaded.js';
 import { asked } from './commands.js';
 import { CliError, EXIT } from './exit.js';
 import { cell } from './output.js';
 import type { Profile } from './profiles.js';
-import { alone, keptFile, patiently } from './resume.js';
+import { acquireLock, keptFile, retryWhileUnavailable } from './resume.js';
 import type { TransferProgress } from './transfer.js';
 
 export interface UploadOptions {
@@ -118,7 +118,7 @@ async function checkFolder(folder: string, partial: boolean): Promise<{ runFolde
   try {
     parameters = parseRunParameters(text);
   } catch (error) {
-    throw wrong(messageOf(error));
+    throw wrong(errorMessage(error));
   }
   if (parseRunFolderName(runFolder, parameters.instrumentName) === undefined)
     throw wrong(
@@ -130,7 +130,7 @@ async function checkFolder(folder: string, partial: boolean): Promise<{ runFolde
   try {
     ended = end !== undefined && parseRunUploaded(end) !== undefined;
   } catch (error) {
-    throw wrong(`${messageOf(error)}; upload with --partial what there is`);
+    throw wrong(`${errorMessage(error)}; upload with --partial what there is`);
   }
   if (!ended)
     throw wrong(
@@ -334,7 +334,7 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     // Asked for anew by the SDK a few minutes before they end.
     credentials: async () => {
       const { accessKeyId, secretAccessKey, sessionToken, expiration } =
-        held ?? (await patiently(credentials, signal)).s3;
+        held ?? (await retryWhileUnavailable(credentials, signal)).s3;
       held = undefined;
       return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) };
     },
@@ -345,7 +345,7 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
     requestChecksumCalculation: 'WHEN_REQUIRED',
   });
   const identity = [api.url, options.storageConnectionId, Bucket, prefix, path.resolve(folder)].join('\n');
-  const release = await alone('uploads', identity, `uploads ${folder}`);
+  const release = await acquireLock('uploads', identity, `uploads ${folder}`);
   const journal = await Journal.open(identity);
   const report: UploadReport = { uri: `s3://${Bucket}/${prefix}`, files: 0, bytes: 0, skipped: 0, ended: false };
   const progress: TransferProgress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
-import { expectedBaseCalls } from '../../domain/runFolder.js';
-import { parseRunManifest, type ManifestSample, type RunManifest } from '../../domain/runManifest.js';
-import { parseRunParameters, READ_NAMES, type ReadName } from '../../domain/runParameters.js';
+import { expectedBaseCalls } from '../../domain/runs/runFolder.js';
+import { parseRunManifest, type ManifestSample, type RunManifest } from '../../domain/runs/manifest.js';
+import { parseRunParameters, READ_NAMES, type ReadName } from '../../domain/runs/runParameters.js';
 
 /** Why a run failed, as HealthOmics names it (User Guide, "Run failure reasons"). */
 export class WorkflowError extends Error {

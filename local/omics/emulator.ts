@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { S3Client } from '@aws-sdk/client-s3';
-import type { HealthOmicsStatus, ParameterNames, ParameterTemplate } from '../../domain/execution.js';
+import type { HealthOmicsStatus, ParameterNames, ParameterTemplate } from '../../domain/executions/execution.js';
 import { writeFileAtomically } from '../stackFiles.js';
 import { runBases2Fastq, WorkflowError } from './bases2fastq.js';
 import { inputOf, invalid, OmicsError, OPERATIONS, type OperationName, routeOf } from './model.js';

@@ -4,21 +4,22 @@ import type { FastifyInstance } from 'fastify';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { CompiledQuery, sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
-import { AwsAccess } from '../../aws/access.js';
-import { insertAccessGrant } from '../../store/accessGrants.js';
+import type { ApiDependencies } from '../../api/dependencies.js';
+import { buildApp } from '../../api/app.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import { insertGrant } from '../../store/grants.js';
 import { auditQuery } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
-import { providersOf } from '../../store/providers.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { insertExecution } from '../../store/executions.js';
 import { insertRuns } from '../../store/runs.js';
-import { localKey, Secrets } from '../../store/secrets.js';
-import { saveVerification } from '../../store/verifications.js';
-import type { VerificationReport } from '../../domain/verification.js';
+import { createLocalKey, Secrets } from '../../store/secrets.js';
+import { saveVerification } from '../../store/verification.js';
+import type { VerificationReport } from '../../domain/verification/report.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
-import { until } from '../support.js';
-import { willing } from '../willing.js';
+import { waitFor } from '../support.js';
+import { stubOrchestrator } from '../stubOrchestrator.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 const EVENTS = 'events-key-0123456789-abcdef';
@@ -77,14 +78,14 @@ let db: Db;
 let app: FastifyInstance;
 let check: ReturnType<typeof answerChecker>;
 
-const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
+const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
 const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> =>
   buildApp({
     db,
     databaseUrl: postgres.url,
     secrets,
-    aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
-    orchestrator: willing,
+    aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
+    orchestrator: stubOrchestrator,
     apiKey: ROOT,
     eventsKey: EVENTS,
     discoverSeconds: 7,
@@ -363,7 +364,7 @@ describe('a key that is narrowed', () => {
         .storageConnectionId,
     ).toBe(shared.storageConnection.id);
     const principal = 'arn:aws:iam::444455556666:root';
-    const grant = await insertAccessGrant(
+    const grant = await insertGrant(
       db,
       {
         storageConnectionId: shared.storageConnection.id,
@@ -955,7 +956,7 @@ describe('a person', () => {
       gone = false;
       keysPath = '/keys-moved';
       vi.setSystemTime(Date.now() + 900_000);
-      await until('the keys to be found', async () => (await auth(token({}))) === 200);
+      await waitFor('the keys to be found', async () => (await auth(token({}))) === 200);
     } finally {
       gone = false;
       vi.useRealTimers();

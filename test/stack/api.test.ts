@@ -5,14 +5,15 @@ import { sql } from 'kysely';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { reencrypt } from '../../store/reencrypt.js';
-import { localKey, providerSecretContext, Secrets } from '../../store/secrets.js';
-import { type ApiDependencies, buildApp } from '../../api/app.js';
-import { AwsAccess } from '../../aws/access.js';
-import type { Blocked } from '../../domain/execution.js';
-import { parseRunParameters, type RunParameters } from '../../domain/runParameters.js';
-import { Access, parseScopes } from '../../domain/scopes.js';
+import { createLocalKey, providerSecretContext, Secrets } from '../../store/secrets.js';
+import type { ApiDependencies } from '../../api/dependencies.js';
+import { buildApp } from '../../api/app.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import type { Blocked } from '../../domain/executions/execution.js';
+import { parseRunParameters, type RunParameters } from '../../domain/runs/runParameters.js';
+import { Authorization, parseScopes } from '../../domain/auth/scopes.js';
 import { type Db, type DbOrTransaction, newId, openDatabase } from '../../store/database.js';
-import { providersOf } from '../../store/providers.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { updateExecution } from '../../store/executions.js';
 import { updateRun } from '../../store/runs.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
@@ -119,14 +120,14 @@ class FakeOrchestrator {
   }
 }
 let temporal: FakeOrchestrator;
-const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
+const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
 
 function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstance> {
   return buildApp({
     db,
     databaseUrl: postgres.url,
     secrets,
-    aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+    aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
     orchestrator: temporal,
     apiKey: KEY,
     discoverSeconds: 7,
@@ -645,7 +646,7 @@ describe('providers', () => {
         secretAccessKey: secret,
       })
     ).body.provider as { id: string };
-    const [old, next] = [localKey('test', Buffer.alloc(32, 7)), localKey('next', Buffer.alloc(32, 8))];
+    const [old, next] = [createLocalKey('test', Buffer.alloc(32, 7)), createLocalKey('next', Buffer.alloc(32, 8))];
     await expect(reencrypt(db, new Secrets([next]))).rejects.toThrow(/test is not configured/);
     expect(await reencrypt(db, new Secrets([next, old]))).toBeGreaterThan(0);
     expect(await reencrypt(db, new Secrets([next, old]))).toBe(0);
@@ -1491,7 +1492,13 @@ describe('Idempotency-Key', () => {
     const other = await build({
       authenticate: async (given) =>
         given === KEY
-          ? { kind: 'key', id: 'second', name: 'second', scopes: [], access: new Access(parseScopes('scopes', ['*'])) }
+          ? {
+              kind: 'key',
+              id: 'second',
+              name: 'second',
+              scopes: [],
+              access: new Authorization(parseScopes('scopes', ['*'])),
+            }
           : undefined,
     });
     const key = { 'idempotency-key': unique('k') };

@@ -24,7 +24,7 @@ import {
   type StorageClass,
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { AwsAccess } from '../../aws/access.js';
+import type { AwsSessions } from '../../aws/sessions.js';
 import { download } from '../../cli/client/download.js';
 import { COMMANDS, NO_COMMANDS, operations } from '../../cli/client/operations.js';
 import type { LocalAws } from '../../local/aws.js';
@@ -32,7 +32,7 @@ import { freePort } from '../../local/ports.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
 import { insertRuns, updateRun } from '../../store/runs.js';
 import type { TestPostgres } from '../postgres.js';
-import { until } from '../support.js';
+import { waitFor } from '../support.js';
 import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
 
 const REGION = 'us-west-2';
@@ -43,7 +43,7 @@ let api: TestApi;
 let folder: string;
 let aws: LocalAws;
 let postgres: TestPostgres;
-let access: AwsAccess;
+let access: AwsSessions;
 let admin: S3Client;
 let url: string;
 const ids: Record<string, string> = {};
@@ -329,9 +329,9 @@ describe('the command line', () => {
       });
       let shown = '';
       child.stdout.on('data', (chunk: Buffer) => (shown += chunk.toString()));
-      await until('the first state', () => shown.includes('INITIALIZED'));
+      await waitFor('the first state', () => shown.includes('INITIALIZED'));
       await updateExecution(postgres.db, id, { status: 'RUNNING' });
-      await until('the change', () => shown.includes('RUNNING'));
+      await waitFor('the change', () => shown.includes('RUNNING'));
       await updateExecution(postgres.db, id, { status });
       expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(code);
       expect(shown.trim().split('\n').at(-1)).toContain(status);
@@ -554,7 +554,7 @@ describe('polony download', () => {
           ['--import', 'tsx', 'cli/main.ts', 'download', 'run', 'R1', 'big.bin', '--to', folderOf],
           { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
         );
-        await until(
+        await waitFor(
           'a part has come',
           () =>
             existsSync(folderOf) &&
@@ -675,7 +675,7 @@ describe('polony upload', () => {
             env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() },
           },
         );
-        await until('some parts are there', () => parts(seen).length >= 3);
+        await waitFor('some parts are there', () => parts(seen).length >= 3);
         child.kill('SIGKILL');
         await new Promise((resolve) => child.on('exit', resolve));
         expect(await keys('killed')).not.toContain('RunUploaded.json');

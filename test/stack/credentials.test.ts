@@ -11,14 +11,14 @@ import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AwsAccess, type ProviderAccess, SessionError } from '../../aws/access.js';
-import { kmsDataKeys } from '../../aws/kms.js';
+import { AwsSessions, type ProviderAccess, SessionError } from '../../aws/sessions.js';
+import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
-import { sessionPolicies } from '../../domain/federation.js';
+import { sessionPolicies } from '../../domain/iam/sessionPolicies.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
-import { secretsOf } from '../../store/secrets.js';
+import { createSecrets } from '../../store/secrets.js';
 
 let folder: string;
 let guardian: Guardian;
@@ -76,8 +76,8 @@ async function keys(): Promise<{ accessKeyId: string; secretAccessKey: string }>
 describe('access keys', () => {
   let provider: ProviderAccess;
   let loads = 0;
-  const access = (options: { checkMs?: number } = {}): AwsAccess =>
-    new AwsAccess({
+  const access = (options: { checkMs?: number } = {}): AwsSessions =>
+    new AwsSessions({
       sessionSeconds: 3600,
       ...options,
       loadProvider: async () => {
@@ -99,7 +99,7 @@ describe('access keys', () => {
     };
   };
   const id = '01920000-0000-7000-8000-000000000000';
-  const list = (aws: AwsAccess, bucket: string): Promise<unknown> =>
+  const list = (aws: AwsSessions, bucket: string): Promise<unknown> =>
     aws.use(id, () => aws.s3(id, region).send(new ListObjectsV2Command({ Bucket: bucket, Prefix: 'runs/' })));
 
   it('are turned into a federated session that may do what the provider is used for only', async () => {
@@ -178,8 +178,10 @@ it('KMS keeps the key of secrets', async () => {
   const kms = new KMSClient({ region });
   const { KeyMetadata } = await kms.send(new CreateKeyCommand({}));
   const keyring = [{ id: 'kms', kmsKeyArn: KeyMetadata!.Arn! }];
-  const sealed = await secretsOf(keyring, kmsDataKeys).seal('geheim', 'provider/1');
+  const sealed = await createSecrets(keyring, createKmsDataKeys).seal('geheim', 'provider/1');
   expect(Buffer.from(sealed.sealed, 'base64').includes('geheim')).toBe(false);
-  expect(await secretsOf(keyring, kmsDataKeys).open(sealed, 'provider/1')).toBe('geheim');
-  await expect(secretsOf(keyring, kmsDataKeys).open(sealed, 'provider/2')).rejects.toThrow(/cannot be decrypted/);
+  expect(await createSecrets(keyring, createKmsDataKeys).open(sealed, 'provider/1')).toBe('geheim');
+  await expect(createSecrets(keyring, createKmsDataKeys).open(sealed, 'provider/2')).rejects.toThrow(
+    /cannot be decrypted/,
+  );
 });

@@ -28,7 +28,7 @@ import {
 import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
-import { parseRunStats } from '../../domain/bases2fastq.js';
+import { parseRunStats } from '../../domain/executions/results.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { describeRun, runFiles, simulateInstrument } from '../../local/instrument.js';
@@ -38,7 +38,7 @@ import { OPERATIONS, type Operation, type Shape } from '../../local/omics/model.
 import { ensurePython, type PythonInstall } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
-import { until } from '../support.js';
+import { waitFor } from '../support.js';
 
 const PACE = { PENDING: 40, STARTING: 40, RUNNING: 40, STOPPING: 40 };
 const execute = promisify(execFile);
@@ -70,7 +70,7 @@ const start = async (input: Partial<StartRunCommandInput> = {}): Promise<string>
   (await omics.send(new StartRunCommand(request(input)))).id!;
 const get = (id: string): Promise<GetRunCommandOutput> => omics.send(new GetRunCommand({ id }));
 const inStatus = (id: string, ...statuses: string[]): Promise<GetRunCommandOutput> =>
-  until(`run ${id} in ${statuses.join(' or ')}`, async () => {
+  waitFor(`run ${id} in ${statuses.join(' or ')}`, async () => {
     const run = await get(id);
     return statuses.includes(run.status!) && run;
   });
@@ -156,7 +156,7 @@ afterEach(async () => {
   await control('DELETE', 'faults');
   await control('POST', 'settings', { pace: PACE, quotas: null, maxConcurrentRuns: null });
   // The next test's faults are for its own runs.
-  await until('all runs to end', () => [...aws.emulator.runs.values()].every((run) => run.stoppedAt !== undefined));
+  await waitFor('all runs to end', () => [...aws.emulator.runs.values()].every((run) => run.stoppedAt !== undefined));
 });
 
 afterAll(async () => {
@@ -444,7 +444,7 @@ describe('a run', () => {
     const ids: string[] = [];
     for (let at = 0; at < 5; at++) ids.push(await start());
     let most = 0;
-    await until('all to end', () => {
+    await waitFor('all to end', () => {
       const runs = ids.map((id) => aws.emulator.runs.get(id)!);
       most = Math.max(most, runs.filter((run) => run.status !== 'PENDING' && run.stoppedAt === undefined).length);
       return runs.every((run) => run.status === 'COMPLETED');
@@ -566,13 +566,13 @@ describe('a run', () => {
     const { id } = (await (await fetch(`${first.url}/run`, { method: 'POST', headers, body })).json()) as {
       id: string;
     };
-    await until('it to start', () => first.runs.get(id)?.status === 'STARTING');
+    await waitFor('it to start', () => first.runs.get(id)?.status === 'STARTING');
     await first.close();
     const second = new OmicsEmulator(options);
     await second.listen();
     second.faults.push({ operation: 'run', kind: 'failRun', failureReason: 'SERVICE_ERROR' });
     second.connect('http://127.0.0.1:9');
-    const run = await until('it to end', () => second.runs.get(id)?.status === 'FAILED' && second.runs.get(id));
+    const run = await waitFor('it to end', () => second.runs.get(id)?.status === 'FAILED' && second.runs.get(id));
     expect(run.history.map((each) => each.status)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'FAILED']);
     const again = (await (await fetch(`${second.url}/run`, { method: 'POST', headers, body })).json()) as {
       id: string;

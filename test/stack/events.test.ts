@@ -7,11 +7,11 @@ import { defaultPayloadConverter } from '@temporalio/common';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
-import { readEvent, runFolderOf } from '../../domain/events.js';
+import { parseEvent, locateRunFolder } from '../../domain/events/event.js';
 import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { workflowSource } from '../../worker/worker.js';
-import { executionsOf, until } from '../support.js';
+import { executionsOf, waitFor } from '../support.js';
 
 // Polls are so far apart that nothing but events can move anything.
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
@@ -132,11 +132,11 @@ it('from RunUploaded.json to StartRun and to the end by events alone', async () 
   expect(await runs()).toEqual([]);
   const began = Date.now();
   expect(await post(created(`${folder}/RunUploaded.json`))).toBe(202);
-  const { id } = await until('the execution', async () => (await executions())[0], 20);
-  const run = await until('StartRun', () => runsOf(id)[0], 20);
+  const { id } = await waitFor('the execution', async () => (await executions())[0], 20);
+  const run = await waitFor('StartRun', () => runsOf(id)[0], 20);
   console.log(`    RunUploaded.json as an event to StartRun: ${run.createdAt - began} ms`);
   // The first look comes at once; after that only events.
-  await until('the run to end', () => run.status === 'COMPLETED', 20);
+  await waitFor('the run to end', () => run.status === 'COMPLETED', 20);
   expect(await post(changed(run, 'COMPLETED'))).toBe(202);
   await inStatus(id, 'COMPLETED');
 });
@@ -148,7 +148,7 @@ it('looks at an upload that is followed already, however many events tell of it,
   await post(created(`${folder}/RunParameters.json`));
   expect((await runs()).some((each) => each.name === 'FLOOD')).toBe(false);
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
-  await until('the run to be followed', async () => (await runs()).some((each) => each.name === 'FLOOD'));
+  await waitFor('the run to be followed', async () => (await runs()).some((each) => each.name === 'FLOOD'));
   await Promise.all(Array.from({ length: 300 }, async () => post(created(`${folder}/RunParameters.json`))));
   const events = async (): Promise<number> =>
     (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
@@ -161,7 +161,7 @@ it('looks at an upload that is followed already, however many events tell of it,
     }),
   );
   await post(created(`${folder}/RunUploaded.json`));
-  await until(
+  await waitFor(
     'the run to be complete',
     async () => (await runs()).find((each) => each.name === 'FLOOD')?.status === 'RUN_STATUS_COMPLETED',
   );
@@ -175,12 +175,12 @@ it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', 
     const { folder, run } = await upload(`MEDIAN${at}`);
     const began = Date.now();
     await post(created(`${folder}/RunUploaded.json`));
-    const { id } = await until(
+    const { id } = await waitFor(
       'the execution',
       async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
       20,
     );
-    waits.push((await until('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
+    waits.push((await waitFor('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
   }
   const median = waits.sort((one, other) => one - other)[2]!;
   console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
@@ -192,8 +192,8 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
   await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const handle = temporal.workflow.getHandle(workflowId);
-  const first = await until('the run to be followed', () => handle.describe().catch(() => undefined));
-  const next = await until(
+  const first = await waitFor('the run to be followed', () => handle.describe().catch(() => undefined));
+  const next = await waitFor(
     'another workflow',
     async () => {
       // Far faster than events can: each look waits for the one before.
@@ -216,7 +216,7 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
     }),
   );
   await post(created(`${folder}/RunUploaded.json`));
-  await until(
+  await waitFor(
     'the run to be complete',
     async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED',
   );
@@ -239,17 +239,17 @@ it('looks anew at a run whose end was replaced', async () => {
     );
   await put('stopped');
   await post(created(`${folder}/RunUploaded.json`));
-  await until(
+  await waitFor(
     'the run to be refused',
     async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_STOPPED',
   );
   await put('completed');
   await post(created(`${folder}/RunUploaded.json`));
-  await until(
+  await waitFor(
     'the run to be complete',
     async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_COMPLETED',
   );
-  const started = await until('its execution', async () =>
+  const started = await waitFor('its execution', async () =>
     (await executions()).find((each) => each.inputs[0]!.run.name === 'REPLACED'),
   );
   expect(runsOf(started.id).length).toBeLessThanOrEqual(1);
@@ -281,7 +281,7 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
     stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id).length;
   // One look ends the watch of what was pending, the next begins that of what runs; the status is told between the two.
   const running = run.history.find(({ status }) => status === 'RUNNING')!.at;
-  await until(
+  await waitFor(
     'the watch of the running run to have begun',
     () =>
       stack.aws.emulator.calls.filter(
@@ -300,10 +300,10 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   expect(looks()).toBe(seen);
   // True, but it says COMPLETED: AWS is asked, and answers otherwise.
   await Promise.all(Array.from({ length: 50 }, async () => post(changed(run, 'COMPLETED'))));
-  await until('one look', () => looks() > seen);
+  await waitFor('one look', () => looks() > seen);
   expect(looks()).toBeLessThanOrEqual(seen + 2);
   await call('POST', `/v1/executions/${execution.id}/cancel`, {});
-  await until('it to be cancelled', () => run.status === 'CANCELLED');
+  await waitFor('it to be cancelled', () => run.status === 'CANCELLED');
   await post(changed(run, 'CANCELLED'));
   await inStatus(execution.id, 'CANCELED');
   await post(changed(run, 'CANCELLED'));
@@ -360,7 +360,7 @@ it.each([
   ],
   [null, undefined],
 ])('reads %j', (event, told) => {
-  expect(readEvent(event)).toEqual(told);
+  expect(parseEvent(event)).toEqual(told);
 });
 it.each([
   ['runs/AV1/F/RunUploaded.json', 'runs', 0, { parentPath: 'AV1', runFolder: 'F', file: 'RunUploaded.json' }],
@@ -372,5 +372,5 @@ it.each([
   ['runs-secret/AV1/F/RunUploaded.json', 'runs', 0, undefined],
   ['RunUploaded.json', '', 0, undefined],
 ])('finds the run folder of %s below "%s" at depth %i', (key, prefix, depth, found) => {
-  expect(runFolderOf(key, prefix, depth)).toEqual(found);
+  expect(locateRunFolder(key, prefix, depth)).toEqual(found);
 });

@@ -9,7 +9,7 @@ import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCus
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { workflowSource } from '../../worker/worker.js';
-import { executionsOf, until } from '../support.js';
+import { executionsOf, waitFor } from '../support.js';
 
 // What executions can be asked for, and what becomes of them when HealthOmics, a manifest or Temporal lets them down.
 let stateDir: string;
@@ -94,7 +94,7 @@ beforeAll(async () => {
   }
   const run = describeRun({ runName: 'EXECUTIONS', cycles: { R1: 4, I1: 8, I2: 8 } });
   await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
-  runId = await until(
+  runId = await waitFor(
     'the run to be complete',
     async () =>
       (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
@@ -112,7 +112,7 @@ afterAll(async () => {
 });
 
 it('starts by itself the flows whose filter the run passes, and no others', async () => {
-  const first = await until(
+  const first = await waitFor(
     'the flow to start',
     async () =>
       (await call<{ executions: { id: string; flow: { name: string } }[] }>('GET', '/v1/executions')).executions[0],
@@ -172,7 +172,7 @@ it('starts nothing more when it is cancelled between two attempts', async () => 
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 5 } });
   fail('SERVICE_ERROR', 20);
   const id = await start();
-  await until('its first run to fail', async () => (await more(id)).attempt > 1);
+  await waitFor('its first run to fail', async () => (await more(id)).attempt > 1);
   await call('POST', `/v1/executions/${id}/cancel`, {});
   const { execution } = await inStatus(id, 'CANCELED');
   const count = runsOf(id).length;
@@ -194,7 +194,7 @@ it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid 
   expect((await more(trusting)).manifest.report!.errors[0]).toMatchObject({ line: 3, column: 4 });
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
   const id = await start();
-  const blocked = await until(
+  const blocked = await waitFor(
     'it to be blocked',
     async () =>
       ((await details(id)).details.blocked as { kind?: string } | null)?.kind === 'MANIFEST_INVALID' &&
@@ -250,7 +250,7 @@ it('refuses what cannot be: a bad manifest, one from elsewhere, unknown paramete
     await expect(start({ manifest: { uri } })).rejects.toThrow(/must lie in storage connection runs/);
   await expect(start({ manifest: { content: 'x', uri: 's3://a/b' } })).rejects.toThrow(/400/);
   const unknown = await start({ parameters: { nonsense: 1 } });
-  await until('it to be blocked', async () => (await details(unknown)).details.blocked !== null);
+  await waitFor('it to be blocked', async () => (await details(unknown)).details.blocked !== null);
   await expect(call('POST', `/v1/executions/${unknown}/relaunch`, {})).rejects.toThrow(/409.*cancel it first/s);
   await call('POST', `/v1/executions/${unknown}/cancel`, {});
   await inStatus(unknown, 'CANCELED');

@@ -5,14 +5,14 @@ import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
-import { AwsAccess } from '../../aws/access.js';
+import { AwsSessions } from '../../aws/sessions.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
-import { providersOf } from '../../store/providers.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { insertRuns } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
-import { until } from '../support.js';
-import { willing } from '../willing.js';
+import { waitFor } from '../support.js';
+import { stubOrchestrator } from '../stubOrchestrator.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 interface Event {
@@ -22,7 +22,7 @@ interface Event {
 
 let postgres: TestPostgres;
 let app: FastifyInstance;
-let aws: AwsAccess;
+let aws: AwsSessions;
 let url: string;
 let start: () => Promise<string>;
 const open: ClientRequest[] = [];
@@ -31,13 +31,13 @@ beforeAll(async () => {
   postgres = await startTestPostgres({ maxConnections: 20 });
   const { db } = postgres;
   const secrets = new Secrets([]);
-  aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
+  aws = new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) });
   app = await buildApp({
     db,
     databaseUrl: postgres.url,
     secrets,
     aws,
-    orchestrator: willing,
+    orchestrator: stubOrchestrator,
     apiKey: ROOT,
     discoverSeconds: 7,
     errorDomain: 'polony',
@@ -147,15 +147,15 @@ describe('the stream of an execution', () => {
       })
     ).json<{ key: string; apiKey: { id: string } }>();
     const [watched, other] = [await connect(id, { key: made.key }), await connect(id)];
-    await until('the first events', () => watched.events.length === 1 && other.events.length === 1);
-    await until('it is listened', async () => (await listeners()) === 1);
+    await waitFor('the first events', () => watched.events.length === 1 && other.events.length === 1);
+    await waitFor('it is listened', async () => (await listeners()) === 1);
     await app.inject({ method: 'DELETE', url: `/v1/api-keys/${made.apiKey.id}`, headers: { 'x-api-key': ROOT } });
     await updateExecution(postgres.db, id, { status: 'RUNNING' });
     await watched.ended;
-    await until('the change', () => statuses(other.events).includes('RUNNING'));
+    await waitFor('the change', () => statuses(other.events).includes('RUNNING'));
     expect(statuses(watched.events)).toEqual(['INITIALIZED']);
     other.response.destroy();
-    await until('nobody listens any more', async () => (await listeners()) === 0);
+    await waitFor('nobody listens any more', async () => (await listeners()) === 0);
   });
   it('shows it now, at each change, and ends with it', async () => {
     const id = await start();
@@ -166,25 +166,25 @@ describe('the stream of an execution', () => {
       response.headers['cache-control'],
       typeof response.headers['x-request-id'],
     ]).toEqual([200, 'text/event-stream; charset=utf-8', 'no-store', 'string']);
-    await until('the first event', () => events.length === 1);
-    await until('it is listened', async () => (await listeners()) === 1);
+    await waitFor('the first event', () => events.length === 1);
+    await waitFor('it is listened', async () => (await listeners()) === 1);
     await updateExecution(postgres.db, id, { status: 'RUNNING', statusDescription: 'It runs' });
-    await until('the change', () => statuses(events).includes('RUNNING'));
+    await waitFor('the change', () => statuses(events).includes('RUNNING'));
     // What shows no change is told nobody.
     await postgres.db.updateTable('executions').set({ time_updated: new Date() }).where('id', '=', id).execute();
     await updateExecution(postgres.db, id, { status: 'COMPLETED' });
     await ended;
     expect(statuses(events)).toEqual(['INITIALIZED', 'RUNNING', 'COMPLETED']);
     expect(events.at(-1)!.data.details.workflowId).toBe(`execution/${id}`);
-    await until('nobody listens any more', async () => (await listeners()) === 0);
+    await waitFor('nobody listens any more', async () => (await listeners()) === 0);
   });
   it('goes on behind the last event that was seen', async () => {
     const id = await start();
     const first = await connect(id);
-    await until('the first event', () => first.events.length === 1);
+    await waitFor('the first event', () => first.events.length === 1);
     open.splice(0).forEach((request) => request.destroy());
     const again = await connect(id, { lastEventId: first.events[0]!.id });
-    await until('it is listened', async () => (await listeners()) === 1);
+    await waitFor('it is listened', async () => (await listeners()) === 1);
     await updateExecution(postgres.db, id, { status: 'FAILED', error: { type: 'X', message: 'x' } });
     await again.ended;
     expect(statuses(again.events)).toEqual(['FAILED']);
@@ -196,7 +196,7 @@ describe('the stream of an execution', () => {
   it('is read once for all that look at it, by one connection, and comes back when that breaks', async () => {
     const id = await start();
     const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
-    await until('all have begun', () => streams.every(({ events }) => events.length === 1));
+    await waitFor('all have begun', () => streams.every(({ events }) => events.length === 1));
     expect(await listeners()).toBe(1);
     await sql`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen polony_executions'`.execute(
       postgres.db,

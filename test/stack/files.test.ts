@@ -19,9 +19,9 @@ import {
 } from '@aws-sdk/client-s3';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AwsAccess } from '../../aws/access.js';
+import { AwsSessions } from '../../aws/sessions.js';
 import type { LocalAws } from '../../local/aws.js';
-import { providersOf } from '../../store/providers.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
 import { insertRuns, updateRun } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
@@ -413,7 +413,11 @@ describe('files', () => {
     expect(await urlsOf(app, 604_800)).toBeLessThanOrEqual(43_200);
     // A session that has little left is renewed for a URL that is to last longer.
     let now = Date.now();
-    const clock = new AwsAccess({ sessionSeconds: 3600, now: () => now, ...providersOf(postgres.db, new Secrets([])) });
+    const clock = new AwsSessions({
+      sessionSeconds: 3600,
+      now: () => now,
+      ...createProviderLoader(postgres.db, new Secrets([])),
+    });
     const first = await clock.session(ids.role!);
     now += 1_800_000;
     expect((await clock.sessionFor(ids.role!, 1000)).accessKeyId).toBe(first.accessKeyId);

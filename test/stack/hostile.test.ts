@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
-import { executionsOf, until } from '../support.js';
+import { executionsOf, waitFor } from '../support.js';
 
 // Unlucky moments and odd input, each of which has once left a run alone, an execution open or others waiting.
 let stateDir: string;
@@ -95,7 +95,7 @@ beforeAll(async () => {
     prefix: account.prefix,
     run: describeRun({ runName: 'HOSTILE', cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }] }),
   }).done;
-  runId = await until(
+  runId = await waitFor(
     'the run',
     async () =>
       (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
@@ -118,7 +118,7 @@ it('cancels what is blocked at StartRun, by API and by Temporal, without a run',
   await deny('iam:PassRole');
   const [one, other] = [await start(), await start()];
   for (const id of [one, other])
-    await until('it to be blocked', async () => (await details(id)).details.blocked !== null);
+    await waitFor('it to be blocked', async () => (await details(id)).details.blocked !== null);
   await call('POST', `/v1/executions/${one}/cancel`, {});
   await temporal.workflow.getHandle(`execution/${other}`).cancel();
   for (const id of [one, other]) {
@@ -128,7 +128,7 @@ it('cancels what is blocked at StartRun, by API and by Temporal, without a run',
   }
   await allow();
   // Nothing blocked is left to be found in Temporal.
-  await until(
+  await waitFor(
     'visibility',
     async () => (await temporal.workflow.count('WorkflowType = "bases2fastq" and PolonyBlocked = true')).count === 0,
   );
@@ -137,7 +137,7 @@ it('cancels what is blocked at StartRun, by API and by Temporal, without a run',
 it('goes on being blocked however often somebody asks to try again', async () => {
   await deny('iam:PassRole');
   const id = await start();
-  await until('it to be blocked', async () => (await details(id)).details.blocked !== null);
+  await waitFor('it to be blocked', async () => (await details(id)).details.blocked !== null);
   for (let at = 0; at < 8; at++) await call('POST', `/v1/executions/${id}/retry`);
   await allow();
   await call('POST', `/v1/executions/${id}/retry`);
@@ -149,7 +149,7 @@ it('cancels soon although the worker died while StartRun was on its way', async 
   await pace(60_000);
   stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 4000, count: 1 });
   const id = await start();
-  await until(
+  await waitFor(
     'StartRun to be sent',
     async () => startCalls(id).length > 0 || stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow'),
   );
@@ -189,7 +189,7 @@ it('ends when its HealthOmics run was deleted, and goes on where its workflow wa
   stack.aws.emulator.runs.delete(runsOf(deleted)[0]!.id);
   await temporal.workflow.getHandle(`execution/${terminated}`).terminate('by hand');
   expect((await inStatus(deleted, 'FAILED')).details.errorType).toBe('RUN_DELETED');
-  await until(
+  await waitFor(
     'its run to be watched again',
     async () => (await temporal.workflow.getHandle(`execution/${terminated}`).describe()).status.name === 'RUNNING',
   );
@@ -246,7 +246,7 @@ it('does not start a flow by itself once more for a copy of a run under another 
     (prefix) => simulateInstrument({ s3, bucket: account.bucket, prefix, run }).done,
   );
   await Promise.all(uploads);
-  const copies = await until('both to be complete', async () => {
+  const copies = await waitFor('both to be complete', async () => {
     const { runs } = await call<{ runs: { id: string; name: string; status: string }[] }>('GET', '/v1/runs');
     const complete = runs.filter((each) => each.name === 'TWICE' && each.status === 'RUN_STATUS_COMPLETED');
     return complete.length === 2 && complete;
@@ -259,7 +259,7 @@ it('does not start a flow by itself once more for a copy of a run under another 
             .uploadDescription,
       ),
     );
-  await until('the copy to say so', async () =>
+  await waitFor('the copy to say so', async () =>
     (await descriptions()).some((text) => text.includes('was started for it before')),
   );
   const { executions } = await call<{ executions: { startedBy: { name: string } }[] }>('GET', '/v1/executions');
@@ -306,7 +306,7 @@ it('finds the runs of all other instruments when one folder may not be listed, a
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const names = async (): Promise<string[]> =>
     (await call<{ runs: { name: string }[] }>('GET', '/v1/runs')).runs.map((run) => run.name);
-  await until('the run behind', async () => (await names()).includes('BEHIND'));
+  await waitFor('the run behind', async () => (await names()).includes('BEHIND'));
   await allow();
   expect((await names()).sort()).toEqual(['BEHIND', 'HOSTILE', 'TWICE', 'TWICE']);
 });

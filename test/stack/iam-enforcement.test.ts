@@ -31,9 +31,14 @@ import {
 import { AssumeRoleCommand, GetCallerIdentityCommand, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluatePolicy, type IamRequest, readPolicy } from '../../domain/iamCheck.js';
-import { iamDocuments, type IamDocuments, type IamQuery, parseIamQuery } from '../../domain/iamDocuments.js';
-import { CAPABILITIES, CREDENTIAL_TYPES, type PermissionAction, permissionsFor } from '../../domain/permissions.js';
+import { evaluatePolicy, type IamRequest, parseIamPolicy } from '../../domain/iam/policyCheck.js';
+import { iamDocuments, type IamDocuments, type IamQuery, parseIamQuery } from '../../domain/iam/documents.js';
+import {
+  CAPABILITIES,
+  CREDENTIAL_TYPES,
+  type PermissionAction,
+  permissionsForCapabilities,
+} from '../../domain/iam/permissions.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
@@ -332,7 +337,9 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
       };
       const choice = parseIamQuery(query);
       const documents = iamDocuments(choice, aws.serviceAccountId);
-      const granted = permissionsFor(choice.credentialType, choice.capabilities).map(({ action }) => action);
+      const granted = permissionsForCapabilities(choice.credentialType, choice.capabilities).map(
+        ({ action }) => action,
+      );
       const { keys } = await connect(documents);
       const session = sessionOf(keys);
       expect((await stsOf(keys).send(new GetCallerIdentityCommand({}))).Account).toBe(aws.customerAccountId);
@@ -383,7 +390,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
             ] as [Probe, boolean][])
           : []),
       ];
-      const policy = readPolicy(documents.permissionPolicy);
+      const policy = parseIamPolicy(documents.permissionPolicy);
       const results = await Promise.all(
         cases.map(async ([{ request, call }, wanted]) => ({
           request,
@@ -647,7 +654,7 @@ describe(`the evaluator, seed ${seed}`, () => {
     let [granted, refused] = [0, 0];
     for (const Statement of fc.sample(fc.array(statements, { minLength: 1, maxLength: 4 }), { numRuns: 150, seed })) {
       const document = { Version: '2012-10-17', Statement };
-      const policy = readPolicy(document);
+      const policy = parseIamPolicy(document);
       await iam.send(
         new PutRolePolicyCommand({ RoleName: name, PolicyName: 'polony', PolicyDocument: JSON.stringify(document) }),
       );

@@ -10,7 +10,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { unzipSync } from 'fflate';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { expectedBaseCalls } from '../../domain/runFolder.js';
+import { expectedBaseCalls } from '../../domain/runs/runFolder.js';
 import { createGuardian, type Guardian, untilReady } from '../../local/guardian.js';
 import {
   describeRun,

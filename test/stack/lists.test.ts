@@ -3,18 +3,18 @@ import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
-import { AwsAccess } from '../../aws/access.js';
+import { AwsSessions } from '../../aws/sessions.js';
 import { EXECUTION_FILTER, type FilterFields, RUN_FILTER } from '../../domain/filter.js';
-import { parseRunParameters } from '../../domain/runParameters.js';
+import { parseRunParameters } from '../../domain/runs/runParameters.js';
 import type { Db } from '../../store/database.js';
 import { insertExecution, updateExecution } from '../../store/executions.js';
-import { providersOf } from '../../store/providers.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { insertRuns, type RunChange, updateRun } from '../../store/runs.js';
 import type { UploadState } from '../../store/schema.js';
 import { Secrets } from '../../store/secrets.js';
 import { answerChecker, type OpenApi, vendorContract } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
-import { willing } from '../willing.js';
+import { stubOrchestrator } from '../stubOrchestrator.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 interface Run {
@@ -43,7 +43,7 @@ interface Body {
 let postgres: TestPostgres;
 let db: Db;
 let app: FastifyInstance;
-let aws: AwsAccess;
+let aws: AwsSessions;
 let check: ReturnType<typeof answerChecker>;
 let storage: { id: string };
 const ids = new Map<string, string>();
@@ -88,13 +88,13 @@ beforeAll(async () => {
   postgres = await startTestPostgres();
   db = postgres.db;
   const secrets = new Secrets([]);
-  aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
+  aws = new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) });
   app = await buildApp({
     db,
     databaseUrl: postgres.url,
     secrets,
     aws,
-    orchestrator: willing,
+    orchestrator: stubOrchestrator,
     apiKey: ROOT,
     discoverSeconds: 7,
     errorDomain: 'polony',

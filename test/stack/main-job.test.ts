@@ -15,7 +15,7 @@ import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import { type Stack, startStack } from '../../local/stack.js';
-import { executionsOf, until } from '../support.js';
+import { executionsOf, waitFor } from '../support.js';
 
 let stateDir: string;
 let { details, inStatus, runsOf, startCalls } = {} as ReturnType<typeof executionsOf>;
@@ -87,7 +87,7 @@ beforeAll(async () => {
     run: describeRun({ runName: 'MAIN' }),
     stallAt: 0.5,
   });
-  const run = await until(
+  const run = await waitFor(
     'the run to be discovered',
     async () => (await call<{ runs: { id: string; status: string; name: string }[] }>('GET', '/v1/runs')).runs[0],
   );
@@ -98,7 +98,7 @@ beforeAll(async () => {
   expect((await details(waiting)).execution.status).toBe('EXECUTION_STATUS_UNTRIGGERED');
   simulation.resume();
   await simulation.done;
-  autoExecutionId = await until(
+  autoExecutionId = await waitFor(
     'the flow to start by itself',
     async () =>
       (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions.find(
@@ -169,7 +169,7 @@ describe('the main job', () => {
 
   it('is found in Temporal by HealthOmics run, run name, flow and status', async () => {
     const healthOmicsRunId = runsOf(autoExecutionId)[0]!.id;
-    await until('visibility', async () => {
+    await waitFor('visibility', async () => {
       const found = [];
       for await (const workflow of temporal.workflow.list({
         query: `PolonyHealthOmicsRunId = "${healthOmicsRunId}" and PolonyRun = "MAIN" and PolonyFlow = "b2f" and PolonyStatus = "COMPLETED"`,
@@ -224,7 +224,7 @@ describe('cancel', () => {
   it('before StartRun: no run is ever started', async () => {
     stack.aws.emulator.faults.push({ operation: 'GetWorkflow', kind: 'throttle' });
     const id = await start();
-    await until('GetWorkflow to be tried', async () =>
+    await waitFor('GetWorkflow to be tried', async () =>
       stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow' && each.code === 429),
     );
     // As an operator does it: with Temporal alone, without input.
@@ -236,7 +236,7 @@ describe('cancel', () => {
   it('while StartRun is on its way: the run that it started is cancelled', async () => {
     stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 1500, count: 1 });
     const id = await start();
-    await until('StartRun to be sent', async () => startCalls(id).length > 0);
+    await waitFor('StartRun to be sent', async () => startCalls(id).length > 0);
     await call('POST', `/v1/executions/${id}/cancel`, { reason: 'wrong manifest' });
     expect((await inStatus(id, 'CANCELED')).details.cancelRequested).toMatchObject({
       requestedBy: 'default',
@@ -250,12 +250,12 @@ describe('cancel', () => {
     await inStatus(id, 'RUNNING');
     const asked = Date.now();
     await temporal.workflow.getHandle(`execution/${id}`).cancel();
-    await until('CancelRun', async () =>
+    await waitFor('CancelRun', async () =>
       stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id),
     );
     expect(Date.now() - asked).toBeLessThan(5000);
     await inStatus(id, 'CANCELED');
-    await until(
+    await waitFor(
       'the workflow to end',
       async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'CANCELLED',
     );
@@ -268,7 +268,7 @@ describe('cancel', () => {
       { operation: 'StartRun', kind: 'internal', count: 2 },
     );
     const id = await start();
-    await until('StartRun to be lost', async () => runsOf(id).length > 0);
+    await waitFor('StartRun to be lost', async () => runsOf(id).length > 0);
     await call('POST', `/v1/executions/${id}/cancel`, {});
     await inStatus(id, 'CANCELED');
     expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
@@ -295,7 +295,7 @@ describe('what goes wrong', () => {
       { operation: 'StartRun', kind: 'internal', count: 1 },
     );
     const id = await start();
-    await until('StartRun to be lost', async () => runsOf(id).length > 0);
+    await waitFor('StartRun to be lost', async () => runsOf(id).length > 0);
     await call('PATCH', `/v1/compute-connections/${connectionId}`, {
       executionRoleArn: `${account.executionRoleArn}-new`,
     });
@@ -315,7 +315,7 @@ describe('what goes wrong', () => {
     });
     stack.worker!.kill();
     await stack.startWorker();
-    await until(
+    await waitFor(
       'the execution to complete',
       async () => (await details(id)).execution.status === 'EXECUTION_STATUS_COMPLETED',
       90,
@@ -353,7 +353,7 @@ describe('what goes wrong', () => {
       }),
     );
     const id = await start();
-    const { details: more } = await until('the execution to be blocked', async () => {
+    const { details: more } = await waitFor('the execution to be blocked', async () => {
       const answer = await details(id);
       return answer.details.blocked !== null && answer;
     });
@@ -393,7 +393,7 @@ it('replays the history of every workflow with the code as it is', async () => {
   });
   const seen = new Set<string>();
   await temporal.schedule.getHandle('verify-all').trigger();
-  await until('everything to be verified', async () => {
+  await waitFor('everything to be verified', async () => {
     for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "verifyAll"' }))
       if (workflow.status.name === 'COMPLETED') return true;
     return false;

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Polls } from '../../activities/polls.js';
+import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { startPostgres } from '../../local/postgres.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
-import { askForTurn, leaveQueue, slowDown, speedUp } from '../../store/pacing.js';
+import { requestStartTurn, leaveStartQueue, lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
 
 // The turns of StartRun and the budget of GetRun, on PostgreSQL alone.
 let folder: string;
@@ -36,7 +36,7 @@ async function turn(
   executionId = newId(),
 ): Promise<{ at: number; asked: number; executionId: string; flowId: string }> {
   for (let asked = 1; ; asked++) {
-    const { wait } = await askForTurn(db, { executionId, flowId, scope, perSecond });
+    const { wait } = await requestStartTurn(db, { executionId, flowId, scope, perSecond });
     if (wait === 0) return { at: performance.now(), asked, executionId, flowId };
     await pause(wait);
   }
@@ -73,15 +73,15 @@ it('says place and number, and is not held up by one that has gone', async () =>
   const flow = newId();
   await turn(scope, flow, 0.5);
   const [gone, here] = [newId(), newId()];
-  expect(await askForTurn(db, { executionId: gone, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({
+  expect(await requestStartTurn(db, { executionId: gone, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({
     position: 1,
     waiting: 1,
   });
-  const second = await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 });
+  const second = await requestStartTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 });
   expect(second).toMatchObject({ position: 2, waiting: 2 });
   expect(second.wait).toBeGreaterThan(2000);
-  await leaveQueue(db, gone);
-  expect(await askForTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({
+  await leaveStartQueue(db, gone);
+  expect(await requestStartTurn(db, { executionId: here, flowId: flow, scope, perSecond: 0.5 })).toMatchObject({
     position: 1,
     waiting: 1,
   });
@@ -92,28 +92,30 @@ it('keeps accounts and regions apart', async () => {
   await turn('d/us-west-2', flow, 0.01);
   expect((await turn('d/us-east-1', flow, 0.01)).asked).toBeLessThanOrEqual(2);
   expect(
-    (await askForTurn(db, { executionId: newId(), flowId: flow, scope: 'd/us-west-2', perSecond: 0.01 })).wait,
+    (await requestStartTurn(db, { executionId: newId(), flowId: flow, scope: 'd/us-west-2', perSecond: 0.01 })).wait,
   ).toBeGreaterThan(50_000);
 });
 
 it('waits longer after each throttled call, and is as fast as before after some that were taken', async () => {
   const scope = 'e/us-west-2';
-  expect([await slowDown(db, scope), await slowDown(db, scope), await slowDown(db, scope)]).toEqual([1000, 2000, 4000]);
-  expect((await askForTurn(db, { executionId: newId(), flowId: newId(), scope, perSecond: 100 })).wait).toBeGreaterThan(
-    3000,
-  );
-  for (let at = 0; at < 10; at++) await slowDown(db, scope);
-  expect(await slowDown(db, scope)).toBe(60_000);
-  for (let at = 0; at < 8; at++) await speedUp(db, scope);
-  expect(await slowDown(db, scope)).toBe(1000);
+  expect([await lowerStartRate(db, scope), await lowerStartRate(db, scope), await lowerStartRate(db, scope)]).toEqual([
+    1000, 2000, 4000,
+  ]);
+  expect(
+    (await requestStartTurn(db, { executionId: newId(), flowId: newId(), scope, perSecond: 100 })).wait,
+  ).toBeGreaterThan(3000);
+  for (let at = 0; at < 10; at++) await lowerStartRate(db, scope);
+  expect(await lowerStartRate(db, scope)).toBe(60_000);
+  for (let at = 0; at < 8; at++) await raiseStartRate(db, scope);
+  expect(await lowerStartRate(db, scope)).toBe(1000);
 });
 
 it('shares GetRun between workers by what each watches, and looks first where an event came', async () => {
   const signal = new AbortController().signal;
-  const [one, other] = [new Polls(db, 40), new Polls(db, 40)];
+  const [one, other] = [new GetRunBudget(db, 40), new GetRunBudget(db, 40)];
   const looks: { of: string; at: number }[] = [];
   const ended = new AbortController();
-  const watch = async (polls: Polls, of: string): Promise<void> => {
+  const watch = async (polls: GetRunBudget, of: string): Promise<void> => {
     const each = polls.watch('f/us-west-2', of);
     try {
       for (;;) {

@@ -11,11 +11,11 @@ import { Client, Connection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
-import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
+import { iamDocuments, parseIamQuery } from '../../domain/iam/documents.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
-import { until } from '../support.js';
+import { waitFor } from '../support.js';
 
 // A provider with access keys through its whole life on the whole stack; then its secrets are searched for wherever they could have gone.
 let stateDir: string;
@@ -98,7 +98,7 @@ it('an execution with access keys completes, while they are rotated', async () =
     workflowOwnerId: account.workflowOwnerId,
     autoStart: { storageConnectionIds: [storageConnection.id] },
   });
-  await until(
+  await waitFor(
     'the provider to be verified',
     async () =>
       (await call<{ provider: { status: string; accountId: string } }>('GET', `/v1/providers/${provider.id}`)).provider
@@ -111,7 +111,7 @@ it('an execution with access keys completes, while they are rotated', async () =
     run: describeRun({ runName: 'KEYS' }),
   }).done;
   const inStatus = (status: string): Promise<{ id: string }> =>
-    until(`an execution that is ${status}`, async () =>
+    waitFor(`an execution that is ${status}`, async () =>
       (await call<{ executions: { id: string; status: string }[] }>('GET', '/v1/executions')).executions.find(
         (execution) => execution.status === `EXECUTION_STATUS_${status}`,
       ),
@@ -130,7 +130,7 @@ it('an execution with access keys completes, while they are rotated', async () =
   const unknown = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' };
   secrets.push(unknown.secretAccessKey);
   await call('PATCH', `/v1/providers/${provider.id}`, unknown);
-  await until(
+  await waitFor(
     'the provider to fail',
     async () =>
       (await call<{ provider: { status: string } }>('GET', `/v1/providers/${provider.id}`)).provider.status ===

@@ -8,8 +8,8 @@ import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
-import { Polls } from '../../activities/polls.js';
-import { SessionError, AwsAccess } from '../../aws/access.js';
+import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
+import { SessionError, AwsSessions } from '../../aws/sessions.js';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
@@ -40,12 +40,12 @@ const settings = {
   closedWorkflows: 'adopt' as const,
 };
 /** What the worker uses at the moment; each test sets its own. */
-let current: AwsAccess;
+let current: AwsSessions;
 let assumed = 0;
 
-function awsAccess(options: { sessionSeconds: number; now?: () => number }): AwsAccess {
+function awsAccess(options: { sessionSeconds: number; now?: () => number }): AwsSessions {
   assumed = 0;
-  return new AwsAccess({
+  return new AwsSessions({
     ...options,
     loadProvider: async () => {
       assumed++;
@@ -115,7 +115,7 @@ beforeAll(async () => {
   temporal = new Client({ connection });
   const taskQueue = 'polony';
   current = awsAccess({ sessionSeconds: 900 });
-  const aws = new Proxy({} as AwsAccess, {
+  const aws = new Proxy({} as AwsSessions, {
     get: (_target, name: string) => {
       const member = (current as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
       return (...args: unknown[]) => member.apply(current, args);
@@ -126,7 +126,7 @@ beforeAll(async () => {
     aws,
     orchestrator: new Orchestrator(temporal, taskQueue),
     settings,
-    polls: new Polls(db, 10_000),
+    polls: new GetRunBudget(db, 10_000),
   }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const queues = taskQueues(taskQueue);
   workers = [
@@ -245,7 +245,7 @@ it('asks for less and less where the role does not allow what was asked for, and
 });
 
 it('says whose role could not be assumed, and asks again at the next call', async () => {
-  const access = new AwsAccess({
+  const access = new AwsSessions({
     sessionSeconds: 900,
     loadProvider: async () => ({
       type: 'role',

@@ -28,20 +28,20 @@ import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { createActivities } from '../../activities/index.js';
-import { Polls } from '../../activities/polls.js';
-import { AwsAccess } from '../../aws/access.js';
+import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
+import { AwsSessions } from '../../aws/sessions.js';
 import { adminClients } from '../../cli/customer.js';
-import { POLICY_LIMIT, policyBytes } from '../../domain/bucketPolicy.js';
+import { POLICY_LIMIT, policyBytes } from '../../domain/grants/bucketPolicy.js';
 import { type Stack, startStack } from '../../local/stack.js';
-import { bucketsLeftAlone } from '../../store/accessGrants.js';
+import { listUnattendedBuckets } from '../../store/grants.js';
 import { type Db, openDatabase } from '../../store/database.js';
-import { providersOf } from '../../store/providers.js';
-import { localKey, Secrets } from '../../store/secrets.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { createLocalKey, Secrets } from '../../store/secrets.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { workflowSource } from '../../worker/worker.js';
 import { bucketAccessWorkflowId, taskQueues } from '../../workflows/messages.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
-import { until } from '../support.js';
+import { waitFor } from '../support.js';
 
 // Real PostgreSQL, Temporal and the enforcing AWS; two APIs and two workers in this process, each with what a process of its own would have.
 const KEY = 'root-key-0123456789-abcdefgh';
@@ -104,19 +104,19 @@ let stack: Stack;
 let connection: Connection;
 let temporal: Client;
 let admin: ReturnType<typeof adminClients>;
-let apps: { app: FastifyInstance; db: Db; aws: AwsAccess }[] = [];
-const workers: { worker: Worker; run: Promise<void>; db: Db; aws: AwsAccess; native: NativeConnection }[] = [];
+let apps: { app: FastifyInstance; db: Db; aws: AwsSessions }[] = [];
+const workers: { worker: Worker; run: Promise<void>; db: Db; aws: AwsSessions; native: NativeConnection }[] = [];
 let check: ReturnType<typeof answerChecker>;
 /** What the workers' calls to S3 meet, by command, while a test wants it. Undefined lets the call through. */
 let meddle: ((command: string, input: { Bucket?: string; Policy?: string }) => Promise<void> | void) | undefined;
-const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
+const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
 
 async function startWorker(): Promise<void> {
   const db = openDatabase(stack.info.databaseUrl, 5);
-  const aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
+  const aws = new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) });
   const known = new WeakSet<S3Client>();
   const watched = new Proxy(aws, {
-    get: (target, name: keyof AwsAccess) => {
+    get: (target, name: keyof AwsSessions) => {
       const member = (target as unknown as Record<string, unknown>)[name];
       if (typeof member !== 'function') return member;
       if (name !== 's3') return (member as (...args: unknown[]) => unknown).bind(target) as unknown;
@@ -145,7 +145,7 @@ async function startWorker(): Promise<void> {
     aws: watched,
     orchestrator: new Orchestrator(temporal, QUEUE),
     settings,
-    polls: new Polls(db, 100),
+    polls: new GetRunBudget(db, 100),
   }) as Record<string, (...args: never[]) => Promise<unknown>>;
   // One of its own: over a shared one there is one worker of a task queue only.
   const native = await NativeConnection.connect({ address: stack.info.temporalAddress });
@@ -328,7 +328,7 @@ beforeAll(async () => {
   temporal = new Client({ connection });
   for (let at = 0; at < 2; at++) {
     const db = openDatabase(stack.info.databaseUrl, 10);
-    const aws = new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) });
+    const aws = new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) });
     const app = await buildApp({
       db,
       secrets,
@@ -505,15 +505,15 @@ describe('a principal of another account', () => {
     const kept = await granted(at, { principal: role.arn });
     expect(await reads(user.s3, at.bucket)).toEqual(ALL);
     await stopWorkers();
-    await until(
+    await waitFor(
       'its end',
       async () => Date.now() > ends.getTime() && !(await reads(user.s3, at.bucket)).includes(true),
     );
     expect((await statementsOf(at.bucket)).length).toBe(4);
     await startWorker();
     await startWorker();
-    await until('the statement to be out', async () => (await statementsOf(at.bucket)).length === 3);
-    expect(await until('the state', async () => (await stateOf(at, made.id)).state === 'expired' && 'expired')).toBe(
+    await waitFor('the statement to be out', async () => (await statementsOf(at.bucket)).length === 3);
+    expect(await waitFor('the state', async () => (await stateOf(at, made.id)).state === 'expired' && 'expired')).toBe(
       'expired',
     );
     expect(await reads(role.s3, at.bucket)).toEqual(ALL);
@@ -677,7 +677,7 @@ describe('what AWS refuses', () => {
       (await call('GET', `/v1/storage-connections/${at.storageId}/verification`)).body.verification?.permissions.find(
         (row) => row.action === action,
       )?.result ?? 'none';
-    await until('the verification to tell of it', async () => (await shown()) === 'denied');
+    await waitFor('the verification to tell of it', async () => (await shown()) === 'denied');
     const id = refused.metadata.accessGrantId as string;
     expect(await stateOf(at, id)).toMatchObject({
       state: deleting ? 'removing' : 'failed',
@@ -688,8 +688,8 @@ describe('what AWS refuses', () => {
     if (deleting) {
       // Asked for once: it is tried again by itself, here at once.
       await temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).signal('retry');
-      await until('the grant to be out', async () => (await policyOf(at.bucket)) === undefined);
-      await until('the state', async () => (await call('GET', `${at.grants}/${id}`)).status === 404);
+      await waitFor('the grant to be out', async () => (await policyOf(at.bucket)) === undefined);
+      await waitFor('the state', async () => (await call('GET', `${at.grants}/${id}`)).status === 404);
     } else {
       expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant.state).toBe('active');
       expect(await statementsOf(at.bucket)).toHaveLength(1);
@@ -1027,7 +1027,7 @@ describe('requests', () => {
     let puts = 0;
     meddle = (command) => void (command === 'PutBucketPolicyCommand' && puts++);
     const answer = grant(at, { principal: account(1) });
-    await until('the change to wait for it', async () => {
+    await waitFor('the change to wait for it', async () => {
       const pending = await temporal.workflow
         .getHandle(bucketAccessWorkflowId(at.bucket))
         .describe()
@@ -1049,7 +1049,7 @@ describe('requests', () => {
     await stopWorkers();
     const { db } = apps[0]!;
     const answer = grant(at, { principal: account(1) });
-    await until('the workflow', async () =>
+    await waitFor('the workflow', async () =>
       temporal.workflow
         .getHandle(bucketAccessWorkflowId(at.bucket))
         .describe()
@@ -1061,20 +1061,20 @@ describe('requests', () => {
     await temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).terminate('by hand');
     const { status, body } = await answer;
     expect([status, body.accessGrant.state]).toEqual([201, 'pending']);
-    expect((await bucketsLeftAlone(db)).map(({ bucket }) => bucket)).not.toContain(at.bucket);
+    expect((await listUnattendedBuckets(db)).map(({ bucket }) => bucket)).not.toContain(at.bucket);
     await db
       .updateTable('access_grants')
       .set({ time_updated: new Date(Date.now() - 60_000) })
       .where('id', '=', body.accessGrant.id)
       .execute();
-    expect(await bucketsLeftAlone(db)).toContainEqual({
+    expect(await listUnattendedBuckets(db)).toContainEqual({
       bucket: at.bucket,
       storage_connection: at.bucket.replace('lab-', ''),
     });
     await startWorker();
     await startWorker();
     await new Orchestrator(temporal, QUEUE).settleAccess({ bucket: at.bucket, storageConnectionName: 'test' });
-    await until('the grant', async () => (await stateOf(at, body.accessGrant.id)).state === 'active');
+    await waitFor('the grant', async () => (await stateOf(at, body.accessGrant.id)).state === 'active');
   });
 });
 
@@ -1107,7 +1107,7 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   const answers = await Promise.all(calls.map(({ each }) => each()));
   const reasons = new Set(answers.map(({ status, reason }) => `${status} ${reason ?? ''}`.trim()));
   expect([...reasons].filter((reason) => !['201', '202', '204', '409 POLICY_TOO_LARGE'].includes(reason))).toEqual([]);
-  await until(
+  await waitFor(
     'all to be settled',
     async () =>
       (
@@ -1179,7 +1179,7 @@ it('shows in Temporal where it stands, and replays', async () => {
     timeExpires: new Date(Date.now() + 3_600_000).toISOString(),
   });
   const handle = temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket));
-  const shown = await until('the search attributes', async () => {
+  const shown = await waitFor('the search attributes', async () => {
     const { typedSearchAttributes } = await handle.describe();
     const values = Object.fromEntries([...typedSearchAttributes.getAll()].map(({ key, value }) => [key.name, value]));
     return values.PolonyStatus === 'WAITING_FOR_EXPIRY' && values;

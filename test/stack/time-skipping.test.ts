@@ -12,13 +12,13 @@ import {
 } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
-import { blockedFailure } from '../../activities/failures.js';
+import { createBlockedFailure } from '../../activities/failures.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
-import type { AccessAgenda, AccessChange } from '../../domain/sharing.js';
+import type { GrantAgenda, GrantChange } from '../../domain/grants/grant.js';
 import {
   type Bases2FastqInput,
-  changeAccessUpdate,
+  changeGrantUpdate,
   DRAINING,
   type RunUploadInput,
   SEARCH_ATTRIBUTES,
@@ -156,7 +156,7 @@ it('stays blocked through a thousand probes with a short history, and goes on by
     async prepareExecution() {
       tries++;
       if ((await env.currentTimeMs()) - started < 4 * 86_400_000)
-        throw blockedFailure({
+        throw createBlockedFailure({
           kind: 'ACCESS_DENIED',
           action: 'omics:GetWorkflow',
           message: 'denied',
@@ -183,7 +183,7 @@ it('gives up on what stays blocked for longer than it may, and says what lacked'
   let days = 0;
   const activities: Partial<Activities> = {
     async prepareExecution() {
-      throw blockedFailure({
+      throw createBlockedFailure({
         kind: 'ACCESS_DENIED',
         action: 'omics:GetWorkflow',
         message: 'denied.',
@@ -217,7 +217,7 @@ it('a search for runs that is blocked stays one workflow, and ends well once it 
   const activities: Partial<Activities> = {
     async discoverRunFolders() {
       if (++tries <= 20)
-        throw blockedFailure({
+        throw createBlockedFailure({
           kind: 'ACCESS_DENIED',
           action: 's3:ListBucket',
           message: 'denied.',
@@ -237,12 +237,12 @@ it('a search for runs that is blocked stays one workflow, and ends well once it 
 });
 
 const grantId = '01920000-0000-7000-8000-000000000001';
-const nothingLeft: AccessAgenda = { due: null, open: 0, problem: null };
+const nothingLeft: GrantAgenda = { due: null, open: 0, problem: null };
 /** Sends an update until the workflow takes it: one that goes on in a new history asks for it once more. */
-async function changeAccess(workflowId: string, bucket: string): Promise<AccessChange> {
+async function changeAccess(workflowId: string, bucket: string): Promise<GrantChange> {
   for (;;) {
     try {
-      return await env.client.workflow.getHandle(workflowId).executeUpdate(changeAccessUpdate, {
+      return await env.client.workflow.getHandle(workflowId).executeUpdate(changeGrantUpdate, {
         args: [{ bucket, grantId, principal: 'arn:aws:iam::444455556666:root' }],
       });
     } catch (error) {

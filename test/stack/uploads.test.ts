@@ -13,11 +13,11 @@ import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
-import { Polls } from '../../activities/polls.js';
-import { AwsAccess } from '../../aws/access.js';
-import { kmsDataKeys } from '../../aws/kms.js';
+import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
-import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
+import { iamDocuments, parseIamQuery } from '../../domain/iam/documents.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import {
@@ -33,8 +33,8 @@ import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
 import { insertExecution } from '../../store/executions.js';
 import { findRun, reopenRun, updateRun } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
-import { secretsOf } from '../../store/secrets.js';
-import { providersOf } from '../../store/providers.js';
+import { createSecrets } from '../../store/secrets.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
 
 // The search for runs and the watching of uploads as instruments really behave, on PostgreSQL and the enforcing AWS; what they ask of Temporal is noted.
@@ -47,7 +47,7 @@ let local: LocalAws;
 let s3: S3Client;
 let iam: ReturnType<typeof adminClients>['iam'];
 let db: Db;
-let aws: AwsAccess;
+let aws: AwsSessions;
 let activities: ReturnType<typeof createActivities>;
 let providerId: string;
 let computeId: string;
@@ -106,7 +106,7 @@ beforeAll(async () => {
   });
   db = openDatabase(postgres.url, 4);
   await migrate(db);
-  aws = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secretsOf([], kmsDataKeys)) });
+  aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, createSecrets([], createKmsDataKeys)) });
   const orchestrator = {
     startRunUpload: async ({ runId }: { runId: string }) => {
       if (asked.started.includes(runId)) return false;
@@ -118,7 +118,13 @@ beforeAll(async () => {
     verify: async () => undefined,
     removeDiscovery: async () => undefined,
   };
-  activities = createActivities({ db, aws, orchestrator: orchestrator as never, settings, polls: new Polls(db, 100) });
+  activities = createActivities({
+    db,
+    aws,
+    orchestrator: orchestrator as never,
+    settings,
+    polls: new GetRunBudget(db, 100),
+  });
   await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
   await iam.send(
     new CreateRoleCommand({ RoleName: 'uploads', AssumeRolePolicyDocument: JSON.stringify(documents().trustPolicy) }),

@@ -19,36 +19,36 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
-import { Polls } from '../../activities/polls.js';
-import { AwsAccess } from '../../aws/access.js';
-import { kmsDataKeys } from '../../aws/kms.js';
+import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
-import { iamDocuments, parseIamQuery } from '../../domain/iamDocuments.js';
+import { iamDocuments, parseIamQuery } from '../../domain/iam/documents.js';
 import {
   ACTIONS,
   type Capability,
   type CredentialType,
   PERMISSIONS,
   type PermissionAction,
-  permissionOf,
+  findPermission,
   type Statement,
-} from '../../domain/permissions.js';
+} from '../../domain/iam/permissions.js';
 import {
   mergePermissions,
   type ProbeResult,
   reportCapabilities,
   type VerificationReport,
   type VerifiedKind,
-} from '../../domain/verification.js';
+} from '../../domain/verification/report.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
 import * as store from '../../store/resources.js';
-import { providerSecretContext, type Secrets, secretsOf } from '../../store/secrets.js';
-import { noteEvidence, verificationsOf } from '../../store/verifications.js';
-import { providersOf } from '../../store/providers.js';
+import { providerSecretContext, type Secrets, createSecrets } from '../../store/secrets.js';
+import { recordEvidence, loadVerifications } from '../../store/verification.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 
 // Real PostgreSQL, the enforcing AWS and the real activities; Temporal is not needed to see what they find.
 const region = 'us-west-2';
@@ -59,7 +59,7 @@ let local: LocalAws;
 let admin: ReturnType<typeof adminClients>;
 let db: Db;
 let secrets: Secrets;
-let aws: AwsAccess;
+let aws: AwsSessions;
 let activities: ReturnType<typeof createActivities>;
 let workflow: { id: string; ownerId: string };
 
@@ -84,8 +84,8 @@ beforeAll(async () => {
   });
   db = openDatabase(postgres.url, 4);
   await migrate(db);
-  secrets = secretsOf([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], kmsDataKeys);
-  aws = new AwsAccess({ sessionSeconds: 43_200, ...providersOf(db, secrets) });
+  secrets = createSecrets([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], createKmsDataKeys);
+  aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, secrets) });
   activities = createActivities({
     db,
     aws,
@@ -99,7 +99,7 @@ beforeAll(async () => {
       stalledMinutes: 120,
       closedWorkflows: 'adopt',
     },
-    polls: new Polls(db, 100),
+    polls: new GetRunBudget(db, 100),
   });
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));
@@ -233,7 +233,7 @@ async function setUp(
 
 async function verify(kind: VerifiedKind, { ids }: SetUp): Promise<VerificationReport> {
   await activities.verifyResource(kind, ids[kind]);
-  return (await verificationsOf(db, [ids[kind]]))[0]!.report;
+  return (await loadVerifications(db, [ids[kind]]))[0]!.report;
 }
 
 /** Everything that a provider is used for, as its report tells it. */
@@ -284,14 +284,14 @@ describe.each<[CredentialType, string]>([
   beforeAll(async () => {
     customer = await setUp(type, prefix);
     // As use would have shown it before.
-    await noteEvidence(
+    await recordEvidence(
       db,
       customer.ids.provider,
       'omics:StartRun',
       `arn:aws:omics:${region}:${workflow.ownerId}:workflow/${workflow.id}`,
     );
-    await noteEvidence(db, customer.ids.provider, 'iam:PassRole', customer.executionRoleArn);
-    await noteEvidence(db, customer.ids.provider, 's3:DeleteBucketPolicy', `arn:aws:s3:::${customer.bucket}`);
+    await recordEvidence(db, customer.ids.provider, 'iam:PassRole', customer.executionRoleArn);
+    await recordEvidence(db, customer.ids.provider, 's3:DeleteBucketPolicy', `arn:aws:s3:::${customer.bucket}`);
   });
 
   it('all is granted with the template of the page, and everything is ready', async () => {
@@ -311,7 +311,7 @@ describe.each<[CredentialType, string]>([
     async (action) => {
       await customer.allow([action]);
       const { rows, notReady, notWhole, reports } = await verifyAll(customer, actions);
-      const { neededBy, limits } = permissionOf(action)!;
+      const { neededBy, limits } = findPermission(action)!;
       if (action === 'sts:GetCallerIdentity') {
         // AWS allows it to everyone (STS API Reference, GetCallerIdentity), and so does the local AWS.
         expect(rows[action]).toBe('granted');

@@ -8,26 +8,26 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   createWebhookActivities,
   DeliveryDispatcher,
-  handOverDeliveries,
+  startPendingDeliveries,
   sweepDeliveries,
   type WebhookSettings,
-} from '../../activities/webhooks.js';
+} from '../../activities/webhooks/deliver.js';
 import { buildApp } from '../../api/app.js';
-import { AwsAccess } from '../../aws/access.js';
-import { RETRY_SECONDS, WEBHOOK_EVENTS } from '../../domain/webhooks.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import { WEBHOOK_RETRY_SECONDS, WEBHOOK_EVENTS } from '../../domain/webhooks/webhook.js';
 import { type Db, newId } from '../../store/database.js';
-import { providersOf } from '../../store/providers.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { listenForWakes } from '../../store/events.js';
 import { beginNextAttempt, insertExecution, updateExecution } from '../../store/executions.js';
 import { reencrypt } from '../../store/reencrypt.js';
 import * as store from '../../store/resources.js';
 import { insertRuns, reopenRun, updateRun } from '../../store/runs.js';
-import { localKey, Secrets } from '../../store/secrets.js';
-import { saveVerification } from '../../store/verifications.js';
+import { createLocalKey, Secrets } from '../../store/secrets.js';
+import { saveVerification } from '../../store/verification.js';
 import { type Delivery, signingSecrets, WEBHOOKS_CHANNEL } from '../../store/webhooks.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
-import { until } from '../support.js';
+import { waitFor } from '../support.js';
 
 // What the triggers write, what the API says of it, and what one try of a delivery does: on a real PostgreSQL and a real receiver; Temporal stands aside.
 const KEY = 'test-key-0123456789-abcdefgh';
@@ -37,7 +37,7 @@ let db: Db;
 let app: FastifyInstance;
 let document: OpenApi;
 let check: ReturnType<typeof answerChecker>;
-const secrets = new Secrets([localKey('test', Buffer.alloc(32, 7))]);
+const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
 const orchestrator = { verify: async () => undefined, ensureDiscovery: async () => undefined };
 
 interface Received {
@@ -190,7 +190,7 @@ const blocked = (action: string) => ({
 const settings = (more: Partial<WebhookSettings> = {}): WebhookSettings => ({
   secrets,
   networks: { allowPrivate: true, allowedNetworks: [] },
-  retrySeconds: RETRY_SECONDS,
+  retrySeconds: WEBHOOK_RETRY_SECONDS,
   ...more,
 });
 const trying = (more: Partial<WebhookSettings> = {}) => {
@@ -210,7 +210,7 @@ beforeAll(async () => {
     db,
     databaseUrl: postgres.url,
     secrets,
-    aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+    aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
     orchestrator: orchestrator as never,
     apiKey: KEY,
     discoverSeconds: 7,
@@ -407,9 +407,12 @@ describe('what is told', () => {
     await verified('provider', id, 'FAILED');
     await verified('provider', id, 'FAILED');
     await verified('provider', id, 'CONNECTED');
-    await store.noteProviderUsed(db, id);
+    await store.recordProviderUse(db, id);
     await store.updateProvider(db, id, { ...keys(sealed), name: `renamed ${id}` }, false);
-    await reencrypt(db, new Secrets([localKey('new', Buffer.alloc(32, 8)), localKey('test', Buffer.alloc(32, 7))]));
+    await reencrypt(
+      db,
+      new Secrets([createLocalKey('new', Buffer.alloc(32, 8)), createLocalKey('test', Buffer.alloc(32, 7))]),
+    );
     await store.updateProvider(db, id, keys(await secrets.seal('another', `provider/${id}/secret-access-key`)), true);
     await store.updateProvider(
       db,
@@ -461,7 +464,7 @@ describe('what is told', () => {
     let heard = 0;
     const stop = listenForWakes(postgres.url, () => undefined, { [WEBHOOKS_CHANNEL]: () => void heard++ });
     try {
-      await until('the listener to listen', async () => {
+      await waitFor('the listener to listen', async () => {
         await sql`select pg_notify(${WEBHOOKS_CHANNEL}, '')`.execute(db);
         return heard > 0;
       });
@@ -478,7 +481,7 @@ describe('what is told', () => {
       // For none of its events.
       expect(await count()).toBe(0);
       await updateExecution(db, id, { status: 'RUNNING' });
-      await until('the event to be heard of', () => heard > 0);
+      await waitFor('the event to be heard of', () => heard > 0);
       expect(await told(hook.id)).toEqual(['execution.running']);
     } finally {
       await stop();
@@ -570,7 +573,7 @@ describe('delivery', () => {
     await expect(
       secrets.open({ keyId: row!.key_id, sealed: row!.sealed }, `webhook-secret/${newId()}/signing-secret`),
     ).rejects.toThrow('cannot be decrypted');
-    const both = new Secrets([localKey('new', Buffer.alloc(32, 8)), localKey('test', Buffer.alloc(32, 7))]);
+    const both = new Secrets([createLocalKey('new', Buffer.alloc(32, 8)), createLocalKey('test', Buffer.alloc(32, 7))]);
     expect(await reencrypt(db, both)).toBeGreaterThan(0);
     expect((await signingSecrets(db, hook.id))[0]!.key_id).toBe('new');
     await call('POST', `/v1/webhooks/${hook.id}/test`);
@@ -588,7 +591,7 @@ describe('delivery', () => {
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const [{ id }] = (await rowsOf(hook.id)) as [Delivery];
     const attempt = trying();
-    for (const [at, seconds] of RETRY_SECONDS.entries()) {
+    for (const [at, seconds] of WEBHOOK_RETRY_SECONDS.entries()) {
       const failure = (await attempt(id, 1).catch((error: unknown) => error)) as ApplicationFailure;
       expect(failure).toBeInstanceOf(ApplicationFailure);
       expect(failure).toMatchObject({
@@ -707,7 +710,7 @@ describe('delivery', () => {
     const attempt = trying();
     const rows = await rowsOf(slow.webhook.id);
     const first = rows.slice(0, 5).map((row) => attempt(row.id, 1));
-    await until('five to be under way', () => waiting.length === 5);
+    await waitFor('five to be under way', () => waiting.length === 5);
     const waits: number[] = [];
     for (const row of rows.slice(5)) {
       const failure = (await attempt(row.id, 1).catch((error: unknown) => error)) as ApplicationFailure;
@@ -752,16 +755,16 @@ describe('handing over', () => {
     await sql`select webhook_emit('webhook.test', jsonb_build_object('webhookId', ${hook.id}::text, 'number', number)) from generate_series(1, 250) as number`.execute(
       db,
     );
-    const [one, other] = await Promise.all([handOverDeliveries(db, starter), handOverDeliveries(db, starter)]);
+    const [one, other] = await Promise.all([startPendingDeliveries(db, starter), startPendingDeliveries(db, starter)]);
     expect(one + other).toBe(250);
     expect(new Set(started).size).toBe(250);
-    expect(await handOverDeliveries(db, starter)).toBe(0);
+    expect(await startPendingDeliveries(db, starter)).toBe(0);
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     await expect(
-      handOverDeliveries(db, { startDelivery: async () => Promise.reject(new Error('Temporal is away')) }),
+      startPendingDeliveries(db, { startDelivery: async () => Promise.reject(new Error('Temporal is away')) }),
     ).rejects.toThrow('Temporal is away');
     // Claimed a moment ago: maybe by somebody who lives.
-    expect(await handOverDeliveries(db, starter)).toBe(0);
+    expect(await startPendingDeliveries(db, starter)).toBe(0);
     await db
       .updateTable('webhook_deliveries')
       .set({ time_handed: new Date(Date.now() - 31_000) })
@@ -784,8 +787,8 @@ describe('handing over', () => {
         ).toEqual({ replayed: 1 });
       },
     };
-    expect(await handOverDeliveries(db, replaying)).toBe(1);
-    expect(await handOverDeliveries(db, replaying)).toBe(1);
+    expect(await startPendingDeliveries(db, replaying)).toBe(1);
+    expect(await startPendingDeliveries(db, replaying)).toBe(1);
     expect(started.map((each) => each.slice(-2))).toEqual(['/1', '/2']);
   });
 
@@ -800,12 +803,12 @@ describe('handing over', () => {
     );
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     dispatcher.wake();
-    await until('the trouble to be told', () => trouble.length > 0);
+    await waitFor('the trouble to be told', () => trouble.length > 0);
     expect(trouble).toEqual(['away']);
     away = false;
     const { body } = await call<{ delivery: ShownDelivery }>('POST', `/v1/webhooks/${hook.id}/test`);
     for (let times = 0; times < 50; times++) dispatcher.wake();
-    await until('the second to be started', () => started.length > 0);
+    await waitFor('the second to be started', () => started.length > 0);
     await dispatcher.close();
     expect(started).toEqual([`${body.delivery.id}/1`]);
   });
@@ -813,7 +816,7 @@ describe('handing over', () => {
   it('the sweep hands over again what its workflow was lost with, and forgets what is old', async () => {
     const { webhook: hook } = await webhook();
     for (let times = 0; times < 3; times++) await call('POST', `/v1/webhooks/${hook.id}/test`);
-    await handOverDeliveries(db, starter);
+    await startPendingDeliveries(db, starter);
     const [lost, old, kept] = (await rowsOf(hook.id)).map((row) => row.id) as [string, string, string];
     const attempt = trying();
     await attempt(old, 1);
@@ -947,7 +950,7 @@ describe('the API', () => {
       db,
       databaseUrl: postgres.url,
       secrets: new Secrets([]),
-      aws: new AwsAccess({ sessionSeconds: 3600, ...providersOf(db, secrets) }),
+      aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
       orchestrator: orchestrator as never,
       apiKey: KEY,
       discoverSeconds: 7,

@@ -14,7 +14,7 @@ import { type Stack, startStack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
 import { workflowSource } from '../../worker/worker.js';
 import { attributes } from '../../workflows/messages.js';
-import { executionsOf, until } from '../support.js';
+import { executionsOf, waitFor } from '../support.js';
 
 // Webhooks on the whole stack, with a receiver that can be slow, broken and gone.
 let stateDir: string;
@@ -58,7 +58,7 @@ const test = async (id: string): Promise<Delivery> =>
 const deliveries = async (id: string): Promise<Delivery[]> =>
   (await call<{ deliveries: Delivery[] }>('GET', `/v1/webhooks/${id}/deliveries`)).deliveries;
 const inState = (webhookId: string, id: string, state: string): Promise<Delivery> =>
-  until(`${id} ${state}`, async () =>
+  waitFor(`${id} ${state}`, async () =>
     (await deliveries(webhookId)).find((each) => each.id === id && each.state === state),
   );
 const to = (where: string): Received[] => received.filter((each) => each.path.startsWith(`${where}?`));
@@ -127,12 +127,12 @@ it('tells of an account, a run and its execution, from the first to the last, th
     run: describeRun({ runName: 'WEBHOOKS', cycles: { R1: 4, I1: 8, I2: 8 } }),
   }).done;
   s3.destroy();
-  const { id } = await until(
+  const { id } = await waitFor(
     'the execution',
     async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions[0],
   );
   await executionsOf(stack, call).inStatus(id, 'COMPLETED');
-  const completed = await until('its end to be told', () =>
+  const completed = await waitFor('its end to be told', () =>
     to('/all').find(({ body }) => body.type === 'execution.completed'),
   );
   // Each of them once, whatever came first on its way.
@@ -143,7 +143,7 @@ it('tells of an account, a run and its execution, from the first to the last, th
     expect(new Set(mine.map(({ headers }) => headers['webhook-id'])).size).toBe(mine.length);
     return mine.map(({ body }) => body.type);
   };
-  await until('all of the execution', () => of('executionId', id).length >= 4);
+  await waitFor('all of the execution', () => of('executionId', id).length >= 4);
   expect(of('executionId', id)).toEqual([
     'execution.initialized',
     'execution.pending',
@@ -151,7 +151,7 @@ it('tells of an account, a run and its execution, from the first to the last, th
     'execution.completed',
   ]);
   const runId = completed.body.data.runId as string;
-  await until('all of the run', () => to('/all').filter(({ body }) => body.type.startsWith('run.')).length === 2);
+  await waitFor('all of the run', () => to('/all').filter(({ body }) => body.type.startsWith('run.')).length === 2);
   expect(
     to('/all')
       .filter(({ body }) => body.type.startsWith('run.'))
@@ -161,7 +161,7 @@ it('tells of an account, a run and its execution, from the first to the last, th
     ['run.uploaded', runId],
     ['run.uploading', runId],
   ]);
-  await until(
+  await waitFor(
     'the verification to be told',
     () =>
       of('name', 'lab').includes('provider.connected') && of('name', 'runs').includes('storage_connection.connected'),
@@ -174,7 +174,7 @@ it('tells of an account, a run and its execution, from the first to the last, th
     links: { self: `https://polony.example.org/v1/executions/${id}` },
   });
   for (const each of to('/all')) expect(new Webhook(all.secret).verify(each.raw, each.headers)).toEqual(each.body);
-  const retried = await until('the flaky receiver to have taken both', async () => {
+  const retried = await waitFor('the flaky receiver to have taken both', async () => {
     const both = await deliveries(flaky.id);
     return both.length === 2 && both.every(({ state }) => state === 'delivered') && both;
   });
@@ -189,7 +189,7 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   answers.set('/held', (response) => void held.push(response));
   const hook = await webhook('/held');
   const underWay = await test(hook.id);
-  await until('the receiver to be asked', () => held.length === 1);
+  await waitFor('the receiver to be asked', () => held.length === 1);
   stack.worker!.kill();
   await stack.worker!.exited;
   const unheard = await test(hook.id);
@@ -198,7 +198,7 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   await inState(hook.id, unheard.id, 'delivered');
   // Taken over once its worker is known to be dead.
   expect(
-    await until(
+    await waitFor(
       'the other to be delivered',
       async () => (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
       100,
@@ -218,10 +218,10 @@ it('a receiver that hangs holds up no other', async () => {
   answers.set('/hangs', (response) => void held.push(response));
   const [hangs, quick] = [await webhook('/hangs'), await webhook('/quick')];
   for (let times = 0; times < 70; times++) await test(hangs.id);
-  await until('it to hang', () => held.length === 5);
+  await waitFor('it to hang', () => held.length === 5);
   const began = Date.now();
   const sent = await Promise.all(Array.from({ length: 20 }, () => test(quick.id)));
-  await until('the other to have all', () => to('/quick').length >= sent.length, 10);
+  await waitFor('the other to have all', () => to('/quick').length >= sent.length, 10);
   expect(Date.now() - began).toBeLessThan(10_000);
   expect(held.length).toBe(5);
   answers.clear();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseAvitiRunStats } from '../../domain/avitiRunStats.js';
+import { parseAvitiRunStats } from '../../domain/runs/instrumentMetrics.js';
 
 const cycle = (Cycle: number, PercentQ30: number, PercentPhixErrorRate: number) => ({
   Cycle,

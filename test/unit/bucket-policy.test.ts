@@ -9,15 +9,15 @@ import {
   partitionOf,
   PolicyError,
   policyBytes,
-  readPolicy,
+  parseBucketPolicy,
   readPrincipal,
-  sidsOf,
-  standing,
-  statementsOf,
-  withoutStatements,
-  withStatements,
-  writePolicy,
-} from '../../domain/bucketPolicy.js';
+  grantSids,
+  grantStanding,
+  grantStatements,
+  removeStatements,
+  putStatements,
+  serializeBucketPolicy,
+} from '../../domain/grants/bucketPolicy.js';
 
 const id = '01920000-0000-7000-8000-000000000001';
 const grant = (fields: Partial<Grant> = {}): Grant => ({
@@ -32,7 +32,7 @@ const grant = (fields: Partial<Grant> = {}): Grant => ({
 
 describe('statements', () => {
   it("are the page's for the whole bucket", () => {
-    expect(statementsOf(grant())).toEqual([
+    expect(grantStatements(grant())).toEqual([
       {
         Sid: 'ElemBio_BucketReadAccess_arn:aws:iam::999939710102:user/ExampleUser',
         Effect: 'Allow',
@@ -43,7 +43,7 @@ describe('statements', () => {
     ]);
   });
   it('narrowed to a folder list below it only, with Sids of their own', () => {
-    const own = statementsOf(
+    const own = grantStatements(
       grant({
         folder: 'runs/A/',
         partition: 'aws-cn',
@@ -130,37 +130,39 @@ const squeezed = (text: string): string => text.replace(/("(?:[^"\\]|\\.)*")|\s+
 
 describe('a policy', () => {
   it('keeps what others wrote to the letter, and is as before once ours is out again', () => {
-    const policy = readPolicy(THEIRS);
-    const whole = writePolicy(withStatements(policy, statementsOf(grant())))!;
-    const ours = JSON.stringify(statementsOf(grant())[0]);
+    const policy = parseBucketPolicy(THEIRS);
+    const whole = serializeBucketPolicy(putStatements(policy, grantStatements(grant())))!;
+    const ours = JSON.stringify(grantStatements(grant())[0]);
     expect(whole).toBe(squeezed(THEIRS).replace('}],"Version"', `},${ours}],"Version"`));
     expect(whole).toContain('12345678901234567890');
     expect(whole).toContain('1.50');
-    expect(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant())))).toBe(squeezed(THEIRS));
+    expect(serializeBucketPolicy(removeStatements(parseBucketPolicy(whole), grantSids(grant())))).toBe(
+      squeezed(THEIRS),
+    );
   });
   it('with a single statement that is no list', () => {
     const single =
       '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}}';
-    const whole = writePolicy(withStatements(readPolicy(single), statementsOf(grant())))!;
+    const whole = serializeBucketPolicy(putStatements(parseBucketPolicy(single), grantStatements(grant())))!;
     expect((JSON.parse(whole) as { Statement: unknown[] }).Statement).toHaveLength(2);
-    const back = JSON.parse(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant())))!) as {
+    const back = JSON.parse(serializeBucketPolicy(removeStatements(parseBucketPolicy(whole), grantSids(grant())))!) as {
       Statement: unknown[];
     };
     expect(back.Statement).toEqual([(JSON.parse(single) as { Statement: unknown }).Statement]);
   });
   it('of a bucket without one is made, and is none again', () => {
-    const whole = writePolicy(withStatements(readPolicy(undefined), statementsOf(grant())))!;
-    expect(JSON.parse(whole)).toEqual({ Version: '2012-10-17', Statement: statementsOf(grant()) });
-    expect(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant())))).toBeNull();
-    expect(readPolicy(undefined)).toBe(NO_POLICY);
+    const whole = serializeBucketPolicy(putStatements(parseBucketPolicy(undefined), grantStatements(grant())))!;
+    expect(JSON.parse(whole)).toEqual({ Version: '2012-10-17', Statement: grantStatements(grant()) });
+    expect(serializeBucketPolicy(removeStatements(parseBucketPolicy(whole), grantSids(grant())))).toBeNull();
+    expect(parseBucketPolicy(undefined)).toBe(NO_POLICY);
   });
   it('has a statement once however often it is put in, in its place', () => {
-    const one = withStatements(readPolicy(THEIRS), statementsOf(grant()));
-    const two = withStatements(one, statementsOf(grant({ principal: 'arn:aws:iam::999939710102:root' })));
-    expect(writePolicy(withStatements(two, statementsOf(grant())))).toBe(writePolicy(two));
-    const changed = readPolicy(writePolicy(two)!.replace('"s3:ListBucket",', ''));
-    expect(standing(changed, grant())).toBe('changed');
-    expect(writePolicy(withStatements(changed, statementsOf(grant())))).toBe(writePolicy(two));
+    const one = putStatements(parseBucketPolicy(THEIRS), grantStatements(grant()));
+    const two = putStatements(one, grantStatements(grant({ principal: 'arn:aws:iam::999939710102:root' })));
+    expect(serializeBucketPolicy(putStatements(two, grantStatements(grant())))).toBe(serializeBucketPolicy(two));
+    const changed = parseBucketPolicy(serializeBucketPolicy(two)!.replace('"s3:ListBucket",', ''));
+    expect(grantStanding(changed, grant())).toBe('changed');
+    expect(serializeBucketPolicy(putStatements(changed, grantStatements(grant())))).toBe(serializeBucketPolicy(two));
   });
   it.each([
     '',
@@ -170,7 +172,7 @@ describe('a policy', () => {
     '{"Statement":[1]}',
     '{"Statement":[{}],"Statement":[{}]}',
     '{',
-  ])('that is none is told: %s', (text) => expect(() => readPolicy(text)).toThrow(PolicyError));
+  ])('that is none is told: %s', (text) => expect(() => parseBucketPolicy(text)).toThrow(PolicyError));
 
   it('any policy comes back as it was', () => {
     const statement = fc
@@ -188,15 +190,17 @@ describe('a policy', () => {
     fc.assert(
       fc.property(made, ({ rest, statements, spaces }) => {
         const text = JSON.stringify({ ...rest, Statement: statements }, null, spaces);
-        const whole = writePolicy(withStatements(readPolicy(text), statementsOf(grant({ folder: 'x/' }))))!;
+        const whole = serializeBucketPolicy(
+          putStatements(parseBucketPolicy(text), grantStatements(grant({ folder: 'x/' }))),
+        )!;
         const expected = JSON.parse(text) as { Statement: unknown[] };
         expect(JSON.parse(whole)).toEqual({
           ...expected,
-          Statement: [...expected.Statement, ...statementsOf(grant({ folder: 'x/' }))],
+          Statement: [...expected.Statement, ...grantStatements(grant({ folder: 'x/' }))],
         });
-        expect(writePolicy(withoutStatements(readPolicy(whole), sidsOf(grant({ folder: 'x/' }))))).toBe(
-          JSON.stringify(JSON.parse(text)) === JSON.stringify(expected) ? squeezed(text) : '',
-        );
+        expect(
+          serializeBucketPolicy(removeStatements(parseBucketPolicy(whole), grantSids(grant({ folder: 'x/' })))),
+        ).toBe(JSON.stringify(JSON.parse(text)) === JSON.stringify(expected) ? squeezed(text) : '');
       }),
       { numRuns: 300 },
     );
@@ -204,18 +208,18 @@ describe('a policy', () => {
 });
 
 describe('drift', () => {
-  const whole = withStatements(
-    readPolicy(THEIRS),
-    statementsOf(grant({ principal: 'arn:aws:iam::999939710102:root' })),
+  const whole = putStatements(
+    parseBucketPolicy(THEIRS),
+    grantStatements(grant({ principal: 'arn:aws:iam::999939710102:root' })),
   );
   const own = grant({ principal: 'arn:aws:iam::999939710102:root' });
-  const edited = (from: string, to: string): ReturnType<typeof standing> => {
-    const text = writePolicy(whole)!;
+  const edited = (from: string, to: string): ReturnType<typeof grantStanding> => {
+    const text = serializeBucketPolicy(whole)!;
     expect(text).toContain(from);
-    return standing(readPolicy(text.replace(from, to)), own);
+    return grantStanding(parseBucketPolicy(text.replace(from, to)), own);
   };
   it('is not what S3 spells otherwise', () => {
-    expect(standing(whole, own)).toBe('whole');
+    expect(grantStanding(whole, own)).toBe('whole');
     expect(edited('{"AWS":"arn:aws:iam::999939710102:root"}', '{"AWS":["999939710102"]}')).toBe('whole');
     expect(
       edited(
@@ -233,16 +237,16 @@ describe('drift', () => {
     ).toBe('changed');
     expect(edited('"arn:aws:s3:::lab/*"]', '"arn:aws:s3:::lab/x/*"]')).toBe('changed');
     expect(edited('"s3:GetBucketLocation"]', '"s3:GetBucketLocation","s3:PutObject"]')).toBe('changed');
-    expect(standing(readPolicy(THEIRS), own)).toBe('missing');
+    expect(grantStanding(parseBucketPolicy(THEIRS), own)).toBe('missing');
     const folder = grant({ folder: 'x/' });
-    expect(standing(withoutStatements(withStatements(whole, statementsOf(folder)), [sidsOf(folder)[1]!]), folder)).toBe(
-      'changed',
-    );
+    expect(
+      grantStanding(removeStatements(putStatements(whole, grantStatements(folder)), [grantSids(folder)[1]!]), folder),
+    ).toBe('changed');
   });
   it('tells statements like ours that nobody knows', () => {
     const folder = grant({ folder: 'x/' });
-    const policy = withStatements(whole, statementsOf(folder));
-    expect(foreignStatements(policy, new Set([...sidsOf(own), ...sidsOf(folder)]))).toEqual([]);
+    const policy = putStatements(whole, grantStatements(folder));
+    expect(foreignStatements(policy, new Set([...grantSids(own), ...grantSids(folder)]))).toEqual([]);
     expect(foreignStatements(policy, new Set()).map(({ principal }) => principal)).toEqual([
       own.principal,
       folder.principal,
@@ -251,7 +255,7 @@ describe('drift', () => {
   });
   it('tells of deleted principals and of what is open to everybody', () => {
     expect(openStatements(whole)).toEqual(['A, b } ]']);
-    const policy = readPolicy(
+    const policy = parseBucketPolicy(
       '{"Statement":[{"Sid":"","Effect":"Allow","Principal":{"AWS":["AROAJQABLZS4A3QDU576Q","arn:aws:iam::999939710102:root"]}},{"Sid":"x","Effect":"Deny","Principal":{"AWS":"*"}},{"Sid":"y","Effect":"Deny","NotPrincipal":{"AWS":"AIDAJQABLZS4A3QDU576Q"}}]}',
     );
     expect(deletedPrincipals(policy)).toEqual([

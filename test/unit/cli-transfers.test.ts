@@ -8,7 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { until } from '../support.js';
+import { waitFor } from '../support.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const ID = '01920000-0000-7000-8000-000000000000';
@@ -121,13 +121,13 @@ describe('polony download', () => {
       return true;
     });
     const first = start(['download', 'run', ID, '--to', to()], { POLONY_API_URL: url });
-    await until('the first one is at it', () => cut !== undefined);
+    await waitFor('the first one is at it', () => cut !== undefined);
     const second = await download(url);
     expect([second.code, second.stderr]).toEqual([
       8,
       expect.stringMatching(/^Process \d+ downloads into .* already; wait for it, or end it\n$/),
     ]);
-    await until('a part is on the disk', () =>
+    await waitFor('a part is on the disk', () =>
       readdirSync(to()).some((name) => name.endsWith('.part') && readFileSync(path.join(to(), name)).length >= 900_000),
     );
     first.child.kill('SIGKILL');
@@ -440,7 +440,7 @@ describe('polony upload', () => {
       meddle: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
     });
     const first = start(args(made), env);
-    await until('the first is at it', () => held !== undefined);
+    await waitFor('the first is at it', () => held !== undefined);
     const second = await polony(args(made), env);
     expect([second.code, second.stderr]).toEqual([8, expect.stringContaining(`Process ${first.child.pid} uploads`)]);
     first.child.kill('SIGINT');

@@ -11,14 +11,14 @@ import {
   normalizePrefix,
   parseSharedWorkflow,
 } from '../../domain/aws.js';
-import { parseRunStats } from '../../domain/bases2fastq.js';
+import { parseRunStats } from '../../domain/executions/results.js';
 import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
 import { FileFormatError, InputError } from '../../domain/errors.js';
-import { buildRunParameters, executionStatusOf } from '../../domain/execution.js';
-import { expectedBaseCalls, parseRunFolderName } from '../../domain/runFolder.js';
-import { parseRunManifest } from '../../domain/runManifest.js';
-import { parseRunParameters } from '../../domain/runParameters.js';
-import { parseRunUploaded } from '../../domain/runUploaded.js';
+import { buildRunParameters, toExecutionStatus } from '../../domain/executions/execution.js';
+import { expectedBaseCalls, parseRunFolderName } from '../../domain/runs/runFolder.js';
+import { parseRunManifest } from '../../domain/runs/manifest.js';
+import { parseRunParameters } from '../../domain/runs/runParameters.js';
+import { parseRunUploaded } from '../../domain/runs/runUploaded.js';
 import { classifyAwsError } from '../../aws/errors.js';
 
 const SHARED_DATA = path.resolve(import.meta.dirname, '../../../shared/data');
@@ -142,7 +142,7 @@ describe('parameters of a HealthOmics run', () => {
   });
   it('takes STOPPING for running, and a run cancelled elsewhere for canceled', () => {
     expect(
-      ['STARTING', 'STOPPING', 'CANCELLED', 'DELETED'].map((status) => executionStatusOf(status as never)),
+      ['STARTING', 'STOPPING', 'CANCELLED', 'DELETED'].map((status) => toExecutionStatus(status as never)),
     ).toEqual(['PENDING', 'RUNNING', 'CANCELED', 'FAILED']);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { iamText } from '../../cli/iam.js';
-import { eventDocuments } from '../../domain/eventDocuments.js';
+import { eventDocuments } from '../../domain/events/documents.js';
 
 interface Template {
   Parameters: Record<string, { Default?: string; NoEcho?: boolean }>;

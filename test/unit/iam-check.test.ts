@@ -6,11 +6,16 @@ import {
   evaluatePolicy,
   type IamCheckQuery,
   type PolicyFindings,
-  readPolicy,
-} from '../../domain/iamCheck.js';
-import { iamDocuments, type IamQuery, parseIamQuery } from '../../domain/iamDocuments.js';
-import { cover, readPattern, readTarget } from '../../domain/iamPatterns.js';
-import { CAPABILITIES, CREDENTIAL_TYPES, permissionsFor, statementFor } from '../../domain/permissions.js';
+  parseIamPolicy,
+} from '../../domain/iam/policyCheck.js';
+import { iamDocuments, type IamQuery, parseIamQuery } from '../../domain/iam/documents.js';
+import { cover, readPattern, readTarget } from '../../domain/iam/patterns.js';
+import {
+  CAPABILITIES,
+  CREDENTIAL_TYPES,
+  permissionsForCapabilities,
+  statementFor,
+} from '../../domain/iam/permissions.js';
 
 const policy = (...statements: unknown[]): unknown => ({ Version: '2012-10-17', Statement: statements });
 const allow = (Action: unknown, Resource: unknown, more: object = {}): object => ({
@@ -180,7 +185,7 @@ describe('what is no permission policy, by path', () => {
 
 describe('decisions', () => {
   const decide = (statements: unknown[], action: string, resource: string, context: Record<string, string> = {}) =>
-    evaluatePolicy(readPolicy(policy(...statements)), { action, resource, context }).decision;
+    evaluatePolicy(parseIamPolicy(policy(...statements)), { action, resource, context }).decision;
   const object = 'arn:aws:s3:::b/k';
   it.each<[string, unknown[], string]>([
     ['actions whatever their case', [allow('S3:getOBJECT', '*')], 'allowed'],
@@ -283,7 +288,7 @@ describe('a pasted policy', () => {
           } satisfies IamQuery);
           const { permissionPolicy } = iamDocuments(choice, '588258415937');
           const findings = checkPolicy({ policy: permissionPolicy, ...scope, credentialType, prefix });
-          const granted = permissionsFor(credentialType, wanted).map(({ action }) => action as string);
+          const granted = permissionsForCapabilities(credentialType, wanted).map(({ action }) => action as string);
           expect(states(findings)).toEqual(
             Object.fromEntries(
               findings.permissions.map(({ action }) => [action, granted.includes(action) ? 'granted' : 'denied']),

@@ -17,7 +17,7 @@ import {
   parseIamQuery,
   permissionPolicy,
   shellWord,
-} from '../../domain/iamDocuments.js';
+} from '../../domain/iam/documents.js';
 import {
   ACTIONS,
   CAPABILITIES,
@@ -26,11 +26,11 @@ import {
   CREDENTIAL_TYPES,
   PERMISSIONS,
   type PermissionAction,
-  permissionOf,
-  permissionsFor,
+  findPermission,
+  permissionsForCapabilities,
   type PolicyDocument,
   statementFor,
-} from '../../domain/permissions.js';
+} from '../../domain/iam/permissions.js';
 
 const TRUSTED = '588258415937';
 const EXECUTION_ROLE = 'arn:aws:iam::111122223333:role/omics-execution';
@@ -144,7 +144,7 @@ const query: fc.Arbitrary<IamQuery> = fc
 describe('the table of permissions', () => {
   it('has the rows of the page, each once', () => {
     expect(PERMISSIONS.map(({ action }) => action)).toEqual(ACTIONS);
-    expect(permissionOf('S3:getobject')?.action).toBe('s3:GetObject');
+    expect(findPermission('S3:getobject')?.action).toBe('s3:GetObject');
   });
   it.skipIf(page === undefined)('requires what the page requires', () => {
     const table = page!.slice(
@@ -267,7 +267,7 @@ describe.skipIf(page === undefined)('vendor documents equal the templates of the
         fc.constantFrom(...CREDENTIAL_TYPES),
         (bucket, under, capabilities, credentialType) => {
           const expected = replaced(template('Template for IAM Role'), 'BUCKET_NAME', bucket);
-          const wanted = permissionsFor(credentialType, capabilities).map(({ action }) => action as string);
+          const wanted = permissionsForCapabilities(credentialType, capabilities).map(({ action }) => action as string);
           for (const statement of expected.Statement) {
             if (under !== '' && (statement.Sid === 'S3ObjectWrite' || statement.Sid === 'S3ObjectRead'))
               statement.Resource = `arn:aws:s3:::${bucket}/${under}/*`;

@@ -1,8 +1,8 @@
 import { unzipSync } from 'fflate';
 import { describe, expect, it } from 'vitest';
-import { expectedBaseCalls, parseRunFolderName } from '../../domain/runFolder.js';
-import { parseRunManifest } from '../../domain/runManifest.js';
-import { parseRunParameters } from '../../domain/runParameters.js';
+import { expectedBaseCalls, parseRunFolderName } from '../../domain/runs/runFolder.js';
+import { parseRunManifest } from '../../domain/runs/manifest.js';
+import { parseRunParameters } from '../../domain/runs/runParameters.js';
 import { describeRun, runFiles, runFolderName, runUploadedText, simulatedSamples } from '../../local/instrument.js';
 
 const run = describeRun({ runName: 'UNIT_1', cycles: { R1: 3, R2: 2, I1: 2, I2: 0 } });

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { S3Client } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AwsAccess } from '../../aws/access.js';
+import { AwsSessions } from '../../aws/sessions.js';
 import { downloadUrls, listPage } from '../../aws/files.js';
 import { listFolder, listObjects } from '../../aws/s3.js';
 
@@ -82,7 +82,7 @@ describe('listings of S3', () => {
 
 describe('the URLs of a page', () => {
   it('are signed without keeping others from their turn', async () => {
-    const access = new AwsAccess({
+    const access = new AwsSessions({
       sessionSeconds: 3600,
       loadProvider: async () => Promise.reject(new Error('is not asked')),
     });

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkRunManifest, describeFindings, type ManifestedRun } from '../../domain/manifestCheck.js';
-import { parseRunParameters } from '../../domain/runParameters.js';
-import { bases2FastqVersionOf, versionProblem } from '../../domain/versionGate.js';
+import { checkRunManifest, describeFindings, type ManifestedRun } from '../../domain/runs/manifestCheck.js';
+import { parseRunParameters } from '../../domain/runs/runParameters.js';
+import { findBases2FastqVersion, describeVersionConflict } from '../../domain/executions/versionGate.js';
 
 const run: ManifestedRun = { cycles: { I1: 8, I2: 8, R1: 151, R2: 151 }, analysisLanes: '1+2' };
 const samples = (...rows: string[]): string =>
@@ -148,11 +148,11 @@ describe('the version gate', () => {
     ['3.4.0', undefined, true],
     ['three', 'two', true],
   ])('AVITI OS %s with Bases2Fastq %s: %s', (platform, version, fits) => {
-    expect(versionProblem(platform, version) === undefined).toBe(fits);
+    expect(describeVersionConflict(platform, version) === undefined).toBe(fits);
   });
   it('finds the version in what a workflow is called', () => {
-    expect(bases2FastqVersionOf('Bases2Fastq 2.2.0')).toBe('2.2.0');
-    expect(bases2FastqVersionOf(undefined, 'element-bases2fastq-v2.4')).toBe('2.4');
-    expect(bases2FastqVersionOf('workflow 3.1.0')).toBeUndefined();
+    expect(findBases2FastqVersion('Bases2Fastq 2.2.0')).toBe('2.2.0');
+    expect(findBases2FastqVersion(undefined, 'element-bases2fastq-v2.4')).toBe('2.4');
+    expect(findBases2FastqVersion('workflow 3.1.0')).toBeUndefined();
   });
 });

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseIndexAssignment, parseMetrics, parseRunStats } from '../../domain/bases2fastq.js';
-import { explainFailure } from '../../domain/runFailures.js';
-import { checkRunSettings, isTransient, startsByItself } from '../../domain/runSettings.js';
+import { parseIndexAssignment, parseMetrics, parseRunStats } from '../../domain/executions/results.js';
+import { explainFailure } from '../../domain/executions/failures.js';
+import { checkRunSettings, isTransientFailure, matchesAutoStart } from '../../domain/connections/runSettings.js';
 
 describe('results', () => {
   it('counts no polony twice, though a sample stands for 1+2, 1 and 2, once for each index', () => {
@@ -66,8 +66,8 @@ describe('failures', () => {
     expect(explainFailure('constructor').owner).toBe('polony');
     for (const reason of ['INSTANCE_RESERVATION_FAILED', 'SERVICE_ERROR', 'MODIFIED_INPUT_RESOURCE'])
       expect(explainFailure(reason).transient).toBe(true);
-    expect(isTransient(undefined)).toBe(false);
-    expect(isTransient('RUN_TASK_FAILED')).toBe(false);
+    expect(isTransientFailure(undefined)).toBe(false);
+    expect(isTransientFailure('RUN_TASK_FAILED')).toBe(false);
   });
 });
 
@@ -106,6 +106,6 @@ describe('settings of a flow', () => {
     [{ instruments: ['*'], runNames: ['nt_prod_1'] }, true],
     [{ instruments: ['AV1*'], runNames: ['*'] }, false],
   ])('the filter %j: %s', (filter, starts) => {
-    expect(startsByItself(filter, { instrumentName: 'AV234003', runName: 'NT_PROD_1' })).toBe(starts);
+    expect(matchesAutoStart(filter, { instrumentName: 'AV234003', runName: 'NT_PROD_1' })).toBe(starts);
   });
 });

@@ -2,20 +2,20 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../domain/errors.js';
 import {
-  Access,
-  type Permission,
+  Authorization,
+  type ScopeAction,
   parseScopes,
-  PERMISSIONS,
+  ACTIONS_BY_RESOURCE,
   scopesAmong,
   shownScopes,
   writeScope,
-} from '../../domain/scopes.js';
+} from '../../domain/auth/scopes.js';
 
-const access = (...texts: string[]): Access => new Access(parseScopes('scopes', texts));
+const access = (...texts: string[]): Authorization => new Authorization(parseScopes('scopes', texts));
 const A = '01920000-0000-7000-8000-00000000000a';
 const B = '01920000-0000-7000-8000-00000000000b';
-const all = Object.entries(PERMISSIONS).flatMap(([resource, actions]) =>
-  actions.map((action) => `${resource}:${action}` as Permission),
+const all = Object.entries(ACTIONS_BY_RESOURCE).flatMap(([resource, actions]) =>
+  actions.map((action) => `${resource}:${action}` as ScopeAction),
 );
 
 describe('scopes', () => {
@@ -48,7 +48,7 @@ describe('scopes', () => {
     expect(access('storage:*').covers('runs:read')).toBe(false);
     expect(all.every((permission) => access('*').ids(permission) === 'all')).toBe(true);
     expect(shownScopes(parseScopes('scopes', ['*']))).toEqual(
-      Object.keys(PERMISSIONS).map((resource) => `${resource}:*`),
+      Object.keys(ACTIONS_BY_RESOURCE).map((resource) => `${resource}:*`),
     );
     expect(shownScopes(parseScopes('scopes', ['runs:read', `storage:read:${A}/x`]))).toEqual([
       'runs:read',
@@ -112,7 +112,7 @@ describe('scopes', () => {
 
 describe('what may be handed on', () => {
   const scope = fc.oneof(
-    fc.constantFrom('*', ...all, ...Object.keys(PERMISSIONS).map((resource) => `${resource}:*`)),
+    fc.constantFrom('*', ...all, ...Object.keys(ACTIONS_BY_RESOURCE).map((resource) => `${resource}:*`)),
     fc
       .tuple(
         fc.constantFrom(

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { aesDecrypt, aesEncrypt, envelopeKey, localKey, Secrets } from '../../store/secrets.js';
-import { SESSION_POLICY_LIMIT, sessionPolicies } from '../../domain/federation.js';
+import { aesDecrypt, aesEncrypt, createEnvelopeKey, createLocalKey, Secrets } from '../../store/secrets.js';
+import { SESSION_POLICY_LIMIT, sessionPolicies } from '../../domain/iam/sessionPolicies.js';
 
 describe('secrets', () => {
-  const one = localKey('one', randomBytes(32));
-  const two = localKey('two', randomBytes(32));
+  const one = createLocalKey('one', randomBytes(32));
+  const two = createLocalKey('two', randomBytes(32));
 
   it('come back, and are never the same twice', async () => {
     const secrets = new Secrets([one]);
@@ -40,7 +40,7 @@ describe('secrets', () => {
   it('can have data keys that another service wraps', async () => {
     const master = randomBytes(32);
     let unwrapped = 0;
-    const key = envelopeKey('kms', {
+    const key = createEnvelopeKey('kms', {
       generate: async (context) => {
         const data = randomBytes(32);
         return { key: data, wrapped: aesEncrypt(master, data, context) };

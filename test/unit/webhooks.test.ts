@@ -3,17 +3,17 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { sendWebhook } from '../../activities/sendWebhook.js';
+import { sendWebhook } from '../../activities/webhooks/send.js';
 import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
-import { judgeAddress, type NetworkPolicy } from '../../domain/networks.js';
+import { judgeAddress, type NetworkPolicy } from '../../domain/webhooks/networks.js';
 import {
   checkEventTypes,
   checkWebhookUrl,
-  refusalOf,
-  RETRY_SECONDS,
+  whyDestinationRejected,
+  WEBHOOK_RETRY_SECONDS,
   WEBHOOK_EVENTS,
   webhookBody,
-} from '../../domain/webhooks.js';
+} from '../../domain/webhooks/webhook.js';
 
 const closed: NetworkPolicy = { allowPrivate: false, allowedNetworks: [] };
 const open: NetworkPolicy = { allowPrivate: true, allowedNetworks: [] };
@@ -143,10 +143,12 @@ describe('URLs', () => {
   it('http is for private networks that are allowed', () => {
     expect(checkWebhookUrl('url', 'http://10.0.0.7:8080/', open)).toEqual([]);
     expect(checkWebhookUrl('url', 'http://8.8.8.8/', open).map(({ rule }) => rule)).toEqual(['ADDRESS_REFUSED']);
-    expect(refusalOf(new URL('http://lims.example.org/'), ['8.8.8.8'], open)).toContain('https');
-    expect(refusalOf(new URL('http://lims.lab/'), ['10.0.0.7'], open)).toBeUndefined();
+    expect(whyDestinationRejected(new URL('http://lims.example.org/'), ['8.8.8.8'], open)).toContain('https');
+    expect(whyDestinationRejected(new URL('http://lims.lab/'), ['10.0.0.7'], open)).toBeUndefined();
     // One private address among public ones is one too many.
-    expect(refusalOf(new URL('https://lims.example.org/'), ['8.8.8.8', '10.0.0.7'], closed)).toContain('10.0.0.7');
+    expect(whyDestinationRejected(new URL('https://lims.example.org/'), ['8.8.8.8', '10.0.0.7'], closed)).toContain(
+      '10.0.0.7',
+    );
   });
   it('has its limits', () => {
     expect(
@@ -203,7 +205,7 @@ it('settings', () => {
   const base = { DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233', POLONY_API_KEY: 'k'.repeat(24) };
   expect(parseWorkerConfig(base)).toMatchObject({
     webhookNetworks: closed,
-    webhookRetrySeconds: RETRY_SECONDS,
+    webhookRetrySeconds: WEBHOOK_RETRY_SECONDS,
     publicUrl: undefined,
   });
   expect(

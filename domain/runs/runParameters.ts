@@ -1,0 +1,168 @@
+import { FileFormatError } from '../errors.js';
+
+/** The reads of an AVITI run: two index reads and two insert reads. */
+export const READ_NAMES = ['I1', 'I2', 'R1', 'R2'] as const;
+export type ReadName = (typeof READ_NAMES)[number];
+
+/** Number of cycles of each read; a read that was not sequenced is absent. */
+export type Cycles = Partial<Record<ReadName, number>>;
+
+/** A consumable as the instrument scanned it. */
+export interface Consumable {
+  serialNumber: string;
+  partNumber: string;
+  lotNumber: string;
+  /** RFC 3339, or absent where the instrument had none. */
+  expiration?: string;
+}
+
+/**
+ * What polony uses of `RunParameters.json` (FileVersion 2.0.0 to 6.1.0). Cytoprofiling files can lack `flowcellId` and
+ * `cycles`, and older files lack more, so nearly all is optional.
+ */
+export interface RunParameters {
+  fileVersion?: string;
+  runName: string;
+  runId?: string;
+  recipeExecutionId?: string;
+  /** `Sequencing` where the file does not say: files before 5.0.0 have no RunType and knew nothing else. */
+  runType: string;
+  runDescription?: string;
+  side?: string;
+  flowcellId?: string;
+  /** RFC 3339 with nanoseconds. */
+  date?: string;
+  instrumentName: string;
+  operatorName?: string;
+  runFolderName?: string;
+  tiles: string[];
+  cycles?: Cycles;
+  readOrder: ReadName[];
+  kitConfiguration?: string;
+  preparationWorkflow?: string;
+  chemistryVersion?: string;
+  lowDiversity?: boolean;
+  platformVersion?: string;
+  analysisLanes?: string;
+  storageConnectionId?: string;
+  libraryType?: string;
+  filterMask?: string;
+  polonyDensity?: string;
+  panelName?: string;
+  wellLayout?: string;
+  consumables: {
+    flowcell?: Consumable;
+    sequencingCartridge?: Consumable;
+    buffer?: Consumable;
+    panelCartridge?: Consumable;
+  };
+}
+
+type Json = Record<string, unknown>;
+const FILE = 'RunParameters.json';
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function text(source: Json, key: string): string | undefined {
+  const value = source[key];
+  return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
+}
+
+/** Parses a JSON object out of a file; an empty file, damaged JSON and anything but an object are a {@link FileFormatError}. */
+export function parseJsonObject(file: string, content: string): Json {
+  const trimmed = content.replace(/^\uFEFF/, '').trim();
+  if (trimmed === '') throw new FileFormatError(file, 'the file is empty');
+  let value: unknown;
+  try {
+    value = JSON.parse(trimmed);
+  } catch (error) {
+    throw new FileFormatError(file, `not valid JSON (${(error as Error).message})`);
+  }
+  if (!isObject(value)) throw new FileFormatError(file, 'the JSON is not an object');
+  return value;
+}
+
+function consumable(source: unknown): Consumable | undefined {
+  if (!isObject(source)) return undefined;
+  const serialNumber = text(source, 'SerialNumber');
+  if (serialNumber === undefined) return undefined;
+  const expiration = text(source, 'Expiration');
+  return {
+    serialNumber,
+    partNumber: text(source, 'PartNumber') ?? '',
+    lotNumber: text(source, 'LotNumber') ?? '',
+    // Instruments write year 2999 for "never scanned"; it is kept, since it is what the instrument said.
+    expiration: expiration !== undefined && !Number.isNaN(Date.parse(expiration)) ? expiration : undefined,
+  };
+}
+
+/**
+ * Parses `RunParameters.json`.
+ * @throws FileFormatError when it is not JSON, or lacks the run's or the instrument's name, or has cycles that are no whole numbers.
+ */
+export function parseRunParameters(content: string): RunParameters {
+  const json = parseJsonObject(FILE, content);
+  const runName = text(json, 'RunName');
+  const instrumentName = text(json, 'InstrumentName');
+  if (runName === undefined) throw new FileFormatError(FILE, 'RunName is missing');
+  if (runName.length > 255)
+    throw new FileFormatError(FILE, `RunName has ${runName.length} characters, which no instrument gives`);
+  if (instrumentName === undefined) throw new FileFormatError(FILE, 'InstrumentName is missing');
+  let cycles: Cycles | undefined;
+  if (isObject(json.Cycles)) {
+    cycles = {};
+    for (const read of READ_NAMES) {
+      const count = json.Cycles[read];
+      if (count === undefined || count === null || count === 0) continue;
+      if (typeof count !== 'number' || !Number.isInteger(count) || count < 0 || count > 9999) {
+        throw new FileFormatError(FILE, `Cycles.${read} is ${JSON.stringify(count)}, not a whole number of cycles`);
+      }
+      cycles[read] = count;
+    }
+  }
+  const readOrder = (text(json, 'ReadOrder') ?? '')
+    .split(',')
+    .map((read) => read.trim())
+    .filter((read): read is ReadName => (READ_NAMES as readonly string[]).includes(read));
+  const recipeValues = Array.isArray(json.RecipeValues) ? json.RecipeValues.filter(isObject) : [];
+  const advanced = isObject(json.AdvancedSettings) ? json.AdvancedSettings : {};
+  const consumables = isObject(json.Consumables) ? json.Consumables : {};
+  const filterMask = recipeValues.find((value) => value.Name === 'filterMask')?.Value;
+  return {
+    fileVersion: text(json, 'FileVersion'),
+    runName,
+    runId: text(json, 'RunID') ?? text(json, 'runID'),
+    recipeExecutionId: text(json, 'RecipeExecutionID'),
+    runType: text(json, 'RunType') ?? 'Sequencing',
+    runDescription: text(json, 'RunDescription'),
+    side: text(json, 'Side'),
+    flowcellId: text(json, 'FlowcellID'),
+    date: text(json, 'Date'),
+    instrumentName,
+    operatorName: text(json, 'OperatorName'),
+    runFolderName: text(json, 'RunFolderName'),
+    tiles: Array.isArray(json.Tiles) ? json.Tiles.filter((tile): tile is string => typeof tile === 'string') : [],
+    cycles,
+    readOrder,
+    kitConfiguration: text(json, 'KitConfiguration'),
+    preparationWorkflow: text(json, 'PreparationWorkflow'),
+    chemistryVersion: text(json, 'ChemistryVersion'),
+    lowDiversity: typeof json.LowDiversity === 'boolean' ? json.LowDiversity : undefined,
+    platformVersion: text(json, 'PlatformVersion'),
+    analysisLanes: text(json, 'AnalysisLanes'),
+    storageConnectionId: text(json, 'StorageConnectionID'),
+    libraryType: text(json, 'LibraryType'),
+    filterMask: typeof filterMask === 'string' ? filterMask : undefined,
+    polonyDensity: text(advanced, 'PolonyDensity'),
+    panelName: text(json, 'PanelName'),
+    wellLayout: text(json, 'WellLayout'),
+    consumables: {
+      flowcell: consumable(consumables.Flowcell),
+      sequencingCartridge: consumable(consumables.SequencingCartridge),
+      buffer: consumable(consumables.Buffer),
+      panelCartridge: consumable(consumables.PanelCartridge),
+    },
+  };
+}
