@@ -1,3 +1,4 @@
+import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import type { DbOrTransaction } from '../database.js';
 
 /** The four resources that a person sets up. Deleted ones stay in their tables, for the history of executions, and are not found here. */
@@ -9,8 +10,6 @@ export interface ResourceUse {
   id: string;
   name: string;
 }
-
-const ENDED = ['COMPLETED', 'FAILED', 'CANCELED'] as const;
 
 const USES_SHOWN = 20;
 
@@ -100,7 +99,7 @@ export async function listUses(db: DbOrTransaction, table: ResourceTable, id: st
       .selectFrom('executions')
       .select(['id', 'name'])
       .where(column, '=', id)
-      .where('status', 'not in', [...ENDED])
+      .where('status', 'not in', FINAL_STATUSES)
       .limit(USES_SHOWN)
       .execute(),
   );

@@ -1,3 +1,4 @@
+import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 
 /**
@@ -16,7 +17,7 @@ export async function beginNextAttempt(
       .selectAll()
       .where('id', '=', id)
       .where('attempt', '=', attempt)
-      .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+      .where('status', 'not in', FINAL_STATUSES)
       .forUpdate()
       .executeTakeFirst();
     if (row === undefined || row.healthomics_run_id === null) return;

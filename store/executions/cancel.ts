@@ -1,3 +1,4 @@
+import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 import { contextQuery, type ExecutionContext, toContext } from './load.js';
 
@@ -18,7 +19,7 @@ export async function recordCancelRequest(
     })
     .where('id', '=', id)
     .where('cancel_requested_by', 'is', null)
-    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('status', 'not in', FINAL_STATUSES)
     .execute();
 }
 
@@ -33,7 +34,7 @@ export async function listCancelsToSignal(db: DbOrTransaction, requestedBefore: 
     .where('e.cancel_requested_by', 'is not', null)
     .where('e.cancel_signalled', '=', false)
     .where('e.time_cancel_requested', '<', requestedBefore)
-    .where('e.status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('e.status', 'not in', FINAL_STATUSES)
     .orderBy('e.id')
     .limit(500)
     .execute();

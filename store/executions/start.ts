@@ -1,3 +1,4 @@
+import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, sanitizeJson } from '../database.js';
 
 /** The requestId of an execution's StartRun: another for each attempt, the same however often that is asked for. */
@@ -35,7 +36,7 @@ export async function markStartSent(
     // Late work of an attempt that is over must not start anything.
     .where('attempt', '=', attempt)
     .where('start_state', 'in', ['none', 'sent'])
-    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('status', 'not in', FINAL_STATUSES)
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
 }

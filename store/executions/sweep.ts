@@ -1,3 +1,4 @@
+import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, isId } from '../database.js';
 import { contextQuery, type ExecutionContext, toContext } from './load.js';
 
@@ -44,7 +45,7 @@ function startedOpenExecutions(db: DbOrTransaction, before: Date) {
   return db
     .selectFrom('executions')
     .where('workflow_started', '=', true)
-    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('status', 'not in', FINAL_STATUSES)
     .where('time_created', '<', before);
 }
 
@@ -56,7 +57,7 @@ export async function filterOpenExecutions(db: DbOrTransaction, ids: readonly st
     .selectFrom('executions')
     .select('id')
     .where('id', 'in', known)
-    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('status', 'not in', FINAL_STATUSES)
     .execute();
   return rows.map((row) => row.id);
 }
@@ -67,7 +68,7 @@ export async function recordAdoption(db: DbOrTransaction, id: string): Promise<n
     .updateTable('executions')
     .set((eb) => ({ adoptions: eb('adoptions', '+', 1) }))
     .where('id', '=', id)
-    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('status', 'not in', FINAL_STATUSES)
     .returning('adoptions')
     .executeTakeFirst();
   return row?.adoptions;

@@ -1,11 +1,12 @@
 import { sql } from 'kysely';
-import type {
-  Blocked,
-  ExecutionStatus,
-  ExecutionSummary,
-  HealthOmicsStatus,
-  ParameterValue,
-  ResultFile,
+import {
+  FINAL_STATUSES,
+  type Blocked,
+  type ExecutionStatus,
+  type ExecutionSummary,
+  type HealthOmicsStatus,
+  type ParameterValue,
+  type ResultFile,
 } from '../../domain/executions/execution.js';
 import type { RunMetrics } from '../../domain/runs/instrumentMetrics.js';
 import type { ManifestReport } from '../../domain/runs/manifestCheck.js';
@@ -72,7 +73,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
     .where('id', '=', id)
-    .where('status', 'not in', ['COMPLETED', 'FAILED', 'CANCELED'])
+    .where('status', 'not in', FINAL_STATUSES)
     .executeTakeFirst();
   if (result.numUpdatedRows > 0n && change.summary !== undefined)
     await recordBases2FastqMetrics(db, id, change.summary);
