@@ -1,6 +1,6 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
-import { contextQuery, type ExecutionContext, toContext } from './load.js';
+import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
 /** Notes who asked for a cancel first; a later request changes nothing. */
 export async function recordCancelRequest(
@@ -30,7 +30,7 @@ export async function markCancelSignalled(db: DbOrTransaction, id: string): Prom
 
 /** Executions whose cancel was accepted and of which the workflow has not been told, because a process died or Temporal was away. */
 export async function listCancelsToSignal(db: DbOrTransaction, requestedBefore: Date): Promise<ExecutionContext[]> {
-  const rows = await contextQuery(db)
+  const rows = await executionQuery(db)
     .where('e.cancel_requested_by', 'is not', null)
     .where('e.cancel_signalled', '=', false)
     .where('e.time_cancel_requested', '<', requestedBefore)
@@ -38,5 +38,5 @@ export async function listCancelsToSignal(db: DbOrTransaction, requestedBefore: 
     .orderBy('e.id')
     .limit(500)
     .execute();
-  return rows.map(toContext);
+  return rows.map(toExecutionContext);
 }

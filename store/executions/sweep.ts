@@ -1,25 +1,29 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, isId } from '../database.js';
-import { contextQuery, type ExecutionContext, toContext } from './load.js';
+import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
 /** Executions whose workflow is not known to exist: to be started (again) by whoever asks, which is safe since the workflow id is theirs. */
 export async function listExecutionsToStart(
   db: DbOrTransaction,
   filter: { runId?: string; createdBefore?: Date },
 ): Promise<ExecutionContext[]> {
-  let query = contextQuery(db)
+  let query = executionQuery(db)
     .where('e.workflow_started', '=', false)
     .where('e.status', 'in', ['UNTRIGGERED', 'INITIALIZED']);
   if (filter.runId !== undefined) query = query.where('e.run_id', '=', filter.runId);
   if (filter.createdBefore !== undefined) query = query.where('e.time_created', '<', filter.createdBefore);
-  return (await query.orderBy('e.id').limit(500).execute()).map(toContext);
+  return (await query.orderBy('e.id').limit(500).execute()).map(toExecutionContext);
 }
 
 /** Executions that wait for the upload of their run. */
 export async function listExecutionsWaitingForUpload(db: DbOrTransaction, runId: string): Promise<ExecutionContext[]> {
   return (
-    await contextQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'UNTRIGGERED').orderBy('e.id').execute()
-  ).map(toContext);
+    await executionQuery(db)
+      .where('e.run_id', '=', runId)
+      .where('e.status', '=', 'UNTRIGGERED')
+      .orderBy('e.id')
+      .execute()
+  ).map(toExecutionContext);
 }
 
 /** How many executions are under way whose workflow is known to have been started before then. */
