@@ -20,35 +20,24 @@ import { matchesAutoStart } from '../../domain/connections/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
 import { listUnattendedBuckets } from '../../store/grants.js';
 import { hasRecentEvents, recordGenuineEvent } from '../../store/events.js';
+import { listAutoStartFlows } from '../../store/connections/flows.js';
+import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
+import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
+import { closeStart, markWorkflowStarted } from '../../store/executions/start.js';
 import {
-  listCancelsToSignal,
-  closeStart,
   countStartedExecutions,
+  filterOpenExecutions,
   listExecutionsToStart,
   listExecutionsWaitingForUpload,
-  type ExecutionContext,
-  findExecution,
   listStartedExecutionIds,
-  insertExecution,
-  markCancelSignalled,
-  markWorkflowStarted,
   recordAdoption,
-  filterOpenExecutions,
-  updateExecution,
-} from '../../store/executions.js';
-import {
-  listAutoStartFlows,
-  findRun,
-  insertRuns,
-  findKnownRuns,
-  listRegisteredRuns,
-  reopenRun,
-  type RunChange,
-  type RunContext,
-  findEarlierAutoStart,
-  updateRun,
-} from '../../store/runs.js';
-import { listUnverified } from '../../store/verification.js';
+} from '../../store/executions/sweep.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { findKnownRuns, insertRuns, listRegisteredRuns } from '../../store/runs/discovery.js';
+import { findRun, type RunContext } from '../../store/runs/load.js';
+import { reopenRun, type RunChange, updateRun } from '../../store/runs/update.js';
+import { listUnverified } from '../../store/verification/resources.js';
+import { createExecution } from '../../store/executions/create.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
@@ -676,26 +665,25 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
             matchesAutoStart(flow.filter, { instrumentName: run.instrumentName, runName }),
         );
         await db.transaction().execute(async (transaction) => {
-          await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {
-            const before = await findEarlierAutoStart(transaction, flow.id, {
-              id: run.id,
-              instrumentRunId: run.parameters?.runId,
-            });
-            if (before !== undefined) {
-              // It costs money, and its results are there. Who wants it again asks for it.
-              await updateRun(transaction, runId, {
-                description: `The run is complete; ${flow.name} was started for it before (execution ${before}), so not again by itself`,
-              });
-              continue;
-            }
-            await insertExecution(transaction, {
+            const created = await createExecution(transaction, {
               flow,
-              run: { id: run.id, name: runName, storageConnectionId: run.storageConnectionId, uploadState: 'complete' },
+              run: {
+                id: run.id,
+                name: runName,
+                storageConnectionId: run.storageConnectionId,
+                uploadState: 'complete',
+                instrumentRunId: run.parameters?.runId,
+              },
               storage: run.storage,
               trigger: 'auto',
               startedBy: 'polony',
             });
+            // Another execution costs money, and the results of the first are there. To repeat it, a person asks for it.
+            if (created.id === undefined && created.startedBefore !== undefined)
+              await updateRun(transaction, runId, {
+                description: `The run is complete; ${flow.name} was started for it before (execution ${created.startedBefore}), so not again by itself`,
+              });
           }
         });
       }

@@ -13,19 +13,24 @@ import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../doma
 import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
 import { findRevokedKeys } from '../../store/auth.js';
 import { isId } from '../../store/database.js';
+import { findComputeConnection } from '../../store/connections/compute.js';
+import { findFlow } from '../../store/connections/flows.js';
+import { findProvider } from '../../store/connections/providers.js';
+import { findStorageConnection, listStorageConnectionsInBucket } from '../../store/connections/storage.js';
+import { listAttempts } from '../../store/executions/attempts.js';
+import { markCancelSignalled, recordCancelRequest } from '../../store/executions/cancel.js';
+import { countExecutions, listExecutions } from '../../store/executions/list.js';
 import {
-  listAttempts,
-  loadResultFiles,
   findExecution,
-  insertExecution,
+  findListedExecution,
+  type ListedExecution,
   loadManifest,
-  markCancelSignalled,
-  markWorkflowStarted,
-  recordCancelRequest,
-} from '../../store/executions.js';
-import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
-import { insertRuns, findKnownRuns } from '../../store/runs.js';
-import * as store from '../../store/resources.js';
+  loadResultFiles,
+} from '../../store/executions/load.js';
+import { markWorkflowStarted } from '../../store/executions/start.js';
+import { findKnownRuns, insertRuns } from '../../store/runs/discovery.js';
+import { lockRun } from '../../store/runs/load.js';
+import { createExecution } from '../../store/executions/create.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTimeout, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
@@ -42,76 +47,76 @@ const MANIFEST_CHARACTERS = 1_000_000;
 const MANIFEST_LIMIT = 2 * 1024 * 1024;
 
 /** What it waits for and what to do, where the description does not say it already. */
-function describe(row: ExecutionRow): string {
-  if (row.blocked === null || isFinalStatus(row.status) || row.status_description.includes(row.blocked.remedy))
-    return row.status_description;
+function describe(row: ListedExecution): string {
+  if (row.blocked === null || isFinalStatus(row.status) || row.statusDescription.includes(row.blocked.remedy))
+    return row.statusDescription;
   return `Blocked: ${row.blocked.message} ${row.blocked.remedy}`;
 }
 
 /** An execution as the vendor's contract has it. */
-function showExecution(row: ExecutionRow) {
+function showExecution(row: ListedExecution) {
   return {
     id: row.id,
     name: row.name,
     status: `EXECUTION_STATUS_${row.status}`,
     statusDescription: describe(row),
     platform: 'aws_omics',
-    workflow: { name: row.workflow_name ?? 'bases2fastq', version: row.summary?.analysisVersion ?? '' },
-    flow: { id: row.flow_id, name: row.flow_name },
+    workflow: { name: row.workflowName ?? 'bases2fastq', version: row.summary?.analysisVersion ?? '' },
+    flow: { id: row.flow.id, name: row.flow.name },
     inputs: [
       {
         run: {
-          id: row.run_id,
-          name: row.run_name,
-          instrumentName: row.instrument_name,
-          kitType: row.kit ?? '',
-          runType: (row.run_type ?? 'Sequencing') === 'Sequencing' ? 'sequencing' : 'multiomics',
+          id: row.run.id,
+          name: row.run.name,
+          instrumentName: row.run.instrumentName,
+          kitType: row.run.kit ?? '',
+          runType: (row.run.type ?? 'Sequencing') === 'Sequencing' ? 'sequencing' : 'multiomics',
         },
       },
     ],
     output: {
-      storageConnectionId: row.storage_connection_id,
-      uri: row.run_output_uri === null ? '' : `${row.run_output_uri.replace(/\/+$/, '')}/`,
+      storageConnectionId: row.storage.id,
+      uri: row.healthOmics?.runOutputUri == null ? '' : `${row.healthOmics.runOutputUri.replace(/\/+$/, '')}/`,
       kinds: row.status === 'COMPLETED' ? ['fastq'] : [],
     },
-    startedBy: { id: row.started_by, email: '', name: row.started_by },
-    timeCreated: row.time_created.toISOString(),
-    timeStarted: row.time_started?.toISOString() ?? null,
-    timeCompleted: row.time_completed?.toISOString() ?? null,
-    errorMessage: row.status === 'FAILED' ? row.error_message : null,
+    startedBy: { id: row.startedBy, email: '', name: row.startedBy },
+    timeCreated: row.timeCreated.toISOString(),
+    timeStarted: row.timeStarted?.toISOString() ?? null,
+    timeCompleted: row.timeCompleted?.toISOString() ?? null,
+    errorMessage: row.status === 'FAILED' ? (row.error?.message ?? null) : null,
   };
 }
 
-function showDetails(row: ExecutionRow, attempts: Awaited<ReturnType<typeof listAttempts>>) {
+function showDetails(row: ListedExecution, attempts: Awaited<ReturnType<typeof listAttempts>>) {
   return {
     workflowId: executionWorkflowId(row.id),
     trigger: row.trigger,
-    account: row.account_id ?? '',
-    region: row.region,
-    computeConnectionId: row.compute_connection_id,
+    account: row.provider.account,
+    region: row.compute.region,
+    computeConnectionId: row.compute.id,
     healthOmics:
-      row.healthomics_run_id === null
+      row.healthOmics === null
         ? null
         : {
-            runId: row.healthomics_run_id,
-            uuid: row.healthomics_run_uuid,
-            arn: row.healthomics_run_arn,
-            status: row.healthomics_status,
-            runOutputUri: row.run_output_uri,
+            runId: row.healthOmics.runId,
+            uuid: row.healthOmics.uuid,
+            arn: row.healthOmics.arn,
+            status: row.healthOmics.status,
+            runOutputUri: row.healthOmics.runOutputUri,
           },
     blocked: row.blocked,
     cancelRequested:
-      row.cancel_requested_by === null
+      row.cancel === null
         ? null
         : {
-            requestedBy: row.cancel_requested_by,
-            reason: row.cancel_reason,
-            time: row.time_cancel_requested?.toISOString() ?? null,
+            requestedBy: row.cancel.requestedBy,
+            reason: row.cancel.reason,
+            time: row.cancel.time?.toISOString() ?? null,
           },
     parameters: row.parameters,
     summary: row.summary,
-    errorType: row.error_type,
-    failure: row.status === 'FAILED' && row.error_type !== null ? explainFailure(row.error_type) : null,
+    errorType: row.error?.type ?? null,
+    failure: row.status === 'FAILED' && row.error !== null ? explainFailure(row.error.type) : null,
     attempt: row.attempt,
     earlierAttempts: attempts.map((each) => ({
       attempt: each.attempt,
@@ -125,11 +130,11 @@ function showDetails(row: ExecutionRow, attempts: Awaited<ReturnType<typeof list
       timeEnded: each.time_ended.toISOString(),
     })),
     manifest: {
-      source: row.has_manifest_text ? 'text' : row.manifest_uri !== null ? 'uri' : 'run',
-      uri: row.manifest_uri,
-      report: row.manifest_report,
+      source: row.manifestSource,
+      uri: row.manifestUri,
+      report: row.manifestReport,
     },
-    relaunchOf: row.relaunch_of,
+    relaunchOf: row.relaunchOf,
   };
 }
 
@@ -221,7 +226,7 @@ function isSearched(
 /** The run of a folder in S3; it is written where it is not known. @throws InputError where it lies in no storage connection. */
 async function registerRun(transaction: Trx, uri: string): Promise<string> {
   const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(uri) ?? [];
-  const within = (await store.listStorageConnectionsInBucket(transaction, bucket))
+  const within = (await listStorageConnectionsInBucket(transaction, bucket))
     .filter(({ prefix }) => prefix === '' || key.startsWith(`${prefix}/`))
     .sort((one, other) => other.prefix.length - one.prefix.length)[0];
   const named =
@@ -303,7 +308,7 @@ function foreignUris(folder: string, field: string, value: unknown): FieldProble
  * Writes an execution of a flow for a run; all that it refers to is locked until then.
  * @throws InputError, ApiError 409 where the run or the flow is not fit for it.
  */
-async function createExecution(
+async function createRequestedExecution(
   transaction: Trx,
   input: {
     flowId: string;
@@ -316,7 +321,7 @@ async function createExecution(
   startedBy: string,
   named: NamedByCaller = {},
 ): Promise<string> {
-  const flow = isId(input.flowId) ? await store.findFlow(transaction, input.flowId, 'share') : undefined;
+  const flow = isId(input.flowId) ? await findFlow(transaction, input.flowId, 'share') : undefined;
   const run = isId(input.runId) ? await lockRun(transaction, input.runId) : undefined;
   if (flow === undefined || run === undefined) {
     throw new InputError([
@@ -339,10 +344,10 @@ async function createExecution(
         )
       : undefined;
   if (unfit !== undefined) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${unfit}`);
-  const storage = await store.findStorageConnection(transaction, run.storage_connection_id, 'share');
+  const storage = await findStorageConnection(transaction, run.storage_connection_id, 'share');
   if (storage === undefined)
     throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
-  const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');
+  const compute = await findComputeConnection(transaction, flow.compute_connection_id, 'share');
   if (compute === undefined)
     throw refused('COMPUTE_CONNECTION_DELETED', 'The compute connection of the flow was deleted');
   const folder = storageUri(storage.bucket, storage.prefix, run.parent_path, run.run_folder);
@@ -356,8 +361,8 @@ async function createExecution(
       `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`,
     );
   const [flowProvider, storageProvider] = [
-    await store.findProvider(transaction, compute.provider_id, 'share'),
-    await store.findProvider(transaction, storage.provider_id, 'share'),
+    await findProvider(transaction, compute.provider_id, 'share'),
+    await findProvider(transaction, storage.provider_id, 'share'),
   ];
   if (!sameAccount(flowProvider?.account_id, storageProvider?.account_id))
     throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");
@@ -368,7 +373,7 @@ async function createExecution(
         analysisLanes: run.run_parameters?.analysisLanes,
       }),
     );
-  const id = await insertExecution(transaction, {
+  const { id } = await createExecution(transaction, {
     name: input.name,
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
     run: { id: run.id, name: run.run_name, storageConnectionId: storage.id, uploadState: run.upload_state },
@@ -391,8 +396,8 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
   const answer = (description: string) =>
     Type.Object({ execution: Execution }, { additionalProperties: false, description });
 
-  async function execution(id: string, transaction?: Trx): Promise<ExecutionRow> {
-    const found = isId(id) ? await getExecution(transaction ?? db, id) : undefined;
+  async function execution(id: string, transaction?: Trx): Promise<ListedExecution> {
+    const found = isId(id) ? await findListedExecution(transaction ?? db, id) : undefined;
     if (found === undefined) throw notFoundError('execution', id);
     return found;
   }
@@ -500,7 +505,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
         throwIfInvalid([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
       checkRun(request, runId);
       const created = await createIdempotently(db, request, reply, 201, async (transaction) => {
-        const id = await createExecution(
+        const id = await createRequestedExecution(
           transaction,
           {
             ...rest,
@@ -545,7 +550,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       request.auditDetail = { relaunchOf: id };
       const created = await createIdempotently(db, request, reply, 201, async (transaction) => {
         const before = await execution(id, transaction);
-        checkRun(request, before.run_id);
+        checkRun(request, before.run.id);
         if (!isFinalStatus(before.status))
           throw new ApiError(409, 'EXECUTION_UNDER_WAY', 'The execution has not ended; cancel it first', {
             status: `EXECUTION_STATUS_${before.status}`,
@@ -553,9 +558,9 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
         const manifest =
           body.manifest === undefined ? await loadManifest(transaction, before.id) : (body.manifest ?? undefined);
         const input = {
-          flowId: before.flow_id,
-          runId: before.run_id,
-          parameters: body.parameters ?? before.own_parameters,
+          flowId: before.flow.id,
+          runId: before.run.id,
+          parameters: body.parameters ?? before.ownParameters,
           manifest,
           relaunchOf: before.id,
           name: body.name === undefined ? before.name : normalizeName(body.name),
@@ -563,7 +568,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
         return {
           execution: showExecution(
             await execution(
-              await createExecution(transaction, input, request.caller.name, namedBy(request.caller, body)),
+              await createRequestedExecution(transaction, input, request.caller.name, namedBy(request.caller, body)),
               transaction,
             ),
           ),
@@ -651,11 +656,11 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
       return show(await execution(request.params.id));
     },
   );
-  const show = async (found: ExecutionRow) => ({
+  const show = async (found: ListedExecution) => ({
     execution: showExecution(found),
     details: showDetails(found, await listAttempts(db, found.id)),
   });
-  async function fed(found: ExecutionRow): Promise<FedExecution> {
+  async function fed(found: ListedExecution): Promise<FedExecution> {
     const json = JSON.stringify(await show(found));
     return {
       version: createHash('sha256').update(json).digest('base64url').slice(0, 20),
@@ -666,7 +671,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
   const feed = new ExecutionFeed(
     databaseUrl,
     async (id) => {
-      const found = await getExecution(db, id);
+      const found = await findListedExecution(db, id);
       return found && fed(found);
     },
     (callerIds) => findRevokedKeys(db, callerIds),
@@ -752,7 +757,11 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
     async (request) => {
       const found = await execution(request.params.id);
       const files = await loadResultFiles(db, found.id);
-      return { uri: found.run_output_uri ?? '', files, isTruncated: (found.summary?.files.count ?? 0) > files.length };
+      return {
+        uri: found.healthOmics?.runOutputUri ?? '',
+        files,
+        isTruncated: (found.summary?.files.count ?? 0) > files.length,
+      };
     },
   );
   app.post(

@@ -18,9 +18,11 @@ import {
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { isId } from '../../store/database.js';
-import { getExecution, getRun } from '../../store/listing.js';
-import { findProvider, findStorageConnection, type StorageConnection as StorageRow } from '../../store/resources.js';
-import { findKnownRuns } from '../../store/runs.js';
+import { findProvider } from '../../store/connections/providers.js';
+import { findStorageConnection, type StorageConnectionRow as StorageRow } from '../../store/connections/storage.js';
+import { findListedExecution } from '../../store/executions/load.js';
+import { findRun } from '../../store/runs/load.js';
+import { findKnownRuns } from '../../store/runs/discovery.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { awsApiError } from '../aws.js';
 import { ApiError, notFoundError } from '../errors.js';
@@ -195,13 +197,13 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     };
   }
   async function ofRun(id: string): Promise<Place> {
-    const run = isId(id) ? await getRun(db, id) : undefined;
+    const run = isId(id) ? await findRun(db, id) : undefined;
     if (run === undefined) throw notFoundError('run', id);
-    const storage = explorable(await connection(run.storage_connection_id, 'run'));
+    const storage = explorable(await connection(run.storageConnectionId, 'run'));
     return {
       storage,
       bucket: storage.bucket,
-      root: `${joinKey(storage.prefix, run.parent_path, run.run_folder)}/`,
+      root: `${joinKey(storage.prefix, run.parentPath, run.runFolder)}/`,
       allowed: 'all',
       folders: false,
       permission: 'runs:download',
@@ -209,11 +211,11 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
   }
   /** @returns undefined as long as there is no output. */
   async function ofExecution(id: string): Promise<Place | undefined> {
-    const execution = isId(id) ? await getExecution(db, id) : undefined;
+    const execution = isId(id) ? await findListedExecution(db, id) : undefined;
     if (execution === undefined) throw notFoundError('execution', id);
-    const storage = explorable(await connection(execution.storage_connection_id, 'execution'));
-    if (execution.run_output_uri === null) return undefined;
-    const { bucket, key } = parseS3Uri(execution.run_output_uri);
+    const storage = explorable(await connection(execution.storage.id, 'execution'));
+    if (execution.healthOmics?.runOutputUri == null) return undefined;
+    const { bucket, key } = parseS3Uri(execution.healthOmics.runOutputUri);
     const root = toFolderPrefix(key);
     // HealthOmics says where it is: it is shown only where the connection may show it.
     if (bucket !== storage.bucket || root === '' || !root.startsWith(toFolderPrefix(storage.prefix)))
@@ -644,16 +646,14 @@ export function fileRoutes(scope: FastifyInstance, { db, aws }: ApiDependencies)
     },
     async (request) => {
       const { execution_id: id } = request.params;
-      const execution = isId(id) ? await getExecution(db, id) : undefined;
+      const execution = isId(id) ? await findListedExecution(db, id) : undefined;
       if (execution === undefined) throw notFoundError('execution', id);
       const failure =
-        execution.status === 'FAILED' && execution.error_type !== null
-          ? explainFailure(execution.error_type)
-          : undefined;
+        execution.status === 'FAILED' && execution.error !== null ? explainFailure(execution.error.type) : undefined;
       const error =
         execution.status !== 'FAILED'
           ? ''
-          : [execution.error_message ?? '', ...(failure === undefined ? [] : [failure.what, failure.toDo])]
+          : [execution.error?.message ?? '', ...(failure === undefined ? [] : [failure.what, failure.toDo])]
               .filter((text) => text !== '')
               .join('\n');
       let place: Place | undefined;

@@ -6,9 +6,10 @@ import { joinKey, storageUri } from '../../domain/aws.js';
 import type { Consumable } from '../../domain/runs/runParameters.js';
 import { parseFilter, RUN_FILTER } from '../../domain/filter.js';
 import { isId } from '../../store/database.js';
-import { countRuns, getRun, listRuns, type RunRow } from '../../store/listing.js';
-import { findStorageConnection } from '../../store/resources.js';
-import { reopenRun } from '../../store/runs.js';
+import { findStorageConnection } from '../../store/connections/storage.js';
+import { countRuns, listRuns } from '../../store/runs/list.js';
+import { findRun, type RunContext } from '../../store/runs/load.js';
+import { reopenRun } from '../../store/runs/update.js';
 import { runUploadWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
@@ -38,35 +39,35 @@ function snakeCase(text: string): string {
 }
 
 /** A run as the vendor's contract has it, from what its RunParameters.json said. */
-export function showRun(row: RunRow, manifestUrl?: string) {
-  const parameters = row.run_parameters;
+export function showRun(row: RunContext, manifestUrl?: string) {
+  const parameters = row.parameters;
   const sequencing = row.type === 'sequencing';
   const order = parameters?.readOrder ?? [];
   return {
     id: row.id,
-    name: row.run_name,
+    name: row.runName,
     description: parameters?.runDescription ?? '',
     type: row.type,
     status: `RUN_STATUS_${row.status}`,
     instrument: {
-      id: row.instrument_id ?? '',
-      name: row.instrument_name,
-      serialNumber: row.instrument_name,
+      id: row.instrumentId ?? '',
+      name: row.instrumentName,
+      serialNumber: row.instrumentName,
       model: 'AVITI',
       softwareVersion: parameters?.platformVersion ?? '',
     },
     output: {
-      storageConnectionId: row.storage_connection_id,
-      uri: storageUri(row.bucket, row.prefix, row.parent_path, row.run_folder),
-      kinds: row.upload_state === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'],
+      storageConnectionId: row.storageConnectionId,
+      uri: storageUri(row.storage.bucket, row.storage.prefix, row.parentPath, row.runFolder),
+      kinds: row.uploadState === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'],
     },
-    timeCreated: row.time_created.toISOString(),
-    timeStarted: row.time_started?.toISOString() ?? null,
-    timeCompleted: row.time_completed?.toISOString() ?? null,
-    timeUpdated: row.time_updated.toISOString(),
+    timeCreated: row.timeCreated.toISOString(),
+    timeStarted: row.timeStarted?.toISOString() ?? null,
+    timeCompleted: row.timeCompleted?.toISOString() ?? null,
+    timeUpdated: row.timeUpdated.toISOString(),
     tags: [],
     recipe: parameters?.recipeExecutionId === undefined ? null : { id: parameters.recipeExecutionId, name: '' },
-    manifest: row.has_manifest
+    manifest: row.hasManifest
       ? { filename: 'RunManifest.csv', ...(manifestUrl !== undefined && { downloadUrl: manifestUrl }) }
       : null,
     design: null,
@@ -109,8 +110,8 @@ export function showRun(row: RunRow, manifestUrl?: string) {
     },
     metrics: {
       sequencing:
-        sequencing && (row.metrics ?? row.instrument_metrics) !== null
-          ? { ...row.metrics, ...row.instrument_metrics }
+        sequencing && (row.metrics ?? row.instrumentMetrics) !== null
+          ? { ...row.metrics, ...row.instrumentMetrics }
           : null,
       multiomics: null,
     },
@@ -128,8 +129,8 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
   const tags = ['RunService'];
   const answer = (description: string) => Type.Object({ run: Run }, { additionalProperties: false, description });
 
-  async function run(id: string): Promise<RunRow> {
-    const found = isId(id) ? await getRun(db, id) : undefined;
+  async function run(id: string): Promise<RunContext> {
+    const found = isId(id) ? await findRun(db, id) : undefined;
     if (found === undefined) throw notFoundError('run', id);
     return found;
   }
@@ -175,8 +176,8 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
     },
   );
   /** A URL of a run's manifest, for those who may download it. That it cannot be made keeps nobody from the run. */
-  async function manifestUrl(log: FastifyBaseLogger, row: RunRow): Promise<string | undefined> {
-    const storage = row.has_manifest ? await findStorageConnection(db, row.storage_connection_id) : undefined;
+  async function manifestUrl(log: FastifyBaseLogger, row: RunContext): Promise<string | undefined> {
+    const storage = row.hasManifest ? await findStorageConnection(db, row.storageConnectionId) : undefined;
     if (storage?.use_for_data_exploration !== true) return undefined;
     try {
       const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
@@ -185,7 +186,7 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
         return await downloadUrl(
           signer,
           session,
-          { bucket: storage.bucket, key: joinKey(storage.prefix, row.parent_path, row.run_folder, 'RunManifest.csv') },
+          { bucket: storage.bucket, key: joinKey(storage.prefix, row.parentPath, row.runFolder, 'RunManifest.csv') },
           MANIFEST_URL_SECONDS,
           false,
         );
@@ -235,12 +236,12 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
       return {
         run: showRun(found),
         details: {
-          uploadState: found.upload_state,
-          uploadDescription: found.upload_description,
+          uploadState: found.uploadState,
+          uploadDescription: found.description,
           outcome: found.outcome,
           blocked: found.blocked,
-          runFolder: found.run_folder,
-          workflowId: runUploadWorkflowId(found.storage_connection_id, found.parent_path, found.run_folder),
+          runFolder: found.runFolder,
+          workflowId: runUploadWorkflowId(found.storageConnectionId, found.parentPath, found.runFolder),
           checked: found.checked,
           progress: found.progress,
         },
@@ -261,14 +262,9 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
     },
     async (request, reply) => {
       const found = await run(request.params.id);
-      if (found.upload_state === 'complete' && found.checked === 'content')
-        throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.upload_description}`);
-      const {
-        storage_connection_id: storageConnectionId,
-        instrument_name: instrumentName,
-        parent_path: parentPath,
-        run_folder: runFolder,
-      } = found;
+      if (found.uploadState === 'complete' && found.checked === 'content')
+        throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.description}`);
+      const { storageConnectionId, instrumentName, parentPath, runFolder } = found;
       await reopenRun(db, found.id, true);
       const retry =
         found.blocked === null
@@ -287,7 +283,7 @@ export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: Api
             instrumentName,
             parentPath,
             runFolder,
-            runName: found.run_name,
+            runName: found.runName,
           }),
         );
       }

@@ -12,9 +12,12 @@ export const EXECUTION_STATUSES = [
 ] as const;
 export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
 
+/** The statuses of an execution that has ended for good. */
+export const FINAL_STATUSES = ['COMPLETED', 'FAILED', 'CANCELED'] as const satisfies readonly ExecutionStatus[];
+
 /** Whether an execution in this status has ended for good. */
 export function isFinalStatus(status: ExecutionStatus): boolean {
-  return status === 'COMPLETED' || status === 'FAILED' || status === 'CANCELED';
+  return (FINAL_STATUSES as readonly ExecutionStatus[]).includes(status);
 }
 
 /** The statuses of a HealthOmics run (HealthOmics API, GetRun). */

@@ -29,8 +29,10 @@ import { download } from '../../cli/client/download.js';
 import { COMMANDS, NO_COMMANDS, operations } from '../../cli/client/operations.js';
 import type { LocalAws } from '../../local/aws.js';
 import { freePort } from '../../local/ports.js';
-import { insertExecution, updateExecution } from '../../store/executions.js';
-import { insertRuns, updateRun } from '../../store/runs.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { insertRuns } from '../../store/runs/discovery.js';
+import { updateRun } from '../../store/runs/update.js';
+import { createExecution } from '../../store/executions/create.js';
 import type { TestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
 import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
@@ -309,14 +311,16 @@ describe('the command line', () => {
       .where('id', '=', ids.storage!)
       .executeTakeFirstOrThrow();
     const start = async (name: string): Promise<string> =>
-      (await insertExecution(postgres.db, {
-        name,
-        flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
-        run: { id: ids.run!, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' },
-        storage,
-        trigger: 'api',
-        startedBy: 'test',
-      }))!;
+      (
+        await createExecution(postgres.db, {
+          name,
+          flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+          run: { id: ids.run!, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' },
+          storage,
+          trigger: 'api',
+          startedBy: 'test',
+        })
+      ).id!;
     for (const [status, code] of [
       ['COMPLETED', 0],
       ['FAILED', 5],

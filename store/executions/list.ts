@@ -1,0 +1,34 @@
+import { EXECUTION_FILTER, type FilterTerm } from '../../domain/filter.js';
+import type { Db } from '../database.js';
+import { filterCondition, listTextKeywords } from '../filters.js';
+import { type ListOptions, type Slice, toVisibleIds } from '../paging.js';
+import { EXECUTION_COLUMNS } from './columns.js';
+import { type ListedExecution, listedExecutionQuery, toListedExecution } from './load.js';
+
+const TEXT_KEYWORDS = listTextKeywords(EXECUTION_FILTER);
+const matchesFilter = (filter: readonly FilterTerm[] = []) => filterCondition(filter, EXECUTION_COLUMNS, TEXT_KEYWORDS);
+
+/** Executions, newest first. Before an id, the nearest come first. */
+export async function listExecutions(
+  db: Db,
+  slice: Slice,
+  { ids = 'all', filter }: ListOptions = {},
+): Promise<ListedExecution[]> {
+  let query = listedExecutionQuery(db).where(matchesFilter(filter)).limit(slice.limit);
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
+  if (slice.after !== undefined) query = query.where('e.id', '<', slice.after);
+  if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
+  const rows = await query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
+  return rows.map(toListedExecution);
+}
+
+export async function countExecutions(db: Db, { ids = 'all', filter }: ListOptions = {}): Promise<number> {
+  let query = db
+    .selectFrom('executions as e')
+    .innerJoin('flows as f', 'f.id', 'e.flow_id')
+    .innerJoin('runs as r', 'r.id', 'e.run_id')
+    .select((e) => e.fn.countAll().as('count'))
+    .where(matchesFilter(filter));
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
+  return Number((await query.executeTakeFirstOrThrow()).count);
+}
