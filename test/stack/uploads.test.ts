@@ -48,7 +48,7 @@ let s3: S3Client;
 let iam: ReturnType<typeof adminClients>['iam'];
 let db: Db;
 let aws: AwsSessions;
-let activities: ReturnType<typeof createActivities>;
+let activities: ReturnType<typeof createActivities>['main'];
 let providerId: string;
 let computeId: string;
 let lists = 0;
@@ -124,7 +124,7 @@ beforeAll(async () => {
     orchestrator: orchestrator as never,
     settings,
     polls: new GetRunBudget(db, 100),
-  });
+  }).main;
   await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
   await iam.send(
     new CreateRoleCommand({ RoleName: 'uploads', AssumeRolePolicyDocument: JSON.stringify(documents().trustPolicy) }),
@@ -576,7 +576,7 @@ describe('an upload', () => {
     await updateRun(db, runId, {
       progress: { ...before, timeGrown: new Date(Date.now() - 31 * 60_000).toISOString() },
     });
-    expect(await look(runId)).toMatch(/stalled: nothing has come for 31 minutes/);
+    expect(await look(runId)).toMatch(/stalled: no data has arrived for 31 minutes/);
     expect((await findRun(db, runId))!.progress!.stalled).toBe(true);
     await put(`${run}/BaseCalls/R1_C003.zip`, 'x');
     expect(await look(runId)).not.toContain('stalled');
