@@ -36,7 +36,10 @@ export interface Dependencies {
     stalledMinutes: number;
     /** StartRun calls per second in one account and region, by all workers together. */
     startRunsPerSecond: number;
-    /** Seconds before the second run of an execution whose first run failed for a transient reason; as many more before each further run. */
+    /**
+     * Seconds before the second run of an execution whose first run failed for a transient reason; as many more before
+     * each further run.
+     */
     retryRunSeconds: number;
     /** What to do with a HealthOmics run whose workflow was terminated or lost. */
     closedWorkflows: 'adopt' | 'cancel';

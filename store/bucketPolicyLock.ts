@@ -2,8 +2,9 @@ import { sql } from 'kysely';
 import type { Db } from './database.js';
 
 /**
- * Holds a lock on a bucket's policy while work is done. Workflows change a policy one after another, but an activity whose
- * worker was thought dead, or whose workflow was terminated, may still be under way. The lock ends with its connection.
+ * Holds a lock on a bucket's policy while work is done. Workflows change a policy one after another, but an activity
+ * whose worker was thought dead, or whose workflow was terminated, may still be under way. The lock ends with its
+ * connection.
  * @param work gets the connection that holds the lock.
  * @returns what the work returned; undefined where another holder has the lock, so that nothing was done.
  */

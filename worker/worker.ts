@@ -29,8 +29,8 @@ export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workfl
 }
 
 /**
- * Starts the worker. It has several task queues, so that thousands of watched runs and slow receivers of webhooks leave slots
- * for other work.
+ * Starts the worker. It has several task queues, so that thousands of watched runs and slow receivers of webhooks leave
+ * slots for other work.
  */
 export async function startWorker(config: WorkerConfig, logger: Logger): Promise<RunningWorker> {
   installRuntime(config, logger);
@@ -94,7 +94,10 @@ async function createWorkers(
   ];
 }
 
-/** Runs the workers. Where one fails, all stop: nobody would do the work of its task queue. The process is started again. */
+/**
+ * Runs the workers. Where one fails, all stop: nobody would do the work of its task queue. The process is started
+ * again.
+ */
 function runTogether(workers: readonly Worker[]): Promise<void>[] {
   return workers.map((worker) =>
     worker.run().catch((error: unknown) => {

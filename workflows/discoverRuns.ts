@@ -10,12 +10,13 @@ const FEW_ATTEMPTS: ActivityOptions['retry'] = {
   initialInterval: '1 second',
   nonRetryableErrorTypes: ['Blocked'],
 };
-// Without retry options here: Temporal merges them with those of each call, and the limit of attempts must not hold for probes.
+// Without retry options here: Temporal merges them with those of each call, and the limit of attempts must not hold for
+// probes.
 const { discoverRunFolders } = proxyActivities<Activities>(SEARCH);
 
 /**
- * Searches a storage connection for run folders once. While AWS denies the search, the workflow stays open and probes, and
- * the schedule starts no other. So one workflow says what is missing, instead of a failed one every minute.
+ * Searches a storage connection for run folders once. While AWS denies the search, the workflow stays open and probes,
+ * and the schedule starts no other. So one workflow says what is missing, instead of a failed one every minute.
  */
 export async function discoverRuns(
   input: DiscoverRunsInput,

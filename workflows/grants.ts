@@ -24,7 +24,10 @@ import {
   toSummary,
 } from './messages.js';
 
-/** Covers what AWS fixes by itself within a minute. What takes longer is tried again later, so that others need not wait. */
+/**
+ * Covers what AWS fixes by itself within a minute. What takes longer is tried again later, so that others need not
+ * wait.
+ */
 const OPTIONS = {
   ...FAST_TAKEOVER,
   retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '15 seconds', maximumAttempts: 6 },
@@ -36,8 +39,8 @@ const LONG_HISTORY = 2000;
 /** How long the workflow stays for the next change when it has nothing to wait for. */
 const IDLE_MS = 30_000;
 /**
- * A grant is removed this long after it expires, so that it has also expired by the clock of the worker that removes it.
- * AWS stops allowing access at the exact time.
+ * A grant is removed this long after it expires, so that it has also expired by the clock of the worker that removes
+ * it. AWS stops allowing access at the exact time.
  */
 const EXPIRY_MARGIN_MS = 1000;
 /** The longest timer. */
@@ -60,8 +63,8 @@ interface ShownState {
 
 /**
  * Changes the policy of one bucket, one change after another, whoever requests them (the update `changeAccess`), and
- * removes expired grants. The store holds what each grant should be; the workflow brings the policy to that state. It ends
- * when it has nothing left to wait for, and the next change starts it again.
+ * removes expired grants. The store holds what each grant should be; the workflow brings the policy to that state. It
+ * ends when it has nothing left to wait for, and the next change starts it again.
  */
 export async function bucketAccess(input: BucketAccessInput): Promise<{ changes: number }> {
   return new BucketAccess(input).run();

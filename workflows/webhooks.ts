@@ -3,7 +3,9 @@ import type { Activities } from '../activities/index.js';
 import type { DeliveryResult } from '../activities/webhooks/deliver.js';
 import { attributes, type DeliverWebhookInput, toSummary } from './messages.js';
 
-/** The activity sets the time of the next attempt itself. These retries are for errors of polony, not of the receiver. */
+/**
+ * The activity sets the time of the next attempt itself. These retries are for errors of polony, not of the receiver.
+ */
 const OPTIONS = {
   startToCloseTimeout: '30 seconds',
   retry: { initialInterval: '5 seconds', backoffCoefficient: 2, maximumInterval: '5 minutes' },

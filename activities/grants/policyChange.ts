@@ -33,8 +33,8 @@ import { describeNextStep, explainPolicyError, GrantRejected, type GrantTask } f
 /** How often a policy is read, written and read back while others change it too. */
 const ROUNDS = 5;
 /**
- * Waits between reads, in milliseconds. S3 may show a change of a bucket's configuration late (S3 User Guide, "Amazon S3 data
- * consistency model").
+ * Waits between reads, in milliseconds. S3 may show a change of a bucket's configuration late (S3 User Guide, "Amazon
+ * S3 data consistency model").
  */
 const READ_DELAYS_MS = [0, 100, 300, 700, 1500, 3000];
 /** For so long after a change by polony, S3 may still show the policy from before it. */
@@ -53,8 +53,8 @@ interface ReadPolicy {
 type RoundResult = 'unchanged' | 'written' | 'superseded';
 
 /**
- * Brings the policy of a bucket to what one grant asks for: reads it, changes the statements of the grant, writes it and reads
- * it back. It can be repeated, since it recognizes what is done already.
+ * Brings the policy of a bucket to what one grant asks for: reads it, changes the statements of the grant, writes it
+ * and reads it back. It can be repeated, since it recognizes what is done already.
  */
 export class PolicyChange {
   readonly #grant: Grant;
@@ -97,7 +97,8 @@ export class PolicyChange {
         `Somebody else keeps changing the policy of ${this.row.bucket}: ${ROUNDS} times it was different as soon as ` +
         'polony had read or written it',
       remedy:
-        'Find out who else writes it (PutBucketPolicy in CloudTrail), such as an infrastructure tool that restores it. ' +
+        'Find out who else writes it (PutBucketPolicy in CloudTrail), such as an infrastructure tool that restores ' +
+        'it. ' +
         describeNextStep(this.task),
     });
   }
@@ -169,7 +170,9 @@ export class PolicyChange {
     return this.task === 'grant' ? grantStanding(policy, this.#grant) === 'whole' : !hasStatement(policy, this.#sids);
   }
 
-  /** Closes the audit entry of this write, or of one whose answer was lost. Without one, somebody has done it by hand. */
+  /**
+   * Closes the audit entry of this write, or of one whose answer was lost. Without one, somebody has done it by hand.
+   */
   async #confirmDone(): Promise<RoundResult> {
     if (this.#auditId === null) return 'unchanged';
     await endAudit(this.connection, this.#auditId, {});

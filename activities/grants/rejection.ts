@@ -5,7 +5,9 @@ import { type BucketPolicy, deletedPrincipals, openStatements } from '../../doma
 import type { GrantRow } from '../../store/grants.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 
-/** What to do for a grant: put it into the policy, remove it because somebody asked, or remove it because it expired. */
+/**
+ * What to do for a grant: put it into the policy, remove it because somebody asked, or remove it because it expired.
+ */
 export type GrantTask = 'grant' | 'remove' | 'expire';
 
 /** AWS, or the state of the policy, does not allow a change. Trying again does not help until a person acts. */
@@ -84,7 +86,8 @@ function explainBlockedPublicAccess(error: unknown, call: FailedPolicyCall): Exp
     kind: 'PUBLIC_POLICY_BLOCKED',
     message: `S3 Block Public Access rejects the policy because it is public: ${reason}`,
     remedy:
-      'polony only adds statements for one principal, which are never public. Restrict or remove the statements for everybody',
+      'polony only adds statements for one principal, which are never public. Restrict or remove the statements for ' +
+      'everybody',
   };
 }
 

@@ -12,7 +12,9 @@ import {
 } from '../../store/executions.js';
 import type { Dependencies } from '../dependencies.js';
 
-/** How often polony starts a workflow again that does not stay open; then it cancels the run, as often again at most. */
+/**
+ * How often polony starts a workflow again that does not stay open; then it cancels the run, as often again at most.
+ */
 const MAX_ADOPTIONS = 3;
 /** Temporal's visibility may not know executions yet that were created later than this. */
 const VISIBLE_AFTER_MS = 60_000;
@@ -48,8 +50,8 @@ export class ClosedExecutions {
   }
 
   /**
-   * Starts a new workflow that watches or cancels the HealthOmics run, as the setting says. An execution without a run ends,
-   * unless Temporal lost its workflow.
+   * Starts a new workflow that watches or cancels the HealthOmics run, as the setting says. An execution without a run
+   * ends, unless Temporal lost its workflow.
    */
   async recover(executionId: string, isLost: boolean): Promise<void> {
     const execution = await findExecution(this.db, executionId);

@@ -33,8 +33,9 @@ type SearchDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator'>;
 export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDependencies) {
   return {
     /**
-     * Lists the run folders of a storage connection, with one request per 1,000 folders, and starts to follow the uploads of
-     * new runs. It does not read the contents of run folders. With `only`, it checks just the folder that an event named.
+     * Lists the run folders of a storage connection, with one request per 1,000 folders, and starts to follow the
+     * uploads of new runs. It does not read the contents of run folders. With `only`, it checks just the folder that an
+     * event named.
      */
     async discoverRunFolders(input: DiscoverRunsInput): Promise<DiscoveredRuns> {
       const id = input.storageConnectionId;
@@ -135,7 +136,8 @@ class RunFolderSearch {
   }
 
   /**
-   * Follows the uploads of new runs and of those that have not ended. A run that had vanished and is back uploads again.
+   * Follows the uploads of new runs and of those that have not ended. A run that had vanished and is back uploads
+   * again.
    * @returns how many of the folders are run folders.
    */
   async #follow(parentPath: string, folders: readonly string[]): Promise<number> {

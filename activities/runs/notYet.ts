@@ -4,8 +4,8 @@ import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/comm
 const LONGEST_POLL_MS = 600_000;
 
 /**
- * What `watchUpload` fails with while the upload goes on. Temporal then runs the activity again, which adds nothing to the
- * history.
+ * What `watchUpload` fails with while the upload goes on. Temporal then runs the activity again, which adds nothing to
+ * the history.
  * @param pollSeconds until the next check
  * @param isRare checks ten times less often, since an event will say when the upload ends.
  */

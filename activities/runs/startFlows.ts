@@ -13,8 +13,8 @@ import { loadRun } from './loadRun.js';
 export function createFlowStartActivities({ db, orchestrator }: Pick<Dependencies, 'db' | 'orchestrator'>) {
   return {
     /**
-     * Starts what waits for a run: the flows that are assigned to its storage connection (once each), and executions that were
-     * created while it uploaded.
+     * Starts what waits for a run: the flows that are assigned to its storage connection (once each), and executions
+     * that were created while it uploaded.
      */
     async startFlows(runId: string, ended: RunUploadEnded): Promise<{ executions: string[] }> {
       const run = await loadRun(db, runId);

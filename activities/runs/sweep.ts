@@ -32,8 +32,8 @@ type SweepDependencies = Pick<Dependencies, 'db' | 'orchestrator' | 'settings'>;
 export function createSweepActivities(dependencies: SweepDependencies) {
   return {
     /**
-     * Finishes what was written to the store but did not reach Temporal, because a process died or Temporal was out of reach.
-     * Recovers executions whose workflow was closed from outside.
+     * Finishes what was written to the store but did not reach Temporal, because a process died or Temporal was out of
+     * reach. Recovers executions whose workflow was closed from outside.
      */
     async handOver(): Promise<SweepResult> {
       return withHeartbeat(() => new Sweep(dependencies).run());

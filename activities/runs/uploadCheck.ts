@@ -14,8 +14,8 @@ import type { BaseCallsTally, RunFolderReader } from './runFolderReader.js';
 import { recordProgress } from './uploadProgress.js';
 
 /**
- * How long reading must be denied before polony decides by the names of the files alone. A changed policy takes a while to
- * take effect everywhere.
+ * How long reading must be denied before polony decides by the names of the files alone. A changed policy takes a while
+ * to take effect everywhere.
  */
 const DENIED_MS = 300_000;
 /** Every so many attempts polony checks whether a run folder without `BaseCalls` still exists. */
@@ -221,6 +221,6 @@ export class UploadCheck {
 }
 
 function describeMissing({ expected, missing, missingCount }: Completeness): string {
-  const named = missing.slice(0, NAMED_FILES).join(', ');
-  return `${missingCount} of ${expected} files are missing or empty: ${named}${missingCount > NAMED_FILES ? ', …' : ''}`;
+  const named = [...missing.slice(0, NAMED_FILES), ...(missingCount > NAMED_FILES ? ['…'] : [])].join(', ');
+  return `${missingCount} of ${expected} files are missing or empty: ${named}`;
 }

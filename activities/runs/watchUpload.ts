@@ -16,8 +16,8 @@ import { UploadCheck } from './uploadCheck.js';
 export function createUploadActivities({ db, aws, settings }: Pick<Dependencies, 'db' | 'aws' | 'settings'>) {
   return {
     /**
-     * Checks once whether the upload of a run has ended. While it goes on, the activity fails as `NotYet` with the time of the
-     * next check, which adds nothing to the history.
+     * Checks once whether the upload of a run has ended. While it goes on, the activity fails as `NotYet` with the time
+     * of the next check, which adds nothing to the history.
      * @param probing the workflow is blocked: report when nothing blocks it any more.
      * @param byEvent an event asked for this check.
      */
@@ -54,7 +54,10 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
     },
   };
 
-  /** How the upload ended, where the store says it. @throws ApplicationFailure `NotYet` while uploads are not followed. */
+  /**
+   * How the upload ended, where the store says it.
+   * @throws ApplicationFailure `NotYet` while uploads are not followed.
+   */
   async function findKnownEnd(run: RunContext): Promise<RunUploadEnded | undefined> {
     if (run.uploadState === 'complete') return { usable: true, reason: run.description };
     if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
@@ -65,7 +68,8 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
     }
     if (run.storage.useForRunUpload || !run.discovered) return undefined;
     const paused =
-      'The storage connection is no longer used for run upload. polony checks the run again when useForRunUpload is true';
+      'The storage connection is no longer used for run upload. To have polony check the run again, set ' +
+      'useForRunUpload to true';
     await updateRun(db, run.id, { description: paused });
     throw notYet(paused, settings.uploadPollSeconds);
   }

@@ -65,7 +65,10 @@ const SETTINGS: readonly BucketSetting[] = [
   },
 ];
 
-/** Checks the security settings of a bucket. The vendor's permissions do not include reading them, so it may find nothing. */
+/**
+ * Checks the security settings of a bucket. The vendor's permissions do not include reading them, so it may find
+ * nothing.
+ */
 export async function checkBucketSettings(s3: S3Client, bucket: string): Promise<Finding[]> {
   const findings: Finding[] = [];
   const unreadable: string[] = [];
@@ -80,8 +83,8 @@ export async function checkBucketSettings(s3: S3Client, bucket: string): Promise
       code: 'SETTINGS_NOT_READABLE',
       message: `polony could not read, so it did not check: ${unreadable.join(', ')} of ${bucket}`,
       remedy:
-        'Check yourself that ACLs are disabled, public access is blocked and default encryption is on. The permissions ' +
-        'that the vendor asks for do not include reading these settings.',
+        'Check yourself that ACLs are disabled, public access is blocked and default encryption is on. The ' +
+        'permissions that the vendor asks for do not include reading these settings.',
     });
   return findings;
 }

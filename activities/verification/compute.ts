@@ -93,9 +93,11 @@ function checkExecutionRole(provider: Provider, executionRoleArn: string, passRo
     findings.push({
       severity: 'error',
       code: 'EXECUTION_ROLE_ACCOUNT',
-      message: `The execution role ${executionRoleArn} does not belong to the provider's account ${provider.account_id}`,
+      message:
+        `The execution role ${executionRoleArn} does not belong to the provider's account ` + provider.account_id,
       remedy:
-        "Give the compute connection an execution role of the provider's account. AWS does not pass roles across accounts.",
+        "Give the compute connection an execution role of the provider's account. A role cannot be passed across " +
+        'accounts.',
     });
   return findings;
 }

@@ -10,7 +10,9 @@ import { emptyInspection, type InspectionPlan, type SessionReport } from './insp
 /** The longest session that AWS gives. */
 const LONGEST_SESSION_SECONDS = 43_200;
 
-/** Inspects a provider: whether its session is the right one, how long it is, and whether the external ID protects it. */
+/**
+ * Inspects a provider: whether its session is the right one, how long it is, and whether the external ID protects it.
+ */
 export function planProviderInspection(aws: AwsSessions, providerId: string): InspectionPlan {
   return {
     providerId,
@@ -51,8 +53,8 @@ function checkIdentity(provider: Provider, { identity }: SessionReport): Finding
 }
 
 /**
- * Tries to assume the role without the provider's external ID. Where that works, another customer of this installation could
- * use the role (AWS IAM User Guide, "The confused deputy problem").
+ * Tries to assume the role without the provider's external ID. Where that works, another customer of this installation
+ * could use the role (AWS IAM User Guide, "The confused deputy problem").
  */
 async function checkExternalId(aws: AwsSessions, provider: Provider, { identity }: SessionReport): Promise<Finding[]> {
   if (provider.role_arn === null || identity === null) return [];
@@ -91,8 +93,8 @@ function externalIdIgnored(roleArn: string, how: string): Finding {
       `The role ${roleArn} can be assumed ${how}. Another customer of this installation could reach this account ` +
       'through it (confused deputy)',
     remedy:
-      "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the role's " +
-      'trust policy that allows sts:AssumeRole.',
+      "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the " +
+      "role's trust policy that allows sts:AssumeRole.",
   };
 }
 

@@ -25,8 +25,8 @@ import type { Inspection, InspectionPlan } from './inspection.js';
 import { probe, unprobed } from './probes.js';
 
 /**
- * Where probes write: next to the executions, so that the search for runs skips it. The provider may not delete files, so
- * they stay and later probes overwrite them.
+ * Where probes write: next to the executions, so that the search for runs skips it. The provider may not delete files,
+ * so they stay and later probes overwrite them.
  */
 const PROBE_FOLDER = `${EXECUTIONS_FOLDER}/verification`;
 const PROBE_TEXT = 'polony wrote this file to verify that it may write here. You can delete it at any time.\n';
@@ -187,7 +187,8 @@ class StorageInspection {
         }),
       );
     } catch (error) {
-      // The vendor's policy does not allow this, so the part may stay. A lifecycle rule of the bucket removes such parts.
+      // The vendor's policy does not allow this, so the part may stay. A lifecycle rule of the bucket removes such
+      // parts.
       await this.#s3.send(new AbortMultipartUploadCommand({ ...target, UploadId })).catch(() => undefined);
       throw error;
     }
@@ -254,7 +255,8 @@ class StorageInspection {
   #whyPolicyNotWritten(): string {
     return this.storage.allow_policy_probe
       ? 'There is no bucket policy that polony could write back'
-      : 'No probe can tell without a write. With allowPolicyProbe, verification writes the bucket policy back unchanged';
+      : 'No probe can tell without a write. With allowPolicyProbe, verification writes the bucket policy back ' +
+          'unchanged';
   }
 
   /** Reports where the policy allows access to the bucket, but not to the prefix. */

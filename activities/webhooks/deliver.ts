@@ -42,8 +42,9 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
   const slots = new WebhookSlots();
   return {
     /**
-     * Attempts a delivery once. Where the receiver does not accept it, the activity fails with the time of the next attempt,
-     * which adds nothing to the history. Where a worker dies, the receiver may get the event twice, with the same `webhook-id`.
+     * Attempts a delivery once. Where the receiver does not accept it, the activity fails with the time of the next
+     * attempt, which adds nothing to the history. Where a worker dies, the receiver may get the event twice, with the
+     * same `webhook-id`.
      * @param round of replays, from 1. A delivery that was replayed since is left to its new round.
      */
     async attemptDelivery(deliveryId: string, round: number): Promise<DeliveryResult> {

@@ -28,8 +28,8 @@ export interface SendOptions {
 }
 
 /**
- * Resolves the name for one connection. The connection goes to the address that was checked, so a name cannot change to a
- * private address in between.
+ * Resolves the name for one connection. The connection goes to the address that was checked, so a name cannot change to
+ * a private address in between.
  */
 function guardedLookup(url: URL, policy: NetworkPolicy, resolve: typeof dns.lookup): LookupFunction {
   return (hostname, options, callback) => {
@@ -72,8 +72,8 @@ function describeError(error: unknown): string {
 }
 
 /**
- * Sends a webhook once. It follows no redirects, connects only to addresses that the policy allows, and keeps nothing of the
- * answer but the status and the beginning of a refusal.
+ * Sends a webhook once. It follows no redirects, connects only to addresses that the policy allows, and keeps nothing
+ * of the answer but the status and the beginning of a refusal.
  */
 export async function sendWebhook(
   url: URL,

@@ -8,8 +8,8 @@ export interface EarlierStart {
 }
 
 /**
- * Creates an execution of each flow for a run whose upload is complete. A flow that has an automatic execution of this run
- * already is skipped, so the call can be repeated.
+ * Creates an execution of each flow for a run whose upload is complete. A flow that has an automatic execution of this
+ * run already is skipped, so the call can be repeated.
  * @returns the flows that were not started because of a copy of the run.
  */
 export async function createAutomaticExecutions(

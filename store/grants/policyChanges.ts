@@ -36,8 +36,8 @@ export async function loadGrantStorage(db: DbOrTransaction, storageConnectionId:
 }
 
 /**
- * Records that the policy of a bucket is about to be written for a grant, before it is written: no change may be missing in
- * the audit log.
+ * Records that the policy of a bucket is about to be written for a grant, before it is written: no change may be
+ * missing in the audit log.
  * @returns the id of the audit entry.
  */
 export async function beginPolicyWrite(db: Db, grantId: string, entry: AuditEntry): Promise<string> {
