@@ -9,6 +9,7 @@ export type { Dependencies } from './dependencies.js';
 
 /** All activities, grouped by the task queue that they run on (see `taskQueues`). */
 export function createActivities(dependencies: Dependencies) {
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- activities do not use `this`
   const { watchRun, ...executions } = createExecutionActivities(dependencies);
   return {
     main: {

@@ -120,7 +120,7 @@ class BucketAccess {
         if ('error' in pending.outcome!) throw pending.outcome.error;
         return pending.outcome as GrantChange;
       },
-      { validator: (request) => this.#rejectInvalid(request) },
+      { validator: (request: GrantChangeRequest) => this.#rejectInvalid(request) },
     );
   }
 

@@ -418,7 +418,7 @@ describe('completeness', () => {
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
     expect(await look(runId)).toMatchObject({
       usable: false,
-      reason: expect.stringContaining('it cannot be told whether the run is whole') as string,
+      reason: expect.stringContaining('polony cannot tell whether the run is whole') as string,
     });
   });
 });
@@ -461,9 +461,9 @@ describe('without s3:GetObject', () => {
       aws.forget(providerId);
       // However often it is looked at: a changed policy takes its time.
       for (let attempt = 1; attempt <= 5; attempt++)
-        expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+        expect(await look(runId)).toContain('may not read the files of the run (s3:GetObject)');
       await deniedFor(runId, 4);
-      expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      expect(await look(runId)).toContain('may not read the files of the run (s3:GetObject)');
       await deniedFor(runId, 6);
       expect(await look(runId)).toContain('still uploading');
       await put(`${run}/RunUploaded.json`, '');
