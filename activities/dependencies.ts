@@ -4,7 +4,7 @@ import type { Orchestrator } from '../temporal/client.js';
 import type { GetRunBudget } from './executions/getRunBudget.js';
 import type { WebhookSettings } from './webhooks/deliver.js';
 
-/** What activities work with. Tests give their own clock. */
+/** What activities work with. */
 export interface Dependencies {
   db: Db;
   aws: AwsSessions;
@@ -26,24 +26,28 @@ export interface Dependencies {
     | 'settleAccess'
   >;
   settings: {
-    /** Seconds between two GetRun of a watched run. */
+    /** Seconds between two GetRun calls for a watched run. */
     runPollSeconds: number;
-    /** Seconds between two looks at a run that uploads. */
+    /** Seconds between two checks of a run that uploads. */
     uploadPollSeconds: number;
+    /** Seconds between two searches of a storage connection for new runs. */
     discoverSeconds: number;
     /** Minutes without growth after which an upload counts as stalled. */
     stalledMinutes: number;
-    /** StartRun calls a second in one account and region, of all workers together. */
+    /** StartRun calls per second in one account and region, by all workers together. */
     startRunsPerSecond: number;
-    /** Seconds before a run that failed for a reason that passes is started again; as many more before each further one. */
+    /**
+     * Seconds before the second run of an execution whose first run failed for a transient reason; as many more before
+     * each further run.
+     */
     retryRunSeconds: number;
-    /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
+    /** What to do with a HealthOmics run whose workflow was terminated or lost. */
     closedWorkflows: 'adopt' | 'cancel';
-    /** Of this process, at least 2; 10 where absent. */
+    /** Size of this process's connection pool, at least 2; 10 where absent. */
     maxDbConnections?: number;
   };
-  /** Shares GetRun among the runs that this worker watches. */
+  /** Shares the GetRun calls among the runs that this worker watches. */
   polls: GetRunBudget;
-  /** Absent where no webhooks are delivered. */
+  /** Absent where this worker delivers no webhooks. */
   webhooks?: WebhookSettings;
 }

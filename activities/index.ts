@@ -1,22 +1,29 @@
 import type { Dependencies } from './dependencies.js';
 import { createExecutionActivities } from './executions/execution.js';
-import { createRunActivities } from './runs/runs.js';
-import { createSharingActivities } from './grants/grants.js';
-import { createVerificationActivities } from './verification/verify.js';
+import { createGrantActivities } from './grants/index.js';
+import { createRunActivities } from './runs/index.js';
+import { createVerificationActivities } from './verification/index.js';
 import { createWebhookActivities } from './webhooks/deliver.js';
 
 export type { Dependencies } from './dependencies.js';
 
-/** All activities, with what they work with. The worker splits them over its task queues by name. */
+/** All activities, grouped by the task queue that they run on (see `taskQueues`). */
 export function createActivities(dependencies: Dependencies) {
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- activities do not use `this`
+  const { watchRun, ...executions } = createExecutionActivities(dependencies);
   return {
-    ...createExecutionActivities(dependencies),
-    ...createRunActivities(dependencies),
-    ...createVerificationActivities(dependencies),
-    ...createSharingActivities(dependencies),
-    ...createWebhookActivities(dependencies.db, dependencies.webhooks),
+    main: {
+      ...executions,
+      ...createRunActivities(dependencies),
+      ...createVerificationActivities(dependencies),
+      ...createGrantActivities(dependencies),
+    },
+    watch: { watchRun },
+    webhooks: createWebhookActivities(dependencies.db, dependencies.webhooks),
   };
 }
 
-/** The activities as workflows see them. */
-export type Activities = ReturnType<typeof createActivities>;
+type ActivitiesByQueue = ReturnType<typeof createActivities>;
+
+/** The activities as workflows see them: by name, whichever task queue they run on. */
+export type Activities = ActivitiesByQueue['main'] & ActivitiesByQueue['watch'] & ActivitiesByQueue['webhooks'];

@@ -3,19 +3,20 @@ import type { Activities } from '../activities/index.js';
 import { trackRetrySignals, BlockableSteps } from './blocking.js';
 import { type DiscoverRunsInput, toSummary } from './messages.js';
 
-const PASS: ActivityOptions = { startToCloseTimeout: '30 minutes', heartbeatTimeout: '2 minutes' };
-/** The schedule asks again soon, so a pass that keeps failing ends and shows as failed. */
-const FEW: ActivityOptions['retry'] = {
+const SEARCH: ActivityOptions = { startToCloseTimeout: '30 minutes', heartbeatTimeout: '2 minutes' };
+/** The schedule starts the next search soon, so one that keeps failing ends and shows as failed. */
+const FEW_ATTEMPTS: ActivityOptions['retry'] = {
   maximumAttempts: 3,
   initialInterval: '1 second',
   nonRetryableErrorTypes: ['Blocked'],
 };
-// Without retry options of its own: those of a call are laid over them, and a probe must not be bounded by the few tries of a first pass.
-const { discoverRunFolders } = proxyActivities<Activities>(PASS);
+// Without retry options here: Temporal merges them with those of each call, and the limit of attempts must not hold for
+// probes.
+const { discoverRunFolders } = proxyActivities<Activities>(SEARCH);
 
 /**
- * One pass over a storage connection's run folders. A pass that is blocked stays and probes, and the schedule starts no other
- * meanwhile: one workflow that says what lacks, instead of a failed one a minute.
+ * Searches a storage connection for run folders once. While AWS denies the search, the workflow stays open and probes,
+ * and the schedule starts no other. So one workflow says what is missing, instead of a failed one every minute.
  */
 export async function discoverRuns(
   input: DiscoverRunsInput,
@@ -28,10 +29,10 @@ export async function discoverRuns(
   return steps.run((options, probing) =>
     discoverRunFolders.executeWithOptions(
       {
-        ...PASS,
+        ...SEARCH,
         ...(probing
           ? { retry: options.retry, scheduleToCloseTimeout: options.scheduleToCloseTimeout }
-          : { retry: FEW }),
+          : { retry: FEW_ATTEMPTS }),
         summary: toSummary(`List run folders of ${input.storageConnectionName}`),
       },
       [input],

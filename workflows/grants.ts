@@ -24,180 +24,243 @@ import {
   toSummary,
 } from './messages.js';
 
-/** What AWS mends by itself within a minute; what lasts longer is waited for without holding up others. */
+/**
+ * Covers what AWS fixes by itself within a minute. What takes longer is tried again later, so that others need not
+ * wait.
+ */
 const OPTIONS = {
   ...FAST_TAKEOVER,
   retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '15 seconds', maximumAttempts: 6 },
 } as const;
 const { changeAccess, settleAccess } = proxyActivities<Activities>(OPTIONS);
 
-/** Changes cost history, about ten events each; a workflow that has made many goes on in a new one. */
+/** A change adds about ten events. After this many events the workflow continues in a new history. */
 const LONG_HISTORY = 2000;
-/** How long it stays for the next change when there is nothing to wait for. */
+/** How long the workflow stays for the next change when it has nothing to wait for. */
 const IDLE_MS = 30_000;
-/** So much after its time a grant is taken out, so that it is over by the clock of whoever does it; AWS itself stops allowing it in time. */
-const LATER_MS = 1000;
-/** Longest timer. */
-const LOOK_AGAIN_MS = 30 * 86_400_000;
-/** Waits between tries of what could not be done. */
-const BACKOFF_MS = { first: 15_000, most: 600_000 };
+/**
+ * A grant is removed this long after it expires, so that it has also expired by the clock of the worker that removes
+ * it. AWS stops allowing access at the exact time.
+ */
+const EXPIRY_MARGIN_MS = 1000;
+/** The longest timer. */
+const LONGEST_WAIT_MS = 30 * 86_400_000;
+/** Waits between attempts at outstanding changes: they double from the first to the longest. */
+const RETRY_DELAY_MS = { first: 15_000, longest: 600_000 };
 
-interface Waiting {
+/** A requested change. The update handler waits until `outcome` is set. */
+interface PendingChange {
   grantId: string;
   principal: string;
-  ended?: GrantChange | { error: unknown };
+  outcome?: GrantChange | { error: unknown };
+}
+
+/** What the search attributes say. */
+interface ShownState {
+  status: string;
+  blocked: boolean;
 }
 
 /**
- * Changes the policy of one bucket, one change after the other, whoever asks for them (the update `changeAccess`), and takes out grants
- * whose time is over. What is wanted of a grant stands in the store; the workflow sees to it in turn. It ends when there is nothing left
- * to wait for, and is started again by the next change.
+ * Changes the policy of one bucket, one change after another, whoever requests them (the update `changeAccess`), and
+ * removes expired grants. The store holds what each grant should be; the workflow brings the policy to that state. It
+ * ends when it has nothing left to wait for, and the next change starts it again.
  */
 export async function bucketAccess(input: BucketAccessInput): Promise<{ changes: number }> {
-  const { bucket } = input;
-  let agenda: GrantAgenda = input.agenda ?? { due: null, open: 0, problem: null };
-  let tries = input.tries ?? 0;
-  let changes = input.changes ?? 0;
-  let seen = 0;
-  const queue: Waiting[] = [];
-  const retries = trackRetrySignals();
-  const isLong = (): boolean => workflowInfo().historyLength > LONG_HISTORY || workflowInfo().continueAsNewSuggested;
-  let shown: { status: string; blocked: boolean } = { status: input.status ?? '', blocked: input.blocked ?? false };
+  return new BucketAccess(input).run();
+}
 
-  setHandler(
-    changeGrantUpdate,
-    async ({ grantId, principal }) => {
-      const own: Waiting = { grantId, principal };
-      queue.push(own);
-      await condition(() => own.ended !== undefined);
-      if ('error' in own.ended!) throw own.ended.error;
-      return own.ended as GrantChange;
-    },
-    {
-      validator: (request: GrantChangeRequest) => {
-        if (
-          typeof request?.grantId !== 'string' ||
-          !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(request.grantId)
-        )
-          throw ApplicationFailure.nonRetryable('grantId must be the id of an access grant', 'InvalidChange');
-        if (request.bucket !== bucket)
-          throw ApplicationFailure.nonRetryable(
-            `This workflow changes the policy of ${bucket}, not of ${String(request.bucket)}`,
-            'InvalidChange',
-          );
-        // Those that are accepted are carried out before it goes on in a new history; whoever asks again comes into that.
-        if (isLong())
-          throw ApplicationFailure.nonRetryable('The workflow is about to go on in a new history; ask again', DRAINING);
-      },
-    },
-  );
+class BucketAccess {
+  readonly #bucket: string;
+  readonly #queue: PendingChange[] = [];
+  readonly #retries = trackRetrySignals();
+  #retriesDone = 0;
+  #agenda: GrantAgenda;
+  /** How many attempts in a row left changes outstanding. */
+  #failedAttempts: number;
+  #changes: number;
+  #shown: ShownState;
 
-  function show(): void {
-    const { due, open, problem } = agenda;
-    const status = open > 0 ? 'RETRYING' : due === null ? 'IDLE' : 'WAITING_FOR_EXPIRY';
-    const blocked = problem !== null;
-    if (status !== shown.status) upsertSearchAttributes([{ key: attributes.status, value: status }]);
-    if (blocked !== shown.blocked) upsertSearchAttributes([{ key: attributes.blocked, value: blocked }]);
-    shown = { status, blocked };
-    const lines = [`**Policy of \`${bucket}\`**: ${changes} changes`];
-    if (due !== null) lines.push(`The next grant expires at ${new Date(due).toISOString()}.`);
-    if (problem !== null)
-      lines.push(
-        `**${open} not done yet: ${problem.kind}** ${problem.message}`,
-        problem.remedy,
-        'Tried again by itself, or at once on the signal `retry`.',
-      );
-    setCurrentDetails(lines.join('\n\n'));
+  constructor(input: BucketAccessInput) {
+    this.#bucket = input.bucket;
+    this.#agenda = input.agenda ?? { due: null, open: 0, problem: null };
+    this.#failedAttempts = input.tries ?? 0;
+    this.#changes = input.changes ?? 0;
+    this.#shown = { status: input.status ?? '', blocked: input.blocked ?? false };
+    this.#handleChangeRequests();
   }
 
-  /** What could not be done stays in the store and is tried again later. */
-  const isUnavailable = (error: unknown): boolean =>
-    error instanceof ActivityFailure &&
-    (error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED || error.retryState === RetryState.TIMEOUT);
-  const unavailable = (error: unknown): GrantAgenda => ({
-    ...agenda,
-    open: Math.max(1, agenda.open),
-    problem: {
-      kind: 'UNAVAILABLE',
-      message: getApplicationFailure(error)?.message ?? 'The change did not end in time',
-      remedy: 'It is tried again by itself.',
-    },
-  });
-
-  async function change(waiting: Waiting): Promise<void> {
-    try {
-      const { agenda: now, ...ended } = await changeAccess.executeWithOptions(
-        { ...OPTIONS, summary: toSummary(`Change the policy for ${waiting.principal}`) },
-        [waiting.grantId],
-      );
-      agenda = now;
-      changes++;
-      waiting.ended = ended;
-    } catch (error) {
-      if (isUnavailable(error)) {
-        agenda = unavailable(error);
-        waiting.ended = { state: 'pending', problem: agenda.problem };
-      } else waiting.ended = { error: getApplicationFailure(error) ?? error };
+  async run(): Promise<{ changes: number }> {
+    this.#show();
+    for (;;) {
+      const next = this.#queue.shift();
+      if (next !== undefined) {
+        await this.#change(next);
+      } else if (this.#isRetryRequested()) {
+        this.#retriesDone = this.#retries.count;
+        await this.#settle();
+      } else if (isHistoryLong()) {
+        await this.#continueInNewHistory();
+      } else {
+        const due = this.#nextDueTime();
+        if (await this.#waitForRequest(due)) continue;
+        if (due !== null) await this.#settle();
+        else if (await this.#isIdle()) return { changes: this.#changes };
+      }
     }
-    show();
   }
 
-  async function settle(): Promise<void> {
+  #handleChangeRequests(): void {
+    setHandler(
+      changeGrantUpdate,
+      async ({ grantId, principal }) => {
+        const pending: PendingChange = { grantId, principal };
+        this.#queue.push(pending);
+        await condition(() => pending.outcome !== undefined);
+        if ('error' in pending.outcome!) throw pending.outcome.error;
+        return pending.outcome as GrantChange;
+      },
+      { validator: (request: GrantChangeRequest) => this.#rejectInvalid(request) },
+    );
+  }
+
+  /** Runs before an update enters the history. */
+  #rejectInvalid(request: GrantChangeRequest): void {
+    if (typeof request?.grantId !== 'string' || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(request.grantId))
+      throw ApplicationFailure.nonRetryable('grantId must be the id of an access grant', 'InvalidChange');
+    if (request.bucket !== this.#bucket)
+      throw ApplicationFailure.nonRetryable(
+        `This workflow changes the policy of ${this.#bucket}, not of ${String(request.bucket)}`,
+        'InvalidChange',
+      );
+    // Accepted changes are made before the workflow continues in a new history. A rejected request can be sent again.
+    if (isHistoryLong())
+      throw ApplicationFailure.nonRetryable(
+        'The workflow is about to continue in a new history; send the update again',
+        DRAINING,
+      );
+  }
+
+  async #change(pending: PendingChange): Promise<void> {
     try {
-      agenda = await settleAccess.executeWithOptions(
-        { ...OPTIONS, summary: 'Take out grants whose time is over, and what is left to be done' },
-        [bucket],
+      const { agenda, ...outcome } = await changeAccess.executeWithOptions(
+        { ...OPTIONS, summary: toSummary(`Change the policy for ${pending.principal}`) },
+        [pending.grantId],
+      );
+      this.#agenda = agenda;
+      this.#changes++;
+      pending.outcome = outcome;
+    } catch (error) {
+      if (isOutOfAttempts(error)) {
+        this.#noteUnavailable(error);
+        pending.outcome = { state: 'pending', problem: this.#agenda.problem };
+      } else pending.outcome = { error: getApplicationFailure(error) ?? error };
+    }
+    this.#show();
+  }
+
+  /** Removes expired grants and makes outstanding changes. */
+  async #settle(): Promise<void> {
+    try {
+      this.#agenda = await settleAccess.executeWithOptions(
+        { ...OPTIONS, summary: 'Remove expired grants and make outstanding changes' },
+        [this.#bucket],
       );
     } catch (error) {
       if (isCancellation(error)) throw error;
-      agenda = unavailable(error);
+      this.#noteUnavailable(error);
     }
-    tries = agenda.open > 0 ? tries + 1 : 0;
-    show();
+    this.#failedAttempts = this.#agenda.open > 0 ? this.#failedAttempts + 1 : 0;
+    this.#show();
   }
 
-  show();
-  for (;;) {
-    const next = queue.shift();
-    if (next !== undefined) {
-      await change(next);
-      continue;
-    }
-    if (retries.count > seen) {
-      seen = retries.count;
-      await settle();
-      continue;
-    }
-    if (isLong()) {
-      await condition(allHandlersFinished);
-      if (queue.length === 0)
-        await continueAsNew<typeof bucketAccess>({
-          bucket,
-          agenda,
-          tries,
-          changes,
-          status: shown.status,
-          blocked: shown.blocked,
-        });
-      continue;
-    }
-    const until =
-      agenda.open > 0
-        ? Math.min(
-            agenda.due ?? Infinity,
-            Date.now() + Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** Math.min(tries, 10)),
-          )
-        : agenda.due;
-    const called = await condition(
-      () => queue.length > 0 || retries.count > seen,
-      until === null ? IDLE_MS : Math.min(LOOK_AGAIN_MS, Math.max(LATER_MS, until + LATER_MS - Date.now())),
-    );
-    if (called) continue;
-    if (until !== null) {
-      await settle();
-      continue;
-    }
-    await condition(allHandlersFinished);
-    if (queue.length === 0 && retries.count === seen) return { changes };
+  /** The change stays in the store and is tried again later. */
+  #noteUnavailable(error: unknown): void {
+    this.#agenda = {
+      ...this.#agenda,
+      open: Math.max(1, this.#agenda.open),
+      problem: {
+        kind: 'UNAVAILABLE',
+        message: getApplicationFailure(error)?.message ?? 'The change did not end in time',
+        remedy: 'polony tries again automatically.',
+      },
+    };
   }
+
+  /** In milliseconds since 1970: when to settle next. Null where nothing is outstanding and no grant expires. */
+  #nextDueTime(): number | null {
+    const { open, due } = this.#agenda;
+    if (open === 0) return due;
+    const delay = RETRY_DELAY_MS.first * 2 ** Math.min(this.#failedAttempts, 10);
+    return Math.min(due ?? Infinity, Date.now() + Math.min(RETRY_DELAY_MS.longest, delay));
+  }
+
+  /** Waits until then, or for a change or the signal `retry`. @returns whether one of these came. */
+  #waitForRequest(due: number | null): Promise<boolean> {
+    return condition(
+      () => this.#queue.length > 0 || this.#isRetryRequested(),
+      due === null
+        ? IDLE_MS
+        : Math.min(LONGEST_WAIT_MS, Math.max(EXPIRY_MARGIN_MS, due + EXPIRY_MARGIN_MS - Date.now())),
+    );
+  }
+
+  #isRetryRequested(): boolean {
+    return this.#retries.count > this.#retriesDone;
+  }
+
+  /** Whether there is still nothing to do once all update handlers have answered. */
+  async #isIdle(): Promise<boolean> {
+    await condition(allHandlersFinished);
+    return this.#queue.length === 0 && !this.#isRetryRequested();
+  }
+
+  async #continueInNewHistory(): Promise<void> {
+    await condition(allHandlersFinished);
+    if (this.#queue.length > 0) return;
+    await continueAsNew<typeof bucketAccess>({
+      bucket: this.#bucket,
+      agenda: this.#agenda,
+      tries: this.#failedAttempts,
+      changes: this.#changes,
+      status: this.#shown.status,
+      blocked: this.#shown.blocked,
+    });
+  }
+
+  #show(): void {
+    const { due, open, problem } = this.#agenda;
+    const status = open > 0 ? 'RETRYING' : due === null ? 'IDLE' : 'WAITING_FOR_EXPIRY';
+    const blocked = problem !== null;
+    if (status !== this.#shown.status) upsertSearchAttributes([{ key: attributes.status, value: status }]);
+    if (blocked !== this.#shown.blocked) upsertSearchAttributes([{ key: attributes.blocked, value: blocked }]);
+    this.#shown = { status, blocked };
+    setCurrentDetails(this.#describe());
+  }
+
+  /** As Markdown, for the Temporal UI. */
+  #describe(): string {
+    const { due, open, problem } = this.#agenda;
+    const lines = [`**Policy of \`${this.#bucket}\`**: ${this.#changes} changes`];
+    if (due !== null) lines.push(`The next grant expires at ${new Date(due).toISOString()}.`);
+    if (problem !== null)
+      lines.push(
+        `**${open} changes outstanding: ${problem.kind}** ${problem.message}`,
+        problem.remedy,
+        'polony tries again automatically. To try again now, send the signal `retry`.',
+      );
+    return lines.join('\n\n');
+  }
+}
+
+function isHistoryLong(): boolean {
+  return workflowInfo().historyLength > LONG_HISTORY || workflowInfo().continueAsNewSuggested;
+}
+
+/** Whether an activity ended because its attempts or its time ran out. */
+function isOutOfAttempts(error: unknown): boolean {
+  return (
+    error instanceof ActivityFailure &&
+    (error.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED || error.retryState === RetryState.TIMEOUT)
+  );
 }

@@ -16,80 +16,113 @@ import { attributes, lookSignal, type RunUploadEnded, type RunUploadInput, toSum
 
 const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FIRST_TRIES);
 
-/** Events cost history, unlike polls; a workflow that was told of many goes on in a new one. */
+/** Unlike polls, events add to the history. After this many events the workflow continues in a new history. */
 const LONG_HISTORY = 2000;
 
-/** Follows the upload of one run until it has ended, then starts the flows that are assigned to it. */
+/** Follows the upload of one run until it ends, then starts the flows that are assigned to it. */
 export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded & { executions: string[] }> {
-  const days = input.maximumDays ?? GIVE_UP_DAYS;
-  const deadline = input.deadline ?? Date.now() + days * 86_400_000;
-  let state = 'following the upload';
-  let looks = 0;
-  setHandler(lookSignal, () => {
-    looks++;
-  });
-  const steps = new BlockableSteps(
-    () =>
-      `**${state}**\n\nRun ${input.runName} (${input.instrumentName}) in ${input.storageConnectionName}, folder \`${input.runFolder}\``,
-    trackRetrySignals(),
-    input.giveUpDays,
-  );
-  steps.show();
+  return new RunUpload(input).run();
+}
 
-  /** Polls until the upload has ended; undefined where somebody asks for a look now. */
-  async function poll(): Promise<RunUploadEnded | undefined> {
-    const seen = looks;
+class RunUpload {
+  readonly #input: RunUploadInput;
+  readonly #maximumDays: number;
+  /** In milliseconds since 1970. */
+  readonly #deadline: number;
+  readonly #steps: BlockableSteps;
+  #state = 'following the upload';
+  /** How often the signal `look` has come. */
+  #looks = 0;
+
+  constructor(input: RunUploadInput) {
+    this.#input = input;
+    this.#maximumDays = input.maximumDays ?? GIVE_UP_DAYS;
+    this.#deadline = input.deadline ?? Date.now() + this.#maximumDays * 86_400_000;
+    setHandler(lookSignal, () => {
+      this.#looks++;
+    });
+    this.#steps = new BlockableSteps(() => this.#describe(), trackRetrySignals(), input.giveUpDays);
+  }
+
+  async run(): Promise<RunUploadEnded & { executions: string[] }> {
+    this.#steps.show();
+    let ended: RunUploadEnded | undefined;
+    while (ended === undefined) {
+      if (workflowInfo().historyLength > LONG_HISTORY)
+        await continueAsNew<typeof runUpload>({ ...this.#input, deadline: this.#deadline });
+      ended = await this.#poll();
+    }
+    this.#state = ended.reason;
+    this.#steps.show();
+    const executions = await this.#startFlows(ended);
+    upsertSearchAttributes([{ key: attributes.status, value: ended.usable ? 'UPLOADED' : 'REFUSED' }]);
+    log.info('Upload ended', { ...ended, executions: executions.length });
+    return { ...ended, executions };
+  }
+
+  #describe(): string {
+    const { runName, instrumentName, storageConnectionName, runFolder } = this.#input;
+    return (
+      `**${this.#state}**\n\n` +
+      `Run ${runName} (${instrumentName}) in ${storageConnectionName}, folder \`${runFolder}\``
+    );
+  }
+
+  /** Polls until the upload has ended. @returns undefined when the signal `look` asks for a check now. */
+  async #poll(): Promise<RunUploadEnded | undefined> {
+    const looksBefore = this.#looks;
     const scope = new CancellationScope();
     let result: { ended: RunUploadEnded } | { error: unknown } | undefined;
     const polling = scope
-      .run(() =>
-        steps.run((options, probing) =>
-          watchUpload.executeWithOptions(
-            {
-              ...options,
-              ...FAST_TAKEOVER,
-              scheduleToCloseTimeout: Math.max(1000, deadline - Date.now()),
-              summary: toSummary(`Wait for RunUploaded.json of ${input.runName}`),
-            },
-            [input.runId, probing, seen > 0],
-          ),
-        ),
-      )
+      .run(() => this.#watch(looksBefore > 0))
       .then(
         (ended) => (result = { ended }),
         (error: unknown) => (result = { error }),
       );
-    await condition(() => result !== undefined || looks > seen);
+    await condition(() => result !== undefined || this.#looks > looksBefore);
     if (result === undefined) {
       scope.cancel();
       await polling;
     }
-    // What it found before it was called off counts.
+    // The poll may have found the end of the upload before it was cancelled.
     const { ended, error } = result as unknown as { ended?: RunUploadEnded; error?: unknown };
     if (ended !== undefined) return ended;
-    if (looks > seen && scope.consideredCancelled) return undefined;
-    // With the last look's failure as its cause: the time is over, and there was no other look.
+    if (this.#looks > looksBefore && scope.consideredCancelled) return undefined;
+    return this.#giveUp(error);
+  }
+
+  /** @param byEvent whether an event, or a person, has asked for a check since the workflow started. */
+  #watch(byEvent: boolean): Promise<RunUploadEnded> {
+    return this.#steps.run((options, probing) =>
+      watchUpload.executeWithOptions(
+        {
+          ...options,
+          ...FAST_TAKEOVER,
+          scheduleToCloseTimeout: Math.max(1000, this.#deadline - Date.now()),
+          summary: toSummary(`Wait for RunUploaded.json of ${this.#input.runName}`),
+        },
+        [this.#input.runId, probing, byEvent],
+      ),
+    );
+  }
+
+  /** @throws the error, unless it says that the time for the upload is over. */
+  async #giveUp(error: unknown): Promise<RunUploadEnded> {
+    // Temporal reports a time-out with the failure of the last poll as its cause, since it makes no poll after it.
     if (!(error instanceof ActivityFailure && error.retryState === RetryState.TIMEOUT)) throw error;
-    const reason = `The upload did not end within ${days} days`;
-    await giveUpUpload(input.runId, reason);
+    const reason = `The upload did not end within ${this.#maximumDays} days`;
+    await giveUpUpload(this.#input.runId, reason);
     return { usable: false, reason };
   }
 
-  let ended: RunUploadEnded | undefined;
-  while (ended === undefined) {
-    if (workflowInfo().historyLength > LONG_HISTORY) await continueAsNew<typeof runUpload>({ ...input, deadline });
-    ended = await poll();
+  async #startFlows(ended: RunUploadEnded): Promise<string[]> {
+    const { executions } = await startFlows.executeWithOptions(
+      {
+        ...FIRST_TRIES,
+        summary: ended.usable ? 'Start the assigned flows' : 'Tell waiting executions that the run is unusable',
+      },
+      [this.#input.runId, ended],
+    );
+    return executions;
   }
-  state = ended.reason;
-  steps.show();
-  const { executions } = await startFlows.executeWithOptions(
-    {
-      ...FIRST_TRIES,
-      summary: ended.usable ? 'Start the assigned flows' : 'Tell who waits that the run cannot be used',
-    },
-    [input.runId, ended],
-  );
-  upsertSearchAttributes([{ key: attributes.status, value: ended.usable ? 'UPLOADED' : 'REFUSED' }]);
-  log.info('Upload ended', { ...ended, executions: executions.length });
-  return { ...ended, executions };
 }

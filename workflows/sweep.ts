@@ -7,7 +7,7 @@ const { handOver } = proxyActivities<Activities>({
   retry: { maximumAttempts: 3 },
 });
 
-/** Hands over to Temporal what was written but not started; see `handOver`. */
+/** Finishes what an interrupted process left undone; see the activity `handOver`. */
 export async function sweep(): Promise<{ executions: number; storageConnections: number }> {
   return handOver();
 }

@@ -18,21 +18,21 @@ const { verifyResource, startVerifications } = proxyActivities<Activities>({
   heartbeatTimeout: '5 minutes',
 });
 
-/** Probes a resource; once more where it was changed, or asked for again, meanwhile. */
+/** Probes a resource. Probes again when a request to verify it comes meanwhile. */
 async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<VerifyResult | null> {
-  let asked = false;
+  let isRequested = false;
   setHandler(verifyAgainSignal, () => {
-    asked = true;
+    isRequested = true;
   });
   let result: VerifyResult | null = null;
   do {
-    // What was asked for until now is answered by the pass that begins now.
-    asked = false;
+    // The probes that begin now answer every request until now.
+    isRequested = false;
     result = await verifyResource.executeWithOptions(
       { ...OPTIONS, summary: toSummary(`Probe the permissions of ${name}`) },
       [kind, id],
     );
-  } while (asked);
+  } while (isRequested);
   if (result !== null) {
     upsertSearchAttributes([{ key: attributes.status, value: result.status }]);
     setCurrentDetails(`**${result.status}**: ${result.description}`);
@@ -40,24 +40,24 @@ async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<Ve
   return result;
 }
 
-/** Verifies a provider: whose its session is, how long, and whether it is safe against the confused deputy. */
+/** Verifies a provider: its identity, the length of its sessions, and its protection against the confused deputy. */
 export async function verifyProvider(input: VerifyInput): Promise<VerifyResult | null> {
   return verify('provider', input);
 }
-/** Verifies a storage connection: what may be done in its folder. */
+/** Verifies a storage connection: what its provider may do in the bucket. */
 export async function verifyStorageConnection(input: VerifyInput): Promise<VerifyResult | null> {
   return verify('storageConnection', input);
 }
-/** Verifies a compute connection: what may be done in HealthOmics. */
+/** Verifies a compute connection: what its provider may do in HealthOmics. */
 export async function verifyComputeConnection(input: VerifyInput): Promise<VerifyResult | null> {
   return verify('computeConnection', input);
 }
-/** Verifies a flow: the shared workflow, and what may be done with it. */
+/** Verifies a flow: the shared workflow, and what its provider may do with it. */
 export async function verifyFlow(input: VerifyInput): Promise<VerifyResult | null> {
   return verify('flow', input);
 }
 
-/** Starts the verification of everything; daily. */
+/** Starts the verification of every resource. A schedule runs it daily. */
 export async function verifyAll(): Promise<number> {
   return startVerifications();
 }

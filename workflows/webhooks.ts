@@ -3,14 +3,16 @@ import type { Activities } from '../activities/index.js';
 import type { DeliveryResult } from '../activities/webhooks/deliver.js';
 import { attributes, type DeliverWebhookInput, toSummary } from './messages.js';
 
-/** Tries that were made say themselves when the next is due; this is for what goes wrong around them. */
+/**
+ * The activity sets the time of the next attempt itself. These retries are for errors of polony, not of the receiver.
+ */
 const OPTIONS = {
   startToCloseTimeout: '30 seconds',
   retry: { initialInterval: '5 seconds', backoffCoefficient: 2, maximumInterval: '5 minutes' },
 } as const;
 const { attemptDelivery } = proxyActivities<Activities>(OPTIONS);
 
-/** Tells one webhook of one event, with growing intervals until it is taken or given up. */
+/** Delivers one event to one webhook. Retries at growing intervals until the receiver accepts it or polony gives up. */
 export async function deliverWebhook({
   deliveryId,
   round,

@@ -8,26 +8,29 @@ import { literalAddress, whyDestinationRejected } from '../../domain/webhooks/we
 
 /** How long a receiver has to answer, connecting included; Standard Webhooks recommends 15 to 30 seconds. */
 const TIMEOUT_MS = 15_000;
-/** As much of an answer as is read, in bytes, and of that kept, in characters. */
+/** How much of an answer is read, in bytes, and how much of that is kept, in characters. */
 const READ_BYTES = 4096;
 const EXCERPT_LENGTH = 200;
 
-/** What became of one try. */
+/** How the receiver answered one attempt. */
 export interface Answer {
   /** HTTP status; absent where there was no answer. */
   status?: number;
-  /** Why it was not taken; absent where it was. */
+  /** Why the receiver did not accept the webhook; absent where it did. */
   error?: string;
 }
 
 export interface SendOptions {
   policy: NetworkPolicy;
   timeoutMs?: number;
-  /** For tests: in place of the system's resolver. */
+  /** For tests: replaces the system's resolver. */
   resolve?: typeof dns.lookup;
 }
 
-/** Resolves for one connection: what it answers is what is connected to, so a name cannot turn to a private address in between. */
+/**
+ * Resolves the name for one connection. The connection goes to the address that was checked, so a name cannot change to
+ * a private address in between.
+ */
 function guardedLookup(url: URL, policy: NetworkPolicy, resolve: typeof dns.lookup): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
@@ -49,8 +52,8 @@ function guardedLookup(url: URL, policy: NetworkPolicy, resolve: typeof dns.look
   };
 }
 
-/** Some words of an answer, on one line. */
-function excerptOf(body: Buffer): string {
+/** The beginning of an answer, on one line. */
+function createExcerpt(body: Buffer): string {
   const text = body
     .toString('utf8')
     .replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\s]+/gu, ' ')
@@ -62,15 +65,15 @@ function describeError(error: unknown): string {
   const { code } = error as { code?: unknown };
   const message = errorMessage(error);
   if (code === 'ADDRESS_REFUSED') return message;
-  // Where several addresses were tried the message is empty.
+  // Where several addresses failed, the message is empty.
   return typeof code === 'string' && !message.includes(code)
     ? `${code}${message === '' ? '' : `: ${message}`}`
     : message;
 }
 
 /**
- * Sends a webhook once. Redirects are not followed, nothing is kept of a receiver but the status and some words of a refusal, and only
- * addresses that the policy allows are connected to.
+ * Sends a webhook once. It follows no redirects, connects only to addresses that the policy allows, and keeps nothing
+ * of the answer but the status and the beginning of a refusal.
  */
 export async function sendWebhook(
   url: URL,
@@ -79,62 +82,75 @@ export async function sendWebhook(
   { policy, timeoutMs = TIMEOUT_MS, resolve = dns.lookup }: SendOptions,
 ): Promise<Answer> {
   const literal = literalAddress(url);
-  // Nobody looks up what is an address already.
+  // Node.js looks up names only, so an address in the URL is checked here.
   const refusal = literal === undefined ? undefined : whyDestinationRejected(url, [literal], policy);
   if (refusal !== undefined) return { error: refusal };
-  const secure = url.protocol === 'https:';
-  // An agent of its own: no connection is shared with another receiver or kept, and no proxy of the environment is used.
-  const agent = secure ? new https.Agent({ keepAlive: false }) : new http.Agent({ keepAlive: false });
+  // An agent for this request alone: it shares no connection with other receivers, keeps none, and uses no proxy.
+  const agent = new (transportOf(url).Agent)({ keepAlive: false });
   const signal = AbortSignal.timeout(timeoutMs);
   try {
-    return await new Promise<Answer>((done, fail) => {
-      const request = (secure ? https : http).request(
-        url,
-        {
-          method: 'POST',
-          agent,
-          signal,
-          lookup: guardedLookup(url, policy, resolve),
-          headers: {
-            'content-type': 'application/json',
-            'content-length': String(Buffer.byteLength(body)),
-            'user-agent': 'polony-webhooks/1',
-            ...headers,
-          },
-        },
-        (response) => {
-          const status = response.statusCode ?? 0;
-          if (status >= 200 && status < 300) {
-            done({ status });
-            response.destroy();
-            return;
-          }
-          const parts: Buffer[] = [];
-          let size = 0;
-          const refused = (): void => {
-            const said = excerptOf(Buffer.concat(parts).subarray(0, READ_BYTES));
-            const what =
-              status >= 300 && status < 400
-                ? `HTTP ${status}: redirects are not followed; give the webhook the address itself`
-                : `HTTP ${status}`;
-            done({ status, error: said === '' ? what : `${what}: ${said}` });
-            response.destroy();
-          };
-          response.on('data', (part: Buffer) => {
-            parts.push(part);
-            size += part.length;
-            if (size >= READ_BYTES) refused();
-          });
-          // Whatever breaks off after the status, the status says it.
-          response.on('end', refused).on('error', refused).on('aborted', refused);
-        },
-      );
-      request.on('error', fail);
-      request.end(body);
-    });
+    return await post(url, body, { agent, signal, lookup: guardedLookup(url, policy, resolve), headers });
   } catch (error) {
     return { error: signal.aborted ? `no answer within ${timeoutMs / 1000} seconds` : describeError(error) };
   } finally {
     agent.destroy();
   }
+}
+
+function transportOf(url: URL): typeof http | typeof https {
+  return url.protocol === 'https:' ? https : http;
+}
+
+/** @throws what prevented an answer. */
+function post(url: URL, body: string, options: http.RequestOptions): Promise<Answer> {
+  return new Promise<Answer>((resolve, reject) => {
+    const request = transportOf(url).request(
+      url,
+      {
+        ...options,
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          'content-length': String(Buffer.byteLength(body)),
+          'user-agent': 'polony-webhooks/1',
+          ...(options.headers as Record<string, string>),
+        },
+      },
+      (response) => readAnswer(response, resolve),
+    );
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+/** Reads the beginning of a refusal, and nothing of an acceptance. */
+function readAnswer(response: http.IncomingMessage, onAnswer: (answer: Answer) => void): void {
+  const status = response.statusCode ?? 0;
+  if (status >= 200 && status < 300) {
+    onAnswer({ status });
+    response.destroy();
+    return;
+  }
+  const parts: Buffer[] = [];
+  let size = 0;
+  const finish = (): void => {
+    onAnswer({ status, error: describeRefusal(status, Buffer.concat(parts).subarray(0, READ_BYTES)) });
+    response.destroy();
+  };
+  response.on('data', (part: Buffer) => {
+    parts.push(part);
+    size += part.length;
+    if (size >= READ_BYTES) finish();
+  });
+  // Where the answer breaks off after the status, the status is still the answer.
+  response.on('end', finish).on('error', finish).on('aborted', finish);
+}
+
+function describeRefusal(status: number, body: Buffer): string {
+  const isRedirect = status >= 300 && status < 400;
+  const reason = isRedirect
+    ? `HTTP ${status}: redirects are not followed; give the webhook the URL that the redirect leads to`
+    : `HTTP ${status}`;
+  const excerpt = createExcerpt(body);
+  return excerpt === '' ? reason : `${reason}: ${excerpt}`;
 }

@@ -12,11 +12,12 @@ export const EXECUTION_STATUSES = [
 ] as const;
 export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
 
-/** The statuses of an execution that has ended for good. */
+/** The statuses in which an execution has ended for good. */
 export const FINAL_STATUSES = ['COMPLETED', 'FAILED', 'CANCELED'] as const satisfies readonly ExecutionStatus[];
+export type FinalStatus = (typeof FINAL_STATUSES)[number];
 
 /** Whether an execution in this status has ended for good. */
-export function isFinalStatus(status: ExecutionStatus): boolean {
+export function isFinalStatus(status: ExecutionStatus): status is FinalStatus {
   return (FINAL_STATUSES as readonly ExecutionStatus[]).includes(status);
 }
 

@@ -2,8 +2,8 @@ import { Context } from '@temporalio/activity';
 import type { Client, WorkflowExecutionStatusName, WorkflowHandle, WorkflowStartOptions } from '@temporalio/client';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { Activities } from '../../activities/index.js';
-import { blockedFailure } from '../../activities/failures.js';
-import type { Blocked } from '../../domain/execution.js';
+import { createBlockedFailure } from '../../activities/failures.js';
+import type { Blocked } from '../../domain/executions/execution.js';
 import type * as workflows from '../../workflows/index.js';
 
 export type WorkflowType = keyof typeof workflows;
@@ -94,7 +94,7 @@ export const denied: Blocked = {
 };
 
 /** A failure that a person can mend. */
-export const blocked = (): ApplicationFailure => blockedFailure(denied);
+export const blocked = (): ApplicationFailure => createBlockedFailure(denied);
 
 /** A failure that Temporal retries only after the recording has ended. */
 export const laterFailure = (type: string): ApplicationFailure =>

@@ -121,22 +121,22 @@ beforeAll(async () => {
       return (...args: unknown[]) => member.apply(current, args);
     },
   });
-  const { watchRun, ...others } = createActivities({
+  const activities = createActivities({
     db,
     aws,
     orchestrator: new Orchestrator(temporal, taskQueue),
     settings,
     polls: new GetRunBudget(db, 10_000),
-  }) as Record<string, (...args: unknown[]) => Promise<unknown>>;
+  });
   const queues = taskQueues(taskQueue);
   workers = [
     await Worker.create({
       connection: native,
       taskQueue: queues.main,
       workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-      activities: others,
+      activities: activities.main,
     }),
-    await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun: watchRun! } }),
+    await Worker.create({ connection: native, taskQueue: queues.watch, activities: activities.watch }),
   ];
   running = Promise.all(workers.map(async (worker) => worker.run()));
 

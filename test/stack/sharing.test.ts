@@ -136,17 +136,13 @@ async function startWorker(): Promise<void> {
       };
     },
   });
-  const {
-    watchRun: _watch,
-    attemptDelivery: _deliver,
-    ...activities
-  } = createActivities({
+  const { main: activities } = createActivities({
     db,
     aws: watched,
     orchestrator: new Orchestrator(temporal, QUEUE),
     settings,
     polls: new GetRunBudget(db, 100),
-  }) as Record<string, (...args: never[]) => Promise<unknown>>;
+  });
   // One of its own: over a shared one there is one worker of a task queue only.
   const native = await NativeConnection.connect({ address: stack.info.temporalAddress });
   const worker = await Worker.create({

@@ -52,7 +52,7 @@ let s3: S3Client;
 let iam: ReturnType<typeof adminClients>['iam'];
 let db: Db;
 let aws: AwsSessions;
-let activities: ReturnType<typeof createActivities>;
+let activities: ReturnType<typeof createActivities>['main'];
 let providerId: string;
 let computeId: string;
 let lists = 0;
@@ -128,7 +128,7 @@ beforeAll(async () => {
     orchestrator: orchestrator as never,
     settings,
     polls: new GetRunBudget(db, 100),
-  });
+  }).main;
   await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
   await iam.send(
     new CreateRoleCommand({ RoleName: 'uploads', AssumeRolePolicyDocument: JSON.stringify(documents().trustPolicy) }),
@@ -422,7 +422,7 @@ describe('completeness', () => {
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
     expect(await look(runId)).toMatchObject({
       usable: false,
-      reason: expect.stringContaining('it cannot be told whether the run is whole') as string,
+      reason: expect.stringContaining('polony cannot tell whether the run is whole') as string,
     });
   });
 });
@@ -465,9 +465,9 @@ describe('without s3:GetObject', () => {
       aws.forget(providerId);
       // However often it is looked at: a changed policy takes its time.
       for (let attempt = 1; attempt <= 5; attempt++)
-        expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+        expect(await look(runId)).toContain('may not read the files of the run (s3:GetObject)');
       await deniedFor(runId, 4);
-      expect(await look(runId)).toContain('may not be read (s3:GetObject)');
+      expect(await look(runId)).toContain('may not read the files of the run (s3:GetObject)');
       await deniedFor(runId, 6);
       expect(await look(runId)).toContain('still uploading');
       await put(`${run}/RunUploaded.json`, '');
@@ -580,7 +580,7 @@ describe('an upload', () => {
     await updateRun(db, runId, {
       progress: { ...before, timeGrown: new Date(Date.now() - 31 * 60_000).toISOString() },
     });
-    expect(await look(runId)).toMatch(/stalled: nothing has come for 31 minutes/);
+    expect(await look(runId)).toMatch(/stalled: no data has arrived for 31 minutes/);
     expect((await findRun(db, runId))!.progress!.stalled).toBe(true);
     await put(`${run}/BaseCalls/R1_C003.zip`, 'x');
     expect(await look(runId)).not.toContain('stalled');

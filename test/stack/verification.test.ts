@@ -64,7 +64,7 @@ let admin: ReturnType<typeof adminClients>;
 let db: Db;
 let secrets: Secrets;
 let aws: AwsSessions;
-let activities: ReturnType<typeof createActivities>;
+let activities: ReturnType<typeof createActivities>['main'];
 let workflow: { id: string; ownerId: string };
 
 beforeAll(async () => {
@@ -104,7 +104,7 @@ beforeAll(async () => {
       closedWorkflows: 'adopt',
     },
     polls: new GetRunBudget(db, 100),
-  });
+  }).main;
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));
   workflow = { id: share.resourceId!, ownerId: share.ownerId! };

@@ -5,13 +5,8 @@ import type { FastifyInstance, InjectOptions } from 'fastify';
 import { sql } from 'kysely';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import {
-  createWebhookActivities,
-  DeliveryDispatcher,
-  startPendingDeliveries,
-  sweepDeliveries,
-  type WebhookSettings,
-} from '../../activities/webhooks/deliver.js';
+import { createWebhookActivities, type WebhookSettings } from '../../activities/webhooks/deliver.js';
+import { DeliveryDispatcher, startPendingDeliveries, sweepDeliveries } from '../../activities/webhooks/dispatch.js';
 import { buildApp } from '../../api/app.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { WEBHOOK_RETRY_SECONDS, WEBHOOK_EVENTS } from '../../domain/webhooks/webhook.js';
@@ -624,7 +619,7 @@ describe('delivery', () => {
     expect((await deliveries(hook.id))[0]).toMatchObject({
       state: 'failed',
       attempts: 10,
-      lastError: 'HTTP 500: database is down (given up after 10 tries)',
+      lastError: 'HTTP 500: database is down (gave up after 10 attempts)',
       timeNext: null,
     });
     expect(await attempt(id, 1)).toMatchObject({ state: 'failed' });

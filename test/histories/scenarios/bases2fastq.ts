@@ -1,4 +1,4 @@
-import type { StartedRun, WatchedStatus } from '../../../activities/execution.js';
+import type { StartedRun, WatchedStatus } from '../../../activities/executions/execution.js';
 import type { Activities } from '../../../activities/index.js';
 import {
   type Bases2FastqInput,

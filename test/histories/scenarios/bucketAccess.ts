@@ -1,9 +1,9 @@
 import { type Client, WithStartWorkflowOperation, type WorkflowStartOptions } from '@temporalio/client';
-import type { AccessAgenda, AccessChange } from '../../../domain/sharing.js';
-import { type BucketAccessInput, changeAccessUpdate, retrySignal } from '../../../workflows/messages.js';
+import type { GrantAgenda, GrantChange } from '../../../domain/grants/grant.js';
+import { type BucketAccessInput, changeGrantUpdate, retrySignal } from '../../../workflows/messages.js';
 import { answers, blocked, denied, finalFailure, hang, type Scenario, sleep, soonFailure } from '../scenario.js';
 
-type Changed = AccessChange & { agenda: AccessAgenda };
+type Changed = GrantChange & { agenda: GrantAgenda };
 
 const BUCKET = 'lab-bucket';
 const GRANT_ID = '01920000-0000-7000-8000-0000000000c1';
@@ -11,9 +11,9 @@ const request = { bucket: BUCKET, grantId: GRANT_ID, principal: 'arn:aws:iam::44
 /** More than fit into the history that the recorder's server suggests; a server takes ten at once. */
 const MANY_CHANGES = 8;
 
-const nothingLeft: AccessAgenda = { due: null, open: 0, problem: null };
+const nothingLeft: GrantAgenda = { due: null, open: 0, problem: null };
 const problem = { ...denied, action: 's3:PutBucketPolicy' };
-const leftOpen: AccessAgenda = { due: null, open: 1, problem };
+const leftOpen: GrantAgenda = { due: null, open: 1, problem };
 const active: Changed = { state: 'active', problem: null, agenda: nothingLeft };
 const pending: Changed = { state: 'pending', problem, agenda: leftOpen };
 /** A grant whose time is over after so many seconds. */
@@ -30,7 +30,7 @@ async function change(client: Client, options: WorkflowStartOptions): Promise<un
     workflowIdConflictPolicy: 'USE_EXISTING',
   });
   return client.workflow
-    .executeUpdateWithStart(changeAccessUpdate, { args: [request], startWorkflowOperation })
+    .executeUpdateWithStart(changeGrantUpdate, { args: [request], startWorkflowOperation })
     .catch(() => undefined);
 }
 /** Has all done that is left to be done, as the API does. */
@@ -75,7 +75,7 @@ export const bucketAccessScenarios: Scenario[] = [
           { ...request, grantId: 'x' },
           { ...request, bucket: 'other' },
         ])
-          await handle.executeUpdate(changeAccessUpdate, { args: [wrong] }).catch(() => undefined);
+          await handle.executeUpdate(changeGrantUpdate, { args: [wrong] }).catch(() => undefined);
       },
     },
   ),
@@ -115,7 +115,7 @@ export const bucketAccessScenarios: Scenario[] = [
     'COMPLETED',
     {
       changeAccess: answers(pending),
-      settleAccess: answers<AccessAgenda>(finalFailure('Unexpected'), blocked(), nothingLeft),
+      settleAccess: answers<GrantAgenda>(finalFailure('Unexpected'), blocked(), nothingLeft),
     },
     {
       drive: async ({ handle, calls }) => {

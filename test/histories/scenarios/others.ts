@@ -1,5 +1,5 @@
 import type { Client, WorkflowStartOptions } from '@temporalio/client';
-import type { DeliveryResult } from '../../../activities/webhooks.js';
+import type { DeliveryResult } from '../../../activities/webhooks/deliver.js';
 import {
   type DeliverWebhookInput,
   verifyAgainSignal,

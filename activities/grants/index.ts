@@ -1,0 +1,64 @@
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import pLimit from 'p-limit';
+import type { GrantAgenda, GrantChange } from '../../domain/grants/grant.js';
+import { withBucketPolicyLock } from '../../store/bucketPolicyLock.js';
+import type { Db } from '../../store/database.js';
+import { findGrant, listDueGrants, loadGrantAgenda } from '../../store/grants.js';
+import { findBucketOfGrant, loadGrantState } from '../../store/grants/policyChanges.js';
+import type { Dependencies } from '../dependencies.js';
+import { withHeartbeat } from '../heartbeat.js';
+import { applyGrant } from './applyGrant.js';
+
+/** How many policies one worker changes at the same time. */
+const BUCKETS_AT_ONCE = 4;
+const DEFAULT_DB_CONNECTIONS = 10;
+/** After which Temporal tries again while another worker holds the lock. */
+const LOCKED_RETRY_MS = 1000;
+
+/** The activities of `bucketAccess`. */
+export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings'>) {
+  const { db, settings } = dependencies;
+  // Each change holds a database connection and needs others meanwhile, so one must stay free.
+  const connections = settings.maxDbConnections ?? DEFAULT_DB_CONNECTIONS;
+  const limit = pLimit(Math.min(BUCKETS_AT_ONCE, Math.max(1, connections - 1)));
+
+  return {
+    /** Puts a grant into the policy of its bucket or removes it from there, whichever the store asks for now. */
+    async changeAccess(grantId: string): Promise<GrantChange & { agenda: GrantAgenda }> {
+      return withHeartbeat(async () => {
+        const bucket = await findBucketOfGrant(db, grantId);
+        if (bucket === undefined)
+          throw ApplicationFailure.nonRetryable(`There is no access grant ${grantId}`, 'NotFound');
+        return withLock(bucket, async (connection) => {
+          const row = await findGrant(connection, grantId);
+          if (row !== undefined) await applyGrant(dependencies, connection, row);
+          const { state, problem } = await loadGrantState(connection, grantId);
+          return { state, problem, agenda: await loadGrantAgenda(connection, bucket) };
+        });
+      });
+    },
+
+    /** Removes expired grants of a bucket, and makes its outstanding changes. */
+    async settleAccess(bucket: string): Promise<GrantAgenda> {
+      return withHeartbeat(() =>
+        withLock(bucket, async (connection) => {
+          for (const row of await listDueGrants(connection, bucket)) await applyGrant(dependencies, connection, row);
+          return loadGrantAgenda(connection, bucket);
+        }),
+      );
+    },
+  };
+
+  /** @throws ApplicationFailure `Busy` where another worker changes the policy. */
+  async function withLock<T>(bucket: string, work: (connection: Db) => Promise<T>): Promise<T> {
+    const locked = await limit(() => withBucketPolicyLock(db, bucket, work));
+    if (locked === undefined)
+      throw ApplicationFailure.create({
+        type: 'Busy',
+        message: `Another worker is changing the policy of ${bucket}`,
+        nextRetryDelay: LOCKED_RETRY_MS,
+        category: ApplicationFailureCategory.BENIGN,
+      });
+    return locked.result;
+  }
+}

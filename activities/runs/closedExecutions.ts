@@ -1,0 +1,103 @@
+import { Context } from '@temporalio/activity';
+import { isFinalStatus } from '../../domain/executions/execution.js';
+import { closeStart } from '../../store/executions/start.js';
+import {
+  countStartedExecutions,
+  filterOpenExecutions,
+  listStartedExecutionIds,
+  recordAdoption,
+} from '../../store/executions/sweep.js';
+import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
+import { updateExecution } from '../../store/executions/update.js';
+import type { Dependencies } from '../dependencies.js';
+
+/**
+ * How often polony starts a workflow again that does not stay open; then it cancels the run, as often again at most.
+ */
+const MAX_ADOPTIONS = 3;
+/** Temporal's visibility may not know executions yet that were created later than this. */
+const VISIBLE_AFTER_MS = 60_000;
+
+/**
+ * Finds executions without a workflow and recovers them: their workflow was closed from outside (terminated, timed out,
+ * failed), or Temporal lost it. Nobody watches their HealthOmics run any more.
+ */
+export class ClosedExecutions {
+  constructor(
+    private readonly db: Dependencies['db'],
+    private readonly orchestrator: Dependencies['orchestrator'],
+    private readonly closedWorkflows: Dependencies['settings']['closedWorkflows'],
+  ) {}
+
+  /** Executions that have not ended although their workflow has. */
+  async listClosed(): Promise<string[]> {
+    return filterOpenExecutions(this.db, await this.orchestrator.closedExecutions());
+  }
+
+  /** Executions whose workflow Temporal does not know. Compares one by one only where the counts differ. */
+  async listLost(): Promise<string[]> {
+    const before = new Date(Date.now() - VISIBLE_AFTER_MS);
+    if ((await countStartedExecutions(this.db, before)) <= (await this.orchestrator.countRunning())) return [];
+    const lost: string[] = [];
+    for (let after: string | undefined; ;) {
+      const ids = await listStartedExecutionIds(this.db, before, after);
+      if (ids.length === 0) return lost;
+      Context.current().heartbeat();
+      lost.push(...(await this.orchestrator.unknownAmong(ids)));
+      after = ids.at(-1);
+    }
+  }
+
+  /**
+   * Starts a new workflow that watches or cancels the HealthOmics run, as the setting says. An execution without a run
+   * ends, unless Temporal lost its workflow.
+   */
+  async recover(executionId: string, isLost: boolean): Promise<void> {
+    const execution = await findExecution(this.db, executionId);
+    if (execution === undefined || isFinalStatus(execution.status)) return;
+    // A workflow that was closed once and started again since is still among those that were closed in the last day.
+    if (!isLost && (await this.orchestrator.isRunning(executionId))) return;
+    const isUnstarted = execution.healthOmics === null && execution.startState !== 'sent';
+    const isToBeAdopted = isUnstarted ? isLost : this.closedWorkflows === 'adopt';
+    if (isToBeAdopted && execution.adoptions < MAX_ADOPTIONS) await this.#adopt(execution);
+    else if (!isUnstarted && execution.adoptions < 2 * MAX_ADOPTIONS) await this.#cancel(execution);
+    else await this.#fail(execution, isUnstarted);
+  }
+
+  async #adopt(execution: ExecutionContext): Promise<void> {
+    if ((await recordAdoption(this.db, execution.id)) !== undefined) await this.orchestrator.adoptExecution(execution);
+  }
+
+  /** By the workflow, which repeats a StartRun that AWS has not answered, and watches the run until it ends. */
+  async #cancel(execution: ExecutionContext): Promise<void> {
+    if ((await recordAdoption(this.db, execution.id)) === undefined) return;
+    await this.orchestrator.adoptExecution(execution, {
+      requestedBy: 'polony',
+      reason: 'Its workflow was closed from outside',
+    });
+  }
+
+  async #fail(execution: ExecutionContext, isUnstarted: boolean): Promise<void> {
+    if (isUnstarted && !(await closeStart(this.db, execution.id))) return;
+    const consequence = isUnstarted ? 'No HealthOmics run was started' : describeUnwatchedRun(execution);
+    await updateExecution(this.db, execution.id, {
+      status: 'FAILED',
+      statusDescription: `Its workflow was closed from outside. ${consequence}`,
+      blocked: null,
+      error: {
+        type: 'WorkflowClosed',
+        message: `Its workflow was closed from outside (terminated, timed out or failed). ${consequence}`,
+      },
+      timeCompleted: new Date(),
+    });
+  }
+}
+
+function describeUnwatchedRun({ healthOmics }: ExecutionContext): string {
+  const run =
+    healthOmics === null ? 'Its HealthOmics run, whose id is unknown,' : `HealthOmics run ${healthOmics.runId}`;
+  return (
+    `${run} could neither be watched nor cancelled, because its workflow was closed repeatedly. ` +
+    'Check the run in the HealthOmics console'
+  );
+}

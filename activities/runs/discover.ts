@@ -1,0 +1,182 @@
+import type { S3Client } from '@aws-sdk/client-s3';
+import { Context } from '@temporalio/activity';
+import pLimit from 'p-limit';
+import { hasObjects, listFolders } from '../../aws/s3.js';
+import { joinKey } from '../../domain/aws.js';
+import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
+import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
+import { recordGenuineEvent } from '../../store/events.js';
+import { findKnownRuns, insertRuns, type KnownRun } from '../../store/runs/discovery.js';
+import { reopenRun } from '../../store/runs/update.js';
+import {
+  findStorageToSearch,
+  markSearched,
+  markSearchFailed,
+  type SearchedStorage,
+} from '../../store/connections/storageSearch.js';
+import type { DiscoverRunsInput } from '../../workflows/messages.js';
+import type { Dependencies } from '../dependencies.js';
+import { getBlocked, toActivityFailure } from '../failures.js';
+
+/** How many workflows are started at the same time. */
+const STARTS_AT_ONCE = 10;
+
+/** What a search has found so far. `started`: runs whose upload it began to follow. */
+export interface DiscoveredRuns {
+  instruments: number;
+  runFolders: number;
+  started: number;
+}
+
+type SearchDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator'>;
+
+/** The activity of `discoverRuns`. */
+export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDependencies) {
+  return {
+    /**
+     * Lists the run folders of a storage connection, with one request per 1,000 folders, and starts to follow the
+     * uploads of new runs. It does not read the contents of run folders. With `only`, it checks just the folder that an
+     * event named.
+     */
+    async discoverRunFolders(input: DiscoverRunsInput): Promise<DiscoveredRuns> {
+      const id = input.storageConnectionId;
+      const storage = await findStorageToSearch(db, id);
+      if (storage === undefined) {
+        // The schedule was left over because Temporal was out of reach when the storage connection changed.
+        await orchestrator.removeDiscovery(id);
+        return { instruments: 0, runFolders: 0, started: 0 };
+      }
+      const search = new RunFolderSearch(db, orchestrator, aws.s3(storage.provider_id, storage.region), storage);
+      try {
+        await aws.use(storage.provider_id, () =>
+          input.only === undefined ? search.searchAll() : search.searchOne(input.only),
+        );
+      } catch (error) {
+        throw await recordFailure(storage, error);
+      }
+      if (input.only === undefined) await recordSuccess(storage);
+      else if (search.found.started > 0) await recordGenuineEvent(db, `s3/${storage.bucket}`).catch(() => undefined);
+      return search.found;
+    },
+  };
+
+  /** @returns what the activity fails with. */
+  async function recordFailure(storage: SearchedStorage, error: unknown): Promise<Error> {
+    const failure = toActivityFailure(error, {
+      action: 's3:ListBucket',
+      resource: `arn:aws:s3:::${storage.bucket}`,
+      whenNotFound: "Check the storage connection's bucket and region.",
+      scope: { bucket: storage.bucket, prefix: storage.prefix },
+    });
+    const blocked = getBlocked(failure);
+    if (blocked === undefined) return failure;
+    const description = `${blocked.message} ${blocked.remedy}`;
+    // Written only when it changes, since this runs every minute for each storage connection.
+    if (storage.status !== 'FAILED' || storage.status_description !== description)
+      await markSearchFailed(db, storage.id, description);
+    return failure;
+  }
+
+  async function recordSuccess(storage: SearchedStorage): Promise<void> {
+    // A verification checks more than a search does, so after a failure it decides about the status.
+    if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED')
+      await orchestrator.verify({ kind: 'storageConnection', id: storage.id, name: storage.name });
+    await markSearched(db, storage.id);
+  }
+}
+
+/** Searches one storage connection for run folders. */
+class RunFolderSearch {
+  readonly found: DiscoveredRuns = { instruments: 0, runFolders: 0, started: 0 };
+  readonly #errors: unknown[] = [];
+  readonly #limit = pLimit(STARTS_AT_ONCE);
+
+  constructor(
+    private readonly db: SearchDependencies['db'],
+    private readonly orchestrator: SearchDependencies['orchestrator'],
+    private readonly s3: S3Client,
+    private readonly storage: SearchedStorage,
+  ) {}
+
+  /** @throws the first error, after all folders that can be listed were searched. */
+  async searchAll(): Promise<void> {
+    await this.#search('', this.storage.run_depth);
+    if (this.#errors.length > 0) throw this.#errors[0] as Error;
+  }
+
+  /** Follows the upload of one run folder, where its upload has ended. */
+  async searchOne({ parentPath, runFolder }: { parentPath: string; runFolder: string }): Promise<void> {
+    const { bucket, prefix } = this.storage;
+    const hasEnded = await hasObjects(this.s3, bucket, joinKey(prefix, parentPath, runFolder, RUN_UPLOADED_FILE));
+    if (hasEnded) await this.#follow(parentPath, [runFolder]);
+  }
+
+  /** @param levels of folders between this one and those of the instruments; -1 for the folder of an instrument. */
+  async #search(parentPath: string, levels: number): Promise<void> {
+    let runs = 0;
+    try {
+      const key = joinKey(this.storage.prefix, parentPath);
+      for await (const folders of listFolders(this.s3, this.storage.bucket, key === '' ? '' : `${key}/`)) {
+        Context.current().heartbeat(this.found);
+        if (levels < 0) runs += await this.#follow(parentPath, folders);
+        else await this.#searchBelow(parentPath, folders, levels - 1);
+      }
+    } catch (error) {
+      if (parentPath === '' || Context.current().cancellationSignal.aborted) throw error;
+      // A folder that cannot be listed must not hide the runs of the others.
+      this.#errors.push(error);
+    }
+    if (runs > 0) this.found.instruments++;
+  }
+
+  async #searchBelow(parentPath: string, folders: readonly string[], levels: number): Promise<void> {
+    for (const folder of folders) {
+      if (parentPath === '' && folder === EXECUTIONS_FOLDER) continue;
+      await this.#search(parentPath === '' ? folder : `${parentPath}/${folder}`, levels);
+    }
+  }
+
+  /**
+   * Follows the uploads of new runs and of those that have not ended. A run that had vanished and is back uploads
+   * again.
+   * @returns how many of the folders are run folders.
+   */
+  async #follow(parentPath: string, folders: readonly string[]): Promise<number> {
+    const instrument = parentPath.slice(parentPath.lastIndexOf('/') + 1);
+    const runs = folders.flatMap((folder) => {
+      const name = parseRunFolderName(folder, instrument);
+      return name === undefined ? [] : [{ folder, runName: name.runName }];
+    });
+    this.found.runFolders += runs.length;
+    const uploading = await this.#recordRuns(parentPath, instrument, runs);
+    await this.#limit.map(uploading, async ([runFolder, run]) => {
+      const isNew = await this.orchestrator.startRunUpload({
+        runId: run.id,
+        storageConnectionId: this.storage.id,
+        storageConnectionName: this.storage.name,
+        instrumentName: instrument,
+        parentPath,
+        runFolder,
+        runName: run.runName,
+      });
+      if (isNew) this.found.started++;
+      Context.current().heartbeat(this.found);
+    });
+    return runs.length;
+  }
+
+  /** Writes new runs. @returns the runs that are uploading, by the name of their folder. */
+  async #recordRuns(
+    parentPath: string,
+    instrument: string,
+    runs: readonly { folder: string; runName: string }[],
+  ): Promise<[string, KnownRun][]> {
+    const folders = runs.map((run) => run.folder);
+    const known = await findKnownRuns(this.db, this.storage.id, parentPath, folders);
+    const newRuns = runs.filter((run) => !known.has(run.folder));
+    const inserted = await insertRuns(this.db, this.storage.id, parentPath, instrument, newRuns);
+    for (const run of known.values())
+      if (run.uploadState === 'vanished' && (await reopenRun(this.db, run.id))) run.uploadState = 'uploading';
+    return [...known, ...inserted].filter(([, run]) => run.uploadState === 'uploading');
+  }
+}

@@ -1,0 +1,33 @@
+import { whyRunIsUnusable } from '../../domain/runs/usability.js';
+import type { Db } from '../../store/database.js';
+import type { ExecutionContext } from '../../store/executions/load.js';
+import { markWorkflowStarted } from '../../store/executions/start.js';
+import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { Dependencies } from '../dependencies.js';
+
+type ExecutionOrchestrator = Pick<Dependencies['orchestrator'], 'startExecution' | 'endWaiting'>;
+
+/** Starts the workflow of an execution. Nothing happens where it runs. */
+export async function startExecution(
+  db: Db,
+  orchestrator: ExecutionOrchestrator,
+  execution: ExecutionContext,
+): Promise<void> {
+  await orchestrator.startExecution(execution);
+  await markWorkflowStarted(db, execution.id);
+}
+
+/** Tells an execution that waits for the upload of its run how the upload ended. */
+export async function endWaiting(
+  orchestrator: ExecutionOrchestrator,
+  execution: ExecutionContext,
+  ended: RunUploadEnded,
+): Promise<void> {
+  await orchestrator.endWaiting(execution, judgeForFlow(execution, ended));
+}
+
+/** A usable run is unusable for flows that accept neither failed nor unverified runs. */
+function judgeForFlow({ flow, run }: ExecutionContext, ended: RunUploadEnded): RunUploadEnded {
+  const reason = ended.usable ? whyRunIsUnusable({ ...run, uploadState: 'complete' }, flow) : undefined;
+  return reason === undefined ? ended : { usable: false, reason: `The run cannot be analysed: ${reason}` };
+}

@@ -1,0 +1,73 @@
+import { matchesAutoStart } from '../../domain/connections/runSettings.js';
+import { whyRunIsUnusable } from '../../domain/runs/usability.js';
+import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
+import { markWorkflowStarted } from '../../store/executions/start.js';
+import { createAutomaticExecutions } from '../../store/executions/automaticStart.js';
+import { listAutoStartFlows } from '../../store/connections/flows.js';
+import type { RunContext } from '../../store/runs/load.js';
+import { updateRun } from '../../store/runs/update.js';
+import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { Dependencies } from '../dependencies.js';
+import { endWaiting, startExecution } from './executionWorkflows.js';
+import { FailureCollector } from './failureCollector.js';
+import { loadRun } from './loadRun.js';
+
+/** The activity of `runUpload` that runs when an upload has ended. */
+export function createFlowStartActivities({ db, orchestrator }: Pick<Dependencies, 'db' | 'orchestrator'>) {
+  return {
+    /**
+     * Starts what waits for a run: the flows that are assigned to its storage connection (once each), and executions
+     * that were created while it uploaded.
+     */
+    async startFlows(runId: string, ended: RunUploadEnded): Promise<{ executions: string[] }> {
+      const run = await loadRun(db, runId);
+      if (ended.usable && run.discovered) await createExecutions(run);
+      const executions: string[] = [];
+      const failures = new FailureCollector();
+      for (const execution of await listExecutionsWaitingForUpload(db, runId)) {
+        await failures.attempt(`execution ${execution.id}`, async () => {
+          await endWaiting(orchestrator, execution, ended);
+          await markWorkflowStarted(db, execution.id);
+          executions.push(execution.id);
+        });
+      }
+      for (const execution of await listExecutionsToStart(db, { runId })) {
+        await failures.attempt(`execution ${execution.id}`, async () => {
+          await startExecution(db, orchestrator, execution);
+          executions.push(execution.id);
+        });
+      }
+      failures.throwIfAny();
+      return { executions };
+    },
+  };
+
+  /** Creates the executions of the flows that start automatically for a run. */
+  async function createExecutions(run: RunContext): Promise<void> {
+    const runName = run.parameters?.runName ?? run.runName;
+    const completeRun = { ...run, uploadState: 'complete' as const };
+    const flows = (await listAutoStartFlows(db, run.storageConnectionId)).filter(
+      (flow) =>
+        whyRunIsUnusable(completeRun, flow) === undefined &&
+        matchesAutoStart(flow.filter, { instrumentName: run.instrumentName, runName }),
+    );
+    const earlierStarts = await createAutomaticExecutions(
+      db,
+      flows,
+      {
+        id: run.id,
+        name: runName,
+        storageConnectionId: run.storageConnectionId,
+        instrumentRunId: run.parameters?.runId,
+      },
+      run.storage,
+    );
+    // Another execution costs money, and the results of the first are there. To repeat it, a person asks for it.
+    for (const { flowName, executionId } of earlierStarts)
+      await updateRun(db, run.id, {
+        description:
+          `The run is complete. ${flowName} was started for it before (execution ${executionId}), ` +
+          'so polony does not start it again automatically',
+      });
+  }
+}

@@ -1,0 +1,147 @@
+import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
+import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
+import { markWorkflowStarted } from '../../store/executions/start.js';
+import { listUnattendedBuckets } from '../../store/grants.js';
+import { listRegisteredRuns } from '../../store/runs/discovery.js';
+import { listStorageToSearch } from '../../store/connections/storageSearch.js';
+import { listEndedUploadsWithWaitingExecutions } from '../../store/runs/endedUploads.js';
+import { listUnverified } from '../../store/verification/resources.js';
+import type { Dependencies } from '../dependencies.js';
+import { withHeartbeat } from '../heartbeat.js';
+import { sweepDeliveries } from '../webhooks/dispatch.js';
+import { ClosedExecutions } from './closedExecutions.js';
+import { endWaiting, startExecution } from './executionWorkflows.js';
+import { FailureCollector } from './failureCollector.js';
+
+/** Younger changes are left to the process that made them. */
+const GRACE_MS = 10_000;
+
+/** How many executions the sweep started, and how many storage connections have a schedule. */
+export interface SweepResult {
+  executions: number;
+  storageConnections: number;
+}
+
+type SweepDependencies = Pick<Dependencies, 'db' | 'orchestrator' | 'settings'>;
+
+/** The activity of `sweep`. */
+export function createSweepActivities(dependencies: SweepDependencies) {
+  return {
+    /**
+     * Finishes what was written to the store but did not reach Temporal, because a process died or Temporal was out of
+     * reach. Recovers executions whose workflow was closed from outside.
+     */
+    async handOver(): Promise<SweepResult> {
+      return withHeartbeat(() => new Sweep(dependencies).run());
+    },
+  };
+}
+
+class Sweep {
+  readonly #failures = new FailureCollector();
+  readonly #before = new Date(Date.now() - GRACE_MS);
+  readonly #result: SweepResult = { executions: 0, storageConnections: 0 };
+  readonly #db: SweepDependencies['db'];
+  readonly #orchestrator: SweepDependencies['orchestrator'];
+  readonly #settings: SweepDependencies['settings'];
+  readonly #closed: ClosedExecutions;
+
+  constructor({ db, orchestrator, settings }: SweepDependencies) {
+    this.#db = db;
+    this.#orchestrator = orchestrator;
+    this.#settings = settings;
+    this.#closed = new ClosedExecutions(db, orchestrator, settings.closedWorkflows);
+  }
+
+  /** @throws `HandOverFailed` after all steps, where one of them failed. */
+  async run(): Promise<SweepResult> {
+    const steps: Record<string, () => Promise<void>> = {
+      executions: () => this.#startExecutions(),
+      'cancel requests': () => this.#signalCancels(),
+      'executions that wait for an upload': () => this.#endWaiting(),
+      'executions whose workflow was closed': () => this.#recoverClosed(),
+      'executions whose workflow is lost': () => this.#recoverLost(),
+      'webhook deliveries': () => sweepDeliveries(this.#db, this.#orchestrator),
+      'bucket policies': () => this.#settleBuckets(),
+      verifications: () => this.#verify(),
+      'registered runs': () => this.#followRegisteredRuns(),
+      'schedules of storage connections': () => this.#ensureSchedules(),
+    };
+    for (const [name, step] of Object.entries(steps)) await this.#failures.attempt(name, step);
+    this.#failures.throwIfAny();
+    return this.#result;
+  }
+
+  async #startExecutions(): Promise<void> {
+    const executions = await listExecutionsToStart(this.#db, { createdBefore: this.#before });
+    this.#result.executions = executions.length;
+    for (const execution of executions)
+      await this.#failures.attempt(`execution ${execution.id}`, () =>
+        startExecution(this.#db, this.#orchestrator, execution),
+      );
+  }
+
+  async #signalCancels(): Promise<void> {
+    for (const execution of await listCancelsToSignal(this.#db, this.#before)) {
+      await this.#failures.attempt(`cancel of execution ${execution.id}`, async () => {
+        await this.#orchestrator.cancelExecution(execution, {
+          requestedBy: execution.cancel?.requestedBy,
+          reason: execution.cancel?.reason ?? undefined,
+        });
+        await markWorkflowStarted(this.#db, execution.id);
+        await markCancelSignalled(this.#db, execution.id);
+      });
+    }
+  }
+
+  /** An execution that was created at the moment when the upload of its run ended may have missed it. */
+  async #endWaiting(): Promise<void> {
+    for (const run of await listEndedUploadsWithWaitingExecutions(this.#db)) {
+      const ended = { usable: run.uploadState === 'complete', reason: run.uploadDescription };
+      for (const execution of await listExecutionsWaitingForUpload(this.#db, run.id))
+        await this.#failures.attempt(`execution ${execution.id}`, () =>
+          endWaiting(this.#orchestrator, execution, ended),
+        );
+    }
+  }
+
+  async #recoverClosed(): Promise<void> {
+    for (const id of await this.#closed.listClosed())
+      await this.#failures.attempt(`execution ${id}, whose workflow was closed`, () => this.#closed.recover(id, false));
+  }
+
+  async #recoverLost(): Promise<void> {
+    for (const id of await this.#closed.listLost())
+      await this.#failures.attempt(`execution ${id}, whose workflow is lost`, () => this.#closed.recover(id, true));
+  }
+
+  async #settleBuckets(): Promise<void> {
+    for (const { bucket, storage_connection: storageConnectionName } of await listUnattendedBuckets(this.#db))
+      await this.#failures.attempt(`policy of ${bucket}`, () =>
+        this.#orchestrator.settleAccess({ bucket, storageConnectionName }),
+      );
+  }
+
+  async #verify(): Promise<void> {
+    for (const resource of await listUnverified(this.#db, this.#before))
+      await this.#failures.attempt(`verification of ${resource.name}`, () => this.#orchestrator.verify(resource));
+  }
+
+  async #followRegisteredRuns(): Promise<void> {
+    for (const run of await listRegisteredRuns(this.#db, this.#before))
+      await this.#failures.attempt(`upload of ${run.runName}`, () => this.#orchestrator.startRunUpload(run));
+  }
+
+  async #ensureSchedules(): Promise<void> {
+    const connections = await listStorageToSearch(this.#db);
+    this.#result.storageConnections = connections.length;
+    for (const { id, name } of connections)
+      await this.#failures.attempt(`schedule of ${name}`, () =>
+        this.#orchestrator.ensureDiscovery(
+          { storageConnectionId: id, storageConnectionName: name },
+          this.#settings.discoverSeconds,
+          false,
+        ),
+      );
+  }
+}

@@ -1,0 +1,227 @@
+import type { ApplicationFailure } from '@temporalio/common';
+import { classifyAwsError } from '../../aws/errors.js';
+import { type Completeness, whyBases2FastqRejects } from '../../domain/runs/completeness.js';
+import { errorMessage } from '../../domain/errors.js';
+import { parseRunParameters, type RunParameters } from '../../domain/runs/runParameters.js';
+import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
+import type { Db } from '../../store/database.js';
+import { hasRecentEvents } from '../../store/events.js';
+import { type RunChange, updateRun } from '../../store/runs/update.js';
+import type { RunContext } from '../../store/runs/load.js';
+import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { Dependencies } from '../dependencies.js';
+import { notYet } from './notYet.js';
+import type { BaseCallsTally, RunFolderReader } from './runFolderReader.js';
+import { recordProgress } from './uploadProgress.js';
+
+/**
+ * How long reading must be denied before polony decides by the names of the files alone. A changed policy takes a while
+ * to take effect everywhere.
+ */
+const DENIED_MS = 300_000;
+/** Every so many attempts polony checks whether a run folder without `BaseCalls` still exists. */
+const ATTEMPTS_PER_EXISTENCE_CHECK = 10;
+/** How many missing files a message names. */
+const NAMED_FILES = 5;
+
+/** What RunUploaded.json says, as columns of the run. */
+type KnownOutcome = Pick<RunChange, 'outcome' | 'instrumentId' | 'checked'>;
+
+/**
+ * One check of an upload. It ends with the result of the upload, which it also writes to the run, or throws `NotYet`.
+ *
+ * The rules: RunUploaded.json says that the upload ended and how the run ended; RunParameters.json says which files of
+ * `BaseCalls` there must be (docs/runs.md).
+ */
+export class UploadCheck {
+  #parameters: RunParameters | null;
+
+  /** @param attempt of the activity, from 1 */
+  constructor(
+    private readonly db: Db,
+    private readonly settings: Pick<Dependencies['settings'], 'uploadPollSeconds' | 'stalledMinutes'>,
+    private readonly folder: RunFolderReader,
+    private readonly run: RunContext,
+    private readonly attempt: number,
+  ) {
+    this.#parameters = run.parameters;
+  }
+
+  /** @throws ApplicationFailure `NotYet` while the upload goes on; errors of AWS calls. */
+  async check(): Promise<RunUploadEnded> {
+    let text: string | undefined;
+    try {
+      if (this.#parameters === null) await this.#readParameters();
+      text = await this.folder.readRunUploaded();
+    } catch (error) {
+      // The vendor's table of permissions calls s3:GetObject optional.
+      if (classifyAwsError(error).kind !== 'denied' || !(await this.folder.isListable())) throw error;
+      return this.#checkWithoutReading();
+    }
+    if (this.run.timeDenied !== null) await updateRun(this.db, this.run.id, { timeDenied: null });
+    if (text === undefined) return this.#checkWithoutRunUploaded();
+    return this.#checkRunUploaded(await this.#parseRunUploaded(text));
+  }
+
+  /** Reading is denied and listing is not: decides by the names of the files. */
+  async #checkWithoutReading(): Promise<RunUploadEnded> {
+    const { timeDenied, id } = this.run;
+    if (timeDenied === null) await updateRun(this.db, id, { timeDenied: new Date() });
+    if (Date.now() - (timeDenied?.getTime() ?? Date.now()) < DENIED_MS)
+      throw this.#notYet(
+        'The provider may not read the files of the run (s3:GetObject). polony keeps trying for 5 minutes, ' +
+          'then decides by the names of the files',
+      );
+    const content = await this.folder.listRoot();
+    const unsupported = whyBases2FastqRejects(null, undefined, content);
+    if (unsupported !== undefined) return this.#refuse(unsupported, { checked: 'presence' });
+    if (!content.files.includes(RUN_UPLOADED_FILE))
+      throw await this.#notYetUploaded(await this.folder.tallyBaseCalls(null));
+    return this.#complete(
+      'RunUploaded.json is there. Neither the outcome of the run nor its cycles were checked, since the provider may ' +
+        'not read them (s3:GetObject); flows whose acceptUnverified is false do not analyse the run',
+      { checked: 'presence', hasManifest: content.files.includes('RunManifest.csv') },
+    );
+  }
+
+  async #checkWithoutRunUploaded(): Promise<RunUploadEnded> {
+    const tally = await this.folder.tallyBaseCalls(this.#parameters);
+    const mayHaveVanished = tally.objects === 0 && this.attempt % ATTEMPTS_PER_EXISTENCE_CHECK === 0;
+    if (mayHaveVanished && (await this.folder.isEmpty())) {
+      const reason = 'The run folder is no longer in the bucket';
+      await updateRun(this.db, this.run.id, {
+        uploadState: 'vanished',
+        description: reason,
+        timeCompleted: new Date(),
+      });
+      return { usable: false, reason };
+    }
+    throw await this.#notYetUploaded(tally, await hasRecentEvents(this.db, `s3/${this.run.storage.bucket}`));
+  }
+
+  /** @throws ApplicationFailure `NotYet` where it is empty or damaged: the instrument may replace it. */
+  async #parseRunUploaded(text: string): Promise<RunUploaded> {
+    let problem = 'RunUploaded.json is empty: its transfer has not finished, or it is damaged';
+    try {
+      const uploaded = parseRunUploaded(text);
+      if (uploaded !== undefined) return uploaded;
+    } catch (error) {
+      problem = errorMessage(error);
+    }
+    const progress = await this.#recordProgress(await this.folder.tallyBaseCalls(this.#parameters));
+    throw this.#notYet(`${problem}; waiting for it to be replaced${progress}`);
+  }
+
+  async #checkRunUploaded(uploaded: RunUploaded): Promise<RunUploadEnded> {
+    const known: KnownOutcome = {
+      outcome: uploaded.outcome,
+      instrumentId: uploaded.instrumentId,
+      checked: 'content',
+    };
+    // Read again: the instrument may have replaced it since the first read.
+    await this.#readParameters();
+    const reason = this.#whyUnusable(uploaded);
+    if (reason !== undefined) return this.#refuse(reason, known);
+    if (this.#parameters === null)
+      throw this.#notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
+    if (this.#parameters.cycles === undefined)
+      return this.#refuse('RunParameters.json names no cycles, so polony cannot tell whether the run is whole', known);
+    return this.#checkBaseCalls(uploaded, known);
+  }
+
+  #whyUnusable({ outcome, outcomeText, runType }: RunUploaded): string | undefined {
+    const unsupported = whyBases2FastqRejects(this.#parameters, { runType });
+    if (unsupported !== undefined) return unsupported;
+    // A stopped run is not whole. An unknown outcome is not taken for success.
+    return outcome === 'completed' || outcome === 'failed'
+      ? undefined
+      : `The instrument ended the run with ${outcomeText}; polony analyses only completed runs`;
+  }
+
+  async #checkBaseCalls(uploaded: RunUploaded, known: KnownOutcome): Promise<RunUploadEnded> {
+    const tally = await this.folder.tallyBaseCalls(this.#parameters);
+    const { expected, missingCount } = tally.completeness;
+    if (expected === 0)
+      return this.#refuse(
+        'RunParameters.json names no cycle of a known read, so polony cannot tell whether the run is whole',
+        known,
+      );
+    if (missingCount > 0) return this.#refuseOrWaitForFiles(tally, uploaded, known);
+    await this.#recordProgress(tally);
+    return this.#complete(
+      uploaded.outcome === 'completed'
+        ? 'The run is complete'
+        : `The instrument ended the run with ${uploaded.outcomeText}, but all ${expected} cycles are there; ` +
+            'only flows with acceptFailedOutcome analyse it',
+      { ...known, ...(await this.#readMetrics()), hasManifest: await this.folder.hasRunManifest() },
+    );
+  }
+
+  async #refuseOrWaitForFiles(
+    tally: BaseCallsTally,
+    uploaded: RunUploaded,
+    known: KnownOutcome,
+  ): Promise<RunUploadEnded> {
+    const missing = describeMissing(tally.completeness);
+    const progress = await this.#recordProgress(tally, true);
+    // A failed run has ended early: its missing files will not come.
+    if (uploaded.outcome === 'failed')
+      return this.#refuse(
+        `The instrument ended the run with ${uploaded.outcomeText}, and ${missing}; it cannot be analysed`,
+        known,
+      );
+    throw this.#notYet(`RunUploaded.json is there but ${missing}; waiting for them${progress}`);
+  }
+
+  async #readParameters(): Promise<void> {
+    const text = await this.folder.readRunParameters();
+    if (text === undefined) return;
+    let read: RunParameters;
+    try {
+      read = parseRunParameters(text);
+    } catch (error) {
+      throw this.#notYet(errorMessage(error));
+    }
+    if (JSON.stringify(read) === JSON.stringify(this.#parameters)) return;
+    this.#parameters = read;
+    await updateRun(this.db, this.run.id, { parameters: read });
+  }
+
+  async #complete(reason: string, change: RunChange): Promise<RunUploadEnded> {
+    await this.#end({ ...change, uploadState: 'complete', description: reason });
+    return { usable: true, reason };
+  }
+
+  async #refuse(reason: string, change: RunChange): Promise<RunUploadEnded> {
+    const metrics = change.checked === 'content' ? await this.#readMetrics() : {};
+    await this.#end({ ...change, ...metrics, uploadState: 'refused', description: reason });
+    return { usable: false, reason };
+  }
+
+  async #end(change: RunChange): Promise<void> {
+    await updateRun(this.db, this.run.id, { ...change, blocked: null, timeCompleted: new Date() });
+  }
+
+  async #readMetrics(): Promise<Pick<RunChange, 'instrumentMetrics'>> {
+    const instrumentMetrics = await this.folder.readInstrumentMetrics();
+    return instrumentMetrics === undefined ? {} : { instrumentMetrics };
+  }
+
+  async #recordProgress(tally: BaseCallsTally, isWaitingForFiles = false): Promise<string> {
+    return recordProgress(this.db, this.run, tally, this.settings.stalledMinutes, isWaitingForFiles);
+  }
+
+  async #notYetUploaded(tally: BaseCallsTally, isRare = false): Promise<ApplicationFailure> {
+    const progress = await this.#recordProgress(tally);
+    return this.#notYet(`RunUploaded.json is not there yet: the instrument is still uploading${progress}`, isRare);
+  }
+
+  #notYet(message: string, isRare = false): ApplicationFailure {
+    return notYet(message, this.settings.uploadPollSeconds, isRare);
+  }
+}
+
+function describeMissing({ expected, missing, missingCount }: Completeness): string {
+  const named = [...missing.slice(0, NAMED_FILES), ...(missingCount > NAMED_FILES ? ['…'] : [])].join(', ');
+  return `${missingCount} of ${expected} files are missing or empty: ${named}`;
+}

@@ -1,0 +1,96 @@
+import { activityInfo } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { joinKey } from '../../domain/aws.js';
+import { recordGenuineEvent } from '../../store/events.js';
+import type { RunContext } from '../../store/runs/load.js';
+import { updateRun } from '../../store/runs/update.js';
+import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { Dependencies } from '../dependencies.js';
+import { getBlocked, toActivityFailure } from '../failures.js';
+import { withHeartbeat } from '../heartbeat.js';
+import { loadRun } from './loadRun.js';
+import { notYet } from './notYet.js';
+import { RunFolderReader } from './runFolderReader.js';
+import { UploadCheck } from './uploadCheck.js';
+
+/** The activities of `runUpload` that follow an upload. */
+export function createUploadActivities({ db, aws, settings }: Pick<Dependencies, 'db' | 'aws' | 'settings'>) {
+  return {
+    /**
+     * Checks once whether the upload of a run has ended. While it goes on, the activity fails as `NotYet` with the time
+     * of the next check, which adds nothing to the history.
+     * @param probing the workflow is blocked: report when nothing blocks it any more.
+     * @param byEvent an event asked for this check.
+     */
+    async watchUpload(runId: string, probing: boolean, byEvent = false): Promise<RunUploadEnded> {
+      const run = await loadRun(db, runId);
+      const known = await findKnownEnd(run);
+      if (known !== undefined) return known;
+      try {
+        const ended = await withHeartbeat(() => aws.use(run.storage.providerId, () => checkUpload(run)));
+        if (byEvent && ended.usable && activityInfo().attempt === 1)
+          await recordGenuineEvent(db, `s3/${run.storage.bucket}`).catch(() => undefined);
+        return ended;
+      } catch (error) {
+        const failure = await recordFailure(run, error);
+        throw probing && failure.type === 'NotYet'
+          ? ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked')
+          : failure;
+      }
+    },
+
+    /** Gives up an upload that did not end in time. */
+    async giveUpUpload(runId: string, reason: string): Promise<void> {
+      const { progress } = await loadRun(db, runId);
+      const missing =
+        progress?.missing === undefined
+          ? ''
+          : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
+      await updateRun(db, runId, {
+        uploadState: 'refused',
+        description: `${reason}${missing}`,
+        blocked: null,
+        timeCompleted: new Date(),
+      });
+    },
+  };
+
+  /**
+   * How the upload ended, where the store says it.
+   * @throws ApplicationFailure `NotYet` while uploads are not followed.
+   */
+  async function findKnownEnd(run: RunContext): Promise<RunUploadEnded | undefined> {
+    if (run.uploadState === 'complete') return { usable: true, reason: run.description };
+    if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
+    if (run.storage.deleted) {
+      const reason = 'The storage connection was deleted';
+      await updateRun(db, run.id, { uploadState: 'vanished', description: reason, timeCompleted: new Date() });
+      return { usable: false, reason };
+    }
+    if (run.storage.useForRunUpload || !run.discovered) return undefined;
+    const paused =
+      'The storage connection is no longer used for run upload. To have polony check the run again, set ' +
+      'useForRunUpload to true';
+    await updateRun(db, run.id, { description: paused });
+    throw notYet(paused, settings.uploadPollSeconds);
+  }
+
+  async function checkUpload(run: RunContext): Promise<RunUploadEnded> {
+    const { bucket, prefix, region, providerId } = run.storage;
+    const s3 = aws.s3(providerId, region);
+    const folder = new RunFolderReader(s3, bucket, joinKey(prefix, run.parentPath, run.runFolder));
+    return new UploadCheck(db, settings, folder, run, activityInfo().attempt).check();
+  }
+
+  /** Writes what went wrong to the run. @returns what the activity fails with. */
+  async function recordFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
+    const { bucket, prefix } = run.storage;
+    const failure = toActivityFailure(error, {
+      action: 's3:GetObject',
+      resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`,
+      scope: { bucket, prefix },
+    });
+    await updateRun(db, run.id, { blocked: getBlocked(failure) ?? null, description: failure.message });
+    return failure;
+  }
+}

@@ -1,0 +1,36 @@
+import type { Capability, PermissionScope } from '../../domain/iam/permissions.js';
+import type { Finding, Probe, VerificationReport } from '../../domain/verification/report.js';
+import type { ProviderRow } from '../../store/connections/providers.js';
+
+/** What the session of a provider showed. */
+export interface SessionReport {
+  /** Null where there is no session, or AWS did not tell. */
+  identity: VerificationReport['identity'];
+  /** Null where there is no session. */
+  sessionSeconds: number | null;
+  probes: Probe[];
+  findings: Finding[];
+}
+
+/** What an inspection of one resource showed. */
+export interface Inspection {
+  probes: Probe[];
+  /** Where the permissions must hold, for the policy statements in the report. */
+  scope: PermissionScope;
+  findings: Finding[];
+  /** What the resource can be used for. */
+  capabilities: Capability[];
+  /** What it is used for: these must work. */
+  used: Capability[];
+}
+
+/** How to inspect one resource with the session of its provider. */
+export interface InspectionPlan {
+  providerId: string;
+  inspect: (provider: ProviderRow, session: SessionReport) => Promise<Inspection>;
+}
+
+/** The inspection of what cannot be inspected, or has no probes of its own. */
+export function emptyInspection(): Inspection {
+  return { probes: [], scope: {}, findings: [], capabilities: [], used: [] };
+}

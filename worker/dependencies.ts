@@ -1,0 +1,57 @@
+import type { NativeConnection } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import type { Dependencies } from '../activities/index.js';
+import { GetRunBudget } from '../activities/executions/getRunBudget.js';
+import { DeliveryDispatcher } from '../activities/webhooks/dispatch.js';
+import { createKmsDataKeys } from '../aws/kms.js';
+import { AwsSessions } from '../aws/sessions.js';
+import type { WorkerConfig } from '../domain/config.js';
+import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { openDatabase } from '../store/database.js';
+import { listenForWakes } from '../store/events.js';
+import { createSecrets } from '../store/secrets.js';
+import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
+import { connectTemporal, Orchestrator } from '../temporal/client.js';
+
+/** What the activities of a worker use, and how to close it. */
+export interface OpenDependencies {
+  dependencies: Dependencies;
+  orchestrator: Orchestrator;
+  /** @param connection of the workers, which is closed too. */
+  close: (connection: NativeConnection) => Promise<void>;
+}
+
+/** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
+export async function openDependencies(config: WorkerConfig, logger: Logger): Promise<OpenDependencies> {
+  const db = openDatabase(config.databaseUrl, config.maxDbConnections);
+  const { client, connection: clientConnection } = await connectTemporal(config.temporal);
+  const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
+  const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
+  const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
+  const polls = new GetRunBudget(db, config.getRunsPerSecond);
+  const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) =>
+    logger.warn({ error: message }, 'webhook deliveries could not be started; the next sweep starts them'),
+  );
+  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), {
+    [WEBHOOKS_CHANNEL]: () => dispatcher.wake(),
+  });
+  const webhooks = {
+    secrets,
+    networks: config.webhookNetworks,
+    retrySeconds: config.webhookRetrySeconds,
+    apiUrl: config.publicUrl,
+  };
+  return {
+    dependencies: { db, aws, orchestrator, settings: config, polls, webhooks },
+    orchestrator,
+    close: async (connection) => {
+      polls.close();
+      await stopListening();
+      await dispatcher.close();
+      aws.close();
+      await connection.close();
+      await clientConnection.close();
+      await db.destroy();
+    },
+  };
+}
