@@ -7,7 +7,7 @@ import { GetRunBudget } from '../activities/executions/getRunBudget.js';
 import { DeliveryDispatcher, WEBHOOK_SLOTS } from '../activities/webhooks/deliver.js';
 import { AwsSessions } from '../aws/sessions.js';
 import { createKmsDataKeys } from '../aws/kms.js';
-import type { WorkerConfig } from '../domain/config.js';
+import type { WorkerConfig } from '../domain/settings.js';
 import { openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';

@@ -12,7 +12,7 @@ import {
   parseSharedWorkflow,
 } from '../../domain/aws.js';
 import { parseRunStats } from '../../domain/executions/results.js';
-import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
+import { parseApiConfig, parseWorkerConfig } from '../../cli/settings/parse.js';
 import { FileFormatError, InputError } from '../../domain/errors.js';
 import { buildRunParameters, toExecutionStatus } from '../../domain/executions/execution.js';
 import { expectedBaseCalls, parseRunFolderName } from '../../domain/runs/runFolder.js';
