@@ -13,7 +13,7 @@ import type { ManifestReport } from '../domain/runs/manifestCheck.js';
 import type { Cycles } from '../domain/runs/runParameters.js';
 import type { RunOutcome } from '../domain/runs/runUploaded.js';
 import type { RunSettings } from '../domain/connections/runSettings.js';
-import { storageUri } from '../domain/aws.js';
+import { storageUri } from '../domain/files/paths.js';
 import { type Db, type DbOrTransaction, isId, newId, sanitizeText, sanitizeJson } from './database.js';
 import type { StartState, UploadState } from './schema.js';
 

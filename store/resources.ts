@@ -1,6 +1,7 @@
 import type { AutoStartFilter, RunSettings } from '../domain/connections/runSettings.js';
 import { sql } from 'kysely';
-import { accountOfRole, prefixesOverlap } from '../domain/aws.js';
+import { accountOfRole } from '../domain/arn.js';
+import { prefixesOverlap } from '../domain/connections/storage.js';
 import type { SessionScope } from '../domain/iam/sessionPolicies.js';
 import type { ParameterNames, ParameterValue } from '../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, newId, isId } from './database.js';

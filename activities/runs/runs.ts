@@ -4,7 +4,7 @@ import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/comm
 import { type AwsErrorKind, classifyAwsError } from '../../aws/errors.js';
 import { hasObjects, listFolder, listFolders, listObjects, readText } from '../../aws/s3.js';
 import { parseAvitiRunStats, type RunMetrics } from '../../domain/runs/instrumentMetrics.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import {
   type Completeness,
   CycleTally,

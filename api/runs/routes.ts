@@ -2,7 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { downloadUrl } from '../../aws/files.js';
-import { joinKey, storageUri } from '../../domain/aws.js';
+import { joinKey, storageUri } from '../../domain/files/paths.js';
 import type { Consumable } from '../../domain/runs/runParameters.js';
 import { parseFilter, RUN_FILTER } from '../../domain/filter.js';
 import { isId } from '../../store/database.js';

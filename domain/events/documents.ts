@@ -1,4 +1,4 @@
-import { checkBucketName, normalizePrefix } from '../aws.js';
+import { checkBucketName, normalizePrefix } from '../connections/storage.js';
 import { type FieldProblem, throwIfInvalid } from '../errors.js';
 import { checkDocumentPrefix, hclJson, templateText } from '../iam/documents.js';
 import { RUN_UPLOADED_FILE } from '../runs/runUploaded.js';

@@ -1,16 +1,8 @@
-import {
-  accountOfRole,
-  checkAccountId,
-  checkBucketName,
-  checkExternalId,
-  checkHealthOmicsRegion,
-  checkPrefix,
-  checkRegion,
-  checkRoleArn,
-  normalizePrefix,
-  parseSharedWorkflow,
-  prefixesOverlap,
-} from '../aws.js';
+import { accountOfRole, checkAccountId, checkRoleArn } from '../arn.js';
+import { parseSharedWorkflow } from '../connections/flow.js';
+import { checkExternalId } from '../connections/provider.js';
+import { checkBucketName, checkPrefix, normalizePrefix, prefixesOverlap } from '../connections/storage.js';
+import { checkHealthOmicsRegion, checkRegion } from '../regions.js';
 import { type FieldProblem, throwIfInvalid } from '../errors.js';
 import {
   below,

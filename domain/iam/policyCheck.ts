@@ -1,12 +1,7 @@
-import {
-  accountOfRole,
-  checkAccountId,
-  checkBucketName,
-  checkPrefix,
-  checkRegion,
-  normalizePrefix,
-  parseSharedWorkflow,
-} from '../aws.js';
+import { accountOfRole, checkAccountId } from '../arn.js';
+import { parseSharedWorkflow } from '../connections/flow.js';
+import { checkBucketName, checkPrefix, normalizePrefix } from '../connections/storage.js';
+import { checkRegion } from '../regions.js';
 import { type FieldProblem, InputError, throwIfInvalid } from '../errors.js';
 import { checkExecutionRoleArn, type Location, withoutNested } from './documents.js';
 import { type Cover, cover, lower, type Pattern, readLiteral, readPattern, readTarget } from './patterns.js';

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IAM_FORMATS, iamText } from '../../cli/iam.js';
-import { checkPrefix, normalizePrefix } from '../../domain/aws.js';
+import { checkPrefix, normalizePrefix } from '../../domain/connections/storage.js';
 import { InputError } from '../../domain/errors.js';
 import {
   iamDocuments,
