@@ -1,5 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
-import type { EXECUTION_FILTER, FilterOperator, FilterTerm, FilterValue, RUN_FILTER } from '../domain/filter.js';
+import type { EXECUTION_FILTER } from '../domain/executions/filter.js';
+import type { FilterOperator, FilterTerm, FilterValue } from '../domain/filters/filter.js';
+import type { RUN_FILTER } from '../domain/runs/filter.js';
 
 /** What a keyword stands for in a query; null where polony knows nothing of it, so that no row has it. */
 type Columns<Fields> = Readonly<Record<keyof Fields, RawBuilder<unknown> | null>>;

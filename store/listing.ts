@@ -1,6 +1,8 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, DbOrTransaction } from './database.js';
-import { EXECUTION_FILTER, type FilterFields, type FilterTerm, RUN_FILTER } from '../domain/filter.js';
+import { EXECUTION_FILTER } from '../domain/executions/filter.js';
+import type { FilterFields, FilterTerm } from '../domain/filters/filter.js';
+import { RUN_FILTER } from '../domain/runs/filter.js';
 import { EXECUTION_COLUMNS, filterCondition, RUN_COLUMNS, runStatus, runType } from './filters.js';
 import { type Visible, toVisibleIds } from './resources.js';
 import type { ExecutionsTable, InstrumentsTable, RunsTable } from './schema.js';

@@ -11,7 +11,8 @@ import { checkRunManifest, type ManifestedRun } from '../../domain/runs/manifest
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { explainFailure } from '../../domain/executions/failures.js';
 import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../domain/runs/runFolder.js';
-import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
+import { EXECUTION_FILTER } from '../../domain/executions/filter.js';
+import { parseFilter } from '../../domain/filters/parse.js';
 import { findRevokedKeys } from '../../store/auth.js';
 import { isId } from '../../store/database.js';
 import {

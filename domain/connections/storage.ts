@@ -38,7 +38,10 @@ export function checkPrefix(field: string, value: string): FieldProblem[] {
   if (/^s3:\/\//i.test(value))
     return problem('PREFIX_HAS_SCHEME', 'must be a folder inside the bucket, without s3:// and the bucket name');
   if (new TextEncoder().encode(value).length > 512)
-    return problem('PREFIX_LENGTH', 'must have at most 512 bytes: a key has at most 1,024, and run folders need the rest');
+    return problem(
+      'PREFIX_LENGTH',
+      'must have at most 512 bytes: a key has at most 1,024, and run folders need the rest',
+    );
   if (/[\u0000-\u001f\u007f\\]/.test(value))
     return problem('PREFIX_CHARACTERS', 'must not contain control characters or backslashes');
   if (/[*?]|\$\{/.test(value))
