@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
 import type { AwsSessions } from '../aws/sessions.js';
-import type { OidcConfig } from '../domain/config.js';
+import type { OidcConfig } from '../domain/settings.js';
 import type { NetworkPolicy } from '../domain/webhooks/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';

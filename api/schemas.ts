@@ -5,7 +5,7 @@ import { SHOWN_STATES } from '../domain/grants/grant.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/iam/permissions.js';
 import { VERIFIED_KINDS } from '../domain/verification/report.js';
 import { DELIVERY_STATES, TEST_EVENT, WEBHOOK_EVENTS } from '../domain/webhooks/webhook.js';
-import { VARIANTS } from '../domain/iam/documents.js';
+import { VARIANTS } from '../domain/iam/choice.js';
 import { PageQuery } from './paging.js';
 
 const closed = { additionalProperties: false } as const;

@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { AwsSessions } from '../aws/sessions.js';
 import { createKmsDataKeys } from '../aws/kms.js';
-import type { ApiConfig } from '../domain/config.js';
+import type { ApiConfig } from '../domain/settings.js';
 import { openDatabase } from '../store/database.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { createSecrets } from '../store/secrets.js';

@@ -1,7 +1,8 @@
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { AcceptShareCommand, ListSharesCommand, OmicsClient } from '@aws-sdk/client-omics';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
-import { iamDocuments, parseIamQuery } from '../domain/iam/documents.js';
+import { iamDocuments } from '../domain/iam/documents.js';
+import { parseIamQuery } from '../domain/iam/query.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 
 /** The customer's AWS account as its admin sets it up by the vendor's page, with plain AWS calls. */

@@ -1,14 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { InputError } from '../domain/errors.js';
 import { eventDocuments } from '../domain/events/documents.js';
-import {
-  iamDocuments,
-  type IamQuery,
-  newExternalId,
-  parseIamQuery,
-  permissionPolicy,
-  trustPolicy,
-} from '../domain/iam/documents.js';
+import { iamDocuments, newExternalId } from '../domain/iam/documents.js';
+import { permissionPolicy, trustPolicy } from '../domain/iam/policies.js';
+import { type IamQuery, parseIamQuery } from '../domain/iam/query.js';
 
 export const IAM_FORMATS = [
   'json',

@@ -1,7 +1,7 @@
 import { pino, type Logger } from 'pino';
 import { startApi } from '../api/server.js';
 import { createKmsDataKeys } from '../aws/kms.js';
-import { parseApiConfig, parseWorkerConfig } from '../domain/config.js';
+import { parseApiConfig, parseWorkerConfig } from './settings/parse.js';
 import { errorMessage } from '../domain/errors.js';
 import { migrate, openDatabase } from '../store/database.js';
 import { reencrypt } from '../store/reencrypt.js';

@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
-import type { FilterFields, FilterOperator, FilterTerm, FilterValue } from '../domain/filter.js';
+import type { FilterFields, FilterOperator, FilterTerm, FilterValue } from '../domain/filters/filter.js';
 
 /** What a keyword stands for in a query; null where polony knows nothing of it, so that no row has it. */
 export type FilterColumns<Fields> = Readonly<Record<keyof Fields, RawBuilder<unknown> | null>>;

@@ -1,4 +1,4 @@
-import type { FilterTerm } from '../domain/filter.js';
+import type { FilterTerm } from '../domain/filters/filter.js';
 import { isId } from './database.js';
 
 /** Where a page lies: behind or before an id, newest first. */

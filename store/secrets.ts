@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import type { EncryptionKey } from '../domain/config.js';
+import type { EncryptionKey } from '../domain/settings.js';
 
 /** A key that secrets are encrypted with. */
 export interface SecretKey {

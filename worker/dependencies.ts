@@ -5,7 +5,7 @@ import { GetRunBudget } from '../activities/executions/getRunBudget.js';
 import { DeliveryDispatcher } from '../activities/webhooks/dispatch.js';
 import { createKmsDataKeys } from '../aws/kms.js';
 import { AwsSessions } from '../aws/sessions.js';
-import type { WorkerConfig } from '../domain/config.js';
+import type { WorkerConfig } from '../domain/settings.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';

@@ -1,6 +1,6 @@
 import { type LogLevel, Runtime } from '@temporalio/worker';
 import type { Level, Logger as PinoLogger } from 'pino';
-import type { WorkerConfig } from '../domain/config.js';
+import type { WorkerConfig } from '../domain/settings.js';
 
 const LEVELS: Record<LogLevel, Level> = {
   TRACE: 'trace',

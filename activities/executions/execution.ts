@@ -11,7 +11,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { classifyAwsError } from '../../aws/errors.js';
 import { listObjects, parseS3Uri, readBytes, readText, writeText } from '../../aws/s3.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { type PermissionScope, workflowArn } from '../../domain/iam/permissions.js';
 import { parseIndexAssignment, parseMetrics, parseRunStats } from '../../domain/executions/results.js';
 import { errorMessage } from '../../domain/errors.js';

@@ -2,7 +2,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { Context } from '@temporalio/activity';
 import pLimit from 'p-limit';
 import { hasObjects, listFolders } from '../../aws/s3.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
 import { recordGenuineEvent } from '../../store/events.js';

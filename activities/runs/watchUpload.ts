@@ -1,6 +1,6 @@
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';

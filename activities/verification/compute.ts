@@ -1,6 +1,6 @@
 import { CancelRunCommand, GetRunCommand } from '@aws-sdk/client-omics';
 import type { AwsSessions } from '../../aws/sessions.js';
-import { accountOfRole } from '../../domain/aws.js';
+import { accountOfRole } from '../../domain/arn.js';
 import { workflowArn } from '../../domain/iam/permissions.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';
 import type { Db } from '../../store/database.js';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { classifyAwsError } from '../../aws/errors.js';
 import type { AwsSessions } from '../../aws/sessions.js';
-import { parseArn } from '../../domain/aws.js';
+import { parseArn } from '../../domain/arn.js';
 import { errorMessage } from '../../domain/errors.js';
 import type { Finding } from '../../domain/verification/report.js';
 import type { ProviderRow } from '../../store/connections/providers.js';

@@ -13,7 +13,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import type { AwsSessions } from '../../aws/sessions.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { bucketArn, type Capability, objectsArn, type PermissionAction } from '../../domain/iam/permissions.js';
 import { EXECUTIONS_FOLDER } from '../../domain/runs/runFolder.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';

@@ -7,7 +7,7 @@ import { classifyAwsError } from '../../aws/errors.js';
 import { downloadUrls, type FilesPage, listPage, readTail } from '../../aws/files.js';
 import { parseS3Uri } from '../../aws/s3.js';
 import { toFolderPrefix, checkRelativePrefix } from '../../domain/files/paths.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { InputError, throwIfInvalid } from '../../domain/errors.js';
 import { explainFailure } from '../../domain/executions/failures.js';
 import {

@@ -2,7 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { getBucketPolicy } from '../../aws/bucketPolicy.js';
-import { storageUri } from '../../domain/aws.js';
+import { storageUri } from '../../domain/files/paths.js';
 import {
   type BucketPolicy,
   foreignStatements,

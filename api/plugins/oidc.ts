@@ -1,5 +1,5 @@
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyOptions } from 'jose';
-import type { OidcConfig } from '../../domain/config.js';
+import type { OidcConfig } from '../../domain/settings.js';
 import { scopesAmong } from '../../domain/auth/scopes.js';
 import { sanitizeText } from '../../store/database.js';
 import { ApiError } from '../errors.js';

@@ -1,6 +1,7 @@
-import { checkBucketName, normalizePrefix } from '../aws.js';
+import { checkBucketName, normalizePrefix } from '../connections/storage.js';
 import { type FieldProblem, throwIfInvalid } from '../errors.js';
-import { checkDocumentPrefix, hclJson, templateText } from '../iam/documents.js';
+import { checkDocumentPrefix } from '../iam/fields.js';
+import { hclJson, templateText } from '../iam/formats/text.js';
 import { RUN_UPLOADED_FILE } from '../runs/runUploaded.js';
 
 /** What has EventBridge tell polony of uploads and of HealthOmics runs. */

@@ -2,7 +2,7 @@
  * Bucket policies as sharing edits them (the vendor's page, "Sharing Data Through Bucket Policies"). What others wrote stays as its own
  * text: only our statements are put in, replaced or taken out.
  */
-import { parseArn } from '../aws.js';
+import { parseArn } from '../arn.js';
 import type { FieldProblem } from '../errors.js';
 
 /** How the page's Sids begin; the principal's ARN follows. Policies of buckets take any characters there, unlike those of IAM. */

@@ -1,11 +1,12 @@
 import { FileFormatError } from '../errors.js';
 
-/** A row of `[Settings]`: `lanes` are the lanes that it holds for, both where the row names none. */
+/** A row of `[Settings]`. */
 export interface ManifestSetting {
   name: string;
   value: string;
+  /** The lanes that it applies to: both if the row names none. */
   lanes: number[];
-  /** Where the row is, from 1, and where its value begins. */
+  /** The line of the row, and the column where its value begins, from 1. */
   line: number;
   column: number;
 }
@@ -18,38 +19,37 @@ export interface ManifestSample {
   lanes: number[];
   project?: string;
   externalId?: string;
-  /** Columns that Bases2Fastq passes through, by their heading. */
+  /** Columns that Bases2Fastq passes through, by heading. */
   custom: Record<string, string>;
-  /** 1-based line of the file. */
+  /** The line of the row, from 1. */
   line: number;
-  /** Where each cell begins in it, 1-based, by the heading in lower case. */
+  /** The column where each cell begins, from 1, by heading in lower case. */
   columns: Record<string, number>;
 }
+
+type Section = 'runvalues' | 'settings' | 'samples';
 
 /** `RunManifest.csv`, the sample sheet of an AVITI run. */
 export interface RunManifest {
   runValues: Record<string, string>;
   settings: ManifestSetting[];
   samples: ManifestSample[];
-  /** Headings of the sections in their lower case, with the line that they stand in. */
-  headings: Partial<Record<'runvalues' | 'settings' | 'samples', { names: string[]; line: number }>>;
+  /** Headings of each section in lower case, and their line. */
+  headings: Partial<Record<Section, { names: string[]; line: number }>>;
 }
 
 const FILE = 'RunManifest.csv';
 const MAX_LINE_LENGTH = 2048;
-const KNOWN_HEADINGS = [
-  'keyname',
-  'value',
-  'settingname',
-  'samplename',
-  'index1',
-  'index2',
-  'lane',
-  'project',
-  'externalid',
-];
+const SAMPLE_HEADINGS = ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'];
+/** Headings that Bases2Fastq reads. */
+const KNOWN_HEADINGS = ['keyname', 'value', 'settingname', ...SAMPLE_HEADINGS];
+const REQUIRED_HEADINGS: Record<Section, readonly string[]> = {
+  runvalues: ['keyname', 'value'],
+  settings: ['settingname', 'value'],
+  samples: ['samplename'],
+};
 
-/** A cell of a line of CSV. */
+/** A cell of a CSV line. */
 export interface Cell {
   text: string;
   /** Where it begins in the line, from 1. */
@@ -57,162 +57,192 @@ export interface Cell {
 }
 
 /**
- * Splits one line at its commas; quotes protect commas, a doubled quote inside quotes is a quote.
- * @throws FileFormatError for a quote that is not closed.
+ * Splits a line at its commas. Quotes protect commas, and a doubled quote inside quotes is a quote.
+ * @throws FileFormatError for a quote without a closing quote.
  */
 export function splitLine(line: string, lineNumber: number, file = FILE): Cell[] {
   const cells: Cell[] = [];
   let cell = '';
-  let quoted = false;
-  let opened = 0;
-  let begins = 0;
-  const end = (at: number): void => {
-    const before = line.slice(begins, at);
-    cells.push({ text: cell.trim(), column: begins + 1 + (before.length - before.trimStart().length) });
+  let isQuoted = false;
+  let quoteStart = 0;
+  let cellStart = 0;
+  const endCell = (at: number): void => {
+    const raw = line.slice(cellStart, at);
+    cells.push({ text: cell.trim(), column: cellStart + 1 + (raw.length - raw.trimStart().length) });
     cell = '';
-    begins = at + 1;
+    cellStart = at + 1;
   };
   for (let i = 0; i < line.length; i++) {
     const char = line[i]!;
-    if (quoted) {
+    if (isQuoted) {
       if (char !== '"') cell += char;
       else if (line[i + 1] === '"') {
         cell += '"';
         i++;
-      } else quoted = false;
+      } else isQuoted = false;
     } else if (char === '"' && cell.trim() === '') {
       cell = '';
-      quoted = true;
-      opened = i;
-    } else if (char === ',') end(i);
+      isQuoted = true;
+      quoteStart = i;
+    } else if (char === ',') endCell(i);
     else cell += char;
   }
-  if (quoted) throw new FileFormatError(file, 'a quote is opened and not closed', lineNumber, opened + 1);
-  end(line.length);
+  if (isQuoted) throw new FileFormatError(file, 'the closing quote is missing', lineNumber, quoteStart + 1);
+  endCell(line.length);
   return cells;
 }
 
-function parseLanes(value: string | undefined, line: number, column: number | undefined): number[] {
-  const trimmed = (value ?? '').replace(/\s/g, '');
-  if (trimmed === '' || trimmed === '1+2' || trimmed === '2+1') return [1, 2];
-  if (trimmed === '1' || trimmed === '2') return [Number(trimmed)];
-  throw new FileFormatError(FILE, `Lane is ${JSON.stringify(value)}; it must be 1, 2 or 1+2`, line, column);
-}
-
 /**
- * Parses `RunManifest.csv`: blank lines and `#` lines are skipped, headings and section names are case-insensitive,
- * trailing commas are ignored. A default manifest has a sample without indexes (`DefaultSample`).
- * Source of the rules: Element's Run Manifest documentation, as collected in docs/facts.
- * @throws FileFormatError with the line where it cannot be read.
+ * Parses `RunManifest.csv`. Blank lines and `#` lines are skipped, headings and section names ignore case, and trailing
+ * commas are ignored. A default manifest has one sample without indexes (`DefaultSample`).
+ * Source of the rules: Element's Run Manifest documentation.
+ * @throws FileFormatError with the line that it cannot parse.
  */
 export function parseRunManifest(content: string): RunManifest {
-  const manifest: RunManifest = { runValues: {}, settings: [], samples: [], headings: {} };
-  let section: 'runvalues' | 'settings' | 'samples' | undefined;
-  let headings: string[] | undefined;
-  let originalHeadings: string[] = [];
-  content
-    .replace(/^\uFEFF/, '')
-    .split(/\r\n|\n|\r/)
-    .forEach((raw, index) => {
-      const line = index + 1;
-      if (raw.length > MAX_LINE_LENGTH)
-        throw new FileFormatError(
-          FILE,
-          `the line has ${raw.length} characters; at most ${MAX_LINE_LENGTH} are allowed`,
-          line,
-          MAX_LINE_LENGTH + 1,
-        );
-      const trimmed = raw.trim();
-      if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
-      const cells = splitLine(raw, line);
-      const sectionName = /^\[(.+)\]$/.exec(cells[0]?.text ?? '')?.[1];
-      if (sectionName !== undefined) {
-        const name = sectionName.trim().toLowerCase();
-        headings = undefined;
-        if (name !== 'runvalues' && name !== 'settings' && name !== 'samples') {
-          throw new FileFormatError(
-            FILE,
-            `section [${sectionName}] is not known; sections are [RunValues], [Settings] and [Samples]`,
-            line,
-            cells[0]!.column,
-          );
-        }
-        section = name;
-        return;
-      }
-      if (section === undefined) throw new FileFormatError(FILE, 'there is a row before the first section', line, 1);
-      if (headings === undefined) {
-        originalHeadings = cells.map((cell) => cell.text);
-        headings = originalHeadings.map((heading) => heading.toLowerCase());
-        // Columns of one's own may well stand twice; of those that Bases2Fastq reads it would not be known which counts.
-        const twice = headings.findIndex(
-          (heading, at) => KNOWN_HEADINGS.includes(heading) && headings!.indexOf(heading) < at,
-        );
-        if (twice >= 0)
-          throw new FileFormatError(
-            FILE,
-            `the heading ${originalHeadings[twice]} stands twice in [${section}]`,
-            line,
-            cells[twice]!.column,
-          );
-        manifest.headings[section] = { names: headings, line };
-        const needed =
-          section === 'runvalues'
-            ? ['keyname', 'value']
-            : section === 'settings'
-              ? ['settingname', 'value']
-              : ['samplename'];
-        for (const name of needed) {
-          if (!headings.includes(name))
-            throw new FileFormatError(FILE, `the headings of [${section}] lack ${name}`, line, 1);
-        }
-        return;
-      }
-      const known = headings;
-      const cell = (name: string): string | undefined => {
-        const at = known.indexOf(name);
-        const value = at < 0 ? undefined : cells[at]?.text;
-        return value === '' ? undefined : value;
-      };
-      const column = (name: string): number | undefined => cells[known.indexOf(name)]?.column;
-      if (section === 'runvalues') {
-        const key = cell('keyname');
-        if (key !== undefined) manifest.runValues[key] = cell('value') ?? '';
-      } else if (section === 'settings') {
-        const name = cell('settingname');
-        if (name === undefined) throw new FileFormatError(FILE, 'SettingName is empty', line, column('settingname'));
-        manifest.settings.push({
-          name,
-          value: cell('value') ?? '',
-          lanes: parseLanes(cell('lane'), line, column('lane')),
-          line,
-          column: column('value') ?? 1,
-        });
-      } else {
-        const name = cell('samplename');
-        if (name === undefined) throw new FileFormatError(FILE, 'SampleName is empty', line, column('samplename'));
-        const custom: Record<string, string> = {};
-        known.forEach((heading, at) => {
-          if (heading === '' || ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'].includes(heading))
-            return;
-          custom[originalHeadings[at]!] = cells[at]?.text ?? '';
-        });
-        manifest.samples.push({
-          name,
-          index1: (cell('index1') ?? '').toUpperCase(),
-          index2: (cell('index2') ?? '').toUpperCase(),
-          lanes: parseLanes(cell('lane'), line, column('lane')),
-          project: cell('project'),
-          externalId: cell('externalid'),
-          custom,
-          line,
-          columns: Object.fromEntries(
-            known.flatMap((heading, at) =>
-              heading === '' || cells[at] === undefined ? [] : [[heading, cells[at].column]],
-            ),
-          ),
-        });
-      }
+  const parser = new ManifestParser();
+  const lines = content.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/);
+  lines.forEach((text, index) => parser.parseLine(text, index + 1));
+  return parser.manifest;
+}
+
+class ManifestParser {
+  readonly manifest: RunManifest = { runValues: {}, settings: [], samples: [], headings: {} };
+  private section: Section | undefined;
+  /** The headings of the section, once the parser has seen them. */
+  private headings: Headings | undefined;
+
+  parseLine(text: string, line: number): void {
+    if (text.length > MAX_LINE_LENGTH) {
+      const message = `the line has ${text.length} characters, but may have at most ${MAX_LINE_LENGTH}`;
+      throw new FileFormatError(FILE, message, line, MAX_LINE_LENGTH + 1);
+    }
+    const trimmed = text.trim();
+    if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
+    const cells = splitLine(text, line);
+    const sectionName = /^\[(.+)\]$/.exec(cells[0]?.text ?? '')?.[1];
+    if (sectionName !== undefined) this.startSection(sectionName, line, cells[0]!.column);
+    else if (this.section === undefined)
+      throw new FileFormatError(FILE, 'there is a row before the first section', line, 1);
+    else if (this.headings === undefined) this.readHeadings(this.section, cells, line);
+    else this.readRow(this.section, new Row(this.headings, cells, line));
+  }
+
+  private startSection(name: string, line: number, column: number): void {
+    const section = name.trim().toLowerCase();
+    this.headings = undefined;
+    if (section !== 'runvalues' && section !== 'settings' && section !== 'samples') {
+      const message = `the section [${name}] is unknown. Sections are [RunValues], [Settings] and [Samples].`;
+      throw new FileFormatError(FILE, message, line, column);
+    }
+    this.section = section;
+  }
+
+  private readHeadings(section: Section, cells: readonly Cell[], line: number): void {
+    const original = cells.map((cell) => cell.text);
+    const names = original.map((heading) => heading.toLowerCase());
+    // Custom columns may have the same heading. For those that Bases2Fastq reads it would be unclear which one counts.
+    const repeated = names.findIndex(
+      (heading, index) => KNOWN_HEADINGS.includes(heading) && names.indexOf(heading) < index,
+    );
+    if (repeated >= 0) {
+      const message = `the heading ${original[repeated]} appears twice in [${section}]`;
+      throw new FileFormatError(FILE, message, line, cells[repeated]!.column);
+    }
+    this.headings = { original, names };
+    this.manifest.headings[section] = { names, line };
+    const missing = REQUIRED_HEADINGS[section].find((name) => !names.includes(name));
+    if (missing !== undefined) throw new FileFormatError(FILE, `[${section}] has no heading ${missing}`, line, 1);
+  }
+
+  private readRow(section: Section, row: Row): void {
+    if (section === 'runvalues') {
+      const key = row.text('keyname');
+      if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? '';
+    } else if (section === 'settings') this.manifest.settings.push(settingOf(row));
+    else this.manifest.samples.push(sampleOf(row));
+  }
+}
+
+interface Headings {
+  /** As in the file. */
+  original: readonly string[];
+  /** In lower case. */
+  names: readonly string[];
+}
+
+/** A row below headings. */
+class Row {
+  constructor(
+    private readonly headings: Headings,
+    private readonly cells: readonly Cell[],
+    readonly line: number,
+  ) {}
+
+  /** The text below a heading; undefined when there is none. */
+  text(heading: string): string | undefined {
+    const text = this.cells[this.headings.names.indexOf(heading)]?.text;
+    return text === '' ? undefined : text;
+  }
+
+  column(heading: string): number | undefined {
+    return this.cells[this.headings.names.indexOf(heading)]?.column;
+  }
+
+  required(heading: string, title: string): string {
+    const text = this.text(heading);
+    if (text === undefined) throw new FileFormatError(FILE, `${title} is empty`, this.line, this.column(heading));
+    return text;
+  }
+
+  lanes(): number[] {
+    const text = this.text('lane');
+    const lanes = (text ?? '').replace(/\s/g, '');
+    if (lanes === '' || lanes === '1+2' || lanes === '2+1') return [1, 2];
+    if (lanes === '1' || lanes === '2') return [Number(lanes)];
+    const message = `Lane is ${JSON.stringify(text)}, but must be 1, 2 or 1+2`;
+    throw new FileFormatError(FILE, message, this.line, this.column('lane'));
+  }
+
+  /** Columns that are not Bases2Fastq's own, by heading. */
+  customColumns(): Record<string, string> {
+    const custom: Record<string, string> = {};
+    this.headings.names.forEach((heading, index) => {
+      if (heading !== '' && !SAMPLE_HEADINGS.includes(heading))
+        custom[this.headings.original[index]!] = this.cells[index]?.text ?? '';
     });
-  return manifest;
+    return custom;
+  }
+
+  columnsByHeading(): Record<string, number> {
+    return Object.fromEntries(
+      this.headings.names.flatMap((heading, index) => {
+        const cell = this.cells[index];
+        return heading === '' || cell === undefined ? [] : [[heading, cell.column]];
+      }),
+    );
+  }
+}
+
+function settingOf(row: Row): ManifestSetting {
+  return {
+    name: row.required('settingname', 'SettingName'),
+    value: row.text('value') ?? '',
+    lanes: row.lanes(),
+    line: row.line,
+    column: row.column('value') ?? 1,
+  };
+}
+
+function sampleOf(row: Row): ManifestSample {
+  return {
+    name: row.required('samplename', 'SampleName'),
+    index1: (row.text('index1') ?? '').toUpperCase(),
+    index2: (row.text('index2') ?? '').toUpperCase(),
+    lanes: row.lanes(),
+    project: row.text('project'),
+    externalId: row.text('externalid'),
+    custom: row.customColumns(),
+    line: row.line,
+    columns: row.columnsByHeading(),
+  };
 }

@@ -1,5 +1,5 @@
 import type { Selectable } from 'kysely';
-import { accountOfRole } from '../../domain/aws.js';
+import { accountOfRole } from '../../domain/arn.js';
 import type { SessionScope } from '../../domain/iam/sessionPolicies.js';
 import type { Db, DbOrTransaction } from '../database.js';
 import { toVisibleIds, type Visible } from '../paging.js';

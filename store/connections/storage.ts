@@ -1,5 +1,5 @@
 import { type Selectable, sql } from 'kysely';
-import { prefixesOverlap } from '../../domain/aws.js';
+import { prefixesOverlap } from '../../domain/connections/storage.js';
 import { type Db, type DbOrTransaction, newId } from '../database.js';
 import { toVisibleIds, type Visible } from '../paging.js';
 import type { StorageConnectionsTable } from '../schema.js';

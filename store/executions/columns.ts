@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { EXECUTION_FILTER } from '../../domain/filter.js';
+import type { EXECUTION_FILTER } from '../../domain/executions/filter.js';
 import type { FilterColumns } from '../filters.js';
 
 /** The keywords of executions, in a query of executions `e` with flow `f` and run `r`. */

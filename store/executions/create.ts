@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { storageUri } from '../../domain/aws.js';
+import { storageUri } from '../../domain/files/paths.js';
 import type { ParameterValue } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, newId, sanitizeJson, sanitizeText } from '../database.js';
 import type { UploadState } from '../schema.js';

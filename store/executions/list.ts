@@ -1,4 +1,5 @@
-import { EXECUTION_FILTER, type FilterTerm } from '../../domain/filter.js';
+import { EXECUTION_FILTER } from '../../domain/executions/filter.js';
+import type { FilterTerm } from '../../domain/filters/filter.js';
 import type { Db } from '../database.js';
 import { filterCondition, listTextKeywords } from '../filters.js';
 import { type ListOptions, type Slice, toVisibleIds } from '../paging.js';

@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
-import type { RUN_FILTER } from '../../domain/filter.js';
+import type { RUN_FILTER } from '../../domain/runs/filter.js';
 import type { FilterColumns } from '../filters.js';
 
 const parameter = (name: string): RawBuilder<string | null> => sql`(r.run_parameters->>${sql.lit(name)})`;

@@ -1,4 +1,5 @@
-import { type FilterTerm, RUN_FILTER } from '../../domain/filter.js';
+import type { FilterTerm } from '../../domain/filters/filter.js';
+import { RUN_FILTER } from '../../domain/runs/filter.js';
 import type { Db } from '../database.js';
 import { filterCondition, listTextKeywords } from '../filters.js';
 import { type ListOptions, type Slice, toVisibleIds } from '../paging.js';

@@ -31,8 +31,10 @@ import {
 import { AssumeRoleCommand, GetCallerIdentityCommand, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluatePolicy, type IamRequest, parseIamPolicy } from '../../domain/iam/policyCheck.js';
-import { iamDocuments, type IamDocuments, type IamQuery, parseIamQuery } from '../../domain/iam/documents.js';
+import { evaluatePolicy, type IamRequest } from '../../domain/iam/evaluatePolicy.js';
+import { parseIamPolicy } from '../../domain/iam/parsePolicy.js';
+import { iamDocuments, type IamDocuments } from '../../domain/iam/documents.js';
+import { type IamQuery, parseIamQuery } from '../../domain/iam/query.js';
 import {
   CAPABILITIES,
   CREDENTIAL_TYPES,

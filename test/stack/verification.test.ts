@@ -23,7 +23,8 @@ import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
-import { iamDocuments, parseIamQuery } from '../../domain/iam/documents.js';
+import { iamDocuments } from '../../domain/iam/documents.js';
+import { parseIamQuery } from '../../domain/iam/query.js';
 import {
   ACTIONS,
   type Capability,

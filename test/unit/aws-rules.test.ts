@@ -1,23 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import {
-  accountOfRole,
-  checkAccountId,
-  checkBucketName,
-  checkExecutionRole,
-  checkExternalId,
-  checkHealthOmicsRegion,
-  checkPrefix,
-  checkRegion,
-  checkRoleArn,
-  checkSharedWorkflow,
-  HEALTHOMICS_REGIONS,
-  joinKey,
-  normalizePrefix,
-  parseArn,
-  parseSharedWorkflow,
-  prefixesOverlap,
-  storageUri,
-} from '../../domain/aws.js';
+import { accountOfRole, checkAccountId, checkRoleArn, parseArn } from '../../domain/arn.js';
+import { checkExecutionRole } from '../../domain/connections/compute.js';
+import { checkSharedWorkflow, parseSharedWorkflow } from '../../domain/connections/flow.js';
+import { checkExternalId } from '../../domain/connections/provider.js';
+import { checkBucketName, checkPrefix, normalizePrefix, prefixesOverlap } from '../../domain/connections/storage.js';
+import { joinKey, storageUri } from '../../domain/files/paths.js';
+import { checkHealthOmicsRegion, checkRegion, HEALTHOMICS_REGIONS } from '../../domain/regions.js';
 import type { FieldProblem } from '../../domain/errors.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 

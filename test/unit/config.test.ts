@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
+import { parseApiConfig, parseWorkerConfig } from '../../cli/settings/parse.js';
 import { InputError } from '../../domain/errors.js';
 
 const base = {
@@ -34,6 +34,7 @@ describe('configuration of the API', () => {
       host: '127.0.0.1',
       port: 8080,
       publicUrl: undefined,
+      publicApiDocs: true,
       errorDomain: 'polony',
       trustProxy: false,
       trustedAccountId: undefined,

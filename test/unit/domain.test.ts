@@ -2,17 +2,13 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cutToBytes } from '../../domain/names.js';
-import {
-  checkBucketName,
-  checkExternalId,
-  checkHealthOmicsRegion,
-  checkPrefix,
-  checkRoleArn,
-  normalizePrefix,
-  parseSharedWorkflow,
-} from '../../domain/aws.js';
+import { checkRoleArn } from '../../domain/arn.js';
+import { parseSharedWorkflow } from '../../domain/connections/flow.js';
+import { checkExternalId } from '../../domain/connections/provider.js';
+import { checkBucketName, checkPrefix, normalizePrefix } from '../../domain/connections/storage.js';
+import { checkHealthOmicsRegion } from '../../domain/regions.js';
 import { parseRunStats } from '../../domain/executions/results.js';
-import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
+import { parseApiConfig, parseWorkerConfig } from '../../cli/settings/parse.js';
 import { FileFormatError, InputError } from '../../domain/errors.js';
 import { buildRunParameters, toExecutionStatus } from '../../domain/executions/execution.js';
 import { expectedBaseCalls, parseRunFolderName } from '../../domain/runs/runFolder.js';

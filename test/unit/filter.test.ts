@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../domain/errors.js';
-import { EXECUTION_FILTER, parseFilter, RUN_FILTER } from '../../domain/filter.js';
+import { EXECUTION_FILTER } from '../../domain/executions/filter.js';
+import { parseFilter } from '../../domain/filters/parse.js';
+import { RUN_FILTER } from '../../domain/runs/filter.js';
 
 const NOW = new Date('2026-03-31T12:00:00.000Z');
 const parse = (filter: string) => parseFilter(filter, RUN_FILTER, NOW);

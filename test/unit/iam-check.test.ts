@@ -1,14 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../domain/errors.js';
-import {
-  checkPolicy,
-  evaluatePolicy,
-  type IamCheckQuery,
-  type PolicyFindings,
-  parseIamPolicy,
-} from '../../domain/iam/policyCheck.js';
-import { iamDocuments, type IamQuery, parseIamQuery } from '../../domain/iam/documents.js';
+import { evaluatePolicy } from '../../domain/iam/evaluatePolicy.js';
+import { parseIamPolicy } from '../../domain/iam/parsePolicy.js';
+import { checkPolicy, type IamCheckQuery, type PolicyFindings } from '../../domain/iam/policyCheck.js';
+import { iamDocuments } from '../../domain/iam/documents.js';
+import { type IamQuery, parseIamQuery } from '../../domain/iam/query.js';
 import { cover, readPattern, readTarget } from '../../domain/iam/patterns.js';
 import {
   CAPABILITIES,

@@ -7,17 +7,12 @@ import fc from 'fast-check';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { IAM_FORMATS, iamText } from '../../cli/iam.js';
-import { checkPrefix, normalizePrefix } from '../../domain/aws.js';
+import { checkPrefix, normalizePrefix } from '../../domain/connections/storage.js';
 import { InputError } from '../../domain/errors.js';
-import {
-  iamDocuments,
-  type IamDocuments,
-  type IamQuery,
-  newExternalId,
-  parseIamQuery,
-  permissionPolicy,
-  shellWord,
-} from '../../domain/iam/documents.js';
+import { iamDocuments, type IamDocuments, newExternalId } from '../../domain/iam/documents.js';
+import { shellWord } from '../../domain/iam/formats/text.js';
+import { permissionPolicy } from '../../domain/iam/policies.js';
+import { type IamQuery, parseIamQuery } from '../../domain/iam/query.js';
 import {
   ACTIONS,
   CAPABILITIES,

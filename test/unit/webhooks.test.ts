@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sendWebhook } from '../../activities/webhooks/send.js';
-import { parseApiConfig, parseWorkerConfig } from '../../domain/config.js';
+import { parseApiConfig, parseWorkerConfig } from '../../cli/settings/parse.js';
 import { judgeAddress, type NetworkPolicy } from '../../domain/webhooks/networks.js';
 import {
   checkEventTypes,

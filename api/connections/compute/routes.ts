@@ -1,7 +1,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { checkExecutionRole, checkHealthOmicsRegion, checkRoleArn, sameAccount } from '../../../domain/aws.js';
+import { checkRoleArn, sameAccount } from '../../../domain/arn.js';
+import { checkExecutionRole } from '../../../domain/connections/compute.js';
+import { checkHealthOmicsRegion } from '../../../domain/regions.js';
 import { throwIfInvalid } from '../../../domain/errors.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { isId } from '../../../store/database.js';

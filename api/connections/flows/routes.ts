@@ -1,7 +1,8 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { checkAccountId, checkSharedWorkflow, sameAccount } from '../../../domain/aws.js';
+import { checkAccountId, sameAccount } from '../../../domain/arn.js';
+import { checkSharedWorkflow } from '../../../domain/connections/flow.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import type { ParameterNames, ParameterValue } from '../../../domain/executions/execution.js';
 import { checkJson, checkName, normalizeName } from '../../../domain/names.js';

@@ -1,14 +1,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
-import {
-  accountOfRole,
-  checkAccessKeyId,
-  checkExternalId,
-  checkRegion,
-  checkRoleArn,
-  checkSecretAccessKey,
-} from '../../../domain/aws.js';
+import { accountOfRole, checkRoleArn } from '../../../domain/arn.js';
+import { checkAccessKeyId, checkExternalId, checkSecretAccessKey } from '../../../domain/connections/provider.js';
+import { checkRegion } from '../../../domain/regions.js';
 import { throwIfInvalid } from '../../../domain/errors.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { isId, newId } from '../../../store/database.js';

@@ -1,14 +1,10 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import {
-  checkBucketName,
-  checkPrefix,
-  checkRegion,
-  normalizePrefix,
-  storageUri,
-  sameAccount,
-} from '../../../domain/aws.js';
+import { sameAccount } from '../../../domain/arn.js';
+import { checkBucketName, checkPrefix, normalizePrefix } from '../../../domain/connections/storage.js';
+import { storageUri } from '../../../domain/files/paths.js';
+import { checkRegion } from '../../../domain/regions.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { isId } from '../../../store/database.js';
 import { findProvider } from '../../../store/connections/providers.js';

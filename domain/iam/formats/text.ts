@@ -1,0 +1,39 @@
+/** JSON on one line, in ASCII. */
+export function compactJson(value: unknown): string {
+  return escapeCharacters(JSON.stringify(value), /[\u007f-\uffff]/g);
+}
+
+/** A CloudFormation template in JSON. It is also valid YAML, which does not allow surrogate pairs as escapes. */
+export function templateText(template: unknown): string {
+  return `${escapeCharacters(JSON.stringify(template, null, 2), /[\u007f-\ud7ff\ue000-\uffff]/g)}\n`;
+}
+
+/**
+ * Writes characters as JSON escapes. IAM accepts no characters beyond U+00FF in a policy's text (IAM API Reference,
+ * PutRolePolicy), but it accepts their escapes.
+ */
+function escapeCharacters(json: string, characters: RegExp): string {
+  return json.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/**
+ * A text in HCL. A JSON text is an HCL expression, except for template sequences such as `${…}`, whose brace must be
+ * escaped.
+ */
+export function hclText(value: unknown): string {
+  return escapeTemplates(JSON.stringify(value));
+}
+
+/** A JSON document in HCL, for a member that is indented by two spaces. */
+export function hclJson(value: unknown): string {
+  return `jsonencode(${escapeTemplates(JSON.stringify(value, null, 2)).replaceAll('\n', '\n  ')})`;
+}
+
+function escapeTemplates(json: string): string {
+  return json.replace(/([$%])\{/g, '$1\\u007b');
+}
+
+/** A word that a POSIX shell takes literally. */
+export function shellWord(text: string): string {
+  return /^[A-Za-z0-9_./:=@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

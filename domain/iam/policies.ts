@@ -1,0 +1,223 @@
+import { checkAccountId } from '../arn.js';
+import { checkExternalId } from '../connections/provider.js';
+import { throwIfInvalid } from '../errors.js';
+import type { IamChoice } from './choice.js';
+import { groupForListing } from './locations.js';
+import {
+  below,
+  bucketArn,
+  conditionFor,
+  HEALTHOMICS_SERVICE,
+  objectsArn,
+  type PermissionAction,
+  permissionsForCapabilities,
+  permissionTarget,
+  type PolicyDocument,
+  type Statement,
+  workflowArn,
+} from './permissions.js';
+
+type Condition = Statement['Condition'];
+
+/** The provider role's trust policy: the trusted account may assume the role with the external ID. */
+export function trustPolicy(trustedAccountId: string, externalId: string): PolicyDocument {
+  throwIfInvalid([
+    ...checkAccountId('trustedAccountId', trustedAccountId),
+    ...checkExternalId('externalId', externalId),
+  ]);
+  return policyOf([
+    {
+      Effect: 'Allow',
+      Principal: { AWS: [`arn:aws:iam::${trustedAccountId}:root`] },
+      Action: 'sts:AssumeRole',
+      Condition: { StringEquals: { 'sts:ExternalId': externalId } },
+    },
+  ]);
+}
+
+/** The permission policy of the provider's role or user. */
+export function permissionPolicy(choice: IamChoice): PolicyDocument {
+  const permissions = permissionsForCapabilities(choice.credentialType, choice.capabilities);
+  const granted = new Set(permissions.map(({ action }) => action));
+  const select: Select = (...actions) => actions.filter((action) => granted.has(action));
+  return policyOf([
+    ...s3Statements(choice, select),
+    ...allow('STSOperations', select('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
+    ...omicsStatements(choice, select),
+    ...allow(
+      'OmicsPassRole',
+      select('iam:PassRole'),
+      choice.variant === 'least' ? singleOrList(permissionTarget('iam:PassRole', choice).resources) : '*',
+      conditionFor('iam:PassRole'),
+    ),
+  ]);
+}
+
+/** Keeps those actions that the choice needs. */
+type Select = (...actions: PermissionAction[]) => PermissionAction[];
+
+function s3Statements(choice: IamChoice, select: Select): Statement[] {
+  const objects = singleOrList(choice.locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)));
+  const buckets = singleOrList([...new Set(choice.locations.map(({ bucket }) => bucketArn(bucket)))]);
+  // Somebody else may create a bucket of the same name after the customer deletes theirs.
+  const account = choice.variant === 'least' ? resourceAccount(choice.accountId) : undefined;
+  const listing = groupForListing(choice.locations).flatMap((group, index) =>
+    allow(
+      numberedSid('S3ObjectListing', index),
+      ['s3:ListBucket'],
+      singleOrList(group.buckets.map(bucketArn)),
+      mergeConditions(account, conditionFor('s3:ListBucket', ...group.prefixes)),
+    ),
+  );
+  return [
+    ...allow('S3ObjectWrite', select('s3:PutObject'), objects, account),
+    ...allow('S3ObjectRead', select('s3:GetObject'), objects, account),
+    ...listing,
+    ...allow(
+      'S3BucketLevelOperations',
+      select('s3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'),
+      buckets,
+      account,
+    ),
+  ];
+}
+
+function omicsStatements(choice: IamChoice, select: Select): Statement[] {
+  if (choice.variant === 'vendor') {
+    const actions = select('omics:GetWorkflow', 'omics:StartRun', 'omics:GetRun', 'omics:CancelRun');
+    return allow('OmicsOperations', actions, '*');
+  }
+  const workflow = workflowArn(choice);
+  const runs = singleOrList(permissionTarget('omics:GetRun', choice).resources);
+  return [
+    ...allow('OmicsWorkflow', select('omics:GetWorkflow', 'omics:StartRun'), [workflow, `${workflow}/version/*`]),
+    ...allow('OmicsRuns', select('omics:StartRun', 'omics:GetRun', 'omics:CancelRun'), runs),
+  ];
+}
+
+/**
+ * The execution role's trust policy. `least` also prevents HealthOmics from using the role for another account, when the
+ * account is known (IAM User Guide, "The confused deputy problem": aws:SourceAccount and aws:SourceArn).
+ */
+export function executionTrustPolicy({
+  variant,
+  accountId,
+  region = '*',
+}: Pick<IamChoice, 'variant' | 'accountId' | 'region'>): PolicyDocument {
+  const isGuarded = variant === 'least' && accountId !== undefined;
+  return policyOf([
+    {
+      Effect: 'Allow',
+      Principal: { Service: HEALTHOMICS_SERVICE },
+      Action: 'sts:AssumeRole',
+      ...(isGuarded && {
+        Condition: {
+          StringEquals: { 'aws:SourceAccount': accountId },
+          ArnLike: { 'aws:SourceArn': `arn:aws:omics:${region}:${accountId}:run/*` },
+        },
+      }),
+    },
+  ]);
+}
+
+type ExecutionChoice = Pick<IamChoice, 'variant' | 'locations' | 'accountId' | 'region'>;
+
+/** The execution role's permission policy. */
+export function executionPermissionPolicy(choice: ExecutionChoice): PolicyDocument {
+  return policyOf(choice.variant === 'vendor' ? vendorExecutionStatements(choice) : leastExecutionStatements(choice));
+}
+
+function vendorExecutionStatements({ locations }: ExecutionChoice): Statement[] {
+  const buckets = [...new Set(locations.map(({ bucket }) => bucketArn(bucket)))];
+  return [
+    {
+      Sid: 'LogsAndECR',
+      Effect: 'Allow',
+      Action: ['cloudwatch:*', 'ecr:GetDownloadUrlForLayer', 'logs:*', 'ecr:BatchGetImage'],
+      Resource: '*',
+    },
+    {
+      Sid: 'S3',
+      Effect: 'Allow',
+      Action: ['s3:PutObject', 's3:GetObjectAcl', 's3:GetObject', 's3:ListBucket', 's3:PutObjectAcl'],
+      Resource: buckets.flatMap((bucket) => [`${bucket}/*`, bucket]),
+    },
+  ];
+}
+
+/**
+ * The log group, images and folders that a run uses (HealthOmics User Guide, "Service roles for AWS HealthOmics", "Amazon
+ * ECR permissions"). No ACLs, because the vendor's page recommends to disable them, and no CloudWatch metrics.
+ */
+function leastExecutionStatements({ locations, accountId, region = '*' }: ExecutionChoice): Statement[] {
+  const account = resourceAccount(accountId);
+  return [
+    {
+      Sid: 'Logs',
+      Effect: 'Allow',
+      Action: ['logs:CreateLogGroup', 'logs:DescribeLogStreams', 'logs:CreateLogStream', 'logs:PutLogEvents'],
+      Resource: `arn:aws:logs:${region}:${accountId ?? '*'}:log-group:/aws/omics/*`,
+    },
+    // The images may be in a third account: neither the customer's nor the one that shares the workflow.
+    {
+      Sid: 'ECR',
+      Effect: 'Allow',
+      Action: ['ecr:GetDownloadUrlForLayer', 'ecr:BatchGetImage', 'ecr:BatchCheckLayerAvailability'],
+      Resource: `arn:aws:ecr:${region}:*:repository/*`,
+    },
+    {
+      Sid: 'S3Objects',
+      Effect: 'Allow',
+      Action: ['s3:GetObject', 's3:PutObject'],
+      Resource: locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)),
+      ...(account && { Condition: account }),
+    },
+    ...groupForListing(locations).map(({ buckets, prefixes }, index): Statement => {
+      const folders = prefixes.includes('') ? undefined : { StringLike: { 's3:prefix': prefixes.map(below) } };
+      const condition = mergeConditions(account, folders);
+      return {
+        Sid: numberedSid('S3Listing', index),
+        Effect: 'Allow',
+        Action: ['s3:ListBucket'],
+        Resource: buckets.map(bucketArn),
+        ...(condition && { Condition: condition }),
+      };
+    }),
+  ];
+}
+
+function policyOf(statements: Statement[]): PolicyDocument {
+  return { Version: '2012-10-17', Statement: statements };
+}
+
+/** A statement for these actions; no statement when there are none. */
+function allow(sid: string, actions: PermissionAction[], resource: string | string[], condition?: Condition) {
+  if (actions.length === 0) return [];
+  const statement: Statement = {
+    Sid: sid,
+    Effect: 'Allow',
+    Action: actions,
+    Resource: resource,
+    ...(condition && { Condition: condition }),
+  };
+  return [statement];
+}
+
+/** `S3ObjectListing`, `S3ObjectListing2`, …: Sids of one policy must differ. */
+function numberedSid(sid: string, index: number): string {
+  return index === 0 ? sid : `${sid}${index + 1}`;
+}
+
+/** One text when there is one, as the vendor's page writes resources. */
+function singleOrList(values: string[]): string | string[] {
+  return values.length === 1 ? values[0]! : values;
+}
+
+function resourceAccount(accountId: string | undefined): Condition {
+  return accountId === undefined ? undefined : { StringEquals: { 'aws:ResourceAccount': accountId } };
+}
+
+function mergeConditions(...conditions: Condition[]): Condition {
+  const given = conditions.filter((condition) => condition !== undefined);
+  return given.length === 0 ? undefined : (Object.assign({}, ...given) as Condition);
+}

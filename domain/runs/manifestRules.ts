@@ -1,0 +1,397 @@
+import type { ManifestSample, ManifestSetting, RunManifest } from './manifest.js';
+import { countUsedCycles, cyclesOfMaskedRead, isMask } from './manifestMasks.js';
+import type { Cycles } from './runParameters.js';
+
+/** What is known about the run. polony skips rules that need facts which are unknown. */
+export interface ManifestedRun {
+  cycles?: Cycles | null;
+  /** `1`, `2` or `1+2`. */
+  analysisLanes?: string | null;
+}
+
+/** A problem, or a possible problem, of a run manifest. Lines and columns count from 1. */
+export interface ManifestFinding {
+  /** For programs. */
+  rule: string;
+  line?: number;
+  column?: number;
+  message: string;
+}
+
+/** A finding with its severity. Bases2Fastq would fail on an error, or lose results. */
+export interface RatedFinding extends ManifestFinding {
+  severity: 'error' | 'warning';
+}
+
+/** The samples of one lane. */
+interface Lane {
+  lane: number;
+  samples: readonly ManifestSample[];
+}
+
+/** A read of index bases in one lane. */
+interface IndexRead extends Lane {
+  read: 'I1' | 'I2';
+  cycles: Cycles;
+  /** The lane's mask, if the manifest has one. */
+  setting: ManifestSetting | undefined;
+  /** How many bases an index must have; undefined if the mask does not fit the read. */
+  length: number | undefined;
+}
+
+type Rule<Subject> = (context: ManifestContext, subject: Subject) => RatedFinding[];
+
+/**
+ * All rules by what they check. Sources: Element's documentation of run manifests and of `--no-projects`.
+ * A rule may use one id for several findings.
+ */
+const RULES = {
+  setting: [findUnknownSetting, findConflictingSetting, findMalformedMask],
+  manifest: [findIgnoredProjects],
+  sample: [findNameInOtherCase, findProjectCollision, findUnusableName, findUnusualName, findWrongIndexCharacters],
+  indexRead: [findTooLongMask, findWrongIndexLengths],
+  lane: [findMissingIndex, findRepeatedIndexes, findSimilarIndexes],
+  skippedLane: [findSampleInSkippedLane],
+} as const satisfies {
+  setting: readonly Rule<ManifestSetting>[];
+  manifest: readonly Rule<undefined>[];
+  sample: readonly Rule<ManifestSample>[];
+  indexRead: readonly Rule<IndexRead>[];
+  lane: readonly Rule<Lane>[];
+  skippedLane: readonly Rule<Lane>[];
+};
+
+/** Checks a manifest against all rules: settings first, then the columns, the samples, and each lane. */
+export function findManifestProblems(manifest: RunManifest, run: ManifestedRun): RatedFinding[] {
+  const context = new ManifestContext(manifest, run);
+  const apply = <Subject>(rules: readonly Rule<Subject>[], subject: Subject): RatedFinding[] =>
+    rules.flatMap((rule) => rule(context, subject));
+  return [
+    ...manifest.settings.flatMap((setting) => apply(RULES.setting, setting)),
+    ...apply(RULES.manifest, undefined),
+    ...manifest.samples.flatMap((sample) => apply(RULES.sample, sample)),
+    ...context
+      .lanes()
+      .flatMap((lane) =>
+        context.isAnalyzed(lane.lane)
+          ? [...context.indexReads(lane).flatMap((read) => apply(RULES.indexRead, read)), ...apply(RULES.lane, lane)]
+          : apply(RULES.skippedLane, lane),
+      ),
+  ];
+}
+
+/** What rules need to know besides their subject. */
+class ManifestContext {
+  private readonly firstByName = new Map<string, ManifestSample>();
+  private readonly conflicts: ReadonlyMap<ManifestSetting, SettingConflict>;
+  private readonly analyzedLanes: readonly number[] | undefined;
+
+  constructor(
+    readonly manifest: RunManifest,
+    readonly run: ManifestedRun,
+  ) {
+    for (const sample of manifest.samples) {
+      const name = sample.name.toLowerCase();
+      if (!this.firstByName.has(name)) this.firstByName.set(name, sample);
+    }
+    this.conflicts = findConflicts(manifest.settings);
+    const lanes = run.analysisLanes ?? '';
+    this.analyzedLanes = /^[12](\+[12])?$/.test(lanes) ? lanes.split('+').map(Number) : undefined;
+  }
+
+  /** An earlier sample with the same name, in any case. */
+  findEarlier(sample: ManifestSample): ManifestSample | undefined {
+    const first = this.firstByName.get(sample.name.toLowerCase());
+    return first === sample ? undefined : first;
+  }
+
+  findConflict(setting: ManifestSetting): SettingConflict | undefined {
+    return this.conflicts.get(setting);
+  }
+
+  /** The setting that counts for a lane: the last one. */
+  findSetting(name: string, lane: number): ManifestSetting | undefined {
+    return this.manifest.settings.findLast(
+      (setting) => setting.name.toLowerCase() === name.toLowerCase() && setting.lanes.includes(lane),
+    );
+  }
+
+  isAnalyzed(lane: number): boolean {
+    return this.analyzedLanes === undefined || this.analyzedLanes.includes(lane);
+  }
+
+  /** Lanes that have samples. */
+  lanes(): Lane[] {
+    return [1, 2]
+      .map((lane) => ({ lane, samples: this.manifest.samples.filter((sample) => sample.lanes.includes(lane)) }))
+      .filter(({ samples }) => samples.length > 0);
+  }
+
+  indexReads(lane: Lane): IndexRead[] {
+    const { cycles } = this.run;
+    if (cycles == null) return [];
+    return (['I1', 'I2'] as const).map((read) => {
+      const setting = this.findSetting(`${read}Mask`, lane.lane);
+      return { ...lane, read, cycles, setting, length: countUsedCycles(setting?.value ?? `${read}:Y*`, cycles) };
+    });
+  }
+}
+
+interface SettingConflict {
+  earlier: ManifestSetting;
+  lane: number;
+}
+
+/** Bases2Fastq accepts several rows of these settings. */
+const isRepeatable = (setting: ManifestSetting): boolean => /^r[12]adapter$/i.test(setting.name);
+
+/** Settings that contradict an earlier one, each in the first lane where it does. */
+function findConflicts(settings: readonly ManifestSetting[]): Map<ManifestSetting, SettingConflict> {
+  const conflicts = new Map<ManifestSetting, SettingConflict>();
+  const latest = new Map<string, ManifestSetting>();
+  for (const setting of settings.filter((each) => !isRepeatable(each))) {
+    for (const lane of setting.lanes) {
+      const key = `${setting.name.toLowerCase()}/${lane}`;
+      const earlier = latest.get(key);
+      if (earlier !== undefined && earlier.line !== setting.line && earlier.value !== setting.value) {
+        conflicts.set(setting, { earlier, lane });
+        break;
+      }
+      latest.set(key, setting);
+    }
+  }
+  return conflicts;
+}
+
+const ADAPTER_SETTINGS = [
+  'Adapter',
+  'AdapterTrim',
+  'AdapterNMask',
+  'AdapterMinimumTrimmedLength',
+  'AdapterMinimumStringency',
+  'AdapterMinimumOverlap',
+];
+
+/** Settings of Bases2Fastq, as its RunManifest.json names them (there with `Default` or a read before the name). */
+const SETTINGS: ReadonlySet<string> = new Set(
+  [
+    'I1Mask',
+    'I2Mask',
+    'UmiMask',
+    'R1FastQMask',
+    'R2FastQMask',
+    'I1FastQ',
+    'I2FastQ',
+    'UmiFastQ',
+    'I1MismatchThreshold',
+    'I2MismatchThreshold',
+    'SpikeInAsUnassigned',
+    'AdapterTrimType',
+    ...['R1', 'R2'].flatMap((read) => ADAPTER_SETTINGS.map((name) => read + name)),
+  ].map((name) => name.toLowerCase()),
+);
+
+function findUnknownSetting(_context: ManifestContext, setting: ManifestSetting): RatedFinding[] {
+  if (SETTINGS.has(setting.name.toLowerCase())) return [];
+  const message = `polony does not know the setting ${setting.name}. Check its name: Bases2Fastq may not know it either.`;
+  return [warning('unknown-setting', setting, message)];
+}
+
+function findConflictingSetting(context: ManifestContext, setting: ManifestSetting): RatedFinding[] {
+  const conflict = context.findConflict(setting);
+  if (conflict === undefined) return [];
+  const message = `the setting ${setting.name} has another value for lane ${conflict.lane} in line ${conflict.earlier.line}`;
+  return [warning('setting-twice', setting, message)];
+}
+
+function findMalformedMask(_context: ManifestContext, setting: ManifestSetting): RatedFinding[] {
+  if (!/^i[12]mask$/i.test(setting.name) || isMask(setting.value)) return [];
+  const example = `${setting.name.slice(0, 2).toUpperCase()}:Y8N*`;
+  const message = `${setting.name} is ${JSON.stringify(setting.value)}, but must be a mask such as ${example}`;
+  return [warning('mask', setting, message)];
+}
+
+function findIgnoredProjects({ manifest }: ManifestContext): RatedFinding[] {
+  const headings = manifest.headings.samples;
+  if (headings?.names.includes('project') !== true) return [];
+  if (manifest.samples.every((sample) => sample.project === undefined)) return [];
+  const message =
+    'the column Project does not create folders: polony always runs Bases2Fastq with --no-projects, ' +
+    'so all samples are directly in Samples/';
+  return [warning('projects-ignored', { line: headings.line }, message)];
+}
+
+function findNameInOtherCase(context: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  const other = context.findEarlier(sample);
+  if (other === undefined || other.name === sample.name) return [];
+  const message =
+    `${sample.name} and ${other.name} in line ${other.line} differ only in upper and lower case. ` +
+    'Some file systems treat their files as the same.';
+  return [warning('name-case', placeOf(sample, 'samplename'), message)];
+}
+
+function findProjectCollision(context: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  const other = context.findEarlier(sample);
+  if (other === undefined || other.name !== sample.name || (other.project ?? '') === (sample.project ?? '')) return [];
+  const message =
+    `the sample ${sample.name} is in project ${sample.project ?? '(none)'}, but in line ${other.line} in project ` +
+    `${other.project ?? '(none)'}. With --no-projects, Bases2Fastq would write both to Samples/${sample.name}. ` +
+    'Rename one of them.';
+  return [error('project-collision', placeOf(sample, 'samplename'), message)];
+}
+
+const isUnusableName = (name: string): boolean => /[/\\\p{Cc}]/u.test(name) || name === '.' || name === '..';
+
+function findUnusableName(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  if (!isUnusableName(sample.name)) return [];
+  const message = `a folder cannot have the name ${JSON.stringify(sample.name)}. Remove slashes and control characters.`;
+  return [error('sample-name', placeOf(sample, 'samplename'), message)];
+}
+
+function findUnusualName(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  if (isUnusableName(sample.name) || /^[A-Za-z0-9._-]+$/.test(sample.name)) return [];
+  const message =
+    `${JSON.stringify(sample.name)} contains characters other than letters, digits, '.', '_' and '-'. ` +
+    'Some tools that read FASTQ files do not support them.';
+  return [warning('sample-name', placeOf(sample, 'samplename'), message)];
+}
+
+function findWrongIndexCharacters(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  return (['index1', 'index2'] as const).flatMap((heading) => {
+    const wrong = /[^ACGTN+]/.exec(sample[heading]);
+    if (wrong === null) return [];
+    const message =
+      `${titleOf(heading)} of ${sample.name} contains ${JSON.stringify(wrong[0])}. ` +
+      'An index consists of A, C, G, T and N.';
+    return [error('index-characters', placeOf(sample, heading), message)];
+  });
+}
+
+function findSampleInSkippedLane({ run }: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
+  const sample = samples.find((each) => each.lanes.length === 1);
+  if (sample === undefined) return [];
+  const message = `${sample.name} is in lane ${lane}, but this run analyzes only lane ${run.analysisLanes}`;
+  return [warning('lane-not-run', placeOf(sample, 'lane'), message)];
+}
+
+function findTooLongMask(_context: ManifestContext, { setting, length, cycles }: IndexRead): RatedFinding[] {
+  if (length !== undefined || setting === undefined || !isMask(setting.value)) return [];
+  const available = cyclesOfMaskedRead(setting.value, cycles);
+  const message = `${setting.name} ${setting.value} needs more cycles than the read has (${available})`;
+  return [error('mask-length', setting, message)];
+}
+
+/** Bases2Fastq aborts if lengths differ. There is one finding for each wrong length, not for each sample. */
+function findWrongIndexLengths(_context: ManifestContext, indexRead: IndexRead): RatedFinding[] {
+  const { lane, samples, read, cycles, setting, length } = indexRead;
+  if (length === undefined) return [];
+  const heading = read === 'I1' ? 'index1' : 'index2';
+  const byLength = new Map<number, ManifestSample[]>();
+  for (const sample of samples) {
+    const actual = sample[heading].length;
+    if (actual !== 0 && actual !== length) byLength.set(actual, [...(byLength.get(actual) ?? []), sample]);
+  }
+  return [...byLength].map(([actual, wrong]) => {
+    const [sample] = wrong as [ManifestSample, ...ManifestSample[]];
+    const others = wrong.length > 1 ? ` (and ${wrong.length - 1} more rows of lane ${lane})` : '';
+    const mask = setting === undefined ? '' : `, mask ${setting.value}`;
+    const message =
+      `${titleOf(heading)} of ${sample.name} has ${actual} bases${others}, but the run has ${length} for it ` +
+      `(${read}: ${cycles[read] ?? 0} cycles${mask}). Correct the index, or add the setting ${read}Mask.`;
+    return error('index-length', placeOf(sample, heading), message);
+  });
+}
+
+const hasNoIndex = (sample: ManifestSample): boolean => sample.index1 === '' && sample.index2 === '';
+
+function findMissingIndex(_context: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
+  const sample = samples.find(hasNoIndex);
+  if (sample === undefined || new Set(samples.map(({ name }) => name)).size === 1) return [];
+  const message =
+    `${sample.name} has no index, but lane ${lane} has other samples. ` +
+    'Bases2Fastq cannot assign their reads. Add the index.';
+  return [error('index-missing', placeOf(sample, 'index1'), message)];
+}
+
+/** The first sample of each pair of indexes. */
+function firstByIndexes(samples: readonly ManifestSample[]): Map<string, ManifestSample> {
+  const first = new Map<string, ManifestSample>();
+  for (const sample of samples.filter((each) => !hasNoIndex(each)))
+    if (!first.has(indexesOf(sample))) first.set(indexesOf(sample), sample);
+  return first;
+}
+
+const indexesOf = (sample: ManifestSample): string => `${sample.index1}+${sample.index2}`;
+
+/** The same indexes twice: for one sample a superfluous row (`row-twice`), for two an error (`index-twice`). */
+function findRepeatedIndexes(_context: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
+  const first = firstByIndexes(samples);
+  return samples.flatMap((sample) => {
+    const indexes = indexesOf(sample);
+    const other = first.get(indexes);
+    if (other === undefined || other === sample) return [];
+    if (other.name === sample.name) {
+      const message = `${sample.name} with index ${indexes} is also in line ${other.line}, for lane ${lane}`;
+      return [warning('row-twice', placeOf(sample, 'samplename'), message)];
+    }
+    const message = `${sample.name} has the same index ${indexes} as ${other.name} in line ${other.line} (lane ${lane})`;
+    return [error('index-twice', placeOf(sample, 'index1'), message)];
+  });
+}
+
+/** Most samples that are compared with each other: 2 million comparisons take a second. */
+const MOST_COMPARED = 2000;
+/** The default of Bases2Fastq. */
+const DEFAULT_MISMATCHES = 1;
+
+function findSimilarIndexes(context: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
+  const distinct = [...firstByIndexes(samples).values()].slice(0, MOST_COMPARED);
+  const [first, second] = [allowedMismatches(context, 'I1', lane), allowedMismatches(context, 'I2', lane)];
+  const isSimilar = (one: ManifestSample, other: ManifestSample): boolean =>
+    one.name !== other.name &&
+    countMismatches(one.index1, other.index1) <= first &&
+    countMismatches(one.index2, other.index2) <= second;
+  for (const [position, sample] of distinct.entries()) {
+    for (let next = position + 1; next < distinct.length; next++) {
+      const other = distinct[next]!;
+      if (!isSimilar(sample, other)) continue;
+      const message =
+        `the indexes of ${other.name} and of ${sample.name} in line ${sample.line} are so similar that a read can ` +
+        `match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). There may be more such pairs.`;
+      return [warning('index-near', placeOf(other, 'index1'), message)];
+    }
+  }
+  return [];
+}
+
+function allowedMismatches(context: ManifestContext, read: 'I1' | 'I2', lane: number): number {
+  const value = context.findSetting(`${read}MismatchThreshold`, lane)?.value;
+  return value !== undefined && /^\d+$/.test(value) ? Number(value) : DEFAULT_MISMATCHES;
+}
+
+/** An N matches every base; missing bases are mismatches. */
+function countMismatches(one: string, other: string): number {
+  let mismatches = Math.abs(one.length - other.length);
+  for (let at = 0; at < Math.min(one.length, other.length); at++)
+    if (one[at] !== other[at] && one[at] !== 'N' && other[at] !== 'N') mismatches++;
+  return mismatches;
+}
+
+interface Place {
+  line?: number;
+  column?: number;
+}
+
+function placeOf(sample: ManifestSample, heading: string): Place {
+  return { line: sample.line, column: sample.columns[heading] ?? sample.columns.samplename ?? 1 };
+}
+
+const titleOf = (heading: 'index1' | 'index2'): string => (heading === 'index1' ? 'Index1' : 'Index2');
+
+function error(rule: string, { line, column }: Place, message: string): RatedFinding {
+  return { severity: 'error', rule, line, column, message };
+}
+
+function warning(rule: string, { line, column }: Place, message: string): RatedFinding {
+  return { severity: 'warning', rule, line, column, message };
+}

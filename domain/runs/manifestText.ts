@@ -1,0 +1,43 @@
+import { FileFormatError } from '../errors.js';
+
+const FILE = 'RunManifest.csv';
+
+/**
+ * Decodes the bytes of a run manifest.
+ * @throws FileFormatError with the place of the first byte that is not UTF-8.
+ */
+export function decodeManifest(content: Uint8Array): string {
+  if (isUtf16(content)) {
+    const message = 'the file is UTF-16, which spreadsheets call "Unicode text". Save it as UTF-8 (CSV UTF-8).';
+    throw new FileFormatError(FILE, message, 1, 1);
+  }
+  const text = decodeUtf8(content);
+  if (text === undefined) throw findInvalidByte(content);
+  return text;
+}
+
+function isUtf16(content: Uint8Array): boolean {
+  return (content[0] === 0xff && content[1] === 0xfe) || (content[0] === 0xfe && content[1] === 0xff);
+}
+
+function decodeUtf8(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The error for the first line that is not UTF-8. */
+function findInvalidByte(content: Uint8Array): FileFormatError {
+  for (let line = 1, start = 0; ; line++) {
+    const newline = content.indexOf(0x0a, start);
+    const bytes = content.subarray(start, newline < 0 ? undefined : newline);
+    if (decodeUtf8(bytes) === undefined) {
+      const column = new TextDecoder().decode(bytes).indexOf('\uFFFD') + 1;
+      return new FileFormatError(FILE, 'this byte is not UTF-8. Save the file as UTF-8 (CSV UTF-8).', line, column);
+    }
+    if (newline < 0) return new FileFormatError(FILE, 'the file is not UTF-8. Save it as UTF-8 (CSV UTF-8).', line);
+    start = newline + 1;
+  }
+}
