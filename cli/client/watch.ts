@@ -132,7 +132,7 @@ function parseEvents(response: Response, onChunk: () => void): AsyncIterable<{ i
   return response
     .body!.pipeThrough(observer as never)
     .pipeThrough(new TextDecoderStream() as never)
-    .pipeThrough(new EventSourceParserStream()) as unknown as AsyncIterable<{ id?: string; data: string }>;
+    .pipeThrough(new EventSourceParserStream());
 }
 
 /**
