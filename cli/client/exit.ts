@@ -1,28 +1,28 @@
 import { cell } from './output.js';
 
-/** Exit codes of the client's commands, for scripts. */
+/** Exit codes of the client's commands, for scripts (docs/reference/cli.md). */
 export const EXIT = {
   ok: 0,
   failed: 1,
-  /** Flags or input that are not valid, also where the API says so. */
+  /** Flags or input are invalid, also when the API says so. */
   usage: 2,
   notFound: 3,
-  /** No or no valid key, a scope that lacks, or AWS that does not allow it. */
+  /** The key is missing, invalid or lacks a scope, or AWS denies access. */
   denied: 4,
-  /** What was watched has failed. */
+  /** The watched execution failed. */
   executionFailed: 5,
   executionCanceled: 6,
-  /** The API is out of reach, overloaded, or asks to come later. */
+  /** The API cannot be reached, is overloaded, or asks to retry later. */
   unavailable: 7,
-  /** The state of things does not allow it. */
+  /** The current state does not allow the request. */
   conflict: 8,
-  /** Told to stop: 128 and the number of the signal, as a shell says it. */
+  /** Ended by a signal: 128 plus its number, as shells report it. */
   interrupted: 130,
   terminated: 143,
 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
 
-/** A failure that is told in one line and ends the command with a code. */
+/** A failure that the command prints in one line before it exits with a code. */
 export class CliError extends Error {
   override readonly name = 'CliError';
   constructor(
@@ -33,42 +33,54 @@ export class CliError extends Error {
   }
 }
 
-/** What the API has answered in place of what was asked for. */
+function exitForStatus(status: number): Exit {
+  switch (status) {
+    case 400:
+    case 413:
+    case 422:
+      return EXIT.usage;
+    case 401:
+    case 403:
+      return EXIT.denied;
+    case 404:
+      return EXIT.notFound;
+    case 409:
+      return EXIT.conflict;
+    case 429:
+      return EXIT.unavailable;
+    default:
+      return status >= 502 ? EXIT.unavailable : EXIT.failed;
+  }
+}
+
+/** The error for an error answer of the API. @param body of the answer, in the contract's shape */
 export function answeredError(response: Pick<Response, 'status' | 'headers'>, body: unknown): CliError {
   const { status } = response;
-  if (status >= 300 && status < 400)
+  if (status >= 300 && status < 400) {
+    const location = cell(response.headers.get('location') ?? 'another address');
     return new CliError(
-      `The address of the API leads on to ${cell(response.headers.get('location') ?? 'another')}; the key is not carried there: give that address, if it is polony's`,
+      `The API redirects to ${location}. The key is not sent there; if that is polony's address, use it as --api-url`,
       EXIT.usage,
     );
+  }
   const { message, details } = (typeof body === 'object' && body !== null ? body : {}) as {
     message?: unknown;
     details?: { metadata?: { request_id?: unknown } }[];
   };
   const requestId = details?.[0]?.metadata?.request_id;
-  const text = typeof message === 'string' ? cell(message) : `The API has answered ${status}`;
-  const exit =
-    status === 400 || status === 413 || status === 422
-      ? EXIT.usage
-      : status === 401 || status === 403
-        ? EXIT.denied
-        : status === 404
-          ? EXIT.notFound
-          : status === 409
-            ? EXIT.conflict
-            : status === 429 || status >= 502
-              ? EXIT.unavailable
-              : EXIT.failed;
-  return new CliError(status >= 500 && typeof requestId === 'string' ? `${text} (request ${requestId})` : text, exit);
+  const text = typeof message === 'string' ? cell(message) : `The API answered ${status}`;
+  const hasRequestId = status >= 500 && typeof requestId === 'string';
+  return new CliError(hasRequestId ? `${text} (request ${requestId})` : text, exitForStatus(status));
 }
 
-/** What `fetch` throws where no answer came. */
+/** Turns a network failure of `fetch` into a CliError; returns other errors unchanged. */
 export function unreachable(url: string, error: unknown): unknown {
-  // Only what came of the network has a cause.
+  // Only network failures have a cause.
   if (!(error instanceof TypeError) || error.cause === undefined) return error;
   const cause = error.cause as { code?: string; message?: string };
+  const reason = cell(cause.code ?? cause.message ?? error.message);
   return new CliError(
-    `${url} cannot be reached (${cell(cause.code ?? cause.message ?? error.message)}); check the address and that the API runs`,
+    `${url} cannot be reached (${reason}); check the address and that the API runs`,
     EXIT.unavailable,
   );
 }

@@ -1,10 +1,10 @@
 import tab from '@bomb.sh/tab/commander';
 import type { Command } from 'commander';
-import { addResourceCommands } from './commands.js';
+import { addResourceCommands } from './resourceCommands.js';
 import { addSessionCommands } from './session.js';
-import { addTransferCommands } from './transfer.js';
+import { addTransferCommands } from './files/commands.js';
 
-/** Adds what makes `polony` a client of the API. */
+/** Adds the commands that make `polony` a client of the API, and shell completion. */
 export async function addClient(program: Command): Promise<void> {
   addSessionCommands(program);
   addTransferCommands(program);

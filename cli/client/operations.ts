@@ -67,17 +67,17 @@ export function operations(): Map<string, Operation> {
   return found;
 }
 
-/** How an operation is a command. */
-export interface CommandOf {
+/** The command of an operation. */
+export interface ResourceCommand {
   group: string;
   verb: string;
-  /** Of a list: what its table shows. */
+  /** Columns of the table, for a list. */
   columns?: Column[];
-  /** Of a list: the name of its items in the answer, where that is not the only list. */
+  /** Name of the items in the answer, for a list whose answer has several lists. */
   items?: string;
 }
 
-const list = (group: string, paths: string[], verb = 'list', items?: string): CommandOf => ({
+const list = (group: string, paths: string[], verb = 'list', items?: string): ResourceCommand => ({
   group,
   verb,
   columns: paths.map((path) => column(path)),
@@ -85,8 +85,8 @@ const list = (group: string, paths: string[], verb = 'list', items?: string): Co
 });
 const FILES = ['path', 'size', 'lastModified', 'storageClass'];
 
-/** Which command each operation is. What is not among them has a command of its own, or is not for people. */
-export const COMMANDS: Readonly<Record<string, CommandOf>> = {
+/** The command of each operation. Other operations have a command of their own or are not for people. */
+export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
   AuthService_CreateApiKey: { group: 'keys', verb: 'create' },
   AuthService_ListApiKeys: list('keys', ['id', 'name', 'state', 'scopes', 'timeExpires', 'timeLastUsed']),
   AuthService_GetApiKey: { group: 'keys', verb: 'get' },
@@ -192,7 +192,7 @@ export const COMMANDS: Readonly<Record<string, CommandOf>> = {
   IamDocumentService_CheckPolicy: { group: 'policies', verb: 'check' },
 };
 
-/** What is no command: health is for machines, events are AWS's to tell, and the others have commands of their own. */
+/** Operations without a generated command: machines use them, or they have a command of their own. */
 export const NO_COMMANDS: readonly string[] = [
   'Health_Live',
   'Health_Ready',
@@ -204,7 +204,7 @@ export const NO_COMMANDS: readonly string[] = [
   'ExecutionService_GetExecutionDownloadCredentials',
 ];
 
-function resource(service: string, name: string, group: string, columns: string[]): Record<string, CommandOf> {
+function resource(service: string, name: string, group: string, columns: string[]): Record<string, ResourceCommand> {
   return {
     [`${service}_List${name}s`]: list(group, columns),
     [`${service}_Create${name}`]: { group, verb: 'create' },
@@ -216,25 +216,25 @@ function resource(service: string, name: string, group: string, columns: string[
   };
 }
 
-/** What the groups of commands are about. */
+/** Descriptions of the groups of commands. */
 export const GROUPS: Readonly<Record<string, string>> = {
-  providers: 'AWS accounts, and the role or keys by which polony enters them',
-  storage: 'storage connections: buckets, their files and who else may read them',
+  providers: 'AWS accounts, and the role or access keys that polony uses in them',
+  storage: 'storage connections: buckets, their files, and grants to read them',
   compute: 'compute connections: AWS HealthOmics in an account and region',
   flows: 'Bases2Fastq flows',
-  instruments: 'instruments, as runs have shown them',
-  runs: 'what instruments have produced',
+  instruments: 'instruments that have uploaded runs',
+  runs: 'sequencing runs that instruments have uploaded',
   executions: 'flows applied to runs',
-  webhooks: 'where events are told',
+  webhooks: 'receivers of events',
   keys: 'API keys',
-  audit: 'who did what',
-  policies: "IAM documents of a customer's account, and what a policy gives",
+  audit: 'audit log: who did what',
+  policies: 'IAM documents for an AWS account, and checks of a policy',
 };
 
 /** The kind of value that a flag takes. */
 export type FlagKind = 'text' | 'number' | 'boolean' | 'texts' | 'json';
 
-/** A field of a body, or a parameter of a query, as a flag. */
+/** The kind of flag for a field of a body or a query parameter. */
 export function flagKind(schema: JsonSchema): FlagKind {
   const types = [schema.type].flat();
   if (types.includes('integer') || types.includes('number')) return 'number';
@@ -249,7 +249,7 @@ export function flagKind(schema: JsonSchema): FlagKind {
   return 'json';
 }
 
-/** `useForRunUpload` as `use-for-run-upload`. */
+/** Turns `useForRunUpload` into `use-for-run-upload`. */
 export function flagName(name: string): string {
   return name.replace(/(?<=[a-z0-9])[A-Z]/g, '-$&').toLowerCase();
 }

@@ -1,14 +1,14 @@
 import { once } from 'node:events';
 import Table from 'cli-table3';
 
-/** A column of a table: its heading, and where its value is. */
+/** A column of a table. */
 export interface Column {
   heading: string;
-  /** Names of members with dots between them. */
+  /** Path of the value: names of members, separated by dots. */
   path: string;
 }
 
-/** `flow.name` as `FLOW NAME`; of `RUN_STATUS_COMPLETED` a table shows COMPLETED. */
+/** Creates a column; `flow.name` gets the heading `FLOW NAME`. */
 export function column(
   path: string,
   heading = path
@@ -30,7 +30,7 @@ function valueAt(row: unknown, path: string): unknown {
     );
 }
 
-/** A value for people: on one line, without what a terminal would take as a command. */
+/** Formats a value on one line, without control characters that a terminal would obey. `RUN_STATUS_X` becomes `X`. */
 export function cell(value: unknown): string {
   if (value === undefined || value === null) return '';
   const text =
@@ -44,12 +44,12 @@ export function cell(value: unknown): string {
   return text.replace(/^[A-Z]+(?:_[A-Z]+)?_STATUS_(?=[A-Z]+$)/, '').replace(/[\p{Cc}\p{Cf}]/gu, ' ');
 }
 
-/** Lines of a text from elsewhere, without what a terminal would take as a command. */
+/** Removes control characters that a terminal would obey from a text with several lines. */
 export function lines(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}]/gu, (sign) => (sign === '\n' || sign === '\t' ? sign : ' '));
 }
 
-/** Writes to standard output, and waits where its reader is slow: what is listed may be longer than memory. */
+/** Writes to standard output and waits for a slow reader: a list may be larger than memory. */
 export async function write(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
@@ -87,7 +87,7 @@ function render(rows: string[][], head: string[] | undefined): string {
     .join('\n');
 }
 
-/** A list as a table. */
+/** Formats a list as a table. */
 export function listTable(rows: readonly unknown[], columns: readonly Column[], headings: boolean): string {
   if (rows.length === 0) return headings ? 'None.' : '';
   return render(
@@ -96,25 +96,25 @@ export function listTable(rows: readonly unknown[], columns: readonly Column[], 
   );
 }
 
-/** Most members of an array that are shown one by one. */
-const MOST_SHOWN = 50;
+/** Most members of an array that a table shows. */
+const MAX_SHOWN = 50;
 
-/** One thing as a table of names and values; members of members stand behind them. */
+/** Formats one resource as a table of names and values; `a.b` names a member of a member. */
 export function thingTable(thing: unknown): string {
   const rows: string[][] = [];
   const walk = (value: unknown, name: string): void => {
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
       for (const [key, member] of Object.entries(value)) walk(member, name === '' ? key : `${name}.${key}`);
     else if (Array.isArray(value) && value.some((each) => typeof each === 'object')) {
-      value.slice(0, MOST_SHOWN).forEach((each, at) => walk(each, `${name}[${at}]`));
-      if (value.length > MOST_SHOWN) rows.push([`${name}[…]`, `${value.length - MOST_SHOWN} more; --json shows all`]);
+      value.slice(0, MAX_SHOWN).forEach((each, at) => walk(each, `${name}[${at}]`));
+      if (value.length > MAX_SHOWN) rows.push([`${name}[…]`, `${value.length - MAX_SHOWN} more; --json shows all`]);
     } else if (cell(value) !== '') rows.push([name, cell(value)]);
   };
   walk(thing, '');
   return rows.length === 0 ? 'Done.' : render(rows, undefined);
 }
 
-/** Prints for people, or for programs as JSON. */
+/** Prints JSON for programs, or a text for people. */
 export function print(json: boolean, value: unknown, forPeople: () => string): void {
   const text = json ? JSON.stringify(value, undefined, 2) : forPeople();
   if (text !== '') process.stdout.write(`${text}\n`);

@@ -1,11 +1,10 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import { polonyClient } from '../../client/index.js';
 import { CliError, EXIT } from './exit.js';
 import { cell } from './output.js';
 
-/** Where an API is and the key for it. */
+/** The address of an API and a key for it. */
 export interface Profile {
   url: string;
   apiKey: string;
@@ -22,7 +21,7 @@ export interface ConnectionOptions {
   profile?: string;
 }
 
-/** Where profiles are kept: `POLONY_CONFIG`, else `polony/config.json` in the folder for settings. */
+/** The file that holds the profiles: `POLONY_CONFIG`, or `polony/config.json` in the user's folder for settings. */
 export function configFile(): string {
   return (
     process.env.POLONY_CONFIG ??
@@ -30,7 +29,7 @@ export function configFile(): string {
   );
 }
 
-/** All profiles; none where there is no file. */
+/** Reads the profiles; none when the file does not exist. @throws CliError when the file is damaged */
 export function readConfig(): Config {
   let text: string;
   try {
@@ -44,12 +43,12 @@ export function readConfig(): Config {
     if (typeof config.profiles === 'object' && config.profiles !== null)
       return { ...config, profiles: config.profiles };
   } catch {
-    // Said below.
+    // Reported below, like a file of another shape.
   }
   throw new CliError(`${configFile()} is damaged; delete it and log in again`, EXIT.usage);
 }
 
-/** Writes the profiles, readable by their owner only: there are keys in them. */
+/** Writes the profiles. Only their owner can read the file, because it holds keys. */
 export function writeConfig(config: Config): void {
   const file = configFile();
   mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
@@ -59,53 +58,53 @@ export function writeConfig(config: Config): void {
   renameSync(written, file);
 }
 
-/** The API that a command is for: its flags, then the environment, then the profile. */
+const HOW_TO_CONNECT =
+  'log in with polony login, set POLONY_API_URL and POLONY_API_KEY, or give --api-url and --api-key';
+
+function findProfile(config: Config, requested: string | undefined): Profile | undefined {
+  const name = requested ?? config.current ?? 'default';
+  const profile = Object.hasOwn(config.profiles, name) ? config.profiles[name] : undefined;
+  if (requested !== undefined && profile === undefined)
+    throw new CliError(`There is no profile ${requested}; polony profile list shows the profiles`, EXIT.usage);
+  return profile;
+}
+
+/**
+ * The API that a command uses: from its flags, then the environment, then the profile. A profile that a flag names comes before
+ * the environment.
+ * @throws CliError `usage` when address or key are missing or invalid
+ */
 export function connectionOf(
-  { apiUrl, apiKey, profile }: ConnectionOptions,
+  { apiUrl, apiKey, profile: profileFlag }: ConnectionOptions,
   env: NodeJS.ProcessEnv = process.env,
 ): Profile {
-  const named = profile ?? (env.POLONY_PROFILE === '' ? undefined : env.POLONY_PROFILE);
-  const config = readConfig();
-  const name = named ?? config.current ?? 'default';
-  const kept = Object.hasOwn(config.profiles, name) ? config.profiles[name] : undefined;
-  if (named !== undefined && kept === undefined)
-    throw new CliError(`There is no profile ${named}; polony profile list shows those there are`, EXIT.usage);
-  // A profile that was asked for by its name counts more than what happens to be in the environment.
-  const [ofEnvironment, ofProfile] = [
-    { url: env.POLONY_API_URL || undefined, apiKey: env.POLONY_API_KEY || undefined },
-    kept,
-  ];
-  const [first, second] = profile === undefined ? [ofEnvironment, ofProfile] : [ofProfile, ofEnvironment];
-  const given = apiUrl ?? first?.url ?? second?.url;
-  if (given === undefined || given === '') throw new CliError(`No API is named: ${WAYS}`, EXIT.usage);
-  const url = addressOf(given);
-  // The key of a profile is shown to the API of the profile only, whatever the environment or a flag name.
-  const [firstKey, secondKey] = [first, second].map((each) =>
-    each !== undefined && each === ofProfile && addressOf(each.url ?? '') !== url ? undefined : each?.apiKey,
-  );
-  const key = apiKey ?? firstKey ?? secondKey;
-  if (key === undefined || key === '') throw new CliError(`No API key is named for ${url}: ${WAYS}`, EXIT.usage);
-  if (!/^[\x21-\x7e]+$/.test(key))
+  const profile = findProfile(readConfig(), profileFlag ?? (env.POLONY_PROFILE || undefined));
+  const environment = { url: env.POLONY_API_URL || undefined, apiKey: env.POLONY_API_KEY || undefined };
+  const sources = profileFlag === undefined ? [environment, profile] : [profile, environment];
+  const address = apiUrl ?? sources.find((each) => each?.url !== undefined)?.url;
+  if (address === undefined || address === '') throw new CliError(`No API is set: ${HOW_TO_CONNECT}`, EXIT.usage);
+  const url = parseAddress(address);
+  // The key of a profile is sent only to the API of that profile, whatever the environment or a flag says.
+  const isUsable = (each: Partial<Profile> | undefined): boolean =>
+    each?.apiKey !== undefined && (each !== profile || parseAddress(each.url ?? '') === url);
+  const key = apiKey ?? sources.find(isUsable)?.apiKey;
+  if (key === undefined || key === '')
+    throw new CliError(`No API key is set for ${url}: ${HOW_TO_CONNECT}`, EXIT.usage);
+  if (!/^[\x21-\x7e]+$/.test(key)) {
     throw new CliError(
-      'The API key has characters that no key has, such as spaces or line breaks; copy it once more',
+      'The API key has characters that no key has, such as spaces or line breaks; copy the key again',
       EXIT.usage,
     );
+  }
   return { url, apiKey: key };
 }
 
-const WAYS = 'log in with polony login, set POLONY_API_URL and POLONY_API_KEY, or give --api-url and --api-key';
-
-/** The address of an API, without the slash at its end. @throws CliError */
-function addressOf(given: string): string {
-  const wrong = (why: string): CliError => new CliError(`${why}; it is such as https://polony.example.org`, EXIT.usage);
-  if (!URL.canParse(given) || !/^https?:\/\//i.test(given)) throw wrong(`${cell(given)} is no address of an API`);
-  const { username, password, search, hash, origin, pathname } = new URL(given);
-  if (username !== '' || password !== '') throw wrong('The address of the API has a user or password in it');
-  if (search !== '' || hash !== '') throw wrong(`${cell(given)} is no address of an API: it has a ? or # in it`);
+/** Parses the address of an API and removes the slash at its end. @throws CliError */
+function parseAddress(text: string): string {
+  const wrong = (why: string): CliError => new CliError(`${why}; an example is https://polony.example.org`, EXIT.usage);
+  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) throw wrong(`${cell(text)} is not an address of an API`);
+  const { username, password, search, hash, origin, pathname } = new URL(text);
+  if (username !== '' || password !== '') throw wrong('The address of the API must not hold a user or password');
+  if (search !== '' || hash !== '') throw wrong(`${cell(text)} is not an address of an API: it has a ? or #`);
   return `${origin}${pathname.replace(/\/+$/, '')}`;
-}
-
-/** A client of the API that a command is for. */
-export function clientOf(options: ConnectionOptions) {
-  return polonyClient(connectionOf(options));
 }

@@ -1,17 +1,18 @@
 import { createInterface } from 'node:readline/promises';
 import { Argument, type Command } from 'commander';
 import { type PolonyClient, polonyClient } from '../../client/index.js';
-import { asked, connected, idOf, request, whole } from './commands.js';
 import { CliError, EXIT } from './exit.js';
+import { addConnectionFlags, parseWholeNumber } from './flags.js';
 import { cell, listTable, print, thingTable, column } from './output.js';
 import { type ConnectionOptions, configFile, connectionOf, readConfig, writeConfig } from './profiles.js';
+import { expectData, request, resolveId } from './requests.js';
 
 interface CredentialsQuery {
   prefix?: string;
   expirationSeconds?: number;
 }
 
-/** The operation that answers a resource's credentials. */
+/** The operation that issues credentials for a resource. */
 const CREDENTIALS = {
   storage: (client: PolonyClient, id: string, query: CredentialsQuery) =>
     client.GET('/v1/storage-connections/{storage_connection_id}/credentials', {
@@ -30,7 +31,7 @@ async function askForKey(): Promise<string> {
     for await (const chunk of process.stdin) text += String(chunk);
     return text.trim();
   }
-  // What is typed does not show.
+  // The terminal does not show the key.
   const { Writable } = await import('node:stream');
   process.stderr.write('API key: ');
   const lines = createInterface({
@@ -46,99 +47,121 @@ async function askForKey(): Promise<string> {
   }
 }
 
-/** login, logout, whoami, profiles, and credentials for the AWS CLI. */
+interface LoginFlags {
+  apiUrl: string;
+  apiKey?: string;
+  profile: string;
+}
+
+async function login({ apiUrl, apiKey, profile }: LoginFlags): Promise<void> {
+  // A damaged file is reported before the user types a key.
+  readConfig();
+  const api = connectionOf({ apiUrl, apiKey: apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey()) }, {});
+  await request(api, 'GET', '/v1/auth');
+  const config = readConfig();
+  writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
+  process.stdout.write(`Logged in to ${api.url} as profile ${profile}, saved in ${configFile()}.\n`);
+}
+
+const noSuchProfile = (name: string): CliError =>
+  new CliError(`There is no profile ${cell(name)}; polony profile list shows the profiles`, EXIT.notFound);
+
+function logout({ profile }: { profile?: string }): void {
+  const config = readConfig();
+  const name = profile ?? config.current ?? 'default';
+  if (!Object.hasOwn(config.profiles, name)) throw noSuchProfile(name);
+  const { [name]: _removed, ...profiles } = config.profiles;
+  const current = config.current === name ? undefined : config.current;
+  writeConfig({ ...(current !== undefined && { current }), profiles });
+  process.stdout.write(`Removed profile ${name}. The key still works until you revoke it.\n`);
+}
+
+async function whoami(flags: ConnectionOptions & { json?: boolean }): Promise<void> {
+  const api = connectionOf(flags);
+  const answer = (await request(api, 'GET', '/v1/auth')) as object;
+  print(flags.json === true, answer, () => thingTable({ api: api.url, ...answer }));
+}
+
+function listProfiles({ json }: { json?: boolean }): void {
+  const { current = 'default', profiles } = readConfig();
+  const rows = Object.entries(profiles).map(([name, { url }]) => ({ name, url, current: name === current }));
+  print(json === true, rows, () => listTable(rows, [column('name'), column('url'), column('current')], true));
+}
+
+function useProfile(name: string): void {
+  const config = readConfig();
+  if (!Object.hasOwn(config.profiles, name)) throw noSuchProfile(name);
+  writeConfig({ ...config, current: name });
+}
+
+type CredentialsFlags = ConnectionOptions & { prefix?: string; seconds?: number; json?: boolean };
+
+async function printCredentials(
+  kind: keyof typeof CREDENTIALS,
+  idOrName: string,
+  flags: CredentialsFlags,
+): Promise<void> {
+  const api = connectionOf(flags);
+  const id = await resolveId(api, GROUPS[kind], idOrName);
+  const query = { prefix: flags.prefix, expirationSeconds: flags.seconds };
+  const answer = await expectData(api, CREDENTIALS[kind](polonyClient(api), id, query));
+  const { accessKeyId, secretAccessKey, sessionToken, expiration } = answer.s3;
+  // The format of `credential_process` (AWS SDKs and Tools Reference Guide, "Process credential provider").
+  const credentials = {
+    Version: 1,
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    SessionToken: sessionToken,
+    Expiration: expiration,
+  };
+  process.stdout.write(`${JSON.stringify(flags.json === true ? answer : credentials, undefined, 2)}\n`);
+}
+
+const CREDENTIALS_HELP = `
+In ~/.aws/config:
+
+  [profile lab-runs]
+  region = us-west-2
+  credential_process = polony credentials storage runs --profile lab
+
+With --json, the command prints the answer of the API, with bucket and prefix.`;
+
+/** Adds login, logout, whoami, profile and credentials. */
 export function addSessionCommands(program: Command): void {
   program
     .command('login')
-    .description(
-      'keep the address of an API and a key for it, under the name of a profile; the key is asked for, or read from standard input',
-    )
-    .requiredOption('--api-url <url>', 'such as https://polony.example.org')
-    .option('--api-key <key>', 'better not given here: other users of this machine see flags')
+    .description('save the address of an API and a key as a profile; asks for the key or reads it from standard input')
+    .requiredOption('--api-url <url>', 'address of the API, such as https://polony.example.org')
+    .option('--api-key <key>', 'API key; better typed when asked, because other users of this machine can see flags')
     .option('--profile <name>', 'name of the profile', 'default')
-    .action(async ({ apiUrl, apiKey, profile }: { apiUrl: string; apiKey?: string; profile: string }) => {
-      readConfig();
-      const api = connectionOf({ apiUrl, apiKey: apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey()) }, {});
-      await request(api, 'GET', '/v1/auth');
-      const config = readConfig();
-      writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
-      process.stdout.write(`Logged in to ${api.url} as profile ${profile}, kept in ${configFile()}.\n`);
-    });
+    .action(login);
   program
     .command('logout')
-    .description('forget a profile')
-    .option('--profile <name>', 'name of the profile; the current one where it is left out')
-    .action(({ profile }: { profile?: string }) => {
-      const config = readConfig();
-      const name = profile ?? config.current ?? 'default';
-      if (!Object.hasOwn(config.profiles, name)) throw new CliError(`There is no profile ${cell(name)}`, EXIT.notFound);
-      const { [name]: _forgotten, ...profiles } = config.profiles;
-      writeConfig({
-        ...(config.current !== undefined && config.current !== name && { current: config.current }),
-        profiles,
-      });
-      process.stdout.write(`Profile ${name} is forgotten; the key itself works until it is revoked.\n`);
-    });
-  connected(program.command('whoami').description('which API this is and what the key may do')).action(
-    async (flags: ConnectionOptions & { json?: boolean }) => {
-      const api = connectionOf(flags);
-      const answer = (await request(api, 'GET', '/v1/auth')) as object;
-      print(flags.json === true, answer, () => thingTable({ api: api.url, ...answer }));
-    },
+    .description('remove a profile')
+    .option('--profile <name>', 'name of the profile; default: the current one')
+    .action(logout);
+  addConnectionFlags(program.command('whoami').description('show which API you use and what the key may do')).action(
+    whoami,
   );
-
-  const profile = program.command('profile').description('profiles of polony login');
+  const profile = program.command('profile').description('profiles that polony login has saved');
   profile
     .command('list')
     .description('list profiles')
-    .option('--json', 'for programs')
-    .action(({ json }: { json?: boolean }) => {
-      const { current = 'default', profiles } = readConfig();
-      const rows = Object.entries(profiles).map(([name, { url }]) => ({ name, url, current: name === current }));
-      print(json === true, rows, () => listTable(rows, [column('name'), column('url'), column('current')], true));
-    });
-  profile
-    .command('use')
-    .description('choose the profile that commands use')
-    .argument('<name>')
-    .action((name: string) => {
-      const config = readConfig();
-      if (!Object.hasOwn(config.profiles, name)) throw new CliError(`There is no profile ${cell(name)}`, EXIT.notFound);
-      writeConfig({ ...config, current: name });
-    });
-
-  connected(
+    .option('--json', 'print JSON, for programs')
+    .action(listProfiles);
+  profile.command('use').description('choose the profile that commands use').argument('<name>').action(useProfile);
+  addConnectionFlags(
     program
       .command('credentials')
       .description(
-        'short-lived AWS credentials to read a storage connection, a run or an execution, as credential_process wants them (AWS CLI, boto3, rclone)',
+        'print short-lived AWS credentials that read a storage connection, a run or an execution, ' +
+          'in the format of credential_process (AWS CLI, boto3, rclone)',
       )
       .addArgument(new Argument('<kind>').choices(Object.keys(CREDENTIALS)))
       .argument('<id-or-name>')
-      .option('--prefix <prefix>', 'only below this, relative to the resource')
-      .option('--seconds <number>', 'how long they last; 3,600 where it is left out', whole),
+      .option('--prefix <prefix>', 'only below this prefix, relative to the resource')
+      .option('--seconds <number>', 'lifetime in seconds; default: 3600', parseWholeNumber),
   )
-    .addHelpText(
-      'after',
-      '\nIn ~/.aws/config:\n\n  [profile lab-runs]\n  region = us-west-2\n  credential_process = polony credentials storage runs --profile lab\n\nWith --json the answer of the API is printed, with bucket and prefix.',
-    )
-    .action(
-      async (
-        kind: keyof typeof CREDENTIALS,
-        given: string,
-        flags: ConnectionOptions & { prefix?: string; seconds?: number; json?: boolean },
-      ) => {
-        const api = connectionOf(flags);
-        const id = await idOf(api, GROUPS[kind], given);
-        const answer = await asked(
-          api,
-          CREDENTIALS[kind](polonyClient(api), id, { prefix: flags.prefix, expirationSeconds: flags.seconds }),
-        );
-        const { accessKeyId, secretAccessKey, sessionToken, expiration } = answer.s3;
-        // The form that `credential_process` is specified to print (AWS SDKs and Tools Reference Guide).
-        process.stdout.write(
-          `${JSON.stringify(flags.json === true ? answer : { Version: 1, AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, SessionToken: sessionToken, Expiration: expiration }, undefined, 2)}\n`,
-        );
-      },
-    );
+    .addHelpText('after', CREDENTIALS_HELP)
+    .action(printCredentials);
 }

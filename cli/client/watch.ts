@@ -1,104 +1,144 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import type { Schema } from '../../client/index.js';
+import { type ExecutionStatus, isFinalStatus } from '../../domain/executions/execution.js';
 import { answeredError, CliError, EXIT, type Exit } from './exit.js';
 import type { Profile } from './profiles.js';
 
-/** What a stream of an execution tells. */
+/** An event of an execution's stream. */
 export interface WatchedExecution {
   execution: Schema<'Execution'>;
   details: Schema<'ExecutionDetails'>;
 }
 
-/** In milliseconds. */
+/** Limits of watching, in milliseconds. */
 export interface WatchTimes {
-  /** Longest that the API may stay away before watching is given up. */
+  /** Longest time without an answer of the API before watching ends. */
   away: number;
-  /** Longest silence of a stream before it is taken for dead: the API writes a comment every 15 seconds. */
+  /** Longest silence of a stream before it counts as dead. The API writes a comment every 15 seconds. */
   silence: number;
-  /** Between two streams. */
+  /** Pause between two streams. */
   pause: number;
 }
 const TIMES: WatchTimes = { away: 300_000, silence: 60_000, pause: 2000 };
+/** Longest pause that the API may ask for with Retry-After, in seconds. */
+const MAX_RETRY_AFTER_SECONDS = 60;
 
-/**
- * An execution now and at each change, until it has ended; connections that break, and those that the API ends, are made anew.
- * @throws CliError where it may not be seen, or the API stays away for five minutes.
- */
-export async function* watchExecution(
-  { url, apiKey }: Profile,
-  id: string,
-  { away, silence, pause }: WatchTimes = TIMES,
-): AsyncGenerator<WatchedExecution> {
-  let last: string | undefined;
-  // Counted from the first failure, not from the last word: a stream may be quiet for days.
-  let awaySince: number | undefined;
-  for (;;) {
-    let wait = pause;
-    const dead = new AbortController();
-    let timer: NodeJS.Timeout | undefined;
-    const heard = (): void => {
-      awaySince = undefined;
+const statusOf = (apiStatus: string): ExecutionStatus => apiStatus.replace(/^EXECUTION_STATUS_/, '') as ExecutionStatus;
+
+/** Whether an execution with this status of the API can no longer change. */
+export function isFinalApiStatus(apiStatus: string): boolean {
+  return isFinalStatus(statusOf(apiStatus));
+}
+
+/** The exit code for an execution that has ended with this status of the API. */
+export function exitCodeOf(apiStatus: string): Exit {
+  const status = statusOf(apiStatus);
+  if (status === 'FAILED') return EXIT.executionFailed;
+  return status === 'CANCELED' ? EXIT.executionCanceled : EXIT.ok;
+}
+
+/** Reads the streams of one execution and connects again when one ends. */
+class ExecutionWatch {
+  #lastEventId: string | undefined;
+  /** Since when the API does not answer. A stream may be quiet for days, so silence alone does not count. */
+  #awaySince: number | undefined;
+  #retryAfterMs = 0;
+  #hasEnded = false;
+
+  constructor(
+    private readonly api: Profile,
+    private readonly id: string,
+    private readonly times: WatchTimes,
+  ) {}
+
+  async *events(): AsyncGenerator<WatchedExecution> {
+    while (!this.#hasEnded) {
+      yield* this.#readStream();
+      if (this.#hasEnded) return;
+      this.#checkAway();
+      await new Promise((resolve) => setTimeout(resolve, Math.max(this.times.pause, this.#retryAfterMs)));
+    }
+  }
+
+  async *#readStream(): AsyncGenerator<WatchedExecution> {
+    const silence = new AbortController();
+    let timer = setTimeout(() => silence.abort(), this.times.silence);
+    const resetSilence = (): void => {
+      this.#awaySince = undefined;
       clearTimeout(timer);
-      timer = setTimeout(() => dead.abort(), silence);
+      timer = setTimeout(() => silence.abort(), this.times.silence);
     };
+    this.#retryAfterMs = 0;
     try {
-      timer = setTimeout(() => dead.abort(), silence);
-      const response = await fetch(`${url}/v1/executions/${encodeURIComponent(id)}/events`, {
-        redirect: 'manual',
-        signal: dead.signal,
-        headers: { 'x-api-key': apiKey, ...(last !== undefined && { 'last-event-id': last }) },
-      });
-      if (response.status === 204) return;
-      if (!response.ok) {
-        const error = answeredError(response, await response.json().catch(() => undefined));
-        if (response.status < 500 && response.status !== 429) throw error;
-        wait = Math.max(pause, Math.min(60, Number(response.headers.get('retry-after') ?? 0) || 0) * 1000);
-        awaySince ??= Date.now();
-      } else {
-        const chunks = new TransformStream<Uint8Array, Uint8Array>({
-          transform: (chunk, controller) => {
-            heard();
-            controller.enqueue(chunk);
-          },
-        });
-        heard();
-        const events = response
-          .body!.pipeThrough(chunks as never)
-          .pipeThrough(new TextDecoderStream() as never)
-          .pipeThrough(new EventSourceParserStream()) as unknown as AsyncIterable<{ id?: string; data: string }>;
-        for await (const event of events) {
-          const seen = JSON.parse(event.data) as WatchedExecution;
-          last = event.id;
-          yield seen;
-          if (hasEnded(seen.execution.status)) return;
-        }
+      const response = await this.#connect(silence.signal);
+      if (response === undefined) return;
+      resetSilence();
+      for await (const event of parseEvents(response, resetSilence)) {
+        const seen = JSON.parse(event.data) as WatchedExecution;
+        this.#lastEventId = event.id;
+        // Before the event is delivered: the reader may stop reading with it.
+        this.#hasEnded = isFinalApiStatus(seen.execution.status);
+        yield seen;
+        if (this.#hasEnded) return;
       }
     } catch (error) {
       if (error instanceof CliError) throw error;
-      awaySince ??= Date.now();
+      this.#awaySince ??= Date.now();
     } finally {
       clearTimeout(timer);
-      dead.abort();
+      silence.abort();
     }
-    if (awaySince !== undefined && Date.now() - awaySince > away)
-      throw new CliError(
-        `${url} has not answered for ${Math.round(away / 60_000)} minutes; the execution goes on without being watched`,
-        EXIT.unavailable,
-      );
-    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+
+  /** @returns undefined when there is nothing to read now */
+  async #connect(signal: AbortSignal): Promise<Response | undefined> {
+    const { url, apiKey } = this.api;
+    const response = await fetch(`${url}/v1/executions/${encodeURIComponent(this.id)}/events`, {
+      redirect: 'manual',
+      signal,
+      headers: { 'x-api-key': apiKey, ...(this.#lastEventId !== undefined && { 'last-event-id': this.#lastEventId }) },
+    });
+    if (response.status === 204) {
+      this.#hasEnded = true;
+      return undefined;
+    }
+    if (response.ok) return response;
+    const error = answeredError(response, await response.json().catch(() => undefined));
+    if (response.status < 500 && response.status !== 429) throw error;
+    const retryAfter = Number(response.headers.get('retry-after') ?? 0) || 0;
+    this.#retryAfterMs = Math.min(MAX_RETRY_AFTER_SECONDS, retryAfter) * 1000;
+    this.#awaySince ??= Date.now();
+    return undefined;
+  }
+
+  #checkAway(): void {
+    const { away } = this.times;
+    if (this.#awaySince === undefined || Date.now() - this.#awaySince <= away) return;
+    throw new CliError(
+      `${this.api.url} has not answered for ${Math.round(away / 60_000)} minutes. ` +
+        'The execution continues; run the command again to watch it',
+      EXIT.unavailable,
+    );
   }
 }
 
-/** Whether an execution will not change any more. */
-export function hasEnded(status: string): boolean {
-  return /_(COMPLETED|FAILED|CANCELED)$/.test(status);
+function parseEvents(response: Response, onChunk: () => void): AsyncIterable<{ id?: string; data: string }> {
+  const observer = new TransformStream<Uint8Array, Uint8Array>({
+    transform: (chunk, controller) => {
+      onChunk();
+      controller.enqueue(chunk);
+    },
+  });
+  return response
+    .body!.pipeThrough(observer as never)
+    .pipeThrough(new TextDecoderStream() as never)
+    .pipeThrough(new EventSourceParserStream());
 }
 
-/** The exit code of who has watched an execution to its end. */
-export function exitOf(status: string): Exit {
-  return status.endsWith('_FAILED')
-    ? EXIT.executionFailed
-    : status.endsWith('_CANCELED')
-      ? EXIT.executionCanceled
-      : EXIT.ok;
+/**
+ * Yields an execution now and at each change, until it ends. Connects again when a connection breaks or the API ends a stream.
+ * @throws CliError when the caller may not see the execution, or the API does not answer for five minutes
+ */
+export function watchExecution(api: Profile, id: string, times: WatchTimes = TIMES): AsyncGenerator<WatchedExecution> {
+  return new ExecutionWatch(api, id, times).events();
 }

@@ -25,7 +25,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { AwsSessions } from '../../aws/sessions.js';
-import { download } from '../../cli/client/download.js';
+import { download } from '../../cli/client/files/download.js';
 import { COMMANDS, NO_COMMANDS, operations } from '../../cli/client/operations.js';
 import type { LocalAws } from '../../local/aws.js';
 import { freePort } from '../../local/ports.js';
@@ -581,7 +581,7 @@ describe('polony download', () => {
     mkdirSync(path.join(folderOf, 'BaseCalls'), { recursive: true });
     mkdirSync(path.join(folderOf, 'big.bin'));
     const { failed } = await bring(folderOf);
-    expect(failed[0]!.reason).toMatch(/is there already and is no file/);
+    expect(failed[0]!.reason).toMatch(/already exists and is not a file/);
     chmodSync(folderOf, 0o755);
   });
 });
@@ -713,7 +713,7 @@ describe('polony upload', () => {
       await refused((made) =>
         writeFileSync(path.join(made, 'RunParameters.json'), JSON.stringify({ RunName: 'x', InstrumentName: 'AV8' })),
       ),
-    ).toContain('must be named');
+    ).toContain('names its folders');
     expect(await refused((made) => symlinkSync('/etc/passwd', path.join(made, 'a-link')))).toContain('is a link');
     expect((await upload(path.join(folder, 'nothing'))).code).toBe(2);
     const made = runFolder('partly', 10);

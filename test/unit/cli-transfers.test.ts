@@ -125,7 +125,7 @@ describe('polony download', () => {
     const second = await download(url);
     expect([second.code, second.stderr]).toEqual([
       8,
-      expect.stringMatching(/^Process \d+ downloads into .* already; wait for it, or end it\n$/),
+      expect.stringMatching(/^Process \d+ already downloads into .*; wait until it ends, or end it, then run the command again\n$/),
     ]);
     await waitFor('a part is on the disk', () =>
       readdirSync(to()).some((name) => name.endsWith('.part') && readFileSync(path.join(to(), name)).length >= 900_000),
@@ -230,7 +230,7 @@ describe('polony download', () => {
     );
     expect(JSON.parse((await download(url)).stdout)).toMatchObject({
       files: 0,
-      failed: [{ path: 'a', reason: 'S3 has answered 403 AccessDenied' }],
+      failed: [{ path: 'a', reason: 'S3 answered 403 AccessDenied' }],
     });
     expect(asked.length).toBe(2);
     writeFileSync(path.join(folder, 'a-file'), '');
@@ -442,11 +442,11 @@ describe('polony upload', () => {
     const first = start(args(made), env);
     await waitFor('the first is at it', () => held !== undefined);
     const second = await polony(args(made), env);
-    expect([second.code, second.stderr]).toEqual([8, expect.stringContaining(`Process ${first.child.pid} uploads`)]);
+    expect([second.code, second.stderr]).toEqual([8, expect.stringContaining(`Process ${first.child.pid} already uploads`)]);
     first.child.kill('SIGINT');
     expect(await first.ended).toMatchObject({
       code: 130,
-      stderr: expect.stringContaining('Stopped; run the same command again') as string,
+      stderr: expect.stringContaining('Stopped. To resume, run the same command again') as string,
     });
     writeFileSync(path.join(folder, 'no-folder'), '');
     expect((await polony(args(made), { ...env, XDG_CACHE_HOME: path.join(folder, 'no-folder') })).code).toBe(0);
@@ -458,7 +458,7 @@ describe('polony upload', () => {
     writeFileSync(path.join(made, 'a\rb'), '');
     const { puts, env } = await bucket();
     expect([await polony(args(made), env), puts]).toMatchObject([
-      { code: 2, stderr: expect.stringMatching(/^a b has characters in its name that S3 cannot list$/m) as string },
+      { code: 2, stderr: expect.stringMatching(/^a b has characters in its name that S3 cannot list; rename the file$/m) as string },
       [],
     ]);
   });

@@ -195,7 +195,7 @@ describe("answers that are not the API's", () => {
         // Of credentials an object that is none of them is not looked at.
         if (args[0] === 'credentials' && body.startsWith('{')) continue;
         expect([body, args, code, stdout]).toEqual([body, args, 7, '']);
-        expect(stderr).toMatch(/^http:\/\/127\.0\.0\.1:\d+ has answered .*API\?\n$/);
+        expect(stderr).toMatch(/^The answer of http:\/\/127\.0\.0\.1:\d+ is not from polony; .*\n$/);
       }
     }
   });

@@ -1,0 +1,113 @@
+import { Argument, type Command } from 'commander';
+import { EXIT } from '../exit.js';
+import { addConnectionFlags, parseConcurrency } from '../flags.js';
+import { cell, print } from '../output.js';
+import { type ConnectionOptions, connectionOf } from '../profiles.js';
+import { resolveId } from '../requests.js';
+import type { DownloadReport } from './download.js';
+import { abortOnSignal, createProgressBar } from './progress.js';
+import type { UploadReport } from './upload.js';
+
+interface DownloadFlags extends ConnectionOptions {
+  to: string;
+  concurrency: number;
+  json?: boolean;
+}
+
+interface UploadFlags extends ConnectionOptions {
+  storage: string;
+  parentPath?: string;
+  partial?: boolean;
+  concurrency: number;
+  json?: boolean;
+}
+
+type SourceKind = 'run' | 'execution' | 'storage';
+
+function describeSkipped(skipped: number): string {
+  return skipped === 0 ? '' : `; ${skipped} were already there`;
+}
+
+function describeDownload({ files, bytes, skipped, failed }: DownloadReport): string {
+  const failures = failed.length === 0 ? '' : `; ${failed.length} failed`;
+  return `${files} files, ${bytes} bytes${describeSkipped(skipped)}${failures}`;
+}
+
+function describeUpload({ files, bytes, uri, skipped, ended }: UploadReport): string {
+  return `${files} files, ${bytes} bytes to ${uri}${describeSkipped(skipped)}${ended ? '' : '; the run has not ended'}`;
+}
+
+async function runDownload(
+  kind: SourceKind,
+  idOrName: string,
+  prefix: string | undefined,
+  flags: DownloadFlags,
+): Promise<void> {
+  const api = connectionOf(flags);
+  const id = await resolveId(api, kind === 'storage' ? 'storage' : `${kind}s`, idOrName);
+  const { download } = await import('./download.js');
+  const bar = await createProgressBar(flags.json !== true);
+  const report = await download(
+    api,
+    { kind, id, ...(prefix !== undefined && { prefix }) },
+    { to: flags.to, concurrency: flags.concurrency, onProgress: bar.update, signal: abortOnSignal() },
+  ).finally(bar.stop);
+  print(flags.json === true, report, () => describeDownload(report));
+  if (report.failed.length === 0) return;
+  if (flags.json !== true)
+    for (const { path, reason } of report.failed) process.stderr.write(`${cell(path)}: ${reason}\n`);
+  process.exitCode = EXIT.failed;
+}
+
+async function runUpload(folder: string, flags: UploadFlags): Promise<void> {
+  const api = connectionOf(flags);
+  const storageConnectionId = await resolveId(api, 'storage', flags.storage);
+  const { uploadRunFolder } = await import('./upload.js');
+  const bar = await createProgressBar(flags.json !== true);
+  const report = await uploadRunFolder(api, {
+    storageConnectionId,
+    folder,
+    partial: flags.partial === true,
+    concurrency: flags.concurrency,
+    onProgress: bar.update,
+    signal: abortOnSignal(),
+    ...(flags.parentPath !== undefined && { parentPath: flags.parentPath }),
+  }).finally(bar.stop);
+  print(flags.json === true, report, () => describeUpload(report));
+}
+
+/** Adds `polony download` and `polony upload`. */
+export function addTransferCommands(program: Command): void {
+  addConnectionFlags(
+    program
+      .command('download')
+      .description(
+        'download files of a run, an execution or a storage connection; skips complete files and resumes others',
+      )
+      .addArgument(new Argument('<kind>').choices(['run', 'execution', 'storage']))
+      .argument('<id-or-name>')
+      .argument('[prefix]', 'download only what starts with this, relative to the resource')
+      .option('--to <folder>', 'target folder', '.')
+      .option('--concurrency <number>', 'number of files at once', parseConcurrency, 8),
+  ).action(runDownload);
+  addConnectionFlags(
+    program
+      .command('upload')
+      .description(
+        'upload a run folder as an instrument does, RunUploaded.json last; skips files that are in the bucket and resumes others',
+      )
+      .argument('<run-folder>')
+      .requiredOption('--storage <id-or-name>', 'storage connection to upload to')
+      .option(
+        '--parent-path <path>',
+        "folders between the connection's prefix and the instrument's folder, for a connection with a runDepth",
+      )
+      .option('--partial', 'upload an incomplete run as it is, without RunUploaded.json')
+      .option(
+        '--concurrency <number>',
+        'number of files, or parts of large files, at once; each takes up to 16 MiB of memory, more for files over 160 GB',
+        parseConcurrency,
+        4,
+      ),
+  ).action(runUpload);
+}

@@ -1,0 +1,440 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  paginateListObjectsV2,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import pLimit from 'p-limit';
+import { polonyClient, type Schema } from '../../../client/index.js';
+import { RUN_UPLOADED_FILE } from '../../../domain/runs/runUploaded.js';
+import { CliError, EXIT } from '../exit.js';
+import type { Profile } from '../profiles.js';
+import { expectData } from '../requests.js';
+import type { TransferProgress } from './progress.js';
+import { acquireLock, retryWhileUnavailable } from './resume.js';
+import { checkRunFolder, folderOf, type LocalFile, walkRunFolder } from './runFolder.js';
+import { type MultipartUpload, UploadJournal } from './uploadJournal.js';
+
+export interface UploadOptions {
+  storageConnectionId: string;
+  /** Path of the run folder that the instrument has written. */
+  folder: string;
+  /** Folders between the connection's prefix and the instrument's folder, for a connection with a `runDepth`. */
+  parentPath?: string;
+  /** Whether to upload an incomplete run as it is, without RunUploaded.json. */
+  partial: boolean;
+  /** Largest number of files, or parts of large files, in transfer at once. */
+  concurrency: number;
+  onProgress?: (progress: TransferProgress) => void;
+  signal?: AbortSignal;
+}
+
+export interface UploadReport {
+  uri: string;
+  files: number;
+  bytes: number;
+  /** Files that were already in the bucket. */
+  skipped: number;
+  /** Whether RunUploaded.json was written, which marks the run as uploaded. */
+  ended: boolean;
+}
+
+/** An object in the bucket, as a listing shows it. */
+interface UploadedObject {
+  size: number;
+  etag: string;
+}
+
+/** Bytes of a part. S3 takes at most 10,000 parts of at least 5 MiB (S3 User Guide, multipart upload limits). */
+const PART_BYTES = 16 * 1024 * 1024;
+const MAX_PARTS = 10_000;
+/** Lifetime of the credentials in seconds: every role allows one hour. */
+const SESSION_SECONDS = 3600;
+/** Files that wait for their transfer at once. Memory stays constant in the number of files. */
+const BATCH_FILES = 500;
+
+const RUN_AGAIN = 'run the same command again';
+
+const md5 = (bytes: Buffer): Buffer => createHash('md5').update(bytes).digest();
+const partSizeOf = (size: number): number => Math.max(PART_BYTES, Math.ceil(size / MAX_PARTS));
+
+/** Computes the ETag that S3 gives a file that this program uploads (MD5; of the MD5s of the parts for a large file). */
+async function computeEtag({ file, size }: LocalFile): Promise<string> {
+  if (size <= PART_BYTES) return `"${md5(await readFile(file)).toString('hex')}"`;
+  const sums: Buffer[] = [];
+  const partSize = partSizeOf(size);
+  for (let start = 0; start < size; start += partSize) {
+    const hash = createHash('md5');
+    const end = Math.min(size, start + partSize) - 1;
+    for await (const chunk of createReadStream(file, { start, end })) hash.update(chunk as Buffer);
+    sums.push(hash.digest());
+  }
+  return `"${md5(Buffer.concat(sums)).toString('hex')}-${sums.length}"`;
+}
+
+/** Reads bytes of a file. @throws CliError when the file has changed since it was listed */
+async function readUnchanged(local: LocalFile, start: number, length: number): Promise<Buffer> {
+  const handle = await open(local.file, 'r');
+  try {
+    const buffer = Buffer.alloc(length);
+    let filled = 0;
+    // Network file systems may return fewer bytes than requested.
+    for (let count = 1; count > 0 && filled < length; filled += count)
+      count = (await handle.read(buffer, filled, length - filled, start + filled)).bytesRead;
+    const now = await handle.stat();
+    if (filled !== length || now.size !== local.size || now.mtimeMs !== local.mtimeMs)
+      throw new CliError(`${local.name} changed during its upload; ${RUN_AGAIN}`);
+    return buffer;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Credentials for one run folder, and where they may write. */
+class UploadTarget {
+  readonly s3: S3Client;
+  readonly bucket: string;
+  readonly prefix: string;
+
+  private constructor(first: Schema<'S3Credentials'>, renew: () => Promise<Schema<'S3Credentials'>>) {
+    this.bucket = first.bucket;
+    this.prefix = first.prefix!;
+    // The SDK's notice about coming Node.js versions is for developers, not for people who upload a run.
+    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+    const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
+    let unused: Schema<'S3Credentials'> | undefined = first;
+    this.s3 = new S3Client({
+      region: first.region,
+      // The SDK calls this again a few minutes before the credentials expire.
+      credentials: async () => {
+        const { accessKeyId, secretAccessKey, sessionToken, expiration } = unused ?? (await renew());
+        unused = undefined;
+        return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) };
+      },
+      maxAttempts: 8,
+      retryMode: 'adaptive',
+      forcePathStyle: endpoint !== undefined && endpoint !== '',
+      // Each request carries an MD5 of its body, which S3 verifies.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+    });
+  }
+
+  static async open(
+    api: Profile,
+    { storageConnectionId, parentPath, signal }: UploadOptions,
+    names: { runFolder: string; instrumentName: string },
+  ): Promise<UploadTarget> {
+    const client = polonyClient(api);
+    const body = { ...names, expirationSeconds: SESSION_SECONDS, ...(parentPath !== undefined && { parentPath }) };
+    const path = '/v1/storage-connections/{id}/upload-credentials';
+    const request = async (): Promise<Schema<'S3Credentials'>> =>
+      (await expectData(api, client.POST(path, { params: { path: { id: storageConnectionId } }, body }))).s3;
+    return new UploadTarget(await request(), () => retryWhileUnavailable(request, signal));
+  }
+}
+
+/** Uploads one run folder. */
+class RunFolderUpload {
+  readonly #report: UploadReport;
+  readonly #progress: TransferProgress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };
+  /** Files in work. */
+  readonly #files: ReturnType<typeof pLimit>;
+  /** Requests that hold content in memory: small files and parts of large ones. */
+  readonly #requests: ReturnType<typeof pLimit>;
+  /** The first failure: it keeps files that wait from starting. */
+  #failure: { error: unknown } | undefined;
+
+  constructor(
+    private readonly target: UploadTarget,
+    private readonly journal: UploadJournal,
+    private readonly options: UploadOptions,
+    /** Files that change after this time would not be in the bucket as they are here. */
+    private readonly startedMs: number,
+  ) {
+    this.#report = { uri: `s3://${target.bucket}/${target.prefix}`, files: 0, bytes: 0, skipped: 0, ended: false };
+    this.#files = pLimit(options.concurrency);
+    this.#requests = pLimit(options.concurrency);
+  }
+
+  async run(): Promise<UploadReport> {
+    await this.#countFiles();
+    const last = await this.#uploadAllButLast();
+    if (this.options.partial) return this.#report;
+    if (last === undefined)
+      throw new CliError(`${RUN_UPLOADED_FILE} disappeared from the run folder during the upload; ${RUN_AGAIN}`);
+    await this.#checkAllUploaded();
+    await this.#putWhole(last);
+    this.#advance(0, 1);
+    this.#report.files++;
+    this.#report.bytes += last.size;
+    this.#report.ended = true;
+    await this.journal.delete();
+    return this.#report;
+  }
+
+  async #countFiles(): Promise<void> {
+    for await (const files of walkRunFolder(this.options.folder)) {
+      this.#progress.totalFiles += files.length;
+      this.#progress.totalBytes += files.reduce((sum, { size }) => sum + size, 0);
+    }
+  }
+
+  #advance(bytes: number, files = 0): void {
+    this.#progress.bytes += bytes;
+    this.#progress.files += files;
+    this.options.onProgress?.({ ...this.#progress });
+  }
+
+  /** Uploads every file but RunUploaded.json. @returns RunUploaded.json, when the folder has it */
+  async #uploadAllButLast(): Promise<LocalFile | undefined> {
+    let last: LocalFile | undefined;
+    let batch: Promise<void>[] = [];
+    try {
+      for await (const files of walkRunFolder(this.options.folder)) {
+        const uploaded = await this.#listFolder(folderOf(files[0]!));
+        for (const file of files) {
+          this.options.signal?.throwIfAborted();
+          if (file.name === RUN_UPLOADED_FILE) {
+            last = file;
+            continue;
+          }
+          batch.push(this.#files(() => this.#uploadUnlessFailed(file, uploaded.get(file.name))));
+          if (batch.length < BATCH_FILES) continue;
+          await this.#finishBatch(batch);
+          batch = [];
+        }
+        if (this.#failure !== undefined) break;
+      }
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+    await this.#finishBatch(batch);
+    return last;
+  }
+
+  async #finishBatch(batch: Promise<void>[]): Promise<void> {
+    await Promise.all(batch);
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** Never rejects: requests in flight end before the upload reports its failure. */
+  async #uploadUnlessFailed(file: LocalFile, uploaded: UploadedObject | undefined): Promise<void> {
+    if (this.#failure !== undefined) return;
+    try {
+      this.options.signal?.throwIfAborted();
+      await this.#upload(file, uploaded);
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+  }
+
+  async #upload(file: LocalFile, uploaded: UploadedObject | undefined): Promise<void> {
+    if (uploaded?.size === file.size && (await this.#isSameContent(file, uploaded.etag))) {
+      this.#report.skipped++;
+      this.#advance(file.size, 1);
+      return;
+    }
+    if (file.size > PART_BYTES) await this.#putInParts(file);
+    else await this.#putWhole(file);
+    this.#report.files++;
+    this.#report.bytes += file.size;
+    this.#advance(0, 1);
+  }
+
+  async #isSameContent(file: LocalFile, etag: string): Promise<boolean> {
+    return etag === this.journal.findDone(file) || etag === (await computeEtag(file));
+  }
+
+  /** Lists what is directly in a folder of the run in the bucket, by name relative to the run folder. */
+  async #listFolder(folder: string): Promise<Map<string, UploadedObject>> {
+    const { s3, bucket, prefix } = this.target;
+    const found = new Map<string, UploadedObject>();
+    const pages = paginateListObjectsV2(
+      { client: s3 },
+      { Bucket: bucket, Prefix: `${prefix}${folder === '' ? '' : `${folder}/`}`, Delimiter: '/' },
+      { abortSignal: this.options.signal },
+    );
+    for await (const { Contents = [] } of pages)
+      for (const { Key = '', Size = 0, ETag = '' } of Contents)
+        found.set(Key.slice(prefix.length), { size: Size, etag: ETag });
+    return found;
+  }
+
+  async #putWhole(file: LocalFile): Promise<void> {
+    const { s3, bucket, prefix } = this.target;
+    const { ETag } = await this.#requests(async () => {
+      const body = await readUnchanged(file, 0, file.size);
+      const input = { Bucket: bucket, Key: prefix + file.name, Body: body, ContentLength: body.length };
+      return s3.send(new PutObjectCommand({ ...input, ContentMD5: md5(body).toString('base64') }), {
+        abortSignal: this.options.signal,
+      });
+    });
+    await this.journal.recordDone(file, ETag!);
+    this.#advance(file.size);
+  }
+
+  /**
+   * Uploads a large file in parts. When S3 no longer knows an upload that an earlier attempt started (somebody or a lifecycle
+   * rule has ended it), the file starts from the beginning, once.
+   */
+  async #putInParts(file: LocalFile): Promise<void> {
+    const upload = this.journal.findStarted(file) ?? (await this.#startParts(file));
+    const failed = await this.#sendParts(file, upload);
+    if (failed === undefined) return;
+    if (!isUploadLost(failed.error)) throw failed.error;
+    if (await this.#forgetLost(file, upload, failed.sent)) return;
+    const failedAgain = await this.#sendParts(file, await this.#startParts(file));
+    if (failedAgain !== undefined) throw failedAgain.error;
+  }
+
+  async #startParts(file: LocalFile): Promise<MultipartUpload> {
+    const { s3, bucket, prefix } = this.target;
+    const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: prefix + file.name }), {
+      abortSignal: this.options.signal,
+    });
+    await this.journal.recordStart(file, UploadId!);
+    return { uploadId: UploadId!, parts: new Map() };
+  }
+
+  /**
+   * Sends the parts that are missing and completes the upload.
+   * @returns the failure and the bytes that this attempt counted; undefined when the file is complete
+   */
+  async #sendParts(
+    file: LocalFile,
+    { uploadId, parts: uploadedParts }: MultipartUpload,
+  ): Promise<{ error: unknown; sent: number } | undefined> {
+    const { s3, bucket, prefix } = this.target;
+    const etags = new Map(uploadedParts);
+    const partSize = partSizeOf(file.size);
+    let sent = 0;
+    let failure: { error: unknown } | undefined;
+    const sendPart = async (part: number): Promise<void> => {
+      if (failure !== undefined) return;
+      try {
+        this.options.signal?.throwIfAborted();
+        const start = (part - 1) * partSize;
+        const length = Math.min(partSize, file.size - start);
+        if (!etags.has(part)) etags.set(part, await this.#putPart(file, uploadId, part, start, length));
+        sent += length;
+        this.#advance(length);
+      } catch (error) {
+        failure ??= { error };
+      }
+    };
+    const count = Math.ceil(file.size / partSize);
+    await Promise.all(Array.from({ length: count }, (_, at) => this.#requests(() => sendPart(at + 1))));
+    try {
+      if (failure !== undefined) throw failure.error;
+      const parts = [...etags].sort(([one], [other]) => one - other);
+      const { ETag } = await s3.send(
+        new CompleteMultipartUploadCommand({
+          Bucket: bucket,
+          Key: prefix + file.name,
+          UploadId: uploadId,
+          MultipartUpload: { Parts: parts.map(([PartNumber, ETag]) => ({ PartNumber, ETag })) },
+        }),
+        { abortSignal: this.options.signal },
+      );
+      await this.journal.recordDone(file, ETag!);
+      return undefined;
+    } catch (error) {
+      return { error, sent };
+    }
+  }
+
+  async #putPart(file: LocalFile, uploadId: string, part: number, start: number, length: number): Promise<string> {
+    const { s3, bucket, prefix } = this.target;
+    const body = await readUnchanged(file, start, length);
+    const { ETag } = await s3.send(
+      new UploadPartCommand({
+        Bucket: bucket,
+        Key: prefix + file.name,
+        UploadId: uploadId,
+        PartNumber: part,
+        Body: body,
+        ContentLength: length,
+        ContentMD5: md5(body).toString('base64'),
+      }),
+      { abortSignal: this.options.signal },
+    );
+    await this.journal.recordPart(file, uploadId, part, ETag!);
+    return ETag!;
+  }
+
+  /** Forgets an upload that S3 no longer knows. @returns whether the file is complete in the bucket all the same */
+  async #forgetLost(file: LocalFile, { uploadId }: MultipartUpload, sent: number): Promise<boolean> {
+    const { s3, bucket, prefix } = this.target;
+    await this.journal.forgetStart(file);
+    // The upload may have ended by a completion whose answer was lost.
+    const uploaded = (await this.#listFolder(folderOf(file))).get(file.name);
+    if (uploaded?.size === file.size && uploaded.etag === (await computeEtag(file))) return true;
+    this.#advance(-sent);
+    const input = { Bucket: bucket, Key: prefix + file.name, UploadId: uploadId };
+    await s3.send(new AbortMultipartUploadCommand(input)).catch(() => undefined);
+    return false;
+  }
+
+  /** RunUploaded.json says that everything is in the bucket, so this looks once more before it is written. */
+  async #checkAllUploaded(): Promise<void> {
+    for await (const files of walkRunFolder(this.options.folder)) {
+      const uploaded = await this.#listFolder(folderOf(files[0]!));
+      const different = files.find(
+        ({ name, size, changedMs }) =>
+          name !== RUN_UPLOADED_FILE && (uploaded.get(name)?.size !== size || changedMs >= this.startedMs),
+      );
+      if (different !== undefined)
+        throw new CliError(`${different.name} differs from its object in the bucket; ${RUN_AGAIN}`);
+    }
+  }
+}
+
+/** Whether S3 no longer knows a multipart upload or one of its parts. */
+function isUploadLost(error: unknown): boolean {
+  return ['NoSuchUpload', 'InvalidPart'].includes((error as Error).name);
+}
+
+/** What a failed upload tells the user. */
+function explainUploadError(error: unknown): unknown {
+  const { name, message, code, $metadata } = error as Error & {
+    code?: string;
+    $metadata?: { httpStatusCode?: number };
+  };
+  const isNetworkError = code !== undefined && /^E[A-Z]+$/.test(code);
+  if (isNetworkError && $metadata !== undefined && $metadata.httpStatusCode === undefined)
+    return new CliError(`S3 cannot be reached (${code}). To resume, ${RUN_AGAIN}`, EXIT.unavailable);
+  if (name === 'AccessDenied')
+    return new CliError(`AWS denies the upload (${message}); verify the storage connection`, EXIT.denied);
+  return error;
+}
+
+/**
+ * Uploads a run folder as an instrument does: several files at once, large files in parts, and RunUploaded.json last, when
+ * everything else is in the bucket. Files that are already there are skipped. An interrupted upload resumes, also after a kill.
+ * @throws CliError
+ */
+export async function uploadRunFolder(api: Profile, options: UploadOptions): Promise<UploadReport> {
+  const { folder, signal } = options;
+  const startedMs = Date.now();
+  const names = await checkRunFolder(folder, options.partial);
+  const target = await UploadTarget.open(api, options, names);
+  const { bucket, prefix } = target;
+  const identity = [api.url, options.storageConnectionId, bucket, prefix, path.resolve(folder)].join('\n');
+  const release = await acquireLock('uploads', identity, `uploads ${folder}`);
+  try {
+    return await new RunFolderUpload(target, await UploadJournal.open(identity), options, startedMs).run();
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw explainUploadError(error);
+  } finally {
+    release();
+    target.s3.destroy();
+  }
+}
