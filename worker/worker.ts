@@ -13,7 +13,8 @@ import { listenForWakes } from '../store/events.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { createSecrets } from '../store/secrets.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
-import { connectTemporal, Orchestrator } from '../temporal/client.js';
+import { Orchestrator } from '../temporal/client.js';
+import { connectTemporal, toConnectionOptions } from '../temporal/connection.js';
 import { taskQueues } from '../workflows/messages.js';
 
 /** A worker process at work. */
@@ -86,11 +87,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
       apiUrl: config.publicUrl,
     },
   };
-  const connection = await NativeConnection.connect({
-    address: config.temporal.address,
-    ...(config.temporal.apiKey !== undefined && { apiKey: config.temporal.apiKey }),
-    ...(config.temporal.tls === true || config.temporal.apiKey !== undefined ? { tls: true } : {}),
-  });
+  const connection = await NativeConnection.connect(toConnectionOptions(config.temporal));
   const { watchRun, attemptDelivery, ...others } = createActivities(dependencies) as Record<
     string,
     (...args: never[]) => Promise<unknown>
