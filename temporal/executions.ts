@@ -43,7 +43,10 @@ export class ExecutionClient {
     );
   }
 
-  /** Tells an execution that waits for its run how the upload ended. Starts the workflow first where it does not exist. */
+  /**
+   * Tells an execution that waits for its run how the upload ended. Starts the workflow first where it does not
+   * exist.
+   */
   async endWaiting(execution: ExecutionToStart, ended: RunUploadEnded): Promise<void> {
     await startUnlessTaken(() =>
       this.#context.client.workflow.signalWithStart(WORKFLOWS.bases2fastq, {
@@ -74,8 +77,9 @@ export class ExecutionClient {
   }
 
   /**
-   * Starts the workflow of an execution again, after somebody closed it from outside or Temporal lost its history. The workflow
-   * finds its HealthOmics run in the store and watches it. Nothing happens where the workflow is running.
+   * Starts the workflow of an execution again, after somebody closed it from outside or Temporal lost its history.
+   * The workflow finds its HealthOmics run in the store and watches it. Nothing happens where the workflow is
+   * running.
    * @param cancel tells the workflow to cancel the HealthOmics run
    */
   async adopt(execution: ExecutionToStart, cancel?: CancelRequest): Promise<void> {
@@ -104,8 +108,8 @@ export class ExecutionClient {
   }
 
   /**
-   * Ids of the executions whose workflow was closed from outside in the last day: terminated, timed out, or failed. Visibility
-   * may be a few seconds late. Costs one request, however many workflows are open.
+   * Ids of the executions whose workflow was closed from outside in the last day: terminated, timed out, or failed.
+   * Visibility may be a few seconds late. Costs one request, however many workflows are open.
    */
   async listClosed(): Promise<string[]> {
     const since = new Date(Date.now() - DAY_MS).toISOString();
@@ -121,7 +125,10 @@ export class ExecutionClient {
     return ids;
   }
 
-  /** Which of these executions have no workflow in Temporal. Asks for each workflow by its id, since visibility may be late. */
+  /**
+   * Which of these executions have no workflow in Temporal. Asks for each workflow by its id, since visibility may
+   * be late.
+   */
   async listUnknown(executionIds: readonly string[]): Promise<string[]> {
     const running = new Set<string>();
     for await (const workflow of this.#context.client.workflow.list({ query: RUNNING }))

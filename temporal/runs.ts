@@ -37,7 +37,8 @@ export class RunClient {
           { key: attributes.storageConnection, value: toKeyword(input.storageConnectionName) },
         ]),
         staticSummary: toSummary(`Upload of ${input.runName} from ${instrumentName}`),
-        staticDetails: `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. Run ${input.runId}.`,
+        staticDetails:
+          `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. ` + `Run ${input.runId}.`,
       }),
     );
   }

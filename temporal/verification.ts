@@ -17,7 +17,10 @@ export class VerificationClient {
     this.#context = context;
   }
 
-  /** Verifies a resource. Where a verification is running, another one follows it and sees all changes made before this call. */
+  /**
+   * Verifies a resource. Where a verification is running, another one follows it and sees all changes made before
+   * this call.
+   */
   async verify({ kind, id, name }: { kind: VerifiedKind; id: string; name: string }): Promise<void> {
     await this.#context.client.workflow.signalWithStart(VERIFY_WORKFLOWS[kind], {
       workflowId: verifyWorkflowId(kind, id),

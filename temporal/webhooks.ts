@@ -16,8 +16,8 @@ export class WebhookClient {
   }
 
   /**
-   * Starts one round of a delivery. Nothing happens where the round is running. A round that has ended starts again and ends at
-   * once, because the store says so.
+   * Starts one round of a delivery. Nothing happens where the round is running. A round that has ended starts again
+   * and ends at once, because the store says so.
    */
   async startDelivery(input: Omit<DeliverWebhookInput, 'taskQueue'>): Promise<void> {
     const { client, queues } = this.#context;
