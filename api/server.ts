@@ -6,7 +6,8 @@ import type { ApiConfig } from '../domain/settings.js';
 import { openDatabase } from '../store/database.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { createSecrets } from '../store/secrets.js';
-import { connectTemporal, Orchestrator } from '../temporal/client.js';
+import { Orchestrator } from '../temporal/client.js';
+import { connectTemporal } from '../temporal/connection.js';
 import { buildApp } from './app.js';
 
 /** An API that listens. */

@@ -6,7 +6,7 @@ import { errorMessage } from '../domain/errors.js';
 import { migrate, openDatabase } from '../store/database.js';
 import { reencrypt } from '../store/reencrypt.js';
 import { createSecrets } from '../store/secrets.js';
-import { connectTemporal } from '../temporal/client.js';
+import { connectTemporal } from '../temporal/connection.js';
 import { registerSearchAttributes } from '../temporal/searchAttributes.js';
 import { startWorker } from '../worker/worker.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';

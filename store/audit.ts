@@ -3,7 +3,7 @@ import { type DbOrTransaction, isId, newId, sanitizeText, sanitizeJson } from '.
 import type { Slice } from './paging.js';
 import type { AuditLogTable } from './schema.js';
 
-/** Who does something. */
+/** Who performs an action. */
 export interface AuditCaller {
   /** `root` for the key of the installation, `system` for polony itself. */
   kind: 'root' | 'key' | 'person' | 'system';
@@ -11,39 +11,39 @@ export interface AuditCaller {
   name: string;
 }
 
-/** What somebody is about to do. */
+/** An action that is about to begin. */
 export interface AuditEntry {
   caller: AuditCaller;
-  /** The operation's id in the OpenAPI document, or what an activity calls it. */
+  /** The operation id of the OpenAPI document, or the name that an activity gives the action. */
   action: string;
   requestId: string;
   resourceType?: string;
   resourceId?: string;
   /** The client's address. */
   address?: string;
-  /** More about it; never a secret. */
+  /** More about the action. Never a secret. */
   detail?: object;
 }
 
-/** What became of it. */
+/** How an action ended. */
 export interface AuditOutcome {
-  /** HTTP status of the answer. */
+  /** HTTP status of the response. */
   status?: number;
-  /** Of an error, for programs. */
+  /** Reason of an error, for programs. */
   reason?: string;
-  /** Of what was made. */
+  /** Id of the resource that the action created. */
   resourceId?: string;
   detail?: object;
 }
 
-/** Most characters of what comes from outside and is no detail. */
-const short = (text: string): string => sanitizeText(text).slice(0, 500);
-/** Ids of ours are the same in capitals: whoever looks for a resource finds all that was done to it, however its id was written. */
-const resource = (id: string): string => (isId(id) ? id.toLowerCase() : short(id));
+/** Texts from outside, other than `detail`, have at most 500 characters. */
+const shorten = (text: string): string => sanitizeText(text).slice(0, 500);
+/** An id in lower case. Requests may spell it in capitals, and a search by resource finds those, too. */
+const normalizeResourceId = (id: string): string => (isId(id) ? id.toLowerCase() : shorten(id));
 
 /**
- * Writes that something is about to be done, before it is: what has no outcome later was cut off.
- * @returns the entry's id, for {@link endAudit}.
+ * Records an action before it begins. An entry without outcome was cut off.
+ * @returns the id of the entry, for {@link endAudit}
  */
 export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promise<string> {
   const id = newId();
@@ -51,22 +51,22 @@ export async function beginAudit(db: DbOrTransaction, entry: AuditEntry): Promis
     .insertInto('audit_log')
     .values({
       id,
-      request_id: short(entry.requestId),
+      request_id: shorten(entry.requestId),
       caller_kind: entry.caller.kind,
-      caller_id: short(entry.caller.id),
-      caller_name: short(entry.caller.name),
-      // Behind a proxy that is trusted it is what a header says.
-      address: entry.address === undefined ? null : short(entry.address),
+      caller_id: shorten(entry.caller.id),
+      caller_name: shorten(entry.caller.name),
+      // A header of a trusted proxy may set it, so it is text from outside.
+      address: entry.address === undefined ? null : shorten(entry.address),
       action: entry.action,
       resource_type: entry.resourceType ?? null,
-      resource_id: entry.resourceId === undefined ? null : resource(entry.resourceId),
+      resource_id: entry.resourceId === undefined ? null : normalizeResourceId(entry.resourceId),
       detail: entry.detail === undefined ? null : sanitizeJson(entry.detail),
     })
     .execute();
   return id;
 }
 
-/** Writes what became of an entry. Nothing changes where that is written already. */
+/** Records how an action ended. Nothing changes where the outcome is recorded already. */
 export async function endAudit(db: DbOrTransaction, id: string, outcome: AuditOutcome): Promise<void> {
   await db
     .insertInto('audit_outcomes')
@@ -74,21 +74,23 @@ export async function endAudit(db: DbOrTransaction, id: string, outcome: AuditOu
       audit_id: id,
       status: outcome.status ?? null,
       reason: outcome.reason ?? null,
-      resource_id: outcome.resourceId === undefined ? null : resource(outcome.resourceId),
+      resource_id: outcome.resourceId === undefined ? null : normalizeResourceId(outcome.resourceId),
       detail: outcome.detail === undefined ? null : sanitizeJson(outcome.detail),
     })
     .onConflict((conflict) => conflict.column('audit_id').doNothing())
     .execute();
 }
 
-/** Writes what has been done, with its outcome. In a transaction it is written with what it tells of, or not at all. */
+/**
+ * Records an action and its outcome. In a transaction, PostgreSQL commits them with the action itself or not at all.
+ */
 export async function appendAudit(db: DbOrTransaction, entry: AuditEntry, outcome: AuditOutcome = {}): Promise<string> {
   const id = await beginAudit(db, entry);
   await endAudit(db, id, outcome);
   return id;
 }
 
-/** An entry with what became of it, as far as that is written. */
+/** An entry with its outcome, where one is recorded. */
 export type AuditRow = Selectable<AuditLogTable> & {
   status: number | null;
   reason: string | null;
@@ -97,7 +99,7 @@ export type AuditRow = Selectable<AuditLogTable> & {
   time_ended: Date | null;
 };
 
-/** What is looked for; all that is given must hold. */
+/** Entries must meet all given conditions. */
 export interface AuditFilter {
   callerId?: string;
   action?: string;
@@ -107,7 +109,7 @@ export interface AuditFilter {
   until?: Date;
 }
 
-/** Entries, newest first; before an id they come nearest first. */
+/** Entries, newest first. Before an id, the nearest come first. */
 export async function listAudit(db: DbOrTransaction, filter: AuditFilter, slice: Slice): Promise<AuditRow[]> {
   return auditQuery(db, filter, slice).execute();
 }
@@ -132,10 +134,13 @@ export function auditQuery(db: DbOrTransaction, filter: AuditFilter, slice: Slic
   if (filter.since !== undefined) query = query.where('a.time', '>=', filter.since);
   if (filter.until !== undefined) query = query.where('a.time', '<', filter.until);
   if (filter.resourceId !== undefined) {
-    const id = resource(filter.resourceId);
-    // Not with `or`, for which PostgreSQL would read the whole log.
+    const id = normalizeResourceId(filter.resourceId);
+    // With `or`, PostgreSQL would read the whole log.
     query = query.where(
-      sql<boolean>`a.id in (select id from audit_log where resource_id = ${id} union all select audit_id from audit_outcomes where resource_id = ${id})`,
+      sql<boolean>`a.id in (
+        select id from audit_log where resource_id = ${id}
+        union all select audit_id from audit_outcomes where resource_id = ${id}
+      )`,
     );
   }
   if (slice.after !== undefined) query = query.where('a.id', '<', slice.after);

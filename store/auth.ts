@@ -4,7 +4,7 @@ import type { ApiKeysTable } from './schema.js';
 
 export type ApiKeyRow = Selectable<ApiKeysTable>;
 
-/** A key as it is made; only the SHA-256 of its secret is kept. */
+/** A new key. Polony stores only the SHA-256 of its secret. */
 export interface NewApiKey {
   id: string;
   name: string;
@@ -14,7 +14,7 @@ export interface NewApiKey {
   timeExpires: Date;
 }
 
-/** Writes a key. A name of a key that works cannot be given twice: that is the unique index `api_keys_name`. */
+/** Inserts a key. The unique index `api_keys_name` rejects the name of another key that is not revoked. */
 export async function insertApiKey(db: DbOrTransaction, key: NewApiKey): Promise<ApiKeyRow> {
   return db
     .insertInto('api_keys')
@@ -30,7 +30,7 @@ export async function insertApiKey(db: DbOrTransaction, key: NewApiKey): Promise
     .executeTakeFirstOrThrow();
 }
 
-/** Ends what has expired under a name, so that the name can be given anew. */
+/** Revokes the expired key with this name, so that a new key can have the name. */
 export async function releaseExpiredKeyName(db: DbOrTransaction, name: string): Promise<void> {
   await db
     .updateTable('api_keys')
@@ -41,7 +41,7 @@ export async function releaseExpiredKeyName(db: DbOrTransaction, name: string): 
     .execute();
 }
 
-/** A key that is not deleted; undefined when there is none. */
+/** A key that is not deleted; undefined where there is no such key. */
 export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKeyRow | undefined> {
   return db
     .selectFrom('api_keys')
@@ -51,14 +51,14 @@ export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKe
     .executeTakeFirst();
 }
 
-/** A page of keys, oldest first, behind an id. */
+/** A page of keys, oldest first. */
 export async function listApiKeys(db: Db, limit: number, after?: string): Promise<ApiKeyRow[]> {
   let query = db.selectFrom('api_keys').selectAll().where('time_deleted', 'is', null);
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }
 
-/** Ends a key at once. Repeated, nothing changes. @param forget whether lists leave it out from now on. */
+/** Revokes a key at once. A repeated call changes nothing. @param forget also removes the key from lists */
 export async function revokeApiKey(
   db: DbOrTransaction,
   id: string,
@@ -78,7 +78,7 @@ export async function revokeApiKey(
     .executeTakeFirst();
 }
 
-/** Which of these callers are keys that were revoked or deleted since; ids of others are no keys' ids. */
+/** Which of these callers are revoked or deleted keys. Other callers have no UUIDs as ids. */
 export async function findRevokedKeys(db: Db, callerIds: readonly string[]): Promise<Set<string>> {
   const keys = callerIds.filter(isId);
   if (keys.length === 0) return new Set();
@@ -91,7 +91,7 @@ export async function findRevokedKeys(db: Db, callerIds: readonly string[]): Pro
   return new Set(rows.map(({ id }) => id));
 }
 
-/** Notes that a key was used; to the minute, so that not every request writes. */
+/** Records that a key was used now. Call it at most once a minute for each key, so that not every request writes. */
 export async function recordKeyUse(db: Db, id: string): Promise<void> {
   await db.updateTable('api_keys').set({ time_used: new Date() }).where('id', '=', id).execute();
 }

@@ -19,19 +19,25 @@ export type DbTransaction = Transaction<Database>;
 /** Queries run on a connection of the pool or in a transaction. */
 export type DbOrTransaction = Db | DbTransaction;
 
-/** A new id, a UUID of version 7. Such ids sort by the time of their creation, so a page of a list can continue after an id. */
+/**
+ * A new id, a UUID of version 7. Such ids sort by the time of their creation, so a page of a list can continue after
+ * an id.
+ */
 export function newId(): string {
   return v7();
 }
 
-/** Whether a text has the form of an id. PostgreSQL rejects a query with any other text, where "not found" is the answer. */
+/**
+ * Whether a text has the form of an id. PostgreSQL rejects a query with any other text, where "not found" is the
+ * answer.
+ */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);
 }
 
 /**
- * A text that PostgreSQL accepts: without NUL characters and unpaired surrogates, which files and messages from outside may
- * contain.
+ * A text that PostgreSQL accepts: without NUL characters and unpaired surrogates, which files and messages from
+ * outside may contain.
  */
 export function sanitizeText(text: string): string {
   return text.replaceAll('\0', '').replace(/\p{Cs}/gu, '\uFFFD');
@@ -54,7 +60,8 @@ export function openDatabase(url: string, maxConnections = 10): Db {
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 30_000,
   });
-  // The pool replaces an idle connection that breaks (a restarted server). Without a listener the error would end the process.
+  // The pool replaces an idle connection that breaks (a restarted server). Without a listener the error would end the
+  // process.
   pool.on('error', () => undefined);
   // Between two queries of a transaction the pool does not listen. The next query on the connection fails.
   pool.on('connect', (client) => void client.on('error', () => undefined));
@@ -78,7 +85,8 @@ const migrations: MigrationProvider = {
 };
 
 /**
- * Brings the tables up to date. Kysely's lock lets only one process do it at a time. The others wait and find nothing to do.
+ * Brings the tables up to date. Kysely's lock lets only one process do it at a time. The others wait and find nothing
+ * to do.
  * @returns the names of the migrations that ran
  */
 export async function migrate(db: Db): Promise<string[]> {

@@ -4,7 +4,7 @@ import { type DbOrTransaction, sanitizeText } from './database.js';
 
 const CHANNEL = 'polony_wake';
 
-/** A HealthOmics run as an event names it. */
+/** A HealthOmics run, named by an event. */
 export interface EventRun {
   account: string;
   region: string;
@@ -13,8 +13,8 @@ export interface EventRun {
 }
 
 /**
- * Has the worker that watches a HealthOmics run look at it now. Nothing happens for runs that are not watched.
- * @returns whether there is an execution under way with this run.
+ * Wakes the worker that watches a HealthOmics run, so that it checks the run now. Nothing happens for other runs.
+ * @returns whether an open execution has this run
  */
 export async function wakeWatcher(db: DbOrTransaction, { account, region, runId, uuid }: EventRun): Promise<boolean> {
   const row = await db
@@ -27,7 +27,7 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
     .where('p.account_id', '=', sanitizeText(account))
     .where('e.status', 'in', ['PENDING', 'RUNNING'])
     .executeTakeFirst();
-  // Run ids are used again after deletion.
+  // HealthOmics reuses the ids of deleted runs; the uuid is unique.
   if (
     row === undefined ||
     (uuid !== undefined && row.healthomics_run_uuid !== null && row.healthomics_run_uuid !== uuid)
@@ -38,9 +38,10 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
 }
 
 /**
- * Listens for {@link wakeWatcher} and on other channels. What is missed while the connection is away is found by the next poll or sweep.
- * @param others what to call for each other channel
- * @returns ends the listening.
+ * Listens for {@link wakeWatcher} and on other channels. The next poll or sweep finds what was missed while the
+ * connection was broken.
+ * @param others the handler of each other channel
+ * @returns a function that stops listening
  */
 export function listenForWakes(
   url: string,
@@ -51,10 +52,10 @@ export function listenForWakes(
 }
 
 /**
- * Listens for notifications, on a connection of its own, and connects again when that breaks.
- * @param handlers what to call for each channel, with what was said; channels are identifiers of PostgreSQL.
- * @param connected called when it listens, the first time and again: what was said before was missed.
- * @returns ends the listening.
+ * Listens for notifications on a connection of its own, and connects again when that breaks.
+ * @param handlers the handler of each channel, called with the payload. Channels are PostgreSQL identifiers.
+ * @param connected called each time that listening begins. Notifications before that were missed.
+ * @returns a function that stops listening
  */
 export function listen(
   url: string,
@@ -64,7 +65,7 @@ export function listen(
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
-  const again = (): void => {
+  const reconnectLater = (): void => {
     if (closed || timer !== undefined) return;
     timer = setTimeout(() => {
       timer = undefined;
@@ -76,8 +77,8 @@ export function listen(
     const own = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true });
     client = own;
     own.on('notification', ({ channel, payload }) => handlers[channel]?.(payload ?? ''));
-    own.on('error', again);
-    own.on('end', again);
+    own.on('error', reconnectLater);
+    own.on('end', reconnectLater);
     own.connect().then(
       () =>
         own
@@ -86,8 +87,8 @@ export function listen(
               .map((channel) => `listen ${channel}`)
               .join('; '),
           )
-          .then(connected, again),
-      () => again(),
+          .then(connected, reconnectLater),
+      () => reconnectLater(),
     );
   };
   connect();
@@ -98,16 +99,16 @@ export function listen(
   };
 }
 
-/** Where each change of an execution that shows is told, with its id, by a trigger. */
+/** The channel on which a trigger announces each visible change of an execution, with its id. */
 export const EXECUTIONS_CHANNEL = 'polony_executions';
 
-/** Where events come from: a bucket, or HealthOmics in an account and region. */
+/** The source of an event: a bucket, or HealthOmics in an account and region. */
 export type EventSource = `s3/${string}` | `omics/${string}`;
 
-/** How long events that were true are taken as a sign that more will come. */
+/** For how long a genuine event shows that events arrive. */
 const ARRIVING_HOURS = 24;
 
-/** Notes that an event was found to be true by asking AWS. Forged ones never get here, so they cannot make polls rare. */
+/** Records a genuine event: AWS confirmed it. Forged events never count, so they cannot make polls rare. */
 export async function recordGenuineEvent(db: DbOrTransaction, source: EventSource): Promise<void> {
   await db
     .insertInto('event_sources')
@@ -122,7 +123,7 @@ export async function recordGenuineEvent(db: DbOrTransaction, source: EventSourc
     .execute();
 }
 
-/** Whether events of a source arrive, so that polls are a safety net only. */
+/** Whether events of a source arrive. Then polls are only a safety net. */
 export async function hasRecentEvents(db: DbOrTransaction, source: EventSource): Promise<boolean> {
   const row = await db
     .selectFrom('event_sources')

@@ -1,10 +1,10 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { FilterFields, FilterOperator, FilterTerm, FilterValue } from '../domain/filters/filter.js';
 
-/** What a keyword stands for in a query; null where polony knows nothing of it, so that no row has it. */
+/** The SQL expression of each keyword. Null: polony does not know the value, so no row matches. */
 export type FilterColumns<Fields> = Readonly<Record<keyof Fields, RawBuilder<unknown> | null>>;
 
-/** A text as LIKE takes it literally. */
+/** A text with the special characters of LIKE escaped. */
 const literal = (text: string): string => text.replace(/[\\%_]/g, '\\$&');
 
 const contains = (column: RawBuilder<unknown>, text: string): RawBuilder<boolean> =>
@@ -38,7 +38,10 @@ function comparison(column: RawBuilder<unknown>, operator: FilterOperator, value
   }
 }
 
-/** A filter as a condition; what is not known of a row is never what was asked for, and always other than it. */
+/**
+ * A filter as an SQL condition. Unknown values never match `:` and always match `!=`.
+ * @param strings the keywords that a term without keyword searches
+ */
 export function filterCondition<Fields>(
   terms: readonly FilterTerm[],
   columns: FilterColumns<Fields>,

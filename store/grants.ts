@@ -8,7 +8,7 @@ import type { AccessGrantsTable } from './schema.js';
 
 export type GrantRow = Selectable<AccessGrantsTable>;
 
-/** A grant as policies know it. */
+/** The members of a grant that its policy statements depend on. */
 export function toGrant(row: GrantRow): Grant {
   return {
     id: row.id,
@@ -30,7 +30,7 @@ export interface GrantFields {
   description: string;
   expires: Date | null;
 }
-/** Who asks for a change, for the audit log. */
+/** Who requests a change, for the audit log. */
 export interface GrantRequester {
   by: AuditCaller;
   requestId: string;
@@ -40,7 +40,7 @@ const askedColumns = ({ by, requestId }: GrantRequester) => ({
   request_id: requestId,
 });
 
-/** Writes a grant that is to be put into the policy. */
+/** Inserts a grant that polony is to add to the policy. */
 export async function insertGrant(db: DbOrTransaction, fields: GrantFields, asked: GrantRequester): Promise<GrantRow> {
   return db
     .insertInto('access_grants')
@@ -62,13 +62,13 @@ export async function insertGrant(db: DbOrTransaction, fields: GrantFields, aske
     .executeTakeFirstOrThrow();
 }
 
-/** A grant that nobody has removed. @param lock so that two changes wait for each other. */
+/** A grant that is not removed. @param lock locks the row, so that two changes wait for each other */
 export async function findGrant(db: DbOrTransaction, id: string, lock = false): Promise<GrantRow | undefined> {
   const query = db.selectFrom('access_grants').selectAll().where('id', '=', id).where('state', '!=', 'removed');
   return (lock ? query.forUpdate() : query).executeTakeFirst();
 }
 
-/** The grant of the same to the same in a bucket, by whichever storage connection. */
+/** The grant of the same folder to the same principal, under any storage connection of the bucket. Locks its row. */
 export async function findSameGrant(
   db: DbOrTransaction,
   bucket: string,
@@ -86,7 +86,7 @@ export async function findSameGrant(
     .executeTakeFirst();
 }
 
-/** A page of a storage connection's grants, oldest first, behind an id. */
+/** A page of a storage connection's grants, oldest first. */
 export async function listGrants(
   db: Db,
   storageConnectionId: string,
@@ -102,7 +102,7 @@ export async function listGrants(
   return query.orderBy('id').limit(limit).execute();
 }
 
-/** All grants that a bucket's policy may hold something of. Policies are small, so they are few. */
+/** All grants that the policy of a bucket may contain. They are few, because policies are small. */
 export async function listGrantsOfBucket(db: DbOrTransaction, bucket: string): Promise<GrantRow[]> {
   return db
     .selectFrom('access_grants')
@@ -113,7 +113,7 @@ export async function listGrantsOfBucket(db: DbOrTransaction, bucket: string): P
     .execute();
 }
 
-/** Grants of a bucket that were written or taken out since. */
+/** Grants of a bucket that polony added or removed after a time. */
 export async function listGrantsChangedSince(db: DbOrTransaction, bucket: string, since: Date): Promise<GrantRow[]> {
   return db
     .selectFrom('access_grants')
@@ -124,7 +124,7 @@ export async function listGrantsChangedSince(db: DbOrTransaction, bucket: string
     .execute();
 }
 
-/** Wants a grant put in (again) or taken out. @param overwrite whether to write anew what was changed by hand. */
+/** Requests to add a grant (again) or to remove it. @param overwrite also replaces statements that somebody edited */
 export async function requestGrantChange(
   db: DbOrTransaction,
   id: string,
@@ -139,7 +139,7 @@ export async function requestGrantChange(
     .execute();
 }
 
-/** Notes that a write is about to be made. */
+/** Records that polony is about to write the policy for a grant. */
 export async function markGrantSent(db: DbOrTransaction, id: string, auditId: string): Promise<void> {
   await db
     .updateTable('access_grants')
@@ -148,12 +148,15 @@ export async function markGrantSent(db: DbOrTransaction, id: string, auditId: st
     .execute();
 }
 
-/** Takes that back: AWS has refused the first write, or it was never made. */
+/** Undoes {@link markGrantSent}: AWS rejected the first write, or polony did not send it. */
 export async function unmarkGrantSent(db: DbOrTransaction, id: string): Promise<void> {
   await db.updateTable('access_grants').set({ time_sent: null, audit_id: null }).where('id', '=', id).execute();
 }
 
-/** Notes how a change has ended, or why it has not. Nothing changes where something else is wanted by now. @param from what was wanted */
+/**
+ * Records how a change ended, or why it has not. Nothing changes where another change was requested meanwhile.
+ * @param from the state that the change started from
+ */
 export async function recordGrantOutcome(
   db: DbOrTransaction,
   id: string,
@@ -177,7 +180,7 @@ export async function recordGrantOutcome(
   return numUpdatedRows > 0n;
 }
 
-/** Grants of a bucket for which something is to be done now: written, taken out, or ended because their time is over. */
+/** Grants of a bucket that polony must add, remove or expire now. */
 export async function listDueGrants(db: DbOrTransaction, bucket: string): Promise<GrantRow[]> {
   return db
     .selectFrom('access_grants')
@@ -193,7 +196,7 @@ export async function listDueGrants(db: DbOrTransaction, bucket: string): Promis
     .execute();
 }
 
-/** What is still to be done in a bucket. */
+/** What is left to do in a bucket. */
 export async function loadGrantAgenda(db: DbOrTransaction, bucket: string): Promise<GrantAgenda> {
   const rows = await db
     .selectFrom('access_grants')
@@ -216,10 +219,10 @@ export async function loadGrantAgenda(db: DbOrTransaction, bucket: string): Prom
   };
 }
 
-/** How long a change is left to its workflow, tried or not, before the sweep asks after it. */
+/** How long the workflow has for a change, tried or not, before the sweep starts it again. */
 const LATE_MS = { untried: 30_000, tried: 20 * 60_000 };
 
-/** Buckets whose changes nobody sees to: the process that wanted them died, or the workflow was terminated. */
+/** Buckets whose changes nobody makes: the process that requested them died, or somebody terminated the workflow. */
 export async function listUnattendedBuckets(
   db: DbOrTransaction,
 ): Promise<{ bucket: string; storage_connection: string }[]> {

@@ -12,8 +12,8 @@ export interface StoredAnswer {
 }
 
 /**
- * The stored answer of a key, or undefined. Locks the key until the transaction ends: requests with the same key wait for
- * each other, and the second one finds the answer to the first.
+ * The stored answer of a key, or undefined. Locks the key until the transaction ends: requests with the same key wait
+ * for each other, and the second one finds the answer to the first.
  */
 export async function findStoredAnswer(transaction: DbTransaction, key: string): Promise<StoredAnswer | undefined> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`idempotency/${key}`}, 0))`.execute(transaction);
@@ -31,7 +31,8 @@ export async function storeAnswer(transaction: DbTransaction, key: string, answe
   const expired = new Date(Date.now() - KEPT_MS);
   await sql`
     delete from idempotency_keys where key in (
-      select key from idempotency_keys where time_created <= ${expired} order by time_created limit 20 for update skip locked
+      select key from idempotency_keys where time_created <= ${expired}
+      order by time_created limit 20 for update skip locked
     )`.execute(transaction);
   await transaction.deleteFrom('idempotency_keys').where('key', '=', key).execute();
   await transaction

@@ -1,25 +1,25 @@
 import type { FilterTerm } from '../domain/filters/filter.js';
 import { isId } from './database.js';
 
-/** Where a page lies: behind or before an id, newest first. */
+/** One page of a list that is sorted by id: at most `limit` items after or before an id. */
 export interface Slice {
   limit: number;
   after?: string;
   before?: string;
 }
 
-/** Which resources a caller may see: all, or those of these ids, of which some may be none. */
+/** Which resources a caller may see: all, or those with these ids. A text that is no id matches nothing. */
 export type Visible = 'all' | readonly string[];
 
-/** The ids as PostgreSQL takes them; a list of none is no SQL, so one that nothing has stands for it. */
+/** The ids in a form that PostgreSQL accepts. SQL has no empty list, so an id that no row has takes its place. */
 export function toVisibleIds(ids: readonly string[]): string[] {
   const own = ids.filter(isId);
   return own.length === 0 ? ['00000000-0000-0000-0000-000000000000'] : own;
 }
 
-/** What a list is narrowed to. */
+/** What a list shows. */
 export interface ListOptions {
-  /** Those that the caller may see. */
+  /** What the caller may see. */
   ids?: Visible;
   filter?: readonly FilterTerm[];
 }

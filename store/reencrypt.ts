@@ -5,8 +5,8 @@ import { providerSecretContext, SecretError, type Secrets, webhookSecretContext 
 import { inTransaction } from './transaction.js';
 
 /**
- * Encrypts with the current key every secret that another key encrypted. Each row has its own transaction: you can repeat
- * an interrupted call, and the API and the workers keep running as long as they have both keys.
+ * Encrypts with the current key every secret that another key encrypted. Each row has its own transaction: you can
+ * repeat an interrupted call, and the API and the workers keep running as long as they have both keys.
  * @returns how many secrets were encrypted again
  * @throws SecretError where no key is configured, or the key of a secret is missing. Rows before that one stay changed.
  */
@@ -14,7 +14,8 @@ export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
   const keyId = secrets.currentKeyId;
   if (keyId === undefined)
     throw new SecretError(
-      'No encryption key is configured. Set POLONY_ENCRYPTION_KEYS: first the new key, then the keys that encrypted the stored secrets.',
+      'No encryption key is configured. Set POLONY_ENCRYPTION_KEYS: ' +
+        'first the new key, then the keys that encrypted the stored secrets.',
     );
   const sealAgain = async (sealed: string, sealedBy: string, context: string) =>
     secrets.seal(await secrets.open({ keyId: sealedBy, sealed }, context), context);

@@ -24,7 +24,7 @@ type Updated = ColumnType<Date, Date | undefined, Date>;
 type Json<T> = ColumnType<T, string, string>;
 type NullableJson<T> = ColumnType<T | null, string | null | undefined, string | null>;
 
-/** Status of a connection as the vendor's contract names it without its prefix; UNSPECIFIED until polony has tried it. */
+/** Status of a connection in the spelling of the vendor's API, without prefix. UNSPECIFIED until polony verified it. */
 export type ConnectionStatus = 'UNSPECIFIED' | 'CONNECTED' | 'WARNING' | 'FAILED';
 
 export interface ProvidersTable {
@@ -32,21 +32,21 @@ export interface ProvidersTable {
   name: string;
   default_region: string;
   credential_type: CredentialType;
-  /** Of a role. */
+  /** Only of roles. */
   role_arn: string | null;
   external_id: string | null;
-  /** Of access keys. The secret is encrypted, see store/secrets.ts. */
+  /** Only of access keys. The secret is encrypted; see store/secrets.ts. */
   access_key_id: string | null;
   secret_sealed: string | null;
   secret_key_id: string | null;
-  /** The AWS account; of access keys it is not known until STS has answered. */
+  /** The AWS account. Unknown for access keys until STS answers. */
   account_id: string | null;
-  /** The length of its sessions that verification reached. */
+  /** The longest session that verification got, in seconds. */
   session_seconds: number | null;
   status: Generated<ConnectionStatus>;
   status_description: Generated<string>;
   time_verified: Date | null;
-  /** When a session of it was last asked for. */
+  /** When polony last requested a session. */
   time_used: Date | null;
   time_created: Created;
   time_updated: Updated;
@@ -59,13 +59,13 @@ export interface StorageConnectionsTable {
   provider_id: string;
   region: string;
   bucket: string;
-  /** In its normal form: no slash at its ends, empty for the whole bucket. */
+  /** Without slashes at its ends. Empty: the whole bucket. */
   prefix: string;
   use_for_run_upload: boolean;
   use_for_data_exploration: boolean;
-  /** Folders between the prefix and the instruments' folders. */
+  /** Number of folders between the prefix and the instruments' folders. */
   run_depth: Generated<number>;
-  /** Whether verification may write the bucket policy back as it is, to see whether it may. */
+  /** Whether verification may write the bucket policy back unchanged, to test the permission. */
   allow_policy_probe: Generated<boolean>;
   status: Generated<ConnectionStatus>;
   status_description: Generated<string>;
@@ -98,15 +98,15 @@ export interface FlowsTable {
   compute_connection_id: string;
   /** Resource ID of the share. */
   shared_workflow_id: string;
-  /** The account that shares it. */
+  /** The account that shares the workflow. */
   workflow_owner_id: string;
-  /** Region of the share where its ARN was given; the compute connection must stay in it. */
+  /** Region in the ARN of the share, where the user gave the ARN. The compute connection must stay in it. */
   shared_workflow_region: string | null;
   parameter_names: Json<ParameterNames>;
   parameters: Json<Record<string, ParameterValue>>;
-  /** Whether a run that the instrument ended as failed is analysed where its cycles are all there. */
+  /** Whether the flow analyses runs that the instrument ended as failed, if all their cycles are there. */
   accept_failed_outcome: Generated<boolean>;
-  /** Whether a run is analysed of which is only known that RunUploaded.json is there (no s3:GetObject). */
+  /** Whether the flow analyses runs of which polony only knows that RunUploaded.json exists (no s3:GetObject). */
   accept_unverified: Generated<boolean>;
   run_settings: ColumnType<RunSettings, string | undefined, string>;
   auto_start_filter: ColumnType<AutoStartFilter, string | undefined, string>;
@@ -119,16 +119,18 @@ export interface FlowsTable {
   time_deleted: Date | null;
 }
 
-/** The storage connections whose complete runs start a flow by themselves. */
+/** The storage connections whose complete runs start a flow automatically. */
 export interface FlowStorageConnectionsTable {
   flow_id: string;
   storage_connection_id: string;
 }
 
-/** Where the upload of a run stands. */
+/**
+ * The state of a run's upload. `refused`: polony rejected the run. `vanished`: its folder is no longer in the bucket.
+ */
 export type UploadState = 'uploading' | 'complete' | 'refused' | 'vanished';
 
-/** What runs have shown of an instrument. Triggers on runs write it. */
+/** What polony learnt of an instrument from its runs. Triggers on runs write these rows. */
 export interface InstrumentsTable {
   serial_number: string;
   software_version: string | null;
@@ -146,7 +148,7 @@ export interface RunsTable {
   run_folder: string;
   run_name: string;
   upload_state: Generated<UploadState>;
-  /** What polony waits for, or why the run was refused. */
+  /** What polony waits for, or why it rejected the run. */
   upload_description: Generated<string>;
   blocked: NullableJson<Blocked>;
   outcome: RunOutcome | null;
@@ -154,19 +156,19 @@ export interface RunsTable {
   run_parameters: NullableJson<RunParameters>;
   /** Whether the run has a RunManifest.csv. */
   has_manifest: Generated<boolean>;
-  /** Of the folder above the run folder, below the prefix: the instrument's name where the depth is 0. */
+  /** Path of the folder above the run folder, below the prefix. At depth 0 it is the instrument's name. */
   parent_path: string;
   progress: NullableJson<UploadProgress>;
-  /** Whether the end of the upload was read, or only seen to be there (no s3:GetObject). */
+  /** Whether polony read RunUploaded.json, or only saw that it exists (no s3:GetObject). */
   checked: Generated<'content' | 'presence'>;
-  /** Since when its files may be listed and not read. */
+  /** Since when polony may list the files and not read them. */
   time_denied: Date | null;
-  /** What Bases2Fastq has measured, of the execution that completed last. */
+  /** Metrics of Bases2Fastq, from the execution that completed last. */
   metrics: NullableJson<RunMetrics>;
-  /** What the instrument has measured. */
+  /** Metrics of the instrument. */
   instrument_metrics: NullableJson<RunMetrics>;
   time_started: ColumnType<Date | null, never, Date | null>;
-  /** Found by the search; else registered by somebody, and no flow starts for it by itself. */
+  /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: Generated<boolean>;
   time_created: Created;
   time_completed: Date | null;
@@ -174,9 +176,10 @@ export interface RunsTable {
 }
 
 /**
- * What is known of an execution's StartRun: `sent` from before the call until AWS has answered it for certain, so that an
- * answer that was lost is asked for again (same requestId) before the execution is called canceled; `closed` once it is, so that
- * an attempt that was late cannot send it after all.
+ * What polony knows of an execution's StartRun.
+ * - `sent`: from before the call until AWS has answered. After a lost answer, polony sends the call again (same
+ *   requestId) before it ends the execution as canceled.
+ * - `closed`: the execution ended without StartRun, and a late activity must not send it.
  */
 export type StartState = 'none' | 'sent' | 'started' | 'closed';
 
@@ -193,13 +196,13 @@ export interface ExecutionsTable {
   status_description: Generated<string>;
   blocked: NullableJson<Blocked>;
   start_state: Generated<StartState>;
-  /** The StartRun request, while it is not known that it started nothing. */
+  /** The StartRun request that was sent. Null once polony knows that it started nothing. */
   start_request: NullableJson<Record<string, unknown>>;
   workflow_name: string | null;
   parameters: NullableJson<Record<string, ParameterValue>>;
   output_uri: string;
   healthomics_run_id: string | null;
-  /** Run ids are reused after deletion; the uuid is not. */
+  /** HealthOmics reuses the ids of deleted runs; the uuid is unique. */
   healthomics_run_uuid: string | null;
   healthomics_run_arn: string | null;
   run_output_uri: string | null;
@@ -207,25 +210,25 @@ export interface ExecutionsTable {
   cancel_requested_by: string | null;
   cancel_reason: string | null;
   time_cancel_requested: Date | null;
-  /** Whether the workflow has been told of the cancel; until then the sweep tells it. */
+  /** Whether the workflow received the cancel request. Until then the sweep sends it. */
   cancel_signalled: Generated<boolean>;
-  /** Which of its HealthOmics runs it is at, from 1. */
+  /** Number of its current HealthOmics run, from 1. */
   attempt: Generated<number>;
-  /** Laid over those of the flow. */
+  /** Override the parameters of the flow. */
   own_parameters: ColumnType<Record<string, ParameterValue>, string | undefined, string>;
-  /** A run manifest in place of the run's own: its text, or its `s3://` URI. */
+  /** A run manifest in place of the one in the run folder: its text, or its `s3://` URI. */
   manifest_text: string | null;
   manifest_uri: string | null;
   manifest_report: NullableJson<ManifestReport>;
   relaunch_of: string | null;
-  /** How often its workflow was started again after it had been closed from outside. */
+  /** How often its workflow was started again after somebody closed it from outside. */
   adoptions: Generated<number>;
   files: NullableJson<ResultFile[]>;
   summary: NullableJson<ExecutionSummary>;
-  /** Named type of the failure, for programs. */
+  /** Type of the failure, for programs. */
   error_type: string | null;
   error_message: string | null;
-  /** Whether the Temporal workflow is known to exist; until then the sweep starts it again. */
+  /** Whether the workflow is known to exist in Temporal. Until then the sweep starts it. */
   workflow_started: Generated<boolean>;
   time_created: Created;
   time_started: Date | null;
@@ -233,7 +236,7 @@ export interface ExecutionsTable {
   time_updated: Updated;
 }
 
-/** A HealthOmics run of an execution that failed and was followed by another. */
+/** A failed HealthOmics run of an execution that another run followed. */
 export interface ExecutionAttemptsTable {
   execution_id: string;
   attempt: number;
@@ -249,9 +252,9 @@ export interface ExecutionAttemptsTable {
 }
 
 export interface IdempotencyKeysTable {
-  /** The key as the client gave it, behind the id of the API key that it was used with. */
+  /** The id of the API key, followed by the idempotency key of the client. */
   key: string;
-  /** SHA-256 of method, path and body: the same key with another request is refused. */
+  /** SHA-256 of method, path and body. Polony rejects the same key with another request. */
   request_hash: string;
   status_code: number;
   response: JSONColumnType<Record<string, unknown>>;
@@ -268,7 +271,7 @@ export interface VerificationsTable {
   time_completed: ColumnType<Date, Date, Date>;
 }
 
-/** What use has shown of permissions that no harmless probe can tell. */
+/** Whether AWS granted actions in real use, for permissions that no harmless probe can test. */
 export interface PermissionEvidenceTable {
   provider_id: string;
   action: string;
@@ -279,42 +282,42 @@ export interface PermissionEvidenceTable {
   time: ColumnType<Date, Date, Date>;
 }
 
-/** Where events have come from that were found to be true. */
+/** Sources of genuine events: AWS confirmed them. */
 export interface EventSourcesTable {
   source: string;
   time_genuine: ColumnType<Date, Date, Date>;
 }
 
-/** Where events are told. */
+/** Receivers of events. */
 export interface WebhooksTable {
   id: string;
   url: string;
   description: string;
-  /** None for all. */
+  /** Empty: all events. */
   event_types: string[];
   enabled: boolean;
-  /** Why polony has switched it off. */
+  /** Why polony disabled the webhook. */
   disabled_reason: string | null;
   time_created: Created;
   time_updated: Updated;
 }
 
-/** What webhooks are signed with. The secret is encrypted, see store/secrets.ts. */
+/** Secrets that sign webhooks. They are encrypted; see store/secrets.ts. */
 export interface WebhookSecretsTable {
   id: string;
   webhook_id: string;
   sealed: string;
   key_id: string;
   time_created: Created;
-  /** Until then it signs along; null for the one that signs first. */
+  /** Until when an old secret keeps signing. Null: the current secret. */
   time_expires: ColumnType<Date | null, Date | null | undefined, Date | null>;
 }
 
-/** An event that a webhook is to be told. Triggers write them, in the transaction of the change (migration 0006). */
+/** An event for a webhook. Triggers write these rows in the transaction of the change (migration 0006). */
 export interface WebhookDeliveriesTable {
   id: string;
   webhook_id: string;
-  /** The same for every webhook that is told of the event, and for every try. */
+  /** The same for every webhook that receives the event, and for every attempt. */
   event_id: string;
   event_type: string;
   /** PostgreSQL's bigint, as text. */
@@ -322,12 +325,12 @@ export interface WebhookDeliveriesTable {
   event_data: ColumnType<Record<string, unknown>, never, never>;
   time_event: ColumnType<Date, never, never>;
   state: Generated<DeliveryState>;
-  /** From 1; one more for each replay. */
+  /** From 1. Each replay adds one. */
   round: Generated<number>;
   attempts: Generated<number>;
   last_status: number | null;
   last_error: string | null;
-  /** Whether its workflow is known to have been started for this round. */
+  /** Whether the workflow of this round is known to have started. */
   handed_over: Generated<boolean>;
   time_handed: ColumnType<Date | null, never, Date | null>;
   time_next: ColumnType<Date | null, never, Date | null>;
@@ -350,7 +353,7 @@ export interface ApiKeysTable {
   time_deleted: ColumnType<Date | null, never, Date>;
 }
 
-/** Who did what. Rows can be added only. */
+/** Who did what. You can only add rows. */
 export interface AuditLogTable {
   id: string;
   time: Created;
@@ -365,7 +368,7 @@ export interface AuditLogTable {
   detail: ColumnType<Record<string, unknown> | null, string | null, never>;
 }
 
-/** What became of an entry of the audit log. Rows can be added only. */
+/** The outcome of an entry of the audit log. You can only add rows. */
 export interface AuditOutcomesTable {
   audit_id: string;
   time: Created;
@@ -375,7 +378,7 @@ export interface AuditOutcomesTable {
   detail: ColumnType<Record<string, unknown> | null, string | null, never>;
 }
 
-/** Who may read a bucket, as its policy is to say. */
+/** Who may read a bucket through its policy. */
 export interface AccessGrantsTable {
   id: string;
   storage_connection_id: string;
@@ -383,21 +386,21 @@ export interface AccessGrantsTable {
   partition: string;
   /** ARN. */
   principal: string;
-  /** Relative to the storage connection's own; null for the whole bucket. */
+  /** Below the prefix of the storage connection. Null: the whole bucket. */
   prefix: string | null;
-  /** What the keys begin with; null for the whole bucket. */
+  /** The beginning of the keys. Null: the whole bucket. */
   folder: string | null;
   description: string;
   state: GrantState;
-  /** Whether statements with its Sids that say something else are written anew. */
+  /** Whether polony replaces statements with its Sids that somebody edited. */
   overwrite: Generated<boolean>;
   problem: NullableJson<Blocked>;
   created_by: string;
   changed_by: Json<{ kind: 'root' | 'key' | 'person' | 'system'; id: string; name: string }>;
   request_id: string;
-  /** The entry of the audit log of a write that was begun. */
+  /** The entry of the audit log for a write that has begun. */
   audit_id: string | null;
-  /** From just before the first write: before that the policy surely holds nothing of it. */
+  /** Set just before the first write. Before that, the policy surely contains nothing of the grant. */
   time_sent: Date | null;
   time_written: Date | null;
   time_tried: Date | null;

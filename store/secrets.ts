@@ -1,23 +1,26 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import type { EncryptionKey } from '../domain/settings.js';
 
-/** A key that secrets are encrypted with. */
+/** A key that encrypts secrets. */
 export interface SecretKey {
-  /** Stored beside what it has encrypted, so that the right key is found again. */
+  /** Polony stores it with each secret that the key encrypted, and finds the key by it. */
   id: string;
-  /** @param context what the secret belongs to; it must be the same when it is decrypted. */
+  /** @param context what the secret belongs to. Decryption needs the same context. */
   encrypt: (plain: Buffer, context: string) => Promise<Buffer>;
   decrypt: (sealed: Buffer, context: string) => Promise<Buffer>;
 }
 
-/** A secret as it is stored. */
+/** An encrypted secret. */
 export interface SealedSecret {
   keyId: string;
   /** Base64. */
   sealed: string;
 }
 
-/** A secret that cannot be had: no keys are configured, its key is not among them, or it does not belong where it stands. */
+/**
+ * A secret cannot be encrypted or decrypted: no key is configured, its key is missing, or the secret was moved or
+ * changed. The message says what to do.
+ */
 export class SecretError extends Error {
   override readonly name = 'SecretError';
 }
@@ -26,7 +29,11 @@ export class SecretError extends Error {
 const NONCE = 12;
 const TAG = 16;
 
-/** Encrypts with AES-256-GCM: nonce, tag, text. `context` is authenticated with it. */
+/**
+ * Encrypts with AES-256-GCM and authenticates `context`.
+ * @param key 32 bytes
+ * @returns nonce, tag and encrypted text
+ */
 export function aesEncrypt(key: Buffer, plain: Buffer, context: string): Buffer {
   const nonce = randomBytes(NONCE);
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context));
@@ -34,7 +41,10 @@ export function aesEncrypt(key: Buffer, plain: Buffer, context: string): Buffer 
   return Buffer.concat([nonce, cipher.getAuthTag(), text]);
 }
 
-/** @throws Error when key or context are other than they were, or the bytes were changed. */
+/**
+ * Decrypts the result of {@link aesEncrypt}.
+ * @throws Error where the key or context differ, or somebody changed the bytes
+ */
 export function aesDecrypt(key: Buffer, sealed: Buffer, context: string): Buffer {
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, NONCE), { authTagLength: TAG })
     .setAAD(Buffer.from(context))
@@ -42,7 +52,7 @@ export function aesDecrypt(key: Buffer, sealed: Buffer, context: string): Buffer
   return Buffer.concat([decipher.update(sealed.subarray(NONCE + TAG)), decipher.final()]);
 }
 
-/** A key given by the environment. @param key 32 bytes. */
+/** A key from the environment. @param key 32 bytes */
 export function createLocalKey(id: string, key: Buffer): SecretKey {
   return {
     id,
@@ -51,14 +61,14 @@ export function createLocalKey(id: string, key: Buffer): SecretKey {
   };
 }
 
-/** Makes and unwraps data keys, as AWS KMS does. */
+/** Creates and decrypts data keys, as AWS KMS does. */
 export interface DataKeys {
-  /** A new data key: 32 bytes, and the same encrypted. */
+  /** A new data key of 32 bytes, in plain and encrypted. */
   generate: (context: string) => Promise<{ key: Buffer; wrapped: Buffer }>;
   unwrap: (wrapped: Buffer, context: string) => Promise<Buffer>;
 }
 
-/** A key in AWS KMS or the like: each secret has a data key of its own, stored encrypted before it (envelope encryption). */
+/** A key in AWS KMS. Each secret has its own data key, which is stored with it, encrypted (envelope encryption). */
 export function createEnvelopeKey(id: string, dataKeys: DataKeys): SecretKey {
   return {
     id,
@@ -75,42 +85,50 @@ export function createEnvelopeKey(id: string, dataKeys: DataKeys): SecretKey {
   };
 }
 
-/** Encrypts and decrypts what must not be read in the database. The first key encrypts; the others only decrypt what is older. */
+/**
+ * Encrypts and decrypts secrets, which nobody may read in the database. The first key encrypts. The others decrypt
+ * secrets that they encrypted earlier.
+ */
 export class Secrets {
   readonly #keys: readonly SecretKey[];
   constructor(keys: readonly SecretKey[]) {
     this.#keys = keys;
   }
 
-  /** Id of the key that encrypts; undefined where none is configured. */
+  /** Id of the key that encrypts; undefined where no key is configured. */
   get currentKeyId(): string | undefined {
     return this.#keys[0]?.id;
   }
 
-  /** @throws SecretError where no key is configured. */
+  /** Encrypts a secret for a context. @throws SecretError where no key is configured */
   async seal(secret: string, context: string): Promise<SealedSecret> {
     const key = this.#keys[0];
-    if (key === undefined) throw new SecretError('No encryption key is configured: set POLONY_ENCRYPTION_KEYS');
+    if (key === undefined) throw new SecretError('No encryption key is configured. Set POLONY_ENCRYPTION_KEYS.');
     return { keyId: key.id, sealed: (await key.encrypt(Buffer.from(secret), context)).toString('base64') };
   }
 
-  /** @throws SecretError where its key is not configured or it was sealed for something else. */
+  /**
+   * Decrypts a secret.
+   * @throws SecretError where its key is not configured, or the secret belongs to another context
+   */
   async open({ keyId, sealed }: SealedSecret, context: string): Promise<string> {
     const key = this.#keys.find((each) => each.id === keyId);
     if (key === undefined)
-      throw new SecretError(`The encryption key ${keyId} is not configured: add it to POLONY_ENCRYPTION_KEYS`);
+      throw new SecretError(`The encryption key ${keyId} is not configured. Add it to POLONY_ENCRYPTION_KEYS.`);
     try {
       return (await key.decrypt(Buffer.from(sealed, 'base64'), context)).toString();
     } catch (error) {
       throw new SecretError(
-        `A secret cannot be decrypted with the key ${keyId}: it is another key than the one that encrypted it, or the secret was moved or changed`,
+        `A secret cannot be decrypted with the key ${keyId}. Either POLONY_ENCRYPTION_KEYS gives this id to ` +
+          'another key than the one that encrypted the secret, or somebody moved or changed the secret in the database. ' +
+          'Restore the key, or enter the secret again.',
         { cause: error },
       );
     }
   }
 }
 
-/** @param kms makes the data keys of a KMS key. */
+/** The keys of the settings. @param kms creates the data keys of a KMS key */
 export function createSecrets(keys: readonly EncryptionKey[], kms: (keyArn: string) => DataKeys): Secrets {
   return new Secrets(
     keys.map((key) =>
@@ -121,12 +139,12 @@ export function createSecrets(keys: readonly EncryptionKey[], kms: (keyArn: stri
   );
 }
 
-/** What the secret of a provider is bound to, so that it cannot be moved to another row. */
+/** The context of a provider's secret. Moved to another row, the secret does not decrypt. */
 export function providerSecretContext(providerId: string): string {
   return `provider/${providerId}/secret-access-key`;
 }
 
-/** What a signing secret of a webhook is bound to. @param secretId of its row */
+/** The context of a webhook's signing secret. @param secretId the id of its row */
 export function webhookSecretContext(secretId: string): string {
   return `webhook-secret/${secretId}/signing-secret`;
 }

@@ -1,9 +1,9 @@
 import type { Connection } from '@temporalio/client';
 
-/** The types a search attribute can be registered with. */
+/** The types of search attributes. */
 export type SearchAttributeType = 'Keyword' | 'KeywordList' | 'Text' | 'Int' | 'Double' | 'Bool' | 'Datetime';
 
-/** No Temporal server can be had, or it does not take our search attributes; the message says what to do. */
+/** Temporal is not reachable, or does not accept polony's search attributes. The message says what to do. */
 export class TemporalError extends Error {
   override readonly name = 'TemporalError';
 }
@@ -20,9 +20,10 @@ const INDEXED_VALUE_TYPE: Record<SearchAttributeType, number> = {
 const ALREADY_EXISTS = 6;
 
 /**
- * Registers search attributes that a namespace lacks, by the operator service, and waits until they can be used. One that exists with
- * the same type, or appears at the same moment, is fine. Throws {@link TemporalError} with the commands to run by hand when the
- * server does not let us (Temporal Cloud does not) or has one of them with another type.
+ * Registers the search attributes that a namespace lacks through the operator service, and waits until they are usable.
+ * Attributes that exist with the same type stay as they are.
+ * @throws TemporalError where an attribute exists with another type, or the server does not allow the registration
+ * (Temporal Cloud does not). The message then has the commands to run by hand.
  */
 export async function registerSearchAttributes(
   connection: Connection,
@@ -31,11 +32,12 @@ export async function registerSearchAttributes(
 ): Promise<void> {
   const names = Object.keys(attributes);
   if (names.length === 0) return;
-  const byHand = (list: string[]): string =>
+  const listCommands = (list: string[]): string =>
     list
       .map(
         (name) =>
-          `\n  temporal operator search-attribute create --namespace ${namespace} --name ${name} --type ${attributes[name]}`,
+          `\n  temporal operator search-attribute create --namespace ${namespace} --name ${name} ` +
+          `--type ${attributes[name]}`,
       )
       .join('');
   const existing = async (): Promise<Record<string, number | null | undefined>> => {
@@ -47,7 +49,8 @@ export async function registerSearchAttributes(
     const wrong = names.filter((name) => name in before && before[name] !== INDEXED_VALUE_TYPE[attributes[name]!]);
     if (wrong.length > 0) {
       throw new TemporalError(
-        `Namespace ${namespace} has search attributes of another type than ours: ${wrong.map((name) => `${name} (needed: ${attributes[name]})`).join(', ')}. Use another namespace.`,
+        `The namespace ${namespace} has search attributes of other types than polony needs: ` +
+          `${wrong.map((name) => `${name} (needed: ${attributes[name]})`).join(', ')}. Use another namespace.`,
       );
     }
     const missing = names.filter((name) => !(name in before));
@@ -67,14 +70,17 @@ export async function registerSearchAttributes(
       if (absent.length === 0) return;
       if (Date.now() > deadline)
         throw new TemporalError(
-          `Search attributes were added to namespace ${namespace} but do not appear: ${absent.join(', ')}`,
+          `Search attributes were added to the namespace ${namespace} and did not appear within 30 s: ` +
+            `${absent.join(', ')}. Start polony again in a minute. If they are still missing, ` +
+            'check the Temporal server.',
         );
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   } catch (error) {
     if (error instanceof TemporalError) throw error;
     throw new TemporalError(
-      `Search attributes cannot be registered in namespace ${namespace}: ${(error as Error).message}. Register them by hand:${byHand(names)}`,
+      `Search attributes cannot be registered in the namespace ${namespace}: ${(error as Error).message}. ` +
+        `Register them by hand:${listCommands(names)}`,
       {
         cause: error,
       },

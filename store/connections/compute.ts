@@ -28,7 +28,7 @@ export async function listComputeConnections(
   return query.orderBy('id').limit(limit).execute();
 }
 
-/** The execution roles that compute connections of a provider use. */
+/** The execution roles of a provider's compute connections. */
 export async function listExecutionRoles(
   db: DbOrTransaction,
   providerId: string,

@@ -55,7 +55,7 @@ export interface FlowFields {
   computeConnectionId: string;
   sharedWorkflowId: string;
   workflowOwnerId: string;
-  /** Of the share's ARN, where that was given. */
+  /** The region in the ARN of the share. Null where the user gave only its id. */
   sharedWorkflowRegion: string | null;
   parameterNames: ParameterNames;
   parameters: Record<string, ParameterValue>;
@@ -66,7 +66,7 @@ export interface FlowFields {
   acceptUnverified?: boolean;
 }
 
-/** Writes a flow and what it starts for; a new one where `id` is absent. */
+/** Writes a flow and the storage connections that it starts for. Without `id` the flow is new. */
 export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: string): Promise<FlowRow> {
   const columns = {
     name: fields.name,
@@ -104,7 +104,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
   return { ...flow, storage_connection_ids: [...fields.storageConnectionIds].sort() };
 }
 
-/** The flows that start by themselves for runs of a storage connection, where their filter lets them. */
+/** The flows that start automatically for runs of a storage connection, if their filters match. */
 export async function listAutoStartFlows(
   db: DbOrTransaction,
   storageConnectionId: string,

@@ -3,7 +3,10 @@ import type { Db } from '../database.js';
 import { loadProviderWithScope, recordProviderUse } from './providers.js';
 import { providerSecretContext, type Secrets } from '../secrets.js';
 
-/** The providers in the store, as sessions are made of them. */
+/**
+ * Loads providers with their decrypted credentials, for `AwsSessions`.
+ * @throws SecretError where no configured key decrypts a secret
+ */
 export function createProviderLoader(
   db: Db,
   secrets: Secrets,

@@ -8,7 +8,7 @@ import type { SealedSecret } from '../secrets.js';
 
 export type ProviderRow = Selectable<ProvidersTable>;
 
-/** @param lock whether the row is locked, so that what refers to it and what deletes it wait for each other. */
+/** @param lock locks the row, so that a transaction that refers to it and one that deletes it wait for each other */
 export async function findProvider(
   db: DbOrTransaction,
   id: string,
@@ -20,7 +20,7 @@ export async function findProvider(
   return query.executeTakeFirst();
 }
 
-/** A page of what is not deleted and the caller may see, oldest first, behind an id. */
+/** A page of providers that are not deleted and that the caller may see, oldest first. */
 export async function listProviders(
   db: Db,
   limit: number,
@@ -63,7 +63,7 @@ const providerColumns = ({ name, defaultRegion, credential }: ProviderFields) =>
       }),
 });
 
-/** @param id made before, since the secret is bound to it. */
+/** @param id a new id; the sealed secret is bound to it, so it exists before the row */
 export async function insertProvider(db: DbOrTransaction, id: string, fields: ProviderFields): Promise<ProviderRow> {
   return db
     .insertInto('providers')
@@ -72,7 +72,7 @@ export async function insertProvider(db: DbOrTransaction, id: string, fields: Pr
     .executeTakeFirstOrThrow();
 }
 
-/** @param changed whether the credential is another one, so that what is known of the old one does not hold. */
+/** @param changed whether the credential changed, so that facts about the old one no longer hold */
 export async function updateProvider(
   db: DbOrTransaction,
   id: string,
@@ -87,7 +87,7 @@ export async function updateProvider(
     .executeTakeFirstOrThrow();
 }
 
-/** A provider, deleted or not, with what it is used for; for who makes its sessions. */
+/** A provider, deleted or not, with the folders and roles that its sessions need. */
 export async function loadProviderWithScope(
   db: DbOrTransaction,
   id: string,
@@ -112,12 +112,12 @@ export async function loadProviderWithScope(
   return { provider, scope: { folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };
 }
 
-/** Notes that a session of a provider was asked for. */
+/** Records that a session of a provider was requested now. */
 export async function recordProviderUse(db: DbOrTransaction, id: string): Promise<void> {
   await db.updateTable('providers').set({ time_used: new Date() }).where('id', '=', id).execute();
 }
 
-/** Providers whose secret was encrypted with another key than this one. */
+/** Providers whose secret another key than this one encrypted. */
 export async function listProvidersToReencrypt(
   db: DbOrTransaction,
   keyId: string,

@@ -17,7 +17,10 @@ export async function findStorageConnection(
   return query.executeTakeFirst();
 }
 
-/** @param forUpload only those that instruments can upload to: not those that verification has found broken. */
+/**
+ * A page of storage connections, oldest first.
+ * @param forUpload lists only those that instruments can upload to. Verification has found no failure in them.
+ */
 export async function listStorageConnections(
   db: Db,
   limit: number,
@@ -32,7 +35,7 @@ export async function listStorageConnections(
   return query.orderBy('id').limit(limit).execute();
 }
 
-/** The connections in a bucket. */
+/** The storage connections in a bucket. */
 export async function listStorageConnectionsInBucket(
   db: DbOrTransaction,
   bucket: string,
@@ -47,8 +50,8 @@ export async function listStorageConnectionsInBucket(
 }
 
 /**
- * Another connection for run upload whose folder is this one, lies in it or holds it: its runs would be discovered twice.
- * Two that are made at the same moment wait for each other by the bucket's lock.
+ * Another connection for run upload whose folder contains this one or is contained in it. Polony would discover its
+ * runs twice. Locks the bucket until the transaction ends, so that two new connections wait for each other.
  */
 export async function findOverlappingConnection(
   db: DbOrTransaction,
@@ -67,6 +70,7 @@ export async function findOverlappingConnection(
   return (await query.execute()).find((other) => prefixesOverlap(other.prefix, prefix));
 }
 
+/** Whether polony has ever seen a run in a storage connection. */
 export async function hasRuns(db: DbOrTransaction, storageConnectionId: string): Promise<boolean> {
   return (
     (await db
@@ -87,7 +91,7 @@ export interface StorageConnectionFields {
   useForRunUpload: boolean;
   useForDataExploration: boolean;
   allowPolicyProbe: boolean;
-  /** Folders between the prefix and the instruments' folders; 0 where absent. */
+  /** Number of folders between the prefix and the instruments' folders. Left out: 0. */
   runDepth?: number;
 }
 

@@ -1,10 +1,10 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import type { DbOrTransaction } from '../database.js';
 
-/** The four resources that a person sets up. Deleted ones stay in their tables, for the history of executions, and are not found here. */
+/** The four resources that a person sets up. Deleted ones stay in their tables, for the history of executions. */
 export type ResourceTable = 'providers' | 'storage_connections' | 'compute_connections' | 'flows';
 
-/** Something that uses a resource, so that the resource cannot be deleted. */
+/** Something that uses a resource. You cannot delete the resource while it does. */
 export interface ResourceUse {
   kind: 'storage connection' | 'compute connection' | 'flow' | 'execution' | 'run' | 'access grant';
   id: string;
@@ -13,7 +13,7 @@ export interface ResourceUse {
 
 const USES_SHOWN = 20;
 
-/** What uses a resource now: things that are not deleted, executions that have not ended, runs that are uploading. */
+/** What uses a resource now: resources that are not deleted, open executions, and runs that are uploading. */
 export async function listUses(db: DbOrTransaction, table: ResourceTable, id: string): Promise<ResourceUse[]> {
   const uses: ResourceUse[] = [];
   const add = (kind: ResourceUse['kind'], rows: { id: string; name: string }[]): void => {
@@ -64,7 +64,7 @@ export async function listUses(db: DbOrTransaction, table: ResourceTable, id: st
         .limit(USES_SHOWN)
         .execute(),
     );
-    // With the storage connection nobody could take them out of the bucket's policy any more.
+    // Without the storage connection nobody could remove them from the bucket's policy.
     add(
       'access grant',
       await db
@@ -106,13 +106,14 @@ export async function listUses(db: DbOrTransaction, table: ResourceTable, id: st
   return uses;
 }
 
+/** Deletes a resource. Its row stays, for the history of executions. */
 export async function markDeleted(db: DbOrTransaction, table: ResourceTable, id: string): Promise<void> {
   await db
     .updateTable(table)
     .set({ time_deleted: new Date(), time_updated: new Date() })
     .where('id', '=', id)
     .execute();
-  // A secret is kept no longer than it is needed.
+  // Keep no secret longer than needed.
   if (table === 'providers')
     await db
       .updateTable('providers')

@@ -2,8 +2,8 @@ import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 
 /**
- * Keeps a HealthOmics run that has failed, and makes the execution ready for its next.
- * @param attempt the one that failed; where the execution is beyond it already, nothing is changed.
+ * Moves a failed HealthOmics run to the earlier attempts, and prepares the execution for the next one.
+ * @param attempt the attempt that failed. Nothing changes where the execution has a later one already.
  */
 export async function beginNextAttempt(
   db: Db,
@@ -57,7 +57,7 @@ export async function beginNextAttempt(
   });
 }
 
-/** The HealthOmics runs of an execution before its last, oldest first. */
+/** The earlier HealthOmics runs of an execution, oldest first. */
 export async function listAttempts(db: DbOrTransaction, id: string) {
   return db.selectFrom('execution_attempts').selectAll().where('execution_id', '=', id).orderBy('attempt').execute();
 }

@@ -2,7 +2,7 @@ import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
-/** Notes who asked for a cancel first; a later request changes nothing. */
+/** Records who requested to cancel an execution first. A later request changes nothing. */
 export async function recordCancelRequest(
   db: Db,
   id: string,
@@ -23,12 +23,15 @@ export async function recordCancelRequest(
     .execute();
 }
 
-/** Notes that the workflow has been told of the cancel. */
+/** Records that the workflow has received the cancel request. */
 export async function markCancelSignalled(db: DbOrTransaction, id: string): Promise<void> {
   await db.updateTable('executions').set({ cancel_signalled: true }).where('id', '=', id).execute();
 }
 
-/** Executions whose cancel was accepted and of which the workflow has not been told, because a process died or Temporal was away. */
+/**
+ * Executions whose workflow did not receive an accepted cancel request, because a process died or Temporal was not
+ * reachable.
+ */
 export async function listCancelsToSignal(db: DbOrTransaction, requestedBefore: Date): Promise<ExecutionContext[]> {
   const rows = await executionQuery(db)
     .where('e.cancel_requested_by', 'is not', null)

@@ -31,16 +31,16 @@ export interface NewExecution {
 }
 
 /**
- * The id of the new execution. Without one, the flow has started for this run before: `startedBefore` names that execution
- * where it belongs to a copy of the run.
+ * The id of the new execution. Without one, the flow has started for this run before: `startedBefore` names that
+ * execution where it belongs to a copy of the run.
  */
 export type CreatedExecution = { id: string } | { id: undefined; startedBefore: string | undefined };
 
 /**
  * Creates an execution. It begins as `INITIALIZED`, or as `UNTRIGGERED` while its run is uploading.
  *
- * The row of the run stays locked until the transaction ends. Either the end of an upload sees the new execution, or the
- * caller saw the end of the upload.
+ * The row of the run stays locked until the transaction ends. Either the end of an upload sees the new execution, or
+ * the caller saw the end of the upload.
  * @param transaction the transaction in which the caller read the run; see `lockRun`
  */
 export async function createExecution(
@@ -57,8 +57,8 @@ export async function createExecution(
 }
 
 /**
- * The execution that a flow started automatically for a copy of this run: the same run of the instrument in another folder
- * or under another storage connection.
+ * The execution that a flow started automatically for a copy of this run: the same run of the instrument in another
+ * folder or under another storage connection.
  */
 async function findAutomaticStartOfCopy(
   transaction: DbOrTransaction,

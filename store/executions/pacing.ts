@@ -1,98 +1,111 @@
 import { sql } from 'kysely';
 import type { Db, DbOrTransaction } from '../database.js';
 
-/** What was said to who asked for a turn. */
+/** The answer to a request for a turn. */
 export interface StartTurn {
-  /** Milliseconds until it is worth asking again; 0: it is its turn now. */
+  /** Milliseconds after which to ask again. 0: it is the execution's turn now. */
   wait: number;
-  /** Place among all that wait, from 1. */
+  /** Place in the queue, from 1. */
   position: number;
   waiting: number;
 }
 
-/** How long after the time it was told to come again one counts as gone, so that it holds up nobody. */
+/** An execution that misses its slot by this time is skipped, so that it holds up nobody. */
 const ABSENT_SECONDS = 10;
 
 /**
- * Asks for a turn to call StartRun in an account and region, for all workers together. Flows take turns with each other, so
- * that one with hundreds of executions does not hold up one with a single; within a flow the oldest execution is first.
+ * Requests a turn to call StartRun in an account and region. All workers share the turns. Flows alternate, so that
+ * one with hundreds of executions does not hold up one with a single execution. Within a flow the oldest execution is
+ * first.
  * @param scope account and region
- * @param perSecond turns a second at most
+ * @param perSecond most turns in a second
  */
 export async function requestStartTurn(
   db: Db,
   { executionId, flowId, scope, perSecond }: { executionId: string; flowId: string; scope: string; perSecond: number },
 ): Promise<StartTurn> {
   const interval = 1 / perSecond;
-  // Where nobody waits: one statement.
+  // While nobody waits, one statement is enough.
   const free = await sql`
     update start_pace set next_at = now() + make_interval(secs => greatest(${interval}::float8, penalty))
-    where scope = ${scope} and next_at <= now() and not exists (select 1 from start_queue q where q.scope = ${scope})`.execute(
-    db,
-  );
+    where scope = ${scope} and next_at <= now()
+      and not exists (select 1 from start_queue q where q.scope = ${scope})`.execute(db);
   if (free.numAffectedRows === 1n) return { wait: 0, position: 1, waiting: 0 };
   return db.transaction().execute(async (transaction) => {
     await sql`insert into start_pace (scope) values (${scope}) on conflict do nothing`.execute(transaction);
     const pace = (
       await sql<{ free_in: number; interval: number }>`
-      select extract(epoch from next_at - clock_timestamp())::float8 as free_in, greatest(${interval}::float8, penalty) as interval
+      select extract(epoch from next_at - clock_timestamp())::float8 as free_in,
+        greatest(${interval}::float8, penalty) as interval
       from start_pace where scope = ${scope} for update`.execute(transaction)
     ).rows[0]!;
     await sql`
-      insert into start_queue (execution_id, scope, flow_id, due_at) values (${executionId}, ${scope}, ${flowId}, clock_timestamp())
+      insert into start_queue (execution_id, scope, flow_id, due_at)
+      values (${executionId}, ${scope}, ${flowId}, clock_timestamp())
       on conflict (execution_id) do update set due_at = excluded.due_at`.execute(transaction);
     const place = (
       await sql<{ position: number; waiting: number }>`
       select position::int, waiting::int from (
-        select execution_id, row_number() over (order by round, last_at nulls first, execution_id) as position, count(*) over () as waiting from (
-          select q.execution_id, t.last_at, row_number() over (partition by q.flow_id order by q.execution_id) as round
+        select execution_id, count(*) over () as waiting,
+          row_number() over (order by round, last_at nulls first, execution_id) as position
+        from (
+          select q.execution_id, t.last_at,
+            row_number() over (partition by q.flow_id order by q.execution_id) as round
           from start_queue q left join start_turns t on t.scope = q.scope and t.flow_id = q.flow_id
           where q.scope = ${scope} and q.due_at > clock_timestamp() - make_interval(secs => ${ABSENT_SECONDS})
         ) rounds
       ) places where execution_id = ${executionId}`.execute(transaction)
     ).rows[0]!;
     if (place.position === 1 && pace.free_in <= 0) {
-      await sql`delete from start_queue where execution_id = ${executionId} or (scope = ${scope} and due_at < now() - interval '1 hour')`.execute(
-        transaction,
-      );
-      await sql`insert into start_turns values (${scope}, ${flowId}, clock_timestamp()) on conflict (scope, flow_id) do update set last_at = excluded.last_at`.execute(
-        transaction,
-      );
-      await sql`update start_pace set next_at = clock_timestamp() + make_interval(secs => greatest(${interval}::float8, penalty)) where scope = ${scope}`.execute(
-        transaction,
-      );
+      await sql`
+        delete from start_queue where execution_id = ${executionId}
+          or (scope = ${scope} and due_at < now() - interval '1 hour')`.execute(transaction);
+      await sql`
+        insert into start_turns values (${scope}, ${flowId}, clock_timestamp())
+        on conflict (scope, flow_id) do update set last_at = excluded.last_at`.execute(transaction);
+      await sql`
+        update start_pace
+        set next_at = clock_timestamp() + make_interval(secs => greatest(${interval}::float8, penalty))
+        where scope = ${scope}`.execute(transaction);
       return { wait: 0, ...place };
     }
     const wait = Math.max(0, pace.free_in) + (place.position - 1) * pace.interval;
-    await sql`update start_queue set due_at = clock_timestamp() + make_interval(secs => ${wait}::float8) where execution_id = ${executionId}`.execute(
-      transaction,
-    );
+    await sql`
+      update start_queue set due_at = clock_timestamp() + make_interval(secs => ${wait}::float8)
+      where execution_id = ${executionId}`.execute(transaction);
     return { wait: Math.max(1, Math.ceil(wait * 1000)), ...place };
   });
 }
 
-/** Takes back a wish for a turn: the execution has ended. */
+/** Removes an execution that has ended from the queue. */
 export async function leaveStartQueue(db: DbOrTransaction, executionId: string): Promise<void> {
   await sql`delete from start_queue where execution_id = ${executionId}`.execute(db);
 }
 
-/** AWS has throttled: all wait twice as long as before, from 1 second up to 60. @returns how long, in milliseconds. */
+/**
+ * Doubles the pause between turns after AWS throttled a call, from 1 s up to 60 s.
+ * @returns the pause in milliseconds
+ */
 export async function lowerStartRate(db: DbOrTransaction, scope: string): Promise<number> {
   const { rows } = await sql<{ penalty: number }>`
     insert into start_pace (scope, penalty, next_at) values (${scope}, 1, now() + interval '1 second')
-    on conflict (scope) do update set penalty = least(60, greatest(1, start_pace.penalty * 2)), next_at = now() + make_interval(secs => least(60, greatest(1, start_pace.penalty * 2)))
+    on conflict (scope) do update set penalty = least(60, greatest(1, start_pace.penalty * 2)),
+      next_at = now() + make_interval(secs => least(60, greatest(1, start_pace.penalty * 2)))
     returning penalty`.execute(db);
   return (rows[0]?.penalty ?? 1) * 1000;
 }
 
-/** AWS has taken a call: half as long again, until it is as fast as it may be. */
+/** Halves the pause between turns after AWS accepted a call, down to the configured rate. */
 export async function raiseStartRate(db: DbOrTransaction, scope: string): Promise<void> {
-  await sql`update start_pace set penalty = case when penalty < 0.5 then 0 else penalty / 2 end where scope = ${scope} and penalty > 0`.execute(
-    db,
-  );
+  await sql`
+    update start_pace set penalty = case when penalty < 0.5 then 0 else penalty / 2 end
+    where scope = ${scope} and penalty > 0`.execute(db);
 }
 
-/** Tells how many runs this worker watches in each account and region. @returns how many all workers watch there. */
+/**
+ * Records how many runs this worker watches in each account and region.
+ * @returns how many all workers watch there
+ */
 export async function shareWatchCounts(
   db: Db,
   workerId: string,
@@ -100,14 +113,14 @@ export async function shareWatchCounts(
 ): Promise<Map<string, number>> {
   await sql`delete from pollers where worker_id = ${workerId} or time_seen < now() - interval '1 hour'`.execute(db);
   if (watching.size === 0) return new Map();
+  const counts = JSON.stringify([...watching].map(([scope, count]) => ({ scope, watching: count })));
   await sql`
     insert into pollers (worker_id, scope, watching, time_seen)
-    select ${workerId}, scope, watching, now() from jsonb_to_recordset(${JSON.stringify([...watching].map(([scope, count]) => ({ scope, watching: count })))}::jsonb) as each (scope text, watching integer)`.execute(
-    db,
-  );
+    select ${workerId}, scope, watching, now()
+    from jsonb_to_recordset(${counts}::jsonb) as each (scope text, watching integer)`.execute(db);
   const { rows } = await sql<{ scope: string; watching: number }>`
-    select scope, sum(watching)::int as watching from pollers where time_seen > now() - interval '1 minute' and scope = any(${[...watching.keys()]}::text[]) group by scope`.execute(
-    db,
-  );
+    select scope, sum(watching)::int as watching from pollers
+    where time_seen > now() - interval '1 minute' and scope = any(${[...watching.keys()]}::text[])
+    group by scope`.execute(db);
   return new Map(rows.map((row) => [row.scope, row.watching]));
 }

@@ -1,11 +1,14 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, sanitizeJson } from '../database.js';
 
-/** The requestId of an execution's StartRun: another for each attempt, the same however often that is asked for. */
+/**
+ * The requestId of an execution's StartRun. Each attempt has its own, so repeated calls of an attempt start one run.
+ */
 export function startRunRequestId({ id, attempt }: { id: string; attempt: number }): string {
   return attempt === 1 ? id : `${id}-${attempt}`;
 }
 
+/** Records that the workflow of an execution exists in Temporal. */
 export async function markWorkflowStarted(db: DbOrTransaction, id: string): Promise<void> {
   await db
     .updateTable('executions')
@@ -16,8 +19,8 @@ export async function markWorkflowStarted(db: DbOrTransaction, id: string): Prom
 }
 
 /**
- * Notes that StartRun is about to be sent, with what.
- * @returns false where it must not be: the execution was closed against it, or has ended.
+ * Records that StartRun is about to be sent, with its request.
+ * @returns false where you must not send it: the execution is closed for StartRun, has ended, or is at another attempt
  */
 export async function markStartSent(
   db: DbOrTransaction,
@@ -33,7 +36,7 @@ export async function markStartSent(
       time_updated: new Date(),
     })
     .where('id', '=', id)
-    // Late work of an attempt that is over must not start anything.
+    // A late activity of an earlier attempt must not start anything.
     .where('attempt', '=', attempt)
     .where('start_state', 'in', ['none', 'sent'])
     .where('status', 'not in', FINAL_STATUSES)
@@ -41,7 +44,7 @@ export async function markStartSent(
   return result.numUpdatedRows > 0n;
 }
 
-/** Closes an execution against StartRun where none is known to have been sent. @returns whether it is closed. */
+/** Closes an execution for StartRun, unless one was sent. @returns whether it is closed */
 export async function closeStart(db: DbOrTransaction, id: string): Promise<boolean> {
   const result = await db
     .updateTable('executions')

@@ -2,7 +2,10 @@ import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, isId } from '../database.js';
 import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
-/** Executions whose workflow is not known to exist: to be started (again) by whoever asks, which is safe since the workflow id is theirs. */
+/**
+ * Executions whose workflow is not known to exist. You can start each of them (again): the workflow id is the
+ * execution's, so it never runs twice.
+ */
 export async function listExecutionsToStart(
   db: DbOrTransaction,
   filter: { runId?: string; createdBefore?: Date },
@@ -15,7 +18,7 @@ export async function listExecutionsToStart(
   return (await query.orderBy('e.id').limit(500).execute()).map(toExecutionContext);
 }
 
-/** Executions that wait for the upload of their run. */
+/** Executions that wait for the upload of a run to end. */
 export async function listExecutionsWaitingForUpload(db: DbOrTransaction, runId: string): Promise<ExecutionContext[]> {
   return (
     await executionQuery(db)
@@ -26,7 +29,7 @@ export async function listExecutionsWaitingForUpload(db: DbOrTransaction, runId:
   ).map(toExecutionContext);
 }
 
-/** How many executions are under way whose workflow is known to have been started before then. */
+/** How many executions are open, have a workflow, and were created before a time. */
 export async function countStartedExecutions(db: DbOrTransaction, before: Date): Promise<number> {
   const row = await startedOpenExecutions(db, before)
     .select((eb) => eb.fn.countAll<string>().as('count'))
@@ -34,7 +37,7 @@ export async function countStartedExecutions(db: DbOrTransaction, before: Date):
   return Number(row.count);
 }
 
-/** Their ids, page by page. */
+/** The ids of the executions that {@link countStartedExecutions} counts, at most 1,000 after an id. */
 export async function listStartedExecutionIds(
   db: DbOrTransaction,
   before: Date,
@@ -53,7 +56,7 @@ function startedOpenExecutions(db: DbOrTransaction, before: Date) {
     .where('time_created', '<', before);
 }
 
-/** Those of these executions that have not ended. */
+/** Which of these executions have not ended. */
 export async function filterOpenExecutions(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
   const known = ids.filter(isId);
   if (known.length === 0) return [];
@@ -66,7 +69,10 @@ export async function filterOpenExecutions(db: DbOrTransaction, ids: readonly st
   return rows.map((row) => row.id);
 }
 
-/** Notes that the workflow of an execution is started again. @returns how often that has happened, undefined where it has ended. */
+/**
+ * Records that the workflow of an execution is about to start again.
+ * @returns how often that has happened, or undefined where the execution has ended
+ */
 export async function recordAdoption(db: DbOrTransaction, id: string): Promise<number | undefined> {
   const row = await db
     .updateTable('executions')

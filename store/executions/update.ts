@@ -13,7 +13,7 @@ import type { ManifestReport } from '../../domain/runs/manifestCheck.js';
 import { type DbOrTransaction, sanitizeJson, sanitizeText } from '../database.js';
 import type { ExecutionContext } from './load.js';
 
-/** Fields of an execution that change while it runs; what is absent stays. */
+/** Fields of an execution that change while it runs. Absent fields keep their values. */
 export interface ExecutionChange {
   status?: ExecutionStatus;
   statusDescription?: string;
@@ -35,9 +35,8 @@ export interface ExecutionChange {
 const json = sanitizeJson;
 
 /**
- * Writes what has changed of an execution. An execution that has ended stays as it ended, so that a late, repeated activity
- * cannot bring it back.
- * @returns whether a row was changed.
+ * Updates an execution. One that has ended stays as it is, so that a late or repeated activity cannot reopen it.
+ * @returns whether the execution was updated
  */
 export async function updateExecution(db: DbOrTransaction, id: string, change: ExecutionChange): Promise<boolean> {
   const result = await db
@@ -80,7 +79,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
   return result.numUpdatedRows > 0n;
 }
 
-/** What Bases2Fastq has measured is kept with the run. Its yields are in gigabases. */
+/** Stores the metrics of Bases2Fastq with the run. Their yields are in gigabases, those of the run in bases. */
 async function recordBases2FastqMetrics(
   db: DbOrTransaction,
   executionId: string,
@@ -101,7 +100,7 @@ async function recordBases2FastqMetrics(
     .execute();
 }
 
-/** Notes when the flow and the compute connection of an execution were last used. */
+/** Records that the flow and the compute connection of an execution were used now. */
 export async function recordResourcesUsed(
   db: DbOrTransaction,
   { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>,

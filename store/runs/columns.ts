@@ -12,11 +12,11 @@ const ofSequencing = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
 const ofMultiomics = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`case when not ${isSequencing} then ${value} end`;
 
-/** What the instrument has measured goes before what Bases2Fastq has, as in answers; of other runs none is shown. */
+/** Metrics of the instrument go before those of Bases2Fastq, as in the API's answers. Only sequencing runs have any. */
 const metric = (name: string): RawBuilder<unknown> =>
   ofSequencing(sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`);
 
-/** `TwelveWellStandard` as the contract spells it: `twelve_well_standard`. */
+/** `TwelveWellStandard` in the spelling of the vendor's API: `twelve_well_standard`. */
 const snakeCase = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`lower(regexp_replace(${value}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g'))`;
 
@@ -25,9 +25,12 @@ export const runType = sql<
 >`case when ${isSequencing} then 'sequencing' else 'multiomics' end`;
 
 /**
- * The status of a run `r`, as the contract names it. What polony refused although the instrument called it complete (files missing, an
- * upload that did not end) is FAILED, what is gone from the bucket DISCARDED; an outcome that polony does not know or may not read stays
- * UNSPECIFIED. A cytoprofiling run is refused by our flows only; as a run it is complete.
+ * The status of a run `r`, in the spelling of the vendor's API.
+ * - FAILED: polony rejected the run although the instrument completed it, because files are missing or the upload did
+ *   not end.
+ * - DISCARDED: the run folder is no longer in the bucket.
+ * - UNSPECIFIED: polony does not know the outcome, or may not read it.
+ * - COMPLETED: also for cytoprofiling runs, which only Bases2Fastq does not support.
  */
 export const runStatus = sql<string>`case
   when r.upload_state = 'uploading' then 'SEQUENCING'
@@ -59,7 +62,9 @@ export const RUN_COLUMNS: FilterColumns<typeof RUN_FILTER> = {
   'setup.sequencing.library_structure': ofSequencing(sql`lower(${parameter('libraryType')})`),
   'setup.sequencing.prep_type': ofSequencing(parameter('preparationWorkflow')),
   'setup.sequencing.polony_density': ofSequencing(
-    sql`case when ${parameter('polonyDensity')} ilike '%high%' then 'high' when ${parameter('polonyDensity')} ilike '%standard%' then 'standard' end`,
+    sql`case
+      when ${parameter('polonyDensity')} ilike '%high%' then 'high'
+      when ${parameter('polonyDensity')} ilike '%standard%' then 'standard' end`,
   ),
   'setup.sequencing.filter_mask': ofSequencing(parameter('filterMask')),
   'setup.sequencing.panel.name': ofSequencing(parameter('panelName')),

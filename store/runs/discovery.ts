@@ -1,14 +1,14 @@
 import { type DbOrTransaction, newId } from '../database.js';
 import type { UploadState } from '../schema.js';
 
-/** A run as the search for runs knows it. */
+/** What the search for runs needs to know of a run. */
 export interface KnownRun {
   id: string;
   runName: string;
   uploadState: UploadState;
 }
 
-/** Which of these run folders are known, with the state of their uploads. */
+/** The known runs among these run folders, by folder. */
 export async function findKnownRuns(
   db: DbOrTransaction,
   storageConnectionId: string,
@@ -28,7 +28,10 @@ export async function findKnownRuns(
   );
 }
 
-/** Writes newly seen runs. @returns those that were written now, not those that somebody else wrote meanwhile. */
+/**
+ * Inserts new runs.
+ * @returns the inserted runs by folder, without those that another process inserted at the same time
+ */
 export async function insertRuns(
   db: DbOrTransaction,
   storageConnectionId: string,
@@ -60,7 +63,10 @@ export async function insertRuns(
   );
 }
 
-/** Runs that somebody registered and whose upload goes on: the search does not find them. As what follows them takes them. */
+/**
+ * Runs that a person registered and that are still uploading, as inputs of the workflow. The search does not find
+ * them.
+ */
 export async function listRegisteredRuns(db: DbOrTransaction, createdBefore: Date) {
   const rows = await db
     .selectFrom('runs as r')

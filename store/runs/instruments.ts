@@ -5,7 +5,7 @@ import type { InstrumentsTable } from '../schema.js';
 
 export type InstrumentRow = Selectable<InstrumentsTable>;
 
-/** Instruments by serial number, behind one. */
+/** A page of instruments after a serial number, sorted by it. */
 export async function listInstruments(
   db: Db,
   limit: number,

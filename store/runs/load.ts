@@ -120,8 +120,8 @@ export async function findRun(db: DbOrTransaction, id: string): Promise<RunConte
 }
 
 /**
- * The row of a run, locked until the transaction ends. Either the end of an upload sees what the caller writes, or the caller
- * sees the end of the upload.
+ * The row of a run, locked until the transaction ends. Either the end of an upload sees what the caller writes, or
+ * the caller sees the end of the upload.
  */
 export async function lockRun(transaction: DbOrTransaction, id: string): Promise<Selectable<RunsTable> | undefined> {
   return transaction.selectFrom('runs').selectAll().where('id', '=', id).forUpdate().executeTakeFirst();

@@ -6,7 +6,7 @@ import type { RunOutcome } from '../../domain/runs/runUploaded.js';
 import { type DbOrTransaction, sanitizeJson, sanitizeText } from '../database.js';
 import type { UploadState } from '../schema.js';
 
-/** Fields of a run that change while it uploads; what is absent stays. */
+/** Fields of a run that change while it uploads. Absent fields keep their values. */
 export interface RunChange {
   uploadState?: UploadState;
   description?: string;
@@ -22,14 +22,14 @@ export interface RunChange {
   timeCompleted?: Date;
 }
 
-/** A time that an instrument wrote; null where it is none. */
+/** A time that an instrument wrote; null where the text is no time. */
 function parseInstrumentTime(text: string | undefined): Date | null {
   const time = new Date(text ?? NaN);
-  // PostgreSQL has no years of more than four digits as JavaScript writes them.
+  // PostgreSQL does not accept JavaScript's spelling of years with more than four digits.
   return Number.isNaN(time.getTime()) || time.getUTCFullYear() < 1 || time.getUTCFullYear() > 9999 ? null : time;
 }
 
-/** Writes what has changed of a run. */
+/** Updates a run. */
 export async function updateRun(db: DbOrTransaction, id: string, change: RunChange): Promise<void> {
   await db
     .updateTable('runs')
@@ -58,13 +58,17 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
     .execute();
 }
 
-/** Follows a run anew that was refused, had vanished, or could not be verified where `unverified` says so too. @returns whether it was one. */
+/**
+ * Sets a rejected or vanished run back to uploading, so that polony checks it again.
+ * @param unverified includes complete runs whose outcome polony could not read
+ * @returns whether the run was set back
+ */
 export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
     .set({
       upload_state: 'uploading',
-      upload_description: 'It is looked at anew',
+      upload_description: 'Polony checks the run again',
       outcome: null,
       time_completed: null,
       time_denied: null,

@@ -3,8 +3,9 @@ import type { Probe } from '../../domain/verification/report.js';
 import type { DbOrTransaction } from '../database.js';
 
 /**
- * Notes what use has shown of a permission that no probe can tell.
- * @returns whether that is news.
+ * Records whether AWS granted or denied an action in real use. No harmless probe can find that out for these
+ * permissions.
+ * @returns whether the result differs from the last one
  */
 export async function recordEvidence(
   db: DbOrTransaction,
@@ -31,8 +32,8 @@ export async function recordEvidence(
 }
 
 /**
- * What use has shown of a provider's permissions, as probes. For any resource (`*`) the newest says it. What was seen before
- * the credential was changed says nothing of the new one.
+ * The recorded evidence of a provider, in the form of probes. For the resource `*` the latest evidence of any
+ * resource counts.
  */
 export async function loadEvidence(
   db: DbOrTransaction,
@@ -57,7 +58,9 @@ export async function loadEvidence(
   };
 }
 
-/** Forgets what use has shown, when a provider's credential is another one. */
+/**
+ * Deletes the evidence of a provider. Call it when its credential changes: the evidence says nothing about a new one.
+ */
 export async function deleteEvidence(db: DbOrTransaction, providerId: string): Promise<void> {
   await db.deleteFrom('permission_evidence').where('provider_id', '=', providerId).execute();
 }

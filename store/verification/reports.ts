@@ -8,7 +8,7 @@ export const TABLE_BY_KIND = {
   flow: 'flows',
 } as const;
 
-/** Keeps a report in place of the last one, and what it says of the resource and its provider. */
+/** Replaces the report of a resource, and updates the resource and its provider with what the report found. */
 export async function saveVerification(
   db: Db,
   {

@@ -2,14 +2,14 @@ import type { VerifiedKind } from '../../domain/verification/report.js';
 import type { DbOrTransaction } from '../database.js';
 import { TABLE_BY_KIND } from './reports.js';
 
-/** Something to verify, as its workflow names it. */
+/** A resource to verify: the input of its workflow. */
 export interface ResourceToVerify {
   kind: VerifiedKind;
   id: string;
   name: string;
 }
 
-/** A provider, its connections and flows, the provider first. */
+/** A provider with its connections and their flows; the provider comes first. */
 export async function listProviderParts(db: DbOrTransaction, providerId: string): Promise<ResourceToVerify[]> {
   const providers = await db
     .selectFrom('providers')
@@ -55,7 +55,7 @@ export async function listProviderParts(db: DbOrTransaction, providerId: string)
   ];
 }
 
-/** What was never verified, or not since it was changed; for the sweep. */
+/** Resources that were never verified, or not since their last change. For the sweep. */
 export async function listUnverified(db: DbOrTransaction, changedBefore: Date): Promise<ResourceToVerify[]> {
   const found: ResourceToVerify[] = [];
   for (const [kind, table] of Object.entries(TABLE_BY_KIND) as [VerifiedKind, (typeof TABLE_BY_KIND)[VerifiedKind]][]) {
@@ -77,7 +77,7 @@ export async function listUnverified(db: DbOrTransaction, changedBefore: Date): 
 
 const PAGE = 500;
 
-/** Everything that is not deleted, page by page. */
+/** All resources that are not deleted. Reads them page by page. */
 export async function* iterateResourcesToVerify(db: DbOrTransaction): AsyncGenerator<ResourceToVerify> {
   for (const [kind, table] of Object.entries(TABLE_BY_KIND) as [VerifiedKind, (typeof TABLE_BY_KIND)[VerifiedKind]][]) {
     for (let after = '00000000-0000-0000-0000-000000000000'; ;) {

@@ -2,7 +2,7 @@ import type { DeliveryState } from '../../domain/webhooks/webhook.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 import type { DeliveryRow } from './deliveries.js';
 
-/** A delivery with what its webhook says now. */
+/** A delivery with the present URL and state of its webhook. Both are null where the webhook was deleted. */
 export type DeliveryContext = DeliveryRow & { url: string | null; enabled: boolean | null };
 
 export async function findDelivery(db: DbOrTransaction, id: string): Promise<DeliveryContext | undefined> {
@@ -16,9 +16,9 @@ export async function findDelivery(db: DbOrTransaction, id: string): Promise<Del
 }
 
 /**
- * Notes that a delivery is about to be tried, before it is, so that one which ends its worker is not tried without end.
- * @param within by when it has been tried, or its worker has died
- * @returns which try of its round it is, from 1; undefined where it has ended or was begun anew.
+ * Records an attempt before it is made, so that a delivery that crashes its worker is not attempted without end.
+ * @param within by when the attempt has ended, or its worker is dead
+ * @returns the number of the attempt in its round, from 1; undefined where the round has ended or another one began
  */
 export async function beginDeliveryAttempt(
   db: Db,
@@ -37,17 +37,17 @@ export async function beginDeliveryAttempt(
   return row?.attempts;
 }
 
-/** How a try has ended. */
+/** How an attempt ended. */
 export interface DeliveryAttemptEnd {
   state: DeliveryState;
-  /** HTTP status; null where there was no answer. */
+  /** HTTP status; null where the receiver did not answer. */
   status: number | null;
   error: string | null;
-  /** Of the next try. */
+  /** Time of the next attempt. */
   next?: Date;
 }
 
-/** Notes how a try has ended; of a round that is over nothing is noted. */
+/** Records how an attempt ended. Nothing changes where its round is over. */
 export async function endDeliveryAttempt(
   db: DbOrTransaction,
   id: string,

@@ -7,12 +7,12 @@ import { notifyDeliverer } from './claims.js';
 
 export type DeliveryRow = Selectable<WebhookDeliveriesTable>;
 
-/** How long what has been delivered or given up is kept at most, and how much of it for each webhook. */
+/** How long an ended delivery is kept at most, and how many are kept for each webhook. */
 const KEPT_DAYS = 30;
 
 const KEPT_DELIVERIES = 10_000;
 
-/** Deliveries of a webhook, newest first; before an id they come nearest first. */
+/** Deliveries of a webhook, newest first. Before an id, the nearest come first. */
 export async function listDeliveries(
   db: Db,
   webhookId: string,
@@ -26,18 +26,19 @@ export async function listDeliveries(
   return query.orderBy('id', slice.before === undefined ? 'desc' : 'asc').execute();
 }
 
-/** Writes an event that only this webhook is told of. */
+/** Creates a test event that only this webhook receives. */
 export async function insertTestEvent(db: DbOrTransaction, webhookId: string): Promise<DeliveryRow> {
   const { rows } = await sql<DeliveryRow>`
     insert into webhook_deliveries (id, webhook_id, event_id, event_type, event_sequence, event_data, time_event)
-    values (webhook_delivery_id(), ${webhookId}, gen_random_uuid(), ${TEST_EVENT}, nextval('webhook_event_sequence'), ${JSON.stringify({ webhookId })}::jsonb, clock_timestamp()) returning *`.execute(
-    db,
-  );
+    values (
+      webhook_delivery_id(), ${webhookId}, gen_random_uuid(), ${TEST_EVENT}, nextval('webhook_event_sequence'),
+      ${JSON.stringify({ webhookId })}::jsonb, clock_timestamp()
+    ) returning *`.execute(db);
   await notifyDeliverer(db);
   return rows[0]!;
 }
 
-/** Which deliveries are made once more; all conditions hold together. Times are those of the events. */
+/** Which deliveries to repeat: those that meet all conditions. Times are those of the events. */
 export interface Replay {
   since?: Date;
   until?: Date;
@@ -45,7 +46,7 @@ export interface Replay {
   onlyFailed?: boolean;
 }
 
-/** Makes deliveries once more that have ended or wait for their next try. @returns how many. */
+/** Repeats deliveries that have ended or wait for their next attempt. @returns how many */
 export async function replayDeliveries(db: DbOrTransaction, webhookId: string, replay: Replay): Promise<number> {
   let query = db
     .updateTable('webhook_deliveries')
@@ -59,7 +60,7 @@ export async function replayDeliveries(db: DbOrTransaction, webhookId: string, r
       time_ended: null,
     }))
     .where('webhook_id', '=', webhookId)
-    // What was not tried yet is about to be.
+    // A pending delivery is about to be attempted anyway.
     .where('state', 'in', replay.onlyFailed === true ? ['failed'] : ['retrying', 'delivered', 'failed']);
   if (replay.since !== undefined) query = query.where('time_event', '>=', replay.since);
   if (replay.until !== undefined) query = query.where('time_event', '<=', replay.until);
@@ -73,21 +74,22 @@ export async function replayDeliveries(db: DbOrTransaction, webhookId: string, r
   return Number(numUpdatedRows);
 }
 
-/** Removes a delivery whose webhook has been deleted. */
+/** Deletes a delivery whose webhook was deleted. */
 export async function removeDelivery(db: DbOrTransaction, id: string): Promise<void> {
   await db.deleteFrom('webhook_deliveries').where('id', '=', id).execute();
 }
 
-/** Removes what has been kept long enough, and what is beyond the newest of a webhook. */
+/** Deletes old deliveries that have ended, and those beyond the newest of each webhook. */
 export async function pruneDeliveries(db: Db): Promise<void> {
-  await sql`delete from webhook_deliveries where id in (select id from webhook_deliveries where time_ended < now() - make_interval(days => ${KEPT_DAYS}) limit 10000)`.execute(
-    db,
-  );
+  await sql`
+    delete from webhook_deliveries where id in (
+      select id from webhook_deliveries where time_ended < now() - make_interval(days => ${KEPT_DAYS}) limit 10000
+    )`.execute(db);
   for (const { id } of await db.selectFrom('webhooks').select('id').execute()) {
     await sql`
       delete from webhook_deliveries where webhook_id = ${id} and time_ended is not null
-        and id <= (select id from webhook_deliveries where webhook_id = ${id} order by id desc offset ${KEPT_DELIVERIES} limit 1)`.execute(
-      db,
-    );
+        and id <= (
+          select id from webhook_deliveries where webhook_id = ${id} order by id desc offset ${KEPT_DELIVERIES} limit 1
+        )`.execute(db);
   }
 }

@@ -9,7 +9,7 @@ export type WebhookRow = Selectable<WebhooksTable>;
 export interface WebhookFields {
   url: string;
   description: string;
-  /** None for all. */
+  /** Empty: all events. */
   eventTypes: string[];
   enabled: boolean;
 }
@@ -21,7 +21,7 @@ const webhookColumns = (fields: WebhookFields) => ({
   enabled: fields.enabled,
 });
 
-/** @param secret with the id of its row, which it is bound to. */
+/** @param secret the sealed secret with the id of its row, to which it is bound */
 export async function insertWebhook(
   db: DbOrTransaction,
   id: string,
@@ -40,13 +40,13 @@ export async function insertWebhook(
   return row;
 }
 
-/** @param lock whether the row is locked, so that two changes wait for each other. */
+/** @param lock locks the row, so that two changes wait for each other */
 export async function findWebhook(db: DbOrTransaction, id: string, lock = false): Promise<WebhookRow | undefined> {
   const query = db.selectFrom('webhooks').selectAll().where('id', '=', id);
   return (lock ? query.forUpdate() : query).executeTakeFirst();
 }
 
-/** A page of webhooks, oldest first, behind an id. */
+/** A page of webhooks, oldest first. */
 export async function listWebhooks(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<WebhookRow[]> {
   let query = db.selectFrom('webhooks').selectAll();
   if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
@@ -54,7 +54,7 @@ export async function listWebhooks(db: Db, limit: number, after?: string, ids: V
   return query.orderBy('id').limit(limit).execute();
 }
 
-/** A webhook that a person switches on again is no longer off for a reason of polony's. */
+/** Updates a webhook. Enabling it removes polony's reason for disabling it. */
 export async function updateWebhook(db: DbOrTransaction, id: string, fields: WebhookFields): Promise<WebhookRow> {
   return db
     .updateTable('webhooks')
@@ -64,7 +64,10 @@ export async function updateWebhook(db: DbOrTransaction, id: string, fields: Web
     .executeTakeFirstOrThrow();
 }
 
-/** Switches a webhook off for good, until a person switches it on again. @param url that it was found at; where it has another since, it stays on. */
+/**
+ * Disables a webhook until a person enables it again.
+ * @param url the URL that failed. Nothing changes where the webhook has another one by now.
+ */
 export async function disableWebhook(db: DbOrTransaction, id: string, url: string, reason: string): Promise<void> {
   await db
     .updateTable('webhooks')
@@ -74,7 +77,7 @@ export async function disableWebhook(db: DbOrTransaction, id: string, url: strin
     .execute();
 }
 
-/** Deletes a webhook with its secrets and deliveries. @returns whether there was one. */
+/** Deletes a webhook with its secrets and deliveries. @returns whether it existed */
 export async function deleteWebhook(db: DbOrTransaction, id: string): Promise<boolean> {
   const { numDeletedRows } = await db.deleteFrom('webhooks').where('id', '=', id).executeTakeFirst();
   await db.deleteFrom('webhook_deliveries').where('webhook_id', '=', id).execute();

@@ -6,7 +6,7 @@ import type { SealedSecret } from '../secrets.js';
 
 export type WebhookSecretRow = Selectable<WebhookSecretsTable>;
 
-/** The secrets that sign, the newest first. */
+/** The secrets that sign deliveries now, newest first. */
 export async function listSigningSecrets(db: DbOrTransaction, webhookId: string): Promise<WebhookSecretRow[]> {
   return db
     .selectFrom('webhook_secrets')
@@ -18,8 +18,9 @@ export async function listSigningSecrets(db: DbOrTransaction, webhookId: string)
 }
 
 /**
- * Puts a new secret in place of the current one, which signs along for {@link SECRET_OVERLAP_HOURS}. The caller holds the webhook's row.
- * @returns false where as many sign already as may; nothing is changed then.
+ * Replaces the current secret. The old one keeps signing, too, for {@link SECRET_OVERLAP_HOURS} hours. Lock the row
+ * of the webhook before.
+ * @returns false where {@link MOST_SECRETS} secrets sign already. Then nothing changes.
  */
 export async function rotateSecret(
   db: DbOrTransaction,
@@ -46,7 +47,7 @@ export async function rotateSecret(
   return true;
 }
 
-/** Secrets that were encrypted with another key than this one. */
+/** Signing secrets that another key than this one encrypted. */
 export async function listWebhookSecretsToReencrypt(db: DbOrTransaction, keyId: string): Promise<{ id: string }[]> {
   return db.selectFrom('webhook_secrets').select('id').where('key_id', '!=', keyId).orderBy('id').execute();
 }

@@ -1,0 +1,73 @@
+import { TypedSearchAttributes } from '@temporalio/common';
+import {
+  attributes,
+  type DiscoverRunsInput,
+  lookSignal,
+  retrySignal,
+  type RunUploadInput,
+  runUploadWorkflowId,
+  toSummary,
+  WORKFLOWS,
+} from '../workflows/messages.js';
+import { signalIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
+
+/** The workflows that follow the uploads of runs. */
+export class RunClient {
+  readonly #context: TemporalContext;
+  constructor(context: TemporalContext) {
+    this.#context = context;
+  }
+
+  /** Starts following the upload of a run. @returns false where polony follows it already */
+  async startUpload(input: RunUploadInput): Promise<boolean> {
+    const { client, queues, giveUpDays } = this.#context;
+    const { storageConnectionId, instrumentName, runFolder } = input;
+    return startUnlessTaken(() =>
+      client.workflow.start(WORKFLOWS.runUpload, {
+        workflowId: runUploadWorkflowId(storageConnectionId, input.parentPath ?? instrumentName, runFolder),
+        taskQueue: queues.main,
+        args: [{ maximumDays: giveUpDays, giveUpDays, ...input }] as [RunUploadInput],
+        // The row of the run says whether the upload has ended. A person may have a rejected run checked again.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+        typedSearchAttributes: new TypedSearchAttributes([
+          { key: attributes.status, value: 'UPLOADING' },
+          { key: attributes.blocked, value: false },
+          { key: attributes.run, value: toKeyword(input.runName) },
+          { key: attributes.instrument, value: toKeyword(instrumentName) },
+          { key: attributes.storageConnection, value: toKeyword(input.storageConnectionName) },
+        ]),
+        staticSummary: toSummary(`Upload of ${input.runName} from ${instrumentName}`),
+        staticDetails:
+          `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. ` + `Run ${input.runId}.`,
+      }),
+    );
+  }
+
+  /** Asks a blocked upload to try again now. @returns false where polony does not follow it */
+  async retryUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
+    return signalIfRunning(this.#context, runUploadWorkflowId(storageConnectionId, parentPath, runFolder), retrySignal);
+  }
+
+  /** Has an upload checked now. @returns false where polony does not follow it */
+  async checkUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
+    return signalIfRunning(this.#context, runUploadWorkflowId(storageConnectionId, parentPath, runFolder), lookSignal);
+  }
+
+  /** Searches for the one run folder that an event names, and follows its upload where the folder exists. */
+  async discoverFolder(input: DiscoverRunsInput & { only: { parentPath: string; runFolder: string } }): Promise<void> {
+    const { client, queues, giveUpDays } = this.#context;
+    const { storageConnectionId, storageConnectionName, only } = input;
+    await startUnlessTaken(() =>
+      client.workflow.start(WORKFLOWS.discoverRuns, {
+        workflowId: `discover-run/${storageConnectionId}/${only.parentPath}/${only.runFolder}`,
+        taskQueue: queues.main,
+        args: [{ giveUpDays, ...input }] as [DiscoverRunsInput],
+        typedSearchAttributes: new TypedSearchAttributes([
+          { key: attributes.blocked, value: false },
+          { key: attributes.storageConnection, value: toKeyword(storageConnectionName) },
+        ]),
+        staticSummary: toSummary(`Look for the run folder ${only.runFolder} in ${storageConnectionName}`),
+      }),
+    );
+  }
+}
