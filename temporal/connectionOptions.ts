@@ -1,5 +1,5 @@
 /** How to reach Temporal. */
-export interface ConnectionSettings {
+interface ConnectionSettings {
   address: string;
   /** Temporal Cloud API key, or a token of your own cluster. Implies TLS. */
   apiKey?: string;

@@ -2,7 +2,7 @@ import type { Db } from '../database.js';
 import { disableWebhook, endDeliveryAttempt } from '../webhooks.js';
 
 /** A delivery that a receiver answered with `410 Gone`. */
-export interface GoneDelivery {
+interface GoneDelivery {
   id: string;
   round: number;
   webhookId: string;
