@@ -44,7 +44,6 @@ import {
   webhookWorkflowId,
   WORKFLOWS,
 } from '../workflows/messages.js';
-import { temporalConnectionOptions } from './connectionOptions.js';
 
 /** A keyword as every visibility store takes it: 255 characters (VARCHAR(255) in PostgreSQL and MySQL). */
 const keyword = (text: string): string => cutToBytes(text, 255);
@@ -60,7 +59,12 @@ export interface TemporalSettings {
 
 /** Connects to Temporal. The caller closes the connection. */
 export async function connectTemporal(settings: TemporalSettings): Promise<{ client: Client; connection: Connection }> {
-  const connection = await Connection.connect({ ...temporalConnectionOptions(settings), connectTimeout: 10_000 });
+  const connection = await Connection.connect({
+    address: settings.address,
+    ...(settings.apiKey !== undefined && { apiKey: settings.apiKey }),
+    ...(settings.tls === true || settings.apiKey !== undefined ? { tls: true } : {}),
+    connectTimeout: 10_000,
+  });
   return { connection, client: new Client({ connection, namespace: settings.namespace }) };
 }
 

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
 import type { WorkerConfig } from '../domain/config.js';
-import { temporalConnectionOptions } from '../temporal/connectionOptions.js';
+import { toConnectionOptions } from '../temporal/connection.js';
 import { taskQueues } from '../workflows/messages.js';
 import { openDependencies, type OpenDependencies } from './dependencies.js';
 import { installRuntime } from './runtime.js';
@@ -35,7 +35,7 @@ export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workfl
 export async function startWorker(config: WorkerConfig, logger: Logger): Promise<RunningWorker> {
   installRuntime(config, logger);
   const opened = await openDependencies(config, logger);
-  const connection = await NativeConnection.connect(temporalConnectionOptions(config.temporal));
+  const connection = await NativeConnection.connect(toConnectionOptions(config.temporal));
   const workers = await createWorkers(config, connection, opened);
   const runs = runTogether(workers);
   await opened.orchestrator.ensureSweep(config.sweepSeconds);
