@@ -11,7 +11,8 @@ import { openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { createSecrets } from '../store/secrets.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
-import { connectTemporal, Orchestrator } from '../temporal/client.js';
+import { Orchestrator } from '../temporal/client.js';
+import { connectTemporal } from '../temporal/connection.js';
 
 /** What the activities of a worker use, and how to close it. */
 export interface OpenDependencies {

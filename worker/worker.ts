@@ -4,7 +4,7 @@ import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
-import type { WorkerConfig } from '../domain/config.js';
+import type { WorkerConfig } from '../domain/settings.js';
 import { toConnectionOptions } from '../temporal/connection.js';
 import { taskQueues } from '../workflows/messages.js';
 import { openDependencies, type OpenDependencies } from './dependencies.js';

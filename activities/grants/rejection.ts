@@ -18,7 +18,7 @@ export class GrantRejected extends Error {
 }
 
 /** An AWS call that failed while a policy was changed. */
-export interface FailedPolicyCall {
+interface FailedPolicyCall {
   /** IAM action, for example `s3:PutBucketPolicy`. */
   action: string;
   row: GrantRow;

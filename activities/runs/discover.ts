@@ -22,7 +22,7 @@ import { getBlocked, toActivityFailure } from '../failures.js';
 const STARTS_AT_ONCE = 10;
 
 /** What a search has found so far. `started`: runs whose upload it began to follow. */
-export interface DiscoveredRuns {
+interface DiscoveredRuns {
   instruments: number;
   runFolders: number;
   started: number;

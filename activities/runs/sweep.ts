@@ -17,7 +17,7 @@ import { FailureCollector } from './failureCollector.js';
 const GRACE_MS = 10_000;
 
 /** How many executions the sweep started, and how many storage connections have a schedule. */
-export interface SweepResult {
+interface SweepResult {
   executions: number;
   storageConnections: number;
 }

@@ -4,7 +4,7 @@ import type { Probe } from '../../domain/verification/report.js';
 import { findDeniedAction } from '../failures.js';
 
 /** What a probe tries. */
-export interface ProbeTarget {
+interface ProbeTarget {
   action: PermissionAction;
   /** ARN of what it is tried on. */
   resource: string;

@@ -11,7 +11,7 @@ const ASSUMED_DURATION_MS = 1000;
 const NEWEST_WEIGHT = 0.2;
 
 /** A place that a delivery holds while it is attempted. */
-export interface WebhookSlot {
+interface WebhookSlot {
   release: () => void;
 }
 

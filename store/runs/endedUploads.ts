@@ -2,7 +2,7 @@ import type { DbOrTransaction } from '../database.js';
 import type { UploadState } from '../schema.js';
 
 /** A run whose upload has ended, and how. */
-export interface EndedUpload {
+interface EndedUpload {
   id: string;
   uploadState: Exclude<UploadState, 'uploading'>;
   uploadDescription: string;

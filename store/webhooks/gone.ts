@@ -3,7 +3,7 @@ import { disableWebhook } from './endpoints.js';
 import { endDeliveryAttempt } from './attempts.js';
 
 /** A delivery that a receiver answered with `410 Gone`. */
-export interface GoneDelivery {
+interface GoneDelivery {
   id: string;
   round: number;
   webhookId: string;

@@ -476,7 +476,7 @@ describe('without s3:GetObject', () => {
       expect(ended).toMatchObject({
         usable: true,
         reason: expect.stringMatching(
-          /neither the outcome .* nor its cycles were checked.*flows whose acceptUnverified is false/,
+          /Neither the outcome .* nor its cycles were checked.*flows whose acceptUnverified is false/,
         ) as string,
       });
       expect(

@@ -606,7 +606,7 @@ describe('delivery', () => {
         nextRetryDelay: seconds * 1000,
         category: 'BENIGN',
       });
-      expect(failure.message).toBe(`Try ${at + 1} of 10: HTTP 500: database is down`);
+      expect(failure.message).toBe(`Attempt ${at + 1} of 10: HTTP 500: database is down`);
       expect((await deliveries(hook.id))[0]).toMatchObject({
         state: 'retrying',
         attempts: at + 1,
