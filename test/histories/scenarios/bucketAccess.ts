@@ -1,0 +1,199 @@
+import { type Client, WithStartWorkflowOperation, type WorkflowStartOptions } from '@temporalio/client';
+import type { AccessAgenda, AccessChange } from '../../../domain/sharing.js';
+import { type BucketAccessInput, changeAccessUpdate, retrySignal } from '../../../workflows/messages.js';
+import { answers, blocked, denied, finalFailure, hang, type Scenario, sleep, soonFailure } from '../scenario.js';
+
+type Changed = AccessChange & { agenda: AccessAgenda };
+
+const BUCKET = 'lab-bucket';
+const GRANT_ID = '01920000-0000-7000-8000-0000000000c1';
+const request = { bucket: BUCKET, grantId: GRANT_ID, principal: 'arn:aws:iam::444455556666:root' };
+/** More than fit into the history that the recorder's server suggests; a server takes ten at once. */
+const MANY_CHANGES = 8;
+
+const nothingLeft: AccessAgenda = { due: null, open: 0, problem: null };
+const problem = { ...denied, action: 's3:PutBucketPolicy' };
+const leftOpen: AccessAgenda = { due: null, open: 1, problem };
+const active: Changed = { state: 'active', problem: null, agenda: nothingLeft };
+const pending: Changed = { state: 'pending', problem, agenda: leftOpen };
+/** A grant whose time is over after so many seconds. */
+const expiring = (seconds: number) => async (): Promise<Changed> => ({
+  ...active,
+  agenda: { ...nothingLeft, due: Date.now() + seconds * 1000 },
+});
+
+/** Asks for a change as the API does: it starts the workflow with the update, or sends it to the one that runs. */
+async function change(client: Client, options: WorkflowStartOptions): Promise<unknown> {
+  const startWorkflowOperation = new WithStartWorkflowOperation('bucketAccess', {
+    ...options,
+    args: options.args as [BucketAccessInput],
+    workflowIdConflictPolicy: 'USE_EXISTING',
+  });
+  return client.workflow
+    .executeUpdateWithStart(changeAccessUpdate, { args: [request], startWorkflowOperation })
+    .catch(() => undefined);
+}
+/** Has all done that is left to be done, as the API does. */
+const settle = (client: Client, options: WorkflowStartOptions): Promise<unknown> =>
+  client.workflow.signalWithStart('bucketAccess', { ...options, signal: retrySignal });
+
+const bucketAccess = (
+  outcome: string,
+  status: Scenario['status'],
+  activities: ReturnType<Scenario['activities']>,
+  more: Partial<Scenario> = {},
+): Scenario => ({
+  workflow: 'bucketAccess',
+  outcome,
+  input: { bucket: BUCKET } satisfies BucketAccessInput,
+  start: change,
+  status,
+  activities: () => activities,
+  ...more,
+});
+
+export const bucketAccessScenarios: Scenario[] = [
+  bucketAccess('changed', 'COMPLETED', { changeAccess: answers(active) }),
+  bucketAccess(
+    'changed-several',
+    'COMPLETED',
+    { changeAccess: answers(active) },
+    {
+      start: (client, options) => Promise.all(Array.from({ length: 3 }, () => change(client, options))),
+    },
+  ),
+  bucketAccess('changed-after-retried-activity', 'COMPLETED', {
+    changeAccess: answers<Changed>(soonFailure('Throttled'), active),
+  }),
+  bucketAccess(
+    'update-rejected',
+    'COMPLETED',
+    { changeAccess: answers(active) },
+    {
+      drive: async ({ handle }) => {
+        for (const wrong of [
+          { ...request, grantId: 'x' },
+          { ...request, bucket: 'other' },
+        ])
+          await handle.executeUpdate(changeAccessUpdate, { args: [wrong] }).catch(() => undefined);
+      },
+    },
+  ),
+  bucketAccess('update-failed', 'COMPLETED', { changeAccess: answers<Changed>(finalFailure('GrantUnknown')) }),
+  bucketAccess('change-unavailable-then-settled', 'COMPLETED', {
+    changeAccess: answers<Changed>(soonFailure('Network')),
+    settleAccess: answers(nothingLeft),
+  }),
+  bucketAccess('blocked-then-settled-by-timer', 'COMPLETED', {
+    changeAccess: answers(pending),
+    settleAccess: answers(leftOpen, nothingLeft),
+  }),
+  bucketAccess(
+    'blocked-then-settled-by-retry',
+    'COMPLETED',
+    { changeAccess: answers(pending), settleAccess: answers(nothingLeft) },
+    {
+      drive: async ({ handle, calls }) => {
+        await calls.until('changeAccess');
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
+  bucketAccess(
+    'blocked-then-changed',
+    'COMPLETED',
+    { changeAccess: answers(pending, active) },
+    {
+      start: async (client, options) => {
+        await change(client, options);
+        await change(client, options);
+      },
+    },
+  ),
+  bucketAccess(
+    'settle-unavailable-then-settled',
+    'COMPLETED',
+    {
+      changeAccess: answers(pending),
+      settleAccess: answers<AccessAgenda>(finalFailure('Unexpected'), blocked(), nothingLeft),
+    },
+    {
+      drive: async ({ handle, calls }) => {
+        await calls.until('changeAccess');
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
+  bucketAccess('started-by-retry', 'COMPLETED', { settleAccess: answers(nothingLeft) }, { start: settle }),
+  bucketAccess('expired', 'COMPLETED', { changeAccess: answers(expiring(3)), settleAccess: answers(nothingLeft) }),
+  bucketAccess(
+    'expired-after-another-change',
+    'COMPLETED',
+    {
+      changeAccess: answers(expiring(4), expiring(2)),
+      settleAccess: answers(nothingLeft),
+    },
+    {
+      start: async (client, options) => {
+        await change(client, options);
+        await change(client, options);
+      },
+    },
+  ),
+  bucketAccess(
+    'continued',
+    'COMPLETED',
+    { settleAccess: answers(nothingLeft) },
+    {
+      input: {
+        bucket: BUCKET,
+        agenda: leftOpen,
+        tries: 0,
+        changes: 12,
+        status: 'RETRYING',
+        blocked: true,
+      } satisfies BucketAccessInput,
+      start: undefined,
+    },
+  ),
+  bucketAccess(
+    'continued-as-new',
+    'CONTINUED_AS_NEW',
+    { changeAccess: answers(pending), settleAccess: answers(leftOpen) },
+    {
+      start: (client, options) => Promise.all(Array.from({ length: MANY_CHANGES }, () => change(client, options))),
+    },
+  ),
+  bucketAccess(
+    'cancelled-by-temporal',
+    'CANCELLED',
+    { changeAccess: answers(expiring(3600)) },
+    {
+      drive: async ({ handle }) => void (await handle.cancel()),
+    },
+  ),
+  bucketAccess('idle-open', 'RUNNING', { changeAccess: answers(active) }),
+  bucketAccess('blocked-open', 'RUNNING', { changeAccess: answers(pending), settleAccess: answers(leftOpen) }),
+  bucketAccess('waiting-for-expiry-open', 'RUNNING', { changeAccess: answers(expiring(86_400)) }),
+  bucketAccess(
+    'changing-open',
+    'RUNNING',
+    { changeAccess: hang },
+    {
+      // Nobody waits for the answer: it does not come before the history is taken.
+      start: async (client, options) => {
+        void change(client, options);
+        const isThere = (): Promise<boolean> =>
+          client.workflow
+            .getHandle(options.workflowId)
+            .describe()
+            .then(
+              () => true,
+              () => false,
+            );
+        while (!(await isThere())) await sleep(50);
+      },
+      drive: async ({ calls }) => calls.until('changeAccess'),
+    },
+  ),
+];
