@@ -15,7 +15,7 @@ export interface CommonConfig {
   /** Largest number of connections that this process opens to PostgreSQL. */
   maxDbConnections: number;
   temporal: { address: string; namespace: string; apiKey?: string; tls?: boolean };
-  /** Prefix of the task queues, see `taskQueues` in workflows/messages.ts. */
+  /** Prefix of the task queues, see `taskQueues` in workflows/messages/taskQueues.ts. */
   taskQueue: string;
   logLevel: LogLevel;
   /** The first encrypts, the others decrypt what is older. Empty where no secrets are kept. */

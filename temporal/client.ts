@@ -14,36 +14,39 @@ import { cutToBytes } from '../domain/names.js';
 import type { GrantChange } from '../domain/grants/grant.js';
 import type { VerifiedKind } from '../domain/verification/report.js';
 import {
-  attributes,
   type Bases2FastqInput,
+  cancelSignal,
+  type CancelRequest,
+  executionWorkflowId,
+} from '../workflows/messages/executions.js';
+import {
   type GrantChangeRequest,
   bucketAccessWorkflowId,
-  cancelSignal,
   changeGrantUpdate,
   DRAINING,
   type BucketAccessInput,
-  type CancelRequest,
-  type DeliverWebhookInput,
+} from '../workflows/messages/grants.js';
+import { retrySignal } from '../workflows/messages/retry.js';
+import {
   type DiscoverRunsInput,
-  discoverScheduleId,
-  executionWorkflowId,
   lookSignal,
-  retrySignal,
   type RunUploadEnded,
   runUploadEndedSignal,
   type RunUploadInput,
   runUploadWorkflowId,
-  toSummary,
-  SWEEP_SCHEDULE_ID,
-  taskQueues,
-  VERIFY_SCHEDULE_ID,
+} from '../workflows/messages/runs.js';
+import { discoverScheduleId, SWEEP_SCHEDULE_ID, VERIFY_SCHEDULE_ID } from '../workflows/messages/schedules.js';
+import { attributes } from '../workflows/messages/searchAttributes.js';
+import { toSummary } from '../workflows/messages/summary.js';
+import { taskQueues } from '../workflows/messages/taskQueues.js';
+import {
   VERIFY_WORKFLOWS,
   verifyAgainSignal,
   type VerifyInput,
   verifyWorkflowId,
-  webhookWorkflowId,
-  WORKFLOWS,
-} from '../workflows/messages.js';
+} from '../workflows/messages/verification.js';
+import { type DeliverWebhookInput, webhookWorkflowId } from '../workflows/messages/webhooks.js';
+import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 
 /** A keyword as every visibility store takes it: 255 characters (VARCHAR(255) in PostgreSQL and MySQL). */
 const keyword = (text: string): string => cutToBytes(text, 255);

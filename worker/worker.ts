@@ -14,7 +14,7 @@ import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { createSecrets } from '../store/secrets.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
-import { taskQueues } from '../workflows/messages.js';
+import { taskQueues } from '../workflows/messages/taskQueues.js';
 
 /** A worker process at work. */
 export interface RunningWorker {

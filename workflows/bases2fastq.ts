@@ -24,17 +24,16 @@ import {
   FAST_TAKEOVER,
 } from './blocking.js';
 import {
-  attributes,
   type Bases2FastqInput,
   type Bases2FastqResult,
   type CancelRequest,
   cancelSignal,
   type ExecutionState,
-  type RunUploadEnded,
-  runUploadEndedSignal,
   stateQuery,
-  toSummary,
-} from './messages.js';
+} from './messages/executions.js';
+import { type RunUploadEnded, runUploadEndedSignal } from './messages/runs.js';
+import { attributes } from './messages/searchAttributes.js';
+import { toSummary } from './messages/summary.js';
 
 const activities = proxyActivities<Activities>(FIRST_TRIES);
 

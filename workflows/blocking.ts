@@ -10,7 +10,8 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { Blocked } from '../domain/executions/execution.js';
-import { attributes, retrySignal } from './messages.js';
+import { retrySignal } from './messages/retry.js';
+import { attributes } from './messages/searchAttributes.js';
 
 /** First tries of a step: what time mends is retried, what a person must mend comes back to the workflow at once. */
 export const FIRST_TRIES: ActivityOptions = {

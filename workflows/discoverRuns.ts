@@ -1,7 +1,8 @@
 import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import { trackRetrySignals, BlockableSteps } from './blocking.js';
-import { type DiscoverRunsInput, toSummary } from './messages.js';
+import type { DiscoverRunsInput } from './messages/runs.js';
+import { toSummary } from './messages/summary.js';
 
 const PASS: ActivityOptions = { startToCloseTimeout: '30 minutes', heartbeatTimeout: '2 minutes' };
 /** The schedule asks again soon, so a pass that keeps failing ends and shows as failed. */

@@ -41,7 +41,7 @@ import {
 import { hasRecentEvents, type EventSource, recordGenuineEvent } from '../../store/events.js';
 import { requestStartTurn, leaveStartQueue, lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
 import { recordEvidence } from '../../store/verification.js';
-import type { CancelRequest } from '../../workflows/messages.js';
+import type { CancelRequest } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { type AwsCall, createBlockedFailure, getBlocked, findDeniedAction, toActivityFailure } from '../failures.js';

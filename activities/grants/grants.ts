@@ -36,7 +36,7 @@ import {
 import { beginAudit, endAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
 import { recordEvidence } from '../../store/verification.js';
-import { bucketAccessWorkflowId } from '../../workflows/messages.js';
+import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 import { withHeartbeat } from '../heartbeat.js';

@@ -49,7 +49,7 @@ import {
   updateRun,
 } from '../../store/runs.js';
 import { listUnverified } from '../../store/verification.js';
-import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
+import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 import { withHeartbeat } from '../heartbeat.js';

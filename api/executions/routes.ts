@@ -26,7 +26,7 @@ import {
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
 import { insertRuns, findKnownRuns } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
-import { executionWorkflowId } from '../../workflows/messages.js';
+import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTimeout, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
 import { ExecutionFeed, type FedExecution, MOST_STREAMS } from './feed.js';

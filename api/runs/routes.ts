@@ -9,7 +9,7 @@ import { isId } from '../../store/database.js';
 import { countRuns, getRun, listRuns, type RunRow } from '../../store/listing.js';
 import { findStorageConnection } from '../../store/resources.js';
 import { reopenRun } from '../../store/runs.js';
-import { runUploadWorkflowId } from '../../workflows/messages.js';
+import { runUploadWorkflowId } from '../../workflows/messages/runs.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
 import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';

@@ -16,7 +16,7 @@ import {
   type ToVerify,
   loadVerifications,
 } from '../../store/verification.js';
-import { verifyWorkflowId } from '../../workflows/messages.js';
+import { verifyWorkflowId } from '../../workflows/messages/verification.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors, notFoundError } from '../errors.js';
 import { type Caller, requireScope } from '../plugins/auth.js';

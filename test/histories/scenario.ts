@@ -2,8 +2,8 @@ import { Context } from '@temporalio/activity';
 import type { Client, WorkflowExecutionStatusName, WorkflowHandle, WorkflowStartOptions } from '@temporalio/client';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { Activities } from '../../activities/index.js';
-import { blockedFailure } from '../../activities/failures.js';
-import type { Blocked } from '../../domain/execution.js';
+import { createBlockedFailure as blockedFailure } from '../../activities/failures.js';
+import type { Blocked } from '../../domain/executions/execution.js';
 import type * as workflows from '../../workflows/index.js';
 
 export type WorkflowType = keyof typeof workflows;

@@ -1,13 +1,13 @@
-import type { StartedRun, WatchedStatus } from '../../../activities/execution.js';
+import type { StartedRun, WatchedStatus } from '../../../activities/executions/execution.js';
 import type { Activities } from '../../../activities/index.js';
 import {
   type Bases2FastqInput,
   type CancelRequest,
   cancelSignal,
-  retrySignal,
-  runUploadEndedSignal,
   stateQuery,
-} from '../../../workflows/messages.js';
+} from '../../../workflows/messages/executions.js';
+import { retrySignal } from '../../../workflows/messages/retry.js';
+import { runUploadEndedSignal } from '../../../workflows/messages/runs.js';
 import {
   answers,
   blocked,

@@ -1,6 +1,7 @@
 import { type Client, WithStartWorkflowOperation, type WorkflowStartOptions } from '@temporalio/client';
-import type { AccessAgenda, AccessChange } from '../../../domain/sharing.js';
-import { type BucketAccessInput, changeAccessUpdate, retrySignal } from '../../../workflows/messages.js';
+import type { GrantAgenda as AccessAgenda, GrantChange as AccessChange } from '../../../domain/grants/grant.js';
+import { type BucketAccessInput, changeGrantUpdate as changeAccessUpdate } from '../../../workflows/messages/grants.js';
+import { retrySignal } from '../../../workflows/messages/retry.js';
 import { answers, blocked, denied, finalFailure, hang, type Scenario, sleep, soonFailure } from '../scenario.js';
 
 type Changed = AccessChange & { agenda: AccessAgenda };
