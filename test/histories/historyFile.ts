@@ -16,7 +16,7 @@ interface HistoryJson {
 }
 
 // `historyToJSON` and `historyFromJSON` of the SDK fail with "type must be a Type" where npm installs protobufjs twice:
-// they take the library of @temporalio/common, and the types come from that of @temporalio/proto. Here both are the same.
+// they use the copy of @temporalio/common, and the types come from the copy of @temporalio/proto. This uses one copy.
 const historyJson = ((): HistoryJson => {
   const requireFromCommon = createRequire(createRequire(import.meta.url).resolve('@temporalio/common'));
   const requireFromProto = createRequire(requireFromCommon.resolve('@temporalio/proto'));

@@ -84,6 +84,7 @@ export function onceCancelled<T>(answer: T | Error): () => Promise<T> {
   };
 }
 
+/** What blocks the activities of the scenarios. */
 export const denied: Blocked = {
   kind: 'ACCESS_DENIED',
   action: 'omics:StartRun',
@@ -108,6 +109,8 @@ export const laterFailure = (type: string): ApplicationFailure =>
 export const soonFailure = (type: string): ApplicationFailure =>
   ApplicationFailure.create({ type, message: 'Try again', nextRetryDelay: '20 milliseconds' });
 
+/** A failure that Temporal does not retry. */
 export const finalFailure = (type: string): ApplicationFailure => ApplicationFailure.nonRetryable('It failed', type);
 
+/** Waits so many milliseconds. */
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

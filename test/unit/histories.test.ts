@@ -6,7 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { readHistory } from '../histories/historyFile.js';
 import * as workflows from '../../workflows/index.js';
 
-// Workflows that run while you upgrade polony continue with the new code. It must make the decisions of their histories.
+// Workflows that run while you upgrade polony continue with the new code, which must make the same decisions again.
+// See test/histories/README.md.
 const folder = fileURLToPath(new URL('../histories/', import.meta.url));
 const SUFFIX = /\.json(\.gz)?$/;
 
