@@ -1,5 +1,5 @@
 import type { Dependencies } from './dependencies.js';
-import { createExecutionActivities } from './executions/execution.js';
+import { createExecutionActivities } from './executions/index.js';
 import { createRunActivities } from './runs/runs.js';
 import { createSharingActivities } from './grants/grants.js';
 import { createVerificationActivities } from './verification/verify.js';
@@ -9,8 +9,10 @@ export type { Dependencies } from './dependencies.js';
 
 /** All activities, with what they work with. The worker splits them over its task queues by name. */
 export function createActivities(dependencies: Dependencies) {
+  const executions = createExecutionActivities(dependencies);
   return {
-    ...createExecutionActivities(dependencies),
+    ...executions.main,
+    ...executions.watch,
     ...createRunActivities(dependencies),
     ...createVerificationActivities(dependencies),
     ...createSharingActivities(dependencies),

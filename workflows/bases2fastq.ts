@@ -10,7 +10,8 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import type { StartedRun, WatchedStatus } from '../activities/executions/execution.js';
+import type { StartedRun } from '../activities/executions/start.js';
+import type { WatchedStatus } from '../activities/executions/watch.js';
 import type { Activities } from '../activities/index.js';
 import { type ExecutionStatus, isFinalStatus } from '../domain/executions/execution.js';
 import { cutToBytes } from '../domain/names.js';

@@ -1,4 +1,5 @@
-import type { StartedRun, WatchedStatus } from '../../../activities/executions/execution.js';
+import type { StartedRun } from '../../../activities/executions/start.js';
+import type { WatchedStatus } from '../../../activities/executions/watch.js';
 import type { Activities } from '../../../activities/index.js';
 import {
   type Bases2FastqInput,
