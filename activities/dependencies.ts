@@ -35,7 +35,9 @@ export interface Dependencies {
     stalledMinutes: number;
     /** StartRun calls a second in one account and region, of all workers together. */
     startRunsPerSecond: number;
-    /** Seconds before a run that failed for a reason that passes is started again; as many more before each further one. */
+    /**
+     * Seconds before a run that failed for a reason that passes is started again; as many more before each further one.
+     */
     retryRunSeconds: number;
     /** What becomes of a HealthOmics run whose workflow was terminated, or is no longer known to Temporal. */
     closedWorkflows: 'adopt' | 'cancel';

@@ -4,8 +4,8 @@ import { type AwsCall, getBlocked, toActivityFailure } from '../failures.js';
 import { recordBlocked, type StepDependencies } from './context.js';
 
 /**
- * Makes AWS calls for an execution with the session of its provider. Writes to the execution what blocks the calls, and clears
- * that once they succeed.
+ * Makes AWS calls for an execution with the session of its provider. Writes to the execution what blocks the calls, and
+ * clears that once they succeed.
  * @param call the call that a failure is about.
  * @throws ApplicationFailure that says whether the workflow retries, waits for a person or fails.
  */

@@ -6,8 +6,8 @@ const SLOWEST_FACTOR = 16;
 export type SpacedCall = () => void;
 
 /**
- * Spaces the calls of this worker to one account and region evenly. The first to become due is the first to be called, and
- * urgent calls go before all others.
+ * Spaces the calls of this worker to one account and region evenly. The first to become due is the first to be called,
+ * and urgent calls go before all others.
  */
 export class CallSpacing {
   readonly #urgent = new Set<SpacedCall>();

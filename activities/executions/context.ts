@@ -16,7 +16,10 @@ export async function loadExecution(db: Db, executionId: string): Promise<Execut
   return execution;
 }
 
-/** The account and region whose quotas the calls of an execution count against (HealthOmics quotas are per account and region). */
+/**
+ * The account and region whose quotas the calls of an execution count against (HealthOmics quotas are per account and
+ * region).
+ */
 export function quotaScope({ provider, compute }: ExecutionContext): string {
   return `${provider.account || provider.id}/${compute.region}`;
 }
@@ -34,7 +37,10 @@ export async function recordBlocked(db: Db, executionId: string, blocked: Blocke
   });
 }
 
-/** Blocks an execution for a reason that polony found itself. @throws always, the failure on which the workflow waits. */
+/**
+ * Blocks an execution for a reason that polony found itself.
+ * @throws always the failure on which the workflow waits.
+ */
 export async function block(db: Db, executionId: string, blocked: Blocked): Promise<never> {
   await recordBlocked(db, executionId, blocked);
   throw createBlockedFailure(blocked);

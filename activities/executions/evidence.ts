@@ -5,8 +5,8 @@ import type { Dependencies } from '../dependencies.js';
 import { sharedWorkflowArn } from './awsCalls.js';
 
 /**
- * Records what starting a run showed about a permission that verification cannot try. Verifies the resources at once where
- * that is new.
+ * Records what starting a run showed about a permission that verification cannot try. Verifies the resources at once
+ * where that is new.
  * @param action what AWS allowed or denied; actions other than iam:PassRole and omics:StartRun tell nothing new.
  * @param error how AWS denied it; absent where AWS allowed it.
  */

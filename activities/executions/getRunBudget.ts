@@ -4,7 +4,9 @@ import { CallSpacing } from './callSpacing.js';
 
 /** How often workers tell each other how many runs they watch, in milliseconds. */
 const SHARE_MS = 15_000;
-/** Least time between two polls of a run that events ask for, so that a flood of events costs no more than fast polling. */
+/**
+ * Least time between two polls of a run that events ask for, so that a flood of events costs no more than fast polling.
+ */
 const BETWEEN_EVENT_POLLS_MS = 2000;
 
 /** The runs that this worker watches in one account and region. */
@@ -14,9 +16,9 @@ interface Scope {
 }
 
 /**
- * Shares GetRun among all runs that the workers watch. AWS allows a number of calls per second for each account and region
- * (HealthOmics quotas). Workers divide it by how many runs each of them watches, and each worker spaces its calls evenly. So
- * the more runs there are, the less often each is polled.
+ * Shares GetRun among all runs that the workers watch. AWS allows a number of calls per second for each account and
+ * region (HealthOmics quotas). Workers divide it by how many runs each of them watches, and each worker spaces its
+ * calls evenly. So the more runs there are, the less often each is polled.
  */
 export class GetRunBudget {
   readonly #workerId = newId();
@@ -112,8 +114,8 @@ export class WatchedRun {
   ) {}
 
   /**
-   * Waits until it is time to poll the run: after so many milliseconds, or once an event says that the run has changed, and in
-   * any case within what the account and region allow.
+   * Waits until it is time to poll the run: after so many milliseconds, or once an event says that the run has changed,
+   * and in any case within what the account and region allow.
    * @returns whether an event was the reason.
    * @throws the signal's reason when it aborts.
    */

@@ -11,7 +11,8 @@ import { block, type StepDependencies, viaStorageProvider } from './context.js';
 type ManifestContent = { content: string | Uint8Array } | 'absent' | 'unreadable';
 
 /**
- * Checks the run manifest that Bases2Fastq would read. Writes a manifest that was given as text to the execution's folder.
+ * Checks the run manifest that Bases2Fastq would read. Writes a manifest that was given as text to the execution's
+ * folder.
  * @returns the manifest's `s3://` URI where it is not the run's own.
  * @throws ApplicationFailure `Blocked` where Bases2Fastq would stop at the manifest.
  */
@@ -95,9 +96,9 @@ async function blockOnManifest(
     message: `Bases2Fastq would stop at the run manifest: ${describeFindings(report.errors)}`,
     remedy:
       manifest === null
-        ? 'Replace RunManifest.csv in the run folder; polony then continues automatically. Or cancel the execution and ' +
-          'relaunch it with another manifest. To leave the check to Bases2Fastq, set runSettings.manifestErrors of the ' +
-          'flow to warn.'
+        ? 'Replace RunManifest.csv in the run folder; polony then continues automatically. Or cancel the execution ' +
+          'and relaunch it with another manifest. To leave the check to Bases2Fastq, set runSettings.manifestErrors ' +
+          'of the flow to warn.'
         : 'Cancel the execution and relaunch it with another manifest.',
   });
 }

@@ -42,8 +42,8 @@ export async function prepare(dependencies: StepDependencies, given: ExecutionCo
     action: 'omics:GetWorkflow',
     resource: sharedWorkflowArn(execution),
     whenNotFound:
-      `Accept the share in the HealthOmics console of ${execution.compute.region}, and check the flow's shared workflow ` +
-      'ID and owner. A share is available only in its own region.',
+      `Accept the share in the HealthOmics console of ${execution.compute.region}, and check the flow's shared ` +
+      'workflow ID and owner. A share is available only in its own region.',
   };
   const workflow = await getSharedWorkflow(dependencies, execution, call);
   await blockOnOldVersion(dependencies, execution, workflow);

@@ -116,7 +116,9 @@ class ResultReader {
     if (name !== undefined && key.length < (keys[name]?.length ?? Infinity)) keys[name] = key;
   }
 
-  /** @returns the parsed file; undefined with a warning where it is absent or cannot be parsed: the rest is still read. */
+  /**
+   * @returns the parsed file; undefined with a warning where it is absent or cannot be parsed: the rest is still read.
+   */
   async #parse<T>(
     { keys }: Listing,
     name: SummaryFile,

@@ -56,16 +56,16 @@ export function createStartActivities(dependencies: StartDependencies) {
     },
 
     /**
-     * Finds out whether a cancelled StartRun started a run, so that the run can be cancelled. Sends StartRun again where its
-     * answer was lost.
+     * Finds out whether a cancelled StartRun started a run, so that the run can be cancelled. Sends StartRun again
+     * where its answer was lost.
      * @returns null where no run was started, and none can be started any more.
      */
     async settleStart(executionId: string): Promise<StartedRun | null> {
       const execution = await loadExecution(db, executionId);
       const started = findStartedRun(execution);
       if (started !== undefined) return started;
-      // One statement closes it: another attempt that is still running either finds it closed, or has recorded before that it
-      // sent StartRun.
+      // One statement closes it: another attempt that is still running either finds it closed, or has recorded before
+      // that it sent StartRun.
       if (await closeStart(db, executionId)) return null;
       return starter.start(await loadExecution(db, executionId));
     },
@@ -106,9 +106,9 @@ class RunStarter {
   constructor(private readonly dependencies: StartDependencies) {}
 
   /**
-   * Sends StartRun with the execution's own requestId, so that HealthOmics answers a repeated call with the same run. polony
-   * stores the request. It sends the same request until it knows that it started nothing, even when flow and connections
-   * have changed since.
+   * Sends StartRun with the execution's own requestId, so that HealthOmics answers a repeated call with the same run.
+   * polony stores the request. It sends the same request until it knows that it started nothing, even when flow and
+   * connections have changed since.
    */
   async start(execution: ExecutionContext): Promise<StartedRun> {
     const { db } = this.dependencies;
@@ -206,8 +206,8 @@ class RunStarter {
     if (refusal.kind === 'throttled') await lowerStartRate(db, quotaScope(execution)).catch(() => undefined);
     if (refusal.kind === 'denied')
       await recordPermissionUse(this.dependencies, execution, findDeniedAction(error), refusal).catch(() => undefined);
-    // AWS refused this call for certain. An earlier call may still have started the run, unless the request is invalid: then
-    // it was invalid before too.
+    // AWS refused this call for certain. An earlier call may still have started the run, unless the request is invalid:
+    // then it was invalid before too.
     const startedNothing = !wasSentBefore || refusal.kind === 'invalid';
     if (startedNothing && !LEAVES_OPEN.includes(refusal.kind))
       await updateExecution(db, execution.id, { startState: 'none', startRequest: null });

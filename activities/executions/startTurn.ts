@@ -12,8 +12,8 @@ const LONGEST_WAIT_MS = 2000;
 const LAST_WAITING_POSITION = 10;
 
 /**
- * Waits until the execution may call StartRun. A short wait is spent here. A longer one fails as `Waiting` with the time of the
- * next try, so that waiting takes neither a slot of the worker nor history.
+ * Waits until the execution may call StartRun. A short wait is spent here. A longer one fails as `Waiting` with the
+ * time of the next try, so that waiting takes neither a slot of the worker nor history.
  * @param isBlocked whether the status says what blocks the execution; its place in the queue must not replace that.
  */
 export async function waitForStartTurn(
@@ -37,7 +37,8 @@ export async function waitForStartTurn(
     }
     const message =
       `Waiting to start: position ${turn.position} of ${turn.waiting} in ${scope.replace('/', ', ')}, about ` +
-      `${Math.ceil(turn.wait / 1000)} s left. HealthOmics limits how often StartRun is called (here ${perSecond} per second).`;
+      `${Math.ceil(turn.wait / 1000)} s left. polony calls StartRun ${perSecond} times per second, because HealthOmics ` +
+      'limits it.';
     if (!isBlocked) await updateExecution(db, execution.id, { statusDescription: message });
     throw ApplicationFailure.create({
       type: 'Waiting',

@@ -39,11 +39,12 @@ export function createWatchActivities(dependencies: WatchDependencies) {
   const pace = new PollPace(dependencies);
   return {
     /**
-     * Watches a HealthOmics run until its execution has another status than `from`. Polls every `runPollSeconds`, sooner after
-     * a change or an event, and later where the quota of the account does not suffice. Heartbeats are independent of the polls.
+     * Watches a HealthOmics run until its execution has another status than `from`. Polls every `runPollSeconds`,
+     * sooner after a change or an event, and later where the quota of the account does not suffice. Heartbeats are
+     * independent of the polls.
      * @param probing whether the workflow waits for a person; the watching then ends as soon as nothing blocks it.
-     * @throws ApplicationFailure `Unblocked` where nothing blocks it any more, `RunReplaced` where the run's id now belongs to
-     * another run.
+     * @throws ApplicationFailure `Unblocked` where nothing blocks it any more, `RunReplaced` where the run's id now
+     * belongs to another run.
      */
     async watchRun(executionId: string, from: ExecutionStatus, probing: boolean): Promise<WatchedStatus> {
       const execution = await loadExecution(dependencies.db, executionId);
@@ -182,7 +183,8 @@ class RunWatcher {
     const { run } = this;
     if (run.uuid === null || uuid === undefined || uuid === run.uuid) return;
     throw ApplicationFailure.nonRetryable(
-      `HealthOmics run ${run.runId} was deleted, and its id now belongs to another run (uuid ${uuid}, ours was ${run.uuid})`,
+      `HealthOmics run ${run.runId} was deleted, and its id now belongs to another run (uuid ${uuid}, ` +
+        `ours was ${run.uuid})`,
       'RunReplaced',
     );
   }

@@ -38,7 +38,7 @@ import type { Db } from '../../store/database.js';
 import { recordEvidence } from '../../store/verification.js';
 import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import type { Dependencies } from '../dependencies.js';
-import { getBlocked, toActivityFailure } from '../failures.js';
+import { getBlocked, toActivityFailure, withoutContinuation } from '../failures.js';
 import { withHeartbeat } from '../heartbeat.js';
 
 /** Policies that one worker changes at once. */
@@ -195,7 +195,7 @@ export function createSharingActivities({
         : '';
     return new Refused({
       ...blocked,
-      remedy: `${blocked.remedy.replace(/[.;]? ?(it goes on by itself)?\.?$/, '')}; ${then}.${hint}`,
+      remedy: `${withoutContinuation(blocked.remedy)}; ${then}.${hint}`,
     });
   }
 

@@ -1,8 +1,8 @@
 import { defineSignal } from '@temporalio/workflow';
 
 /**
- * @param parentPath path of the folder above the run folder, below the storage connection's prefix: mostly the instrument's
- * name.
+ * @param parentPath path of the folder above the run folder, below the storage connection's prefix: mostly the
+ * instrument's name.
  */
 export function runUploadWorkflowId(storageConnectionId: string, parentPath: string, runFolder: string): string {
   return `run-upload/${storageConnectionId}/${parentPath}/${runFolder}`;

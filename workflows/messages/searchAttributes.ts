@@ -1,6 +1,9 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 
-/** The search attributes by which you find executions and uploads in the Temporal UI. The namespace must have all of them. */
+/**
+ * The search attributes by which you find executions and uploads in the Temporal UI. The namespace must have all of
+ * them.
+ */
 export const attributes = {
   status: defineSearchAttributeKey('PolonyStatus', 'KEYWORD'),
   blocked: defineSearchAttributeKey('PolonyBlocked', 'BOOL'),

@@ -4,8 +4,8 @@ export function webhookWorkflowId(deliveryId: string, round: number): string {
 }
 
 /**
- * Input of `deliverWebhook`. The store holds all else: histories must contain neither secrets nor the whole URL, which may
- * contain one.
+ * Input of `deliverWebhook`. The store holds all else: histories must contain neither secrets nor the whole URL, which
+ * may contain one.
  */
 export interface DeliverWebhookInput {
   deliveryId: string;
