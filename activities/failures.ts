@@ -87,8 +87,8 @@ function fromSessionError({ action, principal, cause }: SessionError): Applicati
     resource: principal,
     message: `AWS refused a session for the access key ${principal}: ${error.code}: ${error.message}`,
     remedy:
-      "Check that the access key is active and that the user's policy allows sts:GetFederationToken. If the access keys " +
-      `were replaced, send the provider the new ones with PATCH; ${CONTINUES}`,
+      "Check that the access key is active and that the user's policy allows sts:GetFederationToken. If the access " +
+      `keys were replaced, send the provider the new ones with PATCH; ${CONTINUES}`,
     ...(error.kind === 'denied' && { statement: { Effect: 'Allow', Action: [action], Resource: '*' } }),
   });
 }

@@ -37,8 +37,8 @@ export async function waitForStartTurn(
     }
     const message =
       `Waiting to start: position ${turn.position} of ${turn.waiting} in ${scope.replace('/', ', ')}, about ` +
-      `${Math.ceil(turn.wait / 1000)} s left. polony calls StartRun ${perSecond} times per second, because HealthOmics ` +
-      'limits it.';
+      `${Math.ceil(turn.wait / 1000)} s left. polony calls StartRun ${perSecond} times per second, because ` +
+      'HealthOmics limits it.';
     if (!isBlocked) await updateExecution(db, execution.id, { statusDescription: message });
     throw ApplicationFailure.create({
       type: 'Waiting',

@@ -17,8 +17,8 @@ export interface FlowToUse {
 }
 
 /**
- * Why a run cannot be analysed: at all, or by this flow where one is given. A run that still uploads is usable as far as anyone
- * can tell: its outcome is judged when the upload ends.
+ * Why a run cannot be analysed: at all, or by this flow where one is given. A run that still uploads is usable as far
+ * as anyone can tell: its outcome is judged when the upload ends.
  * @returns a reason that can follow "The run cannot be analysed: "; undefined where the run is usable.
  */
 export function whyRunIsUnusable(run: RunToUse, flow?: FlowToUse): string | undefined {
