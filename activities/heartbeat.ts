@@ -1,10 +1,13 @@
 import { Context } from '@temporalio/activity';
 
-/** Heartbeats while something is under way, so that another worker takes over within seconds when this one dies. */
+/** Well below the heartbeat timeout of these activities, which is 15 seconds. */
+const HEARTBEAT_MS = 4000;
+
+/** Heartbeats while a call runs, so that another worker takes over within seconds when this one dies. */
 export async function withHeartbeat<T>(call: () => Promise<T>): Promise<T> {
   const context = Context.current();
   context.heartbeat();
-  const timer = setInterval(() => context.heartbeat(), 4000);
+  const timer = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
   try {
     return await call();
   } finally {

@@ -1,5 +1,5 @@
 import type { Dependencies } from './dependencies.js';
-import { createExecutionActivities } from './executions/execution.js';
+import { createExecutionActivities } from './executions/index.js';
 import { createGrantActivities } from './grants/index.js';
 import { createRunActivities } from './runs/index.js';
 import { createVerificationActivities } from './verification/index.js';
@@ -9,16 +9,15 @@ export type { Dependencies } from './dependencies.js';
 
 /** All activities, grouped by the task queue that they run on (see `taskQueues`). */
 export function createActivities(dependencies: Dependencies) {
-  // eslint-disable-next-line @typescript-eslint/unbound-method -- activities do not use `this`
-  const { watchRun, ...executions } = createExecutionActivities(dependencies);
+  const executions = createExecutionActivities(dependencies);
   return {
     main: {
-      ...executions,
+      ...executions.main,
       ...createRunActivities(dependencies),
       ...createVerificationActivities(dependencies),
       ...createGrantActivities(dependencies),
     },
-    watch: { watchRun },
+    watch: executions.watch,
     webhooks: createWebhookActivities(dependencies.db, dependencies.webhooks),
   };
 }

@@ -9,7 +9,7 @@ import { createSecrets } from '../store/secrets.js';
 import { connectTemporal } from '../temporal/connection.js';
 import { registerSearchAttributes } from '../temporal/searchAttributes.js';
 import { startWorker } from '../worker/worker.js';
-import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
+import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 
 function logger(level: string): Logger {
   // Keys and external ids never reach a log, wherever they stand in what is logged.

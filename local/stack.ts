@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { migrate, openDatabase } from '../store/database.js';
-import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
+import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 import { type LocalAws, startLocalAws } from './aws.js';
 import { createGuardian, type GuardedChild, type Guardian, untilReady } from './guardian.js';
 import type { EmulatorOptions } from './omics/emulator.js';

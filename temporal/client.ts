@@ -1,15 +1,11 @@
 import type { Client } from '@temporalio/client';
 import type { GrantChange } from '../domain/grants/grant.js';
 import type { VerifiedKind } from '../domain/verification/report.js';
-import {
-  type CancelRequest,
-  type DeliverWebhookInput,
-  type DiscoverRunsInput,
-  type GrantChangeRequest,
-  type RunUploadEnded,
-  type RunUploadInput,
-  taskQueues,
-} from '../workflows/messages.js';
+import type { CancelRequest } from '../workflows/messages/executions.js';
+import type { DeliverWebhookInput } from '../workflows/messages/webhooks.js';
+import type { DiscoverRunsInput, RunUploadEnded, RunUploadInput } from '../workflows/messages/runs.js';
+import type { GrantChangeRequest } from '../workflows/messages/grants.js';
+import { taskQueues } from '../workflows/messages/taskQueues.js';
 import type { TemporalContext } from './context.js';
 import { ExecutionClient, type ExecutionToStart } from './executions.js';
 import { type BucketToChange, GrantClient } from './grants.js';

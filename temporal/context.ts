@@ -1,6 +1,8 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import { cutToBytes } from '../domain/names.js';
-import type { lookSignal, retrySignal, taskQueues } from '../workflows/messages.js';
+import type { lookSignal } from '../workflows/messages/runs.js';
+import type { retrySignal } from '../workflows/messages/retry.js';
+import type { taskQueues } from '../workflows/messages/taskQueues.js';
 
 /** What the clients of all subjects share. */
 export interface TemporalContext {

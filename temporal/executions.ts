@@ -1,17 +1,12 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
-import {
-  attributes,
-  type Bases2FastqInput,
-  cancelSignal,
-  type CancelRequest,
-  executionWorkflowId,
-  retrySignal,
-  type RunUploadEnded,
-  runUploadEndedSignal,
-  toSummary,
-  WORKFLOWS,
-} from '../workflows/messages.js';
+import { attributes } from '../workflows/messages/searchAttributes.js';
+import type { Bases2FastqInput } from '../workflows/messages/executions.js';
+import { cancelSignal, type CancelRequest, executionWorkflowId } from '../workflows/messages/executions.js';
+import { retrySignal } from '../workflows/messages/retry.js';
+import { type RunUploadEnded, runUploadEndedSignal } from '../workflows/messages/runs.js';
+import { toSummary } from '../workflows/messages/summary.js';
+import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 import { signalIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
 
 /** What starting the workflow of an execution needs to know of it. */

@@ -4,17 +4,17 @@ import { ApplicationFailure, TypedSearchAttributes } from '@temporalio/common';
 import pLimit, { type LimitFunction } from 'p-limit';
 import pRetry from 'p-retry';
 import type { GrantChange } from '../domain/grants/grant.js';
+import { attributes } from '../workflows/messages/searchAttributes.js';
 import {
-  attributes,
   type BucketAccessInput,
   bucketAccessWorkflowId,
   changeGrantUpdate,
   DRAINING,
   type GrantChangeRequest,
-  retrySignal,
-  toSummary,
-  WORKFLOWS,
-} from '../workflows/messages.js';
+} from '../workflows/messages/grants.js';
+import { retrySignal } from '../workflows/messages/retry.js';
+import { toSummary } from '../workflows/messages/summary.js';
+import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 import { type TemporalContext, toKeyword } from './context.js';
 
 /** A bucket whose policy is to change. */

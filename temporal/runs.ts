@@ -1,14 +1,14 @@
 import { TypedSearchAttributes } from '@temporalio/common';
+import { attributes } from '../workflows/messages/searchAttributes.js';
 import {
-  attributes,
   type DiscoverRunsInput,
   lookSignal,
-  retrySignal,
   type RunUploadInput,
   runUploadWorkflowId,
-  toSummary,
-  WORKFLOWS,
-} from '../workflows/messages.js';
+} from '../workflows/messages/runs.js';
+import { retrySignal } from '../workflows/messages/retry.js';
+import { toSummary } from '../workflows/messages/summary.js';
+import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 import { signalIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
 
 /** The workflows that follow the uploads of runs. */

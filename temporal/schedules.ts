@@ -1,14 +1,10 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
-import {
-  attributes,
-  type DiscoverRunsInput,
-  discoverScheduleId,
-  SWEEP_SCHEDULE_ID,
-  toSummary,
-  VERIFY_SCHEDULE_ID,
-  WORKFLOWS,
-} from '../workflows/messages.js';
+import { attributes } from '../workflows/messages/searchAttributes.js';
+import type { DiscoverRunsInput } from '../workflows/messages/runs.js';
+import { discoverScheduleId, SWEEP_SCHEDULE_ID, VERIFY_SCHEDULE_ID } from '../workflows/messages/schedules.js';
+import { toSummary } from '../workflows/messages/summary.js';
+import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 import { type TemporalContext, toKeyword } from './context.js';
 
 type ScheduleAction = Parameters<Client['schedule']['create']>[0]['action'];

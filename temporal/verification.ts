@@ -1,13 +1,13 @@
 import { TypedSearchAttributes } from '@temporalio/common';
 import type { VerifiedKind } from '../domain/verification/report.js';
+import { attributes } from '../workflows/messages/searchAttributes.js';
+import { toSummary } from '../workflows/messages/summary.js';
 import {
-  attributes,
-  toSummary,
   VERIFY_WORKFLOWS,
   verifyAgainSignal,
   type VerifyInput,
   verifyWorkflowId,
-} from '../workflows/messages.js';
+} from '../workflows/messages/verification.js';
 import { type TemporalContext, toKeyword } from './context.js';
 
 /** The workflows that verify providers, connections and flows. */

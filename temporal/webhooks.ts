@@ -1,11 +1,8 @@
 import { TypedSearchAttributes } from '@temporalio/common';
-import {
-  attributes,
-  type DeliverWebhookInput,
-  toSummary,
-  webhookWorkflowId,
-  WORKFLOWS,
-} from '../workflows/messages.js';
+import { attributes } from '../workflows/messages/searchAttributes.js';
+import { type DeliverWebhookInput, webhookWorkflowId } from '../workflows/messages/webhooks.js';
+import { toSummary } from '../workflows/messages/summary.js';
+import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 import { startUnlessTaken, type TemporalContext } from './context.js';
 
 /** The workflows that deliver webhooks. */

@@ -6,7 +6,7 @@ import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { toConnectionOptions } from '../temporal/connection.js';
-import { taskQueues } from '../workflows/messages.js';
+import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { openDependencies, type OpenDependencies } from './dependencies.js';
 import { installRuntime } from './runtime.js';
 

@@ -10,7 +10,9 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import type { StartedRun, WatchedStatus } from '../activities/executions/execution.js';
+import type { ExecutionEnd } from '../activities/executions/end.js';
+import type { StartedRun } from '../activities/executions/start.js';
+import type { WatchedStatus } from '../activities/executions/watch.js';
 import type { Activities } from '../activities/index.js';
 import { type ExecutionStatus, isFinalStatus } from '../domain/executions/execution.js';
 import { cutToBytes } from '../domain/names.js';
@@ -24,306 +26,387 @@ import {
   FAST_TAKEOVER,
 } from './blocking.js';
 import {
-  attributes,
   type Bases2FastqInput,
   type Bases2FastqResult,
   type CancelRequest,
   cancelSignal,
   type ExecutionState,
-  type RunUploadEnded,
-  runUploadEndedSignal,
   stateQuery,
-  toSummary,
-} from './messages.js';
+} from './messages/executions.js';
+import { type RunUploadEnded, runUploadEndedSignal } from './messages/runs.js';
+import { attributes } from './messages/searchAttributes.js';
+import { toSummary } from './messages/summary.js';
 
 const activities = proxyActivities<Activities>(FIRST_TRIES);
 
-/** A signal may come from anywhere with anything in it: what is not text is left out, the rest made fit to be kept and shown. */
-function plainCancel(request: unknown): CancelRequest {
+/**
+ * One execution of a Bases2Fastq flow: checks the shared workflow, starts the HealthOmics run, watches it until it ends
+ * and reads its results. A cancel at any moment leads to CancelRun, or to no run at all.
+ *
+ * Running workflows replay this code. The order of commands must not change, and neither must the number of awaits
+ * between them while CancelRun is tried beside the watching (test/histories).
+ */
+export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqResult> {
+  const execution = new Bases2FastqExecution(input);
+  return execution.runToEnd(async () => {
+    if (input.waitForUpload) await execution.waitForUpload();
+    await execution.getWorkflow();
+    let run = await execution.startRun();
+    for (;;) {
+      if (run === null) return execution.end('CANCELED', 'Cancelled before a HealthOmics run was started');
+      const ended = await execution.watchRun(run);
+      if (ended.status === 'COMPLETED') return execution.readResults();
+      if (ended.status === 'CANCELED') return execution.endAsCancelled(run);
+      const next = execution.mayRetry(ended) ? await execution.nextAttempt(run, ended) : null;
+      if (next === null) return execution.endAsFailed(run, ended);
+      execution.announceNextAttempt(run, ended, next);
+      await execution.waitForCancel(next.waitSeconds);
+      run = await execution.startRun();
+    }
+  });
+}
+
+/** The state of an execution, the signals and queries that act on it, and the steps of its lifecycle. */
+class Bases2FastqExecution {
+  #status: ExecutionStatus;
+  #step = 'accepted';
+  #healthOmicsRunId: string | undefined;
+  #uploadEnded: RunUploadEnded | undefined;
+  #cancel: CancelRequest | undefined;
+  #isCancelledByTemporal = false;
+  /** What a cancel may interrupt at this moment. */
+  #interruptible: CancellationScope | undefined;
+  readonly #steps: BlockableSteps;
+  readonly #cancelSteps: BlockableSteps;
+  /** Shielded from Temporal's cancellation of the workflow, which must lead to CancelRun instead of ending it. */
+  readonly #cancelScope: CancellationScope;
+  #isCancelling = false;
+
+  constructor(private readonly input: Bases2FastqInput) {
+    this.#status = input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED';
+    const retries = trackRetrySignals();
+    this.#steps = new BlockableSteps(() => this.#describe(), retries, input.giveUpDays);
+    this.#cancelSteps = new BlockableSteps(
+      () => `Cancelling HealthOmics run ${this.#healthOmicsRunId}`,
+      retries,
+      input.giveUpDays,
+    );
+    this.#cancelScope = new CancellationScope({
+      cancellable: true,
+      parent: new CancellationScope({ cancellable: false }),
+    });
+    this.#handleMessages();
+  }
+
+  /**
+   * Runs the lifecycle, and records how the execution ended where a step fails. A cancellation by Temporal acts like
+   * the signal: it leads to CancelRun instead of abandoning what runs.
+   */
+  runToEnd(lifecycle: () => Promise<Bases2FastqResult>): Promise<Bases2FastqResult> {
+    return CancellationScope.nonCancellable(async () => {
+      try {
+        return await lifecycle();
+      } catch (error) {
+        const failure = getApplicationFailure(error);
+        if (failure === undefined) throw error;
+        if (failure.type === 'Blocked') return this.end('FAILED', this.#describeGivingUp(failure), 'BlockedTooLong');
+        return this.end('FAILED', failure.message, failure.type ?? undefined);
+      }
+    });
+  }
+
+  async waitForUpload(): Promise<void> {
+    this.#show('waiting for the upload of the run to end');
+    await condition(() => this.#uploadEnded !== undefined || this.#cancel !== undefined);
+    if (this.#cancel === undefined && this.#uploadEnded?.usable === false)
+      await this.end('FAILED', `The run cannot be analysed: ${this.#uploadEnded.reason}`, 'RunNotUsable');
+    this.#status = 'INITIALIZED';
+    if (this.#cancel === undefined) this.#upsertStatus();
+  }
+
+  async getWorkflow(): Promise<void> {
+    this.#show('checking the shared workflow');
+    await this.#runInterruptibly((options) =>
+      activities.prepareExecution.executeWithOptions(
+        { ...options, ...FAST_TAKEOVER, summary: toSummary(`GetWorkflow for ${this.input.flowName}`) },
+        [this.input.executionId],
+      ),
+    );
+  }
+
+  /** @returns null when the execution was cancelled before there was a run. */
+  async startRun(): Promise<StartedRun | null> {
+    this.#show('starting the HealthOmics run');
+    return (
+      (await this.#runInterruptibly((options, probing) => this.#sendStartRun(options, probing))) ??
+      this.#steps.run((options) =>
+        activities.settleStart.executeWithOptions(
+          { ...options, ...FAST_TAKEOVER, summary: 'Find out whether a run was started' },
+          [this.input.executionId],
+        ),
+      )
+    );
+  }
+
+  #sendStartRun(options: ActivityOptions, probing: boolean): Promise<StartedRun> {
+    return activities.startRun.executeWithOptions(
+      {
+        ...options,
+        ...FAST_TAKEOVER,
+        // The answer to a StartRun that was sent says what there is to cancel.
+        cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary: toSummary(`StartRun for ${this.input.runName}`),
+      },
+      [this.input.executionId, probing],
+    );
+  }
+
+  /** @returns how the HealthOmics run ended. */
+  async watchRun(run: StartedRun): Promise<WatchedStatus> {
+    this.#healthOmicsRunId = run.healthOmicsRunId;
+    this.#status = 'PENDING';
+    upsertSearchAttributes([
+      { key: attributes.status, value: this.#status },
+      { key: attributes.healthOmicsRunId, value: this.#healthOmicsRunId },
+    ]);
+    this.#cancelHealthOmicsRun();
+    for (;;) {
+      const from: ExecutionStatus = this.#status;
+      this.#show(from === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics');
+      const seen: WatchedStatus = await this.#steps.run((options, probing) =>
+        this.#watchUntilNot(from, options, probing),
+      );
+      this.#status = seen.status;
+      if (isFinalStatus(seen.status)) return seen;
+      this.#upsertStatus();
+    }
+  }
+
+  #watchUntilNot(from: ExecutionStatus, options: ActivityOptions, probing: boolean): Promise<WatchedStatus> {
+    return activities.watchRun.executeWithOptions(
+      {
+        ...options,
+        taskQueue: this.input.watchTaskQueue,
+        startToCloseTimeout: '60 days',
+        scheduleToCloseTimeout: undefined,
+        heartbeatTimeout: `${this.input.heartbeatTimeoutSeconds ?? 30} seconds`,
+        summary: toSummary(`Watch HealthOmics run ${this.#healthOmicsRunId} (${from})`),
+      },
+      [this.input.executionId, from, probing],
+    );
+  }
+
+  /** Whether another HealthOmics run may succeed where this one failed. */
+  mayRetry(ended: WatchedStatus): boolean {
+    return this.#cancel === undefined && isTransientFailure(ended.failureReason) && patched('next-attempt');
+  }
+
+  /** Keeps the failed HealthOmics run. @returns null where no attempt is left. */
+  async nextAttempt(run: StartedRun, ended: WatchedStatus): Promise<NextAttempt | null> {
+    const failed = {
+      failureReason: ended.failureReason ?? '',
+      statusMessage: ended.statusMessage,
+      description: describeEnd(run, ended),
+    };
+    return activities.nextAttempt.executeWithOptions(
+      { ...FIRST_TRIES, summary: toSummary(`Keep the failed HealthOmics run ${run.healthOmicsRunId}`) },
+      [this.input.executionId, run.attempt ?? 1, failed],
+    );
+  }
+
+  announceNextAttempt(run: StartedRun, ended: WatchedStatus, next: NextAttempt): void {
+    this.#status = 'INITIALIZED';
+    this.#healthOmicsRunId = undefined;
+    this.#upsertStatus();
+    const when = next.waitSeconds === 0 ? 'at once' : `in ${next.waitSeconds} s`;
+    this.#show(`${describeEnd(run, ended)}. The failure is transient, so attempt ${next.attempt} starts ${when}`);
+  }
+
+  waitForCancel(seconds: number): Promise<boolean> {
+    return condition(() => this.#cancel !== undefined, seconds * 1000);
+  }
+
+  /** Reads the results and ends the execution as completed. */
+  async readResults(): Promise<Bases2FastqResult> {
+    this.#cancelScope.cancel();
+    this.#cancelSteps.clear();
+    this.#show('reading the results');
+    const results = await this.#runInterruptibly((options) =>
+      activities.readResults.executeWithOptions(
+        { ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' },
+        [this.input.executionId],
+      ),
+    );
+    if (results === undefined) return this.#endWithoutResults();
+    this.#upsertStatus();
+    this.#show(results.description);
+    return { status: 'COMPLETED', healthOmicsRunId: this.#healthOmicsRunId, ...results };
+  }
+
+  /** A cancel came too late: the run has completed, and there is nothing left to cancel. */
+  async #endWithoutResults(): Promise<Bases2FastqResult> {
+    const status = 'COMPLETED';
+    const description =
+      `HealthOmics run ${this.#healthOmicsRunId} completed. polony did not read its results, because the execution ` +
+      'was cancelled meanwhile';
+    this.#steps.clear();
+    await this.#recordEnd(toSummary(description), { status, description, cancel: this.#cancel });
+    this.#upsertStatus();
+    this.#show(description);
+    return { status, healthOmicsRunId: this.#healthOmicsRunId, description };
+  }
+
+  endAsCancelled(run: StartedRun): Promise<Bases2FastqResult> {
+    this.#cancelScope.cancel();
+    const outside = this.#cancel === undefined ? ' outside polony' : '';
+    return this.end('CANCELED', `HealthOmics run ${run.healthOmicsRunId} was cancelled${outside}`);
+  }
+
+  endAsFailed(run: StartedRun, ended: WatchedStatus): Promise<Bases2FastqResult> {
+    this.#cancelScope.cancel();
+    const errorType = ended.failureReason ?? `HealthOmics${ended.healthOmicsStatus}`;
+    return this.end('FAILED', describeEnd(run, ended), errorType);
+  }
+
+  /**
+   * Records that the execution ended without results.
+   * @throws ApplicationFailure where it failed, CancelledFailure where Temporal cancelled the workflow.
+   */
+  async end(status: 'FAILED' | 'CANCELED', description: string, errorType?: string): Promise<Bases2FastqResult> {
+    this.#status = status;
+    this.#steps.clear();
+    this.#cancelSteps.clear();
+    await this.#recordEnd(toSummary(`${status}: ${description}`), {
+      status,
+      description,
+      errorType,
+      cancel: this.#cancel,
+    });
+    this.#upsertStatus();
+    this.#show(description);
+    if (status === 'FAILED') throw ApplicationFailure.nonRetryable(description, errorType);
+    if (this.#isCancelledByTemporal) throw new CancelledFailure(description);
+    return { status, healthOmicsRunId: this.#healthOmicsRunId, description };
+  }
+
+  #recordEnd(summary: string, end: ExecutionEnd): Promise<void> {
+    return activities.recordEnd.executeWithOptions({ ...FIRST_TRIES, summary }, [this.input.executionId, end]);
+  }
+
+  #handleMessages(): void {
+    setHandler(cancelSignal, (request) => this.#requestCancel(request));
+    setHandler(runUploadEndedSignal, (ended) => {
+      this.#uploadEnded ??= ended;
+    });
+    setHandler(stateQuery, () => this.#getState());
+    CancellationScope.current().cancelRequested.catch(() => {
+      this.#isCancelledByTemporal = true;
+      this.#requestCancel({ requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' });
+    });
+  }
+
+  #requestCancel(request: CancelRequest | undefined): void {
+    if (this.#cancel !== undefined) return;
+    this.#cancel = sanitizeCancelRequest(request);
+    this.#interruptible?.cancel();
+    this.#cancelHealthOmicsRun();
+    this.#steps.show();
+  }
+
+  /**
+   * Sends CancelRun while the run is still watched: the watching would notice a cancel only with its next heartbeat.
+   */
+  #cancelHealthOmicsRun(): void {
+    if (this.#cancel === undefined || this.#healthOmicsRunId === undefined || this.#isCancelling) return;
+    this.#isCancelling = true;
+    const request = this.#cancel;
+    this.#cancelScope
+      .run(() =>
+        this.#cancelSteps.run((options) =>
+          activities.cancelRun.executeWithOptions(
+            { ...options, ...FAST_TAKEOVER, summary: toSummary(`CancelRun ${this.#healthOmicsRunId}`) },
+            [this.input.executionId, request],
+          ),
+        ),
+      )
+      // Whether or not CancelRun succeeds, watching shows how the run ended.
+      .catch(() => undefined);
+  }
+
+  /** Runs a step that a cancel interrupts. @returns undefined when it was interrupted. */
+  async #runInterruptibly<T>(step: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T | undefined> {
+    if (this.#cancel !== undefined) return undefined;
+    const scope = new CancellationScope();
+    this.#interruptible = scope;
+    try {
+      return await scope.run(() => this.#steps.run(step));
+    } catch (error) {
+      if (this.#cancel !== undefined) return undefined;
+      throw error;
+    } finally {
+      this.#interruptible = undefined;
+    }
+  }
+
+  #upsertStatus(): void {
+    upsertSearchAttributes([{ key: attributes.status, value: this.#status }]);
+  }
+
+  #show(step: string): void {
+    this.#step = step;
+    this.#steps.show();
+  }
+
+  #getState(): ExecutionState {
+    return {
+      status: this.#status,
+      step: this.#step,
+      healthOmicsRunId: this.#healthOmicsRunId,
+      blocked: this.#steps.blocked ?? this.#cancelSteps.blocked,
+      cancelRequested: this.#cancel,
+    };
+  }
+
+  /** The current details of the workflow, as Markdown. */
+  #describe(): string {
+    const { flowName, runName, instrumentName, providerName, account, region } = this.input;
+    const healthOmicsRun = this.#healthOmicsRunId === undefined ? '' : `, HealthOmics run ${this.#healthOmicsRunId}`;
+    return (
+      `**${this.#status}**: ${this.#step}\n\nFlow ${flowName}, run ${runName} (${instrumentName}), ` +
+      `provider ${providerName}, account ${account}, ${region}${healthOmicsRun}${describeCancel(this.#cancel)}`
+    );
+  }
+
+  #describeGivingUp({ message }: ApplicationFailure): string {
+    return `polony gave up: the execution was blocked for ${this.input.giveUpDays ?? GIVE_UP_DAYS} days. ${message}`;
+  }
+}
+
+interface NextAttempt {
+  attempt: number;
+  waitSeconds: number;
+}
+
+function describeEnd(run: StartedRun, { healthOmicsStatus, failureReason, statusMessage }: WatchedStatus): string {
+  const reason = failureReason === undefined ? '' : ` (${failureReason})`;
+  const message = statusMessage === undefined ? '' : `: ${statusMessage}`;
+  return `HealthOmics run ${run.healthOmicsRunId} ended as ${healthOmicsStatus}${reason}${message}`;
+}
+
+function describeCancel(cancel: CancelRequest | undefined): string {
+  if (cancel === undefined) return '';
+  const reason = cancel.reason === undefined ? '' : `: ${cancel.reason}`;
+  return `\n\nCancel requested by ${cancel.requestedBy ?? 'a Temporal signal'}${reason}`;
+}
+
+/**
+ * Anyone may send the signal with any content: drops what is not text, and makes the rest fit to be stored and shown.
+ */
+function sanitizeCancelRequest(request: unknown): CancelRequest {
   const given = (typeof request === 'object' && request !== null ? request : {}) as Record<string, unknown>;
   const text = (value: unknown): string | undefined =>
     typeof value === 'string'
       ? cutToBytes(value.replace(/[\p{Cc}\p{Cs}]+/gu, ' ').trim(), 1000) || undefined
       : undefined;
   return { reason: text(given.reason), requestedBy: text(given.requestedBy) };
-}
-
-/**
- * One execution of a Bases2Fastq flow: checks the shared workflow, starts the HealthOmics run, watches it to its end and
- * reads its results. A cancel at any moment ends in CancelRun or in no run at all.
- */
-export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqResult> {
-  const { executionId } = input;
-  let status: ExecutionStatus = input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED';
-  let step = 'accepted';
-  let healthOmicsRunId: string | undefined;
-  let cancel: CancelRequest | undefined;
-  let byTemporal = false;
-  let uploadEnded: RunUploadEnded | undefined;
-  /** What a cancel may interrupt at this moment. */
-  let interruptible: CancellationScope | undefined;
-
-  const retries = trackRetrySignals();
-  const steps = new BlockableSteps(
-    () =>
-      `**${status}**: ${step}\n\nFlow ${input.flowName}, run ${input.runName} (${input.instrumentName}), provider ${input.providerName}, account ${input.account}, ${input.region}${
-        healthOmicsRunId === undefined ? '' : `, HealthOmics run ${healthOmicsRunId}`
-      }${cancel === undefined ? '' : `\n\nCancel requested by ${cancel.requestedBy ?? 'a Temporal signal'}${cancel.reason === undefined ? '' : `: ${cancel.reason}`}`}`,
-    retries,
-    input.giveUpDays,
-  );
-  const show = (now: string): void => {
-    step = now;
-    steps.show();
-  };
-  const cancelSteps = new BlockableSteps(
-    () => `Cancelling HealthOmics run ${healthOmicsRunId}`,
-    retries,
-    input.giveUpDays,
-  );
-  let cancelling: Promise<void> | undefined;
-  // Shielded from Temporal's own cancellation of the workflow, which must lead to CancelRun and not end it.
-  const cancelScope = new CancellationScope({
-    cancellable: true,
-    parent: new CancellationScope({ cancellable: false }),
-  });
-
-  function requestCancel(request: CancelRequest | undefined): void {
-    if (cancel !== undefined) return;
-    cancel = plainCancel(request);
-    interruptible?.cancel();
-    cancelHealthOmicsRun();
-    steps.show();
-  }
-
-  /** Beside the watching, which would notice a cancellation only with its next heartbeat. */
-  function cancelHealthOmicsRun(): void {
-    if (cancel === undefined || healthOmicsRunId === undefined || cancelling !== undefined) return;
-    const request = cancel;
-    cancelling = cancelScope
-      .run(() =>
-        cancelSteps.run((options) =>
-          activities.cancelRun.executeWithOptions(
-            { ...options, ...FAST_TAKEOVER, summary: toSummary(`CancelRun ${healthOmicsRunId}`) },
-            [executionId, request],
-          ),
-        ),
-      )
-      // Whatever becomes of it, watching tells how the run ended.
-      .catch(() => undefined);
-  }
-
-  setHandler(cancelSignal, requestCancel);
-  setHandler(runUploadEndedSignal, (ended) => {
-    uploadEnded ??= ended;
-  });
-  setHandler(stateQuery, (): ExecutionState => ({
-    status,
-    step,
-    healthOmicsRunId,
-    blocked: steps.blocked ?? cancelSteps.blocked,
-    cancelRequested: cancel,
-  }));
-  CancellationScope.current().cancelRequested.catch(() => {
-    byTemporal = true;
-    requestCancel({ requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' });
-  });
-
-  /** Runs a step that a cancel interrupts. @returns undefined when it was interrupted. */
-  async function interruptibly<T>(
-    run: (options: ActivityOptions, probing: boolean) => Promise<T>,
-  ): Promise<T | undefined> {
-    if (cancel !== undefined) return undefined;
-    const scope = new CancellationScope();
-    interruptible = scope;
-    try {
-      return await scope.run(() => steps.run(run));
-    } catch (error) {
-      if (cancel !== undefined) return undefined;
-      throw error;
-    } finally {
-      interruptible = undefined;
-    }
-  }
-
-  async function end(
-    ended: 'FAILED' | 'CANCELED',
-    description: string,
-    errorType?: string,
-  ): Promise<Bases2FastqResult> {
-    status = ended;
-    steps.clear();
-    cancelSteps.clear();
-    await activities.recordEnd.executeWithOptions({ ...FIRST_TRIES, summary: toSummary(`${ended}: ${description}`) }, [
-      executionId,
-      { status: ended, description, errorType, cancel },
-    ]);
-    upsertSearchAttributes([{ key: attributes.status, value: ended }]);
-    show(description);
-    if (ended === 'FAILED') throw ApplicationFailure.nonRetryable(description, errorType);
-    if (byTemporal) throw new CancelledFailure(description);
-    return { status: 'CANCELED', healthOmicsRunId, description };
-  }
-
-  /** @returns null when it was cancelled before there was a run. */
-  async function start(): Promise<StartedRun | null> {
-    show('starting the HealthOmics run');
-    return (
-      (await interruptibly((options, probing) =>
-        activities.startRun.executeWithOptions(
-          // A StartRun that is on its way is waited for: its answer says what there is to cancel.
-          {
-            ...options,
-            ...FAST_TAKEOVER,
-            cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary: toSummary(`StartRun for ${input.runName}`),
-          },
-          [executionId, probing],
-        ),
-      )) ??
-      steps.run((options) =>
-        activities.settleStart.executeWithOptions(
-          { ...options, ...FAST_TAKEOVER, summary: 'Settle whether a run was started' },
-          [executionId],
-        ),
-      )
-    );
-  }
-
-  async function watchToItsEnd(started: StartedRun): Promise<WatchedStatus> {
-    const runId = started.healthOmicsRunId;
-    healthOmicsRunId = runId;
-    status = 'PENDING';
-    upsertSearchAttributes([
-      { key: attributes.status, value: status },
-      { key: attributes.healthOmicsRunId, value: runId },
-    ]);
-    cancelHealthOmicsRun();
-    for (;;) {
-      show(status === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics');
-      const from: ExecutionStatus = status;
-      const seen: WatchedStatus = await steps.run((options, probing) =>
-        activities.watchRun.executeWithOptions(
-          {
-            ...options,
-            taskQueue: input.watchTaskQueue,
-            startToCloseTimeout: '60 days',
-            scheduleToCloseTimeout: undefined,
-            heartbeatTimeout: `${input.heartbeatTimeoutSeconds ?? 30} seconds`,
-            summary: toSummary(`Watch HealthOmics run ${runId} (${from})`),
-          },
-          [executionId, from, probing],
-        ),
-      );
-      status = seen.status;
-      if (isFinalStatus(status)) return seen;
-      upsertSearchAttributes([{ key: attributes.status, value: status }]);
-    }
-  }
-
-  /** @returns null where there is no attempt left. */
-  async function nextAttempt(
-    started: StartedRun,
-    ended: WatchedStatus,
-    why: string,
-  ): Promise<{ attempt: number; waitSeconds: number } | null> {
-    const failed = { failureReason: ended.failureReason ?? '', statusMessage: ended.statusMessage, description: why };
-    return activities.nextAttempt.executeWithOptions(
-      { ...FIRST_TRIES, summary: toSummary(`Keep the failed HealthOmics run ${started.healthOmicsRunId}`) },
-      [executionId, started.attempt ?? 1, failed],
-    );
-  }
-
-  async function carryOut(): Promise<Bases2FastqResult> {
-    if (input.waitForUpload) {
-      show('waiting for the upload of the run to end');
-      await condition(() => uploadEnded !== undefined || cancel !== undefined);
-      if (cancel === undefined && uploadEnded?.usable === false)
-        return end('FAILED', `The run cannot be analysed: ${uploadEnded.reason}`, 'RunNotUsable');
-      status = 'INITIALIZED';
-      if (cancel === undefined) upsertSearchAttributes([{ key: attributes.status, value: status }]);
-    }
-    show('checking the shared workflow');
-    await interruptibly((options) =>
-      activities.prepareExecution.executeWithOptions(
-        { ...options, ...FAST_TAKEOVER, summary: toSummary(`GetWorkflow for ${input.flowName}`) },
-        [executionId],
-      ),
-    );
-    let started = await start();
-    for (;;) {
-      if (started === null) return end('CANCELED', 'Cancelled before a HealthOmics run was started');
-      const ended = await watchToItsEnd(started);
-      if (ended.status === 'COMPLETED') break;
-      const { healthOmicsRunId: runId } = started;
-      if (ended.status === 'CANCELED') {
-        cancelScope.cancel();
-        return end(
-          'CANCELED',
-          cancel === undefined
-            ? `HealthOmics run ${runId} was cancelled outside polony`
-            : `HealthOmics run ${runId} was cancelled`,
-        );
-      }
-      const why = `HealthOmics run ${runId} ended as ${ended.healthOmicsStatus}${ended.failureReason === undefined ? '' : ` (${ended.failureReason})`}${ended.statusMessage === undefined ? '' : `: ${ended.statusMessage}`}`;
-      const next =
-        cancel === undefined && isTransientFailure(ended.failureReason) && patched('next-attempt')
-          ? await nextAttempt(started, ended, why)
-          : null;
-      if (next === null) {
-        cancelScope.cancel();
-        return end('FAILED', why, ended.failureReason ?? `HealthOmics${ended.healthOmicsStatus}`);
-      }
-      status = 'INITIALIZED';
-      healthOmicsRunId = undefined;
-      upsertSearchAttributes([{ key: attributes.status, value: status }]);
-      show(
-        `${why}; that passes, so attempt ${next.attempt} is started ${next.waitSeconds === 0 ? 'at once' : `in ${next.waitSeconds} s`}`,
-      );
-      await condition(() => cancel !== undefined, next.waitSeconds * 1000);
-      started = await start();
-    }
-    cancelScope.cancel();
-    cancelSteps.clear();
-    show('reading the results');
-    const results = await interruptibly((options) =>
-      activities.readResults.executeWithOptions(
-        { ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' },
-        [executionId],
-      ),
-    );
-    if (results === undefined) {
-      // There is nothing left to cancel: the run has completed, and what it cost is spent.
-      const description = `HealthOmics run ${healthOmicsRunId} completed; its results were not read, since the execution was cancelled then`;
-      status = 'COMPLETED';
-      steps.clear();
-      await activities.recordEnd.executeWithOptions({ ...FIRST_TRIES, summary: toSummary(description) }, [
-        executionId,
-        { status, description, cancel },
-      ]);
-      upsertSearchAttributes([{ key: attributes.status, value: status }]);
-      show(description);
-      return { status, healthOmicsRunId, description };
-    }
-    upsertSearchAttributes([{ key: attributes.status, value: status }]);
-    show(results.description);
-    return { status: 'COMPLETED', healthOmicsRunId, ...results };
-  }
-
-  // A cancellation by Temporal is carried out like the signal: by CancelRun, not by abandoning what runs.
-  return CancellationScope.nonCancellable(async () => {
-    try {
-      return await carryOut();
-    } catch (error) {
-      const failure = getApplicationFailure(error);
-      if (failure === undefined) throw error;
-      if (failure.type === 'Blocked')
-        return end(
-          'FAILED',
-          `Given up: it was blocked for ${input.giveUpDays ?? GIVE_UP_DAYS} days. ${failure.message}`,
-          'BlockedTooLong',
-        );
-      return end('FAILED', failure.message, failure.type ?? undefined);
-    }
-  });
 }

@@ -10,11 +10,15 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { Blocked } from '../domain/executions/execution.js';
-import { attributes, retrySignal } from './messages.js';
+import { retrySignal } from './messages/retry.js';
+import { attributes } from './messages/searchAttributes.js';
 
-/** First tries of a step: what time mends is retried, what a person must mend comes back to the workflow at once. */
+/**
+ * Options of a step that is not blocked. Temporal retries what time fixes. What a person must fix (`Blocked`) returns
+ * to the workflow at once.
+ */
 export const FIRST_TRIES: ActivityOptions = {
-  // The work of an activity whose worker died is taken over after this, or after its heartbeat timeout.
+  // When a worker dies, another takes over its activity after this time, or after the heartbeat timeout.
   startToCloseTimeout: '1 minute',
   retry: {
     initialInterval: '1 second',
@@ -24,34 +28,37 @@ export const FIRST_TRIES: ActivityOptions = {
   },
 };
 
-/** How long a step may stay blocked before the workflow gives up, in days, where nothing else is said. */
+/** How many days a step may stay blocked before the workflow gives up, where the settings do not say it. */
 export const GIVE_UP_DAYS = 14;
 
 /**
- * Tries of a step that is blocked: probes with growing intervals, at most five minutes apart, inside one activity, so that
- * waiting for a person costs no history however long it takes.
+ * Options of a step that is blocked. One activity probes it at growing intervals, at most five minutes apart, so that
+ * waiting for a person adds nothing to the history however long it takes.
  */
 export const PROBING: ActivityOptions = {
   startToCloseTimeout: '5 minutes',
   scheduleToCloseTimeout: `${GIVE_UP_DAYS} days`,
-  // The empty list counts: options are laid over those of the first tries, whose list would otherwise hold here too.
   retry: {
     initialInterval: '5 seconds',
     backoffCoefficient: 1.5,
     maximumInterval: '5 minutes',
+    // Not superfluous: the SDK merges these options into FIRST_TRIES, whose list would apply here too.
     nonRetryableErrorTypes: [],
   },
 };
 
-/** For activities that call AWS, which may take long and heartbeat meanwhile: where a worker dies, another takes over within seconds. */
+/**
+ * For activities that call AWS, which may take long. They heartbeat meanwhile, so that another worker takes over within
+ * seconds when theirs dies.
+ */
 export const FAST_TAKEOVER: ActivityOptions = { startToCloseTimeout: '10 minutes', heartbeatTimeout: '15 seconds' };
 
-/** The application failure that an activity ended with; undefined for time-outs and all else. */
+/** The application failure with which an activity ended; undefined for timeouts and all other errors. */
 export function getApplicationFailure(error: unknown): ApplicationFailure | undefined {
   return error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : undefined;
 }
 
-/** How often the `retry` signal has come; to be made once in a workflow. */
+/** Counts the `retry` signals. Call it once in a workflow. */
 export function trackRetrySignals(): { count: number } {
   const retries = { count: 0 };
   setHandler(retrySignal, () => {
@@ -60,45 +67,37 @@ export function trackRetrySignals(): { count: number } {
   return retries;
 }
 
+/** Makes one activity call with the options it is given. `probing`: the step is blocked, and this call probes it. */
+type Step<T> = (options: ActivityOptions, probing: boolean) => Promise<T>;
+
 /** Runs steps that may be blocked, one after the other, and shows what they wait for. */
 export class BlockableSteps {
   blocked: Blocked | undefined;
 
-  /** @param describe the current details beside what blocks, as Markdown. */
+  /**
+   * @param describe the current details of the workflow, as Markdown; what blocks it is added.
+   * @param retries from {@link trackRetrySignals}
+   */
   constructor(
     private readonly describe: () => string,
     private readonly retries: { count: number },
     private readonly giveUpDays = GIVE_UP_DAYS,
   ) {}
 
-  /** Shows where the workflow stands. */
+  /** Updates the current details of the workflow. */
   show(): void {
     const { blocked } = this;
     setCurrentDetails(
-      blocked === undefined
-        ? this.describe()
-        : `${this.describe()}\n\n**Blocked: ${blocked.kind}** ${blocked.action ?? ''} ${blocked.resource ?? ''}\n\n${blocked.message}\n\n${blocked.remedy}${
-            blocked.statement === undefined
-              ? ''
-              : `\n\n\`\`\`json\n${JSON.stringify(blocked.statement, null, 2)}\n\`\`\``
-          }\n\nTried again by itself, for ${this.giveUpDays} days, or at once on the signal \`retry\`.`,
+      blocked === undefined ? this.describe() : `${this.describe()}\n\n${describeBlocked(blocked, this.giveUpDays)}`,
     );
   }
 
-  #setBlocked(blocked: Blocked | undefined): void {
-    if (this.blocked === undefined && blocked === undefined) return;
-    const changed = (this.blocked === undefined) !== (blocked === undefined);
-    this.blocked = blocked;
-    if (changed) upsertSearchAttributes([{ key: attributes.blocked, value: blocked !== undefined }]);
-    this.show();
-  }
-
   /**
-   * Runs one step: an activity call that is given options and whether it is a probe. While it is blocked it is probed; it
-   * goes on when a probe succeeds, or at once on the `retry` signal.
-   * @throws what the activity failed with for good, `Blocked` when it stayed blocked for too long; a cancellation of the surrounding scope ends it.
+   * Runs one step. While it is blocked, probes it. Continues when a probe succeeds, or at once on the `retry` signal.
+   * @throws the failure with which the activity ended, or `Blocked` where the step stayed blocked for too long. A
+   * cancellation of the surrounding scope ends the step.
    */
-  async run<T>(step: (options: ActivityOptions, probing: boolean) => Promise<T>): Promise<T> {
+  async run<T>(step: Step<T>): Promise<T> {
     for (;;) {
       try {
         const result = await step(FIRST_TRIES, false);
@@ -109,48 +108,79 @@ export class BlockableSteps {
         if (failure?.type !== 'Blocked') throw error;
         this.#setBlocked(failure.details?.[0] as Blocked);
       }
-      const seen = this.retries.count;
-      const scope = new CancellationScope();
-      const probe = scope
-        .run(() => step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true))
-        .then(
-          (value) => ({ value }),
-          (error: unknown) => ({ error }),
-        );
-      let ended: { value: T } | { error: unknown } | undefined;
-      void probe.then((result) => (ended = result));
+      const retriesBefore = this.retries.count;
+      const probe = new Probe(() => step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true));
       try {
-        await condition(() => ended !== undefined || this.retries.count > seen);
+        await condition(() => probe.outcome !== undefined || this.retries.count > retriesBefore);
       } catch (error) {
+        // A cancellation of the surrounding scope cancels the probe too. The probe may have succeeded meanwhile, so its
+        // outcome counts.
         if (!isCancellation(error)) throw error;
-        // The surrounding scope is cancelled, and the probe with it: what it has done meanwhile counts, so its end is awaited.
       }
-      if (ended === undefined) {
-        scope.cancel();
-        ended = await CancellationScope.nonCancellable(() => probe);
-      }
-      if ('value' in ended) {
+      const outcome = probe.outcome ?? (await probe.cancel());
+      if ('value' in outcome) {
         this.#setBlocked(undefined);
-        return ended.value;
+        return outcome.value;
       }
-      const failure = getApplicationFailure(ended.error);
-      if (!CancellationScope.current().consideredCancelled) {
-        if (failure?.type === 'Unblocked') {
-          this.#setBlocked(undefined);
-          continue;
-        }
-        // Asked to try again now: the probe was called off, or was just refused once more.
-        if (this.retries.count > seen && (isCancellation(ended.error) || failure?.type === 'Blocked')) {
-          if (failure?.type === 'Blocked') this.#setBlocked(failure.details?.[0] as Blocked);
-          continue;
-        }
-      }
-      throw ended.error;
+      if (!this.#shouldTryAgain(outcome.error, retriesBefore)) throw outcome.error;
     }
   }
 
-  /** Nothing is waited for any more: the workflow ends. */
+  /** The workflow ends and waits for nothing any more. */
   clear(): void {
     this.#setBlocked(undefined);
   }
+
+  /** Whether a probe that failed leads to another try: nothing blocks the step any more, or somebody sent `retry`. */
+  #shouldTryAgain(error: unknown, retriesBefore: number): boolean {
+    if (CancellationScope.current().consideredCancelled) return false;
+    const failure = getApplicationFailure(error);
+    if (failure?.type === 'Unblocked') {
+      this.#setBlocked(undefined);
+      return true;
+    }
+    const isBlocked = failure?.type === 'Blocked';
+    if (this.retries.count === retriesBefore || !(isBlocked || isCancellation(error))) return false;
+    if (isBlocked) this.#setBlocked(failure.details?.[0] as Blocked);
+    return true;
+  }
+
+  #setBlocked(blocked: Blocked | undefined): void {
+    if (this.blocked === undefined && blocked === undefined) return;
+    const hasChanged = (this.blocked === undefined) !== (blocked === undefined);
+    this.blocked = blocked;
+    if (hasChanged) upsertSearchAttributes([{ key: attributes.blocked, value: blocked !== undefined }]);
+    this.show();
+  }
+}
+
+type Outcome<T> = { value: T } | { error: unknown };
+
+/** An activity that probes a blocked step, and can be cancelled apart from the rest. */
+class Probe<T> {
+  outcome: Outcome<T> | undefined;
+  readonly #scope = new CancellationScope();
+  readonly #outcome: Promise<Outcome<T>>;
+
+  constructor(call: () => Promise<T>) {
+    this.#outcome = this.#scope.run(call).then(
+      (value) => ({ value }),
+      (error: unknown) => ({ error }),
+    );
+    void this.#outcome.then((outcome) => (this.outcome = outcome));
+  }
+
+  /** @returns how the probe ended; it may have succeeded before the cancellation arrived. */
+  cancel(): Promise<Outcome<T>> {
+    this.#scope.cancel();
+    return CancellationScope.nonCancellable(() => this.#outcome);
+  }
+}
+
+function describeBlocked({ kind, action, resource, message, remedy, statement }: Blocked, giveUpDays: number): string {
+  const policy = statement === undefined ? '' : `\n\n\`\`\`json\n${JSON.stringify(statement, null, 2)}\n\`\`\``;
+  return (
+    `**Blocked: ${kind}** ${action ?? ''} ${resource ?? ''}\n\n${message}\n\n${remedy}${policy}\n\n` +
+    `polony tries again automatically for ${giveUpDays} days. To try at once, send the signal \`retry\`.`
+  );
 }

@@ -1,7 +1,8 @@
 import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import { trackRetrySignals, BlockableSteps } from './blocking.js';
-import { type DiscoverRunsInput, toSummary } from './messages.js';
+import type { DiscoverRunsInput } from './messages/runs.js';
+import { toSummary } from './messages/summary.js';
 
 const SEARCH: ActivityOptions = { startToCloseTimeout: '30 minutes', heartbeatTimeout: '2 minutes' };
 /** The schedule starts the next search soon, so one that keeps failing ends and shows as failed. */

@@ -15,14 +15,9 @@ import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
 import type { GrantAgenda, GrantChange } from '../domain/grants/grant.js';
 import { trackRetrySignals, getApplicationFailure, FAST_TAKEOVER } from './blocking.js';
-import {
-  type GrantChangeRequest,
-  attributes,
-  type BucketAccessInput,
-  changeGrantUpdate,
-  DRAINING,
-  toSummary,
-} from './messages.js';
+import { type GrantChangeRequest, type BucketAccessInput, changeGrantUpdate, DRAINING } from './messages/grants.js';
+import { attributes } from './messages/searchAttributes.js';
+import { toSummary } from './messages/summary.js';
 
 /**
  * Covers what AWS fixes by itself within a minute. What takes longer is tried again later, so that others need not

@@ -12,7 +12,9 @@ import {
 import { RetryState } from '@temporalio/common';
 import type { Activities } from '../activities/index.js';
 import { trackRetrySignals, FIRST_TRIES, GIVE_UP_DAYS, BlockableSteps, FAST_TAKEOVER } from './blocking.js';
-import { attributes, lookSignal, type RunUploadEnded, type RunUploadInput, toSummary } from './messages.js';
+import { lookSignal, type RunUploadEnded, type RunUploadInput } from './messages/runs.js';
+import { attributes } from './messages/searchAttributes.js';
+import { toSummary } from './messages/summary.js';
 
 const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FIRST_TRIES);
 

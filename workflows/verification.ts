@@ -7,7 +7,9 @@ import {
 } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import type { VerifiedKind } from '../domain/verification/report.js';
-import { attributes, verifyAgainSignal, type VerifyInput, type VerifyResult, toSummary } from './messages.js';
+import { attributes } from './messages/searchAttributes.js';
+import { toSummary } from './messages/summary.js';
+import { verifyAgainSignal, type VerifyInput, type VerifyResult } from './messages/verification.js';
 
 const OPTIONS: ActivityOptions = {
   startToCloseTimeout: '5 minutes',

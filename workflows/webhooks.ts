@@ -1,7 +1,9 @@
 import { ApplicationFailure, proxyActivities, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 import type { DeliveryResult } from '../activities/webhooks/deliver.js';
-import { attributes, type DeliverWebhookInput, toSummary } from './messages.js';
+import { attributes } from './messages/searchAttributes.js';
+import { toSummary } from './messages/summary.js';
+import type { DeliverWebhookInput } from './messages/webhooks.js';
 
 /**
  * The activity sets the time of the next attempt itself. These retries are for errors of polony, not of the receiver.

@@ -1,93 +1,29 @@
-import { shareWatchCounts } from '../../store/executions/pacing.js';
 import { type Db, newId } from '../../store/database.js';
+import { shareWatchCounts } from '../../store/executions/pacing.js';
+import { CallSpacing } from './callSpacing.js';
 
-/** How often workers tell each other how much they watch, in milliseconds. */
+/** How often workers tell each other how many runs they watch, in milliseconds. */
 const SHARE_MS = 15_000;
-/** Least time between two looks at a run that events ask for, so that a flood of them costs no more than polling fast. */
-const WOKEN_MS = 2000;
-/** How long the pace stays down after AWS has throttled. */
-const RECOVERY_MS = 60_000;
+/**
+ * Least time between two polls of a run that events ask for, so that a flood of events costs no more than fast polling.
+ */
+const BETWEEN_EVENT_POLLS_MS = 2000;
 
-interface Looker {
-  id: string;
-  go: () => void;
-}
-
-/** The turns of one account and region in this worker: evenly spaced, first due first served, and woken ones before all. */
-class Turns {
-  /** Those that may look now; in the order in which they came. */
-  readonly due = new Set<Looker>();
-  watching = 0;
-  /** Calls a second of this worker. */
-  rate: number;
-  slowUntil = 0;
-  slow = 1;
-  #last = 0;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(rate: number) {
-    this.rate = rate;
-  }
-
-  get #spacing(): number {
-    return 1000 / (this.rate / (Date.now() < this.slowUntil ? this.slow : 1));
-  }
-
-  add(looker: Looker, first: boolean): void {
-    if (first && this.due.size > 0) {
-      const others = [...this.due];
-      this.due.clear();
-      this.due.add(looker);
-      for (const other of others) this.due.add(other);
-    } else this.due.add(looker);
-    this.next();
-  }
-
-  next(): void {
-    if (this.#timer !== undefined || this.due.size === 0) return;
-    const wait = this.#last + this.#spacing - Date.now();
-    if (wait > 0) {
-      this.#timer = setTimeout(() => {
-        this.#timer = undefined;
-        this.next();
-      }, Math.ceil(wait));
-      return;
-    }
-    const [looker] = this.due;
-    this.due.delete(looker!);
-    this.#last = Date.now();
-    looker!.go();
-    this.next();
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-  }
-}
-
-/** A run that is watched. */
-export interface Watch {
-  /**
-   * Waits until it is time to look at the run: after so many milliseconds, or when an event says that it has changed, and in any
-   * case within what the account and region allow. @throws when the signal aborts.
-   * @returns whether an event was the reason.
-   */
-  turn: (milliseconds: number, signal: AbortSignal) => Promise<boolean>;
-  /** AWS has throttled the look. */
-  throttled: () => void;
-  /** It is watched no longer. */
-  end: () => void;
+/** The runs that this worker watches in one account and region. */
+interface Scope {
+  spacing: CallSpacing;
+  watching: number;
 }
 
 /**
- * Shares GetRun among all runs that a worker watches. AWS allows so many calls a second for an account and region (HealthOmics
- * quotas); workers divide them by how many runs each watches, and space theirs evenly, so that a run is looked at the
- * less often the more there are.
+ * Shares GetRun among all runs that the workers watch. AWS allows a number of calls per second for each account and
+ * region (HealthOmics quotas). Workers divide it by how many runs each of them watches, and each worker spaces its
+ * calls evenly. So the more runs there are, the less often each is polled.
  */
 export class GetRunBudget {
   readonly #workerId = newId();
-  readonly #turns = new Map<string, Turns>();
-  readonly #watched = new Map<string, () => void>();
+  readonly #scopes = new Map<string, Scope>();
+  readonly #watched = new Map<string, WatchedRun>();
   readonly #timer: NodeJS.Timeout;
   #sharing: Promise<void> | undefined;
 
@@ -96,115 +32,148 @@ export class GetRunBudget {
     private readonly db: Db,
     private readonly perSecond: number,
   ) {
-    this.#timer = setInterval(() => void this.#share(), SHARE_MS).unref();
+    this.#timer = setInterval(() => this.#share(), SHARE_MS).unref();
   }
 
-  /** Tells the other workers what this one watches. What cannot be told leaves the rates as they are. */
-  async #share(): Promise<void> {
-    this.#sharing ??= (async (): Promise<void> => {
-      try {
-        const own = new Map(
-          [...this.#turns].filter(([, turns]) => turns.watching > 0).map(([scope, turns]) => [scope, turns.watching]),
-        );
-        const all = await shareWatchCounts(this.db, this.#workerId, own);
-        for (const [scope, turns] of this.#turns) {
-          const count = own.get(scope);
-          if (count !== undefined) turns.rate = (this.perSecond * count) / Math.max(count, all.get(scope) ?? 0);
-        }
-      } catch {
-        // The next time will tell.
-      } finally {
-        this.#sharing = undefined;
-      }
-    })();
-    return this.#sharing;
-  }
-
-  /** Has a run looked at soon, where this worker watches it; for events. */
+  /** Polls a run soon, where this worker watches it; for events. @param id of its execution. */
   wake(id: string): void {
-    this.#watched.get(id)?.();
+    this.#watched.get(id)?.wake();
   }
 
-  /** Begins to watch a run. @param scope account and region @param id of its execution. */
-  watch(scope: string, id: string): Watch {
-    let turns = this.#turns.get(scope);
-    if (turns === undefined) {
-      turns = new Turns(this.perSecond);
-      this.#turns.set(scope, turns);
-      void this.#share();
-    }
-    const own = turns;
-    own.watching++;
-    let looker: Looker | undefined;
-    let woken = false;
-    let timer: NodeJS.Timeout | undefined;
-    let due: ((first: boolean) => void) | undefined;
-    let lastLook = 0;
-    const wake = (): void => {
-      if (woken) return;
-      woken = true;
-      if (due === undefined) return;
-      clearTimeout(timer);
-      timer = setTimeout(() => due?.(true), Math.max(0, lastLook + WOKEN_MS - Date.now()));
-    };
-    this.#watched.set(id, wake);
-    return {
-      turn: (milliseconds, signal) =>
-        new Promise<boolean>((resolve, reject) => {
-          const done = (): void => {
-            clearTimeout(timer);
-            due = undefined;
-            if (looker !== undefined) own.due.delete(looker);
-            looker = undefined;
-            signal.removeEventListener('abort', aborted);
-          };
-          const aborted = (): void => {
-            done();
-            reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-          };
-          if (signal.aborted) return aborted();
-          signal.addEventListener('abort', aborted);
-          due = (first): void => {
-            if (looker !== undefined) {
-              if (!first) return;
-              own.due.delete(looker);
-            }
-            looker = {
-              id,
-              go: () => {
-                const byEvent = woken;
-                woken = false;
-                lastLook = Date.now();
-                done();
-                resolve(byEvent);
-              },
-            };
-            own.add(looker, first);
-          };
-          timer = woken
-            ? setTimeout(() => due?.(true), Math.max(0, lastLook + WOKEN_MS - Date.now()))
-            : setTimeout(() => due?.(false), milliseconds);
-        }),
-      throttled: () => {
-        own.slow = Date.now() < own.slowUntil ? Math.min(16, own.slow * 2) : 2;
-        own.slowUntil = Date.now() + RECOVERY_MS;
-      },
-      end: () => {
-        clearTimeout(timer);
-        if (looker !== undefined) own.due.delete(looker);
-        own.watching--;
-        // A second watcher of the same run, after the first was given up for dead, has taken its place.
-        if (this.#watched.get(id) === wake) this.#watched.delete(id);
-        if (own.watching === 0) {
-          own.close();
-          this.#turns.delete(scope);
-        }
-      },
-    };
+  /**
+   * Begins to watch a run; the caller ends the watching.
+   * @param scopeName account and region
+   * @param id of its execution
+   */
+  watch(scopeName: string, id: string): WatchedRun {
+    const scope = this.#openScope(scopeName);
+    scope.watching++;
+    const watched = new WatchedRun(scope.spacing, () => {
+      // Another activity may watch the same run by now, because this one seemed dead.
+      if (this.#watched.get(id) === watched) this.#watched.delete(id);
+      scope.watching--;
+      if (scope.watching === 0) this.#closeScope(scopeName, scope);
+    });
+    this.#watched.set(id, watched);
+    return watched;
   }
 
   close(): void {
     clearInterval(this.#timer);
-    for (const turns of this.#turns.values()) turns.close();
+    for (const { spacing } of this.#scopes.values()) spacing.close();
+  }
+
+  #openScope(name: string): Scope {
+    let scope = this.#scopes.get(name);
+    if (scope === undefined) {
+      scope = { spacing: new CallSpacing(this.perSecond), watching: 0 };
+      this.#scopes.set(name, scope);
+      this.#share();
+    }
+    return scope;
+  }
+
+  #closeScope(name: string, { spacing }: Scope): void {
+    spacing.close();
+    this.#scopes.delete(name);
+  }
+
+  /** Tells the other workers what this one watches, and takes its share of the calls. */
+  #share(): void {
+    this.#sharing ??= this.#shareNow()
+      // The rates stay as they are until the next time.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#sharing = undefined;
+      });
+  }
+
+  async #shareNow(): Promise<void> {
+    const own = new Map<string, number>();
+    for (const [name, { watching }] of this.#scopes) if (watching > 0) own.set(name, watching);
+    const all = await shareWatchCounts(this.db, this.#workerId, own);
+    for (const [name, { spacing }] of this.#scopes) {
+      const count = own.get(name);
+      if (count !== undefined) spacing.perSecond = (this.perSecond * count) / Math.max(count, all.get(name) ?? 0);
+    }
+  }
+}
+
+/** A run that this worker watches. Tells when to poll it. */
+export class WatchedRun {
+  /** Whether an event has said that the run changed, and no poll has followed yet. */
+  #hasEvent = false;
+  #lastPoll = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** Ends the wait that is under way; absent where none is. */
+  #endWait: ((byEvent: boolean) => void) | undefined;
+
+  constructor(
+    private readonly spacing: CallSpacing,
+    private readonly onEnd: () => void,
+  ) {}
+
+  /**
+   * Waits until it is time to poll the run: after so many milliseconds, or once an event says that the run has changed,
+   * and in any case within what the account and region allow.
+   * @returns whether an event was the reason.
+   * @throws the signal's reason when it aborts.
+   */
+  async waitForTurn(milliseconds: number, signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted();
+    let abort: (() => void) | undefined;
+    try {
+      return await new Promise<boolean>((resolve, reject) => {
+        abort = (): void => {
+          this.#stopWaiting();
+          reject(signal.reason as Error);
+        };
+        signal.addEventListener('abort', abort);
+        this.#endWait = resolve;
+        if (this.#hasEvent) this.#scheduleUrgently();
+        else this.#timer = setTimeout(() => this.spacing.add(this.#takeTurn, false), milliseconds);
+      });
+    } finally {
+      if (abort !== undefined) signal.removeEventListener('abort', abort);
+    }
+  }
+
+  /** An event says that the run has changed. */
+  wake(): void {
+    if (this.#hasEvent) return;
+    this.#hasEvent = true;
+    if (this.#endWait !== undefined) this.#scheduleUrgently();
+  }
+
+  /** AWS throttled the poll. */
+  slowDown(): void {
+    this.spacing.slowDown();
+  }
+
+  /** Ends the watching. */
+  end(): void {
+    this.#stopWaiting();
+    this.onEnd();
+  }
+
+  #scheduleUrgently(): void {
+    clearTimeout(this.#timer);
+    const wait = Math.max(0, this.#lastPoll + BETWEEN_EVENT_POLLS_MS - Date.now());
+    this.#timer = setTimeout(() => this.spacing.add(this.#takeTurn, true), wait);
+  }
+
+  readonly #takeTurn = (): void => {
+    const byEvent = this.#hasEvent;
+    const endWait = this.#endWait;
+    this.#hasEvent = false;
+    this.#lastPoll = Date.now();
+    this.#stopWaiting();
+    endWait?.(byEvent);
+  };
+
+  #stopWaiting(): void {
+    clearTimeout(this.#timer);
+    this.spacing.remove(this.#takeTurn);
+    this.#endWait = undefined;
   }
 }

@@ -27,7 +27,7 @@ import {
   unmarkGrantSent,
 } from '../../store/grants.js';
 import { beginPolicyWrite } from '../../store/grants/policyChanges.js';
-import { bucketAccessWorkflowId } from '../../workflows/messages.js';
+import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import { describeNextStep, explainPolicyError, GrantRejected, type GrantTask } from './rejection.js';
 
 /** How often a policy is read, written and read back while others change it too. */

@@ -14,7 +14,7 @@ import {
   markSearchFailed,
   type SearchedStorage,
 } from '../../store/connections/storageSearch.js';
-import type { DiscoverRunsInput } from '../../workflows/messages.js';
+import type { DiscoverRunsInput } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 

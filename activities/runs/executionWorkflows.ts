@@ -2,7 +2,7 @@ import { whyRunIsUnusable } from '../../domain/runs/usability.js';
 import type { Db } from '../../store/database.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
-import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 
 type ExecutionOrchestrator = Pick<Dependencies['orchestrator'], 'startExecution' | 'endWaiting'>;

@@ -6,7 +6,7 @@ import { createAutomaticExecutions } from '../../store/executions/automaticStart
 import { listAutoStartFlows } from '../../store/connections/flows.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';
-import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { endWaiting, startExecution } from './executionWorkflows.js';
 import { FailureCollector } from './failureCollector.js';

@@ -8,7 +8,7 @@ import type { Db } from '../../store/database.js';
 import { hasRecentEvents } from '../../store/events.js';
 import { type RunChange, updateRun } from '../../store/runs/update.js';
 import type { RunContext } from '../../store/runs/load.js';
-import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { notYet } from './notYet.js';
 import type { BaseCallsTally, RunFolderReader } from './runFolderReader.js';

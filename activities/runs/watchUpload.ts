@@ -4,7 +4,7 @@ import { joinKey } from '../../domain/files/paths.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';
-import type { RunUploadEnded } from '../../workflows/messages.js';
+import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 import { withHeartbeat } from '../heartbeat.js';

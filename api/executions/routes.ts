@@ -33,7 +33,7 @@ import { markWorkflowStarted } from '../../store/executions/start.js';
 import { findKnownRuns, insertRuns } from '../../store/runs/discovery.js';
 import { lockRun } from '../../store/runs/load.js';
 import { createExecution } from '../../store/executions/create.js';
-import { executionWorkflowId } from '../../workflows/messages.js';
+import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTimeout, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
 import { ExecutionFeed, type FedExecution, MOST_STREAMS } from './feed.js';

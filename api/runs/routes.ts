@@ -11,7 +11,7 @@ import { findStorageConnection } from '../../store/connections/storage.js';
 import { countRuns, listRuns } from '../../store/runs/list.js';
 import { findRun, type RunContext } from '../../store/runs/load.js';
 import { reopenRun } from '../../store/runs/update.js';
-import { runUploadWorkflowId } from '../../workflows/messages.js';
+import { runUploadWorkflowId } from '../../workflows/messages/runs.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
 import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';

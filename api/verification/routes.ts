@@ -15,7 +15,7 @@ import { findProvider } from '../../store/connections/providers.js';
 import { findStorageConnection } from '../../store/connections/storage.js';
 import { loadVerifications, type StoredVerification } from '../../store/verification/reports.js';
 import { listProviderParts, type ResourceToVerify } from '../../store/verification/resources.js';
-import { verifyWorkflowId } from '../../workflows/messages.js';
+import { verifyWorkflowId } from '../../workflows/messages/verification.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors, notFoundError } from '../errors.js';
 import { type Caller, requireScope } from '../plugins/auth.js';

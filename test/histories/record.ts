@@ -11,7 +11,7 @@ import pLimit from 'p-limit';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import { registerSearchAttributes } from '../../temporal/searchAttributes.js';
-import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 import { hasHistory, writeHistory } from './historyFile.js';
 import { type ActivityType, Calls, QUEUES, type Scenario, sleep } from './scenario.js';
 import { bases2fastqScenarios } from './scenarios/bases2fastq.js';

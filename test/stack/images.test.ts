@@ -22,7 +22,7 @@ import { createGuardian, type GuardedChild, type Guardian } from '../../local/gu
 import { freePorts } from '../../local/ports.js';
 import { type LocalPostgres, startPostgres } from '../../local/postgres.js';
 import { type LocalTemporal, startTemporal } from '../../local/temporal.js';
-import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 
 /*
  * What the images do, without a container engine: the lines of the Dockerfile are carried out in folders instead of layers, and

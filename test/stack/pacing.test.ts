@@ -119,7 +119,7 @@ it('shares GetRun between workers by what each watches, and looks first where an
     const each = polls.watch('f/us-west-2', of);
     try {
       for (;;) {
-        await each.turn(1, ended.signal);
+        await each.waitForTurn(1, ended.signal);
         looks.push({ of, at: performance.now() });
       }
     } catch {
@@ -143,7 +143,7 @@ it('shares GetRun between workers by what each watches, and looks first where an
   expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2);
 
   const slow = one.watch('g/us-west-2', 'event');
-  const look = slow.turn(60_000, signal);
+  const look = slow.waitForTurn(60_000, signal);
   one.wake('event');
   one.wake('unknown');
   expect(await look).toBe(true);
@@ -151,10 +151,10 @@ it('shares GetRun between workers by what each watches, and looks first where an
   one.wake('event');
   const began = performance.now();
   one.wake('event');
-  expect(await slow.turn(60_000, signal)).toBe(true);
+  expect(await slow.waitForTurn(60_000, signal)).toBe(true);
   expect(performance.now() - began).toBeGreaterThan(1500);
   const aborted = new AbortController();
-  const interrupted = slow.turn(60_000, aborted.signal);
+  const interrupted = slow.waitForTurn(60_000, aborted.signal);
   aborted.abort(new Error('the worker shuts down'));
   await expect(interrupted).rejects.toThrow('the worker shuts down');
   slow.end();

@@ -15,7 +15,7 @@ import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { type Db, openDatabase } from '../../store/database.js';
 import { Orchestrator } from '../../temporal/client.js';
-import { taskQueues } from '../../workflows/messages.js';
+import { taskQueues } from '../../workflows/messages/taskQueues.js';
 
 // The worker is in this process, so that its sessions, its clock and its polls can be set. Its activities are the real ones.
 let stateDir: string;

@@ -39,7 +39,8 @@ import { createProviderLoader } from '../../store/connections/providerLoader.js'
 import { createLocalKey, Secrets } from '../../store/secrets.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { workflowSource } from '../../worker/worker.js';
-import { bucketAccessWorkflowId, taskQueues } from '../../workflows/messages.js';
+import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
+import { taskQueues } from '../../workflows/messages/taskQueues.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { waitFor } from '../support.js';
 

@@ -16,13 +16,10 @@ import { createBlockedFailure } from '../../activities/failures.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import type { GrantAgenda, GrantChange } from '../../domain/grants/grant.js';
-import {
-  type Bases2FastqInput,
-  changeGrantUpdate,
-  DRAINING,
-  type RunUploadInput,
-  SEARCH_ATTRIBUTES,
-} from '../../workflows/messages.js';
+import type { Bases2FastqInput } from '../../workflows/messages/executions.js';
+import { changeGrantUpdate, DRAINING } from '../../workflows/messages/grants.js';
+import type { RunUploadInput } from '../../workflows/messages/runs.js';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 
 // Time passes here as fast as nothing happens: days in seconds. The activities are stood in for; the workflows are the real ones.
 let env: TestWorkflowEnvironment;

@@ -40,7 +40,7 @@ import { findRun } from '../../store/runs/load.js';
 import { reopenRun, updateRun } from '../../store/runs/update.js';
 import { createSecrets } from '../../store/secrets.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
-import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
+import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages/runs.js';
 
 // The search for runs and the watching of uploads as instruments really behave, on PostgreSQL and the enforcing AWS; what they ask of Temporal is noted.
 const region = 'us-west-2';

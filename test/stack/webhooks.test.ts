@@ -13,7 +13,7 @@ import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { type Stack, startStack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
 import { workflowSource } from '../../worker/worker.js';
-import { attributes } from '../../workflows/messages.js';
+import { attributes } from '../../workflows/messages/searchAttributes.js';
 import { executionsOf, waitFor } from '../support.js';
 
 // Webhooks on the whole stack, with a receiver that can be slow, broken and gone.

@@ -1,13 +1,10 @@
-import type { StartedRun, WatchedStatus } from '../../../activities/executions/execution.js';
+import type { StartedRun } from '../../../activities/executions/start.js';
+import type { WatchedStatus } from '../../../activities/executions/watch.js';
 import type { Activities } from '../../../activities/index.js';
-import {
-  type Bases2FastqInput,
-  type CancelRequest,
-  cancelSignal,
-  retrySignal,
-  runUploadEndedSignal,
-  stateQuery,
-} from '../../../workflows/messages.js';
+import type { Bases2FastqInput } from '../../../workflows/messages/executions.js';
+import { type CancelRequest, cancelSignal, stateQuery } from '../../../workflows/messages/executions.js';
+import { retrySignal } from '../../../workflows/messages/retry.js';
+import { runUploadEndedSignal } from '../../../workflows/messages/runs.js';
 import {
   answers,
   blocked,

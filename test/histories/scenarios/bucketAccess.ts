@@ -1,6 +1,7 @@
 import { type Client, WithStartWorkflowOperation, type WorkflowStartOptions } from '@temporalio/client';
 import type { GrantAgenda, GrantChange } from '../../../domain/grants/grant.js';
-import { type BucketAccessInput, changeGrantUpdate, retrySignal } from '../../../workflows/messages.js';
+import { type BucketAccessInput, changeGrantUpdate } from '../../../workflows/messages/grants.js';
+import { retrySignal } from '../../../workflows/messages/retry.js';
 import { answers, blocked, denied, finalFailure, hang, type Scenario, sleep, soonFailure } from '../scenario.js';
 
 type Changed = GrantChange & { agenda: GrantAgenda };

@@ -1,11 +1,7 @@
 import type { Client, WorkflowStartOptions } from '@temporalio/client';
 import type { DeliveryResult } from '../../../activities/webhooks/deliver.js';
-import {
-  type DeliverWebhookInput,
-  verifyAgainSignal,
-  type VerifyInput,
-  type VerifyResult,
-} from '../../../workflows/messages.js';
+import type { DeliverWebhookInput } from '../../../workflows/messages/webhooks.js';
+import { verifyAgainSignal, type VerifyInput, type VerifyResult } from '../../../workflows/messages/verification.js';
 import {
   answers,
   finalFailure,

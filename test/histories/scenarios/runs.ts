@@ -1,10 +1,10 @@
+import { retrySignal } from '../../../workflows/messages/retry.js';
 import {
   type DiscoverRunsInput,
   lookSignal,
-  retrySignal,
   type RunUploadEnded,
   type RunUploadInput,
-} from '../../../workflows/messages.js';
+} from '../../../workflows/messages/runs.js';
 import { answers, blocked, finalFailure, hang, laterFailure, type Scenario, soonFailure } from '../scenario.js';
 
 const upload: RunUploadInput = {

@@ -1,0 +1,48 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { Blocked } from '../../domain/executions/execution.js';
+import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
+import { updateExecution } from '../../store/executions/update.js';
+import type { Db } from '../../store/database.js';
+import type { Dependencies } from '../dependencies.js';
+import { createBlockedFailure } from '../failures.js';
+
+/** What the steps of an execution need to call AWS and to write what they learn. */
+export type StepDependencies = Pick<Dependencies, 'db' | 'aws'>;
+
+/** Loads an execution with all that it refers to. @throws ApplicationFailure `ExecutionUnknown` where there is none. */
+export async function loadExecution(db: Db, executionId: string): Promise<ExecutionContext> {
+  const execution = await findExecution(db, executionId);
+  if (execution === undefined)
+    throw ApplicationFailure.nonRetryable(`The database has no execution ${executionId}`, 'ExecutionUnknown');
+  return execution;
+}
+
+/**
+ * The account and region whose quotas the calls of an execution count against (HealthOmics quotas are per account and
+ * region).
+ */
+export function quotaScope({ provider, compute }: ExecutionContext): string {
+  return `${provider.account || provider.id}/${compute.region}`;
+}
+
+/** The execution as calls to its bucket see it: with the provider of the storage connection. */
+export function viaStorageProvider(execution: ExecutionContext): ExecutionContext {
+  return { ...execution, provider: { ...execution.provider, id: execution.storageProviderId } };
+}
+
+/** Writes to an execution what blocks it. */
+export async function recordBlocked(db: Db, executionId: string, blocked: Blocked): Promise<void> {
+  await updateExecution(db, executionId, {
+    blocked,
+    statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}`,
+  });
+}
+
+/**
+ * Blocks an execution for a reason that polony found itself.
+ * @throws always the failure on which the workflow waits.
+ */
+export async function block(db: Db, executionId: string, blocked: Blocked): Promise<never> {
+  await recordBlocked(db, executionId, blocked);
+  throw createBlockedFailure(blocked);
+}

@@ -1,0 +1,36 @@
+import { recordCancelRequest } from '../../store/executions/cancel.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { leaveStartQueue } from '../../store/executions/pacing.js';
+import type { FinalStatus } from '../../domain/executions/execution.js';
+import type { CancelRequest } from '../../workflows/messages/executions.js';
+import type { Dependencies } from '../dependencies.js';
+import { UNNAMED_REQUESTER } from './cancel.js';
+
+/** How an execution ended. */
+export interface ExecutionEnd {
+  status: FinalStatus;
+  description: string;
+  /** Of a failure; `Failed` where it is absent. */
+  errorType?: string;
+  /** Who requested the cancel, where somebody did. */
+  cancel?: CancelRequest;
+}
+
+export function createEndActivities({ db }: Pick<Dependencies, 'db'>) {
+  return {
+    /** Records how an execution ended, where no results say it. */
+    async recordEnd(executionId: string, end: ExecutionEnd): Promise<void> {
+      const { status, description, errorType, cancel } = end;
+      await leaveStartQueue(db, executionId);
+      if (cancel !== undefined)
+        await recordCancelRequest(db, executionId, cancel.requestedBy ?? UNNAMED_REQUESTER, cancel.reason);
+      await updateExecution(db, executionId, {
+        status,
+        statusDescription: description,
+        blocked: null,
+        timeCompleted: new Date(),
+        ...(status === 'FAILED' && { error: { type: errorType ?? 'Failed', message: description } }),
+      });
+    },
+  };
+}

@@ -1,0 +1,27 @@
+import { expect, it } from 'vitest';
+import { whyRunIsUnusable } from '../../domain/runs/usability.js';
+
+const complete = { uploadState: 'complete', outcome: 'completed', checked: 'content' } as const;
+const flow = { acceptFailedOutcome: false, acceptUnverified: false };
+
+it('accepts a complete run, and a run that still uploads', () => {
+  expect(whyRunIsUnusable(complete, flow)).toBeUndefined();
+  expect(whyRunIsUnusable({ ...complete, uploadState: 'uploading', outcome: null }, flow)).toBeUndefined();
+});
+
+it('rejects a refused or vanished run for every flow, and says why', () => {
+  const refused = { ...complete, uploadState: 'refused', uploadDescription: '3 files are missing' } as const;
+  expect(whyRunIsUnusable(refused)).toBe('3 files are missing');
+  expect(whyRunIsUnusable({ ...complete, uploadState: 'refused' })).toContain('rejected');
+  expect(whyRunIsUnusable({ ...complete, uploadState: 'vanished' }, flow)).toContain('no longer in the bucket');
+});
+
+it('rejects a failed or unverified run only for flows that do not accept it', () => {
+  const failed = { ...complete, outcome: 'failed' } as const;
+  const unverified = { ...complete, outcome: null, checked: 'presence' } as const;
+  expect(whyRunIsUnusable(failed, flow)).toContain('acceptFailedOutcome');
+  expect(whyRunIsUnusable(failed, { ...flow, acceptFailedOutcome: true })).toBeUndefined();
+  expect(whyRunIsUnusable(unverified, flow)).toContain('acceptUnverified');
+  expect(whyRunIsUnusable(unverified, { ...flow, acceptUnverified: true })).toBeUndefined();
+  expect(whyRunIsUnusable(failed)).toBeUndefined();
+});

@@ -1,0 +1,56 @@
+import { defineQuery, defineSignal } from '@temporalio/workflow';
+import type { Blocked, ExecutionStatus } from '../../domain/executions/execution.js';
+
+export function executionWorkflowId(executionId: string): string {
+  return `execution/${executionId}`;
+}
+
+/** Input of `bases2fastq`. The store holds all else; the names are here for people who read the history. */
+export interface Bases2FastqInput {
+  executionId: string;
+  executionName: string;
+  flowName: string;
+  runName: string;
+  instrumentName: string;
+  runFolder: string;
+  providerName: string;
+  account: string;
+  region: string;
+  storageConnectionName: string;
+  /** The run is still uploading: wait for `runUploadEndedSignal`. */
+  waitForUpload: boolean;
+  /** Task queue of the activities that watch HealthOmics runs. */
+  watchTaskQueue: string;
+  /** After how many seconds without a heartbeat another worker takes over the watching; 30 by default. */
+  heartbeatTimeoutSeconds?: number;
+  /** How many days a step may stay blocked before the execution fails; 14 by default. */
+  giveUpDays?: number;
+}
+
+/** What `bases2fastq` returns. */
+export interface Bases2FastqResult {
+  status: 'COMPLETED' | 'CANCELED';
+  healthOmicsRunId?: string;
+  runOutputUri?: string;
+  description: string;
+}
+
+/**
+ * Who wants an execution cancelled, and why. Both are optional, so that `temporal workflow signal --name cancel` works
+ * without input.
+ */
+export interface CancelRequest {
+  reason?: string;
+  requestedBy?: string;
+}
+export const cancelSignal = defineSignal<[CancelRequest?]>('cancel');
+
+/** Where an execution stands, as its workflow sees it. */
+export interface ExecutionState {
+  status: ExecutionStatus;
+  step: string;
+  healthOmicsRunId?: string;
+  blocked?: Blocked;
+  cancelRequested?: CancelRequest;
+}
+export const stateQuery = defineQuery<ExecutionState>('state');

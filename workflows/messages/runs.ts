@@ -1,0 +1,47 @@
+import { defineSignal } from '@temporalio/workflow';
+
+/**
+ * @param parentPath path of the folder above the run folder, below the storage connection's prefix: mostly the
+ * instrument's name.
+ */
+export function runUploadWorkflowId(storageConnectionId: string, parentPath: string, runFolder: string): string {
+  return `run-upload/${storageConnectionId}/${parentPath}/${runFolder}`;
+}
+
+/** Input of `discoverRuns`. */
+export interface DiscoverRunsInput {
+  storageConnectionId: string;
+  storageConnectionName: string;
+  giveUpDays?: number;
+  /** Search only this run folder, which an event named. */
+  only?: { parentPath: string; runFolder: string };
+}
+
+/** Input of `runUpload`. */
+export interface RunUploadInput {
+  runId: string;
+  storageConnectionId: string;
+  storageConnectionName: string;
+  instrumentName: string;
+  runFolder: string;
+  runName: string;
+  /** Path of the folder above the run folder, below the prefix; the instrument's name where it is absent. */
+  parentPath?: string;
+  /** How many days a step may stay blocked; 14 by default. */
+  giveUpDays?: number;
+  /** Milliseconds since 1970 until which the run may upload. Set when the workflow continues as new. */
+  deadline?: number;
+  /** How many days a run may upload at most; 14 by default. */
+  maximumDays?: number;
+}
+
+/** Checks an upload now instead of at its next poll. Events and people send it. */
+export const lookSignal = defineSignal('look');
+
+/** How the upload of a run ended. */
+export interface RunUploadEnded {
+  usable: boolean;
+  reason: string;
+}
+/** Goes to the executions that were created before the upload of their run ended. */
+export const runUploadEndedSignal = defineSignal<[RunUploadEnded]>('runUploadEnded');
