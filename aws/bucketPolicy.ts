@@ -5,7 +5,7 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3';
 
-/** The policy of a bucket as it stands; undefined where it has none. */
+/** Reads a bucket's policy; undefined when it has none. */
 export async function getBucketPolicy(s3: S3Client, bucket: string): Promise<string | undefined> {
   try {
     return (await s3.send(new GetBucketPolicyCommand({ Bucket: bucket }))).Policy;
@@ -15,7 +15,7 @@ export async function getBucketPolicy(s3: S3Client, bucket: string): Promise<str
   }
 }
 
-/** Writes the policy of a bucket; null deletes it. Nothing is asked of what stood there: S3 has no condition for that. */
+/** Writes a bucket's policy; null deletes it. S3 cannot make this depend on the current policy. */
 export async function putBucketPolicy(s3: S3Client, bucket: string, policy: string | null): Promise<void> {
   if (policy === null) await s3.send(new DeleteBucketPolicyCommand({ Bucket: bucket }));
   else await s3.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: policy }));

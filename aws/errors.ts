@@ -1,4 +1,4 @@
-/** What kind of trouble an AWS call met, and so what can be done about it. */
+/** Why an AWS call failed. The kind decides what polony or a person can do. */
 export type AwsErrorKind =
   | 'denied'
   | 'expired'
@@ -7,14 +7,14 @@ export type AwsErrorKind =
   | 'not-found'
   | 'invalid'
   | 'conflict'
-  /** The request surely never reached AWS: no connection was made. */
+  /** The request certainly never reached AWS, because there was no connection. */
   | 'unreachable'
-  /** Sent, but the answer did not come: AWS may have carried it out. */
+  /** polony sent the request but received no answer. AWS may have executed it. */
   | 'network'
   | 'internal'
   | 'unknown';
 
-/** An AWS error, classified. */
+/** An AWS error and its kind. */
 export interface AwsError {
   kind: AwsErrorKind;
   /** The error's code, for example `AccessDeniedException`. */
@@ -37,36 +37,87 @@ interface SdkError {
   errors?: unknown[];
 }
 
-const EXPIRED = /^(ExpiredToken(Exception)?|RequestExpired|TokenRefreshRequired)$/;
-const INVALID_CREDENTIALS =
-  /^(InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId|InvalidToken|SignatureDoesNotMatch|IncompleteSignature|AuthFailure|MissingAuthenticationToken(Exception)?|InvalidSignatureException)$/;
-const DENIED =
-  /^(AccessDenied(Exception)?|UnauthorizedOperation|AccessDeniedFault|Forbidden|AllAccessDisabled|NotAuthorized)$/;
-const THROTTLED =
-  /^(Throttling(Exception|Error)?|ThrottledException|TooManyRequests(Exception)?|RequestThrottled(Exception)?|RequestLimitExceeded|SlowDown|BandwidthLimitExceeded|ProvisionedThroughputExceededException|PriorRequestNotComplete|TransactionInProgressException)$/;
-const QUOTA = /^(ServiceQuotaExceeded(Exception)?|LimitExceeded(Exception)?)$/;
-const NOT_FOUND = /^(ResourceNotFound(Exception)?|NoSuchKey|NoSuchBucket|NotFound|NoSuchEntity(Exception)?)$/;
-const INVALID =
-  /^(Validation(Exception|Error)?|InvalidRequest|InvalidParameterValue|InvalidBucketName|MalformedPolicyDocument|PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
-const CONFLICT = /^(Conflict(Exception)?|OperationAborted)$/;
-const NEVER_SENT = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|CredentialsProviderError)$/;
-const NETWORK =
-  /^(ECONNRESET|EPIPE|ETIMEDOUT|ESOCKETTIMEDOUT|TimeoutError|NetworkingError|AbortError|RequestTimeout(Exception)?|ECONNABORTED)$/;
+/** Codes of AWS, of its services, of the SDK and of Node.js, by kind. */
+const CODES: Partial<Record<AwsErrorKind, readonly string[]>> = {
+  expired: ['ExpiredToken', 'ExpiredTokenException', 'RequestExpired', 'TokenRefreshRequired'],
+  denied: [
+    'InvalidClientTokenId',
+    'UnrecognizedClientException',
+    'InvalidAccessKeyId',
+    'InvalidToken',
+    'SignatureDoesNotMatch',
+    'IncompleteSignature',
+    'AuthFailure',
+    'MissingAuthenticationToken',
+    'MissingAuthenticationTokenException',
+    'InvalidSignatureException',
+    'AccessDenied',
+    'AccessDeniedException',
+    'UnauthorizedOperation',
+    'AccessDeniedFault',
+    'Forbidden',
+    'AllAccessDisabled',
+    'NotAuthorized',
+  ],
+  throttled: [
+    'Throttling',
+    'ThrottlingException',
+    'ThrottlingError',
+    'ThrottledException',
+    'TooManyRequests',
+    'TooManyRequestsException',
+    'RequestThrottled',
+    'RequestThrottledException',
+    'RequestLimitExceeded',
+    'SlowDown',
+    'BandwidthLimitExceeded',
+    'ProvisionedThroughputExceededException',
+    'PriorRequestNotComplete',
+    'TransactionInProgressException',
+  ],
+  quota: ['ServiceQuotaExceeded', 'ServiceQuotaExceededException', 'LimitExceeded', 'LimitExceededException'],
+  'not-found': [
+    'ResourceNotFound',
+    'ResourceNotFoundException',
+    'NoSuchKey',
+    'NoSuchBucket',
+    'NotFound',
+    'NoSuchEntity',
+    'NoSuchEntityException',
+  ],
+  invalid: [
+    'Validation',
+    'ValidationException',
+    'ValidationError',
+    'InvalidRequest',
+    'InvalidParameterValue',
+    'InvalidBucketName',
+    'MalformedPolicyDocument',
+    'PermanentRedirect',
+    'AuthorizationHeaderMalformed',
+    'IllegalLocationConstraintException',
+  ],
+  conflict: ['Conflict', 'ConflictException', 'OperationAborted'],
+  unreachable: ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'CredentialsProviderError'],
+  network: [
+    'ECONNRESET',
+    'EPIPE',
+    'ETIMEDOUT',
+    'ESOCKETTIMEDOUT',
+    'TimeoutError',
+    'NetworkingError',
+    'AbortError',
+    'RequestTimeout',
+    'RequestTimeoutException',
+    'ECONNABORTED',
+  ],
+};
 
-function byCode(code: string): AwsErrorKind | undefined {
-  if (EXPIRED.test(code)) return 'expired';
-  if (INVALID_CREDENTIALS.test(code) || DENIED.test(code)) return 'denied';
-  if (THROTTLED.test(code)) return 'throttled';
-  if (QUOTA.test(code)) return 'quota';
-  if (NOT_FOUND.test(code)) return 'not-found';
-  if (INVALID.test(code)) return 'invalid';
-  if (CONFLICT.test(code)) return 'conflict';
-  if (NEVER_SENT.test(code)) return 'unreachable';
-  if (NETWORK.test(code)) return 'network';
-  return undefined;
-}
+const KIND_BY_CODE: ReadonlyMap<string, AwsErrorKind> = new Map(
+  Object.entries(CODES).flatMap(([kind, codes]) => codes.map((code) => [code, kind as AwsErrorKind] as const)),
+);
 
-function byStatus(status: number | undefined): AwsErrorKind | undefined {
+function kindOfStatus(status: number | undefined): AwsErrorKind | undefined {
   switch (status) {
     case undefined:
     case 200:
@@ -91,7 +142,7 @@ function byStatus(status: number | undefined): AwsErrorKind | undefined {
   }
 }
 
-/** Classifies whatever an AWS SDK call threw. The code counts first, then the HTTP status, then what lies beneath. */
+/** Classifies an error of an AWS SDK call: by its code, then by the HTTP status, then by its cause. */
 export function classifyAwsError(error: unknown): AwsError {
   const seen = (typeof error === 'object' && error !== null ? error : { message: String(error) }) as SdkError;
   const status = seen.$metadata?.httpStatusCode ?? seen.$response?.statusCode;
@@ -99,9 +150,9 @@ export function classifyAwsError(error: unknown): AwsError {
     (code): code is string => typeof code === 'string' && code !== '' && code !== 'Error',
   );
   let kind: AwsErrorKind | undefined;
-  for (const code of codes) kind ??= byCode(code);
+  for (const code of codes) kind ??= KIND_BY_CODE.get(code);
   if (seen.$retryable?.throttling === true) kind ??= 'throttled';
-  kind ??= byStatus(status);
+  kind ??= kindOfStatus(status);
   if (kind === undefined) {
     const beneath = seen.cause ?? seen.errors?.[0];
     if (beneath !== undefined) kind = classifyAwsError(beneath).kind;

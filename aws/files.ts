@@ -4,23 +4,23 @@ import { isAddressable } from '../domain/files/paths.js';
 import type { Session } from './sessions.js';
 import { listedNames } from './s3.js';
 
-/** A page of files as S3 lists them. */
+/** A page of files, in the order of S3. */
 export interface FilesPage {
   files: { key: string; size: number; lastModified: Date; storageClass: string | null; archived: boolean }[];
-  /** Folders right below the prefix, with a slash at their end, where the listing is not recursive. */
+  /** Folders directly below the prefix, with a slash at the end; empty if the listing is recursive. */
   folders: string[];
   /** S3's own token of the next page; undefined at the end. */
   next?: string;
 }
 
-/** Objects of these classes cannot be read before somebody restores them (S3 User Guide, storage classes). */
+/** Nobody can read objects of these classes before a person restores them (S3 User Guide, storage classes). */
 const ARCHIVED: ReadonlySet<string | undefined> = new Set<ObjectStorageClass>(['GLACIER', 'DEEP_ARCHIVE']);
 
 /**
- * One page of what lies below a prefix, in the order of S3. Placeholders of folders are no files.
+ * Lists one page of files below a prefix. Objects whose key ends with a slash are placeholders of folders, not files.
  * @param prefix of the keys in the bucket
  * @param size 1 to 1,000
- * @param token what an earlier page of the same prefix has answered as `next`
+ * @param token `next` of the previous page of the same prefix
  */
 export async function listPage(
   s3: S3Client,
@@ -43,7 +43,7 @@ export async function listPage(
   const files = [];
   for (const { Key, Size, LastModified, StorageClass, RestoreStatus } of page.Contents ?? []) {
     const key = name(Key);
-    // S3 keeps to the prefix; whatever else stands behind an endpoint must too.
+    // S3 lists only keys below the prefix. polony does not trust other endpoints to do so.
     if (!key.startsWith(prefix) || key.endsWith('/')) continue;
     files.push({
       key,
@@ -64,12 +64,13 @@ export async function listPage(
 }
 
 /**
- * URLs by which objects can be downloaded without credentials. One ends when its session ends at the latest (SigV4: a URL is no longer
- * good than what signed it), and says so: X-Amz-Expires is the true one.
- * @param signer of that session, see `AwsAccess.signer`
+ * Creates a URL that downloads an object without credentials. A URL cannot outlive the session that signed it (SigV4),
+ * so X-Amz-Expires is at most the remaining time of the session.
+ * @param signer a client of that session, see `AwsSessions.signer`
  * @param seconds 1 to 604,800
- * @param checksum whether the answer is to have the object's checksum: the client must send `x-amz-checksum-mode: ENABLED` then
- * @returns undefined for a key that clients would not ask for as it is.
+ * @param checksum whether S3 answers with the object's checksum: the client must then send `x-amz-checksum-mode:
+ * ENABLED`
+ * @returns undefined for a key that clients would change before they request it.
  */
 export async function downloadUrl(
   signer: S3Client,
@@ -92,12 +93,15 @@ export async function downloadUrl(
   });
 }
 
-/** How many URLs are signed before others get their turn: each is a third of a millisecond of CPU, and promises alone never give way. */
+/**
+ * How many URLs polony signs before it lets other work run. Each takes a third of a millisecond of CPU, and promises
+ * alone do not return to the event loop.
+ */
 const SIGNED_AT_ONCE = 20;
 
 /**
- * The same for each object of a page.
- * @returns in the order of the objects; undefined too for those that are archived, whose URLs would fail.
+ * Creates download URLs for all objects of a page, like {@link downloadUrl}.
+ * @returns URLs in the order of the objects; undefined also for archived objects, whose URLs would fail.
  */
 export async function downloadUrls(
   signer: S3Client,
@@ -116,7 +120,8 @@ export async function downloadUrls(
 }
 
 /**
- * The end of a text file, at most so many bytes of it, from the beginning of a line.
+ * Reads the end of a text file, from the beginning of a line.
+ * @param bytes how much to read at most
  * @returns undefined when there is no such object.
  */
 export async function readTail(s3: S3Client, bucket: string, key: string, bytes: number): Promise<string | undefined> {
@@ -130,7 +135,7 @@ export async function readTail(s3: S3Client, bucket: string, key: string, bytes:
   } catch (error) {
     const { name } = error as { name?: string };
     if (name === 'NoSuchKey') return undefined;
-    // An empty file has no last byte.
+    // S3 answers this for an empty file, which has no last byte.
     if (name === 'InvalidRange') return '';
     throw error;
   }

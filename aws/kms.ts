@@ -1,7 +1,8 @@
 import { DecryptCommand, GenerateDataKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 
 /**
- * Data keys of AWS KMS, so that no key of ours lies in the environment. KMS is asked for each secret that is written or read.
+ * Data keys of AWS KMS, so that the environment contains no key. polony calls KMS for each secret that it writes or
+ * reads.
  * @param keyArn of a symmetric KMS key; polony's own identity needs kms:GenerateDataKey and kms:Decrypt on it.
  */
 export function createKmsDataKeys(keyArn: string) {

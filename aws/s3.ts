@@ -2,12 +2,13 @@ import {
   GetObjectCommand,
   ListObjectsV2Command,
   type ListObjectsV2Output,
+  paginateListObjectsV2,
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { classifyAwsError } from './errors.js';
 
-/** An object as a listing shows it. */
+/** An object of a listing. */
 export interface ListedObject {
   key: string;
   /** In bytes. */
@@ -15,9 +16,9 @@ export interface ListedObject {
 }
 
 /**
- * Reads names of a listing as they are. Listings are asked for with `EncodingType: 'url'`: names may have characters that XML cannot
- * write (S3 API Reference, ListObjectsV2), and the SDK's reader drops those beyond the 16-bit plane that are written as numbers, which
- * makes another name of it. S3 encodes as forms do: a space is a plus.
+ * Decodes names of a listing that was requested with `EncodingType: 'url'`. XML cannot contain some characters of names
+ * (S3 API Reference, ListObjectsV2), and the SDK's parser drops characters outside the basic multilingual plane that
+ * are numeric references, which would change the name. S3 encodes like forms: a plus is a space.
  */
 export function listedNames({
   EncodingType: encoding,
@@ -26,55 +27,43 @@ export function listedNames({
 }
 
 /**
- * The names of the folders right below a prefix, page by page (up to 1,000 a request), never the objects in them.
- * @param prefix ends in a slash, or is empty for the whole bucket.
+ * The names of the folders directly below a prefix, page by page (up to 1,000 per request), without the objects in
+ * them.
+ * @param prefix ends with a slash, or is empty for the whole bucket.
  */
 export async function* listFolders(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<string[]> {
   for await (const { folders } of listFolder(s3, bucket, prefix)) yield folders;
 }
 
-/** What lies right below a prefix, folders and files by name, page by page. */
+/** The names of folders and files directly below a prefix, page by page. */
 export async function* listFolder(
   s3: S3Client,
   bucket: string,
   prefix: string,
 ): AsyncGenerator<{ folders: string[]; files: string[] }> {
-  let token: string | undefined;
-  do {
-    const page = await s3.send(
-      new ListObjectsV2Command({
-        Bucket: bucket,
-        Prefix: prefix,
-        Delimiter: '/',
-        ContinuationToken: token,
-        EncodingType: 'url',
-      }),
-    );
-    const name = listedNames(page);
+  const input = { Bucket: bucket, Prefix: prefix, Delimiter: '/', EncodingType: 'url' } as const;
+  for await (const page of paginateListObjectsV2({ client: s3 }, input)) {
+    const decode = listedNames(page);
+    const below = (name: string | undefined): string => decode(name).slice(prefix.length);
     yield {
       folders: (page.CommonPrefixes ?? [])
-        .map((common) => name(common.Prefix).slice(prefix.length).replace(/\/$/, ''))
+        .map((common) => below(common.Prefix).replace(/\/$/, ''))
         .filter((folder) => folder !== ''),
-      files: (page.Contents ?? []).map((object) => name(object.Key).slice(prefix.length)).filter((file) => file !== ''),
+      files: (page.Contents ?? []).map((object) => below(object.Key)).filter((file) => file !== ''),
     };
-    token = page.NextContinuationToken;
-  } while (token !== undefined);
+  }
 }
 
 /** All objects below a prefix, page by page. */
 export async function* listObjects(s3: S3Client, bucket: string, prefix: string): AsyncGenerator<ListedObject[]> {
-  let token: string | undefined;
-  do {
-    const page = await s3.send(
-      new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token, EncodingType: 'url' }),
-    );
-    const name = listedNames(page);
-    yield (page.Contents ?? []).map((object) => ({ key: name(object.Key), size: object.Size ?? 0 }));
-    token = page.NextContinuationToken;
-  } while (token !== undefined);
+  const input = { Bucket: bucket, Prefix: prefix, EncodingType: 'url' } as const;
+  for await (const page of paginateListObjectsV2({ client: s3 }, input)) {
+    const decode = listedNames(page);
+    yield (page.Contents ?? []).map((object) => ({ key: decode(object.Key), size: object.Size ?? 0 }));
+  }
 }
 
-/** Whether anything lies below a prefix. */
+/** Whether there are objects below a prefix. */
 export async function hasObjects(s3: S3Client, bucket: string, prefix: string): Promise<boolean> {
   const page = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: 1 }));
   return (page.KeyCount ?? 0) > 0;
@@ -82,8 +71,9 @@ export async function hasObjects(s3: S3Client, bucket: string, prefix: string): 
 
 /**
  * Reads a small file.
- * @param maxBytes a larger file is an error, not a memory problem.
+ * @param maxBytes the function throws for a larger file, so that it does not exhaust memory.
  * @returns undefined when there is no such object.
+ * @throws RangeError for a larger file
  */
 export async function readBytes(
   s3: S3Client,
@@ -95,7 +85,9 @@ export async function readBytes(
     const object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
     if ((object.ContentLength ?? 0) > maxBytes) {
       (object.Body as { destroy?: () => void } | undefined)?.destroy?.();
-      throw new RangeError(`s3://${bucket}/${key} has ${object.ContentLength} bytes; at most ${maxBytes} are read`);
+      throw new RangeError(
+        `s3://${bucket}/${key} has ${object.ContentLength} bytes, but polony reads at most ${maxBytes}`,
+      );
     }
     return (await object.Body?.transformToByteArray()) ?? new Uint8Array();
   } catch (error) {
@@ -105,7 +97,7 @@ export async function readBytes(
   }
 }
 
-/** The same as text. */
+/** Reads a small text file, like {@link readBytes}. */
 export async function readText(
   s3: S3Client,
   bucket: string,
@@ -127,7 +119,7 @@ export async function writeText(
   await s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: text, ContentType: contentType }));
 }
 
-/** Bucket and key of an `s3://` URI. @throws TypeError when it is none. */
+/** Parses an `s3://` URI. @throws TypeError for any other text. */
 export function parseS3Uri(uri: string): { bucket: string; key: string } {
   const match = /^s3:\/\/([^/]+)\/?(.*)$/.exec(uri);
   if (!match) throw new TypeError(`${uri} is not an s3:// URI`);

@@ -1,4 +1,4 @@
-/** One thing that is wrong with what a person gave: the field, the rule that it breaks, and the sentence that says so. */
+/** A problem of an input: the field, the rule that it breaks, and a sentence that explains it. */
 export interface FieldProblem {
   /** Dotted name of the field as the API spells it, for example `bucket`. */
   field: string;
@@ -7,7 +7,7 @@ export interface FieldProblem {
   message: string;
 }
 
-/** Bad input: one or more fields break a rule. The API answers 400 with all of them. */
+/** Invalid input: one or more fields break a rule. The API answers 400 with all problems. */
 export class InputError extends Error {
   override readonly name = 'InputError';
   constructor(readonly problems: readonly FieldProblem[]) {
@@ -15,7 +15,7 @@ export class InputError extends Error {
   }
 }
 
-/** A file that an instrument or Bases2Fastq wrote cannot be read; `line` and `column` are 1-based where known. */
+/** polony cannot parse a file of an instrument or of Bases2Fastq. Lines and columns count from 1. */
 export class FileFormatError extends Error {
   override readonly name = 'FileFormatError';
   constructor(
@@ -24,9 +24,8 @@ export class FileFormatError extends Error {
     readonly line?: number,
     readonly column?: number,
   ) {
-    super(
-      `${file}${line === undefined ? '' : ` line ${line}${column === undefined ? '' : ` column ${column}`}`}: ${message}`,
-    );
+    const place = line === undefined ? '' : ` line ${line}${column === undefined ? '' : ` column ${column}`}`;
+    super(`${file}${place}: ${message}`);
   }
 }
 
@@ -35,7 +34,7 @@ export function throwIfInvalid(problems: readonly FieldProblem[]): void {
   if (problems.length > 0) throw new InputError(problems);
 }
 
-/** The message of anything that was thrown. */
+/** The message of any thrown value. */
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

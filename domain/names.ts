@@ -3,12 +3,12 @@ import type { FieldProblem } from './errors.js';
 /** Longest name of a provider, connection, flow or execution, in characters. */
 export const NAME_LENGTH = 128;
 
-/** The form in which a name is kept and compared: without spaces at its ends, composed (NFC), so that two that look alike are one. */
+/** The form in which polony stores and compares names: without spaces at the ends, in Unicode NFC. */
 export function normalizeName(value: string): string {
   return value.normalize('NFC').trim();
 }
 
-/** Checks a name in its normal form: 1 to 128 characters, none of them a control character or half of a surrogate pair. */
+/** Checks a name in its normal form: 1 to 128 characters, without control characters and halves of surrogate pairs. */
 export function checkName(field: string, value: string): FieldProblem[] {
   const length = [...value].length;
   if (length === 0) return [{ field, rule: 'NAME_LENGTH', message: 'must not be empty' }];
@@ -17,14 +17,14 @@ export function checkName(field: string, value: string): FieldProblem[] {
     problems.push({
       field,
       rule: 'NAME_LENGTH',
-      message: `must have at most ${NAME_LENGTH} characters, this has ${length}`,
+      message: `must have at most ${NAME_LENGTH} characters, but has ${length}`,
     });
   if (/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(value))
     problems.push({ field, rule: 'NAME_CHARACTERS', message: 'must not contain control characters or line breaks' });
   return problems;
 }
 
-/** A text cut to so many bytes of UTF-8, whole characters only, with `…` at its end where something was cut. */
+/** Shortens a text to a number of bytes in UTF-8. Keeps whole characters, and adds `…` if it removes any. */
 export function cutToBytes(text: string, bytes: number): string {
   const size = (char: string): number => {
     const code = char.codePointAt(0)!;
@@ -43,23 +43,23 @@ export function cutToBytes(text: string, bytes: number): string {
 }
 
 /**
- * Checks a JSON value that is kept as it is: PostgreSQL's jsonb takes neither the character NUL nor half of a surrogate pair,
- * and what is nested without end is nobody's parameter.
+ * Checks a JSON value that polony stores unchanged. PostgreSQL's jsonb accepts neither the character NUL nor half of a
+ * surrogate pair. A limit of the depth protects recursive code.
  */
 export function checkJson(field: string, value: unknown, depth = 0): FieldProblem[] {
   if (depth > 16) return [{ field, rule: 'TOO_DEEP', message: 'must not be nested deeper than 16 levels' }];
   if (typeof value === 'string')
-    return badText(value)
+    return isInvalidText(value)
       ? [{ field, rule: 'CHARACTERS', message: 'must not contain the character NUL or half of a surrogate pair' }]
       : [];
   if (typeof value !== 'object' || value === null) return [];
   for (const [key, member] of Object.entries(value)) {
-    const problems = badText(key) ? checkJson(field, key) : checkJson(`${field}.${key}`, member, depth + 1);
+    const problems = isInvalidText(key) ? checkJson(field, key) : checkJson(`${field}.${key}`, member, depth + 1);
     if (problems.length > 0) return problems;
   }
   return [];
 }
 
-function badText(text: string): boolean {
+function isInvalidText(text: string): boolean {
   return /[\0\p{Cs}]/u.test(text);
 }

@@ -1,8 +1,9 @@
 import { type FieldProblem, InputError } from '../errors.js';
 
 /**
- * What a caller may be allowed, by resource. Those that read are the vendor's (introduction of its API); the others are ours:
- * `operate` retries, cancels and looks anew, `create` starts executions, `upload` hands out credentials to write, `share` edits bucket policies.
+ * Actions by resource. `read` is the vendor's (introduction of its API), and polony adds the others: `operate` retries,
+ * cancels and checks again, `create` starts executions, `upload` issues credentials to write, `share` edits bucket
+ * policies.
  */
 export const ACTIONS_BY_RESOURCE = {
   runs: ['read', 'download', 'operate'],
@@ -24,7 +25,7 @@ export type Resource = keyof Permissions;
 /** A resource and an action, such as `runs:read`. */
 export type ScopeAction = { [R in Resource]: `${R}:${Permissions[R][number]}` }[Resource];
 
-/** What concerns no resource that is there already, or all of them: a scope for one of them would grant nothing. */
+/** Actions that concern no single resource. A scope with an id would grant nothing. */
 const WITHOUT_ID: ReadonlySet<string> = new Set<ScopeAction>([
   'executions:create',
   'iam:read',
@@ -33,29 +34,29 @@ const WITHOUT_ID: ReadonlySet<string> = new Set<ScopeAction>([
   'audit:read',
   'events:write',
 ]);
-/** What is narrowed by a prefix too. What changes or shares a whole connection is not. */
+/** Actions that a prefix can narrow. Those that change or share a whole connection are not among them. */
 const WITH_PREFIX: ReadonlySet<string> = new Set<ScopeAction>(['storage:read', 'storage:download', 'storage:upload']);
 
 /** Most scopes of one key, and most characters of one scope. */
 export const MOST_SCOPES = 200;
 const MOST_CHARACTERS = 1200;
 
-/** One scope, taken apart. */
+/** The parts of a scope. */
 export interface Scope {
   resource: Resource | '*';
-  /** `*` for all of the resource. */
+  /** `*` for all actions of the resource. */
   action: string;
-  /** Of one resource only. */
+  /** Only for the resource with this id. */
   id?: string;
-  /** Below the storage connection's own prefix, with a slash at its end. */
+  /** A folder below the storage connection's prefix, with a slash at the end. */
   prefix?: string;
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-/** Ids of ours are the same in capitals; serial numbers are not. */
+/** polony's ids ignore case; serial numbers do not. */
 const normalId = (id: string): string => (UUID.test(id) ? id.toLowerCase() : id);
 
-/** What is wrong with a scope's prefix; S3 takes keys literally, so nothing that a client or a file system may read in two ways is allowed. */
+/** Checks a scope's prefix. It must not contain what clients or file systems may interpret differently than S3. */
 function prefixProblem(prefix: string): string | undefined {
   if (/[\u0000-\u001f\u007f]/.test(prefix) || /\p{Cs}/u.test(prefix)) return 'must not have control characters';
   if (
@@ -64,26 +65,29 @@ function prefixProblem(prefix: string): string | undefined {
       .split('/')
       .some((part) => part === '' || part === '.' || part === '..')
   )
-    return 'must be folders separated by single slashes, without . and ..';
+    return 'must be folders, separated by single slashes, without . and ..';
   return undefined;
 }
 
-/** Takes a scope apart. @returns what is wrong with it, as a text, where it is none. */
+/** Parses a scope. @returns the problem as a text when it is invalid. */
 function parse(text: string): Scope | string {
   if (text.length > MOST_CHARACTERS) return `must have at most ${MOST_CHARACTERS} characters`;
   if (text === '*') return { resource: '*', action: '*' };
   const [, resource = '', action = '', rest] = /^([a-z]+):([a-z]+|\*)(?::(.*))?$/s.exec(text) ?? [];
   if (!Object.hasOwn(ACTIONS_BY_RESOURCE, resource))
-    return `must be resource:action or resource:action:id, with a resource of ${Object.keys(ACTIONS_BY_RESOURCE).join(', ')}`;
+    return (
+      'must be resource:action or resource:action:id, where the resource is one of ' +
+      Object.keys(ACTIONS_BY_RESOURCE).join(', ')
+    );
   const actions: readonly string[] = ACTIONS_BY_RESOURCE[resource as Resource];
   if (action !== '*' && !actions.includes(action))
-    return `${resource} has the actions ${actions.join(', ')}, or * for all`;
+    return `must have an action of ${resource}: ${actions.join(', ')}, or * for all`;
   const scope: Scope = { resource: resource as Resource, action };
   if (rest === undefined) return scope;
   const slash = resource === 'storage' ? rest.indexOf('/') : -1;
   const id = slash < 0 ? rest : rest.slice(0, slash);
   const covered: readonly string[] = permissionsOf(scope);
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(id)) return 'the id must have 1 to 128 letters, digits and ._-';
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(id)) return 'the id must be 1 to 128 letters, digits and ._-';
   if (covered.every((permission) => WITHOUT_ID.has(permission)))
     return `${resource}:${action} cannot be narrowed to an id`;
   if (slash < 0 || slash === rest.length - 1) return { ...scope, id: normalId(id) };
@@ -97,8 +101,9 @@ function parse(text: string): Scope | string {
 }
 
 /**
- * Takes scopes apart: `resource:action[:resource_id]`, for storage `…:id/prefix/` too, `resource:*` for all of a resource and `*` for everything.
- * @throws InputError that names the field and each that is none.
+ * Parses scopes: `resource:action[:resource_id]`, for storage also `…:id/prefix/`, `resource:*` for all actions of a
+ * resource, and `*` for everything.
+ * @throws InputError with all invalid scopes.
  */
 export function parseScopes(field: string, texts: readonly string[]): Scope[] {
   const problems: FieldProblem[] = [];
@@ -112,19 +117,19 @@ export function parseScopes(field: string, texts: readonly string[]): Scope[] {
   return scopes;
 }
 
-/** The scopes among these texts; what is none grants nothing. For what other systems say of a person. */
+/** The valid scopes among texts of other systems. Invalid texts grant nothing. */
 export function scopesAmong(texts: readonly string[]): Scope[] {
   return texts.map(parse).filter((scope) => typeof scope !== 'string');
 }
 
-/** A scope as a text. */
+/** Writes a scope as a text. */
 export function writeScope({ resource, action, id, prefix }: Scope): string {
   return resource === '*'
     ? '*'
     : `${resource}:${action}${id === undefined ? '' : `:${id}`}${prefix === undefined ? '' : `/${prefix}`}`;
 }
 
-/** The single permissions that a scope is about. */
+/** All pairs of resource and action that a scope covers. */
 function permissionsOf({ resource, action }: Scope): ScopeAction[] {
   const resources = resource === '*' ? (Object.keys(ACTIONS_BY_RESOURCE) as Resource[]) : [resource];
   return resources.flatMap((each) =>
@@ -134,7 +139,7 @@ function permissionsOf({ resource, action }: Scope): ScopeAction[] {
   );
 }
 
-interface Grant {
+interface AllowedIds {
   /** Ids with their prefixes; `all` for a whole connection. */
   ids: Map<string, 'all' | string[]>;
   all: boolean;
@@ -142,15 +147,15 @@ interface Grant {
 
 /** What a caller may do. */
 export class Authorization {
-  readonly #grants = new Map<ScopeAction, Grant>();
+  readonly #grants = new Map<ScopeAction, AllowedIds>();
 
   constructor(scopes: readonly Scope[]) {
     for (const scope of scopes) {
       for (const permission of permissionsOf(scope)) {
-        // A family that is narrowed does not grant what cannot be narrowed so.
+        // `resource:*` with an id or prefix does not grant actions that cannot be narrowed.
         if (scope.id !== undefined && WITHOUT_ID.has(permission)) continue;
         if (scope.prefix !== undefined && !WITH_PREFIX.has(permission)) continue;
-        const grant: Grant = this.#grants.get(permission) ?? { ids: new Map(), all: false };
+        const grant: AllowedIds = this.#grants.get(permission) ?? { ids: new Map(), all: false };
         this.#grants.set(permission, grant);
         if (scope.id === undefined) {
           grant.all = true;
@@ -162,25 +167,25 @@ export class Authorization {
     }
   }
 
-  /** Whether it may do this with the resource of this id or a part of it; without an id, with any resource. */
+  /** Whether the caller may do this with the resource or a part of it; without an id, with any resource. */
   covers(permission: ScopeAction, id?: string): boolean {
     const grant = this.#grants.get(permission);
     return grant !== undefined && (id === undefined || grant.all || grant.ids.has(normalId(id)));
   }
 
-  /** Which resources it may do this with. */
+  /** The resources that the caller may do this with. */
   ids(permission: ScopeAction): 'all' | string[] {
     const grant = this.#grants.get(permission);
     return grant?.all === true ? 'all' : [...(grant?.ids.keys() ?? [])];
   }
 
-  /** Below which prefixes of a storage connection it may do this: folders relative to the connection's own prefix, each with a slash at its end. */
+  /** Folders of a storage connection, below its prefix, where the caller may do this. They end with a slash. */
   prefixes(permission: ScopeAction, id: string): 'all' | string[] {
     const grant = this.#grants.get(permission);
     return grant?.all === true ? 'all' : (grant?.ids.get(normalId(id)) ?? []);
   }
 
-  /** Whether all that a scope allows is allowed here too, so that its holder may hand it on. */
+  /** Whether the caller may do everything that a scope allows, and so may give the scope to a new key. */
   includes(scope: Scope): boolean {
     return permissionsOf(scope).every((permission) => {
       if (scope.id === undefined) return this.ids(permission) === 'all';
@@ -191,7 +196,10 @@ export class Authorization {
   }
 }
 
-/** What `GET /v1/auth` tells: a caller that may do everything has the scopes of all families (the vendor's API says so of its unrestricted keys). */
+/**
+ * The scopes that `GET /v1/auth` shows. `*` becomes the scopes of all resources, as in the vendor's API for its
+ * unrestricted keys.
+ */
 export function shownScopes(scopes: readonly Scope[]): string[] {
   return [
     ...new Set(

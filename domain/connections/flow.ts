@@ -10,8 +10,8 @@ export interface SharedWorkflow {
 }
 
 /**
- * Parses a shared workflow's Resource ID (1 to 18 digits, HealthOmics WorkflowId) or its ARN; undefined when the text is
- * neither.
+ * Parses a shared workflow's Resource ID (1 to 18 digits, HealthOmics WorkflowId) or its ARN; undefined when the text
+ * is neither.
  */
 export function parseSharedWorkflow(value: string): SharedWorkflow | undefined {
   const trimmed = value.trim();
@@ -51,8 +51,7 @@ export function checkSharedWorkflow(
     problems.push({
       field: fields.owner,
       rule: 'REQUIRED',
-      message:
-        'is required, because the Resource ID does not include it: give the account that shares the workflow, 12 digits',
+      message: 'is required with a Resource ID: give the account that shares the workflow, 12 digits',
     });
   }
   if (shared?.ownerId !== undefined && workflowOwnerId !== undefined && shared.ownerId !== workflowOwnerId) {

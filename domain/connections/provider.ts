@@ -19,8 +19,8 @@ export function checkExternalId(field: string, value: string): FieldProblem[] {
 }
 
 /**
- * Checks the ID of an access key: it begins with AKIA (IAM User Guide, unique identifiers). Keys that begin with ASIA are
- * temporary, so a provider cannot use them.
+ * Checks the ID of an access key: it begins with AKIA (IAM User Guide, unique identifiers). Keys that begin with ASIA
+ * are temporary, so a provider cannot use them.
  */
 export function checkAccessKeyId(field: string, value: string): FieldProblem[] {
   if (/^AKIA[A-Z0-9]{12,124}$/.test(value)) return [];
@@ -39,7 +39,7 @@ export function checkSecretAccessKey(field: string, value: string): FieldProblem
           field,
           rule: 'SECRET_ACCESS_KEY',
           message:
-            'must be the secret access key that IAM showed when you created the access key: 40 letters, digits, / and +',
+            'must be the secret access key that IAM showed when you created the key: 40 letters, digits, / and +',
         },
       ];
 }

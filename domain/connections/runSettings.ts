@@ -1,9 +1,12 @@
 import type { FieldProblem } from '../errors.js';
 
-/** How the HealthOmics runs of a flow are run; what is absent is as HealthOmics has it, but for storage (DYNAMIC) and retention (RETAIN). */
+/**
+ * Settings for the HealthOmics runs of a flow. The defaults are those of HealthOmics, except for storage (DYNAMIC) and
+ * retention (RETAIN).
+ */
 export interface RunSettings {
   runGroupId?: string;
-  /** 0 to 100,000; of the runs of a run group those with a higher priority come first. */
+  /** 0 to 100,000. HealthOmics starts runs of a run group with a higher priority first. */
   priority?: number;
   retentionMode?: 'RETAIN' | 'REMOVE';
   storageType?: 'DYNAMIC' | 'STATIC';
@@ -14,52 +17,64 @@ export interface RunSettings {
   logLevel?: 'OFF' | 'FATAL' | 'ERROR' | 'ALL';
   /** Version of the shared workflow. */
   workflowVersionName?: string;
-  /** Beside polony's own. */
+  /** In addition to polony's own tags. */
   tags?: Record<string, string>;
-  /** Whether a run manifest with errors blocks, as it does where this is absent, or its errors are shown and Bases2Fastq decides. */
+  /** Whether errors of a run manifest block the execution (default), or are only shown, so that Bases2Fastq decides. */
   manifestErrors?: 'block' | 'warn';
-  /** How often a run that failed for a reason that passes is started again; 2 where absent. */
+  /** How often polony starts a run again after a temporary failure. Default: 2. */
   retries?: number;
 }
 
-/** Of the 50 tags of a run (HealthOmics User Guide) three are polony's. */
+/** A run has at most 50 tags (HealthOmics User Guide), and polony uses three. */
 const TAGS = 47;
 
-/** Checks what the shape of the settings does not say: what goes together, and the rules of AWS for tags. */
+/** Checks rules that the schema does not express: dependencies between settings, and the rules of AWS for tags. */
 export function checkRunSettings(field: string, settings: RunSettings): FieldProblem[] {
   const problems: FieldProblem[] = [];
   if (settings.cacheBehavior !== undefined && settings.cacheId === undefined)
     problems.push({
       field: `${field}.cacheBehavior`,
       rule: 'NEEDS_CACHE_ID',
-      message: 'says how a run cache is used; give the cacheId too',
+      message: 'needs cacheId: it says how to use that run cache',
     });
   if (settings.storageCapacity !== undefined && settings.storageType !== 'STATIC')
     problems.push({
       field: `${field}.storageCapacity`,
       rule: 'STATIC_ONLY',
-      message: 'is of STATIC storage only; give storageType STATIC, or leave the capacity out',
+      message: 'applies only to STATIC storage: set storageType to STATIC, or remove the capacity',
     });
   const tags = Object.entries(settings.tags ?? {});
   if (tags.length > TAGS)
     problems.push({
       field: `${field}.tags`,
       rule: 'TOO_MANY',
-      message: `has ${tags.length} tags; at most ${TAGS} are possible, since a run has at most 50 and three are polony's`,
+      message: `must have at most ${TAGS} tags, but has ${tags.length}: a run has at most 50, and polony uses three`,
     });
   for (const [key, value] of tags) {
     const name = `${field}.tags.${key.slice(0, 128)}`;
     if (key.length < 1 || key.length > 128 || value.length > 256)
-      problems.push({ field: name, rule: 'LENGTH', message: 'keys have 1 to 128 characters, values at most 256' });
+      problems.push({
+        field: name,
+        rule: 'LENGTH',
+        message: 'must have a key of 1 to 128 characters and a value of at most 256',
+      });
     else if (!/^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u.test(key + value))
-      problems.push({ field: name, rule: 'FORMAT', message: 'may have letters, digits, spaces and _ . : / = + - @' });
+      problems.push({
+        field: name,
+        rule: 'FORMAT',
+        message: 'may contain only letters, digits, spaces and _ . : / = + - @',
+      });
     else if (/^(aws|polony):/i.test(key))
-      problems.push({ field: name, rule: 'RESERVED', message: 'begins with aws: or polony:, which are taken' });
+      problems.push({
+        field: name,
+        rule: 'RESERVED',
+        message: 'must not begin with aws: or polony:, which are reserved',
+      });
   }
   return problems;
 }
 
-/** Which complete runs start a flow by themselves, beside their storage connection; where a list is absent or empty all do. */
+/** Which complete runs of the storage connection start a flow automatically. An absent or empty list matches all. */
 export interface AutoStartFilter {
   /** Names of instruments; `*` stands for any characters. */
   instruments?: string[];
@@ -70,7 +85,7 @@ export interface AutoStartFilter {
 function matchesOne(patterns: readonly string[] | undefined, name: string): boolean {
   if (patterns === undefined || patterns.length === 0) return true;
   return patterns.some((pattern) => {
-    // Part by part, so that a pattern of many stars takes no longer than its text.
+    // Matching part by part takes linear time, also for a pattern with many stars.
     const parts = pattern.toLowerCase().split('*');
     const text = name.toLowerCase();
     if (parts.length === 1) return text === parts[0];
@@ -86,17 +101,17 @@ function matchesOne(patterns: readonly string[] | undefined, name: string): bool
   });
 }
 
-/** Whether a run starts a flow with this filter. Upper and lower case are alike. */
+/** Whether a run starts a flow with this filter. Ignores case. */
 export function matchesAutoStart(filter: AutoStartFilter, run: { instrumentName: string; runName: string }): boolean {
   return matchesOne(filter.instruments, run.instrumentName) && matchesOne(filter.runNames, run.runName);
 }
 
-/** Reasons for which HealthOmics fails a run that pass by themselves (HealthOmics User Guide, troubleshooting runs). */
+/** Failure reasons of HealthOmics that are temporary (HealthOmics User Guide, troubleshooting runs). */
 const TRANSIENT: readonly string[] = ['INSTANCE_RESERVATION_FAILED', 'SERVICE_ERROR', 'MODIFIED_INPUT_RESOURCE'];
-/** How often a run is started again where the flow does not say. */
+/** How often polony starts a run again by default. */
 export const DEFAULT_RETRIES = 2;
 
-/** Whether a run that failed for this reason is worth starting again. */
+/** Whether polony should start a run again that failed for this reason. */
 export function isTransientFailure(failureReason: string | undefined): boolean {
   return failureReason !== undefined && TRANSIENT.includes(failureReason);
 }

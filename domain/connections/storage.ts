@@ -30,8 +30,8 @@ export function normalizePrefix(value: string): string {
 }
 
 /**
- * Checks a prefix in its normal form. It must not contain wildcards, because it becomes part of IAM resources, where `*`,
- * `?` and `${` would grant more than this folder.
+ * Checks a prefix in its normal form. It must not contain wildcards, because it becomes part of IAM resources, where
+ * `*`, `?` and `${` would grant more than this folder.
  */
 export function checkPrefix(field: string, value: string): FieldProblem[] {
   const problem = (rule: string, message: string): FieldProblem[] => [{ field, rule, message }];

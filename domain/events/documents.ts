@@ -4,7 +4,7 @@ import { checkDocumentPrefix } from '../iam/fields.js';
 import { hclJson, templateText } from '../iam/formats/text.js';
 import { RUN_UPLOADED_FILE } from '../runs/runUploaded.js';
 
-/** What has EventBridge tell polony of uploads and of HealthOmics runs. */
+/** Templates that make EventBridge send events about uploads and HealthOmics runs to polony. */
 export interface EventDocuments {
   cloudFormation: string;
   terraform: string;
@@ -13,17 +13,17 @@ export interface EventDocuments {
 export interface EventQuery {
   bucket: string;
   prefix?: string;
-  /** `https://…/v1/events`, where EventBridge reaches the API. */
+  /** `https://…/v1/events`, as EventBridge reaches the API. */
   url?: string;
 }
 
-/** EventBridge gives up an event after this; polling has found it by then. */
+/** EventBridge discards an event after this time. polony has then found the run by polling. */
 const MAXIMUM_AGE_SECONDS = 300;
 
 /**
- * Rules, API destination, connection and role as a CloudFormation template and as Terraform. The key is a parameter of both and stands
- * in neither. The bucket has to send its events to EventBridge, which is a setting of the bucket that is left to its owner: setting
- * it here would wipe the bucket's other notifications.
+ * Writes rules, API destination, connection and role as a CloudFormation template and as Terraform. The key is a
+ * parameter, and neither text contains it. The bucket's owner must turn on EventBridge notifications in the bucket: a
+ * template that did so would delete the bucket's other notifications.
  * @throws InputError
  */
 export function eventDocuments({ bucket, prefix = '', url }: EventQuery): EventDocuments {
@@ -36,10 +36,10 @@ export function eventDocuments({ bucket, prefix = '', url }: EventQuery): EventD
     problems.push({
       field: 'url',
       rule: 'HTTPS',
-      message: 'must be the https URL of POST /v1/events; API destinations of EventBridge take no other',
+      message: 'must be the https URL of POST /v1/events, because API destinations of EventBridge accept only https',
     });
   throwIfInvalid(problems);
-  // What stands for itself behind a backslash in a wildcard pattern (`*`, `\`) is in no prefix.
+  // Wildcard patterns need a backslash before `*` and `\`, but no prefix contains these characters.
   const objects = {
     source: ['aws.s3'],
     'detail-type': ['Object Created'],
@@ -81,7 +81,8 @@ function cloudFormation(objects: object, runs: object, url: string | undefined):
   const template = {
     AWSTemplateFormatVersion: '2010-09-09',
     Description:
-      'Tells polony of uploads and of HealthOmics runs. Switch on "Send notifications to Amazon EventBridge" in the properties of the bucket.',
+      'Sends events about uploads and HealthOmics runs to polony. ' +
+      'Turn on "Send notifications to Amazon EventBridge" in the properties of the bucket.',
     Parameters: {
       EventsUrl: {
         Type: 'String',
@@ -153,8 +154,8 @@ resource "aws_cloudwatch_event_target" "${id}" {
   }
 }
 `;
-  return `# Switch on "Send notifications to Amazon EventBridge" in the properties of the bucket: aws_s3_bucket_notification with eventbridge = true,
-# beside the notifications that the bucket has already.
+  return `# Turn on "Send notifications to Amazon EventBridge" in the properties of the bucket:
+# aws_s3_bucket_notification with eventbridge = true, together with the notifications that the bucket already has.
 
 variable "events_url" {
   description = "https URL of POST /v1/events"
@@ -195,7 +196,11 @@ resource "aws_iam_role_policy" "polony_events" {
   role   = aws_iam_role.polony_events.id
   policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "events:InvokeApiDestination", Resource = aws_cloudwatch_event_api_destination.polony.arn }]
+    Statement = [{
+      Effect   = "Allow"
+      Action   = "events:InvokeApiDestination"
+      Resource = aws_cloudwatch_event_api_destination.polony.arn
+    }]
   })
 }
 

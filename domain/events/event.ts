@@ -1,7 +1,7 @@
 import { EXECUTIONS_FOLDER } from '../runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../runs/runUploaded.js';
 
-/** What an event of EventBridge tells, as far as it matters here. */
+/** The part of an EventBridge event that polony uses. */
 export type BucketOrRunEvent =
   | { kind: 'object'; bucket: string; key: string }
   | { kind: 'run'; account: string; region: string; runId: string; uuid?: string };
@@ -13,9 +13,9 @@ const text = (value: unknown, most = 1024): string | undefined =>
   typeof value === 'string' && value !== '' && value.length <= most ? value : undefined;
 
 /**
- * Reads an event of EventBridge: `Object Created` of S3 and `Run Status Change` of HealthOmics. Keys stand in them as they are, not
+ * Parses an EventBridge event: `Object Created` of S3, or `Run Status Change` of HealthOmics. Its keys are not
  * URL-encoded (Amazon S3 User Guide, "Ordering and format of events").
- * @returns undefined for all others, and for what is not as AWS writes it.
+ * @returns undefined for other events, and for malformed ones.
  */
 export function parseEvent(event: unknown): BucketOrRunEvent | undefined {
   const { source, 'detail-type': type, detail: given, account, region } = object(event);
@@ -35,10 +35,10 @@ export function parseEvent(event: unknown): BucketOrRunEvent | undefined {
   return undefined;
 }
 
-/** The files of a run folder whose arrival is worth a look: the end of the upload, and what is needed to tell whether it is whole. */
-const TELLING = [RUN_UPLOADED_FILE, 'RunParameters.json'];
+/** Files whose upload should trigger a check: the end of the upload, and what polony needs to check completeness. */
+const TRIGGERS = [RUN_UPLOADED_FILE, 'RunParameters.json'];
 
-/** Where a key lies in a storage connection: in the root of a run folder, that is. Undefined where it says nothing about a run. */
+/** Finds the run folder of a key. Undefined when the key is not a trigger file in the root of a run folder. */
 export function locateRunFolder(
   key: string,
   prefix: string,
@@ -53,7 +53,7 @@ export function locateRunFolder(
     parts.length !== runDepth + 1 ||
     parts.includes('') ||
     parts[0] === EXECUTIONS_FOLDER ||
-    !TELLING.includes(file)
+    !TRIGGERS.includes(file)
   )
     return undefined;
   return { parentPath: parts.join('/'), runFolder, file };

@@ -26,8 +26,9 @@ export type HealthOmicsStatus =
   'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING' | 'COMPLETED' | 'DELETED' | 'CANCELLED' | 'FAILED';
 
 /**
- * The status of an execution whose HealthOmics run has this status. STOPPING comes before COMPLETED, FAILED and CANCELLED
- * alike, so it is still RUNNING; a run that somebody deleted before polony saw its end can no longer be vouched for.
+ * The status of an execution whose HealthOmics run has this status. STOPPING precedes COMPLETED, FAILED and CANCELLED,
+ * so it still means RUNNING. If somebody deleted the run before polony saw its end, polony cannot know that it
+ * succeeded.
  */
 export function toExecutionStatus(status: HealthOmicsStatus): ExecutionStatus {
   switch (status) {
@@ -48,15 +49,15 @@ export function toExecutionStatus(status: HealthOmicsStatus): ExecutionStatus {
 }
 
 /**
- * Why something waits for a person: which call was refused, what is missing, and what to do. Shown in the API, in the
- * workflow's current details and as the pending activity's failure.
+ * Why something waits for a person: which call AWS refused, what is missing, and what to do. The API, the workflow's
+ * current details and the failure of the pending activity show it.
  */
 export interface Blocked {
   /** For example `ACCESS_DENIED`; see {@link ../aws/errors.ts} for the kinds. */
   kind: string;
   /** The AWS action, for example `omics:StartRun`. */
   action?: string;
-  /** The ARN that was refused, where it is known. */
+  /** The ARN that AWS refused, if it is known. */
   resource?: string;
   /** What AWS said. */
   message: string;
@@ -73,17 +74,20 @@ export interface TemplateParameter {
 }
 export type ParameterTemplate = Record<string, TemplateParameter>;
 
-/** Which parameters of the shared workflow stand for what polony sets; an entry that is absent is looked up among known names. */
+/** Names of the workflow's parameters that polony sets. For a missing member polony tries known names. */
 export interface ParameterNames {
   runDir?: string;
   runManifest?: string;
   noProjects?: string;
 }
 
-/** A JSON value as a workflow parameter may have it. */
+/** A JSON value of a workflow parameter. */
 export type ParameterValue = string | number | boolean | null | ParameterValue[] | { [key: string]: ParameterValue };
 
-/** Names seen in Element's open Nextflow pipeline and in Bases2Fastq's own options; the shared workflow's are not public. */
+/**
+ * Names in Element's open Nextflow pipeline and in the options of Bases2Fastq. Those of the shared workflow are not
+ * public.
+ */
 const KNOWN_NAMES: Record<keyof ParameterNames, readonly string[]> = {
   runDir: ['run_dir', 'runDir', 'run_directory', 'analysis_directory', 'analysis_dir', 'input_dir', 'input'],
   runManifest: ['run_manifest', 'runManifest', 'manifest'],
@@ -98,7 +102,7 @@ function nameIn(template: ParameterTemplate, what: keyof ParameterNames, names: 
         {
           field: `parameterNames.${what}`,
           rule: 'NOT_IN_TEMPLATE',
-          message: `the workflow has no parameter ${chosen}; it has ${Object.keys(template).join(', ') || 'none'}`,
+          message: `the workflow has no parameter ${chosen}. It has ${Object.keys(template).join(', ') || 'none'}.`,
         },
       ]);
     }
@@ -108,10 +112,10 @@ function nameIn(template: ParameterTemplate, what: keyof ParameterNames, names: 
 }
 
 /**
- * The parameters of a StartRun: the run folder, `--no-projects` (always; the vendor's page), the flow's own, and nothing
- * outside the template, which HealthOmics would refuse.
- * @param runDir `s3://` URI of the run folder, without a slash at its end.
- * @throws InputError when the template has no parameter for the run folder, or the flow's parameters are not of the template.
+ * Builds the parameters of StartRun: the run folder, `--no-projects` (always, see the vendor's page), and the flow's
+ * parameters. HealthOmics rejects parameters that are not in the template.
+ * @param runDir `s3://` URI of the run folder, without a slash at the end.
+ * @throws InputError when the template has no parameter for the run folder, or lacks a parameter of the flow.
  */
 export function buildRunParameters(
   template: ParameterTemplate,
@@ -126,7 +130,9 @@ export function buildRunParameters(
       {
         field: 'parameterNames.runDir',
         rule: 'NOT_IN_TEMPLATE',
-        message: `none of the workflow's parameters (${has}) is known to stand for the run folder; name it in the flow's parameterNames.runDir`,
+        message:
+          `polony does not know which parameter of the workflow (${has}) is the run folder. ` +
+          "Set the flow's parameterNames.runDir.",
       },
     ]);
   }
@@ -137,14 +143,14 @@ export function buildRunParameters(
     const field = `parameters.${name}`;
     if (!Object.hasOwn(template, name))
       throw new InputError([
-        { field, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no such parameter; it has ${has}` },
+        { field, rule: 'NOT_IN_TEMPLATE', message: `the workflow has no such parameter. It has ${has}.` },
       ]);
     if (name === noProjectsName || name === runDirName)
       throw new InputError([{ field, rule: 'SET_BY_POLONY', message: 'polony sets this parameter itself' }]);
     parameters[name] = value;
   }
   parameters[runDirName] = input.runDir;
-  // A workflow without such a parameter applies --no-projects by itself (the vendor's page: "always applies").
+  // A workflow without this parameter always uses --no-projects (the vendor's page: "always applies").
   if (noProjectsName !== undefined) parameters[noProjectsName] = true;
   if (input.runManifest !== undefined) {
     if (manifestName === undefined)
@@ -152,7 +158,7 @@ export function buildRunParameters(
         {
           field: 'runManifest',
           rule: 'NOT_IN_TEMPLATE',
-          message: `the workflow has no parameter for a run manifest; it has ${has}`,
+          message: `the workflow has no parameter for a run manifest. It has ${has}.`,
         },
       ]);
     parameters[manifestName] = input.runManifest;
@@ -165,20 +171,20 @@ export function buildRunParameters(
       missing.map(([name]) => ({
         field: `parameters.${name}`,
         rule: 'REQUIRED_BY_TEMPLATE',
-        message: 'the workflow requires this parameter; give it in the flow',
+        message: 'the workflow requires this parameter. Set it in the flow.',
       })),
     );
   }
   return parameters;
 }
 
-/** A file of the results; the key is relative to their folder, the size in bytes. */
+/** A result file. The key is relative to the folder of the results; the size is in bytes. */
 export interface ResultFile {
   key: string;
   size: number;
 }
 
-/** What polony reads from the results of Bases2Fastq. Yields in gigabases, percentages from 0 to 100. */
+/** What polony reads from the results of Bases2Fastq. Yields are in gigabases, percentages from 0 to 100. */
 export interface ExecutionSummary {
   analysisId?: string;
   /** Version of Bases2Fastq. */
@@ -192,7 +198,7 @@ export interface ExecutionSummary {
   percentQ40?: number;
   percentQ50?: number;
   qualityScoreMean?: number;
-  /** Absent in what was read before there were any. */
+  /** Absent in summaries of older versions of polony. */
   lanes?: {
     lane: number;
     numPolonies?: number;
@@ -200,11 +206,11 @@ export interface ExecutionSummary {
     percentAssignedReads?: number;
     percentQ30?: number;
   }[];
-  /** `percentPolonies` of the run's, from IndexAssignment.csv. */
+  /** `percentPolonies` is the share of the run's polonies, from IndexAssignment.csv. */
   samples: { name: string; numPolonies?: number; yield?: number; percentQ30?: number; percentPolonies?: number }[];
-  /** Metrics.csv, by the names that Bases2Fastq gives. */
+  /** Metrics.csv, by the names of Bases2Fastq. */
   metrics?: Record<string, number | string>;
-  /** What the results hold: number of objects, their bytes, and how many of them are FASTQ files. */
+  /** Number of result files, their total size in bytes, and number of FASTQ files. */
   files: { count: number; bytes: number; fastq: number };
   warnings: string[];
 }

@@ -4,11 +4,11 @@ import { isTransientFailure } from '../connections/runSettings.js';
 export interface FailureExplanation {
   /** failureReason of HealthOmics, or the type of polony's own failure. */
   reason: string;
-  /** Who can mend it. */
+  /** Who can fix it. */
   owner: 'customer' | 'vendor' | 'aws' | 'polony';
   what: string;
   toDo: string;
-  /** Whether it passes by itself, so that polony starts another run. */
+  /** Whether it is temporary, so that polony starts another run. */
   transient: boolean;
 }
 
@@ -19,43 +19,45 @@ const LOGS = "Read the run's engine log in CloudWatch (/aws/omics/WorkflowLog, s
 const REASONS: Record<string, Entry> = {
   ASSUME_ROLE_FAILED: [
     'customer',
-    'HealthOmics may not assume the execution role',
-    "Have the role's trust policy allow omics.amazonaws.com, then relaunch",
+    'HealthOmics is not allowed to assume the execution role',
+    "Allow omics.amazonaws.com in the role's trust policy, then relaunch",
   ],
   CANNOT_START_CONTAINER_ERROR: [
     'vendor',
-    'A container of the workflow could not be started',
-    'Tell Element the workflow and the HealthOmics run; relaunch once they have mended it',
+    'HealthOmics could not start a container of the workflow',
+    'Report the workflow and the HealthOmics run to Element. Relaunch after they fix it.',
   ],
   CANNOT_START_CONTAINER_SIZE_ERROR: [
     'vendor',
-    'A container image of the workflow is larger than HealthOmics takes',
-    'Tell Element the workflow and the HealthOmics run',
+    'A container image of the workflow is larger than HealthOmics allows',
+    'Report the workflow and the HealthOmics run to Element',
   ],
   ECR_PERMISSION_ERROR: [
     'vendor',
-    "HealthOmics may not read the workflow's container image",
-    'Tell Element: the image has to be shared with your account and region',
+    "HealthOmics is not allowed to read the workflow's container image",
+    'Ask Element to share the image with your account and region',
   ],
   EXPORT_FAILED: [
     'customer',
-    'The results could not be written to the bucket',
-    "Allow the execution role s3:PutObject below the storage connection's prefix, and kms:GenerateDataKey where the bucket is encrypted with a key; then relaunch",
+    'HealthOmics could not write the results to the bucket',
+    "Allow the execution role s3:PutObject below the storage connection's prefix, " +
+      'and kms:GenerateDataKey if a KMS key encrypts the bucket. Then relaunch.',
   ],
   FILE_SYSTEM_OUT_OF_SPACE: [
     'customer',
     "The run's file system was full",
-    "Set the flow's storageType to DYNAMIC, or give a larger storageCapacity; then relaunch",
+    "Set the flow's storageType to DYNAMIC, or set a larger storageCapacity. Then relaunch.",
   ],
   IMAGE_VERIFICATION_FAILURE: [
     'vendor',
-    "The workflow's container image could not be verified",
-    'Tell Element the workflow and the HealthOmics run',
+    "HealthOmics could not verify the workflow's container image",
+    'Report the workflow and the HealthOmics run to Element',
   ],
   IMPORT_FAILED: [
     'customer',
-    "The run's data could not be read",
-    'Allow the execution role s3:GetObject and s3:ListBucket for the run folder, and kms:Decrypt where the bucket is encrypted with a key; then relaunch',
+    "HealthOmics could not read the run's data",
+    'Allow the execution role s3:GetObject and s3:ListBucket for the run folder, ' +
+      'and kms:Decrypt if a KMS key encrypts the bucket. Then relaunch.',
   ],
   INACTIVE_OMICS_STORAGE_RESOURCE: [
     'customer',
@@ -64,70 +66,75 @@ const REASONS: Record<string, Entry> = {
   ],
   INPUT_URI_NOT_FOUND: [
     'customer',
-    'A file that the run was given does not exist',
-    "Check that the run folder is still there, and the flow's parameters; then relaunch",
+    'An input file of the run does not exist',
+    "Check that the run folder still exists, and check the flow's parameters. Then relaunch.",
   ],
-  INSTANCE_RESERVATION_FAILED: ['aws', 'AWS had no machines free for the run', 'Nothing, or relaunch later'],
+  INSTANCE_RESERVATION_FAILED: [
+    'aws',
+    'AWS had no free machines for the run',
+    'Wait for the next attempt, or relaunch later',
+  ],
   INVALID_ECR_IMAGE_URI: [
     'vendor',
     'The address of a container image of the workflow is not valid',
-    'Tell Element the workflow and the HealthOmics run',
+    'Report the workflow and the HealthOmics run to Element',
   ],
   INVALID_TASK_RESOURCE_VALUE: [
     'vendor',
-    'A task of the workflow asks for a machine that HealthOmics does not have',
-    "Check the flow's parameters for CPUs and memory, else tell Element",
+    'A task of the workflow needs a machine that HealthOmics does not have',
+    "Check the flow's parameters for CPUs and memory. If they are correct, report it to Element.",
   ],
   INVALID_URI_INPUT: [
     'customer',
-    'An address among the parameters is not valid',
+    'An address in the parameters is not valid',
     "Correct the flow's parameters, then relaunch",
   ],
   MODIFIED_INPUT_RESOURCE: [
     'customer',
-    'A file of the run folder was changed while the run read it',
-    'Leave the run folder alone while it is analysed',
+    'Somebody changed a file of the run folder while the run read it',
+    'Do not change the run folder while a run analyzes it',
   ],
   OUT_OF_MEMORY_ERROR: [
     'vendor',
     'A task of the workflow ran out of memory',
-    "Raise the memory by the flow's parameters where the workflow has one for it, else tell Element",
+    "Raise the memory in the flow's parameters, if the workflow has one for it. Else report it to Element.",
   ],
   RUN_TASK_FAILED: [
     'customer',
     'A task of the workflow failed: Bases2Fastq stopped',
-    `${LOGS}, and info/Bases2Fastq.log and info/RunManifestErrors.json of the results; a wrong run manifest is the usual reason. Relaunch with another`,
+    `${LOGS}, and info/Bases2Fastq.log and info/RunManifestErrors.json in the results. ` +
+      'The usual reason is a wrong run manifest. Relaunch with a corrected one.',
   ],
   RUN_TIMED_OUT: [
     'customer',
     'The run took longer than its run group allows',
-    "Raise the run group's maximum duration, or take another run group; then relaunch",
+    "Raise the run group's maximum duration, or use another run group. Then relaunch.",
   ],
-  SERVICE_ERROR: ['aws', 'HealthOmics had a fault', 'Nothing, or relaunch later'],
+  SERVICE_ERROR: ['aws', 'HealthOmics had an internal error', 'Wait for the next attempt, or relaunch later'],
   TASK_TIMED_OUT: [
     'vendor',
-    'A task of the workflow took longer than it allows',
-    'Tell Element the workflow and the HealthOmics run',
+    'A task of the workflow took longer than the workflow allows',
+    'Report the workflow and the HealthOmics run to Element',
   ],
   UNSUPPORTED_GPU_INSTANCE_TYPE: [
     'vendor',
-    'The workflow asks for a machine that this region does not have',
-    'Tell Element, or use another region',
+    'The workflow needs a machine that this region does not have',
+    'Report it to Element, or use another region',
   ],
   UNSUPPORTED_INPUT_SIZE: [
     'customer',
-    'The run folder is larger than HealthOmics takes',
-    'Ask AWS to raise the limit, or analyse the run elsewhere',
+    'The run folder is larger than HealthOmics allows',
+    'Ask AWS to raise the limit, or analyze the run elsewhere',
   ],
   WORKFLOW_RUN_FAILED: [
     'customer',
     'The workflow stopped',
-    `${LOGS}; a wrong run manifest is the usual reason. Relaunch with another`,
+    `${LOGS}. The usual reason is a wrong run manifest. Relaunch with a corrected one.`,
   ],
   WORKFLOW_VERSION_VALIDATION_FAILED: [
     'vendor',
     "HealthOmics does not support the workflow's Nextflow version",
-    'Tell Element the workflow',
+    'Report the workflow to Element',
   ],
   RUN_DELETED: [
     'customer',
@@ -141,22 +148,22 @@ const REASONS: Record<string, Entry> = {
   ],
   RunNotUsable: [
     'customer',
-    'The run cannot be analysed',
-    'See the upload of the run; what an instrument ended as failed is analysed only by flows that accept it',
+    'Bases2Fastq cannot analyze the run',
+    'See the upload of the run. Only flows that accept failed runs analyze a run that the instrument ended as failed.',
   ],
   BlockedTooLong: [
     'customer',
-    'It waited for something that nobody mended',
-    'Mend what the message names, then relaunch',
+    'It was blocked too long, because nobody fixed the reason',
+    'Fix what the message names, then relaunch',
   ],
   WorkflowClosed: [
     'polony',
-    'Its Temporal workflow was terminated by hand, or failed',
-    'Relaunch; cancel executions by the API or the signal instead of terminating workflows',
+    'Somebody terminated its Temporal workflow, or the workflow failed',
+    'Relaunch. To cancel an execution, use the API or the signal instead of terminating the workflow.',
   ],
 };
 
-/** Explains why an execution failed. A reason that is not known says where to look. */
+/** Explains why an execution failed. For an unknown reason it says where to look. */
 export function explainFailure(reason: string): FailureExplanation {
   const [owner, what, toDo] = Object.hasOwn(REASONS, reason)
     ? REASONS[reason]!
@@ -164,7 +171,7 @@ export function explainFailure(reason: string): FailureExplanation {
       ? ([
           'aws',
           'HealthOmics ended the run for a reason that polony does not know',
-          `${LOGS}; the HealthOmics User Guide lists the reasons`,
+          `${LOGS}. The HealthOmics User Guide lists the reasons.`,
         ] satisfies Entry)
       : (['polony', 'It failed outside HealthOmics', 'See the message, and the workflow in Temporal'] satisfies Entry);
   return { reason, owner, what, toDo, transient: isTransientFailure(reason) };

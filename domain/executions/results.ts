@@ -12,8 +12,8 @@ function string(value: unknown): string | undefined {
 }
 
 /**
- * Reads `RunStats.json` of Bases2Fastq 1.7 to 2.4.
- * @throws FileFormatError when it is empty or no JSON object.
+ * Parses `RunStats.json` of Bases2Fastq 1.7 to 2.4.
+ * @throws FileFormatError when it is empty or not a JSON object.
  */
 export function parseRunStats(content: string): Omit<ExecutionSummary, 'files' | 'warnings' | 'metrics'> {
   const json = parseJsonObject('RunStats.json', content);
@@ -62,7 +62,7 @@ export function parseRunStats(content: string): Omit<ExecutionSummary, 'files' |
   };
 }
 
-/** Rows of a CSV with headings, each by its headings in lower case. @throws FileFormatError with the line where it cannot be read. */
+/** Parses CSV with headings. Each row has its cells by heading in lower case. @throws FileFormatError with the line. */
 function* rowsOf(file: string, content: string): Generator<Record<string, string>> {
   let headings: string[] | undefined;
   for (const [at, line] of content
@@ -77,9 +77,9 @@ function* rowsOf(file: string, content: string): Generator<Record<string, string
 }
 
 /**
- * Adds up `IndexAssignment.csv`: how many polonies each sample was assigned, and what part of all, in percent. A sample stands
- * there for the lanes `1+2`, `1` and `2`, once for each of its indexes; no polony is counted twice.
- * @throws FileFormatError when it has not the columns that Bases2Fastq writes.
+ * Sums `IndexAssignment.csv`: the number of polonies of each sample, and their share in percent. The file has rows for
+ * the lanes `1+2`, `1` and `2` for each index of a sample, and this function counts no polony twice.
+ * @throws FileFormatError when it lacks the columns of Bases2Fastq.
  */
 export function parseIndexAssignment(
   content: string,
@@ -105,7 +105,7 @@ export function parseIndexAssignment(
     else sample.lanes.set(`${index}/${row.lane ?? ''}`, value);
   }
   const totals = [...samples].map(([name, { both, lanes }]) => {
-    // The line for both lanes is the sum of those of each; an index of one lane has no such line.
+    // The row for both lanes is the sum of the rows for each lane. An index in only one lane has no such row.
     const counted = [
       ...both.values(),
       ...[...lanes].filter(([key]) => !both.has(key.slice(0, key.lastIndexOf('/')))).map(([, value]) => value),
@@ -120,8 +120,9 @@ export function parseIndexAssignment(
 }
 
 /**
- * Reads `Metrics.csv`: figures of the whole run by name, as Bases2Fastq names them; those of single lanes are left out. At most 200.
- * @throws FileFormatError when it has not the columns Metric and Value.
+ * Parses `Metrics.csv`: metrics of the whole run by the names of Bases2Fastq, without those of single lanes, at most
+ * 200.
+ * @throws FileFormatError when it lacks the columns Metric and Value.
  */
 export function parseMetrics(content: string): Record<string, number | string> {
   const metrics: Record<string, number | string> = {};

@@ -1,4 +1,4 @@
-/** AVITI OS from here on writes what older Bases2Fastq cannot read (Element's compatibility notes). */
+/** Since this version, AVITI OS writes files that an older Bases2Fastq cannot read (Element's compatibility notes). */
 const GATE = { platform: [3, 4, 0], bases2fastq: [2, 2, 0] } as const;
 
 function parse(text: string | null | undefined): number[] | undefined {
@@ -11,7 +11,7 @@ function isBefore(one: readonly number[], other: readonly number[]): boolean {
   return false;
 }
 
-/** A version as texts about Bases2Fastq name it, such as `Bases2Fastq v2.2.0`; undefined where none does. */
+/** Finds the version of Bases2Fastq in texts such as `Bases2Fastq v2.2.0`; undefined when no text has one. */
 export function findBases2FastqVersion(...texts: (string | null | undefined)[]): string | undefined {
   for (const text of texts) {
     const match = /bases2fastq[^\d]{0,12}(\d{1,4}\.\d{1,4}(?:\.\d{1,4})?)/i.exec(text ?? '');
@@ -21,9 +21,9 @@ export function findBases2FastqVersion(...texts: (string | null | undefined)[]):
 }
 
 /**
- * Whether a version of Bases2Fastq reads the runs of a version of AVITI OS. Where one of them is not known, nothing is said.
+ * Checks whether a version of Bases2Fastq can read runs of a version of AVITI OS. Unknown versions cause no conflict.
  * @param platformVersion PlatformVersion of RunParameters.json
- * @returns what is wrong, undefined where nothing is known to be.
+ * @returns the conflict in a sentence; undefined when there is none.
  */
 export function describeVersionConflict(
   platformVersion: string | null | undefined,
@@ -37,5 +37,8 @@ export function describeVersionConflict(
     !isBefore(bases2fastq, GATE.bases2fastq)
   )
     return undefined;
-  return `The run is of AVITI OS ${platformVersion}, which needs Bases2Fastq ${GATE.bases2fastq.join('.')} or later; the shared workflow has ${bases2fastqVersion}`;
+  return (
+    `Runs of AVITI OS ${platformVersion} need Bases2Fastq ${GATE.bases2fastq.join('.')} or later, ` +
+    `but the shared workflow has ${bases2fastqVersion}`
+  );
 }

@@ -30,8 +30,8 @@ export function toFolderPrefix(prefix: string): string {
 }
 
 /**
- * Whether every client requests this key when it is part of a URL. Many clients remove `.` and `..` from a path, and then
- * request another key.
+ * Whether every client requests this key when it is part of a URL. Many clients remove `.` and `..` from a path, and
+ * then request another key.
  */
 export function isAddressable(key: string): boolean {
   return !key.split('/').some((part) => part === '.' || part === '..');

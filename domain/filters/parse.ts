@@ -7,9 +7,10 @@ const OPERATORS: readonly FilterOperator[] = ['!=', '>=', '<=', ':', '>', '<'];
 const KEYWORD = /^[A-Za-z][A-Za-z0-9_.]*/;
 
 /**
- * Parses a filter of the vendor's contract: `keyword:value` terms, separated by spaces. A row must meet all terms. Commas
- * separate alternative values. `>=`, `<=`, `>`, `<` and `!=` may replace the colon. A text without a keyword searches all
- * string fields. Quotes allow spaces and make a value exact. Dates are ISO 8601, or a time in the past such as `7d`.
+ * Parses a filter of the vendor's contract: `keyword:value` terms, separated by spaces. A row must meet all terms.
+ * Commas separate alternative values. `>=`, `<=`, `>`, `<` and `!=` may replace the colon. A text without a keyword
+ * searches all string fields. Quotes allow spaces and make a value exact. Dates are ISO 8601, or a time in the past
+ * such as `7d`.
  * @param now the time from which relative dates count back
  * @throws InputError with the column and the rule
  */

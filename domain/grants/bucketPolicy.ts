@@ -1,29 +1,29 @@
 /**
- * Bucket policies as sharing edits them (the vendor's page, "Sharing Data Through Bucket Policies"). What others wrote stays as its own
- * text: only our statements are put in, replaced or taken out.
+ * Edits bucket policies for grants (the vendor's page, "Sharing Data Through Bucket Policies"). polony adds, replaces
+ * and removes only its own statements. It keeps the text of all others.
  */
 import { parseArn } from '../arn.js';
 import type { FieldProblem } from '../errors.js';
 
-/** How the page's Sids begin; the principal's ARN follows. Policies of buckets take any characters there, unlike those of IAM. */
+/** Beginning of Sids, before the principal's ARN. Sids of bucket policies allow all characters, unlike those of IAM. */
 export const SID_PREFIX = 'ElemBio_BucketReadAccess_';
-/** The most that S3 takes as a bucket policy, in bytes (S3 User Guide, "Policies and permissions in Amazon S3": 20 KB). */
+/** Largest bucket policy that S3 accepts, in bytes (S3 User Guide, "Policies and permissions in Amazon S3": 20 KB). */
 export const POLICY_LIMIT = 20 * 1024;
 
-/** The partition of a region: ARNs of buckets and principals are of it, and one does not reach into another. */
+/** The partition of a region. Buckets and principals of different partitions cannot access each other. */
 export function partitionOf(region: string): string {
   return region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
 }
 
-/** A principal that reading may be granted to. `problems` is empty exactly where `arn` is given. */
+/** A principal after its check. Either there are problems, or there is an ARN. */
 export interface CheckedPrincipal {
   problems: FieldProblem[];
   arn?: string;
 }
 
 /**
- * Reads a principal: the ARN of an IAM role or user, or an account as 12 digits or `arn:…:root` (IAM User Guide, "AWS JSON policy
- * elements: Principal"). What would share with everybody, or ends by itself, is refused.
+ * Parses a principal: the ARN of an IAM role or user, or an account as 12 digits or `arn:…:root` (IAM User Guide, "AWS
+ * JSON policy elements: Principal"). It rejects principals that would share with everybody, and temporary ones.
  * @param partition of the bucket
  */
 export function readPrincipal(field: string, value: string, partition: string): CheckedPrincipal {
@@ -33,7 +33,7 @@ export function readPrincipal(field: string, value: string, partition: string): 
   if (/[*?]|\$\{/.test(text))
     return refused(
       'PRINCIPAL_WILDCARD',
-      'must be one role, user or account: *, ? and ${ would share the bucket with others, or with everybody',
+      'must be one role, user or account, because *, ? and ${ would share the bucket with others, or with everybody',
     );
   if (/^A[A-Z]{3}[A-Z0-9]{12,}$/.test(text))
     return refused('PRINCIPAL_UNIQUE_ID', 'must be an ARN, not the unique ID of a role or user');
@@ -42,13 +42,16 @@ export function readPrincipal(field: string, value: string, partition: string): 
     const role = /^assumed-role\/([^/]+)\//.exec(arn.resource)?.[1];
     return refused(
       'PRINCIPAL_SESSION',
-      `must not be a session, which ends: give the ${role === undefined ? 'user or role itself' : `role itself, such as arn:${arn.partition}:iam::${arn.account}:role/${role} (with its path, where it has one)`}`,
+      'must not be a session, because sessions expire. ' +
+        (role === undefined
+          ? 'Give the user or role.'
+          : `Give the role with its path, such as arn:${arn.partition}:iam::${arn.account}:role/${role}.`),
     );
   }
   if (arn?.service === 'iam' && arn.region === '' && /^group\//.test(arn.resource))
     return refused(
       'PRINCIPAL_GROUP',
-      'must not be a group: AWS takes no groups as principals; grant it to the users or a role',
+      'must not be a group, because AWS does not accept groups as principals. Share with the users or with a role.',
     );
   const valid =
     arn?.service === 'iam' &&
@@ -59,30 +62,31 @@ export function readPrincipal(field: string, value: string, partition: string): 
   if (!valid)
     return refused(
       'PRINCIPAL_ARN',
-      `must be the ARN of an IAM role or user such as arn:${partition}:iam::111122223333:role/Analysis, or an account: its 12 digits or arn:${partition}:iam::111122223333:root`,
+      `must be the ARN of an IAM role or user, such as arn:${partition}:iam::111122223333:role/Analysis, ` +
+        `or an account: its 12 digits, or arn:${partition}:iam::111122223333:root`,
     );
   if (arn.partition !== partition)
     return refused(
       'PRINCIPAL_PARTITION',
-      `must be of the partition ${partition}, in which the bucket is: AWS does not share across partitions`,
+      `must be in the bucket's partition ${partition}: AWS does not share across partitions`,
     );
   return { problems: [], arn: text };
 }
 
-/** What is granted, and to whom. */
+/** Who may read what in a bucket. */
 export interface Grant {
   id: string;
   bucket: string;
   partition: string;
   /** ARN. */
   principal: string;
-  /** What the keys begin with, with a slash at its end; null for the whole bucket. */
+  /** Prefix of the keys, with a slash at the end; null for the whole bucket. */
   folder: string | null;
-  /** When AWS is to stop allowing it, whatever becomes of the statement. */
+  /** When AWS stops allowing access, even if the statement remains. */
   expires: Date | null;
 }
 
-/** A statement of ours. */
+/** A statement that polony writes. */
 export interface GrantStatement {
   Sid: string;
   Effect: 'Allow';
@@ -93,13 +97,14 @@ export interface GrantStatement {
 }
 
 /**
- * The statements of a grant. For the whole bucket it is the page's, with its Sid. Narrowed to a folder listing needs a condition that the
- * rest does not have, so there are two, with the grant's id in their Sids: a principal may have several folders.
+ * The statements of a grant. For the whole bucket it is the statement of the vendor's page, with its Sid. For a folder,
+ * listing needs a condition that reading does not have, so there are two statements. Their Sids contain the grant's id,
+ * because a principal may have several folders.
  */
 export function grantStatements({ id, bucket, partition, principal, folder, expires }: Grant): GrantStatement[] {
   const sid = `${SID_PREFIX}${principal}`;
   const arn = `arn:${partition}:s3:::${bucket}`;
-  // Without fractions of seconds: W3C's form, which IAM wants.
+  // IAM expects W3C's format, without fractions of seconds.
   const until: NonNullable<GrantStatement['Condition']> =
     expires === null ? {} : { DateLessThan: { 'aws:CurrentTime': expires.toISOString().replace(/\.\d+Z$/, 'Z') } };
   const statement = (
@@ -131,26 +136,26 @@ export function grantSids(grant: Grant): string[] {
   return grantStatements(grant).map(({ Sid }) => Sid);
 }
 
-/** A policy that is none, or that nobody can edit without knowing more. */
+/** polony cannot edit a bucket's policy, because it is not a valid policy. */
 export class PolicyError extends Error {
   override readonly name = 'PolicyError';
 }
 
-/** A statement of a policy: as it is written, and what it says. */
+/** A statement of a policy: its text, and the parsed value. */
 interface PolicyStatement {
   text: string;
   value: Record<string, unknown>;
 }
 
-/** A bucket's policy, taken apart so that it can be put together again. */
+/** A bucket's policy in parts that together are the whole text. */
 export interface BucketPolicy {
-  /** What stands before and behind the statements. */
+  /** The text before and after the statements. */
   before: string;
   after: string;
   statements: PolicyStatement[];
 }
 
-/** Where a JSON value that begins here ends. The text is valid JSON. */
+/** The end of a JSON value that begins at `start`. The text must be valid JSON. */
 function endOfValue(text: string, start: number): number {
   let depth = 0;
   for (let at = start; at < text.length; at++) {
@@ -160,7 +165,7 @@ function endOfValue(text: string, start: number): number {
       if (depth === 0) return at + 1;
     } else if (char === '{' || char === '[') depth++;
     else if (char === '}' || char === ']') {
-      // The end of what a number or word stands in.
+      // The end of the object or array that contains a number or word.
       if (depth === 0) return at;
       if (--depth === 0) return at + 1;
     } else if (depth === 0 && (char === ',' || /\s/.test(char))) return at;
@@ -168,7 +173,7 @@ function endOfValue(text: string, start: number): number {
   return text.length;
 }
 
-/** The members of an object or array: key, where the value begins and where it ends. */
+/** The members of an object or array: the key, and where the value begins and ends. */
 function* membersOf(text: string, start: number): Generator<{ key: string; from: number; to: number }> {
   const object = text[start] === '{';
   for (let at = start + 1; ;) {
@@ -187,17 +192,17 @@ function* membersOf(text: string, start: number): Generator<{ key: string; from:
   }
 }
 
-/** JSON without what stands between its parts, which means nothing and counts. */
+/** JSON without white space between its parts: it has no meaning, but counts towards the limit. */
 const compact = (json: string): string => json.replace(/("(?:[^"\\]|\\.)*")|\s+/g, '$1');
 
 /** A policy without statements, for a bucket that has none. */
 export const NO_POLICY: BucketPolicy = { before: '{"Version":"2012-10-17","Statement":', after: '}', statements: [] };
 
 /**
- * Reads a bucket's policy. `Statement` may be one or a list of them; the texts of all are kept, so that numbers, unknown fields, order and
- * spellings come back as they were.
- * @param text undefined where the bucket has none
- * @throws PolicyError where it is not what S3 would have taken.
+ * Parses a bucket's policy. It keeps the text of all statements, so that numbers, unknown fields, order and spelling
+ * stay unchanged.
+ * @param text undefined when the bucket has no policy
+ * @throws PolicyError for a policy that S3 would not accept.
  */
 export function parseBucketPolicy(text: string | undefined): BucketPolicy {
   if (text === undefined) return NO_POLICY;
@@ -225,12 +230,14 @@ export function parseBucketPolicy(text: string | undefined): BucketPolicy {
   return { before: whole.slice(0, from), after: whole.slice(to), statements };
 }
 
-/** The policy as a text; null where no statement is left, which S3 does not take: such a policy is deleted. */
+/**
+ * Writes a policy as a text; null without statements, because S3 rejects such a policy and the caller must delete it.
+ */
 export function serializeBucketPolicy({ before, after, statements }: BucketPolicy): string | null {
   return statements.length === 0 ? null : `${before}[${statements.map(({ text }) => text).join(',')}]${after}`;
 }
 
-/** Puts statements in: in place of those with the same Sid, or behind all others. */
+/** Adds statements. They replace those with the same Sid, or go to the end. */
 export function putStatements(policy: BucketPolicy, ours: readonly GrantStatement[]): BucketPolicy {
   const left = new Map(ours.map((statement) => [statement.Sid, statement]));
   const sids = new Set(left.keys());
@@ -256,11 +263,11 @@ export function removeStatements(policy: BucketPolicy, sids: readonly string[]):
 const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
 const sorted = (values: unknown[]): unknown[] =>
   [...new Set(values.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))))].sort();
-/** S3 writes an account as the ARN of its root, however it was given. */
+/** S3 always writes an account as the ARN of its root. */
 const principalOf = (value: unknown): unknown =>
   typeof value === 'string' ? value.replace(/^arn:aws[a-z-]*:iam::(\d{12}):root$/, '$1') : value;
 
-/** What a statement means: lists of one, their order, the case of actions and the spelling of accounts say nothing. */
+/** The meaning of a statement, without the order of lists, the case of actions and the spelling of accounts. */
 function meaning(statement: Record<string, unknown>): string {
   const members = Object.entries(statement).map(([key, value]): [string, unknown] => {
     if (key === 'Action' || key === 'NotAction')
@@ -296,7 +303,7 @@ function same(one: object, other: object): boolean {
   return meaning(one as Record<string, unknown>) === meaning(other as Record<string, unknown>);
 }
 
-/** Whether a grant stands in a policy: all of its statements as they were written, none of them, or something else. */
+/** Whether a policy contains a grant: all its statements unchanged, none of them, or something else. */
 export function grantStanding(policy: BucketPolicy, grant: Grant): 'whole' | 'missing' | 'changed' {
   const states = grantStatements(grant).map((own) => {
     const found = policy.statements.filter(({ value }) => value.Sid === own.Sid);
@@ -306,15 +313,15 @@ export function grantStanding(policy: BucketPolicy, grant: Grant): 'whole' | 'mi
   return states.every((state) => state === first) ? first : 'changed';
 }
 
-/** A statement by which it can be found: its Sid, or its place from 1. */
+/** The name of a statement for people: its Sid, or its position from 1. */
 function nameOf({ value }: PolicyStatement, at: number): string {
   return typeof value.Sid === 'string' && value.Sid !== '' ? value.Sid : `number ${at + 1} (without a Sid)`;
 }
 
-/** A statement with one of our Sids that no grant is known of: of the vendor's cloud, another installation, or a person. */
+/** A statement with polony's Sid but without a grant: of the vendor's cloud, another installation, or a person. */
 export interface ForeignStatement {
   sid: string;
-  /** The ARN in the Sid; null where none can be read there. */
+  /** The ARN in the Sid; null when there is none. */
   principal: string | null;
   statement: Record<string, unknown>;
 }
@@ -331,8 +338,8 @@ export function foreignStatements(policy: BucketPolicy, known: ReadonlySet<strin
 }
 
 /**
- * Statements that name a role or user which was deleted: S3 then shows its unique ID (`AROA…`, `AIDA…`), and refuses every policy
- * that has one (IAM User Guide, "Principal").
+ * Statements whose role or user was deleted. S3 then shows the unique ID (`AROA…`, `AIDA…`), and rejects every policy
+ * that contains one (IAM User Guide, "Principal").
  */
 export function deletedPrincipals(policy: BucketPolicy): { name: string; ids: string[] }[] {
   return policy.statements.flatMap((each, at) => {
@@ -346,7 +353,7 @@ export function deletedPrincipals(policy: BucketPolicy): { name: string; ids: st
   });
 }
 
-/** Statements that allow something to everybody, by name; a condition may still narrow them. */
+/** Names of statements that allow something to everybody. A condition may still restrict them. */
 export function openStatements(policy: BucketPolicy): string[] {
   return policy.statements.flatMap((each, at) => {
     const { Effect, Principal } = each.value;
@@ -359,7 +366,7 @@ export function openStatements(policy: BucketPolicy): string[] {
   });
 }
 
-/** Bytes of a policy as S3 counts them. */
+/** The size of a policy in bytes, as S3 counts it. */
 export function policyBytes(text: string): number {
   return new TextEncoder().encode(text).length;
 }

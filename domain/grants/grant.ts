@@ -1,28 +1,28 @@
 import type { Blocked } from '../executions/execution.js';
 
 /**
- * Where a grant stands: to be written, written, refused, to be taken out again, taken out because its time was over or because somebody
- * removed it.
+ * The state of a grant. `pending`: polony will write it. `active`: it is in the bucket's policy. `failed`: polony could
+ * not write it. `removing`: polony will remove it. `expired` and `removed`: polony removed it.
  */
 export type GrantState = 'pending' | 'active' | 'failed' | 'removing' | 'expired' | 'removed';
 
-/** What is shown of a grant: of those that were written also whether the bucket's policy still says so. */
+/** The states that answers show. `missing` and `changed`: the bucket's policy no longer contains what polony wrote. */
 export const SHOWN_STATES = ['active', 'missing', 'changed', 'pending', 'failed', 'removing', 'expired'] as const;
 export type ShownState = (typeof SHOWN_STATES)[number];
 
-/** What became of a change. */
+/** The result of a change. */
 export interface GrantChange {
   state: GrantState;
-  /** Why it is not as it should be. */
+  /** Why polony could not change it. */
   problem: Blocked | null;
 }
 
-/** What is still to be done in a bucket. */
+/** The work that remains for a bucket. */
 export interface GrantAgenda {
   /** When the next grant expires, in milliseconds since 1970; null for never. */
   due: number | null;
-  /** Grants that are to be written or taken out and are not yet. */
+  /** Number of grants that polony must still write or remove. */
   open: number;
-  /** Of the first of these. */
+  /** The problem of the first of these grants. */
   problem: Blocked | null;
 }

@@ -22,7 +22,9 @@ export const COMPARISONS: ReadonlyMap<string, Comparison> = new Map<string, Comp
 
 const NUMERIC_COMPARISONS = ['equals', 'notequals', 'lessthan', 'lessthanequals', 'greaterthan', 'greaterthanequals'];
 
-/** Operators that IAM knows but polony does not evaluate, because their result depends on facts that it does not know. */
+/**
+ * Operators that IAM knows but polony does not evaluate, because their result depends on facts that it does not know.
+ */
 const OTHER_OPERATORS = new Set([
   'null',
   'binaryequals',

@@ -1,20 +1,24 @@
 /** One character of a pattern, or a wildcard. */
 type Token = { readonly wild: '*' | '?' } | { readonly character: string };
 
-/** A text with IAM's wildcards; `uncertain` where it holds a variable such as `${aws:username}` whose value is not known. */
+/**
+ * A text with IAM's wildcards. It is `uncertain` if it contains a variable with an unknown value, such as
+ * `${aws:username}`.
+ */
 export interface Pattern {
   readonly tokens: readonly Token[];
   readonly uncertain: boolean;
 }
 
-/** How much of what is asked for a pattern covers. */
+/** How much of a target a pattern covers. */
 export type Cover = 'all' | 'some' | 'none';
 
 const STAR: Token = { wild: '*' };
 
 /**
- * Reads a pattern of a policy: `*`, `?`, and in policies of 2012-10-17 the variables, of which `${*}`, `${?}` and `${$}` are
- * these characters themselves (IAM User Guide, "Policy variables"). A default value in a variable is not looked at.
+ * Parses a pattern of a policy: `*`, `?`, and in policies of 2012-10-17 the variables, of which `${*}`, `${?}` and
+ * `${$}` are these characters themselves (IAM User Guide, "Policy variables"). polony ignores default values of
+ * variables.
  */
 export function readPattern(text: string, variables: boolean): Pattern {
   const tokens: Token[] = [];
@@ -39,7 +43,7 @@ export function readLiteral(text: string): Pattern {
   return { tokens: [...text].map((character) => ({ character })), uncertain: false };
 }
 
-/** Reads what is asked for: a text in which `*` stands for anything. */
+/** Parses a target: a text in which `*` stands for any text. */
 export function readTarget(text: string): Pattern {
   return { tokens: [...text].map((character): Token => (character === '*' ? STAR : { character })), uncertain: false };
 }
@@ -63,7 +67,7 @@ const same = (one: Token, other: Token): boolean =>
   'character' in one && 'character' in other && one.character === other.character;
 const isStar = (token: Token | undefined): boolean => token !== undefined && 'wild' in token && token.wild === '*';
 
-/** Whether all that the target stands for matches the pattern: the target's `*` is one more character, which only `*` takes. */
+/** Whether the pattern matches every text of the target. Only `*` of the pattern matches `*` of the target. */
 function covers(pattern: readonly Token[], target: readonly Token[]): boolean {
   let [at, position, star, resume] = [0, 0, -1, 0];
   while (position < target.length) {
@@ -84,9 +88,9 @@ function covers(pattern: readonly Token[], target: readonly Token[]): boolean {
   return at === pattern.length;
 }
 
-/** Whether some text matches both. */
+/** Whether there is a text that matches both. */
 function meets(one: readonly Token[], other: readonly Token[]): boolean {
-  // reachable[j]: one's rest from i and other's rest from j have a text in common; from the ends to the beginnings.
+  // row[j]: whether the rest of `one` from i and the rest of `other` from j share a text; computed from the ends.
   let next: boolean[] = [];
   for (let i = one.length; i >= 0; i--) {
     const row: boolean[] = new Array<boolean>(other.length + 1).fill(false);

@@ -1,10 +1,10 @@
 /**
- * The permissions that the vendor's page names (section Policy Permissions), as data: what each is for, which capability
- * needs it, on which resource, and the smallest statement that grants it. IAM documents, the check of a pasted policy and
- * the verification of providers all read this one table.
+ * The permissions of the vendor's page (section Policy Permissions) as data: their purpose, the capabilities that need
+ * them, their resources, and the smallest statement that grants each. IAM documents, the policy check and the
+ * verification of providers use this one table.
  */
 
-/** How polony comes to an AWS account: by assuming a role, or with the access keys of a user. */
+/** How polony accesses an AWS account: it assumes a role, or it uses the access keys of a user. */
 export const CREDENTIAL_TYPES = ['role', 'accessKeys'] as const;
 export type CredentialType = (typeof CREDENTIAL_TYPES)[number];
 
@@ -34,11 +34,11 @@ export type PermissionAction = (typeof ACTIONS)[number];
 /** A row of the table. */
 export interface Permission {
   action: PermissionAction;
-  /** `requiredForUsers`: required with access keys, without meaning for a role. */
+  /** `requiredForUsers`: required with access keys, and meaningless for a role. */
   requirement: 'required' | 'requiredForUsers' | 'optional';
-  /** What polony does with it. */
+  /** Why polony needs it. */
   purpose: string;
-  /** What becomes possible once it is granted. */
+  /** What works once it is granted. */
   unlocks: string;
   /** Capabilities that do not work at all without it. */
   neededBy: readonly Capability[];
@@ -70,46 +70,47 @@ const bases2fastq = ['bases2fastq'] as const;
 const sharing = ['sharing'] as const;
 
 /**
- * The table. `neededBy` follows the page's column "Required For", with these of polony's own:
- * - A session made of access keys is a federation token, whatever it is for, so that every capability of a user needs it.
- * - Bases2Fastq is started for runs whose RunUploaded.json says that they are whole, and its results are read: `s3:GetObject` and `s3:ListBucket`.
- * - Without `s3:GetObject` instruments can upload, but polony sees only that RunUploaded.json exists, not what it says. The page
- *   does not ask for it there, so that documents for run upload or credentials alone leave it out.
+ * The table. `neededBy` follows the page's column "Required For", with these additions of polony:
+ * - polony uses access keys only for federation tokens, so every capability of a user needs `sts:GetFederationToken`.
+ * - polony starts Bases2Fastq for runs whose RunUploaded.json says that they are complete, and reads the results. This
+ *   needs `s3:GetObject` and `s3:ListBucket`.
+ * - Without `s3:GetObject`, instruments can upload, but polony only sees that RunUploaded.json exists. The page does
+ *   not ask for it there, so documents for only run upload or only credentials do not contain it.
  */
 export const PERMISSIONS: readonly Permission[] = [
   row(
     's3:GetBucketLocation',
     'required',
-    "Asks in which region the bucket is, to compare it with the storage connection's",
-    'Uploads from instruments to the right regional endpoint',
+    "Compares the bucket's region with the region of the storage connection",
+    'Uploads from instruments to the correct regional endpoint',
     ['runUpload'],
   ),
   row(
     's3:ListBucket',
     'required',
     'Lists run folders and files below the prefix',
-    'Finding new runs, checking that they are whole, browsing',
+    'Finding new runs, checking that they are complete, browsing files',
     ['runUpload', 'dataExploration', 'bases2fastq'],
   ),
   row('s3:PutObject', 'required', 'Writes files, whole or in parts', 'Uploads from instruments', ['runUpload']),
   row(
     'sts:GetCallerIdentity',
     'required',
-    'Tells whose credentials these are, to compare them with the provider',
-    'Proof that the credentials are those of the role or user; AWS grants it to everyone',
+    'Checks that the credentials belong to the provider',
+    'Proof that the credentials belong to the role or user. AWS grants this permission to everyone.',
     ['runUpload'],
   ),
   row(
     'sts:GetFederationToken',
     'requiredForUsers',
-    'Makes short sessions of long-lived access keys, so that the keys themselves are used for nothing else',
-    'Everything that is done with access keys',
+    'Creates short sessions from long-lived access keys, so that polony uses the keys for nothing else',
+    'Everything that polony does with access keys',
     CAPABILITIES,
   ),
   row(
     'omics:GetWorkflow',
     'optional',
-    'Reads state and parameters of the shared Bases2Fastq workflow',
+    'Reads the state and the parameters of the shared Bases2Fastq workflow',
     'Creating and using Bases2Fastq flows',
     bases2fastq,
   ),
@@ -117,36 +118,36 @@ export const PERMISSIONS: readonly Permission[] = [
   row(
     'iam:PassRole',
     'optional',
-    'Hands the execution role to HealthOmics when a run is started',
-    'Bases2Fastq executions, whose files are read and written with that role',
+    'Passes the execution role to HealthOmics when polony starts a run',
+    'Bases2Fastq executions, which read and write files with that role',
     bases2fastq,
   ),
   row(
     'omics:GetRun',
     'optional',
-    'Follows a HealthOmics run to its end',
+    'Watches a HealthOmics run until it ends',
     'Status and results of executions',
     bases2fastq,
   ),
-  row('omics:CancelRun', 'optional', 'Stops a HealthOmics run', 'Cancelling executions', bases2fastq),
+  row('omics:CancelRun', 'optional', 'Stops a HealthOmics run', 'Canceling executions', bases2fastq),
   row(
     's3:GetBucketPolicy',
     'optional',
-    "Reads the bucket's policy before it is changed",
+    "Reads the bucket's policy before polony changes it",
     'Sharing a bucket for reading',
     sharing,
   ),
   row(
     's3:PutBucketPolicy',
     'optional',
-    "Writes the bucket's policy with a statement added or taken away",
+    "Writes the bucket's policy after polony adds or removes a statement",
     'Sharing a bucket for reading',
     sharing,
   ),
   row(
     's3:DeleteBucketPolicy',
     'optional',
-    "Removes the bucket's policy when its last statement is taken away",
+    "Deletes the bucket's policy after polony removes its last statement",
     'Ending the last share of a bucket',
     sharing,
   ),
@@ -154,26 +155,26 @@ export const PERMISSIONS: readonly Permission[] = [
     's3:GetObject',
     'optional',
     'Reads files: RunUploaded.json, results, downloads by presigned URL',
-    'Downloads while browsing, reading whether a run is complete, results of Bases2Fastq',
+    'Downloads, checking that a run is complete, results of Bases2Fastq',
     bases2fastq,
     ['runUpload', 'dataExploration', 'cliCredentials'],
     ['dataExploration', 'bases2fastq'],
   ),
 ];
 
-/** The row of an action. IAM does not mind case. */
+/** Finds the row of an action. IAM ignores case. */
 export function findPermission(action: string): Permission | undefined {
   return PERMISSIONS.find((permission) => permission.action.toLowerCase() === action.toLowerCase());
 }
 
-/** The rows that mean anything for a credential type. */
+/** The rows that apply to a credential type. */
 export function permissionsForCredential(credentialType: CredentialType): Permission[] {
   return PERMISSIONS.filter(
     (permission) => credentialType === 'accessKeys' || permission.requirement !== 'requiredForUsers',
   );
 }
 
-/** The rows to grant for these capabilities: all required ones, and the optional ones that they want. */
+/** The rows to grant for capabilities: all required rows, and the optional rows that the capabilities use. */
 export function permissionsForCapabilities(
   credentialType: CredentialType,
   capabilities: readonly Capability[],
@@ -200,7 +201,7 @@ export interface PolicyDocument {
   Statement: Statement[];
 }
 
-/** What is known of where a permission is to hold; what is left out counts as any. */
+/** Where a permission must apply, as far as polony knows. A missing member stands for any value. */
 export interface PermissionScope {
   bucket?: string;
   /** In its normal form, empty for the whole bucket. */
@@ -213,14 +214,14 @@ export interface PermissionScope {
   workflowOwnerId?: string;
 }
 
-/** What an action is asked on: IAM must allow it on each of the resources. `*` stands for whatever is not known. */
+/** The resources of an action: IAM must allow it on each of them. `*` stands for what is unknown. */
 export interface PermissionTarget {
   resources: string[];
-  /** What the request says of itself beside the resource, by condition key; may end in `*`, as resources. */
+  /** Values of condition keys in the request. A value may end with `*`, like resources. */
   context: Record<string, string>;
 }
 
-/** The principal that execution roles are passed to. */
+/** The service principal that execution roles trust. */
 export const HEALTHOMICS_SERVICE = 'omics.amazonaws.com';
 
 /** Resources and condition keys of each action (Service Authorization Reference: S3, STS, IAM, HealthOmics). */
@@ -263,7 +264,7 @@ export const objectsArn = (bucket: string, prefix: string): string => `${bucketA
 export const workflowArn = ({ region = '*', workflowOwnerId = '*', workflowId = '*' }: PermissionScope): string =>
   `arn:aws:omics:${region}:${workflowOwnerId}:workflow/${workflowId}`;
 
-/** The smallest statement that grants one row of the table on what is known. */
+/** The smallest statement that grants one row of the table in a scope. */
 export function statementFor(action: PermissionAction, scope: PermissionScope): Statement {
   const { resources } = permissionTarget(action, scope);
   const condition = conditionFor(action, scope.prefix ?? '');
@@ -275,30 +276,30 @@ export function statementFor(action: PermissionAction, scope: PermissionScope): 
   };
 }
 
-/** The condition that the page's templates put on an action. */
+/** The condition of an action in the templates of the vendor's page. */
 export function conditionFor(action: PermissionAction, ...prefixes: string[]): Statement['Condition'] | undefined {
   if (action === 's3:ListBucket' && !prefixes.includes('')) return { StringLike: { 's3:prefix': prefixes.map(below) } };
   if (action === 'iam:PassRole') return { StringEquals: { 'iam:PassedToService': HEALTHOMICS_SERVICE } };
   return undefined;
 }
 
-/** What is known of a row: `conditional` where it holds in some cases only, `unknown` where it cannot be told. */
+/** Whether a row is granted: `conditional` in some cases only, `unknown` when polony cannot know. */
 export type PermissionState = 'granted' | 'denied' | 'conditional' | 'unknown';
 
-/** What is known of a capability. */
+/** Whether a capability works. */
 export interface CapabilityState {
   capability: Capability;
-  /** `limited`: works in part, or in some cases only. */
+  /** `limited`: it works in part, or in some cases only. */
   state: 'ready' | 'limited' | 'notReady';
-  /** Actions that are denied, and with which more of it would work. */
+  /** Denied actions that would make more of it work. */
   missing: PermissionAction[];
-  /** Actions that hold in some cases only. */
+  /** Actions that are granted in some cases only. */
   conditional: PermissionAction[];
-  /** Actions of which nothing is known; they do not make it less than ready. */
+  /** Unknown actions. They do not change the state. */
   unknown: PermissionAction[];
 }
 
-/** What the states of the rows make of each capability. */
+/** Derives the state of each capability from the states of the rows. */
 export function capabilityStates(
   credentialType: CredentialType,
   stateOf: (action: PermissionAction) => PermissionState,

@@ -96,8 +96,8 @@ function omicsStatements(choice: IamChoice, select: Select): Statement[] {
 }
 
 /**
- * The execution role's trust policy. `least` also prevents HealthOmics from using the role for another account, when the
- * account is known (IAM User Guide, "The confused deputy problem": aws:SourceAccount and aws:SourceArn).
+ * The execution role's trust policy. `least` also prevents HealthOmics from using the role for another account, when
+ * the account is known (IAM User Guide, "The confused deputy problem": aws:SourceAccount and aws:SourceArn).
  */
 export function executionTrustPolicy({
   variant,
@@ -146,8 +146,8 @@ function vendorExecutionStatements({ locations }: ExecutionChoice): Statement[] 
 }
 
 /**
- * The log group, images and folders that a run uses (HealthOmics User Guide, "Service roles for AWS HealthOmics", "Amazon
- * ECR permissions"). No ACLs, because the vendor's page recommends to disable them, and no CloudWatch metrics.
+ * The log group, images and folders that a run uses (HealthOmics User Guide, "Service roles for AWS HealthOmics",
+ * "Amazon ECR permissions"). No ACLs, because the vendor's page recommends to disable them, and no CloudWatch metrics.
  */
 function leastExecutionStatements({ locations, accountId, region = '*' }: ExecutionChoice): Statement[] {
   const account = resourceAccount(accountId);

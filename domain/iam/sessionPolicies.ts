@@ -1,22 +1,22 @@
-/** How polony gets into a customer's account. */
+/** How polony accesses a customer's account. */
 export type ProviderAccess = {
-  /** Region whose STS endpoint is asked. */
+  /** Region of the STS endpoint. */
   region: string;
-  /** Changes with whatever changes how the account is entered, so that sessions of before are not used any more. */
+  /** Changes with the credentials and their use, so that polony discards older sessions. */
   version: string;
 } & (
   | { type: 'role'; roleArn: string; externalId: string }
-  /** `policies`: what sessions may do, the narrowest first; the next is asked for where AWS finds one too large. */
+  /** `policies`: session policies, the narrowest first. polony uses the next one if AWS finds one too large. */
   | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; policies: string[] }
 );
 
-/** What a provider with access keys is used for: its sessions may do no more. */
+/** What polony uses a provider with access keys for. Its sessions may do no more. */
 export interface SessionScope {
   folders: { bucket: string; prefix: string }[];
   executionRoleArns: string[];
 }
 
-/** The most that STS takes as a session policy, in characters (GetFederationToken, API Reference). */
+/** The longest session policy that STS accepts, in characters (STS API Reference, GetFederationToken). */
 export const SESSION_POLICY_LIMIT = 2048;
 
 const OBJECT_ACTIONS = ['s3:GetObject', 's3:PutObject', 's3:AbortMultipartUpload'];
@@ -32,14 +32,14 @@ const BUCKET_ACTIONS = [
 ];
 const OMICS_ACTIONS = ['omics:GetWorkflow', 'omics:StartRun', 'omics:TagResource', 'omics:GetRun', 'omics:CancelRun'];
 
-/** In a policy's Resource, `*`, `?` and `$` of a name stand for themselves when written so (IAM User Guide, policy variables). */
-function literal(text: string): string {
+/** Escapes `*`, `?` and `$` for a policy's Resource (IAM User Guide, policy variables). */
+function escapeWildcards(text: string): string {
   return text.replace(/[*?$]/g, (char) => `\${${char}}`);
 }
 
 const one = (values: string[]): string | string[] => (values.length === 1 ? values[0]! : values);
 
-/** A session gets what its policy and the user's policy both allow, so this only ever takes away. */
+/** A session may do what its policy and the user's policy both allow, so this policy only restricts. */
 function policy(objects: string[], buckets: string[], roles: string[]): string {
   const statements: object[] = [{ Effect: 'Allow', Action: 'sts:GetCallerIdentity', Resource: '*' }];
   if (buckets.length > 0) {
@@ -48,7 +48,7 @@ function policy(objects: string[], buckets: string[], roles: string[]): string {
       { Effect: 'Allow', Action: BUCKET_ACTIONS, Resource: one(buckets) },
     );
   }
-  // Flows may be set up on a provider that has no compute connection yet.
+  // People can create flows on a provider that has no compute connection yet.
   statements.push({ Effect: 'Allow', Action: OMICS_ACTIONS, Resource: '*' });
   if (roles.length > 0)
     statements.push({
@@ -61,14 +61,16 @@ function policy(objects: string[], buckets: string[], roles: string[]): string {
 }
 
 /**
- * Session policies for GetFederationToken, the narrowest first: folder by folder, then bucket by bucket, then the actions alone.
- * Those over STS's limit are left out; the last one always fits. STS packs a policy before it counts it, so a later one may
- * be needed although an earlier one fits in characters.
+ * Session policies for GetFederationToken, the narrowest first: by folder, by bucket, then only by action. The result
+ * contains no policy above the limit of STS; the last one always fits. STS packs a policy before it measures it, so it
+ * may reject a policy that is short enough.
  */
 export function sessionPolicies({ folders, executionRoleArns }: SessionScope): string[] {
   const unique = (values: string[]): string[] => [...new Set(values)].sort();
   const objects = unique(
-    folders.map(({ bucket, prefix }) => `arn:aws:s3:::${bucket}/${prefix === '' ? '' : `${literal(prefix)}/`}*`),
+    folders.map(
+      ({ bucket, prefix }) => `arn:aws:s3:::${bucket}/${prefix === '' ? '' : `${escapeWildcards(prefix)}/`}*`,
+    ),
   );
   const buckets = unique(folders.map(({ bucket }) => `arn:aws:s3:::${bucket}`));
   const roles = unique(executionRoleArns);
@@ -90,14 +92,14 @@ export function sessionPolicies({ folders, executionRoleArns }: SessionScope): s
     : candidates.filter((text, at) => text.length <= SESSION_POLICY_LIMIT && candidates.indexOf(text) === at);
 }
 
-/** What a client may do with a session that is handed out. */
+/** What a client may do with the credentials that polony issues. */
 export type CredentialPurpose = 'read' | 'upload';
 
 /**
- * The session policy of credentials that are handed out for a prefix. As a session policy it only takes away from what the provider
- * may. Uploading takes s3:ListBucket and s3:GetBucketLocation as the vendor's page says of its instruments, and what resumes a
- * multipart upload, but nothing that reads an object. Where the bucket is encrypted with a KMS key, S3 uses that for the caller.
- * @param prefix of the keys, in the bucket; `runs/` is the folder, `runs` would be `runs-secret` too
+ * The session policy of credentials that polony issues for a prefix. A session policy only restricts what the provider
+ * may do. Uploads need s3:ListBucket and s3:GetBucketLocation, like instruments (the vendor's page), and what resumes a
+ * multipart upload, but nothing that reads an object. If a KMS key encrypts the bucket, S3 uses the key for the caller.
+ * @param prefix of the keys in the bucket; `runs/` is the folder, but `runs` would also match `runs-secret`
  */
 export function issuedCredentialsPolicy(
   kind: CredentialPurpose,
@@ -105,7 +107,7 @@ export function issuedCredentialsPolicy(
   prefix: string,
   region: string,
 ): string {
-  const keys = `${literal(prefix)}*`;
+  const keys = `${escapeWildcards(prefix)}*`;
   return JSON.stringify({
     Version: '2012-10-17',
     Statement: [

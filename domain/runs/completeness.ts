@@ -2,19 +2,19 @@ import { baseCallsKey } from './runFolder.js';
 import { type Cycles, READ_NAMES, type ReadName, type RunParameters } from './runParameters.js';
 import type { RunOutcome, RunUploaded } from './runUploaded.js';
 
-/** What is there of the `BaseCalls` of a run. */
+/** Which `BaseCalls` files of a run exist. */
 export interface Completeness {
-  /** Number of files that the cycles ask for, and of those that are there with something in them. */
+  /** Number of files that the cycles require, and number of those that exist and are not empty. */
   expected: number;
   present: number;
-  /** The first twenty of those that are absent or empty. */
+  /** The first twenty files that are missing or empty. */
   missing: string[];
   missingCount: number;
 }
 
-const NAMED = 20;
+const MOST_NAMED = 20;
 
-/** Tallies `BaseCalls` files while they are listed: a mark for each read and cycle, however many objects there are. */
+/** Counts `BaseCalls` files during a listing. It needs one byte per read and cycle, however many objects there are. */
 export class CycleTally {
   readonly #seen: Partial<Record<ReadName, Uint8Array>> = {};
 
@@ -27,7 +27,7 @@ export class CycleTally {
     const match = /^BaseCalls\/(I1|I2|R1|R2)_C(\d{3,4})\.zip$/.exec(key);
     const seen = match === null ? undefined : this.#seen[match[1] as ReadName];
     const cycle = Number(match?.[2]);
-    // The key must be spelt as the instrument spells it: C0001 is no cycle.
+    // The key must have the instrument's spelling: C0001 is not a cycle.
     if (seen !== undefined && cycle >= 1 && cycle <= seen.length && size > 0 && key === baseCallsKey(match![1]!, cycle))
       seen[cycle - 1] = 1;
   }
@@ -38,23 +38,27 @@ export class CycleTally {
       for (const [at, seen] of this.#seen[read]!.entries()) {
         result.expected++;
         if (seen === 1) result.present++;
-        else if (++result.missingCount <= NAMED) result.missing.push(baseCallsKey(read, at + 1));
+        else if (++result.missingCount <= MOST_NAMED) result.missing.push(baseCallsKey(read, at + 1));
       }
     }
     return result;
   }
 }
 
-/** What stands in a run folder's root, for telling what the run is without reading it. */
+/** What the root of a run folder contains. It shows the type of a run without reading files. */
 export interface RunFolderContent {
   folders: readonly string[];
   files: readonly string[];
 }
 
+const CYTOPROFILING =
+  'Bases2Fastq does not support Cytoprofiling runs, only sequencing runs. ' +
+  'This run has a Cytoprofiling folder or Panel.json.';
+
 /**
- * Why a run is none that Bases2Fastq takes; undefined for sequencing runs and where nothing says otherwise. Cytoprofiling runs
- * (AVITI24) say so in RunParameters.json and RunUploaded.json and have a folder of their own; a pressure check is a run of the
- * instrument's own that sequences nothing, told by its type or name.
+ * Why Bases2Fastq does not support a run; undefined for sequencing runs, and when nothing contradicts that.
+ * RunParameters.json and RunUploaded.json name the type of Cytoprofiling runs (AVITI24), which also have their own
+ * folder. A pressure check is a maintenance run that sequences nothing; its type or name shows it.
  */
 export function whyBases2FastqRejects(
   parameters: RunParameters | null,
@@ -65,17 +69,17 @@ export function whyBases2FastqRejects(
   const isPressureCheck = [type, parameters?.runName, parameters?.kitConfiguration].some((text) =>
     /pressure[\s_-]*check/i.test(text ?? ''),
   );
-  if (isPressureCheck) return 'The run is a pressure check of the instrument, which sequences nothing';
+  if (isPressureCheck) return 'The run is a pressure check of the instrument, which produces no sequences';
   if (type !== undefined && type !== 'Sequencing')
-    return `The run is a ${type} run; Bases2Fastq flows take sequencing runs`;
+    return `Bases2Fastq does not support ${type} runs, only sequencing runs`;
   if (content !== undefined && (content.folders.includes('Cytoprofiling') || content.files.includes('Panel.json')))
-    return 'The run is a Cytoprofiling run (it has a Cytoprofiling folder or Panel.json); Bases2Fastq flows take sequencing runs';
+    return CYTOPROFILING;
   return undefined;
 }
 
 /**
- * Why a flow does not take a run whose upload has ended; undefined where it does. Stopped and unknown outcomes are for no flow,
- * failed ones and those that could not be read for flows that say so (what they say by default stands in the table of flows).
+ * Why a flow does not accept a run whose upload has ended; undefined when it does. No flow accepts stopped and unknown
+ * outcomes. A flow's settings decide about failed outcomes, and about outcomes that polony cannot read.
  */
 export function whyFlowRejects(
   flow: { acceptFailedOutcome: boolean; acceptUnverified: boolean },
@@ -84,24 +88,25 @@ export function whyFlowRejects(
   if (run.checked === 'presence')
     return flow.acceptUnverified
       ? undefined
-      : 'its outcome and cycles were not checked, since the provider may not read them (s3:GetObject); allow that and retry the run, or have a flow with acceptUnverified take it';
+      : 'polony could not check its outcome and cycles, because the provider lacks s3:GetObject. ' +
+          'Allow it and retry the run, or set acceptUnverified for the flow.';
   if (run.outcome === 'completed') return undefined;
   if (run.outcome === 'failed')
     return flow.acceptFailedOutcome
       ? undefined
-      : 'the instrument ended it as failed; a flow with acceptFailedOutcome takes it, since its cycles are all there';
+      : 'the instrument ended it as failed. All its cycles exist, so a flow with acceptFailedOutcome accepts it.';
   return `the instrument ended it as ${run.outcome ?? 'unknown'}`;
 }
 
-/** Where an upload stands. */
+/** The progress of an upload. */
 export interface UploadProgress {
-  /** Objects of `BaseCalls`, and their bytes. */
+  /** Number of objects in `BaseCalls`, and their total size. */
   objects: number;
   bytes: number;
-  /** Cycles that are there, of those expected; 0 of 0 until RunParameters.json is there. */
+  /** Number of complete cycles, and of expected cycles; 0 of 0 until RunParameters.json exists. */
   cycles: number;
   expectedCycles: number;
-  /** Absent or empty although RunUploaded.json is there; the first twenty, and how many. */
+  /** Files that are missing or empty although RunUploaded.json exists: the first twenty, and their number. */
   missing?: string[];
   missingCount?: number;
   /** RFC 3339: when it last grew. */

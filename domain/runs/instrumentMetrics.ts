@@ -1,6 +1,6 @@
 import { parseJsonObject } from './runParameters.js';
 
-/** As the contract's SequencingMetrics; yield in bases, shares in percent. */
+/** SequencingMetrics of the vendor's contract. The yield is in bases; shares are in percent. */
 export interface RunMetrics {
   totalReads?: number;
   totalYield?: number;
@@ -23,7 +23,7 @@ const count = (value: unknown): number | undefined =>
   Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
 const round = (value: number): number => Math.round(value * 1e4) / 1e4;
 
-/** The mean of what is above zero: the instrument writes 0 where it has not measured. */
+/** The mean of the values above zero: the instrument writes 0 for a missing measurement. */
 function mean(values: unknown[]): number | undefined {
   const measured = values.filter(
     (value): value is number => typeof value === 'number' && Number.isFinite(value) && value > 0,
@@ -32,11 +32,12 @@ function mean(values: unknown[]): number | undefined {
 }
 
 /**
- * Reads `AvitiRunStats.json`, what the instrument itself has measured (format 2.0.0 of AVITI OS 2.5 and 2.6 and what keeps to it): polonies
- * that pass the filter and the yield of the run as they stand there, quality and errors as the mean over the cycles of the reads R1 and R2,
- * all of which have the same polonies. What is not there or is of another kind is left out.
- * Its members are those that public LIMS code reads: `RunStats.{PFCount, TotalYield, Reads[].{Read, PhiXAlignmentRate, Cycles[]}}`.
- * @throws FileFormatError when it is empty or no JSON object.
+ * Parses `AvitiRunStats.json`, the measurements of the instrument (format 2.0.0 of AVITI OS 2.5 and 2.6, and compatible
+ * formats). It contains the polonies that pass the filter and the yield. Quality and errors are means over the cycles
+ * of the reads R1 and R2, which all have the same polonies. The result lacks members that are missing or malformed.
+ * Public LIMS code reads the same members: `RunStats.{PFCount, TotalYield, Reads[].{Read, PhiXAlignmentRate,
+ * Cycles[]}}`.
+ * @throws FileFormatError when it is empty or not a JSON object.
  */
 export function parseAvitiRunStats(content: string): RunMetrics {
   const { RunStats, LaneStats } = parseJsonObject('AvitiRunStats.json', content);

@@ -13,8 +13,8 @@ export function cyclesOfMaskedRead(mask: string, cycles: Cycles): number {
 }
 
 /**
- * How many cycles of its read a mask uses. Undefined when the text is not a mask, uses more cycles than the read has, or
- * has several parts of open length.
+ * How many cycles of its read a mask uses. Undefined when the text is not a mask, uses more cycles than the read has,
+ * or has several parts of open length.
  */
 export function countUsedCycles(mask: string, cycles: Cycles): number | undefined {
   const match = MASK.exec(mask);

@@ -193,14 +193,15 @@ const SETTINGS: ReadonlySet<string> = new Set(
 
 function findUnknownSetting(_context: ManifestContext, setting: ManifestSetting): RatedFinding[] {
   if (SETTINGS.has(setting.name.toLowerCase())) return [];
-  const message = `polony does not know the setting ${setting.name}. Check its name: Bases2Fastq may not know it either.`;
+  const message = `the setting ${setting.name} is unknown to polony. Check its name, because Bases2Fastq may ignore it.`;
   return [warning('unknown-setting', setting, message)];
 }
 
 function findConflictingSetting(context: ManifestContext, setting: ManifestSetting): RatedFinding[] {
   const conflict = context.findConflict(setting);
   if (conflict === undefined) return [];
-  const message = `the setting ${setting.name} has another value for lane ${conflict.lane} in line ${conflict.earlier.line}`;
+  const { earlier, lane } = conflict;
+  const message = `the setting ${setting.name} has another value for lane ${lane} in line ${earlier.line}`;
   return [warning('setting-twice', setting, message)];
 }
 
@@ -244,7 +245,8 @@ const isUnusableName = (name: string): boolean => /[/\\\p{Cc}]/u.test(name) || n
 
 function findUnusableName(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
   if (!isUnusableName(sample.name)) return [];
-  const message = `a folder cannot have the name ${JSON.stringify(sample.name)}. Remove slashes and control characters.`;
+  const name = JSON.stringify(sample.name);
+  const message = `a folder cannot have the name ${name}. Remove slashes and control characters.`;
   return [error('sample-name', placeOf(sample, 'samplename'), message)];
 }
 
@@ -334,7 +336,7 @@ function findRepeatedIndexes(_context: ManifestContext, { lane, samples }: Lane)
       const message = `${sample.name} with index ${indexes} is also in line ${other.line}, for lane ${lane}`;
       return [warning('row-twice', placeOf(sample, 'samplename'), message)];
     }
-    const message = `${sample.name} has the same index ${indexes} as ${other.name} in line ${other.line} (lane ${lane})`;
+    const message = `${sample.name} has the index ${indexes} of ${other.name} in line ${other.line} (lane ${lane})`;
     return [error('index-twice', placeOf(sample, 'index1'), message)];
   });
 }
@@ -357,7 +359,7 @@ function findSimilarIndexes(context: ManifestContext, { lane, samples }: Lane): 
       if (!isSimilar(sample, other)) continue;
       const message =
         `the indexes of ${other.name} and of ${sample.name} in line ${sample.line} are so similar that a read can ` +
-        `match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). There may be more such pairs.`;
+        `match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). More pairs may be similar.`;
       return [warning('index-near', placeOf(other, 'index1'), message)];
     }
   }

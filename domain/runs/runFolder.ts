@@ -1,15 +1,15 @@
 import { cutToBytes } from '../names.js';
 import { READ_NAMES, type Cycles } from './runParameters.js';
 
-/** The folder below a storage connection's prefix that executions write to; never searched for runs. */
+/** The folder below a storage connection's prefix that executions write to. polony never searches it for runs. */
 export const EXECUTIONS_FOLDER = 'polony-executions';
 
-/** The object key of a `BaseCalls` file relative to the run folder: one zip per read and cycle. */
+/** The key of a `BaseCalls` file relative to the run folder: one zip file for each read and cycle. */
 export function baseCallsKey(read: string, cycle: number): string {
   return `BaseCalls/${read}_C${String(cycle).padStart(3, '0')}.zip`;
 }
 
-/** All `BaseCalls` files that a run with these cycles must have, in read and cycle order, relative to the run folder. */
+/** All `BaseCalls` files that a run with these cycles must have, by read and cycle, relative to the run folder. */
 export function expectedBaseCalls(cycles: Cycles): string[] {
   const keys: string[] = [];
   for (const read of READ_NAMES) {
@@ -19,10 +19,10 @@ export function expectedBaseCalls(cycles: Cycles): string[] {
 }
 
 /**
- * What a run folder that somebody names is called. Its own name and that of the folder above tell, where they are as instruments
- * give them; else the names of the folders are taken.
+ * Derives the names of instrument and run from the path of a run folder. If the folder's name does not have the
+ * instrument's format, they are the names of the folders.
  * @param folder path below the storage connection's prefix
- * @returns undefined for a path that is none: empty, with empty parts, or longer than a workflow's id takes.
+ * @returns undefined for an invalid path: empty, with empty parts, or longer than a workflow id allows.
  */
 export function nameRunFolder(
   folder: string,
@@ -46,7 +46,7 @@ export function nameRunFolder(
   };
 }
 
-/** A run folder's name taken apart: `<YYYYMMDD>_<InstrumentName>_<RunName>`. */
+/** The parts of a run folder's name: `<YYYYMMDD>_<InstrumentName>_<RunName>`. */
 export interface RunFolderName {
   /** `YYYY-MM-DD`. */
   date: string;
@@ -57,12 +57,12 @@ export interface RunFolderName {
 const isShort = (name: string): boolean => cutToBytes(name, 255) === name;
 
 /**
- * Takes a run folder's name apart. Run names may have underscores; instrument names may too, so the name of the folder
- * above it (the instrument's) is given where it is known.
- * @returns undefined when the name is not that of a run folder.
+ * Parses the name of a run folder. Names of runs and instruments may contain underscores.
+ * @param instrument name of the folder above, which is the instrument's name, if it is known
+ * @returns undefined when the name does not have the format of a run folder.
  */
 export function parseRunFolderName(name: string, instrument?: string): RunFolderName | undefined {
-  // Instruments write far shorter names; one that fills a whole key would not fit into a workflow's id (1,000 bytes).
+  // Names of instruments are much shorter. A longer one would not fit into a workflow id (1,000 bytes).
   if (!isShort(name) || (instrument !== undefined && !isShort(instrument))) return undefined;
   const match = /^(\d{4})(\d{2})(\d{2})_(.+)$/.exec(name);
   if (!match) return undefined;
@@ -70,7 +70,7 @@ export function parseRunFolderName(name: string, instrument?: string): RunFolder
   if (Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(day) > 31) return undefined;
   const date = `${year}-${month}-${day}`;
   if (instrument !== undefined) {
-    // A copy of a run elsewhere (an archive, say) is no new run of an instrument.
+    // A copy of a run in another folder, such as an archive, is not a new run.
     if (!rest.startsWith(`${instrument}_`) || rest.length === instrument.length + 1) return undefined;
     return { date, instrumentName: instrument, runName: rest.slice(instrument.length + 1) };
   }

@@ -12,20 +12,20 @@ export interface Consumable {
   serialNumber: string;
   partNumber: string;
   lotNumber: string;
-  /** RFC 3339, or absent where the instrument had none. */
+  /** RFC 3339; absent when the instrument has none. */
   expiration?: string;
 }
 
 /**
  * What polony uses of `RunParameters.json` (FileVersion 2.0.0 to 6.1.0). Cytoprofiling files can lack `flowcellId` and
- * `cycles`, and older files lack more, so nearly all is optional.
+ * `cycles`, and older files lack more, so most members are optional.
  */
 export interface RunParameters {
   fileVersion?: string;
   runName: string;
   runId?: string;
   recipeExecutionId?: string;
-  /** `Sequencing` where the file does not say: files before 5.0.0 have no RunType and knew nothing else. */
+  /** `Sequencing` by default: files before 5.0.0 have no RunType, and there were no other types. */
   runType: string;
   runDescription?: string;
   side?: string;
@@ -70,7 +70,7 @@ function text(source: Json, key: string): string | undefined {
   return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
 }
 
-/** Parses a JSON object out of a file; an empty file, damaged JSON and anything but an object are a {@link FileFormatError}. */
+/** Parses a file that contains a JSON object. @throws FileFormatError for an empty file and for any other content. */
 export function parseJsonObject(file: string, content: string): Json {
   const trimmed = content.replace(/^\uFEFF/, '').trim();
   if (trimmed === '') throw new FileFormatError(file, 'the file is empty');
@@ -93,14 +93,14 @@ function consumable(source: unknown): Consumable | undefined {
     serialNumber,
     partNumber: text(source, 'PartNumber') ?? '',
     lotNumber: text(source, 'LotNumber') ?? '',
-    // Instruments write year 2999 for "never scanned"; it is kept, since it is what the instrument said.
+    // Instruments write the year 2999 for "never scanned". polony keeps what the instrument wrote.
     expiration: expiration !== undefined && !Number.isNaN(Date.parse(expiration)) ? expiration : undefined,
   };
 }
 
 /**
  * Parses `RunParameters.json`.
- * @throws FileFormatError when it is not JSON, or lacks the run's or the instrument's name, or has cycles that are no whole numbers.
+ * @throws FileFormatError when it is not JSON, lacks the name of the run or instrument, or has invalid cycles.
  */
 export function parseRunParameters(content: string): RunParameters {
   const json = parseJsonObject(FILE, content);
@@ -108,7 +108,7 @@ export function parseRunParameters(content: string): RunParameters {
   const instrumentName = text(json, 'InstrumentName');
   if (runName === undefined) throw new FileFormatError(FILE, 'RunName is missing');
   if (runName.length > 255)
-    throw new FileFormatError(FILE, `RunName has ${runName.length} characters, which no instrument gives`);
+    throw new FileFormatError(FILE, `RunName has ${runName.length} characters, but may have at most 255`);
   if (instrumentName === undefined) throw new FileFormatError(FILE, 'InstrumentName is missing');
   let cycles: Cycles | undefined;
   if (isObject(json.Cycles)) {

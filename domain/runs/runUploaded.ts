@@ -1,10 +1,10 @@
 import { FileFormatError } from '../errors.js';
 import { parseJsonObject } from './runParameters.js';
 
-/** How an instrument says that a run ended. `unknown` keeps an outcome that polony has not seen before, never guessed as success. */
+/** How a run ended, according to the instrument. polony never treats an `unknown` outcome as success. */
 export type RunOutcome = 'completed' | 'failed' | 'stopped' | 'unknown';
 
-/** `RunUploaded.json`: the last file that an instrument transfers. It has no time stamp; it is written for failed runs too. */
+/** `RunUploaded.json`: the last file that an instrument uploads. It has no time, and failed runs have it too. */
 export interface RunUploaded {
   version?: string;
   instrument: string;
@@ -27,7 +27,7 @@ const OUTCOMES: Record<string, RunOutcome> = {
 
 /**
  * Parses `RunUploaded.json`.
- * @returns undefined for an empty or newline-only file: seen in the wild while a transfer is not finished, or damaged. Wait, then say so.
+ * @returns undefined for a file that is empty or contains only line breaks: its upload may still run, or it is damaged.
  * @throws FileFormatError when it has content that cannot be read.
  */
 export function parseRunUploaded(content: string): RunUploaded | undefined {

@@ -8,26 +8,26 @@ import {
   statementFor,
 } from '../iam/permissions.js';
 
-/** What verification is about. */
+/** What polony verifies. */
 export const VERIFIED_KINDS = ['provider', 'storageConnection', 'computeConnection', 'flow'] as const;
 export type VerifiedKind = (typeof VERIFIED_KINDS)[number];
 
-/** `unknown`: no harmless probe can tell, or none could be made. */
+/** `unknown`: there is no harmless probe, or polony could not run it. */
 export type ProbeResult = 'granted' | 'denied' | 'unknown';
 
-/** What a probe found. */
+/** The result of a probe. */
 export interface Probe {
   action: PermissionAction;
   result: ProbeResult;
-  /** The ARN it was tried on. */
+  /** The ARN of the resource that polony tried. */
   resource: string;
   /** What AWS answered. */
   error?: { code: string; message: string };
-  /** How it was tried, or why it was not. */
+  /** How polony tried it, or why it could not. */
   detail: string;
 }
 
-/** A row of the vendor's table with what was found. */
+/** A permission of the vendor's page, with the result of its probe. */
 export interface PermissionReport {
   action: PermissionAction;
   requirement: 'required' | 'optional';
@@ -39,11 +39,11 @@ export interface PermissionReport {
   resource: string;
   detail: string;
   error: { code: string; message: string } | null;
-  /** The smallest statement that grants it, where it is not known to be granted. */
+  /** The smallest statement that grants it; null when it is granted. */
   statement: unknown;
 }
 
-/** What the rows make of a capability: `limited` works in part, or as far as can be told. */
+/** What the permissions mean for a capability. `limited`: it works in part, or as far as polony knows. */
 export interface CapabilityReport {
   capability: Capability;
   state: 'ready' | 'limited' | 'notReady';
@@ -62,21 +62,21 @@ export interface Finding {
 
 export type VerifiedStatus = 'CONNECTED' | 'WARNING' | 'FAILED';
 
-/** What a verification found. */
+/** The result of a verification. */
 export interface VerificationReport {
   status: VerifiedStatus;
-  /** In a sentence. */
+  /** The status as a sentence. */
   description: string;
   permissions: PermissionReport[];
   capabilities: CapabilityReport[];
   findings: Finding[];
-  /** Whose credentials were used, where they could be had. */
+  /** The identity of the credentials; null when polony could not get them. */
   identity: { arn: string; accountId: string } | null;
   /** Length of the session that AWS gave, in seconds. */
   sessionSeconds: number | null;
 }
 
-/** Puts a probe beside what the table says of its action. */
+/** Combines a probe with the table's row of its action. */
 export function reportPermission(probe: Probe, scope: PermissionScope): PermissionReport {
   const { action, requirement, purpose, unlocks, neededBy, limits } = findPermission(probe.action)!;
   return {
@@ -93,7 +93,7 @@ export function reportPermission(probe: Probe, scope: PermissionScope): Permissi
   };
 }
 
-/** What these rows make of these capabilities. A row that is not among them says nothing here. */
+/** Derives the states of capabilities from permissions. Missing permissions have no effect. */
 export function reportCapabilities(
   rows: readonly Pick<PermissionReport, 'action' | 'result'>[],
   capabilities: readonly Capability[],
@@ -118,8 +118,9 @@ export function reportCapabilities(
 }
 
 /**
- * Status and sentence: FAILED where an error was found or a capability in use cannot work, WARNING where something is to be
- * mended but what is in use goes on. Permissions that only no probe can tell, and optional ones of what is not used, are neither.
+ * Derives the status: FAILED when there is an error, or a capability in use cannot work; WARNING when somebody should
+ * fix something, but everything in use works. Unknown permissions, and optional permissions of unused capabilities,
+ * change nothing.
  */
 export function concludeVerification(
   report: Pick<VerificationReport, 'permissions' | 'capabilities' | 'findings'>,
@@ -138,7 +139,7 @@ export function concludeVerification(
   const errors = [...found('error'), ...lacks(broken).map((text) => `${text}, so it does not work`)];
   const warnings = [
     ...found('warning'),
-    ...lacks(limited).map((text) => `${text}, so it works in part only`),
+    ...lacks(limited).map((text) => `${text}, so it works only in part`),
     ...(broken.length + limited.length === 0 && required.length > 0
       ? [`Required and denied: ${required.map(({ action }) => action).join(', ')}`]
       : []),
@@ -150,16 +151,16 @@ export function concludeVerification(
     status: 'CONNECTED',
     description:
       unknown.length === 0
-        ? 'All that it is used for is granted'
-        : `All that can be tried is granted; ${unknown.join(', ')} will be known by use`,
+        ? 'All permissions in use are granted'
+        : `All permissions that polony can probe are granted. Use will show whether ${unknown.join(', ')} is.`,
   };
 }
 
 const WORST: readonly ProbeResult[] = ['denied', 'unknown', 'granted'];
 
 /**
- * One table for a provider out of its own rows and those of its connections and flows: each permission as the worst of them
- * has it, with the name of that one.
+ * Merges the permissions of a provider, its connections and its flows into one table: the worst result of each
+ * permission, and the name of the resource that has it.
  */
 export function mergePermissions(
   parts: readonly { name: string; permissions: readonly PermissionReport[] }[],
@@ -171,7 +172,7 @@ export function mergePermissions(
     );
     rows.sort((one, other) => WORST.indexOf(one.result) - WORST.indexOf(other.result));
     if (rows[0] !== undefined) return rows[0];
-    const nothing = 'Nothing that uses it is connected and verified yet';
+    const nothing = 'polony has not verified a resource that uses it yet';
     return { ...reportPermission({ action, result: 'unknown', resource: '*', detail: nothing }, {}), of: null };
   });
 }

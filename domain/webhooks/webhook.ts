@@ -3,7 +3,7 @@ import { judgeAddress, type NetworkPolicy } from './networks.js';
 
 const RESOURCES = ['provider', 'storage_connection', 'compute_connection', 'flow'] as const;
 
-/** The events that webhooks are told of; store/migrations/0006_webhooks.ts writes them. */
+/** The events that webhooks receive. store/migrations/0006_webhooks.ts writes them. */
 export const WEBHOOK_EVENTS: readonly string[] = [
   ...['uploading', 'stalled', 'resumed', 'blocked', 'unblocked', 'uploaded', 'failed', 'vanished'].map(
     (each) => `run.${each}`,
@@ -24,29 +24,29 @@ export const WEBHOOK_EVENTS: readonly string[] = [
     ['created', 'connected', 'warning', 'failed', 'deleted'].map((each) => `${resource}.${each}`),
   ),
 ];
-/** Sent on request, whatever events a webhook is for. */
+/** polony sends this event on request, whatever events a webhook has selected. */
 export const TEST_EVENT = 'webhook.test';
 
-/** Where a delivery stands: `pending` until it was tried, `retrying` until it is taken or given up. */
+/** The state of a delivery: `pending` until the first attempt, `retrying` until it succeeds or polony gives up. */
 export const DELIVERY_STATES = ['pending', 'retrying', 'delivered', 'failed'] as const;
 export type DeliveryState = (typeof DELIVERY_STATES)[number];
 
 /**
- * Seconds between two tries of a delivery (Standard Webhooks, "Deliverability and reliability": retries over several days with
- * exponential backoff).
+ * Seconds between two attempts of a delivery (Standard Webhooks, "Deliverability and reliability": retries over several
+ * days with exponential backoff).
  */
 export const WEBHOOK_RETRY_SECONDS: readonly number[] = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
-/** How long a secret that was replaced signs along. */
+/** How long polony also signs with a replaced secret. */
 export const SECRET_OVERLAP_HOURS = 24;
-/** How many secrets of one webhook sign at most: headers have their limits. */
+/** Most secrets of one webhook that sign: the length of headers is limited. */
 export const MOST_SECRETS = 5;
 const MOST_URL = 2048;
 
-/** What is told of an event, before it is made a body. */
+/** An event before it becomes a request body. */
 export interface WebhookEvent {
   type: string;
   time: Date;
-  /** Of one thing, what happened later has the greater one; there are gaps. */
+  /** Later events of one resource have greater numbers. There are gaps. */
   sequence: number;
   data: Record<string, unknown>;
 }
@@ -63,9 +63,9 @@ const PATHS: Record<string, readonly [path: string, id: string]> = {
 };
 
 /**
- * The body of a webhook (Standard Webhooks, "Payload structure"), as JSON. What a thing is in words, and what is in its files, stands
- * behind the links, which need an API key.
- * @param apiUrl what the links begin with; empty for paths alone.
+ * The JSON body of a webhook (Standard Webhooks, "Payload structure"). Links lead to descriptions and files; they need
+ * an API key.
+ * @param apiUrl the beginning of the links; empty for paths.
  */
 export function webhookBody({ type, time, sequence, data }: WebhookEvent, apiUrl = ''): string {
   const [path, id] = PATHS[type.split('.')[0]!] ?? [];
@@ -77,7 +77,7 @@ export function webhookBody({ type, time, sequence, data }: WebhookEvent, apiUrl
   return JSON.stringify({ type, timestamp: time.toISOString(), data: { ...data, sequence, links } });
 }
 
-/** The URL's host as an address, without the brackets of IPv6; undefined where it is a name. */
+/** The IP address in a URL, without the brackets of IPv6; undefined when the host is a name. */
 export function literalAddress(url: URL): string | undefined {
   const host = url.hostname;
   if (host.startsWith('[')) return host.slice(1, -1);
@@ -85,8 +85,8 @@ export function literalAddress(url: URL): string | undefined {
 }
 
 /**
- * Why a webhook must not be sent there; undefined where it may. Only private networks that are allowed are called without TLS.
- * @param addresses all that the host resolves to: one that is refused refuses the whole, since any may be called.
+ * Why polony must not send a webhook to a URL; undefined when it may. Only allowed private networks need no TLS.
+ * @param addresses all addresses of the host. One forbidden address rejects the URL, because a request may use any.
  */
 export function whyDestinationRejected(
   url: URL,
@@ -96,13 +96,16 @@ export function whyDestinationRejected(
   const verdicts = addresses.map((address) => judgeAddress(address, policy));
   const refused = verdicts.find((verdict) => verdict.refusal !== undefined);
   if (refused !== undefined)
-    return `${refused.refusal}; whoever runs polony may allow it by POLONY_WEBHOOK_ALLOW_PRIVATE or POLONY_WEBHOOK_ALLOWED_NETWORKS`;
+    return (
+      `${refused.refusal}. The operator of polony can allow it with ` +
+      'POLONY_WEBHOOK_ALLOWED_NETWORKS or POLONY_WEBHOOK_ALLOW_PRIVATE.'
+    );
   if (url.protocol !== 'https:' && verdicts.some((verdict) => verdict.isPublic))
-    return 'http is for private networks that are allowed only; use https';
+    return 'http works only for allowed private networks. Use https.';
   return undefined;
 }
 
-/** Checks what can be told of a webhook's URL without resolving its host. */
+/** Checks a webhook's URL without resolving its host. */
 export function checkWebhookUrl(field: string, text: string, policy: NetworkPolicy): FieldProblem[] {
   const problem = (rule: string, message: string): FieldProblem[] => [{ field, rule, message }];
   if (text.length > MOST_URL) return problem('URL_LENGTH', `must have at most ${MOST_URL} characters`);
@@ -111,19 +114,19 @@ export function checkWebhookUrl(field: string, text: string, policy: NetworkPoli
   if (parsed.protocol !== 'https:' && parsed.protocol !== 'http:')
     return problem('URL_SCHEME', 'must begin with https://');
   if (parsed.protocol === 'http:' && !policy.allowPrivate && policy.allowedNetworks.length === 0)
-    return problem('URL_SCHEME', 'must begin with https://: http is for private networks that are allowed only');
+    return problem('URL_SCHEME', 'must begin with https://, because http works only for allowed private networks');
   if (parsed.username !== '' || parsed.password !== '')
     return problem(
       'URL_CREDENTIALS',
-      'must not hold a user or password: they would be seen wherever the URL is; check the signature instead',
+      'must not contain a user or password, because polony shows the URL. Verify the signature instead.',
     );
-  if (parsed.hash !== '') return problem('URL_FRAGMENT', 'must not have a fragment (#…): it is never sent');
+  if (parsed.hash !== '') return problem('URL_FRAGMENT', 'must not have a fragment (#…), because HTTP never sends it');
   const literal = literalAddress(parsed);
   const refusal = literal === undefined ? undefined : whyDestinationRejected(parsed, [literal], policy);
   return refusal === undefined ? [] : problem('ADDRESS_REFUSED', refusal);
 }
 
-/** Checks the events that a webhook is for; none stand for all. */
+/** Checks the events that a webhook selects. An empty list selects all. */
 export function checkEventTypes(field: string, types: readonly unknown[]): FieldProblem[] {
   const problems: FieldProblem[] = [];
   for (const [at, type] of types.entries()) {
@@ -131,7 +134,7 @@ export function checkEventTypes(field: string, types: readonly unknown[]): Field
     problems.push({
       field: `${field}.${at}`,
       rule: 'EVENT_TYPE',
-      message: `there is no event ${type.slice(0, 100)}; there are ${WEBHOOK_EVENTS.join(', ')}`,
+      message: `there is no event ${type.slice(0, 100)}. Events are ${WEBHOOK_EVENTS.join(', ')}.`,
     });
   }
   return problems;

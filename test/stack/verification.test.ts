@@ -304,7 +304,7 @@ describe.each<[CredentialType, string]>([
     expect(rows).toEqual(Object.fromEntries(actions.map((action) => [action, 'granted'])));
     expect(notWhole).toEqual([]);
     expect(reports.map((report) => [report.status, report.description])).toEqual(
-      reports.map(() => ['CONNECTED', 'All that it is used for is granted']),
+      reports.map(() => ['CONNECTED', 'All permissions in use are granted']),
     );
     expect(reports[0]).toMatchObject({ identity: { accountId: account }, sessionSeconds: 43_200 });
     // The bucket policy was written back as it was.

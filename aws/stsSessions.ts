@@ -1,0 +1,185 @@
+import { AssumeRoleCommand, type Credentials, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
+import type { ProviderAccess } from '../domain/iam/sessionPolicies.js';
+import { type ClientCache, clientSettings } from './clients.js';
+import { classifyAwsError } from './errors.js';
+
+type RoleProvider = ProviderAccess & { type: 'role' };
+type AccessKeyProvider = ProviderAccess & { type: 'accessKeys' };
+
+/** Temporary credentials of a provider. */
+export interface Session {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken: string;
+  /** When the credentials expire. */
+  expiration: Date;
+  /** The length that AWS granted, in seconds. */
+  seconds: number;
+}
+
+/** polony could not get a session. The action tells which step failed, and so what a person can do. */
+export class SessionError extends Error {
+  override readonly name = 'SessionError';
+  /** @param principal the role, or the ID of the access key. */
+  constructor(
+    readonly action: 'sts:AssumeRole' | 'sts:GetFederationToken',
+    readonly principal: string,
+    cause: unknown,
+  ) {
+    super(`${action} of ${principal} failed: ${classifyAwsError(cause).message}`, { cause });
+  }
+}
+
+/** One hour: every role allows it, and chained roles allow no more (STS API Reference). */
+const SHORTEST_ROLE_SECONDS = 3600;
+/** Shorter lengths to request when a role does not allow a longer session: the choices of the IAM console. */
+const ROLE_SECONDS = [43_200, 28_800, 14_400, 7200, SHORTEST_ROLE_SECONDS];
+
+/** Requests sessions from STS. It keeps none. */
+export class StsSessions {
+  readonly #clients: ClientCache;
+  readonly #sessionSeconds: number;
+  readonly #now: () => number;
+  /** The longest session that a role allowed, by role. */
+  readonly #allowedSeconds = new Map<string, number>();
+
+  constructor(clients: ClientCache, sessionSeconds: number, now: () => number) {
+    this.#clients = clients;
+    this.#sessionSeconds = sessionSeconds;
+    this.#now = now;
+  }
+
+  /**
+   * Requests a session of a provider, as long as possible.
+   * @throws SessionError
+   */
+  open(providerId: string, provider: ProviderAccess): Promise<Session> {
+    return provider.type === 'role' ? this.#openForRole(providerId, provider) : this.#openForUser(providerId, provider);
+  }
+
+  /**
+   * Requests a session that may do no more than a policy allows.
+   * @param name 2 to 32 characters
+   * @throws SessionError
+   */
+  async openNarrowed(provider: ProviderAccess, policy: string, seconds: number, name: string): Promise<Session> {
+    if (provider.type === 'accessKeys')
+      return this.#withAccessKeys(provider, (sts) => this.#getFederationToken(sts, name, policy, seconds));
+    try {
+      return await this.#assumeRole(provider, name, seconds, policy);
+    } catch (error) {
+      throw new SessionError('sts:AssumeRole', provider.roleArn, error);
+    }
+  }
+
+  /** Assumes a role for the shortest time, to find out whether polony can. @throws the error of STS */
+  async tryAssumeRole(roleArn: string, region: string, externalId: string | undefined): Promise<void> {
+    await this.#client(region).send(
+      new AssumeRoleCommand({
+        RoleArn: roleArn,
+        RoleSessionName: 'polony-verification',
+        DurationSeconds: 900,
+        ...(externalId !== undefined && { ExternalId: externalId }),
+      }),
+    );
+  }
+
+  /** Requests shorter sessions until the role allows one. The session's name appears in the customer's CloudTrail. */
+  async #openForRole(providerId: string, provider: RoleProvider): Promise<Session> {
+    let lengths = this.#lengthsFor(provider.roleArn);
+    for (;;) {
+      const [seconds, ...shorter] = lengths as [number, ...number[]];
+      try {
+        return await this.#assumeRole(provider, `polony-${providerId}`, seconds);
+      } catch (error) {
+        // STS calls a session invalid that is longer than the role's maximum, or than role chaining allows.
+        const { kind, message } = classifyAwsError(error);
+        if (kind !== 'invalid' || shorter.length === 0)
+          throw new SessionError('sts:AssumeRole', provider.roleArn, error);
+        lengths = /role chaining/i.test(message) ? [SHORTEST_ROLE_SECONDS] : shorter;
+      }
+    }
+  }
+
+  /** Lengths to request, in seconds, the longest first. */
+  #lengthsFor(roleArn: string): number[] {
+    const longest = Math.min(this.#sessionSeconds, this.#allowedSeconds.get(roleArn) ?? this.#sessionSeconds);
+    return [longest, ...ROLE_SECONDS.filter((seconds) => seconds < longest)];
+  }
+
+  async #assumeRole(provider: RoleProvider, name: string, seconds: number, policy?: string): Promise<Session> {
+    const { Credentials } = await this.#client(provider.region).send(
+      new AssumeRoleCommand({
+        RoleArn: provider.roleArn,
+        RoleSessionName: name,
+        ExternalId: provider.externalId,
+        DurationSeconds: seconds,
+        ...(policy !== undefined && { Policy: policy }),
+      }),
+    );
+    if (policy === undefined) this.#allowedSeconds.set(provider.roleArn, seconds);
+    return sessionOf(Credentials, seconds, this.#now());
+  }
+
+  /**
+   * Requests a session with a user's access keys, which polony uses for nothing else (the vendor's page asks for
+   * GetFederationToken). STS packs a policy before it compares its size, so polony tries a wider policy if one is too
+   * large. The name has at most 32 characters; the end of a version 7 UUID is random, so it distinguishes providers.
+   */
+  #openForUser(providerId: string, provider: AccessKeyProvider): Promise<Session> {
+    const name = `polony-${providerId.slice(-12)}`;
+    return this.#withAccessKeys(provider, async (sts) => {
+      for (const [index, policy] of provider.policies.entries()) {
+        try {
+          return await this.#getFederationToken(sts, name, policy, this.#sessionSeconds);
+        } catch (error) {
+          const isLast = index === provider.policies.length - 1;
+          if (isLast || classifyAwsError(error).code !== 'PackedPolicyTooLarge') throw error;
+        }
+      }
+      throw new Error('There is no policy to request a session with');
+    });
+  }
+
+  async #getFederationToken(sts: STSClient, name: string, policy: string, seconds: number): Promise<Session> {
+    const { Credentials } = await sts.send(
+      new GetFederationTokenCommand({ Name: name, Policy: policy, DurationSeconds: seconds }),
+    );
+    return sessionOf(Credentials, seconds, this.#now());
+  }
+
+  /** Calls STS with access keys. The client is not cached, so that the keys do not stay in memory. */
+  async #withAccessKeys<T>(provider: AccessKeyProvider, call: (sts: STSClient) => Promise<T>): Promise<T> {
+    const { accessKeyId, secretAccessKey, region } = provider;
+    const credentials = { accessKeyId, secretAccessKey };
+    const sts = new STSClient({ region, ...clientSettings('STS'), credentials });
+    try {
+      return await call(sts);
+    } catch (error) {
+      throw new SessionError('sts:GetFederationToken', accessKeyId, error);
+    } finally {
+      sts.destroy();
+    }
+  }
+
+  /** STS with polony's own identity. */
+  #client(region: string): STSClient {
+    return this.#clients.get(`sts/${region}`, () => new STSClient({ region, ...clientSettings('STS') }));
+  }
+}
+
+function sessionOf(credentials: Credentials | undefined, seconds: number, now: number): Session {
+  if (
+    credentials?.AccessKeyId === undefined ||
+    credentials.SecretAccessKey === undefined ||
+    credentials.SessionToken === undefined
+  )
+    throw new Error('STS answered without credentials');
+  return {
+    accessKeyId: credentials.AccessKeyId,
+    secretAccessKey: credentials.SecretAccessKey,
+    sessionToken: credentials.SessionToken,
+    expiration: credentials.Expiration ?? new Date(now + seconds * 1000),
+    seconds,
+  };
+}
