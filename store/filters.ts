@@ -64,5 +64,6 @@ export function filterCondition<Fields>(
   return conditions.length === 0 ? sql<boolean>`true` : sql<boolean>`(${sql.join(conditions, sql` and `)})`;
 }
 
+/** The keywords whose values are texts. A term without keyword searches them. */
 export const listTextKeywords = (fields: FilterFields): string[] =>
   Object.keys(fields).filter((name) => fields[name]!.kind === 'string');

@@ -5,6 +5,7 @@ import type { ComputeConnectionsTable } from '../schema.js';
 
 export type ComputeConnectionRow = Selectable<ComputeConnectionsTable>;
 
+/** A compute connection that is not deleted. @param lock locks the row; see `findProvider` */
 export async function findComputeConnection(
   db: DbOrTransaction,
   id: string,
@@ -16,6 +17,7 @@ export async function findComputeConnection(
   return query.executeTakeFirst();
 }
 
+/** A page of compute connections that are not deleted and that the caller may see, oldest first. */
 export async function listComputeConnections(
   db: Db,
   limit: number,
@@ -48,6 +50,7 @@ export interface ComputeConnectionFields {
   region: string;
 }
 
+/** Inserts a compute connection. */
 export async function insertComputeConnection(
   db: DbOrTransaction,
   fields: ComputeConnectionFields,
@@ -65,6 +68,7 @@ export async function insertComputeConnection(
     .executeTakeFirstOrThrow();
 }
 
+/** Replaces the fields of a compute connection. */
 export async function updateComputeConnection(
   db: DbOrTransaction,
   id: string,

@@ -7,6 +7,7 @@ import type { FlowsTable } from '../schema.js';
 
 export type FlowRow = Selectable<FlowsTable> & { storage_connection_ids: string[] };
 
+/** A flow that is not deleted. @param lock locks the row; see `findProvider` */
 export async function findFlow(
   db: DbOrTransaction,
   id: string,
@@ -26,6 +27,7 @@ export async function findFlow(
   return { ...flow, storage_connection_ids: assigned.map((row) => row.storage_connection_id) };
 }
 
+/** A page of flows that are not deleted and that the caller may see, oldest first. */
 export async function listFlows(db: Db, limit: number, after?: string, ids: Visible = 'all'): Promise<FlowRow[]> {
   let query = db.selectFrom('flows').selectAll().where('time_deleted', 'is', null);
   if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));

@@ -6,6 +6,7 @@ import type { StorageConnectionsTable } from '../schema.js';
 
 export type StorageConnectionRow = Selectable<StorageConnectionsTable>;
 
+/** A storage connection that is not deleted. @param lock locks the row; see `findProvider` */
 export async function findStorageConnection(
   db: DbOrTransaction,
   id: string,
@@ -107,6 +108,7 @@ const storageColumns = (fields: StorageConnectionFields) => ({
   run_depth: fields.runDepth ?? 0,
 });
 
+/** Inserts a storage connection. */
 export async function insertStorageConnection(
   db: DbOrTransaction,
   fields: StorageConnectionFields,
@@ -118,6 +120,7 @@ export async function insertStorageConnection(
     .executeTakeFirstOrThrow();
 }
 
+/** Replaces the fields of a storage connection. */
 export async function updateStorageConnection(
   db: DbOrTransaction,
   id: string,

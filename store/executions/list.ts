@@ -23,6 +23,7 @@ export async function listExecutions(
   return rows.map(toListedExecution);
 }
 
+/** How many executions {@link listExecutions} lists on all pages. */
 export async function countExecutions(db: Db, { ids = 'all', filter }: ListOptions = {}): Promise<number> {
   let query = db
     .selectFrom('executions as e')

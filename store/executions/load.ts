@@ -189,6 +189,7 @@ export function listedExecutionQuery(db: DbOrTransaction) {
 }
 type ListedExecutionRow = Awaited<ReturnType<ReturnType<typeof listedExecutionQuery>['executeTakeFirstOrThrow']>>;
 
+/** A row of {@link listedExecutionQuery} as an execution. */
 export function toListedExecution(row: ListedExecutionRow): ListedExecution {
   return {
     id: row.id,
@@ -299,6 +300,7 @@ export function executionQuery(db: DbOrTransaction) {
   return listedExecutionQuery(db).select(['e.start_request', 'e.manifest_text']);
 }
 
+/** A row of {@link executionQuery} as an execution. */
 export function toExecutionContext(
   row: Awaited<ReturnType<ReturnType<typeof executionQuery>['executeTakeFirstOrThrow']>>,
 ): ExecutionContext {

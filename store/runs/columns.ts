@@ -20,6 +20,7 @@ const metric = (name: string): RawBuilder<unknown> =>
 const snakeCase = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`lower(regexp_replace(${value}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g'))`;
 
+/** The type of a run `r`. Runs whose RunParameters.json names no type are sequencing runs. */
 export const runType = sql<
   'sequencing' | 'multiomics'
 >`case when ${isSequencing} then 'sequencing' else 'multiomics' end`;
@@ -30,7 +31,7 @@ export const runType = sql<
  *   not end.
  * - DISCARDED: the run folder is no longer in the bucket.
  * - UNSPECIFIED: polony does not know the outcome, or may not read it.
- * - COMPLETED: also for cytoprofiling runs, which only Bases2Fastq does not support.
+ * - COMPLETED: also for cytoprofiling runs. Bases2Fastq does not support them, but the run itself is complete.
  */
 export const runStatus = sql<string>`case
   when r.upload_state = 'uploading' then 'SEQUENCING'

@@ -19,6 +19,7 @@ export async function listRuns(db: Db, slice: Slice, { ids = 'all', filter }: Li
   return rows.map(toRunContext);
 }
 
+/** How many runs {@link listRuns} lists on all pages. */
 export async function countRuns(db: Db, { ids = 'all', filter }: ListOptions = {}): Promise<number> {
   let query = db
     .selectFrom('runs as r')

@@ -72,6 +72,7 @@ export function runQuery(db: DbOrTransaction) {
     ]);
 }
 
+/** A row of {@link runQuery} as a run. */
 export function toRunContext(
   row: Awaited<ReturnType<ReturnType<typeof runQuery>['executeTakeFirstOrThrow']>>,
 ): RunContext {

@@ -1,6 +1,7 @@
 import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../../domain/verification/report.js';
 import type { Db, DbOrTransaction } from '../database.js';
 
+/** The table of each kind of resource. */
 export const TABLE_BY_KIND = {
   provider: 'providers',
   storageConnection: 'storage_connections',
@@ -63,6 +64,7 @@ export interface StoredVerification {
   timeCompleted: Date;
 }
 
+/** The last reports of these resources. Resources that were never verified are missing. */
 export async function loadVerifications(db: DbOrTransaction, ids: readonly string[]): Promise<StoredVerification[]> {
   if (ids.length === 0) return [];
   const rows = await db

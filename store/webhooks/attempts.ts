@@ -5,6 +5,7 @@ import type { DeliveryRow } from './deliveries.js';
 /** A delivery with the present URL and state of its webhook. Both are null where the webhook was deleted. */
 export type DeliveryContext = DeliveryRow & { url: string | null; enabled: boolean | null };
 
+/** A delivery with its webhook; undefined where there is no such delivery. */
 export async function findDelivery(db: DbOrTransaction, id: string): Promise<DeliveryContext | undefined> {
   return db
     .selectFrom('webhook_deliveries as d')

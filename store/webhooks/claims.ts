@@ -50,6 +50,7 @@ export async function reclaimAbandoned(db: Db): Promise<void> {
     )`.execute(db);
 }
 
+/** Tells the workers that deliveries wait. PostgreSQL sends it when the transaction commits. */
 export async function notifyDeliverer(db: DbOrTransaction): Promise<void> {
   await sql`select pg_notify(${WEBHOOKS_CHANNEL}, '')`.execute(db);
 }
