@@ -1,5 +1,4 @@
-import type { FastifyInstance } from 'fastify';
-import { type Static, type TSchema, Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../domain/executions/execution.js';
 import { SHOWN_STATES } from '../domain/grants/grant.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../domain/iam/permissions.js';
@@ -7,94 +6,29 @@ import { VERIFIED_KINDS } from '../domain/verification/report.js';
 import { DELIVERY_STATES, TEST_EVENT, WEBHOOK_EVENTS } from '../domain/webhooks/webhook.js';
 import { VARIANTS } from '../domain/iam/documents.js';
 import { PageQuery } from './paging.js';
+import { component } from './openapi/components.js';
+import {
+  closed,
+  closedNonEmpty as change,
+  NullableString,
+  NullableTimestamp,
+  oneOf,
+  oneOfThese,
+  strings,
+  Timestamp,
+} from './openapi/shared.js';
 
-const closed = { additionalProperties: false } as const;
-const shared: TSchema[] = [];
-
-/** Makes a schema a component of the OpenAPI document under this name, and answers a reference to it. */
-function component<T extends TSchema>(name: string, schema: T) {
-  shared.push({ ...schema, $id: name });
-  return Type.Unsafe<Static<T>>({ $ref: `${name}#` });
-}
-
-/** Makes the components known to the app. */
-export function addSchemas(app: FastifyInstance): void {
-  for (const schema of shared) app.addSchema(schema);
-}
-
-const oneOf = (values: readonly string[]) => Type.Unsafe<string>({ type: 'string', enum: [...values] });
-const oneOfThese = <T extends string>(...values: T[]) => Type.Unsafe<T>({ type: 'string', enum: values });
-const NullableString = Type.Unsafe<string | null>({ type: ['string', 'null'] });
-export const Timestamp = Type.String({ format: 'date-time' });
-export const NullableTimestamp = Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time' });
-export const IdParams = Type.Object({ id: Type.String() });
-
-/** Error body of every route (docs/design.md, API). */
-const ErrorBody = component(
-  'Error',
-  Type.Object({
-    code: Type.Integer({ description: 'The HTTP status' }),
-    message: Type.String(),
-    details: Type.Array(
-      Type.Object({
-        '@type': Type.String(),
-        reason: Type.String({ description: 'For programs, such as INVALID_FIELD, IN_USE, RUN_NOT_FOUND' }),
-        domain: Type.String(),
-        metadata: Type.Object(
-          {
-            request_id: Type.String(),
-            field: Type.Optional(Type.String()),
-            rule: Type.Optional(Type.String()),
-            description: Type.Optional(Type.String()),
-          },
-          { additionalProperties: true },
-        ),
-      }),
-    ),
-  }),
-);
-
-const MEANINGS = {
-  400: 'A field or parameter breaks a rule',
-  401: 'The API key is missing or not valid',
-  403: 'The API key is not for this',
-  404: 'There is no such resource',
-  409: 'The state of things does not allow it: a name is taken, a resource is in use, an execution has ended',
-  413: 'The body is too large',
-  415: 'The body is not JSON',
-  422: 'The Idempotency-Key was used for another request',
-  429: 'The caller has made too many requests; Retry-After says when to go on',
-  500: 'A fault inside polony',
-  503: 'The database or Temporal cannot be reached; try again',
-} as const;
-
-/** The error answers of an operation: those that each may give, and these. */
-export function errors(...statuses: (404 | 409 | 413 | 415 | 422)[]) {
-  return Object.fromEntries(
-    [400, 401, 403, ...statuses, 429, 500, 503].map((status) => [
-      status,
-      {
-        content: { 'application/json': { schema: ErrorBody } },
-        description: MEANINGS[status as keyof typeof MEANINGS],
-      },
-    ]),
-  );
-}
-/** Of an operation that takes a body. */
-export const BODY = [413, 415] as const;
-
-/** The answer of a deletion. */
-export const NoContent = Type.Null({ description: 'Done' });
-
-/** Headers of an operation that can be repeated. What else a client sends is not looked at. */
-export const IdempotencyHeaders = Type.Object({
-  'idempotency-key': Type.Optional(
-    Type.String({
-      description:
-        'Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours',
-    }),
-  ),
-});
+// Until every subject has its own schemas, its routes import the shared ones from here.
+export { addSchemas } from './openapi/components.js';
+export {
+  BODY,
+  errors,
+  IdempotencyHeaders,
+  IdParams,
+  NoContent,
+  NullableTimestamp,
+  Timestamp,
+} from './openapi/shared.js';
 
 const CONNECTION_STATUSES = ['UNSPECIFIED', 'CONNECTED', 'WARNING', 'FAILED'];
 const CredentialType = oneOfThese(...CREDENTIAL_TYPES);
@@ -148,7 +82,6 @@ const providerExample = {
   externalId: 'lab-7f3a',
 };
 export const ProviderBody = Type.Object(providerFields, { ...closed, examples: [providerExample] });
-const change = { ...closed, minProperties: 1 } as const;
 export const ProviderChange = Type.Partial(Type.Object(providerFields), {
   ...change,
   examples: [{ roleArn: 'arn:aws:iam::111122223333:role/Element-ServiceUser-2' }],
@@ -285,7 +218,6 @@ export const ComputeChange = Type.Partial(Type.Object(computeFields), {
   examples: [{ executionRoleArn: 'arn:aws:iam::111122223333:role/omics-execution-2' }],
 });
 
-const strings = (description: string) => Type.Array(Type.String(), { description });
 const statement = Type.Unsafe<unknown>({
   description: 'The smallest policy statement that grants it; null where it is granted',
 });
