@@ -13,8 +13,7 @@ import type { ManifestReport } from '../domain/runs/manifestCheck.js';
 import type { Cycles } from '../domain/runs/runParameters.js';
 import type { RunOutcome } from '../domain/runs/runUploaded.js';
 import type { RunSettings } from '../domain/connections/runSettings.js';
-import { storageUri } from '../domain/aws.js';
-import { type Db, type DbOrTransaction, isId, newId, sanitizeText, sanitizeJson } from './database.js';
+import { type Db, type DbOrTransaction, isId, sanitizeText, sanitizeJson } from './database.js';
 import type { StartState, UploadState } from './schema.js';
 
 /** All that starting and watching an execution needs, in one row. */
@@ -263,57 +262,6 @@ export async function markWorkflowStarted(db: DbOrTransaction, id: string): Prom
     .where('id', '=', id)
     .where('workflow_started', '=', false)
     .execute();
-}
-
-/** What a new execution needs to be named and placed. */
-export interface NewExecution {
-  name?: string;
-  flow: { id: string; name: string; computeConnectionId: string };
-  run: { id: string; name: string; storageConnectionId: string; uploadState: UploadState };
-  storage: { bucket: string; prefix: string };
-  trigger: 'auto' | 'api';
-  startedBy: string;
-  /** Laid over those of the flow. */
-  parameters?: Record<string, ParameterValue>;
-  /** In place of the run's own. */
-  manifest?: { text: string } | { uri: string };
-  /** The execution that it repeats. */
-  relaunchOf?: string;
-}
-
-/**
- * Writes a new execution; the caller holds the run's row locked (`for update`), so that an upload that ends meanwhile is not missed.
- * @returns its id, or undefined when the flow has already been started by itself for this run.
- */
-export async function insertExecution(db: DbOrTransaction, execution: NewExecution): Promise<string | undefined> {
-  const id = newId();
-  const waits = execution.run.uploadState === 'uploading';
-  const row = await db
-    .insertInto('executions')
-    .values({
-      id,
-      name: execution.name ?? `${execution.flow.name} ${execution.run.name}`,
-      flow_id: execution.flow.id,
-      run_id: execution.run.id,
-      compute_connection_id: execution.flow.computeConnectionId,
-      storage_connection_id: execution.run.storageConnectionId,
-      trigger: execution.trigger,
-      started_by: execution.startedBy,
-      status: waits ? 'UNTRIGGERED' : 'INITIALIZED',
-      status_description: waits ? 'Waiting for the upload of the run to end' : 'Accepted',
-      // HealthOmics adds a folder of the run's own below this one.
-      output_uri: storageUri(execution.storage.bucket, execution.storage.prefix, 'polony-executions', id),
-      ...(execution.parameters !== undefined && { own_parameters: json(execution.parameters) }),
-      ...(execution.manifest !== undefined &&
-        ('text' in execution.manifest
-          ? { manifest_text: sanitizeText(execution.manifest.text) }
-          : { manifest_uri: execution.manifest.uri })),
-      ...(execution.relaunchOf !== undefined && { relaunch_of: execution.relaunchOf }),
-    })
-    .onConflict((conflict) => conflict.columns(['flow_id', 'run_id']).where('trigger', '=', 'auto').doNothing())
-    .returning('id')
-    .executeTakeFirst();
-  return row?.id;
 }
 
 /** Fields of an execution that change while it runs; what is absent stays. */

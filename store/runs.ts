@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import type { RunMetrics } from '../domain/runs/instrumentMetrics.js';
 import type { UploadProgress } from '../domain/runs/completeness.js';
 import type { Blocked } from '../domain/executions/execution.js';
@@ -244,32 +243,6 @@ export async function listAutoStartFlows(
     acceptFailedOutcome: row.accept_failed_outcome,
     acceptUnverified: row.accept_unverified,
   }));
-}
-
-/**
- * The execution that a flow has started by itself for the same run of the instrument before, under another storage connection or
- * folder: a connection that was made anew, or a copy. Told by the instrument's own id of the run.
- * To be called in the transaction that writes the execution.
- */
-export async function findEarlierAutoStart(
-  db: DbOrTransaction,
-  flowId: string,
-  run: { id: string; instrumentRunId: string | undefined },
-): Promise<string | undefined> {
-  if (run.instrumentRunId === undefined) return undefined;
-  // Two copies that end at the same moment wait for each other, until the transaction ends.
-  await sql`select pg_advisory_xact_lock(hashtextextended(${`auto/${flowId}/${run.instrumentRunId}`}, 0))`.execute(db);
-  const row = await db
-    .selectFrom('executions as e')
-    .innerJoin('runs as r', 'r.id', 'e.run_id')
-    .select('e.id')
-    .where('e.flow_id', '=', flowId)
-    .where('e.trigger', '=', 'auto')
-    .where('r.id', '!=', run.id)
-    .where(sql<string>`r.run_parameters->>'runId'`, '=', run.instrumentRunId)
-    .limit(1)
-    .executeTakeFirst();
-  return row?.id;
 }
 
 /** Follows a run anew that was refused, had vanished, or could not be verified where `unverified` says so too. @returns whether it was one. */

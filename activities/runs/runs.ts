@@ -29,13 +29,13 @@ import {
   type ExecutionContext,
   findExecution,
   listStartedExecutionIds,
-  insertExecution,
   markCancelSignalled,
   markWorkflowStarted,
   recordAdoption,
   filterOpenExecutions,
   updateExecution,
 } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import {
   listAutoStartFlows,
   findRun,
@@ -45,7 +45,6 @@ import {
   reopenRun,
   type RunChange,
   type RunContext,
-  findEarlierAutoStart,
   updateRun,
 } from '../../store/runs.js';
 import { listUnverified } from '../../store/verification.js';
@@ -676,26 +675,25 @@ export function createRunActivities({ db, aws, orchestrator, settings }: Depende
             matchesAutoStart(flow.filter, { instrumentName: run.instrumentName, runName }),
         );
         await db.transaction().execute(async (transaction) => {
-          await transaction.selectFrom('runs').select('id').where('id', '=', runId).forUpdate().execute();
           for (const flow of flows) {
-            const before = await findEarlierAutoStart(transaction, flow.id, {
-              id: run.id,
-              instrumentRunId: run.parameters?.runId,
-            });
-            if (before !== undefined) {
-              // It costs money, and its results are there. Who wants it again asks for it.
-              await updateRun(transaction, runId, {
-                description: `The run is complete; ${flow.name} was started for it before (execution ${before}), so not again by itself`,
-              });
-              continue;
-            }
-            await insertExecution(transaction, {
+            const created = await createExecution(transaction, {
               flow,
-              run: { id: run.id, name: runName, storageConnectionId: run.storageConnectionId, uploadState: 'complete' },
+              run: {
+                id: run.id,
+                name: runName,
+                storageConnectionId: run.storageConnectionId,
+                uploadState: 'complete',
+                instrumentRunId: run.parameters?.runId,
+              },
               storage: run.storage,
               trigger: 'auto',
               startedBy: 'polony',
             });
+            // Another execution costs money, and the results of the first are there. To repeat it, a person asks for it.
+            if (created.id === undefined && created.startedBefore !== undefined)
+              await updateRun(transaction, runId, {
+                description: `The run is complete; ${flow.name} was started for it before (execution ${created.startedBefore}), so not again by itself`,
+              });
           }
         });
       }

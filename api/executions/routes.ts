@@ -17,12 +17,12 @@ import {
   listAttempts,
   loadResultFiles,
   findExecution,
-  insertExecution,
   loadManifest,
   markCancelSignalled,
   markWorkflowStarted,
   recordCancelRequest,
 } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
 import { insertRuns, findKnownRuns } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
@@ -303,7 +303,7 @@ function foreignUris(folder: string, field: string, value: unknown): FieldProble
  * Writes an execution of a flow for a run; all that it refers to is locked until then.
  * @throws InputError, ApiError 409 where the run or the flow is not fit for it.
  */
-async function createExecution(
+async function createRequestedExecution(
   transaction: Trx,
   input: {
     flowId: string;
@@ -368,7 +368,7 @@ async function createExecution(
         analysisLanes: run.run_parameters?.analysisLanes,
       }),
     );
-  const id = await insertExecution(transaction, {
+  const { id } = await createExecution(transaction, {
     name: input.name,
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
     run: { id: run.id, name: run.run_name, storageConnectionId: storage.id, uploadState: run.upload_state },
@@ -500,7 +500,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
         throwIfInvalid([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
       checkRun(request, runId);
       const created = await createIdempotently(db, request, reply, 201, async (transaction) => {
-        const id = await createExecution(
+        const id = await createRequestedExecution(
           transaction,
           {
             ...rest,
@@ -563,7 +563,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
         return {
           execution: showExecution(
             await execution(
-              await createExecution(transaction, input, request.caller.name, namedBy(request.caller, body)),
+              await createRequestedExecution(transaction, input, request.caller.name, namedBy(request.caller, body)),
               transaction,
             ),
           ),

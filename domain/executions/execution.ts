@@ -12,9 +12,13 @@ export const EXECUTION_STATUSES = [
 ] as const;
 export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
 
+/** The statuses in which an execution has ended for good. */
+export const FINAL_STATUSES = ['COMPLETED', 'FAILED', 'CANCELED'] as const satisfies readonly ExecutionStatus[];
+export type FinalStatus = (typeof FINAL_STATUSES)[number];
+
 /** Whether an execution in this status has ended for good. */
-export function isFinalStatus(status: ExecutionStatus): boolean {
-  return status === 'COMPLETED' || status === 'FAILED' || status === 'CANCELED';
+export function isFinalStatus(status: ExecutionStatus): status is FinalStatus {
+  return (FINAL_STATUSES as readonly ExecutionStatus[]).includes(status);
 }
 
 /** The statuses of a HealthOmics run (HealthOmics API, GetRun). */

@@ -11,7 +11,7 @@ import { insertGrant } from '../../store/grants.js';
 import { auditQuery } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
-import { insertExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { insertRuns } from '../../store/runs.js';
 import { createLocalKey, Secrets } from '../../store/secrets.js';
 import { saveVerification } from '../../store/verification.js';
@@ -172,17 +172,19 @@ beforeAll(async () => {
     ids.webhooks = (ids.webhooks as unknown as { webhook: Named }).webhook.id;
     const folder = unique('20260101_AV1_R');
     ids.runs = (await insertRuns(db, ids.storage, 'AV1', 'AV1', [{ folder, runName: folder }])).get(folder)!.id;
-    ids.executions = (await insertExecution(db, {
-      flow: { id: ids.flows, name: 'b2f', computeConnectionId: ids.compute },
-      run: { id: ids.runs, name: folder, storageConnectionId: ids.storage, uploadState: 'uploading' },
-      storage: await db
-        .selectFrom('storage_connections')
-        .selectAll()
-        .where('id', '=', ids.storage)
-        .executeTakeFirstOrThrow(),
-      trigger: 'api',
-      startedBy: 'test',
-    }))!;
+    ids.executions = (
+      await createExecution(db, {
+        flow: { id: ids.flows, name: 'b2f', computeConnectionId: ids.compute },
+        run: { id: ids.runs, name: folder, storageConnectionId: ids.storage, uploadState: 'uploading' },
+        storage: await db
+          .selectFrom('storage_connections')
+          .selectAll()
+          .where('id', '=', ids.storage)
+          .executeTakeFirstOrThrow(),
+        trigger: 'api',
+        startedBy: 'test',
+      })
+    ).id!;
   }
 });
 afterAll(async () => {

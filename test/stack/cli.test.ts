@@ -29,7 +29,8 @@ import { download } from '../../cli/client/download.js';
 import { COMMANDS, NO_COMMANDS, operations } from '../../cli/client/operations.js';
 import type { LocalAws } from '../../local/aws.js';
 import { freePort } from '../../local/ports.js';
-import { insertExecution, updateExecution } from '../../store/executions.js';
+import { updateExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { insertRuns, updateRun } from '../../store/runs.js';
 import type { TestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
@@ -309,14 +310,16 @@ describe('the command line', () => {
       .where('id', '=', ids.storage!)
       .executeTakeFirstOrThrow();
     const start = async (name: string): Promise<string> =>
-      (await insertExecution(postgres.db, {
-        name,
-        flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
-        run: { id: ids.run!, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' },
-        storage,
-        trigger: 'api',
-        startedBy: 'test',
-      }))!;
+      (
+        await createExecution(postgres.db, {
+          name,
+          flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+          run: { id: ids.run!, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' },
+          storage,
+          trigger: 'api',
+          startedBy: 'test',
+        })
+      ).id!;
     for (const [status, code] of [
       ['COMPLETED', 0],
       ['FAILED', 5],

@@ -6,7 +6,8 @@ import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { AwsSessions } from '../../aws/sessions.js';
-import { insertExecution, updateExecution } from '../../store/executions.js';
+import { updateExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { insertRuns } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
@@ -84,13 +85,15 @@ beforeAll(async () => {
     .where('id', '=', storageId)
     .executeTakeFirstOrThrow();
   start = async () =>
-    (await insertExecution(db, {
-      flow: { id: flowId, name: 'b2f', computeConnectionId: computeId },
-      run: { id: runId, name: 'r', storageConnectionId: storageId, uploadState: 'complete' },
-      storage,
-      trigger: 'api',
-      startedBy: 'test',
-    }))!;
+    (
+      await createExecution(db, {
+        flow: { id: flowId, name: 'b2f', computeConnectionId: computeId },
+        run: { id: runId, name: 'r', storageConnectionId: storageId, uploadState: 'complete' },
+        storage,
+        trigger: 'api',
+        startedBy: 'test',
+      })
+    ).id!;
 });
 afterEach(() => {
   for (const request of open.splice(0)) request.destroy();

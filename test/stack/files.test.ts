@@ -22,7 +22,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AwsSessions } from '../../aws/sessions.js';
 import type { LocalAws } from '../../local/aws.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
-import { insertExecution, updateExecution } from '../../store/executions.js';
+import { updateExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { insertRuns, updateRun } from '../../store/runs.js';
 import { Secrets } from '../../store/secrets.js';
 import { answerChecker, type OpenApi, vendorContract } from '../openapi.js';
@@ -273,13 +274,15 @@ beforeAll(async () => {
     )!.id;
   }
   const execution = async (name: string): Promise<string> =>
-    (ids[name] = (await insertExecution(db, {
-      flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
-      run: { id: ids.run!, name: RUN, storageConnectionId: ids.runs!, uploadState: 'complete' },
-      storage: row,
-      trigger: 'api',
-      startedBy: 'test',
-    }))!);
+    (ids[name] = (
+      await createExecution(db, {
+        flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+        run: { id: ids.run!, name: RUN, storageConnectionId: ids.runs!, uploadState: 'complete' },
+        storage: row,
+        trigger: 'api',
+        startedBy: 'test',
+      })
+    ).id!);
   await execution('pending');
   await updateExecution(db, await execution('execution'), {
     healthOmics: { runId: '7', runOutputUri: 's3://lab/runs/polony-executions/e1/7' },

@@ -7,7 +7,8 @@ import { AwsSessions } from '../../aws/sessions.js';
 import { EXECUTION_FILTER, type FilterFields, RUN_FILTER } from '../../domain/filter.js';
 import { parseRunParameters } from '../../domain/runs/runParameters.js';
 import type { Db } from '../../store/database.js';
-import { insertExecution, updateExecution } from '../../store/executions.js';
+import { updateExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { insertRuns, type RunChange, updateRun } from '../../store/runs.js';
 import type { UploadState } from '../../store/schema.js';
@@ -321,14 +322,16 @@ describe('executions', () => {
       .where('id', '=', storage.id)
       .executeTakeFirstOrThrow();
     const start = async (name: string, runName: string): Promise<string> =>
-      (await insertExecution(db, {
-        name,
-        flow: { id: flow.id, name: 'b2f', computeConnectionId: computeConnection.id },
-        run: { id: ids.get(runName)!, name: runName, storageConnectionId: storage.id, uploadState: 'complete' },
-        storage: row,
-        trigger: 'api',
-        startedBy: 'lims',
-      }))!;
+      (
+        await createExecution(db, {
+          name,
+          flow: { id: flow.id, name: 'b2f', computeConnectionId: computeConnection.id },
+          run: { id: ids.get(runName)!, name: runName, storageConnectionId: storage.id, uploadState: 'complete' },
+          storage: row,
+          trigger: 'api',
+          startedBy: 'lims',
+        })
+      ).id!;
     const [one] = [await start('first', 'whole'), await start('second', 'other')];
     await updateExecution(db, one, {
       status: 'COMPLETED',

@@ -30,7 +30,7 @@ import {
 import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
-import { insertExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { findRun, reopenRun, updateRun } from '../../store/runs.js';
 import * as store from '../../store/resources.js';
 import { createSecrets } from '../../store/secrets.js';
@@ -526,7 +526,7 @@ describe('without s3:GetObject', () => {
   it('tells an execution that waits for the run of a flow that does not accept it', async () => {
     const { storage, runId } = await upload({}, 'completed');
     const strict = await flow(storage.id, { storageConnectionIds: [], acceptUnverified: false });
-    const waiting = await insertExecution(db, {
+    const { id: waiting } = await createExecution(db, {
       flow: { id: strict.id, name: strict.name, computeConnectionId: computeId },
       run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'uploading' },
       storage: { bucket, prefix: storage.prefix },

@@ -18,7 +18,8 @@ import { WEBHOOK_RETRY_SECONDS, WEBHOOK_EVENTS } from '../../domain/webhooks/web
 import { type Db, newId } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { listenForWakes } from '../../store/events.js';
-import { beginNextAttempt, insertExecution, updateExecution } from '../../store/executions.js';
+import { beginNextAttempt, updateExecution } from '../../store/executions.js';
+import { createExecution } from '../../store/executions/create.js';
 import { reencrypt } from '../../store/reencrypt.js';
 import * as store from '../../store/resources.js';
 import { insertRuns, reopenRun, updateRun } from '../../store/runs.js';
@@ -171,13 +172,15 @@ async function execution(
   runId: string,
   uploadState: 'uploading' | 'complete' = 'complete',
 ): Promise<string> {
-  return (await insertExecution(db, {
-    flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
-    run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState },
-    storage,
-    trigger: 'api',
-    startedBy: 'test',
-  }))!;
+  return (
+    await createExecution(db, {
+      flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
+      run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState },
+      storage,
+      trigger: 'api',
+      startedBy: 'test',
+    })
+  ).id!;
 }
 const blocked = (action: string) => ({
   kind: 'ACCESS_DENIED',
