@@ -3,10 +3,10 @@ import type { Transaction } from 'kysely';
 import { type FieldProblem, throwIfInvalid } from '../domain/errors.js';
 import type { ScopeAction } from '../domain/auth/scopes.js';
 import { type Db, isId } from '../store/database.js';
-import { markDeleted, type ResourceTable, type Use, listUses } from '../store/resources.js';
+import { listUses, markDeleted, type ResourceTable, type ResourceUse } from '../store/connections/uses.js';
+import type { ResourceToVerify } from '../store/verification/resources.js';
 import type { Database } from '../store/schema.js';
 import { inTransaction } from '../store/transaction.js';
-import type { ToVerify } from '../store/verification.js';
 import type { ApiDependencies } from './dependencies.js';
 import { ApiError, withTimeout, loggableError, notFoundError } from './errors.js';
 import type { Caller } from './plugins/auth.js';
@@ -84,7 +84,7 @@ export async function requireReference<T>(
 }
 
 /** Who may read what uses a resource. The grants of a storage connection have no scope of their own. */
-const SEEN_WITH: Record<Exclude<Use['kind'], 'access grant'>, ScopeAction> = {
+const SEEN_WITH: Record<Exclude<ResourceUse['kind'], 'access grant'>, ScopeAction> = {
   'storage connection': 'storage:read',
   'compute connection': 'compute:read',
   flow: 'flows:read',
@@ -96,7 +96,7 @@ const SEEN_WITH: Record<Exclude<Use['kind'], 'access grant'>, ScopeAction> = {
 export function inUseError(
   { access }: Pick<Caller, 'access'>,
   message: string,
-  uses: readonly Use[],
+  uses: readonly ResourceUse[],
   field?: string,
 ): ApiError {
   const seen = uses.filter(({ kind, id }) =>
@@ -139,7 +139,7 @@ export async function softDelete(
 export async function requestVerification(
   log: FastifyBaseLogger,
   orchestrator: ApiDependencies['orchestrator'],
-  resources: readonly ToVerify[],
+  resources: readonly ResourceToVerify[],
 ): Promise<void> {
   try {
     for (const resource of resources) await withTimeout(orchestrator.verify(resource));

@@ -1,6 +1,6 @@
 import { type Selectable, sql } from 'kysely';
 import { type DbOrTransaction, isId, newId, sanitizeText, sanitizeJson } from './database.js';
-import type { Slice } from './listing.js';
+import type { Slice } from './paging.js';
 import type { AuditLogTable } from './schema.js';
 
 /** Who does something. */

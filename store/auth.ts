@@ -2,7 +2,7 @@ import { type Selectable, sql } from 'kysely';
 import { type Db, type DbOrTransaction, isId } from './database.js';
 import type { ApiKeysTable } from './schema.js';
 
-export type ApiKey = Selectable<ApiKeysTable>;
+export type ApiKeyRow = Selectable<ApiKeysTable>;
 
 /** A key as it is made; only the SHA-256 of its secret is kept. */
 export interface NewApiKey {
@@ -15,7 +15,7 @@ export interface NewApiKey {
 }
 
 /** Writes a key. A name of a key that works cannot be given twice: that is the unique index `api_keys_name`. */
-export async function insertApiKey(db: DbOrTransaction, key: NewApiKey): Promise<ApiKey> {
+export async function insertApiKey(db: DbOrTransaction, key: NewApiKey): Promise<ApiKeyRow> {
   return db
     .insertInto('api_keys')
     .values({
@@ -42,7 +42,7 @@ export async function releaseExpiredKeyName(db: DbOrTransaction, name: string): 
 }
 
 /** A key that is not deleted; undefined when there is none. */
-export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKey | undefined> {
+export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKeyRow | undefined> {
   return db
     .selectFrom('api_keys')
     .selectAll()
@@ -52,7 +52,7 @@ export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKe
 }
 
 /** A page of keys, oldest first, behind an id. */
-export async function listApiKeys(db: Db, limit: number, after?: string): Promise<ApiKey[]> {
+export async function listApiKeys(db: Db, limit: number, after?: string): Promise<ApiKeyRow[]> {
   let query = db.selectFrom('api_keys').selectAll().where('time_deleted', 'is', null);
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
@@ -64,7 +64,7 @@ export async function revokeApiKey(
   id: string,
   by: string,
   forget: boolean,
-): Promise<ApiKey | undefined> {
+): Promise<ApiKeyRow | undefined> {
   return db
     .updateTable('api_keys')
     .set({

@@ -1,8 +1,8 @@
 import type { Db } from './database.js';
-import { findProvider, listProvidersToReencrypt } from './resources.js';
+import { findProvider, listProvidersToReencrypt } from './connections/providers.js';
+import { listWebhookSecretsToReencrypt } from './webhooks/secrets.js';
 import { providerSecretContext, SecretError, type Secrets, webhookSecretContext } from './secrets.js';
 import { inTransaction } from './transaction.js';
-import { listWebhookSecretsToReencrypt } from './webhooks.js';
 
 /**
  * Encrypts every secret anew whose key is not the current one, row by row, so that an interrupted run goes on where it was and

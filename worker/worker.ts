@@ -12,7 +12,7 @@ import { openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { createSecrets } from '../store/secrets.js';
-import { WEBHOOKS_CHANNEL } from '../store/webhooks.js';
+import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
 import { connectTemporal, Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages.js';
 

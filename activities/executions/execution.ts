@@ -27,20 +27,14 @@ import {
   type ResultFile,
 } from '../../domain/executions/execution.js';
 import { DEFAULT_RETRIES } from '../../domain/connections/runSettings.js';
-import {
-  beginNextAttempt,
-  closeStart,
-  type ExecutionContext,
-  findExecution,
-  markStartSent,
-  recordCancelRequest,
-  recordResourcesUsed,
-  startRunRequestId,
-  updateExecution,
-} from '../../store/executions.js';
+import { beginNextAttempt } from '../../store/executions/attempts.js';
+import { recordCancelRequest } from '../../store/executions/cancel.js';
+import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
+import { closeStart, markStartSent, startRunRequestId } from '../../store/executions/start.js';
+import { recordResourcesUsed, updateExecution } from '../../store/executions/update.js';
+import { recordEvidence } from '../../store/verification/evidence.js';
 import { hasRecentEvents, type EventSource, recordGenuineEvent } from '../../store/events.js';
 import { requestStartTurn, leaveStartQueue, lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
-import { recordEvidence } from '../../store/verification.js';
 import type { CancelRequest } from '../../workflows/messages.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';

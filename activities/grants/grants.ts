@@ -35,7 +35,7 @@ import {
 } from '../../store/grants.js';
 import { beginAudit, endAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
-import { recordEvidence } from '../../store/verification.js';
+import { recordEvidence } from '../../store/verification/evidence.js';
 import { bucketAccessWorkflowId } from '../../workflows/messages.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';

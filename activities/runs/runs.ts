@@ -20,34 +20,24 @@ import { matchesAutoStart } from '../../domain/connections/runSettings.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
 import { listUnattendedBuckets } from '../../store/grants.js';
 import { hasRecentEvents, recordGenuineEvent } from '../../store/events.js';
+import { listAutoStartFlows } from '../../store/connections/flows.js';
+import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
+import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
+import { closeStart, markWorkflowStarted } from '../../store/executions/start.js';
 import {
-  listCancelsToSignal,
-  closeStart,
   countStartedExecutions,
+  filterOpenExecutions,
   listExecutionsToStart,
   listExecutionsWaitingForUpload,
-  type ExecutionContext,
-  findExecution,
   listStartedExecutionIds,
-  markCancelSignalled,
-  markWorkflowStarted,
   recordAdoption,
-  filterOpenExecutions,
-  updateExecution,
-} from '../../store/executions.js';
+} from '../../store/executions/sweep.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { findKnownRuns, insertRuns, listRegisteredRuns } from '../../store/runs/discovery.js';
+import { findRun, type RunContext } from '../../store/runs/load.js';
+import { reopenRun, type RunChange, updateRun } from '../../store/runs/update.js';
+import { listUnverified } from '../../store/verification/resources.js';
 import { createExecution } from '../../store/executions/create.js';
-import {
-  listAutoStartFlows,
-  findRun,
-  insertRuns,
-  findKnownRuns,
-  listRegisteredRuns,
-  reopenRun,
-  type RunChange,
-  type RunContext,
-  updateRun,
-} from '../../store/runs.js';
-import { listUnverified } from '../../store/verification.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';

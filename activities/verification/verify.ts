@@ -46,15 +46,14 @@ import {
   type VerifiedStatus,
 } from '../../domain/verification/report.js';
 import { isId } from '../../store/database.js';
-import {
-  findComputeConnection,
-  findFlow,
-  findProvider,
-  findStorageConnection,
-  type Provider,
-} from '../../store/resources.js';
+import { findComputeConnection } from '../../store/connections/compute.js';
+import { findFlow } from '../../store/connections/flows.js';
+import { findProvider, type ProviderRow } from '../../store/connections/providers.js';
+import { findStorageConnection } from '../../store/connections/storage.js';
+import { loadEvidence } from '../../store/verification/evidence.js';
+import { saveVerification } from '../../store/verification/reports.js';
+import { iterateResourcesToVerify } from '../../store/verification/resources.js';
 import { SecretError } from '../../store/secrets.js';
-import { loadEvidence, resourcesToVerify, saveVerification } from '../../store/verification.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, findDeniedAction, toActivityFailure } from '../failures.js';
 
@@ -127,7 +126,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
   });
 
   /** Gets a new session of a provider and asks whose it is. */
-  async function enter(provider: Provider): Promise<Entered> {
+  async function enter(provider: ProviderRow): Promise<Entered> {
     const entered: Entered = { identity: null, sessionSeconds: null, probes: [], findings: [] };
     const users = provider.credential_type === 'accessKeys';
     const federation = `arn:aws:sts::${provider.account_id ?? '*'}:federated-user/*`;
@@ -196,7 +195,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
     return entered;
   }
 
-  async function verifyProvider(provider: Provider, entered: Entered): Promise<Found> {
+  async function verifyProvider(provider: ProviderRow, entered: Entered): Promise<Found> {
     const { findings } = entered;
     const { identity, sessionSeconds } = entered;
     if (identity !== null) {
@@ -360,7 +359,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
 
   async function verifyStorage(
     id: string,
-  ): Promise<{ providerId: string; run: (provider: Provider) => Promise<Found> } | undefined> {
+  ): Promise<{ providerId: string; run: (provider: ProviderRow) => Promise<Found> } | undefined> {
     const storage = await findStorageConnection(db, id);
     if (storage === undefined) return undefined;
     const { bucket, prefix } = storage;
@@ -522,7 +521,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
 
   /** What can be told of HealthOmics without starting anything. */
   async function omicsProbes(
-    provider: Provider,
+    provider: ProviderRow,
     compute: { region: string; executionRoleArn: string },
     workflow?: { id: string; ownerId: string },
   ): Promise<{ probes: Probe[]; findings: Finding[] }> {
@@ -577,7 +576,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
 
   async function verifyCompute(
     id: string,
-  ): Promise<{ providerId: string; run: (provider: Provider) => Promise<Found> } | undefined> {
+  ): Promise<{ providerId: string; run: (provider: ProviderRow) => Promise<Found> } | undefined> {
     const compute = await findComputeConnection(db, id);
     if (compute === undefined) return undefined;
     return {
@@ -599,7 +598,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
 
   async function verifyFlow(
     id: string,
-  ): Promise<{ providerId: string; run: (provider: Provider) => Promise<Found> } | undefined> {
+  ): Promise<{ providerId: string; run: (provider: ProviderRow) => Promise<Found> } | undefined> {
     const flow = await findFlow(db, id);
     const compute = flow && (await findComputeConnection(db, flow.compute_connection_id));
     if (flow === undefined || compute === undefined) return undefined;
@@ -724,7 +723,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
     /** Starts the verification of everything. */
     async startVerifications(): Promise<number> {
       let count = 0;
-      for await (const resource of resourcesToVerify(db)) {
+      for await (const resource of iterateResourcesToVerify(db)) {
         await orchestrator.verify(resource);
         count++;
         if (count % 50 === 0) Context.current().heartbeat(count);

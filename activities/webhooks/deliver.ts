@@ -5,18 +5,11 @@ import type { NetworkPolicy } from '../../domain/webhooks/networks.js';
 import { webhookBody } from '../../domain/webhooks/webhook.js';
 import type { Db } from '../../store/database.js';
 import { SecretError, type Secrets, webhookSecretContext } from '../../store/secrets.js';
-import {
-  beginDeliveryAttempt,
-  claimDeliveries,
-  disableWebhook,
-  endDeliveryAttempt,
-  findDelivery,
-  markDeliveryStarted,
-  pruneDeliveries,
-  reclaimAbandoned,
-  removeDelivery,
-  signingSecrets,
-} from '../../store/webhooks.js';
+import { beginDeliveryAttempt, endDeliveryAttempt, findDelivery } from '../../store/webhooks/attempts.js';
+import { claimDeliveries, markDeliveryStarted, reclaimAbandoned } from '../../store/webhooks/claims.js';
+import { pruneDeliveries, removeDelivery } from '../../store/webhooks/deliveries.js';
+import { disableWebhook } from '../../store/webhooks/endpoints.js';
+import { listSigningSecrets } from '../../store/webhooks/secrets.js';
 import type { Orchestrator } from '../../temporal/client.js';
 import { type SendOptions, sendWebhook } from './send.js';
 
@@ -84,7 +77,7 @@ export function createWebhookActivities(db: Db, settings: WebhookSettings | unde
 
   /** The secrets that sign, the current one first. @throws SecretError */
   async function secretsOfWebhook(webhookId: string, secrets: Secrets): Promise<string[]> {
-    const rows = await signingSecrets(db, webhookId);
+    const rows = await listSigningSecrets(db, webhookId);
     return Promise.all(
       rows.map((row) => secrets.open({ keyId: row.key_id, sealed: row.sealed }, webhookSecretContext(row.id))),
     );

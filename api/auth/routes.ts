@@ -6,11 +6,11 @@ import { InputError } from '../../domain/errors.js';
 import { checkName, normalizeName } from '../../domain/names.js';
 import { MOST_SCOPES, parseScopes, shownScopes, writeScope } from '../../domain/auth/scopes.js';
 import {
-  type ApiKey,
+  type ApiKeyRow,
   findApiKey,
-  releaseExpiredKeyName,
   insertApiKey,
   listApiKeys,
+  releaseExpiredKeyName,
   revokeApiKey,
 } from '../../store/auth.js';
 import { type AuditRow, listAudit } from '../../store/audit.js';
@@ -27,7 +27,7 @@ import { checkBody, mapUniqueViolation, parseTimestamp } from '../common.js';
 const KEY_DAYS = { least: 1, most: 365, usual: 30 };
 const DAY_MS = 86_400_000;
 
-function showKey(row: ApiKey) {
+function showKey(row: ApiKeyRow) {
   return {
     id: row.id,
     name: row.name,
@@ -233,7 +233,7 @@ export function accessRoutes(scope: FastifyInstance, { db }: ApiDependencies): v
     },
   );
 
-  async function revoke(id: string, by: string, forget: boolean): Promise<ApiKey> {
+  async function revoke(id: string, by: string, forget: boolean): Promise<ApiKeyRow> {
     const row = isId(id) ? await revokeApiKey(db, id, by, forget) : undefined;
     if (row === undefined) throw notFoundError('API key', id);
     return row;

@@ -5,8 +5,9 @@ import { parseEvent, locateRunFolder, type BucketOrRunEvent } from '../../domain
 import { parseRunFolderName } from '../../domain/runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
 import { wakeWatcher } from '../../store/events.js';
-import { listStorageConnectionsInBucket } from '../../store/resources.js';
-import { findKnownRuns, reopenRun } from '../../store/runs.js';
+import { listStorageConnectionsInBucket } from '../../store/connections/storage.js';
+import { findKnownRuns } from '../../store/runs/discovery.js';
+import { reopenRun } from '../../store/runs/update.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { withTimeout, loggableError } from '../errors.js';
 import { requireScope } from '../plugins/auth.js';

@@ -13,19 +13,18 @@ import { EXECUTIONS_FOLDER, nameRunFolder, parseRunFolderName } from '../../doma
 import { parseFilter, EXECUTION_FILTER } from '../../domain/filter.js';
 import { findRevokedKeys } from '../../store/auth.js';
 import { isId } from '../../store/database.js';
-import {
-  listAttempts,
-  loadResultFiles,
-  findExecution,
-  loadManifest,
-  markCancelSignalled,
-  markWorkflowStarted,
-  recordCancelRequest,
-} from '../../store/executions.js';
+import { findComputeConnection } from '../../store/connections/compute.js';
+import { findFlow } from '../../store/connections/flows.js';
+import { findProvider } from '../../store/connections/providers.js';
+import { findStorageConnection, listStorageConnectionsInBucket } from '../../store/connections/storage.js';
+import { listAttempts } from '../../store/executions/attempts.js';
+import { markCancelSignalled, recordCancelRequest } from '../../store/executions/cancel.js';
+import { countExecutions, type ExecutionRow, getExecution, listExecutions } from '../../store/executions/list.js';
+import { findExecution, loadManifest, loadResultFiles } from '../../store/executions/load.js';
+import { markWorkflowStarted } from '../../store/executions/start.js';
+import { findKnownRuns, insertRuns } from '../../store/runs/discovery.js';
+import { lockRun } from '../../store/runs/load.js';
 import { createExecution } from '../../store/executions/create.js';
-import { countExecutions, type ExecutionRow, getExecution, listExecutions, lockRun } from '../../store/listing.js';
-import { insertRuns, findKnownRuns } from '../../store/runs.js';
-import * as store from '../../store/resources.js';
 import { executionWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTimeout, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
@@ -221,7 +220,7 @@ function isSearched(
 /** The run of a folder in S3; it is written where it is not known. @throws InputError where it lies in no storage connection. */
 async function registerRun(transaction: Trx, uri: string): Promise<string> {
   const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(uri) ?? [];
-  const within = (await store.listStorageConnectionsInBucket(transaction, bucket))
+  const within = (await listStorageConnectionsInBucket(transaction, bucket))
     .filter(({ prefix }) => prefix === '' || key.startsWith(`${prefix}/`))
     .sort((one, other) => other.prefix.length - one.prefix.length)[0];
   const named =
@@ -316,7 +315,7 @@ async function createRequestedExecution(
   startedBy: string,
   named: NamedByCaller = {},
 ): Promise<string> {
-  const flow = isId(input.flowId) ? await store.findFlow(transaction, input.flowId, 'share') : undefined;
+  const flow = isId(input.flowId) ? await findFlow(transaction, input.flowId, 'share') : undefined;
   const run = isId(input.runId) ? await lockRun(transaction, input.runId) : undefined;
   if (flow === undefined || run === undefined) {
     throw new InputError([
@@ -339,10 +338,10 @@ async function createRequestedExecution(
         )
       : undefined;
   if (unfit !== undefined) throw refused('RUN_NOT_USABLE', `The run cannot be analysed: ${unfit}`);
-  const storage = await store.findStorageConnection(transaction, run.storage_connection_id, 'share');
+  const storage = await findStorageConnection(transaction, run.storage_connection_id, 'share');
   if (storage === undefined)
     throw refused('STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
-  const compute = await store.findComputeConnection(transaction, flow.compute_connection_id, 'share');
+  const compute = await findComputeConnection(transaction, flow.compute_connection_id, 'share');
   if (compute === undefined)
     throw refused('COMPUTE_CONNECTION_DELETED', 'The compute connection of the flow was deleted');
   const folder = storageUri(storage.bucket, storage.prefix, run.parent_path, run.run_folder);
@@ -356,8 +355,8 @@ async function createRequestedExecution(
       `The run is in ${storage.region} and the flow runs in ${compute.region}; Bases2Fastq runs in the bucket's region only`,
     );
   const [flowProvider, storageProvider] = [
-    await store.findProvider(transaction, compute.provider_id, 'share'),
-    await store.findProvider(transaction, storage.provider_id, 'share'),
+    await findProvider(transaction, compute.provider_id, 'share'),
+    await findProvider(transaction, storage.provider_id, 'share'),
   ];
   if (!sameAccount(flowProvider?.account_id, storageProvider?.account_id))
     throw refused('ACCOUNT_MISMATCH', "The run is in another AWS account than the flow's compute connection");

@@ -18,9 +18,11 @@ import {
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { isId } from '../../store/database.js';
-import { getExecution, getRun } from '../../store/listing.js';
-import { findProvider, findStorageConnection, type StorageConnection as StorageRow } from '../../store/resources.js';
-import { findKnownRuns } from '../../store/runs.js';
+import { findProvider } from '../../store/connections/providers.js';
+import { findStorageConnection, type StorageConnectionRow as StorageRow } from '../../store/connections/storage.js';
+import { getExecution } from '../../store/executions/list.js';
+import { findKnownRuns } from '../../store/runs/discovery.js';
+import { getRun } from '../../store/runs/list.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { awsApiError } from '../aws.js';
 import { ApiError, notFoundError } from '../errors.js';

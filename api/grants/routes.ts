@@ -20,7 +20,7 @@ import { toFolderPrefix, checkRelativePrefix } from '../../domain/files/paths.js
 import type { ShownState } from '../../domain/grants/grant.js';
 import * as store from '../../store/grants.js';
 import { isId } from '../../store/database.js';
-import { findStorageConnection, type StorageConnection } from '../../store/resources.js';
+import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import { inTransaction } from '../../store/transaction.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { awsApiError } from '../aws.js';
@@ -106,12 +106,12 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
   const answer = (description: string) =>
     Type.Object({ accessGrant: AccessGrantResource }, { additionalProperties: false, description });
 
-  async function storageConnection(id: string): Promise<StorageConnection> {
+  async function storageConnection(id: string): Promise<StorageConnectionRow> {
     const found = isId(id) ? await findStorageConnection(db, id) : undefined;
     if (found === undefined) throw notFoundError('storage connection', id);
     return found;
   }
-  async function grantIn(storage: StorageConnection, id: string): Promise<store.GrantRow> {
+  async function grantIn(storage: StorageConnectionRow, id: string): Promise<store.GrantRow> {
     const found = isId(id) ? await store.findGrant(db, id) : undefined;
     if (found === undefined || found.storage_connection_id !== storage.id) throw notFoundError('access grant', id);
     return found;
@@ -120,7 +120,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
   /** The policy of the bucket now, or why it cannot be read. */
   async function policyNow(
     request: FastifyRequest,
-    storage: StorageConnection,
+    storage: StorageConnectionRow,
   ): Promise<{ policy?: BucketPolicy; problem: Blocked | null }> {
     const resource = `arn:${partitionOf(storage.region)}:s3:::${storage.bucket}`;
     const action = 's3:GetBucketPolicy';
@@ -164,7 +164,7 @@ export function accessGrantRoutes(scope: FastifyInstance, { db, aws, orchestrato
    */
   async function change(
     request: FastifyRequest,
-    storage: StorageConnection,
+    storage: StorageConnectionRow,
     row: store.GrantRow,
   ): Promise<store.GrantRow> {
     try {

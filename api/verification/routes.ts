@@ -9,13 +9,12 @@ import {
   type VerifiedKind,
 } from '../../domain/verification/report.js';
 import { isId } from '../../store/database.js';
-import { findComputeConnection, findFlow, findProvider, findStorageConnection } from '../../store/resources.js';
-import {
-  type StoredVerification,
-  listProviderParts,
-  type ToVerify,
-  loadVerifications,
-} from '../../store/verification.js';
+import { findComputeConnection } from '../../store/connections/compute.js';
+import { findFlow } from '../../store/connections/flows.js';
+import { findProvider } from '../../store/connections/providers.js';
+import { findStorageConnection } from '../../store/connections/storage.js';
+import { loadVerifications, type StoredVerification } from '../../store/verification/reports.js';
+import { listProviderParts, type ResourceToVerify } from '../../store/verification/resources.js';
 import { verifyWorkflowId } from '../../workflows/messages.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors, notFoundError } from '../errors.js';
@@ -79,7 +78,7 @@ function show(
 }
 
 /** Of a resource that a caller asked for, and its parts, what it may read; the others are not there for it. */
-function seenParts({ access }: Caller, asked: string, parts: readonly ToVerify[]): ToVerify[] {
+function seenParts({ access }: Caller, asked: string, parts: readonly ResourceToVerify[]): ResourceToVerify[] {
   return parts.filter(
     ({ kind, id }) =>
       id === asked.toLowerCase() || access.covers(`${KINDS.find((each) => each.kind === kind)!.resource}:read`, id),
@@ -93,7 +92,7 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
 
   /** A provider's report tells of all that it is used for, as far as the caller may read that. */
-  async function ofProvider(own: StoredVerification, parts: ToVerify[]) {
+  async function ofProvider(own: StoredVerification, parts: ResourceToVerify[]) {
     const provider = await findProvider(db, own.id);
     const kept = await loadVerifications(
       db,
@@ -166,7 +165,7 @@ export function verificationRoutes(scope: FastifyInstance, { db, orchestrator }:
       },
       async (request, reply) => {
         const { id } = request.params;
-        const resources: ToVerify[] =
+        const resources: ResourceToVerify[] =
           kind === 'provider'
             ? (await named(id), await listProviderParts(db, id))
             : [{ kind, id: id.toLowerCase(), name: await named(id) }];

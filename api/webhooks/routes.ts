@@ -18,7 +18,22 @@ import {
 import { isId, newId } from '../../store/database.js';
 import { webhookSecretContext } from '../../store/secrets.js';
 import { inTransaction } from '../../store/transaction.js';
-import * as store from '../../store/webhooks.js';
+import {
+  type DeliveryRow,
+  insertTestEvent,
+  listDeliveries,
+  replayDeliveries,
+} from '../../store/webhooks/deliveries.js';
+import {
+  deleteWebhook,
+  findWebhook,
+  insertWebhook,
+  listWebhooks,
+  updateWebhook,
+  type WebhookFields,
+  type WebhookRow,
+} from '../../store/webhooks/endpoints.js';
+import { listSigningSecrets, rotateSecret } from '../../store/webhooks/secrets.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTimeout, notFoundError } from '../errors.js';
 import { createIdempotently } from '../idempotency.js';
@@ -39,7 +54,7 @@ import {
 } from '../schemas.js';
 import { checkBody, parseTimestamp } from '../common.js';
 
-function showWebhook(row: store.Webhook) {
+function showWebhook(row: WebhookRow) {
   return {
     id: row.id,
     url: row.url,
@@ -52,7 +67,7 @@ function showWebhook(row: store.Webhook) {
   };
 }
 
-function showDelivery(row: store.Delivery) {
+function showDelivery(row: DeliveryRow) {
   return {
     id: row.id,
     eventId: row.event_id,
@@ -136,8 +151,8 @@ export function webhookRoutes(
       );
     return { id: secretId, ...(await secrets.seal(secret, webhookSecretContext(secretId))) };
   }
-  async function webhook(id: string): Promise<store.Webhook> {
-    const found = isId(id) ? await store.findWebhook(db, id) : undefined;
+  async function webhook(id: string): Promise<WebhookRow> {
+    const found = isId(id) ? await findWebhook(db, id) : undefined;
     if (found === undefined) throw notFoundError('webhook', id);
     return found;
   }
@@ -150,7 +165,7 @@ export function webhookRoutes(
     description,
     Array.isArray(body.eventTypes) ? checkEventTypes('eventTypes', body.eventTypes) : [],
   ];
-  const on = (row: store.Webhook): store.Webhook => {
+  const on = (row: WebhookRow): WebhookRow => {
     if (!row.enabled)
       throw new ApiError(
         409,
@@ -192,7 +207,7 @@ export function webhookRoutes(
       // What is kept for a repeated request must not hold the secret.
       const made = await createIdempotently(db, request, reply, 201, async (transaction) => ({
         webhook: showWebhook(
-          await store.insertWebhook(
+          await insertWebhook(
             transaction,
             id,
             { url, description, eventTypes: [...new Set(eventTypes)], enabled },
@@ -201,7 +216,7 @@ export function webhookRoutes(
         ),
       }));
       if (made.webhook.id === id) return { ...made, secret };
-      const [only, ...others] = await store.signingSecrets(db, made.webhook.id);
+      const [only, ...others] = await listSigningSecrets(db, made.webhook.id);
       const first =
         only !== undefined &&
         others.length === 0 &&
@@ -234,7 +249,7 @@ export function webhookRoutes(
     },
     async (request) => {
       const { items, nextPageToken } = await pageForwards('webhooks', request.query, (limit, after) =>
-        store.listWebhooks(db, limit, after, request.caller.access.ids('webhooks:read')),
+        listWebhooks(db, limit, after, request.caller.access.ids('webhooks:read')),
       );
       return { webhooks: items.map(showWebhook), nextPageToken };
     },
@@ -282,15 +297,15 @@ export function webhookRoutes(
       await webhook(id);
       if (body.url !== undefined) await checkHost(body.url, webhookNetworks, resolve);
       return inTransaction(db, async (transaction) => {
-        const old = await store.findWebhook(transaction, id, true);
+        const old = await findWebhook(transaction, id, true);
         if (old === undefined) throw notFoundError('webhook', id);
-        const fields: store.WebhookFields = {
+        const fields: WebhookFields = {
           url: body.url ?? old.url,
           description: body.description ?? old.description,
           eventTypes: body.eventTypes === undefined ? old.event_types : [...new Set(body.eventTypes)],
           enabled: body.enabled ?? old.enabled,
         };
-        return { webhook: showWebhook(await store.updateWebhook(transaction, id, fields)) };
+        return { webhook: showWebhook(await updateWebhook(transaction, id, fields)) };
       });
     },
   );
@@ -308,7 +323,7 @@ export function webhookRoutes(
     },
     async (request, reply) => {
       const { id } = request.params;
-      if (!isId(id) || !(await inTransaction(db, (transaction) => store.deleteWebhook(transaction, id))))
+      if (!isId(id) || !(await inTransaction(db, (transaction) => deleteWebhook(transaction, id))))
         throw notFoundError('webhook', id);
       return reply.code(204).send(null);
     },
@@ -332,14 +347,14 @@ export function webhookRoutes(
       const secret = newSecret();
       const sealed = await seal(newId(), secret);
       return inTransaction(db, async (transaction) => {
-        if ((await store.findWebhook(transaction, id, true)) === undefined) throw notFoundError('webhook', id);
-        if (!(await store.rotateSecret(transaction, id, sealed)))
+        if ((await findWebhook(transaction, id, true)) === undefined) throw notFoundError('webhook', id);
+        if (!(await rotateSecret(transaction, id, sealed)))
           throw new ApiError(
             409,
             'TOO_MANY_SECRETS',
             `${MOST_SECRETS} secrets of this webhook sign already; each that was replaced does so for ${SECRET_OVERLAP_HOURS} hours. Try again once one has expired`,
           );
-        return { webhook: showWebhook((await store.findWebhook(transaction, id))!), secret };
+        return { webhook: showWebhook((await findWebhook(transaction, id))!), secret };
       });
     },
   );
@@ -362,7 +377,7 @@ export function webhookRoutes(
     async (request, reply) => {
       const { id } = on(await webhook(request.params.id));
       return reply.code(202).send({
-        delivery: showDelivery(await inTransaction(db, (transaction) => store.insertTestEvent(transaction, id))),
+        delivery: showDelivery(await inTransaction(db, (transaction) => insertTestEvent(transaction, id))),
       });
     },
   );
@@ -390,7 +405,7 @@ export function webhookRoutes(
       const { id } = await webhook(request.params.id);
       const { state, ...query } = request.query;
       const { items, ...tokens } = await pageBothWays(`webhooks/${id}/deliveries/${state ?? ''}`, query, (slice) =>
-        store.listDeliveries(db, id, slice, state as DeliveryState | undefined),
+        listDeliveries(db, id, slice, state as DeliveryState | undefined),
       );
       return { deliveries: items.map(showDelivery), ...tokens };
     },
@@ -435,7 +450,7 @@ export function webhookRoutes(
       };
       return reply
         .code(202)
-        .send({ replayed: await inTransaction(db, (transaction) => store.replayDeliveries(transaction, id, replay)) });
+        .send({ replayed: await inTransaction(db, (transaction) => replayDeliveries(transaction, id, replay)) });
     },
   );
 }

@@ -1,6 +1,6 @@
 import { type ProviderAccess, sessionPolicies } from '../../domain/iam/sessionPolicies.js';
 import type { Db } from '../database.js';
-import { recordProviderUse, loadProviderWithScope } from '../resources.js';
+import { loadProviderWithScope, recordProviderUse } from './providers.js';
 import { providerSecretContext, type Secrets } from '../secrets.js';
 
 /** The providers in the store, as sessions are made of them. */

@@ -14,8 +14,8 @@ import { parseRunParameters, type RunParameters } from '../../domain/runs/runPar
 import { Authorization, parseScopes } from '../../domain/auth/scopes.js';
 import { type Db, type DbOrTransaction, newId, openDatabase } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
-import { updateExecution } from '../../store/executions.js';
-import { updateRun } from '../../store/runs.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { updateRun } from '../../store/runs/update.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 

@@ -31,8 +31,12 @@ import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
 import { createExecution } from '../../store/executions/create.js';
-import { findRun, reopenRun, updateRun } from '../../store/runs.js';
-import * as store from '../../store/resources.js';
+import { insertComputeConnection } from '../../store/connections/compute.js';
+import { type FlowFields, writeFlow } from '../../store/connections/flows.js';
+import { insertProvider } from '../../store/connections/providers.js';
+import { insertStorageConnection, type StorageConnectionFields } from '../../store/connections/storage.js';
+import { findRun } from '../../store/runs/load.js';
+import { reopenRun, updateRun } from '../../store/runs/update.js';
 import { createSecrets } from '../../store/secrets.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages.js';
@@ -131,13 +135,13 @@ beforeAll(async () => {
   );
   await allow();
   providerId = newId();
-  await store.insertProvider(db, providerId, {
+  await insertProvider(db, providerId, {
     name: 'lab',
     defaultRegion: region,
     credential: { type: 'role', roleArn: `arn:aws:iam::${account}:role/uploads`, externalId: 'uploads' },
   });
   computeId = (
-    await store.insertComputeConnection(db, {
+    await insertComputeConnection(db, {
       name: 'omics',
       providerId,
       executionRoleArn: `arn:aws:iam::${account}:role/omics`,
@@ -168,10 +172,10 @@ afterAll(async () => {
 let count = 0;
 /** A storage connection with a prefix of its own. */
 async function connect(
-  fields: Partial<store.StorageConnectionFields> = {},
+  fields: Partial<StorageConnectionFields> = {},
 ): Promise<{ id: string; name: string; prefix: string }> {
   const prefix = `p${++count}`;
-  return store.insertStorageConnection(db, {
+  return insertStorageConnection(db, {
     name: prefix,
     providerId,
     region,
@@ -197,7 +201,7 @@ const remove = (key: string) => s3.send(new DeleteObjectCommand({ Bucket: bucket
 async function upload(
   run: Partial<SimulatedRun> = {},
   outcome: SimulatedOutcome = 'completed',
-  fields: Partial<store.StorageConnectionFields> = {},
+  fields: Partial<StorageConnectionFields> = {},
 ) {
   const storage = await connect(fields);
   const described = describeRun({
@@ -227,8 +231,8 @@ async function look(
     return (error as ApplicationFailure).message;
   }
 }
-const flow = (storageConnectionId: string, fields: Partial<store.FlowFields> = {}) =>
-  store.writeFlow(db, {
+const flow = (storageConnectionId: string, fields: Partial<FlowFields> = {}) =>
+  writeFlow(db, {
     name: `flow ${++count}`,
     computeConnectionId: computeId,
     sharedWorkflowId: '7654321',

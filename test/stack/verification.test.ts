@@ -45,9 +45,13 @@ import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
-import * as store from '../../store/resources.js';
+import { insertComputeConnection } from '../../store/connections/compute.js';
+import { writeFlow } from '../../store/connections/flows.js';
+import { findProvider, insertProvider, type ProviderFields } from '../../store/connections/providers.js';
+import { insertStorageConnection, type StorageConnectionFields } from '../../store/connections/storage.js';
+import { recordEvidence } from '../../store/verification/evidence.js';
+import { loadVerifications } from '../../store/verification/reports.js';
 import { providerSecretContext, type Secrets, createSecrets } from '../../store/secrets.js';
-import { recordEvidence, loadVerifications } from '../../store/verification.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 
 // Real PostgreSQL, the enforcing AWS and the real activities; Temporal is not needed to see what they find.
@@ -130,7 +134,7 @@ let count = 0;
 async function setUp(
   type: CredentialType,
   prefix: string,
-  fields: Partial<store.StorageConnectionFields> = {},
+  fields: Partial<StorageConnectionFields> = {},
 ): Promise<SetUp> {
   const suffix = `v${++count}`;
   const [bucket, roleName, externalId] = [`lab-${suffix}`, `provider-${suffix}`, `external-${suffix}`];
@@ -160,7 +164,7 @@ async function setUp(
     local.serviceAccountId,
   );
   const id = newId();
-  let credential: store.ProviderFields['credential'];
+  let credential: ProviderFields['credential'];
   if (type === 'role') {
     await admin.iam.send(
       new CreateRoleCommand({
@@ -192,8 +196,8 @@ async function setUp(
     );
   };
   await allow();
-  await store.insertProvider(db, id, { name: `provider ${suffix}`, defaultRegion: region, credential });
-  const storage = await store.insertStorageConnection(db, {
+  await insertProvider(db, id, { name: `provider ${suffix}`, defaultRegion: region, credential });
+  const storage = await insertStorageConnection(db, {
     name: `storage ${suffix}`,
     providerId: id,
     region,
@@ -204,13 +208,13 @@ async function setUp(
     allowPolicyProbe: true,
     ...fields,
   });
-  const compute = await store.insertComputeConnection(db, {
+  const compute = await insertComputeConnection(db, {
     name: `compute ${suffix}`,
     providerId: id,
     executionRoleArn,
     region,
   });
-  const flow = await store.writeFlow(db, {
+  const flow = await writeFlow(db, {
     name: `flow ${suffix}`,
     computeConnectionId: compute.id,
     sharedWorkflowId: workflow.id,
@@ -519,7 +523,7 @@ describe('findings', () => {
   it('tell of an account that changed under a provider', async () => {
     const customer = await setUp('accessKeys', '');
     await verify('provider', customer);
-    expect((await store.findProvider(db, customer.ids.provider))!.account_id).toBe(account);
+    expect((await findProvider(db, customer.ids.provider))!.account_id).toBe(account);
     await db
       .updateTable('providers')
       .set({ account_id: '444455556666' })

@@ -18,14 +18,22 @@ import { WEBHOOK_RETRY_SECONDS, WEBHOOK_EVENTS } from '../../domain/webhooks/web
 import { type Db, newId } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { listenForWakes } from '../../store/events.js';
-import { beginNextAttempt, updateExecution } from '../../store/executions.js';
+import { insertComputeConnection } from '../../store/connections/compute.js';
+import { writeFlow } from '../../store/connections/flows.js';
+import { insertProvider, recordProviderUse, updateProvider } from '../../store/connections/providers.js';
+import { insertStorageConnection } from '../../store/connections/storage.js';
+import { markDeleted } from '../../store/connections/uses.js';
+import { beginNextAttempt } from '../../store/executions/attempts.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { insertRuns } from '../../store/runs/discovery.js';
+import { reopenRun, updateRun } from '../../store/runs/update.js';
+import { saveVerification } from '../../store/verification/reports.js';
+import { WEBHOOKS_CHANNEL } from '../../store/webhooks/claims.js';
+import type { DeliveryRow } from '../../store/webhooks/deliveries.js';
+import { listSigningSecrets } from '../../store/webhooks/secrets.js';
 import { createExecution } from '../../store/executions/create.js';
 import { reencrypt } from '../../store/reencrypt.js';
-import * as store from '../../store/resources.js';
-import { insertRuns, reopenRun, updateRun } from '../../store/runs.js';
 import { createLocalKey, Secrets } from '../../store/secrets.js';
-import { saveVerification } from '../../store/verification.js';
-import { type Delivery, signingSecrets, WEBHOOKS_CHANNEL } from '../../store/webhooks.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
@@ -112,7 +120,7 @@ const told = async (id: string): Promise<string[]> =>
       .orderBy('event_sequence')
       .execute()
   ).map((row) => row.event_type);
-const rowsOf = async (id: string): Promise<Delivery[]> =>
+const rowsOf = async (id: string): Promise<DeliveryRow[]> =>
   db.selectFrom('webhook_deliveries').selectAll().where('webhook_id', '=', id).orderBy('event_sequence').execute();
 const count = async (): Promise<number> =>
   Number(
@@ -128,12 +136,12 @@ let suffix = 0;
 async function resources() {
   const of = `w${++suffix}`;
   const provider = newId();
-  await store.insertProvider(db, provider, {
+  await insertProvider(db, provider, {
     name: `provider ${of}`,
     defaultRegion: region,
     credential: { type: 'role', roleArn: `arn:aws:iam::111122223333:role/${of}`, externalId: `external-${of}` },
   });
-  const storage = await store.insertStorageConnection(db, {
+  const storage = await insertStorageConnection(db, {
     name: `storage ${of}`,
     providerId: provider,
     region,
@@ -143,13 +151,13 @@ async function resources() {
     useForDataExploration: true,
     allowPolicyProbe: false,
   });
-  const compute = await store.insertComputeConnection(db, {
+  const compute = await insertComputeConnection(db, {
     name: `compute ${of}`,
     providerId: provider,
     executionRoleArn: `arn:aws:iam::111122223333:role/omics-${of}`,
     region,
   });
-  const flow = await store.writeFlow(db, {
+  const flow = await writeFlow(db, {
     name: `flow ${of}`,
     computeConnectionId: compute.id,
     sharedWorkflowId: '1234567',
@@ -390,7 +398,7 @@ describe('what is told', () => {
       defaultRegion: region,
       credential: { type: 'accessKeys' as const, accessKeyId, secret },
     });
-    await store.insertProvider(db, id, keys(sealed));
+    await insertProvider(db, id, keys(sealed));
     const report = {
       description: 'x',
       permissions: [],
@@ -410,20 +418,20 @@ describe('what is told', () => {
     await verified('provider', id, 'FAILED');
     await verified('provider', id, 'FAILED');
     await verified('provider', id, 'CONNECTED');
-    await store.recordProviderUse(db, id);
-    await store.updateProvider(db, id, { ...keys(sealed), name: `renamed ${id}` }, false);
+    await recordProviderUse(db, id);
+    await updateProvider(db, id, { ...keys(sealed), name: `renamed ${id}` }, false);
     await reencrypt(
       db,
       new Secrets([createLocalKey('new', Buffer.alloc(32, 8)), createLocalKey('test', Buffer.alloc(32, 7))]),
     );
-    await store.updateProvider(db, id, keys(await secrets.seal('another', `provider/${id}/secret-access-key`)), true);
-    await store.updateProvider(
+    await updateProvider(db, id, keys(await secrets.seal('another', `provider/${id}/secret-access-key`)), true);
+    await updateProvider(
       db,
       id,
       keys(await secrets.seal('another', `provider/${id}/secret-access-key`), 'AKIAIOSFODNN7EXAMPL2'),
       true,
     );
-    await store.markDeleted(db, 'providers', id);
+    await markDeleted(db, 'providers', id);
     expect(await told(hook.id)).toEqual([
       'provider.created',
       'provider.failed',
@@ -438,7 +446,7 @@ describe('what is told', () => {
     await db.deleteFrom('webhook_deliveries').execute();
     const all = await resources();
     await verified('flow', all.flow.id, 'WARNING');
-    await store.updateProvider(
+    await updateProvider(
       db,
       all.provider,
       {
@@ -448,7 +456,7 @@ describe('what is told', () => {
       },
       true,
     );
-    await store.markDeleted(db, 'storage_connections', all.storage.id);
+    await markDeleted(db, 'storage_connections', all.storage.id);
     expect(await told(hook.id)).toEqual([
       'provider.created',
       'storage_connection.created',
@@ -571,14 +579,14 @@ describe('delivery', () => {
 
   it('secrets are kept encrypted, bound to their row, and encrypted anew with the others', async () => {
     const { webhook: hook, secret } = await webhook();
-    const [row] = await signingSecrets(db, hook.id);
+    const [row] = await listSigningSecrets(db, hook.id);
     expect(JSON.stringify(row)).not.toContain(secret.slice(6, 40));
     await expect(
       secrets.open({ keyId: row!.key_id, sealed: row!.sealed }, `webhook-secret/${newId()}/signing-secret`),
     ).rejects.toThrow('cannot be decrypted');
     const both = new Secrets([createLocalKey('new', Buffer.alloc(32, 8)), createLocalKey('test', Buffer.alloc(32, 7))]);
     expect(await reencrypt(db, both)).toBeGreaterThan(0);
-    expect((await signingSecrets(db, hook.id))[0]!.key_id).toBe('new');
+    expect((await listSigningSecrets(db, hook.id))[0]!.key_id).toBe('new');
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const [delivery] = await rowsOf(hook.id);
     // A worker without the key: it says so, counts no try, and goes on once it has it.
@@ -592,7 +600,7 @@ describe('delivery', () => {
     answers.set('/hook', (response) => void response.writeHead(500).end('database is down'));
     const { webhook: hook } = await webhook();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
-    const [{ id }] = (await rowsOf(hook.id)) as [Delivery];
+    const [{ id }] = (await rowsOf(hook.id)) as [DeliveryRow];
     const attempt = trying();
     for (const [at, seconds] of WEBHOOK_RETRY_SECONDS.entries()) {
       const failure = (await attempt(id, 1).catch((error: unknown) => error)) as ApplicationFailure;

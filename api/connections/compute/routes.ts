@@ -5,7 +5,16 @@ import { checkExecutionRole, checkHealthOmicsRegion, checkRoleArn, sameAccount }
 import { throwIfInvalid } from '../../../domain/errors.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { isId } from '../../../store/database.js';
-import * as store from '../../../store/resources.js';
+import {
+  type ComputeConnectionFields,
+  type ComputeConnectionRow,
+  findComputeConnection,
+  insertComputeConnection,
+  listComputeConnections,
+  updateComputeConnection,
+} from '../../../store/connections/compute.js';
+import { findProvider, type ProviderRow } from '../../../store/connections/providers.js';
+import { listUses } from '../../../store/connections/uses.js';
 import { inTransaction } from '../../../store/transaction.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { ApiError, notFoundError } from '../../errors.js';
@@ -33,7 +42,7 @@ import {
   requestVerification,
 } from '../../common.js';
 
-function showCompute(row: store.ComputeConnection) {
+function showCompute(row: ComputeConnectionRow) {
   return {
     id: row.id,
     name: row.name,
@@ -58,7 +67,7 @@ function checkCompute(request: FastifyRequest): void {
   ]);
 }
 
-const normal = (fields: store.ComputeConnectionFields): store.ComputeConnectionFields => ({
+const normal = (fields: ComputeConnectionFields): ComputeConnectionFields => ({
   ...fields,
   providerId: fields.providerId.toLowerCase(),
   name: normalizeName(fields.name),
@@ -66,9 +75,9 @@ const normal = (fields: store.ComputeConnectionFields): store.ComputeConnectionF
 });
 
 /** The provider must exist, and the execution role must be one that it can pass. */
-async function checkProvider(transaction: Trx, fields: store.ComputeConnectionFields): Promise<store.Provider> {
+async function checkProvider(transaction: Trx, fields: ComputeConnectionFields): Promise<ProviderRow> {
   const provider = await requireReference('provider', 'providerId', fields.providerId, (id) =>
-    store.findProvider(transaction, id, 'share'),
+    findProvider(transaction, id, 'share'),
   );
   throwIfInvalid(
     checkExecutionRole('executionRoleArn', fields.executionRoleArn, {
@@ -107,11 +116,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
         await checkProvider(transaction, fields);
         return {
           computeConnection: showCompute(
-            await mapUniqueViolation(
-              'compute connection',
-              fields.name,
-              store.insertComputeConnection(transaction, fields),
-            ),
+            await mapUniqueViolation('compute connection', fields.name, insertComputeConnection(transaction, fields)),
           ),
         };
       });
@@ -141,7 +146,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     },
     async (request) => {
       const { items, nextPageToken } = await pageForwards('compute-connections', request.query, (limit, after) =>
-        store.listComputeConnections(db, limit, after, request.caller.access.ids('compute:read')),
+        listComputeConnections(db, limit, after, request.caller.access.ids('compute:read')),
       );
       return { computeConnections: items.map(showCompute), nextPageToken };
     },
@@ -160,7 +165,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     },
     async (request) => {
       const { id } = request.params;
-      const found = isId(id) ? await store.findComputeConnection(db, id) : undefined;
+      const found = isId(id) ? await findComputeConnection(db, id) : undefined;
       if (found === undefined) throw notFoundError('compute connection', id);
       return { computeConnection: showCompute(found) };
     },
@@ -186,7 +191,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
       const { id } = request.params;
       if (!isId(id)) throw notFoundError('compute connection', id);
       const changed = await inTransaction(db, async (transaction) => {
-        const old = await store.findComputeConnection(transaction, id, 'update');
+        const old = await findComputeConnection(transaction, id, 'update');
         if (old === undefined) throw notFoundError('compute connection', id);
         const fields = normal({
           name: old.name,
@@ -205,14 +210,14 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
           );
         }
         const provider = await requireReference('provider', 'providerId', fields.providerId, (providerId) =>
-          store.findProvider(transaction, providerId, 'share'),
+          findProvider(transaction, providerId, 'share'),
         );
         // Flows were checked against region and account, and the HealthOmics runs of executions under way live in them.
         const oldProvider =
-          fields.providerId === old.provider_id ? provider : await store.findProvider(transaction, old.provider_id);
+          fields.providerId === old.provider_id ? provider : await findProvider(transaction, old.provider_id);
         const otherAccount = !sameAccount(provider.account_id, oldProvider?.account_id);
         if (otherAccount || fields.region !== old.region) {
-          const uses = await store.listUses(transaction, 'compute_connections', id);
+          const uses = await listUses(transaction, 'compute_connections', id);
           if (uses.length > 0)
             throw inUseError(
               request.caller,
@@ -232,7 +237,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
             await mapUniqueViolation(
               'compute connection',
               fields.name,
-              store.updateComputeConnection(transaction, id, fields),
+              updateComputeConnection(transaction, id, fields),
             ),
           ),
         };
@@ -258,7 +263,7 @@ export function computeConnectionRoutes(scope: FastifyInstance, { db, orchestrat
     async (request, reply) => {
       const { id } = request.params;
       await softDelete(db, request.caller, 'compute connection', 'compute_connections', id, (transaction) =>
-        store.findComputeConnection(transaction, id, 'update'),
+        findComputeConnection(transaction, id, 'update'),
       );
       return reply.code(204).send(null);
     },

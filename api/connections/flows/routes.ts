@@ -7,7 +7,11 @@ import type { ParameterNames, ParameterValue } from '../../../domain/executions/
 import { checkJson, checkName, normalizeName } from '../../../domain/names.js';
 import { type AutoStartFilter, checkRunSettings, type RunSettings } from '../../../domain/connections/runSettings.js';
 import { isId } from '../../../store/database.js';
-import * as store from '../../../store/resources.js';
+import { findComputeConnection } from '../../../store/connections/compute.js';
+import { findFlow, type FlowFields, type FlowRow, listFlows, writeFlow } from '../../../store/connections/flows.js';
+import { findProvider } from '../../../store/connections/providers.js';
+import { findStorageConnection } from '../../../store/connections/storage.js';
+import { listUses } from '../../../store/connections/uses.js';
 import { inTransaction } from '../../../store/transaction.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { notFoundError } from '../../errors.js';
@@ -48,7 +52,7 @@ interface FlowInput {
   parameters?: Record<string, unknown>;
 }
 
-function showFlow(row: store.Flow) {
+function showFlow(row: FlowRow) {
   return {
     id: row.id,
     name: row.name,
@@ -97,14 +101,14 @@ function checkFlowBody(request: FastifyRequest, isChange: boolean): void {
 }
 
 /** Checks a flow against what it refers to, all of it locked until the flow is written. */
-async function checkReferences(transaction: Trx, fields: store.FlowFields): Promise<void> {
+async function checkReferences(transaction: Trx, fields: FlowFields): Promise<void> {
   const compute = await requireReference(
     'compute connection',
     'computeConnectionId',
     fields.computeConnectionId,
-    (id) => store.findComputeConnection(transaction, id, 'share'),
+    (id) => findComputeConnection(transaction, id, 'share'),
   );
-  const provider = await store.findProvider(transaction, compute.provider_id, 'share');
+  const provider = await findProvider(transaction, compute.provider_id, 'share');
   const problems: FieldProblem[] = [];
   if (fields.sharedWorkflowRegion !== null && fields.sharedWorkflowRegion !== compute.region) {
     problems.push({
@@ -115,7 +119,7 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
   }
   for (const [at, id] of fields.storageConnectionIds.entries()) {
     const field = `autoStart.storageConnectionIds.${at}`;
-    const storage = isId(id) ? await store.findStorageConnection(transaction, id, 'share') : undefined;
+    const storage = isId(id) ? await findStorageConnection(transaction, id, 'share') : undefined;
     if (storage === undefined) {
       problems.push({
         field,
@@ -130,7 +134,7 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
         rule: 'SAME_REGION',
         message: `storage connection ${storage.name} is in ${storage.region} and compute connection ${compute.name} is in ${compute.region}; the workflow runs in the bucket's region only`,
       });
-    const storageProvider = await store.findProvider(transaction, storage.provider_id, 'share');
+    const storageProvider = await findProvider(transaction, storage.provider_id, 'share');
     if (!sameAccount(storageProvider?.account_id, provider?.account_id))
       problems.push({
         field,
@@ -148,7 +152,7 @@ async function checkReferences(transaction: Trx, fields: store.FlowFields): Prom
 }
 
 /** What a key that may change some flows only newly names and may not see: that is not there for it, else it could start flows for whose runs it liked. */
-function hiddenReferences({ access }: Caller, fields: store.FlowFields, old: store.Flow): FieldProblem[] {
+function hiddenReferences({ access }: Caller, fields: FlowFields, old: FlowRow): FieldProblem[] {
   if (access.ids('flows:write') === 'all') return [];
   const compute =
     fields.computeConnectionId === old.compute_connection_id ||
@@ -214,7 +218,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
         body.sharedWorkflowId,
         body.workflowOwnerId?.trim(),
       ).workflow!;
-      const fields: store.FlowFields = {
+      const fields: FlowFields = {
         name: normalizeName(body.name),
         computeConnectionId: body.computeConnectionId,
         sharedWorkflowId: workflow.id,
@@ -230,7 +234,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       };
       const made = await createIdempotently(db, request, reply, 201, async (transaction) => {
         await checkReferences(transaction, fields);
-        return { flow: showFlow(await mapUniqueViolation('flow', fields.name, store.writeFlow(transaction, fields))) };
+        return { flow: showFlow(await mapUniqueViolation('flow', fields.name, writeFlow(transaction, fields))) };
       });
       await requestVerification(request.log, orchestrator, [{ kind: 'flow', id: made.flow.id, name: made.flow.name }]);
       return made;
@@ -256,7 +260,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
     },
     async (request) => {
       const { items, nextPageToken } = await pageForwards('flows', request.query, (limit, after) =>
-        store.listFlows(db, limit, after, request.caller.access.ids('flows:read')),
+        listFlows(db, limit, after, request.caller.access.ids('flows:read')),
       );
       return { flows: items.map(showFlow), nextPageToken };
     },
@@ -275,7 +279,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
     },
     async (request) => {
       const { id } = request.params;
-      const found = isId(id) ? await store.findFlow(db, id) : undefined;
+      const found = isId(id) ? await findFlow(db, id) : undefined;
       if (found === undefined) throw notFoundError('flow', id);
       return { flow: showFlow(found) };
     },
@@ -302,7 +306,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
       const body: FlowInput = request.body;
       if (!isId(id)) throw notFoundError('flow', id);
       const changed = await inTransaction(db, async (transaction) => {
-        const old = await store.findFlow(transaction, id, 'update');
+        const old = await findFlow(transaction, id, 'update');
         if (old === undefined) throw notFoundError('flow', id);
         const shared =
           body.sharedWorkflowId === undefined
@@ -312,7 +316,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
                 body.sharedWorkflowId,
                 body.workflowOwnerId?.trim(),
               );
-        const fields: store.FlowFields = {
+        const fields: FlowFields = {
           name: body.name === undefined ? old.name : normalizeName(body.name),
           computeConnectionId: body.computeConnectionId?.toLowerCase() ?? old.compute_connection_id,
           // Without an owner in the body it is the ARN's, else the one from before.
@@ -334,14 +338,14 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
         };
         if (fields.computeConnectionId !== old.compute_connection_id) {
           // Executions under way stay where they are, and would look for another region's workflow there.
-          const uses = await store.listUses(transaction, 'flows', id);
+          const uses = await listUses(transaction, 'flows', id);
           if (uses.length > 0)
             throw inUseError(request.caller, 'The compute connection cannot change', uses, 'computeConnectionId');
         }
         throwIfInvalid(hiddenReferences(request.caller, fields, old));
         await checkReferences(transaction, fields);
         return {
-          flow: showFlow(await mapUniqueViolation('flow', fields.name, store.writeFlow(transaction, fields, id))),
+          flow: showFlow(await mapUniqueViolation('flow', fields.name, writeFlow(transaction, fields, id))),
         };
       });
       await requestVerification(request.log, orchestrator, [{ kind: 'flow', id, name: changed.flow.name }]);
@@ -362,9 +366,7 @@ export function flowRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDepe
     },
     async (request, reply) => {
       const { id } = request.params;
-      await softDelete(db, request.caller, 'flow', 'flows', id, (transaction) =>
-        store.findFlow(transaction, id, 'update'),
-      );
+      await softDelete(db, request.caller, 'flow', 'flows', id, (transaction) => findFlow(transaction, id, 'update'));
       return reply.code(204).send(null);
     },
   );

@@ -12,11 +12,21 @@ import {
 import { throwIfInvalid } from '../../../domain/errors.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { isId, newId } from '../../../store/database.js';
-import * as store from '../../../store/resources.js';
+import { listExecutionRoles } from '../../../store/connections/compute.js';
+import {
+  findProvider,
+  insertProvider,
+  listProviders,
+  type ProviderFields,
+  type ProviderRow,
+  updateProvider,
+} from '../../../store/connections/providers.js';
+import { listUses } from '../../../store/connections/uses.js';
+import { deleteEvidence } from '../../../store/verification/evidence.js';
+import { listProviderParts } from '../../../store/verification/resources.js';
 import { CREDENTIAL_TYPES, type CredentialType } from '../../../domain/iam/permissions.js';
 import { providerSecretContext, type SealedSecret } from '../../../store/secrets.js';
 import { inTransaction } from '../../../store/transaction.js';
-import { deleteEvidence, listProviderParts } from '../../../store/verification.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { ApiError, notFoundError } from '../../errors.js';
 import { createIdempotently } from '../../idempotency.js';
@@ -34,7 +44,7 @@ import {
 } from '../../schemas.js';
 import { checkBody, softDelete, inUseError, mapUniqueViolation, requestVerification } from '../../common.js';
 
-function showProvider(row: store.Provider) {
+function showProvider(row: ProviderRow) {
   return {
     id: row.id,
     name: row.name,
@@ -141,7 +151,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
       );
       const { body } = request;
       const id = newId();
-      const fields: store.ProviderFields = {
+      const fields: ProviderFields = {
         name: normalizeName(body.name),
         defaultRegion: body.defaultRegion,
         credential:
@@ -155,7 +165,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
       };
       const made = await createIdempotently(db, request, reply, 201, async (transaction) => ({
         provider: showProvider(
-          await mapUniqueViolation('provider', fields.name, store.insertProvider(transaction, id, fields)),
+          await mapUniqueViolation('provider', fields.name, insertProvider(transaction, id, fields)),
         ),
       }));
       await requestVerification(request.log, orchestrator, [
@@ -184,7 +194,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
     },
     async (request) => {
       const { items, nextPageToken } = await pageForwards('providers', request.query, (limit, after) =>
-        store.listProviders(db, limit, after, request.caller.access.ids('providers:read')),
+        listProviders(db, limit, after, request.caller.access.ids('providers:read')),
       );
       return { providers: items.map(showProvider), nextPageToken };
     },
@@ -203,7 +213,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
     },
     async (request) => {
       const { id } = request.params;
-      const provider = isId(id) ? await store.findProvider(db, id) : undefined;
+      const provider = isId(id) ? await findProvider(db, id) : undefined;
       if (provider === undefined) throw notFoundError('provider', id);
       return { provider: showProvider(provider) };
     },
@@ -226,7 +236,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
     },
     async (request) => {
       const { id } = request.params;
-      const current = isId(id) ? await store.findProvider(db, id) : undefined;
+      const current = isId(id) ? await findProvider(db, id) : undefined;
       if (current === undefined) throw notFoundError('provider', id);
       checkProvider(
         request,
@@ -244,11 +254,11 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
       const { body } = request;
       const secret = body.secretAccessKey === undefined ? undefined : await seal(id, body.secretAccessKey);
       const changed = await inTransaction(db, async (transaction) => {
-        const old = await store.findProvider(transaction, id, 'update');
+        const old = await findProvider(transaction, id, 'update');
         if (old === undefined) throw notFoundError('provider', id);
         if (old.credential_type !== current.credential_type)
           throw new ApiError(409, 'CONFLICT', 'The provider was changed at the same moment; look at it and try again');
-        let credential: store.ProviderFields['credential'];
+        let credential: ProviderFields['credential'];
         if ((body.credentialType ?? old.credential_type) === 'role')
           credential = {
             type: 'role',
@@ -267,7 +277,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
           const uses =
             old.account_id === null || accountOfRole(roleArn) === old.account_id
               ? []
-              : await store.listUses(transaction, 'providers', id);
+              : await listUses(transaction, 'providers', id);
           if (uses.length > 0)
             throw inUseError(
               request.caller,
@@ -275,7 +285,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
               uses,
               'roleArn',
             );
-          const same = (await store.listExecutionRoles(transaction, id)).find(
+          const same = (await listExecutionRoles(transaction, id)).find(
             (compute) => compute.execution_role_arn === roleArn,
           );
           if (same !== undefined)
@@ -291,7 +301,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
           credential.type === 'role'
             ? credential.roleArn !== old.role_arn || credential.externalId !== old.external_id
             : secret !== undefined;
-        const fields: store.ProviderFields = {
+        const fields: ProviderFields = {
           name: body.name === undefined ? old.name : normalizeName(body.name),
           defaultRegion: body.defaultRegion ?? old.default_region,
           credential,
@@ -299,7 +309,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
         if (other) await deleteEvidence(transaction, id);
         return {
           provider: showProvider(
-            await mapUniqueViolation('provider', fields.name, store.updateProvider(transaction, id, fields, other)),
+            await mapUniqueViolation('provider', fields.name, updateProvider(transaction, id, fields, other)),
           ),
         };
       });
@@ -322,7 +332,7 @@ export function providerRoutes(scope: FastifyInstance, { db, orchestrator, secre
     async (request, reply) => {
       const { id } = request.params;
       await softDelete(db, request.caller, 'provider', 'providers', id, (transaction) =>
-        store.findProvider(transaction, id, 'update'),
+        findProvider(transaction, id, 'update'),
       );
       return reply.code(204).send(null);
     },

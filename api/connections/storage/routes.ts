@@ -11,7 +11,18 @@ import {
 } from '../../../domain/aws.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { isId } from '../../../store/database.js';
-import * as store from '../../../store/resources.js';
+import { findProvider } from '../../../store/connections/providers.js';
+import {
+  findOverlappingConnection,
+  findStorageConnection,
+  hasRuns,
+  insertStorageConnection,
+  listStorageConnections,
+  type StorageConnectionFields,
+  type StorageConnectionRow,
+  updateStorageConnection,
+} from '../../../store/connections/storage.js';
+import { listUses } from '../../../store/connections/uses.js';
 import { inTransaction } from '../../../store/transaction.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { ApiError, withTimeout, withTemporalErrors, loggableError, notFoundError } from '../../errors.js';
@@ -41,7 +52,7 @@ import {
 } from '../../common.js';
 
 /** A storage connection as the vendor's contract has it. */
-export function showStorage(row: store.StorageConnection) {
+export function showStorage(row: StorageConnectionRow) {
   return {
     id: row.id,
     name: row.name,
@@ -53,7 +64,7 @@ export function showStorage(row: store.StorageConnection) {
   };
 }
 
-function showDetails(row: store.StorageConnection) {
+function showDetails(row: StorageConnectionRow) {
   return {
     storageConnection: showStorage(row),
     details: {
@@ -81,7 +92,7 @@ function checkStorage(request: FastifyRequest): void {
   ]);
 }
 
-const normal = (fields: store.StorageConnectionFields): store.StorageConnectionFields => ({
+const normal = (fields: StorageConnectionFields): StorageConnectionFields => ({
   ...fields,
   providerId: fields.providerId.toLowerCase(),
   name: normalizeName(fields.name),
@@ -92,11 +103,11 @@ const normal = (fields: store.StorageConnectionFields): store.StorageConnectionF
 async function checkOverlap(
   transaction: Trx,
   { access }: Caller,
-  fields: store.StorageConnectionFields,
+  fields: StorageConnectionFields,
   exceptId?: string,
 ): Promise<void> {
   if (!fields.useForRunUpload) return;
-  const other = await store.findOverlappingConnection(transaction, fields.bucket, fields.prefix, exceptId);
+  const other = await findOverlappingConnection(transaction, fields.bucket, fields.prefix, exceptId);
   if (other === undefined) return;
   if (!access.covers('storage:read', other.id))
     throw new ApiError(
@@ -129,8 +140,8 @@ export function storageConnectionRoutes(
       { additionalProperties: false, description },
     );
 
-  async function storageConnection(id: string): Promise<store.StorageConnection> {
-    const found = isId(id) ? await store.findStorageConnection(db, id) : undefined;
+  async function storageConnection(id: string): Promise<StorageConnectionRow> {
+    const found = isId(id) ? await findStorageConnection(db, id) : undefined;
     if (found === undefined) throw notFoundError('storage connection', id);
     return found;
   }
@@ -138,7 +149,7 @@ export function storageConnectionRoutes(
   /** Sets or ends the search for runs as the connection now says. When Temporal is away the sweep makes it good, so the change stands. */
   async function schedule(id: string): Promise<void> {
     try {
-      const connection = await store.findStorageConnection(db, id);
+      const connection = await findStorageConnection(db, id);
       if (connection?.use_for_run_upload === true)
         await withTimeout(
           orchestrator.ensureDiscovery(
@@ -178,15 +189,11 @@ export function storageConnectionRoutes(
       });
       const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
         await requireReference('provider', 'providerId', fields.providerId, (id) =>
-          store.findProvider(transaction, id, 'share'),
+          findProvider(transaction, id, 'share'),
         );
         await checkOverlap(transaction, request.caller, fields);
         return showDetails(
-          await mapUniqueViolation(
-            'storage connection',
-            fields.name,
-            store.insertStorageConnection(transaction, fields),
-          ),
+          await mapUniqueViolation('storage connection', fields.name, insertStorageConnection(transaction, fields)),
         );
       });
       await schedule(answer.storageConnection.id);
@@ -216,7 +223,7 @@ export function storageConnectionRoutes(
     },
     async (request) => {
       const { items, nextPageToken } = await pageForwards('storage-connections', request.query, (limit, after) =>
-        store.listStorageConnections(db, limit, after, request.caller.access.ids('storage:read')),
+        listStorageConnections(db, limit, after, request.caller.access.ids('storage:read')),
       );
       return { storageConnections: items.map(showStorage), nextPageToken };
     },
@@ -276,7 +283,7 @@ export function storageConnectionRoutes(
       const { id } = request.params;
       if (!isId(id)) throw notFoundError('storage connection', id);
       const changed = await inTransaction(db, async (transaction) => {
-        const old = await store.findStorageConnection(transaction, id, 'update');
+        const old = await findStorageConnection(transaction, id, 'update');
         if (old === undefined) throw notFoundError('storage connection', id);
         const before = {
           name: old.name,
@@ -303,9 +310,9 @@ export function storageConnectionRoutes(
           );
         }
         const provider = await requireReference('provider', 'providerId', fields.providerId, (providerId) =>
-          store.findProvider(transaction, providerId, 'share'),
+          findProvider(transaction, providerId, 'share'),
         );
-        if (moved.length > 0 && (await store.hasRuns(transaction, id))) {
+        if (moved.length > 0 && (await hasRuns(transaction, id))) {
           throw new ApiError(
             409,
             'HAS_RUNS',
@@ -313,7 +320,7 @@ export function storageConnectionRoutes(
             { field: moved[0] },
           );
         }
-        const uses = await store.listUses(transaction, 'storage_connections', id);
+        const uses = await listUses(transaction, 'storage_connections', id);
         const grants = uses.filter((use) => use.kind === 'access grant');
         const shared = moved.filter((field) => field !== 'providerId');
         if (grants.length > 0 && shared.length > 0)
@@ -329,20 +336,14 @@ export function storageConnectionRoutes(
           if (fields.region !== before.region)
             throw inUseError(request.caller, 'The region cannot change', flows, 'region');
           const oldProvider =
-            fields.providerId === before.providerId
-              ? provider
-              : await store.findProvider(transaction, before.providerId);
+            fields.providerId === before.providerId ? provider : await findProvider(transaction, before.providerId);
           if (!sameAccount(provider.account_id, oldProvider?.account_id))
             throw inUseError(request.caller, 'The AWS account cannot change', flows, 'providerId');
           if (!fields.useForRunUpload && before.useForRunUpload)
             throw inUseError(request.caller, 'Run upload cannot be switched off', flows, 'useForRunUpload');
         }
         await checkOverlap(transaction, request.caller, fields, id);
-        return mapUniqueViolation(
-          'storage connection',
-          fields.name,
-          store.updateStorageConnection(transaction, id, fields),
-        );
+        return mapUniqueViolation('storage connection', fields.name, updateStorageConnection(transaction, id, fields));
       });
       await schedule(id);
       await requestVerification(request.log, orchestrator, [{ kind: 'storageConnection', id, name: changed.name }]);
@@ -365,7 +366,7 @@ export function storageConnectionRoutes(
     async (request, reply) => {
       const { id } = request.params;
       await softDelete(db, request.caller, 'storage connection', 'storage_connections', id, (transaction) =>
-        store.findStorageConnection(transaction, id, 'update'),
+        findStorageConnection(transaction, id, 'update'),
       );
       await schedule(id);
       return reply.code(204).send(null);

@@ -1,8 +1,8 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
-import { type InstrumentRow, listInstruments } from '../../../store/listing.js';
-import { listStorageConnections } from '../../../store/resources.js';
+import { listStorageConnections } from '../../../store/connections/storage.js';
+import { type InstrumentRow, listInstruments } from '../../../store/runs/instruments.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { notFoundError } from '../../errors.js';
 import { CappedPageQuery, pageByKey, pageForwards } from '../../paging.js';

@@ -1,0 +1,133 @@
+import type { Selectable } from 'kysely';
+import { accountOfRole } from '../../domain/aws.js';
+import type { SessionScope } from '../../domain/iam/sessionPolicies.js';
+import type { Db, DbOrTransaction } from '../database.js';
+import { toVisibleIds, type Visible } from '../paging.js';
+import type { ProvidersTable } from '../schema.js';
+import type { SealedSecret } from '../secrets.js';
+
+export type ProviderRow = Selectable<ProvidersTable>;
+
+/** @param lock whether the row is locked, so that what refers to it and what deletes it wait for each other. */
+export async function findProvider(
+  db: DbOrTransaction,
+  id: string,
+  lock?: 'share' | 'update',
+): Promise<ProviderRow | undefined> {
+  let query = db.selectFrom('providers').selectAll().where('id', '=', id).where('time_deleted', 'is', null);
+  if (lock === 'share') query = query.forShare();
+  if (lock === 'update') query = query.forUpdate();
+  return query.executeTakeFirst();
+}
+
+/** A page of what is not deleted and the caller may see, oldest first, behind an id. */
+export async function listProviders(
+  db: Db,
+  limit: number,
+  after?: string,
+  ids: Visible = 'all',
+): Promise<ProviderRow[]> {
+  let query = db.selectFrom('providers').selectAll().where('time_deleted', 'is', null);
+  if (ids !== 'all') query = query.where('id', 'in', toVisibleIds(ids));
+  if (after !== undefined) query = query.where('id', '>', after);
+  return query.orderBy('id').limit(limit).execute();
+}
+
+export interface ProviderFields {
+  name: string;
+  defaultRegion: string;
+  credential:
+    | { type: 'role'; roleArn: string; externalId: string }
+    | { type: 'accessKeys'; accessKeyId: string; secret: SealedSecret };
+}
+
+const providerColumns = ({ name, defaultRegion, credential }: ProviderFields) => ({
+  name,
+  default_region: defaultRegion,
+  credential_type: credential.type,
+  ...(credential.type === 'role'
+    ? {
+        role_arn: credential.roleArn,
+        external_id: credential.externalId,
+        access_key_id: null,
+        secret_sealed: null,
+        secret_key_id: null,
+        account_id: accountOfRole(credential.roleArn),
+      }
+    : {
+        role_arn: null,
+        external_id: null,
+        access_key_id: credential.accessKeyId,
+        secret_sealed: credential.secret.sealed,
+        secret_key_id: credential.secret.keyId,
+      }),
+});
+
+/** @param id made before, since the secret is bound to it. */
+export async function insertProvider(db: DbOrTransaction, id: string, fields: ProviderFields): Promise<ProviderRow> {
+  return db
+    .insertInto('providers')
+    .values({ id, ...providerColumns(fields) })
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+/** @param changed whether the credential is another one, so that what is known of the old one does not hold. */
+export async function updateProvider(
+  db: DbOrTransaction,
+  id: string,
+  fields: ProviderFields,
+  changed: boolean,
+): Promise<ProviderRow> {
+  return db
+    .updateTable('providers')
+    .set({ ...providerColumns(fields), ...(changed && { session_seconds: null }), time_updated: new Date() })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+/** A provider, deleted or not, with what it is used for; for who makes its sessions. */
+export async function loadProviderWithScope(
+  db: DbOrTransaction,
+  id: string,
+): Promise<{ provider: ProviderRow; scope: SessionScope } | undefined> {
+  const provider = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirst();
+  if (provider === undefined) return undefined;
+  if (provider.credential_type === 'role') return { provider, scope: { folders: [], executionRoleArns: [] } };
+  const [folders, roles] = await Promise.all([
+    db
+      .selectFrom('storage_connections')
+      .select(['bucket', 'prefix'])
+      .where('provider_id', '=', id)
+      .where('time_deleted', 'is', null)
+      .execute(),
+    db
+      .selectFrom('compute_connections')
+      .select('execution_role_arn')
+      .where('provider_id', '=', id)
+      .where('time_deleted', 'is', null)
+      .execute(),
+  ]);
+  return { provider, scope: { folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };
+}
+
+/** Notes that a session of a provider was asked for. */
+export async function recordProviderUse(db: DbOrTransaction, id: string): Promise<void> {
+  await db.updateTable('providers').set({ time_used: new Date() }).where('id', '=', id).execute();
+}
+
+/** Providers whose secret was encrypted with another key than this one. */
+export async function listProvidersToReencrypt(
+  db: DbOrTransaction,
+  keyId: string,
+): Promise<{ id: string; name: string }[]> {
+  return db
+    .selectFrom('providers')
+    .select(['id', 'name'])
+    .where('secret_key_id', 'is not', null)
+    .where('secret_key_id', '!=', keyId)
+    .where('time_deleted', 'is', null)
+    .orderBy('id')
+    .execute();
+}

@@ -1,0 +1,91 @@
+import { type DbOrTransaction, newId } from '../database.js';
+import type { UploadState } from '../schema.js';
+
+/** A run as the search for runs knows it. */
+export interface KnownRun {
+  id: string;
+  runName: string;
+  uploadState: UploadState;
+}
+
+/** Which of these run folders are known, with the state of their uploads. */
+export async function findKnownRuns(
+  db: DbOrTransaction,
+  storageConnectionId: string,
+  parentPath: string,
+  folders: readonly string[],
+): Promise<Map<string, KnownRun>> {
+  if (folders.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('runs')
+    .select(['id', 'run_folder', 'run_name', 'upload_state'])
+    .where('storage_connection_id', '=', storageConnectionId)
+    .where('parent_path', '=', parentPath)
+    .where('run_folder', 'in', folders)
+    .execute();
+  return new Map(
+    rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]),
+  );
+}
+
+/** Writes newly seen runs. @returns those that were written now, not those that somebody else wrote meanwhile. */
+export async function insertRuns(
+  db: DbOrTransaction,
+  storageConnectionId: string,
+  parentPath: string,
+  instrument: string,
+  runs: readonly { folder: string; runName: string }[],
+  discovered = true,
+): Promise<Map<string, KnownRun>> {
+  if (runs.length === 0) return new Map();
+  const rows = await db
+    .insertInto('runs')
+    .values(
+      runs.map((run) => ({
+        id: newId(),
+        storage_connection_id: storageConnectionId,
+        instrument_name: instrument,
+        parent_path: parentPath,
+        discovered,
+        run_folder: run.folder,
+        run_name: run.runName,
+        upload_description: 'Seen in the bucket; waiting for RunUploaded.json',
+      })),
+    )
+    .onConflict((conflict) => conflict.columns(['storage_connection_id', 'parent_path', 'run_folder']).doNothing())
+    .returning(['id', 'run_folder', 'run_name', 'upload_state'])
+    .execute();
+  return new Map(
+    rows.map((row) => [row.run_folder, { id: row.id, runName: row.run_name, uploadState: row.upload_state }]),
+  );
+}
+
+/** Runs that somebody registered and whose upload goes on: the search does not find them. As what follows them takes them. */
+export async function listRegisteredRuns(db: DbOrTransaction, createdBefore: Date) {
+  const rows = await db
+    .selectFrom('runs as r')
+    .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
+    .select([
+      'r.id',
+      'r.storage_connection_id',
+      's.name',
+      'r.instrument_name',
+      'r.parent_path',
+      'r.run_folder',
+      'r.run_name',
+    ])
+    .where('r.discovered', '=', false)
+    .where('r.upload_state', '=', 'uploading')
+    .where('r.time_created', '<', createdBefore)
+    .limit(500)
+    .execute();
+  return rows.map((row) => ({
+    runId: row.id,
+    storageConnectionId: row.storage_connection_id,
+    storageConnectionName: row.name,
+    instrumentName: row.instrument_name,
+    parentPath: row.parent_path,
+    runFolder: row.run_folder,
+    runName: row.run_name,
+  }));
+}

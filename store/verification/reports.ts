@@ -1,0 +1,81 @@
+import type { VerificationReport, VerifiedKind, VerifiedStatus } from '../../domain/verification/report.js';
+import type { Db, DbOrTransaction } from '../database.js';
+
+export const TABLE_BY_KIND = {
+  provider: 'providers',
+  storageConnection: 'storage_connections',
+  computeConnection: 'compute_connections',
+  flow: 'flows',
+} as const;
+
+/** Keeps a report in place of the last one, and what it says of the resource and its provider. */
+export async function saveVerification(
+  db: Db,
+  {
+    kind,
+    id,
+    report,
+    started,
+    provider,
+  }: {
+    kind: VerifiedKind;
+    id: string;
+    report: VerificationReport;
+    started: Date;
+    provider: { id: string; accountId: string | null; sessionSeconds: number | null };
+  },
+): Promise<void> {
+  const values = {
+    kind,
+    resource_id: id,
+    status: report.status,
+    report: JSON.stringify(report),
+    time_started: started,
+    time_completed: new Date(),
+  };
+  await db.transaction().execute(async (transaction) => {
+    await transaction
+      .insertInto('verifications')
+      .values(values)
+      .onConflict((conflict) => conflict.column('resource_id').doUpdateSet(values))
+      .execute();
+    await transaction
+      .updateTable(TABLE_BY_KIND[kind])
+      .set({ status: report.status, status_description: report.description, time_verified: values.time_completed })
+      .where('id', '=', id)
+      .execute();
+    if (provider.sessionSeconds !== null)
+      await transaction
+        .updateTable('providers')
+        .set({ session_seconds: provider.sessionSeconds, account_id: provider.accountId })
+        .where('id', '=', provider.id)
+        .execute();
+  });
+}
+
+/** The last report of a resource. */
+export interface StoredVerification {
+  kind: VerifiedKind;
+  id: string;
+  status: VerifiedStatus;
+  report: VerificationReport;
+  timeStarted: Date;
+  timeCompleted: Date;
+}
+
+export async function loadVerifications(db: DbOrTransaction, ids: readonly string[]): Promise<StoredVerification[]> {
+  if (ids.length === 0) return [];
+  const rows = await db
+    .selectFrom('verifications')
+    .selectAll()
+    .where('resource_id', 'in', [...ids])
+    .execute();
+  return rows.map((row) => ({
+    kind: row.kind,
+    id: row.resource_id,
+    status: row.status,
+    report: row.report,
+    timeStarted: row.time_started,
+    timeCompleted: row.time_completed,
+  }));
+}
