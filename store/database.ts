@@ -15,32 +15,37 @@ import * as executionFeed from './migrations/0010_execution_feed.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
-/** A connection or a transaction: queries take either. */
-export type DbOrTransaction = Db | Transaction<Database>;
+export type DbTransaction = Transaction<Database>;
+/** Queries run on a connection of the pool or in a transaction. */
+export type DbOrTransaction = Db | DbTransaction;
 
-/** A new id. Version 7: ids sort by the time they were made, so that a page of a list can go on behind an id. */
+/** A new id, a UUID of version 7. Such ids sort by the time of their creation, so a page of a list can continue after an id. */
 export function newId(): string {
   return v7();
 }
 
-/** Whether a text is an id of ours, to answer "not found" instead of asking PostgreSQL about something that is no UUID. */
+/** Whether a text has the form of an id. PostgreSQL rejects a query with any other text, where "not found" is the answer. */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);
 }
 
-/** A text as PostgreSQL takes it: without the character NUL and halves of surrogate pairs, which files and messages from elsewhere may hold. */
+/**
+ * A text that PostgreSQL accepts: without NUL characters and unpaired surrogates, which files and messages from outside may
+ * contain.
+ */
 export function sanitizeText(text: string): string {
   return text.replaceAll('\0', '').replace(/\p{Cs}/gu, '\uFFFD');
 }
-/** JSON as PostgreSQL's jsonb takes it. */
+
+/** A value as JSON that PostgreSQL accepts as `jsonb`; see {@link sanitizeText}. */
 export function sanitizeJson(value: unknown): string {
   return JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? sanitizeText(member) : member));
 }
 
 /**
- * Opens the store. Connections are made when they are needed.
+ * Opens the database. The pool connects when a query needs a connection.
  * @param url `postgres://user:password@host:port/database`
- * @param maxConnections the pool's size for this process.
+ * @param maxConnections size of the pool of this process
  */
 export function openDatabase(url: string, maxConnections = 10): Db {
   const pool = new pg.Pool({
@@ -49,9 +54,9 @@ export function openDatabase(url: string, maxConnections = 10): Db {
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 30_000,
   });
-  // A connection that breaks while idle (a restarted server) is replaced by the pool; without a listener it would end the process.
+  // The pool replaces an idle connection that breaks (a restarted server). Without a listener the error would end the process.
   pool.on('error', () => undefined);
-  // So would one that breaks between two queries of a transaction, when the pool does not listen: the next query on it fails.
+  // Between two queries of a transaction the pool does not listen. The next query on the connection fails.
   pool.on('connect', (client) => void client.on('error', () => undefined));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
@@ -73,8 +78,8 @@ const migrations: MigrationProvider = {
 };
 
 /**
- * Brings the tables up to date. Kysely's lock lets only one process do it at a time; the others wait and find nothing to do.
- * @returns the names of the migrations that were carried out.
+ * Brings the tables up to date. Kysely's lock lets only one process do it at a time. The others wait and find nothing to do.
+ * @returns the names of the migrations that ran
  */
 export async function migrate(db: Db): Promise<string[]> {
   const { error, results } = await new Migrator({ db, provider: migrations }).migrateToLatest();
@@ -82,7 +87,7 @@ export async function migrate(db: Db): Promise<string[]> {
   return (results ?? []).filter((result) => result.status === 'Success').map((result) => result.migrationName);
 }
 
-/** Whether every migration that this build knows has been carried out. */
+/** Whether every migration that this build knows has run. */
 export async function isMigrated(db: Db): Promise<boolean> {
   const all = await new Migrator({ db, provider: migrations }).getMigrations();
   return all.every((migration) => migration.executedAt !== undefined);

@@ -1,10 +1,10 @@
-import { sql, type Transaction } from 'kysely';
-import type { Database } from './schema.js';
+import { sql } from 'kysely';
+import type { DbTransaction } from './database.js';
 
-/** How long a key is kept at least. */
+/** For how long a repeated request gets the first answer again. */
 const KEPT_MS = 24 * 3600 * 1000;
 
-/** The answer that was given to the first request with a key. */
+/** The answer to the first request with an idempotency key. */
 export interface StoredAnswer {
   requestHash: string;
   status: number;
@@ -12,13 +12,10 @@ export interface StoredAnswer {
 }
 
 /**
- * The answer kept for a key, if there is one. Holds the key until the transaction ends, so that requests with the same key
- * wait for each other and the second finds what the first has written.
+ * The stored answer of a key, or undefined. Locks the key until the transaction ends: requests with the same key wait for
+ * each other, and the second one finds the answer to the first.
  */
-export async function findStoredAnswer(
-  transaction: Transaction<Database>,
-  key: string,
-): Promise<StoredAnswer | undefined> {
+export async function findStoredAnswer(transaction: DbTransaction, key: string): Promise<StoredAnswer | undefined> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`idempotency/${key}`}, 0))`.execute(transaction);
   const row = await transaction
     .selectFrom('idempotency_keys')
@@ -29,12 +26,8 @@ export async function findStoredAnswer(
   return row && { requestHash: row.request_hash, status: row.status_code, body: row.response };
 }
 
-/** Keeps an answer, and removes a few keys that have been kept long enough, so that the table does not grow without end. */
-export async function storeAnswer(
-  transaction: Transaction<Database>,
-  key: string,
-  answer: StoredAnswer,
-): Promise<void> {
+/** Stores an answer. Deletes a few expired keys on the way, so that the table does not grow without end. */
+export async function storeAnswer(transaction: DbTransaction, key: string, answer: StoredAnswer): Promise<void> {
   const expired = new Date(Date.now() - KEPT_MS);
   await sql`
     delete from idempotency_keys where key in (

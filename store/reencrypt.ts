@@ -5,18 +5,18 @@ import { providerSecretContext, SecretError, type Secrets, webhookSecretContext 
 import { inTransaction } from './transaction.js';
 
 /**
- * Encrypts every secret anew whose key is not the current one, row by row, so that an interrupted run goes on where it was and
- * API and workers go on meanwhile, as long as they have both keys.
- * @returns how many were encrypted anew.
- * @throws SecretError where no key is configured, or a secret's key is missing; what was done until then stays done.
+ * Encrypts with the current key every secret that another key encrypted. Each row has its own transaction: you can repeat
+ * an interrupted call, and the API and the workers keep running as long as they have both keys.
+ * @returns how many secrets were encrypted again
+ * @throws SecretError where no key is configured, or the key of a secret is missing. Rows before that one stay changed.
  */
 export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
   const keyId = secrets.currentKeyId;
   if (keyId === undefined)
     throw new SecretError(
-      'No encryption key is configured: set POLONY_ENCRYPTION_KEYS, the new key first, then those that secrets are encrypted with',
+      'No encryption key is configured. Set POLONY_ENCRYPTION_KEYS: first the new key, then the keys that encrypted the stored secrets.',
     );
-  const anew = async (sealed: string, sealedBy: string, context: string) =>
+  const sealAgain = async (sealed: string, sealedBy: string, context: string) =>
     secrets.seal(await secrets.open({ keyId: sealedBy, sealed }, context), context);
   const providers = await listProvidersToReencrypt(db, keyId);
   for (const { id } of providers) {
@@ -24,7 +24,7 @@ export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
       const row = await findProvider(transaction, id, 'update');
       if (row === undefined || row.secret_sealed === null || row.secret_key_id === null || row.secret_key_id === keyId)
         return;
-      const sealed = await anew(row.secret_sealed, row.secret_key_id, providerSecretContext(id));
+      const sealed = await sealAgain(row.secret_sealed, row.secret_key_id, providerSecretContext(id));
       await transaction
         .updateTable('providers')
         .set({ secret_sealed: sealed.sealed, secret_key_id: sealed.keyId })
@@ -42,7 +42,7 @@ export async function reencrypt(db: Db, secrets: Secrets): Promise<number> {
         .forUpdate()
         .executeTakeFirst();
       if (row === undefined || row.key_id === keyId) return;
-      const sealed = await anew(row.sealed, row.key_id, webhookSecretContext(id));
+      const sealed = await sealAgain(row.sealed, row.key_id, webhookSecretContext(id));
       await transaction
         .updateTable('webhook_secrets')
         .set({ sealed: sealed.sealed, key_id: sealed.keyId })

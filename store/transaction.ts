@@ -1,26 +1,30 @@
-import { sql, type Transaction } from 'kysely';
-import type { Db } from './database.js';
-import type { Database } from './schema.js';
+import { sql } from 'kysely';
+import pRetry from 'p-retry';
+import type { Db, DbTransaction } from './database.js';
 
-/** Longest time that a request waits for a row that another holds. */
+/** Longest time that a request waits for a row that another transaction has locked. */
 const LOCK_TIMEOUT_MS = 10_000;
-/** Of PostgreSQL (Appendix A): deadlock detected, serialization failure. Nothing was written, and the same again succeeds. */
-const TRY_AGAIN = new Set(['40P01', '40001']);
+/** How often a transaction runs again after PostgreSQL ended it. */
+const RETRIES = 3;
+/** `deadlock_detected` and `serialization_failure` (PostgreSQL, Appendix A). Nothing was written; a repetition succeeds. */
+const RETRYABLE_CODES: readonly unknown[] = ['40P01', '40001'];
 
 /**
- * Carries out one change of the API in a transaction. Rows that refer to each other are locked in the order in which a request
- * comes to know them, so two requests may rarely wait for each other in a circle: PostgreSQL ends one, and it is tried again here.
- * @param change may run several times; effects outside the transaction belong behind it.
+ * Carries out one change of the API in a transaction. Requests lock rows in the order in which they learn of them, so two of
+ * them may deadlock. PostgreSQL then ends one, and this function runs it again.
+ * @param change may run several times. Do what has effects outside the transaction after it, not in it.
  */
-export async function inTransaction<T>(db: Db, change: (transaction: Transaction<Database>) => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await db.transaction().execute(async (transaction) => {
+export async function inTransaction<T>(db: Db, change: (transaction: DbTransaction) => Promise<T>): Promise<T> {
+  return pRetry(
+    () =>
+      db.transaction().execute(async (transaction) => {
         await sql`select set_config('lock_timeout', ${String(LOCK_TIMEOUT_MS)}, true)`.execute(transaction);
         return change(transaction);
-      });
-    } catch (error) {
-      if (attempt >= 4 || !TRY_AGAIN.has((error as { code?: string }).code ?? '')) throw error;
-    }
-  }
+      }),
+    {
+      retries: RETRIES,
+      minTimeout: 0,
+      shouldRetry: ({ error }) => RETRYABLE_CODES.includes((error as { code?: unknown }).code),
+    },
+  );
 }
