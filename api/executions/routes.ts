@@ -33,7 +33,8 @@ import { createIdempotently } from '../idempotency.js';
 import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';
 import { type Caller, requireScope } from '../plugins/auth.js';
 import { BODY, errors, Execution, ExecutionDetails, IdempotencyHeaders, IdParams, NoContent } from '../schemas.js';
-import { checkBody, type Trx } from '../common.js';
+import type { DbTransaction } from '../../store/database.js';
+import { checkBody } from '../validation.js';
 
 /** Of a run manifest that is given: that of 10,000 samples has about a million. */
 const MANIFEST_CHARACTERS = 1_000_000;
@@ -218,7 +219,7 @@ function isSearched(
 }
 
 /** The run of a folder in S3; it is written where it is not known. @throws InputError where it lies in no storage connection. */
-async function registerRun(transaction: Trx, uri: string): Promise<string> {
+async function registerRun(transaction: DbTransaction, uri: string): Promise<string> {
   const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(uri) ?? [];
   const within = (await listStorageConnectionsInBucket(transaction, bucket))
     .filter(({ prefix }) => prefix === '' || key.startsWith(`${prefix}/`))
@@ -303,7 +304,7 @@ function foreignUris(folder: string, field: string, value: unknown): FieldProble
  * @throws InputError, ApiError 409 where the run or the flow is not fit for it.
  */
 async function createRequestedExecution(
-  transaction: Trx,
+  transaction: DbTransaction,
   input: {
     flowId: string;
     runId: string;
@@ -390,7 +391,7 @@ export function executionRoutes(scope: FastifyInstance, { db, databaseUrl, orche
   const answer = (description: string) =>
     Type.Object({ execution: Execution }, { additionalProperties: false, description });
 
-  async function execution(id: string, transaction?: Trx): Promise<ExecutionRow> {
+  async function execution(id: string, transaction?: DbTransaction): Promise<ExecutionRow> {
     const found = isId(id) ? await getExecution(transaction ?? db, id) : undefined;
     if (found === undefined) throw notFoundError('execution', id);
     return found;

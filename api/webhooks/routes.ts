@@ -52,7 +52,7 @@ import {
   WebhookDelivery,
   WebhookResource,
 } from '../schemas.js';
-import { checkBody, parseTimestamp } from '../common.js';
+import { checkBody, parseTimestamp } from '../validation.js';
 
 function showWebhook(row: WebhookRow) {
   return {

@@ -7,8 +7,9 @@ import type { ApiDependencies } from '../../dependencies.js';
 import { notFoundError } from '../../errors.js';
 import { CappedPageQuery, pageByKey, pageForwards } from '../../paging.js';
 import { requireScope } from '../../plugins/auth.js';
-import { errors, Instrument, StorageConnection } from '../../schemas.js';
-import { showStorage } from '../../connections/storage/routes.js';
+import { errors, Instrument } from '../../schemas.js';
+import { presentStorageConnection } from '../../connections/storage/present.js';
+import { StorageConnection } from '../../connections/storage/schemas.js';
 
 /** How long an instrument counts as active after its last run was heard of, in days. */
 const ACTIVE_DAYS = 90;
@@ -117,7 +118,7 @@ export function instrumentRoutes(scope: FastifyInstance, { db }: ApiDependencies
         request.query,
         (limit, after) => listStorageConnections(db, limit, after, ids, true),
       );
-      return { storageConnections: items.map(showStorage), nextPageToken };
+      return { storageConnections: items.map(presentStorageConnection), nextPageToken };
     },
   );
 }
