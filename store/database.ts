@@ -17,6 +17,7 @@ import type { Database } from './schema.js';
 export type Db = Kysely<Database>;
 /** A connection or a transaction: queries take either. */
 export type DbOrTransaction = Db | Transaction<Database>;
+export type DbTransaction = Transaction<Database>;
 
 /** A new id. Version 7: ids sort by the time they were made, so that a page of a list can go on behind an id. */
 export function newId(): string {
