@@ -24,7 +24,7 @@ import { runRoutes } from './runs/routes.js';
 import { storageConnectionRoutes } from './connections/storage/routes.js';
 import { verificationRoutes } from './verification/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
-import { addSchemas } from './schemas.js';
+import { addSchemas } from './openapi/components.js';
 
 /** Largest body that is read, in bytes; a flow with many parameters is a few thousand. */
 const BODY_LIMIT = 256 * 1024;

@@ -9,7 +9,7 @@ import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
 import { parseTimestamp } from '../validation.js';
 import { presentAuditEntry } from './present.js';
-import { auditOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 /** The audit log: who did what. */
 export function auditRoutes(scope: FastifyInstance, { db }: Pick<ApiDependencies, 'db'>): void {

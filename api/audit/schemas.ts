@@ -69,7 +69,7 @@ const AuditQuery = Type.Object(
 );
 
 /** The operation on the audit log, as the OpenAPI document describes it. */
-export const auditOperations = {
+export const operations = {
   list: {
     operationId: 'AuditService_ListAuditLog',
     tags: ['AuditService'],

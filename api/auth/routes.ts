@@ -22,7 +22,7 @@ import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
 import { checkBody } from '../validation.js';
 import { presentApiKey } from './present.js';
-import { authOperations as operations, KEY_DAYS } from './schemas.js';
+import { operations, KEY_DAYS } from './schemas.js';
 
 const KIND = 'API key';
 const DAY_MS = 86_400_000;

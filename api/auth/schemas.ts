@@ -89,7 +89,7 @@ const apiKeyResponse = (description: string) => responseBody(description, { apiK
 const tags = ['AuthService'];
 
 /** The operations on callers and API keys, as the OpenAPI document describes them. */
-export const authOperations = {
+export const operations = {
   whoAmI: {
     operationId: 'AuthService_GetAuth',
     tags,

@@ -24,7 +24,7 @@ import {
   lockUnchanged,
   newGrantFields,
 } from './rules.js';
-import { grantOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 const KIND = 'access grant';
 

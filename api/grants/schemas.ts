@@ -134,7 +134,7 @@ const GRANTED_OR_PENDING = 'The grant, whose state is active or pending';
 const tags = ['StorageConnectionService'];
 
 /** The operations on grants, as the OpenAPI document describes them. */
-export const grantOperations = {
+export const operations = {
   list: {
     operationId: 'StorageConnectionService_ListAccessGrants',
     tags,

@@ -8,7 +8,7 @@ import type { ApiDependencies } from '../dependencies.js';
 import { ApiError } from '../errors.js';
 import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
-import { iamOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 /** IAM documents: what a customer must allow in AWS. These routes store nothing and do not call AWS. */
 export function iamDocumentRoutes(

@@ -178,7 +178,7 @@ const PolicyFindings = responseBody('What the policy grants', {
 const tags = ['IamDocumentService'];
 
 /** The operations on IAM documents, as the OpenAPI document describes them. */
-export const iamOperations = {
+export const operations = {
   getDocuments: {
     operationId: 'IamDocumentService_GetIamDocuments',
     tags,

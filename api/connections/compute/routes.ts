@@ -22,7 +22,7 @@ import {
   normalizeComputeFields,
   requireProvider,
 } from './rules.js';
-import { computeOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 const KIND = 'compute connection';
 

@@ -71,7 +71,7 @@ const computeResponse = (description: string) => responseBody(description, { com
 const tags = ['ComputeConnectionService'];
 
 /** The operations on compute connections, as the OpenAPI document describes them. */
-export const computeOperations = {
+export const operations = {
   create: {
     operationId: 'ComputeConnectionService_CreateComputeConnection',
     tags,

@@ -15,7 +15,7 @@ import { requestVerification } from '../../verification/request.js';
 import { changedFlowFields, newFlowFields } from './fields.js';
 import { presentFlow } from './present.js';
 import { checkFlowBody, checkFlowChange, checkReferences } from './rules.js';
-import { flowOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 /** Flows: the shared Bases2Fastq workflow on a compute connection, and the runs that start it automatically. */
 export function flowRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {

@@ -185,7 +185,7 @@ const flowResponse = (description: string) => responseBody(description, { flow: 
 const tags = ['FlowService'];
 
 /** The operations on flows, as the OpenAPI document describes them. */
-export const flowOperations = {
+export const operations = {
   create: {
     operationId: 'FlowService_CreateFlow',
     tags,

@@ -26,7 +26,7 @@ import {
   newCredential,
   sealSecretAccessKey,
 } from './rules.js';
-import { providerOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 /** Providers: an AWS account, and the role or access keys that polony uses in it. */
 export function providerRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {

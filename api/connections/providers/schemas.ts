@@ -100,7 +100,7 @@ const providerResponse = (description: string) => responseBody(description, { pr
 const tags = ['ProviderService'];
 
 /** The operations on providers, as the OpenAPI document describes them. */
-export const providerOperations = {
+export const operations = {
   create: {
     operationId: 'ProviderService_CreateProvider',
     tags,

@@ -25,7 +25,7 @@ import {
   requireStorageConnection,
   storageFieldsOf,
 } from './rules.js';
-import { storageOperations as operations } from './schemas.js';
+import { operations } from './schemas.js';
 
 const KIND = 'storage connection';
 

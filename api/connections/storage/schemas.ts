@@ -123,7 +123,7 @@ const detailedResponse = (description: string) =>
 const tags = ['StorageConnectionService'];
 
 /** The operations on storage connections, as the OpenAPI document describes them. */
-export const storageOperations = {
+export const operations = {
   create: {
     operationId: 'StorageConnectionService_CreateStorageConnection',
     tags,
