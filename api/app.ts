@@ -8,8 +8,9 @@ import { addAuth, apiKeyAuthenticator } from './plugins/auth.js';
 import { addErrors, answerNoRequest, sendError } from './plugins/errors.js';
 import { oidcAuthenticator } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
-import { accessRoutes } from './auth/routes.js';
-import { accessGrantRoutes } from './grants/routes.js';
+import { auditRoutes } from './audit/routes.js';
+import { authRoutes } from './auth/routes.js';
+import { grantRoutes } from './grants/routes.js';
 import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { eventRoutes } from './events/routes.js';
 import { executionRoutes } from './executions/routes.js';
@@ -23,7 +24,7 @@ import { runRoutes } from './runs/routes.js';
 import { storageConnectionRoutes } from './connections/storage/routes.js';
 import { verificationRoutes } from './verification/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
-import { addSchemas } from './schemas.js';
+import { addSchemas } from './openapi/components.js';
 
 /** Largest body that is read, in bytes; a flow with many parameters is a few thousand. */
 const BODY_LIMIT = 256 * 1024;
@@ -134,11 +135,12 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   addSchemas(app);
   await addOpenApi(app, dependencies.publicUrl);
   healthRoutes(app, dependencies);
-  accessRoutes(app, dependencies);
+  authRoutes(app, dependencies);
+  auditRoutes(app, dependencies);
   providerRoutes(app, dependencies);
   iamDocumentRoutes(app, dependencies);
   storageConnectionRoutes(app, dependencies);
-  accessGrantRoutes(app, dependencies);
+  grantRoutes(app, dependencies);
   computeConnectionRoutes(app, dependencies);
   flowRoutes(app, dependencies);
   verificationRoutes(app, dependencies);

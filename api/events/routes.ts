@@ -11,7 +11,7 @@ import { reopenRun } from '../../store/runs/update.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { withTimeout, loggableError } from '../errors.js';
 import { requireScope } from '../plugins/auth.js';
-import { BODY, errors } from '../schemas.js';
+import { BODY, errors } from '../openapi/shared.js';
 
 /** Least time between two looks that events ask for at the same thing; the last event counts. */
 const APART_MS = 1000;

@@ -1,38 +1,58 @@
 import type { ServerResponse } from 'node:http';
 import { EXECUTIONS_CHANNEL, listen } from '../../store/events.js';
 
-/** An execution as a stream shows it. */
-export interface FedExecution {
-  /** Changes with it. */
+/** An execution as its streams show it. */
+export interface StreamedExecution {
+  /** Changes whenever the execution does. Clients send the last one that they saw as `Last-Event-ID`. */
   version: string;
   ended: boolean;
-  /** In one line. */
+  /** The data of the event, on one line. */
   json: string;
 }
 
-/** Comments that keep proxies from closing a stream where nothing happens, in milliseconds. */
+/** Where the feed reads, and whom it tells of failures. */
+export interface FeedSource {
+  read: (id: string) => Promise<StreamedExecution | undefined>;
+  /** Which of these callers' keys were revoked: their streams end. */
+  findRevoked: (callerIds: string[]) => Promise<ReadonlySet<string>>;
+  onError: (error: unknown) => void;
+}
+
+/** A client that follows an execution. */
+export interface Subscriber {
+  /** The execution. */
+  id: string;
+  callerId: string;
+  /** The version in `Last-Event-ID`. */
+  lastSeen: string | undefined;
+  /** When the caller's key expires. */
+  expires: Date | undefined;
+}
+
+/** Interval of comments, in milliseconds. They keep proxies from closing a silent stream. */
 const HEARTBEAT_MS = 15_000;
-/** How long a stream lasts; then the client connects anew, and is asked for its key anew. */
+/** How long a stream lasts, in milliseconds. Then the client reconnects, and its key is checked again. */
 const STREAM_MS = 300_000;
-/** Most streams of one caller in this process. */
+/** The most streams of one caller in this process. */
 export const MOST_STREAMS = 100;
 
 class Stream {
   readonly callerId: string;
   readonly #response: ServerResponse;
   readonly #timers: NodeJS.Timeout[];
-  #waiting: FedExecution | undefined;
+  #waiting: StreamedExecution | undefined;
   #blocked = false;
   #version: string | undefined;
 
-  constructor(response: ServerResponse, callerId: string, known: string | undefined, lastsMs: number) {
+  constructor(response: ServerResponse, { callerId, lastSeen, expires }: Subscriber) {
     this.callerId = callerId;
     this.#response = response;
-    this.#version = known;
+    this.#version = lastSeen;
     response.on('drain', () => {
       this.#blocked = false;
       if (this.#waiting !== undefined) this.show(this.#waiting);
     });
+    const lastsMs = Math.max(0, Math.min(STREAM_MS, (expires?.getTime() ?? Infinity) - Date.now()));
     this.#timers = [
       setInterval(() => this.#write(': still there\n\n'), HEARTBEAT_MS),
       setTimeout(() => this.end(), lastsMs),
@@ -41,8 +61,8 @@ class Stream {
     this.#write('retry: 2000\n\n');
   }
 
-  /** Whoever reads slowly is shown what is latest then, so that nothing piles up. */
-  show(execution: FedExecution): void {
+  /** A client that reads slowly skips to the latest state, so that nothing piles up in memory. */
+  show(execution: StreamedExecution): void {
     if (this.#blocked) {
       this.#waiting = execution;
       return;
@@ -71,82 +91,64 @@ class Stream {
 }
 
 /**
- * Streams of executions: one connection to PostgreSQL listens for all of them, and only while there are any; an execution that has
- * changed is read once, however many look at it.
+ * Streams of executions. One connection to PostgreSQL listens for all of them, and only while there is a stream. An
+ * execution that has changed is read once, however many streams show it.
  */
 export class ExecutionFeed {
   readonly #url: string;
-  readonly #read: (id: string) => Promise<FedExecution | undefined>;
-  readonly #revoked: (callerIds: string[]) => Promise<ReadonlySet<string>>;
-  readonly #failed: (error: unknown) => void;
+  readonly #source: FeedSource;
   readonly #streams = new Map<string, Set<Stream>>();
-  readonly #callers = new Map<string, number>();
-  /** Executions that are being read, and whether they have changed meanwhile. */
+  readonly #streamsOfCaller = new Map<string, number>();
+  /** Executions that are being read, and whether they changed meanwhile. */
   readonly #reading = new Map<string, { again: boolean }>();
   #stopListening: (() => Promise<void>) | undefined;
   #closed = false;
 
-  /** @param revoked which of these callers' keys were revoked since: they are shown nothing more */
-  constructor(
-    url: string,
-    read: (id: string) => Promise<FedExecution | undefined>,
-    revoked: (callerIds: string[]) => Promise<ReadonlySet<string>>,
-    failed: (error: unknown) => void,
-  ) {
+  /** @param url of the database to listen on */
+  constructor(url: string, source: FeedSource) {
     this.#url = url;
-    this.#read = read;
-    this.#revoked = revoked;
-    this.#failed = failed;
+    this.#source = source;
   }
 
   /** Whether a caller may open another stream. */
   admits(callerId: string): boolean {
-    return !this.#closed && (this.#callers.get(callerId) ?? 0) < MOST_STREAMS;
+    return !this.#closed && (this.#streamsOfCaller.get(callerId) ?? 0) < MOST_STREAMS;
   }
 
-  /**
-   * Shows an execution, now and whenever it changes, until it has ended.
-   * @param known the version that the client has seen, from `Last-Event-ID`
-   * @param until when the caller's key ends
-   */
-  add(
-    response: ServerResponse,
-    id: string,
-    callerId: string,
-    known: string | undefined,
-    until: Date | undefined,
-  ): void {
-    const stream = new Stream(
-      response,
-      callerId,
-      known,
-      Math.max(0, Math.min(STREAM_MS, (until?.getTime() ?? Infinity) - Date.now())),
-    );
+  /** Shows an execution, now and whenever it changes, until it ends. */
+  add(response: ServerResponse, subscriber: Subscriber): void {
+    const { id, callerId } = subscriber;
+    const stream = new Stream(response, subscriber);
     const streams = this.#streams.get(id) ?? new Set();
     this.#streams.set(id, streams.add(stream));
-    this.#callers.set(callerId, (this.#callers.get(callerId) ?? 0) + 1);
+    this.#streamsOfCaller.set(callerId, (this.#streamsOfCaller.get(callerId) ?? 0) + 1);
     response.on('close', () => {
       stream.stop();
       streams.delete(stream);
       if (streams.size === 0 && this.#streams.get(id) === streams) this.#streams.delete(id);
-      const left = this.#callers.get(callerId)! - 1;
-      if (left === 0) this.#callers.delete(callerId);
-      else this.#callers.set(callerId, left);
-      if (this.#streams.size === 0) this.#rest();
+      this.#countClosed(callerId);
+      if (this.#streams.size === 0) this.#stop();
     });
-    // What changes before the connection listens is seen when it does.
-    this.#stopListening ??= listen(this.#url, { [EXECUTIONS_CHANNEL]: (changed) => this.#changed(changed) }, () => {
-      for (const each of this.#streams.keys()) this.#changed(each);
+    // A change before the connection listens shows when it does: then every execution is read.
+    this.#stopListening ??= listen(this.#url, { [EXECUTIONS_CHANNEL]: (changed) => this.#refresh(changed) }, () => {
+      for (const each of this.#streams.keys()) this.#refresh(each);
     });
-    this.#changed(id);
+    this.#refresh(id);
   }
 
-  #rest(): void {
+  #countClosed(callerId: string): void {
+    const left = this.#streamsOfCaller.get(callerId)! - 1;
+    if (left === 0) this.#streamsOfCaller.delete(callerId);
+    else this.#streamsOfCaller.set(callerId, left);
+  }
+
+  #stop(): void {
     void this.#stopListening?.();
     this.#stopListening = undefined;
   }
 
-  #changed(id: string): void {
+  /** Reads an execution for its streams; if it is being read, it is read once more after that. */
+  #refresh(id: string): void {
     if (!this.#streams.has(id)) return;
     const reading = this.#reading.get(id);
     if (reading !== undefined) {
@@ -159,23 +161,22 @@ export class ExecutionFeed {
 
   async #show(id: string): Promise<void> {
     try {
-      const execution = await this.#read(id);
-      // After it was read, so that what is later than a revocation is not shown.
-      const revoked = await this.#revoked([
-        ...new Set([...(this.#streams.get(id) ?? [])].map(({ callerId }) => callerId)),
-      ]);
+      const execution = await this.#source.read(id);
+      // Read after the execution, so that nothing newer than a revocation is shown.
+      const callerIds = new Set([...(this.#streams.get(id) ?? [])].map(({ callerId }) => callerId));
+      const revoked = await this.#source.findRevoked([...callerIds]);
       for (const stream of this.#streams.get(id) ?? []) {
         if (execution === undefined || revoked.has(stream.callerId)) stream.end();
         else stream.show(execution);
       }
     } catch (error) {
-      // The client connects anew and sees it then.
-      this.#failed(error);
+      // The clients reconnect, and see the execution then.
+      this.#source.onError(error);
       for (const stream of this.#streams.get(id) ?? []) stream.end();
     } finally {
       const again = this.#reading.get(id)?.again === true;
       this.#reading.delete(id);
-      if (again) this.#changed(id);
+      if (again) this.#refresh(id);
     }
   }
 
@@ -183,6 +184,6 @@ export class ExecutionFeed {
   close(): void {
     this.#closed = true;
     for (const streams of this.#streams.values()) for (const stream of streams) stream.end();
-    this.#rest();
+    this.#stop();
   }
 }

@@ -1,294 +1,83 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify';
-import { Type } from 'typebox';
-import { downloadUrl } from '../../aws/files.js';
-import { joinKey, storageUri } from '../../domain/files/paths.js';
-import type { Consumable } from '../../domain/runs/runParameters.js';
-import { parseFilter } from '../../domain/filters/parse.js';
-import { RUN_FILTER } from '../../domain/runs/filter.js';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { parseFilter, RUN_FILTER } from '../../domain/filter.js';
 import { isId } from '../../store/database.js';
-import { findStorageConnection } from '../../store/connections/storage.js';
-import { countRuns, listRuns } from '../../store/runs/list.js';
-import { findRun, type RunContext } from '../../store/runs/load.js';
-import { reopenRun } from '../../store/runs/update.js';
-import { runUploadWorkflowId } from '../../workflows/messages/runs.js';
+import { countRuns, getRun, listRuns, type RunRow } from '../../store/runs/list.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { ApiError, withTemporalErrors, loggableError, notFoundError } from '../errors.js';
-import { filteredList, FilteredPageQuery, pageBothWays } from '../paging.js';
+import { notFoundError } from '../errors.js';
+import { filteredList, pageBothWays } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
-import { errors, IdParams, Run, RunDetails } from '../schemas.js';
-
-/** A time as RFC 3339, or null where an instrument wrote something else. */
-function time(text: string | undefined): string | null {
-  return text === undefined || Number.isNaN(Date.parse(text)) ? null : new Date(text).toISOString();
-}
-
-function consumable(value: Consumable | undefined) {
-  if (value === undefined) return null;
-  const expiration = time(value.expiration);
-  return {
-    serialNumber: value.serialNumber,
-    partNumber: value.partNumber,
-    lotNumber: value.lotNumber,
-    ...(expiration !== null && { expiration }),
-  };
-}
-
-/** `TwelveWellStandard` as the contract spells it: `twelve_well_standard`. */
-function snakeCase(text: string): string {
-  return text.replace(/(?<=[a-z0-9])[A-Z]/g, '_$&').toLowerCase();
-}
-
-/** A run as the vendor's contract has it, from what its RunParameters.json said. */
-export function showRun(row: RunContext, manifestUrl?: string) {
-  const parameters = row.parameters;
-  const sequencing = row.type === 'sequencing';
-  const order = parameters?.readOrder ?? [];
-  return {
-    id: row.id,
-    name: row.runName,
-    description: parameters?.runDescription ?? '',
-    type: row.type,
-    status: `RUN_STATUS_${row.status}`,
-    instrument: {
-      id: row.instrumentId ?? '',
-      name: row.instrumentName,
-      serialNumber: row.instrumentName,
-      model: 'AVITI',
-      softwareVersion: parameters?.platformVersion ?? '',
-    },
-    output: {
-      storageConnectionId: row.storageConnectionId,
-      uri: storageUri(row.storage.bucket, row.storage.prefix, row.parentPath, row.runFolder),
-      kinds: row.uploadState === 'uploading' ? [] : [sequencing ? 'sequencing_run' : 'multiomics_run'],
-    },
-    timeCreated: row.timeCreated.toISOString(),
-    timeStarted: row.timeStarted?.toISOString() ?? null,
-    timeCompleted: row.timeCompleted?.toISOString() ?? null,
-    timeUpdated: row.timeUpdated.toISOString(),
-    tags: [],
-    recipe: parameters?.recipeExecutionId === undefined ? null : { id: parameters.recipeExecutionId, name: '' },
-    manifest: row.hasManifest
-      ? { filename: 'RunManifest.csv', ...(manifestUrl !== undefined && { downloadUrl: manifestUrl }) }
-      : null,
-    design: null,
-    operator: parameters?.operatorName ?? '',
-    setup: {
-      sequencing: !sequencing
-        ? null
-        : {
-            kitName: parameters?.kitConfiguration ?? '',
-            libraryStructure: (parameters?.libraryType ?? '').toLowerCase(),
-            prepType: parameters?.preparationWorkflow ?? '',
-            reads: Object.entries(parameters?.cycles ?? {}).map(([name, cycles]) => ({
-              name,
-              cycles,
-              order: order.indexOf(name as never) + 1,
-            })),
-            chemistryVersion: parameters?.chemistryVersion ?? '',
-            filterMask: parameters?.filterMask ?? null,
-            polonyDensity: /high/i.test(parameters?.polonyDensity ?? '')
-              ? 'high'
-              : /standard/i.test(parameters?.polonyDensity ?? '')
-                ? 'standard'
-                : null,
-            lowDiversity: parameters?.lowDiversity ?? false,
-            panel: parameters?.panelName === undefined ? null : { id: '', name: parameters.panelName, version: '' },
-            flowcell: consumable(parameters?.consumables.flowcell),
-            buffer: consumable(parameters?.consumables.buffer),
-            sequencingCartridge: consumable(parameters?.consumables.sequencingCartridge),
-          },
-      multiomics: sequencing
-        ? null
-        : {
-            panel: { id: '', name: parameters?.panelName ?? '', version: '' },
-            kitType: snakeCase(parameters?.runType ?? ''),
-            wellLayout: snakeCase(parameters?.wellLayout ?? ''),
-            flowcell: consumable(parameters?.consumables.flowcell),
-            buffer: consumable(parameters?.consumables.buffer),
-            panelCartridge: consumable(parameters?.consumables.panelCartridge),
-          },
-    },
-    metrics: {
-      sequencing:
-        sequencing && (row.metrics ?? row.instrumentMetrics) !== null
-          ? { ...row.metrics, ...row.instrumentMetrics }
-          : null,
-      multiomics: null,
-    },
-  };
-}
-
-/** How long the URL of a manifest lasts, in seconds. */
-const MANIFEST_URL_SECONDS = 3600;
-const mayDownload = ({ caller, params }: FastifyRequest): boolean =>
-  caller.access.covers('runs:download', (params as { id: string }).id);
+import type { RequestOf } from '../requests.js';
+import { signManifestUrl } from './manifestUrl.js';
+import { presentDetails, presentRun } from './present.js';
+import { retryRun } from './retry.js';
+import { operations } from './schemas.js';
 
 /** Runs: what instruments have uploaded. */
-export function runRoutes(scope: FastifyInstance, { db, aws, orchestrator }: ApiDependencies): void {
+export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const tags = ['RunService'];
-  const answer = (description: string) => Type.Object({ run: Run }, { additionalProperties: false, description });
+  const { db } = dependencies;
+  const readOne = requireScope('runs:read', 'id');
 
-  async function run(id: string): Promise<RunContext> {
-    const found = isId(id) ? await findRun(db, id) : undefined;
-    if (found === undefined) throw notFoundError('run', id);
-    return found;
-  }
-
-  app.get(
-    '/v1/runs',
-    {
-      config: requireScope('runs:read'),
-      schema: {
-        operationId: 'RunService_ListRuns',
-        tags,
-        summary: 'List runs, newest first',
-        querystring: FilteredPageQuery,
-        response: {
-          200: Type.Object(
-            {
-              runs: Type.Array(Run),
-              nextPageToken: Type.String(),
-              previousPageToken: Type.String(),
-              totalCount: Type.Optional(Type.Integer()),
-            },
-            { additionalProperties: false, description: 'A page' },
-          ),
-          ...errors(),
-        },
-      },
-    },
-    async (request) => {
-      const narrowed = {
-        ids: request.caller.access.ids('runs:read'),
-        filter: parseFilter(request.query.filter ?? '', RUN_FILTER, new Date()),
-      };
-      const { items, ...tokens } = await pageBothWays(
-        filteredList('runs', { filter: request.query.filter }),
-        request.query,
-        (slice) => listRuns(db, slice, narrowed),
-      );
-      return {
-        runs: items.map((row) => showRun(row)),
-        ...tokens,
-        ...(request.query.includeTotalCount === true && { totalCount: await countRuns(db, narrowed) }),
-      };
-    },
+  app.get('/v1/runs', { config: requireScope('runs:read'), schema: operations.list }, (request) =>
+    handleListRuns(dependencies, request),
   );
-  /** A URL of a run's manifest, for those who may download it. That it cannot be made keeps nobody from the run. */
-  async function manifestUrl(log: FastifyBaseLogger, row: RunContext): Promise<string | undefined> {
-    const storage = row.hasManifest ? await findStorageConnection(db, row.storageConnectionId) : undefined;
-    if (storage?.use_for_data_exploration !== true) return undefined;
-    try {
-      const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
-      const signer = aws.signer(session, storage.region);
-      try {
-        return await downloadUrl(
-          signer,
-          session,
-          { bucket: storage.bucket, key: joinKey(storage.prefix, row.parentPath, row.runFolder, 'RunManifest.csv') },
-          MANIFEST_URL_SECONDS,
-          false,
-        );
-      } finally {
-        signer.destroy();
-      }
-    } catch (error) {
-      log.warn({ error: loggableError(error), runId: row.id }, 'the URL of a manifest could not be signed');
-      return undefined;
-    }
-  }
   app.get(
     '/v1/runs/:id',
-    {
-      config: requireScope('runs:read', 'id', { audit: mayDownload }),
-      schema: {
-        operationId: 'RunService_GetRun',
-        tags,
-        summary: 'A run',
-        description: 'With a URL to download its manifest by, for an hour, for who has runs:download too.',
-        params: IdParams,
-        response: { 200: answer('The run'), ...errors(404) },
-      },
-    },
-    async (request) => {
-      const found = await run(request.params.id);
-      return { run: showRun(found, mayDownload(request) ? await manifestUrl(request.log, found) : undefined) };
-    },
+    { config: requireScope('runs:read', 'id', { audit: mayDownload }), schema: operations.get },
+    (request) => handleGetRun(dependencies, request),
   );
-  app.get(
-    '/v1/runs/:id/details',
-    {
-      config: requireScope('runs:read', 'id'),
-      schema: {
-        operationId: 'RunService_GetRunDetails',
-        tags,
-        summary: 'A run and where its upload stands',
-        params: IdParams,
-        response: {
-          200: Type.Object({ run: Run, details: RunDetails }, { additionalProperties: false, description: 'The run' }),
-          ...errors(404),
-        },
-      },
-    },
-    async (request) => {
-      const found = await run(request.params.id);
-      return {
-        run: showRun(found),
-        details: {
-          uploadState: found.uploadState,
-          uploadDescription: found.description,
-          outcome: found.outcome,
-          blocked: found.blocked,
-          runFolder: found.runFolder,
-          workflowId: runUploadWorkflowId(found.storageConnectionId, found.parentPath, found.runFolder),
-          checked: found.checked,
-          progress: found.progress,
-        },
-      };
-    },
-  );
+  app.get('/v1/runs/:id/details', { config: readOne, schema: operations.getDetails }, async (request) => {
+    const run = await requireRun(db, request.params.id);
+    return { run: presentRun(run), details: presentDetails(run) };
+  });
   app.post(
     '/v1/runs/:id/retry',
-    {
-      config: requireScope('runs:operate', 'id'),
-      schema: {
-        operationId: 'RunService_RetryRun',
-        tags,
-        summary: 'Look at an upload again now, and follow it again where that has stopped',
-        params: IdParams,
-        response: { 202: answer('It is looked at'), ...errors(404, 409) },
-      },
-    },
-    async (request, reply) => {
-      const found = await run(request.params.id);
-      if (found.uploadState === 'complete' && found.checked === 'content')
-        throw new ApiError(409, 'UPLOAD_ENDED', `The upload of this run has ended: ${found.description}`);
-      const { storageConnectionId, instrumentName, parentPath, runFolder } = found;
-      await reopenRun(db, found.id, true);
-      const retry =
-        found.blocked === null
-          ? orchestrator.lookAtRunUpload(storageConnectionId, parentPath, runFolder)
-          : orchestrator.retryRunUpload(storageConnectionId, parentPath, runFolder);
-      if (!(await withTemporalErrors(request.log, retry))) {
-        const storage = await findStorageConnection(db, storageConnectionId);
-        if (storage === undefined)
-          throw new ApiError(409, 'STORAGE_CONNECTION_DELETED', 'The storage connection of the run was deleted');
-        await withTemporalErrors(
-          request.log,
-          orchestrator.startRunUpload({
-            runId: found.id,
-            storageConnectionId,
-            storageConnectionName: storage.name,
-            instrumentName,
-            parentPath,
-            runFolder,
-            runName: found.runName,
-          }),
-        );
-      }
-      return reply.code(202).send({ run: showRun(await run(found.id)) });
-    },
+    { config: requireScope('runs:operate', 'id'), schema: operations.retry },
+    (request, reply) => handleRetryRun(dependencies, request, reply),
   );
+}
+
+/** @throws ApiError 404 */
+async function requireRun(db: ApiDependencies['db'], id: string): Promise<RunRow> {
+  const run = isId(id) ? await getRun(db, id) : undefined;
+  if (run === undefined) throw notFoundError('run', id);
+  return run;
+}
+
+/** Whether the caller may download from the run, so that the response has a URL and the audit log an entry. */
+function mayDownload({ caller, params }: FastifyRequest): boolean {
+  return caller.access.covers('runs:download', (params as { id: string }).id);
+}
+
+async function handleListRuns({ db }: ApiDependencies, { query, caller }: RequestOf<typeof operations.list>) {
+  const options = {
+    ids: caller.access.ids('runs:read'),
+    filter: parseFilter(query.filter ?? '', RUN_FILTER, new Date()),
+  };
+  const { items, ...tokens } = await pageBothWays(filteredList('runs', { filter: query.filter }), query, (slice) =>
+    listRuns(db, slice, options),
+  );
+  return {
+    runs: items.map((row) => presentRun(row)),
+    ...tokens,
+    ...(query.includeTotalCount === true && { totalCount: await countRuns(db, options) }),
+  };
+}
+
+async function handleGetRun(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {
+  const run = await requireRun(dependencies.db, request.params.id);
+  const manifestUrl = mayDownload(request) ? await signManifestUrl(dependencies, request.log, run) : undefined;
+  return { run: presentRun(run, manifestUrl) };
+}
+
+async function handleRetryRun(
+  dependencies: ApiDependencies,
+  request: RequestOf<typeof operations.retry>,
+  reply: FastifyReply,
+) {
+  const run = await requireRun(dependencies.db, request.params.id);
+  await retryRun(dependencies, request.log, run);
+  void reply.code(202);
+  return { run: presentRun(await requireRun(dependencies.db, run.id)) };
 }

@@ -1,0 +1,163 @@
+import type { FastifyRequest } from 'fastify';
+import { checkAccountId, checkSharedWorkflow, sameAccount } from '../../../domain/aws.js';
+import { checkRunSettings } from '../../../domain/connections/runSettings.js';
+import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
+import { checkJson, checkName, normalizeName } from '../../../domain/names.js';
+import { type ComputeConnectionRow, findComputeConnection } from '../../../store/connections/compute.js';
+import type { FlowFields, FlowRow } from '../../../store/connections/flows.js';
+import { findProvider, type ProviderRow } from '../../../store/connections/providers.js';
+import { findStorageConnection } from '../../../store/connections/storage.js';
+import { listUses } from '../../../store/connections/uses.js';
+import { type DbTransaction, isId } from '../../../store/database.js';
+import { inUseError } from '../../conflicts.js';
+import type { Caller } from '../../plugins/auth.js';
+import { missingReference, requireReference } from '../../references.js';
+import { checkBody } from '../../validation.js';
+import { WORKFLOW_FIELDS } from './fields.js';
+import type { FlowChange } from './schemas.js';
+
+/**
+ * Checks the body of a flow.
+ * @param isChange whether fields that are absent keep their values.
+ * @throws InputError with every problem of the body.
+ */
+export function checkFlowBody(request: FastifyRequest, isChange: boolean): void {
+  const body = (typeof request.body === 'object' ? request.body : null) as FlowChange | null;
+  const ownerId = typeof body?.workflowOwnerId === 'string' ? body.workflowOwnerId.trim() : undefined;
+  checkBody(request, (check) => [
+    check('name', (value) => checkName('name', normalizeName(value))),
+    check('sharedWorkflowId', (value) => checkWorkflow(value, ownerId, isChange)),
+    typeof body?.sharedWorkflowId === 'string'
+      ? []
+      : check('workflowOwnerId', (value) => checkAccountId('workflowOwnerId', value.trim())),
+    checkJson('parameters', body?.parameters),
+    checkJson('parameterNames', body?.parameterNames),
+    checkJson('autoStart', body?.autoStart),
+    checkJson('runSettings', body?.runSettings),
+    request.validationError === undefined && body?.runSettings !== undefined
+      ? checkRunSettings('runSettings', body.runSettings)
+      : [],
+  ]);
+}
+
+/** A change may omit the owner, because the flow has one already. */
+function checkWorkflow(workflow: string, ownerId: string | undefined, isChange: boolean): FieldProblem[] {
+  const { problems } = checkSharedWorkflow(WORKFLOW_FIELDS, workflow, ownerId);
+  return isChange ? problems.filter(({ rule }) => rule !== 'REQUIRED') : problems;
+}
+
+/**
+ * Checks that the resources that a flow refers to exist and fit together, and locks them until the flow is written.
+ * @throws InputError with every problem.
+ */
+export async function checkReferences(transaction: DbTransaction, fields: FlowFields): Promise<void> {
+  const compute = await requireReference(
+    'compute connection',
+    'computeConnectionId',
+    fields.computeConnectionId,
+    (id) => findComputeConnection(transaction, id, 'share'),
+  );
+  const provider = await findProvider(transaction, compute.provider_id, 'share');
+  const problems = checkWorkflowRegion(fields, compute);
+  // One after another, because a transaction has one connection.
+  for (const [index, id] of fields.storageConnectionIds.entries()) {
+    const field = `autoStart.storageConnectionIds.${index}`;
+    problems.push(...(await checkStorageConnection(transaction, field, id, compute, provider)));
+  }
+  throwIfInvalid(problems);
+}
+
+function checkWorkflowRegion({ sharedWorkflowRegion }: FlowFields, compute: ComputeConnectionRow): FieldProblem[] {
+  if (sharedWorkflowRegion === null || sharedWorkflowRegion === compute.region) return [];
+  return [
+    {
+      field: 'sharedWorkflowId',
+      rule: 'SAME_REGION',
+      message:
+        `the workflow is shared in ${sharedWorkflowRegion}, but compute connection ${compute.name} is in ` +
+        `${compute.region}: a share works only in its own region`,
+    },
+  ];
+}
+
+async function checkStorageConnection(
+  transaction: DbTransaction,
+  field: string,
+  id: string,
+  compute: ComputeConnectionRow,
+  provider: ProviderRow | undefined,
+): Promise<FieldProblem[]> {
+  const storage = isId(id) ? await findStorageConnection(transaction, id, 'share') : undefined;
+  if (storage === undefined) return [missingReference('storage connection', field, id)];
+  const problems: FieldProblem[] = [];
+  if (storage.region !== compute.region)
+    problems.push({
+      field,
+      rule: 'SAME_REGION',
+      message:
+        `storage connection ${storage.name} is in ${storage.region}, but compute connection ${compute.name} is in ` +
+        `${compute.region}: the workflow must run in the region of the bucket`,
+    });
+  const storageProvider = await findProvider(transaction, storage.provider_id, 'share');
+  if (!sameAccount(storageProvider?.account_id, provider?.account_id))
+    problems.push({
+      field,
+      rule: 'SAME_ACCOUNT',
+      message:
+        `storage connection ${storage.name} and compute connection ${compute.name} are in different AWS accounts: ` +
+        'choose two in the same account',
+    });
+  if (!storage.use_for_run_upload)
+    problems.push({
+      field,
+      rule: 'USED_FOR_RUN_UPLOAD',
+      message:
+        `storage connection ${storage.name} is not used for run upload, so no run in it can start the flow: ` +
+        'set its useForRunUpload to true first',
+    });
+  return problems;
+}
+
+/**
+ * Checks that a flow may be changed.
+ * @throws ApiError 409 IN_USE
+ * @throws InputError with every problem.
+ */
+export async function checkFlowChange(
+  transaction: DbTransaction,
+  caller: Caller,
+  old: FlowRow,
+  fields: FlowFields,
+): Promise<void> {
+  // Current executions stay in the region of the old compute connection, where the other workflow may not be shared.
+  if (fields.computeConnectionId !== old.compute_connection_id) {
+    const uses = await listUses(transaction, 'flows', old.id);
+    if (uses.length > 0)
+      throw inUseError(caller, {
+        kind: 'flow',
+        uses,
+        consequence: 'its compute connection cannot change',
+        remedy: 'Wait until these executions end, or cancel them.',
+        field: 'computeConnectionId',
+      });
+  }
+  throwIfInvalid(hiddenReferences(caller, fields, old));
+  await checkReferences(transaction, fields);
+}
+
+/**
+ * Reports resources that a change adds and that the caller may not see, as if they did not exist. Otherwise a caller
+ * that may change only some flows could start them for any runs.
+ */
+function hiddenReferences({ access }: Caller, fields: FlowFields, old: FlowRow): FieldProblem[] {
+  if (access.ids('flows:write') === 'all') return [];
+  const { computeConnectionId, storageConnectionIds } = fields;
+  const problems: FieldProblem[] = [];
+  if (computeConnectionId !== old.compute_connection_id && !access.covers('compute:read', computeConnectionId))
+    problems.push(missingReference('compute connection', 'computeConnectionId', computeConnectionId));
+  for (const [index, id] of storageConnectionIds.entries()) {
+    if (!old.storage_connection_ids.includes(id) && !access.covers('storage:read', id))
+      problems.push(missingReference('storage connection', `autoStart.storageConnectionIds.${index}`, id));
+  }
+  return problems;
+}

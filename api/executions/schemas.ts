@@ -1,0 +1,370 @@
+import { Type } from 'typebox';
+import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
+import { component } from '../openapi/components.js';
+import {
+  BODY,
+  closed,
+  errors,
+  IdempotencyHeaders,
+  IdParams,
+  NoContent,
+  NullableString,
+  NullableTimestamp,
+  oneOf,
+  responseBody,
+  Timestamp,
+} from '../openapi/shared.js';
+import { FilteredPageQuery } from '../paging.js';
+import { NullableBlocked, Output } from '../runs/schemas.js';
+
+/** Longest run manifest in a request body, in characters. The manifest of 10,000 samples has about a million. */
+const MANIFEST_CHARACTERS = 1_000_000;
+/** Largest request body with a manifest, in bytes. In JSON a line break takes two bytes, other characters up to six. */
+export const MANIFEST_BODY_LIMIT = 2 * 1024 * 1024;
+
+/** An execution in the shape of the vendor's contract. */
+export const Execution = component(
+  'Execution',
+  Type.Object(
+    {
+      id: Type.String(),
+      name: Type.String(),
+      status: oneOf(EXECUTION_STATUSES.map((status) => `EXECUTION_STATUS_${status}`)),
+      statusDescription: Type.String(),
+      platform: Type.String(),
+      workflow: Type.Object({ name: Type.String(), version: Type.String() }, closed),
+      flow: Type.Object({ id: Type.String(), name: Type.String() }, closed),
+      inputs: Type.Array(
+        Type.Object(
+          {
+            run: Type.Object(
+              {
+                id: Type.String(),
+                name: Type.String(),
+                instrumentName: Type.String(),
+                kitType: Type.String(),
+                runType: Type.String(),
+              },
+              closed,
+            ),
+          },
+          closed,
+        ),
+      ),
+      output: Output,
+      startedBy: Type.Object({ id: Type.String(), email: Type.String(), name: Type.String() }, closed),
+      timeCreated: Timestamp,
+      timeStarted: NullableTimestamp,
+      timeCompleted: NullableTimestamp,
+      errorMessage: NullableString,
+    },
+    {
+      ...closed,
+      examples: [
+        {
+          id: '01920000-0000-7000-8000-000000000006',
+          name: 'b2f NA12878',
+          status: 'EXECUTION_STATUS_RUNNING',
+          statusDescription: 'HealthOmics run 1234567 is RUNNING',
+          platform: 'aws_omics',
+          workflow: { name: 'bases2fastq', version: '' },
+          flow: { id: '01920000-0000-7000-8000-000000000002', name: 'b2f' },
+          inputs: [
+            {
+              run: {
+                id: '01920000-0000-7000-8000-000000000003',
+                name: 'NA12878',
+                instrumentName: 'AV240001',
+                kitType: '',
+                runType: 'sequencing',
+              },
+            },
+          ],
+          output: {
+            storageConnectionId: '01920000-0000-7000-8000-000000000001',
+            uri: 's3://lab-aviti/runs/polony-executions/01920000-0000-7000-8000-000000000006/1234567/',
+            kinds: [],
+          },
+          startedBy: { id: 'lims', email: '', name: 'lims' },
+          timeCreated: '2026-01-16T04:00:00.000Z',
+          timeStarted: '2026-01-16T04:00:05.000Z',
+          timeCompleted: null,
+          errorMessage: null,
+        },
+      ],
+    },
+  ),
+);
+
+const anyObject = (description: string) =>
+  Type.Unsafe<object | null>({ type: ['object', 'null'], additionalProperties: true, description });
+const Failure = Type.Object(
+  {
+    reason: Type.String(),
+    owner: oneOf(['customer', 'vendor', 'aws', 'polony']),
+    what: Type.String(),
+    toDo: Type.String(),
+    transient: Type.Boolean(),
+  },
+  closed,
+);
+const EarlierAttempt = Type.Object(
+  {
+    attempt: Type.Integer(),
+    runId: Type.String(),
+    uuid: NullableString,
+    arn: NullableString,
+    runOutputUri: NullableString,
+    failureReason: NullableString,
+    statusMessage: NullableString,
+    timeStarted: NullableTimestamp,
+    timeEnded: Timestamp,
+  },
+  closed,
+);
+/** What polony knows of an execution beyond the vendor's contract. */
+export const ExecutionDetails = component(
+  'ExecutionDetails',
+  Type.Object(
+    {
+      workflowId: Type.String({ description: 'The workflow ID in Temporal' }),
+      trigger: oneOf(['auto', 'api']),
+      account: Type.String(),
+      region: Type.String(),
+      computeConnectionId: Type.String(),
+      healthOmics: Type.Union([
+        Type.Object(
+          {
+            runId: Type.String(),
+            uuid: NullableString,
+            arn: NullableString,
+            status: NullableString,
+            runOutputUri: NullableString,
+          },
+          closed,
+        ),
+        Type.Null(),
+      ]),
+      blocked: NullableBlocked,
+      cancelRequested: Type.Union([
+        Type.Object({ requestedBy: Type.String(), reason: NullableString, time: NullableTimestamp }, closed),
+        Type.Null(),
+      ]),
+      parameters: anyObject('The parameters that polony sent to HealthOmics'),
+      summary: anyObject('What Bases2Fastq produced'),
+      errorType: NullableString,
+      failure: Type.Union([Failure, Type.Null()], {
+        description: 'Why the execution failed: who can fix it, what happened, and what to do',
+      }),
+      attempt: Type.Integer({ description: 'The number of the current HealthOmics run. The first is 1' }),
+      earlierAttempts: Type.Array(EarlierAttempt, {
+        description: 'HealthOmics runs that failed for a transient reason',
+      }),
+      manifest: Type.Object(
+        {
+          source: oneOf(['run', 'text', 'uri']),
+          uri: NullableString,
+          report: anyObject(
+            'The result of the manifest check: errors and warnings with rule, line, column and message',
+          ),
+        },
+        closed,
+      ),
+      relaunchOf: NullableString,
+    },
+    closed,
+  ),
+);
+
+const name = Type.Optional(
+  Type.String({ description: '1 to 128 characters. The default is the name of the flow and the name of the run' }),
+);
+const parameters = Type.Optional(
+  Type.Unsafe<Record<string, unknown>>({
+    type: 'object',
+    additionalProperties: true,
+    maxProperties: 100,
+    description: "Parameters of the workflow's template. They override those of the flow",
+  }),
+);
+const manifest = Type.Union(
+  [
+    Type.Object(
+      {
+        content: Type.String({
+          minLength: 1,
+          maxLength: MANIFEST_CHARACTERS,
+          description: 'The text of RunManifest.csv',
+        }),
+      },
+      closed,
+    ),
+    Type.Object(
+      {
+        uri: Type.String({
+          pattern: '^s3://[^/]+/.+[^/]$',
+          maxLength: 1024,
+          description: "The S3 URI of a manifest in the run's storage connection",
+        }),
+      },
+      closed,
+    ),
+  ],
+  { description: "A run manifest that this execution uses instead of the run's own" },
+);
+const CreateBody = Type.Object(
+  {
+    flowId: Type.String(),
+    runId: Type.Optional(Type.String()),
+    runFolderUri: Type.Optional(
+      Type.String({
+        pattern: '^s3://[^/]+/.+$',
+        maxLength: 1024,
+        description:
+          'Instead of runId: the S3 URI of a run folder anywhere in a storage connection. ' +
+          'polony adds it as a run and checks it like any other run',
+      }),
+    ),
+    name,
+    parameters,
+    manifest: Type.Optional(manifest),
+  },
+  {
+    ...closed,
+    examples: [{ flowId: '01920000-0000-7000-8000-000000000002', runId: '01920000-0000-7000-8000-000000000003' }],
+  },
+);
+const RelaunchBody = Type.Object(
+  {
+    name,
+    parameters,
+    manifest: Type.Optional(
+      Type.Union([manifest, Type.Null()], {
+        description: "The default is the manifest of the repeated execution. null: the run's own manifest",
+      }),
+    ),
+  },
+  {
+    ...closed,
+    'x-optional': true,
+    examples: [{ manifest: { content: '[Samples]\nSampleName,Index1,Index2\nS1,ACGTACGT,TGCATGCA\n' } }],
+  },
+);
+const CancelBody = Type.Object(
+  { reason: Type.Optional(Type.String({ maxLength: 1000, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f]*$' })) },
+  { ...closed, 'x-optional': true, examples: [{ reason: 'wrong run manifest' }] },
+);
+
+const tags = ['ExecutionService'];
+const oneExecution = (description: string) => responseBody(description, { execution: Execution });
+
+/** The operations of this subject, as the OpenAPI document describes them. */
+export const operations = {
+  create: {
+    operationId: 'ExecutionService_CreateExecution',
+    tags,
+    summary: 'Start a flow for a run',
+    description: 'While the run is still uploading, the execution waits for the upload to end.',
+    headers: IdempotencyHeaders,
+    body: CreateBody,
+    response: { 201: oneExecution('Accepted'), ...errors(409, ...BODY, 422) },
+  },
+  relaunch: {
+    operationId: 'ExecutionService_RelaunchExecution',
+    tags,
+    summary: 'Repeat an execution that has ended',
+    description:
+      'Creates a new execution of the same flow for the same run, with its own HealthOmics run. ' +
+      'Fields that you leave out keep their values. `parameters` replaces all parameters.',
+    headers: IdempotencyHeaders,
+    params: IdParams,
+    body: RelaunchBody,
+    response: { 201: oneExecution('Accepted'), ...errors(404, 409, ...BODY, 422) },
+  },
+  list: {
+    operationId: 'ExecutionService_ListExecutions',
+    tags,
+    summary: 'List executions, newest first',
+    querystring: FilteredPageQuery,
+    response: {
+      200: responseBody('A page of executions', {
+        executions: Type.Array(Execution),
+        nextPageToken: Type.String(),
+        previousPageToken: Type.String(),
+        totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
+  get: {
+    operationId: 'ExecutionService_GetExecution',
+    tags,
+    summary: 'Get an execution',
+    params: IdParams,
+    response: { 200: oneExecution('The execution'), ...errors(404) },
+  },
+  getDetails: {
+    operationId: 'ExecutionService_GetExecutionDetails',
+    tags,
+    summary: 'Get an execution with its HealthOmics run, its results and what blocks it',
+    params: IdParams,
+    response: {
+      200: responseBody('The execution and its details', { execution: Execution, details: ExecutionDetails }),
+      ...errors(404),
+    },
+  },
+  watch: {
+    operationId: 'ExecutionService_WatchExecution',
+    tags,
+    summary: 'Follow an execution as a stream of events',
+    description:
+      'Sends a server-sent event named `execution` now and at every change, until the execution ends. ' +
+      'Each event has the body of `…/details`. A client that reads slowly skips to the latest state. ' +
+      'A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. ' +
+      'If that event was the last one of an execution that has ended, the response is 204.',
+    headers: Type.Object({
+      'last-event-id': Type.Optional(
+        Type.String({ maxLength: 100, description: 'The ID of the last event that you received' }),
+      ),
+    }),
+    params: IdParams,
+    response: {
+      200: { description: 'The stream', content: { 'text/event-stream': { schema: Type.String() } } },
+      204: NoContent,
+      ...errors(404),
+    },
+  },
+  getResults: {
+    operationId: 'ExecutionService_GetExecutionResults',
+    tags,
+    summary: 'List the files that an execution produced',
+    description:
+      'The first 1,000 files, with their keys relative to the output folder. ' +
+      '`summary.files` of the details has the total.',
+    params: IdParams,
+    response: {
+      200: responseBody('The files', {
+        uri: Type.String(),
+        files: Type.Array(Type.Object({ key: Type.String(), size: Type.Integer({ description: 'Bytes' }) }, closed)),
+        isTruncated: Type.Boolean(),
+      }),
+      ...errors(404),
+    },
+  },
+  cancel: {
+    operationId: 'ExecutionService_CancelExecution',
+    tags,
+    summary: 'Cancel an execution',
+    headers: IdempotencyHeaders,
+    params: IdParams,
+    body: CancelBody,
+    response: { 202: oneExecution('polony cancels the execution'), ...errors(404, 409, ...BODY, 422) },
+  },
+  retry: {
+    operationId: 'ExecutionService_RetryExecution',
+    tags,
+    summary: 'Retry a blocked execution now',
+    params: IdParams,
+    response: { 202: oneExecution('polony retries the execution'), ...errors(404, 409) },
+  },
+};

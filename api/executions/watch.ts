@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { isFinalStatus } from '../../domain/executions/execution.js';
+import { findRevokedKeys } from '../../store/auth.js';
+import { listAttempts } from '../../store/executions/attempts.js';
+import { type ExecutionRow, getExecution } from '../../store/executions/list.js';
+import type { ApiDependencies } from '../dependencies.js';
+import { ApiError, loggableError } from '../errors.js';
+import type { RequestOf } from '../requests.js';
+import { ExecutionFeed, MOST_STREAMS, type StreamedExecution } from './feed.js';
+import { requireExecution } from './find.js';
+import { presentDetails, presentExecution } from './present.js';
+import type { operations } from './schemas.js';
+
+/** The body of `…/details`, which streams send too. */
+export async function showWithDetails(db: ApiDependencies['db'], execution: ExecutionRow) {
+  const attempts = await listAttempts(db, execution.id);
+  return { execution: presentExecution(execution), details: presentDetails(execution, attempts) };
+}
+
+async function toStreamed(db: ApiDependencies['db'], execution: ExecutionRow): Promise<StreamedExecution> {
+  const json = JSON.stringify(await showWithDetails(db, execution));
+  return {
+    version: createHash('sha256').update(json).digest('base64url').slice(0, 20),
+    ended: isFinalStatus(execution.status),
+    json,
+  };
+}
+
+/** The feed of executions for an app. It ends all its streams before the app closes. */
+export function createExecutionFeed(scope: FastifyInstance, { db, databaseUrl }: ApiDependencies): ExecutionFeed {
+  const feed = new ExecutionFeed(databaseUrl, {
+    read: async (id) => {
+      const execution = await getExecution(db, id);
+      return execution && toStreamed(db, execution);
+    },
+    findRevoked: (callerIds) => findRevokedKeys(db, callerIds),
+    onError: (error) => scope.log.error({ error: loggableError(error) }, 'Reading an execution for its streams failed'),
+  });
+  scope.addHook('preClose', async () => feed.close());
+  return feed;
+}
+
+/** Answers with a stream of server-sent events (HTML Standard, 9.2) that shows an execution until it ends. */
+export async function handleWatchExecution(
+  { db }: ApiDependencies,
+  feed: ExecutionFeed,
+  request: RequestOf<typeof operations.watch>,
+  reply: FastifyReply,
+) {
+  const { caller } = request;
+  const execution = await requireExecution(db, request.params.id);
+  const lastSeen = request.headers['last-event-id'];
+  // 204 tells an EventSource not to connect again.
+  if (
+    isFinalStatus(execution.status) &&
+    lastSeen !== undefined &&
+    lastSeen === (await toStreamed(db, execution)).version
+  )
+    return reply.code(204).send(null);
+  if (!feed.admits(caller.id))
+    throw new ApiError(
+      429,
+      'TOO_MANY_STREAMS',
+      `This caller already has ${MOST_STREAMS} open streams of executions, the most it may have. Close one first`,
+    );
+  reply.hijack();
+  reply.raw.writeHead(200, {
+    ...(reply.getHeaders() as Record<string, string>),
+    'content-type': 'text/event-stream; charset=utf-8',
+    'x-accel-buffering': 'no',
+  });
+  if (request.method === 'HEAD') {
+    reply.raw.end();
+    return;
+  }
+  feed.add(reply.raw, { id: execution.id, callerId: caller.id, lastSeen, expires: caller.expires });
+}

@@ -1,0 +1,149 @@
+import type { FastifyRequest } from 'fastify';
+import type { Static } from 'typebox';
+import { classifyAwsError } from '../../aws/errors.js';
+import type { Session } from '../../aws/sessions.js';
+import { InputError } from '../../domain/errors.js';
+import {
+  type CredentialPurpose,
+  issuedCredentialsPolicy,
+  SESSION_POLICY_LIMIT,
+} from '../../domain/iam/sessionPolicies.js';
+import { findProvider, type ProviderRow } from '../../store/connections/providers.js';
+import type { StorageConnectionRow } from '../../store/connections/storage.js';
+import { awsApiError } from '../aws.js';
+import type { ApiDependencies } from '../dependencies.js';
+import { ApiError } from '../errors.js';
+import type { RequestOf } from '../requests.js';
+import { findExecutionPlace, type Place, resolvePrefix } from './places.js';
+import { type operations, SESSION_SECONDS } from './schemas.js';
+
+/** What credentials are issued for. */
+export interface CredentialRequest {
+  purpose: CredentialPurpose;
+  storage: StorageConnectionRow;
+  /** The beginning of all keys that the credentials cover. */
+  keyPrefix: string;
+  /** 0 or undefined: the default. */
+  expirationSeconds?: number;
+}
+
+type CredentialsQuery = Static<typeof operations.credentialsOfRun.querystring>;
+
+/** Issues credentials to read the output of an execution. */
+export async function handleExecutionCredentials(
+  dependencies: ApiDependencies,
+  request: RequestOf<typeof operations.credentialsOfExecution>,
+) {
+  const place = await findExecutionPlace(dependencies.db, request.params.execution_id);
+  if (place === undefined)
+    throw new ApiError(
+      404,
+      'NO_OUTPUT_YET',
+      'The execution has no output yet because its HealthOmics run has not started. Try again when it is running',
+    );
+  return issueReadCredentials(dependencies, request, place, request.query);
+}
+
+/** Issues credentials to read a prefix of a place. */
+export async function issueReadCredentials(
+  dependencies: ApiDependencies,
+  request: FastifyRequest,
+  place: Place,
+  query: CredentialsQuery,
+) {
+  const prefix = await resolvePrefix(dependencies.db, request, place, query.prefix);
+  return issueCredentials(dependencies, request, {
+    purpose: 'read',
+    storage: place.storage,
+    keyPrefix: place.root + prefix,
+    expirationSeconds: query.expirationSeconds,
+  });
+}
+
+/**
+ * Issues short-lived credentials for a part of a bucket.
+ * @throws InputError when the prefix or the lifetime does not fit; ApiError when AWS rejects the call
+ */
+export async function issueCredentials(
+  dependencies: ApiDependencies,
+  request: FastifyRequest,
+  { purpose, storage, keyPrefix, expirationSeconds = 0 }: CredentialRequest,
+) {
+  const provider = await findProvider(dependencies.db, storage.provider_id);
+  if (provider === undefined)
+    throw new ApiError(
+      404,
+      'PROVIDER_NOT_FOUND',
+      'The provider of the storage connection was deleted, so polony has no access to AWS. ' +
+        'Give the storage connection another provider',
+    );
+  const seconds = expirationSeconds === 0 ? SESSION_SECONDS.default : expirationSeconds;
+  checkLifetime(seconds, provider);
+  const policy = issuedCredentialsPolicy(purpose, storage.bucket, keyPrefix, storage.region);
+  if (policy.length > SESSION_POLICY_LIMIT) throw prefixTooLongError();
+  const session = await openSession(dependencies, request, provider, {
+    policy,
+    seconds,
+    name: `polony-${purpose}-${storage.provider_id.slice(-12)}`,
+  });
+  request.auditDetail = {
+    ...request.auditDetail,
+    uri: `s3://${storage.bucket}/${keyPrefix}`,
+    kind: purpose,
+    expiration: session.expiration.toISOString(),
+  };
+  return {
+    s3: {
+      region: storage.region,
+      bucket: storage.bucket,
+      prefix: keyPrefix === '' ? null : keyPrefix,
+      accessKeyId: session.accessKeyId,
+      secretAccessKey: session.secretAccessKey,
+      sessionToken: session.sessionToken,
+      expiration: session.expiration.toISOString(),
+    },
+  };
+}
+
+function checkLifetime(seconds: number, provider: ProviderRow): void {
+  const { least, mostOfRole, mostOfAccessKeys } = SESSION_SECONDS;
+  const most = provider.credential_type === 'role' ? mostOfRole : mostOfAccessKeys;
+  if (seconds < least || seconds > most)
+    throw lifetimeError(`must be ${least} to ${most} seconds with the credentials of this provider`);
+}
+
+async function openSession(
+  { aws }: ApiDependencies,
+  request: FastifyRequest,
+  provider: ProviderRow,
+  { policy, seconds, name }: { policy: string; seconds: number; name: string },
+): Promise<Session> {
+  try {
+    return await aws.narrowedSession(provider.id, policy, seconds, name);
+  } catch (error) {
+    const { code, message } = classifyAwsError((error as Error).cause ?? error);
+    if (/DurationSeconds exceeds/i.test(message)) throw lifetimeError(explainDuration(message, provider));
+    if (code === 'PackedPolicyTooLarge') throw prefixTooLongError();
+    throw awsApiError(request, error, {
+      action: 'sts:AssumeRole',
+      resource: provider.role_arn ?? provider.access_key_id ?? '',
+    });
+  }
+}
+
+/** Why STS rejects a lifetime (STS API Reference, AssumeRole: DurationSeconds; IAM User Guide: role chaining). */
+function explainDuration(message: string, provider: ProviderRow): string {
+  return /chaining/i.test(message)
+    ? 'must be at most 3600, because polony itself uses a role, and AWS limits chained roles to an hour'
+    : `is more than the role ${provider.role_arn ?? ''} allows. Send a lower value, or raise the maximum session ` +
+        'duration of the role';
+}
+
+function lifetimeError(message: string): InputError {
+  return new InputError([{ field: 'expirationSeconds', rule: 'SESSION_LENGTH', message }]);
+}
+
+function prefixTooLongError(): InputError {
+  const message = 'is too long for a session policy of AWS. Send a shorter one';
+  return new InputError([{ field: 'prefix', rule: 'PREFIX_LENGTH', message }]);
+}

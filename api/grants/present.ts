@@ -1,0 +1,47 @@
+import { storageUri } from '../../domain/aws.js';
+import type { Blocked } from '../../domain/executions/execution.js';
+import { type BucketPolicy, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
+import type { ShownState } from '../../domain/grants/grant.js';
+import { type GrantRow, toGrant } from '../../store/grants.js';
+
+/** Why AWS does not allow a grant, or why polony cannot read the bucket policy, as the API shows it. */
+export function presentProblem(problem: Blocked | null) {
+  if (problem === null) return null;
+  return {
+    kind: problem.kind,
+    action: problem.action ?? null,
+    resource: problem.resource ?? null,
+    message: problem.message,
+    remedy: problem.remedy,
+    statement: (problem.statement as object | undefined) ?? null,
+  };
+}
+
+/**
+ * A grant as the API shows it.
+ * @param policy the bucket policy now. Without it, the state is the one after the last change by polony.
+ */
+export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
+  const grant = toGrant(row);
+  const standing = row.state === 'active' && policy !== undefined ? grantStanding(policy, grant) : 'whole';
+  return {
+    id: row.id,
+    storageConnectionId: row.storage_connection_id,
+    principal: row.principal,
+    description: row.description,
+    prefix: row.prefix,
+    uri: grantUri(row.bucket, row.folder),
+    state: (standing === 'whole' ? row.state : standing) as ShownState,
+    problem: presentProblem(row.problem),
+    statements: grantStatements(grant),
+    createdBy: row.created_by,
+    timeCreated: row.time_created.toISOString(),
+    timeUpdated: row.time_updated.toISOString(),
+    timeExpires: row.time_expires?.toISOString() ?? null,
+  };
+}
+
+/** The URI of what a grant covers. @param folder in the bucket, with a slash at its end; null for the whole bucket. */
+export function grantUri(bucket: string, folder: string | null): string {
+  return storageUri(bucket, (folder ?? '').replace(/\/$/, ''));
+}

@@ -1,0 +1,37 @@
+import type { FastifyBaseLogger } from 'fastify';
+import { downloadUrl } from '../../aws/files.js';
+import { joinKey } from '../../domain/aws.js';
+import { findStorageConnection } from '../../store/connections/storage.js';
+import type { RunRow } from '../../store/runs/list.js';
+import type { ApiDependencies } from '../dependencies.js';
+import { loggableError } from '../errors.js';
+
+/** How long the URL of a run manifest is valid, in seconds. */
+const MANIFEST_URL_SECONDS = 3600;
+
+/**
+ * A URL to download the manifest of a run.
+ * @returns undefined where the run has no manifest, its storage connection does not allow data exploration, or AWS does not
+ * give a session: a run is worth showing without the URL.
+ */
+export async function signManifestUrl(
+  { db, aws }: Pick<ApiDependencies, 'db' | 'aws'>,
+  log: FastifyBaseLogger,
+  run: RunRow,
+): Promise<string | undefined> {
+  const storage = run.has_manifest ? await findStorageConnection(db, run.storage_connection_id) : undefined;
+  if (storage?.use_for_data_exploration !== true) return undefined;
+  const key = joinKey(storage.prefix, run.parent_path, run.run_folder, 'RunManifest.csv');
+  try {
+    const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
+    const signer = aws.signer(session, storage.region);
+    try {
+      return await downloadUrl(signer, session, { bucket: storage.bucket, key }, MANIFEST_URL_SECONDS, false);
+    } finally {
+      signer.destroy();
+    }
+  } catch (error) {
+    log.warn({ error: loggableError(error), runId: run.id }, 'Signing the URL of a run manifest failed');
+    return undefined;
+  }
+}

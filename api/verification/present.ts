@@ -1,0 +1,46 @@
+import type { VerificationReport, VerifiedKind } from '../../domain/verification/report.js';
+import type { StoredVerification } from '../../store/verification/reports.js';
+import type { ResourceToVerify } from '../../store/verification/resources.js';
+
+/** A resource whose report is part of a provider's report. */
+export interface ReportPart extends ResourceToVerify {
+  report: VerificationReport;
+}
+
+/** The provider, connection or flow that a row was found with; only rows of combined reports have it. */
+type Row = VerificationReport['permissions'][number] & { of?: string | null };
+
+/**
+ * A verification as the API shows it.
+ * @param parts of a provider: the reports that this one combines.
+ */
+export function presentVerification(
+  { kind, id, report, timeStarted, timeCompleted }: StoredVerification,
+  parts: readonly ReportPart[] = [],
+) {
+  const { status, ...rest } = report;
+  return {
+    ...rest,
+    kind,
+    resourceId: id,
+    status: presentStatus(status),
+    permissions: report.permissions.map((row: Row) => ({ ...row, of: row.of ?? null })),
+    parts: parts.map(presentPart),
+    timeStarted: timeStarted.toISOString(),
+    timeCompleted: timeCompleted.toISOString(),
+  };
+}
+
+function presentPart({ kind, id, name, report }: ReportPart): {
+  kind: VerifiedKind;
+  id: string;
+  name: string;
+  status: string;
+  description: string;
+} {
+  return { kind, id, name, status: presentStatus(report.status), description: report.description };
+}
+
+function presentStatus(status: VerificationReport['status']): string {
+  return `VERIFICATION_STATUS_${status}`;
+}

@@ -1,0 +1,23 @@
+import type { FastifyBaseLogger } from 'fastify';
+import type { ResourceToVerify } from '../../store/verification/resources.js';
+import type { ApiDependencies } from '../dependencies.js';
+import { loggableError, withTimeout } from '../errors.js';
+
+/**
+ * Starts the verification of resources that were created or changed. Does not fail when Temporal is unavailable: the
+ * resources are already saved, and the sweep verifies them later.
+ */
+export async function requestVerification(
+  log: FastifyBaseLogger,
+  orchestrator: ApiDependencies['orchestrator'],
+  resources: readonly ResourceToVerify[],
+): Promise<void> {
+  try {
+    for (const resource of resources) await withTimeout(orchestrator.verify(resource));
+  } catch (error) {
+    log.warn(
+      { error: loggableError(error), resources: resources.length },
+      'cannot start the verification now; the sweep will start it',
+    );
+  }
+}
