@@ -31,8 +31,8 @@ import { webhookRoutes } from './webhooks/routes.js';
 /** Largest request body, in bytes. A flow with many parameters has a few thousand. */
 const BODY_LIMIT = 256 * 1024;
 /**
- * Largest headers and address, in bytes. The default of 16 KiB rejects four thousand non-ASCII characters in a query; with
- * this limit the response can name the parameter that is too long.
+ * Largest headers and address, in bytes. The default of 16 KiB rejects four thousand non-ASCII characters in a query;
+ * with this limit the response can name the parameter that is too long.
  */
 const HEADER_LIMIT = 128 * 1024;
 
@@ -106,7 +106,10 @@ function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): Fa
   };
 }
 
-/** The client's own request id if it is well-formed, so that the client finds its request in the log; or else a new one. */
+/**
+ * The client's own request id if it is well-formed, so that the client finds its request in the log; or else a new
+ * one.
+ */
 function chooseRequestId(request: { headers: Record<string, unknown> }): string {
   const given = request.headers['x-request-id'];
   return typeof given === 'string' && /^[A-Za-z0-9._-]{8,128}$/.test(given) ? given : randomUUID();

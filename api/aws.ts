@@ -15,8 +15,8 @@ export interface ApiAwsCall {
 type Classified = ReturnType<typeof classifyAwsError>;
 
 /**
- * The response to a failed call to AWS. Where the caller or its AWS administrator can fix the cause, the message says how;
- * all other failures are 503, and the request can be repeated.
+ * The response to a failed call to AWS. Where the caller or its AWS administrator can fix the cause, the message says
+ * how; all other failures are 503, and the request can be repeated.
  */
 export function awsApiError(request: FastifyRequest, error: unknown, call: ApiAwsCall): ApiError {
   if (error instanceof ApiError) return error;

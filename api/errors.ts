@@ -58,11 +58,18 @@ export async function withTemporalErrors<T>(
     return await withTimeout(call);
   } catch (error) {
     log.error({ error: loggableError(error) }, 'Temporal is unavailable');
-    throw new ApiError(503, 'UNAVAILABLE', 'polony cannot reach Temporal at the moment. Nothing is lost: try again later');
+    throw new ApiError(
+      503,
+      'UNAVAILABLE',
+      'polony cannot reach Temporal at the moment. Nothing is lost: try again later',
+    );
   }
 }
 
-/** What is safe to log of an error. Errors of PostgreSQL have whole rows in their `detail`, with external IDs for example. */
+/**
+ * What is safe to log of an error. Errors of PostgreSQL have whole rows in their `detail`, with external IDs for
+ * example.
+ */
 export function loggableError(error: unknown): { type: string; code?: unknown; message: string; stack?: string } {
   if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
   return { type: error.name, code: (error as { code?: unknown }).code, message: error.message, stack: error.stack };

@@ -31,9 +31,9 @@ function parseKey(request: FastifyRequest): string | undefined {
 
 /**
  * Runs a creation in a transaction and sets the status of the response. With an `Idempotency-Key` header, the same
- * transaction stores the response, so that a repeated request gets the first response (with `Idempotency-Replayed: true`)
- * and creates nothing. Requests with the same key wait for each other. Errors are not stored, so a failed request can be
- * tried again.
+ * transaction stores the response, so that a repeated request gets the first response (with `Idempotency-Replayed:
+ * true`) and creates nothing. Requests with the same key wait for each other. Errors are not stored, so a failed
+ * request can be tried again.
  * @throws ApiError 400 INVALID_IDEMPOTENCY_KEY, 422 IDEMPOTENCY_KEY_REUSED
  */
 export async function createIdempotently<T extends object>(

@@ -13,7 +13,9 @@ const pageSize = Type.Optional(
 );
 /** Paging as in the vendor's contract: 100 items per page by default, at most 1,000. */
 export const PageQuery = Type.Object({ pageSize, pageToken }, { additionalProperties: false });
-/** Paging of lists that accept any page size and return at most 1,000 items, as the contract's storage connections do. */
+/**
+ * Paging of lists that accept any page size and return at most 1,000 items, as the contract's storage connections do.
+ */
 export const CappedPageQuery = Type.Object(
   {
     pageSize: Type.Optional(
@@ -28,7 +30,8 @@ const filter = Type.Optional(
     examples: ['status:failed time_completed>=7d'],
     description:
       'Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with ' +
-      'commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. ' +
+      'commas. Instead of the colon you can use >=, <=, >, < and !=. ' +
+      'Unknown values never match : and always match !=. ' +
       'Text without a keyword matches all string fields. Quotes make a value exact. ' +
       'Dates are ISO 8601, or a time ago such as 7d',
   }),

@@ -1,4 +1,7 @@
-/** The shortest interval between two checks of the same thing that events cause, in milliseconds. The last event counts. */
+/**
+ * The shortest interval between two checks of the same thing that events cause, in milliseconds. The last event
+ * counts.
+ */
 const CHECK_INTERVAL_MS = 1000;
 /** How many things a {@link Debouncer} remembers. */
 const REMEMBERED = 10_000;
@@ -24,7 +27,10 @@ export class TokenBuckets {
   }
 }
 
-/** Of a flood of events about the same thing, runs the first at once and the last after an interval, and drops the others. */
+/**
+ * Of a flood of events about the same thing, runs the first at once and the last after an interval, and drops the
+ * others.
+ */
 export class Debouncer {
   readonly #last = new Map<string, { at: number; timer?: NodeJS.Timeout }>();
 

@@ -14,8 +14,8 @@ type ObjectEvent = Extract<BucketOrRunEvent, { kind: 'object' }>;
 type LocatedFile = NonNullable<ReturnType<typeof locateRunFolder>> & { instrumentName: string };
 
 /**
- * Checks what events are about. An event only triggers a check: forged, repeated, late and unknown events do no harm. If a
- * check fails, polling finds the change later.
+ * Checks what events are about. An event only triggers a check: forged, repeated, late and unknown events do no harm.
+ * If a check fails, polling finds the change later.
  */
 export class EventHandler {
   readonly #db: ApiDependencies['db'];

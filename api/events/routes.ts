@@ -7,8 +7,8 @@ import { EventHandler } from './handle.js';
 import { operations } from './schemas.js';
 
 /**
- * Events of EventBridge, which an API destination sends. The response is the same for every event, so that nobody can learn
- * from it what polony knows.
+ * Events of EventBridge, which an API destination sends. The response is the same for every event, so that nobody can
+ * learn from it what polony knows.
  */
 export function eventRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();

@@ -103,7 +103,10 @@ async function requireEnded(transaction: DbTransaction, { caller, params }: Rela
   return execution;
 }
 
-/** The manifest of a relaunch: the one in the request, or else that of the repeated execution. `null` asks for the run's own. */
+/**
+ * The manifest of a relaunch: the one in the request, or else that of the repeated execution. `null` asks for the
+ * run's own.
+ */
 async function resolveManifest(
   transaction: DbTransaction,
   requested: RequestedManifest | null | undefined,

@@ -22,8 +22,8 @@ export function endedError(status: string): ApiError {
 }
 
 /**
- * Why a message could not be sent to the workflow of an execution, although the store did not know of its end: the workflow
- * is writing its end at this moment, or somebody terminated it in Temporal.
+ * Why a message could not be sent to the workflow of an execution, although the store did not know of its end: the
+ * workflow is writing its end at this moment, or somebody terminated it in Temporal.
  */
 export async function workflowEndedError(db: DbOrTransaction, id: string): Promise<ApiError> {
   const { status } = await requireExecution(db, id);

@@ -32,7 +32,10 @@ function describeFailure(execution: ExecutionRow): string {
     .join('\n');
 }
 
-/** @returns undefined also where polony may not show the files: the reason of a failure is worth showing without the log */
+/**
+ * @returns undefined also where polony may not show the files: the reason of a failure is worth showing without the
+ * log
+ */
 async function findPlaceOfLog(db: ApiDependencies['db'], execution: ExecutionRow): Promise<Place | undefined> {
   try {
     return await findOutputPlace(db, execution);

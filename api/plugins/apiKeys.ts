@@ -25,8 +25,8 @@ function parseKeyId(key: string): string | undefined {
 /**
  * Knows the keys of an installation: the root key and the events key from the settings, and the keys in the store.
  *
- * It compares hashes, in constant time, so that nobody can measure the length or the content of a key. It reads the store at
- * every request, so that a revoked key stops working at once.
+ * It compares hashes, in constant time, so that nobody can measure the length or the content of a key. It reads the
+ * store at every request, so that a revoked key stops working at once.
  * @param apiKey the root key, which may do everything
  * @param eventsKey a key for `POST /v1/events` only
  */
@@ -47,7 +47,8 @@ export function apiKeyAuthenticator(db: Db, apiKey: string, eventsKey?: string):
       throw new ApiError(
         401,
         'API_KEY_EXPIRED',
-        `The API key ${found.name} expired at ${found.time_expires.toISOString()}. Ask your administrator for a new one`,
+        `The API key ${found.name} expired at ${found.time_expires.toISOString()}. ` +
+          'Ask your administrator for a new one',
       );
     if (found.time_used === null || now - found.time_used.getTime() > RECORD_USE_MS) await recordKeyUse(db, found.id);
     // A scope that this version does not know grants nothing.

@@ -24,8 +24,9 @@ const MOST_FIELDS = 100;
 const FIELD_CHARACTERS = 100;
 
 /**
- * Records every request that changes or issues something in the audit log. The entry is written before the effect: if it
- * cannot be written, the request fails. The outcome is added before the response is sent. Call it after {@link addAuth}.
+ * Records every request that changes or issues something in the audit log. The entry is written before the effect: if
+ * it cannot be written, the request fails. The outcome is added before the response is sent. Call it after {@link
+ * addAuth}.
  */
 export function addAudit(app: FastifyInstance, db: Db): void {
   app.decorateRequest('audited', null);

@@ -30,8 +30,8 @@ declare module 'fastify' {
 
 /**
  * The `config` of a route: the scope that its caller needs. Every route below `/v1` must have one.
- * @param id the path parameter with the id of the resource. Absent for lists, which show what the caller may see, and for
- * creations, whose resource has no id yet.
+ * @param id the path parameter with the id of the resource. Absent for lists, which show what the caller may see, and
+ * for creations, whose resource has no id yet.
  */
 export function requireScope(
   permission: ScopeAction,
@@ -69,9 +69,9 @@ export interface AuthOptions {
 }
 
 /**
- * Authenticates callers, limits their requests, and checks their scopes. Every request needs an API key in `x-api-key` or
- * a person's token in `Authorization: Bearer`, also one for a route that does not exist. Exceptions are the health routes
- * and, unless a setting closes it, the API documentation.
+ * Authenticates callers, limits their requests, and checks their scopes. Every request needs an API key in
+ * `x-api-key` or a person's token in `Authorization: Bearer`, also one for a route that does not exist. Exceptions
+ * are the health routes and, unless a setting closes it, the API documentation.
  */
 export async function addAuth(app: FastifyInstance, options: AuthOptions): Promise<void> {
   app.decorateRequest('caller', null as never);
@@ -179,8 +179,8 @@ function findDenial(request: FastifyRequest): ApiError | undefined {
 }
 
 /**
- * Records in the audit log that a caller asked for something it may not do. Only for requests that have no entry anyway.
- * If the log cannot be written, the caller is denied all the same.
+ * Records in the audit log that a caller asked for something it may not do. Only for requests that have no entry
+ * anyway. If the log cannot be written, the caller is denied all the same.
  */
 export async function recordDenial(db: Db, request: FastifyRequest, { status }: ApiError): Promise<void> {
   const { schema, config } = request.routeOptions;

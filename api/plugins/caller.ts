@@ -10,7 +10,10 @@ export interface Caller extends AuditCaller {
   expires?: Date;
 }
 
-/** Finds the caller of an API key; undefined for a key that is not valid. @throws ApiError 401 for one that has expired */
+/**
+ * Finds the caller of an API key; undefined for a key that is not valid.
+ * @throws ApiError 401 for one that has expired
+ */
 export type Authenticate = (key: string) => Promise<Caller | undefined>;
 /** Finds the person who sends a token. @throws ApiError 401; 503 when the identity provider does not answer */
 export type AuthenticatePerson = (token: string) => Promise<Caller>;

@@ -101,8 +101,8 @@ const FASTIFY_REASONS: Record<string, { reason: string; message?: string }> = {
 };
 
 /**
- * Codes of PostgreSQL (Appendix A: connection exceptions, too many connections, shutdown, lock timeout) and of sockets that
- * mean a part is unreachable or overloaded: the same request may succeed later.
+ * Codes of PostgreSQL (Appendix A: connection exceptions, too many connections, shutdown, lock timeout) and of
+ * sockets that mean a part is unreachable or overloaded: the same request may succeed later.
  */
 const UNREACHABLE =
   /^(08...|53...|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH)$/;
@@ -125,10 +125,18 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
   if (validation !== undefined) return invalidFieldsError(problemsOf(validation, validationContext ?? 'body'));
   if (isUnreachable(error)) {
     request.log.error({ error: loggableError(error) }, 'The database or Temporal is unavailable');
-    return new ApiError(503, 'UNAVAILABLE', 'polony cannot reach the database or Temporal at the moment. Try again later');
+    return new ApiError(
+      503,
+      'UNAVAILABLE',
+      'polony cannot reach the database or Temporal at the moment. Try again later',
+    );
   }
   if (code === 'FST_ERR_MAX_PARAM_LENGTH')
-    return new ApiError(404, 'NOT_FOUND', 'The address has an ID that is too long, so it names no resource. Check the ID');
+    return new ApiError(
+      404,
+      'NOT_FOUND',
+      'The address has an ID that is too long, so it names no resource. Check the ID',
+    );
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     const known =
       FASTIFY_REASONS[code] ??
@@ -161,7 +169,10 @@ export function sendError(
 }
 
 /** Errors of Node's HTTP parser, by their codes. */
-const PARSER_ERRORS: Record<string, readonly [status: 400 | 408 | 431, phrase: string, reason: string, message: string]> = {
+const PARSER_ERRORS: Record<
+  string,
+  readonly [status: 400 | 408 | 431, phrase: string, reason: string, message: string]
+> = {
   ERR_HTTP_REQUEST_TIMEOUT: [
     408,
     'Request Timeout',
@@ -222,8 +233,8 @@ class RouteIndex {
 }
 
 /**
- * Gives all errors the same body, from a malformed address to an internal error. A path that exists for other methods is a
- * 405 that lists them.
+ * Gives all errors the same body, from a malformed address to an internal error. A path that exists for other methods
+ * is a 405 that lists them.
  */
 export function addErrors(app: FastifyInstance, domain: string): void {
   const routes = new RouteIndex();

@@ -69,8 +69,8 @@ class ProviderKeys {
   }
 
   /**
-   * Discovers the keys again, in case that the provider moved them. The known keys stay in use until the others have been
-   * read: otherwise anybody could disable them with a forged token.
+   * Discovers the keys again, in case that the provider moved them. The known keys stay in use until the others have
+   * been read: otherwise anybody could disable them with a forged token.
    */
   async rediscover(): Promise<void> {
     if (this.#keys === undefined || this.#config.jwksUrl !== undefined) return;
@@ -163,8 +163,8 @@ function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): C
 }
 
 /**
- * Knows people by tokens of an OpenID Connect provider. It checks the signature, issuer, audience and times of a token; a
- * claim has the scopes of the person.
+ * Knows people by tokens of an OpenID Connect provider. It checks the signature, issuer, audience and times of a
+ * token; a claim has the scopes of the person.
  */
 export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
   const options: JWTVerifyOptions = {

@@ -21,21 +21,39 @@ const TAGS = [
   { name: 'Health', description: 'For load balancers and container engines' },
 ];
 
-const DESCRIPTION = `polony runs Bases2Fastq on AWS HealthOmics for sequencing runs that Element AVITI instruments upload to S3.
-
-## Authentication
-Send an API key in the header \`x-api-key\`, or a token of your identity provider in \`Authorization: Bearer\`. \`/healthz\` and \`/readyz\` need neither. This page and \`/openapi.json\` do not either, unless the administrator of polony closed them: then a browser can send the key as the password of HTTP Basic. The scopes of a key define what it may do. For a key, resources that it may not see do not exist.
-
-## Errors
-All errors have the same shape. Each invalid field is a detail with the reason \`INVALID_FIELD\`, the field in \`metadata.field\`, the rule in \`metadata.rule\` and an explanation in \`metadata.description\`. One response reports all invalid fields. \`metadata.request_id\` is the \`X-Request-ID\` of the response.
-
-## Repeated requests
-Creations and cancellations accept an \`Idempotency-Key\`. For 24 hours, repeating the request with the same key returns the first response with \`Idempotency-Replayed: true\`.
-
-## Lists
-To read the next page, send \`nextPageToken\` as \`pageToken\`. It is empty on the last page. In filters, unknown values never match \`:\` and always match \`!=\`.
-
-Operations that the vendor publishes have the shape of the vendor's contract. What polony adds is at \`…/details\`.`;
+const DESCRIPTION = [
+  ['polony runs Bases2Fastq on AWS HealthOmics for sequencing runs that Element AVITI instruments upload to S3.'],
+  ['## Authentication'],
+  [
+    'Send an API key in the header `x-api-key`, or a token of your identity provider in `Authorization: Bearer`.',
+    '`/healthz` and `/readyz` need neither. This page and `/openapi.json` do not either, unless the administrator of',
+    'polony closed them: then a browser can send the key as the password of HTTP Basic. The scopes of a key define',
+    'what it may do. For a key, resources that it may not see do not exist.',
+  ],
+  ['## Errors'],
+  [
+    'All errors have the same shape. Each invalid field is a detail with the reason `INVALID_FIELD`, the field in',
+    '`metadata.field`, the rule in `metadata.rule` and an explanation in `metadata.description`. One response reports',
+    'all invalid fields. `metadata.request_id` is the `X-Request-ID` of the response.',
+  ],
+  ['## Repeated requests'],
+  [
+    'Creations and cancellations accept an `Idempotency-Key`. For 24 hours, repeating the request with the same key',
+    'returns the first response with `Idempotency-Replayed: true`.',
+  ],
+  ['## Lists'],
+  [
+    'To read the next page, send `nextPageToken` as `pageToken`. It is empty on the last page. In filters, unknown',
+    'values never match `:` and always match `!=`.',
+  ],
+  ["## The vendor's contract"],
+  [
+    "Operations that the vendor publishes have the shape of the vendor's contract. What polony adds is at",
+    '`…/details`.',
+  ],
+]
+  .map((sentences) => sentences.join(' '))
+  .join('\n\n');
 
 /** No content from other origins: the page works without internet access, and cannot send the key anywhere else. */
 const CONTENT_SECURITY_POLICY = [
@@ -51,8 +69,8 @@ const CONTENT_SECURITY_POLICY = [
 ].join('; ');
 
 /**
- * Adds the OpenAPI document, made from the schemas of the routes, at `/openapi.json`, and a page that shows it at `/docs`.
- * Call it before routes are added.
+ * Adds the OpenAPI document, made from the schemas of the routes, at `/openapi.json`, and a page that shows it at
+ * `/docs`. Call it before routes are added.
  */
 export async function addOpenApi(app: FastifyInstance, publicUrl: string | undefined): Promise<void> {
   await app.register(swagger, {

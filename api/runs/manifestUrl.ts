@@ -11,8 +11,8 @@ const MANIFEST_URL_SECONDS = 3600;
 
 /**
  * A URL to download the manifest of a run.
- * @returns undefined where the run has no manifest, its storage connection does not allow data exploration, or AWS does not
- * give a session: a run is worth showing without the URL.
+ * @returns undefined where the run has no manifest, its storage connection does not allow data exploration, or AWS
+ * does not give a session: a run is worth showing without the URL.
  */
 export async function signManifestUrl(
   { db, aws }: Pick<ApiDependencies, 'db' | 'aws'>,
