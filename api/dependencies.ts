@@ -5,12 +5,12 @@ import type { NetworkPolicy } from '../domain/webhooks/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
-import type { Authenticate } from './plugins/auth.js';
+import type { Authenticate } from './plugins/caller.js';
 
-/** What the API works with. */
+/** What the API needs from other folders, and its settings. */
 export interface ApiDependencies {
   db: Db;
-  /** Of the same database, to listen on. */
+  /** The URL of the same database. The API opens a connection of its own to it, to listen for changes. */
   databaseUrl: string;
   orchestrator: Pick<
     Orchestrator,
@@ -33,23 +33,25 @@ export interface ApiDependencies {
   /** Encrypts the secrets of access keys and webhooks. */
   secrets: Secrets;
   apiKey: string;
-  /** A key for events alone. */
+  /** A key for `POST /v1/events` only. */
   eventsKey?: string;
-  /** In place of the keys of the installation. */
+  /** For tests: replaces the keys of the installation. */
   authenticate?: Authenticate;
   oidc?: OidcConfig;
-  /** Of one caller; any number where absent. */
+  /** The limit of one caller; absent or 0 for no limit. */
   requestsPerMinute?: number;
   discoverSeconds: number;
   /** `domain` in the details of errors. */
   errorDomain: string;
   publicUrl?: string;
+  /** Whether `/openapi.json` and `/docs` are readable without a key; true where absent. */
+  publicApiDocs?: boolean;
   trustProxy?: boolean | string[];
-  /** The account that customers' roles are to trust. */
+  /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
-  /** Which addresses beyond the public ones webhooks may have; none where absent. */
+  /** The private networks that webhooks may send to; none where absent. */
   webhookNetworks?: NetworkPolicy;
-  /** For tests: in place of the system's resolver. */
+  /** For tests: replaces the system's resolver. */
   resolve?: (host: string) => Promise<string[]>;
   logger?: FastifyBaseLogger;
 }

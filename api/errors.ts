@@ -1,12 +1,12 @@
 import type { FieldProblem } from '../domain/errors.js';
 
-/** A failure that is answered to a client as it stands. */
+/** An error that the API sends to the client as it is. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   /**
    * @param reason in UPPER_SNAKE_CASE, for programs.
-   * @param metadata more for programs, beside the request id.
-   * @param problems fields that break a rule; each becomes a detail of its own.
+   * @param metadata more for programs, besides the request id.
+   * @param problems invalid fields. Each becomes a detail of its own.
    */
   constructor(
     readonly status: number,
@@ -28,16 +28,16 @@ export function notFoundError(kind: string, id: string): ApiError {
   );
 }
 
-/** Longest time that a request waits for Temporal, whose client would go on trying for long. */
+/** How long a request waits for Temporal, in milliseconds. Its client would retry for much longer. */
 const TEMPORAL_TIMEOUT_MS = 5000;
 
 /**
- * A call bounded in time.
- * @throws Error when it takes longer; the call itself may still succeed, which is harmless since all that are bounded here can be repeated.
+ * Waits for a call, for a limited time.
+ * @throws Error when it takes longer. The call may still succeed later: use this for calls that can be repeated only.
  */
 export async function withTimeout<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEOUT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  // When the time is up first, the call's own failure has nobody left who waits for it.
+  // After the timeout nobody waits for the call, and a failure of it must not end the process.
   call.catch(() => undefined);
   const timeout = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
@@ -49,7 +49,7 @@ export async function withTimeout<T>(call: Promise<T>, milliseconds = TEMPORAL_T
   }
 }
 
-/** A call to Temporal that the answer depends on. @throws ApiError 503 when Temporal cannot be reached. */
+/** Waits for a call to Temporal that the response depends on. @throws ApiError 503 when Temporal is unavailable */
 export async function withTemporalErrors<T>(
   log: { error: (data: object, message: string) => void },
   call: Promise<T>,
@@ -57,12 +57,19 @@ export async function withTemporalErrors<T>(
   try {
     return await withTimeout(call);
   } catch (error) {
-    log.error({ error: loggableError(error) }, 'Temporal is out of reach');
-    throw new ApiError(503, 'UNAVAILABLE', 'Temporal cannot be reached at the moment; nothing is lost, try again');
+    log.error({ error: loggableError(error) }, 'Temporal is unavailable');
+    throw new ApiError(
+      503,
+      'UNAVAILABLE',
+      'polony cannot reach Temporal at the moment. Nothing is lost: try again later',
+    );
   }
 }
 
-/** What is safe to log of anything thrown: an error of PostgreSQL carries whole rows in its `detail`, external IDs among them. */
+/**
+ * What is safe to log of an error. Errors of PostgreSQL have whole rows in their `detail`, with external IDs for
+ * example.
+ */
 export function loggableError(error: unknown): { type: string; code?: unknown; message: string; stack?: string } {
   if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
   return { type: error.name, code: (error as { code?: unknown }).code, message: error.message, stack: error.stack };

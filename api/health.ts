@@ -4,58 +4,52 @@ import { Type } from 'typebox';
 import { isMigrated } from '../store/database.js';
 import type { ApiDependencies } from './dependencies.js';
 import { withTimeout } from './errors.js';
+import { responseBody } from './openapi/shared.js';
 
-/** Longest time that a part has to answer before it counts as out of reach. */
+/** How long a part may take to answer before it counts as unreachable, in milliseconds. */
 const CHECK_MS = 3000;
 
-/** Health, which needs no key. */
+const parts = { status: Type.String(), database: Type.String(), temporal: Type.String() };
+const live = {
+  operationId: 'Health_Live',
+  tags: ['Health'],
+  summary: 'Check whether the process is alive',
+  security: [],
+  response: { 200: responseBody('The process is alive', { status: Type.String() }) },
+};
+const ready = {
+  operationId: 'Health_Ready',
+  tags: ['Health'],
+  summary: 'Check whether polony can serve requests, and if not, which part fails',
+  security: [],
+  response: { 200: responseBody('All parts are ready', parts), 503: responseBody('A part is not ready', parts) },
+};
+
+/** Health checks. They need no key. */
 export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const state = (description: string) =>
-    Type.Object(
-      { status: Type.String(), database: Type.String(), temporal: Type.String() },
-      { additionalProperties: false, description },
-    );
 
-  app.get(
-    '/healthz',
-    {
-      schema: {
-        operationId: 'Health_Live',
-        tags: ['Health'],
-        summary: 'Whether the process is alive',
-        security: [],
-        response: {
-          200: Type.Object({ status: Type.String() }, { additionalProperties: false, description: 'It is' }),
-        },
-      },
-    },
-    async () => ({ status: 'ok' }),
-  );
-  app.get(
-    '/readyz',
-    {
-      schema: {
-        operationId: 'Health_Ready',
-        tags: ['Health'],
-        summary: 'Whether requests can be served, and if not, which part is to blame',
-        security: [],
-        response: { 200: state('All parts are ready'), 503: state('A part is not ready') },
-      },
-    },
-    async (_request, reply) => {
-      const [database, temporal] = await Promise.all([
-        withTimeout(isMigrated(db), CHECK_MS).then(
-          (migrated) => (migrated ? 'ok' : 'not migrated: run polony migrate'),
-          () => 'unreachable',
-        ),
-        withTimeout(orchestrator.check(), CHECK_MS).then(
-          () => 'ok',
-          () => 'unreachable',
-        ),
-      ]);
-      const ready = database === 'ok' && temporal === 'ok';
-      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not ready', database, temporal });
-    },
-  );
+  app.get('/healthz', { schema: live }, async () => ({ status: 'ok' }));
+  app.get('/readyz', { schema: ready }, async (_request, reply) => {
+    const [database, temporal] = await Promise.all([checkDatabase(db), checkTemporal(orchestrator)]);
+    const isReady = database === 'ok' && temporal === 'ok';
+    return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ok' : 'not ready', database, temporal });
+  });
+}
+
+async function checkDatabase(db: ApiDependencies['db']): Promise<string> {
+  try {
+    return (await withTimeout(isMigrated(db), CHECK_MS)) ? 'ok' : 'not migrated: run polony migrate';
+  } catch {
+    return 'unreachable';
+  }
+}
+
+async function checkTemporal(orchestrator: ApiDependencies['orchestrator']): Promise<string> {
+  try {
+    await withTimeout(orchestrator.check(), CHECK_MS);
+    return 'ok';
+  } catch {
+    return 'unreachable';
+  }
 }

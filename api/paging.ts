@@ -3,20 +3,23 @@ import { Type } from 'typebox';
 import { isId } from '../store/database.js';
 import { ApiError } from './errors.js';
 
+/** Most items on a page. */
 const MOST = 1000;
 const pageToken = Type.Optional(
-  Type.String({ description: 'nextPageToken (or previousPageToken) of another page of this list' }),
+  Type.String({ description: 'nextPageToken or previousPageToken of another page of this list' }),
 );
 const pageSize = Type.Optional(
-  Type.Integer({ minimum: 1, maximum: MOST, description: '100 where it is left out, 1,000 at most' }),
+  Type.Integer({ minimum: 1, maximum: MOST, description: 'The default is 100, the maximum 1,000' }),
 );
-/** Paging of the vendor's contract: 100 a page unless told, 1,000 at most. */
+/** Paging as in the vendor's contract: 100 items per page by default, at most 1,000. */
 export const PageQuery = Type.Object({ pageSize, pageToken }, { additionalProperties: false });
-/** The contract's storage connections alone take any size and answer 1,000 at most. */
+/**
+ * Paging of lists that accept any page size and return at most 1,000 items, as the contract's storage connections do.
+ */
 export const CappedPageQuery = Type.Object(
   {
     pageSize: Type.Optional(
-      Type.Integer({ minimum: 1, description: '100 where it is left out; over 1,000 counts as 1,000' }),
+      Type.Integer({ minimum: 1, description: 'The default is 100. More than 1,000 counts as 1,000' }),
     ),
     pageToken,
   },
@@ -26,7 +29,11 @@ const filter = Type.Optional(
   Type.String({
     examples: ['status:failed time_completed>=7d'],
     description:
-      'keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d',
+      'Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with ' +
+      'commas. Instead of the colon you can use >=, <=, >, < and !=. ' +
+      'Unknown values never match : and always match !=. ' +
+      'Text without a keyword matches all string fields. Quotes make a value exact. ' +
+      'Dates are ISO 8601, or a time ago such as 7d',
   }),
 );
 export const FilteredPageQuery = Type.Object(
@@ -34,30 +41,30 @@ export const FilteredPageQuery = Type.Object(
   { additionalProperties: false },
 );
 
-/** Where a page begins: behind (`after`) or before (`before`) the row with this id. */
+/** Where a page begins: after or before the row with this id. */
 export interface Position {
   direction: 'after' | 'before';
   id: string;
 }
 
-/** A token that was cut short or changed is told from one of ours by this. It grants nothing, so it needs no secret. */
+/** Detects a token that was cut or changed. A token grants nothing, so the checksum needs no secret. */
 function checksum(text: string): string {
   return createHash('sha256').update(text).digest('base64url').slice(0, 8);
 }
 
-/** The name of a list as it is filtered: read on with another filter it would leave out rows, and nobody would be told. */
+/** The name of a filtered list. With another filter, a page token would silently skip rows. */
 export function filteredList(list: string, filter: Readonly<Record<string, string | undefined>>): string {
   const text = JSON.stringify(filter, (_name, value: unknown) => (value === '' ? undefined : value));
   return text === '{}' ? list : `${list}?${checksum(text)}`;
 }
 
-/** Page tokens name the list they are of, so that one of another list is refused. */
+/** A page token. It names its list, so that other lists reject it. */
 export function encodePageToken(list: string, position: Position): string {
   const text = JSON.stringify([list, position.direction, position.id]);
   return Buffer.from(`${checksum(text)}${text}`).toString('base64url');
 }
 
-/** @throws ApiError 400 INVALID_PAGE_TOKEN for anything that this list has not answered. */
+/** @throws ApiError 400 INVALID_PAGE_TOKEN for a token that this list did not return */
 export function decodePageToken(
   list: string,
   token: string | undefined,
@@ -68,9 +75,9 @@ export function decodePageToken(
     const decoded = Buffer.from(token, 'base64url').toString();
     const text = decoded.slice(8);
     const [of, direction, id] = JSON.parse(text) as [string, Position['direction'], unknown];
-    // A list of one id passes as that id, to a pattern and to PostgreSQL; and PostgreSQL has no character NUL.
+    // An array with one id would pass the pattern and PostgreSQL as that id. PostgreSQL has no character NUL.
     if (typeof id !== 'string' || id.includes('\0')) throw new Error('no key');
-    // Base64 has several spellings of one content: only ours is taken.
+    // Base64 has several spellings of the same content. Only the one that the list returned is valid.
     if (
       checksum(text) === decoded.slice(0, 8) &&
       of === list &&
@@ -80,17 +87,17 @@ export function decodePageToken(
     )
       return { direction, id };
   } catch {
-    // Said below.
+    // The token is not ours.
   }
   throw new ApiError(
     400,
     'INVALID_PAGE_TOKEN',
-    'pageToken is not one that this list, with this filter, has answered; start again without it',
+    'pageToken does not come from this list with this filter. Start again without pageToken',
     { field: 'pageToken' },
   );
 }
 
-/** A page of a list that is oldest first and is read forwards. */
+/** A page of a list that is oldest first and is read forwards, by id. */
 export async function pageForwards<T extends { id: string }>(
   list: string,
   query: { pageSize?: number; pageToken?: string },
@@ -99,7 +106,7 @@ export async function pageForwards<T extends { id: string }>(
   return pageByKey(list, query, read, ({ id }) => id, isId);
 }
 
-/** The same of a list in the order of another key. */
+/** A page of a list in the order of another key. */
 export async function pageByKey<T>(
   list: string,
   query: { pageSize?: number; pageToken?: string },
@@ -116,7 +123,7 @@ export async function pageByKey<T>(
   };
 }
 
-/** A page of a list that is newest first and can be walked both ways. */
+/** A page of a list that is newest first and can be read in both directions. */
 export async function pageBothWays<T extends { id: string }>(
   list: string,
   query: { pageSize?: number; pageToken?: string },

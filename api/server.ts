@@ -10,19 +10,19 @@ import { Orchestrator } from '../temporal/client.js';
 import { connectTemporal } from '../temporal/connection.js';
 import { buildApp } from './app.js';
 
-/** An API that listens. */
+/** An API server that is listening. */
 export interface RunningApi {
   url: string;
-  /** Takes no more requests, finishes those under way, for 10 seconds at most, and closes. May be called several times. */
+  /** Accepts no more requests, waits up to 10 seconds for running ones, and closes. Can be called several times. */
   close: () => Promise<void>;
 }
 
-/** Longest time that requests under way have to finish when the process is told to end; container engines kill after 10 or 30 seconds. */
+/** How long running requests may take after a shutdown began, in ms. Container engines kill after 10 or 30 seconds. */
 const CLOSE_MS = 10_000;
 
 /**
  * Starts the API.
- * @throws when Temporal does not answer or the port is taken; nothing is left open then.
+ * @throws Error when Temporal does not answer or the port is in use. Everything that was opened is closed again.
  */
 export async function startApi(config: ApiConfig, logger: Logger): Promise<RunningApi> {
   const db = openDatabase(config.databaseUrl, config.maxDbConnections);
@@ -53,10 +53,7 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
       }
     });
     await app.listen({ host: config.host, port: config.port });
-    const { port } = app.server.address() as AddressInfo;
-    // Who listens everywhere is reached here by the loopback address.
-    const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host;
-    const url = config.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const url = config.publicUrl ?? listeningUrl(app.server.address() as AddressInfo, config.host);
     logger.info({ url }, 'API is listening');
 
     let closing: Promise<void> | undefined;
@@ -65,4 +62,10 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     await release().catch(() => undefined);
     throw error;
   }
+}
+
+function listeningUrl({ port }: AddressInfo, listenHost: string): string {
+  // A server that listens on all addresses is reachable here on the loopback address.
+  const host = listenHost === '0.0.0.0' || listenHost === '::' ? '127.0.0.1' : listenHost;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -3,7 +3,7 @@ import { throwIfInvalid } from '../../domain/errors.js';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import type { DbTransaction } from '../../store/database.js';
-import type { ExecutionRow } from '../../store/executions/list.js';
+import type { ListedExecution } from '../../store/executions/load.js';
 import { loadManifest } from '../../store/executions/load.js';
 import { checkBody } from '../validation.js';
 import type { ApiDependencies } from '../dependencies.js';
@@ -74,10 +74,10 @@ export async function handleRelaunchExecution(
   const created = await createIdempotently(dependencies.db, request, reply, 201, async (transaction) => {
     const before = await requireEnded(transaction, request);
     const id = await createRequestedExecution(transaction, {
-      flowId: before.flow_id,
-      runId: before.run_id,
+      flowId: before.flow.id,
+      runId: before.run.id,
       name: body.name === undefined ? before.name : normalizeName(body.name),
-      parameters: body.parameters ?? before.own_parameters,
+      parameters: body.parameters ?? before.ownParameters,
       manifest: await resolveManifest(transaction, body.manifest, before),
       relaunchOf: before.id,
       startedBy: caller.name,
@@ -90,9 +90,9 @@ export async function handleRelaunchExecution(
 }
 
 /** @throws ApiError 409 when the execution to repeat is still under way */
-async function requireEnded(transaction: DbTransaction, { caller, params }: RelaunchRequest): Promise<ExecutionRow> {
+async function requireEnded(transaction: DbTransaction, { caller, params }: RelaunchRequest): Promise<ListedExecution> {
   const execution = await requireExecution(transaction, params.id);
-  checkRunAccess(caller, execution.run_id);
+  checkRunAccess(caller, execution.run.id);
   if (!isFinalStatus(execution.status))
     throw new ApiError(
       409,
@@ -103,11 +103,14 @@ async function requireEnded(transaction: DbTransaction, { caller, params }: Rela
   return execution;
 }
 
-/** The manifest of a relaunch: the one in the request, or else that of the repeated execution. `null` asks for the run's own. */
+/**
+ * The manifest of a relaunch: the one in the request, or else that of the repeated execution. `null` asks for the
+ * run's own.
+ */
 async function resolveManifest(
   transaction: DbTransaction,
   requested: RequestedManifest | null | undefined,
-  before: ExecutionRow,
+  before: ListedExecution,
 ): Promise<RequestedManifest | undefined> {
   return requested === undefined ? loadManifest(transaction, before.id) : (requested ?? undefined);
 }

@@ -1,12 +1,12 @@
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { type DbOrTransaction, isId } from '../../store/database.js';
-import { type ExecutionRow, getExecution } from '../../store/executions/list.js';
-import { executionWorkflowId } from '../../workflows/messages.js';
+import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
+import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import { ApiError, notFoundError } from '../errors.js';
 
 /** @throws ApiError 404 */
-export async function requireExecution(db: DbOrTransaction, id: string): Promise<ExecutionRow> {
-  const execution = isId(id) ? await getExecution(db, id) : undefined;
+export async function requireExecution(db: DbOrTransaction, id: string): Promise<ListedExecution> {
+  const execution = isId(id) ? await findListedExecution(db, id) : undefined;
   if (execution === undefined) throw notFoundError('execution', id);
   return execution;
 }
@@ -22,8 +22,8 @@ export function endedError(status: string): ApiError {
 }
 
 /**
- * Why a message could not be sent to the workflow of an execution, although the store did not know of its end: the workflow
- * is writing its end at this moment, or somebody terminated it in Temporal.
+ * Why a message could not be sent to the workflow of an execution, although the store did not know of its end: the
+ * workflow is writing its end at this moment, or somebody terminated it in Temporal.
  */
 export async function workflowEndedError(db: DbOrTransaction, id: string): Promise<ApiError> {
   const { status } = await requireExecution(db, id);

@@ -1,4 +1,4 @@
-import { storageUri } from '../../domain/aws.js';
+import { storageUri } from '../../domain/files/paths.js';
 import type { FieldProblem } from '../../domain/errors.js';
 import { checkRunManifest, type ManifestedRun } from '../../domain/runs/manifestCheck.js';
 

@@ -1,93 +1,93 @@
 import { explainFailure } from '../../domain/executions/failures.js';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import type { listAttempts } from '../../store/executions/attempts.js';
-import type { ExecutionRow } from '../../store/executions/list.js';
-import { executionWorkflowId } from '../../workflows/messages.js';
+import type { ListedExecution } from '../../store/executions/load.js';
+import { executionWorkflowId } from '../../workflows/messages/executions.js';
 
 /** The status description, and for a blocked execution also what to do where the description does not say it. */
-function describeStatus(row: ExecutionRow): string {
-  if (row.blocked === null || isFinalStatus(row.status) || row.status_description.includes(row.blocked.remedy))
-    return row.status_description;
+function describeStatus(row: ListedExecution): string {
+  if (row.blocked === null || isFinalStatus(row.status) || row.statusDescription.includes(row.blocked.remedy))
+    return row.statusDescription;
   return `Blocked: ${row.blocked.message} ${row.blocked.remedy}`;
 }
 
 /** An execution in the shape of the vendor's contract. */
-export function presentExecution(row: ExecutionRow) {
+export function presentExecution(row: ListedExecution) {
   return {
     id: row.id,
     name: row.name,
     status: `EXECUTION_STATUS_${row.status}`,
     statusDescription: describeStatus(row),
     platform: 'aws_omics',
-    workflow: { name: row.workflow_name ?? 'bases2fastq', version: row.summary?.analysisVersion ?? '' },
-    flow: { id: row.flow_id, name: row.flow_name },
+    workflow: { name: row.workflowName ?? 'bases2fastq', version: row.summary?.analysisVersion ?? '' },
+    flow: { id: row.flow.id, name: row.flow.name },
     inputs: [
       {
         run: {
-          id: row.run_id,
-          name: row.run_name,
-          instrumentName: row.instrument_name,
-          kitType: row.kit ?? '',
-          runType: (row.run_type ?? 'Sequencing') === 'Sequencing' ? 'sequencing' : 'multiomics',
+          id: row.run.id,
+          name: row.run.name,
+          instrumentName: row.run.instrumentName,
+          kitType: row.run.kit ?? '',
+          runType: (row.run.type ?? 'Sequencing') === 'Sequencing' ? 'sequencing' : 'multiomics',
         },
       },
     ],
     output: {
-      storageConnectionId: row.storage_connection_id,
-      uri: row.run_output_uri === null ? '' : `${row.run_output_uri.replace(/\/+$/, '')}/`,
+      storageConnectionId: row.storage.id,
+      uri: row.healthOmics?.runOutputUri == null ? '' : `${row.healthOmics.runOutputUri.replace(/\/+$/, '')}/`,
       kinds: row.status === 'COMPLETED' ? ['fastq'] : [],
     },
-    startedBy: { id: row.started_by, email: '', name: row.started_by },
-    timeCreated: row.time_created.toISOString(),
-    timeStarted: row.time_started?.toISOString() ?? null,
-    timeCompleted: row.time_completed?.toISOString() ?? null,
-    errorMessage: row.status === 'FAILED' ? row.error_message : null,
+    startedBy: { id: row.startedBy, email: '', name: row.startedBy },
+    timeCreated: row.timeCreated.toISOString(),
+    timeStarted: row.timeStarted?.toISOString() ?? null,
+    timeCompleted: row.timeCompleted?.toISOString() ?? null,
+    errorMessage: row.status === 'FAILED' ? (row.error?.message ?? null) : null,
   };
 }
 
 type Attempt = Awaited<ReturnType<typeof listAttempts>>[number];
 
 /** What polony knows of an execution beyond the vendor's contract. */
-export function presentDetails(row: ExecutionRow, earlierAttempts: readonly Attempt[]) {
+export function presentDetails(row: ListedExecution, earlierAttempts: readonly Attempt[]) {
   return {
     workflowId: executionWorkflowId(row.id),
     trigger: row.trigger,
-    account: row.account_id ?? '',
-    region: row.region,
-    computeConnectionId: row.compute_connection_id,
+    account: row.provider.account,
+    region: row.compute.region,
+    computeConnectionId: row.compute.id,
     healthOmics: presentHealthOmicsRun(row),
     blocked: row.blocked,
     cancelRequested:
-      row.cancel_requested_by === null
+      row.cancel === null
         ? null
         : {
-            requestedBy: row.cancel_requested_by,
-            reason: row.cancel_reason,
-            time: row.time_cancel_requested?.toISOString() ?? null,
+            requestedBy: row.cancel.requestedBy,
+            reason: row.cancel.reason,
+            time: row.cancel.time?.toISOString() ?? null,
           },
     parameters: row.parameters,
     summary: row.summary,
-    errorType: row.error_type,
-    failure: row.status === 'FAILED' && row.error_type !== null ? explainFailure(row.error_type) : null,
+    errorType: row.error?.type ?? null,
+    failure: row.status === 'FAILED' && row.error !== null ? explainFailure(row.error.type) : null,
     attempt: row.attempt,
     earlierAttempts: earlierAttempts.map(presentAttempt),
     manifest: {
-      source: row.has_manifest_text ? 'text' : row.manifest_uri !== null ? 'uri' : 'run',
-      uri: row.manifest_uri,
-      report: row.manifest_report,
+      source: row.manifestSource,
+      uri: row.manifestUri,
+      report: row.manifestReport,
     },
-    relaunchOf: row.relaunch_of,
+    relaunchOf: row.relaunchOf,
   };
 }
 
-function presentHealthOmicsRun(row: ExecutionRow) {
-  if (row.healthomics_run_id === null) return null;
+function presentHealthOmicsRun(row: ListedExecution) {
+  if (row.healthOmics === null) return null;
   return {
-    runId: row.healthomics_run_id,
-    uuid: row.healthomics_run_uuid,
-    arn: row.healthomics_run_arn,
-    status: row.healthomics_status,
-    runOutputUri: row.run_output_uri,
+    runId: row.healthOmics.runId,
+    uuid: row.healthOmics.uuid,
+    arn: row.healthOmics.arn,
+    status: row.healthOmics.status,
+    runOutputUri: row.healthOmics.runOutputUri,
   };
 }
 

@@ -1,4 +1,5 @@
-import { sameAccount, storageUri } from '../../domain/aws.js';
+import { sameAccount } from '../../domain/arn.js';
+import { storageUri } from '../../domain/files/paths.js';
 import { InputError, throwIfInvalid } from '../../domain/errors.js';
 import type { ParameterValue } from '../../domain/executions/execution.js';
 import { whyRunIsUnusable } from '../../domain/runs/usability.js';

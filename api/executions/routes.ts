@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
-import { EXECUTION_FILTER, parseFilter } from '../../domain/filter.js';
+import { EXECUTION_FILTER } from '../../domain/executions/filter.js';
+import { parseFilter } from '../../domain/filters/parse.js';
 import { countExecutions, listExecutions } from '../../store/executions/list.js';
 import { loadResultFiles } from '../../store/executions/load.js';
 import type { ApiDependencies } from '../dependencies.js';
@@ -70,5 +71,5 @@ async function handleGetResults({ db }: ApiDependencies, request: RequestOf<type
   const execution = await requireExecution(db, request.params.id);
   const files = await loadResultFiles(db, execution.id);
   const isTruncated = (execution.summary?.files.count ?? 0) > files.length;
-  return { uri: execution.run_output_uri ?? '', files, isTruncated };
+  return { uri: execution.healthOmics?.runOutputUri ?? '', files, isTruncated };
 }

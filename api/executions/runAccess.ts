@@ -49,8 +49,8 @@ export function uncheckedReferences(
 }
 
 /**
- * The references that lead outside the run folder. The workflow reads S3 with its own role, and the results and problems of
- * the execution show what it read, so a caller that may see some runs could read others through it.
+ * The references that lead outside the run folder. The workflow reads S3 with its own role, and the results and
+ * problems of the execution show what it read, so a caller that may see some runs could read others through it.
  * @param folder `s3://` URI of the run folder, with a slash at its end
  */
 export function checkReferences(folder: string, references: UncheckedReferences): FieldProblem[] {

@@ -46,7 +46,9 @@ async function locate(
   return { storage, named };
 }
 
-/** Whether the search for runs would find the folder too. Then flows start for it automatically, as for any other run. */
+/**
+ * Whether the search for runs would find the folder too. Then flows start for it automatically, as for any other run.
+ */
 function wouldBeDiscovered(
   storage: Pick<StorageConnectionRow, 'use_for_run_upload' | 'run_depth'>,
   { parentPath, runFolder, instrumentName }: NamedRunFolder,

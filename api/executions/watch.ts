@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { findRevokedKeys } from '../../store/auth.js';
 import { listAttempts } from '../../store/executions/attempts.js';
-import { type ExecutionRow, getExecution } from '../../store/executions/list.js';
+import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, loggableError } from '../errors.js';
 import type { RequestOf } from '../requests.js';
@@ -13,12 +13,12 @@ import { presentDetails, presentExecution } from './present.js';
 import type { operations } from './schemas.js';
 
 /** The body of `…/details`, which streams send too. */
-export async function showWithDetails(db: ApiDependencies['db'], execution: ExecutionRow) {
+export async function showWithDetails(db: ApiDependencies['db'], execution: ListedExecution) {
   const attempts = await listAttempts(db, execution.id);
   return { execution: presentExecution(execution), details: presentDetails(execution, attempts) };
 }
 
-async function toStreamed(db: ApiDependencies['db'], execution: ExecutionRow): Promise<StreamedExecution> {
+async function toStreamed(db: ApiDependencies['db'], execution: ListedExecution): Promise<StreamedExecution> {
   const json = JSON.stringify(await showWithDetails(db, execution));
   return {
     version: createHash('sha256').update(json).digest('base64url').slice(0, 20),
@@ -31,7 +31,7 @@ async function toStreamed(db: ApiDependencies['db'], execution: ExecutionRow): P
 export function createExecutionFeed(scope: FastifyInstance, { db, databaseUrl }: ApiDependencies): ExecutionFeed {
   const feed = new ExecutionFeed(databaseUrl, {
     read: async (id) => {
-      const execution = await getExecution(db, id);
+      const execution = await findListedExecution(db, id);
       return execution && toStreamed(db, execution);
     },
     findRevoked: (callerIds) => findRevokedKeys(db, callerIds),

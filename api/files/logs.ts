@@ -1,7 +1,7 @@
 import { readTail } from '../../aws/files.js';
 import { explainFailure } from '../../domain/executions/failures.js';
 import { isId } from '../../store/database.js';
-import { type ExecutionRow, getExecution } from '../../store/executions/list.js';
+import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, notFoundError } from '../errors.js';
@@ -17,23 +17,25 @@ type LogsRequest = RequestOf<typeof operations.getLogs>;
 /** Why an execution failed, and the log of Bases2Fastq. */
 export async function handleGetLogs(dependencies: ApiDependencies, request: LogsRequest) {
   const { execution_id: id } = request.params;
-  const execution = isId(id) ? await getExecution(dependencies.db, id) : undefined;
+  const execution = isId(id) ? await findListedExecution(dependencies.db, id) : undefined;
   if (execution === undefined) throw notFoundError('execution', id);
   const place = await findPlaceOfLog(dependencies.db, execution);
   const log = place === undefined ? '' : await readLog(dependencies, request, place);
   return { error: describeFailure(execution), log };
 }
 
-function describeFailure(execution: ExecutionRow): string {
+function describeFailure(execution: ListedExecution): string {
   if (execution.status !== 'FAILED') return '';
-  const failure = execution.error_type === null ? undefined : explainFailure(execution.error_type);
-  return [execution.error_message ?? '', failure?.what ?? '', failure?.toDo ?? '']
-    .filter((text) => text !== '')
-    .join('\n');
+  const { error } = execution;
+  const failure = error === null ? undefined : explainFailure(error.type);
+  return [error?.message ?? '', failure?.what ?? '', failure?.toDo ?? ''].filter((text) => text !== '').join('\n');
 }
 
-/** @returns undefined also where polony may not show the files: the reason of a failure is worth showing without the log */
-async function findPlaceOfLog(db: ApiDependencies['db'], execution: ExecutionRow): Promise<Place | undefined> {
+/**
+ * @returns undefined also where polony may not show the files: the reason of a failure is worth showing without the
+ * log
+ */
+async function findPlaceOfLog(db: ApiDependencies['db'], execution: ListedExecution): Promise<Place | undefined> {
   try {
     return await findOutputPlace(db, execution);
   } catch (error) {

@@ -10,8 +10,8 @@ export function listingKey(place: Place, prefix: string, recursive: boolean): st
 }
 
 /**
- * A page token for clients: S3's own token, with a checksum of it and of the listing. The checksum only detects mistakes.
- * It needs no secret because a token grants nothing.
+ * A page token for clients: S3's own token, with a checksum of it and of the listing. The checksum only detects
+ * mistakes. It needs no secret because a token grants nothing.
  */
 export function sealPageToken(listing: string, token: string): string {
   const checksum = createHash('sha256').update(`${listing} ${token}`).digest('base64url').slice(0, CHECKSUM_CHARACTERS);

@@ -1,13 +1,13 @@
 import type { FastifyRequest } from 'fastify';
 import { parseS3Uri } from '../../aws/s3.js';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { throwIfInvalid } from '../../domain/errors.js';
 import { checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import { isId } from '../../store/database.js';
-import { type ExecutionRow, getExecution } from '../../store/executions/list.js';
-import { getRun } from '../../store/runs/list.js';
+import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
+import { findRun } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, notFoundError } from '../errors.js';
 import { type Caller, recordDenial } from '../plugins/auth.js';
@@ -42,13 +42,13 @@ export async function findStoragePlace(db: Db, { access }: Caller, id: string): 
 
 /** @throws ApiError 404; 403 when the storage connection is not used for data exploration */
 export async function findRunPlace(db: Db, id: string): Promise<Place> {
-  const run = isId(id) ? await getRun(db, id) : undefined;
+  const run = isId(id) ? await findRun(db, id) : undefined;
   if (run === undefined) throw notFoundError('run', id);
-  const storage = await requireStorageOf(db, 'run', run.storage_connection_id);
+  const storage = await requireStorageOf(db, 'run', run.storageConnectionId);
   return {
     storage,
     bucket: storage.bucket,
-    root: `${joinKey(storage.prefix, run.parent_path, run.run_folder)}/`,
+    root: `${joinKey(storage.prefix, run.parentPath, run.runFolder)}/`,
     allowed: 'all',
     hasFolderPrefixes: false,
     permission: 'runs:download',
@@ -61,7 +61,7 @@ export async function findRunPlace(db: Db, id: string): Promise<Place> {
  * @throws ApiError 404; 403 when the storage connection is not used for data exploration
  */
 export async function findExecutionPlace(db: Db, id: string): Promise<Place | undefined> {
-  const execution = isId(id) ? await getExecution(db, id) : undefined;
+  const execution = isId(id) ? await findListedExecution(db, id) : undefined;
   if (execution === undefined) throw notFoundError('execution', id);
   return findOutputPlace(db, execution);
 }
@@ -69,11 +69,12 @@ export async function findExecutionPlace(db: Db, id: string): Promise<Place | un
 /** {@link findExecutionPlace} of an execution that is loaded. */
 export async function findOutputPlace(
   db: Db,
-  execution: Pick<ExecutionRow, 'storage_connection_id' | 'run_output_uri'>,
+  execution: Pick<ListedExecution, 'storage' | 'healthOmics'>,
 ): Promise<Place | undefined> {
-  const storage = await requireStorageOf(db, 'execution', execution.storage_connection_id);
-  if (execution.run_output_uri === null) return undefined;
-  const { bucket, key } = parseS3Uri(execution.run_output_uri);
+  const storage = await requireStorageOf(db, 'execution', execution.storage.id);
+  const runOutputUri = execution.healthOmics?.runOutputUri ?? null;
+  if (runOutputUri === null) return undefined;
+  const { bucket, key } = parseS3Uri(runOutputUri);
   const root = toFolderPrefix(key);
   // HealthOmics reports this URI. polony shows it only where the storage connection may show it.
   const isInside = bucket === storage.bucket && root !== '' && root.startsWith(toFolderPrefix(storage.prefix));
@@ -82,7 +83,7 @@ export async function findOutputPlace(
       404,
       'OUTPUT_ELSEWHERE',
       `The output of the execution is outside the storage connection ${storage.name}, so polony cannot show it. ` +
-        `HealthOmics reports ${execution.run_output_uri}`,
+        `HealthOmics reports ${runOutputUri}`,
     );
   return {
     storage,

@@ -1,4 +1,4 @@
-import { storageUri } from '../../domain/aws.js';
+import { storageUri } from '../../domain/files/paths.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
 import type { ShownState } from '../../domain/grants/grant.js';

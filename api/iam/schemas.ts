@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { VARIANTS } from '../../domain/iam/documents.js';
+import { VARIANTS } from '../../domain/iam/choice.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../../domain/iam/permissions.js';
 import { BODY, closed, errors, NullableString, oneOf, responseBody } from '../openapi/shared.js';
 

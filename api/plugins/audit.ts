@@ -1,92 +1,102 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { beginAudit, endAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
 import { loggableError } from '../errors.js';
 
-/** An entry of the audit log that a request has begun. */
+/** The entry of a request in the audit log, which its response completes. */
 export interface Audited {
   id: string;
   reason?: string;
-  /** Of what the request has made. */
+  /** Of the resource that the request created. */
   resourceId?: string;
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
     audited: Audited | null;
-    /** More for the entry of this request; never a secret. */
+    /** More details for the entry of this request. Never put a secret here. */
     auditDetail: object | null;
   }
 }
 
-/** How many fields of a body are named in an entry, and with how many characters of their names: those of a refused body may be anything. */
+/** How many fields of a body an entry names, and the longest name. The fields of an invalid body can be anything. */
 const MOST_FIELDS = 100;
 const FIELD_CHARACTERS = 100;
 
-/** The id in an answer such as `{ flow: { id } }`. */
-function idIn(answer: unknown): string | undefined {
-  const [resource] =
-    typeof answer === 'object' && answer !== null ? Object.values(answer as Record<string, unknown>) : [];
-  const { id } = (typeof resource === 'object' && resource !== null ? resource : {}) as { id?: unknown };
-  return typeof id === 'string' ? id : undefined;
-}
-
 /**
- * Writes every request that changes something or hands something out to the audit log: before its effect, so that nothing
- * happens unwritten (where it cannot be written, the request is refused), and its outcome before it is answered. After {@link addAuth}.
+ * Records every request that changes or issues something in the audit log. The entry is written before the effect: if
+ * it cannot be written, the request fails. The outcome is added before the response is sent. Call it after {@link
+ * addAuth}.
  */
 export function addAudit(app: FastifyInstance, db: Db): void {
   app.decorateRequest('audited', null);
   app.decorateRequest('auditDetail', null);
   app.addHook('preHandler', async (request) => {
-    const { config, schema } = request.routeOptions;
-    const need = config?.needs;
-    if (need === undefined || request.is404) return;
-    const said = typeof need.audit === 'function' ? need.audit(request) : need.audit;
-    if (!(said ?? (request.method !== 'GET' && request.method !== 'HEAD'))) return;
-    const id = need.id === undefined ? undefined : (request.params as Record<string, string | undefined>)[need.id];
-    const body = request.body;
-    // Names only: some of the fields are secrets, and all may be large.
-    const fields =
-      typeof body === 'object' && body !== null && !Array.isArray(body)
-        ? Object.keys(body)
-            .slice(0, MOST_FIELDS)
-            .map((name) => name.slice(0, FIELD_CHARACTERS))
-        : [];
-    const action = schema?.operationId ?? `${request.method} ${request.routeOptions.url}`;
-    request.audited = {
-      id: await beginAudit(db, {
-        caller: request.caller,
-        action,
-        requestId: request.id,
-        address: request.ip,
-        ...(need.permission !== undefined && { resourceType: need.permission.split(':')[0] }),
-        ...(id !== undefined && { resourceId: id }),
-        ...(fields.length > 0 && { detail: { fields } }),
-      }),
-    };
+    if (isAudited(request)) request.audited = { id: await beginEntry(db, request) };
   });
-  app.addHook('preSerialization', async (request, reply, answer: unknown) => {
-    if (request.audited !== null && reply.statusCode === 201) request.audited.resourceId = idIn(answer);
-    return answer;
+  app.addHook('preSerialization', async (request, reply, body: unknown) => {
+    if (request.audited !== null && reply.statusCode === 201) request.audited.resourceId = findId(body);
+    return body;
   });
   app.addHook('onSend', async (request, reply, payload: unknown) => {
-    const audited = request.audited as Audited | null | undefined;
-    if (audited === null || audited === undefined) return payload;
-    try {
-      await endAudit(db, audited.id, {
-        status: reply.statusCode,
-        ...(audited.reason !== undefined && { reason: audited.reason }),
-        ...(audited.resourceId !== undefined && { resourceId: audited.resourceId }),
-        ...(request.auditDetail !== null && { detail: request.auditDetail }),
-      });
-    } catch (error) {
-      // What was done stands, and that it was begun is written.
-      request.log.error(
-        { error: loggableError(error), audit: audited.id },
-        'the outcome could not be written to the audit log',
-      );
-    }
+    await endEntry(db, request, reply);
     return payload;
   });
+}
+
+function isAudited(request: FastifyRequest): boolean {
+  const needs = request.routeOptions.config?.needs;
+  if (needs === undefined || request.is404) return false;
+  const audit = typeof needs.audit === 'function' ? needs.audit(request) : needs.audit;
+  return audit ?? (request.method !== 'GET' && request.method !== 'HEAD');
+}
+
+async function beginEntry(db: Db, request: FastifyRequest): Promise<string> {
+  const { config, schema, url } = request.routeOptions;
+  const { permission, id: parameter } = config.needs!;
+  const id = parameter === undefined ? undefined : (request.params as Record<string, string | undefined>)[parameter];
+  const fields = listFields(request.body);
+  return beginAudit(db, {
+    caller: request.caller,
+    action: schema?.operationId ?? `${request.method} ${url}`,
+    requestId: request.id,
+    address: request.ip,
+    ...(permission !== undefined && { resourceType: permission.split(':')[0] }),
+    ...(id !== undefined && { resourceId: id }),
+    ...(fields.length > 0 && { detail: { fields } }),
+  });
+}
+
+/** The names of the fields of a body. Not their values: some are secrets, and all can be large. */
+function listFields(body: unknown): string[] {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return [];
+  return Object.keys(body)
+    .slice(0, MOST_FIELDS)
+    .map((name) => name.slice(0, FIELD_CHARACTERS));
+}
+
+async function endEntry(db: Db, request: FastifyRequest, { statusCode }: FastifyReply): Promise<void> {
+  const audited = request.audited as Audited | null | undefined;
+  if (audited === null || audited === undefined) return;
+  try {
+    await endAudit(db, audited.id, {
+      status: statusCode,
+      ...(audited.reason !== undefined && { reason: audited.reason }),
+      ...(audited.resourceId !== undefined && { resourceId: audited.resourceId }),
+      ...(request.auditDetail !== null && { detail: request.auditDetail }),
+    });
+  } catch (error) {
+    // The change is done, and the entry says that it began.
+    request.log.error(
+      { error: loggableError(error), audit: audited.id },
+      'Writing the outcome of a request to the audit log failed',
+    );
+  }
+}
+
+/** The id in a response such as `{ flow: { id } }`. */
+function findId(body: unknown): string | undefined {
+  const [resource] = typeof body === 'object' && body !== null ? Object.values(body as Record<string, unknown>) : [];
+  const { id } = (typeof resource === 'object' && resource !== null ? resource : {}) as { id?: unknown };
+  return typeof id === 'string' ? id : undefined;
 }

@@ -3,9 +3,9 @@ import type { OidcConfig } from '../../domain/settings.js';
 import { scopesAmong } from '../../domain/auth/scopes.js';
 import { sanitizeText } from '../../store/database.js';
 import { ApiError } from '../errors.js';
-import { type AuthenticatePerson, personCaller } from './auth.js';
+import { type AuthenticatePerson, type Caller, createCaller } from './caller.js';
 
-/** Signatures by which only the provider can have made a token; those with a shared secret are not among them. */
+/** Asymmetric signatures. With a shared secret, others than the provider could sign a token. */
 const ALGORITHMS = [
   'RS256',
   'RS384',
@@ -19,19 +19,19 @@ const ALGORITHMS = [
   'EdDSA',
   'Ed25519',
 ];
-/** Longest time that the provider has to answer. */
+/** How long polony waits for the provider, in milliseconds. */
 const TIMEOUT_MS = 5000;
-/** Least time between two looks for where its keys have moved to. */
-const LOOK_AGAIN_MS = 30_000;
-/** How far its clock may be off, in seconds. */
+/** The provider's keys are discovered again at most this often, in milliseconds. */
+const REDISCOVER_MS = 30_000;
+/** How far the provider's clock may be off, in seconds. */
 const CLOCK_TOLERANCE = 30;
-/** What a subject is (OpenID Connect Core 1.0, 2): anything else would not be told apart, or could not be kept. */
+/** A valid subject (OpenID Connect Core 1.0, 2). Others could not be told apart, or not be stored. */
 const SUBJECT = /^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$/;
-/** Most characters of a person's name. */
+/** Longest name of a person, in characters. */
 const NAME_CHARACTERS = 200;
 
 /** A member of a claim by its path, such as `realm_access.roles`; a claim whose own name has dots comes first. */
-function claimOf(payload: JWTPayload, path: string): unknown {
+function findClaim(payload: JWTPayload, path: string): unknown {
   if (Object.hasOwn(payload, path)) return payload[path];
   let value: unknown = payload;
   for (const name of path.split('.'))
@@ -43,28 +43,60 @@ function claimOf(payload: JWTPayload, path: string): unknown {
 }
 
 /** The values of a claim: a list, or a text with spaces between them as `scope` is (RFC 8693, 4.2). */
-function valuesOf(claim: unknown): string[] {
+function listValues(claim: unknown): string[] {
   if (typeof claim === 'string') return claim.split(' ').filter((value) => value !== '');
   return Array.isArray(claim) ? claim.filter((value) => typeof value === 'string') : [];
 }
 
 type Keys = ReturnType<typeof createRemoteJWKSet>;
 
-async function keysOf({ issuer, jwksUrl }: OidcConfig): Promise<Keys> {
+/** The keys that a provider signs with. Nothing is requested before the first token arrives. */
+class ProviderKeys {
+  readonly #config: OidcConfig;
+  #keys: Keys | undefined;
+  #discovery: Promise<Keys> | undefined;
+  #rediscovered = 0;
+
+  constructor(config: OidcConfig) {
+    this.#config = config;
+  }
+
+  /** The keys. Requests that arrive during the discovery share it. */
+  async load(): Promise<Keys> {
+    if (this.#keys !== undefined) return this.#keys;
+    this.#discovery ??= discoverKeys(this.#config).finally(() => (this.#discovery = undefined));
+    return (this.#keys ??= await this.#discovery);
+  }
+
+  /**
+   * Discovers the keys again, in case that the provider moved them. The known keys stay in use until the others have
+   * been read: otherwise anybody could disable them with a forged token.
+   */
+  async rediscover(): Promise<void> {
+    if (this.#keys === undefined || this.#config.jwksUrl !== undefined) return;
+    if (Date.now() - this.#rediscovered < REDISCOVER_MS) return;
+    this.#rediscovered = Date.now();
+    const keys = await discoverKeys(this.#config);
+    await keys.reload();
+    this.#keys = keys;
+  }
+}
+
+async function discoverKeys({ issuer, jwksUrl }: OidcConfig): Promise<Keys> {
   if (jwksUrl !== undefined) return createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: TIMEOUT_MS });
-  // OpenID Connect Discovery 1.0, 4: the document must name the issuer that it was asked for.
   const response = await fetch(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {
     signal: AbortSignal.timeout(TIMEOUT_MS),
     redirect: 'error',
   });
   const { issuer: named, jwks_uri: uri } = (await response.json()) as { issuer?: unknown; jwks_uri?: unknown };
+  // The document must name the issuer that it was requested for (OpenID Connect Discovery 1.0, 4.3).
   if (!response.ok || named !== issuer || typeof uri !== 'string')
-    throw new Error(`the discovery document of ${issuer} is not its own`);
+    throw new Error(`The discovery document of ${issuer} does not name this issuer and its keys`);
   return createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_MS });
 }
 
-/** What a token says that one of these keys has signed. While keys are changed several may fit one that does not say which it is. */
-async function payloadOf(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTPayload> {
+/** The payload of a token that one of these keys signed. While a provider changes its keys, several may match. */
+async function verifyToken(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTPayload> {
   try {
     return (await jwtVerify(token, keys, options)).payload;
   } catch (error) {
@@ -72,17 +104,67 @@ async function payloadOf(token: string, keys: Keys, options: JWTVerifyOptions): 
     for await (const key of error) {
       try {
         return (await jwtVerify(token, key, options)).payload;
-      } catch (refused) {
-        if (!(refused instanceof errors.JWSSignatureVerificationFailed)) throw refused;
+      } catch (mismatch) {
+        if (!(mismatch instanceof errors.JWSSignatureVerificationFailed)) throw mismatch;
       }
     }
     throw new errors.JWSSignatureVerificationFailed();
   }
 }
 
+/** Whether the keys could not be read. Otherwise they were read, and the token is at fault. */
+function isProviderFailure(error: unknown): boolean {
+  return (
+    !(error instanceof errors.JOSEError) ||
+    error instanceof errors.JWKSTimeout ||
+    error instanceof errors.JWKSInvalid ||
+    error.code === 'ERR_JOSE_GENERIC'
+  );
+}
+
+function invalidTokenError(why: string): ApiError {
+  return new ApiError(401, 'INVALID_TOKEN', `This token is not valid: ${why}`);
+}
+
+function toApiError(error: unknown): ApiError {
+  if (error instanceof errors.JWTExpired) return invalidTokenError('it has expired; log in again');
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return invalidTokenError(
+      `its ${error.claim} is not what polony expects; check the client that requested it, or log in again`,
+    );
+  if (!isProviderFailure(error))
+    return invalidTokenError('its signature cannot be verified; log in again at the identity provider of polony');
+  return new ApiError(
+    503,
+    'IDENTITY_PROVIDER_UNAVAILABLE',
+    'The identity provider does not answer, so polony cannot verify the token. Try again later',
+  );
+}
+
+/** The person that the payload of a verified token describes. @throws ApiError 401 */
+function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): Caller {
+  const subject: unknown = payload.sub;
+  if (typeof subject !== 'string' || !SUBJECT.test(subject))
+    throw invalidTokenError('its sub is not 1 to 255 ASCII characters');
+  const values = listValues(findClaim(payload, scopesClaim));
+  const scopes =
+    scopeMap === undefined
+      ? values
+      : values.flatMap((value) => (Object.hasOwn(scopeMap, value) ? scopeMap[value]! : []));
+  const text = (claim: string): string | undefined =>
+    typeof payload[claim] === 'string' && payload[claim] !== ''
+      ? sanitizeText(payload[claim]).slice(0, NAME_CHARACTERS)
+      : undefined;
+  const email = text('email');
+  const name = text('name') ?? text('preferred_username') ?? email ?? subject;
+  // The prefix keeps subjects apart from the ids of keys, whatever the provider names people.
+  const person = createCaller('person', `person:${subject}`, name, scopesAmong(scopes), new Date(payload.exp! * 1000));
+  return { ...person, ...(email !== undefined && { email }) };
+}
+
 /**
- * People with tokens of an OpenID Connect provider: signature by its keys, issuer, audience and times are held; a claim says what they
- * may. Nothing is asked of the provider before the first token comes.
+ * Knows people by tokens of an OpenID Connect provider. It checks the signature, issuer, audience and times of a
+ * token; a claim has the scopes of the person.
  */
 export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
   const options: JWTVerifyOptions = {
@@ -92,67 +174,16 @@ export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
     clockTolerance: CLOCK_TOLERANCE,
     requiredClaims: ['exp', 'sub'],
   };
-  let keys: Keys | undefined;
-  let finding: Promise<Keys> | undefined;
-  let looked = 0;
-  /** Where the keys are, looked for once however many ask. */
-  const find = async (): Promise<Keys> => {
-    finding ??= keysOf(config).finally(() => (finding = undefined));
-    return (keys ??= await finding);
-  };
-  /** The keys may have moved. Those that are known are used until others have been read: tokens that anybody can send must not drop them. */
-  const lookAgain = async (): Promise<void> => {
-    if (config.jwksUrl !== undefined || Date.now() - looked < LOOK_AGAIN_MS) return;
-    looked = Date.now();
-    const found = await keysOf(config);
-    await found.reload();
-    keys = found;
-  };
+  const keys = new ProviderKeys(config);
   return async (token) => {
-    const invalid = (why: string): ApiError => new ApiError(401, 'INVALID_TOKEN', `This token is not valid: ${why}`);
     let payload: JWTPayload;
     try {
-      payload = await payloadOf(token, keys ?? (await find()), options);
+      payload = await verifyToken(token, await keys.load(), options);
     } catch (error) {
-      if (error instanceof errors.JWTExpired) throw invalid('it has expired; log in again');
-      if (error instanceof errors.JWTClaimValidationFailed)
-        throw invalid(`its ${error.claim} is not what polony expects`);
-      // A set of keys that could not be read is told apart from one that has no such key.
-      const unread =
-        !(error instanceof errors.JOSEError) ||
-        error instanceof errors.JWKSTimeout ||
-        error instanceof errors.JWKSInvalid ||
-        error.code === 'ERR_JOSE_GENERIC';
-      if (!unread) throw invalid('its signature cannot be verified');
-      if (keys !== undefined) void lookAgain().catch(() => undefined);
-      throw unavailable();
+      const apiError = toApiError(error);
+      if (apiError.status === 503) void keys.rediscover().catch(() => undefined);
+      throw apiError;
     }
-    const subject: unknown = payload.sub;
-    if (typeof subject !== 'string' || !SUBJECT.test(subject))
-      throw invalid('its sub is not 1 to 255 ASCII characters');
-    const values = valuesOf(claimOf(payload, config.scopesClaim));
-    const texts =
-      config.scopeMap === undefined
-        ? values
-        : values.flatMap((value) => (Object.hasOwn(config.scopeMap!, value) ? config.scopeMap![value]! : []));
-    const text = (name: string): string | undefined =>
-      typeof payload[name] === 'string' && payload[name] !== ''
-        ? sanitizeText(payload[name]).slice(0, NAME_CHARACTERS)
-        : undefined;
-    return personCaller(
-      subject,
-      text('name') ?? text('preferred_username') ?? text('email') ?? subject,
-      text('email'),
-      scopesAmong(texts),
-      new Date(payload.exp! * 1000),
-    );
+    return toPerson(payload, config);
   };
-}
-
-function unavailable(): ApiError {
-  return new ApiError(
-    503,
-    'IDENTITY_PROVIDER_UNAVAILABLE',
-    'The provider of identities does not answer, so the token cannot be verified; try again',
-  );
 }

@@ -3,36 +3,75 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 
 const TAGS = [
-  { name: 'AuthService', description: 'Who a caller is, and API keys' },
-  { name: 'AuditService', description: 'Who did what' },
-  { name: 'ProviderService', description: 'AWS accounts and the role that polony assumes in them' },
-  { name: 'IamDocumentService', description: "What a customer's IAM is to grant, and what a policy would give" },
+  { name: 'AuthService', description: 'Callers and API keys' },
+  { name: 'AuditService', description: 'The audit log' },
+  { name: 'ProviderService', description: 'AWS accounts, and the credentials that polony uses there' },
+  { name: 'IamDocumentService', description: 'IAM policies for AWS accounts, and what an existing policy grants' },
   { name: 'StorageConnectionService', description: 'Buckets that instruments upload to' },
   { name: 'ComputeConnectionService', description: 'AWS HealthOmics in an account and region' },
-  { name: 'FlowService', description: 'The shared Bases2Fastq workflow, and the runs that it starts for by itself' },
-  { name: 'RunService', description: 'What instruments have produced' },
-  { name: 'InstrumentService', description: 'Instruments, as runs have shown them' },
+  {
+    name: 'FlowService',
+    description: 'The shared Bases2Fastq workflow, and the runs that it starts for automatically',
+  },
+  { name: 'RunService', description: 'Runs that instruments uploaded' },
+  { name: 'InstrumentService', description: 'Instruments, as far as their runs show them' },
   { name: 'ExecutionService', description: 'Flows applied to runs' },
-  { name: 'EventService', description: 'What EventBridge tells' },
-  { name: 'WebhookService', description: 'Where events are told' },
+  { name: 'EventService', description: 'Events from EventBridge' },
+  { name: 'WebhookService', description: 'URLs that polony sends events to' },
   { name: 'Health', description: 'For load balancers and container engines' },
 ];
 
-const DESCRIPTION = `polony takes sequencing runs of Element AVITI instruments in S3 through Bases2Fastq on AWS HealthOmics.
+const DESCRIPTION = [
+  ['polony runs Bases2Fastq on AWS HealthOmics for sequencing runs that Element AVITI instruments upload to S3.'],
+  ['## Authentication'],
+  [
+    'Send an API key in the header `x-api-key`, or a token of your identity provider in `Authorization: Bearer`.',
+    '`/healthz` and `/readyz` need neither. This page and `/openapi.json` do not either, unless the administrator of',
+    'polony closed them: then a browser can send the key as the password of HTTP Basic. The scopes of a key define',
+    'what it may do. For a key, resources that it may not see do not exist.',
+  ],
+  ['## Errors'],
+  [
+    'All errors have the same shape. Each invalid field is a detail with the reason `INVALID_FIELD`, the field in',
+    '`metadata.field`, the rule in `metadata.rule` and an explanation in `metadata.description`. One response reports',
+    'all invalid fields. `metadata.request_id` is the `X-Request-ID` of the response.',
+  ],
+  ['## Repeated requests'],
+  [
+    'Creations and cancellations accept an `Idempotency-Key`. For 24 hours, repeating the request with the same key',
+    'returns the first response with `Idempotency-Replayed: true`.',
+  ],
+  ['## Lists'],
+  [
+    'To read the next page, send `nextPageToken` as `pageToken`. It is empty on the last page. In filters, unknown',
+    'values never match `:` and always match `!=`.',
+  ],
+  ["## The vendor's contract"],
+  [
+    "Operations that the vendor publishes have the shape of the vendor's contract. What polony adds is at",
+    '`…/details`.',
+  ],
+]
+  .map((sentences) => sentences.join(' '))
+  .join('\n\n');
 
-Every route but \`/healthz\` and \`/readyz\` needs an API key in the header \`x-api-key\`, or a token of the installation's provider of identities as \`Authorization: Bearer\`; for this page and \`/openapi.json\` the key may also be the password of HTTP Basic. A key's scopes say what it may do; what it may not see is not there for it.
+/** No content from other origins: the page works without internet access, and cannot send the key anywhere else. */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self' 'unsafe-inline'",
+  "img-src 'self' data:",
+  "font-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join('; ');
 
-Errors have one shape. A field that breaks a rule is a detail with reason \`INVALID_FIELD\`, the field's name in \`metadata.field\`, the rule in \`metadata.rule\` and the sentence in \`metadata.description\`; all that can be told from a body is told at once. \`metadata.request_id\` is the answer's \`X-Request-ID\`.
-
-A POST that creates, and a cancel, take an \`Idempotency-Key\`: for 24 hours the same request with the same key is answered as the first was, with \`Idempotency-Replayed: true\`.
-
-Lists are read on with \`nextPageToken\` as \`pageToken\` until it is empty. Operations that the vendor publishes are shaped as there; what is polony's own stands at \`…/details\`.`;
-
-interface BodySchema {
-  'x-optional'?: boolean;
-}
-
-/** The OpenAPI document, made of the routes' schemas, at `/openapi.json`, and a readable page of it at `/docs`. Before any route. */
+/**
+ * Adds the OpenAPI document, made from the schemas of the routes, at `/openapi.json`, and a page that shows it at
+ * `/docs`. Call it before routes are added.
+ */
 export async function addOpenApi(app: FastifyInstance, publicUrl: string | undefined): Promise<void> {
   await app.register(swagger, {
     openapi: {
@@ -63,38 +102,38 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
     },
     transformObject: (document) => {
       if (!('openapiObject' in document)) return document.swaggerObject;
-      const { openapiObject } = document;
-      for (const path of Object.values(openapiObject.paths ?? {})) {
-        for (const operation of Object.values(
-          (path ?? {}) as Record<
-            string,
-            {
-              requestBody?: { required?: boolean; content: Record<string, { schema?: BodySchema }> };
-              responses?: Record<string, { content?: unknown }>;
-            }
-          >,
-        )) {
-          const schema = operation.requestBody?.content['application/json']?.schema;
-          if (operation.requestBody !== undefined && schema !== undefined) {
-            operation.requestBody.required = schema['x-optional'] !== true;
-            delete schema['x-optional'];
-          }
-          // A deletion answers without a body.
-          if (operation.responses?.['204'] !== undefined) delete operation.responses['204'].content;
-        }
-      }
-      // Components are known by their names here; $id would make their references relative to it.
-      for (const schema of Object.values(openapiObject.components?.schemas ?? {}))
-        delete (schema as { $id?: string }).$id;
-      return openapiObject;
+      finishDocument(document.openapiObject as unknown as GeneratedDocument);
+      return document.openapiObject;
     },
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    // Nothing from elsewhere: the page must work where there is no internet, and must not be able to send the key away.
-    staticCSP:
-      "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    staticCSP: CONTENT_SECURITY_POLICY,
     uiConfig: { docExpansion: 'list', persistAuthorization: true },
   });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+}
+
+interface Operation {
+  requestBody?: { required?: boolean; content: Record<string, { schema?: { 'x-optional'?: boolean } }> };
+  responses?: Record<string, { content?: unknown }>;
+}
+interface GeneratedDocument {
+  paths?: Record<string, Record<string, Operation>>;
+  components?: { schemas?: Record<string, { $id?: string }> };
+}
+
+/** Corrects what the generator cannot know. */
+function finishDocument({ paths = {}, components }: GeneratedDocument): void {
+  for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) {
+    const schema = operation.requestBody?.content['application/json']?.schema;
+    if (operation.requestBody !== undefined && schema !== undefined) {
+      operation.requestBody.required = schema['x-optional'] !== true;
+      delete schema['x-optional'];
+    }
+    // A 204 has no body.
+    if (operation.responses?.['204'] !== undefined) delete operation.responses['204'].content;
+  }
+  // References name a component by its key. With $id they would be relative to it.
+  for (const schema of Object.values(components?.schemas ?? {})) delete schema.$id;
 }

@@ -1,8 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { downloadUrl } from '../../aws/files.js';
-import { joinKey } from '../../domain/aws.js';
+import { joinKey } from '../../domain/files/paths.js';
 import { findStorageConnection } from '../../store/connections/storage.js';
-import type { RunRow } from '../../store/runs/list.js';
+import type { RunContext } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { loggableError } from '../errors.js';
 
@@ -11,17 +11,17 @@ const MANIFEST_URL_SECONDS = 3600;
 
 /**
  * A URL to download the manifest of a run.
- * @returns undefined where the run has no manifest, its storage connection does not allow data exploration, or AWS does not
- * give a session: a run is worth showing without the URL.
+ * @returns undefined where the run has no manifest, its storage connection does not allow data exploration, or AWS
+ * does not give a session: a run is worth showing without the URL.
  */
 export async function signManifestUrl(
   { db, aws }: Pick<ApiDependencies, 'db' | 'aws'>,
   log: FastifyBaseLogger,
-  run: RunRow,
+  run: RunContext,
 ): Promise<string | undefined> {
-  const storage = run.has_manifest ? await findStorageConnection(db, run.storage_connection_id) : undefined;
+  const storage = run.hasManifest ? await findStorageConnection(db, run.storageConnectionId) : undefined;
   if (storage?.use_for_data_exploration !== true) return undefined;
-  const key = joinKey(storage.prefix, run.parent_path, run.run_folder, 'RunManifest.csv');
+  const key = joinKey(storage.prefix, run.parentPath, run.runFolder, 'RunManifest.csv');
   try {
     const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
     const signer = aws.signer(session, storage.region);

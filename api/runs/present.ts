@@ -1,40 +1,40 @@
-import { storageUri } from '../../domain/aws.js';
+import { storageUri } from '../../domain/files/paths.js';
 import type { Consumable, RunParameters } from '../../domain/runs/runParameters.js';
-import type { RunRow } from '../../store/runs/list.js';
-import { runUploadWorkflowId } from '../../workflows/messages.js';
+import type { RunContext } from '../../store/runs/load.js';
+import { runUploadWorkflowId } from '../../workflows/messages/runs.js';
 
 /**
  * A run in the shape of the vendor's contract. What the instrument said of it comes from its RunParameters.json.
  * @param manifestUrl where its run manifest can be downloaded
  */
-export function presentRun(row: RunRow, manifestUrl?: string) {
-  const parameters = row.run_parameters;
+export function presentRun(row: RunContext, manifestUrl?: string) {
+  const parameters = row.parameters;
   const isSequencing = row.type === 'sequencing';
   return {
     id: row.id,
-    name: row.run_name,
+    name: row.runName,
     description: parameters?.runDescription ?? '',
     type: row.type,
     status: `RUN_STATUS_${row.status}`,
     instrument: {
-      id: row.instrument_id ?? '',
-      name: row.instrument_name,
-      serialNumber: row.instrument_name,
+      id: row.instrumentId ?? '',
+      name: row.instrumentName,
+      serialNumber: row.instrumentName,
       model: 'AVITI',
       softwareVersion: parameters?.platformVersion ?? '',
     },
     output: {
-      storageConnectionId: row.storage_connection_id,
-      uri: storageUri(row.bucket, row.prefix, row.parent_path, row.run_folder),
-      kinds: row.upload_state === 'uploading' ? [] : [isSequencing ? 'sequencing_run' : 'multiomics_run'],
+      storageConnectionId: row.storageConnectionId,
+      uri: storageUri(row.storage.bucket, row.storage.prefix, row.parentPath, row.runFolder),
+      kinds: row.uploadState === 'uploading' ? [] : [isSequencing ? 'sequencing_run' : 'multiomics_run'],
     },
-    timeCreated: row.time_created.toISOString(),
-    timeStarted: row.time_started?.toISOString() ?? null,
-    timeCompleted: row.time_completed?.toISOString() ?? null,
-    timeUpdated: row.time_updated.toISOString(),
+    timeCreated: row.timeCreated.toISOString(),
+    timeStarted: row.timeStarted?.toISOString() ?? null,
+    timeCompleted: row.timeCompleted?.toISOString() ?? null,
+    timeUpdated: row.timeUpdated.toISOString(),
     tags: [],
     recipe: parameters?.recipeExecutionId === undefined ? null : { id: parameters.recipeExecutionId, name: '' },
-    manifest: row.has_manifest
+    manifest: row.hasManifest
       ? { filename: 'RunManifest.csv', ...(manifestUrl !== undefined && { downloadUrl: manifestUrl }) }
       : null,
     design: null,
@@ -45,8 +45,8 @@ export function presentRun(row: RunRow, manifestUrl?: string) {
     },
     metrics: {
       sequencing:
-        isSequencing && (row.metrics ?? row.instrument_metrics) !== null
-          ? { ...row.metrics, ...row.instrument_metrics }
+        isSequencing && (row.metrics ?? row.instrumentMetrics) !== null
+          ? { ...row.metrics, ...row.instrumentMetrics }
           : null,
       multiomics: null,
     },
@@ -87,14 +87,14 @@ function presentMultiomicsSetup(parameters: RunParameters | null) {
 }
 
 /** What polony knows of a run beyond the vendor's contract. */
-export function presentDetails(row: RunRow) {
+export function presentDetails(row: RunContext) {
   return {
-    uploadState: row.upload_state,
-    uploadDescription: row.upload_description,
+    uploadState: row.uploadState,
+    uploadDescription: row.description,
     outcome: row.outcome,
     blocked: row.blocked,
-    runFolder: row.run_folder,
-    workflowId: runUploadWorkflowId(row.storage_connection_id, row.parent_path, row.run_folder),
+    runFolder: row.runFolder,
+    workflowId: runUploadWorkflowId(row.storageConnectionId, row.parentPath, row.runFolder),
     checked: row.checked,
     progress: row.progress,
   };

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { findStorageConnection } from '../../store/connections/storage.js';
-import type { RunRow } from '../../store/runs/list.js';
+import type { RunContext } from '../../store/runs/load.js';
 import { reopenRun } from '../../store/runs/update.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, withTemporalErrors } from '../errors.js';
@@ -12,15 +12,15 @@ import { ApiError, withTemporalErrors } from '../errors.js';
 export async function retryRun(
   { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
   log: FastifyBaseLogger,
-  run: RunRow,
+  run: RunContext,
 ): Promise<void> {
-  if (run.upload_state === 'complete' && run.checked === 'content')
+  if (run.uploadState === 'complete' && run.checked === 'content')
     throw new ApiError(
       409,
       'UPLOAD_ENDED',
-      `The upload of this run has ended, so there is nothing to check again: ${run.upload_description}`,
+      `The upload of this run has ended, so there is nothing to check again: ${run.description}`,
     );
-  const { storage_connection_id: storageConnectionId, parent_path: parentPath, run_folder: runFolder } = run;
+  const { storageConnectionId, parentPath, runFolder } = run;
   await reopenRun(db, run.id, true);
   const signal =
     run.blocked === null
@@ -33,9 +33,9 @@ export async function retryRun(
 async function followUpload(
   { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
   log: FastifyBaseLogger,
-  run: RunRow,
+  run: RunContext,
 ): Promise<void> {
-  const storage = await findStorageConnection(db, run.storage_connection_id);
+  const storage = await findStorageConnection(db, run.storageConnectionId);
   if (storage === undefined)
     throw new ApiError(
       409,
@@ -49,10 +49,10 @@ async function followUpload(
       runId: run.id,
       storageConnectionId: storage.id,
       storageConnectionName: storage.name,
-      instrumentName: run.instrument_name,
-      parentPath: run.parent_path,
-      runFolder: run.run_folder,
-      runName: run.run_name,
+      instrumentName: run.instrumentName,
+      parentPath: run.parentPath,
+      runFolder: run.runFolder,
+      runName: run.runName,
     }),
   );
 }

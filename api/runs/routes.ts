@@ -1,8 +1,10 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { parseFilter, RUN_FILTER } from '../../domain/filter.js';
+import { parseFilter } from '../../domain/filters/parse.js';
+import { RUN_FILTER } from '../../domain/runs/filter.js';
 import { isId } from '../../store/database.js';
-import { countRuns, getRun, listRuns, type RunRow } from '../../store/runs/list.js';
+import { countRuns, listRuns } from '../../store/runs/list.js';
+import { findRun, type RunContext } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { notFoundError } from '../errors.js';
 import { filteredList, pageBothWays } from '../paging.js';
@@ -39,8 +41,8 @@ export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies)
 }
 
 /** @throws ApiError 404 */
-async function requireRun(db: ApiDependencies['db'], id: string): Promise<RunRow> {
-  const run = isId(id) ? await getRun(db, id) : undefined;
+async function requireRun(db: ApiDependencies['db'], id: string): Promise<RunContext> {
+  const run = isId(id) ? await findRun(db, id) : undefined;
   if (run === undefined) throw notFoundError('run', id);
   return run;
 }

@@ -18,8 +18,8 @@ async function resolveHost(host: string): Promise<string[]> {
 }
 
 /**
- * Rejects a URL whose host has an address that webhooks must not reach. The host can resolve to another address later, so
- * every delivery checks again.
+ * Rejects a URL whose host has an address that webhooks must not reach. The host can resolve to another address
+ * later, so every delivery checks again.
  * @throws InputError
  */
 export async function checkDestination(

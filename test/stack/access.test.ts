@@ -504,6 +504,78 @@ describe('a key that is narrowed', () => {
   });
 });
 
+describe('the API documentation', () => {
+  const DOCS = ['/docs', '/docs/', '/docs/static/swagger-ui.css', '/docs/json', '/openapi.json'];
+  const get = (on: FastifyInstance, url: string, headers: Record<string, string> = {}) => on.inject({ url, headers });
+
+  it('is readable without a key by default, with security headers and without a trace in the audit log', async () => {
+    const entries = async () => (await db.selectFrom('audit_log').select('id').execute()).length;
+    const before = await entries();
+    for (const url of DOCS) {
+      const { statusCode, headers } = await get(app, url);
+      expect([url, statusCode < 400]).toEqual([url, true]);
+      expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'cache-control': expect.any(String) });
+    }
+    expect((await app.inject({ method: 'HEAD', url: '/openapi.json' })).statusCode).toBe(200);
+    expect((await get(app, '/docs/')).headers['content-security-policy']).toContain("default-src 'none'");
+    expect(await entries()).toBe(before);
+  });
+  it('holds no key of the installation', async () => {
+    for (const url of DOCS) {
+      const { body } = await get(app, url);
+      expect([body.includes(ROOT), body.includes(EVENTS), body.includes(postgres.url)]).toEqual([false, false, false]);
+    }
+    expect((await get(app, '/docs/')).body).not.toMatch(/(src|href)="https?:/);
+  });
+  it('opens nothing else', async () => {
+    for (const url of [
+      '/v1/runs',
+      '/docs/nothing',
+      '/docsx',
+      '/openapi.jsonx',
+      '/docs/../v1/runs',
+      '/docs%2f..%2fv1/runs',
+    ]) {
+      expect([url, (await get(app, url)).statusCode]).toEqual([url, 401]);
+    }
+    expect((await app.inject({ method: 'POST', url: '/docs' })).statusCode).toBe(401);
+  });
+  it('counts for the address of the client where requests are limited', async () => {
+    const limited = await build({ requestsPerMinute: 2 });
+    try {
+      const statuses = [];
+      for (let request = 0; request < 3; request++) statuses.push((await get(limited, '/openapi.json')).statusCode);
+      expect(statuses).toEqual([200, 200, 429]);
+      expect((await get(limited, '/v1/auth', { 'x-api-key': ROOT })).statusCode).toBe(200);
+    } finally {
+      await limited.close();
+    }
+  });
+  it('needs a key where the setting closes it; a browser can send the key by HTTP Basic, to nothing else', async () => {
+    const closed = await build({ publicApiDocs: false });
+    try {
+      const basic = { authorization: `Basic ${Buffer.from(`anyone:${ROOT}`).toString('base64')}` };
+      for (const url of DOCS) {
+        for (const [headers, reason] of [
+          [{}, 'MISSING_API_KEY'],
+          [{ 'x-api-key': '' }, 'MISSING_API_KEY'],
+          [{ 'x-api-key': `${ROOT}x` }, 'INVALID_API_KEY'],
+        ] as const) {
+          const response = await get(closed, url, headers);
+          expect([url, response.statusCode, response.json<Body>().details?.[0]?.reason]).toEqual([url, 401, reason]);
+          expect(response.headers['www-authenticate']).toMatch(/^Basic/);
+        }
+        expect([url, (await get(closed, url, basic)).statusCode < 400]).toEqual([url, true]);
+        expect([url, (await get(closed, url, { 'x-api-key': ROOT })).statusCode < 400]).toEqual([url, true]);
+      }
+      const other = await get(closed, '/v1/providers', basic);
+      expect([other.statusCode, other.headers['www-authenticate']]).toEqual([401, undefined]);
+    } finally {
+      await closed.close();
+    }
+  });
+});
+
 describe('API keys', () => {
   it('are shown once, and only their hash is kept', async () => {
     const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', {

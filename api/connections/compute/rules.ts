@@ -1,5 +1,7 @@
 import type { FastifyRequest } from 'fastify';
-import { checkExecutionRole, checkHealthOmicsRegion, checkRoleArn, sameAccount } from '../../../domain/aws.js';
+import { checkExecutionRole } from '../../../domain/connections/compute.js';
+import { checkHealthOmicsRegion } from '../../../domain/regions.js';
+import { checkRoleArn, sameAccount } from '../../../domain/arn.js';
 import { throwIfInvalid } from '../../../domain/errors.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import type { ComputeConnectionFields, ComputeConnectionRow } from '../../../store/connections/compute.js';

@@ -1,4 +1,4 @@
-import { checkSharedWorkflow } from '../../../domain/aws.js';
+import { checkSharedWorkflow } from '../../../domain/connections/flow.js';
 import type { AutoStartFilter } from '../../../domain/connections/runSettings.js';
 import type { ParameterValue } from '../../../domain/executions/execution.js';
 import { normalizeName } from '../../../domain/names.js';

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
-import { checkAccountId, checkSharedWorkflow, sameAccount } from '../../../domain/aws.js';
+import { checkAccountId, sameAccount } from '../../../domain/arn.js';
+import { checkSharedWorkflow } from '../../../domain/connections/flow.js';
 import { checkRunSettings } from '../../../domain/connections/runSettings.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import { checkJson, checkName, normalizeName } from '../../../domain/names.js';

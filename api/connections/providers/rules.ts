@@ -1,12 +1,7 @@
 import type { FastifyRequest } from 'fastify';
-import {
-  accountOfRole,
-  checkAccessKeyId,
-  checkExternalId,
-  checkRegion,
-  checkRoleArn,
-  checkSecretAccessKey,
-} from '../../../domain/aws.js';
+import { accountOfRole, checkRoleArn } from '../../../domain/arn.js';
+import { checkAccessKeyId, checkExternalId, checkSecretAccessKey } from '../../../domain/connections/provider.js';
+import { checkRegion } from '../../../domain/regions.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import { CREDENTIAL_TYPES, type CredentialType } from '../../../domain/iam/permissions.js';
 import { checkName, normalizeName } from '../../../domain/names.js';

@@ -1,4 +1,4 @@
-import { storageUri } from '../../../domain/aws.js';
+import { storageUri } from '../../../domain/files/paths.js';
 import type { StorageConnectionRow } from '../../../store/connections/storage.js';
 
 /** A storage connection as the vendor's contract shows it. */

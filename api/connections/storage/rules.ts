@@ -1,12 +1,8 @@
 import type { FastifyRequest } from 'fastify';
-import {
-  checkBucketName,
-  checkPrefix,
-  checkRegion,
-  normalizePrefix,
-  sameAccount,
-  storageUri,
-} from '../../../domain/aws.js';
+import { checkBucketName, checkPrefix, normalizePrefix } from '../../../domain/connections/storage.js';
+import { checkRegion } from '../../../domain/regions.js';
+import { sameAccount } from '../../../domain/arn.js';
+import { storageUri } from '../../../domain/files/paths.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import { findProvider, type ProviderRow } from '../../../store/connections/providers.js';
 import {

@@ -3,7 +3,10 @@ import type { InstrumentRow } from '../../../store/runs/instruments.js';
 /** How long an instrument counts as active after polony last saw one of its runs, in days. */
 const ACTIVE_DAYS = 90;
 
-/** An instrument in the shape of the vendor's contract, as far as its runs show it: the serial number names their folder. */
+/**
+ * An instrument in the shape of the vendor's contract, as far as its runs show it: the serial number names their
+ * folder.
+ */
 export function presentInstrument(row: InstrumentRow) {
   const isActive = Date.now() - row.time_last_connected.getTime() < ACTIVE_DAYS * 86_400_000;
   return {
