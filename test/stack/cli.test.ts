@@ -34,6 +34,7 @@ import { insertRuns, updateRun } from '../../store/runs.js';
 import type { TestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
 import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
+import { cliFile } from '../testStack.js';
 
 const REGION = 'us-west-2';
 const RUN = '20260115_AV1_R1';
@@ -63,7 +64,7 @@ function polony(
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      ['--import', 'tsx', 'cli/main.ts', ...args],
+      [cliFile(), ...args],
       {
         cwd: root,
         env: {
@@ -323,7 +324,7 @@ describe('the command line', () => {
       ['CANCELED', 6],
     ] as const) {
       const id = await start(`watched-${status}`);
-      const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'executions', 'get', id, '--watch'], {
+      const child = spawn(process.execPath, [cliFile(), 'executions', 'get', id, '--watch'], {
         cwd: root,
         env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
       });
@@ -347,11 +348,10 @@ describe('the command line', () => {
     expect((await polony(['complete', '--', 'runs', 'list', '--fil'])).stdout).toContain('--filter');
   });
   it('stops quietly when nobody reads on', async () => {
-    const child = spawn(
-      '/bin/sh',
-      ['-c', `"${process.execPath}" --import tsx cli/main.ts runs files R1 --json | head -c 10`],
-      { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
-    );
+    const child = spawn('/bin/sh', ['-c', `"${process.execPath}" ${cliFile()} runs files R1 --json | head -c 10`], {
+      cwd: root,
+      env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
+    });
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
     await new Promise((resolve) => child.on('exit', resolve));
@@ -549,11 +549,10 @@ describe('polony download', () => {
     await throughProxy(
       ({ url: asked, count }) => (asked.includes('/big.bin') && count === 1 ? 'cut' : 'pass'),
       async (seen) => {
-        const child = spawn(
-          process.execPath,
-          ['--import', 'tsx', 'cli/main.ts', 'download', 'run', 'R1', 'big.bin', '--to', folderOf],
-          { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
-        );
+        const child = spawn(process.execPath, [cliFile(), 'download', 'run', 'R1', 'big.bin', '--to', folderOf], {
+          cwd: root,
+          env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
+        });
         await waitFor(
           'a part has come',
           () =>
@@ -669,7 +668,7 @@ describe('polony upload', () => {
       async (seen) => {
         const child = spawn(
           process.execPath,
-          ['--import', 'tsx', 'cli/main.ts', 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'],
+          [cliFile(), 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'],
           {
             cwd: root,
             env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() },

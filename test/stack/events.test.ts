@@ -9,9 +9,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { parseEvent, locateRunFolder } from '../../domain/events/event.js';
 import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
-import { workflowSource } from '../../worker/worker.js';
+import type { Stack } from '../../local/stack.js';
 import { executionsOf, waitFor } from '../support.js';
+import { startTestStack, workflowSource } from '../testStack.js';
 
 // Polls are so far apart that nothing but events can move anything.
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
@@ -88,10 +88,8 @@ async function upload(
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-events-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     omics: { pace: { PENDING: 20, STARTING: 20, RUNNING: 200, STOPPING: 20 } },
     env: {
       POLONY_EVENTS_KEY: EVENTS_KEY,

@@ -7,8 +7,9 @@ import { Client, Connection } from '@temporalio/client';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { executionsOf, waitFor } from '../support.js';
+import { startTestStack } from '../testStack.js';
 
 // Unlucky moments and odd input, each of which has once left a run alone, an execution open or others waiting.
 let stateDir: string;
@@ -43,10 +44,8 @@ const allow = (): Promise<unknown> =>
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-hostile-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 100 } },
     env: { POLONY_SWEEP_SECONDS: '2' },
   });

@@ -2,20 +2,20 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { StartRunCommand } from '@aws-sdk/client-omics';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { executionsOf, waitFor } from '../support.js';
+import { cliFile, startTestStack, workflowSource } from '../testStack.js';
 
 let stateDir: string;
 let { details, inStatus, runsOf, startCalls } = {} as ReturnType<typeof executionsOf>;
@@ -36,10 +36,8 @@ const historyOf = async (workflowId: string) => temporal.workflow.getHandle(work
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-main-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     omics: { pace: { PENDING: 300, STARTING: 300, RUNNING: 1200, STOPPING: 200 } },
   });
   call = apiClient(stack.info);
@@ -183,7 +181,6 @@ describe('the main job', () => {
 describe('the AWS CLI with credential_process', () => {
   it('copies the run folder out of the local stack, and nothing else', async () => {
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
-    const root = fileURLToPath(new URL('../../', import.meta.url));
     const { key } = await call<{ key: string }>('POST', '/v1/api-keys', {
       name: 'aws-cli',
       scopes: ['runs:read', `runs:download:${runId}`],
@@ -192,7 +189,7 @@ describe('the AWS CLI with credential_process', () => {
     // The AWS CLI starts it in whatever folder and environment it has itself.
     writeFileSync(
       config,
-      `[profile run]\nregion = us-west-2\ncredential_process = ${process.execPath} --import ${import.meta.resolve('tsx')} ${root}cli/main.ts credentials run ${runId}\n`,
+      `[profile run]\nregion = us-west-2\ncredential_process = ${process.execPath} ${cliFile()} credentials run ${runId}\n`,
     );
     const env = {
       PATH: process.env.PATH,
@@ -388,9 +385,6 @@ describe('what goes wrong', () => {
 });
 
 it('replays the history of every workflow with the code as it is', async () => {
-  const bundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-  });
   const seen = new Set<string>();
   await temporal.schedule.getHandle('verify-all').trigger();
   await waitFor('everything to be verified', async () => {
@@ -404,7 +398,7 @@ it('replays the history of every workflow with the code as it is', async () => {
     if (workflow.type.startsWith('temporal-sys')) continue;
     seen.add(workflow.type);
     const history = await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory();
-    await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflow.workflowId);
+    await Worker.runReplayHistory(workflowSource(), history, workflow.workflowId);
   }
   expect([...seen].sort()).toEqual([
     'bases2fastq',

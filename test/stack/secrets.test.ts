@@ -13,9 +13,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { iamDocuments, parseIamQuery } from '../../domain/iam/documents.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
 import { waitFor } from '../support.js';
+import { startTestStack } from '../testStack.js';
 
 // A provider with access keys through its whole life on the whole stack; then its secrets are searched for wherever they could have gone.
 let stateDir: string;
@@ -35,10 +36,8 @@ async function newKeys(): Promise<{ accessKeyId: string; secretAccessKey: string
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-secrets-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     env: { POLONY_LOG_LEVEL: 'trace' },
     omics: { pace: { PENDING: 200, STARTING: 200, RUNNING: 5000, STOPPING: 200 } },
   });

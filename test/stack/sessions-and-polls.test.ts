@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { type AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { Client, Connection } from '@temporalio/client';
@@ -12,10 +11,11 @@ import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { SessionError, AwsSessions } from '../../aws/sessions.js';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { type Db, openDatabase } from '../../store/database.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { taskQueues } from '../../workflows/messages.js';
+import { startTestStack, workflowSource } from '../testStack.js';
 
 // The worker is in this process, so that its sessions, its clock and its polls can be set. Its activities are the real ones.
 let stateDir: string;
@@ -89,7 +89,7 @@ async function execute(): Promise<{ id: string; events: number; polls: number }>
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sessions-'));
-  stack = await startStack({ stateDir, durable: false, headless: true });
+  stack = await startTestStack({ stateDir });
   stack.worker!.kill();
   // Endpoint and credentials of polony itself are taken as the SDK takes them, from the environment.
   Object.assign(process.env, {
@@ -133,7 +133,7 @@ beforeAll(async () => {
     await Worker.create({
       connection: native,
       taskQueue: queues.main,
-      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+      ...workflowSource(),
       activities: others,
     }),
     await Worker.create({ connection: native, taskQueue: queues.watch, activities: { watchRun: watchRun! } }),

@@ -32,16 +32,16 @@ import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { adminClients } from '../../cli/customer.js';
 import { POLICY_LIMIT, policyBytes } from '../../domain/grants/bucketPolicy.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { listUnattendedBuckets } from '../../store/grants.js';
 import { type Db, openDatabase } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { createLocalKey, Secrets } from '../../store/secrets.js';
 import { Orchestrator } from '../../temporal/client.js';
-import { workflowSource } from '../../worker/worker.js';
 import { bucketAccessWorkflowId, taskQueues } from '../../workflows/messages.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { waitFor } from '../support.js';
+import { startTestStack, workflowSource } from '../testStack.js';
 
 // Real PostgreSQL, Temporal and the enforcing AWS; two APIs and two workers in this process, each with what a process of its own would have.
 const KEY = 'root-key-0123456789-abcdefgh';
@@ -317,7 +317,7 @@ const theirs = (bucket: string): string =>
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sharing-'));
-  stack = await startStack({ stateDir, durable: false, headless: true, processes: false });
+  stack = await startTestStack({ stateDir, processes: false });
   Object.assign(process.env, {
     AWS_ENDPOINT_URL: stack.aws.endpoint,
     AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId,

@@ -10,11 +10,11 @@ import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
-import { workflowSource } from '../../worker/worker.js';
 import { attributes } from '../../workflows/messages.js';
 import { executionsOf, waitFor } from '../support.js';
+import { startTestStack, workflowSource } from '../testStack.js';
 
 // Webhooks on the whole stack, with a receiver that can be slow, broken and gone.
 let stateDir: string;
@@ -83,10 +83,8 @@ beforeAll(async () => {
   await new Promise<void>((done) => receiver.listen(0, '127.0.0.1', done));
   at = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-webhooks-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 50 } },
     env: {
       POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
