@@ -1,25 +1,31 @@
 import { defineConfig } from 'vitest/config';
 
-const common = {
-  globalSetup: ['test/globalSetup.ts'],
-  execArgv: ['--disable-warning=NodeVersionSupportWarning'],
-  testTimeout: 120_000,
-  hookTimeout: 240_000,
-};
+const project = (name: string, groupOrder: number) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
+    execArgv: ['--disable-warning=NodeVersionSupportWarning'],
+    // Tests wait until something happens, not for a time. These limits only end what hangs, on the slowest machine.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    teardownTimeout: 60_000,
+    sequence: { groupOrder },
+    // Files that start services wait more than they work.
+    maxWorkers: 3,
+  },
+});
 
 export default defineConfig({
   test: {
+    // `npm test` runs the first two; each of the others takes minutes and has a command of its own (package.json).
     projects: [
-      { test: { ...common, name: 'unit', include: ['test/unit/**/*.test.ts'] } },
-      {
-        test: {
-          ...common,
-          name: 'stack',
-          include: ['test/stack/**/*.test.ts'],
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
-        },
-      },
+      project('unit', 0),
+      project('stack', 0),
+      project('schemathesis', 1),
+      project('processes', 2),
+      project('images', 3),
+      project('faults', 4),
     ],
   },
 });

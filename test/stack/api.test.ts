@@ -17,6 +17,7 @@ import { createProviderLoader } from '../../store/connections/providerLoader.js'
 import { updateExecution } from '../../store/executions.js';
 import { updateRun } from '../../store/runs.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
+import { startOwnPostgres } from '../ownPostgres.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 
 const KEY = 'test-key-0123456789-abcdefgh';
@@ -1776,7 +1777,7 @@ describe('the OpenAPI document', () => {
 
 describe('the database', () => {
   it('that goes away makes 503', async () => {
-    const own = await startTestPostgres();
+    const own = await startOwnPostgres();
     const other = await build({ db: own.db });
     expect((await call('GET', '/v1/providers', undefined, {}, other)).status).toBe(200);
     own.kill();
@@ -1800,7 +1801,7 @@ describe('the database', () => {
     await own.stop();
   });
   it('that goes away between two queries of a transaction ends that, not the process', async () => {
-    const own = await startTestPostgres();
+    const own = await startOwnPostgres();
     const ask = (on: DbOrTransaction): Promise<unknown> => sql`select 1`.execute(on);
     const transaction = own.db.transaction().execute(async (within) => {
       await ask(within);

@@ -130,11 +130,11 @@ it('from RunUploaded.json to StartRun and to the end by events alone', async () 
   expect(await runs()).toEqual([]);
   const began = Date.now();
   expect(await post(created(`${folder}/RunUploaded.json`))).toBe(202);
-  const { id } = await waitFor('the execution', async () => (await executions())[0], 20);
-  const run = await waitFor('StartRun', () => runsOf(id)[0], 20);
+  const { id } = await waitFor('the execution', async () => (await executions())[0]);
+  const run = await waitFor('StartRun', () => runsOf(id)[0]);
   console.log(`    RunUploaded.json as an event to StartRun: ${run.createdAt - began} ms`);
   // The first look comes at once; after that only events.
-  await waitFor('the run to end', () => run.status === 'COMPLETED', 20);
+  await waitFor('the run to end', () => run.status === 'COMPLETED');
   expect(await post(changed(run, 'COMPLETED'))).toBe(202);
   await inStatus(id, 'COMPLETED');
 });
@@ -173,12 +173,10 @@ it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', 
     const { folder, run } = await upload(`MEDIAN${at}`);
     const began = Date.now();
     await post(created(`${folder}/RunUploaded.json`));
-    const { id } = await waitFor(
-      'the execution',
-      async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
-      20,
+    const { id } = await waitFor('the execution', async () =>
+      (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
     );
-    waits.push((await waitFor('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
+    waits.push((await waitFor('StartRun', () => runsOf(id)[0])).createdAt - began);
   }
   const median = waits.sort((one, other) => one - other)[2]!;
   console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
@@ -191,16 +189,12 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const handle = temporal.workflow.getHandle(workflowId);
   const first = await waitFor('the run to be followed', () => handle.describe().catch(() => undefined));
-  const next = await waitFor(
-    'another workflow',
-    async () => {
-      // Far faster than events can: each look waits for the one before.
-      await handle.signal('look');
-      const now = await handle.describe();
-      return now.runId !== first.runId && now;
-    },
-    90,
-  );
+  const next = await waitFor('another workflow', async () => {
+    // Far faster than events can: each look waits for the one before.
+    await handle.signal('look');
+    const now = await handle.describe();
+    return now.runId !== first.runId && now;
+  });
   expect(next.status.name).toBe('RUNNING');
   const input = defaultPayloadConverter.fromPayload<{ deadline: number }>(
     (await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!,

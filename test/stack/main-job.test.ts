@@ -315,7 +315,6 @@ describe('what goes wrong', () => {
     await waitFor(
       'the execution to complete',
       async () => (await details(id)).execution.status === 'EXECUTION_STATUS_COMPLETED',
-      90,
     );
     expect(startCalls(id)).toHaveLength(1);
     expect(

@@ -1,31 +1,18 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
-import { createGuardian, type Guardian } from '../../local/guardian.js';
-import { startPostgres } from '../../local/postgres.js';
-import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
+import { type Db, newId } from '../../store/database.js';
 import { requestStartTurn, leaveStartQueue, lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
+import { startTestPostgres } from '../postgres.js';
 
 // The turns of StartRun and the budget of GetRun, on PostgreSQL alone.
-let folder: string;
-let guardian: Guardian;
 let db: Db;
 
 beforeAll(async () => {
-  folder = mkdtempSync(path.join(tmpdir(), 'polony-pacing-'));
-  guardian = await createGuardian(folder);
-  const postgres = await startPostgres({ guardian, stateDir: folder, durable: false });
-  db = openDatabase(postgres.url, 10);
-  await migrate(db);
+  ({ db } = await startTestPostgres());
 });
 afterAll(async () => {
   await db?.destroy();
-  await guardian?.stopAll();
-  await guardian?.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** Asks until it is its turn, as an activity that is tried again at the time it was told. @returns when that was, and how often it asked. */

@@ -1107,19 +1107,16 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   const answers = await Promise.all(calls.map(({ each }) => each()));
   const reasons = new Set(answers.map(({ status, reason }) => `${status} ${reason ?? ''}`.trim()));
   expect([...reasons].filter((reason) => !['201', '202', '204', '409 POLICY_TOO_LARGE'].includes(reason))).toEqual([]);
-  await waitFor(
-    'all to be settled',
-    async () =>
-      (
-        await apps[0]!.db
-          .selectFrom('access_grants')
-          .select('id')
-          .where('bucket', '=', at.bucket)
-          .where('state', 'in', ['pending', 'removing'])
-          .execute()
-      ).length === 0,
-    90,
-  );
+  const unsettled = async (): Promise<number> =>
+    (
+      await apps[0]!.db
+        .selectFrom('access_grants')
+        .select('id')
+        .where('bucket', '=', at.bucket)
+        .where('state', 'in', ['pending', 'removing'])
+        .execute()
+    ).length;
+  await waitFor('all to be settled', async () => (await unsettled()) === 0, unsettled);
   const seconds = (Date.now() - began) / 1000;
   const list: Grant[] = [];
   for (let pageToken = ''; ;) {

@@ -196,10 +196,8 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   await inState(hook.id, unheard.id, 'delivered');
   // Taken over once its worker is known to be dead.
   expect(
-    await waitFor(
-      'the other to be delivered',
-      async () => (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
-      100,
+    await waitFor('the other to be delivered', async () =>
+      (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
     ),
   ).toMatchObject({ attempts: 2 });
   expect(
@@ -219,7 +217,7 @@ it('a receiver that hangs holds up no other', async () => {
   await waitFor('it to hang', () => held.length === 5);
   const began = Date.now();
   const sent = await Promise.all(Array.from({ length: 20 }, () => test(quick.id)));
-  await waitFor('the other to have all', () => to('/quick').length >= sent.length, 10);
+  await waitFor('the other to have all', () => to('/quick').length >= sent.length);
   expect(Date.now() - began).toBeLessThan(10_000);
   expect(held.length).toBe(5);
   answers.clear();
