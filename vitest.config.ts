@@ -5,14 +5,15 @@ const project = (name: string, groupOrder: number) => ({
     name,
     include: [`test/${name}/**/*.test.ts`],
     globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
-    execArgv: ['--disable-warning=NodeVersionSupportWarning'],
+    // The AWS SDK warns about Node 20, which polony supports.
+    env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
     // Tests wait until something happens, not for a time. These limits only end what hangs, on the slowest machine.
     testTimeout: 600_000,
     hookTimeout: 600_000,
     teardownTimeout: 60_000,
     sequence: { groupOrder },
     // Files that start services wait more than they work.
-    maxWorkers: 3,
+    maxWorkers: 4,
   },
 });
 

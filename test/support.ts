@@ -48,6 +48,17 @@ export interface ExecutionDetails {
   };
 }
 
+/** So long that a run is RUNNING until `finish` or a cancel ends it, however slow the machine is. */
+export const HELD_MS = 86_400_000;
+
+/** Sets the time of each status of HealthOmics runs, of those that enter it from now on. */
+export async function setPace(stack: Stack, RUNNING: number): Promise<void> {
+  await fetch(`${stack.aws.emulator.url}/_control/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING, STOPPING: 50 } }),
+  });
+}
+
 /** Executions as their clients see them, and as HealthOmics does. */
 export function executionsOf(stack: Stack, call: ReturnType<typeof apiClient>) {
   const details = (id: string): Promise<ExecutionDetails> => call('GET', `/v1/executions/${id}/details`);

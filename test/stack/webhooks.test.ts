@@ -14,7 +14,7 @@ import type { Stack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
 import { attributes } from '../../workflows/messages.js';
 import { executionsOf, waitFor } from '../support.js';
-import { startTestStack, workflowSource } from '../testStack.js';
+import { countEvents, startTestStack, workflowSource } from '../testStack.js';
 
 // Webhooks on the whole stack, with a receiver that can be slow, broken and gone.
 let stateDir: string;
@@ -210,16 +210,25 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
 });
 
 it('a receiver that hangs holds up no other', async () => {
-  const held: http.ServerResponse[] = [];
-  answers.set('/hangs', (response) => void held.push(response));
+  const held = new Set<http.ServerResponse>();
+  let most = 0;
+  answers.set('/hangs', (response) => {
+    held.add(response);
+    most = Math.max(most, held.size);
+    response.on('close', () => held.delete(response));
+  });
   const [hangs, quick] = [await webhook('/hangs'), await webhook('/quick')];
   for (let times = 0; times < 70; times++) await test(hangs.id);
-  await waitFor('it to hang', () => held.length === 5);
-  const began = Date.now();
+  await waitFor('it to hang', () => held.size === 5);
   const sent = await Promise.all(Array.from({ length: 20 }, () => test(quick.id)));
   await waitFor('the other to have all', () => to('/quick').length >= sent.length);
-  expect(Date.now() - began).toBeLessThan(10_000);
-  expect(held.length).toBe(5);
+  // They passed the others, of which most have not even been tried: each try of those hangs for 15 s, five at a time.
+  expect(
+    (
+      await call<{ deliveries: Delivery[] }>('GET', `/v1/webhooks/${hangs.id}/deliveries?pageSize=100`)
+    ).deliveries.filter(({ attempts }) => attempts === 0).length,
+  ).toBeGreaterThan(0);
+  expect(most).toBe(5);
   answers.clear();
   for (const response of held) response.writeHead(200).end();
   await call('DELETE', `/v1/webhooks/${hangs.id}`);
@@ -238,7 +247,7 @@ it('what is given up can be replayed; Temporal shows where it stands', async () 
   expect(described.typedSearchAttributes.get(attributes.status)).toBe('FAILED');
   const history = await handle.fetchHistory();
   // However many tries it took.
-  expect(history.events!.length).toBeLessThan(15);
+  expect(countEvents(history)).toBeLessThan(10);
   await Worker.runReplayHistory({ ...workflowSource() }, history);
   answers.clear();
   expect(await call('POST', `/v1/webhooks/${hook.id}/replay`, { deliveryIds: [failed.id] })).toEqual({ replayed: 1 });
