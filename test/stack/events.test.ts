@@ -167,20 +167,34 @@ it('looks at an upload that is followed already, however many events tell of it,
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
 
-it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', async () => {
+it('waits for nothing from RunUploaded.json as an event to StartRun', async () => {
   const waits: number[] = [];
   for (let at = 0; at < 5; at++) {
-    const { folder, run } = await upload(`MEDIAN${at}`);
+    const { folder, run, workflowId } = await upload(`MEDIAN${at}`);
     const began = Date.now();
     await post(created(`${folder}/RunUploaded.json`));
     const { id } = await waitFor('the execution', async () =>
       (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
     );
-    waits.push((await waitFor('StartRun', () => runsOf(id)[0])).createdAt - began);
+    const started = await waitFor('StartRun', () => runsOf(id)[0]);
+    waits.push(started.createdAt - began);
+    // How long that takes depends on the machine; a delay of our own would be a timer or a second attempt in one of these histories.
+    for (const workflow of [
+      `discover-run/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`,
+      workflowId,
+      `execution/${id}`,
+    ]) {
+      const { events } = await temporal.workflow.getHandle(workflow).fetchHistory();
+      const before = events!.filter(
+        ({ eventTime }) => Number(eventTime!.seconds) * 1000 + eventTime!.nanos! / 1e6 <= started.createdAt,
+      );
+      expect(before.length).toBeGreaterThan(3);
+      expect(before.filter((event) => event.timerStartedEventAttributes != null)).toEqual([]);
+      const attempts = before.flatMap((event) => event.activityTaskStartedEventAttributes?.attempt ?? []);
+      expect(attempts).toEqual(attempts.map(() => 1));
+    }
   }
-  const median = waits.sort((one, other) => one - other)[2]!;
   console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
-  expect(median).toBeLessThan(2000);
 });
 
 it('goes on in a new workflow after very many looks, until the same day, and still sees the end', async () => {
@@ -291,9 +305,11 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
     expect([202, 400]).toContain(await post(event));
   expect(looks()).toBe(seen);
   // True, but it says COMPLETED: AWS is asked, and answers otherwise.
+  const began = Date.now();
   await Promise.all(Array.from({ length: 50 }, async () => post(changed(run, 'COMPLETED'))));
   await waitFor('one look', () => looks() > seen);
-  expect(looks()).toBeLessThanOrEqual(seen + 2);
+  // One at once, and one more for each two seconds that this took.
+  expect(looks()).toBeLessThanOrEqual(seen + 2 + (Date.now() - began) / 2000);
   await call('POST', `/v1/executions/${execution.id}/cancel`, {});
   await waitFor('it to be cancelled', () => run.status === 'CANCELLED');
   await post(changed(run, 'CANCELLED'));
