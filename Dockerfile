@@ -1,4 +1,4 @@
-# test/stack/images.test.ts carries out these lines, and what docker-compose.yml runs in them, without a container engine.
+# test/images/images.test.ts carries out these lines, and what docker-compose.yml runs in them, without a container engine.
 FROM node:22-bookworm AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./

@@ -1,22 +1,32 @@
 import { defineConfig } from 'vitest/config';
 
+const project = (name: string, groupOrder: number) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
+    // The AWS SDK warns about Node 20, which polony supports.
+    env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
+    // Tests wait until something happens, not for a time. These limits only end what hangs, on the slowest machine.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    teardownTimeout: 60_000,
+    sequence: { groupOrder },
+    // Files that start services wait more than they work.
+    maxWorkers: 4,
+  },
+});
+
 export default defineConfig({
   test: {
+    // `npm test` runs the first two; each of the others takes minutes and has a command of its own (package.json).
     projects: [
-      {
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 30_000, hookTimeout: 60_000 },
-      },
-      {
-        test: {
-          name: 'stack',
-          include: ['test/stack/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 240_000,
-          // Files of this project start whole stacks, and wait more than they work: two at once on two cores.
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
-        },
-      },
+      project('unit', 0),
+      project('stack', 0),
+      project('schemathesis', 1),
+      project('processes', 2),
+      project('images', 3),
+      project('faults', 4),
     ],
   },
 });

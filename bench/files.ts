@@ -6,7 +6,7 @@ import { buildApp } from '../api/app.js';
 import { AwsSessions } from '../aws/sessions.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { Secrets } from '../store/secrets.js';
-import { startTestPostgres } from '../test/postgres.js';
+import { startOwnPostgres } from '../test/ownPostgres.js';
 import { percentile, type Row, writeReport } from './report.js';
 import { stubOrchestrator } from '../test/stubOrchestrator.js';
 
@@ -50,7 +50,7 @@ Object.assign(process.env, {
   AWS_SECRET_ACCESS_KEY: 'x',
 });
 
-const postgres = await startTestPostgres();
+const postgres = await startOwnPostgres();
 const secrets = new Secrets([]);
 const access = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(postgres.db, secrets) });
 const app = await buildApp({

@@ -1,6 +1,6 @@
 /**
  * The Python packages that the embedded stack, the tests and the bench install, each with the version of all that it draws in (on
- * Python 3.10, the oldest, some more than on later ones). test/stack/local-processes.test.ts holds that nothing is installed beside them.
+ * Python 3.10, the oldest, some more than on later ones). test/processes/local-processes.test.ts holds that nothing is installed beside them.
  */
 export const PYTHON = {
   /** The enforcing local AWS. */

@@ -29,6 +29,8 @@ export interface StackOptions {
   headless?: boolean;
   /** Whether API and worker are started; tests may start their own. */
   processes?: boolean;
+  /** Folder of a build whose API and worker are started. Default: the one that this file is in, else the source. */
+  build?: string;
   /** Laid over the environment of API and worker. */
   env?: Record<string, string>;
   omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
@@ -56,7 +58,8 @@ export interface Stack {
 }
 
 /** The command of a process of polony: the build where there is one, else the source. */
-function processArguments(command: string): string[] {
+function processArguments(command: string, build: string | undefined): string[] {
+  if (build !== undefined) return [path.join(build, 'cli/main.js'), command];
   const self = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
   if (existsSync(self)) return ['--import', import.meta.resolve('tsx'), self, command];
   return [fileURLToPath(new URL('../cli/main.js', import.meta.url)), command];
@@ -151,7 +154,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       guardian.spawn(
         name,
         process.execPath,
-        ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command)],
+        ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command, options.build)],
         {
           env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
           // Each has a limit of its own for what is under way, which comes first.

@@ -1,34 +1,32 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import { createGuardian } from '../local/guardian.js';
-import { startPostgres } from '../local/postgres.js';
-import { type Db, migrate, openDatabase } from '../store/database.js';
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { inject } from 'vitest';
+import { type Db, openDatabase } from '../store/database.js';
+import { databaseUrl, TEMPLATE } from './sharedPostgres.js';
 
-/** A real PostgreSQL of one test file. */
+/** A database of one test file, with the tables in it. */
 export interface TestPostgres {
   url: string;
   db: Db;
-  /** Ends the server's process at once, as a crash does. */
-  kill: () => void;
   stop: () => Promise<void>;
 }
 
-/** Starts a PostgreSQL of its own with the tables in it, in a temporary folder. */
+async function onSharedServer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: inject('postgresUrl') });
+  await client.connect();
+  await client.query(statement).finally(() => client.end());
+}
+
+/** A database of its own on the server that all test files share. @returns its address. */
+export async function createTestDatabase(): Promise<string> {
+  const name = `test_${randomUUID().replaceAll('-', '')}`;
+  await onSharedServer(`create database ${name} template ${TEMPLATE}`);
+  return databaseUrl(inject('postgresUrl'), name);
+}
+
+/** Opens a database of its own on the server that all test files share. */
 export async function startTestPostgres(options: { maxConnections?: number } = {}): Promise<TestPostgres> {
-  const stateDir = mkdtempSync(path.join(os.tmpdir(), 'polony-test-'));
-  const guardian = await createGuardian(stateDir);
-  const server = await startPostgres({ guardian, stateDir, durable: false });
-  const db = openDatabase(server.url, options.maxConnections ?? 10);
-  await migrate(db);
-  return {
-    url: server.url,
-    db,
-    kill: () => process.kill(server.pid, 'SIGQUIT'),
-    stop: async () => {
-      await db.destroy();
-      await guardian.close();
-      rmSync(stateDir, { recursive: true, force: true });
-    },
-  };
+  const url = await createTestDatabase();
+  const db = openDatabase(url, options.maxConnections ?? 10);
+  return { url, db, stop: () => db.destroy() };
 }

@@ -46,7 +46,7 @@ export async function schemathesis({
       '1',
       '--continue-on-failure',
       '--no-color',
-      // A stream does not end: test/stack/feed.test.ts has it. Without the key all is refused: ignored_auth holds that.
+      // A stream does not end: test/stack/executions-feed.test.ts has it. Without the key all is refused: ignored_auth holds that.
       '--exclude-operation-id',
       'ExecutionService_WatchExecution',
       '--checks',

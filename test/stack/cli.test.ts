@@ -36,6 +36,7 @@ import { createExecution } from '../../store/executions/create.js';
 import type { TestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
 import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
+import { cliFile } from '../testStack.js';
 
 const REGION = 'us-west-2';
 const RUN = '20260115_AV1_R1';
@@ -65,7 +66,7 @@ function polony(
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      ['--import', 'tsx', 'cli/main.ts', ...args],
+      [cliFile(), ...args],
       {
         cwd: root,
         env: {
@@ -327,7 +328,7 @@ describe('the command line', () => {
       ['CANCELED', 6],
     ] as const) {
       const id = await start(`watched-${status}`);
-      const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', 'executions', 'get', id, '--watch'], {
+      const child = spawn(process.execPath, [cliFile(), 'executions', 'get', id, '--watch'], {
         cwd: root,
         env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
       });
@@ -351,11 +352,10 @@ describe('the command line', () => {
     expect((await polony(['complete', '--', 'runs', 'list', '--fil'])).stdout).toContain('--filter');
   });
   it('stops quietly when nobody reads on', async () => {
-    const child = spawn(
-      '/bin/sh',
-      ['-c', `"${process.execPath}" --import tsx cli/main.ts runs files R1 --json | head -c 10`],
-      { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
-    );
+    const child = spawn('/bin/sh', ['-c', `"${process.execPath}" ${cliFile()} runs files R1 --json | head -c 10`], {
+      cwd: root,
+      env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
+    });
     let errors = '';
     child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
     await new Promise((resolve) => child.on('exit', resolve));
@@ -553,11 +553,10 @@ describe('polony download', () => {
     await throughProxy(
       ({ url: asked, count }) => (asked.includes('/big.bin') && count === 1 ? 'cut' : 'pass'),
       async (seen) => {
-        const child = spawn(
-          process.execPath,
-          ['--import', 'tsx', 'cli/main.ts', 'download', 'run', 'R1', 'big.bin', '--to', folderOf],
-          { cwd: root, env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY } },
-        );
+        const child = spawn(process.execPath, [cliFile(), 'download', 'run', 'R1', 'big.bin', '--to', folderOf], {
+          cwd: root,
+          env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
+        });
         await waitFor(
           'a part has come',
           () =>
@@ -673,7 +672,7 @@ describe('polony upload', () => {
       async (seen) => {
         const child = spawn(
           process.execPath,
-          ['--import', 'tsx', 'cli/main.ts', 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'],
+          [cliFile(), 'upload', made, '--storage', 'aviti runs', '--concurrency', '1'],
           {
             cwd: root,
             env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() },

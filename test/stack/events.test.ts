@@ -9,9 +9,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { parseEvent, locateRunFolder } from '../../domain/events/event.js';
 import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
-import { workflowSource } from '../../worker/worker.js';
+import type { Stack } from '../../local/stack.js';
 import { executionsOf, waitFor } from '../support.js';
+import { startTestStack, workflowSource } from '../testStack.js';
 
 // Polls are so far apart that nothing but events can move anything.
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
@@ -88,10 +88,8 @@ async function upload(
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-events-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     omics: { pace: { PENDING: 20, STARTING: 20, RUNNING: 200, STOPPING: 20 } },
     env: {
       POLONY_EVENTS_KEY: EVENTS_KEY,
@@ -132,11 +130,11 @@ it('from RunUploaded.json to StartRun and to the end by events alone', async () 
   expect(await runs()).toEqual([]);
   const began = Date.now();
   expect(await post(created(`${folder}/RunUploaded.json`))).toBe(202);
-  const { id } = await waitFor('the execution', async () => (await executions())[0], 20);
-  const run = await waitFor('StartRun', () => runsOf(id)[0], 20);
+  const { id } = await waitFor('the execution', async () => (await executions())[0]);
+  const run = await waitFor('StartRun', () => runsOf(id)[0]);
   console.log(`    RunUploaded.json as an event to StartRun: ${run.createdAt - began} ms`);
   // The first look comes at once; after that only events.
-  await waitFor('the run to end', () => run.status === 'COMPLETED', 20);
+  await waitFor('the run to end', () => run.status === 'COMPLETED');
   expect(await post(changed(run, 'COMPLETED'))).toBe(202);
   await inStatus(id, 'COMPLETED');
 });
@@ -169,22 +167,34 @@ it('looks at an upload that is followed already, however many events tell of it,
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
 
-it('is under 2 s from RunUploaded.json as an event to StartRun, at the median', async () => {
+it('waits for nothing from RunUploaded.json as an event to StartRun', async () => {
   const waits: number[] = [];
   for (let at = 0; at < 5; at++) {
-    const { folder, run } = await upload(`MEDIAN${at}`);
+    const { folder, run, workflowId } = await upload(`MEDIAN${at}`);
     const began = Date.now();
     await post(created(`${folder}/RunUploaded.json`));
-    const { id } = await waitFor(
-      'the execution',
-      async () => (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
-      20,
+    const { id } = await waitFor('the execution', async () =>
+      (await executions()).find((each) => each.inputs[0]!.run.name === run.runName),
     );
-    waits.push((await waitFor('StartRun', () => runsOf(id)[0], 20)).createdAt - began);
+    const started = await waitFor('StartRun', () => runsOf(id)[0]);
+    waits.push(started.createdAt - began);
+    // How long that takes depends on the machine; a delay of our own would be a timer or a second attempt in one of these histories.
+    for (const workflow of [
+      `discover-run/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`,
+      workflowId,
+      `execution/${id}`,
+    ]) {
+      const { events } = await temporal.workflow.getHandle(workflow).fetchHistory();
+      const before = events!.filter(
+        ({ eventTime }) => Number(eventTime!.seconds) * 1000 + eventTime!.nanos! / 1e6 <= started.createdAt,
+      );
+      expect(before.length).toBeGreaterThan(3);
+      expect(before.filter((event) => event.timerStartedEventAttributes != null)).toEqual([]);
+      const attempts = before.flatMap((event) => event.activityTaskStartedEventAttributes?.attempt ?? []);
+      expect(attempts).toEqual(attempts.map(() => 1));
+    }
   }
-  const median = waits.sort((one, other) => one - other)[2]!;
   console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
-  expect(median).toBeLessThan(2000);
 });
 
 it('goes on in a new workflow after very many looks, until the same day, and still sees the end', async () => {
@@ -193,16 +203,12 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const handle = temporal.workflow.getHandle(workflowId);
   const first = await waitFor('the run to be followed', () => handle.describe().catch(() => undefined));
-  const next = await waitFor(
-    'another workflow',
-    async () => {
-      // Far faster than events can: each look waits for the one before.
-      await handle.signal('look');
-      const now = await handle.describe();
-      return now.runId !== first.runId && now;
-    },
-    90,
-  );
+  const next = await waitFor('another workflow', async () => {
+    // Far faster than events can: each look waits for the one before.
+    await handle.signal('look');
+    const now = await handle.describe();
+    return now.runId !== first.runId && now;
+  });
   expect(next.status.name).toBe('RUNNING');
   const input = defaultPayloadConverter.fromPayload<{ deadline: number }>(
     (await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!,
@@ -299,9 +305,11 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
     expect([202, 400]).toContain(await post(event));
   expect(looks()).toBe(seen);
   // True, but it says COMPLETED: AWS is asked, and answers otherwise.
+  const began = Date.now();
   await Promise.all(Array.from({ length: 50 }, async () => post(changed(run, 'COMPLETED'))));
   await waitFor('one look', () => looks() > seen);
-  expect(looks()).toBeLessThanOrEqual(seen + 2);
+  // One at once, and one more for each two seconds that this took.
+  expect(looks()).toBeLessThanOrEqual(seen + 2 + (Date.now() - began) / 2000);
   await call('POST', `/v1/executions/${execution.id}/cancel`, {});
   await waitFor('it to be cancelled', () => run.status === 'CANCELLED');
   await post(changed(run, 'CANCELLED'));

@@ -7,9 +7,9 @@ import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
-import { workflowSource } from '../../worker/worker.js';
-import { executionsOf, waitFor } from '../support.js';
+import type { Stack } from '../../local/stack.js';
+import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
+import { startTestStack, workflowSource } from '../testStack.js';
 
 // What executions can be asked for, and what becomes of them when HealthOmics, a manifest or Temporal lets them down.
 let stateDir: string;
@@ -61,10 +61,8 @@ const fail = (failureReason: string, count: number): void =>
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-executions-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: 300, STOPPING: 50 } },
     env: { POLONY_CLOSED_WORKFLOWS: 'cancel', POLONY_SWEEP_SECONDS: '1' },
   });
@@ -290,10 +288,7 @@ it('hands the settings of the flow to StartRun', async () => {
 });
 
 it('cancels the run of a workflow that was terminated, where the setting says so', async () => {
-  await fetch(`${stack.aws.emulator.url}/_control/settings`, {
-    method: 'POST',
-    body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 60_000, STOPPING: 50 } }),
-  });
+  await setPace(stack, HELD_MS);
   const id = await start();
   await inStatus(id, 'RUNNING');
   await temporal.workflow.getHandle(`execution/${id}`).terminate('by hand');

@@ -43,9 +43,8 @@ import {
 } from '../../domain/verification/report.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
-import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
-import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
+import { type Db, newId } from '../../store/database.js';
 import { insertComputeConnection } from '../../store/connections/compute.js';
 import { writeFlow } from '../../store/connections/flows.js';
 import { findProvider, insertProvider, type ProviderFields } from '../../store/connections/providers.js';
@@ -54,6 +53,7 @@ import { recordEvidence } from '../../store/verification/evidence.js';
 import { loadVerifications } from '../../store/verification/reports.js';
 import { providerSecretContext, type Secrets, createSecrets } from '../../store/secrets.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { startTestPostgres } from '../postgres.js';
 
 // Real PostgreSQL, the enforcing AWS and the real activities; Temporal is not needed to see what they find.
 const region = 'us-west-2';
@@ -71,11 +71,7 @@ let workflow: { id: string; ownerId: string };
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-verification-'));
   guardian = await createGuardian(folder);
-  const [postgres, started] = await Promise.all([
-    startPostgres({ guardian, stateDir: folder, durable: false }),
-    startLocalAws({ guardian, stateDir: folder }),
-  ]);
-  local = started;
+  local = await startLocalAws({ guardian, stateDir: folder });
   admin = adminClients({
     awsEndpoint: local.endpoint,
     awsRegion: local.region,
@@ -87,8 +83,7 @@ beforeAll(async () => {
     AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
     AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
   });
-  db = openDatabase(postgres.url, 4);
-  await migrate(db);
+  ({ db } = await startTestPostgres({ maxConnections: 4 }));
   secrets = createSecrets([{ id: 'test', key: Buffer.alloc(32, 5).toString('base64') }], createKmsDataKeys);
   aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, secrets) });
   activities = createActivities({

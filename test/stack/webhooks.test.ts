@@ -10,11 +10,11 @@ import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
-import { workflowSource } from '../../worker/worker.js';
 import { attributes } from '../../workflows/messages/searchAttributes.js';
-import { executionsOf, waitFor } from '../support.js';
+import { executionsOf, HELD_MS, waitFor } from '../support.js';
+import { countEvents, startTestStack, workflowSource } from '../testStack.js';
 
 // Webhooks on the whole stack, with a receiver that can be slow, broken and gone.
 let stateDir: string;
@@ -83,11 +83,9 @@ beforeAll(async () => {
   await new Promise<void>((done) => receiver.listen(0, '127.0.0.1', done));
   at = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-webhooks-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
-    omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 50 } },
+    omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: HELD_MS, STOPPING: 50 } },
     env: {
       POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
       POLONY_WEBHOOK_RETRY_SECONDS: '1,1,1',
@@ -131,7 +129,11 @@ it('tells of an account, a run and its execution, from the first to the last, th
     'the execution',
     async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions[0],
   );
-  await executionsOf(stack, call).inStatus(id, 'COMPLETED');
+  const { inStatus: executionIn, runsOf } = executionsOf(stack, call);
+  // Held until it was seen to run: a slow worker might see its end only.
+  await executionIn(id, 'RUNNING');
+  stack.aws.emulator.finish(runsOf(id)[0]!.id);
+  await executionIn(id, 'COMPLETED');
   const completed = await waitFor('its end to be told', () =>
     to('/all').find(({ body }) => body.type === 'execution.completed'),
   );
@@ -198,10 +200,8 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   await inState(hook.id, unheard.id, 'delivered');
   // Taken over once its worker is known to be dead.
   expect(
-    await waitFor(
-      'the other to be delivered',
-      async () => (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
-      100,
+    await waitFor('the other to be delivered', async () =>
+      (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
     ),
   ).toMatchObject({ attempts: 2 });
   expect(
@@ -214,16 +214,25 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
 });
 
 it('a receiver that hangs holds up no other', async () => {
-  const held: http.ServerResponse[] = [];
-  answers.set('/hangs', (response) => void held.push(response));
+  const held = new Set<http.ServerResponse>();
+  let most = 0;
+  answers.set('/hangs', (response) => {
+    held.add(response);
+    most = Math.max(most, held.size);
+    response.on('close', () => held.delete(response));
+  });
   const [hangs, quick] = [await webhook('/hangs'), await webhook('/quick')];
   for (let times = 0; times < 70; times++) await test(hangs.id);
-  await waitFor('it to hang', () => held.length === 5);
-  const began = Date.now();
+  await waitFor('it to hang', () => held.size === 5);
   const sent = await Promise.all(Array.from({ length: 20 }, () => test(quick.id)));
-  await waitFor('the other to have all', () => to('/quick').length >= sent.length, 10);
-  expect(Date.now() - began).toBeLessThan(10_000);
-  expect(held.length).toBe(5);
+  await waitFor('the other to have all', () => to('/quick').length >= sent.length);
+  // They passed the others, of which most have not even been tried: each try of those hangs for 15 s, five at a time.
+  expect(
+    (
+      await call<{ deliveries: Delivery[] }>('GET', `/v1/webhooks/${hangs.id}/deliveries?pageSize=100`)
+    ).deliveries.filter(({ attempts }) => attempts === 0).length,
+  ).toBeGreaterThan(0);
+  expect(most).toBe(5);
   answers.clear();
   for (const response of held) response.writeHead(200).end();
   await call('DELETE', `/v1/webhooks/${hangs.id}`);
@@ -242,7 +251,7 @@ it('what is given up can be replayed; Temporal shows where it stands', async () 
   expect(described.typedSearchAttributes.get(attributes.status)).toBe('FAILED');
   const history = await handle.fetchHistory();
   // However many tries it took.
-  expect(history.events!.length).toBeLessThan(15);
+  expect(countEvents(history)).toBeLessThan(8);
   await Worker.runReplayHistory({ ...workflowSource() }, history);
   answers.clear();
   expect(await call('POST', `/v1/webhooks/${hook.id}/replay`, { deliveryIds: [failed.id] })).toEqual({ replayed: 1 });

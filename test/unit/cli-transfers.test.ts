@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { waitFor } from '../support.js';
+import { cliFile } from '../testStack.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const ID = '01920000-0000-7000-8000-000000000000';
@@ -44,7 +45,7 @@ function start(
   args: string[],
   env: Record<string, string>,
 ): { child: ReturnType<typeof spawn>; ended: Promise<Outcome> } {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
+  const child = spawn(process.execPath, [cliFile(), ...args], {
     cwd: root,
     env: { PATH: process.env.PATH, HOME: folder, POLONY_API_KEY: 'key-0123456789', ...env },
   });

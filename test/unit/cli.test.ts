@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { watchExecution, type WatchedExecution } from '../../cli/client/watch.js';
+import { cliFile } from '../testStack.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const KEY = 'key-of-the-lab-0123456789';
@@ -50,7 +51,7 @@ function polony(
   { env = {}, input = '', shell }: { env?: Record<string, string>; input?: string; shell?: string } = {},
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    const command = [process.execPath, '--import', 'tsx', 'cli/main.ts', ...args];
+    const command = [process.execPath, cliFile(), ...args];
     const options = { cwd: root, env: { PATH: process.env.PATH, HOME: env.HOME ?? temporaryFolder(), ...env } };
     const child =
       shell === undefined

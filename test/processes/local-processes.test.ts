@@ -47,7 +47,7 @@ async function guardianFor(folder: string, onUnexpectedExit?: (error: ChildFaile
   cleanups.push(() => guardian.close());
   return guardian;
 }
-async function until(what: string, ask: () => boolean | Promise<boolean>, seconds = 20): Promise<void> {
+async function until(what: string, ask: () => boolean | Promise<boolean>, seconds = 120): Promise<void> {
   for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     if (await ask()) return;
     await new Promise((resolve) => setTimeout(resolve, 25));

@@ -14,9 +14,10 @@ import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '..
 import { iamDocuments } from '../../domain/iam/documents.js';
 import { parseIamQuery } from '../../domain/iam/query.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
+import type { Stack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
-import { waitFor } from '../support.js';
+import { HELD_MS, waitFor } from '../support.js';
+import { startTestStack } from '../testStack.js';
 
 // A provider with access keys through its whole life on the whole stack; then its secrets are searched for wherever they could have gone.
 let stateDir: string;
@@ -36,12 +37,10 @@ async function newKeys(): Promise<{ accessKeyId: string; secretAccessKey: string
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-secrets-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
     env: { POLONY_LOG_LEVEL: 'trace' },
-    omics: { pace: { PENDING: 200, STARTING: 200, RUNNING: 5000, STOPPING: 200 } },
+    omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: HELD_MS, STOPPING: 50 } },
   });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'secrets');
   const api = apiClient(stack.info);
@@ -121,6 +120,7 @@ it('an execution with access keys completes, while they are rotated', async () =
   // While it is watched: new keys, and the old ones gone.
   await call('PATCH', `/v1/providers/${provider.id}`, await newKeys());
   await iam.send(new DeleteAccessKeyCommand({ UserName: user, AccessKeyId: first.accessKeyId }));
+  stack.aws.emulator.finish([...stack.aws.emulator.runs.keys()][0]!);
   expect((await inStatus('COMPLETED')).id).toBe(id);
   const { details } = await call<{ details: { account: string; blocked: unknown } }>(
     'GET',

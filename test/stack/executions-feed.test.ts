@@ -132,7 +132,9 @@ const listeners = async (): Promise<number> =>
     (
       await sql<{
         count: string;
-      }>`select count(*) from pg_stat_activity where query = 'listen polony_executions'`.execute(postgres.db)
+      }>`select count(*) from pg_stat_activity where query = 'listen polony_executions' and datname = current_database()`.execute(
+        postgres.db,
+      )
     ).rows[0]!.count,
   );
 const statuses = (events: Event[]): string[] =>
@@ -201,7 +203,7 @@ describe('the stream of an execution', () => {
     const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
     await waitFor('all have begun', () => streams.every(({ events }) => events.length === 1));
     expect(await listeners()).toBe(1);
-    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen polony_executions'`.execute(
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen polony_executions' and datname = current_database()`.execute(
       postgres.db,
     );
     await updateExecution(postgres.db, id, { status: 'COMPLETED' });

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { runFaults } from '../faults/faults.js';
+import { runFaults } from './faults.js';
 
 // The short form of `npm run test:faults`. A run of its own draws a new seed each time; this one is always the same, so that a failure can be looked into.
 it('loses nothing, starts nothing twice and leaves nothing running while parts are killed and answers are lost', async () => {

@@ -1,15 +1,8 @@
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Runtime,
-  Worker,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { createBlockedFailure } from '../../activities/failures.js';
@@ -20,20 +13,17 @@ import type { Bases2FastqInput } from '../../workflows/messages/executions.js';
 import { changeGrantUpdate, DRAINING } from '../../workflows/messages/grants.js';
 import type { RunUploadInput } from '../../workflows/messages/runs.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
+import { workflowSource } from '../testStack.js';
 
 // Time passes here as fast as nothing happens: days in seconds. The activities are stood in for; the workflows are the real ones.
 let env: TestWorkflowEnvironment;
-let bundle: WorkflowBundleWithSourceMap;
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const { binDir } = await ensurePython(PYTHON.timeSkippingServer);
-  [env, bundle] = await Promise.all([
-    TestWorkflowEnvironment.createTimeSkipping({
-      server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } },
-    }),
-    bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) }),
-  ]);
+  env = await TestWorkflowEnvironment.createTimeSkipping({
+    server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } },
+  });
   // temporal.api.enums.v1.IndexedValueType: 2 is a keyword, 5 a bool.
   const searchAttributes = Object.fromEntries(
     Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, type === 'Bool' ? 5 : 2]),
@@ -47,7 +37,7 @@ async function withWorker<T>(activities: Partial<Activities>, run: () => Promise
   const worker = await Worker.create({
     connection: env.nativeConnection,
     taskQueue: 'test',
-    workflowBundle: bundle,
+    ...workflowSource(),
     activities,
   });
   return worker.runUntil(run);
@@ -288,7 +278,7 @@ it('takes a grant out when its time is over, a hundred days and many histories l
   for (const runId of runs) {
     const history = await env.client.workflow.getHandle(workflowId, runId).fetchHistory();
     expect(history.events!.length).toBeLessThan(2200);
-    await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflowId);
+    await Worker.runReplayHistory(workflowSource(), history, workflowId);
   }
 });
 
@@ -325,5 +315,5 @@ it('tries again with growing waits what could not be taken out, changes others m
   expect(waits.at(-1)).toBeGreaterThan(500);
   const history = await env.client.workflow.getHandle(workflowId).fetchHistory();
   expect(history.events!.length).toBeLessThan(200);
-  await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflowId);
+  await Worker.runReplayHistory(workflowSource(), history, workflowId);
 });

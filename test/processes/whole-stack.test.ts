@@ -40,7 +40,7 @@ const started: ChildProcess[] = [];
 async function until<T>(
   what: string,
   ask: () => Promise<T | undefined | false> | T | undefined | false,
-  seconds = 30,
+  seconds = 120,
 ): Promise<T> {
   for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     const answer = await ask();
@@ -84,7 +84,7 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
       if (over) throw new Error(`It ended:\n${begun.output()}`);
       return begun.output().includes('Ctrl-C stops the stack');
     },
-    60,
+    120,
   );
   return { ...begun, info: readLocalInfo(home)! };
 }
@@ -105,7 +105,7 @@ function processesOf(home: string): string[] {
     });
 }
 const nothingLeft = (home: string): Promise<true> =>
-  until('all processes to be gone', () => processesOf(home).length === 0 || undefined, 20).catch(() => {
+  until('all processes to be gone', () => processesOf(home).length === 0 || undefined).catch(() => {
     throw new Error(`Still running:\n${processesOf(home).join('\n')}`);
   });
 
@@ -148,15 +148,11 @@ let object: { Bucket: string; Key: string };
 
 const execution = (id: string): Promise<Execution> => call('GET', `/v1/executions/${id}/details`);
 const inStatus = (id: string, status: string): Promise<Execution> =>
-  until(
-    `${id} to be ${status}`,
-    async () => {
-      const answer = await execution(id);
-      if (/FAILED|CANCELED/.test(answer.execution.status)) throw new Error(answer.execution.statusDescription);
-      return answer.execution.status === `EXECUTION_STATUS_${status}` && answer;
-    },
-    40,
-  );
+  until(`${id} to be ${status}`, async () => {
+    const answer = await execution(id);
+    if (/FAILED|CANCELED/.test(answer.execution.status)) throw new Error(answer.execution.statusDescription);
+    return answer.execution.status === `EXECUTION_STATUS_${status}` && answer;
+  });
 /** An execution whose HealthOmics run does not end while this stack lives: the pace of a run ends with the emulator's process. */
 async function runningForLong(): Promise<{ id: string; healthOmicsRunId: string }> {
   await fetch(`${String(one.info.omicsControlUrl)}/settings`, {

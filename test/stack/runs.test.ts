@@ -28,9 +28,8 @@ import {
   type SimulatedRun,
   simulateInstrument,
 } from '../../local/instrument.js';
-import { startPostgres } from '../../local/postgres.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
-import { type Db, migrate, newId, openDatabase } from '../../store/database.js';
+import { type Db, newId } from '../../store/database.js';
 import { createExecution } from '../../store/executions/create.js';
 import { insertComputeConnection } from '../../store/connections/compute.js';
 import { type FlowFields, writeFlow } from '../../store/connections/flows.js';
@@ -41,6 +40,7 @@ import { reopenRun, updateRun } from '../../store/runs/update.js';
 import { createSecrets } from '../../store/secrets.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages/runs.js';
+import { startTestPostgres } from '../postgres.js';
 
 // The search for runs and the watching of uploads as instruments really behave, on PostgreSQL and the enforcing AWS; what they ask of Temporal is noted.
 const region = 'us-west-2';
@@ -93,11 +93,7 @@ const allow = async (without: readonly string[] = []): Promise<unknown> => {
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'polony-uploads-'));
   guardian = await createGuardian(folder);
-  const [postgres, started] = await Promise.all([
-    startPostgres({ guardian, stateDir: folder, durable: false }),
-    startLocalAws({ guardian, stateDir: folder }),
-  ]);
-  local = started;
+  local = await startLocalAws({ guardian, stateDir: folder });
   ({ s3, iam } = adminClients({
     awsEndpoint: local.endpoint,
     awsRegion: local.region,
@@ -109,8 +105,7 @@ beforeAll(async () => {
     AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
     AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
   });
-  db = openDatabase(postgres.url, 4);
-  await migrate(db);
+  ({ db } = await startTestPostgres({ maxConnections: 4 }));
   aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, createSecrets([], createKmsDataKeys)) });
   const orchestrator = {
     startRunUpload: async ({ runId }: { runId: string }) => {

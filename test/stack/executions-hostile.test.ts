@@ -7,8 +7,9 @@ import { Client, Connection } from '@temporalio/client';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
-import { type Stack, startStack } from '../../local/stack.js';
-import { executionsOf, waitFor } from '../support.js';
+import type { Stack } from '../../local/stack.js';
+import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
+import { startTestStack } from '../testStack.js';
 
 // Unlucky moments and odd input, each of which has once left a run alone, an execution open or others waiting.
 let stateDir: string;
@@ -24,11 +25,6 @@ let storageConnectionId: string;
 
 const start = async (): Promise<string> =>
   (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
-const pace = (RUNNING: number): Promise<unknown> =>
-  fetch(`${stack.aws.emulator.url}/_control/settings`, {
-    method: 'POST',
-    body: JSON.stringify({ pace: { PENDING: 100, STARTING: 100, RUNNING, STOPPING: 100 } }),
-  });
 const role = { RoleName: 'Element-ServiceUser-hostile', PolicyName: 'polony' };
 const deny = (...Action: string[]): Promise<unknown> =>
   adminClients(stack.info).iam.send(
@@ -43,11 +39,9 @@ const allow = (): Promise<unknown> =>
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-hostile-'));
-  stack = await startStack({
+  stack = await startTestStack({
     stateDir,
-    durable: false,
-    headless: true,
-    omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 1500, STOPPING: 100 } },
+    omics: { pace: { PENDING: 100, STARTING: 100, RUNNING: 300, STOPPING: 100 } },
     env: { POLONY_SWEEP_SECONDS: '2' },
   });
   call = apiClient(stack.info);
@@ -146,14 +140,10 @@ it('goes on being blocked however often somebody asks to try again', async () =>
 });
 
 it('cancels soon although the worker died while StartRun was on its way', async () => {
-  await pace(60_000);
+  await setPace(stack, HELD_MS);
   stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 4000, count: 1 });
   const id = await start();
-  await waitFor(
-    'StartRun to be sent',
-    async () => startCalls(id).length > 0 || stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow'),
-  );
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await waitFor('StartRun to be sent', () => startCalls(id).length > 0);
   await stack.crash('worker');
   await call('POST', `/v1/executions/${id}/cancel`, { reason: 'now' });
   await inStatus(id, 'CANCELED');
@@ -162,11 +152,11 @@ it('cancels soon although the worker died while StartRun was on its way', async 
       .map((run) => run.status)
       .filter((status) => status !== 'CANCELLED'),
   ).toEqual([]);
-  await pace(1500);
+  await setPace(stack, 300);
 });
 
 it('cancels whatever the signal holds', async () => {
-  await pace(60_000);
+  await setPace(stack, HELD_MS);
   const id = await start();
   await inStatus(id, 'RUNNING');
   await temporal.workflow
@@ -179,11 +169,11 @@ it('cancels whatever the signal holds', async () => {
   await inStatus(second, 'RUNNING');
   await temporal.workflow.getHandle(`execution/${second}`).signal('cancel', null as never);
   await inStatus(second, 'CANCELED');
-  await pace(1500);
+  await setPace(stack, 300);
 });
 
 it('ends when its HealthOmics run was deleted, and goes on where its workflow was terminated', async () => {
-  await pace(60_000);
+  await setPace(stack, HELD_MS);
   const [deleted, terminated] = [await start(), await start()];
   for (const id of [deleted, terminated]) await inStatus(id, 'RUNNING');
   stack.aws.emulator.runs.delete(runsOf(deleted)[0]!.id);
@@ -196,18 +186,18 @@ it('ends when its HealthOmics run was deleted, and goes on where its workflow wa
   await call('POST', `/v1/executions/${terminated}/cancel`, {});
   await inStatus(terminated, 'CANCELED');
   expect(runsOf(terminated).map((run) => run.status)).toEqual(['CANCELLED']);
-  await pace(1500);
+  await setPace(stack, 300);
 });
 
 it('tells the workflow of a cancel that was accepted while Temporal could not be reached', async () => {
-  await pace(60_000);
+  await setPace(stack, HELD_MS);
   const id = await start();
   await inStatus(id, 'RUNNING');
   await stack.temporal.kill();
   await expect(call('POST', `/v1/executions/${id}/cancel`, { reason: 'away' })).rejects.toThrow(/503/);
   await stack.crash('temporal');
   await inStatus(id, 'CANCELED');
-  await pace(1500);
+  await setPace(stack, 300);
 });
 
 it('does not start a flow by itself once more for a copy of a run under another connection', async () => {

@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode } from '@temporalio/worker';
+import ts from 'typescript';
+import { cacheFolder } from '../local/stackFiles.js';
+
+const root = fileURLToPath(new URL('../', import.meta.url));
+const FOLDERS = [
+  'activities',
+  'api',
+  'aws',
+  'cli',
+  'client',
+  'domain',
+  'local',
+  'store',
+  'temporal',
+  'worker',
+  'workflows',
+];
+
+/**
+ * Compiles the sources without checking types, and bundles the workflows, as `npm run build` does. Tests start dozens of processes
+ * and workers: each one that compiles for itself costs seconds. What was built of the same sources before is used again.
+ * @returns the folder, laid out as `dist/`.
+ */
+export async function buildOnce(): Promise<string> {
+  const files = FOLDERS.flatMap((folder) =>
+    readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && !entry.name.endsWith('.pyc'))
+      .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name))),
+  ).sort();
+  const hash = createHash('sha256').update(process.version);
+  for (const file of [...files, 'package-lock.json', 'test/build.ts'])
+    hash.update(`\0${file}\0`).update(readFileSync(path.join(root, file)));
+  const builds = path.join(cacheFolder(), 'test-builds');
+  const build = path.join(builds, hash.digest('hex').slice(0, 16));
+  if (existsSync(build)) return build;
+  // Made beside its place and renamed when it is whole.
+  const draft = `${build}.${process.pid}`;
+  for (const file of files) {
+    const target = path.join(draft, file);
+    mkdirSync(path.dirname(target), { recursive: true });
+    if (!file.endsWith('.ts')) cpSync(path.join(root, file), target);
+    else
+      writeFileSync(
+        target.replace(/\.ts$/, '.js'),
+        ts.transpileModule(readFileSync(path.join(root, file), 'utf8'), {
+          compilerOptions: {
+            target: ts.ScriptTarget.ES2022,
+            module: ts.ModuleKind.ESNext,
+            verbatimModuleSyntax: true,
+          },
+          fileName: file,
+        }).outputText,
+      );
+  }
+  writeFileSync(path.join(draft, 'package.json'), '{"type":"module"}');
+  const { code } = await bundleWorkflowCode({ workflowsPath: path.join(draft, 'workflows/index.js') });
+  writeFileSync(path.join(draft, 'worker/workflow-bundle.js'), code);
+  try {
+    renameSync(draft, build);
+  } catch (error) {
+    // Another run of the tests was faster.
+    rmSync(draft, { recursive: true, force: true });
+    if (!existsSync(build)) throw error;
+  }
+  removeOldBuilds(builds, build);
+  return build;
+}
+
+/** Removes what has not been built today: another run may still use what is newer. */
+function removeOldBuilds(builds: string, current: string): void {
+  for (const folder of readdirSync(builds).map((name) => path.join(builds, name)))
+    if (folder !== current && Date.now() - statSync(folder).mtimeMs > 86_400_000)
+      rmSync(folder, { recursive: true, force: true });
+}

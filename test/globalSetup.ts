@@ -1,0 +1,14 @@
+import type { TestProject } from 'vitest/node';
+import { buildOnce } from './build.js';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** Folder of the build that tests start processes of. */
+    build: string;
+  }
+}
+
+/** Runs once before all tests. */
+export default async function setup(project: TestProject): Promise<void> {
+  project.provide('build', await buildOnce());
+}

@@ -1,0 +1,27 @@
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { schemathesis } from '../schemathesis.js';
+import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
+
+/** Longer for who looks for more: npm run test:schemathesis. */
+const SECONDS = Number(process.env.POLONY_SCHEMATHESIS_SECONDS ?? 20);
+
+let api: TestApi;
+let url: string;
+const logged: string[] = [];
+
+beforeAll(async () => {
+  api = await startTestApi({
+    trustedAccountId: '588258415937',
+    logger: pino({ level: 'error' }, { write: (line: string) => void logged.push(line) }),
+  });
+  url = await api.listen();
+});
+afterAll(() => api?.stop());
+
+it('finds no failure of the API, and no answer that its document does not have', async () => {
+  const { passed, report } = await schemathesis({ url, key: KEY, seconds: SECONDS });
+  if (!passed) process.stderr.write(`${report}\n${logged.slice(0, 20).join('')}`);
+  expect(passed).toBe(true);
+  for (const phase of ['Examples', 'Coverage', 'Fuzzing', 'Stateful']) expect(report).toContain(phase);
+}, 600_000);

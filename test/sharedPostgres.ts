@@ -1,0 +1,37 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { createGuardian } from '../local/guardian.js';
+import { startPostgres } from '../local/postgres.js';
+import { migrate, openDatabase } from '../store/database.js';
+
+/** Name of the database that those of the test files are copied from. */
+export const TEMPLATE = 'polony_template';
+
+/** The address of another database on the same server. */
+export function databaseUrl(url: string, database: string): string {
+  return Object.assign(new URL(url), { pathname: `/${database}` }).toString();
+}
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** A PostgreSQL that all test files share, each with a database of its own. */
+    postgresUrl: string;
+  }
+}
+
+/** Starts what all files share. @returns how it ends. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-shared-'));
+  const guardian = await createGuardian(stateDir);
+  const postgres = await startPostgres({ guardian, stateDir, durable: false });
+  await postgres.createDatabase(TEMPLATE);
+  const db = openDatabase(databaseUrl(postgres.url, TEMPLATE), 1);
+  await migrate(db).finally(() => db.destroy());
+  project.provide('postgresUrl', postgres.url);
+  return async () => {
+    await guardian.close();
+    rmSync(stateDir, { recursive: true, force: true });
+  };
+}
