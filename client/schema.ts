@@ -7,7 +7,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process is alive */
+        /** Check whether the process is alive */
         get: operations["Health_Live"];
         put?: never;
         post?: never;
@@ -24,7 +24,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether requests can be served, and if not, which part is to blame */
+        /** Check whether polony can serve requests, and if not, which part fails */
         get: operations["Health_Ready"];
         put?: never;
         post?: never;
@@ -45,8 +45,8 @@ export interface paths {
         get: operations["AuthService_ListApiKeys"];
         put?: never;
         /**
-         * Make an API key
-         * @description The key itself is in this answer only; its SHA-256 is what is kept, so there is no Idempotency-Key: when an answer is lost, revoke the key and make another. A key made with a key ends with that at the latest.
+         * Create an API key
+         * @description Only this response contains the key, because polony stores only its SHA-256 hash. For the same reason this operation ignores Idempotency-Key: if you lose the response, revoke the key and create another one. A key that you create with another key expires no later than that key.
          */
         post: operations["AuthService_CreateApiKey"];
         delete?: never;
@@ -62,11 +62,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** An API key */
+        /** Get an API key */
         get: operations["AuthService_GetApiKey"];
         put?: never;
         post?: never;
-        /** End an API key at once and leave it out of the list */
+        /** Revoke an API key immediately and remove it from the list */
         delete: operations["AuthService_DeleteApiKey"];
         options?: never;
         head?: never;
@@ -83,8 +83,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * End an API key at once
-         * @description It stays in the list. Repeated, nothing changes.
+         * Revoke an API key immediately
+         * @description The key stays in the list. Revoking it again changes nothing.
          */
         post: operations["AuthService_RevokeApiKey"];
         delete?: never;
@@ -101,8 +101,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Who did what, newest first
-         * @description All that changes something, what hands out credentials or download URLs, and what was denied for want of a scope. Entries are added only; one without `timeEnded` was cut off before its outcome was written.
+         * List who did what, newest first
+         * @description The log records every request that changes something, returns credentials or download URLs, or lacks a scope. polony never changes or deletes an entry. An entry without `timeEnded` is of a request that is in progress, or that stopped before its outcome was saved.
          */
         get: operations["AuditService_ListAuditLog"];
         put?: never;
@@ -120,7 +120,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who the API key is */
+        /** Get the tenant and the scopes of the caller */
         get: operations["AuthService_GetAuth"];
         put?: never;
         post?: never;
@@ -140,7 +140,7 @@ export interface paths {
         /** List compute connections, oldest first */
         get: operations["ComputeConnectionService_ListComputeConnections"];
         put?: never;
-        /** Connect HealthOmics */
+        /** Connect AWS HealthOmics */
         post: operations["ComputeConnectionService_CreateComputeConnection"];
         delete?: never;
         options?: never;
@@ -155,7 +155,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A compute connection */
+        /** Get a compute connection */
         get: operations["ComputeConnectionService_GetComputeConnection"];
         put?: never;
         post?: never;
@@ -165,7 +165,7 @@ export interface paths {
         head?: never;
         /**
          * Change a compute connection
-         * @description What is left out stays. Roles may change at any time within the account; account and region only while nothing uses it.
+         * @description Fields that you leave out stay as they are. You can change roles within the AWS account at any time. You can change the account and the region only while no flow or execution uses the compute connection.
          */
         patch: operations["ComputeConnectionService_UpdateComputeConnection"];
         trace?: never;
@@ -177,7 +177,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the last verification of a compute connection found */
+        /** Get the last verification report of a compute connection */
         get: operations["ComputeConnectionService_GetComputeConnectionVerification"];
         put?: never;
         post?: never;
@@ -198,7 +198,7 @@ export interface paths {
         put?: never;
         /**
          * Verify a compute connection now
-         * @description What it finds stands at `…/verification`.
+         * @description To read the results, get `…/verification`.
          */
         post: operations["ComputeConnectionService_VerifyComputeConnection"];
         delete?: never;
@@ -217,8 +217,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Take an event of EventBridge
-         * @description S3 Object Created and aws.omics Run Status Change have the run or the execution looked at now; all others are taken and nothing happens. POLONY_EVENTS_KEY is a key for this alone.
+         * Receive an event from EventBridge
+         * @description An event only triggers a check, so a forged event costs at most one extra request. S3 `Object Created` checks the run, and aws.omics `Run Status Change` checks the execution. polony accepts all other events and ignores them. POLONY_EVENTS_KEY is a key for this operation only.
          */
         post: operations["EventService_TakeEvent"];
         delete?: never;
@@ -239,7 +239,7 @@ export interface paths {
         put?: never;
         /**
          * Start a flow for a run
-         * @description For a run that is still uploading it waits until that has ended.
+         * @description While the run is still uploading, the execution waits for the upload to end.
          */
         post: operations["ExecutionService_CreateExecution"];
         delete?: never;
@@ -256,8 +256,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Short-lived AWS credentials to read the output of an execution
-         * @description They read what is below the prefix and nothing else. Prefixes, lengths and what the provider must be allowed are told where they do not fit.
+         * Get short-lived AWS credentials to read the output of an execution
+         * @description The credentials can read the objects below the prefix and nothing else.
          */
         get: operations["ExecutionService_GetExecutionDownloadCredentials"];
         put?: never;
@@ -276,8 +276,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The files of an execution
-         * @description None as long as its HealthOmics run has not been started. The prefix may be the beginning of a name.
+         * List the files of an execution
+         * @description The list is empty until the HealthOmics run starts. The prefix can end in the middle of a name.
          */
         get: operations["ExecutionService_ListExecutionFiles"];
         put?: never;
@@ -296,8 +296,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Why an execution failed, and the log of Bases2Fastq
-         * @description Of info/Bases2Fastq.log the last MiB, where the storage connection is used for data exploration.
+         * Get the reason why an execution failed, and the log of Bases2Fastq
+         * @description The last MiB of info/Bases2Fastq.log, if the storage connection is used for data exploration. The log is empty until there is one.
          */
         get: operations["ExecutionService_GetExecutionLogs"];
         put?: never;
@@ -315,7 +315,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** An execution */
+        /** Get an execution */
         get: operations["ExecutionService_GetExecution"];
         put?: never;
         post?: never;
@@ -349,7 +349,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** An execution with its HealthOmics run, its results and what it waits for */
+        /** Get an execution with its HealthOmics run, its results and what blocks it */
         get: operations["ExecutionService_GetExecutionDetails"];
         put?: never;
         post?: never;
@@ -367,8 +367,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * An execution, now and whenever it changes
-         * @description Server-sent events named `execution`, each with what `…/details` answers, until it has ended; who reads slowly is shown the latest. A stream lasts five minutes at most: connect anew with `Last-Event-ID`. Where that is the last of an execution that has ended, the answer is 204.
+         * Follow an execution as a stream of events
+         * @description Sends a server-sent event named `execution` now and at every change, until the execution ends. Each event has the body of `…/details`. A client that reads slowly skips to the latest state. A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. If that event was the last one of an execution that has ended, the response is 204.
          */
         get: operations["ExecutionService_WatchExecution"];
         put?: never;
@@ -389,8 +389,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Start an execution that has ended once more
-         * @description A new execution of the same flow for the same run, with its own HealthOmics run. What is left out is as it was; parameters are replaced as a whole.
+         * Repeat an execution that has ended
+         * @description Creates a new execution of the same flow for the same run, with its own HealthOmics run. Fields that you leave out keep their values. `parameters` replaces all parameters.
          */
         post: operations["ExecutionService_RelaunchExecution"];
         delete?: never;
@@ -407,8 +407,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The files that an execution has produced
-         * @description The first 1,000, with their keys below the output folder; summary.files of the details counts all.
+         * List the files that an execution produced
+         * @description The first 1,000 files, with their keys relative to the output folder. `summary.files` of the details has the total.
          */
         get: operations["ExecutionService_GetExecutionResults"];
         put?: never;
@@ -428,7 +428,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Try a blocked execution again now */
+        /** Retry a blocked execution now */
         post: operations["ExecutionService_RetryExecution"];
         delete?: never;
         options?: never;
@@ -461,17 +461,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A flow */
+        /** Get a flow */
         get: operations["FlowService_GetFlow"];
         put?: never;
         post?: never;
-        /** Delete a flow of which no execution is under way */
+        /** Delete a flow that has no current executions */
         delete: operations["FlowService_DeleteFlow"];
         options?: never;
         head?: never;
         /**
          * Change a flow
-         * @description What is left out stays; autoStart, parameterNames, parameters and runSettings are replaced as a whole. Executions whose HealthOmics run has started keep what they started with; the compute connection can change only while none is under way.
+         * @description Fields that you leave out stay as they are. autoStart, parameterNames, parameters and runSettings are each replaced as a whole. A change does not affect executions whose HealthOmics run has started. You can change the compute connection only while the flow has no current executions.
          */
         patch: operations["FlowService_UpdateFlow"];
         trace?: never;
@@ -483,7 +483,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the last verification of a flow found */
+        /** Get the last verification report of a flow */
         get: operations["FlowService_GetFlowVerification"];
         put?: never;
         post?: never;
@@ -504,7 +504,7 @@ export interface paths {
         put?: never;
         /**
          * Verify a flow now
-         * @description What it finds stands at `…/verification`.
+         * @description To read the results, get `…/verification`.
          */
         post: operations["FlowService_VerifyFlow"];
         delete?: never;
@@ -521,8 +521,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The IAM documents of a provider and of its execution role
-         * @description Equal to the vendor's templates, or narrowed to what is known. Optional permissions are in them only for the capabilities that want them.
+         * Get the IAM documents for a provider and its execution role
+         * @description The documents equal the vendor's templates, or are narrowed to the resources that you name. They contain optional permissions only for the capabilities that you ask for.
          */
         get: operations["IamDocumentService_GetIamDocuments"];
         put?: never;
@@ -543,8 +543,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * What a permission policy would give, statement by statement
-         * @description Looks at this policy alone: boundaries, bucket policies and policies of the organization may take away more. Permissions that hold in some cases only are conditional.
+         * Check what a permission policy grants, statement by statement
+         * @description polony reads only this policy. Permissions boundaries, bucket policies and policies of your AWS organization can still deny what it grants. A permission that applies only in some cases is `conditional`.
          */
         post: operations["IamDocumentService_CheckPolicy"];
         delete?: never;
@@ -561,8 +561,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What has EventBridge tell polony of uploads and runs
-         * @description Rules, API destination, connection and role. The key (POLONY_EVENTS_KEY) is a parameter of them.
+         * Get the documents that make EventBridge send events to polony
+         * @description The documents create the rules, the API destination, the connection and the role for events about uploads and HealthOmics runs. They take the key POLONY_EVENTS_KEY as a parameter.
          */
         get: operations["IamDocumentService_GetEventDocuments"];
         put?: never;
@@ -580,7 +580,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the instruments that runs have come from, by serial number */
+        /** List the instruments that runs came from, by serial number */
         get: operations["InstrumentService_ListInstruments"];
         put?: never;
         post?: never;
@@ -597,7 +597,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** An instrument */
+        /** Get an instrument */
         get: operations["InstrumentService_GetInstrument"];
         put?: never;
         post?: never;
@@ -615,8 +615,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Where an instrument can upload to, at run setup
-         * @description Storage connections that are used for run upload, have not failed their verification and that the caller may see or upload to. The instrument need not have shown a run yet.
+         * List the storage connections that an instrument can upload to
+         * @description Storage connections that are used for run upload, whose verification has not failed, and that the caller may see or upload to. polony does not need to know the instrument yet.
          */
         get: operations["InstrumentService_ListInstrumentStorageConnections"];
         put?: never;
@@ -652,7 +652,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A provider */
+        /** Get a provider */
         get: operations["ProviderService_GetProvider"];
         put?: never;
         post?: never;
@@ -662,7 +662,7 @@ export interface paths {
         head?: never;
         /**
          * Change a provider
-         * @description What is left out stays. The role may change at any time, its account only while no connection uses the provider. Access keys are rotated by giving both anew: sessions of the old ones are used until the new ones are known everywhere, half a minute at most, so deactivate the old key after that.
+         * @description Fields that you leave out stay as they are. You can change the role at any time. The new role can belong to another AWS account only while no connection uses the provider. To rotate access keys, send both the new ID and the new secret. polony may use sessions of the old key for up to 30 more seconds, so deactivate the old key after that.
          */
         patch: operations["ProviderService_UpdateProvider"];
         trace?: never;
@@ -674,7 +674,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the last verification of a provider found */
+        /** Get the last verification report of a provider */
         get: operations["ProviderService_GetProviderVerification"];
         put?: never;
         post?: never;
@@ -695,7 +695,7 @@ export interface paths {
         put?: never;
         /**
          * Verify a provider now
-         * @description Its connections and flows are verified too.
+         * @description This also verifies the connections and flows of the provider. To read the results, get `…/verification`.
          */
         post: operations["ProviderService_VerifyProvider"];
         delete?: never;
@@ -729,8 +729,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A run
-         * @description With a URL to download its manifest by, for an hour, for who has runs:download too.
+         * Get a run
+         * @description A caller with the scope `runs:download` also gets a URL to download the run manifest. It is valid for an hour.
          */
         get: operations["RunService_GetRun"];
         put?: never;
@@ -748,7 +748,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A run and where its upload stands */
+        /** Get a run and the state of its upload */
         get: operations["RunService_GetRunDetails"];
         put?: never;
         post?: never;
@@ -767,7 +767,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Look at an upload again now, and follow it again where that has stopped */
+        /**
+         * Check the upload of a run now
+         * @description If polony stopped following the upload, for example after it rejected the run, it starts again.
+         */
         post: operations["RunService_RetryRun"];
         delete?: never;
         options?: never;
@@ -783,8 +786,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Short-lived AWS credentials to read a run
-         * @description They read what is below the prefix and nothing else. Prefixes, lengths and what the provider must be allowed are told where they do not fit.
+         * Get short-lived AWS credentials to read a run
+         * @description The credentials can read the objects below the prefix and nothing else.
          */
         get: operations["RunService_GetRunDownloadCredentials"];
         put?: never;
@@ -803,8 +806,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The files of a run
-         * @description The prefix may be the beginning of a name.
+         * List the files of a run
+         * @description The prefix can end in the middle of a name.
          */
         get: operations["RunService_ListRunFiles"];
         put?: never;
@@ -840,20 +843,20 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A storage connection */
+        /** Get a storage connection */
         get: operations["StorageConnectionService_GetStorageConnection"];
         put?: never;
         post?: never;
         /**
          * Delete a storage connection
-         * @description The bucket and what is in it stay.
+         * @description This does not change the bucket or its contents.
          */
         delete: operations["StorageConnectionService_DeleteStorageConnection"];
         options?: never;
         head?: never;
         /**
          * Change a storage connection
-         * @description What is left out stays. Where it lies (provider, region, bucket, prefix) cannot change once it has runs.
+         * @description Fields that you leave out stay as they are. Once the storage connection has runs, you cannot change its provider, region, bucket or prefix.
          */
         patch: operations["StorageConnectionService_UpdateStorageConnection"];
         trace?: never;
@@ -866,14 +869,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Who may read the bucket, oldest first
-         * @description The policy of the bucket is read for it, so that what was changed by hand is seen.
+         * List who may read the bucket, oldest first
+         * @description polony reads the bucket policy for each request, so the list shows changes that others made.
          */
         get: operations["StorageConnectionService_ListAccessGrants"];
         put?: never;
         /**
          * Let a principal read the bucket
-         * @description Adds the vendor's statement to the policy of the bucket; statements of others stay as they are. A principal of another account needs the same actions in a policy of its own there. What takes longer than 20 seconds is answered as `pending` and goes on by itself.
+         * @description Adds the vendor's statements to the bucket policy and keeps all other statements. A principal of another account also needs the same actions in an IAM policy of its own account. If AWS does not finish within 20 seconds, the state is `pending` and polony continues in the background.
          */
         post: operations["StorageConnectionService_CreateAccessGrant"];
         delete?: never;
@@ -889,13 +892,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A grant */
+        /** Get a grant */
         get: operations["StorageConnectionService_GetAccessGrant"];
         put?: never;
         post?: never;
         /**
-         * Take a grant out of the policy of the bucket
-         * @description Statements of others stay. Where nothing else is in the policy it is deleted. What takes longer than 20 seconds is answered as `removing` and goes on by itself.
+         * Remove a grant from the bucket policy
+         * @description polony keeps all other statements. If the policy has no other statement, polony deletes the policy. If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.
          */
         delete: operations["StorageConnectionService_DeleteAccessGrant"];
         options?: never;
@@ -913,8 +916,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Write a grant into the policy once more
-         * @description One that was refused, or whose statement was taken out or changed by hand. A statement with its Sid that says something else is written anew.
+         * Write a grant into the bucket policy again
+         * @description Use it after AWS rejected a grant, or after somebody removed or changed its statements. polony overwrites statements that have the Sids of the grant but a different content.
          */
         post: operations["StorageConnectionService_RepairAccessGrant"];
         delete?: never;
@@ -930,7 +933,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A storage connection with its settings */
+        /** Get a storage connection with its settings */
         get: operations["StorageConnectionService_GetStorageConnectionDetails"];
         put?: never;
         post?: never;
@@ -967,8 +970,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Short-lived AWS credentials to upload one run
-         * @description Where the storage connection is used for run upload. They write below the run folder and list it, and read nothing. A run whose upload is complete is not written over.
+         * Create short-lived AWS credentials to upload one run
+         * @description The storage connection must be used for run upload. The credentials can write and list objects below the run folder, and cannot read them. A run whose upload is complete cannot be overwritten.
          */
         post: operations["StorageConnectionService_CreateUploadCredentials"];
         delete?: never;
@@ -984,7 +987,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the last verification of a storage connection found */
+        /** Get the last verification report of a storage connection */
         get: operations["StorageConnectionService_GetStorageConnectionVerification"];
         put?: never;
         post?: never;
@@ -1005,7 +1008,7 @@ export interface paths {
         put?: never;
         /**
          * Verify a storage connection now
-         * @description What it finds stands at `…/verification`.
+         * @description To read the results, get `…/verification`.
          */
         post: operations["StorageConnectionService_VerifyStorageConnection"];
         delete?: never;
@@ -1022,8 +1025,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Short-lived AWS credentials to read a storage connection
-         * @description Where it is used for data exploration. They read what is below the prefix and nothing else. Prefixes, lengths and what the provider must be allowed are told where they do not fit.
+         * Get short-lived AWS credentials to read a storage connection
+         * @description The storage connection must be used for data exploration. The credentials can read the objects below the prefix and nothing else.
          */
         get: operations["StorageConnectionService_GetDownloadCredentials"];
         put?: never;
@@ -1042,8 +1045,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The files of a storage connection
-         * @description Where it is used for data exploration. The prefix is a folder.
+         * List the files of a storage connection
+         * @description The storage connection must be used for data exploration. The prefix is a folder.
          */
         get: operations["StorageConnectionService_ListFiles"];
         put?: never;
@@ -1065,8 +1068,8 @@ export interface paths {
         get: operations["WebhookService_ListWebhooks"];
         put?: never;
         /**
-         * Have events told
-         * @description The answer has the secret that webhooks are signed with (Standard Webhooks); it is shown this once.
+         * Create a webhook
+         * @description polony sends events to the URL. The response has the secret that signs them (Standard Webhooks). polony shows the secret only once.
          */
         post: operations["WebhookService_CreateWebhook"];
         delete?: never;
@@ -1082,17 +1085,17 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A webhook */
+        /** Get a webhook */
         get: operations["WebhookService_GetWebhook"];
         put?: never;
         post?: never;
-        /** Delete a webhook, with its secrets and what was told */
+        /** Delete a webhook with its secrets and deliveries */
         delete: operations["WebhookService_DeleteWebhook"];
         options?: never;
         head?: never;
         /**
          * Change a webhook
-         * @description What is left out stays. While it is switched off nothing is noted for it, and what still waits is given up when its time comes; that can be replayed.
+         * @description Fields that you leave out keep their values. While a webhook is switched off, polony records no events for it and gives up waiting deliveries when their time comes. You can replay those.
          */
         patch: operations["WebhookService_UpdateWebhook"];
         trace?: never;
@@ -1105,8 +1108,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What a webhook was told, newest first
-         * @description Kept for 30 days, and of each webhook the newest 10,000 at most; what has not ended stays.
+         * List the deliveries of a webhook, newest first
+         * @description polony keeps deliveries for 30 days, at most the newest 10,000 of each webhook. Unfinished deliveries stay.
          */
         get: operations["WebhookService_ListDeliveries"];
         put?: never;
@@ -1127,8 +1130,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Deliver events once more
-         * @description With the webhook-id that they had, so that a receiver which has them already can tell. What waits for its next try is tried at once; what was not tried yet is left alone.
+         * Deliver events again
+         * @description Events keep their webhook-id, so a receiver can recognise them. Deliveries that wait for their next attempt are sent now. Deliveries without an attempt do not change.
          */
         post: operations["WebhookService_ReplayWebhook"];
         delete?: never;
@@ -1147,8 +1150,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Sign with a new secret
-         * @description The old one signs along for 24 hours, so that the receiver can change over; the new one is shown this once.
+         * Replace the signing secret
+         * @description For 24 hours polony signs with both secrets, so that the receiver can switch. A webhook has at most 5 valid secrets. polony shows the new secret only once.
          */
         post: operations["WebhookService_RotateSecret"];
         delete?: never;
@@ -1168,7 +1171,7 @@ export interface paths {
         put?: never;
         /**
          * Send the event webhook.test
-         * @description Whatever events the webhook is for. What became of it stands among the deliveries.
+         * @description polony sends it whatever event types the webhook has. Its deliveries show the result.
          */
         post: operations["WebhookService_TestWebhook"];
         delete?: never;
@@ -1185,17 +1188,17 @@ export interface components {
             createdBy: string;
             description: string;
             id: string;
-            /** @description Relative to the storage connection's own; null for the whole bucket */
+            /** @description Relative to the prefix of the storage connection. Null for the whole bucket */
             prefix: string | null;
-            /** @description ARN of a role, a user or the root of an account */
+            /** @description ARN of a role, of a user, or of the root of an account */
             principal: string;
             problem: components["schemas"]["AccessProblem"] | null;
             /**
-             * @description active: stands in the policy as it was written; missing, changed: somebody has taken it out or changed it; pending, removing: under way; failed: refused; expired: over
+             * @description active: the bucket policy contains the grant. missing, changed: somebody removed or changed its statements in the policy. pending, removing: polony has not finished writing the policy. failed: AWS rejected the grant. expired: the grant ended at timeExpires
              * @enum {string}
              */
             state: "active" | "missing" | "changed" | "pending" | "failed" | "removing" | "expired";
-            /** @description As they stand in the policy, or should */
+            /** @description The statements that belong in the bucket policy */
             statements: {
                 [key: string]: unknown;
             }[];
@@ -1206,7 +1209,7 @@ export interface components {
             timeExpires: string | null;
             /** Format: date-time */
             timeUpdated: string;
-            /** @description What may be read */
+            /** @description What the principal may read */
             uri: string;
         };
         AccessProblem: {
@@ -1216,7 +1219,7 @@ export interface components {
             message: string;
             remedy: string;
             resource: string | null;
-            /** @description The statement that would allow it */
+            /** @description The policy statement that would allow the action */
             statement: {
                 [key: string]: unknown;
             } | null;
@@ -1253,7 +1256,7 @@ export interface components {
             timeExpires: string;
             /**
              * Format: date-time
-             * @description To the minute
+             * @description Accurate to the minute
              */
             timeLastUsed: string | null;
             /** Format: date-time */
@@ -1301,21 +1304,21 @@ export interface components {
             requestId: string;
             resourceId: string | null;
             resourceType: string | null;
-            /** @description HTTP status of the answer */
+            /** @description HTTP status of the response */
             status: number | null;
             /** Format: date-time */
             time: string;
             /** Format: date-time */
             timeEnded: string | null;
         };
-        /** @description Why it waits for a person, and what to do */
+        /** @description What needs a person to act, and what to do */
         Blocked: {
             action?: string;
             kind: string;
             message: string;
             remedy: string;
             resource?: string;
-            /** @description The policy statement that would grant it */
+            /** @description The policy statement that would grant the missing permission */
             statement?: unknown;
         };
         ComputeConnection: {
@@ -1445,7 +1448,7 @@ export interface components {
         };
         ExecutionDetails: {
             account: string;
-            /** @description Which of its HealthOmics runs it is at, from 1 */
+            /** @description The number of the current HealthOmics run. The first is 1 */
             attempt: number;
             blocked: components["schemas"]["Blocked"] | null;
             cancelRequested: {
@@ -1455,7 +1458,7 @@ export interface components {
                 time: string | null;
             } | null;
             computeConnectionId: string;
-            /** @description HealthOmics runs that failed for a reason that passes */
+            /** @description HealthOmics runs that failed for a transient reason */
             earlierAttempts: {
                 arn: string | null;
                 attempt: number;
@@ -1470,7 +1473,7 @@ export interface components {
                 uuid: string | null;
             }[];
             errorType: string | null;
-            /** @description Why it failed: who can mend it, what happened, what to do */
+            /** @description Why the execution failed: who can fix it, what happened, and what to do */
             failure: {
                 /** @enum {string} */
                 owner: "customer" | "vendor" | "aws" | "polony";
@@ -1487,7 +1490,7 @@ export interface components {
                 uuid: string | null;
             } | null;
             manifest: {
-                /** @description What the check has found: errors and warnings, each with rule, line, column and message */
+                /** @description The result of the manifest check: errors and warnings with rule, line, column and message */
                 report: {
                     [key: string]: unknown;
                 } | null;
@@ -1495,7 +1498,7 @@ export interface components {
                 source: "run" | "text" | "uri";
                 uri: string | null;
             };
-            /** @description What the HealthOmics run was started with */
+            /** @description The parameters that polony sent to HealthOmics */
             parameters: {
                 [key: string]: unknown;
             } | null;
@@ -1507,7 +1510,7 @@ export interface components {
             } | null;
             /** @enum {string} */
             trigger: "auto" | "api";
-            /** @description In Temporal */
+            /** @description The workflow ID in Temporal */
             workflowId: string;
         };
         /**
@@ -1521,16 +1524,16 @@ export interface components {
          *     }
          */
         File: {
-            /** @description Where it was asked for; not of what is archived, nor of a key with folders named . or .. */
+            /** @description Present if you ask for it. Archived files and keys with folders named . or .. have no URL */
             downloadUrl?: string;
             /** Format: date-time */
             lastModified: string;
             name: string;
-            /** @description Relative to the resource, as prefix is */
+            /** @description Relative to the resource, like prefix */
             path: string;
             /** @description Bytes */
             size: number;
-            /** @description As S3 names it; GLACIER and DEEP_ARCHIVE must be restored before they are read */
+            /** @description The storage class in S3. Files in GLACIER and DEEP_ARCHIVE must be restored before you can read them */
             storageClass: string | null;
             uri: string;
         };
@@ -1538,23 +1541,23 @@ export interface components {
             acceptFailedOutcome: boolean;
             acceptUnverified: boolean;
             autoStart: {
-                /** @description Only runs of these instruments; * stands for any characters */
+                /** @description Only runs of these instruments start the flow. * matches any characters */
                 instruments?: string[];
-                /** @description Only runs with these names; * stands for any characters */
+                /** @description Only runs with these names start the flow. * matches any characters */
                 runNames?: string[];
-                /** @description Complete runs of these start the flow by themselves */
+                /** @description Complete runs in these storage connections start the flow automatically */
                 storageConnectionIds: string[];
             };
             computeConnectionId: string;
             id: string;
             name: string;
-            /** @description Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names */
+            /** @description Names of the workflow parameters that polony sets. For a name that you omit, polony looks for a known name in the parameter template of the workflow */
             parameterNames: {
                 noProjects?: string;
                 runDir?: string;
                 runManifest?: string;
             };
-            /** @description Further parameters of the workflow's template */
+            /** @description Values of further workflow parameters, which must be in its parameter template */
             parameters: {
                 [key: string]: unknown;
             };
@@ -1562,28 +1565,28 @@ export interface components {
             runSettings: {
                 /** @enum {string} */
                 cacheBehavior?: "CACHE_ON_FAILURE" | "CACHE_ALWAYS";
-                /** @description Run cache */
+                /** @description ID of the HealthOmics run cache */
                 cacheId?: string;
                 /** @enum {string} */
                 logLevel?: "OFF" | "FATAL" | "ERROR" | "ALL";
                 /**
-                 * @description Whether a run manifest with errors blocks, as it does where this is left out, or Bases2Fastq decides
+                 * @description What happens when the run manifest has errors. block (the default): the execution waits for you. warn: polony reports the errors and starts the run, and Bases2Fastq decides
                  * @enum {string}
                  */
                 manifestErrors?: "block" | "warn";
-                /** @description In the run group; higher ones come first */
+                /** @description Priority in the run group. Higher values start first */
                 priority?: number;
                 /** @enum {string} */
                 retentionMode?: "RETAIN" | "REMOVE";
-                /** @description How often a run that failed for a reason that passes is started again; 2 where it is left out */
+                /** @description How often polony restarts a HealthOmics run that failed for a transient reason. The default is 2 */
                 retries?: number;
-                /** @description Run group that runs count in */
+                /** @description ID of the HealthOmics run group, whose limits apply to the runs */
                 runGroupId?: string;
-                /** @description GiB of STATIC storage */
+                /** @description Size of the STATIC storage, in GiB */
                 storageCapacity?: number;
                 /** @enum {string} */
                 storageType?: "DYNAMIC" | "STATIC";
-                /** @description Of the HealthOmics runs, beside polony's own */
+                /** @description Tags of the HealthOmics runs, in addition to the tags that polony sets */
                 tags?: {
                     [key: string]: string;
                 };
@@ -1605,7 +1608,7 @@ export interface components {
             timeVerified: string | null;
             workflowOwnerId: string;
         };
-        /** @description A statement with a Sid like ours that no grant is known of */
+        /** @description A policy statement whose Sid looks like one of polony, but that belongs to no grant */
         ForeignStatement: {
             principal: string | null;
             sid: string;
@@ -1643,7 +1646,7 @@ export interface components {
         Output: {
             kinds: string[];
             storageConnectionId: string;
-            /** @description Empty, or with one slash at the end */
+            /** @description Empty, or an S3 URI that ends with a slash */
             uri: string;
         };
         Provider: {
@@ -1656,7 +1659,7 @@ export interface components {
             id: string;
             name: string;
             roleArn: string | null;
-            /** @description Length of the sessions that AWS gave at the last verification */
+            /** @description Length of the sessions that AWS granted at the last verification, in seconds */
             sessionSeconds: number | null;
             /** @enum {string} */
             status: "PROVIDER_STATUS_UNSPECIFIED" | "PROVIDER_STATUS_CONNECTED" | "PROVIDER_STATUS_WARNING" | "PROVIDER_STATUS_FAILED";
@@ -1675,7 +1678,7 @@ export interface components {
             description: string;
             design: null;
             id: string;
-            /** @description As it was at the time of the run */
+            /** @description The instrument at the time of the run */
             instrument: {
                 id: string;
                 model: string;
@@ -1689,7 +1692,7 @@ export interface components {
             } | null;
             metrics: {
                 multiomics: null;
-                /** @description As the instrument has measured it (AvitiRunStats.json); what that lacks as Bases2Fastq has, of the execution that completed last */
+                /** @description As the instrument measured them (AvitiRunStats.json). Metrics that it lacks come from the execution that completed last */
                 sequencing: {
                     avgQ?: number;
                     /** @description Percent */
@@ -1772,10 +1775,10 @@ export interface components {
             outcome: string | null;
             progress: {
                 bytes: number;
-                /** @description Of the BaseCalls that are there */
+                /** @description How many of the expected cycle files in BaseCalls exist */
                 cycles: number;
                 expectedCycles: number;
-                /** @description Absent or empty, the first 20 */
+                /** @description The first 20 files that are absent or empty */
                 missing?: string[];
                 missingCount?: number;
                 objects: number;
@@ -1787,7 +1790,7 @@ export interface components {
             uploadDescription: string;
             /** @enum {string} */
             uploadState: "uploading" | "complete" | "refused" | "vanished";
-            /** @description In Temporal */
+            /** @description The workflow ID in Temporal */
             workflowId: string;
         };
         /**
@@ -1806,7 +1809,7 @@ export interface components {
             bucket: string;
             /** Format: date-time */
             expiration: string;
-            /** @description What keys begin with in the bucket; null for all */
+            /** @description The beginning of all keys that the credentials cover; null for all keys of the bucket */
             prefix: string | null;
             region: string;
             secretAccessKey: string;
@@ -1854,11 +1857,11 @@ export interface components {
             capabilities: {
                 /** @enum {string} */
                 capability: "runUpload" | "dataExploration" | "bases2fastq" | "sharing" | "cliCredentials";
-                /** @description Denied */
+                /** @description Permissions that are denied */
                 missing: string[];
                 /** @enum {string} */
                 state: "ready" | "limited" | "notReady";
-                /** @description Not known yet */
+                /** @description Permissions that polony could not test yet */
                 unknown: string[];
             }[];
             description: string;
@@ -1875,7 +1878,7 @@ export interface components {
             } | null;
             /** @enum {string} */
             kind: "provider" | "storageConnection" | "computeConnection" | "flow";
-            /** @description Of a provider: what it was put together of */
+            /** @description In the report of a provider: the provider, connections and flows that it combines */
             parts: {
                 description: string;
                 id: string;
@@ -1886,16 +1889,16 @@ export interface components {
             }[];
             permissions: {
                 action: string;
-                /** @description Those that need it, or work in part without it */
+                /** @description Capabilities that need this permission, fully or in part */
                 capabilities: string[];
-                /** @description How it was tried, or why it was not */
+                /** @description How polony tested the permission, or why it did not */
                 detail: string;
-                /** @description What AWS answered */
+                /** @description The error that AWS returned */
                 error: {
                     code: string;
                     message: string;
                 } | null;
-                /** @description Of a provider: the connection or flow that this was found with */
+                /** @description In the report of a provider: the name of the provider, connection or flow with this result */
                 of: string | null;
                 purpose: string;
                 /** @enum {string} */
@@ -1903,7 +1906,7 @@ export interface components {
                 resource: string;
                 /** @enum {string} */
                 result: "granted" | "denied" | "unknown";
-                /** @description The smallest policy statement that grants it; null where it is granted */
+                /** @description The smallest policy statement that grants the permission. Null if it is granted */
                 statement: unknown;
                 unlocks: string;
             }[];
@@ -1918,10 +1921,10 @@ export interface components {
         };
         Webhook: {
             description: string;
-            /** @description Why polony has switched it off */
+            /** @description Why polony switched the webhook off */
             disabledReason: string | null;
             enabled: boolean;
-            /** @description None for all */
+            /** @description Empty: all events */
             eventTypes: ("run.uploading" | "run.stalled" | "run.resumed" | "run.blocked" | "run.unblocked" | "run.uploaded" | "run.failed" | "run.vanished" | "execution.untriggered" | "execution.initialized" | "execution.pending" | "execution.running" | "execution.completed" | "execution.failed" | "execution.canceled" | "execution.blocked" | "execution.unblocked" | "provider.credentials_changed" | "provider.created" | "provider.connected" | "provider.warning" | "provider.failed" | "provider.deleted" | "storage_connection.created" | "storage_connection.connected" | "storage_connection.warning" | "storage_connection.failed" | "storage_connection.deleted" | "compute_connection.created" | "compute_connection.connected" | "compute_connection.warning" | "compute_connection.failed" | "compute_connection.deleted" | "flow.created" | "flow.connected" | "flow.warning" | "flow.failed" | "flow.deleted")[];
             id: string;
             /** Format: date-time */
@@ -1931,21 +1934,21 @@ export interface components {
             url: string;
         };
         WebhookDelivery: {
-            /** @description Since it was first made, or last replayed */
+            /** @description Attempts since the event or its last replay */
             attempts: number;
             data: {
                 [key: string]: unknown;
             };
-            /** @description The header webhook-id; the same for every webhook that is told of the event, and for every try */
+            /** @description The header webhook-id. It is the same for every webhook that receives the event and for every attempt */
             eventId: string;
             /** @enum {string} */
             eventType: "run.uploading" | "run.stalled" | "run.resumed" | "run.blocked" | "run.unblocked" | "run.uploaded" | "run.failed" | "run.vanished" | "execution.untriggered" | "execution.initialized" | "execution.pending" | "execution.running" | "execution.completed" | "execution.failed" | "execution.canceled" | "execution.blocked" | "execution.unblocked" | "provider.credentials_changed" | "provider.created" | "provider.connected" | "provider.warning" | "provider.failed" | "provider.deleted" | "storage_connection.created" | "storage_connection.connected" | "storage_connection.warning" | "storage_connection.failed" | "storage_connection.deleted" | "compute_connection.created" | "compute_connection.connected" | "compute_connection.warning" | "compute_connection.failed" | "compute_connection.deleted" | "flow.created" | "flow.connected" | "flow.warning" | "flow.failed" | "flow.deleted" | "webhook.test";
             id: string;
             lastError: string | null;
-            /** @description HTTP status of the last try; null where there was no answer */
+            /** @description The HTTP status of the last attempt; null if the receiver did not answer */
             lastStatus: number | null;
             replays: number;
-            /** @description Of one thing, what happened later has the greater one; there are gaps */
+            /** @description A later event about the same resource has a higher number. Numbers can be missing */
             sequence: number;
             /** @enum {string} */
             state: "pending" | "retrying" | "delivered" | "failed";
@@ -1974,7 +1977,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is */
+            /** @description The process is alive */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2027,9 +2030,9 @@ export interface operations {
     AuthService_ListApiKeys: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out; over 1,000 counts as 1,000 */
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -2038,7 +2041,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of API keys */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2050,7 +2053,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2059,7 +2062,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2068,7 +2071,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2077,7 +2080,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2086,7 +2089,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2095,7 +2098,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2127,17 +2130,17 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description 30 where it is left out */
+                    /** @description The default is 30 */
                     expiresInDays?: number;
-                    /** @description Unique among the keys that work, 1 to 128 characters */
+                    /** @description Unique among active keys, 1 to 128 characters */
                     name: string;
-                    /** @description resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *; none that the caller does not have */
+                    /** @description Each is resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *. You can grant only scopes that you have yourself */
                     scopes: string[];
                 };
             };
         };
         responses: {
-            /** @description Created */
+            /** @description The new API key */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2145,12 +2148,12 @@ export interface operations {
                 content: {
                     "application/json": {
                         apiKey: components["schemas"]["ApiKey"];
-                        /** @description The key; nothing shows it again */
+                        /** @description The key. You cannot get it again */
                         key: string;
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2159,7 +2162,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2168,7 +2171,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2177,7 +2180,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2186,7 +2189,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2195,7 +2198,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2204,7 +2207,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2213,7 +2216,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2222,7 +2225,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2255,7 +2258,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2264,7 +2267,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2273,7 +2276,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2282,7 +2285,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2291,7 +2294,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2300,7 +2303,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2309,7 +2312,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2338,7 +2341,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2347,7 +2350,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2356,7 +2359,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2365,7 +2368,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2374,7 +2377,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2383,7 +2386,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2392,7 +2395,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2414,7 +2417,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does not work any more */
+            /** @description The revoked API key, which no longer works */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2425,7 +2428,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2434,7 +2437,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2443,7 +2446,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2452,7 +2455,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2461,7 +2464,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2470,7 +2473,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2479,7 +2482,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2496,15 +2499,15 @@ export interface operations {
                 /** @description An operationId, such as ExecutionService_CancelExecution */
                 action?: string;
                 callerId?: string;
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
                 requestId?: string;
                 resourceId?: string;
-                /** @description Of this time and later */
+                /** @description Only entries at or after this time */
                 since?: string;
-                /** @description Before this time */
+                /** @description Only entries before this time */
                 until?: string;
             };
             header?: never;
@@ -2513,7 +2516,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of the audit log */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2526,7 +2529,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2535,7 +2538,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2544,7 +2547,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2553,7 +2556,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2562,7 +2565,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2571,7 +2574,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2591,7 +2594,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The key is valid */
+            /** @description The credentials are valid */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2603,7 +2606,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2612,7 +2615,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2621,7 +2624,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2630,7 +2633,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2639,7 +2642,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2648,7 +2651,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2662,9 +2665,9 @@ export interface operations {
     ComputeConnectionService_ListComputeConnections: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -2673,7 +2676,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of compute connections */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2685,7 +2688,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2694,7 +2697,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2703,7 +2706,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2712,7 +2715,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2721,7 +2724,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2730,7 +2733,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2745,7 +2748,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -2762,7 +2765,7 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description A role of the provider's account that trusts omics.amazonaws.com */
+                    /** @description A role of the provider's account that trusts omics.amazonaws.com. HealthOmics runs use it */
                     executionRoleArn: string;
                     /** @description Unique, 1 to 128 characters */
                     name: string;
@@ -2773,7 +2776,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Created */
+            /** @description The new compute connection */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2784,7 +2787,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2793,7 +2796,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2802,7 +2805,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2811,7 +2814,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2820,7 +2823,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2829,7 +2832,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2838,7 +2841,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2847,7 +2850,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2856,7 +2859,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2865,7 +2868,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2898,7 +2901,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2907,7 +2910,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2916,7 +2919,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2925,7 +2928,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2934,7 +2937,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2943,7 +2946,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2952,7 +2955,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2981,7 +2984,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2990,7 +2993,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2999,7 +3002,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3008,7 +3011,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3017,7 +3020,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3026,7 +3029,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3035,7 +3038,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3044,7 +3047,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3072,7 +3075,7 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description A role of the provider's account that trusts omics.amazonaws.com */
+                    /** @description A role of the provider's account that trusts omics.amazonaws.com. HealthOmics runs use it */
                     executionRoleArn?: string;
                     /** @description Unique, 1 to 128 characters */
                     name?: string;
@@ -3083,7 +3086,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Changed */
+            /** @description The changed compute connection */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3094,7 +3097,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3103,7 +3106,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3112,7 +3115,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3121,7 +3124,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3130,7 +3133,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3139,7 +3142,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3148,7 +3151,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3157,7 +3160,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3166,7 +3169,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3175,7 +3178,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3208,7 +3211,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3217,7 +3220,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3226,7 +3229,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3235,7 +3238,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3244,7 +3247,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3253,7 +3256,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3262,7 +3265,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3284,7 +3287,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Verification begins, by these workflows in Temporal */
+            /** @description The Temporal workflows that verify it have started */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -3295,7 +3298,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3304,7 +3307,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3313,7 +3316,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3322,7 +3325,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3331,7 +3334,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3340,7 +3343,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3349,7 +3352,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3398,7 +3401,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Taken */
+            /** @description Accepted */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -3409,7 +3412,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3418,7 +3421,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3427,7 +3430,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3436,7 +3439,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3445,7 +3448,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3454,7 +3457,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3463,7 +3466,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3472,7 +3475,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3487,14 +3490,14 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
                  * @example status:failed time_completed>=7d
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -3503,7 +3506,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of executions */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3517,7 +3520,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3526,7 +3529,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3535,7 +3538,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3544,7 +3547,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3553,7 +3556,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3562,7 +3565,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3577,7 +3580,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -3593,21 +3596,21 @@ export interface operations {
                  */
                 "application/json": {
                     flowId: string;
-                    /** @description A run manifest in place of the run's own, for this execution */
+                    /** @description A run manifest that this execution uses instead of the run's own */
                     manifest?: {
-                        /** @description RunManifest.csv itself */
+                        /** @description The text of RunManifest.csv */
                         content: string;
                     } | {
-                        /** @description Where it lies, in the run's storage connection */
+                        /** @description The S3 URI of a manifest in the run's storage connection */
                         uri: string;
                     };
-                    /** @description 1 to 128 characters; by default the names of flow and run */
+                    /** @description 1 to 128 characters. The default is the name of the flow and the name of the run */
                     name?: string;
-                    /** @description Parameters of the workflow's template, laid over those of the flow */
+                    /** @description Parameters of the workflow's template. They override those of the flow */
                     parameters?: {
                         [key: string]: unknown;
                     };
-                    /** @description Instead of a run: a run folder in a storage connection, wherever it lies there. It becomes a run that is checked like any other */
+                    /** @description Instead of runId: the S3 URI of a run folder anywhere in a storage connection. polony adds it as a run and checks it like any other run */
                     runFolderUri?: string;
                     runId?: string;
                 };
@@ -3625,7 +3628,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3634,7 +3637,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3643,7 +3646,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3652,7 +3655,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3661,7 +3664,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3670,7 +3673,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3679,7 +3682,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3688,7 +3691,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3697,7 +3700,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3706,7 +3709,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3720,10 +3723,10 @@ export interface operations {
     ExecutionService_GetExecutionDownloadCredentials: {
         parameters: {
             query?: {
-                /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
+                /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
                 expirationSeconds?: number;
                 /**
-                 * @description What paths begin with, relative to the resource
+                 * @description The beginning of the paths, relative to the resource
                  * @example BaseCalls/
                  */
                 prefix?: string;
@@ -3747,7 +3750,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3756,7 +3759,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3765,7 +3768,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3774,7 +3777,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3783,7 +3786,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3792,7 +3795,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3801,7 +3804,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3815,22 +3818,22 @@ export interface operations {
     ExecutionService_ListExecutionFiles: {
         parameters: {
             query?: {
-                /** @description 3,600 where it is left out; a URL ends with the AWS session that signed it at the latest, its X-Amz-Expires is the true one */
+                /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
-                /** @description With includeDownloadUrl: the GET must send x-amz-checksum-mode: ENABLED and is answered with the checksum where S3 has one */
+                /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
                 includeDownloadChecksum?: boolean;
-                /** @description Whether each file comes with a URL to download it by, which needs no key */
+                /** @description Whether each file comes with a download URL. The URL works without a key */
                 includeDownloadUrl?: boolean;
-                /** @description 1,000 where it is left out */
+                /** @description The default is 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken of the page before, with the same prefix and recursive */
+                /** @description nextPageToken of the previous page, with the same prefix and recursive */
                 pageToken?: string;
                 /**
-                 * @description What paths begin with, relative to the resource
+                 * @description The beginning of the paths, relative to the resource
                  * @example BaseCalls/
                  */
                 prefix?: string;
-                /** @description Whether files of folders below are listed too; true where it is left out */
+                /** @description Whether to list the files of subfolders too. The default is true */
                 recursive?: boolean;
             };
             header?: never;
@@ -3841,7 +3844,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of files */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3855,7 +3858,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3864,7 +3867,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3873,7 +3876,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3882,7 +3885,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3891,7 +3894,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3900,7 +3903,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3909,7 +3912,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3931,7 +3934,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The log; empty as long as there is none */
+            /** @description The log */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3943,7 +3946,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3952,7 +3955,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3961,7 +3964,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3970,7 +3973,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3979,7 +3982,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3988,7 +3991,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3997,7 +4000,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4030,7 +4033,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4039,7 +4042,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4048,7 +4051,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4057,7 +4060,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4066,7 +4069,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4075,7 +4078,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4084,7 +4087,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4099,7 +4102,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path: {
@@ -4120,7 +4123,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The cancel is noted */
+            /** @description polony cancels the execution */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -4131,7 +4134,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4140,7 +4143,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4149,7 +4152,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4158,7 +4161,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4167,7 +4170,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4176,7 +4179,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -4185,7 +4188,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4194,7 +4197,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4203,7 +4206,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4212,7 +4215,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4221,7 +4224,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4243,7 +4246,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The execution */
+            /** @description The execution and its details */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4255,7 +4258,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4264,7 +4267,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4273,7 +4276,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4282,7 +4285,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4291,7 +4294,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4300,7 +4303,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4309,7 +4312,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4324,7 +4327,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The id of the last event that was seen */
+                /** @description The ID of the last event that you received */
                 "last-event-id"?: string;
             };
             path: {
@@ -4350,7 +4353,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4359,7 +4362,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4368,7 +4371,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4377,7 +4380,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4386,7 +4389,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4395,7 +4398,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4404,7 +4407,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4419,7 +4422,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path: {
@@ -4437,17 +4440,17 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description As of the execution that is repeated where it is left out; null for the run's own */
+                    /** @description The default is the manifest of the repeated execution. null: the run's own manifest */
                     manifest?: ({
-                        /** @description RunManifest.csv itself */
+                        /** @description The text of RunManifest.csv */
                         content: string;
                     } | {
-                        /** @description Where it lies, in the run's storage connection */
+                        /** @description The S3 URI of a manifest in the run's storage connection */
                         uri: string;
                     }) | null;
-                    /** @description 1 to 128 characters; by default the names of flow and run */
+                    /** @description 1 to 128 characters. The default is the name of the flow and the name of the run */
                     name?: string;
-                    /** @description Parameters of the workflow's template, laid over those of the flow */
+                    /** @description Parameters of the workflow's template. They override those of the flow */
                     parameters?: {
                         [key: string]: unknown;
                     };
@@ -4466,7 +4469,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4475,7 +4478,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4484,7 +4487,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4493,7 +4496,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4502,7 +4505,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4511,7 +4514,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -4520,7 +4523,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4529,7 +4532,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4538,7 +4541,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4547,7 +4550,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4556,7 +4559,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4595,7 +4598,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4604,7 +4607,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4613,7 +4616,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4622,7 +4625,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4631,7 +4634,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4640,7 +4643,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4649,7 +4652,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4671,7 +4674,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is tried */
+            /** @description polony retries the execution */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -4682,7 +4685,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4691,7 +4694,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4700,7 +4703,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4709,7 +4712,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4718,7 +4721,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4727,7 +4730,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4736,7 +4739,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4745,7 +4748,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4759,9 +4762,9 @@ export interface operations {
     FlowService_ListFlows: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -4770,7 +4773,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of flows */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4782,7 +4785,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4791,7 +4794,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4800,7 +4803,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4809,7 +4812,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4818,7 +4821,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -4827,7 +4830,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4842,7 +4845,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -4864,28 +4867,28 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said */
+                    /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
-                    /** @description Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject, which is optional; so unless it is false */
+                    /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {
-                        /** @description Only runs of these instruments; * stands for any characters */
+                        /** @description Only runs of these instruments start the flow. * matches any characters */
                         instruments?: string[];
-                        /** @description Only runs with these names; * stands for any characters */
+                        /** @description Only runs with these names start the flow. * matches any characters */
                         runNames?: string[];
-                        /** @description Complete runs of these start the flow by themselves */
+                        /** @description Complete runs in these storage connections start the flow automatically */
                         storageConnectionIds: string[];
                     };
                     computeConnectionId: string;
                     /** @description Unique, 1 to 128 characters */
                     name: string;
-                    /** @description Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names */
+                    /** @description Names of the workflow parameters that polony sets. For a name that you omit, polony looks for a known name in the parameter template of the workflow */
                     parameterNames?: {
                         noProjects?: string;
                         runDir?: string;
                         runManifest?: string;
                     };
-                    /** @description Further parameters of the workflow's template */
+                    /** @description Values of further workflow parameters, which must be in its parameter template */
                     parameters?: {
                         [key: string]: unknown;
                     };
@@ -4893,43 +4896,43 @@ export interface operations {
                     runSettings?: {
                         /** @enum {string} */
                         cacheBehavior?: "CACHE_ON_FAILURE" | "CACHE_ALWAYS";
-                        /** @description Run cache */
+                        /** @description ID of the HealthOmics run cache */
                         cacheId?: string;
                         /** @enum {string} */
                         logLevel?: "OFF" | "FATAL" | "ERROR" | "ALL";
                         /**
-                         * @description Whether a run manifest with errors blocks, as it does where this is left out, or Bases2Fastq decides
+                         * @description What happens when the run manifest has errors. block (the default): the execution waits for you. warn: polony reports the errors and starts the run, and Bases2Fastq decides
                          * @enum {string}
                          */
                         manifestErrors?: "block" | "warn";
-                        /** @description In the run group; higher ones come first */
+                        /** @description Priority in the run group. Higher values start first */
                         priority?: number;
                         /** @enum {string} */
                         retentionMode?: "RETAIN" | "REMOVE";
-                        /** @description How often a run that failed for a reason that passes is started again; 2 where it is left out */
+                        /** @description How often polony restarts a HealthOmics run that failed for a transient reason. The default is 2 */
                         retries?: number;
-                        /** @description Run group that runs count in */
+                        /** @description ID of the HealthOmics run group, whose limits apply to the runs */
                         runGroupId?: string;
-                        /** @description GiB of STATIC storage */
+                        /** @description Size of the STATIC storage, in GiB */
                         storageCapacity?: number;
                         /** @enum {string} */
                         storageType?: "DYNAMIC" | "STATIC";
-                        /** @description Of the HealthOmics runs, beside polony's own */
+                        /** @description Tags of the HealthOmics runs, in addition to the tags that polony sets */
                         tags?: {
                             [key: string]: string;
                         };
                         /** @description Version of the shared workflow */
                         workflowVersionName?: string;
                     };
-                    /** @description The share's Resource ID, or the workflow's ARN */
+                    /** @description The Resource ID of the share, or the ARN of the workflow */
                     sharedWorkflowId: string;
-                    /** @description The account that shares it; may be left out where the ARN is given */
+                    /** @description The AWS account that shares the workflow. You may omit it if sharedWorkflowId is the ARN of the workflow */
                     workflowOwnerId?: string;
                 };
             };
         };
         responses: {
-            /** @description Created */
+            /** @description The new flow */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -4940,7 +4943,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4949,7 +4952,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -4958,7 +4961,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4967,7 +4970,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4976,7 +4979,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -4985,7 +4988,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4994,7 +4997,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5003,7 +5006,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5012,7 +5015,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5021,7 +5024,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5054,7 +5057,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5063,7 +5066,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5072,7 +5075,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5081,7 +5084,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5090,7 +5093,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5099,7 +5102,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5108,7 +5111,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5137,7 +5140,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5146,7 +5149,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5155,7 +5158,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5164,7 +5167,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5173,7 +5176,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5182,7 +5185,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5191,7 +5194,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5200,7 +5203,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5230,28 +5233,28 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Analyse runs too that the instrument ended as failed, where all their cycles are there; not unless said */
+                    /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
-                    /** @description Analyse runs too whose outcome and cycles cannot be checked, since the provider lacks s3:GetObject, which is optional; so unless it is false */
+                    /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {
-                        /** @description Only runs of these instruments; * stands for any characters */
+                        /** @description Only runs of these instruments start the flow. * matches any characters */
                         instruments?: string[];
-                        /** @description Only runs with these names; * stands for any characters */
+                        /** @description Only runs with these names start the flow. * matches any characters */
                         runNames?: string[];
-                        /** @description Complete runs of these start the flow by themselves */
+                        /** @description Complete runs in these storage connections start the flow automatically */
                         storageConnectionIds: string[];
                     };
                     computeConnectionId?: string;
                     /** @description Unique, 1 to 128 characters */
                     name?: string;
-                    /** @description Which of the workflow's parameters stand for what polony sets; what is left out is looked up among known names */
+                    /** @description Names of the workflow parameters that polony sets. For a name that you omit, polony looks for a known name in the parameter template of the workflow */
                     parameterNames?: {
                         noProjects?: string;
                         runDir?: string;
                         runManifest?: string;
                     };
-                    /** @description Further parameters of the workflow's template */
+                    /** @description Values of further workflow parameters, which must be in its parameter template */
                     parameters?: {
                         [key: string]: unknown;
                     };
@@ -5259,43 +5262,43 @@ export interface operations {
                     runSettings?: {
                         /** @enum {string} */
                         cacheBehavior?: "CACHE_ON_FAILURE" | "CACHE_ALWAYS";
-                        /** @description Run cache */
+                        /** @description ID of the HealthOmics run cache */
                         cacheId?: string;
                         /** @enum {string} */
                         logLevel?: "OFF" | "FATAL" | "ERROR" | "ALL";
                         /**
-                         * @description Whether a run manifest with errors blocks, as it does where this is left out, or Bases2Fastq decides
+                         * @description What happens when the run manifest has errors. block (the default): the execution waits for you. warn: polony reports the errors and starts the run, and Bases2Fastq decides
                          * @enum {string}
                          */
                         manifestErrors?: "block" | "warn";
-                        /** @description In the run group; higher ones come first */
+                        /** @description Priority in the run group. Higher values start first */
                         priority?: number;
                         /** @enum {string} */
                         retentionMode?: "RETAIN" | "REMOVE";
-                        /** @description How often a run that failed for a reason that passes is started again; 2 where it is left out */
+                        /** @description How often polony restarts a HealthOmics run that failed for a transient reason. The default is 2 */
                         retries?: number;
-                        /** @description Run group that runs count in */
+                        /** @description ID of the HealthOmics run group, whose limits apply to the runs */
                         runGroupId?: string;
-                        /** @description GiB of STATIC storage */
+                        /** @description Size of the STATIC storage, in GiB */
                         storageCapacity?: number;
                         /** @enum {string} */
                         storageType?: "DYNAMIC" | "STATIC";
-                        /** @description Of the HealthOmics runs, beside polony's own */
+                        /** @description Tags of the HealthOmics runs, in addition to the tags that polony sets */
                         tags?: {
                             [key: string]: string;
                         };
                         /** @description Version of the shared workflow */
                         workflowVersionName?: string;
                     };
-                    /** @description The share's Resource ID, or the workflow's ARN */
+                    /** @description The Resource ID of the share, or the ARN of the workflow */
                     sharedWorkflowId?: string;
-                    /** @description The account that shares it; may be left out where the ARN is given */
+                    /** @description The AWS account that shares the workflow. You may omit it if sharedWorkflowId is the ARN of the workflow */
                     workflowOwnerId?: string;
                 };
             };
         };
         responses: {
-            /** @description Changed */
+            /** @description The changed flow */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5306,7 +5309,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5315,7 +5318,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5324,7 +5327,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5333,7 +5336,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5342,7 +5345,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5351,7 +5354,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -5360,7 +5363,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5369,7 +5372,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5378,7 +5381,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5387,7 +5390,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5420,7 +5423,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5429,7 +5432,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5438,7 +5441,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5447,7 +5450,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5456,7 +5459,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5465,7 +5468,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5474,7 +5477,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5496,7 +5499,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Verification begins, by these workflows in Temporal */
+            /** @description The Temporal workflows that verify it have started */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -5507,7 +5510,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5516,7 +5519,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5525,7 +5528,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5534,7 +5537,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -5543,7 +5546,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5552,7 +5555,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5561,7 +5564,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5575,25 +5578,25 @@ export interface operations {
     IamDocumentService_GetIamDocuments: {
         parameters: {
             query: {
-                /** @description The customer's account; that of executionRoleArn where it is left out */
+                /** @description The customer's AWS account. The default is the account of executionRoleArn */
                 accountId?: string;
-                /** @description Repeated for several buckets */
+                /** @description Repeat it for several buckets */
                 bucket: string | string[];
-                /** @description Of runUpload, dataExploration, bases2fastq, sharing, cliCredentials; repeated, or separated by commas; all where left out */
+                /** @description Any of runUpload, dataExploration, bases2fastq, sharing, cliCredentials. Repeat it, or separate values with commas. The default is all */
                 capabilities?: string | string[];
                 credentialType: "role" | "accessKeys";
-                /** @description The execution role, where it is known */
+                /** @description The ARN of the execution role, if you know it */
                 executionRoleArn?: string;
-                /** @description For a role; a new random one where it is left out */
+                /** @description The external ID for a role. The default is a new random one */
                 externalId?: string;
-                /** @description One for all buckets, one for each in their order, or several of one bucket */
+                /** @description One for all buckets, or one for each bucket in the same order, or several for one bucket */
                 prefix?: string | string[];
                 region?: string;
-                /** @description vendor (the default): the vendor's templates; least: the same actions on as little as possible */
+                /** @description vendor (the default): the vendor's templates. least: the same actions on as few resources as possible */
                 variant?: "vendor" | "least";
-                /** @description The share's Resource ID, or the workflow's ARN */
+                /** @description The Resource ID of the share, or the ARN of the workflow */
                 workflowId?: string;
-                /** @description The account that shares the workflow */
+                /** @description The AWS account that shares the workflow */
                 workflowOwnerId?: string;
             };
             header?: never;
@@ -5609,36 +5612,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        /** @description The same as commands for sh */
+                        /** @description The same as shell commands for the AWS CLI */
                         awsCli: string;
-                        /** @description The same as a CloudFormation template; needs CAPABILITY_NAMED_IAM */
+                        /** @description The same as a CloudFormation template. It needs CAPABILITY_NAMED_IAM */
                         cloudFormation: string;
-                        /** @description Null where bases2fastq is not wanted */
+                        /** @description Null if you did not ask for the capability bases2fastq */
                         executionRole: {
-                            /** @description What a run needs */
+                            /** @description The permissions that a HealthOmics run needs */
                             permissionPolicy: {
                                 [key: string]: unknown;
                             };
-                            /** @description HealthOmics may use it */
+                            /** @description Lets HealthOmics use the role */
                             trustPolicy: {
                                 [key: string]: unknown;
                             };
                         } | null;
                         externalId: string | null;
-                        /** @description Of the provider's role or user */
+                        /** @description Permission policy of the provider's role or user */
                         permissionPolicy: {
                             [key: string]: unknown;
                         };
                         /** @description The same for Terraform */
                         terraform: string;
-                        /** @description Of the provider's role; null for access keys */
+                        /** @description Trust policy of the provider's role. Null for access keys */
                         trustPolicy: {
                             [key: string]: unknown;
                         } | null;
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5647,7 +5650,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5656,7 +5659,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5665,7 +5668,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5674,7 +5677,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5683,7 +5686,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5692,7 +5695,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5733,27 +5736,27 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description The customer's account; that of executionRoleArn where it is left out */
+                    /** @description The customer's AWS account. The default is the account of executionRoleArn */
                     accountId?: string;
-                    /** @description Looked up in the policy where it is left out */
+                    /** @description The default is the bucket that the policy names */
                     bucket?: string;
                     /** @enum {string} */
                     credentialType?: "role" | "accessKeys";
-                    /** @description The execution role, where it is known */
+                    /** @description The ARN of the execution role, if you know it */
                     executionRoleArn?: string;
-                    /** @description The permission policy, as JSON or as its text */
+                    /** @description The permission policy, as a JSON object or as text */
                     policy: Record<string, never> | string;
                     prefix?: string;
                     region?: string;
-                    /** @description The share's Resource ID, or the workflow's ARN */
+                    /** @description The Resource ID of the share, or the ARN of the workflow */
                     workflowId?: string;
-                    /** @description The account that shares the workflow */
+                    /** @description The AWS account that shares the workflow */
                     workflowOwnerId?: string;
                 };
             };
         };
         responses: {
-            /** @description What it would give */
+            /** @description What the policy grants */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5771,7 +5774,7 @@ export interface operations {
                         }[];
                         /** @enum {string} */
                         credentialType: "role" | "accessKeys";
-                        /** @description What it was checked on; empty for any bucket */
+                        /** @description The buckets and folders that polony checked the policy for. Empty for any bucket */
                         locations: {
                             bucket: string;
                             prefix: string;
@@ -5794,13 +5797,13 @@ export interface operations {
                             /** @enum {string} */
                             effect: "Allow" | "Deny";
                             index: number;
-                            /** @description Actions, or patterns of actions, that polony does not ask for */
+                            /** @description Actions, or patterns of actions, that polony does not need */
                             otherActions: string[];
                             permissions: {
                                 /** @enum {string} */
                                 action: "s3:GetBucketLocation" | "s3:ListBucket" | "s3:PutObject" | "sts:GetCallerIdentity" | "sts:GetFederationToken" | "omics:GetWorkflow" | "omics:StartRun" | "iam:PassRole" | "omics:GetRun" | "omics:CancelRun" | "s3:GetBucketPolicy" | "s3:PutBucketPolicy" | "s3:DeleteBucketPolicy" | "s3:GetObject";
                                 reasons: string[];
-                                /** @description Whether in all cases */
+                                /** @description Whether the statement applies in all cases */
                                 wholly: boolean;
                             }[];
                             sid: string | null;
@@ -5808,7 +5811,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5817,7 +5820,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5826,7 +5829,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5835,7 +5838,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -5844,7 +5847,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5853,7 +5856,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5862,7 +5865,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5871,7 +5874,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5887,7 +5890,7 @@ export interface operations {
             query: {
                 bucket: string;
                 prefix?: string;
-                /** @description https URL of POST /v1/events, where that is not below POLONY_PUBLIC_URL */
+                /** @description The https URL of POST /v1/events. The default is that path below POLONY_PUBLIC_URL */
                 url?: string;
             };
             header?: never;
@@ -5903,13 +5906,13 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        /** @description A CloudFormation template; needs CAPABILITY_IAM */
+                        /** @description A CloudFormation template. It needs CAPABILITY_IAM */
                         cloudFormation: string;
                         terraform: string;
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5918,7 +5921,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5927,7 +5930,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5936,7 +5939,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5945,7 +5948,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -5954,7 +5957,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5968,9 +5971,9 @@ export interface operations {
     InstrumentService_ListInstruments: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out; over 1,000 counts as 1,000 */
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -5979,7 +5982,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of instruments */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5991,7 +5994,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6000,7 +6003,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6009,7 +6012,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6018,7 +6021,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6027,7 +6030,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6036,7 +6039,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6069,7 +6072,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6078,7 +6081,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6087,7 +6090,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6096,7 +6099,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6105,7 +6108,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6114,7 +6117,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6123,7 +6126,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6137,9 +6140,9 @@ export interface operations {
     InstrumentService_ListInstrumentStorageConnections: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out; over 1,000 counts as 1,000 */
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -6150,7 +6153,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of storage connections */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6162,7 +6165,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6171,7 +6174,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6180,7 +6183,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6189,7 +6192,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6198,7 +6201,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6207,7 +6210,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6216,7 +6219,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6230,9 +6233,9 @@ export interface operations {
     ProviderService_ListProviders: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -6241,7 +6244,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of providers */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6253,7 +6256,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6262,7 +6265,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6271,7 +6274,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6280,7 +6283,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6289,7 +6292,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6298,7 +6301,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6313,7 +6316,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -6331,25 +6334,25 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Of access keys: the ID, beginning with AKIA */
+                    /** @description Access key ID, starting with AKIA. Only for the credential type `accessKeys` */
                     accessKeyId?: string;
                     /** @enum {string} */
                     credentialType: "role" | "accessKeys";
                     /** @description An AWS region */
                     defaultRegion: string;
-                    /** @description Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy */
+                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Only for the credential type `role` */
                     externalId?: string;
                     /** @description Unique, 1 to 128 characters */
                     name: string;
-                    /** @description Of a role: its ARN */
+                    /** @description ARN of the role. Only for the credential type `role` */
                     roleArn?: string;
-                    /** @description Of access keys: the secret; kept encrypted and never shown */
+                    /** @description Secret access key. polony encrypts it and never returns it. Only for the credential type `accessKeys` */
                     secretAccessKey?: string;
                 };
             };
         };
         responses: {
-            /** @description Created */
+            /** @description The new provider */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -6360,7 +6363,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6369,7 +6372,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6378,7 +6381,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6387,7 +6390,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6396,7 +6399,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -6405,7 +6408,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6414,7 +6417,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6423,7 +6426,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6432,7 +6435,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6441,7 +6444,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6474,7 +6477,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6483,7 +6486,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6492,7 +6495,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6501,7 +6504,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6510,7 +6513,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6519,7 +6522,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6528,7 +6531,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6557,7 +6560,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6566,7 +6569,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6575,7 +6578,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6584,7 +6587,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6593,7 +6596,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6602,7 +6605,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6611,7 +6614,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6620,7 +6623,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6648,25 +6651,25 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Of access keys: the ID, beginning with AKIA */
+                    /** @description Access key ID, starting with AKIA. Only for the credential type `accessKeys` */
                     accessKeyId?: string;
                     /** @enum {string} */
                     credentialType?: "role" | "accessKeys";
                     /** @description An AWS region */
                     defaultRegion?: string;
-                    /** @description Of a role: letters, digits and @:,=-./_, 2 to 1224 characters, as in its trust policy */
+                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Only for the credential type `role` */
                     externalId?: string;
                     /** @description Unique, 1 to 128 characters */
                     name?: string;
-                    /** @description Of a role: its ARN */
+                    /** @description ARN of the role. Only for the credential type `role` */
                     roleArn?: string;
-                    /** @description Of access keys: the secret; kept encrypted and never shown */
+                    /** @description Secret access key. polony encrypts it and never returns it. Only for the credential type `accessKeys` */
                     secretAccessKey?: string;
                 };
             };
         };
         responses: {
-            /** @description Changed */
+            /** @description The changed provider */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6677,7 +6680,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6686,7 +6689,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6695,7 +6698,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6704,7 +6707,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6713,7 +6716,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6722,7 +6725,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -6731,7 +6734,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6740,7 +6743,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6749,7 +6752,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6758,7 +6761,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6791,7 +6794,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6800,7 +6803,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6809,7 +6812,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6818,7 +6821,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6827,7 +6830,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6836,7 +6839,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6845,7 +6848,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6867,7 +6870,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Verification begins, by these workflows in Temporal */
+            /** @description The Temporal workflows that verify it have started */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -6878,7 +6881,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6887,7 +6890,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6896,7 +6899,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6905,7 +6908,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6914,7 +6917,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6923,7 +6926,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -6932,7 +6935,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6947,14 +6950,14 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description keyword:value, separated by spaces, all of which must hold; commas between alternatives; >=, <=, >, < and != in place of the colon; text alone is looked for in all string fields; quotes make a value exact; dates are ISO 8601 or a time ago such as 7d
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
                  * @example status:failed time_completed>=7d
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -6963,7 +6966,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of runs */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6977,7 +6980,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6986,7 +6989,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6995,7 +6998,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7004,7 +7007,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7013,7 +7016,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7022,7 +7025,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7055,7 +7058,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7064,7 +7067,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7073,7 +7076,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7082,7 +7085,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7091,7 +7094,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7100,7 +7103,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7109,7 +7112,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7131,7 +7134,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The run */
+            /** @description The run and its details */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7143,7 +7146,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7152,7 +7155,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7161,7 +7164,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7170,7 +7173,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7179,7 +7182,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7188,7 +7191,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7197,7 +7200,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7219,7 +7222,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is looked at */
+            /** @description polony checks the upload */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -7230,7 +7233,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7239,7 +7242,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7248,7 +7251,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7257,7 +7260,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7266,7 +7269,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7275,7 +7278,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7284,7 +7287,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7293,7 +7296,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7307,10 +7310,10 @@ export interface operations {
     RunService_GetRunDownloadCredentials: {
         parameters: {
             query?: {
-                /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
+                /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
                 expirationSeconds?: number;
                 /**
-                 * @description What paths begin with, relative to the resource
+                 * @description The beginning of the paths, relative to the resource
                  * @example BaseCalls/
                  */
                 prefix?: string;
@@ -7334,7 +7337,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7343,7 +7346,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7352,7 +7355,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7361,7 +7364,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7370,7 +7373,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7379,7 +7382,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7388,7 +7391,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7402,22 +7405,22 @@ export interface operations {
     RunService_ListRunFiles: {
         parameters: {
             query?: {
-                /** @description 3,600 where it is left out; a URL ends with the AWS session that signed it at the latest, its X-Amz-Expires is the true one */
+                /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
-                /** @description With includeDownloadUrl: the GET must send x-amz-checksum-mode: ENABLED and is answered with the checksum where S3 has one */
+                /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
                 includeDownloadChecksum?: boolean;
-                /** @description Whether each file comes with a URL to download it by, which needs no key */
+                /** @description Whether each file comes with a download URL. The URL works without a key */
                 includeDownloadUrl?: boolean;
-                /** @description 1,000 where it is left out */
+                /** @description The default is 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken of the page before, with the same prefix and recursive */
+                /** @description nextPageToken of the previous page, with the same prefix and recursive */
                 pageToken?: string;
                 /**
-                 * @description What paths begin with, relative to the resource
+                 * @description The beginning of the paths, relative to the resource
                  * @example BaseCalls/
                  */
                 prefix?: string;
-                /** @description Whether files of folders below are listed too; true where it is left out */
+                /** @description Whether to list the files of subfolders too. The default is true */
                 recursive?: boolean;
             };
             header?: never;
@@ -7428,7 +7431,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of files */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7442,7 +7445,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7451,7 +7454,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7460,7 +7463,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7469,7 +7472,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7478,7 +7481,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7487,7 +7490,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7496,7 +7499,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7510,9 +7513,9 @@ export interface operations {
     StorageConnectionService_ListStorageConnections: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out; over 1,000 counts as 1,000 */
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -7521,7 +7524,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of storage connections */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7533,7 +7536,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7542,7 +7545,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7551,7 +7554,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7560,7 +7563,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7569,7 +7572,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7578,7 +7581,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7593,7 +7596,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -7613,27 +7616,27 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Whether verification may write the bucket policy back as it is, to see whether it may; not unless said */
+                    /** @description Whether verification may write the unchanged bucket policy back, to test the permission to do so. The default is false */
                     allowPolicyProbe?: boolean;
                     /** @description The bucket's name, without s3:// */
                     bucket: string;
                     /** @description Unique, 1 to 128 characters */
                     name: string;
-                    /** @description The folder for run data; the whole bucket where it is left out */
+                    /** @description The folder that holds run data. If you omit it, polony uses the whole bucket */
                     prefix?: string;
                     providerId: string;
                     /** @description The region of the bucket */
                     region: string;
-                    /** @description How many folders lie between the prefix and the folders of the instruments; 0 where it is left out */
+                    /** @description The number of folders between the prefix and the folders of the instruments. The default is 0 */
                     runDepth?: number;
                     useForDataExploration: boolean;
-                    /** @description Instruments upload here, so runs are searched for */
+                    /** @description Whether instruments upload runs to this bucket. If true, polony searches it for runs */
                     useForRunUpload: boolean;
                 };
             };
         };
         responses: {
-            /** @description Created */
+            /** @description The new storage connection */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -7645,7 +7648,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7654,7 +7657,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7663,7 +7666,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7672,7 +7675,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7681,7 +7684,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -7690,7 +7693,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7699,7 +7702,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7708,7 +7711,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7717,7 +7720,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7726,7 +7729,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7759,7 +7762,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7768,7 +7771,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7777,7 +7780,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7786,7 +7789,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7795,7 +7798,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7804,7 +7807,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7813,7 +7816,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7842,7 +7845,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7851,7 +7854,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7860,7 +7863,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7869,7 +7872,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7878,7 +7881,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7887,7 +7890,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7896,7 +7899,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -7905,7 +7908,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7933,27 +7936,27 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Whether verification may write the bucket policy back as it is, to see whether it may; not unless said */
+                    /** @description Whether verification may write the unchanged bucket policy back, to test the permission to do so. The default is false */
                     allowPolicyProbe?: boolean;
                     /** @description The bucket's name, without s3:// */
                     bucket?: string;
                     /** @description Unique, 1 to 128 characters */
                     name?: string;
-                    /** @description The folder for run data; the whole bucket where it is left out */
+                    /** @description The folder that holds run data. If you omit it, polony uses the whole bucket */
                     prefix?: string;
                     providerId?: string;
                     /** @description The region of the bucket */
                     region?: string;
-                    /** @description How many folders lie between the prefix and the folders of the instruments; 0 where it is left out */
+                    /** @description The number of folders between the prefix and the folders of the instruments. The default is 0 */
                     runDepth?: number;
                     useForDataExploration?: boolean;
-                    /** @description Instruments upload here, so runs are searched for */
+                    /** @description Whether instruments upload runs to this bucket. If true, polony searches it for runs */
                     useForRunUpload?: boolean;
                 };
             };
         };
         responses: {
-            /** @description Changed */
+            /** @description The changed storage connection */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7965,7 +7968,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7974,7 +7977,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7983,7 +7986,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7992,7 +7995,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8001,7 +8004,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8010,7 +8013,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8019,7 +8022,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8028,7 +8031,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8037,7 +8040,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8046,7 +8049,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8060,9 +8063,9 @@ export interface operations {
     StorageConnectionService_ListAccessGrants: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out; over 1,000 counts as 1,000 */
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -8073,7 +8076,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description One page of grants */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -8081,14 +8084,14 @@ export interface operations {
                 content: {
                     "application/json": {
                         accessGrants: components["schemas"]["AccessGrant"][];
-                        /** @description Statements of the policy with a Sid like ours that no grant is known of; on the first page */
+                        /** @description Policy statements whose Sids look like those of polony, but that belong to no grant. Only on the first page */
                         foreignStatements: components["schemas"]["ForeignStatement"][];
                         nextPageToken: string;
                         policyProblem: components["schemas"]["AccessProblem"] | null;
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8097,7 +8100,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8106,7 +8109,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8115,7 +8118,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8124,7 +8127,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8133,7 +8136,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8142,7 +8145,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8157,7 +8160,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path: {
@@ -8176,22 +8179,22 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description Whom it is for */
+                    /** @description Who uses this grant */
                     description?: string;
-                    /** @description Only what lies in this folder, relative to the storage connection's own; empty for that folder itself. The whole bucket where it is left out */
+                    /** @description Grants only this folder, relative to the prefix of the storage connection. Empty for the folder of the storage connection itself. If you omit it, you grant the whole bucket */
                     prefix?: string;
-                    /** @description ARN of an IAM role or user, or an account: 12 digits or arn:aws:iam::111122223333:root */
+                    /** @description ARN of an IAM role or user, or an account: 12 digits or an ARN such as arn:aws:iam::111122223333:root */
                     principal: string;
                     /**
                      * Format: date-time
-                     * @description When it ends
+                     * @description When the grant ends
                      */
                     timeExpires?: string;
                 };
             };
         };
         responses: {
-            /** @description Granted, or pending */
+            /** @description The grant, whose state is active or pending */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -8202,7 +8205,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8211,7 +8214,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8220,7 +8223,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8229,7 +8232,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8238,7 +8241,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8247,7 +8250,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8256,7 +8259,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8265,7 +8268,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8274,7 +8277,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8283,7 +8286,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8292,7 +8295,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8327,7 +8330,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8336,7 +8339,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8345,7 +8348,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8354,7 +8357,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8363,7 +8366,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8372,7 +8375,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8381,7 +8384,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8404,7 +8407,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is being taken out: until then the principal may read */
+            /** @description polony is removing the grant. Until then, the principal can still read the bucket */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -8422,7 +8425,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8431,7 +8434,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8440,7 +8443,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8449,7 +8452,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8458,7 +8461,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8467,7 +8470,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8476,7 +8479,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8485,7 +8488,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8508,7 +8511,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Granted, or pending */
+            /** @description The grant, whose state is active or pending */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -8519,7 +8522,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8528,7 +8531,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8537,7 +8540,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8546,7 +8549,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8555,7 +8558,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8564,7 +8567,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8573,7 +8576,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8582,7 +8585,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8616,7 +8619,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8625,7 +8628,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8634,7 +8637,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8643,7 +8646,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8652,7 +8655,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8661,7 +8664,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8670,7 +8673,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8692,7 +8695,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The search begins */
+            /** @description The search has started */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -8704,7 +8707,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8713,7 +8716,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8722,7 +8725,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8731,7 +8734,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8740,7 +8743,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8749,7 +8752,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8758,7 +8761,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8767,7 +8770,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8796,11 +8799,11 @@ export interface operations {
                  *     }
                  */
                 "application/json": {
-                    /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
+                    /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
                     expirationSeconds?: number;
-                    /** @description The folder of the instrument; what the run folder says where it is left out */
+                    /** @description The name of the instrument's folder. The default is the instrument in the name of the run folder */
                     instrumentName?: string;
-                    /** @description The folders between the prefix and that of the instrument, where the storage connection has a runDepth */
+                    /** @description The folders between the prefix and the instrument's folder, for a storage connection with a runDepth */
                     parentPath?: string;
                     /** @description The name of the run folder: <YYYYMMDD>_<instrument>_<run name> */
                     runFolder: string;
@@ -8808,7 +8811,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The credentials; prefix is the run folder */
+            /** @description The credentials. prefix is the run folder */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -8819,7 +8822,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8828,7 +8831,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8837,7 +8840,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8846,7 +8849,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8855,7 +8858,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8864,7 +8867,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8873,7 +8876,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8882,7 +8885,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8891,7 +8894,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8900,7 +8903,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8933,7 +8936,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8942,7 +8945,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8951,7 +8954,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8960,7 +8963,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8969,7 +8972,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8978,7 +8981,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -8987,7 +8990,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9009,7 +9012,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Verification begins, by these workflows in Temporal */
+            /** @description The Temporal workflows that verify it have started */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -9020,7 +9023,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9029,7 +9032,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9038,7 +9041,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9047,7 +9050,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9056,7 +9059,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9065,7 +9068,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9074,7 +9077,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9088,10 +9091,10 @@ export interface operations {
     StorageConnectionService_GetDownloadCredentials: {
         parameters: {
             query?: {
-                /** @description 3600 where it is left out or 0; at least 900, at most what the provider's role allows, or 129600 of access keys */
+                /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
                 expirationSeconds?: number;
                 /**
-                 * @description What paths begin with, relative to the resource
+                 * @description The beginning of the paths, relative to the resource
                  * @example BaseCalls/
                  */
                 prefix?: string;
@@ -9115,7 +9118,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9124,7 +9127,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9133,7 +9136,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9142,7 +9145,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9151,7 +9154,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9160,7 +9163,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9169,7 +9172,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9183,22 +9186,22 @@ export interface operations {
     StorageConnectionService_ListFiles: {
         parameters: {
             query?: {
-                /** @description 3,600 where it is left out; a URL ends with the AWS session that signed it at the latest, its X-Amz-Expires is the true one */
+                /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
-                /** @description With includeDownloadUrl: the GET must send x-amz-checksum-mode: ENABLED and is answered with the checksum where S3 has one */
+                /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
                 includeDownloadChecksum?: boolean;
-                /** @description Whether each file comes with a URL to download it by, which needs no key */
+                /** @description Whether each file comes with a download URL. The URL works without a key */
                 includeDownloadUrl?: boolean;
-                /** @description 1,000 where it is left out */
+                /** @description The default is 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken of the page before, with the same prefix and recursive */
+                /** @description nextPageToken of the previous page, with the same prefix and recursive */
                 pageToken?: string;
                 /**
-                 * @description What paths begin with, relative to the resource
+                 * @description The beginning of the paths, relative to the resource
                  * @example BaseCalls/
                  */
                 prefix?: string;
-                /** @description Whether files of folders below are listed too; true where it is left out */
+                /** @description Whether to list the files of subfolders too. The default is true */
                 recursive?: boolean;
             };
             header?: never;
@@ -9209,7 +9212,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of files */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9223,7 +9226,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9232,7 +9235,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9241,7 +9244,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9250,7 +9253,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9259,7 +9262,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9268,7 +9271,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9277,7 +9280,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9291,9 +9294,9 @@ export interface operations {
     WebhookService_ListWebhooks: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
             };
             header?: never;
@@ -9302,7 +9305,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of webhooks */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9314,7 +9317,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9323,7 +9326,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9332,7 +9335,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9341,7 +9344,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9350,7 +9353,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9359,7 +9362,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9374,7 +9377,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request repeatable: 1 to 255 printable characters; the same key and request again get the same answer, for 24 hours */
+                /** @description Makes the request safe to repeat. 1 to 255 printable ASCII characters. For 24 hours, repeating the request with this key returns the first response. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -9394,9 +9397,9 @@ export interface operations {
                 "application/json": {
                     description?: string;
                     enabled?: boolean;
-                    /** @description All where it is left out or empty; of run.uploading, run.stalled, run.resumed, run.blocked, run.unblocked, run.uploaded, run.failed, run.vanished, execution.untriggered, execution.initialized, execution.pending, execution.running, execution.completed, execution.failed, execution.canceled, execution.blocked, execution.unblocked, provider.credentials_changed, provider.created, provider.connected, provider.warning, provider.failed, provider.deleted, storage_connection.created, storage_connection.connected, storage_connection.warning, storage_connection.failed, storage_connection.deleted, compute_connection.created, compute_connection.connected, compute_connection.warning, compute_connection.failed, compute_connection.deleted, flow.created, flow.connected, flow.warning, flow.failed, flow.deleted */
+                    /** @description Some of run.uploading, run.stalled, run.resumed, run.blocked, run.unblocked, run.uploaded, run.failed, run.vanished, execution.untriggered, execution.initialized, execution.pending, execution.running, execution.completed, execution.failed, execution.canceled, execution.blocked, execution.unblocked, provider.credentials_changed, provider.created, provider.connected, provider.warning, provider.failed, provider.deleted, storage_connection.created, storage_connection.connected, storage_connection.warning, storage_connection.failed, storage_connection.deleted, compute_connection.created, compute_connection.connected, compute_connection.warning, compute_connection.failed, compute_connection.deleted, flow.created, flow.connected, flow.warning, flow.failed, flow.deleted. If you leave it out or empty: all */
                     eventTypes?: string[];
-                    /** @description https://…, without user and password; addresses of private networks only where whoever runs polony allows them */
+                    /** @description An https:// URL without user name and password. Addresses of private networks work only where the administrator of polony allows them */
                     url: string;
                 };
             };
@@ -9409,13 +9412,13 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        /** @description Signs the webhooks; keep it, it is not shown again. Null where a repeated request comes after it was rotated */
+                        /** @description The secret that signs the webhooks. Store it: polony does not show it again. null if you repeat a request after the secret was rotated */
                         secret: string | null;
                         webhook: components["schemas"]["Webhook"];
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9424,7 +9427,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9433,7 +9436,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9442,7 +9445,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9451,7 +9454,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -9460,7 +9463,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9469,7 +9472,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Idempotency-Key was used for another request */
+            /** @description The Idempotency-Key was used for a different request */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9478,7 +9481,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9487,7 +9490,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9496,7 +9499,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9529,7 +9532,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9538,7 +9541,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9547,7 +9550,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9556,7 +9559,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9565,7 +9568,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9574,7 +9577,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9583,7 +9586,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9612,7 +9615,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9621,7 +9624,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9630,7 +9633,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9639,7 +9642,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9648,7 +9651,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9657,7 +9660,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9666,7 +9669,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9696,9 +9699,9 @@ export interface operations {
                 "application/json": {
                     description?: string;
                     enabled?: boolean;
-                    /** @description All where it is left out or empty; of run.uploading, run.stalled, run.resumed, run.blocked, run.unblocked, run.uploaded, run.failed, run.vanished, execution.untriggered, execution.initialized, execution.pending, execution.running, execution.completed, execution.failed, execution.canceled, execution.blocked, execution.unblocked, provider.credentials_changed, provider.created, provider.connected, provider.warning, provider.failed, provider.deleted, storage_connection.created, storage_connection.connected, storage_connection.warning, storage_connection.failed, storage_connection.deleted, compute_connection.created, compute_connection.connected, compute_connection.warning, compute_connection.failed, compute_connection.deleted, flow.created, flow.connected, flow.warning, flow.failed, flow.deleted */
+                    /** @description Some of run.uploading, run.stalled, run.resumed, run.blocked, run.unblocked, run.uploaded, run.failed, run.vanished, execution.untriggered, execution.initialized, execution.pending, execution.running, execution.completed, execution.failed, execution.canceled, execution.blocked, execution.unblocked, provider.credentials_changed, provider.created, provider.connected, provider.warning, provider.failed, provider.deleted, storage_connection.created, storage_connection.connected, storage_connection.warning, storage_connection.failed, storage_connection.deleted, compute_connection.created, compute_connection.connected, compute_connection.warning, compute_connection.failed, compute_connection.deleted, flow.created, flow.connected, flow.warning, flow.failed, flow.deleted. If you leave it out or empty: all */
                     eventTypes?: string[];
-                    /** @description https://…, without user and password; addresses of private networks only where whoever runs polony allows them */
+                    /** @description An https:// URL without user name and password. Addresses of private networks work only where the administrator of polony allows them */
                     url?: string;
                 };
             };
@@ -9715,7 +9718,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9724,7 +9727,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9733,7 +9736,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9742,7 +9745,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9751,7 +9754,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -9760,7 +9763,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9769,7 +9772,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9778,7 +9781,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9787,7 +9790,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9801,9 +9804,9 @@ export interface operations {
     WebhookService_ListDeliveries: {
         parameters: {
             query?: {
-                /** @description 100 where it is left out, 1,000 at most */
+                /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
-                /** @description nextPageToken (or previousPageToken) of another page of this list */
+                /** @description nextPageToken or previousPageToken of another page of this list */
                 pageToken?: string;
                 state?: "pending" | "retrying" | "delivered" | "failed";
             };
@@ -9815,7 +9818,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page */
+            /** @description A page of deliveries */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -9828,7 +9831,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9837,7 +9840,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9846,7 +9849,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9855,7 +9858,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9864,7 +9867,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9873,7 +9876,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -9882,7 +9885,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -9912,11 +9915,11 @@ export interface operations {
                  */
                 "application/json": {
                     deliveryIds?: string[];
-                    /** @description Only what was given up */
+                    /** @description Only deliveries that polony gave up */
                     onlyFailed?: boolean;
                     /**
                      * Format: date-time
-                     * @description Events of this time and later
+                     * @description Events at this time and later
                      */
                     since?: string;
                     /** Format: date-time */
@@ -9925,19 +9928,19 @@ export interface operations {
             };
         };
         responses: {
-            /** @description They are delivered */
+            /** @description polony delivers the events */
             202: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": {
-                        /** @description How many deliveries */
+                        /** @description The number of deliveries */
                         replayed: number;
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9946,7 +9949,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9955,7 +9958,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9964,7 +9967,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9973,7 +9976,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9982,7 +9985,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is too large */
+            /** @description The request body is too large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -9991,7 +9994,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not JSON */
+            /** @description The request body is not JSON */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10000,7 +10003,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10009,7 +10012,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -10018,7 +10021,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -10047,13 +10050,13 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        /** @description Signs the webhooks; keep it, it is not shown again. Null where a repeated request comes after it was rotated */
+                        /** @description The secret that signs the webhooks. Store it: polony does not show it again. null if you repeat a request after the secret was rotated */
                         secret: string | null;
                         webhook: components["schemas"]["Webhook"];
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10062,7 +10065,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10071,7 +10074,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -10080,7 +10083,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -10089,7 +10092,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10098,7 +10101,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10107,7 +10110,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -10116,7 +10119,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -10138,7 +10141,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is sent */
+            /** @description polony sends the event */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -10149,7 +10152,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description A field or parameter breaks a rule */
+            /** @description A field or parameter is invalid */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10158,7 +10161,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is missing or not valid */
+            /** @description The API key or token is missing or invalid */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10167,7 +10170,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The API key is not for this */
+            /** @description The API key or token lacks the required scope, or AWS denied access */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -10176,7 +10179,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description There is no such resource */
+            /** @description The resource does not exist, or the caller may not see it */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -10185,7 +10188,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The state of things does not allow it: a name is taken, a resource is in use, an execution has ended */
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10194,7 +10197,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The caller has made too many requests; Retry-After says when to go on */
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10203,7 +10206,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description A fault inside polony */
+            /** @description An internal error. The log has more under the request ID */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -10212,7 +10215,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database or Temporal cannot be reached; try again */
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
