@@ -31,9 +31,14 @@ export const ACTIONS = [
 ] as const;
 export type PermissionAction = (typeof ACTIONS)[number];
 
+/** What a permission is granted on. It decides the resources of the action and its statement in the IAM documents. */
+export type PermissionObject =
+  'objectRead' | 'objectWrite' | 'listing' | 'bucket' | 'session' | 'workflow' | 'workflowRun' | 'run' | 'role';
+
 /** A row of the table. */
 export interface Permission {
   action: PermissionAction;
+  on: PermissionObject;
   /** `requiredForUsers`: required with access keys, without meaning for a role. */
   requirement: 'required' | 'requiredForUsers' | 'optional';
   /** What polony does with it. */
@@ -50,6 +55,7 @@ export interface Permission {
 
 const row = (
   action: PermissionAction,
+  on: PermissionObject,
   requirement: Permission['requirement'],
   purpose: string,
   unlocks: string,
@@ -58,6 +64,7 @@ const row = (
   grantedFor = neededBy,
 ): Permission => ({
   action,
+  on,
   requirement,
   purpose,
   unlocks,
@@ -79,6 +86,7 @@ const sharing = ['sharing'] as const;
 export const PERMISSIONS: readonly Permission[] = [
   row(
     's3:GetBucketLocation',
+    'bucket',
     'required',
     "Asks in which region the bucket is, to compare it with the storage connection's",
     'Uploads from instruments to the right regional endpoint',
@@ -86,14 +94,18 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:ListBucket',
+    'listing',
     'required',
     'Lists run folders and files below the prefix',
     'Finding new runs, checking that they are whole, browsing',
     ['runUpload', 'dataExploration', 'bases2fastq'],
   ),
-  row('s3:PutObject', 'required', 'Writes files, whole or in parts', 'Uploads from instruments', ['runUpload']),
+  row('s3:PutObject', 'objectWrite', 'required', 'Writes files, whole or in parts', 'Uploads from instruments', [
+    'runUpload',
+  ]),
   row(
     'sts:GetCallerIdentity',
+    'session',
     'required',
     'Tells whose credentials these are, to compare them with the provider',
     'Proof that the credentials are those of the role or user; AWS grants it to everyone',
@@ -101,6 +113,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     'sts:GetFederationToken',
+    'session',
     'requiredForUsers',
     'Makes short sessions of long-lived access keys, so that the keys themselves are used for nothing else',
     'Everything that is done with access keys',
@@ -108,14 +121,23 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     'omics:GetWorkflow',
+    'workflow',
     'optional',
     'Reads state and parameters of the shared Bases2Fastq workflow',
     'Creating and using Bases2Fastq flows',
     bases2fastq,
   ),
-  row('omics:StartRun', 'optional', 'Starts the workflow on a run', 'Bases2Fastq executions', bases2fastq),
+  row(
+    'omics:StartRun',
+    'workflowRun',
+    'optional',
+    'Starts the workflow on a run',
+    'Bases2Fastq executions',
+    bases2fastq,
+  ),
   row(
     'iam:PassRole',
+    'role',
     'optional',
     'Hands the execution role to HealthOmics when a run is started',
     'Bases2Fastq executions, whose files are read and written with that role',
@@ -123,14 +145,16 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     'omics:GetRun',
+    'run',
     'optional',
     'Follows a HealthOmics run to its end',
     'Status and results of executions',
     bases2fastq,
   ),
-  row('omics:CancelRun', 'optional', 'Stops a HealthOmics run', 'Cancelling executions', bases2fastq),
+  row('omics:CancelRun', 'run', 'optional', 'Stops a HealthOmics run', 'Cancelling executions', bases2fastq),
   row(
     's3:GetBucketPolicy',
+    'bucket',
     'optional',
     "Reads the bucket's policy before it is changed",
     'Sharing a bucket for reading',
@@ -138,6 +162,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:PutBucketPolicy',
+    'bucket',
     'optional',
     "Writes the bucket's policy with a statement added or taken away",
     'Sharing a bucket for reading',
@@ -145,6 +170,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:DeleteBucketPolicy',
+    'bucket',
     'optional',
     "Removes the bucket's policy when its last statement is taken away",
     'Ending the last share of a bucket',
@@ -152,6 +178,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:GetObject',
+    'objectRead',
     'optional',
     'Reads files: RunUploaded.json, results, downloads by presigned URL',
     'Downloads while browsing, reading whether a run is complete, results of Bases2Fastq',
@@ -160,6 +187,11 @@ export const PERMISSIONS: readonly Permission[] = [
     ['dataExploration', 'bases2fastq'],
   ),
 ];
+
+/** The actions that are granted on one of these, in the order of the table. */
+export function actionsOn(...objects: PermissionObject[]): PermissionAction[] {
+  return PERMISSIONS.filter(({ on }) => objects.includes(on)).map(({ action }) => action);
+}
 
 /** The row of an action. IAM does not mind case. */
 export function findPermission(action: string): Permission | undefined {
@@ -226,28 +258,24 @@ export const HEALTHOMICS_SERVICE = 'omics.amazonaws.com';
 /** Resources and condition keys of each action (Service Authorization Reference: S3, STS, IAM, HealthOmics). */
 export function permissionTarget(action: PermissionAction, scope: PermissionScope): PermissionTarget {
   const { bucket = '*', prefix = '', accountId = '*', region = '*' } = scope;
-  switch (action) {
-    case 's3:PutObject':
-    case 's3:GetObject':
+  const runs = `arn:aws:omics:${region}:${accountId}:run/*`;
+  switch (findPermission(action)!.on) {
+    case 'objectRead':
+    case 'objectWrite':
       return { resources: [objectsArn(bucket, prefix)], context: {} };
-    case 's3:ListBucket':
+    case 'listing':
       return { resources: [bucketArn(bucket)], context: { 's3:prefix': below(prefix) } };
-    case 's3:GetBucketLocation':
-    case 's3:GetBucketPolicy':
-    case 's3:PutBucketPolicy':
-    case 's3:DeleteBucketPolicy':
+    case 'bucket':
       return { resources: [bucketArn(bucket)], context: {} };
-    case 'sts:GetCallerIdentity':
-    case 'sts:GetFederationToken':
+    case 'session':
       return { resources: ['*'], context: {} };
-    case 'omics:GetWorkflow':
+    case 'workflow':
       return { resources: [workflowArn(scope)], context: {} };
-    case 'omics:StartRun':
-      return { resources: [workflowArn(scope), `arn:aws:omics:${region}:${accountId}:run/*`], context: {} };
-    case 'omics:GetRun':
-    case 'omics:CancelRun':
-      return { resources: [`arn:aws:omics:${region}:${accountId}:run/*`], context: {} };
-    case 'iam:PassRole':
+    case 'workflowRun':
+      return { resources: [workflowArn(scope), runs], context: {} };
+    case 'run':
+      return { resources: [runs], context: {} };
+    case 'role':
       return {
         resources: [scope.executionRoleArn ?? `arn:aws:iam::${accountId}:role/*`],
         context: { 'iam:PassedToService': HEALTHOMICS_SERVICE },
