@@ -31,9 +31,14 @@ export const ACTIONS = [
 ] as const;
 export type PermissionAction = (typeof ACTIONS)[number];
 
+/** What a permission is granted on. It decides the resources of the action and its statement in the IAM documents. */
+export type PermissionObject =
+  'objectRead' | 'objectWrite' | 'listing' | 'bucket' | 'session' | 'workflow' | 'workflowRun' | 'run' | 'role';
+
 /** A row of the table. */
 export interface Permission {
   action: PermissionAction;
+  on: PermissionObject;
   /** `requiredForUsers`: required with access keys, and meaningless for a role. */
   requirement: 'required' | 'requiredForUsers' | 'optional';
   /** Why polony needs it. */
@@ -50,6 +55,7 @@ export interface Permission {
 
 const row = (
   action: PermissionAction,
+  on: PermissionObject,
   requirement: Permission['requirement'],
   purpose: string,
   unlocks: string,
@@ -58,6 +64,7 @@ const row = (
   grantedFor = neededBy,
 ): Permission => ({
   action,
+  on,
   requirement,
   purpose,
   unlocks,
@@ -80,6 +87,7 @@ const sharing = ['sharing'] as const;
 export const PERMISSIONS: readonly Permission[] = [
   row(
     's3:GetBucketLocation',
+    'bucket',
     'required',
     "Compares the bucket's region with the region of the storage connection",
     'Uploads from instruments to the correct regional endpoint',
@@ -87,14 +95,18 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:ListBucket',
+    'listing',
     'required',
     'Lists run folders and files below the prefix',
     'Finding new runs, checking that they are complete, browsing files',
     ['runUpload', 'dataExploration', 'bases2fastq'],
   ),
-  row('s3:PutObject', 'required', 'Writes files, whole or in parts', 'Uploads from instruments', ['runUpload']),
+  row('s3:PutObject', 'objectWrite', 'required', 'Writes files, whole or in parts', 'Uploads from instruments', [
+    'runUpload',
+  ]),
   row(
     'sts:GetCallerIdentity',
+    'session',
     'required',
     'Checks that the credentials belong to the provider',
     'Proof that the credentials belong to the role or user. AWS grants this permission to everyone.',
@@ -102,6 +114,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     'sts:GetFederationToken',
+    'session',
     'requiredForUsers',
     'Creates short sessions from long-lived access keys, so that polony uses the keys for nothing else',
     'Everything that polony does with access keys',
@@ -109,14 +122,23 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     'omics:GetWorkflow',
+    'workflow',
     'optional',
     'Reads the state and the parameters of the shared Bases2Fastq workflow',
     'Creating and using Bases2Fastq flows',
     bases2fastq,
   ),
-  row('omics:StartRun', 'optional', 'Starts the workflow on a run', 'Bases2Fastq executions', bases2fastq),
+  row(
+    'omics:StartRun',
+    'workflowRun',
+    'optional',
+    'Starts the workflow on a run',
+    'Bases2Fastq executions',
+    bases2fastq,
+  ),
   row(
     'iam:PassRole',
+    'role',
     'optional',
     'Passes the execution role to HealthOmics when polony starts a run',
     'Bases2Fastq executions, which read and write files with that role',
@@ -124,14 +146,16 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     'omics:GetRun',
+    'run',
     'optional',
     'Watches a HealthOmics run until it ends',
     'Status and results of executions',
     bases2fastq,
   ),
-  row('omics:CancelRun', 'optional', 'Stops a HealthOmics run', 'Canceling executions', bases2fastq),
+  row('omics:CancelRun', 'run', 'optional', 'Stops a HealthOmics run', 'Canceling executions', bases2fastq),
   row(
     's3:GetBucketPolicy',
+    'bucket',
     'optional',
     "Reads the bucket's policy before polony changes it",
     'Sharing a bucket for reading',
@@ -139,6 +163,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:PutBucketPolicy',
+    'bucket',
     'optional',
     "Writes the bucket's policy after polony adds or removes a statement",
     'Sharing a bucket for reading',
@@ -146,6 +171,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:DeleteBucketPolicy',
+    'bucket',
     'optional',
     "Deletes the bucket's policy after polony removes its last statement",
     'Ending the last share of a bucket',
@@ -153,6 +179,7 @@ export const PERMISSIONS: readonly Permission[] = [
   ),
   row(
     's3:GetObject',
+    'objectRead',
     'optional',
     'Reads files: RunUploaded.json, results, downloads by presigned URL',
     'Downloads, checking that a run is complete, results of Bases2Fastq',
@@ -161,6 +188,11 @@ export const PERMISSIONS: readonly Permission[] = [
     ['dataExploration', 'bases2fastq'],
   ),
 ];
+
+/** The actions that are granted on one of these objects, in the order of the table. */
+export function actionsOn(...objects: PermissionObject[]): PermissionAction[] {
+  return PERMISSIONS.filter(({ on }) => objects.includes(on)).map(({ action }) => action);
+}
 
 /** Finds the row of an action. IAM ignores case. */
 export function findPermission(action: string): Permission | undefined {
@@ -227,28 +259,24 @@ export const HEALTHOMICS_SERVICE = 'omics.amazonaws.com';
 /** Resources and condition keys of each action (Service Authorization Reference: S3, STS, IAM, HealthOmics). */
 export function permissionTarget(action: PermissionAction, scope: PermissionScope): PermissionTarget {
   const { bucket = '*', prefix = '', accountId = '*', region = '*' } = scope;
-  switch (action) {
-    case 's3:PutObject':
-    case 's3:GetObject':
+  const runs = `arn:aws:omics:${region}:${accountId}:run/*`;
+  switch (findPermission(action)!.on) {
+    case 'objectRead':
+    case 'objectWrite':
       return { resources: [objectsArn(bucket, prefix)], context: {} };
-    case 's3:ListBucket':
+    case 'listing':
       return { resources: [bucketArn(bucket)], context: { 's3:prefix': below(prefix) } };
-    case 's3:GetBucketLocation':
-    case 's3:GetBucketPolicy':
-    case 's3:PutBucketPolicy':
-    case 's3:DeleteBucketPolicy':
+    case 'bucket':
       return { resources: [bucketArn(bucket)], context: {} };
-    case 'sts:GetCallerIdentity':
-    case 'sts:GetFederationToken':
+    case 'session':
       return { resources: ['*'], context: {} };
-    case 'omics:GetWorkflow':
+    case 'workflow':
       return { resources: [workflowArn(scope)], context: {} };
-    case 'omics:StartRun':
-      return { resources: [workflowArn(scope), `arn:aws:omics:${region}:${accountId}:run/*`], context: {} };
-    case 'omics:GetRun':
-    case 'omics:CancelRun':
-      return { resources: [`arn:aws:omics:${region}:${accountId}:run/*`], context: {} };
-    case 'iam:PassRole':
+    case 'workflowRun':
+      return { resources: [workflowArn(scope), runs], context: {} };
+    case 'run':
+      return { resources: [runs], context: {} };
+    case 'role':
       return {
         resources: [scope.executionRoleArn ?? `arn:aws:iam::${accountId}:role/*`],
         context: { 'iam:PassedToService': HEALTHOMICS_SERVICE },

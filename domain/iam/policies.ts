@@ -4,12 +4,14 @@ import { throwIfInvalid } from '../errors.js';
 import type { IamChoice } from './choice.js';
 import { groupForListing } from './locations.js';
 import {
+  actionsOn,
   below,
   bucketArn,
   conditionFor,
   HEALTHOMICS_SERVICE,
   objectsArn,
   type PermissionAction,
+  type PermissionObject,
   permissionsForCapabilities,
   permissionTarget,
   type PolicyDocument,
@@ -39,22 +41,22 @@ export function trustPolicy(trustedAccountId: string, externalId: string): Polic
 export function permissionPolicy(choice: IamChoice): PolicyDocument {
   const permissions = permissionsForCapabilities(choice.credentialType, choice.capabilities);
   const granted = new Set(permissions.map(({ action }) => action));
-  const select: Select = (...actions) => actions.filter((action) => granted.has(action));
+  const select: Select = (...objects) => actionsOn(...objects).filter((action) => granted.has(action));
   return policyOf([
     ...s3Statements(choice, select),
-    ...allow('STSOperations', select('sts:GetCallerIdentity', 'sts:GetFederationToken'), '*'),
+    ...allow('STSOperations', select('session'), '*'),
     ...omicsStatements(choice, select),
     ...allow(
       'OmicsPassRole',
-      select('iam:PassRole'),
+      select('role'),
       choice.variant === 'least' ? singleOrList(permissionTarget('iam:PassRole', choice).resources) : '*',
       conditionFor('iam:PassRole'),
     ),
   ]);
 }
 
-/** Keeps those actions that the choice needs. */
-type Select = (...actions: PermissionAction[]) => PermissionAction[];
+/** The actions on these objects that the choice needs. */
+type Select = (...objects: PermissionObject[]) => PermissionAction[];
 
 function s3Statements(choice: IamChoice, select: Select): Statement[] {
   const objects = singleOrList(choice.locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)));
@@ -64,34 +66,29 @@ function s3Statements(choice: IamChoice, select: Select): Statement[] {
   const listing = groupForListing(choice.locations).flatMap((group, index) =>
     allow(
       numberedSid('S3ObjectListing', index),
-      ['s3:ListBucket'],
+      select('listing'),
       singleOrList(group.buckets.map(bucketArn)),
       mergeConditions(account, conditionFor('s3:ListBucket', ...group.prefixes)),
     ),
   );
   return [
-    ...allow('S3ObjectWrite', select('s3:PutObject'), objects, account),
-    ...allow('S3ObjectRead', select('s3:GetObject'), objects, account),
+    ...allow('S3ObjectWrite', select('objectWrite'), objects, account),
+    ...allow('S3ObjectRead', select('objectRead'), objects, account),
     ...listing,
-    ...allow(
-      'S3BucketLevelOperations',
-      select('s3:GetBucketLocation', 's3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'),
-      buckets,
-      account,
-    ),
+    ...allow('S3BucketLevelOperations', select('bucket'), buckets, account),
   ];
 }
 
 function omicsStatements(choice: IamChoice, select: Select): Statement[] {
   if (choice.variant === 'vendor') {
-    const actions = select('omics:GetWorkflow', 'omics:StartRun', 'omics:GetRun', 'omics:CancelRun');
+    const actions = select('workflow', 'workflowRun', 'run');
     return allow('OmicsOperations', actions, '*');
   }
   const workflow = workflowArn(choice);
   const runs = singleOrList(permissionTarget('omics:GetRun', choice).resources);
   return [
-    ...allow('OmicsWorkflow', select('omics:GetWorkflow', 'omics:StartRun'), [workflow, `${workflow}/version/*`]),
-    ...allow('OmicsRuns', select('omics:StartRun', 'omics:GetRun', 'omics:CancelRun'), runs),
+    ...allow('OmicsWorkflow', select('workflow', 'workflowRun'), [workflow, `${workflow}/version/*`]),
+    ...allow('OmicsRuns', select('workflowRun', 'run'), runs),
   ];
 }
 

@@ -1,3 +1,5 @@
+import { actionsOn } from './permissions.js';
+
 /** How polony accesses a customer's account. */
 export type ProviderAccess = {
   /** Region of the STS endpoint. */
@@ -19,18 +21,15 @@ export interface SessionScope {
 /** The longest session policy that STS accepts, in characters (STS API Reference, GetFederationToken). */
 export const SESSION_POLICY_LIMIT = 2048;
 
-const OBJECT_ACTIONS = ['s3:GetObject', 's3:PutObject', 's3:AbortMultipartUpload'];
+const OBJECT_ACTIONS = [...actionsOn('objectRead'), ...actionsOn('objectWrite'), 's3:AbortMultipartUpload'];
 const BUCKET_ACTIONS = [
-  's3:ListBucket',
-  's3:GetBucketLocation',
-  's3:GetBucketPolicy',
-  's3:PutBucketPolicy',
-  's3:DeleteBucketPolicy',
+  ...actionsOn('listing'),
+  ...actionsOn('bucket'),
   's3:GetBucketPublicAccessBlock',
   's3:GetBucketOwnershipControls',
   's3:GetEncryptionConfiguration',
 ];
-const OMICS_ACTIONS = ['omics:GetWorkflow', 'omics:StartRun', 'omics:TagResource', 'omics:GetRun', 'omics:CancelRun'];
+const OMICS_ACTIONS = [...actionsOn('workflow', 'workflowRun'), 'omics:TagResource', ...actionsOn('run')];
 
 /** Escapes `*`, `?` and `$` for a policy's Resource (IAM User Guide, policy variables). */
 function escapeWildcards(text: string): string {
