@@ -59,13 +59,13 @@ export function filteredList(list: string, filter: Readonly<Record<string, strin
 }
 
 /** A page token. It names its list, so that other lists reject it. */
-export function encodePageToken(list: string, position: Position): string {
+function encodePageToken(list: string, position: Position): string {
   const text = JSON.stringify([list, position.direction, position.id]);
   return Buffer.from(`${checksum(text)}${text}`).toString('base64url');
 }
 
 /** @throws ApiError 400 INVALID_PAGE_TOKEN for a token that this list did not return */
-export function decodePageToken(
+function decodePageToken(
   list: string,
   token: string | undefined,
   isKey: (id: string) => boolean = isId,

@@ -47,7 +47,7 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /** Creates the state folder, readable by its owner only, though others may pass through (PostgreSQL's user when we are root). */
-export function prepareStateFolder(folder: string): void {
+function prepareStateFolder(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o711 });
 }
 

@@ -18,7 +18,7 @@ async function onSharedServer(statement: string): Promise<void> {
 }
 
 /** A database of its own on the server that all test files share. @returns its address. */
-export async function createTestDatabase(): Promise<string> {
+async function createTestDatabase(): Promise<string> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   await onSharedServer(`create database ${name} template ${TEMPLATE}`);
   return databaseUrl(inject('postgresUrl'), name);

@@ -19,7 +19,7 @@ export interface RunningWorker {
 }
 
 /** Where workflows come from: the bundle of a build, otherwise their source. */
-export function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
   const bundle = fileURLToPath(new URL('./workflow-bundle.js', import.meta.url));
   if (existsSync(bundle)) return { workflowBundle: { codePath: bundle } };
   const source = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));

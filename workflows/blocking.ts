@@ -35,7 +35,7 @@ export const GIVE_UP_DAYS = 14;
  * Options of a step that is blocked. One activity probes it at growing intervals, at most five minutes apart, so that
  * waiting for a person adds nothing to the history however long it takes.
  */
-export const PROBING: ActivityOptions = {
+const PROBING: ActivityOptions = {
   startToCloseTimeout: '5 minutes',
   scheduleToCloseTimeout: `${GIVE_UP_DAYS} days`,
   retry: {

@@ -3,7 +3,7 @@ import { classifyAwsError } from '../../aws/errors.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, deletedPrincipals, openStatements } from '../../domain/grants/bucketPolicy.js';
 import type { GrantRow } from '../../store/grants.js';
-import { getBlocked, toActivityFailure } from '../failures.js';
+import { getBlocked, toActivityFailure, withoutContinuation } from '../failures.js';
 
 /**
  * What to do for a grant: put it into the policy, remove it because somebody asked, or remove it because it expired.
@@ -60,8 +60,7 @@ export function describeNextStep(task: GrantTask): string {
 
 /** Executions continue automatically after the remedy of a failure; grants may not. */
 function adaptRemedy(remedy: string, task: GrantTask): string {
-  const withoutNextStep = remedy.replace(/[.;]?\s*[^.;]*\b(by itself|automatically)\b[^.;]*\.?\s*$/, '');
-  return `${withoutNextStep.replace(/\.$/, '')}. ${describeNextStep(task)}`;
+  return `${withoutContinuation(remedy)}. ${describeNextStep(task)}`;
 }
 
 function findOpenStatements({ policy }: FailedPolicyCall): string[] {

@@ -31,7 +31,7 @@ type KnownOutcome = Pick<RunChange, 'outcome' | 'instrumentId' | 'checked'>;
  * One check of an upload. It ends with the result of the upload, which it also writes to the run, or throws `NotYet`.
  *
  * The rules: RunUploaded.json says that the upload ended and how the run ended; RunParameters.json says which files of
- * `BaseCalls` there must be (docs/runs.md).
+ * `BaseCalls` there must be (docs/reference/run-uploads.md).
  */
 export class UploadCheck {
   #parameters: RunParameters | null;

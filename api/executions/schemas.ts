@@ -23,7 +23,7 @@ const MANIFEST_CHARACTERS = 1_000_000;
 export const MANIFEST_BODY_LIMIT = 2 * 1024 * 1024;
 
 /** An execution in the shape of the vendor's contract. */
-export const Execution = component(
+const Execution = component(
   'Execution',
   Type.Object(
     {
@@ -123,7 +123,7 @@ const EarlierAttempt = Type.Object(
   closed,
 );
 /** What polony knows of an execution beyond the vendor's contract. */
-export const ExecutionDetails = component(
+const ExecutionDetails = component(
   'ExecutionDetails',
   Type.Object(
     {

@@ -8,7 +8,7 @@ const URL_SECONDS = 604_800;
 export const SESSION_SECONDS = { least: 900, default: 3600, mostOfRole: 43_200, mostOfAccessKeys: 129_600 };
 
 /** A file in the shape of the vendor's contract. */
-export const File = component(
+const File = component(
   'File',
   Type.Object(
     {
@@ -44,7 +44,7 @@ export const File = component(
   ),
 );
 /** Credentials in the shape of the vendor's contract. */
-export const S3Credentials = component(
+const S3Credentials = component(
   'S3Credentials',
   Type.Object(
     {

@@ -23,7 +23,7 @@ export const responseBody = <T extends TProperties>(description: string, members
   Type.Object(members, { ...closed, description });
 
 /** The body of every error response. Its shape is google.rpc.Status, as in the vendor's contract. */
-export const ErrorBody = component(
+const ErrorBody = component(
   'Error',
   Type.Object({
     code: Type.Integer({ description: 'The HTTP status' }),

@@ -118,7 +118,7 @@ const RUN_STATUSES = [
   'DISCARDED',
 ];
 /** A run in the shape of the vendor's contract. */
-export const Run = component(
+const Run = component(
   'Run',
   Type.Object(
     {
@@ -187,7 +187,7 @@ const UploadProgress = Type.Object(
   closed,
 );
 /** What polony knows of a run beyond the vendor's contract. */
-export const RunDetails = component(
+const RunDetails = component(
   'RunDetails',
   Type.Object(
     {

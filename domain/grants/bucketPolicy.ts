@@ -6,7 +6,7 @@ import { parseArn } from '../arn.js';
 import type { FieldProblem } from '../errors.js';
 
 /** Beginning of Sids, before the principal's ARN. Sids of bucket policies allow all characters, unlike those of IAM. */
-export const SID_PREFIX = 'ElemBio_BucketReadAccess_';
+const SID_PREFIX = 'ElemBio_BucketReadAccess_';
 /** Largest bucket policy that S3 accepts, in bytes (S3 User Guide, "Policies and permissions in Amazon S3": 20 KB). */
 export const POLICY_LIMIT = 20 * 1024;
 

@@ -34,7 +34,7 @@ export interface ParsedIamPolicy {
 }
 
 /** Longest policy that polony parses, in characters: longer than any policy that IAM or S3 accepts. */
-export const POLICY_TEXT_LENGTH = 40_960;
+const POLICY_TEXT_LENGTH = 40_960;
 
 /**
  * Parses a permission policy, given as JSON or as its text. Reports everything that IAM would reject (IAM User Guide,

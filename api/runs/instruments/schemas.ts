@@ -13,7 +13,7 @@ import { CappedPageQuery } from '../../paging.js';
 import { StorageConnection } from '../../connections/storage/schemas.js';
 
 /** An instrument in the shape of the vendor's contract. */
-export const Instrument = component(
+const Instrument = component(
   'Instrument',
   Type.Object(
     {
