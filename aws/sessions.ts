@@ -30,7 +30,7 @@ interface CachedSession {
   checkedAt: number;
 }
 
-const CHECK_MS = 30_000;
+const PROVIDER_CHECK_MS = 30_000;
 /** How often `use` repeats calls after AWS rejected an expired session. */
 const MAX_ATTEMPTS = 3;
 
@@ -202,7 +202,7 @@ export class AwsSessions {
   }
 
   #isChecked({ checkedAt }: CachedSession): boolean {
-    return this.#now() - checkedAt < (this.#options.checkMs ?? CHECK_MS);
+    return this.#now() - checkedAt < (this.#options.checkMs ?? PROVIDER_CHECK_MS);
   }
 
   async #renew(providerId: string): Promise<CachedSession> {

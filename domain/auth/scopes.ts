@@ -70,7 +70,7 @@ function prefixProblem(prefix: string): string | undefined {
 }
 
 /** Parses a scope. @returns the problem as a text when it is invalid. */
-function parse(text: string): Scope | string {
+function parseScope(text: string): Scope | string {
   if (text.length > MOST_CHARACTERS) return `must have at most ${MOST_CHARACTERS} characters`;
   if (text === '*') return { resource: '*', action: '*' };
   const [, resource = '', action = '', rest] = /^([a-z]+):([a-z]+|\*)(?::(.*))?$/s.exec(text) ?? [];
@@ -109,7 +109,7 @@ export function parseScopes(field: string, texts: readonly string[]): Scope[] {
   const problems: FieldProblem[] = [];
   const scopes: Scope[] = [];
   for (const [index, text] of texts.entries()) {
-    const scope = parse(text);
+    const scope = parseScope(text);
     if (typeof scope === 'string') problems.push({ field: `${field}.${index}`, rule: 'SCOPE', message: scope });
     else scopes.push(scope);
   }
@@ -119,7 +119,7 @@ export function parseScopes(field: string, texts: readonly string[]): Scope[] {
 
 /** The valid scopes among texts of other systems. Invalid texts grant nothing. */
 export function scopesAmong(texts: readonly string[]): Scope[] {
-  return texts.map(parse).filter((scope) => typeof scope !== 'string');
+  return texts.map(parseScope).filter((scope) => typeof scope !== 'string');
 }
 
 /** Writes a scope as a text. */

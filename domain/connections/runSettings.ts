@@ -26,7 +26,7 @@ export interface RunSettings {
 }
 
 /** A run has at most 50 tags (HealthOmics User Guide), and polony uses three. */
-const TAGS = 47;
+const MAX_TAGS = 47;
 
 /** Checks rules that the schema does not express: dependencies between settings, and the rules of AWS for tags. */
 export function checkRunSettings(field: string, settings: RunSettings): FieldProblem[] {
@@ -44,11 +44,11 @@ export function checkRunSettings(field: string, settings: RunSettings): FieldPro
       message: 'applies only to STATIC storage: set storageType to STATIC, or remove the capacity',
     });
   const tags = Object.entries(settings.tags ?? {});
-  if (tags.length > TAGS)
+  if (tags.length > MAX_TAGS)
     problems.push({
       field: `${field}.tags`,
       rule: 'TOO_MANY',
-      message: `must have at most ${TAGS} tags, but has ${tags.length}: a run has at most 50, and polony uses three`,
+      message: `must have at most ${MAX_TAGS} tags, but has ${tags.length}: a run has at most 50, and polony uses three`,
     });
   for (const [key, value] of tags) {
     const name = `${field}.tags.${key.slice(0, 128)}`;

@@ -53,7 +53,10 @@ export function eventDocuments({ bucket, prefix = '', url }: EventQuery): EventD
     },
   };
   const runs = { source: ['aws.omics'], 'detail-type': ['Run Status Change'] };
-  return { cloudFormation: cloudFormation(objects, runs, url), terraform: terraform(objects, runs, url) };
+  return {
+    cloudFormation: writeEventsCloudFormation(objects, runs, url),
+    terraform: writeEventsTerraform(objects, runs, url),
+  };
 }
 
 const ASSUME = {
@@ -61,7 +64,7 @@ const ASSUME = {
   Statement: [{ Effect: 'Allow', Principal: { Service: 'events.amazonaws.com' }, Action: 'sts:AssumeRole' }],
 };
 
-function cloudFormation(objects: object, runs: object, url: string | undefined): string {
+function writeEventsCloudFormation(objects: object, runs: object, url: string | undefined): string {
   const get = (id: string, attribute: string) => ({ 'Fn::GetAtt': [id, attribute] });
   const rule = (description: string, pattern: object) => ({
     Type: 'AWS::Events::Rule',
@@ -133,7 +136,7 @@ function cloudFormation(objects: object, runs: object, url: string | undefined):
   return templateText(template);
 }
 
-function terraform(objects: object, runs: object, url: string | undefined): string {
+function writeEventsTerraform(objects: object, runs: object, url: string | undefined): string {
   const json = hclJson;
   const rule = (
     id: string,

@@ -3,11 +3,11 @@ import { FileFormatError } from '../errors.js';
 import { splitLine } from '../runs/manifest.js';
 import { parseJsonObject } from '../runs/runParameters.js';
 
-function number(value: unknown): number | undefined {
+function finiteNumber(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }
 
-function string(value: unknown): string | undefined {
+function nonEmptyText(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
@@ -19,43 +19,43 @@ export function parseRunStats(content: string): Omit<ExecutionSummary, 'files' |
   const json = parseJsonObject('RunStats.json', content);
   const samples = Array.isArray(json.SampleStats) ? (json.SampleStats as unknown[]) : [];
   return {
-    analysisId: string(json.AnalysisID),
-    analysisVersion: string(json.AnalysisVersion),
-    totalYield: number(json.TotalYield),
-    assignedYield: number(json.AssignedYield),
-    numPolonies: number(json.NumPolonies),
-    percentAssignedReads: number(json.PercentAssignedReads),
-    percentMismatch: number(json.PercentMismatch),
-    percentQ30: number(json.PercentQ30),
-    percentQ40: number(json.PercentQ40),
-    qualityScoreMean: number(json.QualityScoreMean),
+    analysisId: nonEmptyText(json.AnalysisID),
+    analysisVersion: nonEmptyText(json.AnalysisVersion),
+    totalYield: finiteNumber(json.TotalYield),
+    assignedYield: finiteNumber(json.AssignedYield),
+    numPolonies: finiteNumber(json.NumPolonies),
+    percentAssignedReads: finiteNumber(json.PercentAssignedReads),
+    percentMismatch: finiteNumber(json.PercentMismatch),
+    percentQ30: finiteNumber(json.PercentQ30),
+    percentQ40: finiteNumber(json.PercentQ40),
+    qualityScoreMean: finiteNumber(json.QualityScoreMean),
     // Not in the files of Bases2Fastq 1.7.
-    percentQ50: number(json.PercentQ50),
+    percentQ50: finiteNumber(json.PercentQ50),
     lanes: (Array.isArray(json.Lanes) ? (json.Lanes as unknown[]) : []).flatMap((lane) => {
       if (typeof lane !== 'object' || lane === null) return [];
       const stats = lane as Record<string, unknown>;
       return [
         {
-          lane: number(stats.Lane) ?? 0,
-          numPolonies: number(stats.NumPolonies),
-          totalYield: number(stats.TotalYield),
-          percentAssignedReads: number(stats.PercentAssignedReads),
-          percentQ30: number(stats.PercentQ30),
+          lane: finiteNumber(stats.Lane) ?? 0,
+          numPolonies: finiteNumber(stats.NumPolonies),
+          totalYield: finiteNumber(stats.TotalYield),
+          percentAssignedReads: finiteNumber(stats.PercentAssignedReads),
+          percentQ30: finiteNumber(stats.PercentQ30),
         },
       ];
     }),
     samples: samples.flatMap((sample) => {
       if (typeof sample !== 'object' || sample === null) return [];
       const stats = sample as Record<string, unknown>;
-      const name = string(stats.SampleName);
+      const name = nonEmptyText(stats.SampleName);
       return name === undefined
         ? []
         : [
             {
               name,
-              numPolonies: number(stats.NumPolonies),
-              yield: number(stats.Yield),
-              percentQ30: number(stats.PercentQ30),
+              numPolonies: finiteNumber(stats.NumPolonies),
+              yield: finiteNumber(stats.Yield),
+              percentQ30: finiteNumber(stats.PercentQ30),
             },
           ];
     }),

@@ -1,7 +1,7 @@
 /** Since this version, AVITI OS writes files that an older Bases2Fastq cannot read (Element's compatibility notes). */
 const GATE = { platform: [3, 4, 0], bases2fastq: [2, 2, 0] } as const;
 
-function parse(text: string | null | undefined): number[] | undefined {
+function parseVersion(text: string | null | undefined): number[] | undefined {
   const match = /(?:^|[^\d.])(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?/.exec(` ${text ?? ''}`);
   return match === null ? undefined : [match[1], match[2], match[3] ?? '0'].map(Number);
 }
@@ -29,7 +29,7 @@ export function describeVersionConflict(
   platformVersion: string | null | undefined,
   bases2fastqVersion: string | null | undefined,
 ): string | undefined {
-  const [platform, bases2fastq] = [parse(platformVersion), parse(bases2fastqVersion)];
+  const [platform, bases2fastq] = [parseVersion(platformVersion), parseVersion(bases2fastqVersion)];
   if (
     platform === undefined ||
     bases2fastq === undefined ||

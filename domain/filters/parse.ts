@@ -2,7 +2,7 @@ import { type FilterField, type FilterFields, type FilterOperator, type FilterTe
 import { type FilterText, parseFilterValue } from './values.js';
 
 /** Longest filter, in characters, and most terms and values in a filter. */
-const MOST = { characters: 2000, terms: 30, values: 100 };
+const FILTER_LIMITS = { characters: 2000, terms: 30, values: 100 };
 const OPERATORS: readonly FilterOperator[] = ['!=', '>=', '<=', ':', '>', '<'];
 const KEYWORD = /^[A-Za-z][A-Za-z0-9_.]*/;
 
@@ -15,8 +15,12 @@ const KEYWORD = /^[A-Za-z][A-Za-z0-9_.]*/;
  * @throws InputError with the column and the rule
  */
 export function parseFilter(filter: string, fields: FilterFields, now: Date): FilterTerm[] {
-  if (filter.length > MOST.characters)
-    throw filterError(MOST.characters + 1, 'FILTER_LENGTH', `a filter has at most ${MOST.characters} characters`);
+  if (filter.length > FILTER_LIMITS.characters)
+    throw filterError(
+      FILTER_LIMITS.characters + 1,
+      'FILTER_LENGTH',
+      `a filter has at most ${FILTER_LIMITS.characters} characters`,
+    );
   const control = filter.search(/\p{Cs}|(?!\s)\p{Cc}/u);
   if (control >= 0) throw filterError(control + 1, 'FILTER_CHARACTERS', 'a filter must not contain control characters');
   return new FilterParser(filter, fields, now).parse();
@@ -43,8 +47,8 @@ class FilterParser {
   }
 
   private parseTerm(): FilterTerm {
-    if (this.terms.length === MOST.terms)
-      throw filterError(this.at + 1, 'FILTER_LENGTH', `a filter has at most ${MOST.terms} conditions`);
+    if (this.terms.length === FILTER_LIMITS.terms)
+      throw filterError(this.at + 1, 'FILTER_LENGTH', `a filter has at most ${FILTER_LIMITS.terms} conditions`);
     const name = KEYWORD.exec(this.filter.slice(this.at))?.[0];
     const operator =
       name === undefined
@@ -117,8 +121,8 @@ class FilterParser {
   }
 
   private countValue(start: number): void {
-    if (++this.valueCount > MOST.values)
-      throw filterError(start + 1, 'FILTER_LENGTH', `a filter has at most ${MOST.values} values`);
+    if (++this.valueCount > FILTER_LIMITS.values)
+      throw filterError(start + 1, 'FILTER_LENGTH', `a filter has at most ${FILTER_LIMITS.values} values`);
   }
 
   /** Reads a text in quotes, or up to a character that ends it, and moves behind it. */

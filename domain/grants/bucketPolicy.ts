@@ -250,7 +250,7 @@ export function putStatements(policy: BucketPolicy, ours: readonly GrantStatemen
     if (typeof sid !== 'string' || !sids.has(sid)) return [each];
     const own = left.get(sid);
     left.delete(sid);
-    return own === undefined ? [] : [same(each.value, own) ? each : made(own)];
+    return own === undefined ? [] : [haveSameMeaning(each.value, own) ? each : made(own)];
   });
   return { ...policy, statements: [...statements, ...[...left.values()].map(made)] };
 }
@@ -299,7 +299,7 @@ function meaning(statement: Record<string, unknown>): string {
   return JSON.stringify(members.sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-function same(one: object, other: object): boolean {
+function haveSameMeaning(one: object, other: object): boolean {
   return meaning(one as Record<string, unknown>) === meaning(other as Record<string, unknown>);
 }
 
@@ -307,7 +307,11 @@ function same(one: object, other: object): boolean {
 export function grantStanding(policy: BucketPolicy, grant: Grant): 'whole' | 'missing' | 'changed' {
   const states = grantStatements(grant).map((own) => {
     const found = policy.statements.filter(({ value }) => value.Sid === own.Sid);
-    return found.length === 0 ? 'missing' : found.length === 1 && same(found[0]!.value, own) ? 'whole' : 'changed';
+    return found.length === 0
+      ? 'missing'
+      : found.length === 1 && haveSameMeaning(found[0]!.value, own)
+        ? 'whole'
+        : 'changed';
   });
   const first = states[0]!;
   return states.every((state) => state === first) ? first : 'changed';

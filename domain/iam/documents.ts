@@ -1,8 +1,8 @@
 import type { IamChoice } from './choice.js';
-import { awsCli } from './formats/awsCli.js';
-import { cloudFormation } from './formats/cloudFormation.js';
+import { writeAwsCli } from './formats/awsCli.js';
+import { writeCloudFormation } from './formats/cloudFormation.js';
 import { chooseNames, type DocumentParts, type RolePolicies } from './formats/parts.js';
-import { terraform } from './formats/terraform.js';
+import { writeTerraform } from './formats/terraform.js';
 import type { PolicyDocument } from './permissions.js';
 import { executionPermissionPolicy, executionTrustPolicy, permissionPolicy, trustPolicy } from './policies.js';
 
@@ -38,9 +38,9 @@ export function iamDocuments(choice: IamChoice, trustedAccountId: string | undef
     trustPolicy: parts.trust,
     permissionPolicy: parts.policy,
     executionRole: parts.execution,
-    cloudFormation: cloudFormation(parts),
-    terraform: terraform(parts),
-    awsCli: awsCli(parts),
+    cloudFormation: writeCloudFormation(parts),
+    terraform: writeTerraform(parts),
+    awsCli: writeAwsCli(parts),
   };
 }
 

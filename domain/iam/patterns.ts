@@ -63,7 +63,7 @@ export function cover(pattern: Pattern, target: Pattern): Cover {
   return meets(pattern.tokens, target.tokens) ? 'some' : 'none';
 }
 
-const same = (one: Token, other: Token): boolean =>
+const isSameCharacter = (one: Token, other: Token): boolean =>
   'character' in one && 'character' in other && one.character === other.character;
 const isStar = (token: Token | undefined): boolean => token !== undefined && 'wild' in token && token.wild === '*';
 
@@ -76,7 +76,7 @@ function covers(pattern: readonly Token[], target: readonly Token[]): boolean {
     if (isStar(token)) {
       star = at++;
       resume = position;
-    } else if (token !== undefined && (same(token, wanted) || ('wild' in token && 'character' in wanted))) {
+    } else if (token !== undefined && (isSameCharacter(token, wanted) || ('wild' in token && 'character' in wanted))) {
       at++;
       position++;
     } else if (star >= 0) {
@@ -99,7 +99,8 @@ function meets(one: readonly Token[], other: readonly Token[]): boolean {
       if (a === undefined && b === undefined) row[j] = true;
       else if (isStar(a)) row[j] = next[j]! || (b !== undefined && row[j + 1]!);
       else if (isStar(b)) row[j] = row[j + 1]! || (a !== undefined && next[j]!);
-      else if (a !== undefined && b !== undefined) row[j] = (same(a, b) || 'wild' in a || 'wild' in b) && next[j + 1]!;
+      else if (a !== undefined && b !== undefined)
+        row[j] = (isSameCharacter(a, b) || 'wild' in a || 'wild' in b) && next[j + 1]!;
     }
     next = row;
   }

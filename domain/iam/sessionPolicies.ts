@@ -39,7 +39,7 @@ function escapeWildcards(text: string): string {
 const one = (values: string[]): string | string[] => (values.length === 1 ? values[0]! : values);
 
 /** A session may do what its policy and the user's policy both allow, so this policy only restricts. */
-function policy(objects: string[], buckets: string[], roles: string[]): string {
+function writeSessionPolicy(objects: string[], buckets: string[], roles: string[]): string {
   const statements: object[] = [{ Effect: 'Allow', Action: 'sts:GetCallerIdentity', Resource: '*' }];
   if (buckets.length > 0) {
     statements.push(
@@ -74,13 +74,13 @@ export function sessionPolicies({ folders, executionRoleArns }: SessionScope): s
   const buckets = unique(folders.map(({ bucket }) => `arn:aws:s3:::${bucket}`));
   const roles = unique(executionRoleArns);
   const candidates = [
-    policy(objects, buckets, roles),
-    policy(
+    writeSessionPolicy(objects, buckets, roles),
+    writeSessionPolicy(
       buckets.map((bucket) => `${bucket}/*`),
       buckets,
       roles,
     ),
-    policy(
+    writeSessionPolicy(
       folders.length === 0 ? [] : ['arn:aws:s3:::*/*'],
       folders.length === 0 ? [] : ['arn:aws:s3:::*'],
       roles.length === 0 ? [] : ['*'],

@@ -5,7 +5,7 @@ const date = { kind: 'date' } as const;
 const number = { kind: 'number' } as const;
 
 /** The statuses of a run in the vendor's contract, without `RUN_STATUS_`. */
-const RUN_STATUSES = [
+const CONTRACT_RUN_STATUSES = [
   'UNSPECIFIED',
   'CREATED',
   'PRIMING',
@@ -30,7 +30,7 @@ export const RUN_FILTER = {
   description: string,
   tags: string,
   type: { kind: 'enum', values: RUN_TYPES },
-  status: { kind: 'enum', values: RUN_STATUSES, prefix: 'RUN_STATUS_' },
+  status: { kind: 'enum', values: CONTRACT_RUN_STATUSES, prefix: 'RUN_STATUS_' },
   'output.kind': { kind: 'enum', values: RUN_TYPES.map((type) => `${type}_run`) },
   time_created: date,
   time_started: date,

@@ -21,14 +21,16 @@ const objects = (value: unknown): Json[] =>
     : [];
 const count = (value: unknown): number | undefined =>
   Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
-const round = (value: number): number => Math.round(value * 1e4) / 1e4;
+const roundToFourDigits = (value: number): number => Math.round(value * 1e4) / 1e4;
 
 /** The mean of the values above zero: the instrument writes 0 for a missing measurement. */
 function mean(values: unknown[]): number | undefined {
   const measured = values.filter(
     (value): value is number => typeof value === 'number' && Number.isFinite(value) && value > 0,
   );
-  return measured.length === 0 ? undefined : round(measured.reduce((sum, value) => sum + value, 0) / measured.length);
+  return measured.length === 0
+    ? undefined
+    : roundToFourDigits(measured.reduce((sum, value) => sum + value, 0) / measured.length);
 }
 
 /**

@@ -124,7 +124,7 @@ class ManifestParser {
     else if (this.section === undefined)
       throw new FileFormatError(FILE, 'there is a row before the first section', line, 1);
     else if (this.headings === undefined) this.readHeadings(this.section, cells, line);
-    else this.readRow(this.section, new Row(this.headings, cells, line));
+    else this.readRow(this.section, new ManifestRow(this.headings, cells, line));
   }
 
   private startSection(name: string, line: number, column: number): void {
@@ -154,7 +154,7 @@ class ManifestParser {
     if (missing !== undefined) throw new FileFormatError(FILE, `[${section}] has no heading ${missing}`, line, 1);
   }
 
-  private readRow(section: Section, row: Row): void {
+  private readRow(section: Section, row: ManifestRow): void {
     if (section === 'runvalues') {
       const key = row.text('keyname');
       if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? '';
@@ -171,7 +171,7 @@ interface Headings {
 }
 
 /** A row below headings. */
-class Row {
+class ManifestRow {
   constructor(
     private readonly headings: Headings,
     private readonly cells: readonly Cell[],
@@ -223,7 +223,7 @@ class Row {
   }
 }
 
-function settingOf(row: Row): ManifestSetting {
+function settingOf(row: ManifestRow): ManifestSetting {
   return {
     name: row.required('settingname', 'SettingName'),
     value: row.text('value') ?? '',
@@ -233,7 +233,7 @@ function settingOf(row: Row): ManifestSetting {
   };
 }
 
-function sampleOf(row: Row): ManifestSample {
+function sampleOf(row: ManifestRow): ManifestSample {
   return {
     name: row.required('samplename', 'SampleName'),
     index1: (row.text('index1') ?? '').toUpperCase(),

@@ -228,7 +228,7 @@ function findNameInOtherCase(context: ManifestContext, sample: ManifestSample): 
   const message =
     `${sample.name} and ${other.name} in line ${other.line} differ only in upper and lower case. ` +
     'Some file systems treat their files as the same.';
-  return [warning('name-case', placeOf(sample, 'samplename'), message)];
+  return [warning('name-case', cellPlace(sample, 'samplename'), message)];
 }
 
 function findProjectCollision(context: ManifestContext, sample: ManifestSample): RatedFinding[] {
@@ -238,7 +238,7 @@ function findProjectCollision(context: ManifestContext, sample: ManifestSample):
     `the sample ${sample.name} is in project ${sample.project ?? '(none)'}, but in line ${other.line} in project ` +
     `${other.project ?? '(none)'}. With --no-projects, Bases2Fastq would write both to Samples/${sample.name}. ` +
     'Rename one of them.';
-  return [error('project-collision', placeOf(sample, 'samplename'), message)];
+  return [error('project-collision', cellPlace(sample, 'samplename'), message)];
 }
 
 const isUnusableName = (name: string): boolean => /[/\\\p{Cc}]/u.test(name) || name === '.' || name === '..';
@@ -247,7 +247,7 @@ function findUnusableName(_context: ManifestContext, sample: ManifestSample): Ra
   if (!isUnusableName(sample.name)) return [];
   const name = JSON.stringify(sample.name);
   const message = `a folder cannot have the name ${name}. Remove slashes and control characters.`;
-  return [error('sample-name', placeOf(sample, 'samplename'), message)];
+  return [error('sample-name', cellPlace(sample, 'samplename'), message)];
 }
 
 function findUnusualName(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
@@ -255,7 +255,7 @@ function findUnusualName(_context: ManifestContext, sample: ManifestSample): Rat
   const message =
     `${JSON.stringify(sample.name)} contains characters other than letters, digits, '.', '_' and '-'. ` +
     'Some tools that read FASTQ files do not support them.';
-  return [warning('sample-name', placeOf(sample, 'samplename'), message)];
+  return [warning('sample-name', cellPlace(sample, 'samplename'), message)];
 }
 
 function findWrongIndexCharacters(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
@@ -265,7 +265,7 @@ function findWrongIndexCharacters(_context: ManifestContext, sample: ManifestSam
     const message =
       `${titleOf(heading)} of ${sample.name} contains ${JSON.stringify(wrong[0])}. ` +
       'An index consists of A, C, G, T and N.';
-    return [error('index-characters', placeOf(sample, heading), message)];
+    return [error('index-characters', cellPlace(sample, heading), message)];
   });
 }
 
@@ -273,7 +273,7 @@ function findSampleInSkippedLane({ run }: ManifestContext, { lane, samples }: La
   const sample = samples.find((each) => each.lanes.length === 1);
   if (sample === undefined) return [];
   const message = `${sample.name} is in lane ${lane}, but this run analyzes only lane ${run.analysisLanes}`;
-  return [warning('lane-not-run', placeOf(sample, 'lane'), message)];
+  return [warning('lane-not-run', cellPlace(sample, 'lane'), message)];
 }
 
 function findTooLongMask(_context: ManifestContext, { setting, length, cycles }: IndexRead): RatedFinding[] {
@@ -300,7 +300,7 @@ function findWrongIndexLengths(_context: ManifestContext, indexRead: IndexRead):
     const message =
       `${titleOf(heading)} of ${sample.name} has ${actual} bases${others}, but the run has ${length} for it ` +
       `(${read}: ${cycles[read] ?? 0} cycles${mask}). Correct the index, or add the setting ${read}Mask.`;
-    return error('index-length', placeOf(sample, heading), message);
+    return error('index-length', cellPlace(sample, heading), message);
   });
 }
 
@@ -312,7 +312,7 @@ function findMissingIndex(_context: ManifestContext, { lane, samples }: Lane): R
   const message =
     `${sample.name} has no index, but lane ${lane} has other samples. ` +
     'Bases2Fastq cannot assign their reads. Add the index.';
-  return [error('index-missing', placeOf(sample, 'index1'), message)];
+  return [error('index-missing', cellPlace(sample, 'index1'), message)];
 }
 
 /** The first sample of each pair of indexes. */
@@ -334,10 +334,10 @@ function findRepeatedIndexes(_context: ManifestContext, { lane, samples }: Lane)
     if (other === undefined || other === sample) return [];
     if (other.name === sample.name) {
       const message = `${sample.name} with index ${indexes} is also in line ${other.line}, for lane ${lane}`;
-      return [warning('row-twice', placeOf(sample, 'samplename'), message)];
+      return [warning('row-twice', cellPlace(sample, 'samplename'), message)];
     }
     const message = `${sample.name} has the index ${indexes} of ${other.name} in line ${other.line} (lane ${lane})`;
-    return [error('index-twice', placeOf(sample, 'index1'), message)];
+    return [error('index-twice', cellPlace(sample, 'index1'), message)];
   });
 }
 
@@ -360,7 +360,7 @@ function findSimilarIndexes(context: ManifestContext, { lane, samples }: Lane): 
       const message =
         `the indexes of ${other.name} and of ${sample.name} in line ${sample.line} are so similar that a read can ` +
         `match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). More pairs may be similar.`;
-      return [warning('index-near', placeOf(other, 'index1'), message)];
+      return [warning('index-near', cellPlace(other, 'index1'), message)];
     }
   }
   return [];
@@ -379,21 +379,21 @@ function countMismatches(one: string, other: string): number {
   return mismatches;
 }
 
-interface Place {
+interface ManifestPlace {
   line?: number;
   column?: number;
 }
 
-function placeOf(sample: ManifestSample, heading: string): Place {
+function cellPlace(sample: ManifestSample, heading: string): ManifestPlace {
   return { line: sample.line, column: sample.columns[heading] ?? sample.columns.samplename ?? 1 };
 }
 
 const titleOf = (heading: 'index1' | 'index2'): string => (heading === 'index1' ? 'Index1' : 'Index2');
 
-function error(rule: string, { line, column }: Place, message: string): RatedFinding {
+function error(rule: string, { line, column }: ManifestPlace, message: string): RatedFinding {
   return { severity: 'error', rule, line, column, message };
 }
 
-function warning(rule: string, { line, column }: Place, message: string): RatedFinding {
+function warning(rule: string, { line, column }: ManifestPlace, message: string): RatedFinding {
   return { severity: 'warning', rule, line, column, message };
 }

@@ -65,7 +65,7 @@ function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function text(source: Json, key: string): string | undefined {
+function readText(source: Json, key: string): string | undefined {
   const value = source[key];
   return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
 }
@@ -84,15 +84,15 @@ export function parseJsonObject(file: string, content: string): Json {
   return value;
 }
 
-function consumable(source: unknown): Consumable | undefined {
+function parseConsumable(source: unknown): Consumable | undefined {
   if (!isObject(source)) return undefined;
-  const serialNumber = text(source, 'SerialNumber');
+  const serialNumber = readText(source, 'SerialNumber');
   if (serialNumber === undefined) return undefined;
-  const expiration = text(source, 'Expiration');
+  const expiration = readText(source, 'Expiration');
   return {
     serialNumber,
-    partNumber: text(source, 'PartNumber') ?? '',
-    lotNumber: text(source, 'LotNumber') ?? '',
+    partNumber: readText(source, 'PartNumber') ?? '',
+    lotNumber: readText(source, 'LotNumber') ?? '',
     // Instruments write the year 2999 for "never scanned". polony keeps what the instrument wrote.
     expiration: expiration !== undefined && !Number.isNaN(Date.parse(expiration)) ? expiration : undefined,
   };
@@ -104,8 +104,8 @@ function consumable(source: unknown): Consumable | undefined {
  */
 export function parseRunParameters(content: string): RunParameters {
   const json = parseJsonObject(FILE, content);
-  const runName = text(json, 'RunName');
-  const instrumentName = text(json, 'InstrumentName');
+  const runName = readText(json, 'RunName');
+  const instrumentName = readText(json, 'InstrumentName');
   if (runName === undefined) throw new FileFormatError(FILE, 'RunName is missing');
   if (runName.length > 255)
     throw new FileFormatError(FILE, `RunName has ${runName.length} characters, but may have at most 255`);
@@ -122,7 +122,7 @@ export function parseRunParameters(content: string): RunParameters {
       cycles[read] = count;
     }
   }
-  const readOrder = (text(json, 'ReadOrder') ?? '')
+  const readOrder = (readText(json, 'ReadOrder') ?? '')
     .split(',')
     .map((read) => read.trim())
     .filter((read): read is ReadName => (READ_NAMES as readonly string[]).includes(read));
@@ -131,38 +131,38 @@ export function parseRunParameters(content: string): RunParameters {
   const consumables = isObject(json.Consumables) ? json.Consumables : {};
   const filterMask = recipeValues.find((value) => value.Name === 'filterMask')?.Value;
   return {
-    fileVersion: text(json, 'FileVersion'),
+    fileVersion: readText(json, 'FileVersion'),
     runName,
-    runId: text(json, 'RunID') ?? text(json, 'runID'),
-    recipeExecutionId: text(json, 'RecipeExecutionID'),
-    runType: text(json, 'RunType') ?? 'Sequencing',
-    runDescription: text(json, 'RunDescription'),
-    side: text(json, 'Side'),
-    flowcellId: text(json, 'FlowcellID'),
-    date: text(json, 'Date'),
+    runId: readText(json, 'RunID') ?? readText(json, 'runID'),
+    recipeExecutionId: readText(json, 'RecipeExecutionID'),
+    runType: readText(json, 'RunType') ?? 'Sequencing',
+    runDescription: readText(json, 'RunDescription'),
+    side: readText(json, 'Side'),
+    flowcellId: readText(json, 'FlowcellID'),
+    date: readText(json, 'Date'),
     instrumentName,
-    operatorName: text(json, 'OperatorName'),
-    runFolderName: text(json, 'RunFolderName'),
+    operatorName: readText(json, 'OperatorName'),
+    runFolderName: readText(json, 'RunFolderName'),
     tiles: Array.isArray(json.Tiles) ? json.Tiles.filter((tile): tile is string => typeof tile === 'string') : [],
     cycles,
     readOrder,
-    kitConfiguration: text(json, 'KitConfiguration'),
-    preparationWorkflow: text(json, 'PreparationWorkflow'),
-    chemistryVersion: text(json, 'ChemistryVersion'),
+    kitConfiguration: readText(json, 'KitConfiguration'),
+    preparationWorkflow: readText(json, 'PreparationWorkflow'),
+    chemistryVersion: readText(json, 'ChemistryVersion'),
     lowDiversity: typeof json.LowDiversity === 'boolean' ? json.LowDiversity : undefined,
-    platformVersion: text(json, 'PlatformVersion'),
-    analysisLanes: text(json, 'AnalysisLanes'),
-    storageConnectionId: text(json, 'StorageConnectionID'),
-    libraryType: text(json, 'LibraryType'),
+    platformVersion: readText(json, 'PlatformVersion'),
+    analysisLanes: readText(json, 'AnalysisLanes'),
+    storageConnectionId: readText(json, 'StorageConnectionID'),
+    libraryType: readText(json, 'LibraryType'),
     filterMask: typeof filterMask === 'string' ? filterMask : undefined,
-    polonyDensity: text(advanced, 'PolonyDensity'),
-    panelName: text(json, 'PanelName'),
-    wellLayout: text(json, 'WellLayout'),
+    polonyDensity: readText(advanced, 'PolonyDensity'),
+    panelName: readText(json, 'PanelName'),
+    wellLayout: readText(json, 'WellLayout'),
     consumables: {
-      flowcell: consumable(consumables.Flowcell),
-      sequencingCartridge: consumable(consumables.SequencingCartridge),
-      buffer: consumable(consumables.Buffer),
-      panelCartridge: consumable(consumables.PanelCartridge),
+      flowcell: parseConsumable(consumables.Flowcell),
+      sequencingCartridge: parseConsumable(consumables.SequencingCartridge),
+      buffer: parseConsumable(consumables.Buffer),
+      panelCartridge: parseConsumable(consumables.PanelCartridge),
     },
   };
 }

@@ -156,7 +156,7 @@ export function concludeVerification(
   };
 }
 
-const WORST: readonly ProbeResult[] = ['denied', 'unknown', 'granted'];
+const RESULTS_WORST_FIRST: readonly ProbeResult[] = ['denied', 'unknown', 'granted'];
 
 /**
  * Merges the permissions of a provider, its connections and its flows into one table: the worst result of each
@@ -170,7 +170,7 @@ export function mergePermissions(
     const rows = parts.flatMap(({ name, permissions }) =>
       permissions.filter((row) => row.action === action).map((row) => ({ ...row, of: name })),
     );
-    rows.sort((one, other) => WORST.indexOf(one.result) - WORST.indexOf(other.result));
+    rows.sort((one, other) => RESULTS_WORST_FIRST.indexOf(one.result) - RESULTS_WORST_FIRST.indexOf(other.result));
     if (rows[0] !== undefined) return rows[0];
     const nothing = 'polony has not verified a resource that uses it yet';
     return { ...reportPermission({ action, result: 'unknown', resource: '*', detail: nothing }, {}), of: null };

@@ -372,7 +372,7 @@ describe('sending', () => {
     expect(
       (await sendWebhook(url('/', 'public.example.org'), '{}', {}, { policy: open, resolve: resolving('8.8.8.8') }))
         .error,
-    ).toContain('use https');
+    ).toContain('Use https');
     expect(
       (await sendWebhook(url('/', 'nowhere.example.org'), '{}', {}, { policy: open, resolve: resolving() })).error,
     ).toContain('has no address');

@@ -1,14 +1,14 @@
-import { type DocumentParts, POLICY_NAME, type RolePolicies, SESSION_SECONDS } from './parts.js';
+import { type DocumentParts, POLICY_NAME, type RolePolicies, ROLE_SESSION_SECONDS } from './parts.js';
 import { compactJson, shellWord } from './text.js';
 
 type Option = [name: string, value: string];
 
 /** Commands of the AWS CLI for a POSIX shell. Each command runs only if those before it succeed. */
-export function awsCli({ name, executionName, executionPath, trust, policy, execution }: DocumentParts): string {
+export function writeAwsCli({ name, executionName, executionPath, trust, policy, execution }: DocumentParts): string {
   const commands =
     trust === null
       ? [command('create-user', ['user-name', name]), putPolicy('put-user-policy', ['user-name', name], policy)]
-      : createRole(name, [['max-session-duration', String(SESSION_SECONDS)]], {
+      : createRole(name, [['max-session-duration', String(ROLE_SESSION_SECONDS)]], {
           trustPolicy: trust,
           permissionPolicy: policy,
         });

@@ -1,12 +1,12 @@
 import type { PolicyDocument } from '../permissions.js';
-import { type DocumentParts, POLICY_NAME, SESSION_SECONDS } from './parts.js';
+import { type DocumentParts, POLICY_NAME, ROLE_SESSION_SECONDS } from './parts.js';
 import { templateText } from './text.js';
 
 /** A CloudFormation template in JSON. A stack with it needs CAPABILITY_NAMED_IAM. */
-export function cloudFormation(parts: DocumentParts): string {
+export function writeCloudFormation(parts: DocumentParts): string {
   const { trust, execution } = parts;
   const resources = {
-    ...(trust === null ? { ProviderUser: providerUser(parts) } : { ProviderRole: providerRole(parts, trust) }),
+    ...(trust === null ? { ProviderUser: userResource(parts) } : { ProviderRole: roleResource(parts, trust) }),
     ...(execution && {
       ExecutionRole: {
         Type: 'AWS::IAM::Role',
@@ -30,16 +30,16 @@ export function cloudFormation(parts: DocumentParts): string {
   });
 }
 
-function providerUser({ name, policy }: DocumentParts) {
+function userResource({ name, policy }: DocumentParts) {
   return { Type: 'AWS::IAM::User', Properties: { UserName: name, Policies: inlinePolicies(policy) } };
 }
 
-function providerRole({ name, policy }: DocumentParts, trust: PolicyDocument) {
+function roleResource({ name, policy }: DocumentParts, trust: PolicyDocument) {
   return {
     Type: 'AWS::IAM::Role',
     Properties: {
       RoleName: name,
-      MaxSessionDuration: SESSION_SECONDS,
+      MaxSessionDuration: ROLE_SESSION_SECONDS,
       AssumeRolePolicyDocument: trust,
       Policies: inlinePolicies(policy),
     },

@@ -21,7 +21,7 @@ export interface DocumentParts {
 }
 
 /** The longest session that the role allows, in seconds: 12 hours, as the vendor's page recommends. */
-export const SESSION_SECONDS = 43_200;
+export const ROLE_SESSION_SECONDS = 43_200;
 /** Name of the inline policies. */
 export const POLICY_NAME = 'polony';
 
