@@ -4,7 +4,7 @@ import { inject } from 'vitest';
 import { type Db, openDatabase } from '../store/database.js';
 import { databaseUrl, TEMPLATE } from './sharedPostgres.js';
 
-/** A database of one test file, with the tables in it. */
+/** The database of one test file, with all tables. */
 export interface TestPostgres {
   url: string;
   db: Db;
@@ -17,14 +17,14 @@ async function onSharedServer(statement: string): Promise<void> {
   await client.query(statement).finally(() => client.end());
 }
 
-/** A database of its own on the server that all test files share. @returns its address. */
+/** Creates a database for one test file on the server that all test files share. @returns its address. */
 export async function createTestDatabase(): Promise<string> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   await onSharedServer(`create database ${name} template ${TEMPLATE}`);
   return databaseUrl(inject('postgresUrl'), name);
 }
 
-/** Opens a database of its own on the server that all test files share. */
+/** Creates and opens a database for one test file on the server that all test files share. */
 export async function startTestPostgres(options: { maxConnections?: number } = {}): Promise<TestPostgres> {
   const url = await createTestDatabase();
   const db = openDatabase(url, options.maxConnections ?? 10);
