@@ -190,7 +190,7 @@ describe('unusual input', () => {
     expect(parseRunFolderName('20260115_AV240001_RUN', 'archive')).toBeUndefined();
     expect(parseRunFolderName(`20260115_AV240001_${'x'.repeat(300)}`, 'AV240001')).toBeUndefined();
   });
-  it('does not pass off members of JavaScript objects as outcomes or parameters', () => {
+  it('is unknown if it names a member of every JavaScript object, such as constructor', () => {
     expect(
       parseRunUploaded('{"instrument":"AV","runID":"r","runType":"Sequencing","outcome":"constructor"}')!.outcome,
     ).toBe('unknown');
