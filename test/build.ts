@@ -32,9 +32,10 @@ const FOLDERS = [
 ];
 
 /**
- * Compiles the sources without checking types, and bundles the workflows, as `npm run build` does. Tests start dozens of processes
- * and workers: each one that compiles for itself costs seconds. What was built of the same sources before is used again.
- * @returns the folder, laid out as `dist/`.
+ * Compiles the sources without checking types, and bundles the workflows, as `npm run build` does. Tests start dozens
+ * of processes and workers, and each one that compiles for itself costs seconds. It reuses an earlier build of the same
+ * sources.
+ * @returns the folder, with the same layout as `dist/`.
  */
 export async function buildOnce(): Promise<string> {
   const files = FOLDERS.flatMap((folder) =>
@@ -48,7 +49,7 @@ export async function buildOnce(): Promise<string> {
   const builds = path.join(cacheFolder(), 'test-builds');
   const build = path.join(builds, hash.digest('hex').slice(0, 16));
   if (existsSync(build)) return build;
-  // Made beside its place and renamed when it is whole.
+  // Another run must never see an incomplete build, so this one is renamed when it is complete.
   const draft = `${build}.${process.pid}`;
   for (const file of files) {
     const target = path.join(draft, file);
@@ -73,7 +74,7 @@ export async function buildOnce(): Promise<string> {
   try {
     renameSync(draft, build);
   } catch (error) {
-    // Another run of the tests was faster.
+    // Another run has built the same sources at the same time.
     rmSync(draft, { recursive: true, force: true });
     if (!existsSync(build)) throw error;
   }
@@ -81,7 +82,7 @@ export async function buildOnce(): Promise<string> {
   return build;
 }
 
-/** Removes what has not been built today: another run may still use what is newer. */
+/** Removes builds that are older than a day. Another run may still use a newer one. */
 function removeOldBuilds(builds: string, current: string): void {
   for (const folder of readdirSync(builds).map((name) => path.join(builds, name)))
     if (folder !== current && Date.now() - statSync(folder).mtimeMs > 86_400_000)

@@ -3,7 +3,7 @@ import { buildOnce } from './build.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    /** Folder of the build that tests start processes of. */
+    /** Folder of the build from which tests start processes. */
     build: string;
   }
 }

@@ -5,7 +5,7 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { parse } from 'yaml';
 
-/** As much of an OpenAPI document as the tests look at. */
+/** The parts of an OpenAPI document that the tests use. */
 export interface OpenApi {
   openapi: string;
   security?: Record<string, string[]>[];
@@ -45,7 +45,7 @@ export function compilerOf(document: OpenApi): (schema: object) => ValidateFunct
   return (schema) => ajv.compile(rewrite(schema) as object);
 }
 
-/** Checks answers against what a document says of their operation and status. */
+/** Checks answers against the schema that a document has for their operation and status. */
 export function answerChecker(
   document: OpenApi,
 ): (method: string, url: string, status: number, body: unknown) => string[] {
@@ -77,7 +77,7 @@ export function answerChecker(
   };
 }
 
-/** Members of a schema that say which values it allows; what only explains, such as descriptions and examples, is left out. */
+/** Members of a schema that decide which values it allows, unlike descriptions and examples. */
 const MEANINGFUL = ['$ref', 'type', 'enum', 'const', 'format', 'required', 'additionalProperties'] as const;
 
 function reduceSchema(schema: Record<string, unknown>): Record<string, unknown> {
@@ -98,8 +98,8 @@ function reduceSchema(schema: Record<string, unknown>): Record<string, unknown> 
 }
 
 /**
- * What tests hold our API to, of the vendor's contract: operations with their parameters, and the members and types of their answers.
- * test/fixtures/contract.json is made of it, so that these tests run everywhere.
+ * Reduces the vendor's contract to the parts that tests compare with our API: operations with their parameters, and the
+ * members and types of their answers. test/fixtures/contract.json holds the result, so that these tests run everywhere.
  */
 export function reduceContract({ openapi, paths, components }: OpenApi): OpenApi {
   return {
@@ -146,7 +146,7 @@ export function reduceContract({ openapi, paths, components }: OpenApi): OpenApi
   };
 }
 
-/** The vendor's contract as a whole, where it lies beside the project. */
+/** The whole contract of the vendor, if a copy lies beside the repository. */
 export function wholeContract(): OpenApi | undefined {
   const file = path.join(
     path.dirname(fileURLToPath(import.meta.url)),
@@ -155,10 +155,10 @@ export function wholeContract(): OpenApi | undefined {
   return existsSync(file) ? (parse(readFileSync(file, 'utf8')) as OpenApi) : undefined;
 }
 
-/** What the tests need of the vendor's contract. */
+/** The part of the vendor's contract that the tests need. */
 export function fixedContract(): OpenApi {
   return JSON.parse(readFileSync(new URL('./fixtures/contract.json', import.meta.url), 'utf8')) as OpenApi;
 }
 
-/** The vendor's contract: as a whole where that is at hand, else what the tests need of it. */
+/** The whole contract of the vendor if there is a copy, else the part that the tests need. */
 export const vendorContract = (): OpenApi => wholeContract() ?? fixedContract();

@@ -6,7 +6,7 @@ import { startPostgres } from '../local/postgres.js';
 import { migrate, openDatabase } from '../store/database.js';
 import type { TestPostgres } from './postgres.js';
 
-/** Starts a PostgreSQL that no other test uses, for what cannot be done to a shared one. `kill` ends it at once, as a crash does. */
+/** Starts a PostgreSQL of its own for a test that disturbs its server. `kill` ends it at once, like a crash. */
 export async function startOwnPostgres(): Promise<TestPostgres & { kill: () => void }> {
   const stateDir = mkdtempSync(path.join(os.tmpdir(), 'polony-test-'));
   const guardian = await createGuardian(stateDir);

@@ -4,7 +4,7 @@ import { inject } from 'vitest';
 import { type Db, openDatabase } from '../store/database.js';
 import { databaseUrl, TEMPLATE } from './sharedPostgres.js';
 
-/** A database of one test file, with the tables in it. */
+/** The database of one test file, with all tables. */
 export interface TestPostgres {
   url: string;
   db: Db;
@@ -24,7 +24,7 @@ async function createTestDatabase(): Promise<string> {
   return databaseUrl(inject('postgresUrl'), name);
 }
 
-/** Opens a database of its own on the server that all test files share. */
+/** Creates and opens a database for one test file on the server that all test files share. */
 export async function startTestPostgres(options: { maxConnections?: number } = {}): Promise<TestPostgres> {
   const url = await createTestDatabase();
   const db = openDatabase(url, options.maxConnections ?? 10);

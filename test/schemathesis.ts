@@ -2,18 +2,33 @@ import { spawn } from 'node:child_process';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
 
-/** What schemathesis has found. */
+/** The checks that schemathesis makes on every answer. */
+const CHECKS = [
+  'not_a_server_error',
+  'status_code_conformance',
+  'content_type_conformance',
+  'response_schema_conformance',
+  'response_headers_conformance',
+  'negative_data_rejection',
+  'missing_required_header',
+  'unsupported_method',
+  'use_after_free',
+  'ensure_resource_availability',
+  'ignored_auth',
+];
+
+/** The result of a schemathesis run. */
 export interface Fuzzed {
-  /** Whether it found nothing. */
+  /** Whether it found no failure. */
   passed: boolean;
-  /** What it has printed. */
+  /** Its output. */
   report: string;
 }
 
 /**
- * Runs schemathesis over a whole API by its OpenAPI document: all phases (examples, coverage, fuzzing, stateful), inputs that fit the document
- * and inputs that do not.
- * @param seconds how long fuzzing and stateful testing go on in all
+ * Runs schemathesis over a whole API, guided by its OpenAPI document. It runs all phases (examples, coverage, fuzzing,
+ * stateful) with valid and invalid input.
+ * @param seconds the total duration of fuzzing and stateful testing
  */
 export async function schemathesis({
   url,
@@ -46,11 +61,12 @@ export async function schemathesis({
       '1',
       '--continue-on-failure',
       '--no-color',
-      // A stream does not end: test/stack/executions-feed.test.ts has it. Without the key all is refused: ignored_auth holds that.
+      // A stream does not end; test/stack/executions-feed.test.ts tests it.
+      // ignored_auth checks that the API rejects requests without the key.
       '--exclude-operation-id',
       'ExecutionService_WatchExecution',
       '--checks',
-      'not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,negative_data_rejection,missing_required_header,unsupported_method,use_after_free,ensure_resource_availability,ignored_auth',
+      CHECKS.join(','),
       '--request-timeout',
       '30',
       '--warnings',

@@ -6,7 +6,7 @@ import { createGuardian } from '../local/guardian.js';
 import { startPostgres } from '../local/postgres.js';
 import { migrate, openDatabase } from '../store/database.js';
 
-/** Name of the database that those of the test files are copied from. */
+/** Name of the template from which the databases of the test files are created. */
 export const TEMPLATE = 'polony_template';
 
 /** The address of another database on the same server. */
@@ -16,12 +16,12 @@ export function databaseUrl(url: string, database: string): string {
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    /** A PostgreSQL that all test files share, each with a database of its own. */
+    /** Address of the PostgreSQL server that all test files share. Each has a database of its own there. */
     postgresUrl: string;
   }
 }
 
-/** Starts what all files share. @returns how it ends. */
+/** Starts the server that all test files share. @returns a function that stops it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-shared-'));
   const guardian = await createGuardian(stateDir);

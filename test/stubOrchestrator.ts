@@ -1,4 +1,4 @@
 import type { ApiDependencies } from '../api/dependencies.js';
 
-/** A Temporal that does all that the API asks of it, for tests and measurements that are about something else. */
+/** An orchestrator whose every call succeeds, for tests and measurements without Temporal. */
 export const stubOrchestrator = new Proxy({}, { get: () => async () => true }) as ApiDependencies['orchestrator'];

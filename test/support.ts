@@ -1,13 +1,15 @@
 import type { apiClient } from '../cli/customer.js';
 import type { Stack } from '../local/stack.js';
 
-/** Milliseconds without any progress after which a wait gives up: far more than any machine needs between two steps. */
+/** A wait gives up after so many milliseconds without progress: far more than a slow machine needs for one step. */
 const STUCK_MS = 120_000;
 
 /**
- * Asks again and again until there is an answer, however long that takes while there is progress.
- * @param progress something that changes while what is waited for comes nearer, such as a count; compared as JSON
- * @throws when neither an answer nor progress came for two minutes, with what was waited for and the last progress
+ * Polls until there is an answer. It may take any time as long as there is progress.
+ * @param what what the caller waits for, for the error message
+ * @param ask returns the answer, or undefined or false if there is none yet
+ * @param progress returns something that changes while the answer comes nearer, such as a count; compared as JSON
+ * @throws Error after two minutes with neither an answer nor progress
  */
 export async function waitFor<T>(
   what: string,
@@ -29,7 +31,7 @@ export async function waitFor<T>(
   }
 }
 
-/** `GET /v1/executions/{id}/details`, as far as tests look at it. */
+/** The parts of `GET /v1/executions/{id}/details` that the tests use. */
 export interface ExecutionDetails {
   execution: {
     id: string;
@@ -48,10 +50,10 @@ export interface ExecutionDetails {
   };
 }
 
-/** So long that a run is RUNNING until `finish` or a cancel ends it, however slow the machine is. */
+/** Milliseconds for which a run stays RUNNING unless `finish` or a cancel ends it: longer than any test. */
 export const HELD_MS = 86_400_000;
 
-/** Sets the time of each status of HealthOmics runs, of those that enter it from now on. */
+/** Sets how many milliseconds HealthOmics runs stay in RUNNING, for runs that enter it from now on. */
 export async function setPace(stack: Stack, RUNNING: number): Promise<void> {
   await fetch(`${stack.aws.emulator.url}/_control/settings`, {
     method: 'POST',
@@ -59,7 +61,7 @@ export async function setPace(stack: Stack, RUNNING: number): Promise<void> {
   });
 }
 
-/** Executions as their clients see them, and as HealthOmics does. */
+/** Reads executions through the API and from the HealthOmics emulator. */
 export function executionsOf(stack: Stack, call: ReturnType<typeof apiClient>) {
   const details = (id: string): Promise<ExecutionDetails> => call('GET', `/v1/executions/${id}/details`);
   return {

@@ -12,23 +12,23 @@ import { createLocalKey, Secrets } from '../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from './postgres.js';
 import { stubOrchestrator } from './stubOrchestrator.js';
 
-/** The key of the installation in {@link startTestApi}. */
+/** The installation's API key in {@link startTestApi}. */
 export const ROOT_KEY = 'root-key-0123456789-abcdefgh';
 
-/** An API on a real PostgreSQL and the enforcing local AWS, whose Temporal does whatever it is asked. */
+/** An API on a real PostgreSQL and the local AWS, which enforces policies, with a stub for Temporal. */
 export interface TestApi {
   app: FastifyInstance;
   access: AwsSessions;
   aws: LocalAws;
   postgres: TestPostgres;
-  /** A temporary one, for what a test writes. */
+  /** A temporary folder for files of the test. */
   folder: string;
-  /** Listens from now on. @returns the address. */
+  /** Starts listening. @returns the address. */
   listen: () => Promise<string>;
   stop: () => Promise<void>;
 }
 
-/** Starts one. This process is polony's service user at the local AWS from then on (environment variables). */
+/** Starts a test API. Sets environment variables that make this process polony's service user at the local AWS. */
 export async function startTestApi(options: Partial<ApiDependencies> = {}): Promise<TestApi> {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'polony-test-'));
   const guardian = await createGuardian(folder);

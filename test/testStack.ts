@@ -2,11 +2,11 @@ import path from 'node:path';
 import { inject } from 'vitest';
 import { type Stack, type StackOptions, startStack } from '../local/stack.js';
 
-/** Starts a whole stack of one test file, whose processes start from the build of all tests. */
+/** Starts a whole stack for one test file. Its processes run the build that all tests share. */
 export async function startTestStack(options: StackOptions): Promise<Stack> {
   const stack = await startStack({ durable: false, headless: true, build: inject('build'), ...options });
   const { stop } = stack;
-  // A worker that stops in good order waits for its activities; test/processes tests that.
+  // A graceful stop of a worker waits for its activities, which costs time. test/processes tests that.
   stack.stop = async () => {
     stack.worker?.kill();
     stack.api?.kill();
@@ -16,20 +16,20 @@ export async function startTestStack(options: StackOptions): Promise<Stack> {
   return stack;
 }
 
-/** Whether an event is of a workflow task: a slow worker adds some of these, so they say nothing about a workflow. */
+/** Whether an event belongs to a workflow task. Their number depends on the worker's speed, not on the workflow. */
 export function isWorkflowTask(event: object): boolean {
   return Object.entries(event).some(([name, value]) => name.startsWith('workflowTask') && value != null);
 }
 
-/** How many events a history has, without those of workflow tasks. */
+/** Counts the events of a history, without those of workflow tasks. */
 export function countEvents({ events }: { events?: object[] | null }): number {
   return (events ?? []).filter((event) => !isWorkflowTask(event)).length;
 }
 
-/** The compiled command line, for `node`; `node --import tsx cli/main.ts` would compile it anew at each start. */
+/** The compiled command line, for `node`. `node --import tsx cli/main.ts` would compile it at every start. */
 export const cliFile = (): string => path.join(inject('build'), 'cli/main.js');
 
-/** Where workers that tests start themselves have the workflows from: the bundle of all tests. */
+/** The workflow bundle that all tests share, for workers that a test starts itself. */
 export const workflowSource = (): { workflowBundle: { codePath: string } } => ({
   workflowBundle: { codePath: path.join(inject('build'), 'worker/workflow-bundle.js') },
 });

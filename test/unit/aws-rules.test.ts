@@ -11,8 +11,8 @@ import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 
 const rules = (problems: FieldProblem[]): string[] => problems.map((problem) => problem.rule);
 
-describe('ARNs and roles', () => {
-  it('are taken apart', () => {
+describe('ARNs, roles and accounts', () => {
+  it('parses an ARN, and rejects a malformed one', () => {
     expect(parseArn('arn:aws:omics:us-west-2:111122223333:workflow/1')).toEqual({
       partition: 'aws',
       service: 'omics',
@@ -27,7 +27,7 @@ describe('ARNs and roles', () => {
     'arn:aws:iam::111122223333:role/Element-ServiceUser',
     'arn:aws:iam::111122223333:role/service-role/lab/x',
     'arn:aws-us-gov:iam::111122223333:role/a+b=c,d.e@f_g',
-  ])('%s is a role', (arn) => expect(checkRoleArn('f', arn)).toEqual([]));
+  ])('accepts the role ARN %s', (arn) => expect(checkRoleArn('f', arn)).toEqual([]));
   it.each([
     'arn:aws:iam::111122223333:user/x',
     'arn:aws:iam:us-east-1:111122223333:role/x',
@@ -36,8 +36,8 @@ describe('ARNs and roles', () => {
     'arn:aws:iam::111122223333:role/a b',
     `arn:aws:iam::111122223333:role/${'x'.repeat(65)}`,
     'x',
-  ])('%s is none', (arn) => expect(rules(checkRoleArn('f', arn))).toEqual(['ROLE_ARN']));
-  it('an execution role is another role of the same account', () => {
+  ])('rejects the role ARN %s', (arn) => expect(rules(checkRoleArn('f', arn))).toEqual(['ROLE_ARN']));
+  it('accepts as execution role only another role of the same account', () => {
     const provider = { roleArn: 'arn:aws:iam::111122223333:role/provider', account: '111122223333' };
     expect(checkExecutionRole('f', 'arn:aws:iam::111122223333:role/omics', provider)).toEqual([]);
     expect(rules(checkExecutionRole('f', provider.roleArn, provider))).toEqual(['EXECUTION_ROLE_IS_PROVIDER_ROLE']);
@@ -48,14 +48,14 @@ describe('ARNs and roles', () => {
       [],
     );
   });
-  it('an external ID is as the page says', () => {
+  it("accepts external IDs of the length and characters that the vendor's page allows", () => {
     for (const value of ['ab', '@:,=-./_', 'x'.repeat(1224)]) expect(checkExternalId('f', value)).toEqual([]);
     for (const value of ['a', '', 'x'.repeat(1225)])
       expect(rules(checkExternalId('f', value))).toEqual(['EXTERNAL_ID_LENGTH']);
     for (const value of ['a b', 'a\tb', 'a+b', 'äö', 'a\u0000'])
       expect(rules(checkExternalId('f', value))).toEqual(['EXTERNAL_ID_CHARACTERS']);
   });
-  it('an account has twelve digits', () => {
+  it('accepts only account IDs of twelve ASCII digits', () => {
     expect(checkAccountId('f', '012345678901')).toEqual([]);
     for (const value of ['12345678901', '1234567890123', '12345678901x', '٠١٢٣٤٥٦٧٨٩٠١'])
       expect(rules(checkAccountId('f', value))).toEqual(['AWS_ACCOUNT_ID']);
@@ -63,13 +63,13 @@ describe('ARNs and roles', () => {
 });
 
 describe('regions', () => {
-  it('have the form of regions', () => {
+  it('accepts only texts that have the form of a region', () => {
     for (const region of ['us-west-2', 'ap-southeast-1', 'us-gov-east-1', 'il-central-1'])
       expect(checkRegion('f', region)).toEqual([]);
     for (const region of ['', 'US-WEST-2', 'oregon', 'us-west-2a', 'us-west'])
       expect(rules(checkRegion('f', region))).toEqual(['AWS_REGION']);
   });
-  it('of HealthOmics are the ten', () => {
+  it('accepts the ten HealthOmics regions and no other', () => {
     expect(HEALTHOMICS_REGIONS).toHaveLength(10);
     for (const region of HEALTHOMICS_REGIONS)
       expect([...checkHealthOmicsRegion('f', region), ...checkRegion('f', region)]).toEqual([]);
@@ -78,7 +78,7 @@ describe('regions', () => {
 });
 
 describe('buckets and prefixes', () => {
-  it.each(['abc', 'lab-aviti.runs', '0bucket9', 'x'.repeat(63)])('%s is a bucket', (name) =>
+  it.each(['abc', 'lab-aviti.runs', '0bucket9', 'x'.repeat(63)])('accepts the bucket name %s', (name) =>
     expect(checkBucketName('f', name)).toEqual([]),
   );
   it.each([
@@ -97,8 +97,8 @@ describe('buckets and prefixes', () => {
     ['xn--lab', 'BUCKET_RESERVED'],
     ['lab-s3alias', 'BUCKET_RESERVED'],
     ['lab--x-s3', 'BUCKET_RESERVED'],
-  ])('%s is none: %s', (name, rule) => expect(rules(checkBucketName('f', name))).toEqual([rule]));
-  it('prefixes have one form', () => {
+  ])('rejects the bucket name %s with %s', (name, rule) => expect(rules(checkBucketName('f', name))).toEqual([rule]));
+  it('strips outer slashes and spaces from a prefix', () => {
     for (const [given, normal] of [
       ['/runs/', 'runs'],
       [' runs ', 'runs'],
@@ -119,8 +119,8 @@ describe('buckets and prefixes', () => {
     ['a//b', 'PREFIX_SEGMENTS'],
     ['a/../b', 'PREFIX_SEGMENTS'],
     ['.', 'PREFIX_SEGMENTS'],
-  ])('%s is no prefix: %s', (prefix, rule) => expect(rules(checkPrefix('f', prefix))).toEqual([rule]));
-  it('overlap by whole folders', () => {
+  ])('rejects the prefix %s with %s', (prefix, rule) => expect(rules(checkPrefix('f', prefix))).toEqual([rule]));
+  it('compares prefixes by whole folders to find an overlap', () => {
     for (const [one, other] of [
       ['', 'a'],
       ['a', 'a'],
@@ -135,7 +135,7 @@ describe('buckets and prefixes', () => {
     ] as const)
       expect([prefixesOverlap(one, other), prefixesOverlap(other, one)]).toEqual([false, false]);
   });
-  it('make URIs and keys', () => {
+  it('joins buckets, prefixes and names to URIs and keys', () => {
     expect(storageUri('b', '', 'x')).toBe('s3://b/x/');
     expect(storageUri('b', 'p')).toBe('s3://b/p/');
     expect([joinKey('', 'a', 'b'), joinKey('p', 'a')]).toEqual(['a/b', 'p/a']);
@@ -145,7 +145,7 @@ describe('buckets and prefixes', () => {
 describe('shared workflows', () => {
   const arn = 'arn:aws:omics:us-west-2:588258415937:workflow/1234567';
   const check = (value: string, owner?: string) => checkSharedWorkflow({ workflow: 'w', owner: 'o' }, value, owner);
-  it('are a Resource ID or an ARN', () => {
+  it('accepts a resource ID or an ARN', () => {
     expect(parseSharedWorkflow(' 1234567 ')).toEqual({ id: '1234567' });
     expect(parseSharedWorkflow(arn)).toEqual({ id: '1234567', ownerId: '588258415937', region: 'us-west-2' });
     for (const value of [
@@ -158,7 +158,7 @@ describe('shared workflows', () => {
     ])
       expect(parseSharedWorkflow(value)).toBeUndefined();
   });
-  it('need an owner, once', () => {
+  it('requires an owner, and rejects two different ones', () => {
     expect(check('1', '588258415937')).toEqual({
       problems: [],
       workflow: { id: '1', ownerId: '588258415937', region: undefined },
@@ -177,8 +177,8 @@ describe('shared workflows', () => {
   });
 });
 
-describe('names and JSON that are kept', () => {
-  it('have one form', () => {
+describe('stored names and JSON', () => {
+  it('normalizes a name and checks its length and characters', () => {
     expect(normalizeName('  u\u0308ber ')).toBe('über');
     expect(checkName('f', '🧬'.repeat(128))).toEqual([]);
     expect(rules(checkName('f', ''))).toEqual(['NAME_LENGTH']);
@@ -186,7 +186,7 @@ describe('names and JSON that are kept', () => {
     for (const name of ['a\u0000', 'a\nb', '\ud800', 'a\u2028b'])
       expect(rules(checkName('f', name))).toEqual(['NAME_CHARACTERS']);
   });
-  it('hold only what PostgreSQL can keep', () => {
+  it('rejects JSON that PostgreSQL cannot store', () => {
     expect(checkJson('p', { a: [1, null, true, { b: 'ü🧬' }] })).toEqual([]);
     expect(checkJson('p', { a: ['x', 'y\u0000'] })).toMatchObject([{ field: 'p.a.1', rule: 'CHARACTERS' }]);
     expect(rules(checkJson('p', { ['\ud800']: 1 }))).toEqual(['CHARACTERS']);

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { CallSpacing } from '../../activities/executions/callSpacing.js';
 import { WatchedRun } from '../../activities/executions/getRunBudget.js';
 
-// The clock is fake: no test here measures the machine.
+// The clock is fake, so no test here depends on the speed of the machine.
 beforeEach(() => {
   vi.useFakeTimers();
 });
@@ -10,7 +10,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** A spacing of ten calls a second, and what it called when, in milliseconds from the start. */
+/** A spacing of ten calls a second, and its calls with their times in milliseconds from the start. */
 function createSpacing(): { spacing: CallSpacing; calls: string[]; call: (name: string) => () => void } {
   const begin = Date.now();
   const calls: string[] = [];
@@ -59,7 +59,7 @@ it('halves the rate with each throttled call, and recovers after a minute', asyn
   expect(calls).toEqual(['a 0', 'b 400', 'c 60000', 'd 60100']);
 });
 
-it('polls a watched run after its pause, or when an event comes, and a flood of events not at once', async () => {
+it('polls a watched run after its pause or after an event, but not at once after each of many events', async () => {
   const signal = new AbortController().signal;
   const watched = new WatchedRun(new CallSpacing(1000), () => undefined);
   const begin = Date.now();

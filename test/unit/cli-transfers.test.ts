@@ -62,12 +62,13 @@ describe('polony download', () => {
     content: Buffer;
     headers?: Record<string, string>;
   }
-  /** An API and a bucket in one. */
-  async function bucket(
+  /** Starts a server that is both the API and the bucket. */
+  async function startBucket(
     objects: Record<string, Stored>,
-    meddle: (key: string, request: IncomingMessage, response: ServerResponse, count: number) => boolean = () => false,
-  ): Promise<{ url: string; asked: { key: string; range: string | undefined }[] }> {
-    const asked: { key: string; range: string | undefined }[] = [];
+    intercept: (key: string, request: IncomingMessage, response: ServerResponse, count: number) => boolean = () =>
+      false,
+  ): Promise<{ url: string; requests: { key: string; range: string | undefined }[] }> {
+    const requests: { key: string; range: string | undefined }[] = [];
     const url = await listen((request, response, address) => {
       if (address.pathname.startsWith('/v1/')) {
         const files = Object.entries(objects).map(([key, { content }]) => ({
@@ -84,8 +85,8 @@ describe('polony download', () => {
           .end(JSON.stringify({ files, subdirectories: [], nextPageToken: '', isTruncated: false }));
       }
       const key = decodeURIComponent(address.pathname.slice(3));
-      asked.push({ key, range: request.headers.range });
-      if (meddle(key, request, response, asked.filter((each) => each.key === key).length)) return;
+      requests.push({ key, range: request.headers.range });
+      if (intercept(key, request, response, requests.filter((each) => each.key === key).length)) return;
       const { content, headers } = objects[key]!;
       const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
       response
@@ -97,23 +98,25 @@ describe('polony download', () => {
         })
         .end(content.subarray(from));
     });
-    return { url, asked };
+    return { url, requests };
   }
   const to = (): string => path.join(folder, 'to');
   const download = (url: string, into = to()): Promise<Outcome> =>
     polony(['download', 'run', ID, '--to', into, '--json'], { POLONY_API_URL: url });
   const big = Buffer.alloc(2_000_000, 'polony ');
 
-  it('brings what is stored packed as it is stored', async () => {
+  it('keeps a gzip-encoded object compressed', async () => {
     const packed = gzipSync(Buffer.alloc(100_000, 'reads '));
-    const { url } = await bucket({ 'RunStats.json': { content: packed, headers: { 'content-encoding': 'gzip' } } });
+    const { url } = await startBucket({
+      'RunStats.json': { content: packed, headers: { 'content-encoding': 'gzip' } },
+    });
     const { code, stdout } = await download(url);
     expect([code, stdout]).toEqual([0, expect.stringContaining('"files": 1')]);
     expect(readFileSync(path.join(to(), 'RunStats.json')).equals(packed)).toBe(true);
   });
-  it('lets one process at a time into a folder, and the next after a kill', async () => {
+  it('allows one process per folder, and the next one resumes after a kill', async () => {
     let cut: ServerResponse | undefined;
-    const { url, asked } = await bucket({ 'big.bin': { content: big } }, (_key, _request, response, count) => {
+    const { url, requests } = await startBucket({ 'big.bin': { content: big } }, (_key, _request, response, count) => {
       if (count > 1) return false;
       response
         .writeHead(200, { etag: `"${md5(big)}"`, 'content-length': big.length })
@@ -122,11 +125,13 @@ describe('polony download', () => {
       return true;
     });
     const first = start(['download', 'run', ID, '--to', to()], { POLONY_API_URL: url });
-    await waitFor('the first one is at it', () => cut !== undefined);
+    await waitFor('the first process downloads', () => cut !== undefined);
     const second = await download(url);
     expect([second.code, second.stderr]).toEqual([
       8,
-      expect.stringMatching(/^Process \d+ already downloads into .*; wait until it ends, or end it, then run the command again\n$/),
+      expect.stringMatching(
+        /^Process \d+ already downloads into .*; wait until it ends, or end it, then run the command again\n$/,
+      ),
     ]);
     await waitFor('a part is on the disk', () =>
       readdirSync(to()).some((name) => name.endsWith('.part') && readFileSync(path.join(to(), name)).length >= 900_000),
@@ -134,14 +139,14 @@ describe('polony download', () => {
     first.child.kill('SIGKILL');
     await first.ended;
     expect((await download(url)).code).toBe(0);
-    expect(asked.at(-1)!.range).toMatch(/^bytes=[1-9]/);
+    expect(requests.at(-1)!.range).toMatch(/^bytes=[1-9]/);
     expect([readFileSync(path.join(to(), 'big.bin')).equals(big), readdirSync(to())]).toEqual([true, ['big.bin']]);
   });
-  it('does not put together what is of two objects', async () => {
-    // No MD5, no checksum: of an object in parts. It is replaced while the first half is here.
+  it('starts again if the object is replaced during the download', async () => {
+    // A multipart object has no MD5 and no checksum here. It is replaced after the first half of the download.
     const [one, other] = [Buffer.alloc(2_000_000, 'one '), Buffer.alloc(2_000_000, 'other ')];
     const objects = { 'big.bin': { content: one, headers: { etag: '"11111111111111111111111111111111-2"' } } };
-    const { url } = await bucket(objects, (_key, _request, response, count) => {
+    const { url } = await startBucket(objects, (_key, _request, response, count) => {
       if (count > 1) return false;
       response.writeHead(200, { etag: '"11111111111111111111111111111111-2"', 'content-length': one.length });
       objects['big.bin'] = { content: other, headers: { etag: '"22222222222222222222222222222222-2"' } };
@@ -150,7 +155,7 @@ describe('polony download', () => {
     expect((await download(url)).code).toBe(0);
     expect(readFileSync(path.join(to(), 'big.bin')).equals(other)).toBe(true);
   });
-  it('neither follows links that wait for it nor takes an object for its own notes', async () => {
+  it('does not follow symbolic links, and does not confuse an object with its own files', async () => {
     const victim = path.join(folder, 'victim');
     writeFileSync(victim, 'mine');
     const version = createHash('sha256')
@@ -161,7 +166,7 @@ describe('polony download', () => {
     symlinkSync(victim, path.join(to(), `.big.bin.${version}.part`));
     symlinkSync(victim, path.join(to(), `.big.bin.${version}.part.json`));
     const lookalike = '.big.bin.0123456789ab.part';
-    const { url } = await bucket({
+    const { url } = await startBucket({
       'big.bin': { content: big },
       [lookalike]: { content: Buffer.from('x') },
       [`${lookalike}.json`]: { content: Buffer.from('{}') },
@@ -177,10 +182,10 @@ describe('polony download', () => {
     expect([stderr.trim().split('\n').length, stderr.includes('\u001b')]).toEqual([3, false]);
     expect(readdirSync(to()).sort()).toEqual(['b\u001b[2J.txt', 'big.bin']);
   });
-  it('compares what comes with each sum that S3 has of the whole object', async () => {
+  it('verifies every checksum that S3 has of the whole object', async () => {
     const content = Buffer.from('123456789');
     const sha = (algorithm: string): string => createHash(algorithm).update(content).digest('base64');
-    // The check values of these digits in the catalogue of CRCs.
+    // The check values for these digits from the catalogue of CRC algorithms.
     const crc = { crc32: 'cbf43926', crc32c: 'e3069283', crc64nvme: 'ae8b14860a799888' };
     const right: Record<string, string> = {
       'x-amz-checksum-sha256': sha('sha256'),
@@ -193,7 +198,7 @@ describe('polony download', () => {
       ),
     };
     const parts = { etag: '"11111111111111111111111111111111-2"' };
-    const { url } = await bucket({
+    const { url } = await startBucket({
       right: { content, headers: { ...parts, ...right } },
       'of parts': { content, headers: { ...parts, 'x-amz-checksum-sha256': 'AAAA-2' } },
       'with KMS': {
@@ -225,15 +230,15 @@ describe('polony download', () => {
     ]);
     expect(readdirSync(to()).sort()).toEqual(['of parts', 'right', 'with KMS']);
   });
-  it('asks once more for what is denied, not for minutes', async () => {
-    const { url, asked } = await bucket({ a: { content: Buffer.from('a') } }, (_key, _request, response) =>
+  it('retries a denied object only once', async () => {
+    const { url, requests } = await startBucket({ a: { content: Buffer.from('a') } }, (_key, _request, response) =>
       Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')),
     );
     expect(JSON.parse((await download(url)).stdout)).toMatchObject({
       files: 0,
       failed: [{ path: 'a', reason: 'S3 answered 403 AccessDenied' }],
     });
-    expect(asked.length).toBe(2);
+    expect(requests.length).toBe(2);
     writeFileSync(path.join(folder, 'a-file'), '');
     expect((await download(url, path.join(folder, 'a-file'))).code).toBe(2);
   });
@@ -241,13 +246,13 @@ describe('polony download', () => {
 
 describe('polony upload', () => {
   const PREFIX = 'runs/AV7/20260301_AV7_X/';
-  /** An API and a bucket in one, which encrypts with KMS where it is told to: then ETags are no MD5. */
-  async function bucket({
+  /** Starts a server that is both the API and the bucket. With KMS encryption, its ETags are not MD5 sums. */
+  async function startBucket({
     kms = false,
-    meddle = () => false,
+    intercept = () => false,
   }: {
     kms?: boolean;
-    meddle?: (request: IncomingMessage, response: ServerResponse, url: URL) => boolean | Promise<boolean>;
+    intercept?: (request: IncomingMessage, response: ServerResponse, url: URL) => boolean | Promise<boolean>;
   } = {}): Promise<{
     url: string;
     objects: Map<string, { content: Buffer; etag: string }>;
@@ -283,7 +288,7 @@ describe('polony upload', () => {
         puts.push(`${request.method} ${key.slice(PREFIX.length)}${address.search.replace(/[?&]x-id=\w+/, '')}`);
       const xml = (text: string, status = 200): void =>
         void response.writeHead(status, { 'content-type': 'application/xml' }).end(`<?xml version="1.0"?>${text}`);
-      if (await meddle(request, response, address)) return;
+      if (await intercept(request, response, address)) return;
       const id = address.searchParams.get('uploadId');
       if (address.searchParams.has('uploads')) {
         uploads.set(`u${uploads.size}`, { key, parts: new Map() });
@@ -300,7 +305,8 @@ describe('polony upload', () => {
         }
         uploads.delete(id);
         const parts = [...upload.parts].sort(([one], [other]) => one - other).map(([, part]) => part);
-        const etag = `${etagOf(Buffer.concat(parts.map((part) => createHash('md5').update(part).digest())))}-${parts.length}`;
+        const partSums = Buffer.concat(parts.map((part) => createHash('md5').update(part).digest()));
+        const etag = `${etagOf(partSums)}-${parts.length}`;
         objects.set(key, { content: Buffer.concat(parts), etag });
         if (lostAnswers.delete('complete')) return void response.destroy();
         return xml(`<CompleteMultipartUploadResult><ETag>&quot;${etag}&quot;</ETag></CompleteMultipartUploadResult>`);
@@ -314,9 +320,11 @@ describe('polony upload', () => {
       const found = [...objects].filter(
         ([each]) => each.startsWith(prefix) && !each.slice(prefix.length).includes('/'),
       );
-      return xml(
-        `<ListBucketResult>${found.map(([each, { content, etag }]) => `<Contents><Key>${each}</Key><Size>${content.length}</Size><ETag>&quot;${etag}&quot;</ETag></Contents>`).join('')}<IsTruncated>false</IsTruncated></ListBucketResult>`,
+      const contents = found.map(
+        ([each, { content, etag }]) =>
+          `<Contents><Key>${each}</Key><Size>${content.length}</Size><ETag>&quot;${etag}&quot;</ETag></Contents>`,
       );
+      return xml(`<ListBucketResult>${contents.join('')}<IsTruncated>false</IsTruncated></ListBucketResult>`);
     });
     return { url, objects, puts, env: { POLONY_API_URL: url, AWS_ENDPOINT_URL: url } };
   }
@@ -346,12 +354,12 @@ describe('polony upload', () => {
   }
   const args = (made: string): string[] => ['upload', made, '--storage', ID, '--json', '--concurrency', '1'];
 
-  it('sends nothing twice to a bucket whose ETags are no MD5', async () => {
+  it('sends no file twice to a bucket whose ETags are not MD5 sums', async () => {
     const made = runFolder(20_000_000);
     let broken = true;
-    const { objects, puts, env } = await bucket({
+    const { objects, puts, env } = await startBucket({
       kms: true,
-      meddle: (request, response) =>
+      intercept: (request, response) =>
         broken &&
         request.url!.includes('R1_C003') &&
         Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>')),
@@ -362,19 +370,19 @@ describe('polony upload', () => {
     const { code, stdout } = await polony(args(made), env);
     expect([code, puts]).toEqual([0, ['PUT BaseCalls/R1_C003.zip', 'PUT RunUploaded.json']]);
     expect(JSON.parse(stdout)).toMatchObject({ files: 2, skipped: 4, ended: true });
-    // What lies there in the place of what was sent is not taken for it.
+    // An object that someone else changed is sent again.
     objects.delete(`${PREFIX}RunUploaded.json`);
     objects.set(`${PREFIX}BaseCalls/R1_C001.zip`, { content: Buffer.from('cycle 9'), etag: 'x' });
     expect((await polony(args(made), env)).code).toBe(0);
     expect(objects.get(`${PREFIX}BaseCalls/R1_C001.zip`)!.content.toString()).toBe('cycle 1');
   });
-  it('does not end a run whose files change while they are uploaded, whatever their size and times', async () => {
+  it('does not end a run if a file changes during the upload, even with the same size', async () => {
     const made = runFolder();
     const changed = path.join(made, 'BaseCalls/R1_C001.zip');
     let once = true;
-    const { objects, env } = await bucket({
-      meddle: (request) => {
-        // When the last one comes, the first is written over, with as many bytes.
+    const { objects, env } = await startBucket({
+      intercept: (request) => {
+        // When the last file arrives, this overwrites the first one with as many bytes.
         if (once && request.method === 'PUT' && request.url!.includes('R1_C003')) {
           once = false;
           writeFileSync(changed, 'cycle X');
@@ -394,16 +402,16 @@ describe('polony upload', () => {
       objects.has(`${PREFIX}RunUploaded.json`),
     ]).toEqual(['cycle X', true]);
   });
-  it('sends as many parts of a large file at once as it may, and after a failure those that lack only', async () => {
+  it('sends several parts of a large file at once, and after a failure only the missing ones', async () => {
     const made = runFolder(100_000_000);
     const held: (() => void)[] = [];
     let [under, most, broken] = [0, 0, true];
-    const { objects, puts, env } = await bucket({
-      meddle: async (_request, response, address) => {
+    const { objects, puts, env } = await startBucket({
+      intercept: async (_request, response, address) => {
         const number = address.searchParams.get('partNumber');
         if (number === null || !broken) return false;
         most = Math.max(most, ++under);
-        // Answered when the third has come too; the fourth is refused.
+        // Parts are answered when the third one arrives too. The fourth is denied.
         if (under === 3) for (const go of held.splice(0)) go();
         else if (most < 3) await new Promise<void>((resolve) => held.push(resolve));
         under--;
@@ -425,25 +433,28 @@ describe('polony upload', () => {
     ]);
     expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
   });
-  it('takes a large file for done whose last answer was lost', async () => {
+  it('counts a large file as sent if only the last answer was lost', async () => {
     const made = runFolder(40_000_000);
     lostAnswers.add('complete');
-    const { objects, puts, env } = await bucket();
+    const { objects, puts, env } = await startBucket();
     const { code, stderr } = await polony(args(made), env);
     expect([code, stderr.replace(/\(node[\s\S]*?created\)\n/, ''), lostAnswers.size]).toEqual([0, '', 0]);
     expect(puts.filter((each) => each.includes('partNumber')).length).toBe(3);
     expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
   });
-  it('is of one process at a time, goes on without notes where none can be kept, and says where S3 is away', async () => {
+  it('runs once per folder, works without a cache folder, and says when it cannot reach S3', async () => {
     const made = runFolder();
     let held: ServerResponse | undefined;
-    const { env } = await bucket({
-      meddle: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
+    const { env } = await startBucket({
+      intercept: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
     });
     const first = start(args(made), env);
-    await waitFor('the first is at it', () => held !== undefined);
+    await waitFor('the first process uploads', () => held !== undefined);
     const second = await polony(args(made), env);
-    expect([second.code, second.stderr]).toEqual([8, expect.stringContaining(`Process ${first.child.pid} already uploads`)]);
+    expect([second.code, second.stderr]).toEqual([
+      8,
+      expect.stringContaining(`Process ${first.child.pid} already uploads`),
+    ]);
     first.child.kill('SIGINT');
     expect(await first.ended).toMatchObject({
       code: 130,
@@ -454,12 +465,17 @@ describe('polony upload', () => {
     const away = await polony(args(made), { ...env, AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
     expect([away.code, away.stderr]).toEqual([7, expect.stringContaining('S3 cannot be reached (ECONNREFUSED)')]);
   });
-  it('refuses names that no listing can say', async () => {
+  it('rejects file names that S3 cannot list', async () => {
     const made = runFolder();
     writeFileSync(path.join(made, 'a\rb'), '');
-    const { puts, env } = await bucket();
+    const { puts, env } = await startBucket();
     expect([await polony(args(made), env), puts]).toMatchObject([
-      { code: 2, stderr: expect.stringMatching(/^a b has characters in its name that S3 cannot list; rename the file$/m) as string },
+      {
+        code: 2,
+        stderr: expect.stringMatching(
+          /^a b has characters in its name that S3 cannot list; rename the file$/m,
+        ) as string,
+      },
       [],
     ]);
   });

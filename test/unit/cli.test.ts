@@ -16,26 +16,30 @@ afterEach(() => {
   for (const cleanup of cleanups.splice(0).reverse()) cleanup();
 });
 
-interface Asked {
+interface ReceivedRequest {
   method: string;
   url: string;
   key: string | undefined;
 }
-/** Something in the place of the API, which answers as it is told to. */
-async function standIn(
+/** Starts a fake API whose answers the test decides. */
+async function startFakeApi(
   answer: (request: IncomingMessage, response: ServerResponse, count: number) => void,
-): Promise<{ url: string; asked: Asked[]; server: Server }> {
-  const asked: Asked[] = [];
+): Promise<{ url: string; requests: ReceivedRequest[]; server: Server }> {
+  const requests: ReceivedRequest[] = [];
   const server = createServer((request, response) => {
-    asked.push({ method: request.method!, url: request.url!, key: request.headers['x-api-key'] as string | undefined });
-    answer(request, response, asked.length);
+    requests.push({
+      method: request.method!,
+      url: request.url!,
+      key: request.headers['x-api-key'] as string | undefined,
+    });
+    answer(request, response, requests.length);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(() => {
     server.closeAllConnections();
     server.close();
   });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, server };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, server };
 }
 const answerJson = (response: ServerResponse, body: unknown, status = 200): void =>
   void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
@@ -45,7 +49,7 @@ function temporaryFolder(): string {
   cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
-/** The command line in a process of its own; what is left out of the environment is not there. */
+/** Runs the command line in a process of its own, with only the given environment variables. */
 function polony(
   args: string[],
   { env = {}, input = '', shell }: { env?: Record<string, string>; input?: string; shell?: string } = {},
@@ -66,11 +70,11 @@ function polony(
 }
 const ID = '01920000-0000-7000-8000-000000000000';
 
-describe('the key', () => {
-  it('goes to the API only, not to where that leads on', async () => {
-    const other = await standIn((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
+describe('the API key', () => {
+  it('is sent to the API only, not to the target of a redirect', async () => {
+    const other = await startFakeApi((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     for (const status of [301, 302, 307, 308]) {
-      const api = await standIn(
+      const api = await startFakeApi(
         (_request, response) => void response.writeHead(status, { location: `${other.url}/v1/runs` }).end(),
       );
       const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
@@ -78,11 +82,11 @@ describe('the key', () => {
       expect([list.code, list.stdout, list.stderr.includes(other.url)]).toEqual([2, '', true]);
       expect((await polony(['executions', 'cancel', ID], { env })).code).toBe(2);
     }
-    expect(other.asked).toEqual([]);
+    expect(other.requests).toEqual([]);
   });
-  it('of a profile goes to the API of the profile only', async () => {
-    const lab = await standIn((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
-    const other = await standIn((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
+  it('of a profile is sent to the API of that profile only', async () => {
+    const lab = await startFakeApi((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
+    const other = await startFakeApi((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     const folder = temporaryFolder();
     const env = { POLONY_CONFIG: path.join(folder, 'config.json') };
     writeFileSync(
@@ -99,8 +103,8 @@ describe('the key', () => {
       const { code, stderr } = await polony(['runs', 'list', ...args], { env: { ...env, ...more } });
       expect([code, stderr]).toEqual([2, expect.stringContaining(`No API key is named for ${other.url}`)]);
     }
-    expect(other.asked).toEqual([]);
-    // The same address, written otherwise, is the same API; a key that is given goes where it is told to.
+    expect(other.requests).toEqual([]);
+    // The same address in another spelling is the same API. An explicit key is sent to any API.
     expect((await polony(['runs', 'list', '--api-url', `${lab.url}/`], { env })).code).toBe(0);
     expect(
       (
@@ -109,8 +113,8 @@ describe('the key', () => {
         })
       ).code,
     ).toBe(0);
-    expect(other.asked.map(({ key }) => key)).toEqual(['another-key-0123']);
-    // A named profile counts more than the environment.
+    expect(other.requests.map(({ key }) => key)).toEqual(['another-key-0123']);
+    // A profile that the command names takes precedence over the environment.
     expect(
       (
         await polony(['runs', 'list', '--profile', 'lab'], {
@@ -118,9 +122,9 @@ describe('the key', () => {
         })
       ).code,
     ).toBe(0);
-    expect([lab.asked.at(-1)!.key, other.asked.length]).toEqual([KEY, 1]);
+    expect([lab.requests.at(-1)!.key, other.requests.length]).toEqual([KEY, 1]);
   });
-  it('is never printed, however wrong it or the address is', async () => {
+  it('is never printed, even if it or the address is malformed', async () => {
     for (const [apiKey, url] of [
       [`${KEY}\n`, 'http://127.0.0.1:9'],
       [`${KEY}\u2013`, 'http://127.0.0.1:9'],
@@ -144,9 +148,9 @@ describe('the key', () => {
   });
 });
 
-describe('profiles', () => {
-  it('of any name are just names', async () => {
-    const api = await standIn((_request, response) => answerJson(response, { name: 'x' }));
+describe('a profile', () => {
+  it('may have any name, also one of a JavaScript object member', async () => {
+    const api = await startFakeApi((_request, response) => answerJson(response, { name: 'x' }));
     const env = { POLONY_CONFIG: path.join(temporaryFolder(), 'deep', 'config.json') };
     for (const name of ['constructor', '__proto__', 'toString']) {
       expect([
@@ -161,7 +165,7 @@ describe('profiles', () => {
     expect(Object.keys((JSON.parse(readFileSync(env.POLONY_CONFIG, 'utf8')) as { profiles: object }).profiles)).toEqual(
       ['constructor', '__proto__', 'toString'],
     );
-    // One that is not there yet can be named in the environment when logging in.
+    // The environment may name a profile that the login creates.
     expect(
       (
         await polony(['login', '--api-url', api.url, '--profile', 'new'], {
@@ -173,8 +177,8 @@ describe('profiles', () => {
   });
 });
 
-describe("answers that are not the API's", () => {
-  it('are told as such', async () => {
+describe('an answer to the command line', () => {
+  it('is reported as foreign if it does not come from polony', async () => {
     for (const [body, type] of [
       ['<html>sign in</html>', 'text/html'],
       ['', 'application/json'],
@@ -183,7 +187,7 @@ describe("answers that are not the API's", () => {
       ['{}', 'application/json'],
       ['{"runs":{}}', 'application/json'],
     ] as const) {
-      const api = await standIn(
+      const api = await startFakeApi(
         (_request, response) => void response.writeHead(200, { 'content-type': type }).end(body),
       );
       const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
@@ -193,14 +197,14 @@ describe("answers that are not the API's", () => {
         ['credentials', 'run', ID],
       ]) {
         const { code, stdout, stderr } = await polony(args, { env });
-        // Of credentials an object that is none of them is not looked at.
+        // `credentials` does not check the members of an object.
         if (args[0] === 'credentials' && body.startsWith('{')) continue;
         expect([body, args, code, stdout]).toEqual([body, args, 7, '']);
         expect(stderr).toMatch(/^The answer of http:\/\/127\.0\.0\.1:\d+ is not from polony; .*\n$/);
       }
     }
   });
-  it('and errors of the way there have codes of their own, without what a terminal would obey', async () => {
+  it('decides the exit code by its status, and its control characters are never printed', async () => {
     for (const [status, code] of [
       [400, 2],
       [401, 4],
@@ -213,13 +217,13 @@ describe("answers that are not the API's", () => {
       [503, 7],
       [504, 7],
     ] as const) {
-      const api = await standIn((_request, response) =>
+      const api = await startFakeApi((_request, response) =>
         answerJson(response, { message: 'no \u001b]0;title\u0007\u001b[31m' }, status),
       );
       const seen = await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY } });
       expect([status, seen.code, seen.stdout, /[\u0007\u001b]/.test(seen.stderr)]).toEqual([status, code, '', false]);
     }
-    const cut = await standIn((_request, response) => {
+    const cut = await startFakeApi((_request, response) => {
       response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
       response.write('{"runs":[', () => setTimeout(() => response.destroy(), 20));
     });
@@ -227,8 +231,8 @@ describe("answers that are not the API's", () => {
       (await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: cut.url, POLONY_API_KEY: KEY } })).code,
     ).toBe(7);
   });
-  it('of logs are printed as text only', async () => {
-    const api = await standIn((_request, response) =>
+  it('with logs is printed without control characters', async () => {
+    const api = await startFakeApi((_request, response) =>
       answerJson(response, { error: 'bad \u001b[2J', log: 'one\n\ttwo \u001b]52;c;ZXZpbA==\u0007\u202e\n' }),
     );
     const { stdout, stderr } = await polony(['executions', 'logs', ID], {
@@ -238,9 +242,9 @@ describe("answers that are not the API's", () => {
   });
 });
 
-describe('what a command is given', () => {
-  it('names one thing, and nothing above it', async () => {
-    const api = await standIn((_request, response) => answerJson(response, {}));
+describe('the arguments of a command', () => {
+  it('name one resource, and never reach another path', async () => {
+    const api = await startFakeApi((_request, response) => answerJson(response, {}));
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
     for (const id of ['', '.', '..']) {
       for (const args of [
@@ -250,11 +254,11 @@ describe('what a command is given', () => {
       ])
         expect([args, (await polony(args, { env })).code]).toEqual([args, 2]);
     }
-    expect(api.asked).toEqual([]);
+    expect(api.requests).toEqual([]);
     await polony(['webhooks', 'delete', '../runs?x#y'], { env });
-    expect(api.asked).toEqual([{ method: 'DELETE', url: '/v1/webhooks/..%2Fruns%3Fx%23y', key: KEY }]);
+    expect(api.requests).toEqual([{ method: 'DELETE', url: '/v1/webhooks/..%2Fruns%3Fx%23y', key: KEY }]);
   });
-  it('that cannot be read or sent is told as usage', async () => {
+  it('are a usage error if they cannot be read or sent', async () => {
     const env = { POLONY_API_URL: 'http://127.0.0.1:9', POLONY_API_KEY: KEY };
     for (const args of [
       ['webhooks', 'create', '--data', '@/nowhere/at-all'],
@@ -271,9 +275,9 @@ describe('what a command is given', () => {
       expect([args, code, stderr.includes(' at ')]).toEqual([args, 2, false]);
     }
   });
-  it('can come from a file or from standard input, also when that is slow', async () => {
+  it('may come from a file or from standard input, even if that is slow', async () => {
     const bodies: string[] = [];
-    const api = await standIn((request, response) => {
+    const api = await startFakeApi((request, response) => {
       let body = '';
       request
         .on('data', (chunk: Buffer) => (body += chunk.toString()))
@@ -297,15 +301,15 @@ describe('what a command is given', () => {
   });
 });
 
-describe('long lists', () => {
-  it('take no memory, and a reader that leaves ends them, not as if all had been read', async () => {
+describe('a long list', () => {
+  it('is not kept in memory, and stops with an error code when the reader leaves', async () => {
     const files = Array.from({ length: 1000 }, (_, at) => ({
       path: `${'x'.repeat(1000)}${at}`,
       size: 1,
       lastModified: '2026-01-01T00:00:00Z',
       storageClass: null,
     }));
-    const api = await standIn((_request, response, count) =>
+    const api = await startFakeApi((_request, response, count) =>
       answerJson(response, { files, subdirectories: [], nextPageToken: count >= 400 ? '' : String(count) }),
     );
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY, NODE_OPTIONS: '--max-old-space-size=100' };
@@ -314,17 +318,17 @@ describe('long lists', () => {
       shell: '| head -c 1000; echo " ${PIPESTATUS[0]}"',
     });
     expect([left.stdout.trim().split(' ').at(-1), left.stderr]).toEqual(['141', '']);
-    expect(api.asked.length).toBeLessThan(20);
-    api.asked.splice(0);
-    // 400 MB to a reader that takes its time.
+    expect(api.requests.length).toBeLessThan(20);
+    api.requests.splice(0);
+    // 400 MB to a slow reader.
     const slow = await polony(['runs', 'files', ID, '--json'], {
       env,
       shell: '| { sleep 3; wc -l; }; echo ${PIPESTATUS[0]}',
     });
     expect(slow.stdout.split('\n').map(Number).slice(0, 2)).toEqual([400_002, 0]);
   });
-  it('show folders where they are not looked into', async () => {
-    const api = await standIn((_request, response) =>
+  it('shows folders if it is not recursive', async () => {
+    const api = await startFakeApi((_request, response) =>
       answerJson(response, { files: [{ path: 'a.txt', size: 1 }], subdirectories: ['BaseCalls/'], nextPageToken: '' }),
     );
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
@@ -340,7 +344,9 @@ describe('long lists', () => {
 
 describe('a watched execution', () => {
   const event = (status: string, id = status): string =>
-    `event: execution\nid: ${id}\ndata: ${JSON.stringify({ execution: { id: ID, status: `EXECUTION_STATUS_${status}`, statusDescription: '' } })}\n\n`;
+    `event: execution\nid: ${id}\ndata: ${JSON.stringify({
+      execution: { id: ID, status: `EXECUTION_STATUS_${status}`, statusDescription: '' },
+    })}\n\n`;
   const times = { away: 400, silence: 300, pause: 20 };
   const watch = async (url: string): Promise<string[]> => {
     const seen: string[] = [];
@@ -348,9 +354,9 @@ describe('a watched execution', () => {
       seen.push((each satisfies WatchedExecution).execution.status.replace('EXECUTION_STATUS_', ''));
     return seen;
   };
-  it('may be quiet for longer than the API may be away: streams that end are made anew', async () => {
+  it('may be silent for longer than the API may be away: the client reconnects when a stream ends', async () => {
     const known: unknown[] = [];
-    const api = await standIn((request, response, count) => {
+    const api = await startFakeApi((request, response, count) => {
       known.push(request.headers['last-event-id']);
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       if (count === 1) response.write(event('RUNNING'));
@@ -364,16 +370,16 @@ describe('a watched execution', () => {
     expect(await watch(api.url)).toEqual(['RUNNING', 'COMPLETED']);
     expect(known).toEqual([undefined, 'RUNNING', 'RUNNING', 'RUNNING', 'RUNNING']);
   });
-  it('is found again where a connection is dead without having been closed', async () => {
-    const api = await standIn((_request, response, count) => {
+  it('is watched on a new connection if the old one is dead but not closed', async () => {
+    const api = await startFakeApi((_request, response, count) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       if (count < 3) response.write(event('RUNNING'));
       else response.end(event('FAILED'));
     });
     expect(await watch(api.url)).toEqual(['RUNNING', 'RUNNING', 'FAILED']);
   });
-  it('outlives errors of the API and its restart, but not a key that is refused', async () => {
-    const api = await standIn((_request, response, count) => {
+  it('is watched across errors and restarts of the API, but not with a rejected key', async () => {
+    const api = await startFakeApi((_request, response, count) => {
       if (count === 1) return void response.writeHead(500).end();
       if (count === 2) return void response.writeHead(429, { 'retry-after': '0' }).end();
       if (count === 3) return void response.destroy();
@@ -382,19 +388,19 @@ describe('a watched execution', () => {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).end(event('CANCELED'));
     });
     expect(await watch(api.url)).toEqual(['CANCELED']);
-    const refused = await standIn((_request, response, count) =>
+    const refused = await startFakeApi((_request, response, count) =>
       count === 1
         ? response.writeHead(200).end(event('RUNNING'))
         : answerJson(response, { message: 'The key has ended' }, 401),
     );
     await expect(watch(refused.url)).rejects.toMatchObject({ exit: 4, message: 'The key has ended' });
-    const gone = await standIn((_request, response, count) =>
+    const gone = await startFakeApi((_request, response, count) =>
       count === 1 ? response.writeHead(200).end(event('RUNNING')) : response.destroy(),
     );
     await expect(watch(gone.url)).rejects.toMatchObject({ exit: 7 });
   });
-  it('ends with no good code where it is not known how it ended', async () => {
-    const api = await standIn((request, response) =>
+  it('ends with an error code if its final status is unknown', async () => {
+    const api = await startFakeApi((request, response) =>
       request.url!.endsWith('/events')
         ? void response.writeHead(204).end()
         : answerJson(response, { execution: { id: ID } }),

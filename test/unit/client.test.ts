@@ -4,13 +4,13 @@ import { generate, written } from '../../client/generate.js';
 import { compilerOf, type OpenApi } from '../openapi.js';
 
 describe('the generated client', () => {
-  it('is that of the API as it is; npm run client makes it anew', async () => {
+  it('matches the API; if not, run `npm run client`', async () => {
     const generated = await generate();
-    // Not compared as texts: the difference of such long ones takes minutes to print.
+    // A boolean, not the texts themselves: Vitest needs minutes to print the difference of texts this long.
     expect(JSON.parse(written('openapi.json'))).toEqual(JSON.parse(generated['openapi.json']));
     expect(written('schema.ts') === generated['schema.ts']).toBe(true);
   });
-  it('is made of a document that OpenAPI 3.1 allows, whose examples are what its schemas say', async () => {
+  it('comes from a valid OpenAPI 3.1 document, whose examples fit their schemas', async () => {
     const document = JSON.parse(written('openapi.json')) as OpenApi;
     expect(await new Validator().validate(JSON.parse(written('openapi.json')) as Record<string, unknown>)).toEqual({
       valid: true,

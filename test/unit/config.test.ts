@@ -8,7 +8,7 @@ const base = {
   POLONY_API_KEY: 'k'.repeat(24),
 };
 
-function wrong(parse: () => unknown): string[] {
+function problemsOf(parse: () => unknown): string[] {
   try {
     parse();
   } catch (error) {
@@ -18,8 +18,8 @@ function wrong(parse: () => unknown): string[] {
   return [];
 }
 
-describe('configuration of the API', () => {
-  it('has defaults for all but addresses and key', () => {
+describe('parseApiConfig', () => {
+  it('has defaults for everything but addresses and API key', () => {
     expect(parseApiConfig(base)).toEqual({
       databaseUrl: base.DATABASE_URL,
       maxDbConnections: 10,
@@ -42,7 +42,7 @@ describe('configuration of the API', () => {
       sessionSeconds: 43_200,
     });
   });
-  it('reads everything', () => {
+  it('reads every setting', () => {
     expect(
       parseApiConfig({
         ...base,
@@ -126,10 +126,10 @@ describe('configuration of the API', () => {
       { POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' },
       ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER'],
     ],
-  ])('refuses %o by name', (change, expected) => {
-    expect(wrong(() => parseApiConfig({ ...base, ...change }))).toEqual(expected);
+  ])('rejects %o and names the variables: %j', (change, expected) => {
+    expect(problemsOf(() => parseApiConfig({ ...base, ...change }))).toEqual(expected);
   });
-  it('repeats no value', () => {
+  it('repeats no value in its errors', () => {
     const secret = 'hunter2-hunter2';
     try {
       parseApiConfig({
@@ -148,8 +148,8 @@ describe('configuration of the API', () => {
   });
 });
 
-describe('configuration of the worker', () => {
-  it('has defaults for all but addresses, and needs no API key', () => {
+describe('parseWorkerConfig', () => {
+  it('has defaults for everything but addresses, and needs no API key', () => {
     expect(parseWorkerConfig({ ...base, POLONY_API_KEY: undefined })).toMatchObject({
       discoverSeconds: 60,
       uploadPollSeconds: 60,
@@ -167,28 +167,28 @@ describe('configuration of the worker', () => {
       metricsAddress: undefined,
     });
   });
-  it('holds the bounds of STS for sessions', () => {
+  it('accepts session durations within the limits of STS', () => {
     expect(parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: '43200' }).sessionSeconds).toBe(43_200);
     for (const seconds of ['899', '43201', '1h', '-900'])
-      expect(wrong(() => parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: seconds }))).toEqual([
+      expect(problemsOf(() => parseWorkerConfig({ ...base, POLONY_SESSION_SECONDS: seconds }))).toEqual([
         'POLONY_SESSION_SECONDS INTEGER',
       ]);
   });
-  it('takes fractions of calls a second', () => {
+  it('accepts fractional rates and known words, and rejects others', () => {
     expect(
       parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: '0.5', POLONY_CLOSED_WORKFLOWS: 'Cancel' }),
     ).toMatchObject({ startRunsPerSecond: 0.5, closedWorkflows: 'cancel' });
     for (const rate of ['0', '-1', '1e3', 'one', '1001'])
-      expect(wrong(() => parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: rate }))).toEqual([
+      expect(problemsOf(() => parseWorkerConfig({ ...base, POLONY_START_RUNS_PER_SECOND: rate }))).toEqual([
         'POLONY_START_RUNS_PER_SECOND NUMBER',
       ]);
-    expect(wrong(() => parseWorkerConfig({ ...base, POLONY_CLOSED_WORKFLOWS: 'keep' }))).toEqual([
+    expect(problemsOf(() => parseWorkerConfig({ ...base, POLONY_CLOSED_WORKFLOWS: 'keep' }))).toEqual([
       'POLONY_CLOSED_WORKFLOWS ONE_OF',
     ]);
   });
-  it('tells all at once', () => {
+  it('reports all problems at once', () => {
     expect(
-      wrong(() =>
+      problemsOf(() =>
         parseWorkerConfig({ POLONY_RUN_POLL_SECONDS: '0', POLONY_WATCH_SLOTS: 'many', POLONY_METRICS_ADDRESS: '9464' }),
       ).sort(),
     ).toEqual([

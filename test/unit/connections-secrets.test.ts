@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { aesDecrypt, aesEncrypt, createEnvelopeKey, createLocalKey, Secrets } from '../../store/secrets.js';
 import { SESSION_POLICY_LIMIT, sessionPolicies } from '../../domain/iam/sessionPolicies.js';
 
-describe('secrets', () => {
+describe('Secrets', () => {
   const one = createLocalKey('one', randomBytes(32));
   const two = createLocalKey('two', randomBytes(32));
 
-  it('come back, and are never the same twice', async () => {
+  it('decrypts what it encrypted, and never encrypts to the same text twice', async () => {
     const secrets = new Secrets([one]);
     const sealed = [await secrets.seal('geheim', 'a'), await secrets.seal('geheim', 'a')];
     expect(sealed[0]!.sealed).not.toBe(sealed[1]!.sealed);
@@ -15,7 +15,7 @@ describe('secrets', () => {
     expect(await secrets.open(sealed[0]!, 'a')).toBe('geheim');
   });
 
-  it('are encrypted with the first key and decrypted with the one that encrypted them', async () => {
+  it('encrypts with the first key and decrypts with the key that was used to encrypt', async () => {
     const old = await new Secrets([one]).seal('geheim', 'a');
     const secrets = new Secrets([two, one]);
     expect(await secrets.open(old, 'a')).toBe('geheim');
@@ -23,7 +23,7 @@ describe('secrets', () => {
     await expect(new Secrets([two]).open(old, 'a')).rejects.toThrow(/key one is not configured/);
   });
 
-  it('are bound to what they belong to, and to every bit', async () => {
+  it('rejects a secret that was moved to another owner or changed in any bit', async () => {
     const secrets = new Secrets([one]);
     const { keyId, sealed } = await secrets.seal('geheim', 'provider/1');
     await expect(secrets.open({ keyId, sealed }, 'provider/2')).rejects.toThrow(/cannot be decrypted/);
@@ -37,7 +37,7 @@ describe('secrets', () => {
     await expect(secrets.open({ keyId, sealed: '' }, 'provider/1')).rejects.toThrow(/cannot be decrypted/);
   });
 
-  it('can have data keys that another service wraps', async () => {
+  it('supports data keys that an external service wraps', async () => {
     const master = randomBytes(32);
     let unwrapped = 0;
     const key = createEnvelopeKey('kms', {
@@ -55,15 +55,15 @@ describe('secrets', () => {
     expect(unwrapped).toBe(1);
   });
 
-  it('are refused where no key is configured', async () => {
+  it('rejects a new secret when no key is configured', async () => {
     await expect(new Secrets([]).seal('geheim', 'a')).rejects.toThrow(/POLONY_ENCRYPTION_KEYS/);
   });
 });
 
-describe('policies of sessions of access keys', () => {
+describe('sessionPolicies', () => {
   const statements = (policy: string) =>
     (JSON.parse(policy) as { Statement: { Action: string | string[]; Resource: string | string[] }[] }).Statement;
-  it('allow the folders in use and nothing beside them', () => {
+  it('allows the folders in use and no others, then gets wider step by step', () => {
     const [narrow, ...wider] = sessionPolicies({
       folders: [
         { bucket: 'lab', prefix: 'runs' },
@@ -81,12 +81,12 @@ describe('policies of sessions of access keys', () => {
     expect(
       wider.map((policy) => statements(policy).find((each) => each.Action.includes('s3:PutObject'))!.Resource),
     ).toEqual(['arn:aws:s3:::lab/*', 'arn:aws:s3:::*/*']);
-    // Never more than a provider needs, however wide.
+    // Even the widest policy allows no more services than a provider needs.
     for (const policy of [narrow!, ...wider])
       for (const { Action } of statements(policy))
         for (const action of [Action].flat()) expect(action).toMatch(/^(s3|omics|sts|iam):[A-Z][A-Za-z]+$/);
   });
-  it('stay under the limit of STS however much is in use', () => {
+  it('stays below the size limit of STS with any number of folders', () => {
     const folders = Array.from({ length: 100 }, (_, at) => ({
       bucket: `lab-bucket-with-a-long-name-${at}`,
       prefix: 'instruments/runs',
@@ -95,7 +95,7 @@ describe('policies of sessions of access keys', () => {
     expect(policies.length).toBeGreaterThan(0);
     for (const policy of policies) expect(policy.length).toBeLessThanOrEqual(SESSION_POLICY_LIMIT);
   });
-  it('give no S3 where no storage is connected', () => {
+  it('allows nothing in S3 when no storage is connected', () => {
     const policies = sessionPolicies({ folders: [], executionRoleArns: [] });
     expect(policies).toHaveLength(1);
     expect(policies[0]).not.toContain('s3:');

@@ -20,7 +20,7 @@ const files = listMarkdownFiles();
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
 const withoutCodeBlocks = (text: string): string => text.replace(/^ *```.*?^ *```/gms, '');
 
-/** The anchors of a page, by the rules of GitHub: lower case, without punctuation, hyphens for spaces, -1 for a second one. */
+/** The anchors of a page. GitHub writes them in lower case, without punctuation, and numbers repeated ones. */
 function listAnchors(text: string): Set<string> {
   const seen = new Map<string, number>();
   const anchors = new Set<string>();

@@ -19,14 +19,14 @@ import { classifyAwsError } from '../../aws/errors.js';
 
 const SHARED_DATA = path.resolve(import.meta.dirname, '../../../shared/data');
 
-describe('rules of connections', () => {
-  it.each(['ab', 'Lab@7:x,y=z-1./_', 'x'.repeat(1224)])('takes the external ID %#', (value) =>
+describe('the rules for connections', () => {
+  it.each(['ab', 'Lab@7:x,y=z-1./_', 'x'.repeat(1224)])('accept the external ID %#', (value) =>
     expect(checkExternalId('externalId', value)).toEqual([]),
   );
-  it.each(['a', '', 'has space', 'plus+sign', 'ümlaut', 'x'.repeat(1225)])('refuses the external ID %#', (value) =>
+  it.each(['a', '', 'has space', 'plus+sign', 'ümlaut', 'x'.repeat(1225)])('reject the external ID %#', (value) =>
     expect(checkExternalId('externalId', value)).not.toEqual([]),
   );
-  it.each(['lab-aviti', 'my.bucket.1', 'abc'])('takes the bucket %s', (value) =>
+  it.each(['lab-aviti', 'my.bucket.1', 'abc'])('accept the bucket name %s', (value) =>
     expect(checkBucketName('bucket', value)).toEqual([]),
   );
   it.each([
@@ -39,14 +39,16 @@ describe('rules of connections', () => {
     ['10.0.0.1', 'BUCKET_IP'],
     ['xn--lab', 'BUCKET_RESERVED'],
     ['lab-s3alias', 'BUCKET_RESERVED'],
-  ])('refuses the bucket %s', (value, rule) => expect(checkBucketName('bucket', value)[0]?.rule).toBe(rule));
-  it('brings prefixes into one form and refuses what IAM would read as wildcards', () => {
+  ])('reject the bucket name %s with %s', (value, rule) =>
+    expect(checkBucketName('bucket', value)[0]?.rule).toBe(rule),
+  );
+  it('normalize prefixes and reject those that IAM would read as wildcards', () => {
     expect(['/runs/', 'runs', 'runs//'].map(normalizePrefix)).toEqual(['runs', 'runs', 'runs']);
     expect(checkPrefix('prefix', 'lab/runs')).toEqual([]);
     for (const bad of ['runs/*', 'ru?s', 'a//b', 'a/../b', '${aws:username}', 's3://b/x'])
       expect(checkPrefix('prefix', bad), bad).not.toEqual([]);
   });
-  it('knows role ARNs, HealthOmics regions and shared workflows', () => {
+  it('accept valid role ARNs, HealthOmics regions and shared workflows, and reject others', () => {
     expect(checkRoleArn('roleArn', 'arn:aws:iam::111122223333:role/path/Element-ServiceUser')).toEqual([]);
     for (const bad of ['arn:aws:iam::111122223333:user/x', 'arn:aws:iam::1:role/x', 'Element-ServiceUser'])
       expect(checkRoleArn('roleArn', bad), bad).not.toEqual([]);
@@ -62,8 +64,8 @@ describe('rules of connections', () => {
   });
 });
 
-describe('files of instruments and Bases2Fastq', () => {
-  it('waits for a RunUploaded.json that is empty, and keeps outcomes it does not know', () => {
+describe('parsers of instrument and Bases2Fastq files', () => {
+  it('return undefined for an empty RunUploaded.json, and `unknown` for an outcome of a later AVITI version', () => {
     expect(parseRunUploaded('')).toBeUndefined();
     expect(parseRunUploaded('\n')).toBeUndefined();
     expect(parseRunUploaded('{"outcome":"OutcomeStopped","instrument":"AV1","runID":"x"}')).toMatchObject({
@@ -73,9 +75,11 @@ describe('files of instruments and Bases2Fastq', () => {
     expect(parseRunUploaded('{"outcome":"OutcomePaused"}')?.outcome).toBe('unknown');
     expect(() => parseRunUploaded('{"outcome":')).toThrow(FileFormatError);
   });
-  it('reads a manifest with quotes, comments, trailing commas and odd headings', () => {
+  it('read a manifest with quotes, comments, trailing commas and headings in any case', () => {
     const manifest = parseRunManifest(
-      '\uFEFF[RunValues],,\r\nKeyName, Value,\r\nLab,"a, b",\r\n# comment\r\n\r\n[SAMPLES]\r\nsamplename,INDEX1,Index2,Lane,Project,Extra\r\nS1,acgt,TTTT,1,P1,x\r\nPhiX,AAAA,CCCC,,,\r\nPhiX,GGGG,TTTT,1+2,,\r\n',
+      '\uFEFF[RunValues],,\r\nKeyName, Value,\r\nLab,"a, b",\r\n# comment\r\n\r\n' +
+        '[SAMPLES]\r\nsamplename,INDEX1,Index2,Lane,Project,Extra\r\n' +
+        'S1,acgt,TTTT,1,P1,x\r\nPhiX,AAAA,CCCC,,,\r\nPhiX,GGGG,TTTT,1+2,,\r\n',
     );
     expect(manifest.runValues).toEqual({ Lab: 'a, b' });
     expect(manifest.samples.map(({ name, index1, lanes, project }) => [name, index1, lanes, project])).toEqual([
@@ -86,7 +90,7 @@ describe('files of instruments and Bases2Fastq', () => {
     expect(manifest.samples[0]?.custom).toEqual({ Extra: 'x' });
     expect(() => parseRunManifest('[Samples]\nSampleName,Lane\nS1,3')).toThrow(/line 3/);
   });
-  it('knows which BaseCalls files a run must have, and takes folder names apart', () => {
+  it('list the BaseCalls files that a run must have, and parse folder names', () => {
     expect(expectedBaseCalls({ R1: 2, I1: 1 })).toEqual([
       'BaseCalls/I1_C001.zip',
       'BaseCalls/R1_C001.zip',
@@ -100,7 +104,7 @@ describe('files of instruments and Bases2Fastq', () => {
     for (const bad of ['polony-executions', '20261315_A_B', '2026_A_B', '20260101_AV1'])
       expect(parseRunFolderName(bad), bad).toBeUndefined();
   });
-  it.skipIf(!existsSync(SHARED_DATA))('parses the files that laboratories made public', () => {
+  it.skipIf(!existsSync(SHARED_DATA))('parse the files that laboratories have published', () => {
     const runs = path.join(SHARED_DATA, 'instrument-runs');
     for (const run of readdirSync(runs)) {
       const parameters = parseRunParameters(readFileSync(path.join(runs, run, 'RunParameters.json'), 'utf8'));
@@ -121,9 +125,9 @@ describe('files of instruments and Bases2Fastq', () => {
   });
 });
 
-describe('parameters of a HealthOmics run', () => {
+describe('a HealthOmics run', () => {
   const template = { run_dir: {}, no_projects: { optional: true }, num_unassigned: { optional: true } };
-  it('always applies --no-projects and sets nothing outside the template', () => {
+  it('gets --no-projects always, and no parameter that its template does not name', () => {
     expect(buildRunParameters(template, {}, { num_unassigned: 5 }, { runDir: 's3://b/r' })).toEqual({
       run_dir: 's3://b/r',
       no_projects: true,
@@ -136,14 +140,14 @@ describe('parameters of a HealthOmics run', () => {
       where: 's3://b/r',
     });
   });
-  it('takes STOPPING for running, and a run cancelled elsewhere for canceled', () => {
+  it('is running while STOPPING, and canceled when someone else cancels it', () => {
     expect(
       ['STARTING', 'STOPPING', 'CANCELLED', 'DELETED'].map((status) => toExecutionStatus(status as never)),
     ).toEqual(['PENDING', 'RUNNING', 'CANCELED', 'FAILED']);
   });
 });
 
-describe('errors of AWS', () => {
+describe('classifyAwsError', () => {
   it.each([
     [{ name: 'ExpiredTokenException' }, 'expired'],
     [{ name: 'AccessDeniedException', $metadata: { httpStatusCode: 403 } }, 'denied'],
@@ -153,11 +157,11 @@ describe('errors of AWS', () => {
     [{ code: 'ECONNRESET' }, 'network'],
     [{ name: 'Odd', $metadata: { httpStatusCode: 503 } }, 'internal'],
     [new Error('?'), 'unknown'],
-  ])('%o', (error, kind) => expect(classifyAwsError(error).kind).toBe(kind));
+  ])('classifies %o as %s', (error, kind) => expect(classifyAwsError(error).kind).toBe(kind));
 });
 
-describe('configuration', () => {
-  it('names every variable that is wrong and repeats no value', () => {
+describe('the environment parser', () => {
+  it('names every wrong variable and repeats no value', () => {
     let problems: readonly { field: string; message: string }[] = [];
     try {
       parseApiConfig({ POLONY_API_KEY: 'short-secret', POLONY_PORT: 'x', TEMPORAL_ADDRESS: 'http://t' });
@@ -172,7 +176,7 @@ describe('configuration', () => {
     ]);
     expect(JSON.stringify(problems)).not.toContain('short-secret');
   });
-  it('has defaults for all but addresses', () => {
+  it('has defaults for everything but the addresses', () => {
     expect(parseWorkerConfig({ DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233' })).toMatchObject({
       runPollSeconds: 30,
       sessionSeconds: 43200,
@@ -181,12 +185,12 @@ describe('configuration', () => {
   });
 });
 
-describe('odd input', () => {
-  it('is no run of an instrument where it lies under another name, or has a name that fills a key', () => {
+describe('unusual input', () => {
+  it('is not a run folder if it lies below another instrument name, or if its name is too long', () => {
     expect(parseRunFolderName('20260115_AV240001_RUN', 'archive')).toBeUndefined();
     expect(parseRunFolderName(`20260115_AV240001_${'x'.repeat(300)}`, 'AV240001')).toBeUndefined();
   });
-  it('does not take members of JavaScript objects for outcomes or parameters', () => {
+  it('is unknown if it names a member of every JavaScript object, such as constructor', () => {
     expect(
       parseRunUploaded('{"instrument":"AV","runID":"r","runType":"Sequencing","outcome":"constructor"}')!.outcome,
     ).toBe('unknown');
@@ -194,7 +198,7 @@ describe('odd input', () => {
       buildRunParameters({ run_dir: {}, no_projects: {} }, {}, { constructor: 1 }, { runDir: 's3://b/r' }),
     ).toThrow(/no such parameter/);
   });
-  it('cuts names to bytes, whole characters only', () => {
+  it('is cut to a number of bytes at a character boundary', () => {
     expect(cutToBytes('run', 10)).toBe('run');
     expect(Buffer.byteLength(cutToBytes('長'.repeat(200), 400))).toBeLessThanOrEqual(400);
     expect(cutToBytes('😀😀😀', 8)).toBe('😀…');

@@ -15,8 +15,8 @@ interface Template {
   >;
 }
 
-describe('documents for events', () => {
-  it('tell of the files of one folder, and of HealthOmics, and hold no key', () => {
+describe('eventDocuments', () => {
+  it('creates rules for the files of one folder and for HealthOmics runs, and contains no key', () => {
     const { cloudFormation, terraform } = eventDocuments({
       bucket: 'lab-aviti',
       prefix: '/runs/',
@@ -40,7 +40,7 @@ describe('documents for events', () => {
     for (const text of ['runs/*/RunUploaded.json', 'aws.omics', 'sensitive   = true', 'events:InvokeApiDestination'])
       expect(terraform).toContain(text);
   });
-  it('take the whole bucket', () => {
+  it('covers the whole bucket when no prefix is given', () => {
     expect(JSON.parse(eventDocuments({ bucket: 'lab-aviti' }).cloudFormation)).toMatchObject({
       Resources: {
         Uploads: {
@@ -58,10 +58,10 @@ describe('documents for events', () => {
     [{ bucket: 'lab-aviti', prefix: '{{resolve:ssm:secret}}' }, 'prefix'],
     [{ bucket: 'lab-aviti', prefix: '\ud800x' }, 'prefix'],
     [{ bucket: 'lab-aviti', url: 'https://x" }\nresource' }, 'url'],
-  ])('refuse %j', (query, field) => {
+  ])('rejects %j and names %s', (query, field) => {
     expect(() => eventDocuments(query)).toThrow(new RegExp(field));
   });
-  it('mean the prefix and nothing else by it, in both languages', () => {
+  it('escapes the prefix in CloudFormation and in Terraform', () => {
     const { cloudFormation, terraform } = eventDocuments({ bucket: 'lab-aviti', prefix: 'läufe %{x} 日' });
     expect(cloudFormation).toMatch(/^[\x00-\x7e]*$/);
     expect(JSON.parse(cloudFormation)).toMatchObject({
@@ -76,7 +76,7 @@ describe('documents for events', () => {
     expect(terraform).not.toContain('%{');
     expect(terraform).toContain('läufe %\\u007bx} 日/*/RunUploaded.json');
   });
-  it('are printed by polony iam', () => {
+  it('is printed by `polony iam`, for one bucket only', () => {
     expect(
       JSON.parse(iamText({ format: 'events-cloudformation', credentialType: 'role', bucket: ['lab-aviti'] })),
     ).toHaveProperty('Resources.Runs');

@@ -5,8 +5,8 @@ import { parseIndexAssignment, parseMetrics, parseRunStats } from '../../domain/
 import { explainFailure } from '../../domain/executions/failures.js';
 import { checkRunSettings, isTransientFailure, matchesAutoStart } from '../../domain/connections/runSettings.js';
 
-describe('results', () => {
-  it('counts no polony twice, though a sample stands for 1+2, 1 and 2, once for each index', () => {
+describe('result files of Bases2Fastq', () => {
+  it('counts each polony once, although a sample has rows for lanes 1+2, 1 and 2 and for each index', () => {
     const content = [
       'SampleNumber,SampleName,I1,I2,NumPoloniesAssigned,PercentPoloniesAssigned,Yield(Gb),Lane',
       '1,S1,AAAA,CCCC,300,30,0.3,1+2',
@@ -29,14 +29,14 @@ describe('results', () => {
     expect(() => parseIndexAssignment('a,b\n1,2')).toThrow(/SampleName/);
     expect(() => parseIndexAssignment('SampleName,NumPoloniesAssigned\n"S1,2')).toThrow(/IndexAssignment.csv line 2/);
   });
-  it('reads Metrics.csv', () => {
+  it('reads the values of all lanes from Metrics.csv', () => {
     expect(parseMetrics('Metric,Lane,Value\nPercentQ30,1+2,96.5\nPercentQ30,1,97\nNote,1+2,fine\n')).toEqual({
       PercentQ30: 96.5,
       Note: 'fine',
     });
     expect(() => parseMetrics('A,B\n1,2')).toThrow(/Metric and Value/);
   });
-  it('reads files of Bases2Fastq 1.7, which have no PercentQ50, and those of today', () => {
+  it('reads a RunStats.json of Bases2Fastq 1.7, which has no PercentQ50, and rejects an empty file', () => {
     expect(
       parseRunStats(
         '{"TotalYield": 12.5, "PercentQ30": 95, "SampleStats": [{"SampleName": "S1", "Yield": 3}, {}, null]}',
@@ -58,8 +58,8 @@ describe('results', () => {
   });
 });
 
-describe('failures', () => {
-  it('explains each with an owner and what to do, and calls those transient that pass', () => {
+describe('failure reasons of HealthOmics', () => {
+  it('have an owner, and only temporary ones are transient', () => {
     expect(explainFailure('EXPORT_FAILED')).toMatchObject({ owner: 'customer', transient: false });
     expect(explainFailure('ECR_PERMISSION_ERROR').owner).toBe('vendor');
     expect(explainFailure('NEW_REASON_OF_AWS')).toMatchObject({ owner: 'aws', transient: false });
@@ -71,7 +71,7 @@ describe('failures', () => {
   });
 });
 
-describe('settings of a flow', () => {
+describe('the run settings and start filter of a flow', () => {
   it.each([
     [{ cacheBehavior: 'CACHE_ALWAYS' as const }, ['NEEDS_CACHE_ID']],
     [{ storageCapacity: 100 }, ['STATIC_ONLY']],
@@ -91,7 +91,7 @@ describe('settings of a flow', () => {
       ['RESERVED', 'RESERVED', 'LENGTH', 'LENGTH', 'FORMAT'],
     ],
     [{ tags: Object.fromEntries(Array.from({ length: 48 }, (_, at) => [`k${at}`, ''])) }, ['TOO_MANY']],
-  ])('%j: %j', (settings, rules) => {
+  ])('report for %j the problems %j', (settings, rules) => {
     expect(checkRunSettings('runSettings', settings).map((problem) => problem.rule)).toEqual(rules);
   });
   it.each([
@@ -105,7 +105,7 @@ describe('settings of a flow', () => {
     [{ runNames: ['NT*1*1'] }, false],
     [{ instruments: ['*'], runNames: ['nt_prod_1'] }, true],
     [{ instruments: ['AV1*'], runNames: ['*'] }, false],
-  ])('the filter %j: %s', (filter, starts) => {
+  ])('match the filter %j against a run: %s', (filter, starts) => {
     expect(matchesAutoStart(filter, { instrumentName: 'AV234003', runName: 'NT_PROD_1' })).toBe(starts);
   });
 });

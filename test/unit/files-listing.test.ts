@@ -6,7 +6,7 @@ import { AwsSessions } from '../../aws/sessions.js';
 import { downloadUrls, listPage } from '../../aws/files.js';
 import { listFolder, listObjects } from '../../aws/s3.js';
 
-/** Names that XML cannot write, or that readers of XML write anew, and some that look encoded. */
+/** Names that XML cannot represent, that an XML parser would change, or that look encoded. */
 const NAMES = [
   'plain',
   'bell\u0007',
@@ -23,32 +23,36 @@ const NAMES = [
   'a<b>"\'',
 ];
 
-describe('listings of S3', () => {
+describe('an S3 listing', () => {
   let server: Server;
   let s3: S3Client;
-  /** Whether the server knows `encoding-type`; where it does not it writes names as they are, with what XML cannot write as numbers. */
-  let knows = true;
+  /** Whether the server supports `encoding-type`. If not, it writes names as they are, with character references. */
+  let supportsEncoding = true;
 
   beforeAll(async () => {
     server = createServer((request, response) => {
       const query = new URL(request.url!, 'http://s3').searchParams;
-      const url = knows && query.get('encoding-type') === 'url';
-      // As S3 does: like a form, with slashes as they are.
+      const isEncoded = supportsEncoding && query.get('encoding-type') === 'url';
+      // S3 encodes names like form fields, but leaves slashes as they are.
       const write = (name: string): string =>
-        url
+        isEncoded
           ? encodeURIComponent(name).replaceAll('%2F', '/').replaceAll('%20', '+')
           : name.replace(/[^ -%'-;=?-~]/gu, (char) => `&#${char.codePointAt(0)};`);
-      const names = knows ? NAMES : NAMES.filter((name) => !/\u{1F4C1}/u.test(name));
+      const names = supportsEncoding ? NAMES : NAMES.filter((name) => !/\u{1F4C1}/u.test(name));
       const contents = names.map(
         (name) =>
-          `<Contents><Key>${write(`runs/${name}`)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>`,
+          `<Contents><Key>${write(`runs/${name}`)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>` +
+          '<Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>',
       );
       const folders = names.map(
         (name) => `<CommonPrefixes><Prefix>${write(`runs/${name}/`)}</Prefix></CommonPrefixes>`,
       );
       response.setHeader('content-type', 'application/xml');
       response.end(
-        `<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>${url ? '<EncodingType>url</EncodingType>' : ''}${contents.join('')}${folders.join('')}</ListBucketResult>`,
+        '<?xml version="1.0" encoding="UTF-8"?>' +
+          '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>' +
+          `${isEncoded ? '<EncodingType>url</EncodingType>' : ''}` +
+          `${contents.join('')}${folders.join('')}</ListBucketResult>`,
       );
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -67,8 +71,8 @@ describe('listings of S3', () => {
   it.each([
     ['encodes', true],
     ['does not encode', false],
-  ])('have names as they are, where the server %s them', async (_what, encodes) => {
-    knows = encodes;
+  ])('returns names unchanged when the server %s them', async (_what, encodes) => {
+    supportsEncoding = encodes;
     const names = encodes ? NAMES : NAMES.filter((name) => !/\u{1F4C1}/u.test(name));
     const page = await listPage(s3, 'lab', 'runs/', { recursive: false, size: 1000 });
     expect(page.files.map(({ key }) => key)).toEqual(names.map((name) => `runs/${name}`));
@@ -80,8 +84,8 @@ describe('listings of S3', () => {
   });
 });
 
-describe('the URLs of a page', () => {
-  it('are signed without keeping others from their turn', async () => {
+describe('downloadUrls', () => {
+  it('signs the URLs of a page without blocking the event loop', async () => {
     const access = new AwsSessions({
       sessionSeconds: 3600,
       loadProvider: async () => Promise.reject(new Error('is not asked')),

@@ -11,10 +11,10 @@ const iso = (filter: string): [string, string] => {
   const [value] = parse(filter)[0]!.values;
   return value?.kind === 'date' ? [value.from.toISOString(), value.until.toISOString()] : ['', ''];
 };
-const refusal = (filter: string, fields = RUN_FILTER as never): string => {
+const outcomeOf = (filter: string, fields = RUN_FILTER as never): string => {
   try {
     parseFilter(filter, fields, NOW);
-    return 'taken';
+    return 'accepted';
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     const [{ field, rule, message }] = error.problems as [{ field: string; rule: string; message: string }];
@@ -23,11 +23,12 @@ const refusal = (filter: string, fields = RUN_FILTER as never): string => {
   }
 };
 
-describe('a filter', () => {
-  it('has conditions with alternatives, comparisons, quotes and text alone', () => {
+describe('parseFilter', () => {
+  it('reads conditions with alternatives, comparisons and quotes, and text without a keyword', () => {
     expect(
       parse(
-        'status:failed,RUN_STATUS_STOPPED  name!="x y",z metrics.sequencing.q30>=90.5 NA12878 "two words" setup.sequencing.low_diversity:TRUE',
+        'status:failed,RUN_STATUS_STOPPED  name!="x y",z metrics.sequencing.q30>=90.5 NA12878 "two words"' +
+          ' setup.sequencing.low_diversity:TRUE',
       ),
     ).toEqual([
       {
@@ -57,11 +58,11 @@ describe('a filter', () => {
     expect(parse('name:a=b:c')[0]!.values).toEqual([{ kind: 'string', text: 'a=b:c', exact: false }]);
     expect(parseFilter('status:EXECUTION_STATUS_completed flow.name:b2f', EXECUTION_FILTER, NOW)).toHaveLength(2);
   });
-  it('has dates, days and times ago', () => {
+  it('reads times, days and ages such as 7d', () => {
     expect(iso('time_created>=7d')[0]).toBe('2026-03-24T12:00:00.000Z');
     expect(iso('time_created>=24h')[0]).toBe('2026-03-30T12:00:00.000Z');
     expect(iso('time_created<1mo')[0]).toBe('2026-02-28T12:00:00.000Z');
-    // 29 February had no day in the year before.
+    // The year before had no 29 February.
     expect(parseFilter('time_created>=1y', RUN_FILTER, new Date('2024-02-29T12:00:00Z'))[0]!.values).toMatchObject([
       { from: new Date('2023-02-28T12:00:00Z') },
     ]);
@@ -111,10 +112,10 @@ describe('a filter', () => {
     ['x'.repeat(2001), 'FILTER_LENGTH 2001'],
     ['x '.repeat(31), 'FILTER_LENGTH 61'],
     [`name:${'x,'.repeat(150)}x`, 'FILTER_LENGTH 206'],
-  ])('%j is refused with place and rule', (filter, expected) => {
-    expect(refusal(filter)).toBe(expected);
+  ])('rejects %j with rule and column: %s', (filter, expected) => {
+    expect(outcomeOf(filter)).toBe(expected);
   });
-  it('is read or refused, whatever it is', () => {
+  it('reads any text or rejects it with an InputError', () => {
     const piece = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 8 }),
       fc.constantFrom(
@@ -134,7 +135,7 @@ describe('a filter', () => {
     );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), (pieces) =>
-        /^taken$|^FILTER_[A-Z]+ \d+$/.test(refusal(pieces.join(''))),
+        /^accepted$|^FILTER_[A-Z]+ \d+$/.test(outcomeOf(pieces.join(''))),
       ),
     );
   });

@@ -30,8 +30,8 @@ const grant = (fields: Partial<Grant> = {}): Grant => ({
   ...fields,
 });
 
-describe('statements', () => {
-  it("are the page's for the whole bucket", () => {
+describe('the statements of a grant', () => {
+  it("equal the vendor's page for the whole bucket", () => {
     expect(grantStatements(grant())).toEqual([
       {
         Sid: 'ElemBio_BucketReadAccess_arn:aws:iam::999939710102:user/ExampleUser',
@@ -42,7 +42,7 @@ describe('statements', () => {
       },
     ]);
   });
-  it('narrowed to a folder list below it only, with Sids of their own', () => {
+  it('allow listing only below the folder, with Sids of their own, if the grant names a folder', () => {
     const own = grantStatements(
       grant({
         folder: 'runs/A/',
@@ -69,7 +69,7 @@ describe('statements', () => {
       },
     });
   });
-  it('are of the partition of the region', () => {
+  it('use the partition of the region', () => {
     expect([partitionOf('us-west-2'), partitionOf('cn-north-1'), partitionOf('us-gov-west-1')]).toEqual([
       'aws',
       'aws-cn',
@@ -78,14 +78,14 @@ describe('statements', () => {
   });
 });
 
-describe('principals', () => {
+describe('the principal of a grant', () => {
   it.each([
     ['999939710102', 'arn:aws:iam::999939710102:root'],
     [' arn:aws:iam::999939710102:root ', 'arn:aws:iam::999939710102:root'],
     ['arn:aws:iam::999939710102:user/ExampleUser', undefined],
     ['arn:aws:iam::999939710102:role/a/path/of/Role+=,.@-_1', undefined],
     ['arn:aws:iam::999939710102:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_0123456789abcdef', undefined],
-  ])('%s is taken', (value, arn = value) =>
+  ])('is accepted: %s', (value, arn = value) =>
     expect(readPrincipal('principal', value, 'aws')).toEqual({ problems: [], arn }),
   );
   it.each([
@@ -108,28 +108,32 @@ describe('principals', () => {
     ['ec2.amazonaws.com', 'PRINCIPAL_ARN'],
     ['', 'PRINCIPAL_ARN'],
     ['arn:aws-cn:iam::999939710102:root', 'PRINCIPAL_PARTITION'],
-  ])('%s is refused', (value, rule) =>
+  ])('is rejected: %j with %s', (value, rule) =>
     expect(readPrincipal('principal', value, 'aws').problems).toMatchObject([{ field: 'principal', rule }]),
   );
-  it('a session is told which role it is of', () =>
+  it('is rejected for a session, with a message that names the role of the session', () =>
     expect(
       readPrincipal('principal', 'arn:aws:sts::999939710102:assumed-role/Analysis/s', 'aws').problems[0]!.message,
     ).toContain('arn:aws:iam::999939710102:role/Analysis'));
 });
 
-/** What a customer may have there: spellings, numbers and fields that JSON.parse alone would not give back. */
+/** A customer's policy with spellings, numbers and fields that a round trip through JSON.parse would lose. */
 const THEIRS = String.raw`{
   "Id": "their \"own\" { [ policy",
   "Statement": [
-    { "Sid": "A, b } ]", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObjectTagging", "Resource": "arn:aws:s3:::lab/public/*", "Condition": { "IpAddress": { "aws:SourceIp": "10.0.0.0/8" }, "NumericLessThan": { "s3:max-keys": 12345678901234567890 } } },
-    { "Effect": "Deny", "NotPrincipal": { "AWS": [ "111122223333" ] }, "Action": [ "s3:*" ], "Resource": "arn:aws:s3:::lab/\u00e4\\\"x", "Unknown": { "b": 1.50, "a": [ ] } }
+    { "Sid": "A, b } ]", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObjectTagging",
+      "Resource": "arn:aws:s3:::lab/public/*",
+      "Condition": { "IpAddress": { "aws:SourceIp": "10.0.0.0/8" },
+        "NumericLessThan": { "s3:max-keys": 12345678901234567890 } } },
+    { "Effect": "Deny", "NotPrincipal": { "AWS": [ "111122223333" ] }, "Action": [ "s3:*" ],
+      "Resource": "arn:aws:s3:::lab/\u00e4\\\"x", "Unknown": { "b": 1.50, "a": [ ] } }
   ],
   "Version": "2008-10-17"
 }`;
 const squeezed = (text: string): string => text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, '$1');
 
-describe('a policy', () => {
-  it('keeps what others wrote to the letter, and is as before once ours is out again', () => {
+describe('a bucket policy', () => {
+  it('keeps the text of other statements, and is unchanged after ours is added and removed', () => {
     const policy = parseBucketPolicy(THEIRS);
     const whole = serializeBucketPolicy(putStatements(policy, grantStatements(grant())))!;
     const ours = JSON.stringify(grantStatements(grant())[0]);
@@ -140,9 +144,10 @@ describe('a policy', () => {
       squeezed(THEIRS),
     );
   });
-  it('with a single statement that is no list', () => {
+  it('may contain a single statement instead of a list', () => {
     const single =
-      '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}}';
+      '{"Version":"2012-10-17","Statement":' +
+      '{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}}';
     const whole = serializeBucketPolicy(putStatements(parseBucketPolicy(single), grantStatements(grant())))!;
     expect((JSON.parse(whole) as { Statement: unknown[] }).Statement).toHaveLength(2);
     const back = JSON.parse(serializeBucketPolicy(removeStatements(parseBucketPolicy(whole), grantSids(grant())))!) as {
@@ -150,13 +155,13 @@ describe('a policy', () => {
     };
     expect(back.Statement).toEqual([(JSON.parse(single) as { Statement: unknown }).Statement]);
   });
-  it('of a bucket without one is made, and is none again', () => {
+  it('is created for the first statement and deleted with the last', () => {
     const whole = serializeBucketPolicy(putStatements(parseBucketPolicy(undefined), grantStatements(grant())))!;
     expect(JSON.parse(whole)).toEqual({ Version: '2012-10-17', Statement: grantStatements(grant()) });
     expect(serializeBucketPolicy(removeStatements(parseBucketPolicy(whole), grantSids(grant())))).toBeNull();
     expect(parseBucketPolicy(undefined)).toBe(NO_POLICY);
   });
-  it('has a statement once however often it is put in, in its place', () => {
+  it('contains a statement once, at the same place, however often it is added', () => {
     const one = putStatements(parseBucketPolicy(THEIRS), grantStatements(grant()));
     const two = putStatements(one, grantStatements(grant({ principal: 'arn:aws:iam::999939710102:root' })));
     expect(serializeBucketPolicy(putStatements(two, grantStatements(grant())))).toBe(serializeBucketPolicy(two));
@@ -172,9 +177,9 @@ describe('a policy', () => {
     '{"Statement":[1]}',
     '{"Statement":[{}],"Statement":[{}]}',
     '{',
-  ])('that is none is told: %s', (text) => expect(() => parseBucketPolicy(text)).toThrow(PolicyError));
+  ])('is rejected if it is malformed: %s', (text) => expect(() => parseBucketPolicy(text)).toThrow(PolicyError));
 
-  it('any policy comes back as it was', () => {
+  it('is unchanged after a statement is added and removed, whatever it contains', () => {
     const statement = fc
       .dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 5 })
       .filter((value) => !Object.hasOwn(value, '__proto__'));
@@ -207,7 +212,7 @@ describe('a policy', () => {
   });
 });
 
-describe('drift', () => {
+describe('drift of a bucket policy', () => {
   const whole = putStatements(
     parseBucketPolicy(THEIRS),
     grantStatements(grant({ principal: 'arn:aws:iam::999939710102:root' })),
@@ -218,7 +223,7 @@ describe('drift', () => {
     expect(text).toContain(from);
     return grantStanding(parseBucketPolicy(text.replace(from, to)), own);
   };
-  it('is not what S3 spells otherwise', () => {
+  it('ignores spellings that S3 changes', () => {
     expect(grantStanding(whole, own)).toBe('whole');
     expect(edited('{"AWS":"arn:aws:iam::999939710102:root"}', '{"AWS":["999939710102"]}')).toBe('whole');
     expect(
@@ -228,7 +233,7 @@ describe('drift', () => {
       ),
     ).toBe('whole');
   });
-  it('is what a person has changed', () => {
+  it('finds changed and missing statements', () => {
     expect(
       edited(
         '"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999939710102:root"}',
@@ -243,7 +248,7 @@ describe('drift', () => {
       grantStanding(removeStatements(putStatements(whole, grantStatements(folder)), [grantSids(folder)[1]!]), folder),
     ).toBe('changed');
   });
-  it('tells statements like ours that nobody knows', () => {
+  it('finds statements with our Sids that belong to no known grant', () => {
     const folder = grant({ folder: 'x/' });
     const policy = putStatements(whole, grantStatements(folder));
     expect(foreignStatements(policy, new Set([...grantSids(own), ...grantSids(folder)]))).toEqual([]);
@@ -253,10 +258,13 @@ describe('drift', () => {
       folder.principal,
     ]);
   });
-  it('tells of deleted principals and of what is open to everybody', () => {
+  it('finds deleted principals, and statements that are open to everybody', () => {
     expect(openStatements(whole)).toEqual(['A, b } ]']);
     const policy = parseBucketPolicy(
-      '{"Statement":[{"Sid":"","Effect":"Allow","Principal":{"AWS":["AROAJQABLZS4A3QDU576Q","arn:aws:iam::999939710102:root"]}},{"Sid":"x","Effect":"Deny","Principal":{"AWS":"*"}},{"Sid":"y","Effect":"Deny","NotPrincipal":{"AWS":"AIDAJQABLZS4A3QDU576Q"}}]}',
+      '{"Statement":[{"Sid":"","Effect":"Allow",' +
+        '"Principal":{"AWS":["AROAJQABLZS4A3QDU576Q","arn:aws:iam::999939710102:root"]}},' +
+        '{"Sid":"x","Effect":"Deny","Principal":{"AWS":"*"}},' +
+        '{"Sid":"y","Effect":"Deny","NotPrincipal":{"AWS":"AIDAJQABLZS4A3QDU576Q"}}]}',
     );
     expect(deletedPrincipals(policy)).toEqual([
       { name: 'number 1 (without a Sid)', ids: ['AROAJQABLZS4A3QDU576Q'] },

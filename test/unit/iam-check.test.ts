@@ -42,7 +42,7 @@ const states = (findings: PolicyFindings): Record<string, string> =>
 const capabilities = (findings: PolicyFindings): Record<string, string> =>
   Object.fromEntries(findings.capabilities.map(({ capability, state }) => [capability, state]));
 
-describe('patterns', () => {
+describe('an IAM pattern', () => {
   it.each<[string, string, string]>([
     ['a*', 'a*', 'all'],
     ['*', 'a*b', 'all'],
@@ -65,10 +65,10 @@ describe('patterns', () => {
     ['', 'a', 'none'],
     ['', '*', 'some'],
     ['***', '', 'all'],
-  ])('%s covers of %s: %s', (pattern, target, expected) =>
+  ])('%s covers of the target %s: %s', (pattern, target, expected) =>
     expect(cover(readPattern(pattern, true), readTarget(target))).toBe(expected),
   );
-  it('agree with what they stand for', () => {
+  it('covers exactly the targets that the equivalent regular expression matches', () => {
     const text = fc.array(fc.constantFrom('a', 'b', '*', '?'), { maxLength: 6 }).map((parts) => parts.join(''));
     const plain = fc.array(fc.constantFrom('a', 'b'), { maxLength: 3 }).map((parts) => parts.join(''));
     const regular = (pattern: string): RegExp => new RegExp(`^${pattern.replaceAll('*', '.*').replaceAll('?', '.')}$`);
@@ -87,14 +87,14 @@ describe('patterns', () => {
       { numRuns: 2000 },
     );
   });
-  it('take time that grows with their product only', () => {
+  it('is matched in a time that grows only with the product of both lengths', () => {
     const began = Date.now();
     expect(cover(readPattern(`${'a*'.repeat(5000)}b`, true), readTarget('a'.repeat(600)))).toBe('none');
     expect(Date.now() - began).toBeLessThan(2000);
   });
 });
 
-describe('what is no permission policy, by path', () => {
+describe('checkPolicy', () => {
   it.each<[unknown, string[]]>([
     ['{"Version":', ['policy JSON']],
     ['[]', ['policy TYPE']],
@@ -151,8 +151,8 @@ describe('what is no permission policy, by path', () => {
       ['policy POLICY_LENGTH'],
     ],
     [null, ['policy TYPE']],
-  ])('%o', (given, expected) => expect(rules(given)).toEqual(expected));
-  it('other fields beside it', () => {
+  ])('rejects %o with %j', (given, expected) => expect(rules(given)).toEqual(expected));
+  it('rejects other wrong fields too, and a prefix without a bucket', () => {
     expect(
       rules(
         {},
@@ -180,64 +180,84 @@ describe('what is no permission policy, by path', () => {
   });
 });
 
-describe('decisions', () => {
+describe('evaluatePolicy', () => {
   const decide = (statements: unknown[], action: string, resource: string, context: Record<string, string> = {}) =>
     evaluatePolicy(parseIamPolicy(policy(...statements)), { action, resource, context }).decision;
   const object = 'arn:aws:s3:::b/k';
   it.each<[string, unknown[], string]>([
-    ['actions whatever their case', [allow('S3:getOBJECT', '*')], 'allowed'],
-    ['wildcards in actions', [allow('s3:Get?bje*', '*')], 'allowed'],
-    ['resources by case', [allow('s3:*', 'arn:aws:s3:::B/*')], 'notAllowed'],
-    ['NotAction', [allow([], '*', { Action: undefined, NotAction: ['iam:*', 's3:Put*'] })], 'allowed'],
-    ['NotAction that names it', [allow([], '*', { Action: undefined, NotAction: 's3:*' })], 'notAllowed'],
-    ['NotResource', [allow('*', [], { Resource: undefined, NotResource: 'arn:aws:s3:::other/*' })], 'allowed'],
+    ['an action in another case', [allow('S3:getOBJECT', '*')], 'allowed'],
+    ['an action with wildcards', [allow('s3:Get?bje*', '*')], 'allowed'],
+    ['a resource in another case', [allow('s3:*', 'arn:aws:s3:::B/*')], 'notAllowed'],
     [
-      'NotResource that names it',
+      'a NotAction that does not name the action',
+      [allow([], '*', { Action: undefined, NotAction: ['iam:*', 's3:Put*'] })],
+      'allowed',
+    ],
+    ['a NotAction that names the action', [allow([], '*', { Action: undefined, NotAction: 's3:*' })], 'notAllowed'],
+    [
+      'a NotResource that does not name the resource',
+      [allow('*', [], { Resource: undefined, NotResource: 'arn:aws:s3:::other/*' })],
+      'allowed',
+    ],
+    [
+      'a NotResource that names the resource',
       [allow('*', [], { Resource: undefined, NotResource: 'arn:aws:s3:::b/*' })],
       'notAllowed',
     ],
-    ['Deny before Allow', [allow('*', '*'), deny('s3:GetObject', 'arn:aws:s3:::b/*')], 'explicitlyDenied'],
+    ['a Deny next to an Allow', [allow('*', '*'), deny('s3:GetObject', 'arn:aws:s3:::b/*')], 'explicitlyDenied'],
     [
-      'Deny with NotResource',
+      'a Deny whose NotResource names the resource',
       [allow('*', '*'), deny('*', [], { Resource: undefined, NotResource: ['arn:aws:s3:::b', 'arn:aws:s3:::b/*'] })],
       'allowed',
     ],
     [
-      'a condition that cannot be told',
+      'an Allow whose condition cannot be evaluated',
       [allow('*', '*', { Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } })],
       'conditional',
     ],
     [
-      'a Deny that cannot be told',
+      'a Deny whose condition cannot be evaluated',
       [allow('*', '*'), deny('*', '*', { Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } })],
       'conditional',
     ],
     [
-      'a key that is surely absent',
+      'a condition on an absent key',
       [allow('*', '*', { Condition: { StringLike: { 's3:prefix': 'k*' } } })],
       'notAllowed',
     ],
-    ['the same, negated', [allow('*', '*', { Condition: { StringNotLike: { 's3:prefix': 'k*' } } })], 'allowed'],
     [
-      'the same, if it exists',
+      'a negated condition on an absent key',
+      [allow('*', '*', { Condition: { StringNotLike: { 's3:prefix': 'k*' } } })],
+      'allowed',
+    ],
+    [
+      'an IfExists condition on an absent key',
       [allow('*', '*', { Condition: { StringLikeIfExists: { 's3:prefix': 'k*' } } })],
       'allowed',
     ],
     [
-      'the same, for all values',
+      'a ForAllValues condition on an absent key',
       [allow('*', '*', { Condition: { 'ForAllValues:StringLike': { 's3:prefix': 'k*' } } })],
       'allowed',
     ],
     [
-      'the same, for any value',
+      'a ForAnyValue condition on an absent key',
       [allow('*', '*', { Condition: { 'ForAnyValue:StringNotLike': { 's3:prefix': 'k*' } } })],
       'notAllowed',
     ],
-    ['Null', [allow('*', '*', { Condition: { Null: { 's3:prefix': 'true' } } })], 'allowed'],
-    ['Null of a key that is absent', [allow('*', '*', { Condition: { Null: { 's3:prefix': false } } })], 'notAllowed'],
-    ['nothing', [allow('s3:ListBucket', '*')], 'notAllowed'],
-  ])('%s', (_name, statements, expected) => expect(decide(statements, 's3:GetObject', object)).toBe(expected));
-  it('compare what is known', () => {
+    [
+      'a Null condition that requires an absent key',
+      [allow('*', '*', { Condition: { Null: { 's3:prefix': 'true' } } })],
+      'allowed',
+    ],
+    [
+      'a Null condition that requires a present key',
+      [allow('*', '*', { Condition: { Null: { 's3:prefix': false } } })],
+      'notAllowed',
+    ],
+    ['a policy that does not name the action', [allow('s3:ListBucket', '*')], 'notAllowed'],
+  ])('decides %s', (_name, statements, expected) => expect(decide(statements, 's3:GetObject', object)).toBe(expected));
+  it('compares a condition with the known context', () => {
     const passed = (Condition: object) =>
       decide([allow('iam:PassRole', '*', { Condition })], 'iam:PassRole', 'arn:aws:iam::111122223333:role/x', {
         'iam:PassedToService': 'omics.amazonaws.com',
@@ -256,7 +276,7 @@ describe('decisions', () => {
   });
 });
 
-describe('a pasted policy', () => {
+describe('the findings about a policy', () => {
   const scope = {
     bucket: 'lab-aviti',
     prefix: 'runs',
@@ -265,7 +285,7 @@ describe('a pasted policy', () => {
     workflowOwnerId: '588258415937',
     region: 'us-west-2',
   };
-  it('that polony generated gives the rows of its capabilities, and no others', () => {
+  it('grant exactly the permissions of the chosen capabilities if polony generated the policy', () => {
     fc.assert(
       fc.property(
         fc.record({
@@ -292,7 +312,7 @@ describe('a pasted policy', () => {
             ),
           );
           for (const capability of wanted) expect(capabilities(findings)[capability]).not.toBe('notReady');
-          // Its text says the same, and buckets and prefixes are found in it.
+          // The same policy as text, without bucket and prefix, gives the same findings.
           expect(
             checkPolicy({
               policy: JSON.stringify(permissionPolicy),
@@ -306,7 +326,7 @@ describe('a pasted policy', () => {
       ),
     );
   });
-  it('gets the statements that it lacks', () => {
+  it('list the statements that the policy lacks', () => {
     const findings = checkPolicy({ policy: policy(allow('s3:PutObject', 'arn:aws:s3:::lab-aviti/runs/*')), ...scope });
     const repaired = policy(
       allow('s3:PutObject', 'arn:aws:s3:::lab-aviti/runs/*'),
@@ -317,7 +337,7 @@ describe('a pasted policy', () => {
       statementFor('s3:ListBucket', scope),
     ]);
   });
-  it('of less than the prefix is conditional, of a neighbour nothing', () => {
+  it('are conditional for a part of the prefix, and denied for a neighbour of it', () => {
     const of = (resource: string) =>
       states(checkPolicy({ policy: policy(allow('s3:GetObject', resource)), ...scope }))['s3:GetObject'];
     expect([
@@ -342,7 +362,7 @@ describe('a pasted policy', () => {
       listing('other/*', 'StringNotLike'),
     ]).toEqual(['granted', 'granted', 'conditional', 'denied', 'conditional', 'granted']);
   });
-  it('is told statement by statement', () => {
+  it('describe every statement of the policy', () => {
     const findings = checkPolicy({
       policy: policy(
         allow(['s3:*', 'kms:Decrypt'], '*', { Sid: 'Wide' }),
@@ -375,7 +395,7 @@ describe('a pasted policy', () => {
       cliCredentials: 'ready',
     });
   });
-  it('without a bucket is asked about those that it names, or about any', () => {
+  it('cover the buckets that the policy names if the query names none', () => {
     expect(
       checkPolicy({
         policy: policy(allow('s3:GetObject', ['arn:aws:s3:::b-1/runs/*', 'arn:aws:s3:::b-1', 'arn:aws:s3:::b-2/*'])),
@@ -398,7 +418,7 @@ describe('a pasted policy', () => {
     });
     expect([states(half)['s3:PutObject'], states(half)['s3:ListBucket']]).toEqual(['conditional', 'granted']);
   });
-  it('of an account is conditional where the account is not known', () => {
+  it('are conditional for a policy that requires an account if the query names none', () => {
     const guarded = policy(
       allow('s3:GetObject', 'arn:aws:s3:::lab-aviti/*', {
         Condition: { StringEquals: { 'aws:ResourceAccount': '111122223333' } },
@@ -412,7 +432,7 @@ describe('a pasted policy', () => {
       'denied',
     ]);
   });
-  it('of any JSON is refused or told, and nothing else', () => {
+  it('exist for any JSON, unless the check rejects it with an InputError', () => {
     fc.assert(fc.property(fc.json({ maxDepth: 4 }), (text) => void rules(text)));
     const value = fc.oneof(
       fc.constantFrom('Allow', 'Deny', '*', 's3:*', 'arn:aws:s3:::b/*', '${', '__proto__'),

@@ -31,10 +31,10 @@ const TRUSTED = '588258415937';
 const EXECUTION_ROLE = 'arn:aws:iam::111122223333:role/omics-execution';
 
 const file = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../../shared/vendor-page.txt');
-/** The vendor's page, which lies beside the project where it is developed; undefined elsewhere. */
+/** The vendor's page, if a copy lies beside the repository. */
 const page = existsSync(file) ? readFileSync(file, 'utf8') : undefined;
 
-/** The JSON that stands under a heading of the page. */
+/** The JSON below a heading of the vendor's page. */
 function template(heading: string): PolicyDocument {
   const text = page!.slice(page!.indexOf(`\n${heading}\n`) + heading.length + 2);
   const lines = text.split('\n');
@@ -66,7 +66,7 @@ function rules(query: Partial<IamQuery>): string[] {
   return [];
 }
 
-// -- What is generated at random ---------------------------------------------------------------------------------------
+// -- Random input -----------------------------------------------------------------------------------------------------
 
 const bucketName = fc
   .stringMatching(/^[a-z][a-z0-9-]{2,20}[a-z0-9]$/)
@@ -137,11 +137,11 @@ const query: fc.Arbitrary<IamQuery> = fc
   .filter((given) => rules(given).length === 0);
 
 describe('the table of permissions', () => {
-  it('has the rows of the page, each once', () => {
+  it("has one row for each action of the vendor's page", () => {
     expect(PERMISSIONS.map(({ action }) => action)).toEqual(ACTIONS);
     expect(findPermission('S3:getobject')?.action).toBe('s3:GetObject');
   });
-  it.skipIf(page === undefined)('requires what the page requires', () => {
+  it.skipIf(page === undefined)("requires what the vendor's page requires", () => {
     const table = page!.slice(
       page!.indexOf('PermissionRequirementPurposeRequired For'),
       page!.indexOf('Note: \n\nUsing an IAM user'),
@@ -153,7 +153,7 @@ describe('the table of permissions', () => {
     expect(rows).toEqual(PERMISSIONS.map(({ action, requirement }) => [action.toLowerCase(), words[requirement]]));
     expect(rows).toHaveLength(14);
   });
-  it('makes capabilities ready, limited or not', () => {
+  it('makes a capability ready, limited or not ready, depending on the missing permissions', () => {
     const without =
       (...lacking: PermissionAction[]) =>
       (action: PermissionAction) =>
@@ -199,7 +199,7 @@ describe('the table of permissions', () => {
       unknown: ['omics:StartRun'],
     });
   });
-  it('gives the smallest statement of a row', () => {
+  it('gives the narrowest statement for a permission', () => {
     const scope = {
       bucket: 'b-1',
       prefix: 'runs',
@@ -239,8 +239,8 @@ describe('the table of permissions', () => {
   });
 });
 
-describe.skipIf(page === undefined)('vendor documents equal the templates of the page', () => {
-  it('trust policy, role policy without a prefix, execution role', () => {
+describe.skipIf(page === undefined)("the vendor variant compared with the templates of the vendor's page", () => {
+  it('equals the trust policy, the role policy without a prefix, and the execution role', () => {
     const made = documents();
     expect(JSON.stringify(made.trustPolicy)).toBe(JSON.stringify(template('Platform Role Credential Trust Policy')));
     expect(JSON.stringify(made.permissionPolicy)).toBe(
@@ -253,7 +253,7 @@ describe.skipIf(page === undefined)('vendor documents equal the templates of the
       }),
     );
   });
-  it('for any bucket, prefix and capabilities', () => {
+  it('equals the narrowed role policy for any bucket, prefix and capabilities', () => {
     fc.assert(
       fc.property(
         bucketName,
@@ -282,8 +282,8 @@ describe.skipIf(page === undefined)('vendor documents equal the templates of the
   });
 });
 
-describe('vendor documents', () => {
-  it('leave out optional permissions that are not wanted', () => {
+describe('the vendor variant', () => {
+  it('leaves out optional permissions that no chosen capability needs', () => {
     const upload = documents({ capabilities: 'runUpload' });
     expect(actionsOf(upload.permissionPolicy)).toEqual([
       's3:PutObject',
@@ -311,7 +311,7 @@ describe('vendor documents', () => {
       'OmicsPassRole',
     ]);
   });
-  it('of a user have no trust policy, and GetFederationToken', () => {
+  it('has no trust policy, but sts:GetFederationToken, for an IAM user', () => {
     const made = documents({ credentialType: 'accessKeys' });
     expect(made.trustPolicy).toBeNull();
     expect(made.permissionPolicy.Statement.find(({ Sid }) => Sid === 'STSOperations')!.Action).toEqual([
@@ -325,7 +325,7 @@ describe('vendor documents', () => {
       iamDocuments(parseIamQuery({ credentialType: 'accessKeys', bucket: 'lab-aviti' }), undefined).trustPolicy,
     ).toBeNull();
   });
-  it('of several buckets have a statement of listing for each set of prefixes', () => {
+  it('has one listing statement for each set of prefixes if there are several buckets', () => {
     const { permissionPolicy: policy, executionRole } = documents({
       bucket: ['lab-1', 'lab-2', 'lab-3'],
       prefix: ['runs', '', 'runs/'],
@@ -352,7 +352,7 @@ describe('vendor documents', () => {
   });
 });
 
-describe('least-privilege documents', () => {
+describe('the least-privilege variant', () => {
   const least = (more: Partial<IamQuery> = {}) =>
     documents({
       variant: 'least',
@@ -361,7 +361,7 @@ describe('least-privilege documents', () => {
       workflowId: `arn:aws:omics:us-west-2:${TRUSTED}:workflow/1234567`,
       ...more,
     });
-  it('name workflow, runs and execution role', () => {
+  it('names the workflow, the runs and the execution role', () => {
     const { permissionPolicy: policy, executionRole } = least();
     const statement = (sid: string) => policy.Statement.find(({ Sid }) => Sid === sid)!;
     expect(statement('OmicsWorkflow')).toMatchObject({
@@ -392,13 +392,13 @@ describe('least-privilege documents', () => {
     ).toEqual([]);
     expect(JSON.stringify(executionRole!.permissionPolicy)).toContain('log-group:/aws/omics/*');
   });
-  it('name any where nothing is known', () => {
+  it('uses wildcards for what the query does not name', () => {
     const text = JSON.stringify(documents({ variant: 'least' }));
     expect(text).toContain('arn:aws:omics:*:*:run/*');
     expect(text).toContain('arn:aws:iam::*:role/*');
     expect(text).not.toContain('aws:Source');
   });
-  it('grant the same actions as the templates', () => {
+  it('grants the same actions as the vendor variant', () => {
     fc.assert(
       fc.property(query, (given) => {
         const [vendor, narrow] = [
@@ -412,7 +412,7 @@ describe('least-privilege documents', () => {
   });
 });
 
-describe('what is refused, by the name of its field', () => {
+describe('an IAM query', () => {
   it.each<[Partial<IamQuery>, string[]]>([
     [{ bucket: [] }, ['bucket REQUIRED']],
     [{ bucket: 's3://lab' }, ['bucket BUCKET_HAS_SCHEME']],
@@ -449,8 +449,8 @@ describe('what is refused, by the name of its field', () => {
     [{ region: 'sa-east-1', capabilities: 'runUpload' }, []],
     [{ credentialType: 'accessKeys', prefix: 'x'.repeat(500) }, ['bucket POLICY_LENGTH']],
     [{ prefix: 'x'.repeat(500) }, []],
-  ])('%o', (change, expected) => expect(rules(change)).toEqual(expected));
-  it('a role without trusted account or external ID', () => {
+  ])('with %o has the problems %j', (change, expected) => expect(rules(change)).toEqual(expected));
+  it('is rejected for a role without a valid trusted account or external ID', () => {
     for (const [account, id] of [
       [undefined, 'xx'],
       ['1234', 'xx'],
@@ -460,16 +460,16 @@ describe('what is refused, by the name of its field', () => {
   });
 });
 
-describe('external IDs', () => {
-  it('are made of random bytes, of which there must be enough', () => {
+describe('newExternalId', () => {
+  it('writes random bytes as hexadecimal digits, and requires enough of them', () => {
     expect(newExternalId(new Uint8Array(20).fill(255))).toBe(`polony-${'f'.repeat(40)}`);
     expect(() => newExternalId(new Uint8Array(15))).toThrow(RangeError);
     expect(rules({ externalId: newExternalId(new Uint8Array(20)) })).toEqual([]);
   });
 });
 
-describe('CloudFormation', () => {
-  it('is JSON, valid as YAML too, and has the documents as they are', () => {
+describe('the CloudFormation template', () => {
+  it('is JSON and YAML at once, and contains the documents unchanged', () => {
     fc.assert(
       fc.property(query, (given) => {
         const made = documents(given);
@@ -504,7 +504,10 @@ describe('CloudFormation', () => {
   });
 });
 
-/** The arguments of `jsonencode` in an HCL text, whose strings must have no template sequence, and the text with them taken out. */
+/**
+ * Takes the arguments of `jsonencode` out of an HCL text. Their strings must not contain a template sequence.
+ * @returns the arguments, and the text without them
+ */
 function jsonEncoded(text: string): { values: unknown[]; rest: string } {
   const values: unknown[] = [];
   let rest = '';
@@ -527,8 +530,8 @@ function jsonEncoded(text: string): { values: unknown[]; rest: string } {
   }
 }
 
-describe('Terraform', () => {
-  it('has the documents as they are, in well-formed blocks', () => {
+describe('the Terraform configuration', () => {
+  it('contains the documents unchanged, in well-formed blocks', () => {
     fc.assert(
       fc.property(query, (given) => {
         const made = documents(given);
@@ -550,11 +553,11 @@ describe('Terraform', () => {
   });
 });
 
-describe('commands of the AWS CLI', () => {
+describe('the AWS CLI commands', () => {
   let folder: string;
   beforeAll(() => {
     folder = mkdtempSync(path.join(tmpdir(), 'polony-iam-'));
-    // Notes its arguments, each ended by a NUL, and a record separator.
+    // A fake `aws`, which notes its arguments, each with a NUL after it, and then a record separator.
     writeFileSync(
       path.join(folder, 'aws'),
       '#!/bin/sh\nprintf "%s\\0" "$@" >> "$NOTES"\nprintf "\\036\\0" >> "$NOTES"\n[ "$2" != "$FAILS_AT" ]\n',
@@ -583,7 +586,7 @@ describe('commands of the AWS CLI', () => {
     const joined = call.find((argument) => argument.startsWith(`${name}=`));
     return joined === undefined ? call[call.indexOf(name) + 1]! : joined.slice(name.length + 1);
   };
-  it('carry any documents through sh unchanged', () => {
+  it('pass any documents through sh unchanged', () => {
     fc.assert(
       fc.property(query, (given) => {
         const made = documents(given);
@@ -600,7 +603,7 @@ describe('commands of the AWS CLI', () => {
         const policies = calls
           .filter((call) => call[1]!.startsWith('put-'))
           .map((call) => option(call, '--policy-document'));
-        // What IAM takes in the text of a policy.
+        // IAM accepts only these characters in a policy.
         for (const text of policies) expect(text).toMatch(/^[\x20-\x7e]+$/);
         expect(policies.map((text) => JSON.parse(text) as unknown)).toEqual([
           made.permissionPolicy,
@@ -617,7 +620,7 @@ describe('commands of the AWS CLI', () => {
       { numRuns: 60 },
     );
   });
-  it('stop at the first that fails', () => {
+  it('stop at the first command that fails', () => {
     expect(run(documents().awsCli, 'put-role-policy').calls).toHaveLength(2);
   });
   it('quote any text', () => {
@@ -651,7 +654,7 @@ describe('polony iam', () => {
       made.trustPolicy,
     ]);
   });
-  it('makes an external ID, and needs the account to trust where there is a trust policy', () => {
+  it('generates an external ID, and requires the trusted account if there is a trust policy', () => {
     const ids = [1, 2].map(
       () =>
         (JSON.parse(iamText({ ...options, capabilities: undefined, externalId: undefined })) as { externalId: string })
@@ -669,7 +672,7 @@ describe('polony iam', () => {
   });
 });
 
-it('every capability is named by the table', () => {
+it('names every capability in the table of permissions', () => {
   for (const capability of CAPABILITIES satisfies readonly Capability[])
     expect(PERMISSIONS.some(({ neededBy }) => neededBy.includes(capability))).toBe(true);
 });

@@ -9,7 +9,7 @@ it('accepts a complete run, and a run that still uploads', () => {
   expect(whyRunIsUnusable({ ...complete, uploadState: 'uploading', outcome: null }, flow)).toBeUndefined();
 });
 
-it('rejects a refused or vanished run for every flow, and says why', () => {
+it('rejects a run whose upload was refused or whose folder vanished, for every flow, and says why', () => {
   const refused = { ...complete, uploadState: 'refused', uploadDescription: '3 files are missing' } as const;
   expect(whyRunIsUnusable(refused)).toBe('3 files are missing');
   expect(whyRunIsUnusable({ ...complete, uploadState: 'refused' })).toContain('rejected');

@@ -15,8 +15,8 @@ const reads = [
   { Read: 'R2', PhiXAlignmentRate: 3, Cycles: [cycle(1, 93, 0.2), cycle(2, 0, 0.6)] },
 ];
 
-describe('AvitiRunStats.json', () => {
-  it('says what passed the filter, the yield, and the means over the cycles of the reads in which something was measured', () => {
+describe('parseAvitiRunStats', () => {
+  it('returns passing polonies, yield, and means over all measured cycles of the reads', () => {
     expect(
       parseAvitiRunStats(
         JSON.stringify({
@@ -35,7 +35,7 @@ describe('AvitiRunStats.json', () => {
       phixAlignmentRate: 2.5,
     });
   });
-  it('is read lane by lane where the run has no reads of its own', () => {
+  it('averages over the lanes if the run itself has no reads', () => {
     expect(
       parseAvitiRunStats(
         JSON.stringify({
@@ -52,12 +52,14 @@ describe('AvitiRunStats.json', () => {
     ['{}', {}],
     ['{"RunStats":null,"LaneStats":{"Lanes":[]}}', {}],
     [
-      '{"RunStats":{"PFCount":"900","TotalYield":-1,"Reads":[null,7,{"Read":3},{"Read":"R1","PhiXAlignmentRate":"x","Cycles":{"1":2}},{"Read":"R1","Cycles":[null,[],{"PercentQ30":"95","PercentQ40":null,"AverageQScore":39.99996}]}]}}',
+      '{"RunStats":{"PFCount":"900","TotalYield":-1,"Reads":[null,7,{"Read":3},' +
+        '{"Read":"R1","PhiXAlignmentRate":"x","Cycles":{"1":2}},' +
+        '{"Read":"R1","Cycles":[null,[],{"PercentQ30":"95","PercentQ40":null,"AverageQScore":39.99996}]}]}}',
       { avgQ: 40 },
     ],
     ['{"RunStats":{"PFCount":1e30,"Reads":[{"Read":"R1","Cycles":[{"PercentQ30":1e999}]}]}}', {}],
-  ])('%s: what is of another kind is left out', (text, expected) => expect(parseAvitiRunStats(text)).toEqual(expected));
-  it.each(['', '[]', 'null', '{"RunStats"'])('%j is none', (text) =>
+  ])('leaves out values of the wrong type: %s', (text, expected) => expect(parseAvitiRunStats(text)).toEqual(expected));
+  it.each(['', '[]', 'null', '{"RunStats"'])('rejects %j', (text) =>
     expect(() => parseAvitiRunStats(text)).toThrow(/AvitiRunStats\.json/),
   );
 });

@@ -10,7 +10,7 @@ const contentOf = (name: string): Buffer =>
   Buffer.from([...runFiles(run)].find((file) => file.path === name)!.content());
 
 describe('the folder of a simulated run', () => {
-  it('has a name that is taken apart again', () => {
+  it('has a name that the parser for folder names reads', () => {
     expect(parseRunFolderName(runFolderName(run), run.instrumentName)).toEqual({
       date: run.date,
       instrumentName: run.instrumentName,
@@ -18,7 +18,7 @@ describe('the folder of a simulated run', () => {
     });
   });
 
-  it('has the expected BaseCalls in order, all zips, and fewer for a run that was stopped', () => {
+  it('contains the expected BaseCalls in order, as zip files, and fewer for a stopped run', () => {
     const names = [...runFiles(run)].map((file) => file.path).filter((name) => name.startsWith('BaseCalls/'));
     expect(names).toEqual(expectedBaseCalls(run.cycles));
     expect(names).toHaveLength(7);
@@ -26,14 +26,14 @@ describe('the folder of a simulated run', () => {
     expect([...runFiles(run, 2)].filter((file) => file.path.startsWith('BaseCalls/'))).toHaveLength(2);
   });
 
-  it('begins with the parameters and never names RunUploaded.json, which ends it', () => {
+  it('begins with the parameters and leaves out RunUploaded.json, which ends the upload', () => {
     const names = [...runFiles(run)].map((file) => file.path);
     expect(names.slice(0, 2)).toEqual(['RunParameters.json', 'RunManifest.csv']);
     expect(names).not.toContain('RunUploaded.json');
     expect(new Set(names).size).toBe(names.length);
   });
 
-  it('agrees with itself, and differs from another run', () => {
+  it('has the same ids in all files, and other ids than another run', () => {
     const parameters = JSON.parse(contentOf('RunParameters.json').toString()) as Record<string, unknown>;
     const uploaded = JSON.parse(runUploadedText(run, 'stopped')) as Record<string, unknown>;
     expect(uploaded).toMatchObject({
@@ -48,7 +48,7 @@ describe('the folder of a simulated run', () => {
     expect([runUploadedText(run, 'empty'), runUploadedText(run, 'newline')]).toEqual(['', '\n']);
   });
 
-  it('is understood by the parsers of the product', () => {
+  it('is readable for the parsers of the product', () => {
     const parameters = parseRunParameters(contentOf('RunParameters.json').toString());
     expect(parameters).toMatchObject({
       runName: 'UNIT_1',
@@ -66,7 +66,7 @@ describe('the folder of a simulated run', () => {
     );
   });
 
-  it('has the layout of a cytoprofiling run where it is one', () => {
+  it('has the cytoprofiling layout for a cytoprofiling run', () => {
     const cytoprofiling = describeRun({ runName: 'CELLS', runType: 'Cytoprofiling' });
     const files = [...runFiles(cytoprofiling)];
     expect(files.some((file) => file.path.startsWith('BaseCalls/') || file.path.startsWith('RunManifest'))).toBe(false);
@@ -86,7 +86,7 @@ describe('the folder of a simulated run', () => {
     expect(parameters.cycles).toBeUndefined();
   });
 
-  it('has as many samples as asked for, with different indexes of the right length', () => {
+  it('has the requested number of samples, with different indexes of the right length', () => {
     const samples = simulatedSamples(96, { I1: 8, I2: 10, R1: 100 });
     expect(new Set(samples.map((sample) => sample.index1 + sample.index2)).size).toBe(96);
     expect(samples.every((sample) => /^[ACGT]{8}$/.test(sample.index1) && /^[ACGT]{10}$/.test(sample.index2))).toBe(

@@ -16,47 +16,53 @@ const rules = (content: string | Uint8Array, of = run): { errors: string[]; warn
   return { errors: errors.map(place), warnings: warnings.map(place) };
 };
 
-describe('the check of a run manifest', () => {
+describe('checkRunManifest', () => {
   const good: [string, string][] = [
     [
       'a default manifest',
-      '[RunValues]\nKeyName, Value\n\n[Settings]\nSettingName, Value\n\n[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n',
+      '[RunValues]\nKeyName, Value\n\n[Settings]\nSettingName, Value\n\n' +
+        '[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n',
     ],
-    ['no samples at all', '[Settings]\nSettingName,Value\n'],
-    ['nothing', ''],
+    ['a manifest without samples', '[Settings]\nSettingName,Value\n'],
+    ['an empty file', ''],
     [
       'a sample with several indexes, trailing commas, comments, quotes, lower case, CRLF and a byte order mark',
-      `\uFEFF# made by hand,,\r\n${samples(`"PhiX",${a},${a},,,`, `PhiX,${c},${c},1+2`, `S1,${g.toLowerCase()},TTTTTTTT,"1"`).replaceAll('\n', '\r\n')}`,
+      `\uFEFF# made by hand,,\n${samples(
+        `"PhiX",${a},${a},,,`,
+        `PhiX,${c},${c},1+2`,
+        `S1,${g.toLowerCase()},TTTTTTTT,"1"`,
+      )}`.replaceAll('\n', '\r\n'),
     ],
     ['the same index in different lanes', samples(`S1,${a},${a},1`, `S2,${a},${a},2`)],
     [
       'shorter indexes under a mask',
-      `[Settings]\nSettingName,Value,Lane\nI1Mask,I1:Y6N*,1\nI1Mask,I1:N2Y6,2\n${samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`)}`,
+      '[Settings]\nSettingName,Value,Lane\nI1Mask,I1:Y6N*,1\nI1Mask,I1:N2Y6,2\n' +
+        samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`),
     ],
     ['unknown bases', samples(`S1,AAAAAAAA,NNNNNNNN`, `S2,CCCCCCCC,NNNNNNNN`)],
-    ["columns of one's own that stand twice", `[Samples]\nSampleName,Index1,Index2,Note,note\nS1,${a},${a},x,y`],
+    ['custom columns with the same name', `[Samples]\nSampleName,Index1,Index2,Note,note\nS1,${a},${a},x,y`],
     [
       'adapters given twice',
       `[Settings]\nSettingName,Value\nR1Adapter,ACGT\nR1Adapter,TTTT\n${samples(`S1,${a},${a}`)}`,
     ],
   ];
-  it.each(good)('finds nothing in %s', (_what, content) => {
+  it.each(good)('finds no problem in %s', (_what, content) => {
     expect(rules(content)).toEqual({ errors: [], warnings: [] });
   });
 
   const bad: [string, string | Uint8Array, string[]][] = [
-    ['a lane that there is not', samples(`S1,${a},${a},3`), ['format@3:22']],
+    ['a lane that does not exist', samples(`S1,${a},${a},3`), ['format@3:22']],
     ['a quote that is not closed', samples(`S1,"${a},${a}`), ['format@3:4']],
     ['a line that is too long', samples(`S1,${a},${a},1,${'x'.repeat(2048)}`), ['format@3:2049']],
-    ['a section that there is not', `[Header]\nA,B`, ['format@1:1']],
+    ['an unknown section', `[Header]\nA,B`, ['format@1:1']],
     ['a row before the first section', `SampleName\nS1`, ['format@1:1']],
     ['headings without SampleName', `[Samples]\nName,Index1\nS1,${a}`, ['format@2:1']],
-    ['a heading twice', `[Samples]\nSampleName,Index1,index1\nS1,${a},${a}`, ['format@2:19']],
+    ['a repeated heading', `[Samples]\nSampleName,Index1,index1\nS1,${a},${a}`, ['format@2:19']],
     ['a sample without a name', samples(`,${a},${a}`), ['format@3:1']],
     ['Latin-1', Buffer.from(samples(`S1,${a},${a}`, `M\u00fcller,${c},${c}`), 'latin1'), ['format@4:2']],
     ['UTF-16', Buffer.from(`\uFEFF${samples(`S1,${a},${a}`)}`, 'utf16le'), ['format@1:1']],
     [
-      'an index that is too long, once however many have it',
+      'indexes that are too long',
       samples(`S1,AAAAAAAAAA,${a}`, `S2,CCCCCCCCCC,${c}`),
       ['index-length@3:4', 'index-length@3:4'],
     ],
@@ -70,13 +76,13 @@ describe('the check of a run manifest', () => {
       `[Settings]\nSettingName,Value\nI1Mask,I1:Y10\n${samples(`S1,${a},${a},1`)}`,
       ['mask-length@3:8'],
     ],
-    ['letters that are no bases', samples(`S1,AAAAXAAA,${a}`), ['index-characters@3:4']],
-    ['two samples with one index', samples(`S1,${a},${a},1`, `S2,${a},${a},1+2`), ['index-twice@4:4']],
-    ['a sample without index among others', samples(`S1,${a},${a},1`, `S2,,,1`), ['index-missing@4:4']],
-    ['one name in two projects', samples(`S1,${a},${a},1,P1`, `S1,${c},${c},1,P2`), ['project-collision@4:1']],
+    ['letters that are not bases', samples(`S1,AAAAXAAA,${a}`), ['index-characters@3:4']],
+    ['two samples with the same index', samples(`S1,${a},${a},1`, `S2,${a},${a},1+2`), ['index-twice@4:4']],
+    ['a sample without an index among samples with one', samples(`S1,${a},${a},1`, `S2,,,1`), ['index-missing@4:4']],
+    ['one sample name in two projects', samples(`S1,${a},${a},1,P1`, `S1,${c},${c},1,P2`), ['project-collision@4:1']],
     ['a name with a slash', samples(`a/b,${a},${a},1`), ['sample-name@3:1']],
   ];
-  it.each(bad)('stops at %s, with its place', (_what, content, errors) => {
+  it.each(bad)('reports as an error, with line and column, %s', (_what, content, errors) => {
     expect(rules(content).errors).toEqual(errors);
     expect(describeFindings(checkRunManifest(content, run).errors)).toMatch(/^line \d+ column \d+: ./);
   });
@@ -84,7 +90,7 @@ describe('the check of a run manifest', () => {
   const doubtful: [string, string, string[], ManifestedRun?][] = [
     ['projects, which --no-projects ignores', samples(`S1,${a},${a},1,P1`), ['projects-ignored@2:undefined']],
     ['names that differ in case', samples(`s1,${a},${a}`, `S1,${c},${c}`), ['name-case@4:1']],
-    ['an odd name', samples(`S 1,${a},${a}`), ['sample-name@3:1']],
+    ['a name with a space', samples(`S 1,${a},${a}`), ['sample-name@3:1']],
     [
       'an unknown setting',
       `[Settings]\nSettingName,Value\nI1Maks,I1:Y8\n${samples(`S1,${a},${a}`)}`,
@@ -95,10 +101,10 @@ describe('the check of a run manifest', () => {
       `[Settings]\nSettingName,Value,Lane\nI1FastQ,True,\nI1FastQ,False,2\n${samples(`S1,${a},${a}`)}`,
       ['setting-twice@4:9'],
     ],
-    ['indexes that are too near', samples(`S1,${a},${a},1`, `S2,AAAAAAAC,${a},1`), ['index-near@4:4']],
-    ['a row that stands twice', samples(`S1,${a},${a},1`, `S1,${a},${a},1`), ['row-twice@4:1']],
+    ['indexes that differ in one base only', samples(`S1,${a},${a},1`, `S2,AAAAAAAC,${a},1`), ['index-near@4:4']],
+    ['a repeated row', samples(`S1,${a},${a},1`, `S1,${a},${a},1`), ['row-twice@4:1']],
     [
-      'a lane that is not run',
+      'a lane that the run does not analyse',
       samples(`S1,${a},${a},1`, `S2,${c},${c},2`),
       ['lane-not-run@4:22'],
       { ...run, analysisLanes: '1' },
@@ -108,10 +114,10 @@ describe('the check of a run manifest', () => {
     expect(rules(content, of)).toEqual({ errors: [], warnings });
   });
 
-  it('leaves out what needs the cycles where they are not known', () => {
+  it('skips the rules that need the cycles if these are unknown', () => {
     expect(rules(samples('S1,AAA,CCC'), {})).toEqual({ errors: [], warnings: [] });
   });
-  it('names a hundred findings and counts the rest', () => {
+  it('lists 100 findings and counts the rest', () => {
     const { errors, more } = checkRunManifest(
       samples(...Array.from({ length: 500 }, (_, at) => `S${at}/,${a},${a},1`)),
       run,
@@ -122,7 +128,7 @@ describe('the check of a run manifest', () => {
 
   const data = path.resolve(import.meta.dirname, '../../../shared/data');
   it.skipIf(!existsSync(data))(
-    'finds what makes a real manifest unfit for its run: indexes of 8 where 10 of PhiX stand',
+    'finds PhiX indexes in a real manifest that are too long for the index reads of the run',
     () => {
       const content = readFileSync(path.join(data, 'instrument-runs/taca/RunManifest_lims.csv'));
       const { cycles } = parseRunParameters(
@@ -136,7 +142,7 @@ describe('the check of a run manifest', () => {
   );
 });
 
-describe('the version gate', () => {
+describe('the Bases2Fastq version gate', () => {
   it.each([
     ['3.4.0', '2.1.0', false],
     ['3.4.1.123', 'v2.1.9', false],
@@ -147,10 +153,10 @@ describe('the version gate', () => {
     [undefined, '1.0.0', true],
     ['3.4.0', undefined, true],
     ['three', 'two', true],
-  ])('AVITI OS %s with Bases2Fastq %s: %s', (platform, version, fits) => {
+  ])('compares AVITI OS %s with Bases2Fastq %s: they fit: %s', (platform, version, fits) => {
     expect(describeVersionConflict(platform, version) === undefined).toBe(fits);
   });
-  it('finds the version in what a workflow is called', () => {
+  it('finds the Bases2Fastq version in the name of a workflow', () => {
     expect(findBases2FastqVersion('Bases2Fastq 2.2.0')).toBe('2.2.0');
     expect(findBases2FastqVersion(undefined, 'element-bases2fastq-v2.4')).toBe('2.4');
     expect(findBases2FastqVersion('workflow 3.1.0')).toBeUndefined();

@@ -18,7 +18,7 @@ import {
 const closed: NetworkPolicy = { allowPrivate: false, allowedNetworks: [] };
 const open: NetworkPolicy = { allowPrivate: true, allowedNetworks: [] };
 
-describe('addresses', () => {
+describe('judgeAddress', () => {
   it.each([
     '8.8.8.8',
     '1.1.1.1',
@@ -34,7 +34,7 @@ describe('addresses', () => {
     '2a00:1450:4001:80e::200e',
     '::ffff:8.8.8.8',
     '64:ff9b::8.8.8.8',
-  ])('%s is public', (address) => {
+  ])('accepts the public address %s', (address) => {
     expect(judgeAddress(address, closed)).toEqual({ isPublic: true });
   });
   it.each([
@@ -56,7 +56,7 @@ describe('addresses', () => {
     '::ffff:7f00:1',
     '64:ff9b::10.0.0.1',
     '64:ff9b::7f00:1',
-  ])('%s is private: refused unless that is allowed', (address) => {
+  ])('rejects the private address %s unless private networks are allowed', (address) => {
     expect(judgeAddress(address, closed).refusal).toContain('not an address of the public internet');
     expect(judgeAddress(address, open)).toEqual({ isPublic: false });
   });
@@ -94,11 +94,11 @@ describe('addresses', () => {
     '4000::1',
     'not-an-address',
     '',
-  ])('%s is refused even where private networks are allowed', (address) => {
+  ])('rejects the address %j even if private networks are allowed', (address) => {
     expect(judgeAddress(address, closed).refusal).toBeDefined();
     expect(judgeAddress(address, open).refusal).toBeDefined();
   });
-  it('a network that is named is allowed, and no other', () => {
+  it('accepts addresses of the allowed networks and no others', () => {
     const policy: NetworkPolicy = {
       allowPrivate: false,
       allowedNetworks: ['10.1.0.0/16', 'fd12:3456::/32', '169.254.7.7/32'],
@@ -110,7 +110,7 @@ describe('addresses', () => {
   });
 });
 
-describe('URLs', () => {
+describe('the check of a webhook', () => {
   it.each([
     ['https://lims.example.org/hooks', []],
     ['https://lims.example.org:8443/hooks?lab=1', []],
@@ -129,7 +129,7 @@ describe('URLs', () => {
     ['https://lims.example.org/#part', ['URL_FRAGMENT']],
 
     ['https://127.0.0.1/', ['ADDRESS_REFUSED']],
-    // As a browser reads them, all of these are 127.0.0.1.
+    // A browser reads all of these as 127.0.0.1.
     ['https://2130706433/', ['ADDRESS_REFUSED']],
     ['https://0x7f.1/', ['ADDRESS_REFUSED']],
     ['https://0177.0.0.1/', ['ADDRESS_REFUSED']],
@@ -137,25 +137,25 @@ describe('URLs', () => {
     ['https://[::1]/', ['ADDRESS_REFUSED']],
     ['https://[::ffff:169.254.169.254]/latest/meta-data/', ['ADDRESS_REFUSED']],
     ['https://169.254.169.254/latest/meta-data/', ['ADDRESS_REFUSED']],
-  ])('%s', (url, rules) => {
+  ])('finds in the URL %j the problems %j', (url, rules) => {
     expect(checkWebhookUrl('url', url, closed).map(({ rule }) => rule)).toEqual(rules);
   });
-  it('http is for private networks that are allowed', () => {
+  it('accepts http only for an allowed private network', () => {
     expect(checkWebhookUrl('url', 'http://10.0.0.7:8080/', open)).toEqual([]);
     expect(checkWebhookUrl('url', 'http://8.8.8.8/', open).map(({ rule }) => rule)).toEqual(['ADDRESS_REFUSED']);
     expect(whyDestinationRejected(new URL('http://lims.example.org/'), ['8.8.8.8'], open)).toContain('https');
     expect(whyDestinationRejected(new URL('http://lims.lab/'), ['10.0.0.7'], open)).toBeUndefined();
-    // One private address among public ones is one too many.
+    // One private address among public ones is enough to reject the name.
     expect(whyDestinationRejected(new URL('https://lims.example.org/'), ['8.8.8.8', '10.0.0.7'], closed)).toContain(
       '10.0.0.7',
     );
   });
-  it('has its limits', () => {
+  it('rejects a URL that is too long', () => {
     expect(
       checkWebhookUrl('url', `https://lims.example.org/${'a'.repeat(2048)}`, closed).map(({ rule }) => rule),
     ).toEqual(['URL_LENGTH']);
   });
-  it('events are called by their names', () => {
+  it('accepts exact event names only', () => {
     expect(checkEventTypes('eventTypes', ['execution.completed', 'run.stalled'])).toEqual([]);
     expect(
       checkEventTypes('eventTypes', ['execution.completed', 'execution.*']).map(
@@ -166,7 +166,7 @@ describe('URLs', () => {
   });
 });
 
-it('a body has type, time, and data with its place in the order and links', () => {
+it('writes a webhook body with type, time, and data with sequence number and links', () => {
   const body = webhookBody(
     {
       type: 'execution.running',
@@ -201,7 +201,7 @@ it('a body has type, time, and data with its place in the order and links', () =
   ).toMatchObject({ data: { links: { self: '/v1/storage-connections/s1' } } });
 });
 
-it('settings', () => {
+it('reads the webhook settings from the environment', () => {
   const base = { DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233', POLONY_API_KEY: 'k'.repeat(24) };
   expect(parseWorkerConfig(base)).toMatchObject({
     webhookNetworks: closed,
@@ -225,7 +225,7 @@ it('settings', () => {
     );
 });
 
-describe('sending', () => {
+describe('sendWebhook', () => {
   let server: http.Server;
   let port: number;
   let answer: (request: http.IncomingMessage, response: http.ServerResponse) => void;
@@ -254,11 +254,12 @@ describe('sending', () => {
         addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
       )) as never;
 
-  it('is signed as a verifier of Standard Webhooks wants it', async () => {
+  it('sends a body that a Standard Webhooks library verifies', async () => {
     answer = (_, response) => response.writeHead(204).end();
     const secret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`;
     const now = new Date();
-    const body = webhookBody({ type: 'run.uploaded', time: now, sequence: 1, data: { runId: 'r1', runName: 'RÜN ✓' } });
+    const data = { runId: 'r1', runName: 'RÜN ✓' };
+    const body = webhookBody({ type: 'run.uploaded', time: now, sequence: 1, data });
     expect(
       await sendWebhook(
         url('/hook?x=1'),
@@ -286,7 +287,7 @@ describe('sending', () => {
     ).toThrow();
   });
 
-  it('is not led elsewhere, and keeps little of what is answered', async () => {
+  it('does not follow redirects, and reads only the beginning of a long answer', async () => {
     answer = (_, response) => response.writeHead(302, { location: 'http://127.0.0.1/other' }).end();
     const before = received.length;
     expect(await sendWebhook(url(), '{}', {}, { policy: open })).toMatchObject({
@@ -312,12 +313,12 @@ describe('sending', () => {
     expect(written).toBeLessThan(20_000_000);
   });
 
-  it('gives up on who does not answer, and says who is not there', async () => {
+  it('stops waiting for a receiver that does not answer, and says why a connection failed', async () => {
     answer = () => undefined;
     expect(await sendWebhook(url(), '{}', {}, { policy: open, timeoutMs: 200 })).toEqual({
       error: 'no answer within 0.2 seconds',
     });
-    // The status is an answer, whatever comes of the rest.
+    // The status alone counts as an answer, even if the body never ends.
     answer = (_, response) => void response.writeHead(503).write('later');
     expect((await sendWebhook(url(), '{}', {}, { policy: open, timeoutMs: 300 })).error).toMatch(
       /^(HTTP 503: later|no answer within 0.3 seconds)$/,
@@ -329,7 +330,7 @@ describe('sending', () => {
     );
   });
 
-  it('connects to no address that is refused, however it comes about', async () => {
+  it('never connects to a rejected address, whether the URL or DNS names it', async () => {
     answer = (_, response) => response.writeHead(200).end();
     const before = received.length;
     expect((await sendWebhook(url(), '{}', {}, { policy: closed })).error).toContain(
@@ -338,7 +339,7 @@ describe('sending', () => {
     expect(
       (await sendWebhook(new URL(`http://[::ffff:127.0.0.1]:${port}/`), '{}', {}, { policy: closed })).error,
     ).toContain('not an address of the public internet');
-    // A name that has turned to a private address since it was checked, alone or beside a public one.
+    // DNS rebinding: after the check, the name gets a private address, alone or next to a public one.
     expect(
       (
         await sendWebhook(

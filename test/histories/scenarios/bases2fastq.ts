@@ -53,8 +53,8 @@ const transient = failed('INSTANCE_RESERVATION_FAILED');
 const request: CancelRequest = { requestedBy: 'lims', reason: 'wrong manifest' };
 const results = { description: '2 samples', runOutputUri: first.runOutputUri };
 
-/** Every activity answers as for a run that goes well, but for those that are given. */
-const well = (changed: Partial<Activities> = {}): Partial<Activities> => ({
+/** Activities that answer as for a successful run, except those in `changed`. */
+const successful = (changed: Partial<Activities> = {}): Partial<Activities> => ({
   prepareExecution: answers<void>(undefined),
   startRun: answers(first),
   watchRun: answers(running, completed),
@@ -62,13 +62,13 @@ const well = (changed: Partial<Activities> = {}): Partial<Activities> => ({
   recordEnd: answers<void>(undefined),
   ...changed,
 });
-/** Watching sees the run's end only when CancelRun has been sent. */
+/** Answers that the run is cancelled, but only after CancelRun was sent. */
 const untilCancelRun = (calls: Calls) => async (): Promise<WatchedStatus> => {
   await calls.until('cancelRun');
   return canceled;
 };
 const cancelled = (calls: Calls, changed: Partial<Activities> = {}): Partial<Activities> =>
-  well({ watchRun: answers(running, untilCancelRun(calls)), cancelRun: answers<void>(undefined), ...changed });
+  successful({ watchRun: answers(running, untilCancelRun(calls)), cancelRun: answers<void>(undefined), ...changed });
 
 async function untilWaitingForNextAttempt({ handle, calls }: Drive): Promise<void> {
   await calls.until('nextAttempt');
@@ -83,12 +83,12 @@ const one = (
 ): Scenario => ({ workflow: 'bases2fastq', outcome, input, status, activities, ...more });
 
 const completes: Scenario[] = [
-  one('completed', 'COMPLETED', () => well()),
-  one('completed-after-upload', 'COMPLETED', () => well(), {
+  one('completed', 'COMPLETED', () => successful()),
+  one('completed-after-upload', 'COMPLETED', () => successful(), {
     input: waiting,
     drive: async ({ handle }) => handle.signal(runUploadEndedSignal, { usable: true, reason: 'The run is complete' }),
   }),
-  one('completed-started-with-upload-ended', 'COMPLETED', () => well(), {
+  one('completed-started-with-upload-ended', 'COMPLETED', () => successful(), {
     input: waiting,
     start: (client, options) =>
       client.workflow.signalWithStart('bases2fastq', {
@@ -97,9 +97,9 @@ const completes: Scenario[] = [
         signalArgs: [{ usable: true, reason: 'The run is complete' }],
       }),
   }),
-  one('completed-without-seen-running', 'COMPLETED', () => well({ watchRun: answers(completed) })),
+  one('completed-without-seen-running', 'COMPLETED', () => successful({ watchRun: answers(completed) })),
   one('completed-after-retried-activities', 'COMPLETED', () =>
-    well({
+    successful({
       prepareExecution: answers<void>(soonFailure('Throttled'), undefined),
       startRun: answers<StartedRun>(soonFailure('Waiting'), first),
       readResults: answers<typeof results>(soonFailure('Network'), results),
@@ -108,11 +108,13 @@ const completes: Scenario[] = [
 ];
 
 const unblocks: Scenario[] = [
-  one('unblocked-prepare-by-probe', 'COMPLETED', () => well({ prepareExecution: answers<void>(blocked(), undefined) })),
+  one('unblocked-prepare-by-probe', 'COMPLETED', () =>
+    successful({ prepareExecution: answers<void>(blocked(), undefined) }),
+  ),
   one(
     'unblocked-prepare-by-retry',
     'COMPLETED',
-    () => well({ prepareExecution: answers<void>(blocked(), blocked(), undefined) }),
+    () => successful({ prepareExecution: answers<void>(blocked(), blocked(), undefined) }),
     {
       drive: async ({ handle, untilRetrying }) => {
         await untilRetrying('prepareExecution');
@@ -123,7 +125,7 @@ const unblocks: Scenario[] = [
   one(
     'unblocked-prepare-by-second-retry',
     'COMPLETED',
-    () => well({ prepareExecution: answers<void>(blocked(), blocked(), blocked(), blocked(), undefined) }),
+    () => successful({ prepareExecution: answers<void>(blocked(), blocked(), blocked(), blocked(), undefined) }),
     {
       drive: async ({ handle, calls, untilRetrying }) => {
         await untilRetrying('prepareExecution');
@@ -134,11 +136,11 @@ const unblocks: Scenario[] = [
       },
     },
   ),
-  one('unblocked-start-by-probe', 'COMPLETED', () => well({ startRun: answers<StartedRun>(blocked(), first) })),
+  one('unblocked-start-by-probe', 'COMPLETED', () => successful({ startRun: answers<StartedRun>(blocked(), first) })),
   one(
     'unblocked-start-by-retry',
     'COMPLETED',
-    () => well({ startRun: answers<StartedRun>(blocked(), blocked(), first) }),
+    () => successful({ startRun: answers<StartedRun>(blocked(), blocked(), first) }),
     {
       drive: async ({ handle, untilRetrying }) => {
         await untilRetrying('startRun');
@@ -149,7 +151,7 @@ const unblocks: Scenario[] = [
   one(
     'unblocked-start-by-retry-during-probe',
     'COMPLETED',
-    () => well({ startRun: answers<StartedRun>(blocked(), onceCancelled<StartedRun>(blocked()), first) }),
+    () => successful({ startRun: answers<StartedRun>(blocked(), onceCancelled<StartedRun>(blocked()), first) }),
     {
       drive: async ({ handle, calls }) => {
         await calls.until('startRun', 2);
@@ -160,7 +162,7 @@ const unblocks: Scenario[] = [
   one(
     'unblocked-start-by-probe-during-retry',
     'COMPLETED',
-    () => well({ startRun: answers<StartedRun>(blocked(), onceCancelled(first)) }),
+    () => successful({ startRun: answers<StartedRun>(blocked(), onceCancelled(first)) }),
     {
       drive: async ({ handle, calls }) => {
         await calls.until('startRun', 2);
@@ -169,13 +171,13 @@ const unblocks: Scenario[] = [
     },
   ),
   one('unblocked-watch', 'COMPLETED', () =>
-    well({ watchRun: answers<WatchedStatus>(running, blocked(), finalFailure('Unblocked'), completed) }),
+    successful({ watchRun: answers<WatchedStatus>(running, blocked(), finalFailure('Unblocked'), completed) }),
   ),
-  one('unblocked-watch-by-probe', 'COMPLETED', () => well({ watchRun: answers(running, blocked(), completed) })),
+  one('unblocked-watch-by-probe', 'COMPLETED', () => successful({ watchRun: answers(running, blocked(), completed) })),
   one(
     'unblocked-watch-by-retry',
     'COMPLETED',
-    () => well({ watchRun: answers(running, blocked(), blocked(), completed) }),
+    () => successful({ watchRun: answers(running, blocked(), blocked(), completed) }),
     {
       drive: async ({ handle, untilRetrying }) => {
         await untilRetrying('watchRun');
@@ -186,7 +188,7 @@ const unblocks: Scenario[] = [
   one(
     'unblocked-results-by-retry',
     'COMPLETED',
-    () => well({ readResults: answers<typeof results>(blocked(), blocked(), results) }),
+    () => successful({ readResults: answers<typeof results>(blocked(), blocked(), results) }),
     {
       drive: async ({ handle, untilRetrying }) => {
         await untilRetrying('readResults');
@@ -197,48 +199,59 @@ const unblocks: Scenario[] = [
 ];
 
 const fails: Scenario[] = [
-  one('failed-run-not-usable', 'FAILED', () => well(), {
+  one('failed-run-not-usable', 'FAILED', () => successful(), {
     input: waiting,
     drive: async ({ handle }) => handle.signal(runUploadEndedSignal, { usable: false, reason: 'It was aborted' }),
   }),
-  one('failed-blocked-too-long-at-prepare', 'FAILED', () => well({ prepareExecution: answers<void>(blocked()) }), {
+  one(
+    'failed-blocked-too-long-at-prepare',
+    'FAILED',
+    () => successful({ prepareExecution: answers<void>(blocked()) }),
+    {
+      input: impatient,
+    },
+  ),
+  one('failed-blocked-too-long-at-start', 'FAILED', () => successful({ startRun: answers<StartedRun>(blocked()) }), {
     input: impatient,
   }),
-  one('failed-blocked-too-long-at-start', 'FAILED', () => well({ startRun: answers<StartedRun>(blocked()) }), {
-    input: impatient,
-  }),
-  one('failed-at-prepare', 'FAILED', () => well({ prepareExecution: answers<void>(finalFailure('RunNotUsable')) })),
-  one('failed-at-start', 'FAILED', () => well({ startRun: answers<StartedRun>(finalFailure('StartClosed')) })),
-  one('failed-at-watch', 'FAILED', () => well({ watchRun: answers(running, finalFailure('RunReplaced')) })),
-  one('failed-at-results', 'FAILED', () => well({ readResults: answers<typeof results>(finalFailure('Unexpected')) })),
-  one('failed-on-healthomics', 'FAILED', () => well({ watchRun: answers(running, failed('WORKFLOW_RUN_FAILED')) })),
-  one('failed-on-healthomics-without-reason', 'FAILED', () => well({ watchRun: answers(failed()) })),
+  one('failed-at-prepare', 'FAILED', () =>
+    successful({ prepareExecution: answers<void>(finalFailure('RunNotUsable')) }),
+  ),
+  one('failed-at-start', 'FAILED', () => successful({ startRun: answers<StartedRun>(finalFailure('StartClosed')) })),
+  one('failed-at-watch', 'FAILED', () => successful({ watchRun: answers(running, finalFailure('RunReplaced')) })),
+  one('failed-at-results', 'FAILED', () =>
+    successful({ readResults: answers<typeof results>(finalFailure('Unexpected')) }),
+  ),
+  one('failed-on-healthomics', 'FAILED', () =>
+    successful({ watchRun: answers(running, failed('WORKFLOW_RUN_FAILED')) }),
+  ),
+  one('failed-on-healthomics-without-reason', 'FAILED', () => successful({ watchRun: answers(failed()) })),
 ];
 
 const attempts: Scenario[] = [
   one('completed-at-second-attempt', 'COMPLETED', () =>
-    well({
+    successful({
       startRun: answers(first, second),
       watchRun: answers(running, transient, running, completed),
       nextAttempt: answers({ attempt: 2, waitSeconds: 1 }),
     }),
   ),
   one('completed-at-second-attempt-at-once', 'COMPLETED', () =>
-    well({
+    successful({
       startRun: answers(first, second),
       watchRun: answers(running, transient, running, completed),
       nextAttempt: answers({ attempt: 2, waitSeconds: 0 }),
     }),
   ),
   one('completed-at-third-attempt', 'COMPLETED', () =>
-    well({
+    successful({
       startRun: answers(first, second, { ...second, healthOmicsRunId: '1000003', attempt: 3 }),
       watchRun: answers(transient, transient, running, completed),
       nextAttempt: answers({ attempt: 2, waitSeconds: 1 }, { attempt: 3, waitSeconds: 1 }),
     }),
   ),
   one('failed-no-attempt-left', 'FAILED', () =>
-    well({
+    successful({
       startRun: answers(first, second),
       watchRun: answers(running, transient, running, transient),
       nextAttempt: answers<{ attempt: number; waitSeconds: number } | null>({ attempt: 2, waitSeconds: 1 }, null),
@@ -248,7 +261,7 @@ const attempts: Scenario[] = [
     'cancelled-before-second-attempt',
     'COMPLETED',
     () =>
-      well({
+      successful({
         watchRun: answers(running, transient),
         nextAttempt: answers({ attempt: 2, waitSeconds: 3600 }),
         settleStart: answers<StartedRun | null>(null),
@@ -279,11 +292,16 @@ const attempts: Scenario[] = [
 ];
 
 const cancels: Scenario[] = [
-  one('cancelled-waiting-for-upload', 'COMPLETED', () => well({ settleStart: answers<StartedRun | null>(null) }), {
-    input: waiting,
-    drive: async ({ handle }) => handle.signal(cancelSignal, request),
-  }),
-  one('cancelled-with-start', 'COMPLETED', () => well({ settleStart: answers<StartedRun | null>(null) }), {
+  one(
+    'cancelled-waiting-for-upload',
+    'COMPLETED',
+    () => successful({ settleStart: answers<StartedRun | null>(null) }),
+    {
+      input: waiting,
+      drive: async ({ handle }) => handle.signal(cancelSignal, request),
+    },
+  ),
+  one('cancelled-with-start', 'COMPLETED', () => successful({ settleStart: answers<StartedRun | null>(null) }), {
     start: (client, options) =>
       client.workflow.signalWithStart('bases2fastq', { ...options, signal: cancelSignal, signalArgs: [request] }),
   }),
@@ -300,7 +318,7 @@ const cancels: Scenario[] = [
     'cancelled-at-prepare',
     'COMPLETED',
     () =>
-      well({
+      successful({
         prepareExecution: answers<void>(laterFailure('Throttled')),
         settleStart: answers<StartedRun | null>(null),
       }),
@@ -314,7 +332,7 @@ const cancels: Scenario[] = [
   one(
     'cancelled-blocked-at-prepare',
     'COMPLETED',
-    () => well({ prepareExecution: answers<void>(blocked()), settleStart: answers<StartedRun | null>(null) }),
+    () => successful({ prepareExecution: answers<void>(blocked()), settleStart: answers<StartedRun | null>(null) }),
     {
       drive: async ({ handle, untilRetrying }) => {
         await untilRetrying('prepareExecution');
@@ -353,7 +371,7 @@ const cancels: Scenario[] = [
     'cancelled-during-start-settled-none',
     'COMPLETED',
     () =>
-      well({
+      successful({
         startRun: answers<StartedRun>(laterFailure('Waiting')),
         settleStart: answers<StartedRun | null>(null),
       }),
@@ -368,7 +386,7 @@ const cancels: Scenario[] = [
     'cancelled-during-start-settle-blocked',
     'COMPLETED',
     () =>
-      well({
+      successful({
         startRun: answers<StartedRun>(laterFailure('Network')),
         settleStart: answers<StartedRun | null>(blocked(), blocked(), null),
       }),
@@ -384,7 +402,7 @@ const cancels: Scenario[] = [
   one(
     'cancelled-blocked-at-start',
     'COMPLETED',
-    () => well({ startRun: answers<StartedRun>(blocked()), settleStart: answers<StartedRun | null>(null) }),
+    () => successful({ startRun: answers<StartedRun>(blocked()), settleStart: answers<StartedRun | null>(null) }),
     {
       drive: async ({ handle, untilRetrying }) => {
         await untilRetrying('startRun');
@@ -468,7 +486,7 @@ const cancels: Scenario[] = [
       },
     },
   ),
-  one('cancelled-outside', 'COMPLETED', () => well({ watchRun: answers(running, canceled) })),
+  one('cancelled-outside', 'COMPLETED', () => successful({ watchRun: answers(running, canceled) })),
   one('cancelled-by-temporal-while-watching', 'CANCELLED', (calls) => cancelled(calls), {
     drive: async ({ handle, calls }) => {
       await calls.until('watchRun', 2);
@@ -479,7 +497,7 @@ const cancels: Scenario[] = [
     'cancelled-by-temporal-during-start',
     'CANCELLED',
     () =>
-      well({
+      successful({
         startRun: answers<StartedRun>(laterFailure('Waiting')),
         settleStart: answers<StartedRun | null>(null),
       }),
@@ -493,7 +511,7 @@ const cancels: Scenario[] = [
   one(
     'cancelled-by-temporal-waiting-for-upload',
     'CANCELLED',
-    () => well({ settleStart: answers<StartedRun | null>(null) }),
+    () => successful({ settleStart: answers<StartedRun | null>(null) }),
     { input: waiting, drive: async ({ handle }) => void (await handle.cancel()) },
   ),
   one(
@@ -513,7 +531,7 @@ const cancels: Scenario[] = [
       },
     },
   ),
-  one('completed-cancelled-while-reading', 'COMPLETED', () => well({ readResults: hang }), {
+  one('completed-cancelled-while-reading', 'COMPLETED', () => successful({ readResults: hang }), {
     drive: async ({ handle, calls }) => {
       await calls.until('readResults');
       await handle.signal(cancelSignal, request);
@@ -539,26 +557,26 @@ const cancels: Scenario[] = [
 ];
 
 const open: Scenario[] = [
-  one('waiting-for-upload-open', 'RUNNING', () => well(), { input: waiting }),
-  one('preparing-open', 'RUNNING', () => well({ prepareExecution: answers<void>(laterFailure('Throttled')) }), {
+  one('waiting-for-upload-open', 'RUNNING', () => successful(), { input: waiting }),
+  one('preparing-open', 'RUNNING', () => successful({ prepareExecution: answers<void>(laterFailure('Throttled')) }), {
     drive: async ({ untilRetrying }) => untilRetrying('prepareExecution'),
   }),
-  one('blocked-at-prepare-open', 'RUNNING', () => well({ prepareExecution: answers<void>(blocked()) }), {
+  one('blocked-at-prepare-open', 'RUNNING', () => successful({ prepareExecution: answers<void>(blocked()) }), {
     drive: async ({ untilRetrying }) => untilRetrying('prepareExecution'),
   }),
-  one('starting-open', 'RUNNING', () => well({ startRun: answers<StartedRun>(laterFailure('Waiting')) }), {
+  one('starting-open', 'RUNNING', () => successful({ startRun: answers<StartedRun>(laterFailure('Waiting')) }), {
     drive: async ({ untilRetrying }) => untilRetrying('startRun'),
   }),
-  one('blocked-at-start-open', 'RUNNING', () => well({ startRun: answers<StartedRun>(blocked()) }), {
+  one('blocked-at-start-open', 'RUNNING', () => successful({ startRun: answers<StartedRun>(blocked()) }), {
     drive: async ({ untilRetrying }) => untilRetrying('startRun'),
   }),
-  one('watching-pending-open', 'RUNNING', () => well({ watchRun: hang }), {
+  one('watching-pending-open', 'RUNNING', () => successful({ watchRun: hang }), {
     drive: async ({ calls }) => calls.until('watchRun'),
   }),
-  one('watching-running-open', 'RUNNING', () => well({ watchRun: answers(running, hang) }), {
+  one('watching-running-open', 'RUNNING', () => successful({ watchRun: answers(running, hang) }), {
     drive: async ({ calls }) => calls.until('watchRun', 2),
   }),
-  one('blocked-at-watch-open', 'RUNNING', () => well({ watchRun: answers(running, blocked()) }), {
+  one('blocked-at-watch-open', 'RUNNING', () => successful({ watchRun: answers(running, blocked()) }), {
     drive: async ({ untilRetrying }) => untilRetrying('watchRun'),
   }),
   one('cancelling-open', 'RUNNING', (calls) => cancelled(calls, { watchRun: answers(running, hang) }), {
@@ -583,21 +601,22 @@ const open: Scenario[] = [
   one(
     'waiting-for-second-attempt-open',
     'RUNNING',
-    () => well({ watchRun: answers(running, transient), nextAttempt: answers({ attempt: 2, waitSeconds: 3600 }) }),
+    () =>
+      successful({ watchRun: answers(running, transient), nextAttempt: answers({ attempt: 2, waitSeconds: 3600 }) }),
     { drive: untilWaitingForNextAttempt },
   ),
   one(
     'watching-second-attempt-open',
     'RUNNING',
     () =>
-      well({
+      successful({
         startRun: answers(first, second),
         watchRun: answers(running, transient, running, hang),
         nextAttempt: answers({ attempt: 2, waitSeconds: 1 }),
       }),
     { drive: async ({ calls }) => calls.until('watchRun', 4) },
   ),
-  one('reading-results-open', 'RUNNING', () => well({ readResults: hang }), {
+  one('reading-results-open', 'RUNNING', () => successful({ readResults: hang }), {
     drive: async ({ calls }) => calls.until('readResults'),
   }),
 ];

@@ -9,7 +9,7 @@ type Changed = GrantChange & { agenda: GrantAgenda };
 const BUCKET = 'lab-bucket';
 const GRANT_ID = '01920000-0000-7000-8000-0000000000c1';
 const request = { bucket: BUCKET, grantId: GRANT_ID, principal: 'arn:aws:iam::444455556666:root' };
-/** More than fit into the history that the recorder's server suggests; a server takes ten at once. */
+/** Makes the history longer than the recorder's server suggests. A server accepts at most ten updates at once. */
 const MANY_CHANGES = 8;
 
 const nothingLeft: GrantAgenda = { due: null, open: 0, problem: null };
@@ -17,13 +17,13 @@ const problem = { ...denied, action: 's3:PutBucketPolicy' };
 const leftOpen: GrantAgenda = { due: null, open: 1, problem };
 const active: Changed = { state: 'active', problem: null, agenda: nothingLeft };
 const pending: Changed = { state: 'pending', problem, agenda: leftOpen };
-/** A grant whose time is over after so many seconds. */
+/** A grant that expires after a number of seconds. */
 const expiring = (seconds: number) => async (): Promise<Changed> => ({
   ...active,
   agenda: { ...nothingLeft, due: Date.now() + seconds * 1000 },
 });
 
-/** Asks for a change as the API does: it starts the workflow with the update, or sends it to the one that runs. */
+/** Requests a change like the API: starts the workflow with the update, or sends the update to the running workflow. */
 async function change(client: Client, options: WorkflowStartOptions): Promise<unknown> {
   const startWorkflowOperation = new WithStartWorkflowOperation('bucketAccess', {
     ...options,
@@ -34,7 +34,7 @@ async function change(client: Client, options: WorkflowStartOptions): Promise<un
     .executeUpdateWithStart(changeGrantUpdate, { args: [request], startWorkflowOperation })
     .catch(() => undefined);
 }
-/** Has all done that is left to be done, as the API does. */
+/** Retries all open changes, like the API. */
 const settle = (client: Client, options: WorkflowStartOptions): Promise<unknown> =>
   client.workflow.signalWithStart('bucketAccess', { ...options, signal: retrySignal });
 
@@ -181,7 +181,7 @@ export const bucketAccessScenarios: Scenario[] = [
     'RUNNING',
     { changeAccess: hang },
     {
-      // Nobody waits for the answer: it does not come before the history is taken.
+      // This does not wait for the answer, which comes only after the history is taken.
       start: async (client, options) => {
         void change(client, options);
         const isThere = (): Promise<boolean> =>

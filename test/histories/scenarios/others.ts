@@ -19,7 +19,7 @@ const verified: VerifyResult = { status: 'CONNECTED', description: 'Every permis
 const warned: VerifyResult = { status: 'WARNING', description: 'A permission is missing' };
 
 function verifyScenarios(workflow: WorkflowType): Scenario[] {
-  /** As polony starts it: with the signal, which the first pass answers. */
+  /** Starts the workflow like polony: with the signal, which the first pass handles. */
   const start = (client: Client, options: WorkflowStartOptions): Promise<unknown> =>
     client.workflow.signalWithStart(workflow, { ...options, signal: verifyAgainSignal, signalArgs: [] });
   const one = (

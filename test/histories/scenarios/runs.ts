@@ -22,7 +22,7 @@ const usable: RunUploadEnded = { usable: true, reason: 'The run is complete' };
 const notUsable: RunUploadEnded = { usable: false, reason: 'It was aborted' };
 const started = answers({ executions: ['01920000-0000-7000-8000-0000000000e1'] });
 const nothingStarted = answers<{ executions: string[] }>({ executions: [] });
-/** The upload goes on; the next poll is far away. */
+/** The upload continues, and the next poll comes only after the recording. */
 const notYet = laterFailure('NotYet');
 
 const runUpload = (
@@ -32,7 +32,7 @@ const runUpload = (
   more: Partial<Scenario> = {},
 ): Scenario => ({ workflow: 'runUpload', outcome, input: upload, status, activities: () => activities, ...more });
 
-/** More looks than a history may hold events. */
+/** Each look adds an event. So many exceed the history length at which the workflow continues as new. */
 const MANY_LOOKS = 2010;
 
 export const runUploadScenarios: Scenario[] = [
@@ -236,20 +236,20 @@ export const discoverRunsScenarios: Scenario[] = [
   }),
 ];
 
-const handedOver = { executions: 1, storageConnections: 1 };
+const swept = { executions: 1, storageConnections: 1 };
 
 export const sweepScenarios: Scenario[] = [
   {
     workflow: 'sweep',
     outcome: 'completed',
     status: 'COMPLETED',
-    activities: () => ({ handOver: answers(handedOver) }),
+    activities: () => ({ handOver: answers(swept) }),
   },
   {
     workflow: 'sweep',
     outcome: 'failed',
     status: 'FAILED',
-    activities: () => ({ handOver: answers<typeof handedOver>(soonFailure('Unexpected')) }),
+    activities: () => ({ handOver: answers<typeof swept>(soonFailure('Unexpected')) }),
   },
   {
     workflow: 'sweep',
