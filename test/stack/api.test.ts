@@ -41,7 +41,7 @@ interface Answer {
   headers: Record<string, unknown>;
   body: Body;
   reason: string | undefined;
-  /** `field RULE`, for a 400. */
+  /** `field RULE` for each problem of a 400 answer. */
   rules: string[];
 }
 
@@ -53,7 +53,7 @@ let check: ReturnType<typeof answerChecker>;
 const vendor = vendorContract();
 const vendorCheck = answerChecker(relaxed(vendor));
 
-/** The contract fixes the vendor's own domain; ours is ours by default. */
+/** The vendor's contract has the vendor's domain as a constant; polony uses its own domain by default. */
 function relaxed(contract: OpenApi): OpenApi {
   const copy = structuredClone(contract);
   const detail = copy.components.schemas.ErrorDetail as { properties: { domain: { const?: string } } };
@@ -61,11 +61,11 @@ function relaxed(contract: OpenApi): OpenApi {
   return copy;
 }
 
-/** Temporal as the API sees it: notes what it is asked, and can be away. */
+/** Temporal as the API sees it: it records the calls and can be unreachable. */
 class FakeOrchestrator {
   calls: [string, ...unknown[]][] = [];
   away = false;
-  /** Whether the workflows that are signalled exist. */
+  /** Whether the workflows that receive signals exist. */
   running = true;
   #note(name: string, ...values: unknown[]): void {
     if (this.away) throw Object.assign(new Error('14 UNAVAILABLE: no connection'), { name: 'ServiceError' });
@@ -138,7 +138,7 @@ function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstanc
   });
 }
 
-/** Every answer of every test is held to the served document, and to the vendor's contract where that names the operation. */
+/** Every answer of every test must match the served document, and the vendor's contract for operations that it has. */
 async function call(
   method: string,
   url: string,
@@ -235,7 +235,7 @@ async function flow(computeConnectionId: string, fields: Body = {}): Promise<Bod
   expect(answer.status, JSON.stringify(answer.body)).toBe(201);
   return answer.body.flow as Body;
 }
-/** A run as an instrument and the discovery would leave it. */
+/** A run as the instrument and the discovery leave it. */
 async function run(storageConnectionId: string, fields: Body = {}): Promise<string> {
   const id = newId();
   const name = unique('RUN');
@@ -273,7 +273,7 @@ async function execution(flowId: string, runId: string): Promise<Body> {
   expect(answer.status, JSON.stringify(answer.body)).toBe(201);
   return answer.body.execution as Body;
 }
-/** Names of the kinds of things that an answer says use a resource. */
+/** The kinds of resources that a refusal lists as users of the resource. */
 const usedBy = (answer: Answer): string[] =>
   (answer.body.details as Detail[])
     .flatMap((detail) => detail.metadata.usedBy ?? [])
@@ -298,8 +298,8 @@ beforeEach(() => {
   temporal.running = true;
 });
 
-describe('keys, ids of requests and errors', () => {
-  it('answers 401 without and with a wrong key, on routes that exist and that do not', async () => {
+describe('API keys, request ids and errors', () => {
+  it('answers 401 to a missing or wrong key, on existing and unknown routes', async () => {
     for (const url of ['/v1/providers', '/v1/nothing', '/', '/docs/nothing']) {
       for (const [headers, reason] of [
         [{}, 'MISSING_API_KEY'],
@@ -315,11 +315,11 @@ describe('keys, ids of requests and errors', () => {
       }
     }
   });
-  it('leaves health open', async () => {
+  it('answers health checks without a key', async () => {
     expect((await app.inject({ url: '/healthz' })).json()).toEqual({ status: 'ok' });
     expect((await app.inject({ url: '/readyz' })).statusCode).toBe(200);
   });
-  it('takes a well-formed request id of the client only', async () => {
+  it('accepts a request id from the client only if it is well-formed', async () => {
     expect(
       (await call('GET', '/v1/auth', undefined, { 'x-request-id': 'client-id.12345' })).headers['x-request-id'],
     ).toBe('client-id.12345');
@@ -331,7 +331,7 @@ describe('keys, ids of requests and errors', () => {
       scopes: expect.arrayContaining(['runs:*', 'storage:*', 'keys:*']),
     });
   });
-  it('has one shape for everything that goes wrong before a handler', async () => {
+  it('answers every error that happens before a handler in the same shape', async () => {
     const json = { 'content-type': 'application/json' };
     const cases: [string, string, unknown, Record<string, string>, number, string][] = [
       ['GET', '/v1/nothing', undefined, {}, 404, 'ROUTE_NOT_FOUND'],
@@ -362,7 +362,7 @@ describe('keys, ids of requests and errors', () => {
     const badUrl = await app.inject({ url: '/v1/runs/%zz', headers: { 'x-api-key': KEY } });
     expect([badUrl.statusCode, badUrl.json<{ details: Detail[] }>().details[0]?.reason]).toEqual([400, 'INVALID_URL']);
   });
-  it('refuses unknown query parameters by name', async () => {
+  it('rejects unknown query parameters and names them', async () => {
     expect((await call('GET', '/v1/storage-connections?filter=status:failed')).rules).toEqual(['filter UNKNOWN_FIELD']);
     expect((await call('GET', '/v1/storage-connections?includeTotalCount=true')).rules).toEqual([
       'includeTotalCount UNKNOWN_FIELD',
@@ -375,14 +375,14 @@ describe('keys, ids of requests and errors', () => {
     expect((await call('GET', '/v1/executions?pageSize=1&pageSize=2')).status).toBe(400);
     expect((await call('GET', '/v1/storage-connections?pageSize=5000')).status).toBe(200);
   });
-  it('names the domain that it is told to', async () => {
+  it('uses the configured error domain', async () => {
     const other = await build({ errorDomain: 'cloud-api.elembio.io' });
     const response = await other.inject({ url: '/v1/runs/x', headers: { 'x-api-key': KEY } });
     expect(response.json<{ details: Detail[] }>().details[0]?.domain).toBe('cloud-api.elembio.io');
     expect(answerChecker(vendor)('GET', '/v1/runs/x', 404, response.json())).toEqual([]);
     await other.close();
   });
-  it('hides what went wrong inside, and logs neither keys nor external ids', async () => {
+  it('hides internal errors, and logs neither API keys nor external ids', async () => {
     const lines: string[] = [];
     const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
     const broken = await build({
@@ -424,7 +424,7 @@ describe('keys, ids of requests and errors', () => {
 });
 
 describe('readiness', () => {
-  it('says which part is not ready', async () => {
+  it('names the part that is not ready', async () => {
     temporal.away = true;
     expect((await call('GET', '/readyz')).body).toEqual({
       status: 'not ready',
@@ -444,7 +444,7 @@ describe('readiness', () => {
     await other.close();
     await nowhere.destroy();
   });
-  it('is not ready before the migration', async () => {
+  it('reports an unmigrated database as not ready', async () => {
     await db.executeQuery({
       sql: 'create database empty',
       parameters: [],
@@ -459,8 +459,8 @@ describe('readiness', () => {
   });
 });
 
-describe('providers', () => {
-  it('are made, read, changed and deleted', async () => {
+describe('the provider API', () => {
+  it('creates, reads, changes and deletes a provider', async () => {
     const made = await provider({ name: '  Sequencing account ' });
     expect(made).toMatchObject({
       name: 'Sequencing account',
@@ -479,10 +479,10 @@ describe('providers', () => {
     expect((await call('GET', `/v1/providers/${made.id}`)).reason).toBe('PROVIDER_NOT_FOUND');
     expect((await call('PATCH', `/v1/providers/${made.id}`, { externalId: 'xx' })).status).toBe(404);
     expect((await call('DELETE', `/v1/providers/${made.id}`)).status).toBe(404);
-    // Its name is free again.
+    // The name is free again.
     await provider({ name: 'Sequencing account' });
   });
-  it('are refused with all that is wrong at once, schema and rules together', async () => {
+  it('reports all problems of a provider at once, from the schema and the rules', async () => {
     const answer = await call('POST', '/v1/providers', {
       name: ' ',
       defaultRegion: 'Oregon',
@@ -531,7 +531,7 @@ describe('providers', () => {
       ).toMatch(/^externalId /);
     await provider({ externalId: '@:,=-./_aZ09', name: 'ü'.repeat(128) });
   });
-  it('need what their credential type needs, and nothing of the other', async () => {
+  it('requires the fields of the credential type and rejects those of the other type', async () => {
     const body = { name: unique('p'), defaultRegion: 'us-west-2' };
     expect((await call('POST', '/v1/providers', { ...body, credentialType: 'role' })).rules).toEqual([
       'externalId REQUIRED',
@@ -551,7 +551,7 @@ describe('providers', () => {
       ).rules,
     ).toEqual(['accessKeyId ACCESS_KEY_ID', 'secretAccessKey SECRET_ACCESS_KEY']);
   });
-  it('keep secrets encrypted and to themselves, and are rotated by both keys together', async () => {
+  it('encrypts secret keys, never shows them, and replaces both halves of a key only together', async () => {
     const [first, second] = ['wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY', 'aGVsbG8gd29ybGQhIHRoaXMgaXMgYSBzZWNyZXQ='];
     const logged: string[] = [];
     const logging = await build({ logger: pino({ level: 'trace' }, { write: (line) => void logged.push(line) }) });
@@ -620,7 +620,7 @@ describe('providers', () => {
     ).toBeNull();
     await logging.close();
   });
-  it('have their secrets encrypted anew with another key', async () => {
+  it('encrypts stored secrets again with a new key', async () => {
     const secret = 'x'.repeat(40);
     const { id } = (
       await call('POST', '/v1/providers', {
@@ -642,7 +642,7 @@ describe('providers', () => {
     ).toBe(secret);
     expect(await reencrypt(db, new Secrets([old, next]))).toBeGreaterThan(0);
   });
-  it('take no access keys where nothing could encrypt them', async () => {
+  it('rejects access keys when no encryption key is configured', async () => {
     const without = await build({ secrets: new Secrets([]) });
     const answer = await call(
       'POST',
@@ -660,7 +660,7 @@ describe('providers', () => {
     expect(answer.reason).toBe('ENCRYPTION_KEYS_MISSING');
     await without.close();
   });
-  it('tells at most 50 problems', async () => {
+  it('reports at most 50 problems', async () => {
     const answer = await call(
       'POST',
       '/v1/providers',
@@ -668,7 +668,7 @@ describe('providers', () => {
     );
     expect(answer.body.details).toHaveLength(50);
   });
-  it('need a unique name, also when two come at once', async () => {
+  it('requires unique names, also when requests arrive at the same time', async () => {
     const name = unique('race');
     const body = { name, defaultRegion: 'us-west-2', credentialType: 'role', roleArn: role('x'), externalId: 'xx' };
     const answers = await Promise.all(Array.from({ length: 8 }, () => call('POST', '/v1/providers', body)));
@@ -677,11 +677,11 @@ describe('providers', () => {
     const other = await provider();
     expect((await call('PATCH', `/v1/providers/${other.id}`, { name })).reason).toBe('NAME_TAKEN');
   });
-  it('refuse an empty change', async () => {
+  it('rejects an empty change', async () => {
     expect((await call('PATCH', `/v1/providers/${(await provider()).id}`, {})).rules).toEqual(['body EMPTY']);
     expect((await call('PATCH', `/v1/providers/${(await provider()).id}`)).status).toBe(400);
   });
-  it('keep their account while in use, and never get an execution role', async () => {
+  it('rejects a change of account while the provider is in use, and an execution role as its role', async () => {
     const p = await provider();
     expect((await call('PATCH', `/v1/providers/${p.id}`, { roleArn: role('x', OTHER_ACCOUNT) })).status).toBe(200);
     expect((await call('PATCH', `/v1/providers/${p.id}`, { roleArn: role('x') })).status).toBe(200);
@@ -693,7 +693,7 @@ describe('providers', () => {
       'roleArn EXECUTION_ROLE_IS_PROVIDER_ROLE',
     ]);
   });
-  it('are not deleted while used, and say by what', async () => {
+  it('refuses to delete a provider in use and names its users', async () => {
     const p = await provider();
     const s = await storage(p.id);
     const c = await compute(p.id);
@@ -708,7 +708,7 @@ describe('providers', () => {
     await call('DELETE', `/v1/compute-connections/${c.id}`);
     expect((await call('DELETE', `/v1/providers/${p.id}`)).status).toBe(204);
   });
-  it('are either deleted or referred to, never both', async () => {
+  it('either deletes a provider or lets a connection refer to it, never both', async () => {
     for (let round = 0; round < 10; round++) {
       const p = await provider();
       const [deleted, ...made] = await Promise.all([
@@ -724,8 +724,8 @@ describe('providers', () => {
   });
 });
 
-describe('storage connections', () => {
-  it('are shaped as the contract has it, with the rest in details', async () => {
+describe('the storage connection API', () => {
+  it('answers in the shape of the contract, with the other fields in details', async () => {
     const p = await provider();
     const made = await call('POST', '/v1/storage-connections', {
       name: unique('s'),
@@ -762,7 +762,7 @@ describe('storage connections', () => {
     const whole = await storage(p.id, { prefix: undefined, bucket: 'lab-whole' });
     expect([whole.uri, whole.details.prefix]).toEqual(['s3://lab-whole', '']);
   });
-  it('are refused with all that is wrong at once', async () => {
+  it('reports all problems of a storage connection at once', async () => {
     const answer = await call('POST', '/v1/storage-connections', {
       name: 'x\u0001',
       providerId: 1,
@@ -787,12 +787,12 @@ describe('storage connections', () => {
       'providerId PROVIDER_NOT_FOUND',
     ]);
   });
-  it('keep what a change leaves out', async () => {
+  it('keeps the fields that a change leaves out', async () => {
     const s = await storage((await provider()).id, { prefix: 'keep/me', useForDataExploration: false });
     const changed = await call('PATCH', `/v1/storage-connections/${s.id}`, { name: unique('renamed') });
     expect(changed.body.details).toEqual(s.details);
   });
-  it('are searched for runs as they say, also when Temporal is away', async () => {
+  it('keeps the discovery schedule in step with useForRunUpload, also while Temporal is unreachable', async () => {
     const p = await provider();
     const s = await storage(p.id);
     expect(temporal.calls).toEqual([
@@ -814,7 +814,7 @@ describe('storage connections', () => {
     await call('DELETE', `/v1/storage-connections/${s.id}`);
     expect(temporal.calls).toEqual([['removeDiscovery', s.id]]);
   });
-  it('must not overlap in one bucket when used for run upload, also when two come at once', async () => {
+  it('rejects overlapping run-upload prefixes in one bucket, also when requests arrive at the same time', async () => {
     const p = await provider();
     const bucket = unique('overlap');
     const s = await storage(p.id, { bucket, prefix: 'runs/a' });
@@ -843,7 +843,7 @@ describe('storage connections', () => {
     );
     expect(answers.filter((answer) => answer.status === 201)).toHaveLength(1);
   });
-  it('stay where they are once they have runs', async () => {
+  it('rejects a change of location once the connection has runs', async () => {
     const p = await provider();
     const p2 = await provider();
     const s = await storage(p.id);
@@ -868,7 +868,7 @@ describe('storage connections', () => {
       ).status,
     ).toBe(200);
   });
-  it('stay in region, account and use while flows start for them', async () => {
+  it('rejects a change of region, account or use while flows start for the connection', async () => {
     const { storage: s, provider: p } = await ready();
     await db.deleteFrom('runs').where('storage_connection_id', '=', s.id).execute();
     for (const change of [
@@ -888,7 +888,7 @@ describe('storage connections', () => {
     ).toBe(200);
     expect(p.id).toBeTruthy();
   });
-  it('are not deleted while used, and say by what', async () => {
+  it('refuses to delete a storage connection in use and names its users', async () => {
     const { storage: s, flow: f, runId } = await ready();
     const uploading = await run(s.id, { upload_state: 'uploading', outcome: null });
     const e = await execution(f.id, runId);
@@ -898,7 +898,7 @@ describe('storage connections', () => {
     expect(usedBy(await call('DELETE', `/v1/storage-connections/${s.id}`))).toEqual(['execution']);
     await updateExecution(db, e.id, { status: 'COMPLETED', timeCompleted: new Date() });
     expect((await call('DELETE', `/v1/storage-connections/${s.id}`)).status).toBe(204);
-    // What it has brought is still told of.
+    // Its runs and executions can still be read.
     expect((await call('GET', `/v1/runs/${runId}`)).status).toBe(200);
     expect((await call('GET', `/v1/executions/${e.id}/details`)).status).toBe(200);
     expect(
@@ -907,8 +907,8 @@ describe('storage connections', () => {
   });
 });
 
-describe('compute connections', () => {
-  it('hold the rules of HealthOmics', async () => {
+describe('the compute connection API', () => {
+  it('applies the rules of HealthOmics', async () => {
     const p = await provider();
     expect(
       (
@@ -940,7 +940,7 @@ describe('compute connections', () => {
     );
     expect((await call('GET', `/v1/compute-connections/${c.id}`)).body.computeConnection).toEqual(c);
   });
-  it('may change roles within the account, but not account or region while used', async () => {
+  it('accepts other roles in the same account, but no other account or region while in use', async () => {
     const { compute: c, flow: f } = await ready();
     const away = await provider({ roleArn: role('x', OTHER_ACCOUNT) });
     expect(
@@ -976,8 +976,8 @@ describe('compute connections', () => {
   });
 });
 
-describe('flows', () => {
-  it('take a Resource ID with its owner, or an ARN', async () => {
+describe('the flow API', () => {
+  it('accepts a workflow as a Resource ID with its owner, or as an ARN', async () => {
     const c = await compute((await provider()).id);
     const arn = 'arn:aws:omics:us-west-2:588258415937:workflow/7654321';
     expect(await flow(c.id, { sharedWorkflowId: arn, workflowOwnerId: undefined })).toMatchObject({
@@ -1025,7 +1025,7 @@ describe('flows', () => {
       'computeConnectionId COMPUTE_CONNECTION_NOT_FOUND',
     ]);
   });
-  it('start for storage connections of the same region and account only', async () => {
+  it('accepts only storage connections of the same region and account for automatic start', async () => {
     const p = await provider();
     const c = await compute(p.id);
     const east = await storage(p.id, { region: 'us-east-1' });
@@ -1063,7 +1063,7 @@ describe('flows', () => {
       ).status,
     ).toBe(200);
   });
-  it('are changed in part', async () => {
+  it('changes only the given fields of a flow', async () => {
     const { flow: f, runId } = await ready();
     const arn = `arn:aws:omics:us-west-2:${OTHER_ACCOUNT}:workflow/99`;
     expect((await call('PATCH', `/v1/flows/${f.id}`, { sharedWorkflowId: arn })).body.flow).toMatchObject({
@@ -1102,7 +1102,7 @@ describe('flows', () => {
   });
 });
 
-describe('runs', () => {
+describe('the run API', () => {
   const realRun = (folder: string): RunParameters | undefined => {
     try {
       return parseRunParameters(
@@ -1115,7 +1115,7 @@ describe('runs', () => {
       return undefined;
     }
   };
-  it('are shaped as the contract has it', async () => {
+  it('answers in the shape of the contract', async () => {
     const s = await storage((await provider()).id);
     const parameters: RunParameters = realRun('taca') ?? {
       runName: 'A',
@@ -1166,7 +1166,7 @@ describe('runs', () => {
       { name: 'R2', cycles: 49, order: 4 },
     ]);
   });
-  it('of every real instrument and every state answer what the contract says', async () => {
+  it('answers in the shape of the contract for runs of real instruments, in every state', async () => {
     const s = await storage((await provider()).id);
     for (const folder of [
       '20240216_AV234003_16feb_sge_1x300',
@@ -1201,7 +1201,7 @@ describe('runs', () => {
     expect(await status({ upload_state: 'refused', outcome: 'unknown' })).toBe('RUN_STATUS_UNSPECIFIED');
     expect(await status({ upload_state: 'vanished', outcome: null })).toBe('RUN_STATUS_DISCARDED');
   });
-  it('can be looked at again', async () => {
+  it('checks a run again on request', async () => {
     const s = await storage((await provider()).id);
     const id = await run(s.id, {
       upload_state: 'uploading',
@@ -1225,8 +1225,8 @@ describe('runs', () => {
   });
 });
 
-describe('executions', () => {
-  it('are started, shown as the contract has it, and handed to Temporal', async () => {
+describe('the execution API', () => {
+  it('starts an execution in Temporal and shows it in the shape of the contract', async () => {
     const { flow: f, runId, storage: s, compute: c } = await ready();
     const e = await execution(f.id, runId);
     expect(e).toMatchObject({
@@ -1298,13 +1298,13 @@ describe('executions', () => {
       summary: { analysisVersion: '2.4.0' },
     });
   });
-  it('wait for a run that is still uploading', async () => {
+  it('lets an execution wait for a run that is still uploading', async () => {
     const { flow: f, storage: s } = await ready();
     expect((await execution(f.id, await run(s.id, { upload_state: 'uploading', outcome: null }))).status).toBe(
       'EXECUTION_STATUS_UNTRIGGERED',
     );
   });
-  it('are accepted while Temporal is away, and started by the repeated request', async () => {
+  it('accepts an execution while Temporal is unreachable and starts it when the request is repeated', async () => {
     const { flow: f, runId } = await ready();
     temporal.calls = [];
     temporal.away = true;
@@ -1318,7 +1318,7 @@ describe('executions', () => {
     await call('POST', '/v1/executions', { runId, flowId: f.id }, key);
     expect(temporal.named('startExecution')).toHaveLength(1);
   });
-  it('are refused where the run or the flow is not fit', async () => {
+  it('rejects an execution whose run or flow is not suitable', async () => {
     const { flow: f, storage: s, provider: p, runId } = await ready();
     const start = async (flowId: string, of: string): Promise<[number, string | undefined]> => {
       const answer = await call('POST', '/v1/executions', { flowId, runId: of });
@@ -1351,7 +1351,7 @@ describe('executions', () => {
     await call('DELETE', `/v1/flows/${f.id}`);
     expect((await call('POST', '/v1/executions', { flowId: f.id, runId })).rules).toEqual(['flowId FLOW_NOT_FOUND']);
   });
-  it('are never started with a flow that is deleted at the same moment', async () => {
+  it('never starts an execution with a flow that is deleted at the same moment', async () => {
     for (let round = 0; round < 10; round++) {
       const { flow: f, runId } = await ready();
       const [deleted, started] = await Promise.all([
@@ -1364,7 +1364,7 @@ describe('executions', () => {
       ]).toContainEqual([deleted.status, started.status]);
     }
   });
-  it('are cancelled: noted, signalled, repeatable, and refused once ended', async () => {
+  it('cancels an execution once: records it, signals the workflow, and rejects a cancel after the end', async () => {
     const { flow: f, runId } = await ready();
     const e = await execution(f.id, runId);
     const path = `/v1/executions/${e.id}/cancel`;
@@ -1391,7 +1391,7 @@ describe('executions', () => {
     temporal.running = false;
     expect((await call('POST', `/v1/executions/${orphan.id}/cancel`)).reason).toBe('WORKFLOW_ENDED');
   });
-  it('are tried again at once', async () => {
+  it('triggers an immediate retry', async () => {
     const { flow: f, runId } = await ready();
     const e = await execution(f.id, runId);
     const path = `/v1/executions/${e.id}/retry`;
@@ -1410,7 +1410,7 @@ describe('executions', () => {
       errorMessage: 'it broke',
     });
   });
-  it('answers soon when Temporal does not answer at all', async () => {
+  it('answers quickly when Temporal does not answer at all', async () => {
     const { flow: f, runId } = await ready();
     const other = await build({
       orchestrator: Object.assign(Object.create(temporal), {
@@ -1432,7 +1432,7 @@ describe('Idempotency-Key', () => {
     roleArn: role('x'),
     externalId: 'xx',
   });
-  it('makes one of ten that come at once', async () => {
+  it('creates one resource from ten simultaneous requests', async () => {
     const name = unique('idem');
     const key = { 'idempotency-key': unique('k') };
     const answers = await Promise.all(Array.from({ length: 10 }, () => call('POST', '/v1/providers', body(name), key)));
@@ -1441,7 +1441,7 @@ describe('Idempotency-Key', () => {
     expect(answers.filter((answer) => answer.headers['idempotency-replayed'] === 'true')).toHaveLength(9);
     expect(await db.selectFrom('providers').select('id').where('name', '=', name).execute()).toHaveLength(1);
   });
-  it('starts one execution of ten that come at once', async () => {
+  it('starts one execution from ten simultaneous requests', async () => {
     const { flow: f, runId } = await ready();
     const key = { 'idempotency-key': unique('k') };
     const answers = await Promise.all(
@@ -1450,13 +1450,13 @@ describe('Idempotency-Key', () => {
     expect(new Set(answers.map((answer) => answer.body.execution.id as string)).size).toBe(1);
     expect(await db.selectFrom('executions').select('id').where('flow_id', '=', f.id).execute()).toHaveLength(1);
   });
-  it('is refused for another request, and for one that is not well-formed', async () => {
+  it('rejects a key that is reused for another request or is malformed', async () => {
     const key = { 'idempotency-key': unique('k') };
     const first = body(unique('idem'));
     await call('POST', '/v1/providers', first, key);
     const other = await call('POST', '/v1/providers', body(unique('idem')), key);
     expect([other.status, other.reason]).toEqual([422, 'IDEMPOTENCY_KEY_REUSED']);
-    // The same members in another order are the same request.
+    // The same members in another order count as the same request.
     expect(
       (await call('POST', '/v1/providers', Object.fromEntries(Object.entries(first).reverse()), key)).headers[
         'idempotency-replayed'
@@ -1467,13 +1467,13 @@ describe('Idempotency-Key', () => {
         'INVALID_IDEMPOTENCY_KEY',
       );
   });
-  it('does not keep errors, nor half of anything', async () => {
+  it('stores neither errors nor partial results', async () => {
     const key = { 'idempotency-key': unique('k') };
     const taken = await provider();
     expect((await call('POST', '/v1/providers', body(taken.name), key)).status).toBe(409);
     expect((await call('POST', '/v1/providers', body(unique('idem')), key)).status).toBe(201);
   });
-  it('belongs to one API key, and is forgotten after a day', async () => {
+  it('separates the keys of different callers and forgets them after a day', async () => {
     const other = await build({
       authenticate: async (given) =>
         given === KEY
@@ -1502,7 +1502,7 @@ describe('Idempotency-Key', () => {
 });
 
 describe('paging', () => {
-  it('walks lists forwards without gaps or repeats while others write', async () => {
+  it('lists forwards without gaps or repeats during concurrent writes', async () => {
     const p = await provider();
     const made: string[] = [];
     for (let at = 0; at < 7; at++) made.push((await storage(p.id)).id as string);
@@ -1522,7 +1522,7 @@ describe('paging', () => {
         expect((await call('GET', `/v1/${list}?pageSize=1&pageToken=${body.nextPageToken}`)).status).toBe(200);
     }
   });
-  it('walks runs and executions both ways, newest first, and counts', async () => {
+  it('lists runs and executions both ways, newest first, with a total count', async () => {
     const { flow: f, runId, storage: s } = await ready();
     for (let at = 0; at < 7; at++) {
       await run(s.id);
@@ -1554,7 +1554,7 @@ describe('paging', () => {
       expect([first[list], first.previousPageToken]).toEqual([pages[0]![list], '']);
     }
   });
-  it('refuses tokens that are not its own', async () => {
+  it('rejects page tokens that it did not issue', async () => {
     const { storage: s } = await ready();
     await run(s.id);
     const token = (await call('GET', '/v1/runs?pageSize=1')).body.nextPageToken as string;
@@ -1576,13 +1576,13 @@ describe('paging', () => {
   });
 });
 
-describe('IAM documents', () => {
+describe('the IAM document API', () => {
   const url = (query: Record<string, string | string[]>): string =>
     `/v1/iam-documents?${Object.entries(query)
       .flatMap(([name, values]) => [values].flat().map((value) => `${name}=${encodeURIComponent(value)}`))
       .join('&')}`;
   const asked = { credentialType: 'role', bucket: 'lab-aviti' };
-  it('are made for a role, with a new external ID where none is given', async () => {
+  it('creates the documents for a role, with a new external ID if none is given', async () => {
     const [one, other] = [await call('GET', url(asked)), await call('GET', url(asked))];
     expect([one.status, one.body.externalId]).toEqual([200, expect.stringMatching(/^polony-[0-9a-f]{40}$/)]);
     expect(one.body.externalId).not.toBe(other.body.externalId);
@@ -1595,7 +1595,7 @@ describe('IAM documents', () => {
     for (const text of ['cloudFormation', 'terraform', 'awsCli']) expect(one.body[text]).toContain(one.body.externalId);
     expect((await call('GET', url({ ...asked, externalId: 'lab-7f3a' }))).body.externalId).toBe('lab-7f3a');
   });
-  it('are made for a user, several buckets, capabilities and the narrow variant', async () => {
+  it('creates the documents for a user with several buckets, chosen capabilities and least privilege', async () => {
     const { body } = await call(
       'GET',
       url({
@@ -1613,7 +1613,7 @@ describe('IAM documents', () => {
     ]);
     expect(JSON.stringify(body.permissionPolicy)).not.toContain('omics');
   });
-  it('are refused with all that is wrong, by field', async () => {
+  it('reports all problems by field', async () => {
     expect((await call('GET', '/v1/iam-documents')).rules).toEqual(['bucket REQUIRED', 'credentialType REQUIRED']);
     expect(
       (
@@ -1640,7 +1640,7 @@ describe('IAM documents', () => {
     );
     await without.close();
   });
-  it('are told what they give when they are pasted', async () => {
+  it('reports what a pasted policy grants', async () => {
     const { permissionPolicy } = (await call('GET', url({ ...asked, prefix: 'runs', capabilities: 'runUpload' }))).body;
     for (const policy of [permissionPolicy, JSON.stringify(permissionPolicy)]) {
       const { status, body } = await call('POST', '/v1/iam-documents/check', {
@@ -1676,7 +1676,7 @@ describe('IAM documents', () => {
 });
 
 describe('the OpenAPI document', () => {
-  it('is 3.1, names every operation once, and each says what it needs', () => {
+  it('is OpenAPI 3.1, has unique operation ids, and lists the security and errors of each operation', () => {
     expect(document.openapi).toMatch(/^3\.1\./);
     const ids = new Set<string>();
     for (const [path, operations] of Object.entries(document.paths)) {
@@ -1726,7 +1726,7 @@ describe('the OpenAPI document', () => {
     });
     expect(JSON.stringify(document)).not.toMatch(/x-optional|"\$id"/);
   });
-  it('has no reference into nothing, and only schemas that JSON Schema 2020-12 allows', () => {
+  it('has no dangling references and only valid JSON Schema 2020-12', () => {
     const compile = compilerOf(document);
     for (const schema of Object.values(document.components.schemas)) compile(schema);
     for (const match of JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)) {
@@ -1734,7 +1734,7 @@ describe('the OpenAPI document', () => {
       expect(document.components.schemas).toHaveProperty([match[1]!.split('/').pop()!]);
     }
   });
-  it('has the operations of the contract that are built, with their names and parameters', () => {
+  it('has the implemented operations of the contract with the same names and parameters', () => {
     for (const path of [
       '/v1/auth',
       '/v1/runs',
@@ -1756,8 +1756,8 @@ describe('the OpenAPI document', () => {
   });
 });
 
-describe('the database', () => {
-  it('that goes away makes 503', async () => {
+describe('a lost database connection', () => {
+  it('makes the API answer 503', async () => {
     const own = await startOwnPostgres();
     const other = await build({ db: own.db });
     expect((await call('GET', '/v1/providers', undefined, {}, other)).status).toBe(200);
@@ -1779,7 +1779,7 @@ describe('the database', () => {
     await other.close();
     await own.stop();
   });
-  it('that goes away between two queries of a transaction ends that, not the process', async () => {
+  it('ends an open transaction, but not the process', async () => {
     const own = await startOwnPostgres();
     const ask = (on: DbOrTransaction): Promise<unknown> => sql`select 1`.execute(on);
     const transaction = own.db.transaction().execute(async (within) => {

@@ -93,7 +93,7 @@ const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstanc
     ...overrides,
   });
 
-/** Every answer is held to the served document. */
+/** Every answer must match the served document. */
 async function as(
   key: string,
   method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
@@ -120,7 +120,7 @@ async function keyFor(scopes: string[], by = ROOT, more: object = {}): Promise<s
   return body.key;
 }
 
-/** Two of each resource: what one key may see, and what it may not. */
+/** Two of each resource: one that the key may see, one that it may not. */
 const mine: Record<string, string> = {};
 const other: Record<string, string> = {};
 
@@ -205,8 +205,8 @@ const kinds = Object.entries(PATHS) as [keyof typeof PATHS, string][];
 const listed = (body: Body): string[] =>
   (Object.values(body).find((value) => Array.isArray(value)) as Named[]).map(({ id }) => id);
 
-describe('a key that is narrowed', () => {
-  it.each(kinds)('of %s sees its own resource, and the other is not there for it', async (resource, path) => {
+describe('a key with a narrow scope', () => {
+  it.each(kinds)('for %s sees its own resource, and gets 404 for any other', async (resource, path) => {
     const key = await keyFor([`${resource}:read:${mine[resource]!}`]);
     const { body } = await as(
       key,
@@ -228,12 +228,12 @@ describe('a key that is narrowed', () => {
       expect((await as(key, 'GET', `/v1/${of}/${mine[others]!}`)).reason).toBe('INSUFFICIENT_SCOPE');
     }
   });
-  it('to what is not there sees an empty list', async () => {
+  it('sees an empty list if its resource does not exist', async () => {
     for (const [resource, path] of kinds)
       expect(listed((await as(await keyFor([`${resource}:read:${newId()}`]), 'GET', `/v1/${path}`)).body)).toEqual([]);
     expect(listed((await as(await keyFor(['runs:read:no-uuid']), 'GET', '/v1/runs')).body)).toEqual([]);
   });
-  it('to a whole resource sees it all, and nothing else', async () => {
+  it('for a whole kind of resource sees all of it, and no other kind', async () => {
     const key = await keyFor(['runs:*', 'flows:read']);
     expect(listed((await as(key, 'GET', '/v1/runs')).body)).toEqual([other.runs, mine.runs]);
     expect((await as(key, 'PATCH', `/v1/flows/${mine.flows}`, { name: 'taken-over' })).reason).toBe(
@@ -241,7 +241,7 @@ describe('a key that is narrowed', () => {
     );
     expect((await as(key, 'GET', '/v1/auth')).body.scopes).toEqual(['runs:*', 'flows:read']);
   });
-  it('cannot choose another place for its connection', async () => {
+  it('cannot move its storage connection to another place', async () => {
     const key = await keyFor([`storage:*:${mine.storage}`]);
     expect(
       (await as(key, 'PATCH', `/v1/storage-connections/${mine.storage}`, { useForDataExploration: true })).status,
@@ -258,7 +258,7 @@ describe('a key that is narrowed', () => {
     }
     expect((await as(key, 'POST', '/v1/storage-connections', {})).status).toBe(403);
   });
-  it('cannot choose what its flow or compute connection works with, nor learn of it so', async () => {
+  it('can neither choose the connections of its flow or compute connection nor find out which exist', async () => {
     const key = await keyFor([`flows:*:${mine.flows}`, `compute:*:${mine.compute}`]);
     const patch = (body: object, by = key) => as(by, 'PATCH', `/v1/flows/${mine.flows}`, body);
     const told = async (id: string): Promise<string> =>
@@ -272,7 +272,7 @@ describe('a key that is narrowed', () => {
     expect((await patch({ computeConnectionId: mine.compute, parameters: {} })).status).toBe(200);
     const seeing = await keyFor([`flows:*:${mine.flows}`, `storage:read:${mine.storage}`]);
     expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } }, seeing)).status).toBe(200);
-    // What it starts for already stays, whoever looks.
+    // The storage connection is already set, so a key that may not see it can keep it.
     expect((await patch({ autoStart: { storageConnectionIds: [mine.storage] } })).status).toBe(200);
     expect((await patch({ autoStart: { storageConnectionIds: [] } })).status).toBe(200);
     for (const providerId of [other.providers, newId()])
@@ -280,7 +280,7 @@ describe('a key that is narrowed', () => {
         'INSUFFICIENT_SCOPE',
       );
   });
-  it('is told of its provider what it may see of what that is used for', async () => {
+  it('sees only those parts of a provider report that it may read', async () => {
     const [provider, storage] = [mine.providers!, mine.storage!];
     const report = {
       status: 'CONNECTED',
@@ -333,7 +333,7 @@ describe('a key that is narrowed', () => {
       description: expect.stringContaining('of the compute') as string,
     });
   });
-  it('is not told what stands in its way where it may not see that', async () => {
+  it('does not learn the names of hidden resources from conflicts', async () => {
     const shared = (
       await as(ROOT, 'POST', '/v1/storage-connections', {
         name: unique('beside'),
@@ -402,7 +402,7 @@ describe('a key that is narrowed', () => {
       'execution',
     ]);
   });
-  it('starts executions with what lies in their run only', async () => {
+  it('starts executions only with files of its run', async () => {
     const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
     const { uri } = (
       (await as(key, 'GET', `/v1/runs/${mine.runs}`)).body as unknown as { run: { output: { uri: string } } }
@@ -455,7 +455,7 @@ describe('a key that is narrowed', () => {
     ).toBe('OUTSIDE_RUN');
     expect((await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: null })).status).toBe(201);
   });
-  it('starts and repeats executions of its runs only', async () => {
+  it('starts and relaunches executions only for its runs', async () => {
     const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
     expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).status).toBe(201);
     expect(
@@ -480,7 +480,7 @@ describe('a key that is narrowed', () => {
       'EXECUTION_UNDER_WAY',
     );
   });
-  it('is refused every operation that it has no scope for', async () => {
+  it('gets 403 for every operation outside its scopes', async () => {
     const document = (
       await app.inject({ method: 'GET', url: '/openapi.json', headers: { 'x-api-key': ROOT } })
     ).json<OpenApi>();
@@ -508,7 +508,7 @@ describe('the API documentation', () => {
   const DOCS = ['/docs', '/docs/', '/docs/static/swagger-ui.css', '/docs/json', '/openapi.json'];
   const get = (on: FastifyInstance, url: string, headers: Record<string, string> = {}) => on.inject({ url, headers });
 
-  it('is readable without a key by default, with security headers and without a trace in the audit log', async () => {
+  it('is public by default, with security headers and without entries in the audit log', async () => {
     const entries = async () => (await db.selectFrom('audit_log').select('id').execute()).length;
     const before = await entries();
     for (const url of DOCS) {
@@ -520,14 +520,14 @@ describe('the API documentation', () => {
     expect((await get(app, '/docs/')).headers['content-security-policy']).toContain("default-src 'none'");
     expect(await entries()).toBe(before);
   });
-  it('holds no key of the installation', async () => {
+  it('contains no key of the installation', async () => {
     for (const url of DOCS) {
       const { body } = await get(app, url);
       expect([body.includes(ROOT), body.includes(EVENTS), body.includes(postgres.url)]).toEqual([false, false, false]);
     }
     expect((await get(app, '/docs/')).body).not.toMatch(/(src|href)="https?:/);
   });
-  it('opens nothing else', async () => {
+  it('makes no other path public', async () => {
     for (const url of [
       '/v1/runs',
       '/docs/nothing',
@@ -540,7 +540,7 @@ describe('the API documentation', () => {
     }
     expect((await app.inject({ method: 'POST', url: '/docs' })).statusCode).toBe(401);
   });
-  it('counts for the address of the client where requests are limited', async () => {
+  it('counts towards the request limit of the client address', async () => {
     const limited = await build({ requestsPerMinute: 2 });
     try {
       const statuses = [];
@@ -551,7 +551,7 @@ describe('the API documentation', () => {
       await limited.close();
     }
   });
-  it('needs a key where the setting closes it; a browser can send the key by HTTP Basic, to nothing else', async () => {
+  it('requires a key if the setting says so, and accepts it by HTTP Basic on these paths only', async () => {
     const closed = await build({ publicApiDocs: false });
     try {
       const basic = { authorization: `Basic ${Buffer.from(`anyone:${ROOT}`).toString('base64')}` };
@@ -577,7 +577,7 @@ describe('the API documentation', () => {
 });
 
 describe('API keys', () => {
-  it('are shown once, and only their hash is kept', async () => {
+  it('shows a key once and stores only its hash', async () => {
     const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', {
       name: 'lims',
       scopes: ['runs:read', 'runs:read'],
@@ -606,7 +606,7 @@ describe('API keys', () => {
     await as(body.key, 'GET', '/v1/runs');
     expect((await as(ROOT, 'GET', `/v1/api-keys/${body.apiKey.id}`)).body.apiKey.timeLastUsed).not.toBeNull();
   });
-  it('are refused at once when they are revoked, deleted, expired, cut or changed', async () => {
+  it('rejects keys that are revoked, deleted, expired, truncated or altered', async () => {
     const made = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] })).body;
     const changed = [
       made.key.slice(0, -1),
@@ -637,7 +637,7 @@ describe('API keys', () => {
     expect((await as(ROOT, 'GET', `/v1/api-keys/${old.apiKey.id}`)).body.apiKey.state).toBe('expired');
     expect((await as(ROOT, 'POST', '/v1/api-keys', { name: old.apiKey.name, scopes: ['runs:read'] })).status).toBe(201);
   });
-  it('hand on no more than they have, and not for longer', async () => {
+  it('lets a key create only keys with no wider scopes and no later expiry', async () => {
     const maker = await keyFor(['keys:write', 'runs:read', `storage:download:${mine.storage}/runs/`], ROOT, {
       expiresInDays: 2,
     });
@@ -665,7 +665,7 @@ describe('API keys', () => {
       ]).toEqual([scope, 'scopes.1']);
     }
   });
-  it('are refused with the field and the rule', async () => {
+  it('rejects bad fields and names the field', async () => {
     const wrong = (body: object) =>
       as(ROOT, 'POST', '/v1/api-keys', body).then(({ status, body: answer }) => [
         status,
@@ -681,7 +681,7 @@ describe('API keys', () => {
     for (const expiresInDays of [0, 366, 1.5])
       expect(await wrong({ name: 'x', scopes: ['runs:read'], expiresInDays })).toEqual([400, 'expiresInDays']);
   });
-  it('for events is for events only', async () => {
+  it('gives the events key the scope for events only', async () => {
     expect((await as(EVENTS, 'GET', '/v1/runs')).reason).toBe('INSUFFICIENT_SCOPE');
     expect((await as(EVENTS, 'GET', '/v1/auth')).body.scopes).toEqual(['events:write']);
   });
@@ -690,7 +690,7 @@ describe('API keys', () => {
 describe('the audit log', () => {
   const entriesOf = async (query: string): Promise<Entry[]> =>
     (await as(ROOT, 'GET', `/v1/audit-log?${query}`)).body.entries;
-  it('has who did what to what, from where and how it ended', async () => {
+  it('records who did what to which resource, from where, and the result', async () => {
     const key = await keyFor(['flows:*']);
     const { id } = (
       await as(key, 'POST', '/v1/flows', {
@@ -701,7 +701,7 @@ describe('the audit log', () => {
       })
     ).body.flow;
     await as(key, 'PATCH', `/v1/flows/${id}`, { parameters: { secretive: 'value' } });
-    // Written so, it is the same flow.
+    // The id in upper case names the same flow.
     await as(key, 'DELETE', `/v1/flows/${id.toUpperCase()}`);
     await as(key, 'DELETE', `/v1/flows/${id}`);
     await as(key, 'GET', `/v1/flows/${mine.flows}`);
@@ -727,7 +727,7 @@ describe('the audit log', () => {
     expect(await entriesOf(`resourceId=${id.toUpperCase()}`)).toEqual(entries);
     expect(await entriesOf(`resourceId=${id}&until=2020-01-01T00:00:00Z`)).toEqual([]);
   });
-  it('cuts what a proxy says of the address', async () => {
+  it('truncates the address that a proxy reports', async () => {
     const proxied = await build({ trustProxy: true });
     await as(ROOT, 'POST', `/v1/flows/${mine.flows}/verify`, undefined, {
       on: proxied,
@@ -738,7 +738,7 @@ describe('the audit log', () => {
     ]);
     await proxied.close();
   });
-  it('cuts the names of fields of a body that was refused', async () => {
+  it('truncates the field names of a rejected body', async () => {
     expect(
       (
         await as(
@@ -752,13 +752,13 @@ describe('the audit log', () => {
     ).toBe(400);
     expect((await entriesOf('requestId=request-with-long-names'))[0]!.detail).toEqual({ fields: ['x'.repeat(100)] });
   });
-  it('has no entry for what changes nothing by itself', async () => {
+  it('has no entries for requests that change nothing', async () => {
     await as(EVENTS, 'POST', '/v1/events', { source: 'aws.s3' });
     await as(ROOT, 'POST', '/v1/iam-documents/check', { policy: { Version: '2012-10-17', Statement: [] } });
     for (const action of ['EventService_TakeEvent', 'IamDocumentService_CheckPolicy'])
       expect((await entriesOf(`action=${action}`)).filter(({ reason }) => reason !== 'INSUFFICIENT_SCOPE')).toEqual([]);
   });
-  it('has what was denied', async () => {
+  it('records denied requests', async () => {
     const key = await keyFor([`runs:read:${mine.runs}`]);
     await as(key, 'GET', `/v1/runs/${other.runs}`);
     await as(key, 'DELETE', `/v1/flows/${mine.flows}`);
@@ -775,7 +775,7 @@ describe('the audit log', () => {
       ['RunService_GetRun', 404, 'INSUFFICIENT_SCOPE', other.runs],
     ]);
   });
-  it('is searched for a resource by its indexes', async () => {
+  it('uses its indexes to search for a resource', async () => {
     await db.transaction().execute(async (transaction) => {
       await sql`set local enable_seqscan = off`.execute(transaction);
       const { sql: text, parameters } = auditQuery(transaction, { resourceId: mine.flows! }, { limit: 100 }).compile();
@@ -790,7 +790,7 @@ describe('the audit log', () => {
       ]).toEqual([true, true, false]);
     });
   });
-  it('can only grow', async () => {
+  it('rejects updates and deletions', async () => {
     for (const statement of [
       sql`update audit_log set caller_name = 'x'`,
       sql`delete from audit_log`,
@@ -802,7 +802,7 @@ describe('the audit log', () => {
       await expect(statement.execute(db)).rejects.toThrow('append-only');
     }
   });
-  it('is read page by page, and checked', async () => {
+  it('returns pages and rejects bad times', async () => {
     const first = (await as(ROOT, 'GET', '/v1/audit-log?pageSize=2')).body;
     const second = (await as(ROOT, 'GET', `/v1/audit-log?pageSize=2&pageToken=${first.nextPageToken}`)).body;
     expect(new Set([...first.entries, ...second.entries].map((entry) => JSON.stringify(entry))).size).toBe(4);
@@ -810,7 +810,7 @@ describe('the audit log', () => {
       400,
     );
     expect((await as(ROOT, 'GET', '/v1/audit-log?since=yesterday')).status).toBe(400);
-    // A leap second, as RFC 3339 has it and JavaScript does not.
+    // RFC 3339 allows leap seconds, JavaScript does not.
     expect(
       (await as(ROOT, 'GET', '/v1/audit-log?since=2016-12-31T23:59:60Z&until=2016-12-31T23:59:60.5Z')).body.entries,
     ).toEqual([]);
@@ -818,7 +818,7 @@ describe('the audit log', () => {
       (await as(ROOT, 'POST', `/v1/webhooks/${mine.webhooks}/replay`, { since: '2016-12-31T23:59:60Z' })).status,
     ).toBe(202);
   });
-  it('that cannot be written lets nothing happen', async () => {
+  it('blocks a change that it cannot record', async () => {
     await sql`alter table audit_log rename to audit_log_away`.execute(db);
     try {
       expect((await as(ROOT, 'DELETE', `/v1/webhooks/${other.webhooks}`)).status).toBe(500);
@@ -829,12 +829,12 @@ describe('the audit log', () => {
   });
 });
 
-describe('what is no request', () => {
+describe('malformed HTTP', () => {
   it.each([
     ['GET / HTTP/9.9\r\n\r\n', 400, 'MALFORMED_REQUEST'],
     ['BREW /v1/runs HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'MALFORMED_REQUEST'],
     [`GET /v1/runs HTTP/1.1\r\nHost: x\r\nx-much: ${'a'.repeat(140_000)}\r\n\r\n`, 431, 'HEADERS_TOO_LARGE'],
-  ])('is told so like all that is wrong, with a request id (%#)', async (text, status, reason) => {
+  ])('gets an error in the usual shape with a request id (%#)', async (text, status, reason) => {
     const own = await build();
     await own.listen({ host: '127.0.0.1', port: 0 });
     const socket = connect((own.server.address() as AddressInfo).port, '127.0.0.1');
@@ -856,8 +856,8 @@ describe('what is no request', () => {
   });
 });
 
-describe('the pace of a caller', () => {
-  it('is held for each by itself', async () => {
+describe('the request limit', () => {
+  it('applies to each caller separately', async () => {
     const slow = await build({ requestsPerMinute: 3 });
     const key = await keyFor(['runs:read']);
     const on = { on: slow };
@@ -874,7 +874,7 @@ describe('the pace of a caller', () => {
   });
 });
 
-describe('a person', () => {
+describe('a person with an OpenID Connect token', () => {
   let provider: Server;
   let issuer: string;
   let signing: CryptoKey;
@@ -930,7 +930,7 @@ describe('a person', () => {
     provider?.close();
   });
 
-  it('whose provider is away is told so, and comes in when it is back', async () => {
+  it('gets 503 while the identity provider is down, and access once it is back', async () => {
     down = true;
     expect((await as('', 'GET', '/v1/runs', undefined, bearer(await token({})))).reason).toBe(
       'IDENTITY_PROVIDER_UNAVAILABLE',
@@ -938,7 +938,7 @@ describe('a person', () => {
     down = false;
     expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).status).toBe(200);
   });
-  it('may do what the claim says, and is named in the audit log', async () => {
+  it('has the scopes that the claim maps to, and is named in the audit log', async () => {
     const analyst = bearer(await token({ realm_access: { roles: ['analyst', 'unknown', '__proto__'] } }));
     expect((await as('', 'GET', '/v1/auth', undefined, analyst)).body.scopes).toEqual([
       'runs:read',
@@ -959,7 +959,7 @@ describe('a person', () => {
     });
     expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).body.scopes).toEqual([]);
   });
-  it('with a token of somebody else is refused', async () => {
+  it('is rejected with a token that is forged, expired or meant for others', async () => {
     const claims = { realm_access: { roles: ['admin'] } };
     const none = (text: string): string =>
       `${Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url')}.${text.split('.')[1]!}.`;
@@ -992,7 +992,7 @@ describe('a person', () => {
       'MISSING_API_KEY',
     );
   });
-  it('is known by a subject as OpenID Connect has it, and no other can take its answers', async () => {
+  it('needs a valid subject, and never gets the stored answers of another subject', async () => {
     const admin = { realm_access: { roles: ['admin'] } };
     for (const sub of ['', ' ', 'nul\0', 'x'.repeat(256), 'ü', 5, ['u-1'], { u: 1 }]) {
       const refused = await as('', 'GET', '/v1/auth', undefined, bearer(await token({ ...admin, sub } as JWTPayload)));
@@ -1017,14 +1017,14 @@ describe('a person', () => {
     expect((await post('a/b', 'c')).headers['idempotency-replayed']).toBe('true');
     expect((await post('a', 'b/c')).reason).toBe('NAME_TAKEN');
   });
-  it('comes in by keys that are known although somebody sends tokens of unknown ones while the provider is gone, and when its keys have moved', async () => {
+  it('keeps access by known keys while the provider is down, and after its keys moved', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     const auth = async (text: Promise<string>) =>
       (await as('', 'GET', '/v1/auth', undefined, bearer(await text))).status;
     expect(await auth(token({}))).toBe(200);
     try {
       gone = true;
-      // jose asks for keys anew after half a minute at the earliest, and keeps them for ten.
+      // jose fetches keys again after half a minute at the earliest, and caches them for ten minutes.
       vi.setSystemTime(Date.now() + 60_000);
       expect([await auth(token({}, { kid: 'unknown', key: foreign })), await auth(token({}))]).toEqual([503, 200]);
       gone = false;
@@ -1036,7 +1036,7 @@ describe('a person', () => {
       vi.useRealTimers();
     }
   });
-  it('whose token does not say by which of several keys it is signed comes in', async () => {
+  it('has access if the token does not say which of several keys signed it', async () => {
     const next = await generateKeyPair('ES256', { extractable: true });
     published.push({ ...(await exportJWK(next.publicKey)), kid: 'two', alg: 'ES256', use: 'sig' });
     const fresh = await build({ oidc: { issuer, audience: 'polony', scopesClaim: 'scope' } });
@@ -1053,7 +1053,7 @@ describe('a person', () => {
     expect([await auth(signing), await auth(next.privateKey), await auth(foreign)]).toEqual([200, 200, 401]);
     await fresh.close();
   });
-  it('does not have the provider asked at each request', async () => {
+  it('does not cause a request to the provider for each call', async () => {
     const before = asked;
     for (let at = 0; at < 10; at++) await as('', 'GET', '/v1/auth', undefined, bearer(await token({})));
     expect(asked).toBe(before);

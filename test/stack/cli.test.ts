@@ -58,7 +58,7 @@ interface Outcome {
   stdout: string;
   stderr: string;
 }
-/** The command line in a process of its own. */
+/** Runs the command line in its own process. */
 function polony(
   args: string[],
   { env = {}, input, signed = true }: { env?: Record<string, string>; input?: string; signed?: boolean } = {},
@@ -221,7 +221,7 @@ describe('the command line', () => {
     );
     expect(new Set(commands).size).toBe(commands.length);
   });
-  it('shows tables to people and the same JSON to programs, by id or name', async () => {
+  it('shows tables to people and the same data as JSON, and accepts ids and names', async () => {
     const table = await polony(['storage', 'list']);
     expect(table.stdout.split('\n')[0]).toMatch(/^ID +NAME +STATUS +URI$/);
     expect(table.stdout).toMatch(/aviti runs +UNSPECIFIED +s3:\/\/lab\/runs/);
@@ -251,7 +251,7 @@ describe('the command line', () => {
       ).storageConnection.name,
     ).toBe('aviti runs');
   });
-  it('ends with codes that scripts can use', async () => {
+  it('exits with a documented code for each kind of result', async () => {
     const nowhere = `http://127.0.0.1:${await freePort()}`;
     const codes = async (args: string[], options?: Parameters<typeof polony>[1]): Promise<number> =>
       (await polony(args, options)).code;
@@ -284,7 +284,7 @@ describe('the command line', () => {
     ]);
     expect((await polony(['runs', 'get', 'nothing'])).stderr).toBe('There is nothing named nothing among runs\n');
   });
-  it('keeps profiles for their owner only, and never shows keys', async () => {
+  it('stores profiles readable by their owner only, and never shows keys', async () => {
     const login = await polony(['login', '--api-url', `${url}/`, '--profile', 'lab'], {
       signed: false,
       input: `${KEY}\n`,
@@ -305,7 +305,7 @@ describe('the command line', () => {
     writeFileSync(config, 'damaged');
     expect((await polony(['runs', 'list'], { signed: false })).code).toBe(2);
   });
-  it('follows an execution to its end, and its code says how it ended', async () => {
+  it('follows an execution to its end and exits with a code for the result', async () => {
     const storage = await postgres.db
       .selectFrom('storage_connections')
       .selectAll()
@@ -351,7 +351,7 @@ describe('the command line', () => {
     expect((await polony(['complete', '--', 'runs', ''])).stdout).toMatch(/files[\s\S]*list|list[\s\S]*files/);
     expect((await polony(['complete', '--', 'runs', 'list', '--fil'])).stdout).toContain('--filter');
   });
-  it('stops quietly when nobody reads on', async () => {
+  it('stops quietly when the reader of its output stops', async () => {
     const child = spawn('/bin/sh', ['-c', `"${process.execPath}" ${cliFile()} runs files R1 --json | head -c 10`], {
       cwd: root,
       env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
@@ -361,7 +361,7 @@ describe('the command line', () => {
     await new Promise((resolve) => child.on('exit', resolve));
     expect(errors).toBe('');
   });
-  it('prints credentials as credential_process wants them', async () => {
+  it('prints credentials in the format of credential_process', async () => {
     const { stdout } = await polony(['credentials', 'run', 'R1', '--seconds', '900']);
     expect(JSON.parse(stdout)).toEqual({
       Version: 1,
@@ -377,7 +377,7 @@ describe('the command line', () => {
   });
 });
 
-/** A proxy in front of S3 that breaks, cuts or falsifies what it is told to. */
+/** A proxy in front of S3 that cuts, rejects or falsifies the requests that the test chooses. */
 async function throughProxy(
   meddle: (request: { url: string; range?: string; count: number }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy',
   work: (seen: { url: string; range?: string }[]) => Promise<void>,
@@ -399,7 +399,7 @@ async function throughProxy(
         .end('<Error><Code>ExpiredToken</Code></Error>');
     if (what === 'busy') return void outgoing.writeHead(503).end('<Error><Code>SlowDown</Code></Error>');
     const target = new URL(incoming.url!, aws.endpoint);
-    // The signature is of the address of the proxy, which S3 is told.
+    // The signature covers the address of the proxy, so S3 must see that address.
     const forwarded = httpRequest(
       {
         host: target.hostname,
@@ -441,7 +441,7 @@ async function throughProxy(
 
 describe('polony download', () => {
   const to = (): string => path.join(folder, `to-${++at}`);
-  it('brings a run, compares it, and has nothing to do the second time', async () => {
+  it('downloads a run, and skips unchanged files the second time', async () => {
     const folderOf = to();
     const first = await polony(['download', 'run', 'R1', '--to', folderOf, '--json']);
     expect([first.code, first.stderr]).toEqual([0, '']);
@@ -462,7 +462,7 @@ describe('polony download', () => {
     expect(readFileSync(path.join(folderOf, 'BaseCalls/R1_C009.zip'), 'utf8')).toBe('cycle 9');
     expect((await polony(['download', 'run', 'R1', 'BaseCalls/R1_C00', '--to', to()])).stdout).toMatch(/^9 files/m);
   });
-  it('never writes beside its folder, and tells what it cannot', async () => {
+  it('never writes outside its folder, and reports the files that it cannot write', async () => {
     for (const key of [
       '../escaped.txt',
       'x/../../escaped.txt',
@@ -501,7 +501,7 @@ describe('polony download', () => {
       existsSync(path.join(folderOf, 'escaped.txt')),
     ]).toEqual([[], false, false]);
     expect(readFileSync(path.join(folderOf, 'odd/plain.txt'), 'utf8')).toBe('odd plain.txt');
-    // Through a link that stands where a folder should be, nothing is written either.
+    // A link in place of a folder cannot redirect a write either.
     rmSync(path.join(folderOf, 'odd'), { recursive: true });
     symlinkSync(outside, path.join(folderOf, 'odd'));
     expect((await polony(['download', 'storage', 'aviti runs', 'odd/plain', '--to', folderOf])).code).toBe(0);
@@ -511,7 +511,7 @@ describe('polony download', () => {
 
   const bring = (folderOf: string, prefix = 'big.bin') =>
     download({ url, apiKey: KEY }, { kind: 'run', id: ids.run!, prefix }, { to: folderOf, concurrency: 4 });
-  it('goes on where a connection broke, with new URLs where the old ones have ended', async () => {
+  it('resumes after a broken connection, with new URLs for expired ones', async () => {
     await throughProxy(
       ({ url: asked, count }) =>
         !asked.includes('/big.bin')
@@ -534,7 +534,7 @@ describe('polony download', () => {
       },
     );
   });
-  it('takes nothing that is not what S3 has', async () => {
+  it('rejects content that differs from the object in S3', async () => {
     await throughProxy(
       ({ url: asked }) => (asked.includes('/big.bin?') ? 'falsify' : 'pass'),
       async () => {
@@ -548,7 +548,7 @@ describe('polony download', () => {
       },
     );
   });
-  it('is gone on with after it was killed', async () => {
+  it('resumes after a kill', async () => {
     const folderOf = to();
     await throughProxy(
       ({ url: asked, count }) => (asked.includes('/big.bin') && count === 1 ? 'cut' : 'pass'),
@@ -575,7 +575,7 @@ describe('polony download', () => {
     expect(readFileSync(path.join(folderOf, 'big.bin')).equals(big)).toBe(true);
     expect(readdirSync(folderOf)).toEqual(['big.bin']);
   });
-  it('tells what the file system refuses', async () => {
+  it('reports errors of the file system', async () => {
     const folderOf = to();
     mkdirSync(path.join(folderOf, 'BaseCalls'), { recursive: true });
     mkdirSync(path.join(folderOf, 'big.bin'));
@@ -595,7 +595,7 @@ describe('polony upload', () => {
     runID: 'x',
     outcome: 'OutcomeCompleted',
   };
-  /** A run folder as an instrument leaves it, with a file that goes in parts. */
+  /** A run folder as an instrument leaves it, with one file large enough for a multipart upload. */
   function runFolder(name: string, large = 40_000_000): string {
     const made = path.join(folder, `disk-${++at}`, `20260301_AV7_${name}`);
     mkdirSync(path.join(made, 'BaseCalls'), { recursive: true });
@@ -627,7 +627,7 @@ describe('polony upload', () => {
       ).Body!.transformToByteArray(),
     );
 
-  it('writes the whole folder, its end last, and leaves what is there', async () => {
+  it('uploads the whole folder with RunUploaded.json last, and skips unchanged files', async () => {
     const made = runFolder('whole');
     const requests: string[] = [];
     await throughProxy(
@@ -663,7 +663,7 @@ describe('polony upload', () => {
     expect(JSON.parse((await upload(made)).stdout)).toMatchObject({ files: 2, skipped: 5, ended: true });
     expect((await bytesOf('whole', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle X');
   });
-  it('goes on after a kill without sending again what has arrived', async () => {
+  it('resumes after a kill without sending finished parts again', async () => {
     const made = runFolder('killed', 100_000_000);
     const parts = (seen: { url: string }[]): string[] =>
       seen.flatMap(({ url: asked }) => /[?&]partNumber=(\d+)/.exec(asked)?.[1] ?? []);
@@ -685,14 +685,14 @@ describe('polony upload', () => {
         const before = seen.length;
         const { code, stdout } = await upload(made);
         expect([code, (JSON.parse(stdout) as { ended: boolean }).ended]).toEqual([0, true]);
-        // Six parts in all; of those before the kill the last may not have been noted.
+        // There are six parts. The last part before the kill may not have been recorded.
         expect(parts(seen.slice(before)).length).toBeLessThanOrEqual(4);
       },
     );
     expect((await bytesOf('killed', 'large.bin')).equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
     expect(readdirSync(path.join(folder, 'cache/polony/uploads'))).toEqual([]);
   });
-  it('refuses a folder that is no whole run, before anything is uploaded', async () => {
+  it('rejects an incomplete run folder before it uploads anything', async () => {
     const refused = async (change: (made: string) => void, name = `bad${++at}`): Promise<string> => {
       const made = runFolder(name, 10);
       change(made);
@@ -720,7 +720,7 @@ describe('polony upload', () => {
     expect(JSON.parse((await upload(made, '--partial')).stdout)).toMatchObject({ files: 5, ended: false });
     expect(await keys('partly')).not.toContain('RunUploaded.json');
   });
-  it('does not write over a run that is complete', async () => {
+  it('does not overwrite a complete run', async () => {
     const made = runFolder('done', 10);
     const id = (
       await insertRuns(postgres.db, ids.storage!, 'AV7', 'AV7', [{ folder: '20260301_AV7_done', runName: 'done' }])

@@ -19,7 +19,8 @@ import { openDatabase } from '../../store/database.js';
 import { HELD_MS, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
 
-// A provider with access keys through its whole life on the whole stack; then its secrets are searched for wherever they could have gone.
+// A provider with access keys through its whole life on the whole stack. Then the test searches every place that could
+// hold its secrets.
 let stateDir: string;
 let stack: Stack;
 let account: CustomerAccount;
@@ -55,7 +56,7 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-it('an execution with access keys completes, while they are rotated', async () => {
+it('completes an execution with access keys while they are rotated', async () => {
   const { iam, s3 } = adminClients(stack.info);
   await iam.send(new CreateUserCommand({ UserName: user }));
   const { permissionPolicy } = iamDocuments(
@@ -117,7 +118,7 @@ it('an execution with access keys completes, while they are rotated', async () =
       ),
     );
   const { id } = await inStatus('RUNNING');
-  // While it is watched: new keys, and the old ones gone.
+  // During the run, new keys replace the old ones, and the old ones are deleted.
   await call('PATCH', `/v1/providers/${provider.id}`, await newKeys());
   await iam.send(new DeleteAccessKeyCommand({ UserName: user, AccessKeyId: first.accessKeyId }));
   stack.aws.emulator.finish([...stack.aws.emulator.runs.keys()][0]!);
@@ -127,7 +128,7 @@ it('an execution with access keys completes, while they are rotated', async () =
     `/v1/executions/${id}/details`,
   );
   expect(details).toMatchObject({ account: '111122223333', blocked: null });
-  // A third pair that AWS does not know: what it refuses is shown, with the key's id only.
+  // AWS does not know this third pair. The refusal shows only the id of the key.
   const unknown = { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' };
   secrets.push(unknown.secretAccessKey);
   await call('PATCH', `/v1/providers/${provider.id}`, unknown);
@@ -146,7 +147,7 @@ it('an execution with access keys completes, while they are rotated', async () =
   );
 });
 
-it('no secret is in the database, in any history, in any log or in any answer', async () => {
+it('keeps secrets out of the database, histories, logs and answers', async () => {
   expect(secrets).toHaveLength(3);
   const places: Record<string, string> = { answers: JSON.stringify(answers) };
   const db = openDatabase(stack.info.databaseUrl, 2);
@@ -177,11 +178,11 @@ it('no secret is in the database, in any history, in any log or in any answer', 
   const files = readdirSync(stateDir, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(entry.parentPath, entry.name));
-  // All but the local AWS itself, which made the keys: logs, PostgreSQL's files and Temporal's.
+  // Every file except the state of the local AWS, which created the keys: logs, PostgreSQL files and Temporal files.
   const ours = files.filter((file) => !path.relative(stateDir, file).startsWith(`aws${path.sep}`));
   expect(ours.filter((file) => file.endsWith('.log')).length).toBeGreaterThan(3);
   for (const file of ours) places[file] = readFileSync(file, 'latin1');
-  // In plain, in base64 and as JSON writes it.
+  // In plain text, in base64 and as JSON escapes it.
   const forms = secrets.flatMap((secret) => [
     secret,
     Buffer.from(secret).toString('base64').slice(0, 50),
@@ -189,6 +190,6 @@ it('no secret is in the database, in any history, in any log or in any answer', 
   ]);
   const found = Object.entries(places).filter(([, text]) => forms.some((form) => text.includes(form)));
   expect(found.map(([place]) => place)).toEqual([]);
-  // The search finds what is there.
+  // This proves that the search works.
   expect(Object.entries(places).filter(([, text]) => text.includes('KEYS')).length).toBeGreaterThan(3);
 });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { fixedContract, type OpenApi, reduceContract, vendorContract, wholeContract } from '../openapi.js';
 
-/** A schema as far as the comparison looks at it. */
+/** The parts of a schema that the comparison reads. */
 interface Schema {
   $ref?: string;
   type?: string | string[];
@@ -53,7 +53,7 @@ const typesOf = (schema: Schema): string[] => (schema.type === undefined ? [] : 
 function alternatives(document: OpenApi, schema: Schema): { each: Schema[]; nullable: boolean } {
   const found = resolve(document, schema);
   const inner = found.oneOf ?? found.anyOf;
-  // An object with alternatives of required members is that object with any of them.
+  // An object whose alternatives differ only in required members counts as one object with all of their members.
   if (inner !== undefined && found.type === 'object') {
     const properties = Object.assign(
       {},
@@ -74,7 +74,7 @@ function alternatives(document: OpenApi, schema: Schema): { each: Schema[]; null
   };
 }
 
-/** Where an answer that our schema allows would be none that the vendor's allows. */
+/** The places where our schema allows an answer that the vendor's schema does not allow. */
 function wider(our: Schema, their: Schema, at: string): string[] {
   const [mine, theirs] = [alternatives(ours, our), alternatives(vendor, their)];
   const problems: string[] = [];
@@ -123,15 +123,15 @@ describe("the vendor's contract", () => {
   );
   const whole = wholeContract();
 
-  it.skipIf(whole === undefined)('is what the fixture was made of', () => {
+  it.skipIf(whole === undefined)('matches the fixture', () => {
     expect(reduceContract(whole!)).toEqual(fixedContract());
   });
-  it('has 16 operations, all of which read', () => {
+  it('has 16 operations, all of them reads', () => {
     expect(operations.map(({ method }) => method)).toEqual(operations.map(() => 'get'));
     expect(operations).toHaveLength(16);
   });
   it.each(operations.map((each) => [each.name, each] as const))(
-    '%s is ours, with its parameters, and answers nothing beyond it',
+    '%s exists with the same parameters, and its answers stay within the contract',
     (_name, { path, method, operation: theirs }) => {
       const mine = ours.paths[path]?.[method];
       expect(mine).toBeDefined();
@@ -150,10 +150,10 @@ describe("the vendor's contract", () => {
           mine!.responses[status]?.content?.['application/json']?.schema,
           theirs.responses[status]!.content!['application/json']!.schema,
         ];
-        // The contract's domain is the vendor's own; ours is ours by default, and is theirs by a setting.
+        // The error domain differs by default, so only successful answers are compared here.
         if (our !== undefined && status === '200') expect(wider(our as Schema, their as Schema, status)).toEqual([]);
       }
-      // What we answer beside: a pace that is held, and parts out of reach.
+      // These statuses are ours only: the request limit, and parts that are unreachable.
       expect(
         Object.keys(mine!.responses)
           .filter((status) => theirs.responses[status] === undefined)
@@ -161,12 +161,12 @@ describe("the vendor's contract", () => {
       ).toEqual(['429', '503']);
     },
   );
-  it('has the body of errors that ours is', () => {
+  it('allows every error body that polony sends', () => {
     const error = ours.components.schemas.Error as Schema;
     const problems = wider(error, vendor.components.schemas.Error as Schema, 'error');
     expect(problems).toEqual([]);
   });
-  it('is told from one that is wider', () => {
+  it('is compared by a check that finds wider schemas', () => {
     const their: Schema = {
       type: 'object',
       additionalProperties: false,

@@ -48,7 +48,7 @@ let folder: string;
 let guardian: Guardian;
 let aws: LocalAws;
 let clients: ReturnType<typeof adminClients>;
-/** Like the admin's, but without retries, so that each refusal is seen. */
+/** Like the client of the administrator, but without retries, so that the test sees each refusal. */
 let omics: OmicsClient;
 let account: CustomerAccount;
 let runFolder: string;
@@ -111,7 +111,7 @@ beforeAll(async () => {
     credentials: { accessKeyId: aws.adminAccessKeyId, secretAccessKey: aws.adminSecretAccessKey },
   });
 
-  // A share that nobody has accepted gives nothing: checked here, since all other tests need it accepted.
+  // A share gives no access before it is accepted. The check is here because all other tests need the share accepted.
   const { id, ownerId, shareId } = aws.workflow;
   const { shares } = await omics.send(
     new ListSharesCommand({ resourceOwner: 'OTHER', filter: { status: ['PENDING'], type: ['WORKFLOW'] } }),
@@ -155,7 +155,7 @@ afterEach(async () => {
   if (aws === undefined) return;
   await control('DELETE', 'faults');
   await control('POST', 'settings', { pace: PACE, quotas: null, maxConcurrentRuns: null });
-  // The next test's faults are for its own runs.
+  // Faults of the next test must not reach runs of this one.
   await waitFor('all runs to end', () => [...aws.emulator.runs.values()].every((run) => run.stoppedAt !== undefined));
 });
 
@@ -167,8 +167,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-describe('requests', () => {
-  it('are held against the service model that botocore has', async () => {
+describe('request validation', () => {
+  it('uses the same service model as botocore', async () => {
     const code = `
 import json, sys, botocore.session
 model = botocore.session.get_session().get_service_model('omics')
@@ -234,7 +234,7 @@ print(json.dumps(out))`;
       { parameters: { no_projects: true } },
       'The required parameter run_dir is missing',
     ],
-  ])('StartRun with %s is a ValidationException', async (_what, input, message) => {
+  ])('rejects StartRun with %s as a ValidationException', async (_what, input, message) => {
     const before = aws.emulator.runs.size;
     await expect(omics.send(new StartRunCommand(request(input as Partial<StartRunCommandInput>)))).rejects.toEqual(
       refusal('ValidationException', 400, expect.stringContaining(message)),
@@ -242,7 +242,7 @@ print(json.dumps(out))`;
     expect(aws.emulator.runs.size).toBe(before);
   });
 
-  it('of the other operations are validated too', async () => {
+  it('validates the other operations too', async () => {
     const invalid = refusal('ValidationException', 400);
     await expect(get('not-a-number')).rejects.toEqual(invalid);
     await expect(omics.send(new CancelRunCommand({ id: '1'.repeat(19) }))).rejects.toEqual(invalid);
@@ -270,7 +270,7 @@ print(json.dumps(out))`;
     }
   });
 
-  it('that are damaged are answered, and end nothing', async () => {
+  it('answers damaged requests and keeps running', async () => {
     const secret = (JSON.parse(readFileSync(path.join(folder, 'aws', 'secrets.json'), 'utf8')) as { shared: string })
       .shared;
     const raw = (method: string, where: string, body?: string) =>
@@ -293,7 +293,7 @@ print(json.dumps(out))`;
 });
 
 describe('a shared workflow', () => {
-  it('needs its owner and its own region, and is accepted once', async () => {
+  it('needs its owner and its own region, and can be accepted once', async () => {
     const { id, ownerId, shareId } = aws.workflow;
     const workflow = await omics.send(new GetWorkflowCommand({ id, workflowOwnerId: ownerId, type: 'PRIVATE' }));
     expect(workflow).toMatchObject({
@@ -325,7 +325,7 @@ describe('a shared workflow', () => {
     expect((await omics.send(new ListSharesCommand({ resourceOwner: 'SELF' }))).shares).toEqual([]);
   });
 
-  it('can be in any status, which the control address sets', async () => {
+  it('can have any status that the control API sets', async () => {
     const { id, ownerId } = aws.workflow;
     for (const status of ['CREATING', 'UPDATING', 'DELETED', 'FAILED', 'INACTIVE']) {
       await control('POST', 'workflows', { id, status });
@@ -336,7 +336,7 @@ describe('a shared workflow', () => {
     await expect(control('POST', 'workflows', { id, status: 'BROKEN' })).rejects.toThrow('400');
   });
 
-  it('may name its parameters as it likes', async () => {
+  it('can name its parameters freely', async () => {
     const { shareId } = await control<{ shareId: string }>('POST', 'workflows', {
       ...{
         id: '77',
@@ -360,7 +360,7 @@ describe('a shared workflow', () => {
 });
 
 describe('a requestId', () => {
-  it('answers the same run for the same request, and is refused for another', async () => {
+  it('returns the same run for the same request, and rejects another request', async () => {
     const input = request({
       name: 'twice',
       parameters: { run_dir: `s3://${account.bucket}/${runFolder}`, no_projects: true },
@@ -392,7 +392,7 @@ describe('a requestId', () => {
 });
 
 describe('a run', () => {
-  it('goes through every status in order, and says what it was asked for', async () => {
+  it('passes through every status in order and returns its request', async () => {
     const id = await start({ name: 'order', tags: { lab: 'north' }, priority: 5, runGroupId: '12', logLevel: 'ALL' });
     const run = await ended(id);
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'COMPLETED']);
@@ -424,7 +424,7 @@ describe('a run', () => {
       expect(run).not.toHaveProperty(own);
   });
 
-  it('takes the time of its pace, the emulator’s or its own', async () => {
+  it('takes the time that the general pace or its own pace sets', async () => {
     await control('POST', 'settings', { pace: { ...PACE, STARTING: 300 } });
     await fault({ operation: 'StartRun', kind: 'pace', pace: { RUNNING: 1200 }, count: 1 });
     const [own, others] = [await start(), await start()];
@@ -439,7 +439,7 @@ describe('a run', () => {
     expect(spent(others, 'RUNNING')).toBeLessThan(1195);
   });
 
-  it('waits in PENDING while as many run as may, first come first served', async () => {
+  it('waits in PENDING while the maximum number of runs is active, first come first served', async () => {
     await control('POST', 'settings', { maxConcurrentRuns: 2 });
     const ids: string[] = [];
     for (let at = 0; at < 5; at++) ids.push(await start());
@@ -464,7 +464,7 @@ describe('a run', () => {
     expect(events.filter((each) => each.change === 1).map((each) => each.id)).toEqual(ids);
   });
 
-  it('that waits starts when the cap is raised, or ends when it is cancelled', async () => {
+  it('starts from PENDING when the limit is raised, or ends when it is cancelled', async () => {
     await control('POST', 'settings', { maxConcurrentRuns: 0 });
     const [kept, dropped] = [await start(), await start()];
     await pause(150);
@@ -477,13 +477,13 @@ describe('a run', () => {
     expect(await ended(kept)).toMatchObject({ status: 'COMPLETED' });
   });
 
-  it('is cancelled once, exports nothing then, and cannot be cancelled after its end', async () => {
+  it('can be cancelled before its end only, and exports nothing then', async () => {
     await control('POST', 'settings', { pace: { ...PACE, RUNNING: 5000, STOPPING: 1000 } });
     const id = await start();
     await inStatus(id, 'RUNNING');
     expect((await omics.send(new CancelRunCommand({ id }))).$metadata.httpStatusCode).toBe(202);
     expect((await get(id)).status).toBe('STOPPING');
-    // The User Guide lets a run be cancelled in STOPPING as well.
+    // The User Guide allows CancelRun in STOPPING too.
     await omics.send(new CancelRunCommand({ id }));
     expect(await ended(id)).toMatchObject({ status: 'CANCELLED' });
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'CANCELLED']);
@@ -491,7 +491,7 @@ describe('a run', () => {
     expect(
       (await clients.s3.send(new ListObjectsV2Command({ Bucket: account.bucket, Prefix: `runs/out/${id}/` }))).KeyCount,
     ).toBe(0);
-    // Clients must bear the other answer that the service may give.
+    // The service may also answer with a conflict, so a fault produces that answer.
     await fault({ operation: 'CancelRun', kind: 'conflict', count: 1 });
     await expect(omics.send(new CancelRunCommand({ id }))).rejects.toEqual(refusal('ConflictException', 409));
   });
@@ -504,7 +504,7 @@ describe('a run', () => {
     await expect(get(id)).rejects.toEqual(refusal('ResourceNotFoundException', 404));
   });
 
-  it('is listed by pages, name, status and run group, without what a list does not show', async () => {
+  it('is listed by page, name, status and run group, with only the members of a list', async () => {
     const ids = [];
     for (let at = 0; at < 5; at++) ids.push(await start({ name: 'listed', runGroupId: at < 2 ? '100' : '200' }));
     const list = async (input: ListRunsCommandInput) =>
@@ -538,7 +538,7 @@ describe('a run', () => {
       expect(items![0]).not.toHaveProperty(hidden);
   });
 
-  it('goes on after the emulator was stopped in the middle of it', async () => {
+  it('continues after a restart of the emulator', async () => {
     const stateFile = path.join(folder, 'kept.json');
     const options = { secret: 'a secret of the test', stateFile, pace: PACE };
     const workflow = {
@@ -582,14 +582,14 @@ describe('a run', () => {
   });
 });
 
-describe('trouble', () => {
-  it('calls beyond the quota are throttled, for each operation apart', async () => {
+describe('simulated failures', () => {
+  it('throttles calls beyond the quota, separately for each operation', async () => {
     await control('POST', 'settings', { quotas: { StartRun: 0.5, GetRun: 3 } });
     const id = await start();
     await expect(start()).rejects.toEqual(refusal('ThrottlingException', 429, 'Rate exceeded'));
     const calls = await Promise.allSettled(Array.from({ length: 6 }, () => get(id)));
     const passed = calls.filter((call) => call.status === 'fulfilled').length;
-    // More than three where the calls themselves took a while.
+    // More than three can pass if the calls themselves take long.
     expect(passed).toBeGreaterThanOrEqual(3);
     expect(passed).toBeLessThan(6);
     await omics.send(new ListRunsCommand({}));
@@ -604,7 +604,7 @@ describe('trouble', () => {
     ['conflict', 'ConflictException', 409],
     ['quota', 'ServiceQuotaExceededException', 402],
     ['timeout', 'RequestTimeoutException', 408],
-  ] as const)('%s: the next calls of an operation are %s, HTTP %i, then no more', async (kind, name, status) => {
+  ] as const)('%s: fails the next calls with %s and HTTP %i, then none', async (kind, name, status) => {
     await fault({ operation: 'StartRun', kind, count: 2 });
     const before = aws.emulator.runs.size;
     for (let at = 0; at < 2; at++)
@@ -623,7 +623,7 @@ describe('trouble', () => {
     await start();
   });
 
-  it('a lost answer leaves the run that was created, and the same requestId finds it', async () => {
+  it('drops an answer but creates the run, and the same requestId returns it', async () => {
     await fault({ operation: 'StartRun', kind: 'dropAnswer', count: 1 });
     const input = request();
     await expect(omics.send(new StartRunCommand(input))).rejects.toMatchObject({ code: 'ECONNRESET' });
@@ -631,7 +631,7 @@ describe('trouble', () => {
     expect((await omics.send(new StartRunCommand(input))).id).toBe(run!.id);
   });
 
-  it('a slow answer comes late, and the run is created only then', async () => {
+  it('delays an answer and creates the run only then', async () => {
     await fault({ operation: 'StartRun', kind: 'slow', delayMs: 1000, count: 1 });
     const before = Date.now();
     const started = start();
@@ -641,7 +641,7 @@ describe('trouble', () => {
     expect(Date.now() - before).toBeGreaterThanOrEqual(995);
   });
 
-  it('a run fails with the reason that is scripted', async () => {
+  it('fails a run with a given reason', async () => {
     await fault({
       operation: 'run',
       kind: 'failRun',
@@ -659,7 +659,7 @@ describe('trouble', () => {
     expect(await ended(await start())).toMatchObject({ status: 'COMPLETED' });
   });
 
-  it('a fault that is none is refused', async () => {
+  it('rejects unknown faults', async () => {
     await expect(fault({ operation: 'StartRuns', kind: 'throttle' })).rejects.toThrow('400');
     await expect(fault({ operation: 'StartRun', kind: 'explode' as never })).rejects.toThrow('400');
   });
@@ -733,7 +733,7 @@ describe('the execution role', () => {
       'EXPORT_FAILED',
       /no-such-bucket-anywhere/,
     ],
-  ])('that %s fails the run as on AWS', async (_what, input, failureReason, message) => {
+  ])('fails the run as AWS does if it %s', async (_what, input, failureReason, message) => {
     const id = await start(await input());
     expect(await ended(id)).toMatchObject({
       status: 'FAILED',
@@ -743,7 +743,7 @@ describe('the execution role', () => {
     expect(statuses(id)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'FAILED']);
   });
 
-  it('must be passed by the caller: StartRun without iam:PassRole is refused before anything is created', async () => {
+  it('must be passed by the caller: StartRun without iam:PassRole is denied before a run exists', async () => {
     const before = aws.emulator.runs.size;
     await clients.iam.send(new CreateUserCommand({ UserName: 'no-pass' }));
     await clients.iam.send(
@@ -776,8 +776,8 @@ describe('the execution role', () => {
   });
 });
 
-describe('other AWS clients', () => {
-  /** A user of the customer's account as a lab's administrator makes one; what it may do is granted in the test. */
+describe('another AWS client', () => {
+  /** A user of the customer account, created as the administrator of a lab does it. The test grants its permissions. */
   async function user(name: string): Promise<{ env: Record<string, string>; grantPassRole: () => Promise<unknown> }> {
     const grant = (policyName: string, ...statements: unknown[]) =>
       clients.iam.send(
@@ -800,7 +800,7 @@ describe('other AWS clients', () => {
       AWS_SECRET_ACCESS_KEY: key!.SecretAccessKey!,
       AWS_EC2_METADATA_DISABLED: 'true',
       AWS_PAGER: '',
-      // These clients would put `workflows-` before the host of HealthOmics, which is an IP address here.
+      // These clients put `workflows-` before the host of HealthOmics, but the host is an IP address here.
       AWS_DISABLE_HOST_PREFIX_INJECTION: 'true',
     };
     return {
@@ -815,7 +815,7 @@ describe('other AWS clients', () => {
     };
   }
 
-  it('boto3: StartRun without iam:PassRole is AccessDeniedException, with it the run starts and completes', async () => {
+  it('boto3 gets AccessDeniedException without iam:PassRole, and completes a run with it', async () => {
     const { env, grantPassRole } = await user('boto3');
     delete (env as Partial<typeof env>).AWS_DISABLE_HOST_PREFIX_INJECTION;
     const code = `
@@ -870,7 +870,8 @@ print(json.dumps(out))`;
     await grantPassRole();
     const passed = await run();
     expect(passed).toMatchObject({ status: 'COMPLETED', cancel: 409, created: new Date().getUTCFullYear() });
-    // All but the run that it started after it had listed them. Newer members than the JavaScript SDK of the lockfile knows are tried here.
+    // All runs except the one that it started after the listing. Its request has members that the JavaScript SDK of the
+    // lockfile does not know.
     expect(passed.listed).toEqual(
       [...aws.emulator.runs.values()].slice(0, -1).map((run) => (run.workflowId === '77' ? 'other' : 'bases2fastq')),
     );
@@ -889,9 +890,9 @@ print(json.dumps(out))`;
     );
   });
 
-  it('the AWS CLI: the same, and list-runs, get-workflow and cancel-run', async () => {
+  it('the AWS CLI gets the same answers, also for list-runs, get-workflow and cancel-run', async () => {
     const { env, grantPassRole } = await user('cli');
-    // `python -m awscli` is what the `aws` script does, and works where scripts carry another shebang.
+    // The `aws` script does the same as `python -m awscli`, but its shebang line may not work here.
     const cli = async (...args: string[]) => {
       const { stdout } = await execute(python.pythonBin, ['-m', 'awscli', 'omics', ...args, '--output', 'json'], {
         env,
@@ -934,7 +935,7 @@ print(json.dumps(out))`;
 });
 
 describe('the stand-in for Bases2Fastq', () => {
-  /** What it writes for a manifest; the run's other files are those of the simulated instrument. */
+  /** What it writes for a run manifest. The other files of the run come from the simulated instrument. */
   function results(
     manifest: string | undefined,
     cycles = { I1: 8, I2: 8, R1: 12, R2: 12 },
@@ -974,7 +975,7 @@ describe('the stand-in for Bases2Fastq', () => {
   }
   const manifest = (...lines: string[]): string => ['[Settings]', 'SettingName,Value,Lane', ...lines].join('\n');
 
-  it('writes the layout of --no-projects with valid FASTQ files, as the execution role, and says what it is', async () => {
+  it('writes valid FASTQ files in the --no-projects layout as the execution role, marked as simulated', async () => {
     const id = await start();
     await ended(id);
     const prefix = `runs/out/${id}/`;
@@ -1028,7 +1029,7 @@ describe('the stand-in for Bases2Fastq', () => {
     }
   });
 
-  it('statistics say what the files hold', () => {
+  it('writes statistics that match the files', () => {
     const { stats, reads } = results(undefined);
     const sequences = reads('Samples/sample-1/sample-1_R1.fastq.gz').filter((_line, at) => at % 4 === 1);
     const qualities = [
@@ -1052,7 +1053,7 @@ describe('the stand-in for Bases2Fastq', () => {
     });
   });
 
-  it('a default manifest gives DefaultSample; no samples at all do too', () => {
+  it('writes DefaultSample for a default manifest and for a manifest without samples', () => {
     for (const text of [
       '[Samples]\nSampleName,Index1,Index2,Lane,Project\nDefaultSample,,,1+2,DefaultProject\n',
       '[RunValues]\nKeyName, Value\n',
@@ -1069,7 +1070,7 @@ describe('the stand-in for Bases2Fastq', () => {
     }
   });
 
-  it('a sample with several index rows is one sample, in its lanes only', () => {
+  it('merges several index rows of a sample into one sample, only in its lanes', () => {
     const { files, stats, text } = results(
       manifest(
         '[Samples]',
@@ -1121,7 +1122,7 @@ describe('the stand-in for Bases2Fastq', () => {
     });
   });
 
-  it('one index, one read, and masks', () => {
+  it('accepts one index, one read, and masks', () => {
     const { files, reads, stats } = results(
       manifest('R1FastQMask,R1:N2Y*', 'I1FastQ,True', '[Samples]', 'SampleName,Index1', 'only,ACGTACGT'),
       { I1: 8, I2: 0, R1: 12, R2: 0 },
@@ -1137,7 +1138,7 @@ describe('the stand-in for Bases2Fastq', () => {
     expect(stats.SampleStats[0]!.Occurrences.map((each) => each.ExpectedSequence)).toEqual(['ACGTACGT', 'ACGTACGT']);
   });
 
-  it('indexes that do not match the index cycles stop it, and a mask can make them match', () => {
+  it('rejects indexes that do not match the index cycles, unless a mask makes them match', () => {
     const sample = ['[Samples]', 'SampleName,Index1,Index2', 'short,ACGTAC,TTGACCAA'];
     expect(() => results(manifest(...sample))).toThrow(
       /RunManifest\.csv, line 5: Index1 ACGTAC of short has 6 bases, but lane 1 has 8/,
@@ -1147,7 +1148,7 @@ describe('the stand-in for Bases2Fastq', () => {
     expect(() => results(undefined, { I1: 8, I2: 8, R1: 0, R2: 0 })).toThrow(/no cycles of R1 or R2/);
   });
 
-  it('equal names in two projects are one folder under --no-projects, and two without', () => {
+  it('merges equal names in two projects into one folder only with --no-projects', () => {
     const text = manifest(
       '[Samples]',
       'SampleName,Index1,Index2,Lane,Project',
@@ -1162,7 +1163,7 @@ describe('the stand-in for Bases2Fastq', () => {
     ]);
   });
 
-  it('a manifest that Bases2Fastq would refuse fails the run', async () => {
+  it('fails the run for a manifest that Bases2Fastq rejects', async () => {
     const id = await start({
       parameters: {
         run_dir: `s3://${account.bucket}/${runFolder}`,
@@ -1177,14 +1178,14 @@ describe('the stand-in for Bases2Fastq', () => {
   });
 });
 
-describe('the omics plugin and the pinned ministack', () => {
+describe('the omics plugin of ministack', () => {
   const env = {
     PATH: process.env.PATH ?? '',
     AUTH: 'true',
     OMICS_SHARED_SECRET: 'x'.repeat(16),
     OMICS_UPSTREAM: 'http://127.0.0.1:9',
   };
-  /** Loads the plugin as a module, which checks ministack, after `before`; prints what `after` leaves in `out`. */
+  /** Runs `before`, loads the plugin as a module, which checks ministack, then runs `after`; returns `out`. */
   async function load(before: string, after = ''): Promise<unknown> {
     const { pythonBin } = await ensurePython(PYTHON.ministack);
     const code = `import json, sys, importlib.util\nout = None\n${before}\nspec = importlib.util.spec_from_file_location('polony_omics', sys.argv[1])\nplugin = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(plugin)\n${after}\nprint(json.dumps(out))`;
@@ -1192,13 +1193,13 @@ describe('the omics plugin and the pinned ministack', () => {
     return JSON.parse(stdout.trim().split('\n').at(-1)!);
   }
 
-  it('the stack installs the version that the plugin was written against', () => {
+  it('requires the version of ministack that the stack installs', () => {
     expect(PYTHON.ministack.packages).toContain(
       `ministack==${/^MINISTACK_VERSION = "(.+)"$/m.exec(readFileSync(plugin, 'utf8'))![1]}`,
     );
   });
 
-  it('has every name of ministack that the plugin uses, and the plugin checks each at its start', async () => {
+  it('checks at its start every name of ministack that it uses', async () => {
     const source = readFileSync(plugin, 'utf8');
     const used = [
       ...new Set([...source.matchAll(/\bM\.(\w+)\.(\w+)/g)].map((match) => `${match[1]}.${match[2]}`)),
@@ -1234,7 +1235,7 @@ describe('the omics plugin and the pinned ministack', () => {
       'from ministack.core import iam_evaluator\niam_evaluator.enforce = lambda one: None',
       /polony_omics: ministack\.core\.iam_evaluator\.enforce of ministack [\d.]+ takes other arguments/,
     ],
-  ])('%s ends it before it serves, with a message that says so', async (_what, before, message) => {
+  ])('stops before it serves and reports %s', async (_what, before, message) => {
     await expect(load(before)).rejects.toMatchObject({ code: 3, stderr: expect.stringMatching(message) as string });
   });
 });

@@ -13,7 +13,7 @@ import type { Stack } from '../../local/stack.js';
 import { executionsOf, waitFor } from '../support.js';
 import { startTestStack, workflowSource } from '../testStack.js';
 
-// Polls are so far apart that nothing but events can move anything.
+// Polls are so far apart that only events can cause progress.
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
 let stateDir: string;
 let stack: Stack;
@@ -113,7 +113,7 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-it('takes events with a key that is for nothing else', async () => {
+it('accepts events with a key that allows nothing else', async () => {
   expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} })).toBe(202);
   expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} }, stack.info.apiKey)).toBe(202);
   expect(
@@ -124,7 +124,7 @@ it('takes events with a key that is for nothing else', async () => {
     expect(await post(malformed)).toBe(400);
 });
 
-it('from RunUploaded.json to StartRun and to the end by events alone', async () => {
+it('takes a run from RunUploaded.json to StartRun and to its end by events alone', async () => {
   const { folder } = await upload('PUSHED');
   await pace(400);
   expect(await runs()).toEqual([]);
@@ -133,15 +133,15 @@ it('from RunUploaded.json to StartRun and to the end by events alone', async () 
   const { id } = await waitFor('the execution', async () => (await executions())[0]);
   const run = await waitFor('StartRun', () => runsOf(id)[0]);
   console.log(`    RunUploaded.json as an event to StartRun: ${run.createdAt - began} ms`);
-  // The first look comes at once; after that only events.
+  // polony looks once at the start. After that, only events cause a look.
   await waitFor('the run to end', () => run.status === 'COMPLETED');
   expect(await post(changed(run, 'COMPLETED'))).toBe(202);
   await inStatus(id, 'COMPLETED');
 });
 
-it('looks at an upload that is followed already, however many events tell of it, with a short history that replays', async () => {
+it('checks a followed upload again for any number of events, with a short history that replays', async () => {
   const { folder, workflowId, run } = await upload('FLOOD');
-  // Once more without its end.
+  // The same upload without RunUploaded.json.
   await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
   await post(created(`${folder}/RunParameters.json`));
   expect((await runs()).some((each) => each.name === 'FLOOD')).toBe(false);
@@ -167,7 +167,7 @@ it('looks at an upload that is followed already, however many events tell of it,
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
 
-it('waits for nothing from RunUploaded.json as an event to StartRun', async () => {
+it('adds no delay between the event for RunUploaded.json and StartRun', async () => {
   const waits: number[] = [];
   for (let at = 0; at < 5; at++) {
     const { folder, run, workflowId } = await upload(`MEDIAN${at}`);
@@ -178,7 +178,7 @@ it('waits for nothing from RunUploaded.json as an event to StartRun', async () =
     );
     const started = await waitFor('StartRun', () => runsOf(id)[0]);
     waits.push(started.createdAt - began);
-    // How long that takes depends on the machine; a delay of our own would be a timer or a second attempt in one of these histories.
+    // The time depends on the machine. A delay by polony would show as a timer or a second attempt in these histories.
     for (const workflow of [
       `discover-run/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`,
       workflowId,
@@ -197,14 +197,14 @@ it('waits for nothing from RunUploaded.json as an event to StartRun', async () =
   console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
 });
 
-it('goes on in a new workflow after very many looks, until the same day, and still sees the end', async () => {
+it('continues as a new workflow after many looks, keeps its deadline, and still sees the end', async () => {
   const { folder, workflowId, run } = await upload('LONG');
   await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const handle = temporal.workflow.getHandle(workflowId);
   const first = await waitFor('the run to be followed', () => handle.describe().catch(() => undefined));
   const next = await waitFor('another workflow', async () => {
-    // Far faster than events can: each look waits for the one before.
+    // Each look waits for the one before, so signals arrive faster than looks.
     await handle.signal('look');
     const now = await handle.describe();
     return now.runId !== first.runId && now;
@@ -233,7 +233,7 @@ it('goes on in a new workflow after very many looks, until the same day, and sti
   await Worker.runReplayHistory({ ...workflowSource() }, before);
 }, 150_000);
 
-it('looks anew at a run whose end was replaced', async () => {
+it('checks a run again after RunUploaded.json was replaced', async () => {
   const { folder, run } = await upload('REPLACED');
   const put = (outcome: 'stopped' | 'completed') =>
     s3.send(
@@ -261,7 +261,7 @@ it('looks anew at a run whose end was replaced', async () => {
   expect(runsOf(started.id).length).toBeLessThanOrEqual(1);
 });
 
-it('is not moved by what is forged, repeated, late or about somebody else', async () => {
+it('ignores events that are forged, repeated, late or about other resources', async () => {
   const before = await runs();
   const count = (await executions()).length;
   for (const key of [
@@ -285,7 +285,7 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   const run = runsOf(execution.id)[0]!;
   const looks = (): number =>
     stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === run.id).length;
-  // One look ends the watch of what was pending, the next begins that of what runs; the status is told between the two.
+  // The watch of the pending run ends with one look, and the watch of the running run begins with the next.
   const running = run.history.find(({ status }) => status === 'RUNNING')!.at;
   await waitFor(
     'the watch of the running run to have begun',
@@ -304,11 +304,11 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   ])
     expect([202, 400]).toContain(await post(event));
   expect(looks()).toBe(seen);
-  // True, but it says COMPLETED: AWS is asked, and answers otherwise.
+  // The run is real, but the event claims COMPLETED. polony asks AWS, which says otherwise.
   const began = Date.now();
   await Promise.all(Array.from({ length: 50 }, async () => post(changed(run, 'COMPLETED'))));
   await waitFor('one look', () => looks() > seen);
-  // One at once, and one more for each two seconds that this took.
+  // One look at once, and one more for each two seconds since then.
   expect(looks()).toBeLessThanOrEqual(seen + 2 + (Date.now() - began) / 2000);
   await call('POST', `/v1/executions/${execution.id}/cancel`, {});
   await waitFor('it to be cancelled', () => run.status === 'CANCELLED');
@@ -319,13 +319,13 @@ it('is not moved by what is forged, repeated, late or about somebody else', asyn
   expect((await executions()).length).toBe(count + 1);
 });
 
-it('looks for few of very many folders that nobody knows', async () => {
+it('starts few searches for events about many unknown folders', async () => {
   const folders = Array.from({ length: 300 }, (_, at) => `20260115_AV240001_MADEUP${at}`);
   const began = Date.now();
   const answers = await Promise.all(folders.map((name) => post(created(`runs/AV240001/${name}/RunUploaded.json`))));
   const seconds = Math.ceil((Date.now() - began) / 1000);
   expect(new Set(answers)).toEqual(new Set([202]));
-  // What is looked for at all was begun before the answer.
+  // Every search starts before its event is answered.
   const searched = await Promise.all(
     folders.map((name) =>
       temporal.workflow
@@ -367,7 +367,7 @@ it.each([
     undefined,
   ],
   [null, undefined],
-])('reads %j', (event, told) => {
+])('parses %j', (event, told) => {
   expect(parseEvent(event)).toEqual(told);
 });
 it.each([

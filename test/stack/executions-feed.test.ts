@@ -141,7 +141,7 @@ const statuses = (events: Event[]): string[] =>
   events.map(({ data }) => data.execution.status.replace('EXECUTION_STATUS_', ''));
 
 describe('the stream of an execution', () => {
-  it('shows nothing more to a key that was revoked', async () => {
+  it('ends for a key that is deleted, without further events', async () => {
     const id = await start();
     const made = (
       await app.inject({
@@ -162,7 +162,7 @@ describe('the stream of an execution', () => {
     other.response.destroy();
     await waitFor('nobody listens any more', async () => (await listeners()) === 0);
   });
-  it('shows it now, at each change, and ends with it', async () => {
+  it('sends the current state and each change, and ends with the execution', async () => {
     const id = await start();
     const { response, events, ended } = await connect(id);
     expect([
@@ -175,7 +175,7 @@ describe('the stream of an execution', () => {
     await waitFor('it is listened', async () => (await listeners()) === 1);
     await updateExecution(postgres.db, id, { status: 'RUNNING', statusDescription: 'It runs' });
     await waitFor('the change', () => statuses(events).includes('RUNNING'));
-    // What shows no change is told nobody.
+    // An update without a visible change sends no event.
     await postgres.db.updateTable('executions').set({ time_updated: new Date() }).where('id', '=', id).execute();
     await updateExecution(postgres.db, id, { status: 'COMPLETED' });
     await ended;
@@ -183,7 +183,7 @@ describe('the stream of an execution', () => {
     expect(events.at(-1)!.data.details.workflowId).toBe(`execution/${id}`);
     await waitFor('nobody listens any more', async () => (await listeners()) === 0);
   });
-  it('goes on behind the last event that was seen', async () => {
+  it('resumes after the last event that the client saw', async () => {
     const id = await start();
     const first = await connect(id);
     await waitFor('the first event', () => first.events.length === 1);
@@ -198,7 +198,7 @@ describe('the stream of an execution', () => {
     await late.ended;
     expect(statuses(late.events)).toEqual(['FAILED']);
   });
-  it('is read once for all that look at it, by one connection, and comes back when that breaks', async () => {
+  it('uses one database connection for all clients and recovers when it breaks', async () => {
     const id = await start();
     const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
     await waitFor('all have begun', () => streams.every(({ events }) => events.length === 1));
@@ -210,7 +210,7 @@ describe('the stream of an execution', () => {
     await Promise.all(streams.map(({ ended }) => ended));
     expect(new Set(streams.map(({ events }) => statuses(events).at(-1)))).toEqual(new Set(['COMPLETED']));
   });
-  it('is for who may see the execution, and for so many at once', async () => {
+  it('requires access to the execution and limits the streams of a caller', async () => {
     const id = await start();
     const made = (
       await app.inject({
@@ -226,7 +226,7 @@ describe('the stream of an execution', () => {
     expect((await connect(id, { key: made.key })).response.statusCode).toBe(429);
     expect((await connect(id)).response.statusCode).toBe(200);
   });
-  it('does not hold up the end of the API', async () => {
+  it('ends when the API shuts down', async () => {
     const { ended } = await connect(await start());
     const closed = app.close();
     await ended;

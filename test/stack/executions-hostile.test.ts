@@ -11,7 +11,7 @@ import type { Stack } from '../../local/stack.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
 
-// Unlucky moments and odd input, each of which has once left a run alone, an execution open or others waiting.
+// Races and unusual input. Each of these cases once left a run without a watcher, an execution open or others waiting.
 let stateDir: string;
 let { details, inStatus, runsOf, startCalls } = {} as ReturnType<typeof executionsOf>;
 let stack: Stack;
@@ -73,7 +73,7 @@ beforeAll(async () => {
     executionRoleArn: account.executionRoleArn,
     region: 'us-west-2',
   });
-  // As long as names may be, in characters of three bytes.
+  // The longest name that is allowed, in characters of three bytes.
   flowId = (
     await call<{ flow: { id: string } }>('POST', '/v1/flows', {
       name: '流'.repeat(128),
@@ -104,11 +104,11 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-it('carries out an execution whose names are as long as they may be', async () => {
+it('completes an execution with names of the maximum length', async () => {
   await inStatus(await start(), 'COMPLETED');
 });
 
-it('cancels what is blocked at StartRun, by API and by Temporal, without a run', async () => {
+it('cancels executions blocked at StartRun through the API and Temporal, without a run', async () => {
   await deny('iam:PassRole');
   const [one, other] = [await start(), await start()];
   for (const id of [one, other])
@@ -121,14 +121,14 @@ it('cancels what is blocked at StartRun, by API and by Temporal, without a run',
     expect(runsOf(id)).toEqual([]);
   }
   await allow();
-  // Nothing blocked is left to be found in Temporal.
+  // Temporal lists no blocked execution any more.
   await waitFor(
     'visibility',
     async () => (await temporal.workflow.count('WorkflowType = "bases2fastq" and PolonyBlocked = true')).count === 0,
   );
 });
 
-it('goes on being blocked however often somebody asks to try again', async () => {
+it('stays blocked after any number of retry requests', async () => {
   await deny('iam:PassRole');
   const id = await start();
   await waitFor('it to be blocked', async () => (await details(id)).details.blocked !== null);
@@ -139,7 +139,7 @@ it('goes on being blocked however often somebody asks to try again', async () =>
   expect(runsOf(id)).toHaveLength(1);
 });
 
-it('cancels soon although the worker died while StartRun was on its way', async () => {
+it('cancels quickly after the worker died during StartRun', async () => {
   await setPace(stack, HELD_MS);
   stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 4000, count: 1 });
   const id = await start();
@@ -155,7 +155,7 @@ it('cancels soon although the worker died while StartRun was on its way', async 
   await setPace(stack, 300);
 });
 
-it('cancels whatever the signal holds', async () => {
+it('cancels for any content of the signal', async () => {
   await setPace(stack, HELD_MS);
   const id = await start();
   await inStatus(id, 'RUNNING');
@@ -172,7 +172,7 @@ it('cancels whatever the signal holds', async () => {
   await setPace(stack, 300);
 });
 
-it('ends when its HealthOmics run was deleted, and goes on where its workflow was terminated', async () => {
+it('fails after its HealthOmics run was deleted, and continues after its workflow was terminated', async () => {
   await setPace(stack, HELD_MS);
   const [deleted, terminated] = [await start(), await start()];
   for (const id of [deleted, terminated]) await inStatus(id, 'RUNNING');
@@ -189,7 +189,7 @@ it('ends when its HealthOmics run was deleted, and goes on where its workflow wa
   await setPace(stack, 300);
 });
 
-it('tells the workflow of a cancel that was accepted while Temporal could not be reached', async () => {
+it('delivers a cancel request to the workflow that was stored while Temporal was unreachable', async () => {
   await setPace(stack, HELD_MS);
   const id = await start();
   await inStatus(id, 'RUNNING');
@@ -200,7 +200,7 @@ it('tells the workflow of a cancel that was accepted while Temporal could not be
   await setPace(stack, 300);
 });
 
-it('does not start a flow by itself once more for a copy of a run under another connection', async () => {
+it('starts a flow only once for a run that has a copy under another connection', async () => {
   const { iam, s3 } = adminClients(stack.info);
   await iam.send(
     new PutRolePolicyCommand({
@@ -258,7 +258,7 @@ it('does not start a flow by itself once more for a copy of a run under another 
   await iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'copy' }));
 });
 
-it('finds the runs of all other instruments when one folder may not be listed, and no run in a copy', async () => {
+it('finds the runs of other instruments if one folder cannot be listed, and no run in a copied folder', async () => {
   const { s3 } = adminClients(stack.info);
   const behind = simulateInstrument({
     s3,

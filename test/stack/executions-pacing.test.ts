@@ -7,12 +7,12 @@ import { requestStartTurn, leaveStartQueue, lowerStartRate, raiseStartRate } fro
 import { waitFor } from '../support.js';
 import { startTestPostgres } from '../postgres.js';
 
-// The turns of StartRun and the budget of GetRun, on PostgreSQL alone.
+// The queue for StartRun and the budget for GetRun, on PostgreSQL alone.
 let db: Db;
 
 beforeAll(async () => {
   ({ db } = await startTestPostgres());
-  // Turns by the clock of the database: when this process hears of them depends on the machine.
+  // Turns by the clock of the database. When this process learns of a turn depends on the machine.
   await sql`create table given (scope text, at float8)`.execute(db);
   await sql`
     create function log_turn() returns trigger language plpgsql as $$
@@ -28,7 +28,10 @@ afterAll(async () => {
   await db?.destroy();
 });
 
-/** Asks until it is its turn, as an activity that is tried again at the time it was told. @returns when that was, and how often it asked. */
+/**
+ * Asks again after each wait, as a retried activity does, until it gets a turn. @returns the time of the turn and the
+ * number of requests.
+ */
 async function turn(
   scope: string,
   flowId: string,
@@ -42,7 +45,7 @@ async function turn(
   }
 }
 
-it('gives one turn at a time, evenly spaced, however many ask at once', async () => {
+it('gives one turn at a time, evenly spaced, for any number of callers', async () => {
   const flow = newId();
   const turns = await Promise.all(Array.from({ length: 30 }, async () => turn('a/us-west-2', flow, 20)));
   const { rows: given } = await sql<{
@@ -50,11 +53,11 @@ it('gives one turn at a time, evenly spaced, however many ask at once', async ()
   }>`select at from given where scope = 'a/us-west-2' order by at`.execute(db);
   expect(given).toHaveLength(30);
   for (const [at, each] of given.entries()) if (at > 0) expect(each.at - given[at - 1]!.at).toBeGreaterThan(49);
-  // Told when to come again, so that waiting costs little.
+  // Each caller learns when to ask again, so that waiting needs few requests.
   expect(turns.reduce((sum, each) => sum + each.asked, 0) / turns.length).toBeLessThan(12);
 });
 
-it('lets flows take turns, so that one with many executions does not hold up one with few', async () => {
+it('lets flows alternate, so that a flow with many executions does not delay one with few', async () => {
   const [many, few] = [newId(), newId()];
   let done = 0;
   const waiting = Array.from({ length: 30 }, async () => turn('b/us-west-2', many, 10).finally(() => done++));
@@ -63,11 +66,11 @@ it('lets flows take turns, so that one with many executions does not hold up one
   const order = (await Promise.all([...waiting, ...late]))
     .sort((one, other) => one.at - other.at)
     .map((each) => each.flowId);
-  // Both of the small flow come long before the last of the large one.
+  // Both turns of the small flow come long before the last turn of the large flow.
   expect(order.lastIndexOf(few)).toBeLessThan(order.length - 8);
 });
 
-it('says place and number, and is not held up by one that has gone', async () => {
+it('returns position and queue length, and does not wait for a caller that left', async () => {
   const scope = 'c/us-west-2';
   const flow = newId();
   await turn(scope, flow, 0.5);
@@ -86,7 +89,7 @@ it('says place and number, and is not held up by one that has gone', async () =>
   });
 });
 
-it('keeps accounts and regions apart', async () => {
+it('separates accounts and regions', async () => {
   const flow = newId();
   await turn('d/us-west-2', flow, 0.01);
   expect((await turn('d/us-east-1', flow, 0.01)).asked).toBeLessThanOrEqual(2);
@@ -95,7 +98,7 @@ it('keeps accounts and regions apart', async () => {
   ).toBeGreaterThan(50_000);
 });
 
-it('waits longer after each throttled call, and is as fast as before after some that were taken', async () => {
+it('slows down after each throttled call, and recovers its speed after successful calls', async () => {
   const scope = 'e/us-west-2';
   expect([await lowerStartRate(db, scope), await lowerStartRate(db, scope), await lowerStartRate(db, scope)]).toEqual([
     1000, 2000, 4000,
@@ -109,7 +112,7 @@ it('waits longer after each throttled call, and is as fast as before after some 
   expect(await lowerStartRate(db, scope)).toBe(1000);
 });
 
-it('shares GetRun between workers by what each watches, and looks first where an event came', async () => {
+it('shares GetRun between workers by their number of watched runs, and looks first after an event', async () => {
   const signal = new AbortController().signal;
   const [one, other] = [new GetRunBudget(db, 40), new GetRunBudget(db, 40)];
   const looks: { of: string; at: number }[] = [];
@@ -138,9 +141,9 @@ it('shares GetRun between workers by what each watches, and looks first where an
   await Promise.all(watching);
   const [first, last] = [looks[0]!.at, looks.at(-1)!.at];
   const rate = looks.length / ((last - first) / 1000);
-  // Until they have told each other, each may use all.
+  // Until the workers know of each other, each may use the whole budget.
   expect(rate).toBeLessThan(90);
-  // Every run of a worker is looked at as often as its others.
+  // A worker looks at all its runs equally often.
   const counts = Array.from({ length: 30 }, (_, at) => looks.filter((look) => look.of === `one-${at}`).length);
   expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2);
 
@@ -149,7 +152,7 @@ it('shares GetRun between workers by what each watches, and looks first where an
   one.wake('event');
   one.wake('unknown');
   expect(await look).toBe(true);
-  // A flood of events costs one look every two seconds at most.
+  // Many events cause at most one look every two seconds.
   one.wake('event');
   const began = performance.now();
   one.wake('event');

@@ -18,7 +18,8 @@ import { taskQueues } from '../../workflows/messages/taskQueues.js';
 import { HELD_MS, waitFor } from '../support.js';
 import { countEvents, startTestStack, workflowSource } from '../testStack.js';
 
-// The worker is in this process, so that its sessions, its clock and its polls can be set. Its activities are the real ones.
+// The worker runs in this process, so that the test can set its sessions, clock and polls. Its activities are the real
+// ones.
 let stateDir: string;
 let stack: Stack;
 let account: CustomerAccount;
@@ -40,7 +41,7 @@ const settings = {
   stalledMinutes: 120,
   closedWorkflows: 'adopt' as const,
 };
-/** What the worker uses at the moment; each test sets its own. */
+/** The settings that the worker uses at the moment. Each test sets its own. */
 let current: AwsSessions;
 let assumed = 0;
 
@@ -70,7 +71,7 @@ const callsOf = (executionId: string, operation: string) =>
       (call.requestId === executionId || (call.runId !== undefined && call.runId === runOf(executionId)?.id)),
   );
 
-/** Carries out an execution; its run ends once it was looked at often enough. */
+/** Carries out an execution. Its run ends after enough looks. */
 async function execute(enough: (polls: number) => boolean): Promise<{ id: string; events: number; polls: number }> {
   const call = apiClient(stack.info);
   const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId });
@@ -94,7 +95,7 @@ beforeAll(async () => {
     omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: HELD_MS, STOPPING: 50 } },
   });
   stack.worker!.kill();
-  // Endpoint and credentials of polony itself are taken as the SDK takes them, from the environment.
+  // The SDK takes the endpoint and the credentials of polony itself from the environment.
   Object.assign(process.env, {
     AWS_ENDPOINT_URL: stack.aws.endpoint,
     AWS_ACCESS_KEY_ID: stack.aws.serviceAccessKeyId,
@@ -173,18 +174,18 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-it('goes on through sessions of two seconds, each renewed before it ends', async () => {
+it('works with sessions of two seconds and renews each before it ends', async () => {
   current = awsAccess({ sessionSeconds: 2 });
   const { id, polls } = await execute((count) => assumed >= 3 && count > 2 * assumed);
-  // This role may tag, so the run is tagged.
+  // This role may tag resources, so the run has tags.
   expect(runOf(id).tags).toMatchObject({ 'polony:execution': id });
   expect(assumed).toBeGreaterThanOrEqual(3);
-  // Shared by all calls: far fewer sessions than calls.
+  // All calls share sessions, so there are far fewer sessions than calls.
   expect(polls).toBeGreaterThan(2 * assumed);
   expect(callsOf(id, 'StartRun')).toHaveLength(1);
 });
 
-it('renews a session that AWS says has expired, though our clock says that it has not, and tries again', async () => {
+it('renews a session that AWS calls expired before our clock does, and repeats the call', async () => {
   const stopped = Date.now();
   current = awsAccess({ sessionSeconds: 2, now: () => stopped });
   const { id } = await execute(() => assumed >= 3);
@@ -204,7 +205,7 @@ it('has as many events after five hundred polls as after five', async () => {
   expect(few.events).toBeLessThanOrEqual(24);
 });
 
-it('shares one session among calls that come at once', async () => {
+it('shares one session among simultaneous calls', async () => {
   const access = awsAccess({ sessionSeconds: 900 });
   const sessions = await Promise.all(Array.from({ length: 20 }, async () => access.session(providerId)));
   expect(new Set(sessions.map((session) => session.accessKeyId)).size).toBe(1);
@@ -212,9 +213,9 @@ it('shares one session among calls that come at once', async () => {
   access.close();
 });
 
-it('asks for less and less where the role does not allow what was asked for, and remembers what it got', async () => {
+it('reduces the session length until the role allows it, and remembers the result', async () => {
   const asked: (number | undefined)[] = [];
-  // The local AWS does not bound DurationSeconds; the real one answers ValidationError.
+  // The local AWS does not limit DurationSeconds. The real one answers with a ValidationError.
   // eslint-disable-next-line @typescript-eslint/unbound-method -- called with `this` below
   const send = STSClient.prototype.send;
   STSClient.prototype.send = async function (this: STSClient, command: AssumeRoleCommand) {
@@ -240,7 +241,7 @@ it('asks for less and less where the role does not allow what was asked for, and
   }
 });
 
-it('says whose role could not be assumed, and asks again at the next call', async () => {
+it('reports a role that it cannot assume, and tries again at the next call', async () => {
   const access = new AwsSessions({
     sessionSeconds: 900,
     loadProvider: async () => ({

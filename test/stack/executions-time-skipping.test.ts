@@ -15,7 +15,8 @@ import type { RunUploadInput } from '../../workflows/messages/runs.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 import { workflowSource } from '../testStack.js';
 
-// Time passes here as fast as nothing happens: days in seconds. The activities are stood in for; the workflows are the real ones.
+// Time skips ahead whenever nothing happens, so that days pass in seconds. The workflows are real, the activities are
+// fakes.
 let env: TestWorkflowEnvironment;
 
 beforeAll(async () => {
@@ -32,7 +33,7 @@ beforeAll(async () => {
 });
 afterAll(async () => env?.teardown());
 
-/** Carries a workflow out to its end; `execute` is what lets time skip. */
+/** Runs a workflow to its end; `execute` lets time skip. */
 async function withWorker<T>(activities: Partial<Activities>, run: () => Promise<T>): Promise<T> {
   const worker = await Worker.create({
     connection: env.nativeConnection,
@@ -67,7 +68,7 @@ const upload: RunUploadInput = {
   runName: 'RUN',
 };
 
-it('follows an upload of three days without a longer history', async () => {
+it('follows an upload for three days with a short history', async () => {
   let looks = 0;
   const started = await env.currentTimeMs();
   const activities: Partial<Activities> = {
@@ -93,7 +94,7 @@ it('follows an upload of three days without a longer history', async () => {
   expect((await env.client.workflow.getHandle('upload-3-days').fetchHistory()).events!.length).toBeLessThan(25);
 });
 
-it('gives up on an upload that never ends, and says so to who waits', async () => {
+it('gives up on an upload that never ends, and informs the waiting executions', async () => {
   let ended: unknown;
   const activities: Partial<Activities> = {
     async watchUpload() {
@@ -116,7 +117,7 @@ it('gives up on an upload that never ends, and says so to who waits', async () =
   expect(ended).toMatchObject({ usable: false });
 });
 
-it('watches a run of twelve hours', async () => {
+it('watches a run for twelve hours', async () => {
   const activities: Partial<Activities> = {
     prepareExecution: async () => undefined,
     startRun: async () => ({ healthOmicsRunId: '1000001', runOutputUri: 's3://b/o/1000001' }),
@@ -136,7 +137,7 @@ it('watches a run of twelve hours', async () => {
   expect((await env.client.workflow.getHandle('run-12-hours').fetchHistory()).events!.length).toBeLessThanOrEqual(45);
 });
 
-it('stays blocked through a thousand probes with a short history, and goes on by itself', async () => {
+it('stays blocked through a thousand probes with a short history, and continues without help', async () => {
   let tries = 0;
   const started = await env.currentTimeMs();
   const activities: Partial<Activities> = {
@@ -165,7 +166,7 @@ it('stays blocked through a thousand probes with a short history, and goes on by
   expect((await env.client.workflow.getHandle('blocked-4-days').fetchHistory()).events!.length).toBeLessThan(60);
 });
 
-it('gives up on what stays blocked for longer than it may, and says what lacked', async () => {
+it('gives up after the maximum time of blocking, and names the missing permission', async () => {
   let ended: unknown;
   let days = 0;
   const activities: Partial<Activities> = {
@@ -199,7 +200,7 @@ it('gives up on what stays blocked for longer than it may, and says what lacked'
   expect(days).toBeLessThan(2.1);
 });
 
-it('a search for runs that is blocked stays one workflow, and ends well once it is not', async () => {
+it('keeps a blocked search for runs in one workflow, and completes it once unblocked', async () => {
   let tries = 0;
   const activities: Partial<Activities> = {
     async discoverRunFolders() {
@@ -225,7 +226,10 @@ it('a search for runs that is blocked stays one workflow, and ends well once it 
 
 const grantId = '01920000-0000-7000-8000-000000000001';
 const nothingLeft: GrantAgenda = { due: null, open: 0, problem: null };
-/** Sends an update until the workflow takes it: one that goes on in a new history asks for it once more. */
+/**
+ * Sends an update until the workflow accepts it. A workflow that is about to continue in a new history asks for a
+ * repeat.
+ */
 async function changeAccess(workflowId: string, bucket: string): Promise<GrantChange> {
   for (;;) {
     try {
@@ -239,7 +243,7 @@ async function changeAccess(workflowId: string, bucket: string): Promise<GrantCh
   }
 }
 
-it('takes a grant out when its time is over, a hundred days and many histories later', async () => {
+it('removes a grant when it expires, after a hundred days and many histories', async () => {
   const began = await env.currentTimeMs();
   const due = began + 100 * 86_400_000;
   const settled: number[] = [];
@@ -271,7 +275,7 @@ it('takes a grant out when its time is over, a hundred days and many histories l
   });
   expect([result, changes]).toEqual([{ changes: 400 }, 400]);
   expect(runs.size).toBeGreaterThanOrEqual(2);
-  // It looks each thirty days, and right after the time.
+  // The workflow checks every thirty days, and right after the expiry.
   expect(settled.map(Math.round)).toEqual([30, 60, 90, 100]);
   expect(settled.at(-1)).toBeGreaterThanOrEqual(100);
   expect(settled.at(-1)).toBeLessThan(100.01);
@@ -282,7 +286,7 @@ it('takes a grant out when its time is over, a hundred days and many histories l
   }
 });
 
-it('tries again with growing waits what could not be taken out, changes others meanwhile, and ends once all is done', async () => {
+it('retries removals with growing waits, makes other changes meanwhile, and ends when nothing is left', async () => {
   const problem = { kind: 'ACCESS_DENIED', action: 's3:PutBucketPolicy', message: 'denied', remedy: 'Allow it' };
   const tried: number[] = [];
   const began = await env.currentTimeMs();
@@ -290,7 +294,7 @@ it('tries again with growing waits what could not be taken out, changes others m
     changeAccess: async () => ({ state: 'removing', problem, agenda: { due: null, open: 1, problem } }),
     async settleAccess() {
       tried.push(Math.round(((await env.currentTimeMs()) - began) / 1000));
-      // One that fails for good is tried again too.
+      // A failure that is marked as final is retried too.
       if (tried.length === 3) throw ApplicationFailure.nonRetryable('gone', 'Unexpected');
       return tried.length < 12 ? { due: null, open: 1, problem } : nothingLeft;
     },
@@ -302,7 +306,7 @@ it('tries again with growing waits what could not be taken out, changes others m
       workflowId,
       args: [{ bucket: 'denied' }],
     });
-    // What is left to be done holds up nobody.
+    // Open removals do not delay other changes.
     for (let number = 0; number < 2; number++)
       expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
     return handle.result() as Promise<unknown>;

@@ -11,7 +11,7 @@ import type { Stack } from '../../local/stack.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
 import { startTestStack, workflowSource } from '../testStack.js';
 
-// What executions can be asked for, and what becomes of them when HealthOmics, a manifest or Temporal lets them down.
+// What executions accept, and how they react to failures of HealthOmics, of a run manifest and of Temporal.
 let stateDir: string;
 let stack: Stack;
 let account: CustomerAccount;
@@ -72,7 +72,7 @@ beforeAll(async () => {
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'executions');
   s3 = adminClients(stack.info).s3;
-  // Of these only the first is meant for this run.
+  // Only the first flow matches this run.
   const connected = await connectAccount(call, account, {
     autoStart: { instruments: ['AV24*'], runNames: ['EXEC*'] },
     runSettings: { retries: 1 },
@@ -109,7 +109,7 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-it('starts by itself the flows whose filter the run passes, and no others', async () => {
+it('starts the flows automatically whose filter matches the run, and no others', async () => {
   const first = await waitFor(
     'the flow to start',
     async () =>
@@ -132,7 +132,7 @@ it('starts by itself the flows whose filter the run passes, and no others', asyn
   expect(files.find((file) => file.key === 'RunStats.json')!.size).toBeGreaterThan(100);
 });
 
-it('starts a run that failed for a reason that passes again, each with a requestId of its own, and replays', async () => {
+it('repeats a run after a temporary failure, each time with a new requestId, and replays', async () => {
   fail('INSTANCE_RESERVATION_FAILED', 1);
   const id = await start();
   await inStatus(id, 'COMPLETED');
@@ -150,7 +150,7 @@ it('starts a run that failed for a reason that passes again, each with a request
   await Worker.runReplayHistory({ ...workflowSource() }, history);
 });
 
-it('gives up after as many attempts as the flow allows, and says who can mend it', async () => {
+it('gives up after the number of attempts that the flow allows, and says who can fix the problem', async () => {
   fail('SERVICE_ERROR', 5);
   const id = await start();
   await inStatus(id, 'FAILED');
@@ -158,7 +158,7 @@ it('gives up after as many attempts as the flow allows, and says who can mend it
   expect((await more(id)).failure).toMatchObject({ owner: 'aws', transient: true });
 });
 
-it('does not start again what fails for another reason', async () => {
+it('does not repeat a run that failed for a lasting reason', async () => {
   fail('EXPORT_FAILED', 1);
   const id = await start();
   await inStatus(id, 'FAILED');
@@ -166,7 +166,7 @@ it('does not start again what fails for another reason', async () => {
   expect((await more(id)).failure).toMatchObject({ owner: 'customer', transient: false });
 });
 
-it('starts nothing more when it is cancelled between two attempts', async () => {
+it('starts no further run when it is cancelled between two attempts', async () => {
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 5 } });
   fail('SERVICE_ERROR', 20);
   const id = await start();
@@ -179,12 +179,12 @@ it('starts nothing more when it is cancelled between two attempts', async () => 
   expect(runsOf(id)).toHaveLength(count);
 });
 
-it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid for, and goes on once it is replaced', async () => {
+it('blocks before StartRun on a run manifest with errors, and continues once the manifest is replaced', async () => {
   const before = await (
     await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunManifest.csv` }))
   ).Body!.transformToString();
   await putManifest(manifest('S1,AAAAAAAAAA,CCCCCCCC', 'S2,CCCCCCCC,GGGGGGGG'));
-  // Who knows better than polony has Bases2Fastq decide; here it fails, as it was said.
+  // With "warn", Bases2Fastq itself decides. Here it fails with the problem that polony reported.
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { manifestErrors: 'warn' } });
   const trusting = await start();
   await inStatus(trusting, 'FAILED');
@@ -206,7 +206,7 @@ it('stops at a run manifest that Bases2Fastq would refuse, before a run is paid 
   expect(runsOf(id)).toHaveLength(1);
 });
 
-it('runs with a manifest of its own, kept beside its results, and is relaunched with another', async () => {
+it('runs with its own run manifest, stores it beside the results, and can be relaunched with another', async () => {
   const own = manifest('Mine,AAAAAAAA,CCCCCCCC', 'Yours,GGGGGGGG,TTTTTTTT');
   const id = await start({ manifest: { content: own } });
   await inStatus(id, 'COMPLETED');
@@ -237,7 +237,7 @@ it('runs with a manifest of its own, kept beside its results, and is relaunched 
   expect((await more(third.execution.id)).parameters.run_manifest).toBeUndefined();
 });
 
-it('refuses what cannot be: a bad manifest, one from elsewhere, unknown parameters, a relaunch of what runs', async () => {
+it('rejects a bad or foreign manifest, unknown parameters and a relaunch of a running execution', async () => {
   await expect(start({ manifest: { content: manifest('S1,AAAA,CCCCCCCC') } })).rejects.toThrow(
     /manifest\.content.*line 3 column 4/s,
   );
@@ -258,7 +258,7 @@ it('refuses what cannot be: a bad manifest, one from elsewhere, unknown paramete
   await inStatus(again.execution.id, 'COMPLETED');
 });
 
-it('hands the settings of the flow to StartRun', async () => {
+it('passes the settings of the flow to StartRun', async () => {
   await call('PATCH', `/v1/flows/${flowId}`, {
     runSettings: {
       runGroupId: '123',
@@ -287,7 +287,7 @@ it('hands the settings of the flow to StartRun', async () => {
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
 });
 
-it('cancels the run of a workflow that was terminated, where the setting says so', async () => {
+it('cancels the HealthOmics run of a terminated workflow if the setting says so', async () => {
   await setPace(stack, HELD_MS);
   const id = await start();
   await inStatus(id, 'RUNNING');

@@ -102,7 +102,7 @@ describe('access keys', () => {
   const list = (aws: AwsSessions, bucket: string): Promise<unknown> =>
     aws.use(id, () => aws.s3(id, region).send(new ListObjectsV2Command({ Bucket: bucket, Prefix: 'runs/' })));
 
-  it('are turned into a federated session that may do what the provider is used for only', async () => {
+  it('are exchanged for a federated session that allows only what the provider is used for', async () => {
     use('1', await keys());
     const aws = access();
     const session = await aws.session(id);
@@ -111,7 +111,7 @@ describe('access keys', () => {
     expect((await sts.send(new GetCallerIdentityCommand({}))).Arn).toMatch(/:federated-user\/polony-/);
     await list(aws, 'lab');
     await aws.use(id, () => aws.s3(id, region).send(new PutObjectCommand({ Bucket: 'lab', Key: 'runs/x', Body: 'x' })));
-    // The user may; the session may not.
+    // The user has this permission, the session does not.
     await expect(list(aws, 'other')).rejects.toMatchObject({ name: 'AccessDenied' });
     await expect(
       aws.use(id, () =>
@@ -121,7 +121,7 @@ describe('access keys', () => {
     aws.close();
   });
 
-  it('are rotated without a gap: the new ones are used once the old ones are refused, or by then at the latest', async () => {
+  it('are replaced without a failed call, at the latest when AWS refuses the old ones', async () => {
     const [first, second, third] = [await keys(), await keys(), await keys()];
     use('1', first);
     const aws = access();
@@ -141,7 +141,7 @@ describe('access keys', () => {
     eager.close();
   });
 
-  it('get a wider session at once when something new is connected', async () => {
+  it('get a wider session at once after a new connection', async () => {
     const given = await keys();
     use('1', given);
     const aws = access();
@@ -154,7 +154,7 @@ describe('access keys', () => {
     aws.close();
   });
 
-  it('do without a call of the database for each call of AWS', async () => {
+  it('are loaded from the database once for many AWS calls', async () => {
     use('1', await keys());
     const aws = access();
     loads = 0;
@@ -163,7 +163,7 @@ describe('access keys', () => {
     aws.close();
   });
 
-  it('that may not federate say so', async () => {
+  it('without sts:GetFederationToken report the missing permission', async () => {
     use('1', await keys());
     await allow('s3:ListBucket');
     const aws = access();
@@ -174,7 +174,7 @@ describe('access keys', () => {
   });
 });
 
-it('KMS keeps the key of secrets', async () => {
+it('encrypts secrets with a data key from KMS', async () => {
   const kms = new KMSClient({ region });
   const { KeyMetadata } = await kms.send(new CreateKeyCommand({}));
   const keyring = [{ id: 'kms', kmsKeyArn: KeyMetadata!.Arn! }];

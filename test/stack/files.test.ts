@@ -33,7 +33,7 @@ import { ROOT_KEY as ROOT, startTestApi, type TestApi } from '../testApi.js';
 
 const REGION = 'us-west-2';
 const EXTERNAL_ID = 'lab-7f3a';
-/** What nobody may see of these objects: their content. */
+/** The content of objects that no answer may show. */
 const SECRET = 'PATIENT-DATA-OF-SOMEBODY-ELSE';
 
 interface File {
@@ -169,7 +169,7 @@ beforeAll(async () => {
   clients.push(iam);
   for (const Bucket of ['lab', 'lab-other'])
     await admin.send(new CreateBucketCommand({ Bucket, CreateBucketConfiguration: { LocationConstraint: REGION } }));
-  // The role may read and write all of both buckets: what keeps somebody from them must be polony.
+  // The role may read and write both buckets completely, so only polony can limit the access.
   const Statement = [{ Effect: 'Allow', Action: ['s3:*', 'kms:*'], Resource: '*' }];
   await iam.send(
     new CreateRoleCommand({
@@ -344,8 +344,8 @@ const outcomes = async (calls: Promise<unknown>[]): Promise<string[]> =>
   );
 const paths = ({ body }: Answer): string[] => body.files.map((file) => file.path);
 
-describe('files', () => {
-  it('of a run are listed with path, URI, size and class, relative to it', async () => {
+describe('file lists', () => {
+  it('list the files of a run with relative path, URI, size and storage class', async () => {
     const { body } = await filesOf('run');
     expect(body.files).toHaveLength(27);
     expect(body.files.at(-1)).toEqual({
@@ -358,7 +358,7 @@ describe('files', () => {
     });
     expect([body.nextPageToken, body.isTruncated, body.subdirectories]).toEqual(['', false, []]);
   });
-  it('are listed folder by folder, and by the beginning of a name', async () => {
+  it('list one folder level or the names that start with a prefix', async () => {
     const top = await filesOf('run', { recursive: false });
     expect([paths(top), top.body.subdirectories]).toEqual([['RunParameters.json'], ['BaseCalls/', 'Stats/']]);
     expect(paths(await filesOf('run', { recursive: false, prefix: 'Stats/' }))).toEqual(['Stats/run.prodstats']);
@@ -371,7 +371,7 @@ describe('files', () => {
     expect(paths(await filesOf('pending'))).toEqual([]);
     expect((await filesOf('elsewhere')).reason).toBe('OUTPUT_ELSEWHERE');
   });
-  it('are read page by page without gaps or repeats, and paths and prefixes are one namespace', async () => {
+  it('return pages without gaps or repeats, with paths and prefixes in one namespace', async () => {
     const all = paths(await filesOf('runs'));
     const seen: string[] = [];
     for (let token = ''; ;) {
@@ -385,20 +385,20 @@ describe('files', () => {
     for (const each of ODD) expect(all).toContain(each.slice('runs/'.length));
     expect(paths(await filesOf('run', { prefix: 'Stats/run.prodstats' }))).toEqual(['Stats/run.prodstats']);
   });
-  it('are downloaded by their URLs, whatever their names', async () => {
+  it('contain download URLs that work for any name', async () => {
     const { body } = await filesOf('runs', { includeDownloadUrl: true, recursive: false });
     expect(body.files.length).toBeGreaterThan(5);
     for (const file of body.files) {
       const response = await fetch(file.downloadUrl!);
       expect([file.path, response.status, await response.text()]).toEqual([file.path, 200, `odd runs/${file.path}`]);
-      // The SDK would put the checksum of an empty request into it.
+      // The SDK must not sign the checksum of an empty request.
       expect([...new URL(file.downloadUrl!).searchParams.keys()].filter((name) => !name.startsWith('X-Amz-'))).toEqual([
         'x-id',
       ]);
     }
     expect((await filesOf('runs')).body.files[0]!.downloadUrl).toBeUndefined();
   });
-  it('have URLs that end with the session that signed them', async () => {
+  it('contain URLs that expire with the session that signed them', async () => {
     const expires = (url: string): number => Number(new URL(url).searchParams.get('X-Amz-Expires'));
     const urlsOf = async (on: FastifyInstance, seconds?: number): Promise<number> => {
       const { body } = await call(
@@ -414,7 +414,7 @@ describe('files', () => {
     expect(await urlsOf(app, 60)).toBe(60);
     expect(await urlsOf(app, 604_800)).toBeGreaterThan(42_000);
     expect(await urlsOf(app, 604_800)).toBeLessThanOrEqual(43_200);
-    // A session that has little left is renewed for a URL that is to last longer.
+    // A session that expires too early for a URL is renewed.
     let now = Date.now();
     const clock = new AwsSessions({
       sessionSeconds: 3600,
@@ -426,12 +426,12 @@ describe('files', () => {
     expect((await clock.sessionFor(ids.role!, 1000)).accessKeyId).toBe(first.accessKeyId);
     const renewed = await clock.sessionFor(ids.role!, 3000);
     expect(renewed.accessKeyId).not.toBe(first.accessKeyId);
-    // AWS has its own clock: by that the new one has just begun, so that no longer one is to be had.
+    // By the clock of AWS the new session has just begun, so a longer session is not available.
     now = Date.now();
     expect((await clock.sessionFor(ids.role!, 604_800)).accessKeyId).toBe(renewed.accessKeyId);
     clock.close();
   });
-  it('answer their checksum where that was asked for', async () => {
+  it('contain URLs that return the checksum on request', async () => {
     await admin.send(
       new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/sum.txt`, Body: 'sum', ChecksumAlgorithm: 'SHA256' }),
     );
@@ -442,13 +442,13 @@ describe('files', () => {
     expect([response.status, await response.text()]).toEqual([200, 'sum']);
     await admin.send(new DeleteObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/sum.txt` }));
   });
-  it('that are archived are shown, without a URL that would fail', async () => {
+  it('show archived files without a download URL', async () => {
     await put('lab', 'runs/archive/deep.zip', 'x', { StorageClass: 'DEEP_ARCHIVE' });
     const [file] = (await filesOf('runs', { prefix: 'archive', includeDownloadUrl: true })).body.files;
     expect([file!.storageClass, file!.downloadUrl]).toEqual(['DEEP_ARCHIVE', undefined]);
     await admin.send(new DeleteObjectCommand({ Bucket: 'lab', Key: 'runs/archive/deep.zip' }));
   });
-  it('are not shown where data exploration is off, nor of what was deleted', async () => {
+  it('are refused if data exploration is off', async () => {
     expect((await filesOf('off')).reason).toBe('DATA_EXPLORATION_OFF');
     expect((await credentialsOf('off')).reason).toBe('DATA_EXPLORATION_OFF');
     await postgres.db
@@ -467,7 +467,7 @@ describe('files', () => {
       .where('id', '=', ids.runs!)
       .execute();
   });
-  it('that AWS does not let polony list are told with what to allow', async () => {
+  it('name the missing permission if AWS denies the listing', async () => {
     await iam.send(
       new PutRolePolicyCommand({
         RoleName: 'lab',
@@ -497,8 +497,8 @@ describe('files', () => {
   });
 });
 
-/** Whatever is asked for, nothing beside the place is seen, signed or handed out. */
-describe('attacks on paths', () => {
+/** No request may show, sign or give access to anything outside its place. */
+describe('path attacks', () => {
   const PREFIXES = [
     '..',
     '../',
@@ -576,7 +576,7 @@ describe('attacks on paths', () => {
     'e\u0301',
     'é',
   ];
-  it(`are at least 60, and none of ${PREFIXES.length} sees anything beside it`, async () => {
+  it(`reach nothing outside the place with any of ${PREFIXES.length} prefixes`, async () => {
     expect(new Set(PREFIXES).size).toBeGreaterThanOrEqual(60);
     const places: [string, string][] = [
       ['runs', 'runs/'],
@@ -603,7 +603,7 @@ describe('attacks on paths', () => {
       }
     }
   });
-  it('are refused or narrowed in credentials too', async () => {
+  it('are rejected or narrowed for credentials too', async () => {
     for (const prefix of PREFIXES) {
       const answer = await credentialsOf('runs', { prefix });
       expect([prefix, [200, 400].includes(answer.status)]).toEqual([prefix, true]);
@@ -619,7 +619,7 @@ describe('attacks on paths', () => {
       });
     }
   });
-  it('by tokens of other listings are refused', async () => {
+  it('are rejected with page tokens of other lists', async () => {
     const token = (await filesOf('secret', { pageSize: 1 })).body.nextPageToken;
     const own = (await filesOf('runs', { pageSize: 1 })).body.nextPageToken;
     for (const [name, parameters] of [
@@ -652,8 +652,8 @@ describe('attacks on paths', () => {
   });
 });
 
-describe('a key that is narrowed', () => {
-  it('to one connection sees nothing of another, whatever it asks for', async () => {
+describe('a key with a narrow scope', () => {
+  it('for one storage connection sees nothing of another', async () => {
     const key = await keyFor(`storage:*:${ids.runs!}`);
     expect((await filesOf('runs', {}, key)).status).toBe(200);
     for (const name of ['secret', 'other', 'byKeys', 'off', 'deep']) {
@@ -669,7 +669,7 @@ describe('a key that is narrowed', () => {
     }
     for (const name of ['run', 'execution']) expect((await filesOf(name, {}, key)).reason).toBe('INSUFFICIENT_SCOPE');
   });
-  it('to a prefix must ask within it', async () => {
+  it('for a prefix can only ask within the prefix', async () => {
     const key = await keyFor(`storage:download:${ids.runs!}/AV1/${RUN}/`);
     expect(paths(await filesOf('runs', { prefix: `AV1/${RUN}` }, key))).toHaveLength(27);
     expect(paths(await filesOf('runs', { prefix: `AV1/${RUN}/Stats` }, key))).toEqual([
@@ -696,13 +696,13 @@ describe('a key that is narrowed', () => {
     expect((await call('GET', `/v1/storage-connections/${ids.runs!}/files`, undefined, key)).reason).toBe(
       'INSUFFICIENT_SCOPE',
     );
-    // Nobody tries prefixes unseen, although a listing that is allowed is not written down.
+    // The audit log records denied prefixes, although it does not record allowed lists.
     const { entries } = (
       await call('GET', `/v1/audit-log?resourceId=${ids.runs!}&action=StorageConnectionService_ListFiles`)
     ).body;
     expect(entries.filter(({ reason, status }) => reason === 'INSUFFICIENT_SCOPE' && status === 403)).toHaveLength(9);
   });
-  it('to a run or an execution sees its files only', async () => {
+  it('for a run or an execution sees only its files', async () => {
     const key = await keyFor(
       `runs:download:${ids.run!}`,
       `executions:download:${ids.execution!}`,
@@ -723,35 +723,37 @@ describe('a key that is narrowed', () => {
   });
 });
 
-describe('credentials to read', () => {
-  it.each(['runs', 'byKeys'])('of %s read below their prefix, and do nothing else', async (name) => {
-    const { body } = await credentialsOf(name, { prefix: `AV1/${RUN}`, expirationSeconds: 900 });
-    expect(body.s3).toMatchObject({ region: REGION, bucket: 'lab', prefix: `runs/AV1/${RUN}/` });
-    const left = Date.parse(body.s3.expiration) - Date.now();
-    expect([left > 880_000, left <= 900_000]).toEqual([true, true]);
-    const s3 = s3Of(body.s3);
-    const text = await (
-      await s3.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` }))
-    ).Body!.transformToString();
-    expect(text).toBe('{}');
-    expect(
-      (await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV1/${RUN}/` }))).KeyCount,
-    ).toBeGreaterThan(25);
-    const refused: Promise<unknown>[] = [
-      ...['secret.txt', 'runs-secret/x.txt', `runs/AV1/${RUN}-secret/x.txt`, 'runs/.hidden', `runs/AV1/${RUN}`].map(
-        (Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key })),
-      ),
-      s3.send(new GetObjectCommand({ Bucket: 'lab-other', Key: 'x.txt' })),
-      ...['', 'runs/', 'runs/AV1/', `runs/AV1/${RUN}`, 'runs-secret/'].map((Prefix) =>
-        s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix })),
-      ),
-      s3.send(new ListObjectsV2Command({ Bucket: 'lab' })),
-      s3.send(new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/new.txt`, Body: 'x' })),
-      s3.send(new DeleteObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` })),
-    ];
-    expect(await outcomes(refused)).toEqual(refused.map(() => 'AccessDenied'));
-  });
-  it('of runs and executions are for them', async () => {
+describe('download credentials', () => {
+  it.each(['runs', 'byKeys'])('of %s allow reads below their prefix and nothing else',
+    async (name) => {
+      const { body } = await credentialsOf(name, { prefix: `AV1/${RUN}`, expirationSeconds: 900 });
+      expect(body.s3).toMatchObject({ region: REGION, bucket: 'lab', prefix: `runs/AV1/${RUN}/` });
+      const left = Date.parse(body.s3.expiration) - Date.now();
+      expect([left > 880_000, left <= 900_000]).toEqual([true, true]);
+      const s3 = s3Of(body.s3);
+      const text = await (
+        await s3.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` }))
+      ).Body!.transformToString();
+      expect(text).toBe('{}');
+      expect(
+        (await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV1/${RUN}/` }))).KeyCount,
+      ).toBeGreaterThan(25);
+      const refused: Promise<unknown>[] = [
+        ...['secret.txt', 'runs-secret/x.txt', `runs/AV1/${RUN}-secret/x.txt`, 'runs/.hidden', `runs/AV1/${RUN}`].map(
+          (Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key })),
+        ),
+        s3.send(new GetObjectCommand({ Bucket: 'lab-other', Key: 'x.txt' })),
+        ...['', 'runs/', 'runs/AV1/', `runs/AV1/${RUN}`, 'runs-secret/'].map((Prefix) =>
+          s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix })),
+        ),
+        s3.send(new ListObjectsV2Command({ Bucket: 'lab' })),
+        s3.send(new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/new.txt`, Body: 'x' })),
+        s3.send(new DeleteObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` })),
+      ];
+      expect(await outcomes(refused)).toEqual(refused.map(() => 'AccessDenied'));
+    },
+  );
+  it('cover exactly their run or execution', async () => {
     expect((await credentialsOf('run')).body.s3.prefix).toBe(`runs/AV1/${RUN}/`);
     expect((await credentialsOf('run', { prefix: 'Stats/ru' })).body.s3.prefix).toBe(`runs/AV1/${RUN}/Stats/ru`);
     const { body } = await credentialsOf('execution');
@@ -762,7 +764,7 @@ describe('credentials to read', () => {
     expect((await credentialsOf('pending')).reason).toBe('NO_OUTPUT_YET');
     expect((await credentialsOf('other')).body.s3.prefix).toBeNull();
   });
-  it('last as long as was asked for, within what AWS gives', async () => {
+  it('last as long as requested, within the limits of AWS', async () => {
     for (const [name, most] of [
       ['runs', 43_200],
       ['byKeys', 129_600],
@@ -781,7 +783,7 @@ describe('credentials to read', () => {
         ]);
     }
   });
-  it('are in the audit log, without what they are', async () => {
+  it('appear in the audit log without their secrets', async () => {
     const { body } = await credentialsOf('run', { prefix: 'Stats/' });
     const log = JSON.stringify(
       (await call('GET', `/v1/audit-log?resourceId=${ids.run!}&action=RunService_GetRunDownloadCredentials`)).body
@@ -793,10 +795,10 @@ describe('credentials to read', () => {
   });
 });
 
-describe('credentials to upload', () => {
+describe('upload credentials', () => {
   const upload = (name: string, body: object, key = ROOT): Promise<Answer> =>
     call('POST', `/v1/storage-connections/${ids[name]!}/upload-credentials`, body, key);
-  it('write one run folder and list it, and read nothing', async () => {
+  it('allow writing and listing one run folder, and no reads', async () => {
     const { status, body } = await upload('runs', { runFolder: '20260301_AV7_new', expirationSeconds: 900 });
     expect([status, body.s3.prefix]).toEqual([201, 'runs/AV7/20260301_AV7_new/']);
     const s3 = s3Of(body.s3);
@@ -828,7 +830,7 @@ describe('credentials to upload', () => {
     ];
     expect(await outcomes(refused)).toEqual(refused.map(() => 'AccessDenied'));
   });
-  it('are for run folders that would be found, where runs are uploaded', async () => {
+  it('are issued only for valid run folders in connections for run upload', async () => {
     expect((await upload('secret', { runFolder: RUN })).reason).toBe('RUN_UPLOAD_OFF');
     for (const body of [
       { runFolder: 'nothing' },
@@ -854,12 +856,12 @@ describe('credentials to upload', () => {
       'deep/site/2026/AV7/20260301_AV7_x/',
     );
   });
-  it('are not given for a run whose upload is complete', async () => {
+  it('are refused for a run with a complete upload', async () => {
     expect((await upload('runs', { runFolder: RUN })).status).toBe(201);
     await updateRun(postgres.db, ids.run!, { uploadState: 'complete' });
     expect((await upload('runs', { runFolder: RUN })).reason).toBe('RUN_COMPLETE');
   });
-  it('are narrowed by the key', async () => {
+  it('are limited by the scopes of the key', async () => {
     const key = await keyFor(`storage:upload:${ids.runs!}/AV7/`, 'instruments:read:AV7');
     expect((await upload('runs', { runFolder: '20260301_AV7_x' }, key)).status).toBe(201);
     expect((await upload('runs', { runFolder: '20260301_AV77_x' }, key)).reason).toBe('INSUFFICIENT_SCOPE');
@@ -873,8 +875,8 @@ describe('credentials to upload', () => {
   });
 });
 
-describe('logs', () => {
-  it('have the end of the log from the beginning of a line, and why it failed', async () => {
+describe('execution logs', () => {
+  it('contain the last lines of the log and the reason of a failure', async () => {
     const { body } = await call('GET', `/v1/executions/${ids.execution!}/logs`);
     expect([
       body.error,

@@ -44,7 +44,8 @@ import { answerChecker, type OpenApi } from '../openapi.js';
 import { waitFor } from '../support.js';
 import { startTestStack, workflowSource } from '../testStack.js';
 
-// Real PostgreSQL, Temporal and the enforcing AWS; two APIs and two workers in this process, each with what a process of its own would have.
+// Real PostgreSQL, Temporal and the enforcing AWS. Two APIs and two workers run in this process, each with its own
+// connections.
 const KEY = 'root-key-0123456789-abcdefgh';
 const region = 'us-west-2';
 const OWN = '111122223333';
@@ -108,7 +109,10 @@ let admin: ReturnType<typeof adminClients>;
 let apps: { app: FastifyInstance; db: Db; aws: AwsSessions }[] = [];
 const workers: { worker: Worker; run: Promise<void>; db: Db; aws: AwsSessions; native: NativeConnection }[] = [];
 let check: ReturnType<typeof answerChecker>;
-/** What the workers' calls to S3 meet, by command, while a test wants it. Undefined lets the call through. */
+/**
+ * Intercepts the calls of the workers to S3, by command, if a test sets it. A return value of undefined lets the call
+ * through.
+ */
 let meddle: ((command: string, input: { Bucket?: string; Policy?: string }) => Promise<void> | void) | undefined;
 const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
 
@@ -144,7 +148,7 @@ async function startWorker(): Promise<void> {
     settings,
     polls: new GetRunBudget(db, 100),
   });
-  // One of its own: over a shared one there is one worker of a task queue only.
+  // Each worker needs its own connection: one connection allows only one worker for each task queue.
   const native = await NativeConnection.connect({ address: stack.info.temporalAddress });
   const worker = await Worker.create({
     connection: native,
@@ -165,7 +169,7 @@ async function stopWorkers(): Promise<void> {
 }
 
 let turn = 0;
-/** Every answer is held to the served document; the two APIs are asked in turn. */
+/** Every answer must match the served document. The two APIs receive requests in turn. */
 async function call(method: string, url: string, body?: object, headers: Record<string, string> = {}): Promise<Answer> {
   const { app } = apps[turn++ % apps.length]!;
   const response = await app.inject({
@@ -184,7 +188,7 @@ async function call(method: string, url: string, body?: object, headers: Record<
   };
 }
 
-/** A client of an account as its root; ministack takes an account's number as the key of its root. */
+/** A client of an account as its root user. ministack takes the account number as the access key of the root user. */
 const of = (account: string) => ({
   region,
   endpoint: stack.aws.endpoint,
@@ -201,14 +205,14 @@ interface Lab {
 }
 let count = 0;
 const SHARING = ['s3:GetBucketPolicy', 's3:PutBucketPolicy', 's3:DeleteBucketPolicy'];
-/** A bucket of the customer's with some files, and a storage connection on it. */
+/** A bucket of the customer with some files, and its storage connection. */
 async function lab(prefix = ''): Promise<Lab> {
   const suffix = `share-${++count}`;
   const bucket = `lab-${suffix}`;
   await admin.s3.send(
     new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }),
   );
-  // As new buckets are, but that their policies may be public.
+  // The default of new buckets, except that public policies are allowed.
   await admin.s3.send(
     new PutPublicAccessBlockCommand({
       Bucket: bucket,
@@ -299,7 +303,7 @@ const setPolicy = (bucket: string, policy: unknown): Promise<unknown> =>
 const account = (at: number): string => `arn:aws:iam::${String(700_000_000_000 + at)}:root`;
 const grant = async (at: Lab, body: object, headers?: Record<string, string>): Promise<Answer> =>
   call('POST', at.grants, body, headers);
-/** Grants; where that takes longer than the API waits for it, as on a slow machine, it waits on. */
+/** Creates a grant and waits until it is active, also if that takes longer than the API waits on a slow machine. */
 const granted = async (at: Lab, body: object): Promise<Grant> => {
   const { status, body: answer } = await grant(at, body);
   expect(status, JSON.stringify(answer)).toBe(201);
@@ -310,7 +314,7 @@ const granted = async (at: Lab, body: object): Promise<Grant> => {
     return now.state === 'active' && now;
   });
 };
-/** Removes a grant, and waits as {@link granted} does. */
+/** Removes a grant and waits as {@link granted} does. */
 const removed = async (at: Lab, id: string): Promise<void> => {
   const { status } = await call('DELETE', `${at.grants}/${id}`);
   expect([202, 204]).toContain(status);
@@ -320,7 +324,7 @@ const removed = async (at: Lab, id: string): Promise<void> => {
 const stateOf = async (at: Lab, id: string): Promise<Grant> =>
   (await call('GET', `${at.grants}/${id}`)).body.accessGrant;
 
-/** What the customer has there: spellings and numbers that reading and writing JSON alone would not give back. */
+/** The policy of the customer. A JSON parser and writer would not preserve its spelling and its numbers. */
 const theirs = (bucket: string): string =>
   `{"Id":"theirs","Statement":[{"Sid":"Public, [as] it {is}","Effect":"Allow","Principal":{"AWS":"*"},"Action":"s3:GetObjectTagging","Resource":"arn:aws:s3:::${bucket}/public/*","Condition":{"NumericLessThan":{"s3:max-keys":12345678901234567890}}},{"Effect":"Deny","NotPrincipal":{"AWS":["${OWN}","${PARTNER}"]},"Action":["s3:DeleteBucket"],"Resource":"arn:aws:s3:::${bucket}"}],"Version":"2008-10-17"}`;
 
@@ -436,7 +440,7 @@ describe('a principal of another account', () => {
         return false;
       },
     );
-  /** Whether it may read run A, run B, beside the runs, and list run A and everything. */
+  /** Whether the client may read run A, read run B, read outside the runs, list run A and list everything. */
   const reads = async (s3: S3Client, Bucket: string): Promise<boolean[]> => {
     const answers: boolean[] = [];
     for (const Key of ['runs/A/x.txt', 'runs/B/x.txt', 'runs-secret/x.txt'])
@@ -450,7 +454,7 @@ describe('a principal of another account', () => {
   const NOTHING = [false, false, false, false, false];
   const ALL = [true, true, true, true, true];
 
-  it('can read after the grant, and not before or after removal: a user, a role, an account', async () => {
+  it('can read after the grant only, and no longer after the removal, as a user, a role or an account', async () => {
     const at = await lab();
     for (const [principal, s3] of [
       [user.arn, user.s3],
@@ -484,13 +488,13 @@ describe('a principal of another account', () => {
       }
       expect((await call('DELETE', `${at.grants}/${made.id}`)).status).toBe(204);
       expect(await reads(s3, at.bucket)).toEqual(NOTHING);
-      // It was the only statement.
+      // It was the only statement, so the policy is gone.
       expect(await policyOf(at.bucket)).toBeUndefined();
       expect((await call('GET', `${at.grants}/${made.id}`)).status).toBe(404);
     }
   });
 
-  it('reads a folder where it is narrowed to that, and nothing beside it', async () => {
+  it('can read only the folder of a narrow grant', async () => {
     const at = await lab('runs');
     const first = await granted(at, { principal: user.arn, prefix: 'A' });
     expect([first.prefix, first.uri]).toEqual(['A/', `s3://${at.bucket}/runs/A/`]);
@@ -507,13 +511,13 @@ describe('a principal of another account', () => {
     expect(await policyOf(at.bucket)).toBeUndefined();
   });
 
-  it('reads until the time that was given; without workers AWS itself ends it, and they take it out once they are back', async () => {
+  it('can read until the grant expires: AWS enforces the time, the workers remove the statement later', async () => {
     const at = await lab();
     await setPolicy(at.bucket, theirs(at.bucket));
     const kept = await granted(at, { principal: role.arn });
     let made: Grant;
     let ends: Date;
-    // Long enough for this machine to read in time, however slow it is.
+    // The loop doubles the time until the machine can read before the expiry.
     for (let seconds = 3; ; seconds *= 2) {
       ends = new Date(Math.ceil(Date.now() / 1000) * 1000 + seconds * 1000);
       made = await granted(at, { principal: user.arn, timeExpires: ends.toISOString() });
@@ -551,8 +555,8 @@ describe('a principal of another account', () => {
   });
 });
 
-describe('the policy of the bucket', () => {
-  it('keeps the statements of others to the letter, and is theirs alone in the end', async () => {
+describe('the bucket policy', () => {
+  it('keeps the statements of others byte for byte, and is restored after the removal', async () => {
     const at = await lab();
     await setPolicy(at.bucket, theirs(at.bucket));
     const made = await granted(at, { principal: account(1) });
@@ -563,7 +567,7 @@ describe('the policy of the bucket', () => {
     expect(await policyOf(at.bucket)).toBe(theirs(at.bucket));
   });
 
-  it('stands before and after in the audit log, with who asked', async () => {
+  it('is in the audit log before and after each change, with the caller', async () => {
     const at = await lab();
     await setPolicy(at.bucket, theirs(at.bucket));
     const made = await granted(at, { principal: account(1) });
@@ -599,7 +603,7 @@ describe('the policy of the bucket', () => {
         },
       },
     ]);
-    // The request that asked has the same request id.
+    // The audit entry of the API request has the same request id.
     expect(
       entries
         .filter(({ requestId }) => requestId === own[1]!.requestId)
@@ -609,7 +613,7 @@ describe('the policy of the bucket', () => {
     expect(own.every(({ timeEnded }) => timeEnded !== null)).toBe(true);
   });
 
-  it('shows what was taken out or changed by hand, and repair writes it again', async () => {
+  it('shows statements that were removed or changed by hand, and is repaired on request', async () => {
     const at = await lab();
     const [one, two] = [
       await granted(at, { principal: account(1) }),
@@ -643,11 +647,11 @@ describe('the policy of the bucket', () => {
     for (const { id } of [one, two])
       expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant).toMatchObject({ id, state: 'active' });
     expect(await statementsOf(at.bucket)).toEqual([stray, ...one.statements, ...two.statements]);
-    // Nothing to repair: nothing is written.
+    // A repair of a correct statement writes nothing.
     meddle = (command) => expect(command).not.toBe('PutBucketPolicyCommand');
     expect((await call('POST', `${at.grants}/${one.id}/repair`)).body.accessGrant.state).toBe('active');
     meddle = undefined;
-    // A statement of another with the Sid that a new grant would have is not written over unasked.
+    // Without a repair request, polony does not replace a foreign statement that has the Sid of a new grant.
     const refused = await grant(at, { principal: account(9) });
     expect([refused.status, refused.reason]).toEqual([409, 'STATEMENT_DIFFERS']);
     expect(await statementsOf(at.bucket)).toContainEqual(stray);
@@ -656,7 +660,7 @@ describe('the policy of the bucket', () => {
     expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant.state).toBe('active');
     expect((await statementsOf(at.bucket)).map(({ Sid }) => Sid)[0]).toBe(stray.Sid);
     expect(await statementsOf(at.bucket)).not.toContainEqual(stray);
-    // One that is there as it should be is taken over, such as the vendor's own.
+    // polony adopts a statement that is already correct, such as one that the vendor created.
     await setPolicy(at.bucket, {
       Version: '2012-10-17',
       Statement: [{ ...(JSON.parse(JSON.stringify(one.statements[0]).replaceAll(account(1), account(5))) as object) }],
@@ -665,7 +669,7 @@ describe('the policy of the bucket', () => {
     await granted(at, { principal: account(5) });
   });
 
-  it('that one storage connection may not read is said so, with the states as they were', async () => {
+  it('is reported as unreadable, with the last known states, if polony may not read it', async () => {
     const at = await lab();
     const made = await granted(at, { principal: account(1) });
     await at.allow([]);
@@ -677,8 +681,8 @@ describe('the policy of the bucket', () => {
   });
 });
 
-describe('what AWS refuses', () => {
-  it.each(SHARING)('without %s is named with the statement that allows it', async (action) => {
+describe('a change of the bucket policy', () => {
+  it.each(SHARING)('without %s is refused, and the answer names the statement that allows it', async (action) => {
     const at = await lab();
     const deleting = action === 's3:DeleteBucketPolicy';
     const before = deleting ? await granted(at, { principal: account(1) }) : undefined;
@@ -706,7 +710,7 @@ describe('what AWS refuses', () => {
     expect(await statementsOf(at.bucket)).toHaveLength(deleting ? 1 : 0);
     await at.allow(SHARING);
     if (deleting) {
-      // Asked for once: it is tried again by itself, here at once.
+      // The removal was requested, so the workflow repeats it. The signal makes it repeat at once.
       await temporal.workflow.getHandle(bucketAccessWorkflowId(at.bucket)).signal('retry');
       await waitFor('the grant to be out', async () => (await policyOf(at.bucket)) === undefined);
       await waitFor('the state', async () => (await call('GET', `${at.grants}/${id}`)).status === 404);
@@ -716,7 +720,7 @@ describe('what AWS refuses', () => {
     }
   });
 
-  it('one that was refused and never sent is replaced by asking once more, or deleted', async () => {
+  it('that failed can be replaced by a new request, or deleted', async () => {
     const at = await lab();
     await at.allow([]);
     const first = await grant(at, { principal: account(1) });
@@ -733,7 +737,7 @@ describe('what AWS refuses', () => {
     expect((await call('GET', at.grants)).body.accessGrants).toEqual([]);
   });
 
-  it('a public policy that Block Public Access keeps from being written names the statement', async () => {
+  it('names the public statement if Block Public Access rejects it', async () => {
     const at = await lab();
     const open = {
       Version: '2012-10-17',
@@ -762,14 +766,17 @@ describe('what AWS refuses', () => {
     await granted(at, { principal: account(1) });
   });
 
-  /** What S3 says and ministack does not (S3 User Guide; facts of the project). */
+  /**
+   * The answer of S3 to an unknown principal, which ministack does not give (S3 User Guide, "Invalid principal in
+   * policy").
+   */
   const invalidPrincipal = (): Error =>
     Object.assign(new Error('Invalid principal in policy'), {
       name: 'MalformedPolicy',
       $metadata: { httpStatusCode: 400 },
     });
 
-  it('a principal that does not exist is named, and one that was deleted with its statement', async () => {
+  it('reports an unknown principal, and a foreign statement with a deleted principal', async () => {
     const at = await lab();
     meddle = (command) => {
       if (command === 'PutBucketPolicyCommand') throw invalidPrincipal();
@@ -799,7 +806,7 @@ describe('what AWS refuses', () => {
     ).toBe('active');
   });
 
-  it('a policy of more than 20 KB is not sent', async () => {
+  it('never sends a policy of more than 20 KB', async () => {
     const at = await lab();
     const filler = {
       Sid: 'Large',
@@ -822,7 +829,7 @@ describe('what AWS refuses', () => {
     expect((await statementsOf(at.bucket)).length - 2).toBe(answers.filter((reason) => reason === undefined).length);
   });
 
-  it('a policy that is changed between reading and writing is read anew; what others wrote stays', async () => {
+  it('reads the policy again after a concurrent change and keeps the changes of others', async () => {
     const at = await lab();
     const own = (number: number) => ({
       Sid: `Theirs${number}`,
@@ -839,7 +846,7 @@ describe('what AWS refuses', () => {
         Statement: [...(await statementsOf(at.bucket)), own(++edits)],
       });
     };
-    // Between the first read and the one before the write; and right after the write, over it.
+    // One change between the first read and the read before the write, and one right after the write.
     let written: { Sid?: string }[] = [];
     meddle = async (command) => {
       if (command === 'GetBucketPolicyCommand' && ++reads === 2) await edit();
@@ -854,7 +861,7 @@ describe('what AWS refuses', () => {
     expect(await statementsOf(at.bucket)).toEqual([own(1), own(2), ...made.statements]);
     const { entries } = (await call('GET', `/v1/audit-log?action=bucketAccess.grant&resourceId=${at.storageId}`)).body;
     expect(entries.map(({ reason }) => reason)).toEqual([null, 'POLICY_CHANGED_MEANWHILE', 'POLICY_CHANGED_MEANWHILE']);
-    // Somebody who never stops.
+    // A change before every write.
     meddle = async (command) => {
       if (command === 'GetBucketPolicyCommand') await edit();
     };
@@ -867,7 +874,7 @@ describe('what AWS refuses', () => {
     ).toBe('active');
   });
 
-  it('a policy as it was before our own last change is not taken for the policy: S3 may show it for a moment', async () => {
+  it('ignores an old version of the policy that S3 may return for a moment', async () => {
     const at = await lab();
     await setPolicy(at.bucket, theirs(at.bucket));
     const made = await granted(at, { principal: account(1) });
@@ -875,7 +882,7 @@ describe('what AWS refuses', () => {
     const old = await policyOf(at.bucket);
     await call('DELETE', `${at.grants}/${removed.id}`);
     const now = await policyOf(at.bucket);
-    // Three reads show what was before the removal, then what is.
+    // Three reads return the policy from before the removal. After that, reads return the current policy.
     let stale = 3;
     meddle = async (command) => {
       if (command === 'GetBucketPolicyCommand') await setPolicy(at.bucket, stale-- > 0 ? old! : now!);
@@ -887,7 +894,7 @@ describe('what AWS refuses', () => {
     );
   });
 
-  it('an answer that was lost is found out, and the change is made once', async () => {
+  it('is written once after a lost answer', async () => {
     const at = await lab();
     let puts = 0;
     const { db } = workers[0]!;
@@ -910,8 +917,8 @@ describe('what AWS refuses', () => {
   });
 });
 
-describe('requests', () => {
-  it('with bad fields are told all of them, and nothing is written', async () => {
+describe('grant requests', () => {
+  it('report all bad fields and change nothing', async () => {
     const at = await lab();
     const problems = async (body: object): Promise<unknown[]> => {
       const { status, body: answer } = await grant(at, body);
@@ -947,7 +954,7 @@ describe('requests', () => {
     }
   });
 
-  it('repeated with their Idempotency-Key grant once', async () => {
+  it('with the same Idempotency-Key create one grant', async () => {
     const at = await lab();
     const key = { 'idempotency-key': 'grant-1' };
     const answers = await Promise.all(Array.from({ length: 5 }, () => grant(at, { principal: account(1) }, key)));
@@ -961,7 +968,7 @@ describe('requests', () => {
     expect(await policyOf(at.bucket)).toBeUndefined();
   });
 
-  it('of two storage connections share the policy of their bucket, and each shows its own', async () => {
+  it('for two storage connections share one bucket policy, and each connection shows its own grants', async () => {
     const at = await lab('runs');
     const { body } = await call('POST', '/v1/storage-connections', {
       name: `${at.bucket}-2`,
@@ -997,7 +1004,7 @@ describe('requests', () => {
     const whole = await granted(at, { principal: account(2) });
     const same = await grant(other, { principal: account(2) });
     expect([same.status, same.reason, same.metadata.accessGrantId]).toEqual([409, 'ALREADY_GRANTED', whole.id]);
-    // Neither is deleted or moved while anything is granted.
+    // A storage connection with grants cannot be deleted or moved.
     const kept = await call('DELETE', `/v1/storage-connections/${other.storageId}`);
     expect([kept.status, kept.reason, kept.metadata.usedBy]).toEqual([
       409,
@@ -1011,7 +1018,7 @@ describe('requests', () => {
     expect(await statementsOf(at.bucket)).toHaveLength(3);
   });
 
-  it('of a key for one storage connection share no more than that shows', async () => {
+  it('with a key for one storage connection cannot share anything else', async () => {
     const at = await lab('runs');
     const foreign = await lab();
     const made = await granted(foreign, { principal: account(1) });
@@ -1025,7 +1032,7 @@ describe('requests', () => {
     expect((await grant(foreign, { principal: account(2) }, key)).status).toBe(404);
     expect((await call('GET', foreign.grants, undefined, key)).status).toBe(404);
     expect((await call('DELETE', `${foreign.grants}/${made.id}`, undefined, key)).status).toBe(404);
-    // A grant of another storage connection cannot be reached through one's own.
+    // The path of one storage connection does not give access to a grant of another.
     expect((await call('DELETE', `${at.grants}/${made.id}`, undefined, key)).status).toBe(404);
     expect((await call('POST', `${at.grants}/${made.id}/repair`, undefined, key)).status).toBe(404);
     const reader = await keyFor(`storage:write:${at.storageId}`);
@@ -1034,7 +1041,7 @@ describe('requests', () => {
     expect((await stateOf(foreign, made.id)).state).toBe('active');
   });
 
-  it('wait while a worker that was thought dead is still at the same bucket', async () => {
+  it('wait while another worker still holds the lock of the bucket', async () => {
     const at = await lab();
     const { db } = apps[0]!;
     let free: (() => void) | undefined;
@@ -1064,7 +1071,7 @@ describe('requests', () => {
     expect(puts).toBe(1);
   });
 
-  it('whose workflow is terminated or that Temporal did not hear of are seen to by the sweep', async () => {
+  it('are completed by the sweep if their workflow was terminated or never started', async () => {
     const at = await lab();
     await stopWorkers();
     const { db } = apps[0]!;
@@ -1098,13 +1105,13 @@ describe('requests', () => {
   });
 });
 
-it('two hundred concurrent grants and removals over two APIs and two workers end in exactly the right policy', async () => {
+it('reaches the exact policy after two hundred concurrent changes through two APIs and two workers', async () => {
   const at = await lab();
   await setPolicy(at.bucket, theirs(at.bucket));
   const seeds: Grant[] = [];
   for (let number = 0; number < 50; number++) seeds.push(await granted(at, { principal: account(number) }));
   const began = Date.now();
-  // All are under way at once: 50 removals, and 150 grants of which not all can have room in 20 KB at any moment.
+  // All calls run at the same time: 50 removals, and 150 grants that do not all fit into 20 KB.
   const calls = [
     ...seeds.map(
       ({ id }) =>
@@ -1151,7 +1158,7 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   expect(refused.every(({ problem }) => problem!.kind === 'POLICY_TOO_LARGE')).toBe(true);
   expect(list.some(({ id }) => seeds.some((seed) => seed.id === id))).toBe(false);
   const policy = (await policyOf(at.bucket))!;
-  // Theirs to the letter, then ours: those that are answered as granted and no others, each once.
+  // The statements of the customer unchanged, then each granted statement once, and nothing else.
   const own = active.flatMap(({ statements }) => statements.map((statement) => JSON.stringify(statement)));
   const [before, after] = theirs(at.bucket).split('}],"Version"') as [string, string];
   expect(policy.startsWith(`${before}},`) && policy.endsWith(`}],"Version"${after}`)).toBe(true);
@@ -1162,7 +1169,8 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
     `200 changes in ${seconds.toFixed(1)} s: ${active.length} granted, ${seeds.length} removed, ${refused.length} had no room; policy of ${policyBytes(policy)} bytes`,
   );
 
-  // Each lane grants and removes in turn, all lanes at once; each ends as it should.
+  // Each lane alternates between grant and removal, with all lanes at the same time. Each must reach its own final
+  // state.
   for (let from = 0; from < list.length; from += 10)
     await Promise.all(list.slice(from, from + 10).map(({ id }) => removed(at, id)));
   expect(await policyOf(at.bucket)).toBe(theirs(at.bucket));
@@ -1190,7 +1198,7 @@ it('two hundred concurrent grants and removals over two APIs and two workers end
   ).toEqual(left.flatMap(({ statements }) => statements.map(({ Sid }) => Sid)).sort());
 }, 400_000);
 
-it('shows in Temporal where it stands, and replays', async () => {
+it('shows the state of a grant in Temporal, and replays', async () => {
   const at = await lab();
   const made = await granted(at, {
     principal: account(1),
@@ -1223,6 +1231,6 @@ it('shows in Temporal where it stands, and replays', async () => {
     );
     replayed++;
   }
-  // Those of all tests before, where they ran.
+  // If the tests above ran, this includes their workflows.
   expect(replayed).toBeGreaterThanOrEqual(1);
 });

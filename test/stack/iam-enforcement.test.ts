@@ -45,7 +45,7 @@ import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 
-/** Everything is drawn from this seed; POLONY_TEST_SEED repeats a run. */
+/** All random values come from this seed. Set POLONY_TEST_SEED to repeat a run. */
 const seed = Number(process.env.POLONY_TEST_SEED ?? Date.now() % 2_000_000_000);
 const REGION = 'us-west-2';
 const BUCKET = 'lab-aviti-one';
@@ -109,14 +109,14 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-/** Whether a call was authorized: anything but a denial, so that what does not exist counts as granted. */
+/** Whether AWS authorized a call. Only a denial counts as refused, so a missing resource counts as authorized. */
 async function allowed(call: Promise<unknown>, refusedAction?: string): Promise<boolean> {
   try {
     await call;
     return true;
   } catch (error) {
     const { name, message } = error as Error;
-    // StartRun is refused for iam:PassRole, too.
+    // AWS also refuses StartRun if iam:PassRole is missing.
     if (name === 'AccessDenied' || name === 'AccessDeniedException')
       return refusedAction !== undefined && !message.includes(`perform: ${refusedAction}`);
     if (['NoSuchBucketPolicy', 'NoSuchKey', 'ResourceNotFoundException', 'ValidationException'].includes(name))
@@ -217,13 +217,13 @@ const probes = {
     },
     call: async ({ omics }) => allowed(startRun(omics, id, ROLE), 'omics:StartRun'),
   }),
-  /** Where StartRun itself is granted: it is asked first. */
+  /** Requires a grant for StartRun itself, because AWS checks it first. */
   passRole: (roleArn: string): Probe => ({
     request: { action: 'iam:PassRole', resource: roleArn, context: { 'iam:PassedToService': 'omics.amazonaws.com' } },
     call: async ({ omics }) => allowed(startRun(omics, aws.workflow.id, roleArn), 'iam:PassRole'),
   }),
 };
-/** Without the parameter that the workflow requires, so that nothing starts. */
+/** Omits the required workflow parameter, so that no run starts. */
 const startRun = (omics: OmicsClient, workflowId: string, roleArn: string): Promise<unknown> =>
   omics.send(
     new StartRunCommand({
@@ -237,7 +237,7 @@ const startRun = (omics: OmicsClient, workflowId: string, roleArn: string): Prom
     }),
   );
 
-/** Creates what the documents say and takes a session of it, as polony does. */
+/** Creates the resources of the documents and opens a session, as polony does. */
 async function connect(documents: IamDocuments): Promise<{ keys: Keys; roleArn?: string }> {
   const name = `provider-${++counter}`;
   if (documents.trustPolicy === null) {
@@ -316,7 +316,7 @@ const choices: fc.Arbitrary<IamQuery> = fc.record({
 });
 
 describe(`generated documents under enforcement, seed ${seed}`, () => {
-  it('grant what they say, and nothing of their neighbours', async () => {
+  it('grant what they claim, and nothing beside it', async () => {
     const inOrder: IamQuery[] = CREDENTIAL_TYPES.flatMap((credentialType) =>
       ['vendor', 'least'].map((variant) => ({
         credentialType,
@@ -349,7 +349,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
       const least = choice.variant === 'least';
       const under = prefix === '' ? '' : `${prefix}/`;
       const inside = `${under}AV1/file`;
-      // Beside `runs`: `runs-secret`, the root, and what merely begins alike.
+      // Outside `runs` are `runs-secret`, the root, and names with the same start.
       const outside = prefix === '' ? [] : [`${prefix}-secret/file`, 'other/file', `${prefix}2`];
       const cases: [Probe, boolean][] = [
         [probes.location(BUCKET), true],
@@ -413,7 +413,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
     expect(probed).toBeGreaterThan(500);
   });
 
-  it('let nobody in without the external ID, nor another account', async () => {
+  it('reject a wrong external ID and another account', async () => {
     const { roleArn } = await connect(
       iamDocuments(
         parseIamQuery({ credentialType: 'role', bucket: BUCKET, externalId: EXTERNAL_ID }),
@@ -433,7 +433,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
     await expect(assume(other)).rejects.toMatchObject({ name: 'AccessDenied' });
   });
 
-  it('of the execution role let a run read and write its folder, and nothing else', async () => {
+  it('let a run with the execution role read and write its folder, and nothing else', async () => {
     const prefix = 'lab 1/runs';
     const run = describeRun({ runName: 'IAM', bytesPerCycle: 64 });
     const { folder, done } = simulateInstrument({ s3: admin, bucket: BUCKET, prefix, run });
@@ -494,7 +494,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
         ...(variant === 'least' ? ['FAILED', 'FAILED'] : ['COMPLETED', 'COMPLETED']),
       ]);
       if (variant === 'least') {
-        // The confused deputy: a role that trusts HealthOmics for another account only.
+        // The confused deputy problem: a role that trusts HealthOmics only for another account.
         const foreign = iamDocuments(
           parseIamQuery({
             credentialType: 'role',
@@ -545,7 +545,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
   });
 });
 
-// -- Any policy --------------------------------------------------------------------------------------------------------
+// -- Random policies ------------------------------------------------------------------------------------------------
 
 const some = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | T[]> =>
   fc.oneof(values, fc.array(values, { minLength: 1, maxLength: 3 }));
@@ -626,8 +626,8 @@ const statements = fc
     ...(Condition && { Condition }),
   }));
 
-describe(`the evaluator, seed ${seed}`, () => {
-  it('decides as the enforcing AWS does', async () => {
+describe(`the policy evaluator, seed ${seed}`, () => {
+  it('reaches the same decisions as the enforcing AWS', async () => {
     const name = `evaluated-${++counter}`;
     const { trustPolicy } = iamDocuments(
       parseIamQuery({ credentialType: 'role', bucket: BUCKET, externalId: EXTERNAL_ID }),
@@ -668,7 +668,7 @@ describe(`the evaluator, seed ${seed}`, () => {
         })),
       );
       for (const { request, enforced, decision } of results) {
-        // A shared workflow is of another account, which the probe does not say.
+        // A shared workflow belongs to another account, which the probe does not contain.
         if (decision.decision === 'conditional' && request.context['aws:ResourceAccount'] === undefined) continue;
         expect({ document, request, decision: decision.decision === 'allowed', reasons: decision.reasons }).toEqual({
           document,

@@ -26,7 +26,7 @@ const bucket = 'instrument-test';
 let stateDir: string;
 let guardian: Guardian;
 let s3: S3Client;
-/** Keys in the order in which their uploads were acknowledged, multipart ones when they were completed. */
+/** Keys in the order of their acknowledged uploads, and of the completion of multipart uploads. */
 const written: string[] = [];
 const commands: string[] = [];
 
@@ -89,8 +89,8 @@ const simulate = (runName: string, more: Partial<SimulationOptions> = {}) =>
 const baseCallsOf = (found: Map<string, _Object>): string[] =>
   [...found.keys()].filter((key) => key.startsWith('BaseCalls/'));
 
-describe('simulated instrument', () => {
-  it('uploads every file of a run, RunUploaded.json after all others', async () => {
+describe('the simulated instrument', () => {
+  it('uploads every file of a run, with RunUploaded.json last', async () => {
     const run = describeRun({ runName: 'WHOLE' });
     const simulation = simulate('WHOLE');
     expect(simulation.folder).toBe('lab/runs/AV240001/20260115_AV240001_WHOLE');
@@ -147,7 +147,7 @@ describe('simulated instrument', () => {
     for (const sample of run.samples) expect(manifest).toContain(`${sample.name},${sample.index1},${sample.index2}`);
   });
 
-  it('makes BaseCalls that can be unzipped, and the same bytes each time', async () => {
+  it('creates BaseCalls that can be unzipped, with the same bytes each time', async () => {
     const folders = [simulate('SAME', { prefix: 'a' }), simulate('SAME', { prefix: 'b' })];
     await Promise.all(folders.map(({ done }) => done));
     const [one, two] = await Promise.all(folders.map(({ folder }) => list(folder)));
@@ -160,7 +160,7 @@ describe('simulated instrument', () => {
     }
   });
 
-  it('sends a large file in parts', async () => {
+  it('uploads a large file in parts', async () => {
     commands.length = 0;
     const size = 9 * 1024 * 1024;
     const simulation = simulate('LARGE', {
@@ -171,7 +171,7 @@ describe('simulated instrument', () => {
     expect((await list(simulation.folder)).get('BaseCalls/R1_C002.zip')!.Size).toBeGreaterThan(size);
   });
 
-  it('stalls where it is told, says nothing is done, and goes on when it is resumed', async () => {
+  it('stalls at the given point without RunUploaded.json, and continues when it is resumed', async () => {
     let resumed = false;
     let stalled: (() => void) | undefined;
     const stall = new Promise<void>((resolve) => (stalled = resolve));
@@ -199,7 +199,7 @@ describe('simulated instrument', () => {
     ['empty', '', 40],
     ['newline', '\n', 40],
     ['none', undefined, 40],
-  ])('ends as %s', async (outcome, said, cycles) => {
+  ])('can end as %s', async (outcome, said, cycles) => {
     const simulation = simulate(`END-${outcome}`, { outcome });
     await simulation.done;
     const found = await list(simulation.folder);
@@ -210,7 +210,7 @@ describe('simulated instrument', () => {
     expect(said.startsWith('Outcome') ? (JSON.parse(content) as { outcome: string }).outcome : content).toBe(said);
   });
 
-  it('keeps to its rate, and ends when it is aborted', async () => {
+  it('keeps to its rate, and stops when it is aborted', async () => {
     const began = Date.now();
     const { bytes } = await simulate('SLOW', { bytesPerSecond: 100_000 }).done;
     expect(Date.now() - began).toBeGreaterThan((bytes / 100_000) * 1000 * 0.8);
@@ -222,7 +222,7 @@ describe('simulated instrument', () => {
     });
     await expect(simulation.done).rejects.toThrow(/abort/i);
     expect((await list(simulation.folder)).size).toBe(5);
-    // Also while it is paused.
+    // It also stops while it is paused.
     const second = new AbortController();
     const stalled = simulate('STALLED-ABORTED', { signal: second.signal, stallAt: 0 });
     second.abort();

@@ -163,7 +163,7 @@ afterAll(async () => {
   await postgres?.stop();
 });
 
-describe('runs are filtered', () => {
+describe('the run list', () => {
   it.each<[string, string[]]>([
     ['', ['cells', 'failed', 'other', 'uploading', 'whole']],
     ['status:failed', ['failed']],
@@ -202,10 +202,10 @@ describe('runs are filtered', () => {
     ['time_created<1h', []],
     ['storage.connection_id:nothing', []],
     ['setup.sequencing.pmg_shift>0', []],
-  ])('%s', async (filter, expected) => {
+  ])('finds runs by "%s"', async (filter, expected) => {
     expect(await found(filter)).toEqual(expected);
   });
-  it('by every keyword there is, without an error', async () => {
+  it('accepts every filter keyword', async () => {
     const samples = { string: 'x', enum: '', date: '2026-01-01', number: '1', boolean: 'true' };
     for (const [what, fields] of [
       ['runs', RUN_FILTER],
@@ -219,7 +219,7 @@ describe('runs are filtered', () => {
       }
     }
   });
-  it('by the status that is shown, in every state that a run can be in', async () => {
+  it('filters by the status that it shows, for every state of a run', async () => {
     const shown = new Map<string, string[]>();
     const states: UploadState[] = ['uploading', 'complete', 'refused', 'vanished'];
     for (const uploadState of states) {
@@ -244,7 +244,7 @@ describe('runs are filtered', () => {
     for (const [status, names] of shown)
       expect(await found(`status:${status} instrument.name:AV3`)).toEqual(names.sort());
   });
-  it('page by page, both ways, with only what the key may see', async () => {
+  it('returns pages in both directions, with only the runs that the key may see', async () => {
     const first = (await get('/v1/runs?pageSize=2&filter=instrument.name:AV1')).body;
     const second = (await get(`/v1/runs?pageSize=2&filter=instrument.name:AV1&pageToken=${first.nextPageToken}`)).body;
     expect([...first.runs, ...second.runs].map(({ name }) => name)).toEqual(['cells', 'failed', 'whole', 'uploading']);
@@ -270,7 +270,7 @@ describe('runs are filtered', () => {
       totalCount: 1,
     });
   });
-  it('with every token that can be made up, and times of before there were any', async () => {
+  it('rejects forged page tokens, and accepts times before the first run', async () => {
     const made = (list: string, id: unknown): string => {
       const text = JSON.stringify([list, 'after', id]);
       return Buffer.from(createHash('sha256').update(text).digest('base64url').slice(0, 8) + text).toString(
@@ -287,7 +287,7 @@ describe('runs are filtered', () => {
     expect(await found('time_created>=99999y instrument.name:AV2')).toEqual(['other']);
     expect(await found('time_created<99999mo')).toEqual([]);
   });
-  it('or told where the filter is wrong', async () => {
+  it('reports the column of an error in the filter', async () => {
     const { status, body } = await get(`/v1/runs?filter=${encodeURIComponent('status:failed nmae:x')}`);
     expect([
       status,
@@ -299,8 +299,8 @@ describe('runs are filtered', () => {
   });
 });
 
-describe('executions', () => {
-  it('are filtered, and what they measure is shown of their run', async () => {
+describe('the execution list', () => {
+  it('filters executions, and runs show the metrics of their executions', async () => {
     const { provider_id: providerId } = await db
       .selectFrom('storage_connections')
       .selectAll()
@@ -376,7 +376,7 @@ describe('executions', () => {
     });
     expect(await found('metrics.sequencing.q30>=97 metrics.sequencing.total_yield>228000000000')).toEqual(['whole']);
     expect(await found('metrics.sequencing.q30<97')).toEqual([]);
-    // What the instrument has measured goes before it.
+    // Metrics of the instrument take precedence over metrics of an execution.
     await updateRun(db, ids.get('whole')!, {
       instrumentMetrics: { totalReads: 800000000, q30: 96.1, errorRate: 0.31, phixAlignmentRate: 1.2 },
     });
@@ -395,7 +395,7 @@ describe('executions', () => {
       ),
     ).toEqual(['whole']);
     expect(await found('metrics.sequencing.error_rate>0.31')).toEqual([]);
-    // Of a run of another type none is shown, so none is found.
+    // A run of another type shows no sequencing metrics, so the filter does not find it.
     await updateRun(db, ids.get('cells')!, { instrumentMetrics: { q30: 50 } });
     expect([
       (await get(`/v1/runs/${ids.get('cells')!}`)).body.run.metrics.sequencing,
@@ -404,8 +404,8 @@ describe('executions', () => {
   });
 });
 
-describe('instruments', () => {
-  it('are what runs have shown, with the software of the last one', async () => {
+describe('the instrument list', () => {
+  it('contains the instruments of all runs, with the software version of the latest run', async () => {
     const { body } = await get('/v1/instruments');
     expect(
       body.instruments.map(({ serialNumber, softwareVersion, status }) => [serialNumber, softwareVersion, status]),
@@ -414,7 +414,7 @@ describe('instruments', () => {
       ['AV2', '2.0.0', 'INSTRUMENT_STATUS_ACTIVE'],
       ['AV3', null, 'INSTRUMENT_STATUS_ACTIVE'],
     ]);
-    // What a run of before says later is no news.
+    // An update of an older run does not change the version.
     await updateRun(db, ids.get('whole')!, { parameters: parameters({ PlatformVersion: '3.2.2' }) });
     expect((await get('/v1/instruments/AV1')).body.instrument).toMatchObject({
       serialNumber: 'AV1',
@@ -431,7 +431,7 @@ describe('instruments', () => {
       .execute();
     expect((await get('/v1/instruments')).body.instruments[2]!.status).toBe('INSTRUMENT_STATUS_INACTIVE');
   });
-  it('are read page by page, and narrowed', async () => {
+  it('returns pages and only the instruments that the key may see', async () => {
     const first = (await get('/v1/instruments?pageSize=2')).body;
     const second = (await get(`/v1/instruments?pageSize=2&pageToken=${first.nextPageToken}`)).body;
     expect([...first.instruments, ...second.instruments].map(({ serialNumber }) => serialNumber)).toEqual([

@@ -77,7 +77,7 @@ beforeAll(async () => {
   });
   flowId = flow.id;
   const { s3 } = adminClients(stack.info);
-  // First a run that stalls in mid-upload: nothing may start for it until it is whole.
+  // The run stalls during its upload. Nothing may start for it before the upload is complete.
   const simulation = simulateInstrument({
     s3,
     bucket: account.bucket,
@@ -91,7 +91,7 @@ beforeAll(async () => {
   );
   expect(run.status).toBe('RUN_STATUS_SEQUENCING');
   runId = run.id;
-  // Created while the run uploads: it waits.
+  // This execution waits because the run is still uploading.
   const waiting = await start();
   expect((await details(waiting)).execution.status).toBe('EXECUTION_STATUS_UNTRIGGERED');
   simulation.resume();
@@ -125,7 +125,7 @@ describe('the main job', () => {
       status: 'COMPLETED',
       parameters: { no_projects: true, run_dir: `s3://${account.bucket}/runs/AV240001/20260115_AV240001_MAIN` },
     });
-    // The vendor's template does not allow tags, so the run goes without them.
+    // The template of the vendor does not allow tags, so the run has none.
     expect(run.tags).toEqual({});
     expect(run.startedBy).toContain('assumed-role/Element-ServiceUser-test');
     expect(more.healthOmics).toMatchObject({ runId: run.id, uuid: run.uuid });
@@ -141,13 +141,13 @@ describe('the main job', () => {
     expect(keys.some((key) => key.endsWith('/RunStats.json'))).toBe(true);
   });
 
-  it('starts a flow once for a run, however often the storage is searched', async () => {
+  it('starts a flow once for a run after any number of searches', async () => {
     await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
     const { executions } = await call<{ executions: { startedBy: { name: string } }[] }>('GET', '/v1/executions');
     expect(executions.filter((execution) => execution.startedBy.name === 'polony')).toHaveLength(1);
   });
 
-  it('keeps the history short, and as short after more polls', async () => {
+  it('keeps a short history that does not grow with the number of polls', async () => {
     const polls = (id: string): number =>
       stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === runsOf(id)[0]!.id).length;
     expect(countEvents(await historyOf(`execution/${autoExecutionId}`))).toBeLessThanOrEqual(24);
@@ -165,7 +165,7 @@ describe('the main job', () => {
     expect(countEvents(await historyOf(`execution/${long}`))).toBeLessThanOrEqual(24);
   });
 
-  it('is found in Temporal by HealthOmics run, run name, flow and status', async () => {
+  it('can be found in Temporal by HealthOmics run, run name, flow and status', async () => {
     const healthOmicsRunId = runsOf(autoExecutionId)[0]!.id;
     await waitFor('visibility', async () => {
       const found = [];
@@ -179,14 +179,14 @@ describe('the main job', () => {
 });
 
 describe('the AWS CLI with credential_process', () => {
-  it('copies the run folder out of the local stack, and nothing else', async () => {
+  it('copies the run folder from the local stack, and nothing else', async () => {
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
     const { key } = await call<{ key: string }>('POST', '/v1/api-keys', {
       name: 'aws-cli',
       scopes: ['runs:read', `runs:download:${runId}`],
     });
     const config = path.join(stateDir, 'aws-config');
-    // The AWS CLI starts it in whatever folder and environment it has itself.
+    // The AWS CLI starts credential_process in its own folder and environment.
     writeFileSync(
       config,
       `[profile run]\nregion = us-west-2\ncredential_process = ${process.execPath} ${cliFile()} credentials run ${runId}\n`,
@@ -217,23 +217,23 @@ describe('the AWS CLI with credential_process', () => {
   });
 });
 
-describe('cancel', () => {
+describe('a cancel', () => {
   beforeAll(() => setPace(stack, HELD_MS));
   afterAll(() => setPace(stack, 300));
 
-  it('before StartRun: no run is ever started', async () => {
+  it('before StartRun prevents the run', async () => {
     stack.aws.emulator.faults.push({ operation: 'GetWorkflow', kind: 'throttle' });
     const id = await start();
     await waitFor('GetWorkflow to be tried', async () =>
       stack.aws.emulator.calls.some((each) => each.operation === 'GetWorkflow' && each.code === 429),
     );
-    // As an operator does it: with Temporal alone, without input.
+    // An operator may send the signal through Temporal alone, without input.
     await temporal.workflow.getHandle(`execution/${id}`).signal('cancel');
     await inStatus(id, 'CANCELED');
     expect(startCalls(id)).toHaveLength(0);
   });
 
-  it('while StartRun is on its way: the run that it started is cancelled', async () => {
+  it('during StartRun cancels the run that StartRun creates', async () => {
     stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 1500, count: 1 });
     const id = await start();
     await waitFor('StartRun to be sent', async () => startCalls(id).length > 0);
@@ -245,7 +245,7 @@ describe('cancel', () => {
     expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
   });
 
-  it('while running, without waiting for a heartbeat, and by Temporal itself too', async () => {
+  it('of a running run needs no heartbeat, and works through Temporal too', async () => {
     const id = await start();
     await inStatus(id, 'RUNNING');
     await temporal.workflow.getHandle(`execution/${id}`).cancel();
@@ -253,7 +253,7 @@ describe('cancel', () => {
       stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id),
     );
     await inStatus(id, 'CANCELED');
-    // CancelRun is scheduled at once: between the request and it no activity ends, so not the watch, which hears of it late.
+    // CancelRun is the next event after the request, so it does not wait for the watch, which notices the cancel later.
     const { events } = await historyOf(`execution/${id}`);
     const asked = events!.findIndex((event) => event.workflowExecutionCancelRequestedEventAttributes != null);
     const next = events!.slice(asked + 1).find((event) => !isWorkflowTask(event));
@@ -265,7 +265,7 @@ describe('cancel', () => {
     await expect(call('POST', `/v1/executions/${id}/cancel`, {})).rejects.toThrow(/409/);
   });
 
-  it('after an answer of StartRun was lost: asks again, and cancels the run that was started', async () => {
+  it('after a lost answer of StartRun repeats the request and cancels the run that exists', async () => {
     stack.aws.emulator.faults.push(
       { operation: 'StartRun', kind: 'dropAnswer', count: 1 },
       { operation: 'StartRun', kind: 'internal', count: 2 },
@@ -278,8 +278,8 @@ describe('cancel', () => {
   });
 });
 
-describe('what goes wrong', () => {
-  it('a lost answer of StartRun leads to one run', async () => {
+describe('the main job with failures', () => {
+  it('starts one run after a lost answer of StartRun', async () => {
     stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'dropAnswer', count: 1 });
     const id = await start();
     await inStatus(id, 'COMPLETED');
@@ -287,7 +287,7 @@ describe('what goes wrong', () => {
     expect(startCalls(id).length).toBeGreaterThan(1);
   });
 
-  it('asks again with the very same request, also when the connection was changed meanwhile', async () => {
+  it('repeats StartRun with the same request, also after a change of the connection', async () => {
     const { computeConnections } = await call<{ computeConnections: { id: string }[] }>(
       'GET',
       '/v1/compute-connections',
@@ -307,7 +307,7 @@ describe('what goes wrong', () => {
     await call('PATCH', `/v1/compute-connections/${connectionId}`, { executionRoleArn: account.executionRoleArn });
   });
 
-  it('a worker that is killed while it watches leaves the run to another, with one StartRun', async () => {
+  it('passes the run of a killed worker to another worker, with one StartRun', async () => {
     await setPace(stack, HELD_MS);
     const id = await start();
     await inStatus(id, 'RUNNING');
@@ -325,7 +325,7 @@ describe('what goes wrong', () => {
     ).toBe(false);
   });
 
-  it('a run that fails on HealthOmics fails the execution, with the reason', async () => {
+  it('fails with the reason of the HealthOmics run', async () => {
     stack.aws.emulator.faults.push({
       operation: 'run',
       kind: 'failRun',
@@ -337,7 +337,7 @@ describe('what goes wrong', () => {
     expect((await inStatus(id, 'FAILED')).execution.errorMessage).toContain('WORKFLOW_RUN_FAILED');
   });
 
-  it('a missing permission blocks, says what lacks, and the execution goes on once it is granted', async () => {
+  it('blocks on a missing permission, names it, and continues once it is granted', async () => {
     const { iam } = adminClients(stack.info);
     const role = { RoleName: 'Element-ServiceUser-test', PolicyName: 'polony' };
     const { PolicyDocument } = await iam.send(new GetRolePolicyCommand(role));
@@ -371,7 +371,7 @@ describe('what goes wrong', () => {
     await iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'granted' }));
   });
 
-  it('HealthOmics refuses StartRun without iam:PassRole, and parameters outside the template', async () => {
+  it('cannot pass parameters outside the template: HealthOmics rejects them', async () => {
     const { omics } = adminClients(stack.info);
     const input = {
       workflowId: account.workflowId,
@@ -386,7 +386,7 @@ describe('what goes wrong', () => {
   });
 });
 
-it('replays the history of every workflow with the code as it is', async () => {
+it('replays the history of every workflow with the current code', async () => {
   const seen = new Set<string>();
   await temporal.schedule.getHandle('verify-all').trigger();
   await waitFor('everything to be verified', async () => {
@@ -395,7 +395,7 @@ it('replays the history of every workflow with the code as it is', async () => {
     return false;
   });
   for await (const workflow of temporal.workflow.list({ query: 'ExecutionStatus != "Running"' })) {
-    // Of those that run often one is enough.
+    // One history is enough for types that run often.
     if (workflow.type !== 'bases2fastq' && seen.has(workflow.type)) continue;
     if (workflow.type.startsWith('temporal-sys')) continue;
     seen.add(workflow.type);

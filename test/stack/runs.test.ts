@@ -42,7 +42,8 @@ import { createProviderLoader } from '../../store/connections/providerLoader.js'
 import type { DiscoverRunsInput, RunUploadEnded } from '../../workflows/messages/runs.js';
 import { startTestPostgres } from '../postgres.js';
 
-// The search for runs and the watching of uploads as instruments really behave, on PostgreSQL and the enforcing AWS; what they ask of Temporal is noted.
+// The search for runs and the watch of uploads, with the behaviour of real instruments, on PostgreSQL and the enforcing
+// AWS. Calls to Temporal are recorded.
 const region = 'us-west-2';
 const account = '111122223333';
 const bucket = 'lab-uploads';
@@ -57,7 +58,7 @@ let activities: ReturnType<typeof createActivities>['main'];
 let providerId: string;
 let computeId: string;
 let lists = 0;
-/** What was asked of Temporal. */
+/** The recorded calls to Temporal. */
 let asked: { started: string[]; executions: string[]; ended: [string, RunUploadEnded][] };
 
 const settings = {
@@ -166,7 +167,7 @@ afterAll(async () => {
 });
 
 let count = 0;
-/** A storage connection with a prefix of its own. */
+/** A storage connection with its own prefix. */
 async function connect(
   fields: Partial<StorageConnectionFields> = {},
 ): Promise<{ id: string; name: string; prefix: string }> {
@@ -193,7 +194,7 @@ const put = (key: string, text: string) =>
   s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: Buffer.from(text) }));
 const remove = (key: string) => s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
 
-/** A run in a bucket, found: its id, and its folder. */
+/** Uploads a run and discovers it. @returns its id and its folder. */
 async function upload(
   run: Partial<SimulatedRun> = {},
   outcome: SimulatedOutcome = 'completed',
@@ -212,7 +213,7 @@ async function upload(
   await discover(storage);
   return { storage, folder: simulated.folder, runFolder: runFolderName(described), runId: asked.started.at(-1)! };
 }
-/** Looks once. @returns how the upload ended, or what it waits for. */
+/** Looks once. @returns the end of the upload, or what it waits for. */
 async function look(
   runId: string,
   options: { attempt?: number; byEvent?: boolean } = {},
@@ -246,7 +247,7 @@ describe('RunUploaded.json', () => {
     ['newline-only', '\n', 'is empty'],
     ['damaged', '{"outcome": "OutcomeComp', 'not valid JSON'],
     ['without an outcome', '{"instrument": "AV240001"}', 'outcome is missing'],
-  ])('%s: waits and says so, and goes on once it is replaced', async (_what, content, says) => {
+  ])('does not end the upload while it is %s, and the run shows the problem', async (_what, content, says) => {
     const { folder: run, runId } = await upload();
     const whole = JSON.stringify({
       version: '1.0.0',
@@ -264,25 +265,27 @@ describe('RunUploaded.json', () => {
     expect(await look(runId)).toEqual({ usable: true, reason: 'The run is complete' });
   });
 
-  it('is not mistaken for RunAnalysisFilesUploaded.json, and the run is followed until it is there', async () => {
+  it('is a different file from RunAnalysisFilesUploaded.json, which does not end the upload', async () => {
     const { folder: run, runId } = await upload({}, 'none');
     await put(`${run}/RunAnalysisFilesUploaded.json`, '{"outcome": "OutcomeCompleted"}');
     expect(await look(runId)).toContain('still uploading; 5 of 5 cycles are there');
   });
 
-  it.each(['stopped', 'aborted by hand'])('with the outcome %s is refused', async (outcome) => {
-    const { folder: run, runId } = await upload();
-    await put(
-      `${run}/RunUploaded.json`,
-      JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }),
-    );
-    expect(await look(runId)).toMatchObject({
-      usable: false,
-      reason: expect.stringContaining(`Outcome${outcome}`) as string,
-    });
-  });
+  it.each(['stopped', 'aborted by hand'])('makes the run unusable with the outcome %s',
+    async (outcome) => {
+      const { folder: run, runId } = await upload();
+      await put(
+        `${run}/RunUploaded.json`,
+        JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }),
+      );
+      expect(await look(runId)).toMatchObject({
+        usable: false,
+        reason: expect.stringContaining(`Outcome${outcome}`) as string,
+      });
+    },
+  );
 
-  it('of a failed run whose cycles are all there is for flows that accept it, and for no others', async () => {
+  it('makes a failed run with all cycles usable for flows that accept it, and for no others', async () => {
     const { storage, folder: run, runId } = await upload();
     await put(
       `${run}/RunUploaded.json`,
@@ -297,7 +300,7 @@ describe('RunUploaded.json', () => {
     expect(strict.accept_failed_outcome).toBe(false);
   });
 
-  it('of a failed run that lacks cycles is refused, with the missing ones named', async () => {
+  it('makes a failed run with missing cycles unusable, and the reason names the cycles', async () => {
     const { runId } = await upload(
       { cycles: { R1: 10 }, samples: [{ name: 'one', index1: '', index2: '' }] },
       'failed',
@@ -316,7 +319,7 @@ describe('AvitiRunStats.json', () => {
     (await db.selectFrom('runs').select('instrument_metrics').where('id', '=', runId).executeTakeFirstOrThrow())
       .instrument_metrics;
 
-  it('is read once the run has ended, also where it was stopped', async () => {
+  it('provides metrics once the run has ended, also for a stopped run', async () => {
     const { folder: run, runId } = await upload({ cycles: { R1: 8, I1: 2 } });
     const [whole, lacks] = [
       JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }),
@@ -366,7 +369,7 @@ describe('AvitiRunStats.json', () => {
       (key: string) =>
         s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: '{}', StorageClass: 'DEEP_ARCHIVE' })),
     ],
-  ])('that %s holds no run up', async (_what, damage) => {
+  ])('does not delay the run if it %s', async (_what, damage) => {
     const { folder: run, runId } = await upload();
     await damage(`${run}/AvitiRunStats.json`);
     expect(await look(runId)).toEqual({ usable: true, reason: 'The run is complete' });
@@ -375,8 +378,8 @@ describe('AvitiRunStats.json', () => {
   });
 });
 
-describe('completeness', () => {
-  it('names the cycles that are missing or empty, and waits for them', async () => {
+describe('the check of the cycles', () => {
+  it('names missing and empty cycles and waits for them', async () => {
     const { folder: run, runId } = await upload();
     await remove(`${run}/BaseCalls/R1_C002.zip`);
     await put(`${run}/BaseCalls/I1_C001.zip`, '');
@@ -397,7 +400,7 @@ describe('completeness', () => {
         .upload_description,
     ).toContain('BaseCalls/I1_C001.zip');
   });
-  it('is asked of the RunParameters.json that is there at the end', async () => {
+  it('uses the RunParameters.json at the end of the upload', async () => {
     const { folder: run, runId } = await upload(
       { cycles: { R1: 3 }, samples: [{ name: 'one', index1: '', index2: '' }] },
       'none',
@@ -413,7 +416,7 @@ describe('completeness', () => {
   it.each([
     ['no cycles', { RunName: 'RUN', InstrumentName: 'AV240001' }],
     ['no cycle of any read', { RunName: 'RUN', InstrumentName: 'AV240001', Cycles: { R1: 0 } }],
-  ])('cannot be told with %s: refused', async (_what, parameters) => {
+  ])('makes the run unusable if RunParameters.json has %s', async (_what, parameters) => {
     const { folder: run, runId } = await upload();
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
     expect(await look(runId)).toMatchObject({
@@ -423,8 +426,8 @@ describe('completeness', () => {
   });
 });
 
-describe('runs that are none for Bases2Fastq', () => {
-  it('are refused: cytoprofiling', async () => {
+describe('the check of the run type', () => {
+  it('rejects a cytoprofiling run', async () => {
     const { runId } = await upload({ runType: 'Cytoprofiling' });
     expect(await look(runId)).toMatchObject({
       usable: false,
@@ -437,7 +440,7 @@ describe('runs that are none for Bases2Fastq', () => {
       { RunName: 'Pressure_Check_7', InstrumentName: 'AV240001', RunType: 'Sequencing', Cycles: { R1: 3, I1: 2 } },
     ],
     ['by its type', { RunName: 'X', InstrumentName: 'AV240001', RunType: 'PressureCheck', Cycles: { R1: 3, I1: 2 } }],
-  ])('are refused: a pressure check, told %s', async (_how, parameters) => {
+  ])('rejects a pressure check that it recognises %s', async (_how, parameters) => {
     const { folder: run, runId } = await upload();
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
     await put(`${run}/RunUploaded.json`, JSON.stringify({ instrument: 'AV240001', outcome: 'OutcomeCompleted' }));
@@ -448,18 +451,18 @@ describe('runs that are none for Bases2Fastq', () => {
   });
 });
 
-describe('without s3:GetObject', () => {
-  /** As if reading had been denied for so many minutes. */
+describe('a watch without s3:GetObject', () => {
+  /** Sets the first denial to the given number of minutes ago. */
   const deniedFor = (runId: string, minutes: number) =>
     updateRun(db, runId, { timeDenied: new Date(Date.now() - minutes * 60_000) });
 
-  it('goes by presence alone once reading was denied for long, says so, and starts only flows that accept it', async () => {
+  it('checks only that files exist after five minutes, says so, and starts only flows that accept it', async () => {
     const { storage, folder: run, runId } = await upload({}, 'none');
     const [, lenient] = [await flow(storage.id, { acceptUnverified: false }), await flow(storage.id)];
     await allow(['s3:GetObject']);
     try {
       aws.forget(providerId);
-      // However often it is looked at: a changed policy takes its time.
+      // The number of looks does not matter: a changed policy takes time to apply.
       for (let attempt = 1; attempt <= 5; attempt++)
         expect(await look(runId)).toContain('may not read the files of the run (s3:GetObject)');
       await deniedFor(runId, 4);
@@ -487,13 +490,13 @@ describe('without s3:GetObject', () => {
           (row) => row.flow_id,
         ),
       ).toEqual([lenient.id]);
-      // Asked once more, because its answer was lost, it says the same.
+      // A repeated call, as after a lost answer, returns the same result.
       expect(await look(runId)).toEqual(ended);
     } finally {
       await allow();
     }
   });
-  it('is over when reading is allowed again: the denial counts no more, and a run that went by presence can be checked after all', async () => {
+  it('forgets the denial once reading is allowed, and can check the content of the run later', async () => {
     const { folder: run, runId } = await upload({}, 'none');
     await allow(['s3:GetObject']);
     try {
@@ -514,7 +517,7 @@ describe('without s3:GetObject', () => {
       await allow();
       aws.forget(providerId);
     }
-    // Events do not have it looked at once more, people do.
+    // Only a person can reopen this run, an event cannot.
     expect(await reopenRun(db, runId)).toBe(false);
     expect(await reopenRun(db, runId, true)).toBe(true);
     expect(await look(runId)).toMatchObject({
@@ -523,7 +526,7 @@ describe('without s3:GetObject', () => {
     });
     expect((await findRun(db, runId))!.checked).toBe('content');
   });
-  it('tells an execution that waits for the run of a flow that does not accept it', async () => {
+  it('informs a waiting execution if its flow does not accept unverified runs', async () => {
     const { storage, runId } = await upload({}, 'completed');
     const strict = await flow(storage.id, { storageConnectionIds: [], acceptUnverified: false });
     const { id: waiting } = await createExecution(db, {
@@ -546,7 +549,7 @@ describe('without s3:GetObject', () => {
       [waiting, { usable: false, reason: expect.stringContaining('acceptUnverified') as string }],
     ]);
   });
-  it('knows a cytoprofiling run by its folders', async () => {
+  it('recognises a cytoprofiling run by its folders', async () => {
     const { runId } = await upload({ runType: 'Cytoprofiling' });
     const row = (await findRun(db, runId))!;
     await put(`${row.storage.prefix}/${row.parentPath}/${row.runFolder}/Cytoprofiling/one`, 'x');
@@ -566,7 +569,7 @@ describe('without s3:GetObject', () => {
 });
 
 describe('an upload', () => {
-  it('shows how far it is, notices that it has stalled and that it goes on', async () => {
+  it('shows its progress, and when it stalls and resumes', async () => {
     const { folder: run, runId } = await upload({}, 'none');
     await remove(`${run}/BaseCalls/R1_C003.zip`);
     expect(await look(runId)).toContain('4 of 5 cycles are there');
@@ -582,14 +585,14 @@ describe('an upload', () => {
     expect(await look(runId)).not.toContain('stalled');
     expect((await findRun(db, runId))!.progress).toMatchObject({ cycles: 5, stalled: false });
   });
-  it('writes nothing where nothing has changed', async () => {
+  it('is not written again if nothing has changed', async () => {
     const { runId } = await upload({}, 'none');
     await look(runId);
     const { progress } = (await findRun(db, runId))!;
     await look(runId);
     expect((await findRun(db, runId))!.progress).toEqual(progress);
   });
-  it('that vanishes is given up, and followed again when its folder is back', async () => {
+  it('ends when its folder vanishes, and is followed again when the folder is back', async () => {
     const { storage, folder: run, runId } = await upload({}, 'none');
     const { Contents } = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: `${run}/` }));
     for (const { Key } of Contents!) await remove(Key!);
@@ -606,7 +609,7 @@ describe('an upload', () => {
 });
 
 describe('the search for runs', () => {
-  it('looks as many folders deep as it is told, and nowhere else', async () => {
+  it('looks exactly as many folders deep as configured', async () => {
     const storage = await connect({ runDepth: 2 });
     for (const key of [
       'site/lab/AV240001/20260115_AV240001_DEEP/RunParameters.json',
@@ -621,10 +624,10 @@ describe('the search for runs', () => {
       instrumentName: 'AV240001',
       runName: 'DEEP',
     });
-    // The folder is found where it lies.
+    // The run folder is at its full path.
     expect(await look(asked.started[0]!)).toContain('RunName is missing');
   });
-  it('of a single folder of which an event tells finds it, or leaves nothing behind', async () => {
+  it('for a single folder finds the run, and stores nothing for an unknown folder', async () => {
     const storage = await connect();
     await put(`${storage.prefix}/AV240001/20260115_AV240001_TOLD/RunUploaded.json`, '');
     lists = 0;
@@ -641,7 +644,7 @@ describe('the search for runs', () => {
       ),
     ).toEqual(['TOLD']);
   });
-  it('finds 2,000 runs with at most one request per 500 folders, starts each once, and asks no more the second time', async () => {
+  it('finds 2,000 runs with few requests, starts each once, and starts nothing the second time', async () => {
     const storage = await connect();
     const keys = ['AV240001', 'AV240002'].flatMap((instrument) =>
       Array.from(

@@ -55,7 +55,7 @@ import { providerSecretContext, type Secrets, createSecrets } from '../../store/
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { startTestPostgres } from '../postgres.js';
 
-// Real PostgreSQL, the enforcing AWS and the real activities; Temporal is not needed to see what they find.
+// Real PostgreSQL, the enforcing AWS and the real activities. The findings do not depend on Temporal.
 const region = 'us-west-2';
 const account = '111122223333';
 let folder: string;
@@ -121,12 +121,12 @@ interface SetUp {
   executionRoleArn: string;
   roleName: string;
   externalId: string;
-  /** Puts the vendor's policy on the credential, without some actions. */
+  /** Attaches the policy of the vendor to the credential, without the given actions. */
   allow: (without?: readonly PermissionAction[]) => Promise<void>;
 }
 
 let count = 0;
-/** A customer with the page's template for everything, and the four resources that polony has of it. */
+/** A customer with the documented policy for everything, and the four resources of polony that use it. */
 async function setUp(
   type: CredentialType,
   prefix: string,
@@ -236,7 +236,7 @@ async function verify(kind: VerifiedKind, { ids }: SetUp): Promise<VerificationR
   return (await loadVerifications(db, [ids[kind]]))[0]!.report;
 }
 
-/** Everything that a provider is used for, as its report tells it. */
+/** The results for all resources that use the provider, as the report of the provider combines them. */
 async function verifyAll(
   customer: SetUp,
   actions: readonly PermissionAction[],
@@ -270,7 +270,7 @@ async function verifyAll(
   };
 }
 
-/** What no harmless probe can tell. */
+/** Actions that no harmless probe can test. */
 const UNTOLD: readonly PermissionAction[] = ['omics:StartRun', 'iam:PassRole', 's3:DeleteBucketPolicy'];
 
 describe.each<[CredentialType, string]>([
@@ -278,12 +278,12 @@ describe.each<[CredentialType, string]>([
   ['role', ''],
   ['accessKeys', 'runs/north'],
   ['accessKeys', ''],
-])('the table, for %s with prefix "%s"', (type, prefix) => {
+])('the permissions of a %s provider with prefix "%s"', (type, prefix) => {
   const actions = ACTIONS.filter((action) => type === 'accessKeys' || action !== 'sts:GetFederationToken');
   let customer: SetUp;
   beforeAll(async () => {
     customer = await setUp(type, prefix);
-    // As use would have shown it before.
+    // Successful use records this evidence in production.
     await recordEvidence(
       db,
       customer.ids.provider,
@@ -294,7 +294,7 @@ describe.each<[CredentialType, string]>([
     await recordEvidence(db, customer.ids.provider, 's3:DeleteBucketPolicy', `arn:aws:s3:::${customer.bucket}`);
   });
 
-  it('all is granted with the template of the page, and everything is ready', async () => {
+  it('are all granted with the documented policy, and all capabilities are ready', async () => {
     const { rows, notWhole, reports } = await verifyAll(customer, actions);
     expect(rows).toEqual(Object.fromEntries(actions.map((action) => [action, 'granted'])));
     expect(notWhole).toEqual([]);
@@ -302,21 +302,21 @@ describe.each<[CredentialType, string]>([
       reports.map(() => ['CONNECTED', 'All permissions in use are granted']),
     );
     expect(reports[0]).toMatchObject({ identity: { accountId: account }, sessionSeconds: 43_200 });
-    // The bucket policy was written back as it was.
+    // The probe wrote the bucket policy back unchanged.
     expect((await admin.s3.send(new GetBucketPolicyCommand({ Bucket: customer.bucket }))).Policy).toContain('"Theirs"');
   });
 
   it.each(actions.filter((action) => !UNTOLD.includes(action)))(
-    'without %s exactly that is denied, and exactly what needs it is not ready',
+    'without %s show only that one as denied, and only its capabilities as not ready',
     async (action) => {
       await customer.allow([action]);
       const { rows, notReady, notWhole, reports } = await verifyAll(customer, actions);
       const { neededBy, limits } = findPermission(action)!;
       if (action === 'sts:GetCallerIdentity') {
-        // AWS allows it to everyone (STS API Reference, GetCallerIdentity), and so does the local AWS.
+        // AWS allows this action to everyone (STS API Reference, GetCallerIdentity), and so does the local AWS.
         expect(rows[action]).toBe('granted');
       } else if (action === 'sts:GetFederationToken') {
-        // Without a session nothing else can be tried.
+        // Without a session, nothing else can be tested.
         expect(rows[action]).toBe('denied');
         expect(Object.entries(rows).filter(([other, result]) => other !== action && result === 'denied')).toEqual([]);
         expect(notReady).toHaveLength(5);
@@ -349,7 +349,7 @@ describe.each<[CredentialType, string]>([
     },
   );
 
-  it('without what no probe can tell and without use, it is unknown and what needs it is not called ready', async () => {
+  it('are unknown if no probe can test them and no use is recorded, and limit their capabilities', async () => {
     const fresh = await setUp(type, prefix);
     await fresh.allow(UNTOLD);
     const { rows, notReady, notWhole } = await verifyAll(fresh, actions);
@@ -359,30 +359,32 @@ describe.each<[CredentialType, string]>([
     expect([notReady, notWhole]).toEqual([[], ['bases2fastq', 'sharing']]);
   });
 
-  it.runIf(type === 'role')('the statement of a denied row grants it', async () => {
-    const action = 's3:GetObject';
-    await customer.allow([action]);
-    const row = (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!;
-    await admin.iam.send(
-      new PutRolePolicyCommand({
-        RoleName: customer.roleName,
-        PolicyName: 'granted',
-        PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [row.statement] }),
-      }),
-    );
-    expect(
-      (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!.result,
-    ).toBe('granted');
-    await admin.iam.send(new DeleteRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'granted' }));
-    await customer.allow();
-  });
+  it.runIf(type === 'role')('are granted by the statement that a denied row suggests',
+    async () => {
+      const action = 's3:GetObject';
+      await customer.allow([action]);
+      const row = (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!;
+      await admin.iam.send(
+        new PutRolePolicyCommand({
+          RoleName: customer.roleName,
+          PolicyName: 'granted',
+          PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [row.statement] }),
+        }),
+      );
+      expect(
+        (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!.result,
+      ).toBe('granted');
+      await admin.iam.send(new DeleteRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'granted' }));
+      await customer.allow();
+    },
+  );
 });
 
 const codes = (report: VerificationReport): string[] =>
   report.findings.filter((finding) => finding.severity !== 'info').map((finding) => finding.code);
 
-describe('findings', () => {
-  it('tell of a role that can be assumed without its external ID', async () => {
+describe('a finding', () => {
+  it('reports a role that can be assumed without its external ID', async () => {
     const customer = await setUp('role', '');
     const trust = (Condition?: unknown): Promise<unknown> =>
       admin.iam.send(
@@ -406,7 +408,7 @@ describe('findings', () => {
     const open = await verify('provider', customer);
     expect([open.status, codes(open)]).toEqual(['WARNING', ['EXTERNAL_ID_IGNORED']]);
     expect(open.findings[0]!.message).toContain('without an external ID');
-    // Any will do: the condition is there, but says nothing.
+    // The condition exists but accepts any external ID.
     await trust({ StringLike: { 'sts:ExternalId': '*' } });
     expect(codes(await verify('provider', customer))).toEqual(['EXTERNAL_ID_IGNORED']);
     await trust({ StringEquals: { 'sts:ExternalId': customer.externalId } });
@@ -417,7 +419,7 @@ describe('findings', () => {
     expect((await verify('storageConnection', customer)).status).toBe('FAILED');
   });
 
-  it('tell the region where a bucket really is, and go on there', async () => {
+  it('reports the real region of a bucket, and the checks continue there', async () => {
     const customer = await setUp('role', 'runs', { region: 'eu-central-1' });
     const report = await verify('storageConnection', customer);
     expect([report.status, codes(report)]).toEqual(['FAILED', ['WRONG_REGION']]);
@@ -425,7 +427,7 @@ describe('findings', () => {
     expect(report.permissions.find((row) => row.action === 's3:PutObject')!.result).toBe('granted');
   });
 
-  it('tell of a bucket that is not there', async () => {
+  it('reports a missing bucket', async () => {
     const customer = await setUp('role', '', { bucket: 'lab-not-there' });
     await admin.iam.send(
       new PutRolePolicyCommand({
@@ -440,7 +442,7 @@ describe('findings', () => {
     expect(codes(await verify('storageConnection', customer))).toEqual(['NO_SUCH_BUCKET']);
   });
 
-  it('tell of a prefix that the policy does not cover', async () => {
+  it('reports a prefix that the policy does not cover', async () => {
     const customer = await setUp('role', 'runs');
     await db
       .updateTable('storage_connections')
@@ -450,7 +452,7 @@ describe('findings', () => {
     const report = await verify('storageConnection', customer);
     expect(report.status).toBe('FAILED');
     expect(report.findings.map((finding) => finding.code)).toContain('PREFIX_NOT_COVERED');
-    // Nothing could be written, so there is nothing to read, and without listing AWS calls that denied too.
+    // No object could be written, so there is none to read. Without s3:ListBucket, AWS denies that read too.
     expect(report.permissions.filter((row) => row.result !== 'granted').map((row) => [row.action, row.result])).toEqual(
       [
         ['s3:ListBucket', 'denied'],
@@ -461,7 +463,7 @@ describe('findings', () => {
     );
   });
 
-  it('tell of a share that is not accepted or of another region, and of parameters that do not fit', async () => {
+  it('reports a share that is not found, and parameters that do not match the workflow', async () => {
     const customer = await setUp('role', '');
     await db.updateTable('flows').set({ shared_workflow_id: '7654321' }).where('id', '=', customer.ids.flow).execute();
     const report = await verify('flow', customer);
@@ -475,7 +477,7 @@ describe('findings', () => {
     expect(codes(await verify('flow', customer))).toEqual(['INVALID_FLOW']);
   });
 
-  it('tell of the recommended settings where they can be read', async () => {
+  it('reports settings that differ from the recommendation if polony may read them', async () => {
     const customer = await setUp('role', '');
     expect((await verify('storageConnection', customer)).findings.map((finding) => finding.code)).toEqual([
       'SETTINGS_NOT_READABLE',
@@ -516,7 +518,7 @@ describe('findings', () => {
     expect(codes(report)).toContain('PUBLIC_ACCESS_NOT_BLOCKED');
   });
 
-  it('tell of an account that changed under a provider', async () => {
+  it('reports a provider whose account has changed', async () => {
     const customer = await setUp('accessKeys', '');
     await verify('provider', customer);
     expect((await findProvider(db, customer.ids.provider))!.account_id).toBe(account);
@@ -530,6 +532,6 @@ describe('findings', () => {
   });
 });
 
-it('every row of the table is probed somewhere', () => {
+it('has a probe for every permission', () => {
   expect(PERMISSIONS.map(({ action }) => action)).toEqual([...ACTIONS]);
 });

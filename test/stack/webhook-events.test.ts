@@ -33,7 +33,8 @@ import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
 
-// What the triggers write, what the API says of it, and what one try of a delivery does: on a real PostgreSQL and a real receiver; Temporal stands aside.
+// The events that the triggers write, the API for them, and a single delivery attempt, on a real PostgreSQL and with a
+// real receiver, without Temporal.
 const KEY = 'test-key-0123456789-abcdefgh';
 const region = 'us-west-2';
 let postgres: TestPostgres;
@@ -57,7 +58,7 @@ interface Received {
 let receiver: http.Server;
 let at: string;
 const received: Received[] = [];
-/** How a path answers; 200 where nothing else is said. */
+/** How the receiver answers a path. The default is 200. */
 const answers = new Map<string, (response: http.ServerResponse) => void>();
 
 interface ShownDelivery {
@@ -105,7 +106,7 @@ async function webhook(fields: object = {}): Promise<Made> {
 }
 const deliveries = async (id: string): Promise<ShownDelivery[]> =>
   (await call<{ deliveries: ShownDelivery[] }>('GET', `/v1/webhooks/${id}/deliveries`)).body.deliveries;
-/** The events that a webhook is told of, oldest first. */
+/** The events that are stored for a webhook, oldest first. */
 const told = async (id: string): Promise<string[]> =>
   (
     await db
@@ -203,7 +204,7 @@ const trying = (more: Partial<WebhookSettings> = {}) => {
   const activities = createWebhookActivities(db, settings(more));
   return (id: string, round: number) => activities.attemptDelivery(id, round);
 };
-/** Tries all that a webhook is to be told, once each. */
+/** Attempts each delivery of a webhook once. */
 async function deliverAll(id: string, more: Partial<WebhookSettings> = {}): Promise<void> {
   const attempt = trying(more);
   for (const row of await rowsOf(id)) await attempt(row.id, row.round);
@@ -259,8 +260,8 @@ beforeEach(async () => {
   await db.deleteFrom('webhook_deliveries').execute();
 });
 
-describe('what is told', () => {
-  it('nothing is written where no webhook is on', async () => {
+describe('the event triggers', () => {
+  it('write nothing if no webhook is enabled', async () => {
     const { webhook: off } = await webhook({ enabled: false });
     const all = await resources();
     const runId = await run(all.storage.id);
@@ -271,7 +272,7 @@ describe('what is told', () => {
     expect(await deliveries(off.id)).toEqual([]);
   });
 
-  it('an execution: each change of its status and of what blocks it, once, in order', async () => {
+  it('write each change of status and block of an execution once, in order', async () => {
     const { webhook: hook } = await webhook();
     const all = await resources();
     const runId = await run(all.storage.id);
@@ -289,7 +290,7 @@ describe('what is told', () => {
     await beginNextAttempt(db, id, 1, { failureReason: 'SERVICE_ERROR', description: 'once more' });
     await change({ status: 'PENDING', blocked: blocked('omics:GetRun') });
     await change({ status: 'FAILED', blocked: null, error: { type: 'BlockedTooLong', message: 'sample PATIENT-7' } });
-    // It has ended: nothing changes any more.
+    // The execution has ended, so nothing changes any more.
     await change({ status: 'RUNNING' });
     expect((await told(hook.id)).filter((type) => type.startsWith('execution.'))).toEqual([
       'execution.untriggered',
@@ -331,7 +332,7 @@ describe('what is told', () => {
       action: 'omics:GetWorkflow',
       resource: 'arn:aws:omics:us-west-2:111122223333:run/*',
     });
-    // Neither AWS's words nor what is in files.
+    // Events contain neither texts of AWS nor content of files.
     expect(JSON.stringify(rows)).not.toMatch(/PATIENT|external-/);
     expect(rows.map((row) => row.id)).toEqual(
       rows.map((row) => row.id).sort((one, other) => one.slice(0, 13).localeCompare(other.slice(0, 13))),
@@ -340,7 +341,7 @@ describe('what is told', () => {
     expect(Math.abs(Number.parseInt(rows[0]!.id.replace('-', '').slice(0, 12), 16) - Date.now())).toBeLessThan(60_000);
   });
 
-  it('an upload: seen, stalled, gone on, blocked, whole, refused, gone, looked at anew', async () => {
+  it('write each change of an upload once: stalled, resumed, blocked, complete, failed, vanished', async () => {
     const { webhook: hook } = await webhook();
     const { storage } = await resources();
     const id = await run(storage.id);
@@ -384,7 +385,7 @@ describe('what is told', () => {
     });
   });
 
-  it('credentials and what verification finds, but not that a secret was encrypted anew', async () => {
+  it('write changes of credentials and of the verification status, but not a new encryption of secrets', async () => {
     const { webhook: hook } = await webhook();
     const id = newId();
     const sealed = await secrets.seal('wJalrXUtnFEMI', `provider/${id}/secret-access-key`);
@@ -463,7 +464,7 @@ describe('what is told', () => {
     ]);
   });
 
-  it('what is rolled back was never told, and what is told is there once it is heard of', async () => {
+  it('write nothing for a rolled back transaction, and notify listeners only after the commit', async () => {
     const { webhook: hook } = await webhook({ eventTypes: ['execution.running', 'execution.completed'] });
     const all = await resources();
     const id = await execution(all, await run(all.storage.id));
@@ -484,7 +485,7 @@ describe('what is told', () => {
       expect(await count()).toBe(0);
       heard = 0;
       await db.transaction().execute((transaction) => updateExecution(transaction, id, { status: 'PENDING' }));
-      // For none of its events.
+      // The webhook has not subscribed to this event.
       expect(await count()).toBe(0);
       await updateExecution(db, id, { status: 'RUNNING' });
       await waitFor('the event to be heard of', () => heard > 0);
@@ -494,7 +495,7 @@ describe('what is told', () => {
     }
   });
 
-  it('all webhooks that are on and want it are told, with one id', async () => {
+  it('write an event with the same id for each webhook that subscribes to it', async () => {
     const [one, other] = [await webhook(), await webhook({ eventTypes: ['run.uploading'] })];
     const { webhook: not } = await webhook({ eventTypes: ['run.uploaded'] });
     const { storage } = await resources();
@@ -504,11 +505,11 @@ describe('what is told', () => {
       [first!.event_id, first!.event_sequence],
     ]);
     expect(await rowsOf(not.id)).toEqual([]);
-    // What triggers write has a name that the API knows.
+    // The API knows the name of every event that the triggers write.
     expect((await told(one.webhook.id)).every((type) => WEBHOOK_EVENTS.includes(type))).toBe(true);
   });
 
-  it('a webhook that is deleted at that moment neither fails nor delays the change', async () => {
+  it('do not fail or wait if a webhook is deleted at the same time', async () => {
     const { webhook: hook } = await webhook();
     const all = await resources();
     const id = await execution(all, await run(all.storage.id));
@@ -517,7 +518,7 @@ describe('what is told', () => {
       expect((await call('DELETE', `/v1/webhooks/${hook.id}`)).status).toBe(204);
       await updateExecution(transaction, id, { status: 'PENDING' });
     });
-    // It is found to be nobody's when its turn comes.
+    // The next attempt finds that its webhook no longer exists.
     const [left] = await rowsOf(hook.id);
     expect(left!.event_type).toBe('execution.running');
     expect(await trying()(left!.id, 1)).toMatchObject({ state: 'superseded' });
@@ -525,8 +526,8 @@ describe('what is told', () => {
   });
 });
 
-describe('delivery', () => {
-  it('is signed, with the old secret along for a day after it was rotated', async () => {
+describe('a delivery', () => {
+  it('has signatures by the new secret, and by the old secret for a day after a rotation', async () => {
     const { webhook: hook, secret } = await webhook();
     expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
     expect((await call('POST', `/v1/webhooks/${hook.id}/test`)).status).toBe(202);
@@ -565,14 +566,14 @@ describe('delivery', () => {
     const third = received.at(-1)!;
     expect(() => new Webhook(secret).verify(third.raw, third.headers)).toThrow();
     expect(new Webhook(rotated.body.secret).verify(third.raw, third.headers)).toBeDefined();
-    // So often that the first would not be known any more: not at all.
+    // Further rotations would remove a secret that is still valid, so the API rejects them.
     for (let times = 0; times < 4; times++)
       expect((await call('POST', `/v1/webhooks/${hook.id}/rotate-secret`)).status).toBe(200);
     const refused = await call('POST', `/v1/webhooks/${hook.id}/rotate-secret`);
     expect([refused.status, refused.body.details![0]!.reason]).toEqual([409, 'TOO_MANY_SECRETS']);
   });
 
-  it('secrets are kept encrypted, bound to their row, and encrypted anew with the others', async () => {
+  it('uses secrets that are stored encrypted, bound to their row, and that reencrypt covers', async () => {
     const { webhook: hook, secret } = await webhook();
     const [row] = await listSigningSecrets(db, hook.id);
     expect(JSON.stringify(row)).not.toContain(secret.slice(6, 40));
@@ -584,14 +585,14 @@ describe('delivery', () => {
     expect((await listSigningSecrets(db, hook.id))[0]!.key_id).toBe('new');
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const [delivery] = await rowsOf(hook.id);
-    // A worker without the key: it says so, counts no try, and goes on once it has it.
+    // A worker without the key reports it, counts no attempt, and continues once it has the key.
     await expect(trying()(delivery!.id, 1)).rejects.toMatchObject({ type: 'SecretUnreadable', nonRetryable: false });
     expect((await deliveries(hook.id))[0]).toMatchObject({ state: 'pending', attempts: 0 });
     expect(await trying({ secrets: both })(delivery!.id, 1)).toMatchObject({ state: 'delivered' });
     expect(new Webhook(secret).verify(received.at(-1)!.raw, received.at(-1)!.headers)).toBeDefined();
   });
 
-  it('is tried again at growing intervals with the same id and body, then given up, and can be replayed', async () => {
+  it('is retried at growing intervals with the same id and body, then fails, and can be replayed', async () => {
     answers.set('/hook', (response) => void response.writeHead(500).end('database is down'));
     const { webhook: hook } = await webhook();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
@@ -630,13 +631,13 @@ describe('delivery', () => {
       (await call<{ replayed: number }>('POST', `/v1/webhooks/${hook.id}/replay`, { onlyFailed: true })).body,
     ).toEqual({ replayed: 1 });
     expect((await deliveries(hook.id))[0]).toMatchObject({ state: 'pending', attempts: 0, replays: 1 });
-    // The workflow of before finds that it is not its any more.
+    // The old workflow finds that a new round has replaced it.
     expect(await attempt(id, 1)).toMatchObject({ state: 'superseded' });
     expect(await attempt(id, 2)).toMatchObject({ state: 'delivered' });
     expect(received.at(-1)!.headers['webhook-id']).toBe(received[0]!.headers['webhook-id']);
   });
 
-  it('410 switches the webhook off; what waits is given up and comes again by replay', async () => {
+  it('that is answered with 410 disables the webhook, and the rest fails until a replay', async () => {
     answers.set('/hook', (response) => void response.writeHead(410).end());
     const { webhook: hook } = await webhook();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
@@ -675,7 +676,7 @@ describe('delivery', () => {
     expect((await deliveries(hook.id)).map(({ state }) => state)).toEqual(['delivered', 'delivered']);
   });
 
-  it('is replayed by time, by id and where it waits', async () => {
+  it('can be replayed by time, by id and while it waits', async () => {
     const { webhook: hook } = await webhook();
     const tests: ShownDelivery[] = [];
     for (let times = 0; times < 4; times++)
@@ -693,7 +694,7 @@ describe('delivery', () => {
     ).toBe(0);
     expect(await replay({ since: times[0]!.toISOString(), onlyFailed: true })).toBe(0);
     expect(await replay({ deliveryIds: [tests[0]!.id, tests[2]!.id] })).toBe(2);
-    // Those are about to be tried already.
+    // These two are already pending.
     expect(await replay({ since: '2020-01-01T00:00:00Z' })).toBe(2);
     await deliverAll(hook.id);
     expect(
@@ -707,7 +708,7 @@ describe('delivery', () => {
     expect((await deliveries(hook.id))[0]).toMatchObject({ state: 'pending', replays: 3, attempts: 0 });
   });
 
-  it('a slow receiver has its own slots only, and is counted no try while it waits for one', async () => {
+  it('to a slow receiver uses only the slots of that webhook, and a wait for a slot counts no attempt', async () => {
     const waiting: http.ServerResponse[] = [];
     answers.set('/slow', (response) => void waiting.push(response));
     const [slow, quick] = [await webhook({ url: `${at}/slow` }), await webhook({ url: `${at}/quick` })];
@@ -724,7 +725,7 @@ describe('delivery', () => {
       waits.push(failure.nextRetryDelay as number);
     }
     expect(Math.min(...waits)).toBeGreaterThanOrEqual(500);
-    // The other is delivered meanwhile.
+    // The other webhook receives its delivery meanwhile.
     const [other] = await rowsOf(quick.webhook.id);
     expect(await attempt(other!.id, 1)).toMatchObject({ state: 'delivered' });
     expect((await deliveries(slow.webhook.id)).filter(({ attempts }) => attempts === 0)).toHaveLength(3);
@@ -734,7 +735,7 @@ describe('delivery', () => {
     for (const row of rows.slice(5)) expect(await attempt(row.id, 1)).toMatchObject({ state: 'delivered' });
   });
 
-  it('goes to no private address where that is not allowed, whatever was allowed when it was made', async () => {
+  it('never goes to a private address that the setting forbids now, even if it was allowed before', async () => {
     const { webhook: hook } = await webhook();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const [delivery] = await rowsOf(hook.id);
@@ -748,7 +749,7 @@ describe('delivery', () => {
   });
 });
 
-describe('handing over', () => {
+describe('the dispatch of deliveries', () => {
   const started: string[] = [];
   const starter = {
     startDelivery: async ({ deliveryId, round }: { deliveryId: string; round: number }) =>
@@ -756,7 +757,7 @@ describe('handing over', () => {
   };
   beforeEach(() => void started.splice(0));
 
-  it('two processes hand each delivery over once; one that dies in between is made good', async () => {
+  it('starts each delivery once with two processes, and recovers from a process that dies', async () => {
     const { webhook: hook } = await webhook();
     await sql`select webhook_emit('webhook.test', jsonb_build_object('webhookId', ${hook.id}::text, 'number', number)) from generate_series(1, 250) as number`.execute(
       db,
@@ -769,7 +770,7 @@ describe('handing over', () => {
     await expect(
       startPendingDeliveries(db, { startDelivery: async () => Promise.reject(new Error('Temporal is away')) }),
     ).rejects.toThrow('Temporal is away');
-    // Claimed a moment ago: maybe by somebody who lives.
+    // The claim is recent, so its process may still be alive.
     expect(await startPendingDeliveries(db, starter)).toBe(0);
     await db
       .updateTable('webhook_deliveries')
@@ -780,7 +781,7 @@ describe('handing over', () => {
     expect(started).toHaveLength(251);
   });
 
-  it('what is replayed while it is handed over is handed over once more', async () => {
+  it('starts a delivery again if it is replayed during its start', async () => {
     const { webhook: hook } = await webhook();
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     const replaying = {
@@ -798,7 +799,7 @@ describe('handing over', () => {
     expect(started.map((each) => each.slice(-2))).toEqual(['/1', '/2']);
   });
 
-  it('the dispatcher hands over what is heard of, and survives that Temporal is away', async () => {
+  it('happens after each notification, and survives an outage of Temporal', async () => {
     const { webhook: hook } = await webhook();
     const trouble: string[] = [];
     let away = true;
@@ -819,7 +820,7 @@ describe('handing over', () => {
     expect(started).toEqual([`${body.delivery.id}/1`]);
   });
 
-  it('the sweep hands over again what its workflow was lost with, and forgets what is old', async () => {
+  it('is repeated by the sweep for lost workflows, and the sweep deletes old deliveries', async () => {
     const { webhook: hook } = await webhook();
     for (let times = 0; times < 3; times++) await call('POST', `/v1/webhooks/${hook.id}/test`);
     await startPendingDeliveries(db, starter);
@@ -841,7 +842,7 @@ describe('handing over', () => {
     await sweepDeliveries(db, starter);
     expect(started).toEqual([`${lost}/1`]);
     expect((await rowsOf(hook.id)).map((row) => row.id)).toEqual([lost, kept]);
-    // Of each webhook the newest 10,000; what has not ended stays.
+    // The sweep keeps the newest 10,000 deliveries of each webhook, and every delivery that has not ended.
     await sql`insert into webhook_deliveries (id, webhook_id, event_id, event_type, event_sequence, event_data, time_event, state, handed_over, time_ended)
       select webhook_delivery_id(), ${hook.id}::uuid, gen_random_uuid(), 'webhook.test', number, '{}', now(), 'delivered', true, now() from generate_series(1, 10050) as number`.execute(
       db,
@@ -853,8 +854,8 @@ describe('handing over', () => {
   });
 });
 
-describe('the API', () => {
-  it('a webhook through its life', async () => {
+describe('the webhook API', () => {
+  it('creates, lists, changes and deletes a webhook', async () => {
     const { webhook: made } = await webhook({ description: 'LIMS', eventTypes: ['run.uploaded', 'run.uploaded'] });
     expect(made).toMatchObject({
       url: `${at}/hook`,
@@ -907,7 +908,7 @@ describe('the API', () => {
     expect(await db.selectFrom('webhook_secrets').select('id').where('webhook_id', '=', made.id).execute()).toEqual([]);
   });
 
-  it('refuses what is wrong by field and rule', async () => {
+  it('rejects bad fields and names field and rule', async () => {
     const rules = async (method: string, url: string, body: unknown): Promise<string[]> => {
       const answer = await call(method, url, body);
       expect(answer.status, JSON.stringify(answer.body)).toBe(400);
@@ -937,7 +938,7 @@ describe('the API', () => {
     expect((await call<Made>('GET', `/v1/webhooks/${hook.id}`)).body.webhook.url).toBe(`${at}/hook`);
   });
 
-  it('the secret is shown to who repeats the request, and kept nowhere in plain', async () => {
+  it('shows the secret again for a repeated request, and never stores it in plain text', async () => {
     const create = () => call<Made>('POST', '/v1/webhooks', { url: `${at}/hook` }, { 'idempotency-key': 'webhook-1' });
     const [first, second] = [await create(), await create()];
     expect(second.headers['idempotency-replayed']).toBe('true');
@@ -951,7 +952,7 @@ describe('the API', () => {
     expect((await create()).body).toEqual({ ...first.body, secret: null });
   });
 
-  it('cannot keep a secret without a key to encrypt it with', async () => {
+  it('rejects a new webhook if no encryption key is configured', async () => {
     const without = await buildApp({
       db,
       databaseUrl: postgres.url,
@@ -976,7 +977,7 @@ describe('the API', () => {
     await without.close();
   });
 
-  it('deliveries are paged both ways, newest first, and by state', async () => {
+  it('lists deliveries both ways, newest first, and filters them by state', async () => {
     const { webhook: hook } = await webhook();
     for (let times = 0; times < 5; times++) await call('POST', `/v1/webhooks/${hook.id}/test`);
     const ids = (await deliveries(hook.id)).map(({ id }) => id);

@@ -16,7 +16,7 @@ import { attributes } from '../../workflows/messages/searchAttributes.js';
 import { executionsOf, HELD_MS, waitFor } from '../support.js';
 import { countEvents, startTestStack, workflowSource } from '../testStack.js';
 
-// Webhooks on the whole stack, with a receiver that can be slow, broken and gone.
+// Webhooks on the whole stack, with a receiver that is slow, broken or unreachable.
 let stateDir: string;
 let stack: Stack;
 let account: CustomerAccount;
@@ -107,7 +107,7 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-it('tells of an account, a run and its execution, from the first to the last, though the receiver fails half of the time', async () => {
+it('delivers all events of an account, a run and its execution, also to a receiver that fails at first', async () => {
   const seen = new Set<string>();
   answers.set('/flaky', (response, { headers }) => {
     const again = seen.has(headers['webhook-id']!);
@@ -130,14 +130,14 @@ it('tells of an account, a run and its execution, from the first to the last, th
     async () => (await call<{ executions: { id: string }[] }>('GET', '/v1/executions')).executions[0],
   );
   const { inStatus: executionIn, runsOf } = executionsOf(stack, call);
-  // Held until it was seen to run: a slow worker might see its end only.
+  // The run is held until the execution shows RUNNING, because a slow worker might miss that state.
   await executionIn(id, 'RUNNING');
   stack.aws.emulator.finish(runsOf(id)[0]!.id);
   await executionIn(id, 'COMPLETED');
   const completed = await waitFor('its end to be told', () =>
     to('/all').find(({ body }) => body.type === 'execution.completed'),
   );
-  // Each of them once, whatever came first on its way.
+  // Each event once. They may arrive in any order.
   const of = (field: string, value: string): string[] => {
     const mine = to('/all')
       .filter(({ body }) => body.data[field] === value)
@@ -186,7 +186,7 @@ it('tells of an account, a run and its execution, from the first to the last, th
   await call('PATCH', `/v1/webhooks/${all.id}`, { enabled: false });
 });
 
-it('nothing is lost when the worker is killed: neither what it had not heard of nor what was under way', async () => {
+it('loses no delivery when the worker is killed, whether it was new or under way', async () => {
   const held: http.ServerResponse[] = [];
   answers.set('/held', (response) => void held.push(response));
   const hook = await webhook('/held');
@@ -198,7 +198,7 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   answers.clear();
   stack.worker = await stack.startWorker();
   await inState(hook.id, unheard.id, 'delivered');
-  // Taken over once its worker is known to be dead.
+  // Another worker takes it over once Temporal considers the first worker dead.
   expect(
     await waitFor('the other to be delivered', async () =>
       (await deliveries(hook.id)).find((each) => each.id === underWay.id && each.state === 'delivered'),
@@ -213,7 +213,7 @@ it('nothing is lost when the worker is killed: neither what it had not heard of 
   ).toBe(1);
 });
 
-it('a receiver that hangs holds up no other', async () => {
+it('does not let one receiver that hangs delay another', async () => {
   const held = new Set<http.ServerResponse>();
   let most = 0;
   answers.set('/hangs', (response) => {
@@ -226,7 +226,7 @@ it('a receiver that hangs holds up no other', async () => {
   await waitFor('it to hang', () => held.size === 5);
   const sent = await Promise.all(Array.from({ length: 20 }, () => test(quick.id)));
   await waitFor('the other to have all', () => to('/quick').length >= sent.length);
-  // They passed the others, of which most have not even been tried: each try of those hangs for 15 s, five at a time.
+  // They overtook the other deliveries. Most of those have no attempt yet: each attempt hangs for 15 s, five at a time.
   expect(
     (
       await call<{ deliveries: Delivery[] }>('GET', `/v1/webhooks/${hangs.id}/deliveries?pageSize=100`)
@@ -238,7 +238,7 @@ it('a receiver that hangs holds up no other', async () => {
   await call('DELETE', `/v1/webhooks/${hangs.id}`);
 });
 
-it('what is given up can be replayed; Temporal shows where it stands', async () => {
+it('replays a failed delivery, and shows the state in Temporal', async () => {
   answers.set('/broken', (response) => void response.writeHead(503).end('maintenance'));
   const hook = await webhook('/broken');
   const failed = await test(hook.id);
@@ -250,7 +250,7 @@ it('what is given up can be replayed; Temporal shows where it stands', async () 
   expect(await described.staticSummary()).toBe(`Webhook webhook.test to ${new URL(at).host}`);
   expect(described.typedSearchAttributes.get(attributes.status)).toBe('FAILED');
   const history = await handle.fetchHistory();
-  // However many tries it took.
+  // The history does not grow with the number of attempts.
   expect(countEvents(history)).toBeLessThan(8);
   await Worker.runReplayHistory({ ...workflowSource() }, history);
   answers.clear();
@@ -262,7 +262,7 @@ it('what is given up can be replayed; Temporal shows where it stands', async () 
   expect(to('/broken')).toHaveLength(5);
 });
 
-it('neither secrets nor the tokens of URLs are in histories and logs, and no secret is in the database', async () => {
+it('keeps secrets and URL tokens out of histories and logs, and secrets out of the database', async () => {
   const places: Record<string, string> = {};
   for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "deliverWebhook"' })) {
     places[`history of ${workflow.workflowId}`] = JSON.stringify(
