@@ -394,7 +394,7 @@ describe('the images', () => {
 
   it('migrate the database and the namespace, again and again', async () => {
     const first = await run('migrate');
-    expect(first.output).toMatch(/^Carried out: /m);
+    expect(first.output).toMatch(/^Migrated the database: /m);
     expect(first.code).toBe(0);
     expect(await run('migrate')).toMatchObject({ code: 0, output: expect.stringContaining('up to date') as string });
     const connection = await Connection.connect({ address: temporal.address });
