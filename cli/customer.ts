@@ -5,7 +5,7 @@ import { iamDocuments } from '../domain/iam/documents.js';
 import { parseIamQuery } from '../domain/iam/query.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 
-/** The customer's AWS account as its admin sets it up by the vendor's page, with plain AWS calls. */
+/** The customer's AWS account, as its admin sets it up with plain AWS calls and the steps of the vendor's page. */
 export interface CustomerAccount {
   bucket: string;
   prefix: string;
@@ -16,7 +16,7 @@ export interface CustomerAccount {
   workflowOwnerId: string;
 }
 
-/** AWS clients of the customer's admin. */
+/** AWS clients with the credentials of the customer's admin. */
 export function adminClients(info: LocalInfo) {
   const common = {
     region: info.awsRegion,
@@ -31,9 +31,10 @@ export function adminClients(info: LocalInfo) {
 }
 
 /**
- * Creates bucket, provider role and execution role, and accepts the workflow share.
- * @param suffix makes the names unique, so that it can be done more than once in an account.
- * @param without actions that the admin forgets in the policy of the provider's role.
+ * Creates the bucket, the provider role and the execution role, and accepts the workflow share.
+ * @param suffix makes the names unique, so that one account can be set up several times.
+ * @param without actions that the admin forgets in the policy of the provider role.
+ * @throws when no workflow is shared with the account.
  */
 export async function setUpCustomer(
   info: LocalInfo,
@@ -55,7 +56,7 @@ export async function setUpCustomer(
   const providerRole = `Element-ServiceUser-${suffix}`;
   const executionRole = `omics-execution-${suffix}`;
   const executionRoleArn = `arn:aws:iam::${accountId}:role/${executionRole}`;
-  // The vendor's templates as polony generates them, for what the demo does.
+  // The vendor's templates, as polony generates them for the capabilities that the demo uses.
   const choice = parseIamQuery({
     credentialType: 'role',
     bucket,
@@ -92,7 +93,7 @@ export async function setUpCustomer(
   const { shares } = await omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }));
   const share = shares?.[0];
   if (share?.shareId === undefined || share.resourceId === undefined || share.ownerId === undefined)
-    throw new Error('No workflow is shared with the account');
+    throw new Error(`No workflow is shared with the account ${accountId}. Share one with it first`);
   if (share.status === 'PENDING') await omics.send(new AcceptShareCommand({ shareId: share.shareId }));
   for (const client of [s3, iam, omics]) client.destroy();
   return {
@@ -106,7 +107,7 @@ export async function setUpCustomer(
   };
 }
 
-/** As the admin adds statements to a role, in an inline policy of its own. */
+/** Adds statements to a role, in an inline policy of their own. */
 export async function addStatements(info: LocalInfo, roleArn: string, statements: readonly unknown[]): Promise<void> {
   const { iam } = adminClients(info);
   await iam.send(
@@ -119,7 +120,7 @@ export async function addStatements(info: LocalInfo, roleArn: string, statements
   iam.destroy();
 }
 
-/** A client of polony's API: JSON in and out, errors as the API words them. */
+/** A client of polony's API. It sends and returns JSON, and throws the API's error message. */
 export function apiClient(info: Pick<LocalInfo, 'apiUrl' | 'apiKey'>) {
   return async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const response = await fetch(`${info.apiUrl}${path}`, {
@@ -129,15 +130,13 @@ export function apiClient(info: Pick<LocalInfo, 'apiUrl' | 'apiKey'>) {
     });
     const text = await response.text();
     const answer = (text === '' ? undefined : JSON.parse(text)) as T;
-    if (!response.ok)
-      throw new Error(
-        `${method} ${path} was answered ${response.status}: ${(answer as { message?: string } | undefined)?.message ?? text}`,
-      );
-    return answer;
+    if (response.ok) return answer;
+    const { message = text } = (answer ?? {}) as { message?: string };
+    throw new Error(`${method} ${path} failed with status ${response.status}: ${message}`);
   };
 }
 
-/** What {@link connectAccount} has made. */
+/** The ids of what {@link connectAccount} creates. */
 export interface Connected {
   providerId: string;
   storageConnectionId: string;
@@ -146,8 +145,8 @@ export interface Connected {
 }
 
 /**
- * Connects an account by the API, as its owner would: provider, storage connection, compute connection and a flow.
- * @param fields of the flow, beside what it needs; `autoStart` has it start for runs of the storage connection.
+ * Connects an account through the API, as its owner would: provider, storage connection, compute connection and flow.
+ * @param fields more fields of the flow; `autoStart` makes it start for every run of the storage connection.
  */
 export async function connectAccount(
   call: <T>(method: string, path: string, body?: unknown) => Promise<T>,

@@ -22,7 +22,7 @@ export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
   format: string;
 }
 
-/** What `polony iam` prints. @throws InputError */
+/** What `polony iam` prints. @throws InputError when an option is missing or wrong. */
 export function iamText({ format, trustedAccountId, ...query }: IamOptions): string {
   if (!(IAM_FORMATS as readonly string[]).includes(format))
     throw new InputError([{ field: 'format', rule: 'ONE_OF', message: `must be ${IAM_FORMATS.join(', ')}` }]);
@@ -30,7 +30,9 @@ export function iamText({ format, trustedAccountId, ...query }: IamOptions): str
   if (format === 'events-cloudformation' || format === 'events-terraform') {
     const [bucket, ...more] = [query.bucket ?? []].flat();
     if (bucket === undefined || more.length > 0)
-      throw new InputError([{ field: 'bucket', rule: 'ONE', message: 'must be one bucket: each has its own rule' }]);
+      throw new InputError([
+        { field: 'bucket', rule: 'ONE', message: 'must be one bucket: each bucket has its own rule' },
+      ]);
     const documents = eventDocuments({ bucket, prefix: [query.prefix ?? []].flat()[0] });
     return format === 'events-terraform' ? documents.terraform : documents.cloudFormation;
   }
@@ -39,7 +41,7 @@ export function iamText({ format, trustedAccountId, ...query }: IamOptions): str
   const isRole = choice.credentialType === 'role';
   if (!isRole && format === 'trust')
     throw new InputError([
-      { field: 'format', rule: 'NO_TRUST', message: 'must not be trust: a user has no trust policy' },
+      { field: 'format', rule: 'NO_TRUST', message: 'must not be trust: an IAM user has no trust policy' },
     ]);
   if (isRole && trustedAccountId === undefined) {
     throw new InputError([
@@ -47,7 +49,8 @@ export function iamText({ format, trustedAccountId, ...query }: IamOptions): str
         field: 'trusted-account-id',
         rule: 'REQUIRED',
         message:
-          'must be given, or POLONY_TRUSTED_ACCOUNT_ID: the AWS account that polony runs in, which the role is to trust',
+          'is required: the AWS account that polony runs in, which the role must trust. ' +
+          'You can also set POLONY_TRUSTED_ACCOUNT_ID',
       },
     ]);
   }
@@ -66,7 +69,7 @@ export function iamText({ format, trustedAccountId, ...query }: IamOptions): str
   }
 }
 
-/** `polony iam` */
+/** `polony iam`: prints IAM documents. */
 export function iam(options: IamOptions): void {
   process.stdout.write(iamText(options));
 }

@@ -35,27 +35,29 @@ export interface InstrumentOptions {
   stallAt?: number;
 }
 
-const problem = (field: string, message: string): InputError => new InputError([{ field, rule: 'FORMAT', message }]);
+const inputError = (field: string, message: string): InputError => new InputError([{ field, rule: 'FORMAT', message }]);
 
-/** `R1=151,R2=151,I1=8,I2=8` as cycles. */
+/** Parses `R1=151,R2=151,I1=8,I2=8`. @throws InputError */
 function parseCycles(text: string): Cycles {
   const pairs = text.split(',').map((pair) => /^(I1|I2|R1|R2)=(\d{1,4})$/.exec(pair.trim()));
   if (pairs.includes(null))
-    throw problem(
+    throw inputError(
       '--cycles',
-      `must be read=cycles pairs such as R1=151,R2=151,I1=8,I2=8; reads are ${READ_NAMES.join(', ')}`,
+      `must be pairs such as R1=151,R2=151,I1=8,I2=8; the reads are ${READ_NAMES.join(', ')}`,
     );
   return Object.fromEntries(pairs.map((pair) => [pair![1], Number(pair![2])])) as Cycles;
 }
 
-/** `polony instrument`: uploads a simulated run into the local stack. Enter resumes one that stalls. */
+/** `polony instrument`: uploads a simulated run to the local stack. Enter resumes an upload that pauses. */
 export async function instrument(options: InstrumentOptions): Promise<void> {
-  if (!OUTCOMES.includes(options.outcome)) throw problem('--outcome', `must be one of ${OUTCOMES.join(', ')}`);
-  if (!TYPES.includes(options.runType)) throw problem('--run-type', `must be one of ${TYPES.join(', ')}`);
+  if (!OUTCOMES.includes(options.outcome)) throw inputError('--outcome', `must be one of ${OUTCOMES.join(', ')}`);
+  if (!TYPES.includes(options.runType)) throw inputError('--run-type', `must be one of ${TYPES.join(', ')}`);
   const cycles = parseCycles(options.cycles);
   const info = readLocalInfo(stateFolder());
   if (info === undefined)
-    throw new Error('No local stack runs here; start one with npm run local, or name its state folder in POLONY_HOME');
+    throw new Error(
+      `No local stack runs on ${stateFolder()}. Start one with npm run local, or set POLONY_HOME to its state folder`,
+    );
   const { s3 } = adminClients(info);
   const run = describeRun({
     runName: options.runName,
@@ -66,7 +68,7 @@ export async function instrument(options: InstrumentOptions): Promise<void> {
     bytesPerCycle: options.bytesPerCycle,
   });
   const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort(new Error('Interrupted; the run folder is not complete')));
+  process.once('SIGINT', () => stop.abort(new Error('You interrupted the upload; the run folder is not complete')));
   const simulation = simulateInstrument({
     s3,
     bucket: options.bucket,

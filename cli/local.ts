@@ -1,37 +1,56 @@
 import { startStack } from '../local/stack.js';
-import { stateFolder } from '../local/stackFiles.js';
+import { type LocalInfo, stateFolder } from '../local/stackFiles.js';
 
-/** A second Ctrl-C within this time is the same one: npm passes on what the terminal has sent to everybody already. */
+/** A second SIGINT within this time is the same Ctrl-C: the terminal sends it to every process, and npm sends it again. */
 const SAME_SIGNAL_MS = 1000;
 
-/** Aborts when this process is told to end; a second time it ends at once, and the guardian does the rest. */
-function untilTold(): AbortSignal {
-  const told = new AbortController();
-  let at = 0;
+/** Aborts at the first signal to end. A later signal exits at once, and the guardian stops the stack. */
+function abortOnTermination(): AbortSignal {
+  const termination = new AbortController();
+  let firstSignalAt = 0;
   const end = (): void => {
-    if (at !== 0 && Date.now() - at > SAME_SIGNAL_MS) process.exit(130);
-    at ||= Date.now();
-    told.abort(new Error('Stopped before it had started'));
+    if (firstSignalAt !== 0 && Date.now() - firstSignalAt > SAME_SIGNAL_MS) process.exit(130);
+    firstSignalAt ||= Date.now();
+    termination.abort(new Error('You stopped the local stack before it had started'));
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
-  // npm hands a signal to its shell, which may end without handing it on: then we have another parent all at once.
+  // npm sends a signal to its shell, which may end without sending it to us. Our parent process changes then.
   const parent = process.ppid;
   if (process.env.npm_lifecycle_event !== undefined) setInterval(() => process.ppid !== parent && end(), 500).unref();
-  // Whoever read what we print may have ended before us.
+  // The reader of our output may have ended already.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
-  return told.signal;
+  return termination.signal;
 }
 
-/** `npm run local`: the stack, left running until Ctrl-C. */
+/** What a user of the local stack needs to know: addresses, keys and the environment for AWS clients. */
+function describeStack(info: LocalInfo): string {
+  return [
+    '',
+    `API            ${info.apiUrl}   (docs ${info.apiUrl}/docs)`,
+    `API key        ${info.apiKey}`,
+    `Temporal UI    ${info.temporalUiUrl}`,
+    `Temporal       ${info.temporalAddress}, namespace ${info.namespace}`,
+    `PostgreSQL     ${info.databaseUrl}`,
+    '',
+    "AWS, as the customer's admin:",
+    `  export AWS_ENDPOINT_URL=${info.awsEndpoint} AWS_REGION=${info.awsRegion} AWS_DISABLE_HOST_PREFIX_INJECTION=true`,
+    `  export AWS_ACCESS_KEY_ID=${info.adminAccessKeyId} AWS_SECRET_ACCESS_KEY=${info.adminSecretAccessKey}`,
+    '',
+    `${stateFolder()}/local.json has all of this. Press Ctrl-C to stop the stack. Its data stays.`,
+    '',
+  ].join('\n');
+}
+
+/** `npm run local`: runs the local stack until Ctrl-C. */
 export async function local(): Promise<void> {
-  const told = untilTold();
-  const stack = await startStack({ onProgress: (line) => void process.stdout.write(`${line}\n`), signal: told });
-  const { info } = stack;
-  process.stdout.write(
-    `\nAPI            ${info.apiUrl}   (docs ${info.apiUrl}/docs, any user, the key as password)\nAPI key        ${info.apiKey}\nTemporal UI    ${info.temporalUiUrl}\nTemporal       ${info.temporalAddress}, namespace ${info.namespace}\nPostgreSQL     ${info.databaseUrl}\n\nAWS, as the customer's admin:\n  export AWS_ENDPOINT_URL=${info.awsEndpoint} AWS_REGION=${info.awsRegion} AWS_DISABLE_HOST_PREFIX_INJECTION=true\n  export AWS_ACCESS_KEY_ID=${info.adminAccessKeyId} AWS_SECRET_ACCESS_KEY=${info.adminSecretAccessKey}\n\nAll of it stands in ${stateFolder()}/local.json. Ctrl-C stops the stack; its state stays.\n`,
-  );
-  if (!told.aborted)
-    await new Promise<void>((resolve) => told.addEventListener('abort', () => resolve(), { once: true }));
+  const termination = abortOnTermination();
+  const stack = await startStack({
+    onProgress: (line) => void process.stdout.write(`${line}\n`),
+    signal: termination,
+  });
+  process.stdout.write(describeStack(stack.info));
+  if (!termination.aborted)
+    await new Promise<void>((resolve) => termination.addEventListener('abort', () => resolve(), { once: true }));
   process.stdout.write('\nStopping…\n');
   await stack.stop();
 }

@@ -12,7 +12,7 @@ import { startWorker } from '../worker/worker.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 
 function logger(level: string): Logger {
-  // Keys and external ids never reach a log, wherever they stand in what is logged.
+  // API keys and external ids must never reach a log.
   return pino({
     level,
     redact: {
@@ -22,37 +22,41 @@ function logger(level: string): Logger {
   });
 }
 
-/** What a process is told to end by. Listened to from its first moment: the first process of a container gets no signal that it does not listen to. */
-function toldToEnd(): Promise<NodeJS.Signals> {
-  // Not once: a second one while we stop (a shell passes on what its group has got already) must not cut the stop short.
+/**
+ * Waits for a signal to end. Call it first: the first process of a container receives only signals that it listens to.
+ * @returns the signal.
+ */
+function waitForTermination(): Promise<NodeJS.Signals> {
+  // Keep listening: a second signal while we stop must not interrupt the stop. A shell sends a signal to us that the
+  // terminal has already sent to its whole process group.
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, resolve);
   });
 }
 
-/** Runs a part until the process is told to end or the part ends by itself, also when it is told while the part still starts. */
-async function run<T>(
+/** Runs a part until a signal to end or until the part ends by itself. A signal can arrive while the part still starts. */
+async function runUntilTermination<T>(
   log: Logger,
   start: () => Promise<T>,
   stop: (part: T) => Promise<void>,
   done: (part: T) => Promise<void> = () => new Promise(() => undefined),
 ): Promise<void> {
-  const told = toldToEnd();
+  const termination = waitForTermination();
   const starting = start();
-  const early = await Promise.race([told, starting.then(() => undefined)]);
-  // A part that hangs must not keep a deployment waiting.
-  const limit = (): void => void setTimeout(() => process.exit(1), 30_000).unref();
+  const early = await Promise.race([termination, starting.then(() => undefined)]);
+  // A part that hangs must not delay a deployment.
+  const exitAfterLimit = (): void => void setTimeout(() => process.exit(1), 30_000).unref();
   if (early !== undefined) {
-    log.info({ by: early }, 'stopping before it has started');
-    limit();
-    // What cannot start any more, because what it needs stops too, has nothing to stop.
+    log.info({ by: early }, 'stopping before the start is complete');
+    exitAfterLimit();
+    // A start that fails, for example because its server stops too, leaves nothing to stop.
     await starting.then(stop, () => undefined);
     return;
   }
   const part = await starting;
-  const by = await Promise.race([told, done(part).then(() => 'its own end')]);
+  const by = await Promise.race([termination, done(part).then(() => 'its own end')]);
   log.info({ by }, 'stopping');
-  limit();
+  exitAfterLimit();
   await stop(part);
 }
 
@@ -60,7 +64,7 @@ async function run<T>(
 export async function apiProcess(): Promise<void> {
   const config = parseApiConfig(process.env);
   const log = logger(config.logLevel);
-  await run(
+  await runUntilTermination(
     log,
     () => startApi(config, log),
     (api) => api.close(),
@@ -71,7 +75,7 @@ export async function apiProcess(): Promise<void> {
 export async function workerProcess(): Promise<void> {
   const config = parseWorkerConfig(process.env);
   const log = logger(config.logLevel);
-  await run(
+  await runUntilTermination(
     log,
     () => startWorker(config, log),
     (worker) => worker.stop(),
@@ -79,38 +83,46 @@ export async function workerProcess(): Promise<void> {
   );
 }
 
-/** gRPC codes of a server that does not let its users register search attributes: Temporal Cloud. */
-const NOT_OURS_TO_REGISTER: readonly unknown[] = [7, 12];
+/** gRPC codes of Temporal Cloud, which does not let its users register search attributes: denied and unimplemented. */
+const REGISTRATION_NOT_ALLOWED: readonly unknown[] = [7, 12];
 
-/** `polony migrate`: the tables, and the search attributes of the namespace where a Temporal server is named. */
+/** `polony migrate`: migrates the database and, when TEMPORAL_ADDRESS is set, registers the search attributes. */
 export async function migrateProcess(): Promise<void> {
-  // By the same rules, and with the same words, as the processes that come after; Temporal need not be there yet.
+  // The API and the worker read the same settings. Only TEMPORAL_ADDRESS is optional here.
   const { TEMPORAL_ADDRESS: address, ...env } = process.env;
-  const named = address !== undefined && address.trim() !== '';
-  const { databaseUrl, temporal } = parseWorkerConfig({ ...env, TEMPORAL_ADDRESS: named ? address : 'none:7233' });
+  const hasTemporal = address !== undefined && address.trim() !== '';
+  const { databaseUrl, temporal } = parseWorkerConfig({
+    ...env,
+    TEMPORAL_ADDRESS: hasTemporal ? address : 'none:7233',
+  });
   const db = openDatabase(databaseUrl, 1);
   try {
     const done = await migrate(db);
-    process.stdout.write(done.length === 0 ? 'The tables are up to date.\n' : `Carried out: ${done.join(', ')}\n`);
+    process.stdout.write(
+      done.length === 0 ? 'The database is up to date.\n' : `Migrated the database: ${done.join(', ')}\n`,
+    );
   } finally {
     await db.destroy();
   }
-  if (!named) return;
+  if (!hasTemporal) return;
   const { connection } = await connectTemporal(temporal);
   try {
     await registerSearchAttributes(connection, temporal.namespace, SEARCH_ATTRIBUTES);
     process.stdout.write(`Namespace ${temporal.namespace} has the search attributes.\n`);
   } catch (error) {
     const code = (error as { cause?: { code?: unknown } }).cause?.code;
-    if (!NOT_OURS_TO_REGISTER.includes(code)) throw error;
-    // They may well be there: this server does not even let us look.
+    if (!REGISTRATION_NOT_ALLOWED.includes(code)) throw error;
+    // The search attributes may exist: this server does not let us list them either.
     process.stderr.write(`${errorMessage(error)}\n`);
   } finally {
     await connection.close();
   }
 }
 
-/** `polony reencrypt`: with the new key first in POLONY_ENCRYPTION_KEYS, then those that secrets are encrypted with. */
+/**
+ * `polony reencrypt`: encrypts every secret with the first key of POLONY_ENCRYPTION_KEYS. The setting must also contain the
+ * keys that secrets are encrypted with now.
+ */
 export async function reencryptProcess(): Promise<void> {
   const { databaseUrl, encryptionKeys } = parseWorkerConfig({ ...process.env, TEMPORAL_ADDRESS: 'none:7233' });
   const secrets = createSecrets(encryptionKeys, createKmsDataKeys);
@@ -118,7 +130,7 @@ export async function reencryptProcess(): Promise<void> {
   try {
     const count = await reencrypt(db, secrets);
     process.stdout.write(
-      `${count} secret${count === 1 ? '' : 's'} encrypted anew; all are encrypted with ${secrets.currentKeyId}.\n`,
+      `Encrypted ${count} secret${count === 1 ? '' : 's'} again. All are now encrypted with ${secrets.currentKeyId}.\n`,
     );
   } finally {
     await db.destroy();

@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** How a child ended. `logTail` is the end of what it wrote; `expected` is true when we stopped it. */
 export interface ChildExit {
@@ -93,10 +94,12 @@ export class ChildFailedError extends Error {
 }
 
 const MARKER = 'POLONY_GUARD';
+const WATCHER_FILE = fileURLToPath(new URL('./guardianWatcher.mjs', import.meta.url));
 const DEFAULT_GRACE_MS = 10_000;
 const LOG_ROTATE_BYTES = 16 * 1024 * 1024;
 
-interface Registration {
+/** What the watcher must know about a child to stop it. */
+export interface GuardedProcess {
   key: string;
   pid: number;
   start: string | null;
@@ -104,99 +107,20 @@ interface Registration {
   graceMs: number;
 }
 
-/** What lies in `<stateDir>/guardian/<id>.json`, so that a later start can tidy up even after parent and watcher were both killed. */
+/** A line that the guardian writes to its watcher (guardianWatcher.mjs). */
+export type WatcherCommand = { add: GuardedProcess } | { remove: string };
+
+/**
+ * The content of `<stateDir>/guardian/<id>.json`. With it a later start can stop the children even when both this process and
+ * its watcher were killed.
+ */
 interface GuardianRecord {
   id: string;
   boot: string | null;
   parent: { pid: number; start: string | null };
   watcher: { pid: number; start: string | null };
-  children: Registration[];
+  children: GuardedProcess[];
 }
-
-/**
- * The watching process, plain CommonJS handed to `node -e`: it needs no loader, no file to be found, and starts in some 30 ms
- * both from the sources and from `dist/`. Its standard input is the parent's lifeline: the kernel closes it when the parent is
- * gone, whatever ended it. Each line is a command; the end of the input means: stop all.
- */
-const WATCHER_SOURCE = String.raw`
-'use strict';
-const fs = require('node:fs');
-const { execFileSync } = require('node:child_process');
-const [id, recordFile, ...removeAtEnd] = process.argv.slice(1);
-const children = new Map();
-// Whoever wants this process gone ends its parent. A signal that reaches the whole tree must not take the watch away first.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => {});
-const linux = process.platform === 'linux';
-
-function stat(pid) {
-  if (linux) {
-    try {
-      const fields = fs.readFileSync('/proc/' + pid + '/stat', 'utf8').replace(/^.*\)\s/s, '').split(' ');
-      // A zombie has ended; it only waits for its parent to look.
-      return fields[0] === 'Z' || fields[0] === 'X' ? null : fields[19];
-    } catch { return null; }
-  }
-  try { return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null; }
-  catch { return null; }
-}
-const alive = (child) => { const start = stat(child.pid); return start !== null && (child.start === null || child.start === start); };
-
-/** Processes that carry this guardian's marker: also those that were started just before the parent died, or left their group. */
-function marked() {
-  if (!linux) return [];
-  const found = [];
-  for (const name of fs.readdirSync('/proc')) {
-    if (!/^[0-9]+$/.test(name) || Number(name) === process.pid) continue;
-    try {
-      const line = fs.readFileSync('/proc/' + name + '/environ', 'utf8').split('\0').find((entry) => entry.startsWith('POLONY_GUARD=' + id + ':'));
-      if (line) { const pid = Number(name); const start = stat(pid); if (start !== null) found.push({ pid, start, key: line.slice(13) }); }
-    } catch {}
-  }
-  return found;
-}
-function send(child, signal, group) {
-  if (!alive(child)) return;
-  try { process.kill(group ? -child.pid : child.pid, signal); } catch { try { process.kill(child.pid, signal); } catch {} }
-}
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function stopChild(child) {
-  send(child, child.stopSignal, false);
-  const end = Date.now() + child.graceMs;
-  while (alive(child) && Date.now() < end) await pause(25);
-  send(child, 'SIGKILL', true);
-}
-async function stopAll() {
-  for (const file of removeAtEnd) try { fs.rmSync(file, { force: true }); } catch {}
-  const known = new Set([...children.values()].map((child) => child.pid));
-  const strays = marked().filter((stray) => !known.has(stray.pid));
-  // A stray whose group has a registered leader ends with that leader; one whose registration was never read is stopped here.
-  const orphans = strays.filter((stray) => ![...children.values()].some((child) => child.key === stray.key));
-  await Promise.all(orphans.map((stray) => stopChild({ ...stray, stopSignal: 'SIGTERM', graceMs: 3000 })));
-  // The last started first: a worker that can still reach its server hands its work back instead of letting it time out.
-  for (const child of [...children.values()].reverse()) await stopChild(child);
-  for (const stray of marked()) send(stray, 'SIGKILL', false);
-  try { fs.rmSync(recordFile, { force: true }); } catch {}
-  process.exit(0);
-}
-let text = '';
-process.stdin.setEncoding('utf8');
-process.stdin.on('data', (chunk) => {
-  text += chunk;
-  const lines = text.split('\n');
-  text = lines.pop();
-  for (const line of lines) {
-    const message = JSON.parse(line);
-    if (message.add) children.set(message.add.key, message.add);
-    else if (message.remove) children.delete(message.remove);
-  }
-});
-let ending = false;
-const end = () => { if (!ending) { ending = true; void stopAll(); } };
-process.stdin.on('end', end);
-process.stdin.on('error', end);
-process.stdin.on('close', end);
-`;
 
 /**
  * Starts the watching process for a state folder. Children of an earlier run on the same folder that are still there, because
@@ -214,7 +138,7 @@ export async function createGuardian(stateDir: string, options: GuardianOptions 
 class ProcessGuardian implements Guardian {
   readonly #id = randomUUID();
   readonly #recordFile: string;
-  readonly #registrations = new Map<string, Registration>();
+  readonly #processes = new Map<string, GuardedProcess>();
   readonly #children = new Map<string, GuardedChild>();
   #watcher: ChildProcess;
   #closing = false;
@@ -237,14 +161,7 @@ class ProcessGuardian implements Guardian {
     const logFd = openLog(path.join(this.stateDir, 'logs', 'guardian.log')).fd;
     const watcher = spawnProcess(
       process.execPath,
-      [
-        '--max-old-space-size=32',
-        '-e',
-        WATCHER_SOURCE,
-        this.#id,
-        this.#recordFile,
-        ...(this.options.removeAtEnd ?? []),
-      ],
+      ['--max-old-space-size=32', WATCHER_FILE, this.#id, this.#recordFile, ...(this.options.removeAtEnd ?? [])],
       {
         detached: true,
         stdio: ['pipe', logFd, logFd],
@@ -261,14 +178,14 @@ class ProcessGuardian implements Guardian {
     watcher.once('exit', () => {
       if (this.#closing || this.#watcher !== watcher) return;
       this.#watcher = this.#startWatcher();
-      for (const registration of this.#registrations.values()) this.#tell({ add: registration });
+      for (const registered of this.#processes.values()) this.#sendToWatcher({ add: registered });
       this.#writeRecord();
     });
     return watcher;
   }
 
-  #tell(message: { add: Registration } | { remove: string }): void {
-    this.#watcher.stdin?.write(`${JSON.stringify(message)}\n`);
+  #sendToWatcher(command: WatcherCommand): void {
+    this.#watcher.stdin?.write(`${JSON.stringify(command)}\n`);
   }
 
   #writeRecord(): void {
@@ -277,7 +194,7 @@ class ProcessGuardian implements Guardian {
       boot: bootId(),
       parent: { pid: process.pid, start: processStart(process.pid) },
       watcher: { pid: this.pid, start: processStart(this.pid) },
-      children: [...this.#registrations.values()],
+      children: [...this.#processes.values()],
     };
     const draft = `${this.#recordFile}.${process.pid}.tmp`;
     writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
@@ -321,9 +238,9 @@ class ProcessGuardian implements Guardian {
       );
     }
     const pid = child.pid;
-    const registration: Registration = { key, pid, start: processStart(pid), stopSignal, graceMs };
-    this.#registrations.set(key, registration);
-    this.#tell({ add: registration });
+    const registered: GuardedProcess = { key, pid, start: processStart(pid), stopSignal, graceMs };
+    this.#processes.set(key, registered);
+    this.#sendToWatcher({ add: registered });
     this.#writeRecord();
 
     let wanted = false;
@@ -332,10 +249,10 @@ class ProcessGuardian implements Guardian {
     const exited = new Promise<ChildExit>((resolve) => {
       child.once('exit', (code, signal) => {
         running = false;
-        this.#registrations.delete(key);
+        this.#processes.delete(key);
         this.#children.delete(key);
         endMarked(key);
-        this.#tell({ remove: key });
+        this.#sendToWatcher({ remove: key });
         if (!this.#closing) this.#writeRecord();
         const exit: ChildExit = { code, signal, expected: wanted, logTail: logTail() };
         resolve(exit);

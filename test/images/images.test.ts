@@ -401,7 +401,7 @@ describe('the image', () => {
 
   it('migrates the database and the namespace, and may do so again', async () => {
     const first = await run('migrate');
-    expect(first.output).toMatch(/^Carried out: /m);
+    expect(first.output).toMatch(/^Migrated the database: /m);
     expect(first.code).toBe(0);
     expect(await run('migrate')).toMatchObject({ code: 0, output: expect.stringContaining('up to date') as string });
     const connection = await Connection.connect({ address: temporal.address });
