@@ -542,7 +542,7 @@ describe('polony download', () => {
         const { files, failed } = await bring(folderOf);
         expect([files, failed.map(({ reason }) => reason)]).toEqual([
           0,
-          [expect.stringMatching(/is not that of the object$/)],
+          [expect.stringMatching(/differs from that of the object$/)],
         ]);
         expect(readdirSync(folderOf)).toEqual([]);
       },
@@ -700,7 +700,7 @@ describe('polony upload', () => {
       expect([code, await keys(name)]).toEqual([2, []]);
       return stderr;
     };
-    expect(await refused((made) => rmSync(path.join(made, 'RunParameters.json')))).toContain('no run folder');
+    expect(await refused((made) => rmSync(path.join(made, 'RunParameters.json')))).toContain('it is not a run folder');
     expect(await refused((made) => rmSync(path.join(made, 'RunUploaded.json')))).toContain('the run has not ended');
     expect(await refused((made) => writeFileSync(path.join(made, 'RunUploaded.json'), '\n'))).toContain(
       'the run has not ended',
