@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { runFaults } from './faults.js';
 
-// The short form of `npm run test:faults`, which draws a new seed each time. Here the seed is fixed, so that you can
+// The short form of `npm run faults`, which draws a new seed each time. Here the seed is fixed, so that you can
 // repeat a failure.
 it('loses no execution, starts none twice and ends every run while parts crash and answers are lost', async () => {
   const { details, faults, ...report } = await runFaults({ executions: 30, seed: 5, crashEvery: 3 });

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { runFaults } from './faults.js';
 
-// npm run test:faults -- --executions N --seed S; the last line is the report as JSON.
+// npm run faults -- --executions N --seed S; the last line is the report as JSON.
 const { values } = parseArgs({
   options: {
     executions: { type: 'string', default: '300' },

@@ -220,12 +220,12 @@ describe('polony download', () => {
     expect([files, failed.map(({ path: each, reason }) => [each, reason]).sort()]).toEqual([
       3,
       [
-        ['wrong MD5', 'its MD5 is not that of the object'],
-        ['wrong x-amz-checksum-crc32', 'its CRC32 is not that of the object'],
-        ['wrong x-amz-checksum-crc32c', 'its CRC32C is not that of the object'],
-        ['wrong x-amz-checksum-crc64nvme', 'its CRC64NVME is not that of the object'],
-        ['wrong x-amz-checksum-sha1', 'its SHA1 is not that of the object'],
-        ['wrong x-amz-checksum-sha256', 'its SHA256 is not that of the object'],
+        ['wrong MD5', 'its MD5 differs from that of the object'],
+        ['wrong x-amz-checksum-crc32', 'its CRC32 differs from that of the object'],
+        ['wrong x-amz-checksum-crc32c', 'its CRC32C differs from that of the object'],
+        ['wrong x-amz-checksum-crc64nvme', 'its CRC64NVME differs from that of the object'],
+        ['wrong x-amz-checksum-sha1', 'its SHA1 differs from that of the object'],
+        ['wrong x-amz-checksum-sha256', 'its SHA256 differs from that of the object'],
       ],
     ]);
     expect(readdirSync(to()).sort()).toEqual(['of parts', 'right', 'with KMS']);
