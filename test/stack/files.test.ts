@@ -724,35 +724,33 @@ describe('a key with a narrow scope', () => {
 });
 
 describe('download credentials', () => {
-  it.each(['runs', 'byKeys'])('of %s allow reads below their prefix and nothing else',
-    async (name) => {
-      const { body } = await credentialsOf(name, { prefix: `AV1/${RUN}`, expirationSeconds: 900 });
-      expect(body.s3).toMatchObject({ region: REGION, bucket: 'lab', prefix: `runs/AV1/${RUN}/` });
-      const left = Date.parse(body.s3.expiration) - Date.now();
-      expect([left > 880_000, left <= 900_000]).toEqual([true, true]);
-      const s3 = s3Of(body.s3);
-      const text = await (
-        await s3.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` }))
-      ).Body!.transformToString();
-      expect(text).toBe('{}');
-      expect(
-        (await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV1/${RUN}/` }))).KeyCount,
-      ).toBeGreaterThan(25);
-      const refused: Promise<unknown>[] = [
-        ...['secret.txt', 'runs-secret/x.txt', `runs/AV1/${RUN}-secret/x.txt`, 'runs/.hidden', `runs/AV1/${RUN}`].map(
-          (Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key })),
-        ),
-        s3.send(new GetObjectCommand({ Bucket: 'lab-other', Key: 'x.txt' })),
-        ...['', 'runs/', 'runs/AV1/', `runs/AV1/${RUN}`, 'runs-secret/'].map((Prefix) =>
-          s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix })),
-        ),
-        s3.send(new ListObjectsV2Command({ Bucket: 'lab' })),
-        s3.send(new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/new.txt`, Body: 'x' })),
-        s3.send(new DeleteObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` })),
-      ];
-      expect(await outcomes(refused)).toEqual(refused.map(() => 'AccessDenied'));
-    },
-  );
+  it.each(['runs', 'byKeys'])('of %s allow reads below their prefix and nothing else', async (name) => {
+    const { body } = await credentialsOf(name, { prefix: `AV1/${RUN}`, expirationSeconds: 900 });
+    expect(body.s3).toMatchObject({ region: REGION, bucket: 'lab', prefix: `runs/AV1/${RUN}/` });
+    const left = Date.parse(body.s3.expiration) - Date.now();
+    expect([left > 880_000, left <= 900_000]).toEqual([true, true]);
+    const s3 = s3Of(body.s3);
+    const text = await (
+      await s3.send(new GetObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` }))
+    ).Body!.transformToString();
+    expect(text).toBe('{}');
+    expect(
+      (await s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix: `runs/AV1/${RUN}/` }))).KeyCount,
+    ).toBeGreaterThan(25);
+    const refused: Promise<unknown>[] = [
+      ...['secret.txt', 'runs-secret/x.txt', `runs/AV1/${RUN}-secret/x.txt`, 'runs/.hidden', `runs/AV1/${RUN}`].map(
+        (Key) => s3.send(new GetObjectCommand({ Bucket: 'lab', Key })),
+      ),
+      s3.send(new GetObjectCommand({ Bucket: 'lab-other', Key: 'x.txt' })),
+      ...['', 'runs/', 'runs/AV1/', `runs/AV1/${RUN}`, 'runs-secret/'].map((Prefix) =>
+        s3.send(new ListObjectsV2Command({ Bucket: 'lab', Prefix })),
+      ),
+      s3.send(new ListObjectsV2Command({ Bucket: 'lab' })),
+      s3.send(new PutObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/new.txt`, Body: 'x' })),
+      s3.send(new DeleteObjectCommand({ Bucket: 'lab', Key: `runs/AV1/${RUN}/RunParameters.json` })),
+    ];
+    expect(await outcomes(refused)).toEqual(refused.map(() => 'AccessDenied'));
+  });
   it('cover exactly their run or execution', async () => {
     expect((await credentialsOf('run')).body.s3.prefix).toBe(`runs/AV1/${RUN}/`);
     expect((await credentialsOf('run', { prefix: 'Stats/ru' })).body.s3.prefix).toBe(`runs/AV1/${RUN}/Stats/ru`);

@@ -359,25 +359,23 @@ describe.each<[CredentialType, string]>([
     expect([notReady, notWhole]).toEqual([[], ['bases2fastq', 'sharing']]);
   });
 
-  it.runIf(type === 'role')('are granted by the statement that a denied row suggests',
-    async () => {
-      const action = 's3:GetObject';
-      await customer.allow([action]);
-      const row = (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!;
-      await admin.iam.send(
-        new PutRolePolicyCommand({
-          RoleName: customer.roleName,
-          PolicyName: 'granted',
-          PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [row.statement] }),
-        }),
-      );
-      expect(
-        (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!.result,
-      ).toBe('granted');
-      await admin.iam.send(new DeleteRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'granted' }));
-      await customer.allow();
-    },
-  );
+  it.runIf(type === 'role')('are granted by the statement that a denied row suggests', async () => {
+    const action = 's3:GetObject';
+    await customer.allow([action]);
+    const row = (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!;
+    await admin.iam.send(
+      new PutRolePolicyCommand({
+        RoleName: customer.roleName,
+        PolicyName: 'granted',
+        PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [row.statement] }),
+      }),
+    );
+    expect(
+      (await verify('storageConnection', customer)).permissions.find((each) => each.action === action)!.result,
+    ).toBe('granted');
+    await admin.iam.send(new DeleteRolePolicyCommand({ RoleName: customer.roleName, PolicyName: 'granted' }));
+    await customer.allow();
+  });
 });
 
 const codes = (report: VerificationReport): string[] =>
