@@ -766,10 +766,7 @@ describe('a change of the bucket policy', () => {
     await granted(at, { principal: account(1) });
   });
 
-  /**
-   * The answer of S3 to an unknown principal, which ministack does not give (S3 User Guide, "Invalid principal in
-   * policy").
-   */
+  /** The answer of S3 to an unknown principal (S3 User Guide). ministack does not give it. */
   const invalidPrincipal = (): Error =>
     Object.assign(new Error('Invalid principal in policy'), {
       name: 'MalformedPolicy',

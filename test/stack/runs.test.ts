@@ -271,19 +271,17 @@ describe('RunUploaded.json', () => {
     expect(await look(runId)).toContain('still uploading; 5 of 5 cycles are there');
   });
 
-  it.each(['stopped', 'aborted by hand'])('makes the run unusable with the outcome %s',
-    async (outcome) => {
-      const { folder: run, runId } = await upload();
-      await put(
-        `${run}/RunUploaded.json`,
-        JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }),
-      );
-      expect(await look(runId)).toMatchObject({
-        usable: false,
-        reason: expect.stringContaining(`Outcome${outcome}`) as string,
-      });
-    },
-  );
+  it.each(['stopped', 'aborted by hand'])('makes the run unusable with the outcome %s', async (outcome) => {
+    const { folder: run, runId } = await upload();
+    await put(
+      `${run}/RunUploaded.json`,
+      JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }),
+    );
+    expect(await look(runId)).toMatchObject({
+      usable: false,
+      reason: expect.stringContaining(`Outcome${outcome}`) as string,
+    });
+  });
 
   it('makes a failed run with all cycles usable for flows that accept it, and for no others', async () => {
     const { storage, folder: run, runId } = await upload();
