@@ -101,7 +101,7 @@ describe('the API key', () => {
       [['--profile', 'lab', '--api-url', `${other.url}/`], { POLONY_API_URL: lab.url }],
     ] as const) {
       const { code, stderr } = await polony(['runs', 'list', ...args], { env: { ...env, ...more } });
-      expect([code, stderr]).toEqual([2, expect.stringContaining(`No API key is named for ${other.url}`)]);
+      expect([code, stderr]).toEqual([2, expect.stringContaining(`No API key is set for ${other.url}`)]);
     }
     expect(other.requests).toEqual([]);
     // The same address in another spelling is the same API. An explicit key is sent to any API.
