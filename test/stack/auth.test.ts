@@ -514,7 +514,10 @@ describe('the API documentation', () => {
     for (const url of DOCS) {
       const { statusCode, headers } = await get(app, url);
       expect([url, statusCode < 400]).toEqual([url, true]);
-      expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'cache-control': expect.any(String) as string });
+      expect(headers).toMatchObject({
+        'x-content-type-options': 'nosniff',
+        'cache-control': expect.any(String) as string,
+      });
     }
     expect((await app.inject({ method: 'HEAD', url: '/openapi.json' })).statusCode).toBe(200);
     expect((await get(app, '/docs/')).headers['content-security-policy']).toContain("default-src 'none'");
