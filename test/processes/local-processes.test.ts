@@ -249,7 +249,7 @@ describe('two copies side by side', () => {
     await external.stop();
     expect(processStart(own.pid!)).not.toBeNull();
     await expect(startTemporal({ ...options, searchAttributes: { PolonyTestLate: 'Int' } })).rejects.toThrow(
-      /another type/,
+      /of other types/,
     );
     await expect(startTemporal({ ...options, env: { ...env, TEMPORAL_NAMESPACE: 'absent' } })).rejects.toThrow(
       /no namespace absent/,
