@@ -6,9 +6,10 @@ import { describeRun, simulateInstrument } from '../local/instrument.js';
 import { startStack } from '../local/stack.js';
 import { percentile } from './report.js';
 
-// npm run bench:quota -- 500 executions under the quotas that AWS gives by default for GetRun, and what an event saves.
+// npm run bench:quota: measures 500 executions under the default AWS quota for GetRun, and the time that an event
+// saves.
 const EXECUTIONS = 500;
-/** Runs end evenly over this long. */
+/** The runs end evenly over this time. */
 const ENDING_MS = 120_000;
 const EVENTS = 15;
 
@@ -37,7 +38,7 @@ try {
   const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'quota');
   const { storageConnectionId, computeConnectionId, flowId } = await connectAccount(call, account);
   await call('POST', '/v1/flows', {
-    name: 'by itself',
+    name: 'automatic',
     computeConnectionId,
     sharedWorkflowId: account.workflowId,
     workflowOwnerId: account.workflowOwnerId,
@@ -62,7 +63,7 @@ try {
   const post = (detail: object, source: string, type: string): Promise<unknown> =>
     call('POST', '/v1/events', { source, 'detail-type': type, account: '111122223333', region: 'us-west-2', detail });
 
-  say(`\nfrom RunUploaded.json, told by an event, to StartRun: ${EVENTS} runs, one after the other`);
+  say(`\nfrom the event about RunUploaded.json to StartRun: ${EVENTS} runs, one after the other`);
   const toStart: number[] = [];
   for (let at = 0; at < EVENTS; at++) {
     const folder = await upload(`EVENT${at}`);
@@ -76,7 +77,7 @@ try {
     while (emulator.runs.size === known) await pause(2);
     toStart.push([...emulator.runs.values()].at(-1)!.createdAt - began);
   }
-  say(`median ${percentile(toStart, 0.5)} ms, slowest ${Math.max(...toStart)} ms (reach: under 2 s at the median)`);
+  say(`median ${percentile(toStart, 0.5)} ms, slowest ${Math.max(...toStart)} ms (target: a median under 2 s)`);
 
   say(`\n${EXECUTIONS} executions with a GetRun quota of 10 a second`);
   const { runs } = await call<{ runs: { id: string }[] }>('GET', '/v1/runs');
@@ -98,7 +99,7 @@ try {
   const from = emulator.calls.length;
   const ended = new Map<string, number>();
   const own = [...emulator.runs.values()].filter((run) => ids.includes(run.requestId));
-  // Ended by hand, without their work: only the noticing is looked at.
+  // End the runs without their work: only the time until polony sees the end matters.
   for (const [at, run] of own.entries()) {
     setTimeout(
       () => {
@@ -112,7 +113,7 @@ try {
   }
   const noticed = new Map<string, number>();
   while (noticed.size < own.length) {
-    // GetRun that answers FAILED is what polony sees the end by.
+    // polony sees the end when GetRun returns FAILED.
     for (const each of emulator.calls.slice(from)) {
       const run =
         each.operation === 'GetRun' && each.code === 200 && each.runId !== undefined
@@ -127,10 +128,12 @@ try {
   const calls = emulator.calls.slice(from).filter((each) => each.operation === 'GetRun');
   const throttled = calls.filter((each) => each.code === 429).length;
   say(
-    `${calls.length} GetRun, ${throttled} throttled (${((100 * throttled) / calls.length).toFixed(2)} %; reach: at most 1 %)`,
+    `${calls.length} GetRun calls, ${throttled} throttled ` +
+      `(${((100 * throttled) / calls.length).toFixed(2)} %; target: at most 1 %)`,
   );
   say(
-    `an end is seen after ${(percentile(after, 0.5) / 1000).toFixed(1)} s at the median, ${(percentile(after, 0.95) / 1000).toFixed(1)} s at p95 (reach: a minute at the median)`,
+    `polony sees an end after ${(percentile(after, 0.5) / 1000).toFixed(1)} s at the median, ` +
+      `${(percentile(after, 0.95) / 1000).toFixed(1)} s at p95 (target: a median of at most a minute)`,
   );
   s3.destroy();
 } finally {

@@ -14,23 +14,23 @@ import { startStack } from '../local/stack.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 import { percentile, type Row, writeReport } from './report.js';
 
-/** Executions that are completed, and executions that are watched, at once. */
+/** Number of executions that complete, and of executions that are watched at the same time. */
 const COMPLETED = 100;
 const WATCHED = 500;
 const MANY = 2000;
 const CANCELLED = 100;
-/** After the last start, until what was busy is quiet; and how long is measured. */
+/** Pause after the last start, until the processes are idle; and the duration of a measurement. */
 const SETTLED_MS = 10_000;
 const MEASURED_MS = 30_000;
 /** Activities of an execution: GetWorkflow, StartRun, watching twice, results. */
 const ACTIVITIES = 5;
-/** How many are started at once; the bare workflows too. */
+/** Number of executions, or bare workflows, that start at the same time. */
 const AT_ONCE = 20;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-async function inTurns<T>(count: number, each: (at: number) => Promise<T>): Promise<T[]> {
+async function runConcurrently<T>(count: number, each: (at: number) => Promise<T>): Promise<T[]> {
   const results: T[] = [];
   let next = 0;
   await Promise.all(
@@ -57,8 +57,11 @@ function usageOf(pid: number): { kb: number; cpu: number } | undefined {
   }
 }
 
-/** As many of botocore's waiters as there are runs, in threads of one process. @returns its memory in KB and its CPU as a share of a core. */
-async function boto3Waiters(
+/**
+ * Runs one waiter of botocore per run, in threads of one process.
+ * @returns the memory of the process in KB, and its CPU as a share of a core.
+ */
+async function measureBoto3Waiters(
   pythonBin: string,
   runs: string[],
   info: LocalInfo,
@@ -67,7 +70,8 @@ async function boto3Waiters(
   const code = `
 import sys, threading, boto3
 from botocore.config import Config
-omics = boto3.client('omics', endpoint_url=sys.argv[1], region_name='us-west-2', config=Config(inject_host_prefix=False, max_pool_connections=50))
+config = Config(inject_host_prefix=False, max_pool_connections=50)
+omics = boto3.client('omics', endpoint_url=sys.argv[1], region_name='us-west-2', config=config)
 waiter = omics.get_waiter('run_completed')
 threading.stack_size(256 * 1024)
 def wait(run):
@@ -86,8 +90,9 @@ threading.Event().wait()
   });
   try {
     child.stdin.end(runs.join(' '));
-    // Each has asked once.
-    for (const until = Date.now() + 90_000; getRuns() - before < runs.length && Date.now() < until;) await pause(200);
+    // Wait until each waiter has called GetRun once.
+    const deadline = Date.now() + 90_000;
+    while (getRuns() - before < runs.length && Date.now() < deadline) await pause(200);
     const first = usageOf(child.pid!)!;
     await pause(MEASURED_MS);
     const second = usageOf(child.pid!)!;
@@ -109,7 +114,8 @@ const stack = await startStack({
 });
 const rows: Row[] = [];
 const notes = [
-  `${cpus().length} cores; everything (Temporal dev server, PostgreSQL, local AWS, emulator, API, worker and the measuring) on this machine`,
+  `${cpus().length} cores; this machine runs everything: the Temporal dev server, PostgreSQL, the local AWS, ` +
+    'the emulator, the API, the worker and the bench',
 ];
 try {
   const { info } = stack;
@@ -145,7 +151,7 @@ try {
   const result = (id: string): Promise<unknown> => temporal.workflow.getHandle(`execution/${id}`).result();
 
   say(`\n${COMPLETED} executions, then ${COMPLETED} bare workflows`);
-  await inTurns(10, async () => result(await start()));
+  await runConcurrently(10, async () => result(await start()));
   const parts = (): Record<string, number> => ({
     worker: stack.worker!.pid,
     api: stack.api!.pid,
@@ -155,7 +161,7 @@ try {
   });
   const cpuBefore = Object.fromEntries(Object.entries(parts()).map(([name, pid]) => [name, usageOf(pid)!.cpu]));
   let began = performance.now();
-  const done = await inTurns(COMPLETED, async () => {
+  const done = await runConcurrently(COMPLETED, async () => {
     const id = await start();
     await result(id);
     return id;
@@ -165,12 +171,10 @@ try {
   const spent = Object.fromEntries(
     Object.entries(parts()).map(([name, pid]) => [name, usageOf(pid)!.cpu - cpuBefore[name]!]),
   );
+  const cpuByPart = Object.entries(spent).map(([name, seconds]) => `${name} ${seconds.toFixed(1)}`);
   notes.push(
-    `CPU seconds of those ${COMPLETED} executions, in ${took.toFixed(1)} s on ${cpus().length} cores: ${Object.entries(
-      spent,
-    )
-      .map(([name, seconds]) => `${name} ${seconds.toFixed(1)}`)
-      .join(', ')}; a bare workflow has neither API nor PostgreSQL nor AWS`,
+    `CPU seconds of those ${COMPLETED} executions, in ${took.toFixed(1)} s on ${cpus().length} cores: ` +
+      `${cpuByPart.join(', ')}. A bare workflow uses no API, PostgreSQL or AWS`,
   );
   const cpuOf = (): number => usageOf(stack.temporal.pid!)!.cpu + usageOf(process.pid)!.cpu;
   let bareCpu = 0;
@@ -187,10 +191,10 @@ try {
       bareId = `bare-${at}`;
       await temporal.workflow.execute('bare', { taskQueue: 'bare', workflowId: bareId, args: [ACTIVITIES] });
     };
-    await inTurns(10, (at) => one(10_000 + at));
+    await runConcurrently(10, (at) => one(10_000 + at));
     began = performance.now();
     const cpu = cpuOf();
-    await inTurns(COMPLETED, one);
+    await runConcurrently(COMPLETED, one);
     bareCpu = cpuOf() - cpu;
     return COMPLETED / ((performance.now() - began) / 1000);
   });
@@ -202,12 +206,12 @@ try {
     against: barePerSecond,
     of: `bare workflows of ${ACTIVITIES} empty activities`,
     ratio: perSecond / barePerSecond,
-    reach: 'at least 0.7',
+    target: 'at least 0.7',
     met: perSecond / barePerSecond >= 0.7,
   });
   const events = async (id: string): Promise<number> =>
     (await temporal.workflow.getHandle(id).fetchHistory()).events!.length;
-  // What both have: Temporal and the worker. The rest is the AWS, the database and the API, on the same cores.
+  // Only the parts that both use: Temporal and the worker. The AWS, the database and the API run on the same cores.
   const [oursMs, bareMs] = [((spent.worker! + spent.Temporal!) / COMPLETED) * 1000, (bareCpu / COMPLETED) * 1000];
   rows.push({
     name: 'CPU of worker and Temporal for an execution',
@@ -219,7 +223,9 @@ try {
   });
   if (perSecond / barePerSecond < 0.7)
     notes.push(
-      'executions completed: the stand-ins for AWS share the cores here, and each execution makes about twenty calls to them, its HealthOmics run included; the row on CPU leaves them out. Tried: one statement for a turn where nobody waits, evidence of permissions written when it is new only',
+      'executions completed: the local AWS shares the cores, and each execution makes about twenty calls to it, ' +
+        'including its HealthOmics run. The row on CPU excludes them. Already tried: one statement per slot ' +
+        'when nobody waits, and evidence of permissions only when it is new',
     );
   const [ours, theirs] = [await events(`execution/${done[0]!}`), await events(bareId)];
   rows.push({
@@ -229,11 +235,11 @@ try {
     against: theirs,
     of: 'the bare workflow',
     ratio: ours / theirs,
-    reach: 'at most 45 events',
+    target: 'at most 45 events',
     met: ours <= 45,
   });
 
-  // From here on as it is installed: GetRun keeps to the quota that AWS gives by default.
+  // From here on with the default setting: GetRun stays within the default quota of AWS.
   stack.env.POLONY_GET_RUNS_PER_SECOND = '8';
   await stack.crash('worker');
   await pause(5000);
@@ -241,10 +247,13 @@ try {
   await pause(10_000);
   const idleCpu = (usageOf(stack.worker!.pid)!.cpu - idle.cpu) / 10;
   notes.push(
-    `CPU while watching: the idle worker takes ${(idleCpu * 100).toFixed(1)} % of a core by itself, and each heartbeat of a watched run costs it too; a waiter has none, and nobody takes over from it. Tried: GetRun within a budget instead of by the clock, one poller for all, heartbeats every 10 s that the SDK sends every 20`,
+    `CPU while watching: the idle worker takes ${(idleCpu * 100).toFixed(1)} % of a core. Each heartbeat of a watched ` +
+      'run adds to it. A waiter has no heartbeat, and nobody takes over from it. Already tried: GetRun within a ' +
+      'budget instead of a schedule, one poller for all runs, heartbeats every 10 s that the SDK sends every 20 s',
   );
   notes.push(
-    'memory while watching: 470 KB each before fewer workflows were kept in memory (POLONY_WORKFLOW_CACHE, 100 instead of 500); what is left is what the SDK holds for each activity',
+    'memory while watching: 470 KB each before the worker kept fewer workflows in memory (POLONY_WORKFLOW_CACHE, 100 ' +
+      'instead of 500). The SDK uses the rest for each activity',
   );
   await setPace({ PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 });
   const getRuns = (): number => stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun').length;
@@ -252,7 +261,7 @@ try {
   const { pythonBin } = await ensurePython(PYTHON.awsClients);
   for (const count of [WATCHED, MANY]) {
     say(`\n${count} executions are watched, by a worker and by boto3`);
-    watched.push(...(await inTurns(count - watched.length, start)));
+    watched.push(...(await runConcurrently(count - watched.length, start)));
     const running = (): string[] =>
       [...stack.aws.emulator.runs.values()].flatMap((run) => (run.status === 'RUNNING' ? [run.id] : []));
     while (running().length < count) await pause(200);
@@ -261,7 +270,7 @@ try {
     const [before, calls] = [usageOf(worker)!, getRuns()];
     await pause(MEASURED_MS);
     const [after, polls] = [usageOf(worker)!, getRuns() - calls];
-    const waiters = await boto3Waiters(pythonBin, running(), info, getRuns);
+    const waiters = await measureBoto3Waiters(pythonBin, running(), info, getRuns);
     const each = (after.kb - idle.kb) / count;
     const seconds = MEASURED_MS / 1000;
     rows.push({
@@ -269,9 +278,11 @@ try {
       unit: 'KB',
       value: each,
       against: waiters.kb / count,
-      of: `each of as many boto3 waiters in threads of one process; the idle worker has ${Math.round(idle.kb / 1024)} MB`,
+      of:
+        'each of as many boto3 waiters in threads of one process; ' +
+        `the idle worker has ${Math.round(idle.kb / 1024)} MB`,
       ratio: each / (waiters.kb / count),
-      reach: 'at most 150 KB',
+      target: 'at most 150 KB',
       met: each <= 150,
     });
     const [ours, theirs] = [(after.cpu - before.cpu) / seconds, waiters.cpu];
@@ -282,10 +293,10 @@ try {
       against: theirs * 100,
       of: 'as many boto3 waiters',
       ratio: ours / theirs,
-      reach: 'at most a third',
+      target: 'at most a third',
       met: ours / theirs <= 1 / 3,
     });
-    // The waiters ask every 30 seconds (botocore, omics, RunCompleted).
+    // The waiters poll every 30 seconds (botocore, omics, RunCompleted).
     const perHour = (calls: number): number => (calls / count) * (3600 / seconds);
     rows.push({
       name: `GetRun calls, ${count} watched`,
@@ -343,12 +354,12 @@ try {
       against: handP99,
       of: 'CancelRun called by hand',
       ratio: p99 / Math.max(1, handP99),
-      reach: 'at most 300 ms more',
+      target: 'at most 300 ms more',
       met: p99 - handP99 <= 300,
     });
     notes.push(`cancel at the median: ${percentile(cancels, 0.5)} ms, by hand ${percentile(byHand, 0.5)} ms`);
     omics.destroy();
-    // Watched as before, with others in place of those that were cancelled.
+    // The next round starts new executions instead of the cancelled ones.
     watched.splice(0, CANCELLED);
   }
   s3.destroy();

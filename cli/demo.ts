@@ -80,7 +80,7 @@ async function runDemo(stack: Stack, began: number): Promise<void> {
   const run = await uploadRun(context);
   const executionId = await waitForAutomaticStart(context);
   const showStatus = createStatusPrinter(context);
-  await repairPermissions(context, executionId, showStatus);
+  await repairPermissions(context, executionId);
   const completed = await waitForEnd(executionId, 'EXECUTION_STATUS_COMPLETED', showStatus);
   await downloadResults(context, executionId);
   const canceled = await cancelSecondExecution(context, run, showStatus);
@@ -222,7 +222,7 @@ async function waitForEnd(id: string, expectedStatus: string, showStatus: Status
   return answer;
 }
 
-async function repairPermissions(context: DemoContext, id: string, showStatus: StatusPrinter): Promise<void> {
+async function repairPermissions(context: DemoContext, id: string): Promise<void> {
   const { call, stack, account } = context;
   const blocked = await waitForAnswer('The block of the execution', async () => {
     const { details } = await call<ExecutionAnswer>('GET', `/v1/executions/${id}/details`);
@@ -243,7 +243,6 @@ async function repairPermissions(context: DemoContext, id: string, showStatus: S
     account.providerRoleArn,
     missing.map((row) => row.statement),
   );
-  await showStatus(id);
 }
 
 async function downloadResults({ call, stack, suffix }: DemoContext, id: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { startStack } from '../local/stack.js';
 import { type LocalInfo, stateFolder } from '../local/stackFiles.js';
 
-/** A second SIGINT within this time is the same Ctrl-C: the terminal sends it to every process, and npm sends it again. */
+/** A second SIGINT within this time is the same Ctrl-C: the terminal signals every process, and npm does so again. */
 const SAME_SIGNAL_MS = 1000;
 
 /** Aborts at the first signal to end. A later signal exits at once, and the guardian stops the stack. */

@@ -4,7 +4,8 @@ import { InputError, errorMessage } from '../domain/errors.js';
 import type { IamOptions } from './iam.js';
 import type { InstrumentOptions } from './instrument.js';
 
-// The AWS SDK warns about Node.js 20, which polony supports. Set before any command loads the SDK; child processes inherit it.
+// The AWS SDK warns about Node.js 20, which polony supports. Set this before a command loads the SDK: the commands
+// below load it on demand. Child processes inherit the variable.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
 // Each command loads only its own code: a worker does not need the embedded stack, and the API does not need a worker.
@@ -110,7 +111,7 @@ const throwInsteadOfExit = (command: Command): void => {
   command.commands.forEach(throwInsteadOfExit);
 };
 throwInsteadOfExit(program);
-// The reader of a pipe may close it early, as head does. Other programs end then with 128 + SIGPIPE and without a message.
+// The reader of a pipe may close it early, as head does. Like other programs, exit with 128 + SIGPIPE and no message.
 const EPIPE = 141;
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EPIPE : 1));

@@ -34,7 +34,7 @@ function waitForTermination(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Runs a part until a signal to end or until the part ends by itself. A signal can arrive while the part still starts. */
+/** Runs a part until a signal to end, or until the part ends by itself. The signal can arrive while the part starts. */
 async function runUntilTermination<T>(
   log: Logger,
   start: () => Promise<T>,
@@ -120,8 +120,8 @@ export async function migrateProcess(): Promise<void> {
 }
 
 /**
- * `polony reencrypt`: encrypts every secret with the first key of POLONY_ENCRYPTION_KEYS. The setting must also contain the
- * keys that secrets are encrypted with now.
+ * `polony reencrypt`: encrypts every secret with the first key of POLONY_ENCRYPTION_KEYS. The setting must also contain
+ * the keys that secrets are encrypted with now.
  */
 export async function reencryptProcess(): Promise<void> {
   const { databaseUrl, encryptionKeys } = parseWorkerConfig({ ...process.env, TEMPORAL_ADDRESS: 'none:7233' });

@@ -13,7 +13,7 @@ export interface LocalAwsOptions {
   guardian: Guardian;
   stateDir: string;
   region?: string;
-  /** Whether objects, IAM and runs outlive a stop. */
+  /** Whether objects, IAM and runs stay after a stop. */
   persist?: boolean;
   preferredPort?: number;
   omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
@@ -21,7 +21,10 @@ export interface LocalAwsOptions {
   onProgress?: (line: string) => void;
 }
 
-/** A local AWS with two accounts: the customer's, whose root the admin is, and polony's own, with a user that may only assume roles. */
+/**
+ * A local AWS with two accounts: the customer's, where the admin is root, and polony's own, where the user may only
+ * assume roles.
+ */
 export interface LocalAws {
   endpoint: string;
   region: string;
@@ -34,7 +37,7 @@ export interface LocalAws {
   workflow: { id: string; ownerId: string; shareId: string };
   emulator: OmicsEmulator;
   pid: number;
-  /** Ends all sessions of roles and users now, as if their time were over. */
+  /** Expires all sessions of roles and users now. */
   expireSessions: () => Promise<void>;
   stop: () => Promise<void>;
 }
@@ -50,8 +53,8 @@ interface Secrets {
 }
 
 /**
- * Starts ministack with HealthOmics added, everything enforced, on loopback. Any AWS client works against its endpoint; for
- * HealthOmics it must be told not to put `workflows-` before the host: `disableHostPrefix: true` in JavaScript,
+ * Starts ministack and a local HealthOmics on loopback; both enforce IAM. Any AWS client works with the endpoint. For
+ * HealthOmics, tell the client not to add `workflows-` to the host: `disableHostPrefix: true` in JavaScript,
  * `Config(inject_host_prefix=False)` in boto3, AWS_DISABLE_HOST_PREFIX_INJECTION=true for the AWS CLI and boto3.
  */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
@@ -62,8 +65,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const secrets: Secrets = existsSync(secretsFile)
     ? (JSON.parse(readFileSync(secretsFile, 'utf8')) as Secrets)
     : { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
-  const keep = (): void => writeFileSync(secretsFile, JSON.stringify(secrets), { mode: 0o600 });
-  keep();
+  const saveSecrets = (): void => writeFileSync(secretsFile, JSON.stringify(secrets), { mode: 0o600 });
+  saveSecrets();
   const python = await ensurePython({
     ...PYTHON.ministack,
     cacheDir: options.cacheDir,
@@ -77,10 +80,10 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   await emulator.listen();
   try {
     return await withFreePort(options.preferredPort, (port) =>
-      startMinistack(port, options, region, folder, secrets, keep, emulator, python.pythonBin),
+      startMinistack(port, options, region, folder, secrets, saveSecrets, emulator, python.pythonBin),
     );
   } catch (error) {
-    // Its open port would keep this process from ending.
+    // Its open port would keep this process alive.
     await emulator.close();
     throw error;
   }
@@ -92,7 +95,7 @@ async function startMinistack(
   region: string,
   folder: string,
   secrets: Secrets,
-  keep: () => void,
+  saveSecrets: () => void,
   emulator: OmicsEmulator,
   pythonBin: string,
 ): Promise<LocalAws> {
@@ -104,7 +107,7 @@ async function startMinistack(
     .map((url) => fileURLToPath(url))
     .find((file) => existsSync(file));
   if (script === undefined)
-    throw new Error('local/ministack/polony_omics.py is missing; the embedded stack runs from a checkout');
+    throw new Error('local/ministack/polony_omics.py is missing. Run the local stack from a checkout of polony');
   const child = options.guardian.spawn('ministack', pythonBin, ['-B', script], {
     env: {
       AUTH: 'true',
@@ -153,7 +156,7 @@ async function startMinistack(
     const key = (await iam.send(new CreateAccessKeyCommand({ UserName: 'polony' }))).AccessKey;
     iam.destroy();
     secrets.service = { accessKeyId: key!.AccessKeyId!, secretAccessKey: key!.SecretAccessKey! };
-    keep();
+    saveSecrets();
   }
   const id = '4567890';
   const shareId = emulator.shareWorkflow(
@@ -194,7 +197,8 @@ async function startMinistack(
         method: 'POST',
         headers: { 'x-polony-secret': secrets.shared },
       });
-      if (!response.ok) throw new Error(`Sessions could not be ended: ${response.status} ${await response.text()}`);
+      if (response.ok) return;
+      throw new Error(`The local AWS did not expire the sessions: ${response.status} ${await response.text()}`);
     },
     stop: async () => {
       await child.stop();

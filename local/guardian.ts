@@ -26,18 +26,18 @@ export interface ChildExit {
   error?: Error;
 }
 
-/** What a child is run with. */
+/** How to run a child. */
 export interface GuardedSpawnOptions {
-  /** Laid over this process's environment; a value of `undefined` takes a variable away. */
+  /** Added to this process's environment; a value of `undefined` removes a variable. */
   env?: Record<string, string | undefined>;
   cwd?: string;
   uid?: number;
   gid?: number;
   /** Where stdout and stderr go (appended). Default: `<stateDir>/logs/<name>.log`. */
   logFile?: string;
-  /** What asks the child to end. Default SIGTERM; PostgreSQL wants SIGINT for a fast shutdown. */
+  /** The signal that asks the child to end. Default SIGTERM; PostgreSQL needs SIGINT for a fast shutdown. */
   stopSignal?: NodeJS.Signals;
-  /** Milliseconds between the stop signal and SIGKILL, also when the guardian does the stopping. Default 10,000. */
+  /** Milliseconds between the stop signal and SIGKILL, also when the watcher stops the child. Default 10,000. */
   graceMs?: number;
 }
 
@@ -50,34 +50,37 @@ export interface GuardedChild {
   readonly exited: Promise<ChildExit>;
   /** True until the child has ended. */
   isRunning(): boolean;
-  /** Sends `signal` (default: the child's stop signal), SIGKILL after `timeoutMs` (default: its grace), and waits for its end. */
+  /**
+   * Sends `signal` (default: the child's stop signal), then SIGKILL after `timeoutMs` (default: the child's grace), and
+   * waits for the child's end.
+   */
   stop(signal?: NodeJS.Signals, timeoutMs?: number): Promise<ChildExit>;
-  /** Kills the child's whole process group at once, without waiting. The exit that follows counts as one we wanted. */
+  /** Kills the child's whole process group at once, without waiting. The exit that follows counts as expected. */
   kill(signal?: NodeJS.Signals): void;
   /** The last `maxBytes` (default 4,096) that the child wrote to its log. */
   logTail(maxBytes?: number): string;
 }
 
-/** Supervises children so that none outlives this process, however it ends. */
+/** Supervises children, so that no child outlives this process, whatever ends it. */
 export interface Guardian {
-  /** The process id of the watching process. */
+  /** The process id of the watcher. */
   readonly pid: number;
-  /** Starts a child in a process group of its own. Throws {@link ChildFailedError} when the command cannot be started. */
+  /** Starts a child in its own process group. @throws ChildFailedError when the command cannot start. */
   spawn(name: string, command: string, args: readonly string[], options?: GuardedSpawnOptions): GuardedChild;
-  /** Stops every child, the last started first, each with its own signal and grace. */
+  /** Stops every child with its own signal and grace; the child that started last stops first. */
   stopAll(): Promise<void>;
-  /** Stops every child and the watching process. The guardian cannot be used afterwards. */
+  /** Stops every child and the watcher. You cannot use the guardian afterwards. */
   close(): Promise<void>;
 }
 
 export interface GuardianOptions {
-  /** Told of a child that ended without being asked to. Default: nothing; look at `exited` yourself. */
+  /** Called when a child ends without a stop. By default nothing happens: use `exited` of the child. */
   onUnexpectedExit?: (error: ChildFailedError) => void;
-  /** Files that are removed when all has ended, also when this process is killed: what tells others that it runs. */
+  /** Files to remove when everything has stopped, also when this process was killed: they tell others that it runs. */
   removeAtEnd?: readonly string[];
 }
 
-/** A child could not be started, or ended by itself. The message carries the end of its log. */
+/** A child could not start, or ended by itself. The message contains the end of its log. */
 export class ChildFailedError extends Error {
   override readonly name = 'ChildFailedError';
   constructor(
@@ -86,7 +89,7 @@ export class ChildFailedError extends Error {
     readonly logFile: string,
   ) {
     const how = exit.error
-      ? `could not be started: ${exit.error.message}`
+      ? `could not start: ${exit.error.message}`
       : `ended with ${exit.signal ?? `code ${exit.code}`}`;
     const tail = exit.logTail.trim();
     super(`${childName} ${how} (log: ${logFile})${tail ? `\n${tail.replace(/^/gm, '  | ')}` : ''}`);
@@ -111,8 +114,8 @@ export interface GuardedProcess {
 export type WatcherCommand = { add: GuardedProcess } | { remove: string };
 
 /**
- * The content of `<stateDir>/guardian/<id>.json`. With it a later start can stop the children even when both this process and
- * its watcher were killed.
+ * The content of `<stateDir>/guardian/<id>.json`. With it, a later start can stop the children when this process and
+ * its watcher were both killed.
  */
 interface GuardianRecord {
   id: string;
@@ -123,15 +126,15 @@ interface GuardianRecord {
 }
 
 /**
- * Starts the watching process for a state folder. Children of an earlier run on the same folder that are still there, because
- * their parent and its watcher were both killed, are ended first.
+ * Starts a guardian with its watcher for a state folder. First it stops the children that an earlier run left behind
+ * because its process and its watcher were both killed.
  *
  * @param stateDir Folder for `logs/` and the guardian's own records; created if missing.
  */
 export async function createGuardian(stateDir: string, options: GuardianOptions = {}): Promise<Guardian> {
   const recordDir = path.join(stateDir, 'guardian');
   mkdirSync(recordDir, { recursive: true, mode: 0o700 });
-  await endLeftovers(recordDir);
+  await stopLeftovers(recordDir);
   return new ProcessGuardian(stateDir, recordDir, options);
 }
 
@@ -165,14 +168,15 @@ class ProcessGuardian implements Guardian {
       {
         detached: true,
         stdio: ['pipe', logFd, logFd],
-        // Loaders and inspectors of the parent are not for the watcher, nor is an outer guardian's marker: it must outlive what it watches.
+        // The watcher needs no loader or inspector of this process. With the marker of an outer guardian, that guardian
+        // would stop the watcher before the children that it watches.
         env: withoutUndefined({ ...process.env, NODE_OPTIONS: undefined, [MARKER]: undefined }),
       },
     );
     closeSync(logFd);
     watcher.unref();
     (watcher.stdin as unknown as { unref(): void } | null)?.unref();
-    // A watcher that is gone shows as an exit; a write to it fails in the same moment and needs no second telling.
+    // The exit event reports a watcher that has ended. A write to it fails too, and needs no second report.
     watcher.stdin?.on('error', () => undefined);
     watcher.on('error', () => undefined);
     watcher.once('exit', () => {
@@ -211,7 +215,7 @@ class ProcessGuardian implements Guardian {
     let child: ChildProcess;
     try {
       child = spawnProcess(command, [...args], {
-        // A group of its own: the terminal's Ctrl-C reaches only us, and we decide in which order the parts end.
+        // Its own process group: Ctrl-C in the terminal reaches only this process, which stops the children in order.
         detached: true,
         stdio: ['ignore', log.fd, log.fd],
         cwd: options.cwd,
@@ -223,7 +227,7 @@ class ProcessGuardian implements Guardian {
       closeSync(log.fd);
     }
     if (child.pid === undefined) {
-      // The reason comes as an event in a later tick; what is known now is that there is no process.
+      // An event reports the reason later. Now it is only known that there is no process.
       child.once('error', () => undefined);
       throw new ChildFailedError(
         name,
@@ -232,7 +236,7 @@ class ProcessGuardian implements Guardian {
           signal: null,
           expected: false,
           logTail: '',
-          error: new Error(`${command} cannot be run (missing, not executable, or its folder cannot be entered)`),
+          error: new Error(`${command} is missing or not executable, or its folder is not accessible`),
         },
         logFile,
       );
@@ -243,7 +247,7 @@ class ProcessGuardian implements Guardian {
     this.#sendToWatcher({ add: registered });
     this.#writeRecord();
 
-    let wanted = false;
+    let isExitExpected = false;
     let running = true;
     const logTail = (maxBytes = 4096): string => readTail(logFile, log.offset, maxBytes);
     const exited = new Promise<ChildExit>((resolve) => {
@@ -251,18 +255,18 @@ class ProcessGuardian implements Guardian {
         running = false;
         this.#processes.delete(key);
         this.#children.delete(key);
-        endMarked(key);
+        killMarked(key);
         this.#sendToWatcher({ remove: key });
         if (!this.#closing) this.#writeRecord();
-        const exit: ChildExit = { code, signal, expected: wanted, logTail: logTail() };
+        const exit: ChildExit = { code, signal, expected: isExitExpected, logTail: logTail() };
         resolve(exit);
-        if (!wanted) this.options.onUnexpectedExit?.(new ChildFailedError(name, exit, logFile));
+        if (!isExitExpected) this.options.onUnexpectedExit?.(new ChildFailedError(name, exit, logFile));
       });
     });
     const kill = (signal: NodeJS.Signals = 'SIGKILL'): void => {
       if (!running) return;
-      wanted = true;
-      // While node has not reaped the child its id cannot be another's, so the group is surely ours.
+      isExitExpected = true;
+      // Until Node.js has read the child's exit, no other process can get its id: the group is the child's.
       try {
         process.kill(-pid, signal);
       } catch {
@@ -279,7 +283,7 @@ class ProcessGuardian implements Guardian {
       kill,
       stop: async (signal = stopSignal, timeoutMs = graceMs) => {
         if (!running) return exited;
-        wanted = true;
+        isExitExpected = true;
         child.kill(signal);
         const timer = setTimeout(() => kill('SIGKILL'), timeoutMs);
         try {
@@ -294,7 +298,7 @@ class ProcessGuardian implements Guardian {
   }
 
   async stopAll(): Promise<void> {
-    // One after the other: what was started later leans on what was started before.
+    // One after the other: a later child may need an earlier one.
     for (const child of [...this.#children.values()].reverse()) await child.stop();
   }
 
@@ -308,16 +312,18 @@ class ProcessGuardian implements Guardian {
       return;
     }
     watcher.ref();
-    const gone = new Promise<void>((resolve) => watcher.once('exit', () => resolve()));
+    const ended = new Promise<void>((resolve) => watcher.once('exit', () => resolve()));
     watcher.stdin?.end();
-    await gone;
+    await ended;
     rmSync(this.#recordFile, { force: true });
   }
 }
 
 /**
- * Waits until `probe` answers something other than `undefined`, `null` or `false`, and returns it.
- * Throws {@link ChildFailedError} as soon as the child ends, and an error with the last cause and the child's log after `timeoutMs`.
+ * Waits until `probe` returns something other than `undefined`, `null` or `false`, and returns that.
+ *
+ * @throws ChildFailedError as soon as the child ends; after `timeoutMs` an Error with the last cause and the child's
+ * log.
  *
  * @param options.intervalMs Milliseconds between two probes. Default 25: the servers here start in tenths of a second.
  */
@@ -342,20 +348,22 @@ export async function untilReady<T>(
   }
   const cause = lastError instanceof Error ? `: ${lastError.message}` : '';
   throw new Error(
-    `${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} (log: ${child.logFile})\n${child.logTail()}`,
+    `${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} ` +
+      `(log: ${child.logFile})\n${child.logTail()}`,
     { cause: lastError },
   );
 }
 
 /**
- * When a process began, as a string that only one process with this id can have: field 22 of /proc/<pid>/stat where there is
- * /proc, else what `ps` says. `null` when there is no such process or it has ended and only waits to be reaped.
+ * When a process began, as a string that only one process with this id can have: field 22 of /proc/<pid>/stat (proc(5))
+ * on Linux, else the output of `ps`. `null` when the process does not exist or is a zombie. `startOf` in
+ * guardianWatcher.mjs must give the same string.
  */
 export function processStart(pid: number): string | null {
   if (!Number.isInteger(pid) || pid <= 0) return null;
   if (process.platform === 'linux') {
     try {
-      // The command's name, in parentheses, may hold spaces and parentheses itself.
+      // The name of the command stands in parentheses and may contain spaces and parentheses itself.
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\)\s/s, '')
         .split(' ');
@@ -376,7 +384,9 @@ export function processStart(pid: number): string | null {
   }
 }
 
-/** Which boot of the machine this is: process start times count from it. `null` where the system does not tell. */
+/**
+ * Identifies the boot of the machine, from which process start times count. `null` when the system does not have it.
+ */
 export function bootId(): string | null {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
@@ -385,20 +395,20 @@ export function bootId(): string | null {
   }
 }
 
-/** Is this very process, not another that was given its number, still running? */
+/** Whether this process still runs. Another process that has got its id does not count. */
 export function isSameProcess(pid: number, start: string | null, boot: string | null = bootId()): boolean {
   if (boot !== bootId()) return false;
   const now = processStart(pid);
   return now !== null && (start === null || start === now);
 }
 
-/** Ends what a child left behind: processes that carry its marker but outlived it. Only where /proc shows environments. */
-function endMarked(key: string): void {
+/** Kills the processes that a child started and that outlived it; they carry its marker. Works only on Linux. */
+function killMarked(key: string): void {
   for (const pid of markedProcesses(`${MARKER}=${key}`, true)) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch {
-      // Ended in the meantime.
+      // It has ended already.
     }
   }
 }
@@ -421,17 +431,18 @@ function markedProcesses(entryStart: string, whole: boolean): number[] {
     });
 }
 
-async function endLeftovers(recordDir: string): Promise<void> {
+async function stopLeftovers(recordDir: string): Promise<void> {
   for (const file of readdirSync(recordDir).filter((name) => name.endsWith('.json'))) {
     const recordFile = path.join(recordDir, file);
     let record: GuardianRecord;
     try {
       record = JSON.parse(readFileSync(recordFile, 'utf8')) as GuardianRecord;
     } catch {
-      continue; // Removed by its watcher between the listing and the reading.
+      continue; // Its watcher removed it after it was listed.
     }
     if (isSameProcess(record.parent.pid, record.parent.start, record.boot)) continue;
-    // Its watcher may be at it at this moment: two that stop the same PostgreSQL would turn a clean stop into a kill.
+    // Its watcher may be stopping the children now. A second stop signal would turn PostgreSQL's clean stop into a
+    // kill.
     const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
     const watcherEnd = Date.now() + longest;
     while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd)
@@ -444,7 +455,7 @@ async function endLeftovers(recordDir: string): Promise<void> {
         try {
           process.kill(-child.pid, 'SIGKILL');
         } catch {
-          // Ended in the meantime.
+          // It has ended already.
         }
       }
     }
@@ -452,7 +463,7 @@ async function endLeftovers(recordDir: string): Promise<void> {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
-        // Ended in the meantime.
+        // It has ended already.
       }
     }
     rmSync(recordFile, { force: true });
@@ -463,7 +474,7 @@ const delay = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 function openLog(logFile: string): { fd: number; offset: number } {
   mkdirSync(path.dirname(logFile), { recursive: true, mode: 0o700 });
-  // One old log is kept: enough to look back, and a stack left running for weeks does not fill the disk at each restart.
+  // Keep one old log: it is enough to look back, and restarts do not fill the disk.
   if (existsSync(logFile) && statSync(logFile).size > LOG_ROTATE_BYTES) renameSync(logFile, `${logFile}.1`);
   const fd = openSync(logFile, 'a', 0o600);
   return { fd, offset: fstatSync(fd).size };

@@ -1,7 +1,7 @@
 /**
  * The guardian's watcher: the process that stops the children of a guardian when the guardian's own process has ended.
  *
- * It is plain JavaScript, so that Node.js starts it without a loader: it runs after some 30 ms, both from the sources and
+ * It is plain JavaScript, so that Node.js starts it without a loader: it runs after some 30 ms, from the sources and
  * from `dist/`. For the same reason it imports nothing of polony.
  *
  * Its standard input is the guardian's lifeline: the kernel closes it when the guardian's process ends, whatever the

@@ -14,7 +14,7 @@ export interface SimulatedSample {
   lane?: string;
 }
 
-/** A run as the simulated instrument makes it; everything follows from it, so the same run gives the same bytes. */
+/** A run that the simulated instrument uploads. The same run always gives the same bytes. */
 export interface SimulatedRun {
   instrumentName: string;
   runName: string;
@@ -22,17 +22,23 @@ export interface SimulatedRun {
   date: string;
   cycles: Cycles;
   samples: SimulatedSample[];
-  /** Bytes in each BaseCalls zip. */
+  /** Size of the content of each BaseCalls zip, in bytes. */
   bytesPerCycle: number;
   tiles: string[];
   runType: 'Sequencing' | 'Cytoprofiling';
   platformVersion: string;
 }
 
-/** How a simulated run ends; `empty` and `newline` are damaged RunUploaded.json files as seen in the wild, `none` never ends. */
+/**
+ * How a simulated run ends. `empty` and `newline` are damaged RunUploaded.json files, as real instruments have written
+ * them; with `none` the upload never ends.
+ */
 export type SimulatedOutcome = 'completed' | 'failed' | 'stopped' | 'empty' | 'newline' | 'none';
 
-/** Samples with index sequences of the run's index cycles, different from each other while there are enough letters for that. */
+/**
+ * Samples whose index sequences have the length of the run's index cycles. The sequences differ if the length allows
+ * it.
+ */
 export function simulatedSamples(count: number, cycles: Cycles): SimulatedSample[] {
   const index = (seed: string, length: number): string =>
     [...bytes(seed, length)].map((byte) => 'ACGT'[byte % 4]).join('');
@@ -44,7 +50,7 @@ export function simulatedSamples(count: number, cycles: Cycles): SimulatedSample
   }));
 }
 
-/** A run with what is not given filled in. */
+/** Fills in the members that are not given. */
 export function describeRun(run: Partial<SimulatedRun> = {}): SimulatedRun {
   return {
     instrumentName: 'AV240001',
@@ -104,7 +110,7 @@ export function runUploadedText(run: SimulatedRun, outcome: SimulatedOutcome): s
   });
 }
 
-/** `RunParameters.json`: cytoprofiling files have neither `FlowcellID` nor `Cycles`, and what they have instead. */
+/** `RunParameters.json`. Files of cytoprofiling runs have other members instead of `FlowcellID` and `Cycles`. */
 function runParametersText(run: SimulatedRun): string {
   const ids = runIds(run);
   const consumable = (kind: string) => ({
@@ -144,7 +150,7 @@ function runParametersText(run: SimulatedRun): string {
             Lanes: [1, 2],
           }
         : {
-            // Always all four reads, those that are not sequenced with 0 cycles.
+            // Always all four reads; reads that are not sequenced have 0 cycles.
             Cycles: Object.fromEntries(
               ['R1', 'R2', 'I1', 'I2'].map((read) => [read, run.cycles[read as ReadName] ?? 0]),
             ),
@@ -173,7 +179,7 @@ function runParametersText(run: SimulatedRun): string {
   );
 }
 
-/** `RunManifest.json`: the manifest as the instrument has read it, every sample with its indexes by lane. */
+/** `RunManifest.json`: the manifest as the instrument reads it, with the indexes of every sample by lane. */
 function manifestJson(run: SimulatedRun): string {
   const sequenced = (read: ReadName): boolean => (run.cycles[read] ?? 0) > 0;
   const setting = (Lane: number) => ({
@@ -280,11 +286,11 @@ function manifestText(run: SimulatedRun): string {
   ].join('\r\n');
 }
 
-/** One file of a run folder; its content is made when it is uploaded, so memory stays the same however large the run. */
+/** One file of a run folder. Its content is created on upload, so that a large run does not need more memory. */
 export interface RunFile {
   /** Relative to the run folder. */
   path: string;
-  /** One of the large files, which come cycle by cycle or tile by tile. */
+  /** Whether it is one of the large files, which the instrument uploads cycle by cycle or tile by tile. */
   bulk?: boolean;
   content: () => Buffer | string;
 }
@@ -295,7 +301,10 @@ const THUMBNAIL = Buffer.from(
   'base64',
 );
 
-/** How many large files a run has: BaseCalls zips of a sequencing run, images and tables of each tile of a cytoprofiling run. */
+/**
+ * The paths of a run's large files: BaseCalls zips of a sequencing run, or the images and tables of each tile of a
+ * cytoprofiling run.
+ */
 function bulkOf(run: SimulatedRun): string[] {
   if (run.runType === 'Sequencing') return expectedBaseCalls(run.cycles);
   return run.tiles.flatMap((tile) => [
@@ -307,7 +316,7 @@ function bulkOf(run: SimulatedRun): string[] {
 
 /**
  * The files of a run in the order in which an instrument uploads them; `RunUploaded.json` is not among them.
- * @param bulk how many of the large files there are: all of them, or fewer for a run that was stopped.
+ * @param bulk number of large files: all by default, fewer for a run that was stopped.
  */
 export function* runFiles(run: SimulatedRun, bulk = Infinity): Generator<RunFile> {
   const seed = runFolderName(run);
@@ -339,7 +348,7 @@ export function* runFiles(run: SimulatedRun, bulk = Infinity): Generator<RunFile
     yield { path: 'AvitiRunStats.json', content: () => runStats(run) };
     yield { path: 'IndexAssignment.csv', content: () => indexAssignment(run) };
   } else {
-    // Comes before the end of the upload, and says nothing about it.
+    // The instrument uploads it before the end; it does not mean that the upload is complete.
     yield { path: 'RunAnalysisFilesUploaded.json', content: () => '{}' };
   }
   yield { path: 'RunThumbnail.png', content: () => THUMBNAIL };
@@ -348,13 +357,13 @@ export function* runFiles(run: SimulatedRun, bulk = Infinity): Generator<RunFile
 export interface SimulationOptions {
   s3: S3Client;
   bucket: string;
-  /** Of the storage connection; empty for the whole bucket. */
+  /** Prefix of the storage connection; empty for the whole bucket. */
   prefix: string;
   run: SimulatedRun;
   outcome?: SimulatedOutcome;
-  /** Stops by itself after this share of the large files, until {@link Simulation.resume}. */
+  /** Pauses after this share of the large files (0 to 1), until {@link Simulation.resume}. */
   stallAt?: number;
-  /** Most bytes a second; as fast as it goes where absent. */
+  /** Maximum bytes per second; no limit by default. */
   bytesPerSecond?: number;
   concurrency?: number;
   signal?: AbortSignal;
@@ -366,13 +375,16 @@ export interface Simulation {
   folder: string;
   pause: () => void;
   resume: () => void;
-  /** Ends when the run is uploaded, with what was; rejects when an upload fails or it is aborted. */
+  /** Resolves with the totals when the run is uploaded; rejects when an upload fails or the signal aborts. */
   done: Promise<{ files: number; bytes: number }>;
 }
 
 const MULTIPART_FROM = 8 * 1024 * 1024;
 
-/** Uploads a run as an instrument does: progressively, RunUploaded.json last. A run that failed or was stopped has half of its cycles. */
+/**
+ * Uploads a run progressively, as an instrument does, with RunUploaded.json last. A run with the outcome `failed` or
+ * `stopped` has half of its large files.
+ */
 export function simulateInstrument(options: SimulationOptions): Simulation {
   const { s3, bucket, run, outcome = 'completed', concurrency = 4 } = options;
   const folder = [options.prefix, run.instrumentName, runFolderName(run)].filter((part) => part !== '').join('/');
@@ -390,15 +402,15 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
   const aborted = new Promise<void>((resolve) =>
     options.signal?.addEventListener('abort', () => resolve(), { once: true }),
   );
-  /** Waits while it is paused; an abort ends a pause too. */
-  const maySend = async (): Promise<void> => {
+  /** Waits during a pause. An abort ends the pause. */
+  const waitWhilePaused = async (): Promise<void> => {
     while (paused !== undefined && options.signal?.aborted !== true) await Promise.race([paused.promise, aborted]);
     options.signal?.throwIfAborted();
   };
   const total = bulkOf(run).length;
   const bulk = outcome === 'failed' || outcome === 'stopped' ? Math.floor(total / 2) : total;
   const put = async (path: string, body: Buffer | string): Promise<void> => {
-    // Bytes, not text: the SDK takes an empty text for a stream of unknown length.
+    // The SDK treats an empty string as a stream of unknown length, so send bytes.
     const target = {
       Bucket: bucket,
       Key: `${folder}/${path}`,
@@ -415,7 +427,7 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     const files = runFiles(run, bulk);
     const lane = async (): Promise<void> => {
       for (;;) {
-        await maySend();
+        await waitWhilePaused();
         const next = files.next();
         if (next.done === true) return;
         const { path, content } = next.value;
@@ -436,12 +448,12 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     try {
       await Promise.all(Array.from({ length: concurrency }, lane));
     } catch (error) {
-      // The other lanes must not go on with a run that is given up.
+      // The other lanes must not continue after a failure.
       files.return(undefined);
       throw error;
     }
     if (outcome !== 'none') {
-      await maySend();
+      await waitWhilePaused();
       await put('RunUploaded.json', runUploadedText(run, outcome));
       sent.files++;
       options.onProgress?.({ ...sent, path: 'RunUploaded.json' });

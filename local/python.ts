@@ -12,9 +12,12 @@ export interface PythonOptions {
   cacheDir?: string;
   /** Pinned requirements, as `name==version`. */
   packages: readonly string[];
-  /** The versions of what they draw in, as `name==version`: without them an environment changes with each release of another project. */
+  /**
+   * The versions of the packages that they depend on, as `name==version`. Without them, an environment changes with
+   * each release of another project.
+   */
   constraints?: readonly string[];
-  /** Told in a line what takes time. Not called when everything is there already. */
+  /** Called with a line about each slow step. Not called when everything is installed already. */
   onProgress?: (line: string) => void;
   /** Milliseconds for an installation, and for waiting while another process installs. Default 10 minutes. */
   timeoutMs?: number;
@@ -27,18 +30,18 @@ export interface PythonInstall {
   binDir: string;
 }
 
-/** Python, its venv module, or the installation of packages is missing or failed; the message says what to do. */
+/** Python or its venv module is missing, or the installation failed. The message says what to do. */
 export class PythonError extends Error {
   override readonly name = 'PythonError';
 }
 
 interface Interpreter {
   executable: string;
-  /** Implementation, version and platform: what a virtual environment depends on. */
+  /** Implementation, version and platform, which a virtual environment depends on. */
   identity: string;
 }
 
-// Asked of each candidate: pyenv's and uv's stand-ins answer with the real interpreter behind them.
+// Runs in each candidate. The shims of pyenv and uv report the real interpreter.
 const DESCRIBE = `
 import json, platform, sys
 try:
@@ -48,21 +51,25 @@ except ImportError:
     whole = False
 print(json.dumps({
     "executable": sys.executable, "version": list(sys.version_info[:3]), "whole": whole,
-    "identity": "-".join([platform.python_implementation(), platform.python_version(), sys.platform, platform.machine(), sys.base_prefix]),
+    "identity": "-".join([
+        platform.python_implementation(), platform.python_version(), sys.platform, platform.machine(), sys.base_prefix,
+    ]),
 }))
 `;
 
 /**
- * An environment of Python ≥ 3.10 with the given packages, made once and kept in the cache folder.
+ * Returns an environment of Python ≥ 3.10 with the given packages. Installs it once and keeps it in the cache folder.
  *
- * It is made in its final place, because a virtual environment cannot be moved (its scripts hold absolute paths), under a lock,
- * in a folder that no other attempt uses; only when all is in it does a marker file, named by the interpreter and the packages,
- * point to it. So an interrupted installation leaves nothing that could be taken for whole, and a new pin makes a new one.
+ * A virtual environment cannot move, because its scripts contain absolute paths. So this installs it in its final
+ * place, under a lock, in a folder that no other attempt uses. A marker file, named after the interpreter and the
+ * packages, points to the folder once it is complete. Therefore nobody uses an interrupted installation, and a new pin
+ * gets a new environment.
  *
- * The interpreter is `POLONY_PYTHON`, else `python3`, `python3.14` down to `python3.10`, `python` of the PATH. When the one named
- * by `POLONY_PYTHON` has the packages already, it is used as it is. pip's own settings (`PIP_*`, pip.conf) hold as always.
+ * The interpreter is `POLONY_PYTHON`, else the first of `python3`, `python3.14` to `python3.10` and `python` on the
+ * PATH. When the one in `POLONY_PYTHON` has the packages already, it is used unchanged. pip reads its own settings
+ * (`PIP_*`, pip.conf).
  *
- * Throws {@link PythonError} when there is no fitting Python, it lacks `venv` or `pip`, or pip fails.
+ * @throws PythonError when no Python fits, it has no `venv` or `pip`, or pip fails.
  */
 export async function ensurePython(options: PythonOptions): Promise<PythonInstall> {
   const cacheDir = path.resolve(options.cacheDir ?? cacheFolder());
@@ -73,8 +80,8 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
     return { pythonBin: interpreter.executable, binDir: await scriptsFolder(interpreter.executable) };
   }
   const place = placeOf(cacheDir, interpreter, packages, constraints);
-  const there = installed(place);
-  if (there) return there;
+  const existing = installed(place);
+  if (existing) return existing;
 
   const timeoutMs = options.timeoutMs ?? 600_000;
   const what = packages.join(', ');
@@ -83,24 +90,24 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
     onWait: (holder) => options.onProgress?.(`Waiting for process ${holder.pid}, which installs ${what}`),
   });
   try {
-    const madeMeanwhile = installed(place);
-    if (madeMeanwhile) return madeMeanwhile;
+    const installedMeanwhile = installed(place);
+    if (installedMeanwhile) return installedMeanwhile;
     const began = Date.now();
     const home = path.join(place.folder, `${place.key}-${randomUUID().slice(0, 8)}`);
     for (const name of readdirSync(place.folder)) {
       if (name.startsWith(`${place.key}-`)) rmSync(path.join(place.folder, name), { recursive: true, force: true });
     }
     options.onProgress?.(`Installing ${what} (once; kept in ${home})`);
-    await step(
+    await runStep(
       interpreter.executable,
       ['-m', 'venv', home],
       timeoutMs,
-      `Making a virtual environment with ${interpreter.executable} failed`,
+      `${interpreter.executable} could not create a virtual environment`,
     );
     const install = installAt(home);
     const pins = path.join(home, 'constraints.txt');
     writeFileSync(pins, constraints.map((pin) => `${pin}\n`).join(''));
-    await step(
+    await runStep(
       install.pythonBin,
       [
         '-m',
@@ -115,8 +122,9 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
         ...packages,
       ],
       timeoutMs,
-      `pip could not install ${what}. pip's own settings are used (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY, pip.conf): check that it ` +
-        `reaches a package index. Or install the packages in a Python of your own and name it with POLONY_PYTHON: then nothing is fetched`,
+      `pip could not install ${what}. Check that pip reaches a package index; it reads its own settings ` +
+        `(PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY, pip.conf). Or install the packages yourself and set ` +
+        `POLONY_PYTHON to that Python: then nothing is downloaded`,
       options.onProgress,
     );
     writeFileAtomically(
@@ -130,7 +138,7 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
   }
 }
 
-/** What {@link ensurePython} would give if it is there already; `undefined` when it would have to be installed. */
+/** Like {@link ensurePython}, but installs nothing. @returns undefined when the environment is not installed. */
 export async function findInstalledPython(
   options: Pick<PythonOptions, 'cacheDir' | 'packages' | 'constraints'>,
 ): Promise<PythonInstall | undefined> {
@@ -162,7 +170,7 @@ function placeOf(
   packages: readonly string[],
   constraints: readonly string[],
 ): Place {
-  // The cache folder's path is in the key since the environment's scripts hold it: a cache that was moved is not used.
+  // The scripts of the environment contain the path of the cache folder, so the path is part of the key.
   const key = createHash('sha256')
     .update(JSON.stringify([interpreter.identity, cacheDir, packages, constraints]))
     .digest('hex')
@@ -182,7 +190,7 @@ function installed(place: Place): PythonInstall | undefined {
   try {
     const { home } = JSON.parse(readFileSync(place.marker, 'utf8')) as { home: string };
     const install = installAt(path.join(place.folder, home));
-    // existsSync follows the link to the interpreter, which an upgrade of Python may have taken away.
+    // existsSync follows the link to the interpreter, which an upgrade of Python may have removed.
     return existsSync(install.pythonBin) ? install : undefined;
   } catch {
     return undefined;
@@ -192,13 +200,13 @@ function installed(place: Place): PythonInstall | undefined {
 let found: Promise<Interpreter> | undefined;
 let foundFor: string | undefined;
 
-/** The interpreter does not change while we run, and starting five candidates to ask takes a while. */
+/** Finds the interpreter once: it does not change while we run, and to start five candidates is slow. */
 function findPython(): Promise<Interpreter> {
   const wanted = `${process.env.POLONY_PYTHON ?? ''}|${process.env.PATH ?? ''}`;
   if (!found || foundFor !== wanted) {
     foundFor = wanted;
     found = searchPython();
-    // What lacks may be installed while we run: only a success is remembered.
+    // Keep only a success: the user may install Python while we run.
     found.catch(() => (foundFor = undefined));
   }
   return found;
@@ -223,25 +231,29 @@ async function searchPython(): Promise<Interpreter> {
       if (major !== 3 || minor < 10) refused.push(`${candidate} is ${answer.version.join('.')}`);
       else if (!answer.whole)
         refused.push(
-          `${candidate} (${answer.version.join('.')}) lacks its venv or ensurepip module (on Debian and Ubuntu: apt-get install python3-venv)`,
+          `${candidate} (${answer.version.join('.')}) has no venv or ensurepip module ` +
+            '(on Debian and Ubuntu: apt-get install python3-venv)',
         );
       else return { executable: answer.executable, identity: answer.identity };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
       refused.push(
-        `${candidate} did not answer: ${firstLine((error as { stderr?: string }).stderr) || (error as Error).message}`,
+        `${candidate} failed: ${lastLine((error as { stderr?: string }).stderr) || (error as Error).message}`,
       );
     }
   }
+  const missing = named ? `${named} does not exist.` : 'The PATH has none.';
   throw new PythonError(
-    `The local stack needs Python 3.10 or later with venv and pip. ${refused.length ? `Found: ${refused.join('; ')}.` : named ? `${named} does not exist.` : 'None was found on the PATH.'} ` +
-      'Install one, or name it with POLONY_PYTHON.',
+    `The local stack needs Python 3.10 or later with venv and pip. ` +
+      `${refused.length > 0 ? `Found: ${refused.join('; ')}.` : missing} ` +
+      'Install Python, or set POLONY_PYTHON to an interpreter.',
   );
 }
 
 async function hasPackages(python: string, packages: readonly string[]): Promise<boolean> {
   const code =
-    'import sys, importlib.metadata as m\nfor pin in sys.argv[1:]:\n  name, version = pin.split("==")\n  assert m.version(name) == version';
+    'import sys, importlib.metadata as m\n' +
+    'for pin in sys.argv[1:]:\n  name, version = pin.split("==")\n  assert m.version(name) == version';
   try {
     await run(python, ['-c', code, ...packages], { timeout: 20_000 });
     return true;
@@ -257,8 +269,8 @@ async function scriptsFolder(python: string): Promise<string> {
   return stdout.trim();
 }
 
-/** Runs one step of an installation; what it prints goes to `onLine` and, when it fails, into the error. */
-async function step(
+/** Runs one step of an installation. Its downloads go to `onLine`; its output goes into the error when it fails. */
+async function runStep(
   command: string,
   args: readonly string[],
   timeoutMs: number,
@@ -266,7 +278,7 @@ async function step(
   onLine?: (line: string) => void,
 ): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    // Not detached: a Ctrl-C in the terminal is meant for an installation too.
+    // Not detached: Ctrl-C in the terminal must stop an installation too.
     const child = spawn(command, [...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PYTHONUNBUFFERED: '1' },
@@ -291,12 +303,12 @@ async function step(
     child.once('close', (code, signal) => {
       clearTimeout(timer);
       if (code === 0) return resolve();
-      const how = timedOut ? `no end after ${timeoutMs / 1000} s` : `it ended with ${signal ?? `code ${code}`}`;
+      const how = timedOut ? `it did not end after ${timeoutMs / 1000} s` : `it ended with ${signal ?? `code ${code}`}`;
       reject(new PythonError(`${failure}: ${how}.\n${output.trim().replace(/^/gm, '  | ')}`));
     });
   });
 }
 
-function firstLine(text: string | undefined): string {
+function lastLine(text: string | undefined): string {
   return text?.trim().split('\n').at(-1) ?? '';
 }

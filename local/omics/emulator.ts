@@ -15,7 +15,7 @@ export interface EmulatedWorkflow {
   region: string;
   name: string;
   parameterTemplate: ParameterTemplate;
-  /** Which parameters the stand-in for Bases2Fastq reads; run_dir, run_manifest and no_projects where absent. */
+  /** The parameters that the simulated Bases2Fastq reads; by default run_dir, run_manifest and no_projects. */
   parameterNames?: ParameterNames;
   status: (typeof WORKFLOW_STATUSES)[number];
 }
@@ -32,10 +32,10 @@ interface Share {
 }
 
 type Stage = 'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING';
-/** Milliseconds that a run spends (at least) in each status before its end. */
+/** The minimum milliseconds that a run spends in each status before its end. */
 type Pace = Partial<Record<Stage, number>>;
 
-/** What StartRun was asked for, with the service's defaults filled in. */
+/** The request of StartRun, with the service's defaults filled in. */
 interface RunRequest {
   workflowId: string;
   workflowOwnerId?: string;
@@ -52,16 +52,16 @@ interface RunRequest {
   sessionPolicy?: string;
 }
 
-/** A run as the emulator holds it; times in milliseconds since 1970. */
+/** A run in the emulator; times are milliseconds since 1970. */
 export interface EmulatedRun extends RunRequest {
   id: string;
   uuid: string;
   accountId: string;
   region: string;
   runOutputUri: string;
-  /** Of the request: the same requestId may only be used for the same. */
+  /** Hash of the request: a requestId may be used again only for the same request. */
   fingerprint: string;
-  /** Of this run alone; laid over the emulator's. */
+  /** For this run only; overrides the emulator's pace. */
   pace?: Pace;
   status: HealthOmicsStatus;
   statusMessage?: string;
@@ -74,7 +74,7 @@ export interface EmulatedRun extends RunRequest {
   startedBy: string;
 }
 
-/** A call as it was received; `code` is the HTTP status that was answered, 0 where the answer was dropped. */
+/** A call that the emulator received; `code` is the HTTP status of the response, 0 when the response was dropped. */
 export interface EmulatedCall {
   operation: string;
   accountId: string;
@@ -84,7 +84,7 @@ export interface EmulatedCall {
   code: number;
 }
 
-/** The errors that every operation of the service may answer, by the name of the fault that makes it do so. */
+/** The errors that every operation of the service may return, by the name of the fault that causes them. */
 const SCRIPTED_ERRORS = {
   throttle: [429, 'ThrottlingException', 'Rate exceeded'],
   internal: [500, 'InternalServerException', 'An unexpected error occurred. Try the request again.'],
@@ -97,16 +97,16 @@ const ERROR_KINDS = Object.keys(SCRIPTED_ERRORS) as (keyof typeof SCRIPTED_ERROR
 const FAULT_KINDS = [...ERROR_KINDS, 'slow', 'dropAnswer', 'pace', 'failRun'] as const;
 
 /**
- * Trouble for the next calls of an operation (`*` for all): an error of {@link SCRIPTED_ERRORS}, a late answer, or one that is
- * lost after the call had its effect. `pace` gives the next runs of StartRun their own pace; `failRun` of operation `run` has
- * the next run that would do its work fail instead.
+ * A fault for the next calls of an operation (`*` for all): an error of {@link SCRIPTED_ERRORS}, a slow response, or a
+ * response that is lost after the call had its effect. `pace` gives the next runs of StartRun their own pace.
+ * `failRun`, with the operation `run`, makes the next run fail instead of doing its work.
  */
 export interface Fault {
   operation: string;
   kind: (typeof FAULT_KINDS)[number];
-  /** How many calls it meets; without it, all until faults are cleared. */
+  /** Number of calls that it affects; by default all calls until the faults are deleted. */
   count?: number;
-  /** Chance from 0 to 1 that it meets a call; 1 by default. */
+  /** Probability from 0 to 1 that it affects a call; 1 by default. */
   probability?: number;
   delayMs?: number;
   failureReason?: string;
@@ -115,15 +115,15 @@ export interface Fault {
 }
 
 export interface EmulatorOptions {
-  /** What ministack shows with each call; calls without it are refused. */
+  /** ministack sends it with each call; the emulator rejects calls without it. */
   secret: string;
-  /** Where runs and shares are kept; in memory only when absent. */
+  /** The file with runs and shares; by default they are only in memory. */
   stateFile?: string;
-  /** Half a second for each status that is not given. */
+  /** Default: half a second for each status. */
   pace?: Pace;
-  /** Calls a second, per account and region; unlimited where absent (AWS: StartRun 1, others 10). */
+  /** Calls per second by operation, for an account in a region; no limit by default (AWS: StartRun 1, others 10). */
   quotas?: Record<string, number>;
-  /** Of an account in a region; runs beyond this many stay PENDING. */
+  /** Maximum active runs of an account in a region; more runs stay PENDING. */
   maxConcurrentRuns?: number;
 }
 
@@ -136,7 +136,7 @@ interface Caller {
 const notFound = (what: string): OmicsError =>
   new OmicsError(404, 'ResourceNotFoundException', `The specified ${what} does not exist`);
 const CALLS_KEPT = 100_000;
-/** The members of RunListItem in the service model that the emulator knows. */
+/** The members of RunListItem in the service model that the emulator returns. */
 const RUN_LIST_ITEM = [
   'arn',
   'id',
@@ -153,7 +153,7 @@ const RUN_LIST_ITEM = [
   'workflowName',
 ] as const;
 
-/** JSON with its keys in order, so that the same value is always the same text. */
+/** JSON with sorted keys, so that the same value always gives the same text. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, each: unknown) =>
     typeof each === 'object' && each !== null && !Array.isArray(each)
@@ -162,8 +162,8 @@ function canonical(value: unknown): string {
   );
 }
 
-/** A JSON object out of a body, empty for none; undefined when it is anything else. */
-function jsonObject(text: string): Record<string, unknown> | undefined {
+/** Parses a body as a JSON object. @returns an empty object for an empty body, undefined for anything else. */
+function parseJsonObject(text: string): Record<string, unknown> | undefined {
   if (text === '') return {};
   try {
     const value: unknown = JSON.parse(text);
@@ -175,7 +175,7 @@ function jsonObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** One page of a list; the token is the key of the last item of the page before. */
+/** One page of a list. The token is the key of the last item of the previous page. */
 function pageOf<T>(
   all: T[],
   keyOf: (item: T) => string,
@@ -189,8 +189,8 @@ function pageOf<T>(
 }
 
 /**
- * A local HealthOmics: runs with their whole life, workflows and shares. It is reached through ministack, which has checked
- * who calls; it reads and writes S3 as the run's execution role.
+ * A local HealthOmics: runs with their whole life cycle, workflows and shares. Calls come through ministack, which has
+ * authenticated the caller. It reads and writes S3 with the run's execution role.
  */
 export class OmicsEmulator {
   readonly runs = new Map<string, EmulatedRun>();
@@ -201,7 +201,7 @@ export class OmicsEmulator {
   readonly #requests = new Map<string, string>();
   readonly #buckets = new Map<string, { tokens: number; at: number }>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Runs that would start if fewer ran, first come first served. */
+  /** Runs that wait for a free slot, in the order in which they start. */
   readonly #waiting = new Set<EmulatedRun>();
   readonly #options: EmulatorOptions;
   readonly #server;
@@ -209,20 +209,20 @@ export class OmicsEmulator {
   #saving: NodeJS.Timeout | undefined;
   #saveDelay = 100;
   #closed = false;
-  /** ministack's address; known only after the emulator's own is. */
+  /** ministack's address. ministack starts after the emulator, so it is set later. */
   awsEndpoint = '';
   url = '';
 
   constructor(options: EmulatorOptions) {
     this.#options = options;
     this.#server = createServer((request, response) => {
-      // Nothing that a client sends, or a client that goes away, may end the process that hosts the emulator.
+      // No request, and no client that disconnects, may end the process of the emulator.
       this.#serve(request, response).catch(() => request.socket.destroy());
     });
     this.#server.keepAliveTimeout = 120_000;
   }
 
-  /** Listens on a free loopback port; runs that were under way at the last stop go on once ministack is known. */
+  /** Listens on a free loopback port. Runs that had not ended at the last stop continue after {@link connect}. */
   async listen(): Promise<void> {
     if (this.#options.stateFile !== undefined && existsSync(this.#options.stateFile)) {
       const state = JSON.parse(readFileSync(this.#options.stateFile, 'utf8')) as {
@@ -244,7 +244,7 @@ export class OmicsEmulator {
     this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Tells where ministack is, and lets unfinished runs go on. */
+  /** Sets the address of ministack, and continues unfinished runs. */
   connect(awsEndpoint: string): void {
     this.awsEndpoint = awsEndpoint;
     for (const run of this.runs.values()) if (run.stoppedAt === undefined) this.#advance(run);
@@ -258,7 +258,7 @@ export class OmicsEmulator {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
-  /** Registers a workflow and shares it with an account; the share waits to be accepted. Repeating it changes nothing. */
+  /** Registers a workflow and shares it with an account. The share is PENDING. A second call changes nothing. */
   shareWorkflow(workflow: EmulatedWorkflow, subscriberId: string): string {
     this.#workflows.set(`${workflow.ownerId}/${workflow.region}/${workflow.id}`, workflow);
     for (const share of this.#shares.values())
@@ -293,7 +293,8 @@ export class OmicsEmulator {
           shares: [...this.#shares.values()],
         }),
       );
-      // All is written each time: with many runs less often, so that it stays a tenth of the time at most.
+      // Each save writes everything. Wait ten times as long as a save takes, so that saving takes at most a tenth of
+      // the time.
       this.#saveDelay = Math.max(100, 10 * (Date.now() - began));
     };
     if (now) {
@@ -322,14 +323,14 @@ export class OmicsEmulator {
     return run.pace?.[stage] ?? this.#options.pace?.[stage] ?? 500;
   }
 
-  /** Has a run leave the status that it is in, after its time, unless it was cancelled meanwhile. */
+  /** Runs `then` after the time of the run's status, unless the run was cancelled. */
   #leave(run: EmulatedRun, stage: Stage, then: () => void): void {
     this.#later(this.#pace(run, stage), () => {
       if (run.status === stage && !run.cancelRequested) then();
     });
   }
 
-  /** Moves a run to what comes next after the time of its status. */
+  /** Moves a run to its next status after the time of its current status. */
   #advance(run: EmulatedRun): void {
     if (run.cancelRequested) {
       this.#waiting.delete(run);
@@ -352,11 +353,14 @@ export class OmicsEmulator {
     }
   }
 
-  /** Has a run that is RUNNING do its work now, not after the time of its pace: for tests, which hold it as long as they need it. */
+  /**
+   * Makes a RUNNING run do its work now, before the time of its pace. For tests that hold a run as long as they need
+   * it.
+   */
   finish(id: string): void {
     const run = this.runs.get(id);
     if (run?.status !== 'RUNNING' || run.cancelRequested)
-      throw new Error(`The run ${id} is ${run?.status ?? 'unknown'}`);
+      throw new Error(`The run ${id} is ${run?.status ?? 'unknown'}, not RUNNING, or its cancellation was requested`);
     void this.#work(run);
   }
 
@@ -365,13 +369,13 @@ export class OmicsEmulator {
     this.#admit();
   }
 
-  /** Starts runs that wait, as far as the cap of their account and region lets them. */
+  /** Starts waiting runs, up to the cap of their account and region. */
   #admit(): void {
     if (this.#waiting.size === 0) return;
     const place = (run: EmulatedRun): string => `${run.accountId}/${run.region}`;
     const cap = this.#options.maxConcurrentRuns ?? Infinity;
     const active = new Map<string, number>();
-    // All runs are counted only where there is a cap.
+    // Count the runs only if there is a cap.
     if (cap < Infinity)
       for (const run of this.runs.values())
         if (run.stoppedAt === undefined && run.status !== 'PENDING')
@@ -386,7 +390,9 @@ export class OmicsEmulator {
     }
   }
 
-  /** The work of a run, as its execution role: import, Bases2Fastq and export all happen in RUNNING, as on AWS. */
+  /**
+   * Does the work of a run with its execution role. Import, Bases2Fastq and export all happen in RUNNING, as on AWS.
+   */
   async #work(run: EmulatedRun): Promise<void> {
     const scripted = this.#fault('run', 'failRun');
     let failure: { reason: string; message: string } | undefined;
@@ -394,7 +400,7 @@ export class OmicsEmulator {
       if (scripted !== undefined)
         failure = {
           reason: scripted.failureReason ?? 'WORKFLOW_RUN_FAILED',
-          message: scripted.statusMessage ?? 'Failed because a fault was scripted',
+          message: scripted.statusMessage ?? 'The run failed because of the fault failRun',
         };
       else {
         const s3 = await this.#executionRole(run);
@@ -420,7 +426,7 @@ export class OmicsEmulator {
         message: (error as Error).message,
       };
     }
-    // A run that was interrupted by the emulator's end stays RUNNING and does its work again at the next start.
+    // A run that the end of the emulator interrupts stays RUNNING, and does its work again after the next start.
     if (this.#closed || run.cancelRequested) return;
     run.failureReason = failure?.reason;
     run.statusMessage = failure?.message;
@@ -480,7 +486,7 @@ export class OmicsEmulator {
     if (rate === undefined) return true;
     const key = `${caller.accountId}/${caller.region}/${operation}`;
     const now = Date.now();
-    // A rate below one a second must still let a call through now and then.
+    // With a rate below one per second, the bucket must still hold one whole token.
     const most = Math.max(1, rate);
     const bucket = this.#buckets.get(key) ?? { tokens: most, at: now };
     bucket.tokens = Math.min(most, bucket.tokens + ((now - bucket.at) / 1000) * rate);
@@ -523,7 +529,7 @@ export class OmicsEmulator {
         throw new OmicsError(409, 'ConflictException', 'The requestId was used before with other parameters');
       return { runId: known.id, body: this.#started(known) };
     }
-    // What the model does not say and the API reference does.
+    // Rules that the API reference has and the model does not.
     if (input.runId !== undefined)
       throw invalid(
         'A run of a shared workflow cannot be duplicated, and the local HealthOmics has no others: give a workflowId',
@@ -541,7 +547,7 @@ export class OmicsEmulator {
       throw invalid('outputUri is not an S3 URI');
     if (Object.keys(request.tags).length > 50) throw invalid('A run has at most 50 tags');
     if (input.workflowType === 'READY2RUN') throw notFound('workflow');
-    // There are none of these here, and what is not there is not found. Run groups are only names to list runs by.
+    // The emulator has none of these resources. Run groups are only names to list runs by.
     for (const [name, what] of [
       ['workflowVersionName', 'workflow version'],
       ['cacheId', 'run cache'],
@@ -559,13 +565,14 @@ export class OmicsEmulator {
         throw invalid(`The required parameter ${name} is missing`);
     const id = String(this.#nextId++);
     const pace = this.#fault('StartRun', 'pace')?.pace;
+    const hasOwnFolder = request.outputUriPrefixMode !== 'NONE_WITH_OVERWRITE';
     const run: EmulatedRun = {
       ...request,
       id,
       uuid: randomUUID(),
       accountId: caller.accountId,
       region: caller.region,
-      runOutputUri: `${request.outputUri.replace(/\/+$/, '')}${request.outputUriPrefixMode === 'NONE_WITH_OVERWRITE' ? '' : `/${id}`}`,
+      runOutputUri: request.outputUri.replace(/\/+$/, '') + (hasOwnFolder ? `/${id}` : ''),
       fingerprint,
       ...(pace !== undefined && { pace }),
       status: 'PENDING',
@@ -602,7 +609,7 @@ export class OmicsEmulator {
     return run;
   }
 
-  /** A run as GetRun shows it: what StartRun was asked for, and what became of it. */
+  /** A run as GetRun returns it: the request of StartRun and the state of the run. */
   #describe(run: EmulatedRun): Record<string, unknown> {
     const time = (at: number | undefined): string | undefined =>
       at === undefined ? undefined : new Date(at).toISOString();
@@ -635,114 +642,128 @@ export class OmicsEmulator {
     operation: OperationName,
     input: Record<string, unknown>,
   ): { body?: unknown; runId?: string } {
-    const id = input.id as string;
     switch (operation) {
       case 'StartRun':
         return this.#startRun(caller, input);
       case 'GetRun':
-        return { body: this.#describe(this.#run(caller, id)) };
-      case 'CancelRun': {
-        const run = this.#run(caller, id);
-        // What AWS answers for a run that has ended is not documented; a conflict is what its error list leaves. In STOPPING it
-        // may be cancelled (User Guide, "Cancel a run"); what it wrote by then is there, so here it ends as it would have.
-        if (run.stoppedAt !== undefined)
-          throw new OmicsError(409, 'ConflictException', `The run is ${run.status} and cannot be cancelled`);
-        if (run.status !== 'STOPPING') {
-          run.cancelRequested = true;
-          this.#advance(run);
-        }
+        return { body: this.#describe(this.#run(caller, input.id as string)) };
+      case 'CancelRun':
+        this.#cancelRun(this.#run(caller, input.id as string));
         return {};
-      }
-      case 'ListRuns': {
-        const { name, status, runGroupId, batchId, maxResults = 100, startingToken } = input;
-        const found = [...this.runs.values()].filter(
-          (run) =>
-            run.accountId === caller.accountId &&
-            run.region === caller.region &&
-            (status ?? run.status) === run.status &&
-            (name ?? run.name) === run.name &&
-            (runGroupId ?? run.runGroupId) === run.runGroupId &&
-            batchId === undefined,
-        );
-        const { page, nextToken } = pageOf(
-          found,
-          (run) => run.id,
-          maxResults as number,
-          startingToken as string | undefined,
-        );
-        const items = page.map((run) => {
-          const all: Record<string, unknown> = {
-            ...this.#describe(run),
-            workflowName: this.#workflows.get(`${run.workflowOwnerId ?? run.accountId}/${run.region}/${run.workflowId}`)
-              ?.name,
-          };
-          return Object.fromEntries(RUN_LIST_ITEM.map((member) => [member, all[member]]));
-        });
-        return { body: { items, nextToken } };
-      }
-      case 'GetWorkflow': {
-        if (input.type === 'READY2RUN') throw notFound('workflow');
-        const { ownerId, region, name, status, parameterTemplate } = this.#workflow(
-          caller,
-          id,
-          input.workflowOwnerId as string | undefined,
-        );
-        return {
-          body: {
-            arn: `arn:aws:omics:${region}:${ownerId}:workflow/${id}`,
-            id,
-            status,
-            type: 'PRIVATE',
-            name,
-            engine: 'NEXTFLOW',
-            parameterTemplate,
-            creationTime: '2025-01-01T00:00:00.000Z',
-          },
-        };
-      }
-      case 'ListShares': {
-        const filter = (input.filter ?? {}) as { resourceArns?: string[]; status?: string[]; type?: string[] };
-        const details = [...this.#shares.values()]
-          .filter(
-            (share) =>
-              share.region === caller.region &&
-              (input.resourceOwner === 'SELF' ? share.ownerId : share.subscriberId) === caller.accountId,
-          )
-          .map((share) => ({
-            shareId: share.id,
-            resourceArn: `arn:aws:omics:${share.region}:${share.ownerId}:workflow/${share.workflowId}`,
-            resourceId: share.workflowId,
-            ownerId: share.ownerId,
-            principalSubscriber: share.subscriberId,
-            status: share.status,
-            shareName: 'bases2fastq',
-            creationTime: new Date(share.createdAt).toISOString(),
-          }))
-          .filter(
-            (share) =>
-              (filter.resourceArns?.includes(share.resourceArn) ?? true) &&
-              (filter.status?.includes(share.status) ?? true) &&
-              (filter.type?.includes('WORKFLOW') ?? true),
-          );
-        const { page, nextToken } = pageOf(
-          details,
-          (share) => share.shareId,
-          Math.max(1, (input.maxResults as number | undefined) ?? 100),
-          input.nextToken as string | undefined,
-        );
-        return { body: { shares: page, nextToken } };
-      }
-      case 'AcceptShare': {
-        const share = this.#shares.get(input.shareId as string);
-        if (share === undefined || share.subscriberId !== caller.accountId || share.region !== caller.region)
-          throw notFound('share');
-        if (share.status !== 'PENDING')
-          throw new OmicsError(409, 'ConflictException', `The share is ${share.status}, not PENDING`);
-        share.status = 'ACTIVE';
-        this.#save();
-        return { body: { status: 'ACTIVATING' } };
-      }
+      case 'ListRuns':
+        return { body: this.#listRuns(caller, input) };
+      case 'GetWorkflow':
+        return { body: this.#getWorkflow(caller, input) };
+      case 'ListShares':
+        return { body: this.#listShares(caller, input) };
+      case 'AcceptShare':
+        return { body: this.#acceptShare(caller, input.shareId as string) };
     }
+  }
+
+  /**
+   * AWS does not document the response of CancelRun for a run that has ended; of the errors that it lists, only a
+   * conflict fits. A run in STOPPING may be cancelled (User Guide, "Cancel a run"). Its results are written by then, so
+   * it ends as it would have ended anyway.
+   */
+  #cancelRun(run: EmulatedRun): void {
+    if (run.stoppedAt !== undefined)
+      throw new OmicsError(409, 'ConflictException', `The run is ${run.status} and cannot be cancelled`);
+    if (run.status === 'STOPPING') return;
+    run.cancelRequested = true;
+    this.#advance(run);
+  }
+
+  #listRuns(caller: Caller, input: Record<string, unknown>): unknown {
+    const { name, status, runGroupId, batchId, maxResults = 100, startingToken } = input;
+    const found = [...this.runs.values()].filter(
+      (run) =>
+        run.accountId === caller.accountId &&
+        run.region === caller.region &&
+        (status ?? run.status) === run.status &&
+        (name ?? run.name) === run.name &&
+        (runGroupId ?? run.runGroupId) === run.runGroupId &&
+        batchId === undefined,
+    );
+    const { page, nextToken } = pageOf(
+      found,
+      (run) => run.id,
+      maxResults as number,
+      startingToken as string | undefined,
+    );
+    const items = page.map((run) => {
+      const owner = run.workflowOwnerId ?? run.accountId;
+      const all: Record<string, unknown> = {
+        ...this.#describe(run),
+        workflowName: this.#workflows.get(`${owner}/${run.region}/${run.workflowId}`)?.name,
+      };
+      return Object.fromEntries(RUN_LIST_ITEM.map((member) => [member, all[member]]));
+    });
+    return { items, nextToken };
+  }
+
+  #getWorkflow(caller: Caller, input: Record<string, unknown>): unknown {
+    if (input.type === 'READY2RUN') throw notFound('workflow');
+    const id = input.id as string;
+    const { ownerId, region, name, status, parameterTemplate } = this.#workflow(
+      caller,
+      id,
+      input.workflowOwnerId as string | undefined,
+    );
+    return {
+      arn: `arn:aws:omics:${region}:${ownerId}:workflow/${id}`,
+      id,
+      status,
+      type: 'PRIVATE',
+      name,
+      engine: 'NEXTFLOW',
+      parameterTemplate,
+      creationTime: '2025-01-01T00:00:00.000Z',
+    };
+  }
+
+  #listShares(caller: Caller, input: Record<string, unknown>): unknown {
+    const filter = (input.filter ?? {}) as { resourceArns?: string[]; status?: string[]; type?: string[] };
+    const details = [...this.#shares.values()]
+      .filter(
+        (share) =>
+          share.region === caller.region &&
+          (input.resourceOwner === 'SELF' ? share.ownerId : share.subscriberId) === caller.accountId,
+      )
+      .map((share) => ({
+        shareId: share.id,
+        resourceArn: `arn:aws:omics:${share.region}:${share.ownerId}:workflow/${share.workflowId}`,
+        resourceId: share.workflowId,
+        ownerId: share.ownerId,
+        principalSubscriber: share.subscriberId,
+        status: share.status,
+        shareName: 'bases2fastq',
+        creationTime: new Date(share.createdAt).toISOString(),
+      }))
+      .filter(
+        (share) =>
+          (filter.resourceArns?.includes(share.resourceArn) ?? true) &&
+          (filter.status?.includes(share.status) ?? true) &&
+          (filter.type?.includes('WORKFLOW') ?? true),
+      );
+    const { page, nextToken } = pageOf(
+      details,
+      (share) => share.shareId,
+      Math.max(1, (input.maxResults as number | undefined) ?? 100),
+      input.nextToken as string | undefined,
+    );
+    return { shares: page, nextToken };
+  }
+
+  #acceptShare(caller: Caller, shareId: string): unknown {
+    const share = this.#shares.get(shareId);
+    if (share === undefined || share.subscriberId !== caller.accountId || share.region !== caller.region)
+      throw notFound('share');
+    if (share.status !== 'PENDING')
+      throw new OmicsError(409, 'ConflictException', `The share is ${share.status}, not PENDING`);
+    share.status = 'ACTIVE';
+    this.#save();
+    return { status: 'ACTIVATING' };
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -759,7 +780,7 @@ export class OmicsEmulator {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
-    const body = jsonObject(Buffer.concat(chunks).toString('utf8'));
+    const body = parseJsonObject(Buffer.concat(chunks).toString('utf8'));
     if (pathname.startsWith('/_control/')) {
       if (body === undefined) return answer(400, { message: 'The body is not a JSON object' });
       return this.#control(request.method ?? '', pathname, body, answer);
@@ -802,7 +823,8 @@ export class OmicsEmulator {
           status,
           code,
           scripted === 'denied'
-            ? `User: ${caller.principal} is not authorized to perform: omics:${operation} on resource: * because no identity-based policy allows the omics:${operation} action`
+            ? `User: ${caller.principal} is not authorized to perform: omics:${operation} on resource: * ` +
+                `because no identity-based policy allows the omics:${operation} action`
             : message,
         );
       const result = this.#operate(caller, operation, inputOf(operation, path, searchParams, body));
@@ -819,13 +841,13 @@ export class OmicsEmulator {
   }
 
   /**
-   * The control address, for tests and for trying out what goes wrong; loopback only, without credentials:
+   * The control API, for tests and to try out faults. It listens on loopback only and needs no credentials:
    * - `GET /_control/{runs,calls,faults,settings}`;
    * - `POST /_control/faults` a {@link Fault}; `DELETE /_control/faults` all of them;
-   * - `POST /_control/settings` `{pace?, quotas?, maxConcurrentRuns?}`; null takes one back;
-   * - `POST /_control/workflows` an {@link EmulatedWorkflow}, or what changes of one (such as its status) beside its id;
-   *   `subscriberId` shares it with an account;
-   * - `DELETE /_control/runs/<id>` deletes a run, as somebody may in the console.
+   * - `POST /_control/settings` `{pace?, quotas?, maxConcurrentRuns?}`; null removes one;
+   * - `POST /_control/workflows` an {@link EmulatedWorkflow}, or the id of one with the members that change (such as
+   *   its status); `subscriberId` shares it with an account;
+   * - `DELETE /_control/runs/<id>` deletes a run, as a user can in the console.
    */
   #control(
     method: string,
@@ -864,7 +886,9 @@ export class OmicsEmulator {
           (FAULT_KINDS as readonly unknown[]).includes(input.kind);
         if (!known)
           return answer(400, {
-            message: `A fault needs operation (*, run, ${Object.keys(OPERATIONS).join(', ')}) and kind (${FAULT_KINDS.join(', ')})`,
+            message:
+              `A fault needs operation (*, run, ${Object.keys(OPERATIONS).join(', ')}) ` +
+              `and kind (${FAULT_KINDS.join(', ')})`,
           });
         this.faults.push(input as unknown as Fault);
         return answer(201, input);
@@ -890,7 +914,9 @@ export class OmicsEmulator {
           WORKFLOW_STATUSES.includes(workflow.status);
         if (!whole)
           return answer(400, {
-            message: `A workflow needs id, ownerId, region, name, parameterTemplate and a status (${WORKFLOW_STATUSES.join(', ')})`,
+            message:
+              'A workflow needs id, ownerId, region, name, parameterTemplate ' +
+              `and a status (${WORKFLOW_STATUSES.join(', ')})`,
           });
         if (typeof subscriberId === 'string')
           return answer(201, { ...workflow, shareId: this.shareWorkflow(workflow, subscriberId) });

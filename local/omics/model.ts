@@ -3,7 +3,7 @@
  * test/stack/emulator.test.ts compares it with the model that botocore carries.
  */
 
-/** What the model says of a value; `in` is where a request has it (the body when absent). */
+/** The model of a value; `in` is its place in a request (default: the body). */
 export interface Shape {
   type: 'string' | 'integer' | 'boolean' | 'structure' | 'document' | 'map' | 'list';
   in?: 'uri' | 'querystring';
@@ -26,7 +26,7 @@ export interface Operation {
   members: Record<string, Shape>;
 }
 
-/** A refusal as HealthOmics sends it. */
+/** An error response as HealthOmics sends it. */
 export class OmicsError extends Error {
   constructor(
     readonly status: number,
@@ -166,7 +166,7 @@ const ROUTES = Object.entries(OPERATIONS).map(([name, operation]) => ({
   path: new RegExp(`^${operation.uri.replace(/\{(\w+)\}/, '(?<$1>[^/]+)')}/?$`),
 }));
 
-/** The operation that a request asks for, and what its path holds. */
+/** The operation of a request, and the parameters in its path. */
 export function routeOf(
   method: string,
   pathname: string,
@@ -184,11 +184,12 @@ export function routeOf(
   return undefined;
 }
 
-/** What a value breaks, in the words that AWS uses. */
-function problems(at: string, shape: Shape, value: unknown): string[] {
-  const failed = (rule: string): string[] => [
-    `Value ${typeof value === 'string' ? `'${value}'` : JSON.stringify(value)} at '${at}' failed to satisfy constraint: Member must ${rule}`,
-  ];
+/** The constraints that a value violates, in the words that AWS uses. */
+function violations(at: string, shape: Shape, value: unknown): string[] {
+  const failed = (rule: string): string[] => {
+    const shown = typeof value === 'string' ? `'${value}'` : JSON.stringify(value);
+    return [`Value ${shown} at '${at}' failed to satisfy constraint: Member must ${rule}`];
+  };
   const within = (size: number, what: 'length' | 'value'): string[] => {
     if (shape.min !== undefined && size < shape.min)
       return failed(`have ${what} greater than or equal to ${shape.min}`);
@@ -212,24 +213,24 @@ function problems(at: string, shape: Shape, value: unknown): string[] {
     return Array.isArray(value)
       ? [
           ...within(value.length, 'length'),
-          ...value.flatMap((each, index) => problems(`${at}.${index + 1}.member`, shape.member!, each)),
+          ...value.flatMap((each, index) => violations(`${at}.${index + 1}.member`, shape.member!, each)),
         ]
       : failed('be a list');
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return failed('be an object');
   const entries = Object.entries(value as Record<string, unknown>);
   if (shape.type === 'map')
     return entries.flatMap(([key, each]) => [
-      ...problems(`${at}.key`, shape.key!, key),
-      ...problems(`${at}.${key}.value`, shape.value!, each),
+      ...violations(`${at}.key`, shape.key!, key),
+      ...violations(`${at}.${key}.value`, shape.value!, each),
     ]);
   return entries.flatMap(([name, each]) =>
-    shape.members?.[name] === undefined || each === null ? [] : problems(`${at}.${name}`, shape.members[name], each),
+    shape.members?.[name] === undefined || each === null ? [] : violations(`${at}.${name}`, shape.members[name], each),
   );
 }
 
 /**
- * The input of an operation out of a request's path, query and body; members that the model does not know are dropped, as AWS does.
- * @throws OmicsError when it breaks a constraint of the model.
+ * Reads the input of an operation from a request's path, query and body. Like AWS, it ignores unknown members.
+ * @throws OmicsError when the input violates a constraint of the model.
  */
 export function inputOf(
   name: OperationName,
@@ -245,13 +246,13 @@ export function inputOf(
     if (shape.in === 'uri') value = path[member];
     else if (shape.in !== 'querystring') value = body[member];
     else if (query.has(member)) {
-      const one = query.get(member)!;
+      const text = query.get(member)!;
       value =
         shape.type === 'list'
           ? query.getAll(member)
-          : shape.type === 'integer' && /^-?\d+$/.test(one)
-            ? Number(one)
-            : one;
+          : shape.type === 'integer' && /^-?\d+$/.test(text)
+            ? Number(text)
+            : text;
     }
     if (value === undefined || value === null) {
       if (required.includes(member))
@@ -259,7 +260,7 @@ export function inputOf(
       continue;
     }
     input[member] = value;
-    found.push(...problems(member, shape, value));
+    found.push(...violations(member, shape, value));
   }
   if (found.length > 0)
     throw invalid(`${found.length} validation error${found.length > 1 ? 's' : ''} detected: ${found.join('; ')}`);
