@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { CONTRACT_RUN_STATUSES } from '../../domain/runs/filter.js';
 import { component } from '../openapi/components.js';
 import {
   closed,
@@ -101,22 +102,6 @@ const SequencingMetrics = Type.Object(
   },
   closed,
 );
-const RUN_STATUSES = [
-  'UNSPECIFIED',
-  'CREATED',
-  'PRIMING',
-  'PRIMED',
-  'SEQUENCING',
-  'RUNNING',
-  'PAUSING',
-  'PAUSED',
-  'STOPPING',
-  'SEQUENCED',
-  'COMPLETED',
-  'FAILED',
-  'STOPPED',
-  'DISCARDED',
-];
 /** A run in the shape of the vendor's contract. */
 const Run = component(
   'Run',
@@ -126,7 +111,7 @@ const Run = component(
       name: Type.String(),
       description: Type.String(),
       type: Type.String({ description: 'sequencing or multiomics' }),
-      status: oneOf(RUN_STATUSES.map((status) => `RUN_STATUS_${status}`)),
+      status: oneOf(CONTRACT_RUN_STATUSES.map((status) => `RUN_STATUS_${status}`)),
       instrument: Type.Object(
         {
           id: Type.String(),

@@ -5,7 +5,7 @@ const date = { kind: 'date' } as const;
 const number = { kind: 'number' } as const;
 
 /** The statuses of a run in the vendor's contract, without `RUN_STATUS_`. */
-const CONTRACT_RUN_STATUSES = [
+export const CONTRACT_RUN_STATUSES = [
   'UNSPECIFIED',
   'CREATED',
   'PRIMING',

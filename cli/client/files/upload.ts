@@ -106,8 +106,6 @@ class UploadTarget {
   private constructor(first: Schema<'S3Credentials'>, renew: () => Promise<Schema<'S3Credentials'>>) {
     this.bucket = first.bucket;
     this.prefix = first.prefix!;
-    // The SDK's notice about coming Node.js versions is for developers, not for people who upload a run.
-    process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
     const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL;
     let unused: Schema<'S3Credentials'> | undefined = first;
     this.s3 = new S3Client({
