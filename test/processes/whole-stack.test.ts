@@ -82,7 +82,7 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
     'the stack to print its addresses',
     () => {
       if (over) throw new Error(`The stack ended:\n${begun.output()}`);
-      return begun.output().includes('Ctrl-C stops the stack');
+      return begun.output().includes('Press Ctrl-C to stop the stack');
     },
     120,
   );
