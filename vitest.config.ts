@@ -27,6 +27,7 @@ export default defineConfig({
       project('processes', 2),
       project('images', 3),
       project('faults', 4),
+      project('load', 5),
     ],
   },
 });

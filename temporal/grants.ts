@@ -62,12 +62,15 @@ export class GrantClient {
     const deadline = Date.now() + withinMs;
     return this.#limit(to.bucket)(() =>
       pRetry(
-        () => {
-          if (Date.now() >= deadline)
+        async () => {
+          if (Date.now() >= deadline) {
+            // The store has the change. Without this signal, nobody would make it until the next sweep.
+            await this.settle(to);
             throw new Error(
               `The change was not sent to the workflow of the bucket ${to.bucket} within ${withinMs} ms, ` +
-                'because earlier changes took longer; try again',
+                'because earlier changes took longer; the workflow makes it later',
             );
+          }
           return this.#sendUpdate(to, change, deadline);
         },
         {

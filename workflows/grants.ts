@@ -165,7 +165,9 @@ class BucketAccess {
       if (isCancellation(error)) throw error;
       this.#noteUnavailable(error);
     }
-    this.#failedAttempts = this.#agenda.open > 0 ? this.#failedAttempts + 1 : 0;
+    // Changes without a problem were requested meanwhile. They have not failed, so they need not wait longer.
+    const { open, problem } = this.#agenda;
+    this.#failedAttempts = open > 0 && problem !== null ? this.#failedAttempts + 1 : 0;
     this.#show();
   }
 

@@ -1,117 +1,33 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
-import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client';
-import { defaultPayloadConverter } from '@temporalio/common';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { WorkflowNotFoundError } from '@temporalio/client';
+import { Worker } from '@temporalio/worker';
+import { expect, it } from 'vitest';
 import { parseEvent, locateRunFolder } from '../../domain/events/event.js';
-import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../../local/instrument.js';
-import type { Stack } from '../../local/stack.js';
-import { executionsOf, waitFor } from '../support.js';
-import { startTestStack, workflowSource } from '../testStack.js';
+import { runFolderName, runUploadedText } from '../../local/instrument.js';
+import { waitFor } from '../support.js';
+import { workflowSource } from '../testStack.js';
+import {
+  EVENTS_KEY,
+  account,
+  call,
+  changed,
+  created,
+  executions,
+  flowId,
+  pace,
+  inStatus,
+  post,
+  runsOf,
+  runs,
+  s3,
+  stack,
+  storageConnectionId,
+  temporal,
+  upload,
+  useEventsStack,
+} from '../eventsStack.js';
 
-// Polls are so far apart that only events can cause progress.
-const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
-let stateDir: string;
-let stack: Stack;
-let account: CustomerAccount;
-let call: ReturnType<typeof apiClient>;
-let connection: Connection;
-let temporal: Client;
-let s3: S3Client;
-let flowId: string;
-let storageConnectionId: string;
-let { inStatus, runsOf } = {} as ReturnType<typeof executionsOf>;
-
-const post = async (event: unknown, key = EVENTS_KEY, where = '/v1/events'): Promise<number> =>
-  (
-    await fetch(`${stack.info.apiUrl}${where}`, {
-      method: 'POST',
-      headers: { 'x-api-key': key, 'content-type': 'application/json' },
-      body: JSON.stringify(event),
-    })
-  ).status;
-const created = (key: string, bucket = account.bucket) => ({
-  version: '0',
-  id: 'e',
-  source: 'aws.s3',
-  'detail-type': 'Object Created',
-  account: '111122223333',
-  region: 'us-west-2',
-  detail: { bucket: { name: bucket }, object: { key, size: 1 } },
-});
-const changed = (run: { id: string; uuid: string }, status = 'RUNNING', of = '111122223333') => ({
-  version: '0',
-  source: 'aws.omics',
-  'detail-type': 'Run Status Change',
-  account: of,
-  region: 'us-west-2',
-  detail: {
-    omicsVersion: '1',
-    arn: `arn:aws:omics:us-west-2:${of}:run/${run.id}`,
-    status,
-    uuid: run.uuid,
-    runId: run.id,
-  },
-});
-const runs = async () => (await call<{ runs: { id: string; name: string; status: string }[] }>('GET', '/v1/runs')).runs;
-const executions = async () =>
-  (await call<{ executions: { id: string; inputs: { run: { name: string } }[] }[] }>('GET', '/v1/executions'))
-    .executions;
-const pace = (RUNNING: number) =>
-  fetch(`${stack.aws.emulator.url}/_control/settings`, {
-    method: 'POST',
-    body: JSON.stringify({ pace: { PENDING: 20, STARTING: 20, RUNNING, STOPPING: 20 } }),
-  });
-
-async function upload(
-  runName: string,
-): Promise<{ folder: string; workflowId: string; run: ReturnType<typeof describeRun> }> {
-  const run = describeRun({
-    runName,
-    cycles: { R1: 2 },
-    samples: [{ name: 'one', index1: '', index2: '' }],
-    bytesPerCycle: 16,
-  });
-  const simulation = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run });
-  await simulation.done;
-  return {
-    folder: simulation.folder,
-    workflowId: `run-upload/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`,
-    run,
-  };
-}
-
-beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-  stateDir = mkdtempSync(path.join(tmpdir(), 'polony-events-'));
-  stack = await startTestStack({
-    stateDir,
-    omics: { pace: { PENDING: 20, STARTING: 20, RUNNING: 200, STOPPING: 20 } },
-    env: {
-      POLONY_EVENTS_KEY: EVENTS_KEY,
-      POLONY_DISCOVER_SECONDS: '86400',
-      POLONY_UPLOAD_POLL_SECONDS: '86400',
-      POLONY_RUN_POLL_SECONDS: '3600',
-    },
-  });
-  call = apiClient(stack.info);
-  ({ inStatus, runsOf } = executionsOf(stack, call));
-  connection = await Connection.connect({ address: stack.info.temporalAddress });
-  temporal = new Client({ connection });
-  account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'events');
-  s3 = adminClients(stack.info).s3;
-  ({ storageConnectionId, flowId } = await connectAccount(call, account, { autoStart: true }));
-});
-afterAll(async () => {
-  s3?.destroy();
-  await connection?.close();
-  await stack?.stop();
-  rmSync(stateDir, { recursive: true, force: true });
-});
+useEventsStack();
 
 it('accepts events with a key that allows nothing else', async () => {
   expect(await post({ source: 'aws.ec2', 'detail-type': 'Anything', detail: {} })).toBe(202);
@@ -196,42 +112,6 @@ it('adds no delay between the event for RunUploaded.json and StartRun', async ()
   }
   console.log(`    RunUploaded.json as an event to StartRun: ${waits.join(', ')} ms`);
 });
-
-it('continues as a new workflow after many looks, keeps its deadline, and still sees the end', async () => {
-  const { folder, workflowId, run } = await upload('LONG');
-  await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
-  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
-  const handle = temporal.workflow.getHandle(workflowId);
-  const first = await waitFor('the run to be followed', () => handle.describe().catch(() => undefined));
-  const next = await waitFor('another workflow', async () => {
-    // Each look waits for the one before, so signals arrive faster than looks.
-    await handle.signal('look');
-    const now = await handle.describe();
-    return now.runId !== first.runId && now;
-  });
-  expect(next.status.name).toBe('RUNNING');
-  const input = defaultPayloadConverter.fromPayload<{ deadline: number }>(
-    (await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!,
-  );
-  expect(input.deadline - first.startTime.getTime()).toBeCloseTo(14 * 86_400_000, -5);
-  await s3.send(
-    new PutObjectCommand({
-      Bucket: account.bucket,
-      Key: `${folder}/RunUploaded.json`,
-      Body: runUploadedText(run, 'completed'),
-    }),
-  );
-  await post(created(`${folder}/RunUploaded.json`));
-  await waitFor(
-    'the run to be complete',
-    async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED',
-  );
-  await temporal.workflow.getHandle(workflowId).result();
-  expect((await executions()).filter((each) => each.inputs[0]!.run.name === 'LONG')).toHaveLength(1);
-  const before = await temporal.workflow.getHandle(workflowId, first.runId).fetchHistory();
-  expect(before.events!.length).toBeLessThan(2100);
-  await Worker.runReplayHistory({ ...workflowSource() }, before);
-}, 150_000);
 
 it('checks a run again after RunUploaded.json was replaced', async () => {
   const { folder, run } = await upload('REPLACED');
