@@ -72,7 +72,7 @@ function createPermissionNotes(
     const isNews = await recordEvidence(connection, storage.providerId, action, bucketArn(row.bucket), error);
     if (!isNews) return;
     // Where this fails, the next verification reports it.
-    await orchestrator
+    await orchestrator.verification
       .verify({ kind: 'storageConnection', id: row.storage_connection_id, name: storage.name })
       .catch(() => undefined);
   };

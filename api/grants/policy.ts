@@ -64,7 +64,7 @@ export async function changePolicy(
 ): Promise<GrantRow> {
   try {
     const target = { bucket, storageConnectionName: storage.name };
-    const change = orchestrator.changeAccess(target, { grantId: id, principal }, CHANGE_TIMEOUT_MS);
+    const change = orchestrator.grants.change(target, { grantId: id, principal }, CHANGE_TIMEOUT_MS);
     await withTimeout(change, CHANGE_TIMEOUT_MS);
   } catch (error) {
     request.log.warn(

@@ -1097,7 +1097,7 @@ describe('grant requests', () => {
     });
     await startWorker();
     await startWorker();
-    await new Orchestrator(temporal, QUEUE).settleAccess({ bucket: at.bucket, storageConnectionName: 'test' });
+    await new Orchestrator(temporal, QUEUE).grants.settle({ bucket: at.bucket, storageConnectionName: 'test' });
     await waitFor('the grant', async () => (await stateOf(at, body.accessGrant.id)).state === 'active');
   });
 });
