@@ -1,7 +1,7 @@
 import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
 import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
-import { listUnattendedBuckets } from '../../store/grants.js';
+import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { listRegisteredRuns } from '../../store/runs/discovery.js';
 import { listStorageToSearch } from '../../store/connections/storageSearch.js';
 import { listEndedUploadsWithWaitingExecutions } from '../../store/runs/endedUploads.js';

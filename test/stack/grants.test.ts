@@ -33,7 +33,7 @@ import { AwsSessions } from '../../aws/sessions.js';
 import { adminClients } from '../../cli/customer.js';
 import { POLICY_LIMIT, policyBytes } from '../../domain/grants/bucketPolicy.js';
 import type { Stack } from '../../local/stack.js';
-import { listUnattendedBuckets } from '../../store/grants.js';
+import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { type Db, openDatabase } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { createLocalKey, Secrets } from '../../store/secrets.js';
