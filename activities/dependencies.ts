@@ -8,23 +8,18 @@ import type { WebhookSettings } from './webhooks/deliver.js';
 export interface Dependencies {
   db: Db;
   aws: AwsSessions;
-  orchestrator: Pick<
-    Orchestrator,
-    | 'startExecution'
-    | 'adoptExecution'
-    | 'countRunning'
-    | 'isRunning'
-    | 'unknownAmong'
-    | 'cancelExecution'
-    | 'closedExecutions'
-    | 'endWaiting'
-    | 'startRunUpload'
-    | 'ensureDiscovery'
-    | 'removeDiscovery'
-    | 'verify'
-    | 'startDelivery'
-    | 'settleAccess'
-  >;
+  /** Of the orchestrator, what activities use. */
+  orchestrator: {
+    executions: Pick<
+      Orchestrator['executions'],
+      'start' | 'endWaiting' | 'cancel' | 'adopt' | 'isRunning' | 'countRunning' | 'listClosed' | 'listUnknown'
+    >;
+    runs: Pick<Orchestrator['runs'], 'startUpload'>;
+    schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery'>;
+    verification: Pick<Orchestrator['verification'], 'verify'>;
+    grants: Pick<Orchestrator['grants'], 'settle'>;
+    webhooks: Pick<Orchestrator['webhooks'], 'startDelivery'>;
+  };
   settings: {
     /** Seconds between two GetRun calls for a watched run. */
     runPollSeconds: number;

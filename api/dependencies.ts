@@ -12,22 +12,14 @@ export interface ApiDependencies {
   db: Db;
   /** The URL of the same database. The API opens a connection of its own to it, to listen for changes. */
   databaseUrl: string;
-  orchestrator: Pick<
-    Orchestrator,
-    | 'check'
-    | 'startExecution'
-    | 'cancelExecution'
-    | 'retryExecution'
-    | 'startRunUpload'
-    | 'lookAtRunUpload'
-    | 'discoverFolder'
-    | 'retryRunUpload'
-    | 'ensureDiscovery'
-    | 'removeDiscovery'
-    | 'discoverNow'
-    | 'verify'
-    | 'changeAccess'
-  >;
+  /** Of the orchestrator, what the API uses. */
+  orchestrator: Pick<Orchestrator, 'check'> & {
+    executions: Pick<Orchestrator['executions'], 'start' | 'cancel' | 'retry'>;
+    runs: Pick<Orchestrator['runs'], 'startUpload' | 'retryUpload' | 'checkUpload' | 'discoverFolder'>;
+    schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow'>;
+    verification: Pick<Orchestrator['verification'], 'verify'>;
+    grants: Pick<Orchestrator['grants'], 'change'>;
+  };
   /** Access to AWS through the providers. */
   aws: AwsSessions;
   /** Encrypts the secrets of access keys and webhooks. */

@@ -45,7 +45,7 @@ async function checkDatabase(db: ApiDependencies['db']): Promise<string> {
   }
 }
 
-async function checkTemporal(orchestrator: ApiDependencies['orchestrator']): Promise<string> {
+async function checkTemporal(orchestrator: Pick<ApiDependencies['orchestrator'], 'check'>): Promise<string> {
   try {
     await withTimeout(orchestrator.check(), CHECK_MS);
     return 'ok';

@@ -144,24 +144,33 @@ export interface Connected {
   flowId: string;
 }
 
+interface ConnectOptions {
+  providerName?: string;
+  storageConnectionName?: string;
+  /** Makes the flow start for every run of the storage connection, or for those that these filters select. */
+  autoStart?: boolean | object;
+  /** More fields of the flow. */
+  [flowField: string]: unknown;
+}
+
 /**
  * Connects an account through the API, as its owner would: provider, storage connection, compute connection and flow.
- * @param fields more fields of the flow; `autoStart` makes it start for every run of the storage connection.
  */
 export async function connectAccount(
   call: <T>(method: string, path: string, body?: unknown) => Promise<T>,
   account: CustomerAccount,
-  { autoStart = false, ...fields }: { autoStart?: boolean | object; [field: string]: unknown } = {},
+  options: ConnectOptions = {},
 ): Promise<Connected> {
+  const { providerName = 'lab', storageConnectionName = 'runs', autoStart = false, ...fields } = options;
   const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
-    name: 'lab',
+    name: providerName,
     defaultRegion: 'us-west-2',
     credentialType: 'role',
     roleArn: account.providerRoleArn,
     externalId: account.externalId,
   });
   const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
-    name: 'runs',
+    name: storageConnectionName,
     providerId: provider.id,
     region: 'us-west-2',
     bucket: account.bucket,

@@ -249,7 +249,7 @@ class ProcessGuardian implements Guardian {
 
     let isExitExpected = false;
     let running = true;
-    const logTail = (maxBytes = 4096): string => readTail(logFile, log.offset, maxBytes);
+    const logTail = (maxBytes = 4096): string => readLogTail(logFile, log.offset, maxBytes);
     const exited = new Promise<ChildExit>((resolve) => {
       child.once('exit', (code, signal) => {
         running = false;
@@ -480,7 +480,7 @@ function openLog(logFile: string): { fd: number; offset: number } {
   return { fd, offset: fstatSync(fd).size };
 }
 
-function readTail(logFile: string, from: number, maxBytes: number): string {
+function readLogTail(logFile: string, from: number, maxBytes: number): string {
   try {
     const fd = openSync(logFile, 'r');
     try {

@@ -17,7 +17,8 @@ import { connectTemporal } from '../temporal/connection.js';
 /** What the activities of a worker use, and how to close it. */
 export interface OpenDependencies {
   dependencies: Dependencies;
-  orchestrator: Orchestrator;
+  /** Creates the schedules that every installation has. */
+  schedules: Orchestrator['schedules'];
   /** @param connection of the workers, which is closed too. */
   close: (connection: NativeConnection) => Promise<void>;
 }
@@ -30,7 +31,7 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
   const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
   const polls = new GetRunBudget(db, config.getRunsPerSecond);
-  const dispatcher = new DeliveryDispatcher(db, orchestrator, (message) =>
+  const dispatcher = new DeliveryDispatcher(db, orchestrator.webhooks, (message) =>
     logger.warn({ error: message }, 'webhook deliveries could not be started; the next sweep starts them'),
   );
   const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), {
@@ -44,7 +45,7 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   };
   return {
     dependencies: { db, aws, orchestrator, settings: config, polls, webhooks },
-    orchestrator,
+    schedules: orchestrator.schedules,
     close: async (connection) => {
       polls.close();
       await stopListening();

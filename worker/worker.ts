@@ -38,8 +38,8 @@ export async function startWorker(config: WorkerConfig, logger: Logger): Promise
   const connection = await NativeConnection.connect(toConnectionOptions(config.temporal));
   const workers = await createWorkers(config, connection, opened);
   const runs = runTogether(workers);
-  await opened.orchestrator.ensureSweep(config.sweepSeconds);
-  await opened.orchestrator.ensureVerification(config.verifySeconds);
+  await opened.schedules.ensureSweep(config.sweepSeconds);
+  await opened.schedules.ensureVerification(config.verifySeconds);
   const done = Promise.allSettled(runs).then(async (results) => {
     await opened.close(connection);
     const failed = results.find((result) => result.status === 'rejected');

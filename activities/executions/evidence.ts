@@ -21,8 +21,8 @@ export async function recordPermissionUse(
   if (used === undefined) return;
   const isNew = await recordEvidence(db, provider.id, used.action, used.resource, error);
   if (!isNew) return;
-  await orchestrator.verify({ kind: 'computeConnection', id: compute.id, name: compute.name });
-  await orchestrator.verify({ kind: 'flow', id: flow.id, name: flow.name });
+  await orchestrator.verification.verify({ kind: 'computeConnection', id: compute.id, name: compute.name });
+  await orchestrator.verification.verify({ kind: 'flow', id: flow.id, name: flow.name });
 }
 
 function findUsedPermission(

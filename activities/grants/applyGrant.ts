@@ -2,8 +2,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { GrantState } from '../../domain/grants/grant.js';
 import { bucketArn } from '../../domain/iam/permissions.js';
 import type { Db } from '../../store/database.js';
-import { type GrantRow, recordGrantOutcome } from '../../store/grants.js';
-import { type GrantStorage, loadGrantStorage } from '../../store/grants/policyChanges.js';
+import type { GrantRow } from '../../store/grants/load.js';
+import { type GrantStorage, loadGrantStorage, recordGrantOutcome } from '../../store/grants/policyChanges.js';
 import { recordEvidence } from '../../store/verification/evidence.js';
 import type { Dependencies } from '../dependencies.js';
 import { type NotePermission, PolicyChange } from './policyChange.js';
@@ -72,7 +72,7 @@ function createPermissionNotes(
     const isNews = await recordEvidence(connection, storage.providerId, action, bucketArn(row.bucket), error);
     if (!isNews) return;
     // Where this fails, the next verification reports it.
-    await orchestrator
+    await orchestrator.verification
       .verify({ kind: 'storageConnection', id: row.storage_connection_id, name: storage.name })
       .catch(() => undefined);
   };

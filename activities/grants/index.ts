@@ -1,10 +1,10 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import pLimit from 'p-limit';
 import type { GrantAgenda, GrantChange } from '../../domain/grants/grant.js';
-import { withBucketPolicyLock } from '../../store/bucketPolicyLock.js';
 import type { Db } from '../../store/database.js';
-import { findGrant, listDueGrants, loadGrantAgenda } from '../../store/grants.js';
-import { findBucketOfGrant, loadGrantState } from '../../store/grants/policyChanges.js';
+import { listDueGrants, loadGrantAgenda } from '../../store/grants/agenda.js';
+import { withBucketPolicyLock } from '../../store/grants/bucketPolicyLock.js';
+import { findBucketOfGrant, findGrant, loadGrant } from '../../store/grants/load.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { applyGrant } from './applyGrant.js';
@@ -32,7 +32,7 @@ export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'a
         return withLock(bucket, async (connection) => {
           const row = await findGrant(connection, grantId);
           if (row !== undefined) await applyGrant(dependencies, connection, row);
-          const { state, problem } = await loadGrantState(connection, grantId);
+          const { state, problem } = await loadGrant(connection, grantId);
           return { state, problem, agenda: await loadGrantAgenda(connection, bucket) };
         });
       });

@@ -19,14 +19,8 @@ import {
 import type { PermissionAction } from '../../domain/iam/permissions.js';
 import { type AuditEntry, endAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
-import {
-  type GrantRow,
-  listGrantsChangedSince,
-  listGrantsOfBucket,
-  toGrant,
-  unmarkGrantSent,
-} from '../../store/grants.js';
-import { beginPolicyWrite } from '../../store/grants/policyChanges.js';
+import { type GrantRow, listGrantsChangedSince, listGrantsOfBucket, toGrant } from '../../store/grants/load.js';
+import { beginPolicyWrite, unmarkGrantSent } from '../../store/grants/policyChanges.js';
 import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import { describeNextStep, explainPolicyError, GrantRejected, type GrantTask } from './rejection.js';
 

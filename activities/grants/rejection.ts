@@ -2,7 +2,7 @@ import type { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../../aws/errors.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, deletedPrincipals, openStatements } from '../../domain/grants/bucketPolicy.js';
-import type { GrantRow } from '../../store/grants.js';
+import type { GrantRow } from '../../store/grants/load.js';
 import { getBlocked, toActivityFailure, withoutContinuation } from '../failures.js';
 
 /**

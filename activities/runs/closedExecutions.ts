@@ -25,25 +25,25 @@ const VISIBLE_AFTER_MS = 60_000;
 export class ClosedExecutions {
   constructor(
     private readonly db: Dependencies['db'],
-    private readonly orchestrator: Dependencies['orchestrator'],
+    private readonly workflows: Dependencies['orchestrator']['executions'],
     private readonly closedWorkflows: Dependencies['settings']['closedWorkflows'],
   ) {}
 
   /** Executions that have not ended although their workflow has. */
   async listClosed(): Promise<string[]> {
-    return filterOpenExecutions(this.db, await this.orchestrator.closedExecutions());
+    return filterOpenExecutions(this.db, await this.workflows.listClosed());
   }
 
   /** Executions whose workflow Temporal does not know. Compares one by one only where the counts differ. */
   async listLost(): Promise<string[]> {
     const before = new Date(Date.now() - VISIBLE_AFTER_MS);
-    if ((await countStartedExecutions(this.db, before)) <= (await this.orchestrator.countRunning())) return [];
+    if ((await countStartedExecutions(this.db, before)) <= (await this.workflows.countRunning())) return [];
     const lost: string[] = [];
     for (let after: string | undefined; ;) {
       const ids = await listStartedExecutionIds(this.db, before, after);
       if (ids.length === 0) return lost;
       Context.current().heartbeat();
-      lost.push(...(await this.orchestrator.unknownAmong(ids)));
+      lost.push(...(await this.workflows.listUnknown(ids)));
       after = ids.at(-1);
     }
   }
@@ -56,7 +56,7 @@ export class ClosedExecutions {
     const execution = await findExecution(this.db, executionId);
     if (execution === undefined || isFinalStatus(execution.status)) return;
     // A workflow that was closed once and started again since is still among those that were closed in the last day.
-    if (!isLost && (await this.orchestrator.isRunning(executionId))) return;
+    if (!isLost && (await this.workflows.isRunning(executionId))) return;
     const isUnstarted = execution.healthOmics === null && execution.startState !== 'sent';
     const isToBeAdopted = isUnstarted ? isLost : this.closedWorkflows === 'adopt';
     if (isToBeAdopted && execution.adoptions < MAX_ADOPTIONS) await this.#adopt(execution);
@@ -65,13 +65,13 @@ export class ClosedExecutions {
   }
 
   async #adopt(execution: ExecutionContext): Promise<void> {
-    if ((await recordAdoption(this.db, execution.id)) !== undefined) await this.orchestrator.adoptExecution(execution);
+    if ((await recordAdoption(this.db, execution.id)) !== undefined) await this.workflows.adopt(execution);
   }
 
   /** By the workflow, which repeats a StartRun that AWS has not answered, and watches the run until it ends. */
   async #cancel(execution: ExecutionContext): Promise<void> {
     if ((await recordAdoption(this.db, execution.id)) === undefined) return;
-    await this.orchestrator.adoptExecution(execution, {
+    await this.workflows.adopt(execution, {
       requestedBy: 'polony',
       reason: 'Its workflow was closed from outside',
     });

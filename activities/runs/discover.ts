@@ -43,10 +43,10 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
       const storage = await findStorageToSearch(db, id);
       if (storage === undefined) {
         // The schedule was left over because Temporal was out of reach when the storage connection changed.
-        await orchestrator.removeDiscovery(id);
+        await orchestrator.schedules.removeDiscovery(id);
         return { instruments: 0, runFolders: 0, started: 0 };
       }
-      const search = new RunFolderSearch(db, orchestrator, aws.s3(storage.provider_id, storage.region), storage);
+      const search = new RunFolderSearch(db, orchestrator.runs, aws.s3(storage.provider_id, storage.region), storage);
       try {
         await aws.use(storage.provider_id, () =>
           input.only === undefined ? search.searchAll() : search.searchOne(input.only),
@@ -80,7 +80,7 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
   async function recordSuccess(storage: SearchedStorage): Promise<void> {
     // A verification checks more than a search does, so after a failure it decides about the status.
     if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED')
-      await orchestrator.verify({ kind: 'storageConnection', id: storage.id, name: storage.name });
+      await orchestrator.verification.verify({ kind: 'storageConnection', id: storage.id, name: storage.name });
     await markSearched(db, storage.id);
   }
 }
@@ -93,7 +93,7 @@ class RunFolderSearch {
 
   constructor(
     private readonly db: SearchDependencies['db'],
-    private readonly orchestrator: SearchDependencies['orchestrator'],
+    private readonly workflows: SearchDependencies['orchestrator']['runs'],
     private readonly s3: S3Client,
     private readonly storage: SearchedStorage,
   ) {}
@@ -150,7 +150,7 @@ class RunFolderSearch {
     this.found.runFolders += runs.length;
     const uploading = await this.#recordRuns(parentPath, instrument, runs);
     await this.#limit.map(uploading, async ([runFolder, run]) => {
-      const isNew = await this.orchestrator.startRunUpload({
+      const isNew = await this.workflows.startUpload({
         runId: run.id,
         storageConnectionId: this.storage.id,
         storageConnectionName: this.storage.name,

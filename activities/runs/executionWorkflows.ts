@@ -5,25 +5,25 @@ import { markWorkflowStarted } from '../../store/executions/start.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 
-type ExecutionOrchestrator = Pick<Dependencies['orchestrator'], 'startExecution' | 'endWaiting'>;
+type ExecutionWorkflows = Dependencies['orchestrator']['executions'];
 
 /** Starts the workflow of an execution. Nothing happens where it runs. */
 export async function startExecution(
   db: Db,
-  orchestrator: ExecutionOrchestrator,
+  workflows: Pick<ExecutionWorkflows, 'start'>,
   execution: ExecutionContext,
 ): Promise<void> {
-  await orchestrator.startExecution(execution);
+  await workflows.start(execution);
   await markWorkflowStarted(db, execution.id);
 }
 
 /** Tells an execution that waits for the upload of its run how the upload ended. */
 export async function endWaiting(
-  orchestrator: ExecutionOrchestrator,
+  workflows: Pick<ExecutionWorkflows, 'endWaiting'>,
   execution: ExecutionContext,
   ended: RunUploadEnded,
 ): Promise<void> {
-  await orchestrator.endWaiting(execution, judgeForFlow(execution, ended));
+  await workflows.endWaiting(execution, judgeForFlow(execution, ended));
 }
 
 /** A usable run is unusable for flows that accept neither failed nor unverified runs. */

@@ -26,14 +26,14 @@ export function createFlowStartActivities({ db, orchestrator }: Pick<Dependencie
       const failures = new FailureCollector();
       for (const execution of await listExecutionsWaitingForUpload(db, runId)) {
         await failures.attempt(`execution ${execution.id}`, async () => {
-          await endWaiting(orchestrator, execution, ended);
+          await endWaiting(orchestrator.executions, execution, ended);
           await markWorkflowStarted(db, execution.id);
           executions.push(execution.id);
         });
       }
       for (const execution of await listExecutionsToStart(db, { runId })) {
         await failures.attempt(`execution ${execution.id}`, async () => {
-          await startExecution(db, orchestrator, execution);
+          await startExecution(db, orchestrator.executions, execution);
           executions.push(execution.id);
         });
       }

@@ -1,7 +1,7 @@
 import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
 import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
-import { listUnattendedBuckets } from '../../store/grants.js';
+import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { listRegisteredRuns } from '../../store/runs/discovery.js';
 import { listStorageToSearch } from '../../store/connections/storageSearch.js';
 import { listEndedUploadsWithWaitingExecutions } from '../../store/runs/endedUploads.js';
@@ -50,7 +50,7 @@ class Sweep {
     this.#db = db;
     this.#orchestrator = orchestrator;
     this.#settings = settings;
-    this.#closed = new ClosedExecutions(db, orchestrator, settings.closedWorkflows);
+    this.#closed = new ClosedExecutions(db, orchestrator.executions, settings.closedWorkflows);
   }
 
   /** @throws `HandOverFailed` after all steps, where one of them failed. */
@@ -61,7 +61,7 @@ class Sweep {
       'executions that wait for an upload': () => this.#endWaiting(),
       'executions whose workflow was closed': () => this.#recoverClosed(),
       'executions whose workflow is lost': () => this.#recoverLost(),
-      'webhook deliveries': () => sweepDeliveries(this.#db, this.#orchestrator),
+      'webhook deliveries': () => sweepDeliveries(this.#db, this.#orchestrator.webhooks),
       'bucket policies': () => this.#settleBuckets(),
       verifications: () => this.#verify(),
       'registered runs': () => this.#followRegisteredRuns(),
@@ -77,14 +77,14 @@ class Sweep {
     this.#result.executions = executions.length;
     for (const execution of executions)
       await this.#failures.attempt(`execution ${execution.id}`, () =>
-        startExecution(this.#db, this.#orchestrator, execution),
+        startExecution(this.#db, this.#orchestrator.executions, execution),
       );
   }
 
   async #signalCancels(): Promise<void> {
     for (const execution of await listCancelsToSignal(this.#db, this.#before)) {
       await this.#failures.attempt(`cancel of execution ${execution.id}`, async () => {
-        await this.#orchestrator.cancelExecution(execution, {
+        await this.#orchestrator.executions.cancel(execution, {
           requestedBy: execution.cancel?.requestedBy,
           reason: execution.cancel?.reason ?? undefined,
         });
@@ -100,7 +100,7 @@ class Sweep {
       const ended = { usable: run.uploadState === 'complete', reason: run.uploadDescription };
       for (const execution of await listExecutionsWaitingForUpload(this.#db, run.id))
         await this.#failures.attempt(`execution ${execution.id}`, () =>
-          endWaiting(this.#orchestrator, execution, ended),
+          endWaiting(this.#orchestrator.executions, execution, ended),
         );
     }
   }
@@ -118,18 +118,20 @@ class Sweep {
   async #settleBuckets(): Promise<void> {
     for (const { bucket, storage_connection: storageConnectionName } of await listUnattendedBuckets(this.#db))
       await this.#failures.attempt(`policy of ${bucket}`, () =>
-        this.#orchestrator.settleAccess({ bucket, storageConnectionName }),
+        this.#orchestrator.grants.settle({ bucket, storageConnectionName }),
       );
   }
 
   async #verify(): Promise<void> {
     for (const resource of await listUnverified(this.#db, this.#before))
-      await this.#failures.attempt(`verification of ${resource.name}`, () => this.#orchestrator.verify(resource));
+      await this.#failures.attempt(`verification of ${resource.name}`, () =>
+        this.#orchestrator.verification.verify(resource),
+      );
   }
 
   async #followRegisteredRuns(): Promise<void> {
     for (const run of await listRegisteredRuns(this.#db, this.#before))
-      await this.#failures.attempt(`upload of ${run.runName}`, () => this.#orchestrator.startRunUpload(run));
+      await this.#failures.attempt(`upload of ${run.runName}`, () => this.#orchestrator.runs.startUpload(run));
   }
 
   async #ensureSchedules(): Promise<void> {
@@ -137,7 +139,7 @@ class Sweep {
     this.#result.storageConnections = connections.length;
     for (const { id, name } of connections)
       await this.#failures.attempt(`schedule of ${name}`, () =>
-        this.#orchestrator.ensureDiscovery(
+        this.#orchestrator.schedules.ensureDiscovery(
           { storageConnectionId: id, storageConnectionName: name },
           this.#settings.discoverSeconds,
           false,

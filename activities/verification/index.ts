@@ -56,7 +56,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
     async startVerifications(): Promise<number> {
       let count = 0;
       for await (const resource of iterateResourcesToVerify(db)) {
-        await orchestrator.verify(resource);
+        await orchestrator.verification.verify(resource);
         count++;
         if (count % STARTS_PER_HEARTBEAT === 0) Context.current().heartbeat(count);
       }

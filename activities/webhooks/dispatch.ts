@@ -14,22 +14,22 @@ import type { Dependencies } from '../dependencies.js';
 const CLAIMED_AT_ONCE = 100;
 const STARTS_AT_ONCE = 10;
 
-type DeliveryStarter = Pick<Dependencies['orchestrator'], 'startDelivery'>;
+type DeliveryStarter = Dependencies['orchestrator']['webhooks'];
 
 /** Starts the workflows of all deliveries that the database triggers wrote. @returns how many. */
-export async function startPendingDeliveries(db: Db, orchestrator: DeliveryStarter): Promise<number> {
+export async function startPendingDeliveries(db: Db, starter: DeliveryStarter): Promise<number> {
   const limit = pLimit(STARTS_AT_ONCE);
   let count = 0;
   for (;;) {
     const claimed = await claimDeliveries(db, CLAIMED_AT_ONCE);
-    await limit.map(claimed, (delivery) => startDelivery(db, orchestrator, delivery));
+    await limit.map(claimed, (delivery) => startDelivery(db, starter, delivery));
     count += claimed.length;
     if (claimed.length < CLAIMED_AT_ONCE) return count;
   }
 }
 
-async function startDelivery(db: Db, orchestrator: DeliveryStarter, delivery: ClaimedDelivery): Promise<void> {
-  await orchestrator.startDelivery({
+async function startDelivery(db: Db, starter: DeliveryStarter, delivery: ClaimedDelivery): Promise<void> {
+  await starter.startDelivery({
     deliveryId: delivery.id,
     round: delivery.round,
     eventType: delivery.event_type,
@@ -39,9 +39,9 @@ async function startDelivery(db: Db, orchestrator: DeliveryStarter, delivery: Cl
 }
 
 /** Starts deliveries that nobody started, or whose workflow was lost. Deletes old ones. A step of the sweep. */
-export async function sweepDeliveries(db: Db, orchestrator: DeliveryStarter): Promise<void> {
+export async function sweepDeliveries(db: Db, starter: DeliveryStarter): Promise<void> {
   await reclaimAbandoned(db);
-  await startPendingDeliveries(db, orchestrator);
+  await startPendingDeliveries(db, starter);
   await pruneDeliveries(db);
 }
 
@@ -53,7 +53,7 @@ export class DeliveryDispatcher {
 
   constructor(
     private readonly db: Db,
-    private readonly orchestrator: DeliveryStarter,
+    private readonly starter: DeliveryStarter,
     private readonly onError: (message: string) => void,
   ) {}
 
@@ -67,7 +67,7 @@ export class DeliveryDispatcher {
     while (this.#isWoken && !this.#isClosed) {
       this.#isWoken = false;
       try {
-        await startPendingDeliveries(this.db, this.orchestrator);
+        await startPendingDeliveries(this.db, this.starter);
       } catch (error) {
         this.onError(errorMessage(error));
       }

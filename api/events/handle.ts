@@ -19,13 +19,13 @@ type LocatedFile = NonNullable<ReturnType<typeof locateRunFolder>> & { instrumen
  */
 export class EventHandler {
   readonly #db: ApiDependencies['db'];
-  readonly #orchestrator: ApiDependencies['orchestrator'];
+  readonly #runs: ApiDependencies['orchestrator']['runs'];
   readonly #debouncer = new Debouncer();
   readonly #unknownFolders = new TokenBuckets();
 
   constructor({ db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>) {
     this.#db = db;
-    this.#orchestrator = orchestrator;
+    this.#runs = orchestrator.runs;
   }
 
   /** @returns when the check is done; at once where it runs later or not at all */
@@ -62,7 +62,7 @@ export class EventHandler {
   async #discover(storage: StorageConnectionRow, { parentPath, runFolder }: LocatedFile): Promise<void> {
     if (!this.#unknownFolders.take(storage.id)) return;
     await withTimeout(
-      this.#orchestrator.discoverFolder({
+      this.#runs.discoverFolder({
         storageConnectionId: storage.id,
         storageConnectionName: storage.name,
         only: { parentPath, runFolder },
@@ -80,11 +80,10 @@ export class EventHandler {
   async #checkUpload(storage: StorageConnectionRow, run: KnownRun, file: LocatedFile): Promise<void> {
     const { parentPath, runFolder, instrumentName } = file;
     const isSignalled =
-      run.uploadState === 'uploading' &&
-      (await withTimeout(this.#orchestrator.lookAtRunUpload(storage.id, parentPath, runFolder)));
+      run.uploadState === 'uploading' && (await withTimeout(this.#runs.checkUpload(storage.id, parentPath, runFolder)));
     if (isSignalled) return;
     await withTimeout(
-      this.#orchestrator.startRunUpload({
+      this.#runs.startUpload({
         storageConnectionId: storage.id,
         storageConnectionName: storage.name,
         runId: run.id,

@@ -31,7 +31,7 @@ export async function handleCancelExecution(
   if (execution === undefined || isFinalStatus(execution.status)) return recorded;
   const isSignalled = await withTemporalErrors(
     request.log,
-    orchestrator.cancelExecution(execution, { requestedBy, reason }),
+    orchestrator.executions.cancel(execution, { requestedBy, reason }),
   );
   if (!isSignalled) throw await workflowEndedError(db, execution.id);
   await markWorkflowStarted(db, execution.id);
@@ -47,12 +47,12 @@ export async function handleRetryExecution(
 ) {
   const found = await requireExecution(db, request.params.id);
   if (isFinalStatus(found.status)) throw endedError(found.status);
-  const isSignalled = await withTemporalErrors(request.log, orchestrator.retryExecution(found.id));
+  const isSignalled = await withTemporalErrors(request.log, orchestrator.executions.retry(found.id));
   if (!isSignalled) {
     const execution = await findExecution(db, found.id);
     if (execution === undefined || execution.workflowStarted) throw await workflowEndedError(db, found.id);
     // The execution was accepted while Temporal was unavailable: to retry is to start its workflow.
-    await withTemporalErrors(request.log, orchestrator.startExecution(execution));
+    await withTemporalErrors(request.log, orchestrator.executions.start(execution));
     await markWorkflowStarted(db, found.id);
   }
   void reply.code(202);

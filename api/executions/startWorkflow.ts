@@ -15,7 +15,7 @@ export async function startWorkflow(dependencies: Dependencies, log: FastifyBase
   try {
     const execution = await findExecution(dependencies.db, id);
     if (execution === undefined || execution.workflowStarted || isFinalStatus(execution.status)) return;
-    await withTimeout(dependencies.orchestrator.startExecution(execution));
+    await withTimeout(dependencies.orchestrator.executions.start(execution));
     await markWorkflowStarted(dependencies.db, execution.id);
     await followUpload(dependencies, execution);
   } catch (error) {
@@ -30,7 +30,7 @@ export async function startWorkflow(dependencies: Dependencies, log: FastifyBase
 async function followUpload({ orchestrator }: Dependencies, { run, storage }: ExecutionContext): Promise<void> {
   if (run.uploadState !== 'uploading' || run.discovered) return;
   await withTimeout(
-    orchestrator.startRunUpload({
+    orchestrator.runs.startUpload({
       runId: run.id,
       storageConnectionId: storage.id,
       storageConnectionName: storage.name,

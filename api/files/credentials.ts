@@ -13,8 +13,7 @@ import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError } from '../errors.js';
-import type { RequestOf } from '../requests.js';
-import { findExecutionPlace, type Place, resolvePrefix } from './places.js';
+import { type Place, resolvePrefix } from './places.js';
 import { type operations, SESSION_SECONDS } from './schemas.js';
 
 /** What credentials are issued for. */
@@ -29,28 +28,23 @@ export interface CredentialRequest {
 
 type CredentialsQuery = Static<typeof operations.credentialsOfRun.querystring>;
 
-/** Issues credentials to read the output of an execution. */
-export async function handleExecutionCredentials(
+/**
+ * Issues credentials to read a prefix of a place.
+ * @param place undefined for an execution that has no output yet
+ * @throws ApiError 404 NO_OUTPUT_YET; what {@link issueCredentials} throws
+ */
+export async function issueReadCredentials(
   dependencies: ApiDependencies,
-  request: RequestOf<typeof operations.credentialsOfExecution>,
+  request: FastifyRequest,
+  place: Place | undefined,
+  query: CredentialsQuery,
 ) {
-  const place = await findExecutionPlace(dependencies.db, request.params.execution_id);
   if (place === undefined)
     throw new ApiError(
       404,
       'NO_OUTPUT_YET',
       'The execution has no output yet because its HealthOmics run has not started. Try again when it is running',
     );
-  return issueReadCredentials(dependencies, request, place, request.query);
-}
-
-/** Issues credentials to read a prefix of a place. */
-export async function issueReadCredentials(
-  dependencies: ApiDependencies,
-  request: FastifyRequest,
-  place: Place,
-  query: CredentialsQuery,
-) {
   const prefix = await resolvePrefix(dependencies.db, request, place, query.prefix);
   return issueCredentials(dependencies, request, {
     purpose: 'read',

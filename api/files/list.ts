@@ -5,9 +5,8 @@ import { downloadUrls, type FilesPage, listPage } from '../../aws/files.js';
 import type { Session } from '../../aws/sessions.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
-import type { RequestOf } from '../requests.js';
 import { invalidPageTokenError, listingKey, openPageToken, sealPageToken } from './pageTokens.js';
-import { findExecutionPlace, type Place, resolvePrefix } from './places.js';
+import { type Place, resolvePrefix } from './places.js';
 import type { operations } from './schemas.js';
 
 type FilesQuery = Static<typeof operations.listOfRun.querystring>;
@@ -17,26 +16,18 @@ export function issuesUrls({ query }: FastifyRequest): boolean {
   return (query as FilesQuery).includeDownloadUrl === true;
 }
 
-/** A page of the files of an execution; an empty one as long as there is no output. */
-export async function handleListExecutionFiles(
-  dependencies: ApiDependencies,
-  request: RequestOf<typeof operations.listOfExecution>,
-) {
-  const place = await findExecutionPlace(dependencies.db, request.params.execution_id);
-  if (place === undefined) return { files: [], subdirectories: [], nextPageToken: '', isTruncated: false };
-  return listFiles(dependencies, request, place, request.query);
-}
-
 /**
  * A page of the files of a place, as S3 lists them.
+ * @param place undefined for an execution that has no output yet; its page is empty
  * @throws ApiError when the caller may not see the prefix, or AWS rejects the call
  */
 export async function listFiles(
   dependencies: ApiDependencies,
   request: FastifyRequest,
-  place: Place,
+  place: Place | undefined,
   query: FilesQuery,
 ) {
+  if (place === undefined) return { files: [], subdirectories: [], nextPageToken: '', isTruncated: false };
   const prefix = await resolvePrefix(dependencies.db, request, place, query.prefix);
   const recursive = query.recursive ?? true;
   const listing = listingKey(place, prefix, recursive);

@@ -28,7 +28,7 @@ export interface Place {
 }
 
 /** @throws ApiError 404; 403 when the storage connection is not used for data exploration */
-export async function findStoragePlace(db: Db, { access }: Caller, id: string): Promise<Place> {
+export async function findStoragePlace(db: Db, id: string, { access }: Caller): Promise<Place> {
   const storage = requireExplorable(await requireStorageConnection(db, id));
   return {
     storage,

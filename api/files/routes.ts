@@ -1,19 +1,79 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { requireScope } from '../plugins/auth.js';
-import { handleExecutionCredentials, issueReadCredentials } from './credentials.js';
-import { handleListExecutionFiles, issuesUrls, listFiles } from './list.js';
+import { type Caller, requireScope } from '../plugins/auth.js';
+import { issueReadCredentials } from './credentials.js';
+import { issuesUrls, listFiles } from './list.js';
 import { handleGetLogs } from './logs.js';
-import { findRunPlace, findStoragePlace } from './places.js';
-import { operations } from './schemas.js';
+import { findExecutionPlace, findRunPlace, findStoragePlace, type Place } from './places.js';
+import { type FileOwnerOperations, operations } from './schemas.js';
 import { handleUploadCredentials } from './uploadCredentials.js';
+
+/** A kind of resource that shows the files of a place. */
+interface FileOwner extends FileOwnerOperations {
+  /** The collection of the resources, below `/v1`. */
+  collection: string;
+  /** The path parameter with the id of the resource. */
+  idParam: string;
+  permission: ScopeAction;
+  /** @returns undefined where the resource has no files yet */
+  findPlace: (db: ApiDependencies['db'], id: string, caller: Caller) => Promise<Place | undefined>;
+}
+
+const FILE_OWNERS: readonly FileOwner[] = [
+  {
+    collection: 'storage-connections',
+    idParam: 'storage_connection_id',
+    permission: 'storage:download',
+    findPlace: findStoragePlace,
+    list: operations.listOfStorage,
+    getCredentials: operations.credentialsOfStorage,
+  },
+  {
+    collection: 'runs',
+    idParam: 'run_id',
+    permission: 'runs:download',
+    findPlace: findRunPlace,
+    list: operations.listOfRun,
+    getCredentials: operations.credentialsOfRun,
+  },
+  {
+    collection: 'executions',
+    idParam: 'execution_id',
+    permission: 'executions:download',
+    findPlace: findExecutionPlace,
+    list: operations.listOfExecution,
+    getCredentials: operations.credentialsOfExecution,
+  },
+];
 
 /** Files of storage connections, runs and executions, and credentials for them. */
 export function fileRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {
-  listRoutes(scope, dependencies);
-  credentialRoutes(scope, dependencies);
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
+  for (const owner of FILE_OWNERS)
+    app.get(
+      `${pathOf(owner)}/files`,
+      { config: requireScope(owner.permission, owner.idParam, { audit: issuesUrls }), schema: owner.list },
+      async (request) => {
+        const place = await findPlace(dependencies, owner, request);
+        return listFiles(dependencies, request, place, request.query);
+      },
+    );
+  for (const owner of FILE_OWNERS)
+    app.get(
+      `${pathOf(owner)}/credentials`,
+      { config: requireScope(owner.permission, owner.idParam, { audit: true }), schema: owner.getCredentials },
+      async (request) => {
+        const place = await findPlace(dependencies, owner, request);
+        return issueReadCredentials(dependencies, request, place, request.query);
+      },
+    );
+  app.post(
+    '/v1/storage-connections/:id/upload-credentials',
+    { config: requireScope('storage:upload', 'id'), schema: operations.uploadCredentials },
+    (request, reply) => handleUploadCredentials(dependencies, request, reply),
+  );
   app.get(
     '/v1/executions/:execution_id/logs',
     { config: requireScope('executions:logs', 'execution_id'), schema: operations.getLogs },
@@ -21,59 +81,12 @@ export function fileRoutes(scope: FastifyInstance, dependencies: ApiDependencies
   );
 }
 
-function listRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {
-  const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const { db } = dependencies;
-  const ofStorage = requireScope('storage:download', 'storage_connection_id', { audit: issuesUrls });
-  const ofRun = requireScope('runs:download', 'run_id', { audit: issuesUrls });
-  const ofExecution = requireScope('executions:download', 'execution_id', { audit: issuesUrls });
-
-  app.get(
-    '/v1/storage-connections/:storage_connection_id/files',
-    { config: ofStorage, schema: operations.listOfStorage },
-    async (request) => {
-      const place = await findStoragePlace(db, request.caller, request.params.storage_connection_id);
-      return listFiles(dependencies, request, place, request.query);
-    },
-  );
-  app.get('/v1/runs/:run_id/files', { config: ofRun, schema: operations.listOfRun }, async (request) => {
-    const place = await findRunPlace(db, request.params.run_id);
-    return listFiles(dependencies, request, place, request.query);
-  });
-  app.get(
-    '/v1/executions/:execution_id/files',
-    { config: ofExecution, schema: operations.listOfExecution },
-    (request) => handleListExecutionFiles(dependencies, request),
-  );
+function pathOf({ collection, idParam }: FileOwner): string {
+  return `/v1/${collection}/:${idParam}`;
 }
 
-function credentialRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {
-  const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const { db } = dependencies;
-  const ofStorage = requireScope('storage:download', 'storage_connection_id', { audit: true });
-  const ofRun = requireScope('runs:download', 'run_id', { audit: true });
-  const ofExecution = requireScope('executions:download', 'execution_id', { audit: true });
-
-  app.get(
-    '/v1/storage-connections/:storage_connection_id/credentials',
-    { config: ofStorage, schema: operations.credentialsOfStorage },
-    async (request) => {
-      const place = await findStoragePlace(db, request.caller, request.params.storage_connection_id);
-      return issueReadCredentials(dependencies, request, place, request.query);
-    },
-  );
-  app.get('/v1/runs/:run_id/credentials', { config: ofRun, schema: operations.credentialsOfRun }, async (request) => {
-    const place = await findRunPlace(db, request.params.run_id);
-    return issueReadCredentials(dependencies, request, place, request.query);
-  });
-  app.get(
-    '/v1/executions/:execution_id/credentials',
-    { config: ofExecution, schema: operations.credentialsOfExecution },
-    (request) => handleExecutionCredentials(dependencies, request),
-  );
-  app.post(
-    '/v1/storage-connections/:id/upload-credentials',
-    { config: requireScope('storage:upload', 'id'), schema: operations.uploadCredentials },
-    (request, reply) => handleUploadCredentials(dependencies, request, reply),
-  );
+/** The place of the resource that the path of a request names. */
+function findPlace({ db }: ApiDependencies, owner: FileOwner, { params, caller }: FastifyRequest) {
+  const id = (params as Record<string, string>)[owner.idParam]!;
+  return owner.findPlace(db, id, caller);
 }

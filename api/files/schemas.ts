@@ -1,4 +1,4 @@
-import { Type } from 'typebox';
+import { type TSchema, Type } from 'typebox';
 import { component } from '../openapi/components.js';
 import { BODY, closed, errors, IdParams, responseBody, Timestamp } from '../openapi/shared.js';
 
@@ -172,6 +172,12 @@ const ofStorage = {
 };
 const ofRun = { tags: ['RunService'], params: Type.Object({ run_id: Type.String() }) };
 const ofExecution = { tags: ['ExecutionService'], params: Type.Object({ execution_id: Type.String() }) };
+
+/** The operations that every kind of resource with files has. They differ in their parameters. */
+export interface FileOwnerOperations {
+  list: typeof listing & { params: TSchema };
+  getCredentials: typeof reading & { params: TSchema };
+}
 
 /** The operations of this subject, as the OpenAPI document describes them. */
 export const operations = {

@@ -3,8 +3,7 @@ import { getBucketPolicy } from '../../aws/bucketPolicy.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, parseBucketPolicy, partitionOf, PolicyError } from '../../domain/grants/bucketPolicy.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
-import type { GrantRow } from '../../store/grants.js';
-import { loadGrant } from '../../store/grants/load.js';
+import { type GrantRow, loadGrant } from '../../store/grants/load.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError, loggableError, notFoundError, withTimeout } from '../errors.js';
@@ -64,7 +63,7 @@ export async function changePolicy(
 ): Promise<GrantRow> {
   try {
     const target = { bucket, storageConnectionName: storage.name };
-    const change = orchestrator.changeAccess(target, { grantId: id, principal }, CHANGE_TIMEOUT_MS);
+    const change = orchestrator.grants.change(target, { grantId: id, principal }, CHANGE_TIMEOUT_MS);
     await withTimeout(change, CHANGE_TIMEOUT_MS);
   } catch (error) {
     request.log.warn(

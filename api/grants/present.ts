@@ -2,7 +2,7 @@ import { storageUri } from '../../domain/files/paths.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
 import type { ShownState } from '../../domain/grants/grant.js';
-import { type GrantRow, toGrant } from '../../store/grants.js';
+import { type GrantRow, toGrant } from '../../store/grants/load.js';
 
 /** Why AWS does not allow a grant, or why polony cannot read the bucket policy, as the API shows it. */
 export function presentProblem(problem: Blocked | null) {

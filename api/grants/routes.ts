@@ -2,8 +2,16 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { foreignStatements, grantSids } from '../../domain/grants/bucketPolicy.js';
 import type { Db } from '../../store/database.js';
-import * as store from '../../store/grants.js';
-import { loadGrant } from '../../store/grants/load.js';
+import {
+  findGrant,
+  type GrantRow,
+  listGrantsOfBucket,
+  listGrantsOfConnection,
+  loadGrant,
+  toGrant,
+} from '../../store/grants/load.js';
+import { recordGrantOutcome } from '../../store/grants/policyChanges.js';
+import { type GrantRequester, requestGrantChange } from '../../store/grants/request.js';
 import { inTransaction } from '../../store/transaction.js';
 import { requireStorageConnection } from '../connections/storage/rules.js';
 import type { ApiDependencies } from '../dependencies.js';
@@ -20,9 +28,9 @@ import {
   checkMayGrant,
   checkNotGranted,
   checkRepairable,
-  insertGrant,
   lockUnchanged,
   newGrantFields,
+  writeGrant,
 } from './rules.js';
 import { operations } from './schemas.js';
 
@@ -48,10 +56,10 @@ async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeo
   const { pageToken } = request.query;
   const storage = await requireStorageConnection(db, request.params.id);
   const { items, nextPageToken } = await pageForwards(`access-grants/${storage.id}`, request.query, (limit, after) =>
-    store.listGrants(db, storage.id, limit, after),
+    listGrantsOfConnection(db, storage.id, limit, after),
   );
   const { policy, problem } = await readBucketPolicy(aws, request, storage);
-  const known = new Set((await store.listGrantsOfBucket(db, storage.bucket)).map(store.toGrant).flatMap(grantSids));
+  const known = new Set((await listGrantsOfBucket(db, storage.bucket)).map(toGrant).flatMap(grantSids));
   const isFirstPage = pageToken === undefined || pageToken === '';
   return {
     accessGrants: items.map((row) => presentGrant(row, policy)),
@@ -82,7 +90,7 @@ async function createGrant(
   const created = await createIdempotently(db, request, reply, 201, async (transaction) => {
     await lockUnchanged(transaction, storage);
     await checkNotGranted(transaction, caller, fields);
-    return { accessGrant: presentGrant(await insertGrant(transaction, fields, requesterOf(request))) };
+    return { accessGrant: presentGrant(await writeGrant(transaction, fields, requesterOf(request))) };
   });
   const { id } = created.accessGrant;
   request.auditDetail = { principal: fields.principal, folder: fields.folder, accessGrantId: id };
@@ -97,8 +105,8 @@ async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typ
   const storage = await requireStorageConnection(db, request.params.id);
   const { id } = await requireGrant(db, storage.id, request.params.grant_id);
   await inTransaction(db, async (transaction) => {
-    checkRepairable(await requireResource(KIND, id, () => store.findGrant(transaction, id, true)));
-    await store.requestGrantChange(transaction, id, 'pending', requesterOf(request), true);
+    checkRepairable(await requireResource(KIND, id, () => findGrant(transaction, id, true)));
+    await requestGrantChange(transaction, id, 'pending', requesterOf(request), true);
   });
   request.auditDetail = { accessGrantId: id };
   const pending = await requireGrant(db, storage.id, id);
@@ -123,30 +131,26 @@ async function deleteGrant(
 }
 
 /** @returns the grant, or undefined if the bucket policy holds nothing of it, so that it is removed already. */
-async function requestRemoval(
-  db: Db,
-  id: string,
-  requester: store.GrantRequester,
-): Promise<store.GrantRow | undefined> {
+async function requestRemoval(db: Db, id: string, requester: GrantRequester): Promise<GrantRow | undefined> {
   return inTransaction(db, async (transaction) => {
-    const row = await requireResource(KIND, id, () => store.findGrant(transaction, id, true));
+    const row = await requireResource(KIND, id, () => findGrant(transaction, id, true));
     if (row.state === 'expired' || (row.state === 'failed' && row.time_sent === null)) {
-      await store.recordGrantOutcome(transaction, id, row.state, 'removed');
+      await recordGrantOutcome(transaction, id, row.state, 'removed');
       return undefined;
     }
-    await store.requestGrantChange(transaction, id, 'removing', requester);
+    await requestGrantChange(transaction, id, 'removing', requester);
     return row;
   });
 }
 
 /** A grant of this storage connection. @throws ApiError 404 ACCESS_GRANT_NOT_FOUND */
-async function requireGrant(db: Db, storageConnectionId: string, id: string): Promise<store.GrantRow> {
-  const grant = await requireResource(KIND, id, () => store.findGrant(db, id));
+async function requireGrant(db: Db, storageConnectionId: string, id: string): Promise<GrantRow> {
+  const grant = await requireResource(KIND, id, () => findGrant(db, id));
   if (grant.storage_connection_id !== storageConnectionId) throw notFoundError(KIND, id);
   return grant;
 }
 
 /** Who asks for a change, for the audit entry of the change in AWS. */
-function requesterOf(request: FastifyRequest): store.GrantRequester {
+function requesterOf(request: FastifyRequest): GrantRequester {
   return { by: request.caller, requestId: request.id };
 }

@@ -5,7 +5,9 @@ import { partitionOf, readPrincipal } from '../../domain/grants/bucketPolicy.js'
 import { checkJson } from '../../domain/names.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import type { DbTransaction } from '../../store/database.js';
-import * as store from '../../store/grants.js';
+import { findSameGrant, type GrantRow } from '../../store/grants/load.js';
+import { recordGrantOutcome } from '../../store/grants/policyChanges.js';
+import { type GrantFields, type GrantRequester, insertGrant } from '../../store/grants/request.js';
 import { UNIQUE_VIOLATION } from '../conflicts.js';
 import { ApiError, notFoundError } from '../errors.js';
 import type { Caller } from '../plugins/auth.js';
@@ -38,7 +40,7 @@ function checkInFuture(value: string): FieldProblem[] {
 }
 
 /** The fields of a new grant. Its body has been checked. */
-export function newGrantFields(storage: StorageConnectionRow, body: AccessGrantBody): store.GrantFields {
+export function newGrantFields(storage: StorageConnectionRow, body: AccessGrantBody): GrantFields {
   const partition = partitionOf(storage.region);
   const prefix = body.prefix === undefined ? null : toFolderPrefix(body.prefix);
   const folder = rootFolder(storage) + (prefix ?? '');
@@ -101,12 +103,12 @@ export async function lockUnchanged(transaction: DbTransaction, storage: Storage
 export async function checkNotGranted(
   transaction: DbTransaction,
   { access }: Caller,
-  { bucket, principal, folder }: store.GrantFields,
+  { bucket, principal, folder }: GrantFields,
 ): Promise<void> {
-  const other = await store.findSameGrant(transaction, bucket, principal, folder);
+  const other = await findSameGrant(transaction, bucket, principal, folder);
   if (other === undefined) return;
   if (other.state === 'failed' && other.time_sent === null) {
-    await store.recordGrantOutcome(transaction, other.id, 'failed', 'removed');
+    await recordGrantOutcome(transaction, other.id, 'failed', 'removed');
     return;
   }
   const granted = `${principal} already has a grant for ${grantUri(bucket, folder)}`;
@@ -129,13 +131,13 @@ export async function checkNotGranted(
  * Writes a new grant, to be put into the bucket policy.
  * @throws ApiError 409 ALREADY_GRANTED when another request grants the same at the same time.
  */
-export async function insertGrant(
+export async function writeGrant(
   transaction: DbTransaction,
-  fields: store.GrantFields,
-  requester: store.GrantRequester,
-): Promise<store.GrantRow> {
+  fields: GrantFields,
+  requester: GrantRequester,
+): Promise<GrantRow> {
   try {
-    return await store.insertGrant(transaction, fields, requester);
+    return await insertGrant(transaction, fields, requester);
   } catch (error) {
     if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error;
     throw new ApiError(
@@ -150,7 +152,7 @@ export async function insertGrant(
  * Checks that a grant can be written into the bucket policy again.
  * @throws ApiError 409 BEING_REMOVED, EXPIRED
  */
-export function checkRepairable({ state }: store.GrantRow): void {
+export function checkRepairable({ state }: GrantRow): void {
   if (state === 'removing')
     throw new ApiError(
       409,

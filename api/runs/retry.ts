@@ -24,8 +24,8 @@ export async function retryRun(
   await reopenRun(db, run.id, true);
   const signal =
     run.blocked === null
-      ? orchestrator.lookAtRunUpload(storageConnectionId, parentPath, runFolder)
-      : orchestrator.retryRunUpload(storageConnectionId, parentPath, runFolder);
+      ? orchestrator.runs.checkUpload(storageConnectionId, parentPath, runFolder)
+      : orchestrator.runs.retryUpload(storageConnectionId, parentPath, runFolder);
   const isFollowed = await withTemporalErrors(log, signal);
   if (!isFollowed) await followUpload({ db, orchestrator }, log, run);
 }
@@ -45,7 +45,7 @@ async function followUpload(
     );
   await withTemporalErrors(
     log,
-    orchestrator.startRunUpload({
+    orchestrator.runs.startUpload({
       runId: run.id,
       storageConnectionId: storage.id,
       storageConnectionName: storage.name,

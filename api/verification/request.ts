@@ -9,11 +9,11 @@ import { loggableError, withTimeout } from '../errors.js';
  */
 export async function requestVerification(
   log: FastifyBaseLogger,
-  orchestrator: ApiDependencies['orchestrator'],
+  { verification }: Pick<ApiDependencies['orchestrator'], 'verification'>,
   resources: readonly ResourceToVerify[],
 ): Promise<void> {
   try {
-    for (const resource of resources) await withTimeout(orchestrator.verify(resource));
+    for (const resource of resources) await withTimeout(verification.verify(resource));
   } catch (error) {
     log.warn(
       { error: loggableError(error), resources: resources.length },

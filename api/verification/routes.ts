@@ -45,7 +45,7 @@ async function startVerification(
   const name = await requireName(db, entry, id);
   const resources: ResourceToVerify[] =
     entry.kind === 'provider' ? await listProviderParts(db, id) : [{ kind: entry.kind, id: id.toLowerCase(), name }];
-  for (const resource of resources) await withTemporalErrors(request.log, orchestrator.verify(resource));
+  for (const resource of resources) await withTemporalErrors(request.log, orchestrator.verification.verify(resource));
   const visible = visibleParts(request.caller, id, resources);
   return reply.code(202).send({ workflowIds: visible.map((part) => verifyWorkflowId(part.kind, part.id)) });
 }

@@ -1,22 +1,8 @@
-import type { GrantChange } from '../../domain/grants/grant.js';
+import { sql } from 'kysely';
+import type { Blocked } from '../../domain/executions/execution.js';
+import type { GrantState } from '../../domain/grants/grant.js';
 import { type AuditEntry, beginAudit } from '../audit.js';
-import type { Db, DbOrTransaction } from '../database.js';
-import { markGrantSent } from '../grants.js';
-
-/** Which bucket a grant is for; undefined where there is no such grant. Removed grants count. */
-export async function findBucketOfGrant(db: DbOrTransaction, grantId: string): Promise<string | undefined> {
-  const row = await db.selectFrom('access_grants').select('bucket').where('id', '=', grantId).executeTakeFirst();
-  return row?.bucket;
-}
-
-/** The state of a grant, removed ones too. @throws where there is none. */
-export async function loadGrantState(db: DbOrTransaction, grantId: string): Promise<GrantChange> {
-  return db
-    .selectFrom('access_grants')
-    .select(['state', 'problem'])
-    .where('id', '=', grantId)
-    .executeTakeFirstOrThrow();
-}
+import { type Db, type DbOrTransaction, sanitizeJson } from '../database.js';
 
 /** How to reach a bucket. */
 export interface GrantStorage {
@@ -43,7 +29,43 @@ export async function loadGrantStorage(db: DbOrTransaction, storageConnectionId:
 export async function beginPolicyWrite(db: Db, grantId: string, entry: AuditEntry): Promise<string> {
   return db.transaction().execute(async (transaction) => {
     const auditId = await beginAudit(transaction, entry);
-    await markGrantSent(transaction, grantId, auditId);
+    await transaction
+      .updateTable('access_grants')
+      .set({ time_sent: sql<Date>`coalesce(time_sent, now())`, audit_id: auditId })
+      .where('id', '=', grantId)
+      .execute();
     return auditId;
   });
+}
+
+/** Records that no policy has the grant: AWS rejected the first write, or polony did not send it. */
+export async function unmarkGrantSent(db: DbOrTransaction, id: string): Promise<void> {
+  await db.updateTable('access_grants').set({ time_sent: null, audit_id: null }).where('id', '=', id).execute();
+}
+
+/**
+ * Records how a change ended, or why it has not. Nothing changes where another change was requested meanwhile.
+ * @param from the state that the change started from
+ */
+export async function recordGrantOutcome(
+  db: DbOrTransaction,
+  id: string,
+  from: GrantState,
+  to: GrantState,
+  { problem = null, written = false }: { problem?: Blocked | null; written?: boolean } = {},
+): Promise<boolean> {
+  const now = new Date();
+  const { numUpdatedRows } = await db
+    .updateTable('access_grants')
+    .set({
+      state: to,
+      problem: problem === null ? null : sanitizeJson(problem),
+      time_tried: now,
+      ...(from !== to && { time_updated: now, overwrite: false, audit_id: null }),
+      ...(written && { time_written: now }),
+    })
+    .where('id', '=', id)
+    .where('state', '=', from)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
 }

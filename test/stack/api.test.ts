@@ -71,51 +71,45 @@ class FakeOrchestrator {
     if (this.away) throw Object.assign(new Error('14 UNAVAILABLE: no connection'), { name: 'ServiceError' });
     this.calls.push([name, ...values]);
   }
+  #signal(name: string, ...values: unknown[]): boolean {
+    this.#note(name, ...values);
+    return this.running;
+  }
   async check() {
     this.#note('check');
   }
-  async startExecution(execution: { id: string }) {
-    this.#note('startExecution', execution.id);
-  }
-  async cancelExecution(execution: { id: string }, request: unknown) {
-    this.#note('cancelExecution', execution.id, request);
-    return this.running;
-  }
-  async retryExecution(id: string) {
-    this.#note('retryExecution', id);
-    return this.running;
-  }
-  async startRunUpload(input: { runId: string }) {
-    this.#note('startRunUpload', input.runId);
-    return true;
-  }
-  async retryRunUpload(...id: string[]) {
-    this.#note('retryRunUpload', ...id);
-    return this.running;
-  }
-  async lookAtRunUpload(...id: string[]) {
-    this.#note('lookAtRunUpload', ...id);
-    return this.running;
-  }
-  async discoverFolder(input: { only: { parentPath: string; runFolder: string } }) {
-    this.#note('discoverFolder', input.only.parentPath, input.only.runFolder);
-  }
-  async ensureDiscovery(input: { storageConnectionId: string }, seconds: number) {
-    this.#note('ensureDiscovery', input.storageConnectionId, seconds);
-  }
-  async removeDiscovery(id: string) {
-    this.#note('removeDiscovery', id);
-  }
-  async verify(resource: { kind: string; id: string }) {
-    this.#note('verify', resource.kind, resource.id);
-  }
-  async changeAccess(to: { bucket: string }, change: { grantId: string }) {
-    this.#note('changeAccess', to.bucket, change.grantId);
-    return { state: 'pending' as const, problem: null };
-  }
-  async discoverNow(id: string) {
-    this.#note('discoverNow', id);
-  }
+  readonly executions = {
+    start: async (execution: { id: string }) => this.#note('executions.start', execution.id),
+    cancel: async (execution: { id: string }, request: unknown) =>
+      this.#signal('executions.cancel', execution.id, request),
+    retry: async (id: string) => this.#signal('executions.retry', id),
+  };
+  readonly runs = {
+    startUpload: async (input: { runId: string }) => {
+      this.#note('runs.startUpload', input.runId);
+      return true;
+    },
+    retryUpload: async (...id: string[]) => this.#signal('runs.retryUpload', ...id),
+    checkUpload: async (...id: string[]) => this.#signal('runs.checkUpload', ...id),
+    discoverFolder: async (input: { only: { parentPath: string; runFolder: string } }) =>
+      this.#note('runs.discoverFolder', input.only.parentPath, input.only.runFolder),
+  };
+  readonly schedules = {
+    ensureDiscovery: async (input: { storageConnectionId: string }, seconds: number) =>
+      this.#note('schedules.ensureDiscovery', input.storageConnectionId, seconds),
+    removeDiscovery: async (id: string) => this.#note('schedules.removeDiscovery', id),
+    discoverNow: async (id: string) => this.#note('schedules.discoverNow', id),
+  };
+  readonly verification = {
+    verify: async (resource: { kind: string; id: string }) =>
+      this.#note('verification.verify', resource.kind, resource.id),
+  };
+  readonly grants = {
+    change: async (to: { bucket: string }, change: { grantId: string }) => {
+      this.#note('grants.change', to.bucket, change.grantId);
+      return { state: 'pending' as const, problem: null };
+    },
+  };
   named(name: string): unknown[][] {
     return this.calls.filter(([called]) => called === name).map(([, ...values]) => values);
   }
@@ -796,12 +790,12 @@ describe('the storage connection API', () => {
     const p = await provider();
     const s = await storage(p.id);
     expect(temporal.calls).toEqual([
-      ['verify', 'provider', p.id],
-      ['ensureDiscovery', s.id, 7],
-      ['verify', 'storageConnection', s.id],
+      ['verification.verify', 'provider', p.id],
+      ['schedules.ensureDiscovery', s.id, 7],
+      ['verification.verify', 'storageConnection', s.id],
     ]);
     await call('PATCH', `/v1/storage-connections/${s.id}`, { useForRunUpload: false });
-    expect(temporal.named('removeDiscovery')).toEqual([[s.id]]);
+    expect(temporal.named('schedules.removeDiscovery')).toEqual([[s.id]]);
     const off = await call('POST', `/v1/storage-connections/${s.id}/discover`);
     expect([off.status, off.reason]).toEqual([409, 'NOT_USED_FOR_RUN_UPLOAD']);
     temporal.away = true;
@@ -809,10 +803,10 @@ describe('the storage connection API', () => {
     expect((await call('POST', `/v1/storage-connections/${s.id}/discover`)).status).toBe(503);
     temporal.away = false;
     expect((await call('POST', `/v1/storage-connections/${s.id}/discover`)).status).toBe(202);
-    expect(temporal.named('discoverNow')).toEqual([[s.id]]);
+    expect(temporal.named('schedules.discoverNow')).toEqual([[s.id]]);
     temporal.calls = [];
     await call('DELETE', `/v1/storage-connections/${s.id}`);
-    expect(temporal.calls).toEqual([['removeDiscovery', s.id]]);
+    expect(temporal.calls).toEqual([['schedules.removeDiscovery', s.id]]);
   });
   it('rejects overlapping run-upload prefixes in one bucket, also when requests arrive at the same time', async () => {
     const p = await provider();
@@ -1213,12 +1207,12 @@ describe('the run API', () => {
       blocked: { kind: 'ACCESS_DENIED' },
     });
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(202);
-    expect(temporal.named('startRunUpload')).toEqual([]);
+    expect(temporal.named('runs.startUpload')).toEqual([]);
     temporal.running = false;
     expect((await call('POST', `/v1/runs/${id}/retry`, undefined, { 'content-type': 'application/json' })).status).toBe(
       202,
     );
-    expect(temporal.named('startRunUpload')).toEqual([[id]]);
+    expect(temporal.named('runs.startUpload')).toEqual([[id]]);
     temporal.away = true;
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(503);
     expect((await call('POST', `/v1/runs/${await run(s.id)}/retry`)).reason).toBe('UPLOAD_ENDED');
@@ -1240,7 +1234,7 @@ describe('the execution API', () => {
       timeStarted: null,
       errorMessage: null,
     });
-    expect(temporal.named('startExecution')).toEqual([[e.id]]);
+    expect(temporal.named('executions.start')).toEqual([[e.id]]);
     expect(
       (await db.selectFrom('executions').select('workflow_started').where('id', '=', e.id).executeTakeFirstOrThrow())
         .workflow_started,
@@ -1314,9 +1308,9 @@ describe('the execution API', () => {
     temporal.away = false;
     const again = await call('POST', '/v1/executions', { runId, flowId: f.id }, key);
     expect([again.status, again.headers['idempotency-replayed'], again.body]).toEqual([201, 'true', first.body]);
-    expect(temporal.named('startExecution')).toEqual([[first.body.execution.id]]);
+    expect(temporal.named('executions.start')).toEqual([[first.body.execution.id]]);
     await call('POST', '/v1/executions', { runId, flowId: f.id }, key);
-    expect(temporal.named('startExecution')).toHaveLength(1);
+    expect(temporal.named('executions.start')).toHaveLength(1);
   });
   it('rejects an execution whose run or flow is not suitable', async () => {
     const { flow: f, storage: s, provider: p, runId } = await ready();
@@ -1376,7 +1370,7 @@ describe('the execution API', () => {
     });
     temporal.away = false;
     expect((await call('POST', path)).status).toBe(202);
-    expect(temporal.named('cancelExecution')).toEqual([[e.id, { requestedBy: 'default', reason: undefined }]]);
+    expect(temporal.named('executions.cancel')).toEqual([[e.id, { requestedBy: 'default', reason: undefined }]]);
     expect((await call('POST', path, { reason: 5 })).rules).toEqual(['reason TYPE']);
     expect((await call('POST', path, { reason: 'a\u0000' })).status).toBe(400);
     expect((await call('POST', path, { why: 'x' })).rules).toEqual(['why UNKNOWN_FIELD']);
@@ -1400,7 +1394,7 @@ describe('the execution API', () => {
     expect((await call('POST', path)).reason).toBe('WORKFLOW_ENDED');
     await db.updateTable('executions').set({ workflow_started: false }).where('id', '=', e.id).execute();
     expect((await call('POST', path)).status).toBe(202);
-    expect(temporal.named('startExecution')).toHaveLength(2);
+    expect(temporal.named('executions.start')).toHaveLength(2);
     temporal.away = true;
     expect((await call('POST', path)).status).toBe(503);
     await updateExecution(db, e.id, { status: 'FAILED', error: { type: 'RunFailed', message: 'it broke' } });
@@ -1414,7 +1408,7 @@ describe('the execution API', () => {
     const { flow: f, runId } = await ready();
     const other = await build({
       orchestrator: Object.assign(Object.create(temporal), {
-        startExecution: () => new Promise<never>(() => undefined),
+        executions: { start: () => new Promise<never>(() => undefined) },
       }) as never,
     });
     const began = Date.now();

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ApiDependencies } from '../../api/dependencies.js';
 import { buildApp } from '../../api/app.js';
 import { AwsSessions } from '../../aws/sessions.js';
-import { insertGrant } from '../../store/grants.js';
+import { insertGrant } from '../../store/grants/request.js';
 import { auditQuery } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';

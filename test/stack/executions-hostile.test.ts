@@ -5,7 +5,7 @@ import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } f
 import { CopyObjectCommand } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import type { Stack } from '../../local/stack.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
@@ -50,38 +50,12 @@ beforeAll(async () => {
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'hostile');
   expect((await adminClients(stack.info).iam.send(new GetRolePolicyCommand(role))).PolicyName).toBe('polony');
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
-    name: '長'.repeat(128),
-    defaultRegion: 'us-west-2',
-    credentialType: 'role',
-    roleArn: account.providerRoleArn,
-    externalId: account.externalId,
-  });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
-    name: '倉'.repeat(128),
-    providerId: provider.id,
-    region: 'us-west-2',
-    bucket: account.bucket,
-    prefix: account.prefix,
-    useForRunUpload: true,
-    useForDataExploration: true,
-  });
-  storageConnectionId = storageConnection.id;
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
-    name: 'omics',
-    providerId: provider.id,
-    executionRoleArn: account.executionRoleArn,
-    region: 'us-west-2',
-  });
-  // The longest name that is allowed, in characters of three bytes.
-  flowId = (
-    await call<{ flow: { id: string } }>('POST', '/v1/flows', {
-      name: '流'.repeat(128),
-      computeConnectionId: computeConnection.id,
-      sharedWorkflowId: account.workflowId,
-      workflowOwnerId: account.workflowOwnerId,
-    })
-  ).flow.id;
+  // The longest names that are allowed, in characters of three bytes.
+  ({ storageConnectionId, flowId } = await connectAccount(call, account, {
+    providerName: '長'.repeat(128),
+    storageConnectionName: '倉'.repeat(128),
+    name: '流'.repeat(128),
+  }));
   const { s3 } = adminClients(stack.info);
   await simulateInstrument({
     s3,

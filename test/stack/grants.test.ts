@@ -19,7 +19,7 @@ import { Worker } from '@temporalio/worker';
 import { sql } from 'kysely';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_LIMIT, policyBytes } from '../../domain/grants/bucketPolicy.js';
-import { listUnattendedBuckets } from '../../store/grants.js';
+import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import { waitFor } from '../support.js';
@@ -776,7 +776,7 @@ describe('grant requests', () => {
     });
     await startWorker();
     await startWorker();
-    await new Orchestrator(temporal, QUEUE).settleAccess({ bucket: at.bucket, storageConnectionName: 'test' });
+    await new Orchestrator(temporal, QUEUE).grants.settle({ bucket: at.bucket, storageConnectionName: 'test' });
     await waitFor('the grant', async () => (await stateOf(at, body.accessGrant.id)).state === 'active');
   });
 });

@@ -9,7 +9,7 @@ import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { adminClients, apiClient, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
+import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
@@ -45,37 +45,7 @@ beforeAll(async () => {
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'test');
-  const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
-    name: 'lab',
-    defaultRegion: 'us-west-2',
-    credentialType: 'role',
-    roleArn: account.providerRoleArn,
-    externalId: account.externalId,
-  });
-  const { storageConnection } = await call<{ storageConnection: { id: string } }>('POST', '/v1/storage-connections', {
-    name: 'runs',
-    providerId: provider.id,
-    region: 'us-west-2',
-    bucket: account.bucket,
-    prefix: account.prefix,
-    useForRunUpload: true,
-    useForDataExploration: true,
-  });
-  storageConnectionId = storageConnection.id;
-  const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
-    name: 'omics',
-    providerId: provider.id,
-    executionRoleArn: account.executionRoleArn,
-    region: 'us-west-2',
-  });
-  const { flow } = await call<{ flow: { id: string } }>('POST', '/v1/flows', {
-    name: 'b2f',
-    computeConnectionId: computeConnection.id,
-    sharedWorkflowId: account.workflowId,
-    workflowOwnerId: account.workflowOwnerId,
-    autoStart: { storageConnectionIds: [storageConnection.id] },
-  });
-  flowId = flow.id;
+  ({ storageConnectionId, flowId } = await connectAccount(call, account, { autoStart: true }));
   const { s3 } = adminClients(stack.info);
   // The run stalls during its upload. Nothing may start for it before the upload is complete.
   const simulation = simulateInstrument({

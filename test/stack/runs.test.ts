@@ -109,15 +109,19 @@ beforeAll(async () => {
   ({ db } = await startTestPostgres({ maxConnections: 4 }));
   aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, createSecrets([], createKmsDataKeys)) });
   const orchestrator = {
-    startRunUpload: async ({ runId }: { runId: string }) => {
-      if (asked.started.includes(runId)) return false;
-      asked.started.push(runId);
-      return true;
+    runs: {
+      startUpload: async ({ runId }: { runId: string }) => {
+        if (asked.started.includes(runId)) return false;
+        asked.started.push(runId);
+        return true;
+      },
     },
-    startExecution: async ({ id }: { id: string }) => void asked.executions.push(id),
-    endWaiting: async ({ id }: { id: string }, ended: RunUploadEnded) => void asked.ended.push([id, ended]),
-    verify: async () => undefined,
-    removeDiscovery: async () => undefined,
+    executions: {
+      start: async ({ id }: { id: string }) => void asked.executions.push(id),
+      endWaiting: async ({ id }: { id: string }, ended: RunUploadEnded) => void asked.ended.push([id, ended]),
+    },
+    verification: { verify: async () => undefined },
+    schedules: { removeDiscovery: async () => undefined },
   };
   activities = createActivities({
     db,

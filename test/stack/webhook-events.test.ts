@@ -43,7 +43,10 @@ let app: FastifyInstance;
 let document: OpenApi;
 let check: ReturnType<typeof answerChecker>;
 const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
-const orchestrator = { verify: async () => undefined, ensureDiscovery: async () => undefined };
+const orchestrator = {
+  verification: { verify: async () => undefined },
+  schedules: { ensureDiscovery: async () => undefined },
+};
 
 interface Received {
   path: string;

@@ -1,4 +1,5 @@
 import type { ComputeConnectionRow } from '../../../store/connections/compute.js';
+import { presentState } from '../present.js';
 
 /** A compute connection as the API shows it. */
 export function presentComputeConnection(row: ComputeConnectionRow) {
@@ -9,11 +10,6 @@ export function presentComputeConnection(row: ComputeConnectionRow) {
     providerId: row.provider_id,
     executionRoleArn: row.execution_role_arn,
     region: row.region,
-    status: `COMPUTE_CONNECTION_STATUS_${row.status}`,
-    statusDescription: row.status_description,
-    timeVerified: row.time_verified?.toISOString() ?? null,
-    timeUsed: row.time_used?.toISOString() ?? null,
-    timeCreated: row.time_created.toISOString(),
-    timeUpdated: row.time_updated.toISOString(),
+    ...presentState('COMPUTE_CONNECTION_STATUS', row),
   };
 }

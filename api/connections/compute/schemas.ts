@@ -8,12 +8,10 @@ import {
   IdempotencyHeaders,
   IdParams,
   NoContent,
-  NullableTimestamp,
   responseBody,
-  Timestamp,
 } from '../../openapi/shared.js';
 import { PageQuery } from '../../paging.js';
-import { NAME_DESCRIPTION, statusSchema } from '../schemas.js';
+import { NAME_DESCRIPTION, stateFields } from '../schemas.js';
 
 const ComputeConnection = component(
   'ComputeConnection',
@@ -25,12 +23,7 @@ const ComputeConnection = component(
       providerId: Type.String(),
       executionRoleArn: Type.String(),
       region: Type.String(),
-      status: statusSchema('COMPUTE_CONNECTION_STATUS'),
-      statusDescription: Type.String(),
-      timeVerified: NullableTimestamp,
-      timeUsed: NullableTimestamp,
-      timeCreated: Timestamp,
-      timeUpdated: Timestamp,
+      ...stateFields('COMPUTE_CONNECTION_STATUS'),
     },
     closed,
   ),

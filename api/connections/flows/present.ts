@@ -1,4 +1,5 @@
 import type { FlowRow } from '../../../store/connections/flows.js';
+import { presentState } from '../present.js';
 
 /** A flow as the API shows it. */
 export function presentFlow(row: FlowRow) {
@@ -15,11 +16,6 @@ export function presentFlow(row: FlowRow) {
     acceptUnverified: row.accept_unverified,
     parameterNames: row.parameter_names,
     parameters: row.parameters,
-    status: `FLOW_STATUS_${row.status}`,
-    statusDescription: row.status_description,
-    timeVerified: row.time_verified?.toISOString() ?? null,
-    timeUsed: row.time_used?.toISOString() ?? null,
-    timeCreated: row.time_created.toISOString(),
-    timeUpdated: row.time_updated.toISOString(),
+    ...presentState('FLOW_STATUS', row),
   };
 }

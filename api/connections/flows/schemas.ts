@@ -9,13 +9,11 @@ import {
   IdParams,
   NoContent,
   NullableString,
-  NullableTimestamp,
   oneOfThese,
   responseBody,
-  Timestamp,
 } from '../../openapi/shared.js';
 import { PageQuery } from '../../paging.js';
-import { NAME_DESCRIPTION, statusSchema } from '../schemas.js';
+import { NAME_DESCRIPTION, stateFields } from '../schemas.js';
 
 const namePatterns = (description: string) =>
   Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 100, description }));
@@ -116,12 +114,7 @@ const Flow = component(
       runSettings: RunSettings,
       acceptFailedOutcome: Type.Boolean(),
       acceptUnverified: Type.Boolean(),
-      status: statusSchema('FLOW_STATUS'),
-      statusDescription: Type.String(),
-      timeVerified: NullableTimestamp,
-      timeUsed: NullableTimestamp,
-      timeCreated: Timestamp,
-      timeUpdated: Timestamp,
+      ...stateFields('FLOW_STATUS'),
     },
     closed,
   ),

@@ -1,4 +1,5 @@
 import type { ProviderRow } from '../../../store/connections/providers.js';
+import { presentState } from '../present.js';
 
 /** A provider as the API shows it. Its secret access key is never part of it. */
 export function presentProvider(row: ProviderRow) {
@@ -13,11 +14,6 @@ export function presentProvider(row: ProviderRow) {
     accessKeyId: row.access_key_id,
     accountId: row.account_id,
     sessionSeconds: row.session_seconds,
-    status: `PROVIDER_STATUS_${row.status}`,
-    statusDescription: row.status_description,
-    timeVerified: row.time_verified?.toISOString() ?? null,
-    timeUsed: row.time_used?.toISOString() ?? null,
-    timeCreated: row.time_created.toISOString(),
-    timeUpdated: row.time_updated.toISOString(),
+    ...presentState('PROVIDER_STATUS', row),
   };
 }

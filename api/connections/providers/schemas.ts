@@ -10,13 +10,11 @@ import {
   IdParams,
   NoContent,
   NullableString,
-  NullableTimestamp,
   oneOfThese,
   responseBody,
-  Timestamp,
 } from '../../openapi/shared.js';
 import { PageQuery } from '../../paging.js';
-import { NAME_DESCRIPTION, statusSchema } from '../schemas.js';
+import { NAME_DESCRIPTION, stateFields } from '../schemas.js';
 
 const CredentialType = oneOfThese(...CREDENTIAL_TYPES);
 
@@ -37,12 +35,7 @@ const Provider = component(
         type: ['integer', 'null'],
         description: 'Length of the sessions that AWS granted at the last verification, in seconds',
       }),
-      status: statusSchema('PROVIDER_STATUS'),
-      statusDescription: Type.String(),
-      timeVerified: NullableTimestamp,
-      timeUsed: NullableTimestamp,
-      timeCreated: Timestamp,
-      timeUpdated: Timestamp,
+      ...stateFields('PROVIDER_STATUS'),
     },
     closed,
   ),

@@ -18,12 +18,12 @@ export async function updateDiscoverySchedule(
     const connection = await findStorageConnection(db, id);
     if (connection?.use_for_run_upload === true)
       await withTimeout(
-        orchestrator.ensureDiscovery(
+        orchestrator.schedules.ensureDiscovery(
           { storageConnectionId: id, storageConnectionName: connection.name },
           discoverSeconds,
         ),
       );
-    else await withTimeout(orchestrator.removeDiscovery(id));
+    else await withTimeout(orchestrator.schedules.removeDiscovery(id));
   } catch (error) {
     log.warn(
       { error: loggableError(error), storageConnectionId: id },
@@ -50,6 +50,6 @@ export async function startDiscovery(
         'Set useForRunUpload to true first.',
     );
   const target = { storageConnectionId: id, storageConnectionName: name };
-  await withTemporalErrors(log, orchestrator.ensureDiscovery(target, discoverSeconds, false));
-  await withTemporalErrors(log, orchestrator.discoverNow(id));
+  await withTemporalErrors(log, orchestrator.schedules.ensureDiscovery(target, discoverSeconds, false));
+  await withTemporalErrors(log, orchestrator.schedules.discoverNow(id));
 }

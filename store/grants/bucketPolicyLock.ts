@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { Db } from './database.js';
+import type { Db } from '../database.js';
 
 /**
  * Holds a lock on a bucket's policy while work is done. Workflows change a policy one after another, but an activity
