@@ -1,72 +1,21 @@
-import path from 'node:path';
-import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Worker } from '@temporalio/worker';
+import { expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { createBlockedFailure } from '../../activities/failures.js';
-import { ensurePython } from '../../local/python.js';
-import { PYTHON } from '../../local/pythonPackages.js';
-import type { GrantAgenda, GrantChange } from '../../domain/grants/grant.js';
-import type { Bases2FastqInput } from '../../workflows/messages/executions.js';
-import { changeGrantUpdate, DRAINING } from '../../workflows/messages/grants.js';
-import type { RunUploadInput } from '../../workflows/messages/runs.js';
-import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 import { workflowSource } from '../testStack.js';
+import {
+  letGrantExpire,
+  changeAccess,
+  env,
+  execution,
+  nothingLeft,
+  upload,
+  useTimeSkipping,
+  withWorker,
+} from '../timeSkipping.js';
 
-// Time skips ahead whenever nothing happens, so that days pass in seconds. The workflows are real, the activities are
-// fakes.
-let env: TestWorkflowEnvironment;
-
-beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const { binDir } = await ensurePython(PYTHON.timeSkippingServer);
-  env = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } },
-  });
-  // temporal.api.enums.v1.IndexedValueType: 2 is a keyword, 5 a bool.
-  const searchAttributes = Object.fromEntries(
-    Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, type === 'Bool' ? 5 : 2]),
-  );
-  await env.connection.operatorService.addSearchAttributes({ namespace: 'default', searchAttributes });
-});
-afterAll(async () => env?.teardown());
-
-/** Runs a workflow to its end; `execute` lets time skip. */
-async function withWorker<T>(activities: Partial<Activities>, run: () => Promise<T>): Promise<T> {
-  const worker = await Worker.create({
-    connection: env.nativeConnection,
-    taskQueue: 'test',
-    ...workflowSource(),
-    activities,
-  });
-  return worker.runUntil(run);
-}
-
-const execution: Bases2FastqInput = {
-  executionId: 'e1',
-  executionName: 'b2f RUN',
-  flowName: 'b2f',
-  runName: 'RUN',
-  instrumentName: 'AV240001',
-  runFolder: '20260101_AV240001_RUN',
-  providerName: 'lab',
-  account: '111122223333',
-  region: 'us-west-2',
-  storageConnectionName: 'runs',
-  waitForUpload: false,
-  watchTaskQueue: 'test',
-  heartbeatTimeoutSeconds: 86_400,
-};
-const upload: RunUploadInput = {
-  runId: 'r1',
-  storageConnectionId: 's1',
-  storageConnectionName: 'runs',
-  instrumentName: 'AV240001',
-  runFolder: '20260101_AV240001_RUN',
-  runName: 'RUN',
-};
+useTimeSkipping();
 
 it('follows an upload for three days with a short history', async () => {
   let looks = 0;
@@ -224,66 +173,13 @@ it('keeps a blocked search for runs in one workflow, and completes it once unblo
   expect((await env.client.workflow.getHandle('discover-blocked').fetchHistory()).events!.length).toBeLessThan(25);
 });
 
-const grantId = '01920000-0000-7000-8000-000000000001';
-const nothingLeft: GrantAgenda = { due: null, open: 0, problem: null };
-/**
- * Sends an update until the workflow accepts it. A workflow that is about to continue in a new history asks for a
- * repeat.
- */
-async function changeAccess(workflowId: string, bucket: string): Promise<GrantChange> {
-  for (;;) {
-    try {
-      return await env.client.workflow.getHandle(workflowId).executeUpdate(changeGrantUpdate, {
-        args: [{ bucket, grantId, principal: 'arn:aws:iam::444455556666:root' }],
-      });
-    } catch (error) {
-      if (!(error instanceof WorkflowUpdateFailedError) || (error.cause as ApplicationFailure).type !== DRAINING)
-        throw error;
-    }
-  }
-}
-
-it('removes a grant when it expires, after a hundred days and many histories', async () => {
-  const began = await env.currentTimeMs();
-  const due = began + 100 * 86_400_000;
-  const settled: number[] = [];
-  let changes = 0;
-  const activities: Partial<Activities> = {
-    async changeAccess() {
-      changes++;
-      return { state: 'active', problem: null, agenda: { ...nothingLeft, due } };
-    },
-    async settleAccess() {
-      const days = ((await env.currentTimeMs()) - began) / 86_400_000;
-      settled.push(days);
-      return days < 100 ? { ...nothingLeft, due } : nothingLeft;
-    },
-  };
-  const workflowId = 'bucket-access/expiry';
-  const runs = new Set<string>();
-  const result = await withWorker(activities, async () => {
-    const handle = await env.client.workflow.start('bucketAccess', {
-      taskQueue: 'test',
-      workflowId,
-      args: [{ bucket: 'expiry' }],
-    });
-    for (let number = 0; number < 400; number++) {
-      expect(await changeAccess(workflowId, 'expiry')).toEqual({ state: 'active', problem: null });
-      if (number % 50 === 0) runs.add((await env.client.workflow.getHandle(workflowId).describe()).runId);
-    }
-    return handle.result() as Promise<unknown>;
-  });
-  expect([result, changes]).toEqual([{ changes: 400 }, 400]);
-  expect(runs.size).toBeGreaterThanOrEqual(2);
+it('removes a grant when it expires, after a hundred days', async () => {
+  const { result, settled } = await letGrantExpire(3);
+  expect(result).toEqual({ changes: 3 });
   // The workflow checks every thirty days, and right after the expiry.
   expect(settled.map(Math.round)).toEqual([30, 60, 90, 100]);
   expect(settled.at(-1)).toBeGreaterThanOrEqual(100);
   expect(settled.at(-1)).toBeLessThan(100.01);
-  for (const runId of runs) {
-    const history = await env.client.workflow.getHandle(workflowId, runId).fetchHistory();
-    expect(history.events!.length).toBeLessThan(2200);
-    await Worker.runReplayHistory(workflowSource(), history, workflowId);
-  }
 });
 
 it('retries removals with growing waits, makes other changes meanwhile, and ends when nothing is left', async () => {
