@@ -11,6 +11,8 @@ const project = (name: string, groupOrder: number) => ({
     testTimeout: 600_000,
     hookTimeout: 600_000,
     teardownTimeout: 60_000,
+    // Files that run in the same process load each module once.
+    isolate: false,
     sequence: { groupOrder },
     // Files that start services wait more than they work.
     maxWorkers: 4,

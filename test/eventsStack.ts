@@ -3,13 +3,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { afterAll, beforeAll } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, runFolderName, simulateInstrument } from '../local/instrument.js';
 import type { Stack } from '../local/stack.js';
 import { executionsOf } from './support.js';
-import { startTestStack } from './testStack.js';
+import { startTestStack, logErrorsOnly } from './testStack.js';
 
 // Polls are so far apart that only events can cause progress.
 export const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
@@ -88,7 +87,7 @@ export async function upload(
 /** Starts a stack before the tests of a file whose polls are so far apart that only events cause progress. */
 export function useEventsStack(): void {
   beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
+    logErrorsOnly();
     stateDir = mkdtempSync(path.join(tmpdir(), 'polony-events-'));
     stack = await startTestStack({
       stateDir,

@@ -11,7 +11,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { NativeConnection, Worker } from '@temporalio/worker';
 import type { FastifyInstance } from 'fastify';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { buildApp } from '../api/app.js';
@@ -27,7 +27,7 @@ import { Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { answerChecker, type OpenApi } from './openapi.js';
 import { waitFor } from './support.js';
-import { startTestStack, workflowSource } from './testStack.js';
+import { startTestStack, workflowSource, logErrorsOnly } from './testStack.js';
 
 // Real PostgreSQL, Temporal and the enforcing AWS. Two APIs and two workers run in this process, each with its own
 // connections.
@@ -325,7 +325,7 @@ export const theirs = (bucket: string): string =>
 /** Starts the stack, two APIs and two workers before the tests of a file, and stops them afterwards. */
 export function useGrantStack(): void {
   beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
+    logErrorsOnly();
     stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sharing-'));
     stack = await startTestStack({ stateDir, processes: false });
     Object.assign(process.env, {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { NativeConnection, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { createActivities } from '../activities/index.js';
 import { GetRunBudget } from '../activities/executions/getRunBudget.js';
@@ -15,7 +15,7 @@ import { type Db, openDatabase } from '../store/database.js';
 import { Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { HELD_MS, waitFor } from './support.js';
-import { countEvents, startTestStack, workflowSource } from './testStack.js';
+import { countEvents, startTestStack, workflowSource, logErrorsOnly } from './testStack.js';
 
 // The worker runs in this process, so that the test can set its sessions, clock and polls. Its activities are the real
 // ones.
@@ -96,7 +96,7 @@ export async function execute(
 /** Starts a stack before the tests of a file, with a worker in this process. */
 export function usePollingStack(): void {
   beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
+    logErrorsOnly();
     stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sessions-'));
     stack = await startTestStack({
       stateDir,

@@ -3,6 +3,8 @@ import type { Stack } from '../local/stack.js';
 
 /** A wait gives up after so many milliseconds without progress: far more than a slow machine needs for one step. */
 const STUCK_MS = 120_000;
+/** Pauses between two questions grow from the first to the longest, so that waiting leaves the processor to the work. */
+const PAUSE_MS = { first: 20, longest: 250 };
 
 /**
  * Polls until there is an answer. It may take any time as long as there is progress.
@@ -18,7 +20,7 @@ export async function waitFor<T>(
 ): Promise<T> {
   let last: string | undefined;
   let since = Date.now();
-  for (;;) {
+  for (let pause = PAUSE_MS.first; ; pause = Math.min(PAUSE_MS.longest, pause * 1.5)) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
     const now = JSON.stringify(await progress());
@@ -27,7 +29,7 @@ export async function waitFor<T>(
       throw new Error(
         `Nothing changed for ${STUCK_MS / 1000} s while waiting for: ${what}${last === undefined ? '' : ` (${last})`}`,
       );
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { type Stack, type StackOptions, startStack } from '../local/stack.js';
 
@@ -33,3 +34,10 @@ export const cliFile = (): string => path.join(inject('build'), 'cli/main.js');
 export const workflowSource = (): { workflowBundle: { codePath: string } } => ({
   workflowBundle: { codePath: path.join(inject('build'), 'worker/workflow-bundle.js') },
 });
+
+let isRuntimeInstalled = false;
+/** Lets workers in this process log errors only. Test files share a process, which can set this only once. */
+export function logErrorsOnly(): void {
+  if (!isRuntimeInstalled) Runtime.install({ logger: new DefaultLogger('ERROR') });
+  isRuntimeInstalled = true;
+}

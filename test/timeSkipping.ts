@@ -2,7 +2,7 @@ import path from 'node:path';
 import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect } from 'vitest';
 import type { Activities } from '../activities/index.js';
 import { ensurePython } from '../local/python.js';
@@ -12,7 +12,7 @@ import type { Bases2FastqInput } from '../workflows/messages/executions.js';
 import { changeGrantUpdate, DRAINING } from '../workflows/messages/grants.js';
 import type { RunUploadInput } from '../workflows/messages/runs.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
-import { workflowSource } from './testStack.js';
+import { workflowSource, logErrorsOnly } from './testStack.js';
 
 // Time skips ahead whenever nothing happens, so that days pass in seconds. The workflows are real, the activities are
 // fakes.
@@ -21,7 +21,7 @@ export let env: TestWorkflowEnvironment;
 /** Starts the time-skipping server before the tests of a file. */
 export function useTimeSkipping(): void {
   beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
+    logErrorsOnly();
     const { binDir } = await ensurePython(PYTHON.timeSkippingServer);
     env = await TestWorkflowEnvironment.createTimeSkipping({
       server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } },

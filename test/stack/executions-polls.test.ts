@@ -17,12 +17,11 @@ usePollingStack();
 
 it('works with sessions of two seconds and renews each before it ends', async () => {
   setSessions(awsAccess({ sessionSeconds: 2 }));
-  const { id, polls } = await execute((count) => assumed.count >= 3 && count > 2 * assumed.count);
+  // All calls share sessions, so there are far fewer sessions than calls.
+  const { id } = await execute((polls) => assumed.count >= 3 && polls > 2 * assumed.count);
   // This role may tag resources, so the run has tags.
   expect(runOf(id).tags).toMatchObject({ 'polony:execution': id });
   expect(assumed.count).toBeGreaterThanOrEqual(3);
-  // All calls share sessions, so there are far fewer sessions than calls.
-  expect(polls).toBeGreaterThan(2 * assumed.count);
   expect(callsOf(id, 'StartRun')).toHaveLength(1);
 });
 

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { GetObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import type { Stack } from '../../local/stack.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
-import { startTestStack, workflowSource } from '../testStack.js';
+import { startTestStack, workflowSource, logErrorsOnly } from '../testStack.js';
 
 // What executions accept, and how they react to failures of HealthOmics, of a run manifest and of Temporal.
 let stateDir: string;
@@ -59,7 +59,7 @@ const fail = (failureReason: string, count: number): void =>
   });
 
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  logErrorsOnly();
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-executions-'));
   stack = await startTestStack({
     stateDir,

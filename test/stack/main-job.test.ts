@@ -7,7 +7,7 @@ import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } f
 import { StartRunCommand } from '@aws-sdk/client-omics';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
@@ -15,7 +15,7 @@ import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import type { Stack } from '../../local/stack.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
-import { cliFile, countEvents, isWorkflowTask, startTestStack, workflowSource } from '../testStack.js';
+import { cliFile, countEvents, isWorkflowTask, startTestStack, workflowSource, logErrorsOnly } from '../testStack.js';
 
 let stateDir: string;
 let { details, inStatus, runsOf, startCalls } = {} as ReturnType<typeof executionsOf>;
@@ -34,7 +34,7 @@ const start = async (): Promise<string> =>
 const historyOf = async (workflowId: string) => temporal.workflow.getHandle(workflowId).fetchHistory();
 
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  logErrorsOnly();
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-main-'));
   stack = await startTestStack({
     stateDir,

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { sql } from 'kysely';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
@@ -14,7 +14,7 @@ import type { Stack } from '../../local/stack.js';
 import { openDatabase } from '../../store/database.js';
 import { attributes } from '../../workflows/messages/searchAttributes.js';
 import { executionsOf, HELD_MS, waitFor } from '../support.js';
-import { countEvents, startTestStack, workflowSource } from '../testStack.js';
+import { countEvents, startTestStack, workflowSource, logErrorsOnly } from '../testStack.js';
 
 // Webhooks on the whole stack, with a receiver that is slow, broken or unreachable.
 let stateDir: string;
@@ -64,7 +64,7 @@ const inState = (webhookId: string, id: string, state: string): Promise<Delivery
 const to = (where: string): Received[] => received.filter((each) => each.path.startsWith(`${where}?`));
 
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  logErrorsOnly();
   receiver = http.createServer((request, response) => {
     const parts: Buffer[] = [];
     request.on('data', (part: Buffer) => parts.push(part));
