@@ -128,14 +128,10 @@ async function startMinistack(
       }),
     },
   });
-  await untilReady(
-    child,
-    async () => {
-      const response = await fetch(`${endpoint}/_polony/ready`, { headers: { 'x-polony-secret': secrets.shared } });
-      return response.ok && ((await response.json()) as { upstream: string }).upstream === emulator.url;
-    },
-    { timeoutMs: 60_000 },
-  );
+  await untilReady(child, async () => {
+    const response = await fetch(`${endpoint}/_polony/ready`, { headers: { 'x-polony-secret': secrets.shared } });
+    return response.ok && ((await response.json()) as { upstream: string }).upstream === emulator.url;
+  });
   if (secrets.service === undefined || options.persist !== true) {
     const iam = new IAMClient({
       region: 'us-east-1',

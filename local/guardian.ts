@@ -320,19 +320,24 @@ class ProcessGuardian implements Guardian {
 }
 
 /**
+ * Milliseconds until a process that has neither become ready nor ended counts as stuck: far more than a busy machine
+ * needs to start one.
+ */
+const STUCK_MS = 300_000;
+/** Milliseconds between two probes. The servers here start in tenths of a second. */
+const PROBE_INTERVAL_MS = 25;
+
+/**
  * Waits until `probe` returns something other than `undefined`, `null` or `false`, and returns that.
  *
- * @throws ChildFailedError as soon as the child ends; after `timeoutMs` an Error with the last cause and the child's
+ * @throws ChildFailedError as soon as the child ends; after five minutes an Error with the last cause and the child's
  * log.
- *
- * @param options.intervalMs Milliseconds between two probes. Default 25: the servers here start in tenths of a second.
  */
 export async function untilReady<T>(
   child: GuardedChild,
   probe: () => Promise<T | undefined | null | false>,
-  options: { timeoutMs: number; intervalMs?: number },
 ): Promise<T> {
-  const deadline = Date.now() + options.timeoutMs;
+  const deadline = Date.now() + STUCK_MS;
   let lastError: unknown;
   let ended: ChildExit | undefined;
   void child.exited.then((exit) => (ended = exit));
@@ -344,12 +349,11 @@ export async function untilReady<T>(
     } catch (error) {
       lastError = error;
     }
-    await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, options.intervalMs ?? 25))]);
+    await Promise.race([child.exited, delay(PROBE_INTERVAL_MS)]);
   }
   const cause = lastError instanceof Error ? `: ${lastError.message}` : '';
   throw new Error(
-    `${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} ` +
-      `(log: ${child.logFile})\n${child.logTail()}`,
+    `${child.name} was not ready after ${STUCK_MS / 1000} s${cause} (log: ${child.logFile})\n${child.logTail()}`,
     { cause: lastError },
   );
 }

@@ -226,19 +226,15 @@ export async function startPostgres(options: {
         await client.end().catch(() => undefined);
       }
     };
-    await untilReady(
-      child,
-      async () => {
-        try {
-          await admin('create database polony');
-          return true;
-        } catch (error) {
-          if (['ECONNREFUSED', 'ECONNRESET', '57P03'].includes((error as { code?: string }).code ?? '')) return false;
-          throw error;
-        }
-      },
-      { timeoutMs: 60_000 },
-    );
+    await untilReady(child, async () => {
+      try {
+        await admin('create database polony');
+        return true;
+      } catch (error) {
+        if (['ECONNREFUSED', 'ECONNRESET', '57P03'].includes((error as { code?: string }).code ?? '')) return false;
+        throw error;
+      }
+    });
     return { child, urlOf, admin };
   };
   const { child, urlOf, admin } = await withFreePort(options.preferredPort, startOn);

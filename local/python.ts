@@ -6,6 +6,8 @@ import { promisify } from 'node:util';
 import { cacheFolder, waitForLock, writeFileAtomically } from './stackFiles.js';
 
 const run = promisify(execFile);
+/** Milliseconds for a question to an interpreter: it takes tenths of a second, but much longer on a busy machine. */
+const ANSWER_MS = 120_000;
 
 export interface PythonOptions {
   /** Default: {@link cacheFolder}. */
@@ -220,7 +222,7 @@ async function searchPython(): Promise<Interpreter> {
   const refused: string[] = [];
   for (const candidate of candidates) {
     try {
-      const { stdout } = await run(candidate, ['-c', DESCRIBE], { timeout: 20_000 });
+      const { stdout } = await run(candidate, ['-c', DESCRIBE], { timeout: ANSWER_MS });
       const answer = JSON.parse(stdout) as {
         executable: string;
         version: [number, number, number];
@@ -255,7 +257,7 @@ async function hasPackages(python: string, packages: readonly string[]): Promise
     'import sys, importlib.metadata as m\n' +
     'for pin in sys.argv[1:]:\n  name, version = pin.split("==")\n  assert m.version(name) == version';
   try {
-    await run(python, ['-c', code, ...packages], { timeout: 20_000 });
+    await run(python, ['-c', code, ...packages], { timeout: ANSWER_MS });
     return true;
   } catch {
     return false;
@@ -264,7 +266,7 @@ async function hasPackages(python: string, packages: readonly string[]): Promise
 
 async function scriptsFolder(python: string): Promise<string> {
   const { stdout } = await run(python, ['-c', 'import sysconfig; print(sysconfig.get_path("scripts"))'], {
-    timeout: 20_000,
+    timeout: ANSWER_MS,
   });
   return stdout.trim();
 }

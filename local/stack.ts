@@ -164,7 +164,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     const startWorker = async (): Promise<GuardedChild> => {
       const child = spawn('worker', 'worker');
       // logTail has only this worker's output; the file contains the output of earlier workers too.
-      await untilReady(child, async () => child.logTail(1 << 20).includes('worker is running'), { timeoutMs: 90_000 });
+      await untilReady(child, async () => child.logTail(1 << 20).includes('worker is running'));
       return child;
     };
     const startApi = (preferred = last.api): Promise<GuardedChild> =>
@@ -174,9 +174,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
         // Another stack may have taken the port. It rejects our key.
         const answers = async (where: string): Promise<boolean> =>
           (await fetch(`http://127.0.0.1:${port}${where}`, { headers: { 'x-api-key': apiKey } })).ok;
-        await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')), {
-          timeoutMs: 60_000,
-        });
+        await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')));
         return child;
       });
     let api: GuardedChild | undefined;

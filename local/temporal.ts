@@ -69,7 +69,8 @@ const DYNAMIC_CONFIG: Readonly<Record<string, number | boolean>> = {
 /** Milliseconds within which a download must begin, and within which it must be complete. */
 const DOWNLOAD_BEGIN_MS = 4_000;
 const DOWNLOAD_END_MS = 180_000;
-const READY_MS = 60_000;
+/** Milliseconds for a command to print its help: it takes tenths of a second, but much longer on a busy machine. */
+const HELP_MS = 120_000;
 
 /**
  * Returns a Temporal server that is ready. When `TEMPORAL_ADDRESS` is set, that is the server at this address, and
@@ -161,25 +162,15 @@ async function awaitServer(
   namespace: string,
   attributes: Readonly<Record<string, SearchAttributeType>>,
 ): Promise<string> {
-  const deadline = Date.now() + READY_MS;
-  const left = (): number => Math.max(1, deadline - Date.now());
   // Wait for the socket first: after a refused connection, the client waits a second before it tries again.
-  await untilReady(child, () => accepts(address), { timeoutMs: READY_MS });
-  const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }), {
-    timeoutMs: left(),
-  });
+  await untilReady(child, () => accepts(address));
+  const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }));
   try {
-    await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }), {
-      timeoutMs: left(),
+    await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }));
+    await untilReady(child, async () => {
+      const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
+      return Object.keys(attributes).every((name) => name in (customAttributes ?? {}));
     });
-    await untilReady(
-      child,
-      async () => {
-        const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
-        return Object.keys(attributes).every((name) => name in (customAttributes ?? {}));
-      },
-      { timeoutMs: left() },
-    );
     const { serverVersion } = await connection.workflowService.getSystemInfo({});
     return serverVersion ?? '';
   } finally {
@@ -299,7 +290,7 @@ async function asCommand(file: string, source: TemporalCommand['source']): Promi
     accessSync(file, constants.X_OK);
     if (!statSync(file).isFile()) return undefined;
     // This also finds a damaged file, a file for another platform, and another program with this name.
-    const { stdout } = await run(file, ['server', 'start-dev', '--help'], { timeout: 10_000 });
+    const { stdout } = await run(file, ['server', 'start-dev', '--help'], { timeout: HELP_MS });
     if (!stdout.includes('--db-filename') || !stdout.includes('--search-attribute')) return undefined;
     return { file, source, uiFlags: stdout.includes('--ui-disable-news-fetch') ? ['--ui-disable-news-fetch'] : [] };
   } catch {

@@ -144,7 +144,7 @@ describe('the guardian', () => {
     const bad = guardian.spawn('bad', process.execPath, ['-e', "console.error('no such thing'); process.exit(3)"]);
     expect(await bad.exited).toMatchObject({ code: 3, expected: false });
     expect(reported[0]!.message).toMatch(/bad ended with code 3[^]*no such thing/);
-    await expect(untilReady(bad, async () => false, { timeoutMs: 5000 })).rejects.toThrow(/no such thing/);
+    await expect(untilReady(bad, async () => false)).rejects.toThrow(/no such thing/);
     const good = guardian.spawn('good', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
     expect(await good.stop()).toMatchObject({ signal: 'SIGTERM', expected: true });
     expect(reported).toHaveLength(1);
