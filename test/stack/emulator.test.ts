@@ -71,7 +71,7 @@ const start = async (input: Partial<StartRunCommandInput> = {}): Promise<string>
   (await omics.send(new StartRunCommand(request(input)))).id!;
 const get = (id: string): Promise<GetRunCommandOutput> => omics.send(new GetRunCommand({ id }));
 const inStatus = (id: string, ...statuses: string[]): Promise<GetRunCommandOutput> =>
-  waitFor(`run ${id} in ${statuses.join(' or ')}`, async () => {
+  waitFor(`run ${id} to be ${statuses.join(' or ')}`, async () => {
     const run = await get(id);
     return statuses.includes(run.status!) && run;
   });
@@ -173,14 +173,17 @@ describe('request validation', () => {
     const code = `
 import json, sys, botocore.session
 model = botocore.session.get_session().get_service_model('omics')
-def shape(s, member=None):
-    found = {'type': 'document' if getattr(s, 'is_document_type', False) else {'timestamp': 'string'}.get(s.type_name, s.type_name)}
+def type_of(s):
+    if getattr(s, 'is_document_type', False): return 'document'
+    return 'string' if s.type_name == 'timestamp' else s.type_name
+def shape(s):
+    found = {'type': type_of(s)}
     for name in ('min', 'max', 'pattern'):
         if name in s.metadata: found[name] = s.metadata[name]
     if s.metadata.get('enum'): found['values'] = s.metadata['enum']
     if s.type_name == 'list': found['member'] = shape(s.member)
     if s.type_name == 'map': found.update(key=shape(s.key), value=shape(s.value))
-    if s.type_name == 'structure' and found['type'] != 'document': found['members'] = {k: shape(v) for k, v in s.members.items()}
+    if found['type'] == 'structure': found['members'] = {k: shape(v) for k, v in s.members.items()}
     if 'location' in s.serialization: found['in'] = s.serialization['location']
     return found
 out = {}
@@ -444,7 +447,7 @@ describe('a run', () => {
     const ids: string[] = [];
     for (let at = 0; at < 5; at++) ids.push(await start());
     let most = 0;
-    await waitFor('all to end', () => {
+    await waitFor('all runs to end', () => {
       const runs = ids.map((id) => aws.emulator.runs.get(id)!);
       most = Math.max(most, runs.filter((run) => run.status !== 'PENDING' && run.stoppedAt === undefined).length);
       return runs.every((run) => run.status === 'COMPLETED');
@@ -566,13 +569,13 @@ describe('a run', () => {
     const { id } = (await (await fetch(`${first.url}/run`, { method: 'POST', headers, body })).json()) as {
       id: string;
     };
-    await waitFor('it to start', () => first.runs.get(id)?.status === 'STARTING');
+    await waitFor('the run to start', () => first.runs.get(id)?.status === 'STARTING');
     await first.close();
     const second = new OmicsEmulator(options);
     await second.listen();
     second.faults.push({ operation: 'run', kind: 'failRun', failureReason: 'SERVICE_ERROR' });
     second.connect('http://127.0.0.1:9');
-    const run = await waitFor('it to end', () => second.runs.get(id)?.status === 'FAILED' && second.runs.get(id));
+    const run = await waitFor('the run to end', () => second.runs.get(id)?.status === 'FAILED' && second.runs.get(id));
     expect(run.history.map((each) => each.status)).toEqual(['PENDING', 'STARTING', 'RUNNING', 'STOPPING', 'FAILED']);
     const again = (await (await fetch(`${second.url}/run`, { method: 'POST', headers, body })).json()) as {
       id: string;
@@ -824,8 +827,9 @@ try:
     while omics.get_run(id=started['id'])['status'] not in ('COMPLETED', 'FAILED', 'CANCELLED'):
         time.sleep(0.05)
     run = omics.get_run(id=started['id'])
+    pages = omics.get_paginator('list_runs').paginate(PaginationConfig={'PageSize': 3})
     out.update(id=started['id'], status=run['status'], created=run['creationTime'].year,
-               listed=[r['workflowName'] for page in omics.get_paginator('list_runs').paginate(PaginationConfig={'PageSize': 3}) for r in page['items']])
+               listed=[listed['workflowName'] for page in pages for listed in page['items']])
     narrowed = dict(request, requestId='narrowed', sessionPolicy=sys.argv[2], outputUriPrefixMode='NONE_WITH_OVERWRITE')
     started = omics.start_run(**narrowed)
     while omics.get_run(id=started['id'])['status'] not in ('COMPLETED', 'FAILED', 'CANCELLED'):
@@ -833,9 +837,10 @@ try:
     narrowed = omics.get_run(id=started['id'])
     out['narrowed'] = {name: narrowed[name] for name in ('status', 'failureReason', 'statusMessage', 'runOutputUri')}
     out['refused'] = []
-    for changed in (dict(request, parametersUri='s3://bucket/parameters.json'), {**{k: v for k, v in request.items() if k != 'parameters'}, 'parametersUri': 's3://bucket/parameters.json'}):
+    from_file = dict(request, requestId='from-file', requesterPaysEnabled=True, parametersUri='s3://bucket/some.json')
+    for parameters in ({'parameters': from_file.pop('parameters')}, {}):
         try:
-            omics.start_run(**dict(changed, requestId='from-file', requesterPaysEnabled=True))
+            omics.start_run(**from_file, **parameters)
         except botocore.exceptions.ClientError as error:
             out['refused'].append(error.response['Error']['Message'])
     try:
@@ -843,7 +848,9 @@ try:
     except omics.exceptions.ConflictException as error:
         out['cancel'] = error.response['ResponseMetadata']['HTTPStatusCode']
 except botocore.exceptions.ClientError as error:
-    out.update(code=error.response['Error']['Code'], message=error.response['Error']['Message'], http=error.response['ResponseMetadata']['HTTPStatusCode'])
+    answer = error.response
+    out.update(code=answer['Error']['Code'], message=answer['Error']['Message'],
+               http=answer['ResponseMetadata']['HTTPStatusCode'])
 print(json.dumps(out))`;
     const input = request();
     const run = async () =>
@@ -1183,7 +1190,16 @@ describe('the omics plugin of ministack', () => {
   /** Runs `before`, loads the plugin as a module, which checks ministack, then runs `after`; returns `out`. */
   async function load(before: string, after = ''): Promise<unknown> {
     const { pythonBin } = await ensurePython(PYTHON.ministack);
-    const code = `import json, sys, importlib.util\nout = None\n${before}\nspec = importlib.util.spec_from_file_location('polony_omics', sys.argv[1])\nplugin = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(plugin)\n${after}\nprint(json.dumps(out))`;
+    const code = [
+      'import json, sys, importlib.util',
+      'out = None',
+      before,
+      "spec = importlib.util.spec_from_file_location('polony_omics', sys.argv[1])",
+      'plugin = importlib.util.module_from_spec(spec)',
+      'spec.loader.exec_module(plugin)',
+      after,
+      'print(json.dumps(out))',
+    ].join('\n');
     const { stdout } = await execute(pythonBin, ['-B', '-c', code, plugin], { env });
     return JSON.parse(stdout.trim().split('\n').at(-1)!);
   }
@@ -1197,7 +1213,7 @@ describe('the omics plugin of ministack', () => {
   it('checks at its start every name of ministack that it uses', async () => {
     const source = readFileSync(plugin, 'utf8');
     const used = [
-      ...new Set([...source.matchAll(/\bM\.(\w+)\.(\w+)/g)].map((match) => `${match[1]}.${match[2]}`)),
+      ...new Set([...source.matchAll(/\bMINISTACK\.(\w+)\.(\w+)/g)].map((match) => `${match[1]}.${match[2]}`)),
     ].sort();
     expect(used.length).toBeGreaterThan(25);
     const aliases: Record<string, string> = { evaluator: 'iam_evaluator' };
@@ -1206,12 +1222,11 @@ describe('the omics plugin of ministack', () => {
       return !source.includes(`(${aliases[module] ?? module}, "${attribute}"`);
     });
     expect(unchecked).toEqual([]);
-    expect(
-      await load(
-        '',
-        `out = [name for name in ${JSON.stringify(used)} if not hasattr(getattr(plugin.M, name.split('.')[0]), name.split('.')[1])]`,
-      ),
-    ).toEqual([]);
+    const missing = [
+      'def is_missing(module, name): return not hasattr(getattr(plugin.MINISTACK, module), name)',
+      `out = [each for each in ${JSON.stringify(used)} if is_missing(*each.split('.'))]`,
+    ].join('\n');
+    expect(await load('', missing)).toEqual([]);
   });
 
   it.each([
