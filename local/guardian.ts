@@ -411,7 +411,7 @@ export function processStart(pid: number): string | null {
   if (!Number.isInteger(pid) || pid <= 0) return null;
   if (process.platform === 'linux') {
     try {
-      // The name of the command stands in parentheses and may contain spaces and parentheses itself.
+      // The name of the command is in parentheses and may contain spaces and parentheses itself.
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\)\s/s, '')
         .split(' ');
