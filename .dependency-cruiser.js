@@ -1,6 +1,6 @@
 /**
  * The import rules of the folders (docs/explanation/architecture.md, "Folders"). Type-only imports count.
- * `allowed` names what a folder may import besides itself and npm packages.
+ * Each folder may import itself, npm packages, and the folders in its list.
  */
 const layers = {
   domain: [],
@@ -47,7 +47,7 @@ export default {
     },
     {
       name: 'workflow-sandbox',
-      comment: 'domain/ and workflows/ run inside the workflow sandbox: no Node.js module, validator or client there.',
+      comment: 'domain/ and workflows/ run in the workflow sandbox, without Node.js modules, validators and clients.',
       severity: 'error',
       from: { path: '^(domain|workflows)/' },
       to: {

@@ -1,6 +1,6 @@
 import tseslint from 'typescript-eslint';
 
-/** Folders that make up the product. Which folder may import which stands in .dependency-cruiser.js. */
+/** The folders of the product. .dependency-cruiser.js has the rules for imports between folders. */
 const product = ['domain', 'workflows', 'activities', 'aws', 'store', 'temporal', 'worker', 'api'];
 const filesOf = (folders) => folders.map((folder) => `${folder}/**/*.ts`);
 
@@ -29,7 +29,7 @@ export default tseslint.config(
   },
   { files: ['*.js', '.*.js'], ...tseslint.configs.disableTypeChecked },
   {
-    // Warnings only: a long function is a reason to look again, not a reason to split it at any price.
+    // These are warnings: look again at a long function, but split it only where that makes it clearer.
     files: filesOf([...product, 'cli', 'client', 'local']),
     rules: {
       'max-lines-per-function': ['warn', { max: 80, skipBlankLines: true, skipComments: true }],
@@ -38,7 +38,7 @@ export default tseslint.config(
   },
   { files: filesOf(product), rules: { 'no-console': 'error' } },
   {
-    // PostgreSQL is reached through functions of store/ only, so that every query can be found and tested there.
+    // Only functions of store/ query PostgreSQL, so that you find and test every query there.
     files: filesOf([...product, 'cli', 'client'].filter((folder) => folder !== 'store')),
     rules: {
       'no-restricted-syntax': [

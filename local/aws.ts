@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateAccessKeyCommand, CreateUserCommand, IAMClient, PutUserPolicyCommand } from '@aws-sdk/client-iam';
-import { type Guardian, untilReady } from './guardian.js';
+import { type GuardedChild, type Guardian, untilReady } from './guardian.js';
 import { type EmulatorOptions, OmicsEmulator } from './omics/emulator.js';
 import { withFreePort } from './ports.js';
 import { ensurePython } from './python.js';
@@ -46,10 +46,18 @@ const CUSTOMER = '111122223333';
 /** The account that the vendor's page trusts and that shares the workflow. */
 const SERVICE = '588258415937';
 
+/** The keys of a state folder. */
 interface Secrets {
+  /** The secret access key of both accounts' root users. */
   root: string;
+  /** ministack and the emulator show it to each other. */
   shared: string;
-  service?: { accessKeyId: string; secretAccessKey: string };
+  /** The access key of polony's user, once it exists. */
+  service?: ServiceKey;
+}
+interface ServiceKey {
+  accessKeyId: string;
+  secretAccessKey: string;
 }
 
 /**
@@ -60,14 +68,10 @@ interface Secrets {
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'us-west-2';
   const folder = path.join(options.stateDir, 'aws');
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const secretsFile = path.join(folder, 'secrets.json');
-  const secrets: Secrets = existsSync(secretsFile)
-    ? (JSON.parse(readFileSync(secretsFile, 'utf8')) as Secrets)
-    : { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
-  const saveSecrets = (): void => writeFileSync(secretsFile, JSON.stringify(secrets), { mode: 0o600 });
-  saveSecrets();
-  const python = await ensurePython({
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const secrets = readOrCreateSecrets(secretsFile);
+  const { pythonBin } = await ensurePython({
     ...PYTHON.ministack,
     cacheDir: options.cacheDir,
     onProgress: options.onProgress,
@@ -79,9 +83,37 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   });
   await emulator.listen();
   try {
-    return await withFreePort(options.preferredPort, (port) =>
-      startMinistack(port, options, region, folder, secrets, saveSecrets, emulator, python.pythonBin),
+    const ministack = await withFreePort(options.preferredPort, (port) =>
+      startMinistack(options.guardian, pythonBin, {
+        ...credentialSettings(port, secrets),
+        OMICS_UPSTREAM: emulator.url,
+        ...(options.persist === true && persistenceSettings(folder)),
+      }),
     );
+    if (secrets.service === undefined || options.persist !== true) {
+      secrets.service = await createServiceUser(ministack.endpoint, secrets.root);
+      writeSecrets(secretsFile, secrets);
+    }
+    const workflow = shareBases2Fastq(emulator, region);
+    emulator.connect(ministack.endpoint);
+    return {
+      endpoint: ministack.endpoint,
+      region,
+      customerAccountId: CUSTOMER,
+      serviceAccountId: SERVICE,
+      adminAccessKeyId: CUSTOMER,
+      adminSecretAccessKey: secrets.root,
+      serviceAccessKeyId: secrets.service.accessKeyId,
+      serviceSecretAccessKey: secrets.service.secretAccessKey,
+      workflow,
+      emulator,
+      pid: ministack.child.pid,
+      expireSessions: () => expireSessions(ministack.endpoint, secrets.shared),
+      stop: async () => {
+        await ministack.child.stop();
+        await emulator.close();
+      },
+    };
   } catch (error) {
     // Its open port would keep this process alive.
     await emulator.close();
@@ -89,75 +121,101 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   }
 }
 
+function readOrCreateSecrets(file: string): Secrets {
+  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Secrets;
+  const secrets = { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
+  writeSecrets(file, secrets);
+  return secrets;
+}
+
+function writeSecrets(file: string, secrets: Secrets): void {
+  writeFileSync(file, JSON.stringify(secrets), { mode: 0o600 });
+}
+
+/** ministack's settings, as environment variables; local/ministack/polony_omics.py lists them. */
+interface MinistackSettings {
+  GATEWAY_PORT: string;
+  OMICS_UPSTREAM: string;
+  OMICS_SHARED_SECRET: string;
+  [name: string]: string | undefined;
+}
+
+function credentialSettings(port: number, secrets: Secrets) {
+  return {
+    AUTH: 'true',
+    BIND_HOST: '127.0.0.1',
+    GATEWAY_PORT: String(port),
+    IOT_MTLS_ENABLED: '0',
+    SFTP_ENABLED: '0',
+    AWS_ACCESS_KEY_ID: CUSTOMER,
+    AWS_SECRET_ACCESS_KEY: secrets.root,
+    AWS_SESSION_TOKEN: undefined,
+    OMICS_SHARED_SECRET: secrets.shared,
+  };
+}
+
+function persistenceSettings(folder: string) {
+  return {
+    PERSIST_STATE: '1',
+    STATE_DIR: path.join(folder, 'state'),
+    S3_PERSIST: '1',
+    S3_DATA_DIR: path.join(folder, 's3'),
+  };
+}
+
+/** @throws ChildFailedError when ministack ends before it answers. */
 async function startMinistack(
-  port: number,
-  options: LocalAwsOptions,
-  region: string,
-  folder: string,
-  secrets: Secrets,
-  saveSecrets: () => void,
-  emulator: OmicsEmulator,
+  guardian: Guardian,
   pythonBin: string,
-): Promise<LocalAws> {
-  const endpoint = `http://127.0.0.1:${port}`;
-  const script = [
-    new URL('./ministack/polony_omics.py', import.meta.url),
-    new URL('../../local/ministack/polony_omics.py', import.meta.url),
-  ]
-    .map((url) => fileURLToPath(url))
+  env: MinistackSettings,
+): Promise<{ child: GuardedChild; endpoint: string }> {
+  const endpoint = `http://127.0.0.1:${env.GATEWAY_PORT}`;
+  const child = guardian.spawn('ministack', pythonBin, ['-B', findMinistackScript()], { env });
+  await untilReady(child, async () => {
+    const response = await fetch(`${endpoint}/_polony/ready`, {
+      headers: { 'x-polony-secret': env.OMICS_SHARED_SECRET },
+    });
+    // Another stack may have taken the port. Its ministack names another emulator.
+    return response.ok && ((await response.json()) as { upstream: string }).upstream === env.OMICS_UPSTREAM;
+  });
+  return { child, endpoint };
+}
+
+/** The script is beside this file, and not in a build. */
+function findMinistackScript(): string {
+  const script = ['./ministack/polony_omics.py', '../../local/ministack/polony_omics.py']
+    .map((file) => fileURLToPath(new URL(file, import.meta.url)))
     .find((file) => existsSync(file));
   if (script === undefined)
     throw new Error('local/ministack/polony_omics.py is missing. Run the local stack from a checkout of polony');
-  const child = options.guardian.spawn('ministack', pythonBin, ['-B', script], {
-    env: {
-      AUTH: 'true',
-      BIND_HOST: '127.0.0.1',
-      GATEWAY_PORT: String(port),
-      IOT_MTLS_ENABLED: '0',
-      SFTP_ENABLED: '0',
-      AWS_ACCESS_KEY_ID: CUSTOMER,
-      AWS_SECRET_ACCESS_KEY: secrets.root,
-      AWS_SESSION_TOKEN: undefined,
-      OMICS_UPSTREAM: emulator.url,
-      OMICS_SHARED_SECRET: secrets.shared,
-      ...(options.persist === true && {
-        PERSIST_STATE: '1',
-        STATE_DIR: path.join(folder, 'state'),
-        S3_PERSIST: '1',
-        S3_DATA_DIR: path.join(folder, 's3'),
-      }),
-    },
+  return script;
+}
+
+/** Creates the user in polony's account, who may only assume roles. @returns an access key of the user. */
+async function createServiceUser(endpoint: string, rootSecret: string): Promise<ServiceKey> {
+  const iam = new IAMClient({
+    region: 'us-east-1',
+    endpoint,
+    credentials: { accessKeyId: SERVICE, secretAccessKey: rootSecret },
   });
-  await untilReady(
-    child,
-    async () => {
-      const response = await fetch(`${endpoint}/_polony/ready`, { headers: { 'x-polony-secret': secrets.shared } });
-      return response.ok && ((await response.json()) as { upstream: string }).upstream === emulator.url;
-    },
-    { timeoutMs: 60_000 },
-  );
-  if (secrets.service === undefined || options.persist !== true) {
-    const iam = new IAMClient({
-      region: 'us-east-1',
-      endpoint,
-      credentials: { accessKeyId: SERVICE, secretAccessKey: secrets.root },
-    });
-    await iam.send(new CreateUserCommand({ UserName: 'polony' }));
-    await iam.send(
-      new PutUserPolicyCommand({
-        UserName: 'polony',
-        PolicyName: 'assume-customer-roles',
-        PolicyDocument: JSON.stringify({
-          Version: '2012-10-17',
-          Statement: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
-        }),
+  await iam.send(new CreateUserCommand({ UserName: 'polony' }));
+  await iam.send(
+    new PutUserPolicyCommand({
+      UserName: 'polony',
+      PolicyName: 'assume-customer-roles',
+      PolicyDocument: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
       }),
-    );
-    const key = (await iam.send(new CreateAccessKeyCommand({ UserName: 'polony' }))).AccessKey;
-    iam.destroy();
-    secrets.service = { accessKeyId: key!.AccessKeyId!, secretAccessKey: key!.SecretAccessKey! };
-    saveSecrets();
-  }
+    }),
+  );
+  const key = (await iam.send(new CreateAccessKeyCommand({ UserName: 'polony' }))).AccessKey;
+  iam.destroy();
+  return { accessKeyId: key!.AccessKeyId!, secretAccessKey: key!.SecretAccessKey! };
+}
+
+/** Shares the vendor's workflow with the customer's account, as the vendor does. */
+function shareBases2Fastq(emulator: OmicsEmulator, region: string): LocalAws['workflow'] {
   const id = '4567890';
   const shareId = emulator.shareWorkflow(
     {
@@ -179,30 +237,14 @@ async function startMinistack(
     },
     CUSTOMER,
   );
-  emulator.connect(endpoint);
-  return {
-    endpoint,
-    region,
-    customerAccountId: CUSTOMER,
-    serviceAccountId: SERVICE,
-    adminAccessKeyId: CUSTOMER,
-    adminSecretAccessKey: secrets.root,
-    serviceAccessKeyId: secrets.service.accessKeyId,
-    serviceSecretAccessKey: secrets.service.secretAccessKey,
-    workflow: { id, ownerId: SERVICE, shareId },
-    emulator,
-    pid: child.pid,
-    expireSessions: async () => {
-      const response = await fetch(`${endpoint}/_polony/expire-sessions`, {
-        method: 'POST',
-        headers: { 'x-polony-secret': secrets.shared },
-      });
-      if (response.ok) return;
-      throw new Error(`The local AWS did not expire the sessions: ${response.status} ${await response.text()}`);
-    },
-    stop: async () => {
-      await child.stop();
-      await emulator.close();
-    },
-  };
+  return { id, ownerId: SERVICE, shareId };
+}
+
+async function expireSessions(endpoint: string, sharedSecret: string): Promise<void> {
+  const response = await fetch(`${endpoint}/_polony/expire-sessions`, {
+    method: 'POST',
+    headers: { 'x-polony-secret': sharedSecret },
+  });
+  if (response.ok) return;
+  throw new Error(`The local AWS did not expire the sessions: ${response.status} ${await response.text()}`);
 }

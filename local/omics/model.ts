@@ -38,6 +38,16 @@ export class OmicsError extends Error {
 }
 
 export const invalid = (message: string): OmicsError => new OmicsError(400, 'ValidationException', message);
+export const notFound = (what: string): OmicsError =>
+  new OmicsError(404, 'ResourceNotFoundException', `The specified ${what} does not exist`);
+
+/** Who calls an operation, as ministack has authenticated them. */
+export interface Caller {
+  accountId: string;
+  region: string;
+  /** The ARN of the caller's user or role session. */
+  principal: string;
+}
 
 const TEXT = '[\\p{L}||\\p{M}||\\p{Z}||\\p{S}||\\p{N}||\\p{P}]+';
 const NAME = '[A-Za-z0-9][A-Za-z0-9\\-\\._]*';

@@ -30,6 +30,7 @@ import {
 } from '../../local/stackFiles.js';
 import { startTemporal } from '../../local/temporal.js';
 import type { SearchAttributeType } from '../../temporal/searchAttributes.js';
+import { waitFor } from '../support.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -46,13 +47,6 @@ async function guardianFor(folder: string, onUnexpectedExit?: (error: ChildFaile
   const guardian = await createGuardian(folder, { onUnexpectedExit });
   cleanups.push(() => guardian.close());
   return guardian;
-}
-async function until(what: string, ask: () => boolean | Promise<boolean>, seconds = 120): Promise<void> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
-    if (await ask()) return;
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-  throw new Error(`Gave up after ${seconds} s while waiting for: ${what}`);
 }
 const isGone = (pid: number): boolean => processStart(pid) === null;
 
@@ -105,7 +99,7 @@ describe('the guardian', () => {
       const family = descendants(folder);
       expect(family).toHaveLength(4); // three children and the shell's sleep
       parent.kill('SIGKILL');
-      await until('the end of the children', () => [...family, answer.guardian!].every(isGone));
+      await waitFor('the children to end', () => [...family, answer.guardian!].every(isGone));
       expect(readFileSync(path.join(folder, 'logs', 'tidy.log'), 'utf8')).toContain('tidied');
       expect(readdirSync(path.join(folder, 'guardian'))).toEqual([]);
     },
@@ -120,7 +114,7 @@ describe('the guardian', () => {
       process.kill(answer.guardian!, 'SIGSTOP'); // so that it can neither act nor be replaced before the kill
       parent.kill('SIGKILL');
       process.kill(answer.guardian!, 'SIGKILL');
-      await until('the end of both', () => isGone(answer.guardian!) && isGone(parent.pid!));
+      await waitFor('both processes to end', () => isGone(answer.guardian!) && isGone(parent.pid!));
       expect(family.some((pid) => !isGone(pid))).toBe(true);
       await guardianFor(folder);
       expect(family.every(isGone)).toBe(true);
@@ -132,7 +126,7 @@ describe('the guardian', () => {
     const child = guardian.spawn('child', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
     const first = guardian.pid;
     process.kill(first, 'SIGKILL');
-    await until('a new watcher', () => guardian.pid !== first && !isGone(guardian.pid));
+    await waitFor('a new watcher to start', () => guardian.pid !== first && !isGone(guardian.pid));
     expect(child.isRunning()).toBe(true);
     await guardian.close();
     expect([child.pid, guardian.pid].every(isGone)).toBe(true);
@@ -144,7 +138,7 @@ describe('the guardian', () => {
     const bad = guardian.spawn('bad', process.execPath, ['-e', "console.error('no such thing'); process.exit(3)"]);
     expect(await bad.exited).toMatchObject({ code: 3, expected: false });
     expect(reported[0]!.message).toMatch(/bad ended with code 3[^]*no such thing/);
-    await expect(untilReady(bad, async () => false, { timeoutMs: 5000 })).rejects.toThrow(/no such thing/);
+    await expect(untilReady(bad, async () => false)).rejects.toThrow(/no such thing/);
     const good = guardian.spawn('good', process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
     expect(await good.stop()).toMatchObject({ signal: 'SIGTERM', expected: true });
     expect(reported).toHaveLength(1);
@@ -214,7 +208,7 @@ describe('local servers', () => {
     // The first copy stops gracefully. The servers of the second are killed, as in a crash.
     const crashed = copies[1]!;
     for (const pid of [crashed.temporal.pid!, crashed.postgres.pid]) process.kill(pid, 'SIGKILL');
-    await until('the end of the killed servers', () => isGone(crashed.temporal.pid!) && isGone(crashed.postgres.pid));
+    await waitFor('the killed servers to end', () => isGone(crashed.temporal.pid!) && isGone(crashed.postgres.pid));
     await Promise.all(copies.map(({ guardian }) => guardian.close()));
     const again = await Promise.all(folders.map(begin));
     for (const [index, { temporal, postgres }] of again.entries()) {
@@ -308,7 +302,7 @@ describe('the state folder', () => {
     expect(() => lockStateFolder(folder)).toThrow(LockedError);
     expect(() => lockStateFolder(folder)).toThrow(new RegExp(`process ${answer.pid}\\b`));
     parent.kill('SIGKILL');
-    await until('the end of the holder', () => isGone(answer.pid!));
+    await waitFor('the holder to end', () => isGone(answer.pid!));
     lockStateFolder(folder)();
   });
 

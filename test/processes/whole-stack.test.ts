@@ -13,6 +13,7 @@ import { createGuardian, type Guardian, processStart } from '../../local/guardia
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { startPostgres } from '../../local/postgres.js';
 import { type LocalInfo, readLocalInfo } from '../../local/stackFiles.js';
+import { waitFor } from '../support.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 /** polony's own account in the local AWS, as on the vendor's page. */
@@ -36,19 +37,6 @@ const homes = [
   mkdtempSync(path.join(tmpdir(), 'polony-whole-b-')),
 ] as const;
 const started: ChildProcess[] = [];
-
-async function until<T>(
-  what: string,
-  ask: () => Promise<T | undefined | false> | T | undefined | false,
-  seconds = 120,
-): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
-    const answer = await ask();
-    if (answer !== undefined && answer !== false) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`Gave up after ${seconds} s while waiting for: ${what}`);
-}
 
 /** Starts `npm run local` or its command alone, in a process group of its own, as a shell does. */
 function launch(home: string, how: 'npm' | 'command'): Omit<Running, 'info'> {
@@ -78,13 +66,13 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
   const begun = launch(home, how);
   let over = false;
   void begun.exited.then(() => (over = true));
-  await until(
+  await waitFor(
     'the stack to print its addresses',
     () => {
       if (over) throw new Error(`The stack ended:\n${begun.output()}`);
       return begun.output().includes('Press Ctrl-C to stop the stack');
     },
-    120,
+    () => [begun.output(), processesOf(home)],
   );
   return { ...begun, info: readLocalInfo(home)! };
 }
@@ -104,10 +92,12 @@ function processesOf(home: string): string[] {
       }
     });
 }
-const waitUntilNothingRuns = (home: string): Promise<true> =>
-  until('the end of all processes', () => processesOf(home).length === 0 || undefined).catch(() => {
-    throw new Error(`Still running:\n${processesOf(home).join('\n')}`);
-  });
+const waitUntilNothingRuns = (home: string): Promise<boolean> =>
+  waitFor(
+    'all processes to end',
+    () => processesOf(home).length === 0,
+    () => processesOf(home),
+  );
 
 async function withTemporal<T>(info: LocalInfo, use: (client: Client) => Promise<T>): Promise<T> {
   const connection = await Connection.connect({ address: info.temporalAddress });
@@ -148,7 +138,7 @@ let object: { Bucket: string; Key: string };
 
 const execution = (id: string): Promise<Execution> => call('GET', `/v1/executions/${id}/details`);
 const inStatus = (id: string, status: string): Promise<Execution> =>
-  until(`${id} to be ${status}`, async () => {
+  waitFor(`execution ${id} to be ${status}`, async () => {
     const answer = await execution(id);
     if (/FAILED|CANCELED/.test(answer.execution.status)) throw new Error(answer.execution.statusDescription);
     return answer.execution.status === `EXECUTION_STATUS_${status}` && answer;
@@ -287,7 +277,7 @@ describe.skipIf(process.platform !== 'linux')('two stacks side by side', () => {
     await simulation.done;
     s3.destroy();
     object = { Bucket: account.bucket, Key: `${simulation.folder.replace(/\/$/, '')}/RunUploaded.json` };
-    runId = await until(
+    runId = await waitFor(
       'polony to find the complete run',
       async () =>
         (await call<{ runs: { id: string; status: string }[] }>('GET', '/v1/runs')).runs.find(
@@ -335,7 +325,7 @@ describe.skipIf(process.platform !== 'linux')('two stacks side by side', () => {
     await expectEveryAnswer(other.info);
     one.process.kill('SIGTERM');
     process.kill(other.info.pids.polony!, 'SIGTERM');
-    await until('the stack to stop', () => other.output().includes('Stopping'));
+    await waitFor('the stack to stop', () => other.output().includes('Stopping'));
     // npm and process managers send SIGTERM again. That must not cut the stop short.
     process.kill(other.info.pids.polony!, 'SIGTERM');
     expect(await other.exited).toEqual({ code: 0, signal: null });
@@ -349,7 +339,7 @@ describe.skipIf(process.platform !== 'linux')('two stacks side by side', () => {
     const [told, killed] = [launch(homes[0], 'command'), launch(homes[1], 'command')];
     await Promise.all(
       homes.map((home) =>
-        until('the first parts to run', () => processesOf(home).some((line) => line.includes('postgres'))),
+        waitFor('the first parts to run', () => processesOf(home).some((line) => line.includes('postgres'))),
       ),
     );
     told.process.kill('SIGTERM');

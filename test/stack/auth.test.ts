@@ -599,11 +599,12 @@ describe('API keys', () => {
     expect(JSON.stringify([shown.body, (await as(ROOT, 'GET', '/v1/api-keys')).body])).not.toContain(
       body.key.slice(-43),
     );
-    const { rows } = await sql<{
-      all: string;
-    }>`select string_agg(k::text, '') || (select string_agg(a::text, '') from audit_log a) || (select string_agg(o::text, '') from audit_outcomes o) as all from api_keys k`.execute(
-      db,
-    );
+    const { rows } = await sql<{ all: string }>`
+      select string_agg(k::text, '')
+        || (select string_agg(a::text, '') from audit_log a)
+        || (select string_agg(o::text, '') from audit_outcomes o) as all
+      from api_keys k
+    `.execute(db);
     expect(rows[0]!.all).not.toContain(body.key.slice(-43));
     expect((await as(ROOT, 'POST', '/v1/api-keys', { name: 'lims', scopes: ['runs:read'] })).reason).toBe('NAME_TAKEN');
     await as(body.key, 'GET', '/v1/runs');
@@ -1033,7 +1034,7 @@ describe('a person with an OpenID Connect token', () => {
       gone = false;
       keysPath = '/keys-moved';
       vi.setSystemTime(Date.now() + 900_000);
-      await waitFor('the keys to be found', async () => (await auth(token({}))) === 200);
+      await waitFor('the API to find the keys', async () => (await auth(token({}))) === 200);
     } finally {
       gone = false;
       vi.useRealTimers();

@@ -334,9 +334,9 @@ describe('the command line', () => {
       });
       let shown = '';
       child.stdout.on('data', (chunk: Buffer) => (shown += chunk.toString()));
-      await waitFor('the first state', () => shown.includes('INITIALIZED'));
+      await waitFor('the command to print the first status', () => shown.includes('INITIALIZED'));
       await updateExecution(postgres.db, id, { status: 'RUNNING' });
-      await waitFor('the change', () => shown.includes('RUNNING'));
+      await waitFor('the command to print the new status', () => shown.includes('RUNNING'));
       await updateExecution(postgres.db, id, { status });
       expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(code);
       expect(shown.trim().split('\n').at(-1)).toContain(status);
@@ -558,7 +558,7 @@ describe('polony download', () => {
           env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY },
         });
         await waitFor(
-          'a part has come',
+          'a part to arrive',
           () =>
             existsSync(folderOf) &&
             readdirSync(folderOf).some(
@@ -678,7 +678,7 @@ describe('polony upload', () => {
             env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() },
           },
         );
-        await waitFor('some parts are there', () => parts(seen).length >= 3);
+        await waitFor('three parts to arrive', () => parts(seen).length >= 3);
         child.kill('SIGKILL');
         await new Promise((resolve) => child.on('exit', resolve));
         expect(await keys('killed')).not.toContain('RunUploaded.json');

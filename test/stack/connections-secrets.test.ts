@@ -112,7 +112,7 @@ it('completes an execution with access keys while they are rotated', async () =>
     run: describeRun({ runName: 'KEYS' }),
   }).done;
   const inStatus = (status: string): Promise<{ id: string }> =>
-    waitFor(`an execution that is ${status}`, async () =>
+    waitFor(`an execution to be ${status}`, async () =>
       (await call<{ executions: { id: string; status: string }[] }>('GET', '/v1/executions')).executions.find(
         (execution) => execution.status === `EXECUTION_STATUS_${status}`,
       ),

@@ -111,7 +111,7 @@ afterAll(async () => {
 
 it('starts the flows automatically whose filter matches the run, and no others', async () => {
   const first = await waitFor(
-    'the flow to start',
+    'the flow to start an execution',
     async () =>
       (await call<{ executions: { id: string; flow: { name: string } }[] }>('GET', '/v1/executions')).executions[0],
   );
@@ -170,7 +170,7 @@ it('starts no further run when it is cancelled between two attempts', async () =
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 5 } });
   fail('SERVICE_ERROR', 20);
   const id = await start();
-  await waitFor('its first run to fail', async () => (await more(id)).attempt > 1);
+  await waitFor('the first HealthOmics run to fail', async () => (await more(id)).attempt > 1);
   await call('POST', `/v1/executions/${id}/cancel`, {});
   const { execution } = await inStatus(id, 'CANCELED');
   const count = runsOf(id).length;
@@ -193,7 +193,7 @@ it('blocks before StartRun on a run manifest with errors, and continues once the
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
   const id = await start();
   const blocked = await waitFor(
-    'it to be blocked',
+    'the execution to be blocked',
     async () =>
       ((await details(id)).details.blocked as { kind?: string } | null)?.kind === 'MANIFEST_INVALID' &&
       (await details(id)),
@@ -248,7 +248,7 @@ it('rejects a bad or foreign manifest, unknown parameters and a relaunch of a ru
     await expect(start({ manifest: { uri } })).rejects.toThrow(/must lie in storage connection runs/);
   await expect(start({ manifest: { content: 'x', uri: 's3://a/b' } })).rejects.toThrow(/400/);
   const unknown = await start({ parameters: { nonsense: 1 } });
-  await waitFor('it to be blocked', async () => (await details(unknown)).details.blocked !== null);
+  await waitFor('the execution to be blocked', async () => (await details(unknown)).details.blocked !== null);
   await expect(call('POST', `/v1/executions/${unknown}/relaunch`, {})).rejects.toThrow(/409.*cancel it first/s);
   await call('POST', `/v1/executions/${unknown}/cancel`, {});
   await inStatus(unknown, 'CANCELED');

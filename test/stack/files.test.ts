@@ -315,28 +315,22 @@ afterAll(async () => {
   await api?.stop();
 });
 
+/** The path of a resource; `name` is a key of `ids`. */
+const resourcePath = (name: string): string => {
+  if (name === 'run' || name === 'otherRun') return `/v1/runs/${ids[name]!}`;
+  const isExecution = ['pending', 'execution', 'elsewhere'].includes(name);
+  return `/v1/${isExecution ? 'executions' : 'storage-connections'}/${ids[name]!}`;
+};
 const filesOf = (
   name: string,
   parameters: Record<string, string | number | boolean> = {},
   key = ROOT,
-): Promise<Answer> =>
-  call(
-    'GET',
-    `/v1/${name === 'run' || name === 'otherRun' ? 'runs' : ['pending', 'execution', 'elsewhere'].includes(name) ? 'executions' : 'storage-connections'}/${ids[name]!}/files?${query(parameters)}`,
-    undefined,
-    key,
-  );
+): Promise<Answer> => call('GET', `${resourcePath(name)}/files?${query(parameters)}`, undefined, key);
 const credentialsOf = (
   name: string,
   parameters: Record<string, string | number | boolean> = {},
   key = ROOT,
-): Promise<Answer> =>
-  call(
-    'GET',
-    `/v1/${name === 'run' || name === 'otherRun' ? 'runs' : ['pending', 'execution', 'elsewhere'].includes(name) ? 'executions' : 'storage-connections'}/${ids[name]!}/credentials?${query(parameters)}`,
-    undefined,
-    key,
-  );
+): Promise<Answer> => call('GET', `${resourcePath(name)}/credentials?${query(parameters)}`, undefined, key);
 /** What each call came to: the name of its error, or that it was allowed. */
 const outcomes = async (calls: Promise<unknown>[]): Promise<string[]> =>
   (await Promise.allSettled(calls)).map((each) =>
@@ -401,13 +395,12 @@ describe('file lists', () => {
   it('contain URLs that expire with the session that signed them', async () => {
     const expires = (url: string): number => Number(new URL(url).searchParams.get('X-Amz-Expires'));
     const urlsOf = async (on: FastifyInstance, seconds?: number): Promise<number> => {
-      const { body } = await call(
-        'GET',
-        `/v1/runs/${ids.run!}/files?${query({ includeDownloadUrl: true, pageSize: 1, ...(seconds !== undefined && { downloadUrlExpirationSeconds: seconds }) })}`,
-        undefined,
-        ROOT,
-        on,
-      );
+      const parameters = query({
+        includeDownloadUrl: true,
+        pageSize: 1,
+        ...(seconds !== undefined && { downloadUrlExpirationSeconds: seconds }),
+      });
+      const { body } = await call('GET', `/v1/runs/${ids.run!}/files?${parameters}`, undefined, ROOT, on);
       return expires(body.files[0]!.downloadUrl!);
     };
     expect(await urlsOf(app)).toBe(3600);
@@ -482,7 +475,8 @@ describe('file lists', () => {
     expect([status, body.details[0]!.reason, body.message]).toEqual([
       403,
       'AWS_ACCESS_DENIED',
-      "AWS refused s3:ListBucket on arn:aws:s3:::lab: allow it in the policy of the provider's role or user, then try again",
+      'AWS refused s3:ListBucket on arn:aws:s3:::lab: ' +
+        "allow it in the policy of the provider's role or user, then try again",
     ]);
     await iam.send(
       new PutRolePolicyCommand({

@@ -45,7 +45,7 @@ beforeAll(async () => {
       AUTH: undefined,
     },
   });
-  await untilReady(child, async () => (await fetch(`${endpoint}/_ministack/health`)).ok, { timeoutMs: 60_000 });
+  await untilReady(child, async () => (await fetch(`${endpoint}/_ministack/health`)).ok);
   s3 = new S3Client({
     endpoint,
     region: 'us-west-2',

@@ -391,7 +391,8 @@ describe('the execution list', () => {
     });
     expect(
       await found(
-        'metrics.sequencing.q30<97 metrics.sequencing.error_rate<=0.31 metrics.sequencing.phix_alignment_rate>1 metrics.sequencing.q40>92',
+        'metrics.sequencing.q30<97 metrics.sequencing.error_rate<=0.31 ' +
+          'metrics.sequencing.phix_alignment_rate>1 metrics.sequencing.q40>92',
       ),
     ).toEqual(['whole']);
     expect(await found('metrics.sequencing.error_rate>0.31')).toEqual([]);

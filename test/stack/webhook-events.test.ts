@@ -474,7 +474,7 @@ describe('the event triggers', () => {
     let heard = 0;
     const stop = listenForWakes(postgres.url, () => undefined, { [WEBHOOKS_CHANNEL]: () => void heard++ });
     try {
-      await waitFor('the listener to listen', async () => {
+      await waitFor('the listener to hear a notification', async () => {
         await sql`select pg_notify(${WEBHOOKS_CHANNEL}, '')`.execute(db);
         return heard > 0;
       });
@@ -491,7 +491,7 @@ describe('the event triggers', () => {
       // The webhook has not subscribed to this event.
       expect(await count()).toBe(0);
       await updateExecution(db, id, { status: 'RUNNING' });
-      await waitFor('the event to be heard of', () => heard > 0);
+      await waitFor('the listener to hear of the event', () => heard > 0);
       expect(await told(hook.id)).toEqual(['execution.running']);
     } finally {
       await stop();
@@ -720,7 +720,7 @@ describe('a delivery', () => {
     const attempt = trying();
     const rows = await rowsOf(slow.webhook.id);
     const first = rows.slice(0, 5).map((row) => attempt(row.id, 1));
-    await waitFor('five to be under way', () => waiting.length === 5);
+    await waitFor('five deliveries to be under way', () => waiting.length === 5);
     const waits: number[] = [];
     for (const row of rows.slice(5)) {
       const failure = (await attempt(row.id, 1).catch((error: unknown) => error)) as ApplicationFailure;
@@ -762,9 +762,10 @@ describe('the dispatch of deliveries', () => {
 
   it('starts each delivery once with two processes, and recovers from a process that dies', async () => {
     const { webhook: hook } = await webhook();
-    await sql`select webhook_emit('webhook.test', jsonb_build_object('webhookId', ${hook.id}::text, 'number', number)) from generate_series(1, 250) as number`.execute(
-      db,
-    );
+    await sql`
+      select webhook_emit('webhook.test', jsonb_build_object('webhookId', ${hook.id}::text, 'number', number))
+      from generate_series(1, 250) as number
+    `.execute(db);
     const [one, other] = await Promise.all([startPendingDeliveries(db, starter), startPendingDeliveries(db, starter)]);
     expect(one + other).toBe(250);
     expect(new Set(started).size).toBe(250);
@@ -813,12 +814,12 @@ describe('the dispatch of deliveries', () => {
     );
     await call('POST', `/v1/webhooks/${hook.id}/test`);
     dispatcher.wake();
-    await waitFor('the trouble to be told', () => trouble.length > 0);
+    await waitFor('the dispatcher to report the failure', () => trouble.length > 0);
     expect(trouble).toEqual(['away']);
     away = false;
     const { body } = await call<{ delivery: ShownDelivery }>('POST', `/v1/webhooks/${hook.id}/test`);
     for (let times = 0; times < 50; times++) dispatcher.wake();
-    await waitFor('the second to be started', () => started.length > 0);
+    await waitFor('the dispatcher to start the second delivery', () => started.length > 0);
     await dispatcher.close();
     expect(started).toEqual([`${body.delivery.id}/1`]);
   });
@@ -846,10 +847,13 @@ describe('the dispatch of deliveries', () => {
     expect(started).toEqual([`${lost}/1`]);
     expect((await rowsOf(hook.id)).map((row) => row.id)).toEqual([lost, kept]);
     // The sweep keeps the newest 10,000 deliveries of each webhook, and every delivery that has not ended.
-    await sql`insert into webhook_deliveries (id, webhook_id, event_id, event_type, event_sequence, event_data, time_event, state, handed_over, time_ended)
-      select webhook_delivery_id(), ${hook.id}::uuid, gen_random_uuid(), 'webhook.test', number, '{}', now(), 'delivered', true, now() from generate_series(1, 10050) as number`.execute(
-      db,
-    );
+    await sql`
+      insert into webhook_deliveries
+        (id, webhook_id, event_id, event_type, event_sequence, event_data, time_event, state, handed_over, time_ended)
+      select webhook_delivery_id(), ${hook.id}::uuid, gen_random_uuid(), 'webhook.test', number, '{}', now(),
+        'delivered', true, now()
+      from generate_series(1, 10050) as number
+    `.execute(db);
     await sweepDeliveries(db, starter);
     const left = await rowsOf(hook.id);
     expect(left).toHaveLength(10_001);

@@ -125,7 +125,7 @@ describe('polony download', () => {
       return true;
     });
     const first = start(['download', 'run', ID, '--to', to()], { POLONY_API_URL: url });
-    await waitFor('the first process downloads', () => cut !== undefined);
+    await waitFor('the first process to download', () => cut !== undefined);
     const second = await download(url);
     expect([second.code, second.stderr]).toEqual([
       8,
@@ -133,7 +133,7 @@ describe('polony download', () => {
         /^Process \d+ already downloads into .*; wait until it ends, or end it, then run the command again\n$/,
       ),
     ]);
-    await waitFor('a part is on the disk', () =>
+    await waitFor('a part to be on the disk', () =>
       readdirSync(to()).some((name) => name.endsWith('.part') && readFileSync(path.join(to(), name)).length >= 900_000),
     );
     first.child.kill('SIGKILL');
@@ -449,7 +449,7 @@ describe('polony upload', () => {
       intercept: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
     });
     const first = start(args(made), env);
-    await waitFor('the first process uploads', () => held !== undefined);
+    await waitFor('the first process to upload', () => held !== undefined);
     const second = await polony(args(made), env);
     expect([second.code, second.stderr]).toEqual([
       8,

@@ -1,0 +1,74 @@
+import { type Caller, OmicsError, OPERATIONS } from './model.js';
+import type { Pace } from './run.js';
+
+/** The errors that every operation of the service may return, by the name of the fault that causes them. */
+const SCRIPTED_ERRORS = {
+  throttle: [429, 'ThrottlingException', 'Rate exceeded'],
+  internal: [500, 'InternalServerException', 'An unexpected error occurred. Try the request again.'],
+  denied: [403, 'AccessDeniedException', ''],
+  conflict: [409, 'ConflictException', 'The request conflicts with the state of the resource'],
+  quota: [402, 'ServiceQuotaExceededException', 'The request exceeds a service quota'],
+  timeout: [408, 'RequestTimeoutException', 'The request timed out'],
+} as const;
+
+type ErrorKind = keyof typeof SCRIPTED_ERRORS;
+const ERROR_KINDS = Object.keys(SCRIPTED_ERRORS) as ErrorKind[];
+const FAULT_KINDS = [...ERROR_KINDS, 'slow', 'dropAnswer', 'pace', 'failRun'] as const;
+
+/**
+ * A fault for the next calls of an operation (`*` for all): an error of {@link SCRIPTED_ERRORS}, a slow response, or a
+ * response that is lost after the call had its effect. `pace` gives the next runs of StartRun their own pace.
+ * `failRun`, with the operation `run`, makes the next run fail instead of doing its work.
+ */
+export interface Fault {
+  operation: string;
+  kind: (typeof FAULT_KINDS)[number];
+  /** Number of calls that it affects; by default all calls until the faults are deleted. */
+  count?: number;
+  /** Probability from 0 to 1 that it affects a call; 1 by default. */
+  probability?: number;
+  delayMs?: number;
+  failureReason?: string;
+  statusMessage?: string;
+  pace?: Pace;
+}
+
+/** Takes the fault that affects this call, if there is one. A fault that has affected its last call is removed. */
+export function takeFault(faults: Fault[], operation: string, ...kinds: Fault['kind'][]): Fault | undefined {
+  const fault = faults.find(
+    (each) =>
+      kinds.includes(each.kind) &&
+      (each.operation === operation || each.operation === '*') &&
+      Math.random() < (each.probability ?? 1),
+  );
+  if (fault?.count !== undefined && --fault.count <= 0) faults.splice(faults.indexOf(fault), 1);
+  return fault;
+}
+
+/** Takes the fault that makes this call fail, if there is one. @returns its error. */
+export function takeError(faults: Fault[], operation: string, caller: Caller): OmicsError | undefined {
+  const fault = takeFault(faults, operation, ...ERROR_KINDS);
+  return fault && scriptedError(fault.kind as ErrorKind, operation, caller);
+}
+
+/** An error as AWS returns it for this call. */
+export function scriptedError(kind: ErrorKind, operation: string, { principal }: Caller): OmicsError {
+  const [status, code, message] = SCRIPTED_ERRORS[kind];
+  if (kind !== 'denied') return new OmicsError(status, code, message);
+  return new OmicsError(
+    status,
+    code,
+    `User: ${principal} is not authorized to perform: omics:${operation} on resource: * ` +
+      `because no identity-based policy allows the omics:${operation} action`,
+  );
+}
+
+/** @returns what a fault needs, if the input is not a fault. */
+export function checkFault(input: Record<string, unknown>): string | undefined {
+  const operations = ['*', 'run', ...Object.keys(OPERATIONS)];
+  const isFault =
+    operations.includes(input.operation as string) && (FAULT_KINDS as readonly unknown[]).includes(input.kind);
+  return isFault
+    ? undefined
+    : `A fault needs operation (${operations.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
+}
