@@ -167,16 +167,16 @@ function persistenceSettings(folder: string) {
 async function startMinistack(
   guardian: Guardian,
   pythonBin: string,
-  env: MinistackSettings,
+  settings: MinistackSettings,
 ): Promise<{ child: GuardedChild; endpoint: string }> {
-  const endpoint = `http://127.0.0.1:${env.GATEWAY_PORT}`;
-  const child = guardian.spawn('ministack', pythonBin, ['-B', findMinistackScript()], { env });
+  const endpoint = `http://127.0.0.1:${settings.GATEWAY_PORT}`;
+  const child = guardian.spawn('ministack', pythonBin, ['-B', findMinistackScript()], { env: settings });
   await untilReady(child, async () => {
     const response = await fetch(`${endpoint}/_polony/ready`, {
-      headers: { 'x-polony-secret': env.OMICS_SHARED_SECRET },
+      headers: { 'x-polony-secret': settings.OMICS_SHARED_SECRET },
     });
     // Another stack may have taken the port. Its ministack names another emulator.
-    return response.ok && ((await response.json()) as { upstream: string }).upstream === env.OMICS_UPSTREAM;
+    return response.ok && ((await response.json()) as { upstream: string }).upstream === settings.OMICS_UPSTREAM;
   });
   return { child, endpoint };
 }

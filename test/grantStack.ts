@@ -87,8 +87,8 @@ interface Answer {
 }
 
 let stateDir: string;
-export let stack: Stack;
-export let connection: Connection;
+let stack: Stack;
+let connection: Connection;
 export let temporal: Client;
 export let admin: ReturnType<typeof adminClients>;
 export let apps: { app: FastifyInstance; db: Db; aws: AwsSessions }[] = [];
