@@ -1,9 +1,17 @@
 import { defineConfig } from 'vitest/config';
 
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** How many random samples tests draw: `many` in `npm run test:load`. */
+    samples: 'few' | 'many';
+  }
+}
+
 const project = (name: string, groupOrder: number) => ({
   test: {
     name,
-    include: [`test/${name}/**/*.test.ts`],
+    include: [`test/${name}/**/*.test.ts`, ...(name === 'load' ? ['test/stack/iam-enforcement.test.ts'] : [])],
+    provide: { samples: name === 'load' ? ('many' as const) : ('few' as const) },
     globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
     // The AWS SDK warns about Node 20, which polony supports.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },

@@ -1,5 +1,6 @@
 import path from 'node:path';
-import { DefaultLogger, Runtime } from '@temporalio/worker';
+import type { Client } from '@temporalio/client';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { type Stack, type StackOptions, startStack } from '../local/stack.js';
 
@@ -40,4 +41,23 @@ let isRuntimeInstalled = false;
 export function logErrorsOnly(): void {
   if (!isRuntimeInstalled) Runtime.install({ logger: new DefaultLogger('ERROR') });
   isRuntimeInstalled = true;
+}
+
+/** An execution of a workflow; the latest one if `runId` is missing. */
+interface WorkflowRun {
+  workflowId: string;
+  runId?: string;
+}
+
+/**
+ * Replays histories of workflows with the current code.
+ * @throws the first error, such as a DeterminismViolationError
+ */
+export async function replay(temporal: Client, workflows: Iterable<WorkflowRun>): Promise<void> {
+  async function* fetchHistories() {
+    for (const { workflowId, runId } of workflows)
+      yield { workflowId, history: await temporal.workflow.getHandle(workflowId, runId).fetchHistory() };
+  }
+  // One worker replays all of them: it loads the workflows once.
+  for await (const { error } of Worker.runReplayHistories(workflowSource(), fetchHistories())) if (error) throw error;
 }

@@ -15,7 +15,6 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
-import { Worker } from '@temporalio/worker';
 import { sql } from 'kysely';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_LIMIT, policyBytes } from '../../domain/grants/bucketPolicy.js';
@@ -23,7 +22,7 @@ import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import { waitFor } from '../support.js';
-import { workflowSource } from '../testStack.js';
+import { replay } from '../testStack.js';
 
 import {
   interceptS3,
@@ -821,15 +820,10 @@ it('shows the state of a grant in Temporal, and replays', async () => {
   await expect(
     handle.executeUpdate('changeAccess', { args: [{ bucket: at.bucket, grantId: 'x', principal: 'x' }] }),
   ).rejects.toMatchObject({ cause: { type: 'InvalidChange' } });
-  let replayed = 0;
-  for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "bucketAccess"' })) {
-    await Worker.runReplayHistory(
-      { ...workflowSource() },
-      await temporal.workflow.getHandle(workflow.workflowId, workflow.runId).fetchHistory(),
-      workflow.workflowId,
-    );
-    replayed++;
-  }
   // If the tests above ran, this includes their workflows.
-  expect(replayed).toBeGreaterThanOrEqual(1);
+  const workflows: { workflowId: string; runId: string }[] = [];
+  for await (const workflow of temporal.workflow.list({ query: 'WorkflowType = "bucketAccess"' }))
+    workflows.push(workflow);
+  expect(workflows.length).toBeGreaterThanOrEqual(1);
+  await replay(temporal, workflows);
 });

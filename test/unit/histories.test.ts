@@ -1,8 +1,9 @@
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { logErrorsOnly, workflowSource } from '../testStack.js';
 import { readHistory } from '../histories/historyFile.js';
 import * as workflows from '../../workflows/index.js';
 
@@ -23,13 +24,9 @@ describe('a recorded history', () => {
   const errors = new Map<string, unknown>();
 
   beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
-    const workflowBundle = await bundleWorkflowCode({
-      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-      logger: new DefaultLogger('ERROR'),
-    });
+    logErrorsOnly();
     const replays = Worker.runReplayHistories(
-      { workflowBundle },
+      workflowSource(),
       [...histories].map(([workflowId, history]) => ({ workflowId, history })),
     );
     for await (const { workflowId, error } of replays) errors.set(workflowId, error);
