@@ -7,10 +7,13 @@ declare module 'vitest' {
   }
 }
 
+/** Tests that `npm run test:load` repeats with more samples. */
+const withSamples = ['iam-enforcement', 'runs'].map((subject) => `test/stack/${subject}.test.ts`);
+
 const project = (name: string, groupOrder: number) => ({
   test: {
     name,
-    include: [`test/${name}/**/*.test.ts`, ...(name === 'load' ? ['test/stack/iam-enforcement.test.ts'] : [])],
+    include: [`test/${name}/**/*.test.ts`, ...(name === 'load' ? withSamples : [])],
     provide: { samples: name === 'load' ? ('many' as const) : ('few' as const) },
     globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
     // The AWS SDK warns about Node 20, which polony supports.
