@@ -118,8 +118,9 @@ it('completes an execution with access keys while they are rotated', async () =>
       ),
     );
   const { id } = await inStatus('RUNNING');
-  // During the run, new keys replace the old ones, and the old ones are deleted.
-  await call('PATCH', `/v1/providers/${provider.id}`, await newKeys());
+  // During the run, new keys replace the old ones, and the old ones are deleted. A secret is bound to the id of its
+  // provider, however the request spells the id.
+  await call('PATCH', `/v1/providers/${provider.id.toUpperCase()}`, await newKeys());
   await iam.send(new DeleteAccessKeyCommand({ UserName: user, AccessKeyId: first.accessKeyId }));
   stack.aws.emulator.finish([...stack.aws.emulator.runs.keys()][0]!);
   expect((await inStatus('COMPLETED')).id).toBe(id);
