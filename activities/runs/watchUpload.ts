@@ -32,7 +32,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
           await recordGenuineEvent(db, `s3/${run.storage.bucket}`).catch(() => undefined);
         return ended;
       } catch (error) {
-        const failure = await recordFailure(run, error);
+        const failure = await recordUploadFailure(run, error);
         throw probing && failure.type === 'NotYet'
           ? ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked')
           : failure;
@@ -83,7 +83,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
   }
 
   /** Writes what went wrong to the run. @returns what the activity fails with. */
-  async function recordFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
+  async function recordUploadFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
     const { bucket, prefix } = run.storage;
     const failure = toActivityFailure(error, {
       action: 's3:GetObject',

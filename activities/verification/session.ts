@@ -13,7 +13,7 @@ import { unprobed } from './probes.js';
  * Gets a new session of a provider and asks AWS for its identity.
  * @throws ApplicationFailure where AWS is out of reach or throttles, which says nothing about the provider.
  */
-export async function openSession(aws: AwsSessions, provider: ProviderRow): Promise<SessionReport> {
+export async function inspectSession(aws: AwsSessions, provider: ProviderRow): Promise<SessionReport> {
   let sessionSeconds: number;
   try {
     aws.forget(provider.id);

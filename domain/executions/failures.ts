@@ -12,11 +12,11 @@ export interface FailureExplanation {
   transient: boolean;
 }
 
-type Entry = [owner: FailureExplanation['owner'], what: string, toDo: string];
+type FailureEntry = [owner: FailureExplanation['owner'], what: string, toDo: string];
 const LOGS = "Read the run's engine log in CloudWatch (/aws/omics/WorkflowLog, stream run/<run id>/engine)";
 
 /** Failure reasons of HealthOmics runs (HealthOmics User Guide, "Run failure reasons"), and polony's own. */
-const REASONS: Record<string, Entry> = {
+const REASONS: Record<string, FailureEntry> = {
   ASSUME_ROLE_FAILED: [
     'customer',
     'HealthOmics is not allowed to assume the execution role',
@@ -172,7 +172,11 @@ export function explainFailure(reason: string): FailureExplanation {
           'aws',
           'HealthOmics ended the run for a reason that polony does not know',
           `${LOGS}. The HealthOmics User Guide lists the reasons.`,
-        ] satisfies Entry)
-      : (['polony', 'It failed outside HealthOmics', 'See the message, and the workflow in Temporal'] satisfies Entry);
+        ] satisfies FailureEntry)
+      : ([
+          'polony',
+          'It failed outside HealthOmics',
+          'See the message, and the workflow in Temporal',
+        ] satisfies FailureEntry);
   return { reason, owner, what, toDo, transient: isTransientFailure(reason) };
 }
