@@ -1,6 +1,7 @@
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { joinKey } from '../../domain/files/paths.js';
+import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';
@@ -60,8 +61,8 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
    * @throws ApplicationFailure `NotYet` while uploads are not followed.
    */
   async function findKnownEnd(run: RunContext): Promise<RunUploadEnded | undefined> {
-    if (run.uploadState === 'complete') return { usable: true, reason: run.description };
-    if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
+    if (run.uploadState !== 'uploading')
+      return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
     if (run.storage.deleted) {
       const reason = 'The storage connection was deleted';
       await updateRun(db, run.id, { uploadState: 'vanished', description: reason, timeCompleted: new Date() });
