@@ -50,7 +50,7 @@ function reportRefusedSession(provider: ProviderRow, error: unknown): SessionRep
     sessionSeconds: null,
     probes: [
       ...(usesAccessKeys(provider) ? [probeOfRefusedKeys(provider, error)] : []),
-      unprobed('sts:GetCallerIdentity', '*', 'There is no session to ask with'),
+      unprobed('sts:GetCallerIdentity', '*', 'polony has no session, so it could not make the call'),
     ],
     findings: [{ severity: 'error', code: kind, message, remedy }],
   };

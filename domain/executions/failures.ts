@@ -92,7 +92,7 @@ const REASONS: Record<string, FailureEntry> = {
   MODIFIED_INPUT_RESOURCE: [
     'customer',
     'Somebody changed a file of the run folder while the run read it',
-    'Do not change the run folder while a run analyzes it',
+    'Do not change the run folder while a run analyses it',
   ],
   OUT_OF_MEMORY_ERROR: [
     'vendor',
@@ -124,7 +124,7 @@ const REASONS: Record<string, FailureEntry> = {
   UNSUPPORTED_INPUT_SIZE: [
     'customer',
     'The run folder is larger than HealthOmics allows',
-    'Ask AWS to raise the limit, or analyze the run elsewhere',
+    'Ask AWS to raise the limit, or analyse the run elsewhere',
   ],
   WORKFLOW_RUN_FAILED: [
     'customer',
@@ -148,8 +148,8 @@ const REASONS: Record<string, FailureEntry> = {
   ],
   RunNotUsable: [
     'customer',
-    'Bases2Fastq cannot analyze the run',
-    'See the upload of the run. Only flows that accept failed runs analyze a run that the instrument ended as failed.',
+    'Bases2Fastq cannot analyse the run',
+    'See the upload of the run. Only flows that accept failed runs analyse a run that the instrument ended as failed.',
   ],
   BlockedTooLong: [
     'customer',
