@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import { describeRun, simulateInstrument, type SimulatedRun } from '../local/instrument.js';
 import { startStack, type Stack } from '../local/stack.js';
+import { isFinalApiStatus } from './client/watch.js';
 import { addStatements, adminClients, apiClient, type CustomerAccount, setUpCustomer } from './customer.js';
 
 interface ExecutionAnswer {
@@ -84,7 +85,7 @@ async function runDemo(stack: Stack, began: number): Promise<void> {
   const executionId = await waitForAutomaticStart(context);
   const showStatus = createStatusPrinter(context);
   await repairPermissions(context, executionId);
-  const completed = await waitForEnd(executionId, 'EXECUTION_STATUS_COMPLETED', showStatus);
+  const completed = await waitForExecutionEnd(executionId, 'EXECUTION_STATUS_COMPLETED', showStatus);
   await downloadResults(context, executionId);
   const canceled = await cancelSecondExecution(context, run, showStatus);
   await showVerifiedByUse(context);
@@ -214,10 +215,14 @@ function createStatusPrinter({ call }: DemoContext): StatusPrinter {
 }
 
 /** Waits for the end of an execution. @throws when it ends with another status than the expected one. */
-async function waitForEnd(id: string, expectedStatus: string, showStatus: StatusPrinter): Promise<ExecutionAnswer> {
+async function waitForExecutionEnd(
+  id: string,
+  expectedStatus: string,
+  showStatus: StatusPrinter,
+): Promise<ExecutionAnswer> {
   const answer = await waitForAnswer('The end of the execution', async () => {
     const current = await showStatus(id);
-    return /COMPLETED|FAILED|CANCELED/.test(current.execution.status) ? current : undefined;
+    return isFinalApiStatus(current.execution.status) ? current : undefined;
   });
   const { status, statusDescription } = answer.execution;
   if (status !== expectedStatus)
@@ -290,7 +295,7 @@ async function cancelSecondExecution(
     return details.healthOmics ?? undefined;
   });
   await call('POST', `/v1/executions/${execution.id}/cancel`, { reason: 'demo' });
-  return waitForEnd(execution.id, 'EXECUTION_STATUS_CANCELED', showStatus);
+  return waitForExecutionEnd(execution.id, 'EXECUTION_STATUS_CANCELED', showStatus);
 }
 
 /** The completed execution proves the permissions that no probe can verify. */

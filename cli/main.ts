@@ -12,7 +12,7 @@ process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 const program = new Command('polony')
   .description('Orchestrates Element AVITI sequencing data on AWS with HealthOmics and Temporal')
   .version('0.1.0');
-const parseNumber = (text: string): number => {
+const parseAmount = (text: string): number => {
   const value = Number(text);
   if (!Number.isFinite(value) || value < 0) throw new InvalidArgumentError('must be a number, and not negative');
   return value;
@@ -51,14 +51,14 @@ program
   .option('--instrument <name>', 'name of the instrument', 'AV240001')
   .option('--run-type <type>', 'Sequencing or Cytoprofiling', 'Sequencing')
   .option('--cycles <cycles>', 'cycles of each read', 'R1=12,R2=12,I1=8,I2=8')
-  .option('--samples <number>', 'number of samples', parseNumber, 3)
+  .option('--samples <number>', 'number of samples', parseAmount, 3)
   .option('--outcome <outcome>', 'how the run ends: completed, failed, stopped, empty, newline or none', 'completed')
-  .option('--bytes-per-cycle <bytes>', 'size of each BaseCalls file', parseNumber, 2048)
-  .option('--bytes-per-second <bytes>', 'upload at most this many bytes per second; no limit by default', parseNumber)
+  .option('--bytes-per-cycle <bytes>', 'size of each BaseCalls file', parseAmount, 2048)
+  .option('--bytes-per-second <bytes>', 'upload at most this many bytes per second; no limit by default', parseAmount)
   .option(
     '--stall-at <share>',
     'pause after this share of the large files (0 to 1); press Enter to resume',
-    parseNumber,
+    parseAmount,
   )
   .action(async (options: InstrumentOptions) => (await import('./instrument.js')).instrument(options));
 

@@ -24,7 +24,7 @@ export async function generate(): Promise<Record<'openapi.json' | 'schema.ts', s
   const types = astToString(await openapiTypescript(JSON.stringify(document), { alphabetize: true }));
   return {
     'openapi.json': `${JSON.stringify(document, undefined, 1)}\n`,
-    'schema.ts': `// Made by \`npm run client\` of the API's schemas; not to be edited.\n${types}`,
+    'schema.ts': `// \`npm run client\` generates this file from the API's schemas. Do not edit it.\n${types}`,
   };
 }
 

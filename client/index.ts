@@ -16,8 +16,9 @@ export interface PolonyOptions extends Omit<ClientOptions, 'baseUrl' | 'headers'
 export type PolonyClient = Client<paths>;
 
 /**
- * A client of polony's API, typed by its OpenAPI document (openapi-fetch): `client.GET('/v1/runs', { params: { query: { filter } } })` answers
- * `{ data, error, response }`, where `error` is the body of an error.
+ * A client of polony's API, typed by its OpenAPI document (openapi-fetch).
+ * `client.GET('/v1/runs', { params: { query: { filter } } })` answers `{ data, error, response }`, where `error` is the
+ * body of an error.
  */
 export function polonyClient({ url, apiKey, ...options }: PolonyOptions): PolonyClient {
   // A redirect would carry the key to wherever it leads, and make a GET of a POST.

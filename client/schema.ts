@@ -1,4 +1,4 @@
-// Made by `npm run client` of the API's schemas; not to be edited.
+// `npm run client` generates this file from the API's schemas. Do not edit it.
 export interface paths {
     "/healthz": {
         parameters: {

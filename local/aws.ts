@@ -47,7 +47,7 @@ const CUSTOMER = '111122223333';
 const SERVICE = '588258415937';
 
 /** The keys of a state folder. */
-interface Secrets {
+interface StackSecrets {
   /** The secret access key of both accounts' root users. */
   root: string;
   /** ministack and the emulator show it to each other. */
@@ -121,14 +121,14 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   }
 }
 
-function readOrCreateSecrets(file: string): Secrets {
-  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as Secrets;
+function readOrCreateSecrets(file: string): StackSecrets {
+  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as StackSecrets;
   const secrets = { root: randomBytes(20).toString('hex'), shared: randomBytes(20).toString('hex') };
   writeSecrets(file, secrets);
   return secrets;
 }
 
-function writeSecrets(file: string, secrets: Secrets): void {
+function writeSecrets(file: string, secrets: StackSecrets): void {
   writeFileSync(file, JSON.stringify(secrets), { mode: 0o600 });
 }
 
@@ -140,7 +140,7 @@ interface MinistackSettings {
   [name: string]: string | undefined;
 }
 
-function credentialSettings(port: number, secrets: Secrets) {
+function credentialSettings(port: number, secrets: StackSecrets) {
   return {
     AUTH: 'true',
     BIND_HOST: '127.0.0.1',

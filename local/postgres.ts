@@ -70,7 +70,9 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
   };
 }
 
-/** Creates the state folder. When we are root, PostgreSQL's user must be able to pass through it, but not to list it. */
+/**
+ * Creates the state folder. When we are root, PostgreSQL's user must be able to pass through it, but not to list it.
+ */
 function openStateFolder(folder: string): void {
   mkdirSync(folder, { recursive: true });
   if (process.getuid?.() === 0) chmodSync(folder, (statSync(folder).mode & 0o777) | 0o011);

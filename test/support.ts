@@ -3,7 +3,9 @@ import type { Stack } from '../local/stack.js';
 
 /** A wait gives up after so many milliseconds without progress: far more than a slow machine needs for one step. */
 const STUCK_MS = 120_000;
-/** Pauses between two questions grow from the first to the longest, so that waiting leaves the processor to the work. */
+/**
+ * Pauses between two questions grow from the first to the longest, so that waiting leaves the processor to the work.
+ */
 const PAUSE_MS = { first: 20, longest: 250 };
 
 /**

@@ -109,7 +109,9 @@ export class BlockableSteps {
         this.#setBlocked(failure.details?.[0] as Blocked);
       }
       const retriesBefore = this.retries.count;
-      const probe = new Probe(() => step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true));
+      const probe = new BlockedProbe(() =>
+        step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true),
+      );
       try {
         await condition(() => probe.outcome !== undefined || this.retries.count > retriesBefore);
       } catch (error) {
@@ -157,7 +159,7 @@ export class BlockableSteps {
 type Outcome<T> = { value: T } | { error: unknown };
 
 /** An activity that probes a blocked step, and can be cancelled apart from the rest. */
-class Probe<T> {
+class BlockedProbe<T> {
   outcome: Outcome<T> | undefined;
   readonly #scope = new CancellationScope();
   readonly #outcome: Promise<Outcome<T>>;

@@ -51,7 +51,7 @@ interface PendingChange {
 }
 
 /** What the search attributes say. */
-interface ShownState {
+interface BucketState {
   status: string;
   blocked: boolean;
 }
@@ -74,7 +74,7 @@ class BucketAccess {
   /** How many attempts in a row left changes outstanding. */
   #failedAttempts: number;
   #changes: number;
-  #shown: ShownState;
+  #shown: BucketState;
 
   constructor(input: BucketAccessInput) {
     this.#bucket = input.bucket;

@@ -10,7 +10,7 @@ const SHARE_MS = 15_000;
 const BETWEEN_EVENT_POLLS_MS = 2000;
 
 /** The runs that this worker watches in one account and region. */
-interface Scope {
+interface BudgetScope {
   spacing: CallSpacing;
   watching: number;
 }
@@ -22,7 +22,7 @@ interface Scope {
  */
 export class GetRunBudget {
   readonly #workerId = newId();
-  readonly #scopes = new Map<string, Scope>();
+  readonly #scopes = new Map<string, BudgetScope>();
   readonly #watched = new Map<string, WatchedRun>();
   readonly #timer: NodeJS.Timeout;
   #sharing: Promise<void> | undefined;
@@ -63,7 +63,7 @@ export class GetRunBudget {
     for (const { spacing } of this.#scopes.values()) spacing.close();
   }
 
-  #openScope(name: string): Scope {
+  #openScope(name: string): BudgetScope {
     let scope = this.#scopes.get(name);
     if (scope === undefined) {
       scope = { spacing: new CallSpacing(this.perSecond), watching: 0 };
@@ -73,7 +73,7 @@ export class GetRunBudget {
     return scope;
   }
 
-  #closeScope(name: string, { spacing }: Scope): void {
+  #closeScope(name: string, { spacing }: BudgetScope): void {
     spacing.close();
     this.#scopes.delete(name);
   }

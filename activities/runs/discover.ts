@@ -52,7 +52,7 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
           input.only === undefined ? search.searchAll() : search.searchOne(input.only),
         );
       } catch (error) {
-        throw await recordFailure(storage, error);
+        throw await recordSearchFailure(storage, error);
       }
       if (input.only === undefined) await recordSuccess(storage);
       else if (search.found.started > 0) await recordGenuineEvent(db, `s3/${storage.bucket}`).catch(() => undefined);
@@ -61,7 +61,7 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
   };
 
   /** @returns what the activity fails with. */
-  async function recordFailure(storage: SearchedStorage, error: unknown): Promise<Error> {
+  async function recordSearchFailure(storage: SearchedStorage, error: unknown): Promise<Error> {
     const failure = toActivityFailure(error, {
       action: 's3:ListBucket',
       resource: `arn:aws:s3:::${storage.bucket}`,

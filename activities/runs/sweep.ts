@@ -1,3 +1,4 @@
+import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
 import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
@@ -97,7 +98,7 @@ class Sweep {
   /** An execution that was created at the moment when the upload of its run ended may have missed it. */
   async #endWaiting(): Promise<void> {
     for (const run of await listEndedUploadsWithWaitingExecutions(this.#db)) {
-      const ended = { usable: run.uploadState === 'complete', reason: run.uploadDescription };
+      const ended = judgeEndedUpload(run);
       for (const execution of await listExecutionsWaitingForUpload(this.#db, run.id))
         await this.#failures.attempt(`execution ${execution.id}`, () =>
           endWaiting(this.#orchestrator.executions, execution, ended),

@@ -125,7 +125,10 @@ export class UploadCheck {
     if (this.#parameters === null)
       throw this.#notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
     if (this.#parameters.cycles === undefined)
-      return this.#refuse('RunParameters.json names no cycles, so polony cannot tell whether the run is whole', known);
+      return this.#refuse(
+        'RunParameters.json names no cycles, so polony cannot tell whether the run is complete',
+        known,
+      );
     return this.#checkBaseCalls(uploaded, known);
   }
 
@@ -143,7 +146,7 @@ export class UploadCheck {
     const { expected, missingCount } = tally.completeness;
     if (expected === 0)
       return this.#refuse(
-        'RunParameters.json names no cycle of a known read, so polony cannot tell whether the run is whole',
+        'RunParameters.json names no cycle of a known read, so polony cannot tell whether the run is complete',
         known,
       );
     if (missingCount > 0) return this.#refuseOrWaitForFiles(tally, uploaded, known);

@@ -1,6 +1,7 @@
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { joinKey } from '../../domain/files/paths.js';
+import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';
@@ -32,7 +33,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
           await recordGenuineEvent(db, `s3/${run.storage.bucket}`).catch(() => undefined);
         return ended;
       } catch (error) {
-        const failure = await recordFailure(run, error);
+        const failure = await recordUploadFailure(run, error);
         throw probing && failure.type === 'NotYet'
           ? ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked')
           : failure;
@@ -60,8 +61,8 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
    * @throws ApplicationFailure `NotYet` while uploads are not followed.
    */
   async function findKnownEnd(run: RunContext): Promise<RunUploadEnded | undefined> {
-    if (run.uploadState === 'complete') return { usable: true, reason: run.description };
-    if (run.uploadState !== 'uploading') return { usable: false, reason: `The run was ${run.uploadState}` };
+    if (run.uploadState !== 'uploading')
+      return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
     if (run.storage.deleted) {
       const reason = 'The storage connection was deleted';
       await updateRun(db, run.id, { uploadState: 'vanished', description: reason, timeCompleted: new Date() });
@@ -83,7 +84,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
   }
 
   /** Writes what went wrong to the run. @returns what the activity fails with. */
-  async function recordFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
+  async function recordUploadFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
     const { bucket, prefix } = run.storage;
     const failure = toActivityFailure(error, {
       action: 's3:GetObject',

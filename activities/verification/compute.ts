@@ -59,7 +59,7 @@ export async function probeHealthOmics(
       evidence('omics:StartRun', started) ?? unprobed('omics:StartRun', started, KNOWN_LATER),
       passRole,
     ],
-    findings: checkExecutionRole(provider, executionRoleArn, passRole),
+    findings: inspectExecutionRole(provider, executionRoleArn, passRole),
   };
 }
 
@@ -81,7 +81,7 @@ async function probeRuns(aws: AwsSessions, provider: ProviderRow, region: string
   ];
 }
 
-function checkExecutionRole(provider: ProviderRow, executionRoleArn: string, passRole: Probe): Finding[] {
+function inspectExecutionRole(provider: ProviderRow, executionRoleArn: string, passRole: Probe): Finding[] {
   const findings: Finding[] = [];
   if (passRole.result === 'denied')
     findings.push({

@@ -61,7 +61,7 @@ async function probeSharedWorkflow(
     async () => {
       const omics = aws.omics(provider.id, region);
       const workflow = await omics.send(new GetWorkflowCommand({ id: workflowId, type: 'PRIVATE', workflowOwnerId }));
-      findings.push(...checkWorkflow(flow, workflow));
+      findings.push(...inspectWorkflow(flow, workflow));
     },
     ({ kind }) => (isMissing = kind === 'not-found'),
   );
@@ -69,7 +69,7 @@ async function probeSharedWorkflow(
   return { probe: got, findings };
 }
 
-function checkWorkflow(flow: FlowRow, workflow: GetWorkflowCommandOutput): Finding[] {
+function inspectWorkflow(flow: FlowRow, workflow: GetWorkflowCommandOutput): Finding[] {
   const findings: Finding[] = [];
   if (workflow.status !== 'ACTIVE')
     findings.push({

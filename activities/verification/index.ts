@@ -17,7 +17,7 @@ import { planComputeInspection } from './compute.js';
 import { planFlowInspection } from './flow.js';
 import { emptyInspection, type Inspection, type InspectionPlan, type SessionReport } from './inspection.js';
 import { planProviderInspection } from './provider.js';
-import { openSession } from './session.js';
+import { inspectSession } from './session.js';
 import { planStorageInspection } from './storage.js';
 
 /** How many verifications are started between two heartbeats. */
@@ -36,7 +36,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
       const plan = await planInspection(kind, id);
       const provider = plan && (await findProvider(db, plan.providerId));
       if (plan === undefined || provider === undefined) return null;
-      const session = await openSession(aws, provider);
+      const session = await inspectSession(aws, provider);
       if (provider.account_id === null && session.identity !== null) provider.account_id = session.identity.accountId;
       // A provider can be inspected without a session: that there is none is the result.
       const canInspect = kind === 'provider' || session.sessionSeconds !== null;

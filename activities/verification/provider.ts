@@ -20,7 +20,7 @@ export function planProviderInspection(aws: AwsSessions, providerId: string): In
       ...emptyInspection(),
       findings: [
         ...checkIdentity(provider, session),
-        ...(await checkExternalId(aws, provider, session)),
+        ...(await inspectExternalId(aws, provider, session)),
         ...checkSessionLength(provider, session),
       ],
     }),
@@ -56,7 +56,7 @@ function checkIdentity(provider: ProviderRow, { identity }: SessionReport): Find
  * Tries to assume the role without the provider's external ID. Where that works, another customer of this installation
  * could use the role (AWS IAM User Guide, "The confused deputy problem").
  */
-async function checkExternalId(
+async function inspectExternalId(
   aws: AwsSessions,
   provider: ProviderRow,
   { identity }: SessionReport,

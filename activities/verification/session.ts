@@ -13,7 +13,7 @@ import { unprobed } from './probes.js';
  * Gets a new session of a provider and asks AWS for its identity.
  * @throws ApplicationFailure where AWS is out of reach or throttles, which says nothing about the provider.
  */
-export async function openSession(aws: AwsSessions, provider: ProviderRow): Promise<SessionReport> {
+export async function inspectSession(aws: AwsSessions, provider: ProviderRow): Promise<SessionReport> {
   let sessionSeconds: number;
   try {
     aws.forget(provider.id);
@@ -50,7 +50,7 @@ function reportRefusedSession(provider: ProviderRow, error: unknown): SessionRep
     sessionSeconds: null,
     probes: [
       ...(usesAccessKeys(provider) ? [probeOfRefusedKeys(provider, error)] : []),
-      unprobed('sts:GetCallerIdentity', '*', 'There is no session to ask with'),
+      unprobed('sts:GetCallerIdentity', '*', 'polony has no session, so it could not make the call'),
     ],
     findings: [{ severity: 'error', code: kind, message, remedy }],
   };

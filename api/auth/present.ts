@@ -6,7 +6,7 @@ export function presentApiKey(row: ApiKeyRow) {
     id: row.id,
     name: row.name,
     scopes: row.scopes,
-    state: stateOf(row),
+    state: readKeyState(row),
     createdBy: row.created_by,
     timeCreated: row.time_created.toISOString(),
     timeExpires: row.time_expires.toISOString(),
@@ -16,7 +16,7 @@ export function presentApiKey(row: ApiKeyRow) {
   };
 }
 
-function stateOf(row: ApiKeyRow): 'active' | 'expired' | 'revoked' {
+function readKeyState(row: ApiKeyRow): 'active' | 'expired' | 'revoked' {
   if (row.time_revoked !== null) return 'revoked';
   return row.time_expires.getTime() <= Date.now() ? 'expired' : 'active';
 }

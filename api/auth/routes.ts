@@ -65,7 +65,7 @@ async function createApiKey(db: Db, request: RequestOf<typeof operations.createK
   checkBody(request, (check) => [check('name', (value) => checkName('name', normalizeName(value)))]);
   const { caller, body } = request;
   const scopes = parseScopes('scopes', body.scopes);
-  checkMayGrant(caller, scopes);
+  checkMayGrantScopes(caller, scopes);
   const id = newId();
   const key = `polony_${id.replaceAll('-', '')}_${randomBytes(32).toString('base64url')}`;
   const name = normalizeName(body.name);
@@ -90,7 +90,7 @@ async function createApiKey(db: Db, request: RequestOf<typeof operations.createK
  * Checks that a caller has every scope that it gives to a new key.
  * @throws InputError NOT_YOURS
  */
-function checkMayGrant(caller: Caller, scopes: readonly Scope[]): void {
+function checkMayGrantScopes(caller: Caller, scopes: readonly Scope[]): void {
   throwIfInvalid(
     scopes.flatMap((scope, index) =>
       caller.access.includes(scope)

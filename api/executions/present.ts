@@ -48,7 +48,7 @@ export function presentExecution(row: ListedExecution) {
 type Attempt = Awaited<ReturnType<typeof listAttempts>>[number];
 
 /** What polony knows of an execution beyond the vendor's contract. */
-export function presentDetails(row: ListedExecution, earlierAttempts: readonly Attempt[]) {
+export function presentExecutionDetails(row: ListedExecution, earlierAttempts: readonly Attempt[]) {
   return {
     workflowId: executionWorkflowId(row.id),
     trigger: row.trigger,

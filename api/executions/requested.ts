@@ -12,7 +12,7 @@ import { createExecution } from '../../store/executions/create.js';
 import { lockRun } from '../../store/runs/load.js';
 import { ApiError } from '../errors.js';
 import { checkRequestedManifest, type RequestedManifest } from './manifest.js';
-import { checkReferences, type UncheckedReferences } from './runAccess.js';
+import { checkRunReferences, type UncheckedReferences } from './runAccess.js';
 
 /** An execution that a caller asks for. */
 export interface ExecutionRequest {
@@ -48,7 +48,7 @@ export async function createRequestedExecution(transaction: DbTransaction, reque
   checkUsable(run, flow);
   const parts = { flow, run, ...(await lockConnections(transaction, flow, run)) };
   const runFolder = storageUri(parts.storage.bucket, parts.storage.prefix, run.parent_path, run.run_folder);
-  throwIfInvalid(checkReferences(runFolder, request.references));
+  throwIfInvalid(checkRunReferences(runFolder, request.references));
   await checkPlace(transaction, parts);
   checkManifest(parts, request.manifest);
   const { id } = await createExecution(transaction, {

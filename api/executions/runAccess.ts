@@ -36,7 +36,7 @@ export interface UncheckedReferences {
   parameters?: Record<string, unknown>;
 }
 
-/** The references in a request that {@link checkReferences} must check. */
+/** The references in a request that {@link checkRunReferences} must check. */
 export function uncheckedReferences(
   { access }: Caller,
   body: { manifest?: RequestedManifest | null; parameters?: Record<string, unknown> },
@@ -53,7 +53,7 @@ export function uncheckedReferences(
  * problems of the execution show what it read, so a caller that may see some runs could read others through it.
  * @param folder `s3://` URI of the run folder, with a slash at its end
  */
-export function checkReferences(folder: string, references: UncheckedReferences): FieldProblem[] {
+export function checkRunReferences(folder: string, references: UncheckedReferences): FieldProblem[] {
   return [
     ...findOutsideUris(folder, 'manifest.uri', references.manifestUri),
     ...findOutsideUris(folder, 'parameters', references.parameters),

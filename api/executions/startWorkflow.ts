@@ -5,19 +5,23 @@ import { markWorkflowStarted } from '../../store/executions/start.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { loggableError, withTimeout } from '../errors.js';
 
-type Dependencies = Pick<ApiDependencies, 'db' | 'orchestrator'>;
+type StartDependencies = Pick<ApiDependencies, 'db' | 'orchestrator'>;
 
 /**
  * Starts the workflow of a new execution. Its workflow id is the execution's, so a repeated request or the sweep starts
  * nothing twice. Never throws: if Temporal does not answer, the sweep starts the workflow later.
  */
-export async function startWorkflow(dependencies: Dependencies, log: FastifyBaseLogger, id: string): Promise<void> {
+export async function startWorkflow(
+  dependencies: StartDependencies,
+  log: FastifyBaseLogger,
+  id: string,
+): Promise<void> {
   try {
     const execution = await findExecution(dependencies.db, id);
     if (execution === undefined || execution.workflowStarted || isFinalStatus(execution.status)) return;
     await withTimeout(dependencies.orchestrator.executions.start(execution));
     await markWorkflowStarted(dependencies.db, execution.id);
-    await followUpload(dependencies, execution);
+    await startUploadOfNewRun(dependencies, execution);
   } catch (error) {
     log.warn(
       { error: loggableError(error), executionId: id },
@@ -27,7 +31,10 @@ export async function startWorkflow(dependencies: Dependencies, log: FastifyBase
 }
 
 /** The upload of a discovered run has a workflow already; that of a run folder in a request has none. */
-async function followUpload({ orchestrator }: Dependencies, { run, storage }: ExecutionContext): Promise<void> {
+async function startUploadOfNewRun(
+  { orchestrator }: StartDependencies,
+  { run, storage }: ExecutionContext,
+): Promise<void> {
   if (run.uploadState !== 'uploading' || run.discovered) return;
   await withTimeout(
     orchestrator.runs.startUpload({

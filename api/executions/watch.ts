@@ -9,13 +9,13 @@ import { ApiError, loggableError } from '../errors.js';
 import type { RequestOf } from '../requests.js';
 import { ExecutionFeed, MOST_STREAMS, type StreamedExecution } from './feed.js';
 import { requireExecution } from './find.js';
-import { presentDetails, presentExecution } from './present.js';
+import { presentExecutionDetails, presentExecution } from './present.js';
 import type { operations } from './schemas.js';
 
 /** The body of `…/details`, which streams send too. */
 export async function showWithDetails(db: ApiDependencies['db'], execution: ListedExecution) {
   const attempts = await listAttempts(db, execution.id);
-  return { execution: presentExecution(execution), details: presentDetails(execution, attempts) };
+  return { execution: presentExecution(execution), details: presentExecutionDetails(execution, attempts) };
 }
 
 async function toStreamed(db: ApiDependencies['db'], execution: ListedExecution): Promise<StreamedExecution> {

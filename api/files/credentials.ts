@@ -75,7 +75,7 @@ export async function issueCredentials(
   checkLifetime(seconds, provider);
   const policy = issuedCredentialsPolicy(purpose, storage.bucket, keyPrefix, storage.region);
   if (policy.length > SESSION_POLICY_LIMIT) throw prefixTooLongError();
-  const session = await openSession(dependencies, request, provider, {
+  const session = await openCredentialsSession(dependencies, request, provider, {
     policy,
     seconds,
     name: `polony-${purpose}-${storage.provider_id.slice(-12)}`,
@@ -106,7 +106,7 @@ function checkLifetime(seconds: number, provider: ProviderRow): void {
     throw lifetimeError(`must be ${least} to ${most} seconds with the credentials of this provider`);
 }
 
-async function openSession(
+async function openCredentialsSession(
   { aws }: ApiDependencies,
   request: FastifyRequest,
   provider: ProviderRow,

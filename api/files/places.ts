@@ -5,14 +5,12 @@ import { joinKey } from '../../domain/files/paths.js';
 import { throwIfInvalid } from '../../domain/errors.js';
 import { checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
-import { isId } from '../../store/database.js';
+import { type Db, isId } from '../../store/database.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import { findRun } from '../../store/runs/load.js';
-import type { ApiDependencies } from '../dependencies.js';
+import { requireStorageConnection } from '../connections/storage/rules.js';
 import { ApiError, notFoundError } from '../errors.js';
 import { type Caller, recordDenial } from '../plugins/auth.js';
-
-type Db = ApiDependencies['db'];
 
 /** The folder in a bucket that a resource shows. */
 export interface Place {
@@ -93,13 +91,6 @@ export async function findOutputPlace(
     hasFolderPrefixes: false,
     permission: 'executions:download',
   };
-}
-
-/** @throws ApiError 404 */
-export async function requireStorageConnection(db: Db, id: string): Promise<StorageConnectionRow> {
-  const storage = isId(id) ? await findStorageConnection(db, id) : undefined;
-  if (storage === undefined) throw notFoundError('storage connection', id);
-  return storage;
 }
 
 async function requireStorageOf(db: Db, resource: 'run' | 'execution', id: string): Promise<StorageConnectionRow> {

@@ -9,7 +9,7 @@ import { ApiError } from '../errors.js';
 import type { Caller } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
 import { issueCredentials } from './credentials.js';
-import { requireStorageConnection } from './places.js';
+import { requireStorageConnection } from '../connections/storage/rules.js';
 import type { operations } from './schemas.js';
 
 type UploadRequest = RequestOf<typeof operations.uploadCredentials>;
@@ -29,7 +29,7 @@ export async function handleUploadCredentials(
       `The storage connection ${storage.name} is not used for run upload. ` +
         'Set useForRunUpload of the storage connection to true',
     );
-  const parent = checkRunFolder(request.body, storage);
+  const parent = checkRunFolderPlace(request.body, storage);
   const folder = `${parent}/${runFolder}/`;
   checkUploadAccess(request.caller, storage, folder);
   await checkNotComplete(dependencies.db, storage, parent, runFolder);
@@ -48,7 +48,7 @@ export async function handleUploadCredentials(
  * Checks that the search for runs will find the run folder, as instruments name and place it.
  * @returns the path of the instrument's folder below the prefix of the storage connection
  */
-function checkRunFolder(
+function checkRunFolderPlace(
   { runFolder, instrumentName, parentPath = '' }: UploadRequest['body'],
   storage: StorageConnectionRow,
 ): string {

@@ -55,7 +55,7 @@ function readProblem(request: FastifyRequest, error: unknown, resource: string):
  * unavailable, the change continues in the background: the sweep starts it if nothing else did.
  * @returns the grant as it is now.
  */
-export async function changePolicy(
+export async function requestPolicyChange(
   { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
   request: FastifyRequest,
   storage: StorageConnectionRow,
@@ -78,7 +78,7 @@ export async function changePolicy(
  * The answer to a request that wanted a grant in the bucket policy.
  * @throws ApiError when AWS rejected the grant, or 404 when it was removed in the meantime.
  */
-export function grantResponse(row: GrantRow) {
+export function presentGrantResponse(row: GrantRow) {
   if (row.state === 'removed') throw notFoundError('access grant', row.id);
   if (row.state === 'failed' && row.problem !== null) throw rejectionError(row, row.problem);
   return { accessGrant: presentGrant(row) };

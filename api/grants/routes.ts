@@ -21,11 +21,11 @@ import { pageForwards } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
 import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
-import { changePolicy, grantResponse, readBucketPolicy, rejectionError } from './policy.js';
+import { requestPolicyChange, presentGrantResponse, readBucketPolicy, rejectionError } from './policy.js';
 import { presentGrant, presentProblem } from './present.js';
 import {
   checkGrantBody,
-  checkMayGrant,
+  checkMayGrantAccess,
   checkNotGranted,
   checkRepairable,
   lockUnchanged,
@@ -86,7 +86,7 @@ async function createGrant(
   const storage = await requireStorageConnection(db, request.params.id);
   checkGrantBody(request, storage);
   const fields = newGrantFields(storage, request.body);
-  checkMayGrant(caller, storage, fields.folder);
+  checkMayGrantAccess(caller, storage, fields.folder);
   const created = await createIdempotently(db, request, reply, 201, async (transaction) => {
     await lockUnchanged(transaction, storage);
     await checkNotGranted(transaction, caller, fields);
@@ -96,8 +96,8 @@ async function createGrant(
   request.auditDetail = { principal: fields.principal, folder: fields.folder, accessGrantId: id };
   // A repeated request may find a grant that is written already, or even removed. Then it gets the first answer.
   const stored = await loadGrant(db, id);
-  const row = stored.state === 'pending' ? await changePolicy(dependencies, request, storage, stored) : stored;
-  return row.state === 'removed' ? created : grantResponse(row);
+  const row = stored.state === 'pending' ? await requestPolicyChange(dependencies, request, storage, stored) : stored;
+  return row.state === 'removed' ? created : presentGrantResponse(row);
 }
 
 async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.repair>) {
@@ -110,7 +110,7 @@ async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typ
   });
   request.auditDetail = { accessGrantId: id };
   const pending = await requireGrant(db, storage.id, id);
-  return grantResponse(await changePolicy(dependencies, request, storage, pending));
+  return presentGrantResponse(await requestPolicyChange(dependencies, request, storage, pending));
 }
 
 async function deleteGrant(
@@ -124,7 +124,7 @@ async function deleteGrant(
   const removing = await requestRemoval(db, id, requesterOf(request));
   request.auditDetail = { accessGrantId: id };
   if (removing === undefined) return reply.code(204).send(null);
-  const row = await changePolicy(dependencies, request, storage, removing);
+  const row = await requestPolicyChange(dependencies, request, storage, removing);
   if (row.state === 'removed') return reply.code(204).send(null);
   if (row.problem !== null) throw rejectionError(row, row.problem);
   return reply.code(202).send({ accessGrant: presentGrant(row) });

@@ -67,7 +67,7 @@ function wholeSeconds(time: Date): Date {
  * @param folder in the bucket; null for the whole bucket.
  * @throws ApiError 403 INSUFFICIENT_SCOPE
  */
-export function checkMayGrant({ access }: Caller, storage: StorageConnectionRow, folder: string | null): void {
+export function checkMayGrantAccess({ access }: Caller, storage: StorageConnectionRow, folder: string | null): void {
   const root = rootFolder(storage);
   if (folder !== null || root === '' || access.ids('storage:share') === 'all') return;
   throw new ApiError(

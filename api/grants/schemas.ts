@@ -128,7 +128,7 @@ const AccessGrantList = responseBody('One page of grants', {
   policyProblem: NullableAccessProblem,
   nextPageToken: Type.String(),
 });
-const grantResponse = (description: string) => responseBody(description, { accessGrant: AccessGrant });
+const grantResponseBody = (description: string) => responseBody(description, { accessGrant: AccessGrant });
 const GRANTED_OR_PENDING = 'The grant, whose state is active or pending';
 
 const tags = ['StorageConnectionService'];
@@ -165,7 +165,7 @@ export const operations = {
     params: IdParams,
     headers: IdempotencyHeaders,
     body: AccessGrantBody,
-    response: { 201: grantResponse(GRANTED_OR_PENDING), ...errors(404, 409, ...BODY, 422) },
+    response: { 201: grantResponseBody(GRANTED_OR_PENDING), ...errors(404, 409, ...BODY, 422) },
   },
   repair: {
     operationId: 'StorageConnectionService_RepairAccessGrant',
@@ -175,7 +175,7 @@ export const operations = {
       'Use it after AWS rejected a grant, or after somebody removed or changed its statements. ' +
       'polony overwrites statements that have the Sids of the grant but a different content.',
     params: GrantParams,
-    response: { 200: grantResponse(GRANTED_OR_PENDING), ...errors(404, 409) },
+    response: { 200: grantResponseBody(GRANTED_OR_PENDING), ...errors(404, 409) },
   },
   delete: {
     operationId: 'StorageConnectionService_DeleteAccessGrant',
@@ -186,7 +186,7 @@ export const operations = {
       'If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.',
     params: GrantParams,
     response: {
-      202: grantResponse('polony is removing the grant. Until then, the principal can still read the bucket'),
+      202: grantResponseBody('polony is removing the grant. Until then, the principal can still read the bucket'),
       204: NoContent,
       ...errors(404, 409),
     },

@@ -126,7 +126,7 @@ function invalidTokenError(why: string): ApiError {
   return new ApiError(401, 'INVALID_TOKEN', `This token is not valid: ${why}`);
 }
 
-function toApiError(error: unknown): ApiError {
+function toTokenError(error: unknown): ApiError {
   if (error instanceof errors.JWTExpired) return invalidTokenError('it has expired; log in again');
   if (error instanceof errors.JWTClaimValidationFailed)
     return invalidTokenError(
@@ -180,7 +180,7 @@ export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
     try {
       payload = await verifyToken(token, await keys.load(), options);
     } catch (error) {
-      const apiError = toApiError(error);
+      const apiError = toTokenError(error);
       if (apiError.status === 503) void keys.rediscover().catch(() => undefined);
       throw apiError;
     }

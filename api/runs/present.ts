@@ -87,7 +87,7 @@ function presentMultiomicsSetup(parameters: RunParameters | null) {
 }
 
 /** What polony knows of a run beyond the vendor's contract. */
-export function presentDetails(row: RunContext) {
+export function presentRunDetails(row: RunContext) {
   return {
     uploadState: row.uploadState,
     uploadDescription: row.description,

@@ -27,10 +27,10 @@ export async function retryRun(
       ? orchestrator.runs.checkUpload(storageConnectionId, parentPath, runFolder)
       : orchestrator.runs.retryUpload(storageConnectionId, parentPath, runFolder);
   const isFollowed = await withTemporalErrors(log, signal);
-  if (!isFollowed) await followUpload({ db, orchestrator }, log, run);
+  if (!isFollowed) await startUploadAgain({ db, orchestrator }, log, run);
 }
 
-async function followUpload(
+async function startUploadAgain(
   { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
   log: FastifyBaseLogger,
   run: RunContext,

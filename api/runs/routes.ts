@@ -11,7 +11,7 @@ import { filteredList, pageBothWays } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
 import { signManifestUrl } from './manifestUrl.js';
-import { presentDetails, presentRun } from './present.js';
+import { presentRunDetails, presentRun } from './present.js';
 import { retryRun } from './retry.js';
 import { operations } from './schemas.js';
 
@@ -31,7 +31,7 @@ export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies)
   );
   app.get('/v1/runs/:id/details', { config: readOne, schema: operations.getDetails }, async (request) => {
     const run = await requireRun(db, request.params.id);
-    return { run: presentRun(run), details: presentDetails(run) };
+    return { run: presentRun(run), details: presentRunDetails(run) };
   });
   app.post(
     '/v1/runs/:id/retry',

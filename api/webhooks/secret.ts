@@ -1,12 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { newId } from '../../store/database.js';
-import { type SealedSecret, webhookSecretContext } from '../../store/secrets.js';
+import { type Db, newId } from '../../store/database.js';
+import { type SealedSecret, type Secrets, webhookSecretContext } from '../../store/secrets.js';
 import type { WebhookRow } from '../../store/webhooks/endpoints.js';
 import { listSigningSecrets } from '../../store/webhooks/secrets.js';
-import type { ApiDependencies } from '../dependencies.js';
 import { ApiError } from '../errors.js';
-
-type Secrets = ApiDependencies['secrets'];
 
 /** A new signing secret, as the caller sees it and as the store keeps it. */
 export interface NewSigningSecret {
@@ -34,7 +31,7 @@ export async function createSigningSecret(secrets: Secrets): Promise<NewSigningS
  * @returns null after a rotation
  */
 export async function readFirstSecret(
-  db: ApiDependencies['db'],
+  db: Db,
   secrets: Secrets,
   webhook: { id: WebhookRow['id']; timeCreated: string },
 ): Promise<string | null> {

@@ -70,8 +70,8 @@ function findProfile(config: Config, requested: string | undefined): Profile | u
 }
 
 /**
- * The API that a command uses: from its flags, then the environment, then the profile. A profile that a flag names comes before
- * the environment.
+ * The API that a command uses: from its flags, then the environment, then the profile. A profile that a flag names
+ * comes before the environment.
  * @throws CliError `usage` when address or key are missing or invalid
  */
 export function connectionOf(

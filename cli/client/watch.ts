@@ -136,7 +136,8 @@ function parseEvents(response: Response, onChunk: () => void): AsyncIterable<{ i
 }
 
 /**
- * Yields an execution now and at each change, until it ends. Connects again when a connection breaks or the API ends a stream.
+ * Yields an execution now and at each change, until it ends. Connects again when a connection breaks or the API ends a
+ * stream.
  * @throws CliError when the caller may not see the execution, or the API does not answer for five minutes
  */
 export function watchExecution(api: Profile, id: string, times: WatchTimes = TIMES): AsyncGenerator<WatchedExecution> {

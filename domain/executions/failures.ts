@@ -12,11 +12,11 @@ export interface FailureExplanation {
   transient: boolean;
 }
 
-type Entry = [owner: FailureExplanation['owner'], what: string, toDo: string];
+type FailureEntry = [owner: FailureExplanation['owner'], what: string, toDo: string];
 const LOGS = "Read the run's engine log in CloudWatch (/aws/omics/WorkflowLog, stream run/<run id>/engine)";
 
 /** Failure reasons of HealthOmics runs (HealthOmics User Guide, "Run failure reasons"), and polony's own. */
-const REASONS: Record<string, Entry> = {
+const REASONS: Record<string, FailureEntry> = {
   ASSUME_ROLE_FAILED: [
     'customer',
     'HealthOmics is not allowed to assume the execution role',
@@ -92,7 +92,7 @@ const REASONS: Record<string, Entry> = {
   MODIFIED_INPUT_RESOURCE: [
     'customer',
     'Somebody changed a file of the run folder while the run read it',
-    'Do not change the run folder while a run analyzes it',
+    'Do not change the run folder while a run analyses it',
   ],
   OUT_OF_MEMORY_ERROR: [
     'vendor',
@@ -124,7 +124,7 @@ const REASONS: Record<string, Entry> = {
   UNSUPPORTED_INPUT_SIZE: [
     'customer',
     'The run folder is larger than HealthOmics allows',
-    'Ask AWS to raise the limit, or analyze the run elsewhere',
+    'Ask AWS to raise the limit, or analyse the run elsewhere',
   ],
   WORKFLOW_RUN_FAILED: [
     'customer',
@@ -148,8 +148,8 @@ const REASONS: Record<string, Entry> = {
   ],
   RunNotUsable: [
     'customer',
-    'Bases2Fastq cannot analyze the run',
-    'See the upload of the run. Only flows that accept failed runs analyze a run that the instrument ended as failed.',
+    'Bases2Fastq cannot analyse the run',
+    'See the upload of the run. Only flows that accept failed runs analyse a run that the instrument ended as failed.',
   ],
   BlockedTooLong: [
     'customer',
@@ -172,7 +172,11 @@ export function explainFailure(reason: string): FailureExplanation {
           'aws',
           'HealthOmics ended the run for a reason that polony does not know',
           `${LOGS}. The HealthOmics User Guide lists the reasons.`,
-        ] satisfies Entry)
-      : (['polony', 'It failed outside HealthOmics', 'See the message, and the workflow in Temporal'] satisfies Entry);
+        ] satisfies FailureEntry)
+      : ([
+          'polony',
+          'It failed outside HealthOmics',
+          'See the message, and the workflow in Temporal',
+        ] satisfies FailureEntry);
   return { reason, owner, what, toDo, transient: isTransientFailure(reason) };
 }

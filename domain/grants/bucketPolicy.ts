@@ -318,7 +318,7 @@ export function grantStanding(policy: BucketPolicy, grant: Grant): 'whole' | 'mi
 }
 
 /** The name of a statement for people: its Sid, or its position from 1. */
-function nameOf({ value }: PolicyStatement, at: number): string {
+function nameStatement({ value }: PolicyStatement, at: number): string {
   return typeof value.Sid === 'string' && value.Sid !== '' ? value.Sid : `number ${at + 1} (without a Sid)`;
 }
 
@@ -353,7 +353,7 @@ export function deletedPrincipals(policy: BucketPolicy): { name: string; ids: st
     const ids = named.filter(
       (id): id is string => typeof id === 'string' && /^A(ROA|IDA|GPA|NPA)[A-Z0-9]{12,}$/.test(id),
     );
-    return ids.length === 0 ? [] : [{ name: nameOf(each, at), ids }];
+    return ids.length === 0 ? [] : [{ name: nameStatement(each, at), ids }];
   });
 }
 
@@ -366,7 +366,7 @@ export function openStatements(policy: BucketPolicy): string[] {
       (typeof Principal === 'object' &&
         Principal !== null &&
         Object.values(Principal).some((value) => listOf(value).includes('*')));
-    return Effect === 'Allow' && everybody ? [nameOf(each, at)] : [];
+    return Effect === 'Allow' && everybody ? [nameStatement(each, at)] : [];
   });
 }
 

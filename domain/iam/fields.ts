@@ -3,7 +3,7 @@ import { checkPrefix } from '../connections/storage.js';
 import { checkRoleArn } from '../arn.js';
 import type { FieldProblem } from '../errors.js';
 
-type Check = (field: string, value: string) => FieldProblem[];
+type ValueCheck = (field: string, value: string) => FieldProblem[];
 
 /** Reads the fields of a query and keeps all problems, so that the caller can report them at once. */
 export class FieldReader<Query extends object> {
@@ -16,7 +16,7 @@ export class FieldReader<Query extends object> {
   }
 
   /** A text without spaces around it, after its check; undefined when it is absent or empty. */
-  optional(field: keyof Query & string, check: Check): string | undefined {
+  optional(field: keyof Query & string, check: ValueCheck): string | undefined {
     const value = (this.query[field] as string | undefined)?.trim();
     if (value === undefined || value === '') return undefined;
     this.add(...check(field, value));

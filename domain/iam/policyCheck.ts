@@ -152,7 +152,7 @@ class PolicyCheck {
       decisions: this.requestsFor(action, place).map((request) => evaluatePolicy(this.policy, request)),
     }));
     const decisions = results.flatMap((result) => result.decisions);
-    const state = stateOf(results.map((result) => result.decisions));
+    const state = combineDecisions(results.map((result) => result.decisions));
     const lacking = results.filter((result) => !result.decisions.every(isAllowed)).map(({ place }) => place);
     return {
       ...row,
@@ -226,7 +226,7 @@ const isAllowed = ({ decision }: IamDecision): boolean => decision === 'allowed'
 const isRefused = ({ decision }: IamDecision): boolean => decision === 'explicitlyDenied' || decision === 'notAllowed';
 
 /** An action needs all of its resources (StartRun has two), but several locations are several cases. */
-function stateOf(decisionsByPlace: readonly IamDecision[][]): PermissionFinding['state'] {
+function combineDecisions(decisionsByPlace: readonly IamDecision[][]): PermissionFinding['state'] {
   if (decisionsByPlace.every((decisions) => decisions.some(isRefused))) return 'denied';
   return decisionsByPlace.flat().every(isAllowed) ? 'granted' : 'conditional';
 }

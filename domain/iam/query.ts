@@ -92,11 +92,11 @@ function readCapabilities(reader: FieldReader<IamQuery>, query: IamQuery): Capab
 function readLocations(reader: FieldReader<IamQuery>, query: IamQuery): Location[] {
   const buckets = listOf(query.bucket).map((bucket) => bucket.trim());
   const prefixes = listOf(query.prefix).map(normalizePrefix);
-  const nameOf = (field: string, all: string[], index: number): string =>
+  const nameField = (field: string, all: string[], index: number): string =>
     all.length > 1 ? `${field}.${index}` : field;
   if (buckets.length === 0) reader.add({ field: 'bucket', rule: 'REQUIRED', message: 'is required' });
-  buckets.forEach((bucket, index) => reader.add(...checkBucketName(nameOf('bucket', buckets, index), bucket)));
-  prefixes.forEach((prefix, index) => reader.add(...checkDocumentPrefix(nameOf('prefix', prefixes, index), prefix)));
+  buckets.forEach((bucket, index) => reader.add(...checkBucketName(nameField('bucket', buckets, index), bucket)));
+  prefixes.forEach((prefix, index) => reader.add(...checkDocumentPrefix(nameField('prefix', prefixes, index), prefix)));
   if (buckets.length > 1 && prefixes.length > 1 && buckets.length !== prefixes.length) {
     reader.add({
       field: 'prefix',

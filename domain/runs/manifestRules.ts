@@ -73,7 +73,7 @@ export function findManifestProblems(manifest: RunManifest, run: ManifestedRun):
     ...context
       .lanes()
       .flatMap((lane) =>
-        context.isAnalyzed(lane.lane)
+        context.isAnalysed(lane.lane)
           ? [...context.indexReads(lane).flatMap((read) => apply(RULES.indexRead, read)), ...apply(RULES.lane, lane)]
           : apply(RULES.skippedLane, lane),
       ),
@@ -84,7 +84,7 @@ export function findManifestProblems(manifest: RunManifest, run: ManifestedRun):
 class ManifestContext {
   private readonly firstByName = new Map<string, ManifestSample>();
   private readonly conflicts: ReadonlyMap<ManifestSetting, SettingConflict>;
-  private readonly analyzedLanes: readonly number[] | undefined;
+  private readonly analysedLanes: readonly number[] | undefined;
 
   constructor(
     readonly manifest: RunManifest,
@@ -96,7 +96,7 @@ class ManifestContext {
     }
     this.conflicts = findConflicts(manifest.settings);
     const lanes = run.analysisLanes ?? '';
-    this.analyzedLanes = /^[12](\+[12])?$/.test(lanes) ? lanes.split('+').map(Number) : undefined;
+    this.analysedLanes = /^[12](\+[12])?$/.test(lanes) ? lanes.split('+').map(Number) : undefined;
   }
 
   /** An earlier sample with the same name, in any case. */
@@ -116,8 +116,8 @@ class ManifestContext {
     );
   }
 
-  isAnalyzed(lane: number): boolean {
-    return this.analyzedLanes === undefined || this.analyzedLanes.includes(lane);
+  isAnalysed(lane: number): boolean {
+    return this.analysedLanes === undefined || this.analysedLanes.includes(lane);
   }
 
   /** Lanes that have samples. */
@@ -272,7 +272,7 @@ function findWrongIndexCharacters(_context: ManifestContext, sample: ManifestSam
 function findSampleInSkippedLane({ run }: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
   const sample = samples.find((each) => each.lanes.length === 1);
   if (sample === undefined) return [];
-  const message = `${sample.name} is in lane ${lane}, but this run analyzes only lane ${run.analysisLanes}`;
+  const message = `${sample.name} is in lane ${lane}, but this run analyses only lane ${run.analysisLanes}`;
   return [warning('lane-not-run', cellPlace(sample, 'lane'), message)];
 }
 

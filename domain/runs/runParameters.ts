@@ -65,7 +65,7 @@ function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function readText(source: Json, key: string): string | undefined {
+function readTextField(source: Json, key: string): string | undefined {
   const value = source[key];
   return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
 }
@@ -86,13 +86,13 @@ export function parseJsonObject(file: string, content: string): Json {
 
 function parseConsumable(source: unknown): Consumable | undefined {
   if (!isObject(source)) return undefined;
-  const serialNumber = readText(source, 'SerialNumber');
+  const serialNumber = readTextField(source, 'SerialNumber');
   if (serialNumber === undefined) return undefined;
-  const expiration = readText(source, 'Expiration');
+  const expiration = readTextField(source, 'Expiration');
   return {
     serialNumber,
-    partNumber: readText(source, 'PartNumber') ?? '',
-    lotNumber: readText(source, 'LotNumber') ?? '',
+    partNumber: readTextField(source, 'PartNumber') ?? '',
+    lotNumber: readTextField(source, 'LotNumber') ?? '',
     // Instruments write the year 2999 for "never scanned". polony keeps what the instrument wrote.
     expiration: expiration !== undefined && !Number.isNaN(Date.parse(expiration)) ? expiration : undefined,
   };
@@ -104,8 +104,8 @@ function parseConsumable(source: unknown): Consumable | undefined {
  */
 export function parseRunParameters(content: string): RunParameters {
   const json = parseJsonObject(FILE, content);
-  const runName = readText(json, 'RunName');
-  const instrumentName = readText(json, 'InstrumentName');
+  const runName = readTextField(json, 'RunName');
+  const instrumentName = readTextField(json, 'InstrumentName');
   if (runName === undefined) throw new FileFormatError(FILE, 'RunName is missing');
   if (runName.length > 255)
     throw new FileFormatError(FILE, `RunName has ${runName.length} characters, but may have at most 255`);
@@ -122,7 +122,7 @@ export function parseRunParameters(content: string): RunParameters {
       cycles[read] = count;
     }
   }
-  const readOrder = (readText(json, 'ReadOrder') ?? '')
+  const readOrder = (readTextField(json, 'ReadOrder') ?? '')
     .split(',')
     .map((read) => read.trim())
     .filter((read): read is ReadName => (READ_NAMES as readonly string[]).includes(read));
@@ -131,33 +131,33 @@ export function parseRunParameters(content: string): RunParameters {
   const consumables = isObject(json.Consumables) ? json.Consumables : {};
   const filterMask = recipeValues.find((value) => value.Name === 'filterMask')?.Value;
   return {
-    fileVersion: readText(json, 'FileVersion'),
+    fileVersion: readTextField(json, 'FileVersion'),
     runName,
-    runId: readText(json, 'RunID') ?? readText(json, 'runID'),
-    recipeExecutionId: readText(json, 'RecipeExecutionID'),
-    runType: readText(json, 'RunType') ?? 'Sequencing',
-    runDescription: readText(json, 'RunDescription'),
-    side: readText(json, 'Side'),
-    flowcellId: readText(json, 'FlowcellID'),
-    date: readText(json, 'Date'),
+    runId: readTextField(json, 'RunID') ?? readTextField(json, 'runID'),
+    recipeExecutionId: readTextField(json, 'RecipeExecutionID'),
+    runType: readTextField(json, 'RunType') ?? 'Sequencing',
+    runDescription: readTextField(json, 'RunDescription'),
+    side: readTextField(json, 'Side'),
+    flowcellId: readTextField(json, 'FlowcellID'),
+    date: readTextField(json, 'Date'),
     instrumentName,
-    operatorName: readText(json, 'OperatorName'),
-    runFolderName: readText(json, 'RunFolderName'),
+    operatorName: readTextField(json, 'OperatorName'),
+    runFolderName: readTextField(json, 'RunFolderName'),
     tiles: Array.isArray(json.Tiles) ? json.Tiles.filter((tile): tile is string => typeof tile === 'string') : [],
     cycles,
     readOrder,
-    kitConfiguration: readText(json, 'KitConfiguration'),
-    preparationWorkflow: readText(json, 'PreparationWorkflow'),
-    chemistryVersion: readText(json, 'ChemistryVersion'),
+    kitConfiguration: readTextField(json, 'KitConfiguration'),
+    preparationWorkflow: readTextField(json, 'PreparationWorkflow'),
+    chemistryVersion: readTextField(json, 'ChemistryVersion'),
     lowDiversity: typeof json.LowDiversity === 'boolean' ? json.LowDiversity : undefined,
-    platformVersion: readText(json, 'PlatformVersion'),
-    analysisLanes: readText(json, 'AnalysisLanes'),
-    storageConnectionId: readText(json, 'StorageConnectionID'),
-    libraryType: readText(json, 'LibraryType'),
+    platformVersion: readTextField(json, 'PlatformVersion'),
+    analysisLanes: readTextField(json, 'AnalysisLanes'),
+    storageConnectionId: readTextField(json, 'StorageConnectionID'),
+    libraryType: readTextField(json, 'LibraryType'),
     filterMask: typeof filterMask === 'string' ? filterMask : undefined,
-    polonyDensity: readText(advanced, 'PolonyDensity'),
-    panelName: readText(json, 'PanelName'),
-    wellLayout: readText(json, 'WellLayout'),
+    polonyDensity: readTextField(advanced, 'PolonyDensity'),
+    panelName: readTextField(json, 'PanelName'),
+    wellLayout: readTextField(json, 'WellLayout'),
     consumables: {
       flowcell: parseConsumable(consumables.Flowcell),
       sequencingCartridge: parseConsumable(consumables.SequencingCartridge),

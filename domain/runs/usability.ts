@@ -17,8 +17,8 @@ export interface FlowToUse {
 }
 
 /**
- * Why a run cannot be analysed: at all, or by this flow where one is given. A run that still uploads is usable as far as anyone
- * can tell: its outcome is judged when the upload ends.
+ * Why a run cannot be analysed: at all, or by this flow where one is given. A run that still uploads is usable as far
+ * as anyone can tell: its outcome is judged when the upload ends.
  * @returns a reason that can follow "The run cannot be analysed: "; undefined where the run is usable.
  */
 export function whyRunIsUnusable(run: RunToUse, flow?: FlowToUse): string | undefined {
@@ -32,4 +32,12 @@ export function whyRunIsUnusable(run: RunToUse, flow?: FlowToUse): string | unde
     case 'complete':
       return flow && whyFlowRejects(flow, run);
   }
+}
+
+/** How an upload that is no longer followed ended, before a flow judges the run. */
+export function judgeEndedUpload(run: Pick<RunToUse, 'uploadState'> & { uploadDescription: string }): {
+  usable: boolean;
+  reason: string;
+} {
+  return { usable: run.uploadState === 'complete', reason: run.uploadDescription };
 }

@@ -56,7 +56,8 @@ export class Workflows {
   }
 
   /**
-   * Changes the workflow with the given id, and with the owner and region if they are given; creates it if it is missing.
+   * Changes the workflow with the given id, and with the owner and region if they are given; creates it if it is
+   * missing.
    * @returns undefined, and changes nothing, if a member is missing or wrong.
    */
   change(changes: Record<string, unknown>): EmulatedWorkflow | undefined {
@@ -72,7 +73,10 @@ export class Workflows {
     return workflow;
   }
 
-  /** Shares a workflow with an account. The share is PENDING. A second call changes nothing. @returns the share's ID. */
+  /**
+   * Shares a workflow with an account. The share is PENDING. A second call changes nothing.
+   * @returns the share's ID.
+   */
   share(workflow: EmulatedWorkflow, subscriberId: string): string {
     const existing = [...this.#shares.values()].find(
       (share) =>

@@ -1,6 +1,9 @@
 import { type Kysely, sql } from 'kysely';
 
-/** The tables of the main job. Names are unique among what is not deleted, since deleted rows stay for the history of executions. */
+/**
+ * The tables of the main job. Deleted rows stay for the history of executions, so names are unique among the other rows
+ * only.
+ */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     create table providers (
@@ -135,7 +138,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       time_completed timestamptz,
       time_updated timestamptz not null default now()
     )`.execute(db);
-  // A complete run starts a flow by itself once, whoever asks and however often.
+  // A complete run starts a flow automatically only once, however often polony tries.
   await sql`create unique index executions_auto on executions (flow_id, run_id) where trigger = 'auto'`.execute(db);
   await sql`create index executions_run on executions (run_id)`.execute(db);
   await sql`create index executions_open on executions (status) where status not in ('COMPLETED', 'FAILED', 'CANCELED')`.execute(

@@ -1,11 +1,11 @@
 import { type Kysely, sql } from 'kysely';
 
-/** What StartRun was sent with: a requestId holds for one request only, so asking again must ask the very same. */
+/** The request of StartRun. A requestId is valid for one request only, so polony must repeat it word for word. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`alter table executions add column start_request jsonb, add column cancel_signalled boolean not null default false`.execute(
     db,
   );
-  // `closed`: cancelled before it was sent, and nobody may send it any more.
+  // `closed`: the execution was cancelled before StartRun was sent. No activity may send it any more.
   await sql`alter table executions drop constraint executions_start_state_check, add constraint executions_start_state_check check (start_state in ('none', 'sent', 'started', 'closed'))`.execute(
     db,
   );

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-/** How flows run their HealthOmics runs, executions of several attempts, and the turns in which they are started. */
+/** Run settings of flows, several attempts for an execution, and the turns of StartRun. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     alter table flows

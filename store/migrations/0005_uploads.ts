@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-/** Runs at any depth, what is known of their uploads, and the events that tell of them. */
+/** Runs at any depth, the state of their uploads, and the events about them. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`alter table storage_connections add column run_depth integer not null default 0 check (run_depth between 0 and 5)`.execute(
     db,

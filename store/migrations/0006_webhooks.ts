@@ -1,8 +1,9 @@
 import { type Kysely, sql } from 'kysely';
 
 /**
- * Webhooks and what they are to be told. Triggers write it, so that it is in the same transaction as the change whatever makes the
- * change; where no webhook is on, they do no more than see that. domain/webhooks.ts has the names of the events.
+ * Webhooks and their events. Triggers write the events, so that an event is in the same transaction as its change,
+ * whatever code makes the change. While no webhook is enabled, the triggers write nothing. domain/webhooks/webhook.ts
+ * has the names of the events.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
@@ -33,7 +34,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     db,
   );
   await sql`create sequence webhook_event_sequence`.execute(db);
-  // No foreign key to the webhook: deleting one must never be what a change of an execution waits for or fails by.
+  // No foreign key to the webhook: deleting a webhook must never delay or fail a change of an execution.
   await sql`
     create table webhook_deliveries (
       id uuid primary key,
@@ -65,7 +66,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     db,
   );
 
-  // RFC 9562, version 7: ids sort by the time they were made, as those that polony makes itself do.
+  // RFC 9562, version 7: the ids sort by the time of their creation, like all ids of polony.
   await sql`
     create function webhook_delivery_id() returns uuid language sql volatile as $$
       select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6), 52, 1), 53, 1), 'hex')::uuid
@@ -86,7 +87,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       -- Heard once this transaction is committed.
       perform pg_notify('polony_webhooks', '');
     end $$`.execute(db);
-  // What blocks, without what AWS said: its words may hold names that are nobody's business elsewhere.
+  // What blocks, without the message of AWS, which may contain names that receivers must not see.
   await sql`
     create function webhook_blocked(blocked jsonb) returns jsonb language sql immutable as $$
       select case when blocked is null then null else jsonb_build_object('kind', blocked->'kind', 'action', blocked->'action', 'resource', blocked->'resource') end
@@ -161,7 +162,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     when (new.upload_state is distinct from old.upload_state or new.blocked is distinct from old.blocked or new.progress->'stalled' is distinct from old.progress->'stalled')
     execute function webhook_of_run()`.execute(db);
 
-  // Arguments: what it is, what its id and its status are called, and an event in place of the status's own.
+  // Arguments: the kind of resource, the names of its id and status, and the event to send instead of the status's own.
   await sql`
     create function webhook_of_resource() returns trigger language plpgsql as $$
     declare
@@ -190,7 +191,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       )
       .execute(db);
   }
-  // A secret that is only encrypted anew is the same credential; nobody has touched the provider then.
+  // A secret that was only encrypted again is the same credential, so the provider has not changed.
   await sql`
     create trigger webhook_credentials after update on providers for each row
     when (new.time_deleted is null and (new.role_arn is distinct from old.role_arn or new.external_id is distinct from old.external_id or new.access_key_id is distinct from old.access_key_id

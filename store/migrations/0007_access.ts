@@ -16,7 +16,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       revoked_by text,
       time_deleted timestamptz
     )`.execute(db);
-  // Of those that work: a name that was revoked can be given anew.
+  // Unique among the keys that work: the name of a revoked key can be used again.
   await sql`create unique index api_keys_name on api_keys (name) where time_revoked is null and time_deleted is null`.execute(
     db,
   );
@@ -39,7 +39,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index audit_log_action on audit_log (action, id)`.execute(db);
   await sql`create index audit_log_request on audit_log (request_id)`.execute(db);
   await sql`create index audit_log_time on audit_log (time)`.execute(db);
-  // What became of it is a row of its own, so that no row ever changes.
+  // The outcome of an entry is a row of its own, so that no row ever changes.
   await sql`
     create table audit_outcomes (
       audit_id uuid primary key references audit_log (id),

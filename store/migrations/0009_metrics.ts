@@ -1,9 +1,9 @@
 import { type Kysely, sql } from 'kysely';
 
-/** Metrics and beginning of runs, for filters, and the instruments that runs have shown. */
+/** Metrics and start times of runs, for filters, and the instruments that runs came from. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`alter table runs add column metrics jsonb, add column time_started timestamptz`.execute(db);
-  // What an instrument wrote may be no time.
+  // The text that an instrument wrote may not be a time.
   await sql`
     create function pg_temp.time_or_null(value text) returns timestamptz language plpgsql as $$
     begin

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-/** Tells whoever listens that an execution has changed in what is shown of it. Who listens to none hears nothing and is no work. */
+/** Notifies listeners when the visible state of an execution changes. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     create function tell_execution() returns trigger language plpgsql as $$

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 
-/** Who may read buckets, as their policies are to say. */
+/** Grants: who may read a bucket through its policy. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     create table access_grants (
@@ -34,7 +34,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       time_created timestamptz not null default now(),
       time_updated timestamptz not null default now()
     )`.execute(db);
-  // Two storage connections may be in one bucket, whose policy they share.
+  // Two storage connections in one bucket share its policy.
   await sql`create unique index access_grants_once on access_grants (bucket, principal, coalesce(folder, '')) where state not in ('expired', 'removed')`.execute(
     db,
   );

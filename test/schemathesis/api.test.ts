@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { schemathesis } from '../schemathesis.js';
 import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
 
-/** `npm run test:schemathesis` sets a longer time. */
+/** Set the variable to test for longer. */
 const SECONDS = Number(process.env.POLONY_SCHEMATHESIS_SECONDS ?? 20);
 
 let api: TestApi;

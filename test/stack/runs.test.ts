@@ -423,7 +423,7 @@ describe('the check of the cycles', () => {
     await put(`${run}/RunParameters.json`, JSON.stringify(parameters));
     expect(await look(runId)).toMatchObject({
       usable: false,
-      reason: expect.stringContaining('polony cannot tell whether the run is whole') as string,
+      reason: expect.stringContaining('polony cannot tell whether the run is complete') as string,
     });
   });
 });

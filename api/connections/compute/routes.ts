@@ -13,6 +13,7 @@ import { requireResource } from '../../references.js';
 import type { RequestOf } from '../../requests.js';
 import { givenFields } from '../../validation.js';
 import { requestVerification } from '../../verification/request.js';
+import { requireProvider } from '../requireProvider.js';
 import { presentComputeConnection } from './present.js';
 import {
   checkComputeBody,
@@ -20,7 +21,6 @@ import {
   checkMayChangeProvider,
   checkMove,
   normalizeComputeFields,
-  requireProvider,
 } from './rules.js';
 import { operations } from './schemas.js';
 

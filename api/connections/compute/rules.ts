@@ -11,7 +11,6 @@ import type { DbTransaction } from '../../../store/database.js';
 import { inUseError } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
-import { requireReference } from '../../references.js';
 import { checkBody } from '../../validation.js';
 
 /**
@@ -34,14 +33,6 @@ export function normalizeComputeFields(fields: ComputeConnectionFields): Compute
     name: normalizeName(fields.name),
     executionRoleArn: fields.executionRoleArn.trim(),
   };
-}
-
-/**
- * Finds the provider that a compute connection names, and locks it until the connection is written.
- * @throws InputError PROVIDER_NOT_FOUND
- */
-export function requireProvider(transaction: DbTransaction, providerId: string): Promise<ProviderRow> {
-  return requireReference('provider', 'providerId', providerId, (id) => findProvider(transaction, id, 'share'));
 }
 
 /**

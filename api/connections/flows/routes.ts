@@ -14,7 +14,7 @@ import type { RequestOf } from '../../requests.js';
 import { requestVerification } from '../../verification/request.js';
 import { changedFlowFields, newFlowFields } from './fields.js';
 import { presentFlow } from './present.js';
-import { checkFlowBody, checkFlowChange, checkReferences } from './rules.js';
+import { checkFlowBody, checkFlowChange, checkFlowReferences } from './rules.js';
 import { operations } from './schemas.js';
 
 /** Flows: the shared Bases2Fastq workflow on a compute connection, and the runs that start it automatically. */
@@ -47,7 +47,7 @@ async function createFlow(
   checkFlowBody(request, false);
   const fields = newFlowFields(request.body);
   const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
-    await checkReferences(transaction, fields);
+    await checkFlowReferences(transaction, fields);
     const row = await mapUniqueViolation('flow', fields.name, store.writeFlow(transaction, fields));
     return { flow: presentFlow(row) };
   });

@@ -27,7 +27,7 @@ export function checkFlowBody(request: FastifyRequest, isChange: boolean): void 
   const ownerId = typeof body?.workflowOwnerId === 'string' ? body.workflowOwnerId.trim() : undefined;
   checkBody(request, (check) => [
     check('name', (value) => checkName('name', normalizeName(value))),
-    check('sharedWorkflowId', (value) => checkWorkflow(value, ownerId, isChange)),
+    check('sharedWorkflowId', (value) => checkSharedWorkflowField(value, ownerId, isChange)),
     typeof body?.sharedWorkflowId === 'string'
       ? []
       : check('workflowOwnerId', (value) => checkAccountId('workflowOwnerId', value.trim())),
@@ -42,7 +42,7 @@ export function checkFlowBody(request: FastifyRequest, isChange: boolean): void 
 }
 
 /** A change may omit the owner, because the flow has one already. */
-function checkWorkflow(workflow: string, ownerId: string | undefined, isChange: boolean): FieldProblem[] {
+function checkSharedWorkflowField(workflow: string, ownerId: string | undefined, isChange: boolean): FieldProblem[] {
   const { problems } = checkSharedWorkflow(WORKFLOW_FIELDS, workflow, ownerId);
   return isChange ? problems.filter(({ rule }) => rule !== 'REQUIRED') : problems;
 }
@@ -51,7 +51,7 @@ function checkWorkflow(workflow: string, ownerId: string | undefined, isChange: 
  * Checks that the resources that a flow refers to exist and fit together, and locks them until the flow is written.
  * @throws InputError with every problem.
  */
-export async function checkReferences(transaction: DbTransaction, fields: FlowFields): Promise<void> {
+export async function checkFlowReferences(transaction: DbTransaction, fields: FlowFields): Promise<void> {
   const compute = await requireReference(
     'compute connection',
     'computeConnectionId',
@@ -143,7 +143,7 @@ export async function checkFlowChange(
       });
   }
   throwIfInvalid(hiddenReferences(caller, fields, old));
-  await checkReferences(transaction, fields);
+  await checkFlowReferences(transaction, fields);
 }
 
 /**

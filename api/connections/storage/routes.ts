@@ -14,6 +14,7 @@ import type { RequestOf } from '../../requests.js';
 import { givenFields } from '../../validation.js';
 import { requestVerification } from '../../verification/request.js';
 import { startDiscovery, updateDiscoverySchedule } from './discovery.js';
+import { requireProvider } from '../requireProvider.js';
 import { presentStorageConnection, presentStorageConnectionDetails } from './present.js';
 import {
   checkMayMove,
@@ -21,7 +22,6 @@ import {
   checkStorageBody,
   checkStorageChange,
   normalizeStorageFields,
-  requireProvider,
   requireStorageConnection,
   storageFieldsOf,
 } from './rules.js';

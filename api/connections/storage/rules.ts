@@ -17,7 +17,7 @@ import type { Db, DbTransaction } from '../../../store/database.js';
 import { inUseError } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
-import { requireReference, requireResource } from '../../references.js';
+import { requireResource } from '../../references.js';
 import { checkBody } from '../../validation.js';
 
 const KIND = 'storage connection';
@@ -71,14 +71,6 @@ export function storageFieldsOf(row: StorageConnectionRow): StorageConnectionFie
     allowPolicyProbe: row.allow_policy_probe,
     runDepth: row.run_depth,
   };
-}
-
-/**
- * Finds the provider that a storage connection names, and locks it until the connection is written.
- * @throws InputError PROVIDER_NOT_FOUND
- */
-export function requireProvider(transaction: DbTransaction, providerId: string): Promise<ProviderRow> {
-  return requireReference('provider', 'providerId', providerId, (id) => findProvider(transaction, id, 'share'));
 }
 
 /**

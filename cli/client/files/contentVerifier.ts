@@ -35,7 +35,8 @@ export class ContentVerifier {
   readonly #sums: Sum[] = [];
 
   constructor({ etag, encryption, checksums }: ExpectedContent) {
-    // An ETag is the MD5 of the content, unless the object came in parts or is encrypted with KMS (S3 API Reference, Object).
+    // An ETag is the MD5 of the content, unless the object came in parts or is encrypted with KMS (S3 API Reference,
+    // Object).
     const md5 = encryption === null || encryption === 'AES256' ? /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1] : undefined;
     if (md5 !== undefined) this.#sums.push(hashSum('MD5', 'md5', 'hex', md5));
     const addSum = (name: string, create: (expected: string) => Sum): void => {

@@ -105,7 +105,10 @@ class Page {
     return this.#listedAt;
   }
 
-  /** Lists the page again for new URLs; once for all files that ask. @param since the `listedAt` that a file has used */
+  /**
+   * Lists the page again for new URLs; once for all files that ask.
+   * @param since the `listedAt` that a file has used
+   */
   async renew(since: number): Promise<void> {
     if (since !== this.#listedAt) return;
     this.#renewal ??= this.list().then((content) => {
@@ -257,8 +260,8 @@ function newUrlOf(file: RemoteFile, page: Page): string {
 }
 
 /**
- * Downloads all files below a prefix, several at once, page by page. Complete files are skipped and interrupted ones resume.
- * A file gets its name only after its content was verified against what S3 says of it.
+ * Downloads all files below a prefix, several at once, page by page. Complete files are skipped and interrupted ones
+ * resume. A file gets its name only after its content was verified against what S3 says of it.
  * @throws CliError when nothing can be downloaded; failures of single files are in the report
  */
 export async function download(

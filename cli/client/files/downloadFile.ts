@@ -37,8 +37,8 @@ const PART_NAME = /^\..*\.[0-9a-f]{12}\.part(\.json)?$/s;
 const ADVICE_OTHER_NAME = 'download it with the AWS CLI under another name';
 
 /**
- * Where the object of a key goes below a folder. A key may hold anything, so this rejects what would lead out of the folder or
- * cannot name a file.
+ * Where the object of a key goes below a folder. A key may hold anything, so this rejects what would lead out of the
+ * folder or cannot name a file.
  * @throws FileError
  */
 export function localPathFor(to: string, key: string): string {
@@ -93,7 +93,10 @@ export async function removeOldParts(target: string): Promise<void> {
     if (ownPart.test(each)) await rm(path.join(path.dirname(target), each), { force: true });
 }
 
-/** Requests an object. `fetch` would decompress objects with a Content-Encoding; their size and checksums would not match. */
+/**
+ * Requests an object. `fetch` would decompress objects with a Content-Encoding; their size and checksums would not
+ * match.
+ */
 function requestObject(
   url: string,
   headers: Record<string, string>,

@@ -9,7 +9,8 @@ import { CliError, EXIT } from '../exit.js';
 export type TransferKind = 'uploads' | 'downloads';
 
 /**
- * Path of a file in the user's cache where a transfer keeps its notes between two attempts. Only the user can read the folder.
+ * Path of a file in the user's cache where a transfer keeps its notes between two attempts. Only the user can read the
+ * folder.
  * @param identity what makes this transfer different from every other one
  */
 export async function transferFile(kind: TransferKind, identity: string, extension: string): Promise<string> {
@@ -19,8 +20,8 @@ export async function transferFile(kind: TransferKind, identity: string, extensi
 }
 
 /**
- * Keeps other processes of this user from the same transfer: two processes that write the same file would mix their content.
- * Without a writable cache folder, the transfer runs without a lock.
+ * Keeps other processes of this user from the same transfer: two processes that write the same file would mix their
+ * content. Without a writable cache folder, the transfer runs without a lock.
  * @param activity what the holder does, for the error message, such as `uploads <folder>`
  * @returns a function that releases the lock
  * @throws CliError `conflict` when another process holds the lock
@@ -43,8 +44,8 @@ export async function acquireLock(kind: TransferKind, identity: string, activity
 }
 
 /**
- * Retries a call to the API for about a minute while the API is unavailable: a transfer takes hours, and an upgrade of the
- * API must not end it.
+ * Retries a call to the API for about a minute while the API is unavailable: a transfer takes hours, and an upgrade of
+ * the API must not end it.
  * @throws CliError of the last attempt, or the abort reason of the signal
  */
 export async function retryWhileUnavailable<T>(call: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {

@@ -65,7 +65,9 @@ const RUN_AGAIN = 'run the same command again';
 const md5 = (bytes: Buffer): Buffer => createHash('md5').update(bytes).digest();
 const partSizeOf = (size: number): number => Math.max(PART_BYTES, Math.ceil(size / MAX_PARTS));
 
-/** Computes the ETag that S3 gives a file that this program uploads (MD5; of the MD5s of the parts for a large file). */
+/**
+ * Computes the ETag that S3 gives a file that this program uploads (MD5; of the MD5s of the parts for a large file).
+ */
 async function computeEtag({ file, size }: LocalFile): Promise<string> {
   if (size <= PART_BYTES) return `"${md5(await readFile(file)).toString('hex')}"`;
   const sums: Buffer[] = [];
@@ -279,8 +281,8 @@ class RunFolderUpload {
   }
 
   /**
-   * Uploads a large file in parts. When S3 no longer knows an upload that an earlier attempt started (somebody or a lifecycle
-   * rule has ended it), the file starts from the beginning, once.
+   * Uploads a large file in parts. When S3 no longer knows an upload that an earlier attempt started (somebody or a
+   * lifecycle rule has ended it), the file starts from the beginning, once.
    */
   async #putInParts(file: LocalFile): Promise<void> {
     const upload = this.journal.findStarted(file) ?? (await this.#startParts(file));
@@ -414,8 +416,9 @@ function explainUploadError(error: unknown): unknown {
 }
 
 /**
- * Uploads a run folder as an instrument does: several files at once, large files in parts, and RunUploaded.json last, when
- * everything else is in the bucket. Files that are already there are skipped. An interrupted upload resumes, also after a kill.
+ * Uploads a run folder as an instrument does: several files at once, large files in parts, and RunUploaded.json last,
+ * when everything else is in the bucket. Files that are already there are skipped. An interrupted upload resumes, also
+ * after a kill.
  * @throws CliError
  */
 export async function uploadRunFolder(api: Profile, options: UploadOptions): Promise<UploadReport> {

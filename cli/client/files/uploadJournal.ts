@@ -9,7 +9,7 @@ export interface MultipartUpload {
 }
 
 /** One line of the journal. Without `uploadId` the version has no upload in progress. */
-interface Entry {
+interface JournalEntry {
   version: string;
   uploadId?: string;
   part?: number;
@@ -40,9 +40,9 @@ export class UploadJournal {
   }
 
   #restore(line: string): void {
-    let entry: Entry;
+    let entry: JournalEntry;
     try {
-      entry = JSON.parse(line) as Entry;
+      entry = JSON.parse(line) as JournalEntry;
     } catch {
       // A line that a kill has cut short.
       return;
@@ -104,7 +104,7 @@ export class UploadJournal {
     if (this.#file !== undefined) await rm(this.#file, { force: true });
   }
 
-  async #write(entry: Entry): Promise<void> {
+  async #write(entry: JournalEntry): Promise<void> {
     await this.#append(`${JSON.stringify(entry)}\n`);
   }
 

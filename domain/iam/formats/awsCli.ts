@@ -8,20 +8,20 @@ export function writeAwsCli({ name, executionName, executionPath, trust, policy,
   const commands =
     trust === null
       ? [command('create-user', ['user-name', name]), putPolicy('put-user-policy', ['user-name', name], policy)]
-      : createRole(name, [['max-session-duration', String(ROLE_SESSION_SECONDS)]], {
+      : buildRoleCommands(name, [['max-session-duration', String(ROLE_SESSION_SECONDS)]], {
           trustPolicy: trust,
           permissionPolicy: policy,
         });
   if (execution !== null) {
     const path: Option[] = executionPath === '/' ? [] : [['path', executionPath]];
-    commands.push(...createRole(executionName, path, execution));
+    commands.push(...buildRoleCommands(executionName, path, execution));
   }
   // The last command, because it prints the secret key.
   if (trust === null) commands.push(command('create-access-key', ['user-name', name]));
   return `${commands.join(' &&\n')}\n`;
 }
 
-function createRole(role: string, options: Option[], { trustPolicy, permissionPolicy }: RolePolicies): string[] {
+function buildRoleCommands(role: string, options: Option[], { trustPolicy, permissionPolicy }: RolePolicies): string[] {
   const name: Option = ['role-name', role];
   return [
     command('create-role', name, ...options, ['assume-role-policy-document', compactJson(trustPolicy)]),
