@@ -1,13 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { type S3Client } from '@aws-sdk/client-s3';
+import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../cli/customer.js';
-import { describeRun, runFolderName, simulateInstrument } from '../local/instrument.js';
+import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../local/instrument.js';
 import type { Stack } from '../local/stack.js';
-import { executionsOf } from './support.js';
+import { executionsOf, waitFor } from './support.js';
 import { startTestStack, logErrorsOnly } from './testStack.js';
 
 // Polls are so far apart that only events can cause progress.
@@ -82,6 +82,24 @@ export async function upload(
     workflowId: `run-upload/${storageConnectionId}/${run.instrumentName}/${runFolderName(run)}`,
     run,
   };
+}
+
+/** Writes RunUploaded.json into an uploaded run folder, and sends the event about it. */
+export async function endUpload(
+  { folder, run }: Pick<Awaited<ReturnType<typeof upload>>, 'folder' | 'run'>,
+  outcome: 'stopped' | 'completed',
+): Promise<void> {
+  const Key = `${folder}/RunUploaded.json`;
+  await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key, Body: runUploadedText(run, outcome) }));
+  await post(created(Key));
+}
+
+/** Waits until a run shows the status, for example `COMPLETED`. */
+export async function waitForRun(name: string, status: string): Promise<void> {
+  await waitFor(
+    `the run ${name} to be ${status}`,
+    async () => (await runs()).find((each) => each.name === name)?.status === `RUN_STATUS_${status}`,
+  );
 }
 
 /** Starts a stack before the tests of a file whose polls are so far apart that only events cause progress. */

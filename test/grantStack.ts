@@ -27,7 +27,7 @@ import { Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { answerChecker, type OpenApi } from './openapi.js';
 import { waitFor } from './support.js';
-import { startTestStack, workflowSource, logErrorsOnly } from './testStack.js';
+import { startTestStack, workflowSource, logErrorsOnly, WORKER_SETTINGS } from './testStack.js';
 
 // Real PostgreSQL, Temporal and the enforcing AWS. Two APIs and two workers run in this process, each with its own
 // connections.
@@ -36,15 +36,6 @@ export const region = 'us-west-2';
 const OWN = '111122223333';
 export const PARTNER = '444455556666';
 export const QUEUE = 'polony';
-const settings = {
-  runPollSeconds: 1,
-  uploadPollSeconds: 1,
-  discoverSeconds: 3600,
-  startRunsPerSecond: 1000,
-  retryRunSeconds: 1,
-  stalledMinutes: 120,
-  closedWorkflows: 'adopt' as const,
-};
 
 export interface Grant {
   id: string;
@@ -134,7 +125,7 @@ export async function startWorker(): Promise<void> {
     db,
     aws: watched,
     orchestrator: new Orchestrator(temporal, QUEUE),
-    settings,
+    settings: WORKER_SETTINGS,
     polls: new GetRunBudget(db, 100),
   });
   // Each worker needs its own connection: one connection allows only one worker for each task queue.

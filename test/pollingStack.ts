@@ -15,7 +15,7 @@ import { type Db, openDatabase } from '../store/database.js';
 import { Orchestrator } from '../temporal/client.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { HELD_MS, waitFor } from './support.js';
-import { countEvents, startTestStack, workflowSource, logErrorsOnly } from './testStack.js';
+import { countEvents, startTestStack, workflowSource, logErrorsOnly, WORKER_SETTINGS } from './testStack.js';
 
 // The worker runs in this process, so that the test can set its sessions, clock and polls. Its activities are the real
 // ones.
@@ -31,15 +31,7 @@ let running: Promise<unknown>;
 let flowId: string;
 let runId: string;
 export let providerId: string;
-export const settings = {
-  runPollSeconds: 0.05,
-  uploadPollSeconds: 1,
-  discoverSeconds: 3600,
-  startRunsPerSecond: 1000,
-  retryRunSeconds: 1,
-  stalledMinutes: 120,
-  closedWorkflows: 'adopt' as const,
-};
+export const settings = { ...WORKER_SETTINGS, runPollSeconds: 0.05 };
 /** The sessions that the worker uses at the moment. */
 let current: AwsSessions;
 /** Sets the sessions that the worker uses from now on. */

@@ -1,22 +1,20 @@
-import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { Worker } from '@temporalio/worker';
 import { expect, it } from 'vitest';
-import { runUploadedText } from '../../local/instrument.js';
 import { waitFor } from '../support.js';
 import { workflowSource } from '../testStack.js';
 import {
   account,
   call,
-  created,
+  endUpload,
   executions,
-  post,
-  runs,
   s3,
   storageConnectionId,
   temporal,
   upload,
   useEventsStack,
+  waitForRun,
 } from '../eventsStack.js';
 
 useEventsStack();
@@ -38,18 +36,8 @@ it('continues as a new workflow after many looks, keeps its deadline, and still 
     (await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!,
   );
   expect(input.deadline - first.startTime.getTime()).toBeCloseTo(14 * 86_400_000, -5);
-  await s3.send(
-    new PutObjectCommand({
-      Bucket: account.bucket,
-      Key: `${folder}/RunUploaded.json`,
-      Body: runUploadedText(run, 'completed'),
-    }),
-  );
-  await post(created(`${folder}/RunUploaded.json`));
-  await waitFor(
-    'the run to be complete',
-    async () => (await runs()).find((each) => each.name === 'LONG')?.status === 'RUN_STATUS_COMPLETED',
-  );
+  await endUpload({ folder, run }, 'completed');
+  await waitForRun('LONG', 'COMPLETED');
   await temporal.workflow.getHandle(workflowId).result();
   expect((await executions()).filter((each) => each.inputs[0]!.run.name === 'LONG')).toHaveLength(1);
   const before = await temporal.workflow.getHandle(workflowId, first.runId).fetchHistory();

@@ -1,30 +1,32 @@
-import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { expect, it } from 'vitest';
 import { parseEvent, locateRunFolder } from '../../domain/events/event.js';
-import { runFolderName, runUploadedText } from '../../local/instrument.js';
+import { runFolderName } from '../../local/instrument.js';
 import { waitFor } from '../support.js';
 import { workflowSource } from '../testStack.js';
 import {
-  EVENTS_KEY,
   account,
   call,
   changed,
   created,
+  endUpload,
+  EVENTS_KEY,
   executions,
   flowId,
-  pace,
   inStatus,
+  pace,
   post,
-  runsOf,
   runs,
+  runsOf,
   s3,
   stack,
   storageConnectionId,
   temporal,
   upload,
   useEventsStack,
+  waitForRun,
 } from '../eventsStack.js';
 
 useEventsStack();
@@ -67,18 +69,8 @@ it('checks a followed upload again for any number of events, with a short histor
   const events = async (): Promise<number> =>
     (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
   expect(await events()).toBeLessThan(80);
-  await s3.send(
-    new PutObjectCommand({
-      Bucket: account.bucket,
-      Key: `${folder}/RunUploaded.json`,
-      Body: runUploadedText(run, 'completed'),
-    }),
-  );
-  await post(created(`${folder}/RunUploaded.json`));
-  await waitFor(
-    'the run to be complete',
-    async () => (await runs()).find((each) => each.name === 'FLOOD')?.status === 'RUN_STATUS_COMPLETED',
-  );
+  await endUpload({ folder, run }, 'completed');
+  await waitForRun('FLOOD', 'COMPLETED');
   await temporal.workflow.getHandle(workflowId).result();
   await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
 });
@@ -114,27 +106,11 @@ it('adds no delay between the event for RunUploaded.json and StartRun', async ()
 });
 
 it('checks a run again after RunUploaded.json was replaced', async () => {
-  const { folder, run } = await upload('REPLACED');
-  const put = (outcome: 'stopped' | 'completed') =>
-    s3.send(
-      new PutObjectCommand({
-        Bucket: account.bucket,
-        Key: `${folder}/RunUploaded.json`,
-        Body: runUploadedText(run, outcome),
-      }),
-    );
-  await put('stopped');
-  await post(created(`${folder}/RunUploaded.json`));
-  await waitFor(
-    'the run to be refused',
-    async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_STOPPED',
-  );
-  await put('completed');
-  await post(created(`${folder}/RunUploaded.json`));
-  await waitFor(
-    'the run to be complete',
-    async () => (await runs()).find((each) => each.name === 'REPLACED')?.status === 'RUN_STATUS_COMPLETED',
-  );
+  const uploaded = await upload('REPLACED');
+  await endUpload(uploaded, 'stopped');
+  await waitForRun('REPLACED', 'STOPPED');
+  await endUpload(uploaded, 'completed');
+  await waitForRun('REPLACED', 'COMPLETED');
   const started = await waitFor('its execution', async () =>
     (await executions()).find((each) => each.inputs[0]!.run.name === 'REPLACED'),
   );
