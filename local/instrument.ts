@@ -361,7 +361,7 @@ export interface SimulationOptions {
   prefix: string;
   run: SimulatedRun;
   outcome?: SimulatedOutcome;
-  /** Pauses after this share of the large files (0 to 1), until {@link Simulation.resume}. */
+  /** Pauses after this share of the large files (0 to 1), unless {@link Simulation.resume} was called before. */
   stallAt?: number;
   /** Maximum bytes per second; no limit by default. */
   bytesPerSecond?: number;
@@ -374,6 +374,7 @@ export interface Simulation {
   /** Key of the run folder, without a slash at its end. */
   folder: string;
   pause: () => void;
+  /** Ends a pause. If the upload has not reached `stallAt` yet, it will not pause there. */
   resume: () => void;
   /** Resolves with the totals when the run is uploaded; rejects when an upload fails or the signal aborts. */
   done: Promise<{ files: number; bytes: number }>;
@@ -395,7 +396,9 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
     const promise = new Promise<void>((resolve) => (resume = resolve));
     paused = { promise, resume };
   };
+  let stallAt = options.stallAt;
   const resume = (): void => {
+    stallAt = undefined;
     paused?.resume();
     paused = undefined;
   };
@@ -422,8 +425,10 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
   async function upload(): Promise<{ files: number; bytes: number }> {
     const sent = { files: 0, bytes: 0 };
     const started = Date.now();
-    const stall = options.stallAt === undefined ? undefined : Math.floor(bulk * options.stallAt);
     let bulkSent = 0;
+    const pauseIfStalled = (): void => {
+      if (stallAt !== undefined && bulkSent === Math.floor(bulk * stallAt)) pause();
+    };
     const files = runFiles(run, bulk);
     const lane = async (): Promise<void> => {
       for (;;) {
@@ -436,7 +441,10 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
         await put(path, body);
         sent.files++;
         sent.bytes += body.length;
-        if (large && ++bulkSent === stall) pause();
+        if (large) {
+          bulkSent++;
+          pauseIfStalled();
+        }
         options.onProgress?.({ ...sent, path });
         if (options.bytesPerSecond !== undefined) {
           const ahead = (sent.bytes / options.bytesPerSecond) * 1000 - (Date.now() - started);
@@ -444,7 +452,7 @@ export function simulateInstrument(options: SimulationOptions): Simulation {
         }
       }
     };
-    if (stall === 0) pause();
+    pauseIfStalled();
     try {
       await Promise.all(Array.from({ length: concurrency }, lane));
     } catch (error) {

@@ -193,6 +193,13 @@ describe('the simulated instrument', () => {
     expect(after.has('RunUploaded.json')).toBe(true);
   });
 
+  it('does not stall if it is resumed before', async () => {
+    const simulation = simulate('RESUMED-EARLY', { stallAt: 0.5 });
+    simulation.resume();
+    await simulation.done;
+    expect((await list(simulation.folder)).has('RunUploaded.json')).toBe(true);
+  });
+
   it.each<[SimulatedOutcome, string | undefined, number]>([
     ['failed', 'OutcomeFailed', 20],
     ['stopped', 'OutcomeStopped', 20],
