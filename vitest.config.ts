@@ -1,20 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
-declare module 'vitest' {
-  export interface ProvidedContext {
-    /** How many random samples tests draw: `many` in `npm run test:load`. */
-    samples: 'few' | 'many';
-  }
-}
-
-/** Tests that `npm run test:load` repeats with more samples. */
-const withSamples = ['iam-enforcement', 'runs'].map((subject) => `test/stack/${subject}.test.ts`);
-
 const project = (name: string, groupOrder: number) => ({
   test: {
     name,
-    include: [`test/${name}/**/*.test.ts`, ...(name === 'load' ? withSamples : [])],
-    provide: { samples: name === 'load' ? ('many' as const) : ('few' as const) },
+    include: [`test/${name}/**/*.test.ts`],
     globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
     // The AWS SDK warns about Node 20, which polony supports.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
@@ -32,7 +21,14 @@ const project = (name: string, groupOrder: number) => ({
 
 export default defineConfig({
   test: {
-    // `npm test` runs the first two; each of the others takes minutes and has a command of its own (package.json).
+    tags: [
+      {
+        name: 'long',
+        description: 'Takes long: kills processes, moves much data, or tests the local AWS and instrument themselves.',
+      },
+    ],
+    // `npm test` runs the first two, without the tests that have the tag `long`. `npm run test:long` runs those.
+    // Each of the others takes minutes and has a command of its own (package.json).
     projects: [
       project('unit', 0),
       project('stack', 0),

@@ -1,3 +1,4 @@
+/** @module-tag long */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
 

@@ -342,7 +342,7 @@ describe('the command line', () => {
       expect(shown.trim().split('\n').at(-1)).toContain(status);
     }
   });
-  it('completes commands and flags in three shells', async () => {
+  it('completes commands and flags in three shells', { tags: 'long' }, async () => {
     for (const shell of ['bash', 'zsh', 'fish']) {
       const { code, stdout } = await polony(['complete', shell]);
       expect([shell, code, stdout.includes('polony')]).toEqual([shell, 0, true]);
@@ -548,7 +548,7 @@ describe('polony download', () => {
       },
     );
   });
-  it('resumes after a kill', async () => {
+  it('resumes after a kill', { tags: 'long' }, async () => {
     const folderOf = to();
     await throughProxy(
       ({ url: asked, count }) => (asked.includes('/big.bin') && count === 1 ? 'cut' : 'pass'),
@@ -663,7 +663,7 @@ describe('polony upload', () => {
     expect(JSON.parse((await upload(made)).stdout)).toMatchObject({ files: 2, skipped: 5, ended: true });
     expect((await bytesOf('whole', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle X');
   });
-  it('resumes after a kill without sending finished parts again', async () => {
+  it('resumes after a kill without sending finished parts again', { tags: 'long' }, async () => {
     const made = runFolder('killed', 100_000_000);
     const parts = (seen: { url: string }[]): string[] =>
       seen.flatMap(({ url: asked }) => /[?&]partNumber=(\d+)/.exec(asked)?.[1] ?? []);
@@ -692,7 +692,7 @@ describe('polony upload', () => {
     expect((await bytesOf('killed', 'large.bin')).equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
     expect(readdirSync(path.join(folder, 'cache/polony/uploads'))).toEqual([]);
   });
-  it('rejects an incomplete run folder before it uploads anything', async () => {
+  it('rejects an incomplete run folder before it uploads anything', { tags: 'long' }, async () => {
     const refused = async (change: (made: string) => void, name = `bad${++at}`): Promise<string> => {
       const made = runFolder(name, 10);
       change(made);

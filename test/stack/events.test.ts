@@ -57,25 +57,32 @@ it('takes a run from RunUploaded.json to StartRun and to its end by events alone
   await inStatus(id, 'COMPLETED');
 });
 
-it('checks a followed upload again for any number of events, with a short history that replays', async () => {
-  const { folder, workflowId, run } = await upload('FLOOD');
-  // The same upload without RunUploaded.json.
-  await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
-  await post(created(`${folder}/RunParameters.json`));
-  expect((await runs()).some((each) => each.name === 'FLOOD')).toBe(false);
-  await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
-  await waitFor('the run to be followed', async () => (await runs()).some((each) => each.name === 'FLOOD'));
-  await Promise.all(Array.from({ length: 300 }, async () => post(created(`${folder}/RunParameters.json`))));
-  const events = async (): Promise<number> =>
-    (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
-  expect(await events()).toBeLessThan(80);
-  await endUpload({ folder, run }, 'completed');
-  await waitForRun('FLOOD', 'COMPLETED');
-  await temporal.workflow.getHandle(workflowId).result();
-  await Worker.runReplayHistory({ ...workflowSource() }, await temporal.workflow.getHandle(workflowId).fetchHistory());
-});
+it(
+  'checks a followed upload again for any number of events, with a short history that replays',
+  { tags: 'long' },
+  async () => {
+    const { folder, workflowId, run } = await upload('FLOOD');
+    // The same upload without RunUploaded.json.
+    await s3.send(new DeleteObjectCommand({ Bucket: account.bucket, Key: `${folder}/RunUploaded.json` }));
+    await post(created(`${folder}/RunParameters.json`));
+    expect((await runs()).some((each) => each.name === 'FLOOD')).toBe(false);
+    await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
+    await waitFor('the run to be followed', async () => (await runs()).some((each) => each.name === 'FLOOD'));
+    await Promise.all(Array.from({ length: 300 }, async () => post(created(`${folder}/RunParameters.json`))));
+    const events = async (): Promise<number> =>
+      (await temporal.workflow.getHandle(workflowId).fetchHistory()).events!.length;
+    expect(await events()).toBeLessThan(80);
+    await endUpload({ folder, run }, 'completed');
+    await waitForRun('FLOOD', 'COMPLETED');
+    await temporal.workflow.getHandle(workflowId).result();
+    await Worker.runReplayHistory(
+      { ...workflowSource() },
+      await temporal.workflow.getHandle(workflowId).fetchHistory(),
+    );
+  },
+);
 
-it('adds no delay between the event for RunUploaded.json and StartRun', async () => {
+it('adds no delay between the event for RunUploaded.json and StartRun', { tags: 'long' }, async () => {
   const waits: number[] = [];
   for (let at = 0; at < 5; at++) {
     const { folder, run, workflowId } = await upload(`MEDIAN${at}`);
@@ -175,7 +182,7 @@ it('ignores events that are forged, repeated, late or about other resources', as
   expect((await executions()).length).toBe(count + 1);
 });
 
-it('starts few searches for events about many unknown folders', async () => {
+it('starts few searches for events about many unknown folders', { tags: 'long' }, async () => {
   const folders = Array.from({ length: 300 }, (_, at) => `20260115_AV240001_MADEUP${at}`);
   const began = Date.now();
   const answers = await Promise.all(folders.map((name) => post(created(`runs/AV240001/${name}/RunUploaded.json`))));

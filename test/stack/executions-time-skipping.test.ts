@@ -17,7 +17,7 @@ import {
 
 useTimeSkipping();
 
-it('follows an upload for three days with a short history', async () => {
+it('follows an upload for three days with a short history', { tags: 'long' }, async () => {
   let looks = 0;
   const started = await env.currentTimeMs();
   const activities: Partial<Activities> = {
@@ -86,34 +86,38 @@ it('watches a run for twelve hours', async () => {
   expect((await env.client.workflow.getHandle('run-12-hours').fetchHistory()).events!.length).toBeLessThanOrEqual(45);
 });
 
-it('stays blocked through a thousand probes with a short history, and continues without help', async () => {
-  let tries = 0;
-  const started = await env.currentTimeMs();
-  const activities: Partial<Activities> = {
-    async prepareExecution() {
-      tries++;
-      if ((await env.currentTimeMs()) - started < 4 * 86_400_000)
-        throw createBlockedFailure({
-          kind: 'ACCESS_DENIED',
-          action: 'omics:GetWorkflow',
-          message: 'denied',
-          remedy: 'allow it',
-        });
-    },
-    startRun: async () => ({ healthOmicsRunId: '1000002', runOutputUri: 's3://b/o/1000002' }),
-    watchRun: async () => ({ status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' }),
-    readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000002' }),
-  };
-  const run = (): Promise<unknown> =>
-    env.client.workflow.execute('bases2fastq', {
-      taskQueue: 'test',
-      workflowId: 'blocked-4-days',
-      args: [{ ...execution, executionId: 'e2' }],
-    });
-  expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED' });
-  expect(tries).toBeGreaterThan(1000);
-  expect((await env.client.workflow.getHandle('blocked-4-days').fetchHistory()).events!.length).toBeLessThan(60);
-});
+it(
+  'stays blocked through a thousand probes with a short history, and continues without help',
+  { tags: 'long' },
+  async () => {
+    let tries = 0;
+    const started = await env.currentTimeMs();
+    const activities: Partial<Activities> = {
+      async prepareExecution() {
+        tries++;
+        if ((await env.currentTimeMs()) - started < 4 * 86_400_000)
+          throw createBlockedFailure({
+            kind: 'ACCESS_DENIED',
+            action: 'omics:GetWorkflow',
+            message: 'denied',
+            remedy: 'allow it',
+          });
+      },
+      startRun: async () => ({ healthOmicsRunId: '1000002', runOutputUri: 's3://b/o/1000002' }),
+      watchRun: async () => ({ status: 'COMPLETED', healthOmicsStatus: 'COMPLETED' }),
+      readResults: async () => ({ description: 'done', runOutputUri: 's3://b/o/1000002' }),
+    };
+    const run = (): Promise<unknown> =>
+      env.client.workflow.execute('bases2fastq', {
+        taskQueue: 'test',
+        workflowId: 'blocked-4-days',
+        args: [{ ...execution, executionId: 'e2' }],
+      });
+    expect(await withWorker(activities, run)).toMatchObject({ status: 'COMPLETED' });
+    expect(tries).toBeGreaterThan(1000);
+    expect((await env.client.workflow.getHandle('blocked-4-days').fetchHistory()).events!.length).toBeLessThan(60);
+  },
+);
 
 it('gives up after the maximum time of blocking, and names the missing permission', async () => {
   let ended: unknown;

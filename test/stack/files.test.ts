@@ -570,7 +570,7 @@ describe('path attacks', () => {
     'e\u0301',
     'é',
   ];
-  it(`reach nothing outside the place with any of ${PREFIXES.length} prefixes`, async () => {
+  it(`reach nothing outside the place with any of ${PREFIXES.length} prefixes`, { tags: 'long' }, async () => {
     expect(new Set(PREFIXES).size).toBeGreaterThanOrEqual(60);
     const places: [string, string][] = [
       ['runs', 'runs/'],

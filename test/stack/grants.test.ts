@@ -481,7 +481,7 @@ describe('a change of the bucket policy', () => {
     ).toBe('active');
   });
 
-  it('never sends a policy of more than 20 KB', async () => {
+  it('never sends a policy of more than 20 KB', { tags: 'long' }, async () => {
     const at = await lab();
     const filler = {
       Sid: 'Large',
@@ -780,7 +780,7 @@ describe('grant requests', () => {
   });
 });
 
-it('reaches the exact policy after concurrent changes through two APIs and two workers', async () => {
+it('reaches the exact policy after concurrent changes through two APIs and two workers', { tags: 'long' }, async () => {
   const at = await lab();
   await setPolicy(at.bucket, theirs(at.bucket));
   const old = await Promise.all(Array.from({ length: 5 }, (_, number) => granted(at, { principal: account(number) })));

@@ -148,7 +148,7 @@ describe('the main job', () => {
 });
 
 describe('the AWS CLI with credential_process', () => {
-  it('copies the run folder from the local stack, and nothing else', async () => {
+  it('copies the run folder from the local stack, and nothing else', { tags: 'long' }, async () => {
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
     const { key } = await call<{ key: string }>('POST', '/v1/api-keys', {
       name: 'aws-cli',
@@ -276,7 +276,7 @@ describe('the main job with failures', () => {
     await call('PATCH', `/v1/compute-connections/${connectionId}`, { executionRoleArn: account.executionRoleArn });
   });
 
-  it('passes the run of a killed worker to another worker, with one StartRun', async () => {
+  it('passes the run of a killed worker to another worker, with one StartRun', { tags: 'long' }, async () => {
     await setPace(stack, HELD_MS);
     const id = await start();
     await inStatus(id, 'RUNNING');

@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
 import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../../aws/sessions.js';
@@ -646,30 +646,35 @@ describe('the search for runs', () => {
       ),
     ).toEqual(['TOLD']);
   });
-  it('finds any number of runs with few requests, starts each once, and starts nothing the second time', async () => {
-    const storage = await connect();
-    const runsOfInstrument = inject('samples') === 'many' ? 1000 : 200;
-    const total = 2 * runsOfInstrument;
-    const keys = ['AV240001', 'AV240002'].flatMap((instrument) =>
-      Array.from(
-        { length: runsOfInstrument },
-        (_, at) => `${storage.prefix}/${instrument}/20260115_${instrument}_R${at}/RunUploaded.json`,
-      ),
-    );
-    for (let at = 0; at < keys.length; at += 50) await Promise.all(keys.slice(at, at + 50).map((key) => put(key, '')));
-    lists = 0;
-    expect(await discover(storage)).toEqual({ instruments: 2, runFolders: total, started: total });
-    expect(lists).toBeLessThanOrEqual(4);
-    expect(new Set(asked.started).size).toBe(total);
-    await db
-      .updateTable('runs')
-      .set({ upload_state: 'complete', outcome: 'completed' })
-      .where('storage_connection_id', '=', storage.id)
-      .execute();
-    asked.started = [];
-    lists = 0;
-    expect(await discover(storage)).toEqual({ instruments: 2, runFolders: total, started: 0 });
-    expect(lists).toBeLessThanOrEqual(4);
-    expect(asked.started).toEqual([]);
-  });
+  it(
+    'finds any number of runs with few requests, starts each once, and starts nothing the second time',
+    { tags: 'long' },
+    async () => {
+      const storage = await connect();
+      const runsOfInstrument = 1000;
+      const total = 2 * runsOfInstrument;
+      const keys = ['AV240001', 'AV240002'].flatMap((instrument) =>
+        Array.from(
+          { length: runsOfInstrument },
+          (_, at) => `${storage.prefix}/${instrument}/20260115_${instrument}_R${at}/RunUploaded.json`,
+        ),
+      );
+      for (let at = 0; at < keys.length; at += 50)
+        await Promise.all(keys.slice(at, at + 50).map((key) => put(key, '')));
+      lists = 0;
+      expect(await discover(storage)).toEqual({ instruments: 2, runFolders: total, started: total });
+      expect(lists).toBeLessThanOrEqual(4);
+      expect(new Set(asked.started).size).toBe(total);
+      await db
+        .updateTable('runs')
+        .set({ upload_state: 'complete', outcome: 'completed' })
+        .where('storage_connection_id', '=', storage.id)
+        .execute();
+      asked.started = [];
+      lists = 0;
+      expect(await discover(storage)).toEqual({ instruments: 2, runFolders: total, started: 0 });
+      expect(lists).toBeLessThanOrEqual(4);
+      expect(asked.started).toEqual([]);
+    },
+  );
 });

@@ -402,37 +402,41 @@ describe('polony upload', () => {
       objects.has(`${PREFIX}RunUploaded.json`),
     ]).toEqual(['cycle X', true]);
   });
-  it('sends several parts of a large file at once, and after a failure only the missing ones', async () => {
-    const made = runFolder(100_000_000);
-    const held: (() => void)[] = [];
-    let [under, most, broken] = [0, 0, true];
-    const { objects, puts, env } = await startBucket({
-      intercept: async (_request, response, address) => {
-        const number = address.searchParams.get('partNumber');
-        if (number === null || !broken) return false;
-        most = Math.max(most, ++under);
-        // Parts are answered when the third one arrives too. The fourth is denied.
-        if (under === 3) for (const go of held.splice(0)) go();
-        else if (most < 3) await new Promise<void>((resolve) => held.push(resolve));
-        under--;
-        return number === '4' && Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>'));
-      },
-    });
-    const three = [...args(made).slice(0, -1), '3'];
-    expect([(await polony(three, env)).code, most]).toEqual([4, 3]);
-    const sent = new Set(puts.flatMap((each) => /large\.bin.*partNumber=([1-35-6])/.exec(each)?.[1] ?? []));
-    expect(sent.size).toBeGreaterThanOrEqual(3);
-    broken = false;
-    puts.splice(0);
-    expect((await polony(three, env)).code).toBe(0);
-    const again = puts.flatMap((each) => /large\.bin.*partNumber=(\d)/.exec(each)?.[1] ?? []);
-    expect([again.includes('4'), again.filter((number) => sent.has(number)), new Set(again).size + sent.size]).toEqual([
-      true,
-      [],
-      6,
-    ]);
-    expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
-  });
+  it(
+    'sends several parts of a large file at once, and after a failure only the missing ones',
+    { tags: 'long' },
+    async () => {
+      const made = runFolder(100_000_000);
+      const held: (() => void)[] = [];
+      let [under, most, broken] = [0, 0, true];
+      const { objects, puts, env } = await startBucket({
+        intercept: async (_request, response, address) => {
+          const number = address.searchParams.get('partNumber');
+          if (number === null || !broken) return false;
+          most = Math.max(most, ++under);
+          // Parts are answered when the third one arrives too. The fourth is denied.
+          if (under === 3) for (const go of held.splice(0)) go();
+          else if (most < 3) await new Promise<void>((resolve) => held.push(resolve));
+          under--;
+          return number === '4' && Boolean(response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>'));
+        },
+      });
+      const three = [...args(made).slice(0, -1), '3'];
+      expect([(await polony(three, env)).code, most]).toEqual([4, 3]);
+      const sent = new Set(puts.flatMap((each) => /large\.bin.*partNumber=([1-35-6])/.exec(each)?.[1] ?? []));
+      expect(sent.size).toBeGreaterThanOrEqual(3);
+      broken = false;
+      puts.splice(0);
+      expect((await polony(three, env)).code).toBe(0);
+      const again = puts.flatMap((each) => /large\.bin.*partNumber=(\d)/.exec(each)?.[1] ?? []);
+      expect([
+        again.includes('4'),
+        again.filter((number) => sent.has(number)),
+        new Set(again).size + sent.size,
+      ]).toEqual([true, [], 6]);
+      expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
+    },
+  );
   it('counts a large file as sent if only the last answer was lost', async () => {
     const made = runFolder(40_000_000);
     lostAnswers.add('complete');
