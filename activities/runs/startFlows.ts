@@ -8,7 +8,7 @@ import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
-import { endWaiting, startExecution } from './executionWorkflows.js';
+import { endWaiting, startExecution } from '../executions/workflows.js';
 import { FailureCollector } from './failureCollector.js';
 import { loadRun } from './loadRun.js';
 

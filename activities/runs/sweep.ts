@@ -10,8 +10,8 @@ import { listUnverified } from '../../store/verification/resources.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { sweepDeliveries } from '../webhooks/dispatch.js';
-import { ClosedExecutions } from './closedExecutions.js';
-import { endWaiting, startExecution } from './executionWorkflows.js';
+import { ClosedExecutions } from '../executions/closedExecutions.js';
+import { endWaiting, startExecution } from '../executions/workflows.js';
 import { FailureCollector } from './failureCollector.js';
 
 /** Younger changes are left to the process that made them. */

@@ -152,7 +152,8 @@ export function concludeVerification(
     description:
       unknown.length === 0
         ? 'All permissions in use are granted'
-        : `All permissions that polony can probe are granted. Use will show whether ${unknown.join(', ')} is.`,
+        : `All permissions that polony can probe are granted. It cannot probe ${unknown.join(', ')}, ` +
+          'so it reports a denial when it needs the permission',
   };
 }
 

@@ -201,3 +201,28 @@ describe('parseWorkerConfig', () => {
     expect(parseWorkerConfig({ ...base, POLONY_METRICS_ADDRESS: '0.0.0.0:9464' }).metricsAddress).toBe('0.0.0.0:9464');
   });
 });
+
+describe('the environment parser', () => {
+  it('names every wrong variable and repeats no value', () => {
+    let problems: readonly { field: string; message: string }[] = [];
+    try {
+      parseApiConfig({ POLONY_API_KEY: 'short-secret', POLONY_PORT: 'x', TEMPORAL_ADDRESS: 'http://t' });
+    } catch (error) {
+      problems = (error as InputError).problems;
+    }
+    expect(problems.map((problem) => problem.field).sort()).toEqual([
+      'DATABASE_URL',
+      'POLONY_API_KEY',
+      'POLONY_PORT',
+      'TEMPORAL_ADDRESS',
+    ]);
+    expect(JSON.stringify(problems)).not.toContain('short-secret');
+  });
+  it('has defaults for everything but the addresses', () => {
+    expect(parseWorkerConfig({ DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233' })).toMatchObject({
+      runPollSeconds: 30,
+      sessionSeconds: 43200,
+      temporal: { namespace: 'default' },
+    });
+  });
+});
