@@ -1,3 +1,4 @@
+import type { WorkflowStartOptions } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
 import { attributes } from '../workflows/messages/searchAttributes.js';
 import {
@@ -20,37 +21,45 @@ export class RunClient {
 
   /** Starts following the upload of a run. @returns false where polony follows it already */
   async startUpload(input: RunUploadInput): Promise<boolean> {
-    const { client, queues, giveUpDays } = this.#context;
+    return startUnlessTaken(() => this.#context.client.workflow.start(WORKFLOWS.runUpload, this.#uploadOptions(input)));
+  }
+
+  /**
+   * Has an upload checked now: by its workflow or, where polony does not follow it any more, by a new one. A workflow
+   * that is about to end checks the upload before it ends.
+   */
+  async checkUpload(input: RunUploadInput): Promise<void> {
+    await this.#context.client.workflow.signalWithStart(WORKFLOWS.runUpload, {
+      ...this.#uploadOptions(input),
+      signal: lookSignal,
+    });
+  }
+
+  #uploadOptions(input: RunUploadInput): WorkflowStartOptions & { args: [RunUploadInput] } {
+    const { queues, giveUpDays } = this.#context;
     const { storageConnectionId, instrumentName, runFolder } = input;
-    return startUnlessTaken(() =>
-      client.workflow.start(WORKFLOWS.runUpload, {
-        workflowId: runUploadWorkflowId(storageConnectionId, input.parentPath ?? instrumentName, runFolder),
-        taskQueue: queues.main,
-        args: [{ maximumDays: giveUpDays, giveUpDays, ...input }] as [RunUploadInput],
-        // The row of the run says whether the upload has ended. A person may have a rejected run checked again.
-        workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-        typedSearchAttributes: new TypedSearchAttributes([
-          { key: attributes.status, value: 'UPLOADING' },
-          { key: attributes.blocked, value: false },
-          { key: attributes.run, value: toKeyword(input.runName) },
-          { key: attributes.instrument, value: toKeyword(instrumentName) },
-          { key: attributes.storageConnection, value: toKeyword(input.storageConnectionName) },
-        ]),
-        staticSummary: toSummary(`Upload of ${input.runName} from ${instrumentName}`),
-        staticDetails:
-          `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. ` + `Run ${input.runId}.`,
-      }),
-    );
+    return {
+      workflowId: runUploadWorkflowId(storageConnectionId, input.parentPath ?? instrumentName, runFolder),
+      taskQueue: queues.main,
+      args: [{ maximumDays: giveUpDays, giveUpDays, ...input }],
+      // The row of the run says whether the upload has ended. A person may have a rejected run checked again.
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      typedSearchAttributes: new TypedSearchAttributes([
+        { key: attributes.status, value: 'UPLOADING' },
+        { key: attributes.blocked, value: false },
+        { key: attributes.run, value: toKeyword(input.runName) },
+        { key: attributes.instrument, value: toKeyword(instrumentName) },
+        { key: attributes.storageConnection, value: toKeyword(input.storageConnectionName) },
+      ]),
+      staticSummary: toSummary(`Upload of ${input.runName} from ${instrumentName}`),
+      staticDetails:
+        `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. ` + `Run ${input.runId}.`,
+    };
   }
 
   /** Asks a blocked upload to try again now. @returns false where polony does not follow it */
   async retryUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
     return signalIfRunning(this.#context, runUploadWorkflowId(storageConnectionId, parentPath, runFolder), retrySignal);
-  }
-
-  /** Has an upload checked now. @returns false where polony does not follow it */
-  async checkUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
-    return signalIfRunning(this.#context, runUploadWorkflowId(storageConnectionId, parentPath, runFolder), lookSignal);
   }
 
   /** Searches for the one run folder that an event names, and follows its upload where the folder exists. */

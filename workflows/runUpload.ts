@@ -4,6 +4,7 @@ import {
   condition,
   continueAsNew,
   log,
+  patched,
   proxyActivities,
   setHandler,
   upsertSearchAttributes,
@@ -35,6 +36,8 @@ class RunUpload {
   #state = 'following the upload';
   /** How often the signal `look` has come. */
   #looks = 0;
+  /** How often it had come when the last poll began. */
+  #looksAtPoll = 0;
 
   constructor(input: RunUploadInput) {
     this.#input = input;
@@ -48,18 +51,31 @@ class RunUpload {
 
   async run(): Promise<RunUploadEnded & { executions: string[] }> {
     this.#steps.show();
-    let ended: RunUploadEnded | undefined;
-    while (ended === undefined) {
-      if (workflowInfo().historyLength > LONG_HISTORY)
-        await continueAsNew<typeof runUpload>({ ...this.#input, deadline: this.#deadline });
-      ended = await this.#poll();
-    }
-    this.#state = ended.reason;
-    this.#steps.show();
-    const executions = await this.#startFlows(ended);
+    let ended: RunUploadEnded;
+    let executions: string[];
+    do {
+      ended = await this.#pollToEnd();
+      this.#state = ended.reason;
+      this.#steps.show();
+      executions = await this.#startFlows(ended);
+    } while (!ended.usable && this.#mustCheckAgain());
     upsertSearchAttributes([{ key: attributes.status, value: ended.usable ? 'UPLOADED' : 'REFUSED' }]);
     log.info('Upload ended', { ...ended, executions: executions.length });
     return { ...ended, executions };
+  }
+
+  async #pollToEnd(): Promise<RunUploadEnded> {
+    for (;;) {
+      if (workflowInfo().historyLength > LONG_HISTORY)
+        await continueAsNew<typeof runUpload>({ ...this.#input, deadline: this.#deadline });
+      const ended = await this.#poll();
+      if (ended !== undefined) return ended;
+    }
+  }
+
+  /** Whether someone has asked for a check since the last one: the run may have been uploaded again meanwhile. */
+  #mustCheckAgain(): boolean {
+    return this.#looks > this.#looksAtPoll && patched('check-before-end');
   }
 
   #describe(): string {
@@ -72,7 +88,7 @@ class RunUpload {
 
   /** Polls until the upload has ended. @returns undefined when the signal `look` asks for a check now. */
   async #poll(): Promise<RunUploadEnded | undefined> {
-    const looksBefore = this.#looks;
+    const looksBefore = (this.#looksAtPoll = this.#looks);
     const scope = new CancellationScope();
     let result: { ended: RunUploadEnded } | { error: unknown } | undefined;
     const polling = scope

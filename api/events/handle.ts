@@ -1,5 +1,4 @@
 import type { FastifyBaseLogger } from 'fastify';
-import pRetry from 'p-retry';
 import { type BucketOrRunEvent, locateRunFolder } from '../../domain/events/event.js';
 import { parseRunFolderName } from '../../domain/runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
@@ -7,13 +6,9 @@ import { listStorageConnectionsInBucket, type StorageConnectionRow } from '../..
 import { wakeWatcher } from '../../store/events.js';
 import { findKnownRuns, type KnownRun } from '../../store/runs/discovery.js';
 import { reopenRun } from '../../store/runs/update.js';
-import type { RunUploadInput } from '../../workflows/messages/runs.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { loggableError, withTimeout } from '../errors.js';
 import { Debouncer, TokenBuckets } from './flood.js';
-
-/** How often the start of a workflow is repeated while the one before it ends: for about half a minute. */
-const START_RETRIES = 11;
 
 type ObjectEvent = Extract<BucketOrRunEvent, { kind: 'object' }>;
 type LocatedFile = NonNullable<ReturnType<typeof locateRunFolder>> & { instrumentName: string };
@@ -42,7 +37,7 @@ export class EventHandler {
 
   async #check(log: FastifyBaseLogger, event: BucketOrRunEvent): Promise<void> {
     try {
-      if (event.kind === 'object') await this.#checkObject(log, event);
+      if (event.kind === 'object') await this.#checkObject(event);
       else await wakeWatcher(this.#db, event);
     } catch (error) {
       log.warn(
@@ -52,14 +47,14 @@ export class EventHandler {
     }
   }
 
-  async #checkObject(log: FastifyBaseLogger, { bucket, key }: ObjectEvent): Promise<void> {
+  async #checkObject({ bucket, key }: ObjectEvent): Promise<void> {
     for (const storage of await listStorageConnectionsInBucket(this.#db, bucket)) {
       const file = storage.use_for_run_upload ? locateFile(key, storage) : undefined;
       if (file === undefined) continue;
       const { parentPath, runFolder } = file;
       const run = (await findKnownRuns(this.#db, storage.id, parentPath, [runFolder])).get(runFolder);
       if (run === undefined) await this.#discover(storage, file);
-      else if (await this.#isFollowed(run, file)) await this.#checkUpload(log, storage, run, file);
+      else if (await this.#isFollowed(run, file)) await this.#checkUpload(storage, run, file);
     }
   }
 
@@ -81,46 +76,19 @@ export class EventHandler {
     return run.uploadState !== 'complete' && file === RUN_UPLOADED_FILE && (await reopenRun(this.#db, run.id));
   }
 
-  /** Makes the workflow of the upload check now, or starts it where there is none. */
-  async #checkUpload(
-    log: FastifyBaseLogger,
-    storage: StorageConnectionRow,
-    run: KnownRun,
-    file: LocatedFile,
-  ): Promise<void> {
+  async #checkUpload(storage: StorageConnectionRow, run: KnownRun, file: LocatedFile): Promise<void> {
     const { parentPath, runFolder, instrumentName } = file;
-    const isSignalled =
-      run.uploadState === 'uploading' && (await withTimeout(this.#runs.checkUpload(storage.id, parentPath, runFolder)));
-    if (isSignalled) return;
-    const input = {
-      storageConnectionId: storage.id,
-      storageConnectionName: storage.name,
-      runId: run.id,
-      instrumentName,
-      parentPath,
-      runFolder,
-      runName: run.runName,
-    };
-    if (await withTimeout(this.#runs.startUpload(input))) return;
-    // A workflow that is about to end checks nothing any more, and no other can start until it has ended. The sender of
-    // the event need not wait for that.
-    void this.#startOnceFree(log, input);
-  }
-
-  async #startOnceFree(log: FastifyBaseLogger, input: RunUploadInput): Promise<void> {
-    try {
-      await pRetry(
-        async () => {
-          if (!(await withTimeout(this.#runs.startUpload(input)))) throw new Error('An earlier workflow has not ended');
-        },
-        { retries: START_RETRIES, minTimeout: 100, maxTimeout: 5000, unref: true },
-      );
-    } catch (error) {
-      log.warn(
-        { error: loggableError(error), runId: input.runId },
-        'The check of a reopened upload did not start. Polling will find the change',
-      );
-    }
+    await withTimeout(
+      this.#runs.checkUpload({
+        storageConnectionId: storage.id,
+        storageConnectionName: storage.name,
+        runId: run.id,
+        instrumentName,
+        parentPath,
+        runFolder,
+        runName: run.runName,
+      }),
+    );
   }
 }
 

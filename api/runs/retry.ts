@@ -20,17 +20,17 @@ export async function retryRun(
       'UPLOAD_ENDED',
       `The upload of this run has ended, so there is nothing to check again: ${run.description}`,
     );
-  const { storageConnectionId, parentPath, runFolder } = run;
   await reopenRun(db, run.id, true);
-  const signal =
-    run.blocked === null
-      ? orchestrator.runs.checkUpload(storageConnectionId, parentPath, runFolder)
-      : orchestrator.runs.retryUpload(storageConnectionId, parentPath, runFolder);
-  const isFollowed = await withTemporalErrors(log, signal);
-  if (!isFollowed) await startUploadAgain({ db, orchestrator }, log, run);
+  const isBlockedAndFollowed =
+    run.blocked !== null &&
+    (await withTemporalErrors(
+      log,
+      orchestrator.runs.retryUpload(run.storageConnectionId, run.parentPath, run.runFolder),
+    ));
+  if (!isBlockedAndFollowed) await checkUploadNow({ db, orchestrator }, log, run);
 }
 
-async function startUploadAgain(
+async function checkUploadNow(
   { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
   log: FastifyBaseLogger,
   run: RunContext,
@@ -45,7 +45,7 @@ async function startUploadAgain(
     );
   await withTemporalErrors(
     log,
-    orchestrator.runs.startUpload({
+    orchestrator.runs.checkUpload({
       runId: run.id,
       storageConnectionId: storage.id,
       storageConnectionName: storage.name,

@@ -90,7 +90,7 @@ class FakeOrchestrator {
       return true;
     },
     retryUpload: async (...id: string[]) => this.#signal('runs.retryUpload', ...id),
-    checkUpload: async (...id: string[]) => this.#signal('runs.checkUpload', ...id),
+    checkUpload: async (input: { runId: string }) => this.#note('runs.checkUpload', input.runId),
     discoverFolder: async (input: { only: { parentPath: string; runFolder: string } }) =>
       this.#note('runs.discoverFolder', input.only.parentPath, input.only.runFolder),
   };
@@ -1207,12 +1207,12 @@ describe('the run API', () => {
       blocked: { kind: 'ACCESS_DENIED' },
     });
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(202);
-    expect(temporal.named('runs.startUpload')).toEqual([]);
+    expect(temporal.named('runs.checkUpload')).toEqual([]);
     temporal.running = false;
     expect((await call('POST', `/v1/runs/${id}/retry`, undefined, { 'content-type': 'application/json' })).status).toBe(
       202,
     );
-    expect(temporal.named('runs.startUpload')).toEqual([[id]]);
+    expect(temporal.named('runs.checkUpload')).toEqual([[id]]);
     temporal.away = true;
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(503);
     expect((await call('POST', `/v1/runs/${await run(s.id)}/retry`)).reason).toBe('UPLOAD_ENDED');

@@ -3,6 +3,7 @@ import { Worker } from '@temporalio/worker';
 import { expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { createBlockedFailure } from '../../activities/failures.js';
+import { lookSignal, type RunUploadEnded } from '../../workflows/messages/runs.js';
 import { workflowSource } from '../testStack.js';
 import {
   letGrantExpire,
@@ -64,6 +65,34 @@ it('gives up on an upload that never ends, and informs the waiting executions', 
     env.client.workflow.execute('runUpload', { taskQueue: 'test', workflowId: 'upload-endless', args: [upload] });
   await withWorker(activities, run);
   expect(ended).toMatchObject({ usable: false });
+});
+
+it('checks an upload again if it is asked to while it ends, and starts the flows then', async () => {
+  const found: RunUploadEnded[] = [];
+  let end = (): void => undefined;
+  const mayEnd = new Promise<void>((resolve) => (end = resolve));
+  let reportEnding = (): void => undefined;
+  const ending = new Promise<void>((resolve) => (reportEnding = resolve));
+  const activities: Partial<Activities> = {
+    watchUpload: async () => ({ usable: found.length > 0, reason: 'judged' }),
+    async startFlows(_runId, ended) {
+      found.push(ended);
+      if (ended.usable) return { executions: ['e1'] };
+      reportEnding();
+      await mayEnd;
+      return { executions: [] };
+    },
+  };
+  const options = { taskQueue: 'test', workflowId: 'upload-reopened', args: [upload] };
+  const run = async (): Promise<unknown> => {
+    const handle = await env.client.workflow.start('runUpload', options);
+    await ending;
+    await env.client.workflow.signalWithStart('runUpload', { ...options, signal: lookSignal, signalArgs: [] });
+    end();
+    return handle.result();
+  };
+  expect(await withWorker(activities, run)).toMatchObject({ usable: true, executions: ['e1'] });
+  expect(found.map(({ usable }) => usable)).toEqual([false, true]);
 });
 
 it('watches a run for twelve hours', async () => {

@@ -32,6 +32,33 @@ const runUpload = (
   more: Partial<Scenario> = {},
 ): Scenario => ({ workflow: 'runUpload', outcome, input: upload, status, activities: () => activities, ...more });
 
+/** An upload ends as not usable. Someone asks for another check while the workflow ends. */
+function lookWhileEnding(outcome: string): Scenario {
+  let release = (): void => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  return runUpload(
+    outcome,
+    'COMPLETED',
+    {
+      watchUpload: answers<RunUploadEnded>(notUsable, usable),
+      startFlows: answers<{ executions: string[] }>(
+        async () => {
+          await released;
+          return { executions: [] };
+        },
+        { executions: ['01920000-0000-7000-8000-0000000000e1'] },
+      ),
+    },
+    {
+      drive: async ({ handle, calls }) => {
+        await calls.until('startFlows');
+        await handle.signal(lookSignal);
+        release();
+      },
+    },
+  );
+}
+
 /** Each look adds an event. So many exceed the history length at which the workflow continues as new. */
 const MANY_LOOKS = 2010;
 
@@ -41,6 +68,7 @@ export const runUploadScenarios: Scenario[] = [
     startFlows: started,
   }),
   runUpload('not-usable', 'COMPLETED', { watchUpload: answers(notUsable), startFlows: nothingStarted }),
+  lookWhileEnding('usable-after-look-while-ending'),
   runUpload('unblocked-by-probe', 'COMPLETED', {
     watchUpload: answers<RunUploadEnded>(blocked(), soonFailure('NotYet'), usable),
     startFlows: started,
