@@ -25,12 +25,18 @@ it('continues as a new workflow after many looks, keeps its deadline, and still 
   await call('POST', `/v1/storage-connections/${storageConnectionId}/discover`);
   const handle = temporal.workflow.getHandle(workflowId);
   const first = await waitFor('the run to be followed', () => handle.describe().catch(() => undefined));
-  const next = await waitFor('another workflow', async () => {
-    // Each look waits for the one before, so signals arrive faster than looks.
-    await handle.signal('look');
-    const now = await handle.describe();
-    return now.runId !== first.runId && now;
-  });
+  let length = 0;
+  const next = await waitFor(
+    'another workflow',
+    async () => {
+      // Each look waits for the one before, so signals arrive faster than looks.
+      await handle.signal('look');
+      const now = await handle.describe();
+      length = now.historyLength;
+      return now.runId !== first.runId && now;
+    },
+    () => length,
+  );
   expect(next.status.name).toBe('RUNNING');
   const input = defaultPayloadConverter.fromPayload<{ deadline: number }>(
     (await handle.fetchHistory()).events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads![0]!,
@@ -43,4 +49,4 @@ it('continues as a new workflow after many looks, keeps its deadline, and still 
   const before = await temporal.workflow.getHandle(workflowId, first.runId).fetchHistory();
   expect(before.events!.length).toBeLessThan(2100);
   await Worker.runReplayHistory({ ...workflowSource() }, before);
-}, 150_000);
+});

@@ -379,7 +379,11 @@ describe('the command line', () => {
 
 /** A proxy in front of S3 that cuts, rejects or falsifies the requests that the test chooses. */
 async function throughProxy(
-  meddle: (request: { url: string; range?: string; count: number }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy',
+  meddle: (request: {
+    url: string;
+    range?: string;
+    count: number;
+  }) => 'pass' | 'cut' | 'expire' | 'falsify' | 'busy' | 'hold',
   work: (seen: { url: string; range?: string }[]) => Promise<void>,
 ): Promise<void> {
   const seen: { url: string; range?: string }[] = [];
@@ -397,6 +401,7 @@ async function throughProxy(
       return void outgoing
         .writeHead(403, { 'content-type': 'application/xml' })
         .end('<Error><Code>ExpiredToken</Code></Error>');
+    if (what === 'hold') return;
     if (what === 'busy') return void outgoing.writeHead(503).end('<Error><Code>SlowDown</Code></Error>');
     const target = new URL(incoming.url!, aws.endpoint);
     // The signature covers the address of the proxy, so S3 must see that address.
@@ -667,8 +672,9 @@ describe('polony upload', () => {
     const made = runFolder('killed', 100_000_000);
     const parts = (seen: { url: string }[]): string[] =>
       seen.flatMap(({ url: asked }) => /[?&]partNumber=(\d+)/.exec(asked)?.[1] ?? []);
+    let isKilled = false;
     await throughProxy(
-      () => 'pass',
+      ({ url: asked }) => (!isKilled && asked.includes('partNumber=4') ? 'hold' : 'pass'),
       async (seen) => {
         const child = spawn(
           process.execPath,
@@ -678,10 +684,11 @@ describe('polony upload', () => {
             env: { PATH: process.env.PATH, HOME: folder, POLONY_API_URL: url, POLONY_API_KEY: KEY, ...awsEnv() },
           },
         );
-        await waitFor('three parts to arrive', () => parts(seen).length >= 3);
+        await waitFor('the fourth part, which gets no answer', () => parts(seen).length >= 4);
         child.kill('SIGKILL');
         await new Promise((resolve) => child.on('exit', resolve));
         expect(await keys('killed')).not.toContain('RunUploaded.json');
+        isKilled = true;
         const before = seen.length;
         const { code, stdout } = await upload(made);
         expect([code, (JSON.parse(stdout) as { ended: boolean }).ended]).toEqual([0, true]);

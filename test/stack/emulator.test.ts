@@ -482,7 +482,7 @@ describe('a run', () => {
   });
 
   it('can be cancelled before its end only, and exports nothing then', async () => {
-    await control('POST', 'settings', { pace: { ...PACE, RUNNING: 5000, STOPPING: 1000 } });
+    await control('POST', 'settings', { pace: { ...PACE, RUNNING: HELD_MS, STOPPING: 5000 } });
     const id = await start();
     await inStatus(id, 'RUNNING');
     expect((await omics.send(new CancelRunCommand({ id }))).$metadata.httpStatusCode).toBe(202);

@@ -478,7 +478,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
         let status: string | undefined;
         await expect
           .poll(async () => (status = (await omics.send(new GetRunCommand({ id }))).status), {
-            timeout: 20_000,
+            timeout: 300_000,
             interval: 100,
           })
           .toMatch(/COMPLETED|FAILED/);
@@ -539,7 +539,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
           }),
         );
         await expect
-          .poll(async () => (await wide.send(new GetRunCommand({ id }))).status, { timeout: 20_000, interval: 100 })
+          .poll(async () => (await wide.send(new GetRunCommand({ id }))).status, { timeout: 300_000, interval: 100 })
           .toBe('FAILED');
       }
     }
