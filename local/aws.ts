@@ -1,13 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CreateAccessKeyCommand, CreateUserCommand, IAMClient, PutUserPolicyCommand } from '@aws-sdk/client-iam';
+import {
+  CreateAccessKeyCommand,
+  CreateUserCommand,
+  DeleteAccessKeyCommand,
+  EntityAlreadyExistsException,
+  IAMClient,
+  ListAccessKeysCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam';
 import { type GuardedChild, type Guardian, untilReady } from './guardian.js';
 import { type EmulatorOptions, OmicsEmulator } from './omics/emulator.js';
 import { withFreePort } from './ports.js';
 import { ensurePython } from './python.js';
 import { PYTHON } from './pythonPackages.js';
+import { writeFileAtomically } from './stackFiles.js';
 
 export interface LocalAwsOptions {
   guardian: Guardian;
@@ -129,7 +138,7 @@ function readOrCreateSecrets(file: string): StackSecrets {
 }
 
 function writeSecrets(file: string, secrets: StackSecrets): void {
-  writeFileSync(file, JSON.stringify(secrets), { mode: 0o600 });
+  writeFileAtomically(file, JSON.stringify(secrets));
 }
 
 /** ministack's settings, as environment variables; local/ministack/polony_omics.py lists them. */
@@ -198,7 +207,14 @@ async function createServiceUser(endpoint: string, rootSecret: string): Promise<
     endpoint,
     credentials: { accessKeyId: SERVICE, secretAccessKey: rootSecret },
   });
-  await iam.send(new CreateUserCommand({ UserName: 'polony' }));
+  try {
+    await iam.send(new CreateUserCommand({ UserName: 'polony' }));
+  } catch (error) {
+    if (!(error instanceof EntityAlreadyExistsException)) throw error;
+    // An earlier start ended before it had stored the key of the user, which nobody can read any more.
+    const { AccessKeyMetadata: keys = [] } = await iam.send(new ListAccessKeysCommand({ UserName: 'polony' }));
+    for (const { AccessKeyId } of keys) await iam.send(new DeleteAccessKeyCommand({ UserName: 'polony', AccessKeyId }));
+  }
   await iam.send(
     new PutUserPolicyCommand({
       UserName: 'polony',

@@ -499,7 +499,7 @@ function readRecord(file: string): GuardianRecord | undefined {
 
 async function stopLeftover(child: GuardedProcess, boot: string | null): Promise<void> {
   if (!isSameProcess(child.pid, child.start, boot)) return;
-  process.kill(child.pid, child.stopSignal);
+  killIfAlive(child.pid, child.stopSignal);
   await waitForEnd(child, boot, child.graceMs);
   if (isSameProcess(child.pid, child.start, boot)) killIfAlive(-child.pid);
 }
@@ -514,9 +514,9 @@ async function waitForEnd(
 }
 
 /** @param target a process id, or the negative id of a process group. */
-function killIfAlive(target: number): void {
+function killIfAlive(target: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   try {
-    process.kill(target, 'SIGKILL');
+    process.kill(target, signal);
   } catch {
     // It has ended already.
   }

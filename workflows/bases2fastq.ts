@@ -173,8 +173,8 @@ class Bases2FastqExecution {
     for (;;) {
       const from: ExecutionStatus = this.#status;
       this.#show(from === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics');
-      const seen: WatchedStatus = await this.#steps.run((options, probing) =>
-        this.#watchUntilNot(from, options, probing),
+      const seen: WatchedStatus = await this.#steps.run((options, _probing, isBlocked) =>
+        this.#watchUntilNot(from, options, isBlocked),
       );
       this.#status = seen.status;
       if (isFinalStatus(seen.status)) return seen;

@@ -67,8 +67,12 @@ export function trackRetrySignals(): { count: number } {
   return retries;
 }
 
-/** Makes one activity call with the options it is given. `probing`: the step is blocked, and this call probes it. */
-type Step<T> = (options: ActivityOptions, probing: boolean) => Promise<T>;
+/**
+ * Makes one activity call with the options it is given. `probing`: the step is blocked, and this call probes it.
+ * `isBlocked`: the step still shows as blocked. An activity that goes on for long must end as `Unblocked` then, once
+ * nothing blocks it.
+ */
+type Step<T> = (options: ActivityOptions, probing: boolean, isBlocked: boolean) => Promise<T>;
 
 /** Runs steps that may be blocked, one after the other, and shows what they wait for. */
 export class BlockableSteps {
@@ -100,17 +104,21 @@ export class BlockableSteps {
   async run<T>(step: Step<T>): Promise<T> {
     for (;;) {
       try {
-        const result = await step(FIRST_TRIES, false);
+        const result = await step(FIRST_TRIES, false, this.blocked !== undefined);
         this.#setBlocked(undefined);
         return result;
       } catch (error) {
         const failure = getApplicationFailure(error);
+        if (failure?.type === 'Unblocked') {
+          this.#setBlocked(undefined);
+          continue;
+        }
         if (failure?.type !== 'Blocked') throw error;
         this.#setBlocked(failure.details?.[0] as Blocked);
       }
       const retriesBefore = this.retries.count;
       const probe = new BlockedProbe(() =>
-        step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true),
+        step({ ...PROBING, scheduleToCloseTimeout: `${this.giveUpDays} days` }, true, true),
       );
       try {
         await condition(() => probe.outcome !== undefined || this.retries.count > retriesBefore);

@@ -31,6 +31,12 @@ const { changeAccess, settleAccess } = proxyActivities<Activities>(OPTIONS);
 
 /** A change adds about ten events. After this many events the workflow continues in a new history. */
 const LONG_HISTORY = 2000;
+/**
+ * From this many events on, the workflow rejects changes, so that a stream of them cannot keep it from continuing in a
+ * new history. The number is well above LONG_HISTORY: a rejected change leaves no trace and wakes nothing, so a workflow
+ * that waits must never be the one to reject.
+ */
+const REJECTING_HISTORY = 2500;
 /** How long the workflow stays for the next change when it has nothing to wait for. */
 const IDLE_MS = 30_000;
 /**
@@ -129,7 +135,7 @@ class BucketAccess {
         'InvalidChange',
       );
     // Accepted changes are made before the workflow continues in a new history. A rejected request can be sent again.
-    if (isHistoryLong())
+    if (workflowInfo().historyLength > REJECTING_HISTORY)
       throw ApplicationFailure.nonRetryable(
         'The workflow is about to continue in a new history; send the update again',
         DRAINING,

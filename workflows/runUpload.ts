@@ -111,7 +111,7 @@ class RunUpload {
 
   /** @param byEvent whether an event, or a person, has asked for a check since the workflow started. */
   #watch(byEvent: boolean): Promise<RunUploadEnded> {
-    return this.#steps.run((options, probing) =>
+    return this.#steps.run((options, _probing, isBlocked) =>
       watchUpload.executeWithOptions(
         {
           ...options,
@@ -119,7 +119,7 @@ class RunUpload {
           scheduleToCloseTimeout: Math.max(1000, this.#deadline - Date.now()),
           summary: toSummary(`Wait for RunUploaded.json of ${this.#input.runName}`),
         },
-        [this.#input.runId, probing, byEvent],
+        [this.#input.runId, isBlocked, byEvent],
       ),
     );
   }

@@ -42,12 +42,24 @@ export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'a
     async settleAccess(bucket: string): Promise<GrantAgenda> {
       return withHeartbeat(() =>
         withLock(bucket, async (connection) => {
-          for (const row of await listDueGrants(connection, bucket)) await applyGrant(dependencies, connection, row);
+          await applyDueGrants(connection, bucket);
           return loadGrantAgenda(connection, bucket);
         }),
       );
     },
   };
+
+  /** @throws the first error where another attempt may succeed, after it has tried all grants. */
+  async function applyDueGrants(connection: Db, bucket: string): Promise<void> {
+    const errors: unknown[] = [];
+    for (const { id } of await listDueGrants(connection, bucket)) {
+      // Another change of the grant may have been requested since the list was read.
+      const row = await findGrant(connection, id);
+      if (row !== undefined)
+        await applyGrant(dependencies, connection, row).catch((error: unknown) => errors.push(error));
+    }
+    if (errors.length > 0) throw errors[0];
+  }
 
   /** @throws ApplicationFailure `Busy` where another worker changes the policy. */
   async function withLock<T>(bucket: string, work: (connection: Db) => Promise<T>): Promise<T> {

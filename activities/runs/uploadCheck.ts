@@ -6,7 +6,7 @@ import { parseRunParameters, type RunParameters } from '../../domain/runs/runPar
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
 import type { Db } from '../../store/database.js';
 import { hasRecentEvents } from '../../store/events.js';
-import { type RunChange, updateRun } from '../../store/runs/update.js';
+import { type RunChange, updateUpload } from '../../store/runs/update.js';
 import type { RunContext } from '../../store/runs/load.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
@@ -58,7 +58,7 @@ export class UploadCheck {
       if (classifyAwsError(error).kind !== 'denied' || !(await this.folder.isListable())) throw error;
       return this.#checkWithoutReading();
     }
-    if (this.run.timeDenied !== null) await updateRun(this.db, this.run.id, { timeDenied: null });
+    if (this.run.timeDenied !== null) await updateUpload(this.db, this.run.id, { timeDenied: null });
     if (text === undefined) return this.#checkWithoutRunUploaded();
     return this.#checkRunUploaded(await this.#parseRunUploaded(text));
   }
@@ -66,7 +66,7 @@ export class UploadCheck {
   /** Reading is denied and listing is not: decides by the names of the files. */
   async #checkWithoutReading(): Promise<RunUploadEnded> {
     const { timeDenied, id } = this.run;
-    if (timeDenied === null) await updateRun(this.db, id, { timeDenied: new Date() });
+    if (timeDenied === null) await updateUpload(this.db, id, { timeDenied: new Date() });
     if (Date.now() - (timeDenied?.getTime() ?? Date.now()) < DENIED_MS)
       throw this.#notYet(
         'The provider may not read the files of the run (s3:GetObject). polony keeps trying for 5 minutes, ' +
@@ -89,7 +89,7 @@ export class UploadCheck {
     const mayHaveVanished = tally.objects === 0 && this.attempt % ATTEMPTS_PER_EXISTENCE_CHECK === 0;
     if (mayHaveVanished && (await this.folder.isEmpty())) {
       const reason = 'The run folder is no longer in the bucket';
-      await updateRun(this.db, this.run.id, {
+      await updateUpload(this.db, this.run.id, {
         uploadState: 'vanished',
         description: reason,
         timeCompleted: new Date(),
@@ -187,7 +187,7 @@ export class UploadCheck {
     }
     if (JSON.stringify(read) === JSON.stringify(this.#parameters)) return;
     this.#parameters = read;
-    await updateRun(this.db, this.run.id, { parameters: read });
+    await updateUpload(this.db, this.run.id, { parameters: read });
   }
 
   async #complete(reason: string, change: RunChange): Promise<RunUploadEnded> {
@@ -202,7 +202,7 @@ export class UploadCheck {
   }
 
   async #end(change: RunChange): Promise<void> {
-    await updateRun(this.db, this.run.id, { ...change, blocked: null, timeCompleted: new Date() });
+    await updateUpload(this.db, this.run.id, { ...change, blocked: null, timeCompleted: new Date() });
   }
 
   async #readMetrics(): Promise<Pick<RunChange, 'instrumentMetrics'>> {

@@ -1,7 +1,7 @@
 import type { UploadProgress } from '../../domain/runs/completeness.js';
 import type { Db } from '../../store/database.js';
 import type { RunContext } from '../../store/runs/load.js';
-import { updateRun } from '../../store/runs/update.js';
+import { updateUpload } from '../../store/runs/update.js';
 import type { BaseCallsTally } from './runFolderReader.js';
 
 /**
@@ -23,7 +23,7 @@ export async function recordProgress(
   const minutes = (Date.now() - Date.parse(timeGrown)) / 60_000;
   const stalled = minutes >= stalledMinutes;
   if (hasGrown || before.stalled !== stalled || isWaitingForFiles !== (before.missingCount !== undefined)) {
-    await updateRun(db, run.id, {
+    await updateUpload(db, run.id, {
       progress: {
         objects,
         bytes,

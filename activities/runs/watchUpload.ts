@@ -4,7 +4,7 @@ import { joinKey } from '../../domain/files/paths.js';
 import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
-import { updateRun } from '../../store/runs/update.js';
+import { reopenRun, updateUpload } from '../../store/runs/update.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
@@ -24,7 +24,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
      * @param byEvent an event asked for this check.
      */
     async watchUpload(runId: string, probing: boolean, byEvent = false): Promise<RunUploadEnded> {
-      const run = await loadRun(db, runId);
+      const run = await loadRunToCheck(runId, byEvent);
       const known = await findKnownEnd(run);
       if (known !== undefined) return known;
       try {
@@ -47,7 +47,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
         progress?.missing === undefined
           ? ''
           : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
-      await updateRun(db, runId, {
+      await updateUpload(db, runId, {
         uploadState: 'refused',
         description: `${reason}${missing}`,
         blocked: null,
@@ -55,6 +55,18 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
       });
     },
   };
+
+  /**
+   * Loads the run. An event or a person may have asked for the check between the read and the write of an earlier check,
+   * which then found the run unusable. Such a run is checked again.
+   */
+  async function loadRunToCheck(runId: string, byEvent: boolean): Promise<RunContext> {
+    const run = await loadRun(db, runId);
+    const isUnusable = run.uploadState === 'refused' || run.uploadState === 'vanished';
+    if (!byEvent || !isUnusable || run.storage.deleted) return run;
+    await reopenRun(db, runId);
+    return loadRun(db, runId);
+  }
 
   /**
    * How the upload ended, where the store says it.
@@ -65,14 +77,14 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
       return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
     if (run.storage.deleted) {
       const reason = 'The storage connection was deleted';
-      await updateRun(db, run.id, { uploadState: 'vanished', description: reason, timeCompleted: new Date() });
+      await updateUpload(db, run.id, { uploadState: 'vanished', description: reason, timeCompleted: new Date() });
       return { usable: false, reason };
     }
     if (run.storage.useForRunUpload || !run.discovered) return undefined;
     const paused =
       'The storage connection is no longer used for run upload. To have polony check the run again, set ' +
       'useForRunUpload to true';
-    await updateRun(db, run.id, { description: paused });
+    await updateUpload(db, run.id, { description: paused });
     throw notYet(paused, settings.uploadPollSeconds);
   }
 
@@ -91,7 +103,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
       resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`,
       scope: { bucket, prefix },
     });
-    await updateRun(db, run.id, { blocked: getBlocked(failure) ?? null, description: failure.message });
+    await updateUpload(db, run.id, { blocked: getBlocked(failure) ?? null, description: failure.message });
     return failure;
   }
 }

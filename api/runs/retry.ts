@@ -20,21 +20,6 @@ export async function retryRun(
       'UPLOAD_ENDED',
       `The upload of this run has ended, so there is nothing to check again: ${run.description}`,
     );
-  await reopenRun(db, run.id, true);
-  const isBlockedAndFollowed =
-    run.blocked !== null &&
-    (await withTemporalErrors(
-      log,
-      orchestrator.runs.retryUpload(run.storageConnectionId, run.parentPath, run.runFolder),
-    ));
-  if (!isBlockedAndFollowed) await checkUploadNow({ db, orchestrator }, log, run);
-}
-
-async function checkUploadNow(
-  { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
-  log: FastifyBaseLogger,
-  run: RunContext,
-): Promise<void> {
   const storage = await findStorageConnection(db, run.storageConnectionId);
   if (storage === undefined)
     throw new ApiError(
@@ -43,6 +28,14 @@ async function checkUploadNow(
       'The storage connection of the run was deleted, so polony cannot check the upload. ' +
         'Create a storage connection for the bucket again',
     );
+  await reopenRun(db, run.id, true);
+  const isBlockedAndFollowed =
+    run.blocked !== null &&
+    (await withTemporalErrors(
+      log,
+      orchestrator.runs.retryUpload(run.storageConnectionId, run.parentPath, run.runFolder),
+    ));
+  if (isBlockedAndFollowed) return;
   await withTemporalErrors(
     log,
     orchestrator.runs.checkUpload({

@@ -31,7 +31,19 @@ function parseInstrumentTime(text: string | undefined): Date | null {
 
 /** Updates a run. */
 export async function updateRun(db: DbOrTransaction, id: string, change: RunChange): Promise<void> {
-  await db
+  await updateQuery(db, id, change).execute();
+}
+
+/**
+ * Updates a run whose upload goes on. Nothing changes where the upload has ended meanwhile: a check that was cancelled,
+ * or whose worker was taken for dead, may still be under way while another one records the end.
+ */
+export async function updateUpload(db: DbOrTransaction, id: string, change: RunChange): Promise<void> {
+  await updateQuery(db, id, change).where('upload_state', '=', 'uploading').execute();
+}
+
+function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
+  return db
     .updateTable('runs')
     .set({
       time_updated: new Date(),
@@ -54,8 +66,7 @@ export async function updateRun(db: DbOrTransaction, id: string, change: RunChan
       ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
-    .where('id', '=', id)
-    .execute();
+    .where('id', '=', id);
 }
 
 /**

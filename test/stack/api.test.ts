@@ -1195,6 +1195,14 @@ describe('the run API', () => {
     expect(await status({ upload_state: 'refused', outcome: 'unknown' })).toBe('RUN_STATUS_UNSPECIFIED');
     expect(await status({ upload_state: 'vanished', outcome: null })).toBe('RUN_STATUS_DISCARDED');
   });
+  it('leaves a rejected run as it is if its storage connection was deleted', async () => {
+    const s = await storage((await provider()).id);
+    const id = await run(s.id, { upload_state: 'refused', outcome: 'stopped' });
+    await db.updateTable('storage_connections').set({ time_deleted: new Date() }).where('id', '=', s.id).execute();
+    expect((await call('POST', `/v1/runs/${id}/retry`)).reason).toBe('STORAGE_CONNECTION_DELETED');
+    const row = await db.selectFrom('runs').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+    expect([row.upload_state, row.outcome]).toEqual(['refused', 'stopped']);
+  });
   it('checks a run again on request', async () => {
     const s = await storage((await provider()).id);
     const id = await run(s.id, {

@@ -3,7 +3,10 @@ import { Worker } from '@temporalio/worker';
 import { expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { createBlockedFailure } from '../../activities/failures.js';
+import { retrySignal } from '../../workflows/messages/retry.js';
 import { lookSignal, type RunUploadEnded } from '../../workflows/messages/runs.js';
+import { attributes } from '../../workflows/messages/searchAttributes.js';
+import { waitFor } from '../support.js';
 import { workflowSource } from '../testStack.js';
 import {
   letGrantExpire,
@@ -94,6 +97,39 @@ it('checks an upload again if it is asked to while it ends, and starts the flows
   expect(await withWorker(activities, run)).toMatchObject({ usable: true, executions: ['e1'] });
   expect(found.map(({ usable }) => usable)).toEqual([false, true]);
 });
+
+it.each([retrySignal, lookSignal])(
+  'shows an upload as no longer blocked after its cause was repaired and the signal %o was sent',
+  async (signal) => {
+    let isRepaired = false;
+    let hasEnded = false;
+    const activities: Partial<Activities> = {
+      async watchUpload(_runId, probing) {
+        if (!isRepaired) throw createBlockedFailure({ kind: 'ACCESS_DENIED', message: 'denied', remedy: 'allow it' });
+        if (hasEnded) return { usable: true, reason: 'The run is complete' };
+        throw probing
+          ? ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked')
+          : ApplicationFailure.create({ type: 'NotYet', message: 'uploading', nextRetryDelay: '10 minutes' });
+      },
+      startFlows: async () => ({ executions: [] }),
+    };
+    await withWorker(activities, async () => {
+      const handle = await env.client.workflow.start('runUpload', {
+        taskQueue: 'test',
+        workflowId: `upload-blocked-${signal.name}`,
+        args: [upload],
+      });
+      const isBlocked = async (): Promise<unknown> =>
+        (await handle.describe()).typedSearchAttributes.get(attributes.blocked);
+      await waitFor('it to be blocked', async () => (await isBlocked()) === true);
+      isRepaired = true;
+      await handle.signal(signal);
+      await waitFor('it to be unblocked', async () => (await isBlocked()) === false);
+      hasEnded = true;
+      await handle.result();
+    });
+  },
+);
 
 it('watches a run for twelve hours', async () => {
   const activities: Partial<Activities> = {

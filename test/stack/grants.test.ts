@@ -13,12 +13,14 @@ import {
   PutObjectCommand,
   PutPublicAccessBlockCommand,
   S3Client,
+  S3ServiceException,
 } from '@aws-sdk/client-s3';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { sql } from 'kysely';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { POLICY_LIMIT, policyBytes } from '../../domain/grants/bucketPolicy.js';
 import { listUnattendedBuckets } from '../../store/grants/agenda.js';
+import { insertGrant } from '../../store/grants/request.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { bucketAccessWorkflowId } from '../../workflows/messages/grants.js';
 import { waitFor } from '../support.js';
@@ -777,6 +779,65 @@ describe('grant requests', () => {
     await startWorker();
     await new Orchestrator(temporal, QUEUE).grants.settle({ bucket: at.bucket, storageConnectionName: 'test' });
     await waitFor('the grant', async () => (await stateOf(at, body.accessGrant.id)).state === 'active');
+  });
+});
+
+describe('outstanding changes of a bucket', () => {
+  const settle = (at: Lab): Promise<void> =>
+    new Orchestrator(temporal, QUEUE).grants.settle({ bucket: at.bucket, storageConnectionName: 'x' });
+  const insert = async (at: Lab, number: number): Promise<string> =>
+    (
+      await insertGrant(
+        apps[0]!.db,
+        {
+          storageConnectionId: at.storageId,
+          bucket: at.bucket,
+          partition: 'aws',
+          principal: account(number),
+          prefix: null,
+          folder: null,
+          description: '',
+          expires: null,
+        },
+        { by: { kind: 'system', id: 'test', name: 'test' }, requestId: 'test' } as never,
+      )
+    ).id;
+
+  it('never add a grant whose removal was requested meanwhile', async () => {
+    const at = await lab();
+    const [one, two] = [await insert(at, 1), await insert(at, 2)];
+    const policies: string[] = [];
+    let removal: Promise<unknown> | undefined;
+    interceptS3(async (command, { Bucket, Policy }) => {
+      if (Bucket !== at.bucket || command !== 'PutBucketPolicyCommand') return;
+      policies.push(Policy!);
+      if (removal !== undefined) return;
+      removal = call('DELETE', `${at.grants}/${two}`);
+      await waitFor('the removal to be requested', async () => (await stateOf(at, two)).state === 'removing');
+    });
+    await settle(at);
+    await waitFor('the first grant', async () => (await stateOf(at, one)).state === 'active');
+    await removal;
+    await waitFor('the removal', async () => ['removed', undefined].includes((await stateOf(at, two))?.state));
+    expect(policies.filter((policy) => policy.includes(account(2)))).toEqual([]);
+    expect(policies).toHaveLength(1);
+  });
+
+  it('do not wait for one that keeps failing', async () => {
+    const at = await lab();
+    const [one, two] = [await insert(at, 1), await insert(at, 2)];
+    interceptS3((command, { Bucket, Policy }) => {
+      if (Bucket !== at.bucket || command !== 'PutBucketPolicyCommand' || !Policy!.includes(account(1))) return;
+      throw new S3ServiceException({
+        name: 'InternalError',
+        $fault: 'server',
+        message: 'We encountered an internal error',
+        $metadata: { httpStatusCode: 500 },
+      });
+    });
+    await settle(at);
+    await waitFor('the second grant', async () => (await stateOf(at, two)).state === 'active');
+    expect((await stateOf(at, one)).state).toBe('pending');
   });
 });
 

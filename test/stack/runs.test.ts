@@ -678,3 +678,51 @@ describe('the search for runs', () => {
     },
   );
 });
+
+describe('a check that another one overtakes', () => {
+  const cycles = { R1: 3, I1: 2 };
+  const samples = [{ name: 'one', index1: 'AC', index2: '' }];
+  /** Runs something once, when the check of a run reads the metrics, which it does before it records the end. */
+  function beforeTheEndIsRecorded(run: string, work: () => Promise<unknown>): void {
+    let hasRun = false;
+    aws.s3(providerId, region).middlewareStack.add(
+      (next, context) => async (args) => {
+        const { Key = '' } = args.input as { Key?: string };
+        const isMeant = context.commandName === 'GetObjectCommand' && Key === `${run}/AvitiRunStats.json`;
+        if (isMeant && !hasRun) {
+          hasRun = true;
+          await work();
+        }
+        return next(args);
+      },
+      { step: 'initialize' },
+    );
+  }
+  const uploadAgain = (run: string, runName: string) =>
+    simulateInstrument({
+      s3,
+      bucket,
+      prefix: run.split('/')[0]!,
+      run: describeRun({ runName, cycles, samples, bytesPerCycle: 16 }),
+    }).done;
+
+  it('does not overwrite the end that the other one recorded', async () => {
+    const { folder: run, runId } = await upload({ runName: 'OVERTAKEN' }, 'stopped');
+    let ended: RunUploadEnded | string | undefined;
+    beforeTheEndIsRecorded(run, async () => {
+      await uploadAgain(run, 'OVERTAKEN');
+      ended = await look(runId, { byEvent: true });
+    });
+    await look(runId);
+    expect(ended).toMatchObject({ usable: true });
+    expect((await findRun(db, runId))!.uploadState).toBe('complete');
+  });
+
+  it('does not hide a run that was uploaded again before it recorded the end', async () => {
+    const { folder: run, runId } = await upload({ runName: 'AGAIN' }, 'stopped');
+    beforeTheEndIsRecorded(run, () => uploadAgain(run, 'AGAIN'));
+    expect(await look(runId)).toMatchObject({ usable: false });
+    expect(await look(runId, { byEvent: true })).toMatchObject({ usable: true });
+    expect((await findRun(db, runId))!.uploadState).toBe('complete');
+  });
+});
