@@ -3,6 +3,7 @@ import { classifyAwsError } from '../../aws/errors.js';
 import { parseS3Uri, readBytes, writeText } from '../../aws/s3.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { checkRunManifest, describeFindings, type ManifestReport } from '../../domain/runs/manifestCheck.js';
+import { findManifestOverrides } from '../../domain/runs/manifestOverrides.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { withHeartbeat } from '../heartbeat.js';
@@ -68,16 +69,21 @@ async function readManifest(
 }
 
 function checkFound(
-  { run, manifest }: ExecutionContext,
+  { run, manifest, flow, ownParameters }: ExecutionContext,
   found: ManifestContent,
   { bucket, key }: ManifestLocation,
 ): ManifestReport {
   const unchecked: ManifestReport = { errors: [], warnings: [], samples: 0, more: 0 };
+  const parameters = { ...flow.parameters, ...ownParameters };
+  if (manifest === null && findManifestOverrides(parameters).replaceManifest) {
+    const message = 'polony did not check the run manifest: a parameter of the flow or the execution names another one';
+    return { ...unchecked, warnings: [{ rule: 'not-checked', message }] };
+  }
   if (found === 'unreadable') {
     const message = 'polony did not check RunManifest.csv: the provider may not read it (s3:GetObject)';
     return { ...unchecked, warnings: [{ rule: 'not-checked', message }] };
   }
-  if (found !== 'absent') return checkRunManifest(found.content, run);
+  if (found !== 'absent') return checkRunManifest(found.content, { ...run, parameters });
   if (manifest === null) {
     const message = 'The run has no RunManifest.csv. Bases2Fastq then assigns all reads to one sample.';
     return { ...unchecked, warnings: [{ rule: 'no-manifest', message }] };

@@ -50,7 +50,7 @@ export async function createRequestedExecution(transaction: DbTransaction, reque
   const runFolder = storageUri(parts.storage.bucket, parts.storage.prefix, run.parent_path, run.run_folder);
   throwIfInvalid(checkRunReferences(runFolder, request.references));
   await checkPlace(transaction, parts);
-  checkManifest(parts, request.manifest);
+  checkManifest(parts, request);
   const { id } = await createExecution(transaction, {
     name: request.name,
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
@@ -135,7 +135,7 @@ async function checkPlace(transaction: DbTransaction, { storage, compute }: Exec
     );
 }
 
-function checkManifest({ flow, run, storage }: ExecutionParts, manifest: RequestedManifest | undefined): void {
+function checkManifest({ flow, run, storage }: ExecutionParts, { manifest, parameters }: ExecutionRequest): void {
   if (manifest === undefined) return;
   // Such a flow leaves the decision to Bases2Fastq.
   if ('content' in manifest && flow.run_settings.manifestErrors === 'warn') return;
@@ -143,6 +143,7 @@ function checkManifest({ flow, run, storage }: ExecutionParts, manifest: Request
     checkRequestedManifest(manifest, storage, {
       cycles: run.run_parameters?.cycles,
       analysisLanes: run.run_parameters?.analysisLanes,
+      parameters: { ...flow.parameters, ...parameters },
     }),
   );
 }

@@ -43,11 +43,52 @@ const MAX_LINE_LENGTH = 2048;
 const SAMPLE_HEADINGS = ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'];
 /** Headings that Bases2Fastq reads. */
 const KNOWN_HEADINGS = ['keyname', 'value', 'settingname', ...SAMPLE_HEADINGS];
+/** `[RunValues]` only annotates a run, and the vendor's own template has other headings there. */
 const REQUIRED_HEADINGS: Record<Section, readonly string[]> = {
-  runvalues: ['keyname', 'value'],
+  runvalues: [],
   settings: ['settingname', 'value'],
   samples: ['samplename'],
 };
+
+/** Headings as Element writes them. */
+export const HEADING_TITLES: Readonly<Record<string, string>> = {
+  settingname: 'SettingName',
+  value: 'Value',
+  samplename: 'SampleName',
+  index1: 'Index1',
+  index2: 'Index2',
+  lane: 'Lane',
+};
+
+/** Headings of other instruments and other spellings, by the heading that they probably mean. */
+const MEANT_HEADINGS: readonly (readonly [string, RegExp])[] = [
+  ['samplename', /^(sample|samples|sampleid|samplenames|name)$/],
+  ['index1', /^(index|i1|i7|indexi7|i7index|index1i7|i7indexid|index1sequence|indexsequence|barcode|barcode1)$/],
+  ['index2', /^(i2|i5|indexi5|i5index|index2i5|i5indexid|index2sequence|barcode2)$/],
+  ['lane', /^(lanes|laneid|lanenumber)$/],
+  ['settingname', /^(setting|settings|name|settingsname)$/],
+  ['value', /^(values|settingvalue)$/],
+];
+
+/** The heading of Bases2Fastq that an unknown heading probably means, in lower case. */
+export function findMeantHeading(heading: string): string | undefined {
+  const plain = heading.toLowerCase().replace(/[^a-z0-9]/g, '');
+  if (SAMPLE_HEADINGS.includes(heading.toLowerCase())) return undefined;
+  // A known heading with other characters, such as Sample_Name or Index 1.
+  if (plain in HEADING_TITLES && plain !== heading.toLowerCase()) return plain;
+  return MEANT_HEADINGS.find(([, pattern]) => pattern.test(plain))?.[0];
+}
+
+/** The first bytes of an Excel workbook. */
+const ZIP_SIGNATURE = 'PK\u0003\u0004';
+/** What spreadsheets write instead of commas, and what to call it. */
+const WRONG_DELIMITERS = [
+  [';', 'semicolons (;)'],
+  ['\t', 'tabs'],
+  ['|', 'vertical bars (|)'],
+] as const;
+/** Sections of Illumina's sample sheets. */
+const ILLUMINA_SECTIONS = ['header', 'reads', 'data', 'bclconvert_settings', 'bclconvert_data'];
 
 /** A cell of a CSV line. */
 export interface Cell {
@@ -92,6 +133,24 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
   return cells;
 }
 
+/** @throws FileFormatError for a file that is not lines of text as Bases2Fastq reads them. */
+function rejectForeignFile(content: string): void {
+  if (content.startsWith(ZIP_SIGNATURE))
+    throw new FileFormatError(FILE, 'the file is an Excel workbook (.xlsx). Save it as CSV UTF-8.', 1, 1);
+  if (content.includes('\r') && !content.includes('\n')) {
+    const message =
+      'the lines end with a carriage return only, which Bases2Fastq does not support. ' +
+      'Save the file with the line ends LF or CRLF.';
+    throw new FileFormatError(FILE, message, 1, content.indexOf('\r') + 1);
+  }
+}
+
+/** The delimiter of a line that is not separated by commas; undefined where it looks as it should. */
+function findWrongDelimiter(text: string): string | undefined {
+  if (text.includes(',')) return undefined;
+  return WRONG_DELIMITERS.find(([delimiter]) => text.includes(delimiter))?.[1];
+}
+
 /**
  * Parses `RunManifest.csv`. Blank lines and `#` lines are skipped, headings and section names ignore case, and trailing
  * commas are ignored. A default manifest has one sample without indexes (`DefaultSample`).
@@ -99,8 +158,9 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
  * @throws FileFormatError with the line that it cannot parse.
  */
 export function parseRunManifest(content: string): RunManifest {
+  rejectForeignFile(content);
   const parser = new ManifestParser();
-  const lines = content.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/);
+  const lines = content.replace(/^\uFEFF/, '').split(/\r?\n/);
   lines.forEach((text, index) => parser.parseLine(text, index + 1));
   return parser.manifest;
 }
@@ -118,6 +178,7 @@ class ManifestParser {
     }
     const trimmed = text.trim();
     if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
+    this.rejectWrongDelimiter(trimmed, line);
     const cells = splitLine(text, line);
     const sectionName = /^\[(.+)\]$/.exec(cells[0]?.text ?? '')?.[1];
     if (sectionName !== undefined) this.startSection(sectionName, line, cells[0]!.column);
@@ -127,11 +188,22 @@ class ManifestParser {
     else this.readRow(this.section, new ManifestRow(this.headings, cells, line));
   }
 
+  /** Checks the lines that must have several cells or a section alone; a row of values may contain anything. */
+  private rejectWrongDelimiter(text: string, line: number): void {
+    const isHeadings = this.section !== undefined && this.section !== 'runvalues' && this.headings === undefined;
+    if (!isHeadings && !/^\[[^\]]*\]./.test(text)) return;
+    const delimiter = findWrongDelimiter(text);
+    if (delimiter === undefined) return;
+    const message = `the columns are separated by ${delimiter}, but must be separated by commas. Save the file as CSV.`;
+    throw new FileFormatError(FILE, message, line, 1);
+  }
+
   private startSection(name: string, line: number, column: number): void {
     const section = name.trim().toLowerCase();
     this.headings = undefined;
     if (section !== 'runvalues' && section !== 'settings' && section !== 'samples') {
-      const message = `the section [${name}] is unknown. Sections are [RunValues], [Settings] and [Samples].`;
+      const hint = ILLUMINA_SECTIONS.includes(section) ? ' This looks like a sample sheet of Illumina.' : '';
+      const message = `the section [${name}] is unknown. Sections are [RunValues], [Settings] and [Samples].${hint}`;
       throw new FileFormatError(FILE, message, line, column);
     }
     this.section = section;
@@ -144,20 +216,24 @@ class ManifestParser {
     const repeated = names.findIndex(
       (heading, index) => KNOWN_HEADINGS.includes(heading) && names.indexOf(heading) < index,
     );
-    if (repeated >= 0) {
+    if (repeated >= 0 && section !== 'runvalues') {
       const message = `the heading ${original[repeated]} appears twice in [${section}]`;
       throw new FileFormatError(FILE, message, line, cells[repeated]!.column);
     }
     this.headings = { original, names };
     this.manifest.headings[section] = { names, line };
     const missing = REQUIRED_HEADINGS[section].find((name) => !names.includes(name));
-    if (missing !== undefined) throw new FileFormatError(FILE, `[${section}] has no heading ${missing}`, line, 1);
+    if (missing === undefined) return;
+    const title = HEADING_TITLES[missing] ?? missing;
+    const similar = original.find((heading) => findMeantHeading(heading) === missing);
+    const hint = similar === undefined ? '' : `. Rename ${similar} to ${title}`;
+    throw new FileFormatError(FILE, `[${section}] has no heading ${title}${hint}`, line, 1);
   }
 
   private readRow(section: Section, row: ManifestRow): void {
     if (section === 'runvalues') {
       const key = row.text('keyname');
-      if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? '';
+      if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? row.text('values') ?? '';
     } else if (section === 'settings') this.manifest.settings.push(settingOf(row));
     else this.manifest.samples.push(sampleOf(row));
   }

@@ -1,31 +1,57 @@
 import type { Cycles, ReadName } from './runParameters.js';
 
-const MASK = /^\s*(I1|I2|R1|R2)\s*:\s*((?:[YN](?:\d+|\*)?)+)\s*$/i;
-
-/** Whether a text is a mask of Bases2Fastq, such as `I1:Y8N*`. */
-export function isMask(text: string): boolean {
-  return MASK.test(text);
+/** A part of a mask that covers one read. */
+interface MaskSection {
+  read: ReadName;
+  parts: { isUsed: boolean; count: number | undefined }[];
 }
 
-/** How many cycles the read of a mask has. */
-export function cyclesOfMaskedRead(mask: string, cycles: Cycles): number {
-  return cycles[mask.trim().slice(0, 2).toUpperCase() as ReadName] ?? 0;
-}
+const SECTION = /^(?:([IR][12]):)?((?:[YN](?:\d+|\*)?)+)$/i;
 
 /**
- * How many cycles of its read a mask uses. Undefined when the text is not a mask, uses more cycles than the read has,
- * or has several parts of open length.
+ * Parses a mask of Bases2Fastq, such as `Y8N*`, `I1:Y8N*` or `R1:Y*N-R2:Y*N`. A mask of one read may leave out which
+ * read it is; a mask of several names each of them.
+ * Source: Element's documentation of run manifests, "Base Masks" and "Read Identifiers".
+ * @param defaultRead the read of a mask that names none.
+ * @returns undefined where the text is not a mask.
  */
-export function countUsedCycles(mask: string, cycles: Cycles): number | undefined {
-  const match = MASK.exec(mask);
-  if (match === null) return undefined;
-  const total = cycles[match[1]!.toUpperCase() as ReadName] ?? 0;
-  const parts = [...match[2]!.matchAll(/([YN])(\d+|\*)?/gi)].map(([, kind, count]) => ({
-    isUsed: kind!.toUpperCase() === 'Y',
-    count: count === '*' ? undefined : Number(count ?? 1),
-  }));
-  if (parts.filter((part) => part.count === undefined).length > 1) return undefined;
-  const fixed = parts.reduce((sum, part) => sum + (part.count ?? 0), 0);
-  if (fixed > total) return undefined;
-  return parts.reduce((sum, part) => sum + (part.isUsed ? (part.count ?? total - fixed) : 0), 0);
+export function parseMask(text: string, defaultRead: ReadName): MaskSection[] | undefined {
+  const sections = text
+    .trim()
+    .replace(/\s*:\s*/g, ':')
+    .split(/[\s,;+_|&/-]+|(?=[IR][12]:)/i)
+    .filter((section) => section !== '')
+    .map((section) => SECTION.exec(section));
+  if (sections.length === 0) return undefined;
+  const parsed: MaskSection[] = [];
+  for (const section of sections) {
+    if (section === null || (section[1] === undefined && sections.length > 1)) return undefined;
+    parsed.push({
+      read: (section[1]?.toUpperCase() as ReadName | undefined) ?? defaultRead,
+      parts: [...section[2]!.matchAll(/([YN])(\d+|\*)?/gi)].map(([, kind, count]) => ({
+        isUsed: kind!.toUpperCase() === 'Y',
+        count: count === '*' ? undefined : Number(count ?? 1),
+      })),
+    });
+  }
+  return parsed;
+}
+
+/** How many cycles of its reads a mask uses, or the first read that has fewer cycles than the mask names. */
+export type MaskedCycles = { used: number } | { tooLongFor: ReadName };
+
+/**
+ * Counts the cycles that a mask uses.
+ * @returns undefined where a part of the mask has several parts of open length, because their lengths are then unclear.
+ */
+export function countUsedCycles(sections: readonly MaskSection[], cycles: Cycles): MaskedCycles | undefined {
+  let used = 0;
+  for (const { read, parts } of sections) {
+    const total = cycles[read] ?? 0;
+    const fixed = parts.reduce((sum, part) => sum + (part.count ?? 0), 0);
+    if (fixed > total) return { tooLongFor: read };
+    if (parts.filter((part) => part.count === undefined).length > 1) return undefined;
+    used += parts.reduce((sum, part) => sum + (part.isUsed ? (part.count ?? total - fixed) : 0), 0);
+  }
+  return { used };
 }

@@ -1,12 +1,21 @@
-import type { ManifestSample, ManifestSetting, RunManifest } from './manifest.js';
-import { countUsedCycles, cyclesOfMaskedRead, isMask } from './manifestMasks.js';
-import type { Cycles } from './runParameters.js';
+import {
+  findMeantHeading,
+  HEADING_TITLES,
+  type ManifestSample,
+  type ManifestSetting,
+  type RunManifest,
+} from './manifest.js';
+import { countUsedCycles, type MaskedCycles, parseMask } from './manifestMasks.js';
+import { findManifestOverrides, type ManifestOverrides } from './manifestOverrides.js';
+import type { Cycles, ReadName } from './runParameters.js';
 
 /** What is known about the run. polony skips rules that need facts which are unknown. */
 export interface ManifestedRun {
   cycles?: Cycles | null;
   /** `1`, `2` or `1+2`. */
   analysisLanes?: string | null;
+  /** The parameters of the flow and the execution, by their names in the workflow. */
+  parameters?: Readonly<Record<string, unknown>>;
 }
 
 /** A problem, or a possible problem, of a run manifest. Lines and columns count from 1. */
@@ -33,11 +42,14 @@ interface Lane {
 interface IndexRead extends Lane {
   read: 'I1' | 'I2';
   cycles: Cycles;
-  /** The lane's mask, if the manifest has one. */
-  setting: ManifestSetting | undefined;
-  /** How many bases an index must have; undefined if the mask does not fit the read. */
-  length: number | undefined;
+  /** The lane's mask, if the manifest or a parameter has one. */
+  setting: EffectiveSetting | undefined;
+  /** How many bases an index must have; undefined if that is unclear. */
+  masked: MaskedCycles | undefined;
 }
+
+/** A setting of the manifest, or of a parameter, which has no place in the manifest. */
+type EffectiveSetting = Pick<ManifestSetting, 'name' | 'value'> & ManifestPlace;
 
 type Rule<Subject> = (context: ManifestContext, subject: Subject) => RatedFinding[];
 
@@ -47,7 +59,7 @@ type Rule<Subject> = (context: ManifestContext, subject: Subject) => RatedFindin
  */
 const RULES = {
   setting: [findUnknownSetting, findConflictingSetting, findMalformedMask],
-  manifest: [findIgnoredProjects],
+  manifest: [findUnusedHeadings, findIgnoredProjects, findUnusedIndexReads],
   sample: [findNameInOtherCase, findProjectCollision, findUnusableName, findUnusualName, findWrongIndexCharacters],
   indexRead: [findTooLongMask, findWrongIndexLengths],
   lane: [findMissingIndex, findRepeatedIndexes, findSimilarIndexes],
@@ -70,14 +82,26 @@ export function findManifestProblems(manifest: RunManifest, run: ManifestedRun):
     ...manifest.settings.flatMap((setting) => apply(RULES.setting, setting)),
     ...apply(RULES.manifest, undefined),
     ...manifest.samples.flatMap((sample) => apply(RULES.sample, sample)),
-    ...context
-      .lanes()
-      .flatMap((lane) =>
-        context.isAnalysed(lane.lane)
-          ? [...context.indexReads(lane).flatMap((read) => apply(RULES.indexRead, read)), ...apply(RULES.lane, lane)]
-          : apply(RULES.skippedLane, lane),
-      ),
+    ...withoutRepetitions(
+      context
+        .lanes()
+        .flatMap((lane) =>
+          context.isAnalysed(lane.lane)
+            ? [...context.indexReads(lane).flatMap((read) => apply(RULES.indexRead, read)), ...apply(RULES.lane, lane)]
+            : apply(RULES.skippedLane, lane),
+        ),
+    ),
   ];
+}
+
+/** A row that is in both lanes has the same problem in both. */
+function withoutRepetitions(findings: readonly RatedFinding[]): RatedFinding[] {
+  const byPlace = new Map<string, RatedFinding>();
+  for (const finding of findings) {
+    const key = `${finding.rule}/${finding.line}/${finding.column}`;
+    if (!byPlace.has(key)) byPlace.set(key, finding);
+  }
+  return [...byPlace.values()];
 }
 
 /** What rules need to know besides their subject. */
@@ -85,6 +109,7 @@ class ManifestContext {
   private readonly firstByName = new Map<string, ManifestSample>();
   private readonly conflicts: ReadonlyMap<ManifestSetting, SettingConflict>;
   private readonly analysedLanes: readonly number[] | undefined;
+  private readonly overrides: ManifestOverrides;
 
   constructor(
     readonly manifest: RunManifest,
@@ -95,6 +120,7 @@ class ManifestContext {
       if (!this.firstByName.has(name)) this.firstByName.set(name, sample);
     }
     this.conflicts = findConflicts(manifest.settings);
+    this.overrides = findManifestOverrides(run.parameters ?? {});
     const lanes = run.analysisLanes ?? '';
     this.analysedLanes = /^[12](\+[12])?$/.test(lanes) ? lanes.split('+').map(Number) : undefined;
   }
@@ -109,11 +135,11 @@ class ManifestContext {
     return this.conflicts.get(setting);
   }
 
-  /** The setting that counts for a lane: the last one. */
-  findSetting(name: string, lane: number): ManifestSetting | undefined {
-    return this.manifest.settings.findLast(
-      (setting) => setting.name.toLowerCase() === name.toLowerCase() && setting.lanes.includes(lane),
-    );
+  /** The setting that counts for a lane: that of a parameter before that of the manifest, and the last one of each. */
+  findSetting(name: string, lane: number): EffectiveSetting | undefined {
+    const isMeant = (setting: Pick<ManifestSetting, 'name' | 'lanes'>): boolean =>
+      setting.name.toLowerCase() === name.toLowerCase() && setting.lanes.includes(lane);
+    return this.overrides.settings.findLast(isMeant) ?? this.manifest.settings.findLast(isMeant);
   }
 
   isAnalysed(lane: number): boolean {
@@ -127,12 +153,14 @@ class ManifestContext {
       .filter(({ samples }) => samples.length > 0);
   }
 
+  /** The index reads of a lane; none where polony does not know their cycles or what a parameter does to them. */
   indexReads(lane: Lane): IndexRead[] {
-    const { cycles } = this.run;
-    if (cycles == null) return [];
+    if (this.run.cycles == null || this.overrides.areUnclear) return [];
+    const cycles = { ...this.run.cycles, ...this.overrides.cycles };
     return (['I1', 'I2'] as const).map((read) => {
       const setting = this.findSetting(`${read}Mask`, lane.lane);
-      return { ...lane, read, cycles, setting, length: countUsedCycles(setting?.value ?? `${read}:Y*`, cycles) };
+      const mask = parseMask(setting?.value ?? 'Y*', read);
+      return { ...lane, read, cycles, setting, masked: mask && countUsedCycles(mask, cycles) };
     });
   }
 }
@@ -205,11 +233,52 @@ function findConflictingSetting(context: ManifestContext, setting: ManifestSetti
   return [warning('setting-twice', setting, message)];
 }
 
+/** The read that a mask means where it names none. Which one that is for UmiMask does not matter to the rules. */
+const MASKS: Readonly<Record<string, ReadName>> = {
+  i1mask: 'I1',
+  i2mask: 'I2',
+  umimask: 'I1',
+  r1fastqmask: 'R1',
+  r2fastqmask: 'R2',
+};
+
 function findMalformedMask(_context: ManifestContext, setting: ManifestSetting): RatedFinding[] {
-  if (!/^i[12]mask$/i.test(setting.name) || isMask(setting.value)) return [];
-  const example = `${setting.name.slice(0, 2).toUpperCase()}:Y8N*`;
-  const message = `${setting.name} is ${JSON.stringify(setting.value)}, but must be a mask such as ${example}`;
+  const name = setting.name.toLowerCase();
+  const defaultRead = Object.hasOwn(MASKS, name) ? MASKS[name] : undefined;
+  if (defaultRead === undefined || parseMask(setting.value, defaultRead) !== undefined) return [];
+  const message = `${setting.name} is ${JSON.stringify(setting.value)}, but must be a mask such as Y8N* or ${defaultRead}:Y8N*`;
   return [warning('mask', setting, message)];
+}
+
+/** Headings of other instruments, whose columns Bases2Fastq only passes through. */
+function findUnusedHeadings({ manifest }: ManifestContext): RatedFinding[] {
+  const headings = manifest.headings.samples;
+  if (headings === undefined) return [];
+  return headings.names.flatMap((heading) => {
+    const meant = findMeantHeading(heading);
+    if (meant === undefined || headings.names.includes(meant)) return [];
+    const title = HEADING_TITLES[meant] ?? meant;
+    const message =
+      `the column ${heading} is not one of Bases2Fastq's, so no sample has a ${title}. ` +
+      `If it contains this, name it ${title}.`;
+    return [warning('heading', { line: headings.line }, message)];
+  });
+}
+
+/** A default manifest, or an empty one, of a run with index reads: all reads become one sample. */
+function findUnusedIndexReads(context: ManifestContext): RatedFinding[] {
+  const { samples } = context.manifest;
+  if (!samples.every(hasNoIndex)) return [];
+  const lane = { lane: samples[0]?.lanes[0] ?? 1, samples };
+  const used = context
+    .indexReads(lane)
+    .filter(({ masked }) => masked !== undefined && 'used' in masked && masked.used > 0);
+  if (used.length === 0) return [];
+  const reads = used.map(({ read, cycles }) => `${read}: ${cycles[read]} cycles`).join(', ');
+  const message =
+    `the run has index reads (${reads}), but the manifest has no index. Bases2Fastq then assigns all reads of a lane ` +
+    'to one sample. If libraries were pooled, use a manifest with their indexes.';
+  return [warning('no-index', {}, message)];
 }
 
 function findIgnoredProjects({ manifest }: ManifestContext): RatedFinding[] {
@@ -251,10 +320,14 @@ function findUnusableName(_context: ManifestContext, sample: ManifestSample): Ra
 }
 
 function findUnusualName(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
-  if (isUnusableName(sample.name) || /^[A-Za-z0-9._-]+$/.test(sample.name)) return [];
+  if (isUnusableName(sample.name) || /^[A-Za-z0-9_-]{1,64}$/.test(sample.name)) return [];
+  const problem =
+    sample.name.length > 64
+      ? `has ${sample.name.length} characters`
+      : "contains characters other than letters, digits, '_' and '-'";
   const message =
-    `${JSON.stringify(sample.name)} contains characters other than letters, digits, '.', '_' and '-'. ` +
-    'Some tools that read FASTQ files do not support them.';
+    `the sample name ${JSON.stringify(sample.name)} ${problem}. ` +
+    "Element allows 1 to 64 letters, digits, '_' and '-'.";
   return [warning('sample-name', cellPlace(sample, 'samplename'), message)];
 }
 
@@ -276,32 +349,48 @@ function findSampleInSkippedLane({ run }: ManifestContext, { lane, samples }: La
   return [warning('lane-not-run', cellPlace(sample, 'lane'), message)];
 }
 
-function findTooLongMask(_context: ManifestContext, { setting, length, cycles }: IndexRead): RatedFinding[] {
-  if (length !== undefined || setting === undefined || !isMask(setting.value)) return [];
-  const available = cyclesOfMaskedRead(setting.value, cycles);
-  const message = `${setting.name} ${setting.value} needs more cycles than the read has (${available})`;
+function findTooLongMask(_context: ManifestContext, { setting, masked, cycles }: IndexRead): RatedFinding[] {
+  if (setting === undefined || masked === undefined || 'used' in masked) return [];
+  const read = masked.tooLongFor;
+  const message = `${setting.name} ${setting.value} needs more cycles than ${read} has (${cycles[read] ?? 0})`;
   return [error('mask-length', setting, message)];
 }
 
+/** `+` joins several sequences in one cell. Each has the length of the mask. */
+const sequencesOf = (index: string): string[] => index.split('+');
+
 /** Bases2Fastq aborts if lengths differ. There is one finding for each wrong length, not for each sample. */
 function findWrongIndexLengths(_context: ManifestContext, indexRead: IndexRead): RatedFinding[] {
-  const { lane, samples, read, cycles, setting, length } = indexRead;
-  if (length === undefined) return [];
+  const { samples, read, masked } = indexRead;
+  if (masked === undefined || !('used' in masked)) return [];
   const heading = read === 'I1' ? 'index1' : 'index2';
   const byLength = new Map<number, ManifestSample[]>();
-  for (const sample of samples) {
-    const actual = sample[heading].length;
-    if (actual !== 0 && actual !== length) byLength.set(actual, [...(byLength.get(actual) ?? []), sample]);
+  for (const sample of samples.filter((each) => each[heading] !== '')) {
+    const wrong = sequencesOf(sample[heading]).find((sequence) => sequence.length !== masked.used);
+    if (wrong === undefined) continue;
+    const others = byLength.get(wrong.length);
+    if (others === undefined) byLength.set(wrong.length, [sample]);
+    else others.push(sample);
   }
-  return [...byLength].map(([actual, wrong]) => {
-    const [sample] = wrong as [ManifestSample, ...ManifestSample[]];
-    const others = wrong.length > 1 ? ` (and ${wrong.length - 1} more rows of lane ${lane})` : '';
-    const mask = setting === undefined ? '' : `, mask ${setting.value}`;
-    const message =
-      `${titleOf(heading)} of ${sample.name} has ${actual} bases${others}, but the run has ${length} for it ` +
-      `(${read}: ${cycles[read] ?? 0} cycles${mask}). Correct the index, or add the setting ${read}Mask.`;
-    return error('index-length', cellPlace(sample, heading), message);
-  });
+  return [...byLength].map(([actual, wrong]) => describeWrongLength(indexRead, heading, masked.used, actual, wrong));
+}
+
+function describeWrongLength(
+  { lane, read, cycles, setting }: IndexRead,
+  heading: 'index1' | 'index2',
+  expected: number,
+  actual: number,
+  wrong: readonly ManifestSample[],
+): RatedFinding {
+  const sample = wrong[0]!;
+  const others = wrong.length > 1 ? ` (and ${wrong.length - 1} more rows of lane ${lane})` : '';
+  const mask = setting === undefined ? '' : `, mask ${setting.value}`;
+  const part = sample[heading].includes('+') ? ', in one of its sequences,' : '';
+  const message =
+    `${titleOf(heading)} of ${sample.name} has${part} ${actual} bases${others}, but the run has ${expected} for it ` +
+    `(${read}: ${cycles[read] ?? 0} cycles${mask}). Correct the index, or ` +
+    `${setting === undefined ? 'add' : 'correct'} the setting ${read}Mask.`;
+  return error('index-length', cellPlace(sample, heading), message);
 }
 
 const hasNoIndex = (sample: ManifestSample): boolean => sample.index1 === '' && sample.index2 === '';
@@ -341,29 +430,39 @@ function findRepeatedIndexes(_context: ManifestContext, { lane, samples }: Lane)
   });
 }
 
-/** Most samples that are compared with each other: 2 million comparisons take a second. */
-const MOST_COMPARED = 2000;
+/** Most pairs of samples that are compared with each other: those of 1,000 samples, which take some hundredths of a second. */
+const MOST_COMPARED = 500_000;
 /** The default of Bases2Fastq. */
 const DEFAULT_MISMATCHES = 1;
 
 function findSimilarIndexes(context: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
-  const distinct = [...firstByIndexes(samples).values()].slice(0, MOST_COMPARED);
+  const distinct = [...firstByIndexes(samples).values()].map((sample) => ({
+    sample,
+    first: sequencesOf(sample.index1),
+    second: sequencesOf(sample.index2),
+  }));
   const [first, second] = [allowedMismatches(context, 'I1', lane), allowedMismatches(context, 'I2', lane)];
-  const isSimilar = (one: ManifestSample, other: ManifestSample): boolean =>
-    one.name !== other.name &&
-    countMismatches(one.index1, other.index1) <= first &&
-    countMismatches(one.index2, other.index2) <= second;
-  for (const [position, sample] of distinct.entries()) {
+  let compared = 0;
+  for (const [position, one] of distinct.entries()) {
     for (let next = position + 1; next < distinct.length; next++) {
       const other = distinct[next]!;
-      if (!isSimilar(sample, other)) continue;
+      compared += one.first.length * other.first.length;
+      if (compared > MOST_COMPARED) return [];
+      if (one.sample.name === other.sample.name) continue;
+      if (!canMatch(one.first, other.first, first) || !canMatch(one.second, other.second, second)) continue;
       const message =
-        `the indexes of ${other.name} and of ${sample.name} in line ${sample.line} are so similar that a read can ` +
-        `match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). More pairs may be similar.`;
-      return [warning('index-near', cellPlace(other, 'index1'), message)];
+        `the indexes of ${other.sample.name} and of ${one.sample.name} in line ${one.sample.line} are so similar that ` +
+        `a read can match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). ` +
+        'More pairs may be similar.';
+      return [warning('index-near', cellPlace(other.sample, 'index1'), message)];
     }
   }
   return [];
+}
+
+/** Whether a sequence of one cell and a sequence of another differ in so few bases that a read can match both. */
+function canMatch(some: readonly string[], others: readonly string[], allowed: number): boolean {
+  return some.some((one) => others.some((other) => differsAtMost(one, other, allowed)));
 }
 
 function allowedMismatches(context: ManifestContext, read: 'I1' | 'I2', lane: number): number {
@@ -371,12 +470,12 @@ function allowedMismatches(context: ManifestContext, read: 'I1' | 'I2', lane: nu
   return value !== undefined && /^\d+$/.test(value) ? Number(value) : DEFAULT_MISMATCHES;
 }
 
-/** An N matches every base; missing bases are mismatches. */
-function countMismatches(one: string, other: string): number {
+/** Whether two sequences differ in at most so many bases. An N matches every base; missing bases are mismatches. */
+function differsAtMost(one: string, other: string, allowed: number): boolean {
   let mismatches = Math.abs(one.length - other.length);
-  for (let at = 0; at < Math.min(one.length, other.length); at++)
+  for (let at = 0; mismatches <= allowed && at < Math.min(one.length, other.length); at++)
     if (one[at] !== other[at] && one[at] !== 'N' && other[at] !== 'N') mismatches++;
-  return mismatches;
+  return mismatches <= allowed;
 }
 
 interface ManifestPlace {

@@ -19,13 +19,6 @@ const rules = (content: string | Uint8Array, of = run): { errors: string[]; warn
 describe('checkRunManifest', () => {
   const good: [string, string][] = [
     [
-      'a default manifest',
-      '[RunValues]\nKeyName, Value\n\n[Settings]\nSettingName, Value\n\n' +
-        '[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n',
-    ],
-    ['a manifest without samples', '[Settings]\nSettingName,Value\n'],
-    ['an empty file', ''],
-    [
       'a sample with several indexes, trailing commas, comments, quotes, lower case, CRLF and a byte order mark',
       `\uFEFF# made by hand,,\n${samples(
         `"PhiX",${a},${a},,,`,
@@ -40,6 +33,17 @@ describe('checkRunManifest', () => {
         samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`),
     ],
     ['unknown bases', samples(`S1,AAAAAAAA,NNNNNNNN`, `S2,CCCCCCCC,NNNNNNNN`)],
+    ['several sequences in one cell', samples(`S1,${a}+${c},${a}+${c}`, `S2,${g},${g}`)],
+    [
+      "the headings of the vendor's template for run values",
+      `[RunValues]\nKeyName, Values\nOperator, x\n${samples(`S1,${a},${a}`)}`,
+    ],
+    ['run values without headings that polony knows', `[RunValues]\nA,A\nOperator, x\n${samples(`S1,${a},${a}`)}`],
+    [
+      'masks that do not name their read, or name several',
+      '[Settings]\nSettingName,Value\nI1Mask,Y6N*\nI2Mask,I2:N2Y*-R2:N*\nUmiMask,R1:Y4N*-R2:Y4N*\n' +
+        samples('S1,AAAAAA,AAAAAA', 'S2,CCCCCC,CCCCCC'),
+    ],
     ['custom columns with the same name', `[Samples]\nSampleName,Index1,Index2,Note,note\nS1,${a},${a},x,y`],
     [
       'adapters given twice',
@@ -59,17 +63,29 @@ describe('checkRunManifest', () => {
     ['headings without SampleName', `[Samples]\nName,Index1\nS1,${a}`, ['format@2:1']],
     ['a repeated heading', `[Samples]\nSampleName,Index1,index1\nS1,${a},${a}`, ['format@2:19']],
     ['a sample without a name', samples(`,${a},${a}`), ['format@3:1']],
+    ['semicolons', `[Samples];;;\nSampleName;Index1\nS1;${a}`, ['format@1:1']],
+    ['tabs', `[Samples]\nSampleName\tIndex1\nS1\t${a}`, ['format@2:1']],
+    ['an Excel workbook', Buffer.from('PK\u0003\u0004\u00ff\u00fe', 'latin1'), ['format@1:1']],
+    ['line ends that are carriage returns only', samples(`S1,${a},${a}`).replaceAll('\n', '\r'), ['format@1:10']],
+    ['a sample sheet of Illumina', `[Header]\nFileFormatVersion,2`, ['format@1:1']],
     ['Latin-1', Buffer.from(samples(`S1,${a},${a}`, `M\u00fcller,${c},${c}`), 'latin1'), ['format@4:2']],
     ['UTF-16', Buffer.from(`\uFEFF${samples(`S1,${a},${a}`)}`, 'utf16le'), ['format@1:1']],
+    ['indexes that are too long', samples(`S1,AAAAAAAAAA,${a}`, `S2,CCCCCCCCCC,${c}`), ['index-length@3:4']],
+    ['one sequence of a cell that is too long', samples(`S1,${a}+AAAA,${a}`), ['index-length@3:4']],
     [
-      'indexes that are too long',
-      samples(`S1,AAAAAAAAAA,${a}`, `S2,CCCCCCCCCC,${c}`),
-      ['index-length@3:4', 'index-length@3:4'],
+      'a mask without a read that leaves too few cycles',
+      `[Settings]\nSettingName,Value\nI1Mask,Y2N*\n${samples(`S1,${a},${a}`)}`,
+      ['index-length@6:4'],
+    ],
+    [
+      'a mask of two reads that leaves too many cycles',
+      `[Settings]\nSettingName,Value\nI1Mask,I1:Y*-R1:Y4N*\n${samples(`S1,${a},${a}`)}`,
+      ['index-length@6:4'],
     ],
     [
       'an index in a run without that read',
       `[Settings]\nSettingName,Value\nI2Mask,I2:N*\n${samples(`S1,${a},${a}`)}`,
-      ['index-length@6:13', 'index-length@6:13'],
+      ['index-length@6:13'],
     ],
     [
       'a mask that is longer than the read',
@@ -91,6 +107,22 @@ describe('checkRunManifest', () => {
     ['projects, which --no-projects ignores', samples(`S1,${a},${a},1,P1`), ['projects-ignored@2:undefined']],
     ['names that differ in case', samples(`s1,${a},${a}`, `S1,${c},${c}`), ['name-case@4:1']],
     ['a name with a space', samples(`S 1,${a},${a}`), ['sample-name@3:1']],
+    ['a name with a dot', samples(`S.1,${a},${a}`), ['sample-name@3:1']],
+    ['a name of more than 64 characters', samples(`${'S'.repeat(65)},${a},${a}`), ['sample-name@3:1']],
+    ['headings of another instrument', `[Samples]\nSampleName,index,index2\nS1,${a},${a}`, ['heading@2:undefined']],
+    [
+      'a default manifest of a run with index reads',
+      '[RunValues]\nKeyName, Value\n\n[Settings]\nSettingName, Value\n\n' +
+        '[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n',
+      ['no-index@undefined:undefined'],
+    ],
+    ['a manifest without samples', '[Settings]\nSettingName,Value\n', ['no-index@undefined:undefined']],
+    ['an empty file', '', ['no-index@undefined:undefined']],
+    [
+      'a mask that is none',
+      `[Settings]\nSettingName,Value\nI1Mask,first eight\n${samples(`S1,${a},${a}`)}`,
+      ['mask@3:8'],
+    ],
     [
       'an unknown setting',
       `[Settings]\nSettingName,Value\nI1Maks,I1:Y8\n${samples(`S1,${a},${a}`)}`,
@@ -114,6 +146,42 @@ describe('checkRunManifest', () => {
     expect(rules(content, of)).toEqual({ errors: [], warnings });
   });
 
+  it('finds nothing in a default manifest of a run without index reads, or whose masks leave none', () => {
+    const content = '[Samples]\nSampleName,Index1,Index2\nDefaultSample,,\n';
+    expect(rules(content, { cycles: { R1: 151 } })).toEqual({ errors: [], warnings: [] });
+    const masked = `[Settings]\nSettingName,Value\nI1Mask,N*\nI2Mask,N*\n${content}`;
+    expect(rules(masked)).toEqual({ errors: [], warnings: [] });
+  });
+
+  it.each<[string, Record<string, unknown>, string[]]>([
+    ['a setting', { settings: 'I1Mask,I1:Y6N*' }, []],
+    ['several settings', { b2f_settings: ['I1Mask,Y2N*,2', '"I1Mask,Y6N*,1+2"'] }, []],
+    ['settings in lines', { settings: 'SpikeInAsUnassigned,true\nI1Mask,Y6N*' }, []],
+    ['a number of cycles', { i1_cycles: 6 }, []],
+    ['arguments that polony cannot interpret', { extra_args: '--settings I1Mask,Y6N*' }, []],
+    ['settings that polony cannot interpret', { settings: { I1Mask: 'Y6N*' } }, []],
+    ['a setting that does not fit either', { settings: 'I1Mask,Y5N*' }, ['index-length@3:4']],
+    ['a setting of another lane', { settings: 'I1Mask,Y6N*,1' }, ['index-length@3:4']],
+    ['other parameters', { num_unassigned: 5, note: 'I1Mask,Y6N*' }, ['index-length@3:4']],
+  ])('takes into account %s in the parameters', (_what, parameters, errors) => {
+    const content = samples(`S1,AAAAAA,${a}`, `S2,CCCCCC,${c}`);
+    expect(rules(content, { ...run, parameters })).toEqual({ errors, warnings: [] });
+  });
+
+  it('names the delimiter, and the heading that another instrument uses', () => {
+    const messageOf = (content: string): string => checkRunManifest(content, run).errors[0]!.message;
+    expect(messageOf('[Samples];;\nSampleName;Index1')).toContain('separated by semicolons (;), but must be');
+    expect(messageOf('[Samples]\nSampleName\tIndex1')).toContain('separated by tabs, but must be');
+    expect(messageOf('[Samples]\nSample_ID,Index1')).toContain('no heading SampleName. Rename Sample_ID to SampleName');
+    expect(messageOf('[Data]\nSample_ID')).toContain('sample sheet of Illumina');
+  });
+
+  it('takes no longer for many samples with the same problem than their number', () => {
+    // Comparing each with each other one would take minutes.
+    const rows = Array.from({ length: 20_000 }, (_, at) => `S${at},AAAAAAA,${a}`);
+    expect(checkRunManifest(samples(...rows), run).errors[0]!.rule).toBe('index-length');
+  });
+
   it('skips the rules that need the cycles if these are unknown', () => {
     expect(rules(samples('S1,AAA,CCC'), {})).toEqual({ errors: [], warnings: [] });
   });
@@ -124,6 +192,28 @@ describe('checkRunManifest', () => {
     );
     expect(errors).toHaveLength(100);
     expect(more).toBeGreaterThan(400);
+  });
+
+  const cases = path.resolve(import.meta.dirname, '../../../shared/cases');
+  it.skipIf(!existsSync(cases)).each<[string, string[], string[]]>([
+    ['03-composite-index/manifest.csv', [], []],
+    ['05-vendor-heading-values/manifest.csv', [], []],
+    ['08-mask-without-read/manifest.csv', ['index-length'], []],
+    ['08-mask-without-read/good.csv', [], []],
+    ['18-excel-delimiters/semicolon.csv', ['format'], []],
+    ['18-excel-delimiters/tab.csv', ['format'], []],
+    ['20-illumina-headings/manifest.csv', [], ['heading']],
+    ['21-sample-names/manifest.csv', [], ['sample-name', 'sample-name']],
+    ['22-default-manifest-indexed-run/manifest.csv', [], ['no-index']],
+    ['22-default-manifest-indexed-run/empty.csv', [], ['no-index']],
+    ['24-babraham-shape/manifest.csv', [], []],
+  ])('judges the public case %s', (file, errors, warnings) => {
+    const of = { cycles: { R1: 2, R2: 2, I1: 4, I2: 4 }, analysisLanes: '1+2' };
+    const report = checkRunManifest(readFileSync(path.join(cases, file)), of);
+    expect([report.errors.map(({ rule }) => rule), report.warnings.map(({ rule }) => rule)]).toEqual([
+      errors,
+      warnings,
+    ]);
   });
 
   const data = path.resolve(import.meta.dirname, '../../../shared/data');

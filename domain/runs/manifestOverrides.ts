@@ -1,0 +1,64 @@
+import type { ManifestSetting } from './manifest.js';
+import { READ_NAMES, type Cycles, type ReadName } from './runParameters.js';
+
+/**
+ * What the parameters of a flow or an execution change about the manifest and the run.
+ * Source: `bases2fastq --help`: `--settings` overrides the settings of the manifest, and `--i1-cycles` and its like the
+ * cycles of RunParameters.json.
+ */
+export interface ManifestOverrides {
+  settings: Pick<ManifestSetting, 'name' | 'value' | 'lanes'>[];
+  cycles: Cycles;
+  /** Whether there are arguments that polony cannot interpret and that may change settings or cycles. */
+  areUnclear: boolean;
+  /** Whether the parameters name another manifest. */
+  replaceManifest: boolean;
+}
+
+/** Options of Bases2Fastq in a text of arguments that polony does not interpret. */
+const OVERRIDING_OPTION = /--(settings|run-manifest|[ir][12]-cycles)\b|(^|\s)-r\s/;
+
+/** Finds what the parameters of a workflow override. Workflows spell their names differently, such as `b2f_settings`. */
+export function findManifestOverrides(parameters: Readonly<Record<string, unknown>>): ManifestOverrides {
+  const overrides: ManifestOverrides = { settings: [], cycles: {}, areUnclear: false, replaceManifest: false };
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === null || value === undefined || value === '') continue;
+    const option = name
+      .toLowerCase()
+      .replace(/[^a-z0-9]/g, '')
+      .replace(/^(b2f|bases2fastq)/, '');
+    if (option === 'settings') addSettings(overrides, value);
+    else if (option === 'runmanifest') overrides.replaceManifest = true;
+    else if (/^[ir][12]cycles$/.test(option)) addCycles(overrides, option.slice(0, 2).toUpperCase() as ReadName, value);
+    else if (textsOf(value).some((text) => OVERRIDING_OPTION.test(text))) overrides.areUnclear = true;
+  }
+  return overrides;
+}
+
+function textsOf(value: unknown): string[] {
+  return (Array.isArray(value) ? value : [value]).filter((each) => typeof each === 'string');
+}
+
+/** Adds settings such as `I1Mask,I1:Y8N*`: one text, several lines, a list, or several `--settings` arguments. */
+function addSettings(overrides: ManifestOverrides, value: unknown): void {
+  const texts = textsOf(value).flatMap((text) => text.split(/[\n;]|--settings[\s=]/));
+  if (texts.length === 0) overrides.areUnclear = true;
+  for (const text of texts) {
+    const setting = text.trim().replace(/^(["'])(.*)\1$/, '$2');
+    if (setting === '') continue;
+    const match = /^([A-Za-z][A-Za-z0-9]*)\s*,\s*([^,"']*?)\s*(?:,\s*(1|2|1\+2|2\+1)\s*)?$/.exec(setting);
+    if (match === null) overrides.areUnclear = true;
+    else overrides.settings.push({ name: match[1]!, value: match[2]!, lanes: lanesOf(match[3]) });
+  }
+}
+
+function lanesOf(text: string | undefined): number[] {
+  return text === '1' || text === '2' ? [Number(text)] : [1, 2];
+}
+
+function addCycles(overrides: ManifestOverrides, read: ReadName, value: unknown): void {
+  const count = typeof value === 'string' ? Number(value) : value;
+  if (READ_NAMES.includes(read) && Number.isInteger(count) && (count as number) >= 0)
+    overrides.cycles[read] = count as number;
+  else overrides.areUnclear = true;
+}
