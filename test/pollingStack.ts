@@ -38,15 +38,20 @@ let current: AwsSessions;
 export function setSessions(sessions: AwsSessions): void {
   current = sessions;
 }
-/** Counts how often the provider was loaded to assume its role, since {@link awsAccess}. */
+/**
+ * Counts how often the provider was loaded to assume its role, by the latest {@link awsAccess}. The worker may still use
+ * an earlier one.
+ */
 export const assumed = { count: 0 };
+let latest = {};
 
 export function awsAccess(options: { sessionSeconds: number; now?: () => number }): AwsSessions {
   assumed.count = 0;
+  const self = (latest = {});
   return new AwsSessions({
     ...options,
     loadProvider: async () => {
-      assumed.count++;
+      if (self === latest) assumed.count++;
       return {
         type: 'role',
         version: '1',

@@ -47,7 +47,8 @@ it('reduces the session length until the role allows it, and remembers the resul
   // eslint-disable-next-line @typescript-eslint/unbound-method -- called with `this` below
   const send = STSClient.prototype.send;
   STSClient.prototype.send = async function (this: STSClient, command: AssumeRoleCommand) {
-    asked.push(command.input.DurationSeconds);
+    // The worker may still renew the sessions of two seconds of an earlier test.
+    if (command.input.DurationSeconds !== 2) asked.push(command.input.DurationSeconds);
     if ((command.input.DurationSeconds ?? 0) > 3600)
       throw Object.assign(
         new Error('The requested DurationSeconds exceeds the MaxSessionDuration set for this role.'),
