@@ -1,4 +1,5 @@
 import { FileFormatError } from '../errors.js';
+import { rejectWorkbook } from './manifestText.js';
 
 /** A row of `[Settings]`. */
 export interface ManifestSetting {
@@ -79,8 +80,6 @@ export function findMeantHeading(heading: string): string | undefined {
   return MEANT_HEADINGS.find(([, pattern]) => pattern.test(plain))?.[0];
 }
 
-/** The first bytes of an Excel workbook. */
-const ZIP_SIGNATURE = 'PK\u0003\u0004';
 /** What spreadsheets write instead of commas, and what to call it. */
 const WRONG_DELIMITERS = [
   [';', 'semicolons (;)'],
@@ -135,8 +134,7 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
 
 /** @throws FileFormatError for a file that is not lines of text as Bases2Fastq reads them. */
 function rejectForeignFile(content: string): void {
-  if (content.startsWith(ZIP_SIGNATURE))
-    throw new FileFormatError(FILE, 'the file is an Excel workbook (.xlsx). Save it as CSV UTF-8.', 1, 1);
+  rejectWorkbook(content);
   if (content.includes('\r') && !content.includes('\n')) {
     const message =
       'the lines end with a carriage return only, which Bases2Fastq does not support. ' +

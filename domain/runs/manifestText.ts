@@ -11,8 +11,8 @@ export function decodeManifest(content: Uint8Array): string {
     const message = 'the file is UTF-16, which spreadsheets call "Unicode text". Save it as UTF-8 (CSV UTF-8).';
     throw new FileFormatError(FILE, message, 1, 1);
   }
-  // The parser names an Excel workbook as such, which is no UTF-8 either.
-  if (isZip(content)) return 'PK\u0003\u0004';
+  // Before UTF-8, which a workbook is not either.
+  rejectWorkbook(new TextDecoder('latin1').decode(content.subarray(0, 4)));
   const text = decodeUtf8(content);
   if (text === undefined) throw findInvalidByte(content);
   return text;
@@ -22,8 +22,10 @@ function isUtf16(content: Uint8Array): boolean {
   return (content[0] === 0xff && content[1] === 0xfe) || (content[0] === 0xfe && content[1] === 0xff);
 }
 
-function isZip(content: Uint8Array): boolean {
-  return [0x50, 0x4b, 0x03, 0x04].every((byte, at) => content[at] === byte);
+/** @throws FileFormatError for text that begins like an Excel workbook, which is a zip archive. */
+export function rejectWorkbook(text: string): void {
+  if (text.startsWith('PK\u0003\u0004'))
+    throw new FileFormatError(FILE, 'the file is an Excel workbook (.xlsx). Save it as CSV UTF-8.', 1, 1);
 }
 
 function decodeUtf8(bytes: Uint8Array): string | undefined {
