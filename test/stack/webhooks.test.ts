@@ -1,3 +1,4 @@
+/** @module-tag long */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -186,7 +187,7 @@ it('delivers all events of an account, a run and its execution, also to a receiv
   await call('PATCH', `/v1/webhooks/${all.id}`, { enabled: false });
 });
 
-it('loses no delivery when the worker is killed, whether it was new or under way', { tags: 'long' }, async () => {
+it('loses no delivery when the worker is killed, whether it was new or under way', async () => {
   const held: http.ServerResponse[] = [];
   answers.set('/held', (response) => void held.push(response));
   const hook = await webhook('/held');
@@ -213,7 +214,7 @@ it('loses no delivery when the worker is killed, whether it was new or under way
   ).toBe(1);
 });
 
-it('does not let one receiver that hangs delay another', { tags: 'long' }, async () => {
+it('does not let one receiver that hangs delay another', async () => {
   const held = new Set<http.ServerResponse>();
   let most = 0;
   answers.set('/hangs', (response) => {
@@ -270,7 +271,7 @@ it('keeps secrets and URL tokens out of histories and logs, and secrets out of t
       (_key, value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value),
     );
   }
-  expect(Object.keys(places).length).toBeGreaterThan(10);
+  expect(Object.keys(places).length).toBeGreaterThan(20);
   for (const entry of readdirSync(stateDir, { recursive: true, withFileTypes: true }))
     if (entry.isFile() && entry.name.endsWith('.log'))
       places[entry.name] = readFileSync(path.join(entry.parentPath, entry.name), 'latin1');
@@ -291,7 +292,7 @@ it('keeps secrets and URL tokens out of histories and logs, and secrets out of t
     Buffer.from(secret).toString('base64').slice(0, 40),
     Buffer.from(secret.slice(6), 'base64').toString('latin1'),
   ]);
-  expect(forms.length).toBeGreaterThan(5);
+  expect(forms.length).toBeGreaterThan(10);
   expect(
     Object.entries(places)
       .filter(([, text]) => [...forms, 'url-token-7'].some((form) => text.includes(form)))

@@ -179,29 +179,29 @@ describe('a profile', () => {
 
 describe('an answer to the command line', () => {
   it('is reported as foreign if it does not come from polony', async () => {
-    const list = ['runs', 'list', '--json'];
-    const html = '<html>sign in</html>';
-    for (const [args, body, type] of [
-      [list, html, 'text/html'],
-      [list, '', 'application/json'],
-      [list, 'null', 'application/json'],
-      [list, '"x"', 'application/json'],
-      [list, '{}', 'application/json'],
-      [list, '{"runs":{}}', 'application/json'],
-      [['runs', 'get', 'a-name'], html, 'text/html'],
-      [['runs', 'get', 'a-name'], '{"runs":{}}', 'application/json'],
-      // `credentials` does not check the members of an object.
-      [['credentials', 'run', ID], html, 'text/html'],
-      [['credentials', 'run', ID], 'null', 'application/json'],
+    for (const [body, type] of [
+      ['<html>sign in</html>', 'text/html'],
+      ['', 'application/json'],
+      ['null', 'application/json'],
+      ['"x"', 'application/json'],
+      ['{}', 'application/json'],
+      ['{"runs":{}}', 'application/json'],
     ] as const) {
       const api = await startFakeApi(
         (_request, response) => void response.writeHead(200, { 'content-type': type }).end(body),
       );
-      const { code, stdout, stderr } = await polony([...args], {
-        env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY },
-      });
-      expect([body, args, code, stdout]).toEqual([body, args, 7, '']);
-      expect(stderr).toMatch(/^The answer of http:\/\/127\.0\.0\.1:\d+ is not from polony; .*\n$/);
+      const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
+      for (const args of [
+        ['runs', 'list', '--json'],
+        ['runs', 'get', 'a-name'],
+        ['credentials', 'run', ID],
+      ]) {
+        const { code, stdout, stderr } = await polony(args, { env });
+        // `credentials` does not check the members of an object.
+        if (args[0] === 'credentials' && body.startsWith('{')) continue;
+        expect([body, args, code, stdout]).toEqual([body, args, 7, '']);
+        expect(stderr).toMatch(/^The answer of http:\/\/127\.0\.0\.1:\d+ is not from polony; .*\n$/);
+      }
     }
   });
   it('decides the exit code by its status, and its control characters are never printed', async () => {
