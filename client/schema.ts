@@ -1901,12 +1901,14 @@ export interface components {
                 /** @description In the report of a provider: the name of the provider, connection or flow with this result */
                 of: string | null;
                 purpose: string;
+                /** @description What to do about a denial, by the reason that AWS gives. Null if AWS denied nothing */
+                remedy: string | null;
                 /** @enum {string} */
                 requirement: "required" | "optional";
                 resource: string;
                 /** @enum {string} */
                 result: "granted" | "denied" | "unknown";
-                /** @description The smallest policy statement that grants the permission. Null if it is granted */
+                /** @description The smallest policy statement that grants the permission. Null if it is granted, or if no Allow statement in the policy of the role or user can help */
                 statement: unknown;
                 unlocks: string;
             }[];

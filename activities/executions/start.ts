@@ -8,7 +8,7 @@ import type { ExecutionContext } from '../../store/executions/load.js';
 import { recordResourcesUsed, updateExecution } from '../../store/executions/update.js';
 import { lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
 import type { Dependencies } from '../dependencies.js';
-import { findDeniedAction } from '../failures.js';
+import { parseDenial } from '../../domain/iam/denials.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
 import { loadExecution, quotaScope } from './context.js';
@@ -200,7 +200,9 @@ class RunStarter {
     const refusal = classifyAwsError(error);
     if (refusal.kind === 'throttled') await lowerStartRate(db, quotaScope(execution)).catch(() => undefined);
     if (refusal.kind === 'denied')
-      await recordPermissionUse(this.dependencies, execution, findDeniedAction(error), refusal).catch(() => undefined);
+      await recordPermissionUse(this.dependencies, execution, parseDenial(refusal.message).action, refusal).catch(
+        () => undefined,
+      );
     // AWS refused this call for certain. An earlier call may still have started the run, unless the request is invalid:
     // then it was invalid before too.
     const startedNothing = !wasSentBefore || refusal.kind === 'invalid';

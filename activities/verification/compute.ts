@@ -1,6 +1,7 @@
 import { CancelRunCommand, GetRunCommand } from '@aws-sdk/client-omics';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { accountOfRole } from '../../domain/arn.js';
+import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../../domain/iam/denials.js';
 import { workflowArn } from '../../domain/iam/permissions.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';
 import type { Db } from '../../store/database.js';
@@ -88,7 +89,7 @@ function inspectExecutionRole(provider: ProviderRow, executionRoleArn: string, p
       severity: 'info',
       code: 'EXECUTION_ROLE_NOT_PASSABLE',
       message: `The provider may not pass the execution role ${executionRoleArn} to HealthOmics`,
-      remedy: 'Add the statement for iam:PassRole to the policy of the provider.',
+      remedy: `${explainDenial(parseDenial(passRole.error?.message ?? ''), passRole, { identity: PROVIDER_IDENTITY }).remedy}.`,
     });
   if (provider.account_id !== null && accountOfRole(executionRoleArn) !== provider.account_id)
     findings.push({

@@ -14,6 +14,7 @@ import {
 } from '@aws-sdk/client-s3';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { joinKey } from '../../domain/files/paths.js';
+import { canAllowHelp, parseDenial } from '../../domain/iam/denials.js';
 import { bucketArn, type Capability, objectsArn, type PermissionAction } from '../../domain/iam/permissions.js';
 import { EXECUTIONS_FOLDER } from '../../domain/runs/runFolder.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';
@@ -262,8 +263,9 @@ class StorageInspection {
 
   /** Reports where the policy allows access to the bucket, but not to the prefix. */
   async #checkPrefix(probes: readonly Probe[]): Promise<void> {
-    if (this.#prefix === '' || !probes.some(({ result }) => result === 'denied')) return;
-    const isListDenied = probes.some(({ action, result }) => action === 's3:ListBucket' && result === 'denied');
+    const missing = probes.filter(isPermissionMissing);
+    if (this.#prefix === '' || missing.length === 0) return;
+    const isListDenied = missing.some(({ action }) => action === 's3:ListBucket');
     const mayListElsewhere = isListDenied && (await this.#mayListBucket());
     const prefix = this.#prefix;
     this.#findings.push({
@@ -288,6 +290,11 @@ class StorageInspection {
   #probeKey(file: string): string {
     return joinKey(this.#prefix, PROBE_FOLDER, file);
   }
+}
+
+/** Whether an Allow statement may be missing. A Deny, or a policy of another kind, has nothing to do with the prefix. */
+function isPermissionMissing({ result, error }: Probe): boolean {
+  return result === 'denied' && canAllowHelp(parseDenial(error?.message ?? ''));
 }
 
 /** The region that GetBucketLocation means by its old names (S3 API Reference, GetBucketLocation). */
