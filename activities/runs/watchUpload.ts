@@ -1,6 +1,7 @@
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { joinKey } from '../../domain/files/paths.js';
+import { objectArn } from '../../domain/iam/permissions.js';
 import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
@@ -97,11 +98,11 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
 
   /** Writes what went wrong to the run. @returns what the activity fails with. */
   async function recordUploadFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
-    const { bucket, prefix } = run.storage;
+    const { bucket, prefix, region } = run.storage;
     const failure = toActivityFailure(error, {
       action: 's3:GetObject',
-      resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`,
-      scope: { bucket, prefix },
+      resource: objectArn(bucket, joinKey(prefix, '*'), region),
+      scope: { bucket, prefix, region },
     });
     await updateUpload(db, run.id, { blocked: getBlocked(failure) ?? null, description: failure.message });
     return failure;

@@ -2,7 +2,7 @@ import { CancelRunCommand, GetRunCommand } from '@aws-sdk/client-omics';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { accountOfRole } from '../../domain/arn.js';
 import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../../domain/iam/denials.js';
-import { workflowArn } from '../../domain/iam/permissions.js';
+import { runArn, workflowArn } from '../../domain/iam/permissions.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';
 import type { Db } from '../../store/database.js';
 import { findComputeConnection } from '../../store/connections/compute.js';
@@ -66,7 +66,7 @@ export async function probeHealthOmics(
 
 async function probeRuns(aws: AwsSessions, provider: ProviderRow, region: string): Promise<Probe[]> {
   const omics = aws.omics(provider.id, region);
-  const resource = `arn:aws:omics:${region}:${provider.account_id ?? '*'}:run/*`;
+  const resource = runArn({ region, accountId: provider.account_id ?? undefined });
   const isNotFound = ({ kind }: { kind: string }): boolean => kind === 'not-found';
   return [
     await probe(

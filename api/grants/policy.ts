@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify';
 import { getBucketPolicy } from '../../aws/bucketPolicy.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, parseBucketPolicy, partitionOf, PolicyError } from '../../domain/grants/bucketPolicy.js';
+import { type BucketPolicy, parseBucketPolicy, PolicyError } from '../../domain/grants/bucketPolicy.js';
+import { partitionOf } from '../../domain/regions.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import { type GrantRow, loadGrant } from '../../store/grants/load.js';
 import { awsApiError } from '../aws.js';

@@ -20,6 +20,7 @@ import { presentProvider } from './present.js';
 import {
   changedCredential,
   checkNewProvider,
+  checkPartition,
   checkProviderChange,
   checkRoleChange,
   isOtherIdentity,
@@ -118,6 +119,8 @@ async function changeProvider(
       defaultRegion: body.defaultRegion ?? old.default_region,
       credential,
     };
+    if (body.defaultRegion !== undefined || body.roleArn !== undefined)
+      await checkPartition(transaction, request.caller, old, fields);
     const isOther = isOtherIdentity(old, credential, secret);
     if (isOther) await deleteEvidence(transaction, id);
     return mapUniqueViolation('provider', fields.name, store.updateProvider(transaction, id, fields, isOther));
