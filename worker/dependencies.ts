@@ -29,7 +29,10 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
-  const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
+  const aws = new AwsSessions({
+    sessionSeconds: config.sessionSeconds,
+    ...createProviderLoader(db, secrets, (resource) => orchestrator.verification.verify(resource)),
+  });
   const polls = new GetRunBudget(db, config.getRunsPerSecond);
   const dispatcher = new DeliveryDispatcher(db, orchestrator.webhooks, (message) =>
     logger.warn({ error: message }, 'webhook deliveries could not be started; the next sweep starts them'),

@@ -191,8 +191,14 @@ class RunStarter {
       raiseStartRate(db, quotaScope(execution)),
       recordPermissionUse(this.dependencies, execution, 'omics:StartRun'),
       recordPermissionUse(this.dependencies, execution, 'iam:PassRole'),
-      recordResourcesUsed(db, execution),
+      this.#recordResourcesUsed(execution),
     ]).catch(() => undefined);
+  }
+
+  /** Verifies the flow and the compute connection again where they show as failed: a run has just started with them. */
+  async #recordResourcesUsed(execution: ExecutionContext): Promise<void> {
+    const { db, orchestrator } = this.dependencies;
+    for (const resource of await recordResourcesUsed(db, execution)) await orchestrator.verification.verify(resource);
   }
 
   async #recordRefusal(execution: ExecutionContext, error: unknown, wasSentBefore: boolean): Promise<void> {

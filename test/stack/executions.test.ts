@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { DeleteRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { GetObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
@@ -256,6 +257,36 @@ it('rejects a bad or foreign manifest, unknown parameters and a relaunch of a ru
     parameters: {},
   });
   await inStatus(again.execution.id, 'COMPLETED');
+});
+
+it('names the Deny that blocks an execution, and offers no Allow, which could not help', async () => {
+  const { iam } = adminClients(stack.info);
+  const policy = { RoleName: account.providerRoleArn.split('/').at(-1)!, PolicyName: 'guardrail' };
+  const deny = { Effect: 'Deny', Action: 'omics:StartRun', Resource: '*' };
+  const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement: [deny] });
+  await iam.send(new PutRolePolicyCommand({ ...policy, PolicyDocument }));
+  const id = await start();
+  const blocked = await waitFor(
+    'the execution to be blocked',
+    async () =>
+      ((await details(id)).details.blocked as { kind: string; remedy: string; statement?: unknown } | null) ??
+      undefined,
+  );
+  expect(blocked.kind).toBe('ACCESS_DENIED');
+  expect(blocked.remedy).toMatch(/^Remove the Deny that matches omics:StartRun .*identity-based policies/);
+  expect(blocked.statement ?? null).toBeNull();
+  await iam.send(new DeleteRolePolicyCommand(policy));
+  await call('POST', `/v1/executions/${id}/retry`, {});
+  await inStatus(id, 'COMPLETED');
+  iam.destroy();
+});
+
+it('checks a manifest with the settings that are parameters of the execution', async () => {
+  const short = { content: manifest('S1,AAA,CCCCCCCC') };
+  await expect(start({ manifest: short })).rejects.toThrow(/manifest\.content.*line 3 column 2/s);
+  const id = await start({ manifest: short, parameters: { settings: 'I1Mask,I1:Y3N*' } });
+  await call('POST', `/v1/executions/${id}/cancel`, {});
+  await inStatus(id, 'CANCELED');
 });
 
 it('passes the settings of the flow to StartRun', async () => {
