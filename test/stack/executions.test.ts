@@ -283,7 +283,7 @@ it('names the Deny that blocks an execution, and offers no Allow, which could no
 
 it('checks a manifest with the settings that are parameters of the execution', async () => {
   const short = { content: manifest('S1,AAA,CCCCCCCC') };
-  await expect(start({ manifest: short })).rejects.toThrow(/manifest\.content.*line 3 column 2/s);
+  await expect(start({ manifest: short })).rejects.toThrow(/manifest\.content.*line 3 column 4/s);
   const id = await start({ manifest: short, parameters: { settings: 'I1Mask,I1:Y3N*' } });
   await call('POST', `/v1/executions/${id}/cancel`, {});
   await inStatus(id, 'CANCELED');

@@ -476,8 +476,7 @@ describe('file lists', () => {
       403,
       'AWS_ACCESS_DENIED',
       'AWS refused s3:ListBucket on arn:aws:s3:::lab. ' +
-        "Allow s3:ListBucket on arn:aws:s3:::lab in the policy of the provider's role or user. " +
-        'If the policy allows it already, look for a policy that denies it. Then try again',
+        "Allow s3:ListBucket on arn:aws:s3:::lab in the policy of the provider's role or user. Then try again",
     ]);
     await iam.send(
       new PutRolePolicyCommand({
