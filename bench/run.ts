@@ -8,6 +8,7 @@ import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { adminClients, apiClient, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
+import { controlOmics } from '../local/omics/control.js';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
 import { startStack } from '../local/stack.js';
@@ -123,7 +124,7 @@ try {
   const connection = await Connection.connect({ address: info.temporalAddress });
   const temporal = new Client({ connection });
   const setPace = (pace: object): Promise<unknown> =>
-    fetch(`${stack.aws.emulator.url}/_control/settings`, { method: 'POST', body: JSON.stringify({ pace }) });
+    controlOmics(stack.aws.emulator.control, 'POST', 'settings', { pace });
   const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'bench');
   const { storageConnectionId, flowId } = await connectAccount(call, account);
   const { s3 } = adminClients(info);

@@ -6,6 +6,9 @@ import { iamDocuments, newExternalId } from '../domain/iam/documents.js';
 import { permissionPolicy, trustPolicy } from '../domain/iam/policies.js';
 import { scopePartition } from '../domain/iam/permissions.js';
 import { type IamQuery, parseIamQuery } from '../domain/iam/query.js';
+import { CliError, EXIT } from './client/exit.js';
+import { type ConnectionOptions, connectionOf, hasConnection, type Profile } from './client/profiles.js';
+import { request } from './client/requests.js';
 
 export const IAM_FORMATS = [
   'json',
@@ -21,18 +24,20 @@ export const IAM_FORMATS = [
 export interface IamOptions extends Omit<IamQuery, 'capabilities'> {
   capabilities?: string;
   trustedAccountId?: string;
+  /** The https address of `POST /v1/events`, for the event documents. */
+  url?: string;
   format: string;
 }
 
 /** What `polony iam` prints. @throws InputError when an option is missing or wrong. */
-export function iamText({ format, trustedAccountId, ...query }: IamOptions): string {
+export function iamText({ format, trustedAccountId, url, ...query }: IamOptions): string {
   if (!isFormat(format))
     throw new InputError([{ field: 'format', rule: 'ONE_OF', message: `must be ${IAM_FORMATS.join(', ')}` }]);
   switch (format) {
     case 'events-cloudformation':
-      return eventDocumentsOf(query).cloudFormation;
+      return eventDocumentsOf(query, url).cloudFormation;
     case 'events-terraform':
-      return eventDocumentsOf(query).terraform;
+      return eventDocumentsOf(query, url).terraform;
     case 'policy':
       return jsonText(permissionPolicy(parseIamQuery(query)));
     default:
@@ -50,13 +55,11 @@ function jsonText(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-function eventDocumentsOf(query: Pick<IamQuery, 'bucket' | 'prefix'>): ReturnType<typeof eventDocuments> {
-  const [bucket, ...more] = [query.bucket ?? []].flat();
-  if (bucket === undefined || more.length > 0)
-    throw new InputError([
-      { field: 'bucket', rule: 'ONE', message: 'must be one bucket: each bucket has its own rule' },
-    ]);
-  return eventDocuments({ bucket, prefix: [query.prefix ?? []].flat()[0] });
+function eventDocumentsOf(
+  { bucket, prefix }: Pick<IamQuery, 'bucket' | 'prefix'>,
+  url: string | undefined,
+): ReturnType<typeof eventDocuments> {
+  return eventDocuments({ bucket: single(bucket), prefix: [prefix ?? []].flat()[0], url });
 }
 
 /** Documents that create the role, with its trust policy, or the user. */
@@ -70,7 +73,21 @@ function roleOrUserText(
   const externalId = isRole ? (choice.externalId ?? newExternalId(randomBytes(20))) : undefined;
   if (format === 'trust')
     return jsonText(trustPolicy(trustedAccountId ?? '', externalId ?? '', scopePartition(choice)));
-  const documents = iamDocuments({ ...choice, externalId }, trustedAccountId);
+  return pickDocument(format, {
+    externalId: externalId ?? null,
+    ...iamDocuments({ ...choice, externalId }, trustedAccountId),
+  });
+}
+
+/** The members of an answer of `GET /v1/iam-documents` that formats show. */
+interface ShownDocuments {
+  [others: string]: unknown;
+  cloudFormation: string;
+  terraform: string;
+  awsCli: string;
+}
+
+function pickDocument(format: 'json' | 'cloudformation' | 'terraform' | 'aws-cli', documents: ShownDocuments): string {
   switch (format) {
     case 'cloudformation':
       return documents.cloudFormation;
@@ -79,7 +96,7 @@ function roleOrUserText(
     case 'aws-cli':
       return documents.awsCli;
     case 'json':
-      return jsonText({ externalId: externalId ?? null, ...documents });
+      return jsonText(documents);
   }
 }
 
@@ -96,12 +113,90 @@ function checkTrust(format: IamFormat, { credentialType }: IamChoice, trustedAcc
         rule: 'REQUIRED',
         message:
           'is required: the AWS account that polony runs in, which the role must trust. ' +
-          'You can also set POLONY_TRUSTED_ACCOUNT_ID',
+          'Log in with polony login, and the API says which one it is; or set POLONY_TRUSTED_ACCOUNT_ID',
       },
     ]);
 }
 
-/** `polony iam`: prints IAM documents. */
-export function iam(options: IamOptions): void {
-  process.stdout.write(iamText(options));
+/** The flags of `polony iam`. */
+export interface IamFlags extends IamOptions, ConnectionOptions {
+  json?: boolean;
+}
+
+/**
+ * `polony iam`: prints IAM documents. What only an installation knows comes from its API: the account that roles must
+ * trust, and the address for events. Without an API, it comes from flags and the environment.
+ */
+export async function iam({ apiUrl, apiKey, profile, url, json, ...options }: IamFlags): Promise<void> {
+  const format = json === true ? 'json' : options.format;
+  const trustedAccountId = options.trustedAccountId ?? (process.env.POLONY_TRUSTED_ACCOUNT_ID || undefined);
+  const connection = { apiUrl, apiKey, profile };
+  const isKnown = options.trustedAccountId !== undefined || url !== undefined;
+  const localText = (): string => iamText({ ...options, url, format, trustedAccountId });
+  const needsApi = !isKnown && asksInstallation(options.credentialType, format) && hasConnection(connection);
+  process.stdout.write(
+    needsApi ? await textFromApi(connectionOf(connection), { ...options, format }, localText) : localText(),
+  );
+}
+
+/** Whether a document contains what only an installation of polony knows. */
+function asksInstallation(credentialType: string, format: string): boolean {
+  return format.startsWith('events-') || (credentialType === 'role' && format !== 'policy');
+}
+
+/**
+ * Asks the API for the documents.
+ * @param localText what to print where the API does not answer, but the environment has the account too
+ * @throws CliError with the way out
+ */
+async function textFromApi(api: Profile, options: IamOptions, localText: () => string): Promise<string> {
+  const { format, trustedAccountId: _none, ...query } = options;
+  if (!isFormat(format)) return localText();
+  const isEvents = format.startsWith('events-');
+  const { bucket, prefix } = query;
+  try {
+    const path = isEvents ? '/v1/iam-documents/events' : '/v1/iam-documents';
+    const answer = await request(api, 'GET', path, {
+      // One bucket has one rule: the API takes a single bucket there.
+      query: isEvents ? { bucket: single(bucket), prefix: [prefix ?? []].flat()[0] } : { ...query },
+    });
+    return textOf(format, answer as ApiDocuments);
+  } catch (error) {
+    if (!(error instanceof CliError) || error.exit === EXIT.usage) throw error;
+    if (isEvents || process.env.POLONY_TRUSTED_ACCOUNT_ID) {
+      process.stderr.write(`${error.message}. Polony writes the documents without the API.\n`);
+      return localText();
+    }
+    throw new CliError(
+      `${error.message}. To write the documents without the API, give --trusted-account-id`,
+      error.exit,
+    );
+  }
+}
+
+type ApiDocuments = ShownDocuments & { trustPolicy: unknown; permissionPolicy: unknown };
+
+function textOf(format: IamFormat, documents: ApiDocuments): string {
+  switch (format) {
+    case 'events-cloudformation':
+      return documents.cloudFormation;
+    case 'events-terraform':
+      return documents.terraform;
+    case 'trust':
+      return jsonText(documents.trustPolicy);
+    case 'policy':
+      return jsonText(documents.permissionPolicy);
+    default:
+      return pickDocument(format, documents);
+  }
+}
+
+/** @throws InputError for no bucket and for several */
+function single(buckets: string | readonly string[]): string {
+  const [bucket, ...more] = [buckets ?? []].flat();
+  if (bucket === undefined || more.length > 0)
+    throw new InputError([
+      { field: 'bucket', rule: 'ONE', message: 'must be one bucket: each bucket has its own rule' },
+    ]);
+  return bucket;
 }

@@ -7,8 +7,8 @@ import {
   simulatedSamples,
   simulateInstrument,
 } from '../local/instrument.js';
-import { readLocalInfo, stateFolder } from '../local/stackFiles.js';
 import { adminClients } from './customer.js';
+import { requireLocalInfo } from './localInfo.js';
 
 const OUTCOMES: readonly string[] = [
   'completed',
@@ -23,8 +23,9 @@ const TYPES: readonly string[] = ['Sequencing', 'Cytoprofiling'] satisfies Simul
 /** The flags of `polony instrument`. */
 export interface InstrumentOptions {
   bucket: string;
-  prefix: string;
-  runName: string;
+  prefix?: string;
+  /** Default: a new one. */
+  runName?: string;
   instrument: string;
   runType: string;
   cycles: string;
@@ -53,14 +54,10 @@ export async function instrument(options: InstrumentOptions): Promise<void> {
   if (!OUTCOMES.includes(options.outcome)) throw inputError('--outcome', `must be one of ${OUTCOMES.join(', ')}`);
   if (!TYPES.includes(options.runType)) throw inputError('--run-type', `must be one of ${TYPES.join(', ')}`);
   const cycles = parseCycles(options.cycles);
-  const info = readLocalInfo(stateFolder());
-  if (info === undefined)
-    throw new Error(
-      `No local stack runs on ${stateFolder()}. Start one with npm run local, or set POLONY_HOME to its state folder`,
-    );
-  const { s3 } = adminClients(info);
+  const { s3 } = adminClients(requireLocalInfo());
+  const { bucket, prefix = '', runName = `SIM-${Date.now().toString(36)}` } = options;
   const run = describeRun({
-    runName: options.runName,
+    runName,
     instrumentName: options.instrument,
     runType: options.runType as SimulatedRun['runType'],
     cycles,
@@ -71,8 +68,8 @@ export async function instrument(options: InstrumentOptions): Promise<void> {
   process.once('SIGINT', () => stop.abort(new Error('You interrupted the upload; the run folder is not complete')));
   const simulation = simulateInstrument({
     s3,
-    bucket: options.bucket,
-    prefix: options.prefix,
+    bucket,
+    prefix,
     run,
     outcome: options.outcome as SimulatedOutcome,
     bytesPerSecond: options.bytesPerSecond,
@@ -82,5 +79,5 @@ export async function instrument(options: InstrumentOptions): Promise<void> {
   });
   if (options.stallAt !== undefined) process.stdin.once('data', () => simulation.resume());
   const sent = await simulation.done;
-  process.stdout.write(`${sent.files} files, ${sent.bytes} bytes in s3://${options.bucket}/${simulation.folder}\n`);
+  process.stdout.write(`${sent.files} files, ${sent.bytes} bytes in s3://${bucket}/${simulation.folder}\n`);
 }

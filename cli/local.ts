@@ -1,5 +1,5 @@
 import { startStack } from '../local/stack.js';
-import { type LocalInfo, stateFolder } from '../local/stackFiles.js';
+import { describeStack } from './localInfo.js';
 
 /** A second SIGINT within this time is the same Ctrl-C: the terminal signals every process, and npm does so again. */
 const SAME_SIGNAL_MS = 1000;
@@ -22,33 +22,14 @@ function abortOnTermination(): AbortSignal {
   return termination.signal;
 }
 
-/** What a user of the local stack needs to know: addresses, keys and the environment for AWS clients. */
-function describeStack(info: LocalInfo): string {
-  return [
-    '',
-    `API            ${info.apiUrl}   (docs ${info.apiUrl}/docs)`,
-    `API key        ${info.apiKey}`,
-    `Temporal UI    ${info.temporalUiUrl}`,
-    `Temporal       ${info.temporalAddress}, namespace ${info.namespace}`,
-    `PostgreSQL     ${info.databaseUrl}`,
-    '',
-    "AWS, as the customer's admin:",
-    `  export AWS_ENDPOINT_URL=${info.awsEndpoint} AWS_REGION=${info.awsRegion} AWS_DISABLE_HOST_PREFIX_INJECTION=true`,
-    `  export AWS_ACCESS_KEY_ID=${info.adminAccessKeyId} AWS_SECRET_ACCESS_KEY=${info.adminSecretAccessKey}`,
-    '',
-    `${stateFolder()}/local.json has all of this. Press Ctrl-C to stop the stack. Its data stays.`,
-    '',
-  ].join('\n');
-}
-
-/** `npm run local`: runs the local stack until Ctrl-C. */
+/** `polony local`: runs the local stack until Ctrl-C. */
 export async function local(): Promise<void> {
   const termination = abortOnTermination();
   const stack = await startStack({
     onProgress: (line) => void process.stdout.write(`${line}\n`),
     signal: termination,
   });
-  process.stdout.write(describeStack(stack.info));
+  process.stdout.write(`\n${describeStack(stack.info)} Press Ctrl-C to stop the stack. Its data stays.\n`);
   if (!termination.aborted)
     await new Promise<void>((resolve) => termination.addEventListener('abort', () => resolve(), { once: true }));
   process.stdout.write('\nStopping…\n');

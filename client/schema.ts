@@ -93,6 +93,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/api-keys/{id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace an API key by a new one with the same name and scopes
+         * @description Only this response contains the new key. The old key gets another name and still works for some time, so that you can give the new key to the program. You must have all scopes of the key yourself.
+         */
+        post: operations["AuthService_RotateApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audit-log": {
         parameters: {
             query?: never;
@@ -430,6 +450,26 @@ export interface paths {
         put?: never;
         /** Retry a blocked execution now */
         post: operations["ExecutionService_RetryExecution"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/blocked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the executions that wait for a person, newest first
+         * @description Each with what blocks it, since when, and what to do.
+         */
+        get: operations["ExecutionService_ListBlockedExecutions"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1318,6 +1358,11 @@ export interface components {
             message: string;
             remedy: string;
             resource?: string;
+            /**
+             * Format: date-time
+             * @description Since when the same kind of problem blocks
+             */
+            since?: string;
             /** @description The policy statement that would grant the missing permission */
             statement?: unknown;
         };
@@ -2136,7 +2181,7 @@ export interface operations {
                     expiresInDays?: number;
                     /** @description Unique among active keys, 1 to 128 characters */
                     name: string;
-                    /** @description Each is resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *. You can grant only scopes that you have yourself */
+                    /** @description Each is resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *. You can grant only scopes that you have yourself. An ID must be that of an existing resource */
                     scopes: string[];
                 };
             };
@@ -2459,6 +2504,137 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    AuthService_RotateApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "graceHours": 24
+                 *     }
+                 */
+                "application/json": {
+                    /** @description The default is the number of days that the old key was created for */
+                    expiresInDays?: number;
+                    /** @description How long the old key still works. 0 revokes it immediately. The default is 24 */
+                    graceHours?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description The new API key */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        apiKey: components["schemas"]["ApiKey"];
+                        /** @description The key. You cannot get it again */
+                        key: string;
+                        replaced: components["schemas"]["ApiKey"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4450,7 +4626,7 @@ export interface operations {
                         /** @description The S3 URI of a manifest in the run's storage connection */
                         uri: string;
                     }) | null;
-                    /** @description 1 to 128 characters. The default is the name of the flow and the name of the run */
+                    /** @description 1 to 128 characters. The default is the name of the repeated execution with a number: b2f NA12878 (2) */
                     name?: string;
                     /** @description Parameters of the workflow's template. They override those of the flow */
                     parameters?: {
@@ -4725,6 +4901,99 @@ export interface operations {
             };
             /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_ListBlockedExecutions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+                includeTotalCount?: boolean;
+                /** @description The default is 100, the maximum 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken or previousPageToken of another page of this list */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of blocked executions */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        executions: {
+                            blocked: components["schemas"]["Blocked"];
+                            execution: components["schemas"]["Execution"];
+                        }[];
+                        nextPageToken: string;
+                        previousPageToken: string;
+                        totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

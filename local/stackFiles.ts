@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bootId, isSameProcess, processStart } from './guardian.js';
@@ -18,8 +19,11 @@ export interface LocalInfo {
   adminAccessKeyId: string;
   adminSecretAccessKey: string;
   databaseUrl: string;
-  /** Controls the local HealthOmics: faults, pace, runs. */
+  /** Controls the local HealthOmics: faults, pace, runs. It asks for the secret in the header `x-polony-secret`. */
   omicsControlUrl?: string;
+  omicsControlSecret?: string;
+  /** The AWS account that polony runs in, which the roles of customers must trust. */
+  trustedAccountId?: string;
   /** Process ids by name. */
   pids: Record<string, number>;
   /** Later versions may add members. */
@@ -51,11 +55,14 @@ export function stateFolder(env: NodeJS.ProcessEnv = process.env): string {
 
 /**
  * The folder for downloads, which all state folders share: `POLONY_CACHE`, else `.polony-cache/` beside polony's
- * package.json, also when polony runs from `dist/`; absolute. This does not create it.
+ * package.json, also when polony runs from `dist/`. An installed polony uses the user's cache folder, because others may
+ * own the folder of its package. Absolute. This does not create it.
  */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   if (env.POLONY_CACHE) return path.resolve(env.POLONY_CACHE);
   let folder = path.dirname(fileURLToPath(import.meta.url));
+  if (folder.split(path.sep).includes('node_modules'))
+    return path.resolve(env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'polony', 'local');
   while (!existsSync(path.join(folder, 'package.json'))) {
     const parent = path.dirname(folder);
     if (parent === folder) return path.resolve('.polony-cache');

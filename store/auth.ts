@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely';
-import { type Db, type DbOrTransaction, isId } from './database.js';
+import type { IdentifiedResource } from '../domain/auth/scopes.js';
+import { type Db, type DbOrTransaction, type DbTransaction, isId } from './database.js';
 import type { ApiKeysTable } from './schema.js';
 
 export type ApiKeyRow = Selectable<ApiKeysTable>;
@@ -41,6 +42,32 @@ export async function releaseExpiredKeyName(db: DbOrTransaction, name: string): 
     .execute();
 }
 
+/** The tables of resources that scopes name; whether deleted rows stay in them. */
+const SCOPE_TABLES: Record<IdentifiedResource, { table: string; keepsDeleted: boolean }> = {
+  runs: { table: 'runs', keepsDeleted: false },
+  executions: { table: 'executions', keepsDeleted: false },
+  storage: { table: 'storage_connections', keepsDeleted: true },
+  providers: { table: 'providers', keepsDeleted: true },
+  compute: { table: 'compute_connections', keepsDeleted: true },
+  flows: { table: 'flows', keepsDeleted: true },
+  webhooks: { table: 'webhooks', keepsDeleted: false },
+};
+
+/** Which of these ids exist among the resources of a kind. Texts that are no ids never do. */
+export async function listExistingIds(
+  db: DbOrTransaction,
+  resource: IdentifiedResource,
+  ids: readonly string[],
+): Promise<Set<string>> {
+  const wanted = ids.filter(isId);
+  if (wanted.length === 0) return new Set();
+  const { table, keepsDeleted } = SCOPE_TABLES[resource];
+  const alive = keepsDeleted ? sql`and time_deleted is null` : sql``;
+  const { rows } = await sql<{ id: string }>`
+    select id::text from ${sql.table(table)} where id in (${sql.join(wanted)}) ${alive}`.execute(db);
+  return new Set(rows.map(({ id }) => id));
+}
+
 /** A key that is not deleted; undefined where there is no such key. */
 export async function findApiKey(db: DbOrTransaction, id: string): Promise<ApiKeyRow | undefined> {
   return db
@@ -76,6 +103,34 @@ export async function revokeApiKey(
     .where('time_deleted', 'is', null)
     .returningAll()
     .executeTakeFirst();
+}
+
+/** A key that is not deleted, locked until the transaction ends; undefined where there is no such key. */
+export async function lockApiKey(transaction: DbTransaction, id: string): Promise<ApiKeyRow | undefined> {
+  return transaction
+    .selectFrom('api_keys')
+    .selectAll()
+    .where('id', '=', id)
+    .where('time_deleted', 'is', null)
+    .forUpdate()
+    .executeTakeFirst();
+}
+
+/**
+ * Gives a key another name, so that its successor can have its own, and an earlier end.
+ * @param timeExpires the key ends at the earlier one of this time and its own end
+ */
+export async function retireApiKey(
+  transaction: DbTransaction,
+  id: string,
+  { name, timeExpires }: { name: string; timeExpires: Date },
+): Promise<ApiKeyRow> {
+  return transaction
+    .updateTable('api_keys')
+    .set({ name, time_expires: sql<Date>`least(time_expires, ${timeExpires})` })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 /** Which of these callers are revoked or deleted keys. Other callers have no UUIDs as ids. */

@@ -22,4 +22,6 @@ export interface ListOptions {
   /** What the caller may see. */
   ids?: Visible;
   filter?: readonly FilterTerm[];
+  /** Leaves out what nothing blocks. */
+  onlyBlocked?: boolean;
 }

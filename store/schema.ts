@@ -340,6 +340,7 @@ export interface WebhookDeliveriesTable {
 /** Keys of the API. */
 export interface ApiKeysTable {
   id: string;
+  /** A key that was replaced has another name from then on. */
   name: string;
   /** SHA-256 of the secret part. */
   hash: Buffer;

@@ -6,6 +6,7 @@ import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, runFolderName, runUploadedText, simulateInstrument } from '../local/instrument.js';
+import { controlOmics } from '../local/omics/control.js';
 import type { Stack } from '../local/stack.js';
 import { executionsOf, waitFor } from './support.js';
 import { startTestStack, logErrorsOnly } from './testStack.js';
@@ -61,9 +62,8 @@ export const executions = async () =>
   (await call<{ executions: { id: string; inputs: { run: { name: string } }[] }[] }>('GET', '/v1/executions'))
     .executions;
 export const pace = (RUNNING: number) =>
-  fetch(`${stack.aws.emulator.url}/_control/settings`, {
-    method: 'POST',
-    body: JSON.stringify({ pace: { PENDING: 20, STARTING: 20, RUNNING, STOPPING: 20 } }),
+  controlOmics(stack.aws.emulator.control, 'POST', 'settings', {
+    pace: { PENDING: 20, STARTING: 20, RUNNING, STOPPING: 20 },
   });
 
 export async function upload(

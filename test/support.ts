@@ -1,4 +1,5 @@
 import type { apiClient } from '../cli/customer.js';
+import { controlOmics } from '../local/omics/control.js';
 import type { Stack } from '../local/stack.js';
 
 /** A wait gives up after so many milliseconds without progress: far more than a slow machine needs for one step. */
@@ -59,9 +60,8 @@ export const HELD_MS = 86_400_000;
 
 /** Sets how many milliseconds HealthOmics runs stay in RUNNING, for runs that enter it from now on. */
 export async function setPace(stack: Stack, RUNNING: number): Promise<void> {
-  await fetch(`${stack.aws.emulator.url}/_control/settings`, {
-    method: 'POST',
-    body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING, STOPPING: 50 } }),
+  await controlOmics(stack.aws.emulator.control, 'POST', 'settings', {
+    pace: { PENDING: 50, STARTING: 50, RUNNING, STOPPING: 50 },
   });
 }
 

@@ -1,31 +1,45 @@
 import { randomBytes } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { parseScopes, type Scope, shownScopes, writeScope } from '../../domain/auth/scopes.js';
+import {
+  IDENTIFIED_RESOURCES,
+  type IdentifiedResource,
+  namesResource,
+  parseScopes,
+  type Scope,
+  shownScopes,
+  writeScope,
+} from '../../domain/auth/scopes.js';
 import { throwIfInvalid } from '../../domain/errors.js';
-import { checkName, normalizeName } from '../../domain/names.js';
+import { checkName, NAME_LENGTH, normalizeName } from '../../domain/names.js';
 import {
   type ApiKeyRow,
   findApiKey,
   insertApiKey,
   listApiKeys,
+  listExistingIds,
+  lockApiKey,
+  type NewApiKey,
   releaseExpiredKeyName,
+  retireApiKey,
   revokeApiKey,
 } from '../../store/auth.js';
 import { type Db, newId } from '../../store/database.js';
 import { inTransaction } from '../../store/transaction.js';
 import { mapUniqueViolation } from '../conflicts.js';
 import type { ApiDependencies } from '../dependencies.js';
+import { ApiError } from '../errors.js';
 import { pageForwards } from '../paging.js';
 import { ANY_CALLER, type Caller, hashKey, requireScope } from '../plugins/auth.js';
 import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
 import { checkBody } from '../validation.js';
 import { presentApiKey } from './present.js';
-import { operations, KEY_DAYS } from './schemas.js';
+import { GRACE_HOURS, KEY_DAYS, operations } from './schemas.js';
 
 const KIND = 'API key';
 const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
 
 /** Who the caller is, and API keys. */
 export function authRoutes(scope: FastifyInstance, { db }: Pick<ApiDependencies, 'db'>): void {
@@ -55,6 +69,9 @@ export function authRoutes(scope: FastifyInstance, { db }: Pick<ApiDependencies,
   app.post('/v1/api-keys/:id/revoke', { config: mayWrite, schema: operations.revokeKey }, async (request) => ({
     apiKey: presentApiKey(await revoke(db, request, request.params.id, { hide: false })),
   }));
+  app.post('/v1/api-keys/:id/rotate', { config: mayWrite, schema: operations.rotateKey }, (request, reply) =>
+    rotateApiKey(db, request, reply),
+  );
   app.delete('/v1/api-keys/:id', { config: mayWrite, schema: operations.deleteKey }, async (request, reply) => {
     await revoke(db, request, request.params.id, { hide: true });
     return reply.code(204).send(null);
@@ -66,24 +83,95 @@ async function createApiKey(db: Db, request: RequestOf<typeof operations.createK
   const { caller, body } = request;
   const scopes = parseScopes('scopes', body.scopes);
   checkMayGrantScopes(caller, scopes);
-  const id = newId();
-  const key = `polony_${id.replaceAll('-', '')}_${randomBytes(32).toString('base64url')}`;
+  await checkScopesMatch(db, scopes);
   const name = normalizeName(body.name);
   const scopeTexts = [...new Set(scopes.map(writeScope))];
-  const newKey = {
-    id,
-    name,
-    hash: hashKey(key),
-    scopes: scopeTexts,
-    createdBy: caller.name,
-    timeExpires: expiryOf(caller, body.expiresInDays ?? KEY_DAYS.usual),
-  };
+  const { key, newKey } = makeKey(caller, name, scopeTexts, body.expiresInDays ?? KEY_DAYS.usual);
   const row = await inTransaction(db, async (transaction) => {
     await releaseExpiredKeyName(transaction, name);
     return mapUniqueViolation(KIND, name, insertApiKey(transaction, newKey));
   });
   request.auditDetail = { name, scopes: scopeTexts, timeExpires: row.time_expires.toISOString() };
   return reply.code(201).send({ apiKey: presentApiKey(row), key });
+}
+
+function makeKey(caller: Caller, name: string, scopes: string[], days: number): { key: string; newKey: NewApiKey } {
+  const id = newId();
+  const key = `polony_${id.replaceAll('-', '')}_${randomBytes(32).toString('base64url')}`;
+  const timeExpires = expiryOf(caller, days);
+  return { key, newKey: { id, name, hash: hashKey(key), scopes, createdBy: caller.name, timeExpires } };
+}
+
+/** Makes a key with the name and the scopes of another one, which ends at once or after a while. */
+async function rotateApiKey(db: Db, request: RequestOf<typeof operations.rotateKey>, reply: FastifyReply) {
+  const { caller, params } = request;
+  const { graceHours = GRACE_HOURS.usual, expiresInDays } = request.body ?? {};
+  const { row, key, replaced } = await inTransaction(db, async (transaction) => {
+    const old = await requireResource(KIND, params.id, (id) => lockApiKey(transaction, id));
+    if (old.time_revoked !== null)
+      throw new ApiError(
+        409,
+        'API_KEY_REVOKED',
+        `The API key ${old.name} was revoked, so it cannot be rotated. Create a new key`,
+      );
+    checkMayGrantScopes(caller, parseScopes('scopes', old.scopes));
+    const { key, newKey } = makeKey(caller, old.name, old.scopes, expiresInDays ?? daysOf(old));
+    const ended = await retireApiKey(transaction, old.id, {
+      name: retiredName(old),
+      timeExpires: new Date(Date.now() + graceHours * HOUR_MS),
+    });
+    const replaced = graceHours > 0 ? ended : (await revokeApiKey(transaction, old.id, caller.name, false))!;
+    await releaseExpiredKeyName(transaction, old.name);
+    return { row: await mapUniqueViolation(KIND, old.name, insertApiKey(transaction, newKey)), key, replaced };
+  });
+  request.auditDetail = { name: row.name, newKey: row.id, graceHours, timeExpires: row.time_expires.toISOString() };
+  return reply.code(201).send({ apiKey: presentApiKey(row), key, replaced: presentApiKey(replaced) });
+}
+
+/** How long a key was made to last, in days. */
+function daysOf({ time_created, time_expires }: ApiKeyRow): number {
+  const days = Math.round((time_expires.getTime() - time_created.getTime()) / DAY_MS);
+  return Math.min(KEY_DAYS.most, Math.max(KEY_DAYS.least, days));
+}
+
+/** The name of a key that another one replaces. The end of its id makes the name unique. */
+function retiredName({ id, name }: ApiKeyRow): string {
+  const suffix = ` (replaced, ${id.slice(-8)})`;
+  return `${[...name].slice(0, NAME_LENGTH - suffix.length).join('')}${suffix}`;
+}
+
+/**
+ * Checks that every scope for a single resource names one that exists. Otherwise the key would silently lack what its
+ * owner wants it to have.
+ * @throws InputError SCOPE_MATCHES_NOTHING
+ */
+async function checkScopesMatch(db: Db, scopes: readonly Scope[]): Promise<void> {
+  const named = scopes.filter(namesResource);
+  const existing = new Map<IdentifiedResource, Set<string>>();
+  for (const resource of new Set(named.map((scope) => scope.resource)))
+    existing.set(
+      resource,
+      await listExistingIds(
+        db,
+        resource,
+        named.filter((scope) => scope.resource === resource).map(({ id }) => id),
+      ),
+    );
+  throwIfInvalid(
+    scopes.flatMap((scope, index) =>
+      !namesResource(scope) || existing.get(scope.resource)!.has(scope.id)
+        ? []
+        : [
+            {
+              field: `scopes.${index}`,
+              rule: 'SCOPE_MATCHES_NOTHING',
+              message:
+                `there is no ${IDENTIFIED_RESOURCES[scope.resource]} with the ID ${scope.id}, ` +
+                `so ${writeScope(scope)} would allow nothing. Use the ID of an existing one`,
+            },
+          ],
+    ),
+  );
 }
 
 /**

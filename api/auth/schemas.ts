@@ -18,6 +18,9 @@ import { CappedPageQuery } from '../paging.js';
 /** How many days an API key is valid. The limits and the default are the vendor's. */
 export const KEY_DAYS = { least: 1, most: 365, usual: 30 };
 
+/** For how many hours a rotated key still works. */
+export const GRACE_HOURS = { most: 720, usual: 24 };
+
 /** Never holds the key itself. */
 const ApiKey = component(
   'ApiKey',
@@ -66,7 +69,7 @@ const ApiKeyBody = Type.Object(
       maxItems: MOST_SCOPES,
       description:
         'Each is resource:action, resource:action:id, storage:action:id/prefix/, resource:* or *. ' +
-        'You can grant only scopes that you have yourself',
+        'You can grant only scopes that you have yourself. An ID must be that of an existing resource',
     }),
     expiresInDays: Type.Optional(
       Type.Integer({
@@ -81,6 +84,26 @@ const ApiKeyBody = Type.Object(
     examples: [{ name: 'lims', scopes: ['runs:read', 'executions:read', 'executions:create'], expiresInDays: 90 }],
   },
 );
+const RotateBody = Type.Object(
+  {
+    graceHours: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: GRACE_HOURS.most,
+        description: `How long the old key still works. 0 revokes it immediately. The default is ${GRACE_HOURS.usual}`,
+      }),
+    ),
+    expiresInDays: Type.Optional(
+      Type.Integer({
+        minimum: KEY_DAYS.least,
+        maximum: KEY_DAYS.most,
+        description: 'The default is the number of days that the old key was created for',
+      }),
+    ),
+  },
+  { ...closed, 'x-optional': true, examples: [{ graceHours: 24 }] },
+);
+
 /** The body that creates an API key. */
 export type ApiKeyBody = Static<typeof ApiKeyBody>;
 
@@ -140,6 +163,24 @@ export const operations = {
     description: 'The key stays in the list. Revoking it again changes nothing.',
     params: IdParams,
     response: { 200: apiKeyResponse('The revoked API key, which no longer works'), ...errors(404) },
+  },
+  rotateKey: {
+    operationId: 'AuthService_RotateApiKey',
+    tags,
+    summary: 'Replace an API key by a new one with the same name and scopes',
+    description:
+      'Only this response contains the new key. The old key gets another name and still works for some time, so that ' +
+      'you can give the new key to the program. You must have all scopes of the key yourself.',
+    params: IdParams,
+    body: RotateBody,
+    response: {
+      201: responseBody('The new API key', {
+        apiKey: ApiKey,
+        key: Type.String({ description: 'The key. You cannot get it again' }),
+        replaced: ApiKey,
+      }),
+      ...errors(404, 409, ...BODY),
+    },
   },
   deleteKey: {
     operationId: 'AuthService_DeleteApiKey',

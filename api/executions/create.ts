@@ -84,7 +84,8 @@ export async function handleRelaunchExecution(
     const id = await createRequestedExecution(transaction, {
       flowId: before.flow.id,
       runId: before.run.id,
-      name: body.name === undefined ? before.name : normalizeName(body.name),
+      name: body.name === undefined ? undefined : normalizeName(body.name),
+      nameOfRepeated: before.name,
       parameters: body.parameters ?? before.ownParameters,
       manifest: await resolveManifest(transaction, body.manifest, before),
       relaunchOf: before.id,

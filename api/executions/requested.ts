@@ -2,6 +2,7 @@ import { sameAccount } from '../../domain/arn.js';
 import { storageUri } from '../../domain/files/paths.js';
 import { InputError, throwIfInvalid } from '../../domain/errors.js';
 import type { ParameterValue } from '../../domain/executions/execution.js';
+import { nameRelaunch } from '../../domain/executions/relaunchName.js';
 import { whyRunIsUnusable } from '../../domain/runs/usability.js';
 import { type ComputeConnectionRow, findComputeConnection } from '../../store/connections/compute.js';
 import { findFlow, type FlowRow } from '../../store/connections/flows.js';
@@ -9,6 +10,7 @@ import { findProvider } from '../../store/connections/providers.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import { type DbTransaction, isId } from '../../store/database.js';
 import { createExecution } from '../../store/executions/create.js';
+import { listExecutionNames } from '../../store/executions/list.js';
 import { lockRun } from '../../store/runs/load.js';
 import { ApiError } from '../errors.js';
 import { checkRequestedManifest, type RequestedManifest } from './manifest.js';
@@ -22,6 +24,8 @@ export interface ExecutionRequest {
   parameters?: Record<string, unknown>;
   manifest?: RequestedManifest;
   relaunchOf?: string;
+  /** The name of the execution that this one repeats: without a name of its own, it gets that one with a number. */
+  nameOfRepeated?: string;
   startedBy: string;
   /** What the caller names in S3 and may not be allowed to see. */
   references: UncheckedReferences;
@@ -52,7 +56,7 @@ export async function createRequestedExecution(transaction: DbTransaction, reque
   await checkPlace(transaction, parts);
   checkManifest(parts, request);
   const { id } = await createExecution(transaction, {
-    name: request.name,
+    name: request.name ?? (await nameOfRelaunch(transaction, request)),
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
     run: { id: run.id, name: run.run_name, storageConnectionId: parts.storage.id, uploadState: run.upload_state },
     storage: parts.storage,
@@ -64,6 +68,15 @@ export async function createRequestedExecution(transaction: DbTransaction, reque
   });
   if (id === undefined) throw new Error('Only automatic starts can find an execution that started before');
   return id;
+}
+
+/** The run is locked, so that two relaunches at the same time get different names. */
+async function nameOfRelaunch(
+  transaction: DbTransaction,
+  { nameOfRepeated, flowId, runId }: ExecutionRequest,
+): Promise<string | undefined> {
+  if (nameOfRepeated === undefined) return undefined;
+  return nameRelaunch(nameOfRepeated, await listExecutionNames(transaction, flowId, runId));
 }
 
 async function lockFlowAndRun(

@@ -33,6 +33,11 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
   app.get('/v1/executions', { config: requireScope('executions:read'), schema: operations.list }, (request) =>
     handleListExecutions(dependencies, request),
   );
+  app.get(
+    '/v1/executions/blocked',
+    { config: requireScope('executions:read'), schema: operations.listBlocked },
+    (request) => handleListBlockedExecutions(dependencies, request),
+  );
   app.get('/v1/executions/:id', { config: readOne, schema: operations.get }, async (request) => ({
     execution: presentExecution(await requireExecution(db, request.params.id)),
   }));
@@ -53,18 +58,38 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
   );
 }
 
-async function handleListExecutions({ db }: ApiDependencies, { query, caller }: RequestOf<typeof operations.list>) {
+async function handleListExecutions(dependencies: ApiDependencies, request: RequestOf<typeof operations.list>) {
+  const { items, ...page } = await pageOfExecutions(dependencies, request, 'executions');
+  return { executions: items.map(presentExecution), ...page };
+}
+
+async function handleListBlockedExecutions(
+  dependencies: ApiDependencies,
+  request: RequestOf<typeof operations.listBlocked>,
+) {
+  const { items, ...page } = await pageOfExecutions(dependencies, request, 'blocked-executions', true);
+  return {
+    executions: items.map((row) => ({ execution: presentExecution(row), blocked: row.blocked! })),
+    ...page,
+  };
+}
+
+/** A page of the executions that the caller may see and its filter selects. @param list names the page tokens */
+async function pageOfExecutions(
+  { db }: ApiDependencies,
+  { query, caller }: Pick<RequestOf<typeof operations.list>, 'query' | 'caller'>,
+  list: string,
+  onlyBlocked = false,
+) {
   const options = {
     ids: caller.access.ids('executions:read'),
     filter: parseFilter(query.filter ?? '', EXECUTION_FILTER, new Date()),
+    onlyBlocked,
   };
-  const list = filteredList('executions', { filter: query.filter });
-  const { items, ...tokens } = await pageBothWays(list, query, (slice) => listExecutions(db, slice, options));
-  return {
-    executions: items.map(presentExecution),
-    ...tokens,
-    ...(query.includeTotalCount === true && { totalCount: await countExecutions(db, options) }),
-  };
+  const page = await pageBothWays(filteredList(list, { filter: query.filter }), query, (slice) =>
+    listExecutions(db, slice, options),
+  );
+  return { ...page, ...(query.includeTotalCount === true && { totalCount: await countExecutions(db, options) }) };
 }
 
 async function handleGetResults({ db }: ApiDependencies, request: RequestOf<typeof operations.getResults>) {

@@ -15,7 +15,7 @@ import {
   Timestamp,
 } from '../openapi/shared.js';
 import { FilteredPageQuery } from '../paging.js';
-import { NullableBlocked, Output } from '../runs/schemas.js';
+import { Blocked, NullableBlocked, Output } from '../runs/schemas.js';
 
 /** Longest run manifest in a request body, in characters. The manifest of 10,000 samples has about a million. */
 const MANIFEST_CHARACTERS = 1_000_000;
@@ -179,6 +179,12 @@ const ExecutionDetails = component(
 const name = Type.Optional(
   Type.String({ description: '1 to 128 characters. The default is the name of the flow and the name of the run' }),
 );
+const relaunchName = Type.Optional(
+  Type.String({
+    description:
+      '1 to 128 characters. The default is the name of the repeated execution with a number: b2f NA12878 (2)',
+  }),
+);
 const parameters = Type.Optional(
   Type.Unsafe<Record<string, unknown>>({
     type: 'object',
@@ -236,7 +242,7 @@ const CreateBody = Type.Object(
 );
 const RelaunchBody = Type.Object(
   {
-    name,
+    name: relaunchName,
     parameters,
     manifest: Type.Optional(
       Type.Union([manifest, Type.Null()], {
@@ -289,6 +295,22 @@ export const operations = {
     response: {
       200: responseBody('A page of executions', {
         executions: Type.Array(Execution),
+        nextPageToken: Type.String(),
+        previousPageToken: Type.String(),
+        totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
+  listBlocked: {
+    operationId: 'ExecutionService_ListBlockedExecutions',
+    tags,
+    summary: 'List the executions that wait for a person, newest first',
+    description: 'Each with what blocks it, since when, and what to do.',
+    querystring: FilteredPageQuery,
+    response: {
+      200: responseBody('A page of blocked executions', {
+        executions: Type.Array(Type.Object({ execution: Execution, blocked: Blocked }, closed)),
         nextPageToken: Type.String(),
         previousPageToken: Type.String(),
         totalCount: Type.Optional(Type.Integer()),

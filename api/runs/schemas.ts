@@ -39,11 +39,15 @@ const Blocked = component(
       statement: Type.Optional(
         Type.Unsafe<unknown>({ description: 'The policy statement that would grant the missing permission' }),
       ),
+      since: Type.Optional(
+        Type.String({ format: 'date-time', description: 'Since when the same kind of problem blocks' }),
+      ),
     },
     { ...closed, description: 'What needs a person to act, and what to do' },
   ),
 );
 /** What blocks a run or an execution; null where nothing does. */
+export { Blocked };
 export const NullableBlocked = Type.Union([Blocked, Type.Null()]);
 
 const Consumable = component(

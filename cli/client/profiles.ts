@@ -99,6 +99,12 @@ export function connectionOf(
   return { url, apiKey: key };
 }
 
+/** Whether flags, the environment or a profile name an API. */
+export function hasConnection({ apiUrl, profile }: ConnectionOptions, env: NodeJS.ProcessEnv = process.env): boolean {
+  if (apiUrl !== undefined || profile !== undefined || env.POLONY_API_URL || env.POLONY_PROFILE) return true;
+  return findProfile(readConfig(), undefined) !== undefined;
+}
+
 /** Parses the address of an API and removes the slash at its end. @throws CliError */
 function parseAddress(text: string): string {
   const wrong = (why: string): CliError => new CliError(`${why}; an example is https://polony.example.org`, EXIT.usage);

@@ -122,6 +122,26 @@ export function scopesAmong(texts: readonly string[]): Scope[] {
   return texts.map(parseScope).filter((scope) => typeof scope !== 'string');
 }
 
+/**
+ * The resources whose ids exist before a scope can name them. Instruments do not: polony learns a serial number from the
+ * first run, and an instrument that uploads its own runs needs its key before that.
+ */
+export const IDENTIFIED_RESOURCES = {
+  runs: 'run',
+  executions: 'execution',
+  storage: 'storage connection',
+  providers: 'provider',
+  compute: 'compute connection',
+  flows: 'flow',
+  webhooks: 'webhook',
+} as const satisfies Partial<Record<Resource, string>>;
+export type IdentifiedResource = keyof typeof IDENTIFIED_RESOURCES;
+
+/** Whether a scope names a single resource that must exist. */
+export function namesResource(scope: Scope): scope is Scope & { resource: IdentifiedResource; id: string } {
+  return scope.id !== undefined && Object.hasOwn(IDENTIFIED_RESOURCES, scope.resource);
+}
+
 /** Writes a scope as a text. */
 export function writeScope({ resource, action, id, prefix }: Scope): string {
   return resource === '*'

@@ -65,6 +65,8 @@ export interface Blocked {
   remedy: string;
   /** The policy statement that would grant it, as JSON. */
   statement?: unknown;
+  /** Since when the same problem blocks; ISO 8601. The store adds it. */
+  since?: string;
 }
 
 /** One parameter of a HealthOmics workflow (GetWorkflow, parameterTemplate). */

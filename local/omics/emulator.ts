@@ -6,6 +6,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import type { HealthOmicsStatus } from '../../domain/executions/execution.js';
 import { writeFileAtomically } from '../stackFiles.js';
 import { runBases2Fastq, WorkflowError } from './bases2fastq.js';
+import { type OmicsControl, SECRET_HEADER } from './control.js';
 import { checkFault, type Fault, scriptedError, takeError, takeFault } from './faults.js';
 import {
   type Caller,
@@ -21,6 +22,7 @@ import { pageOf } from './paging.js';
 import { CallQuotas } from './quotas.js';
 import {
   arnOf,
+  checkPace,
   checkParameters,
   checkRequest,
   completeRequest,
@@ -47,7 +49,7 @@ export interface EmulatedCall {
 }
 
 export interface EmulatorOptions {
-  /** ministack sends it with each call; the emulator rejects calls without it. */
+  /** ministack and the control API send it with each call; the emulator rejects calls without it. */
   secret: string;
   /** The file with runs and shares; by default they are only in memory. */
   stateFile?: string;
@@ -317,7 +319,7 @@ export class OmicsEmulator {
   async #assumeExecutionRole(run: EmulatedRun): Promise<S3Client> {
     const response = await fetch(`${this.awsEndpoint}/_polony/execution-role-session`, {
       method: 'POST',
-      headers: { 'x-polony-secret': this.#options.secret, 'content-type': 'application/json' },
+      headers: { [SECRET_HEADER]: this.#options.secret, 'content-type': 'application/json' },
       body: JSON.stringify({
         roleArn: run.roleArn,
         accountId: run.accountId,
@@ -353,7 +355,7 @@ export class OmicsEmulator {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const received = await readRequest(request);
-    if (received.pathname.startsWith('/_control/')) return send(response, this.#control(received));
+    if (received.pathname.startsWith('/_control/')) return send(response, this.#serveControl(received));
     try {
       const answer = await this.#serveOperation(received);
       if (answer === 'lost') request.socket.destroy();
@@ -524,8 +526,22 @@ export class OmicsEmulator {
     return body;
   }
 
+  /** How to call the control API. */
+  get control(): OmicsControl {
+    return { url: `${this.url}/_control`, secret: this.#options.secret };
+  }
+
+  /** A caller of the control API could forge the calls of every account, so it needs the secret of the stack. */
+  #serveControl(received: Received): Answer {
+    if (hasSecret(received.headers, this.#options.secret)) return this.#control(received);
+    return {
+      status: 403,
+      body: { message: `The control API needs the secret of this local stack in the header ${SECRET_HEADER}` },
+    };
+  }
+
   /**
-   * The control API, for tests and to try out faults. It listens on loopback only and needs no credentials:
+   * The control API, for tests and to try out faults (`polony local fault`, `polony local pace`):
    * - `GET /_control/{runs,calls,faults,settings}`;
    * - `POST /_control/faults` a {@link Fault}; `DELETE /_control/faults` all of them;
    * - `POST /_control/settings` `{pace?, quotas?, maxConcurrentRuns?}`; null removes one;
@@ -566,6 +582,8 @@ export class OmicsEmulator {
   }
 
   #changeSettings(input: Record<string, unknown>): Answer {
+    const message = input.pace == null ? undefined : checkPace(input.pace);
+    if (message !== undefined) return { status: 400, body: { message } };
     for (const name of ['pace', 'quotas', 'maxConcurrentRuns'] as const)
       if (name in input) this.#options[name] = (input[name] ?? undefined) as undefined;
     this.#admit();
@@ -631,7 +649,7 @@ function parseJsonObject(text: string): Record<string, unknown> | undefined {
 }
 
 function hasSecret(headers: Received['headers'], expected: string): boolean {
-  const shown = Buffer.from(String(headers['x-polony-secret'] ?? ''));
+  const shown = Buffer.from(String(headers[SECRET_HEADER] ?? ''));
   const secret = Buffer.from(expected);
   return shown.length === secret.length && timingSafeEqual(shown, secret);
 }

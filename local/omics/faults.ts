@@ -1,5 +1,5 @@
 import { type Caller, OmicsError, OPERATIONS } from './model.js';
-import type { Pace } from './run.js';
+import { checkPace, type Pace } from './run.js';
 
 /** The errors that every operation of the service may return, by the name of the fault that causes them. */
 const SCRIPTED_ERRORS = {
@@ -13,7 +13,10 @@ const SCRIPTED_ERRORS = {
 
 type ErrorKind = keyof typeof SCRIPTED_ERRORS;
 const ERROR_KINDS = Object.keys(SCRIPTED_ERRORS) as ErrorKind[];
-const FAULT_KINDS = [...ERROR_KINDS, 'slow', 'dropAnswer', 'pace', 'failRun'] as const;
+/** All kinds of faults. */
+export const FAULT_KINDS = [...ERROR_KINDS, 'slow', 'dropAnswer', 'pace', 'failRun'] as const;
+/** What a fault can affect: the calls of one operation, those of all, or the runs themselves. */
+export const FAULT_OPERATIONS = ['*', 'run', ...Object.keys(OPERATIONS)] as const;
 
 /**
  * A fault for the next calls of an operation (`*` for all): an error of {@link SCRIPTED_ERRORS}, a slow response, or a
@@ -65,10 +68,16 @@ export function scriptedError(kind: ErrorKind, operation: string, { principal }:
 
 /** @returns what a fault needs, if the input is not a fault. */
 export function checkFault(input: Record<string, unknown>): string | undefined {
-  const operations = ['*', 'run', ...Object.keys(OPERATIONS)];
   const isFault =
-    operations.includes(input.operation as string) && (FAULT_KINDS as readonly unknown[]).includes(input.kind);
-  return isFault
-    ? undefined
-    : `A fault needs operation (${operations.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
+    (FAULT_OPERATIONS as readonly unknown[]).includes(input.operation) &&
+    (FAULT_KINDS as readonly unknown[]).includes(input.kind);
+  if (!isFault)
+    return `A fault needs operation (${FAULT_OPERATIONS.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
+  const { count, probability, delayMs, pace } = input;
+  const isBetween = (value: unknown, least: number, most: number): boolean =>
+    value === undefined || (typeof value === 'number' && value >= least && value <= most);
+  if (!isBetween(count, 1, Infinity)) return 'count must be a number from 1';
+  if (!isBetween(probability, 0, 1)) return 'probability must be a number from 0 to 1';
+  if (!isBetween(delayMs, 0, Infinity)) return 'delayMs must be a number of milliseconds';
+  return pace === undefined ? undefined : checkPace(pace);
 }

@@ -2,9 +2,25 @@ import { createHash } from 'node:crypto';
 import type { HealthOmicsStatus, ParameterTemplate } from '../../domain/executions/execution.js';
 import { invalid, notFound } from './model.js';
 
-export type Stage = 'PENDING' | 'STARTING' | 'RUNNING' | 'STOPPING';
+/** The statuses that a run goes through. */
+export const STAGES = ['PENDING', 'STARTING', 'RUNNING', 'STOPPING'] as const;
+export type Stage = (typeof STAGES)[number];
 /** The minimum milliseconds that a run spends in each status before its end. */
 export type Pace = Partial<Record<Stage, number>>;
+/** The longest time that a timer of Node.js can wait, in milliseconds: 24 days. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+/** @returns what a pace needs, if the input is not a pace. */
+export function checkPace(input: unknown): string | undefined {
+  const isPace =
+    typeof input === 'object' &&
+    input !== null &&
+    Object.entries(input).every(
+      ([stage, ms]) =>
+        (STAGES as readonly string[]).includes(stage) && typeof ms === 'number' && ms >= 0 && ms <= LONGEST_MS,
+    );
+  return isPace ? undefined : `A pace needs milliseconds from 0 to ${LONGEST_MS} for ${STAGES.join(', ')}`;
+}
 
 /** The request of StartRun, with the service's defaults filled in. */
 export interface RunRequest {

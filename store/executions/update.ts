@@ -10,6 +10,7 @@ import {
 } from '../../domain/executions/execution.js';
 import type { RunMetrics } from '../../domain/runs/instrumentMetrics.js';
 import type { ManifestReport } from '../../domain/runs/manifestCheck.js';
+import { blockedValue } from '../blocked.js';
 import { type DbOrTransaction, sanitizeJson, sanitizeText } from '../database.js';
 import type { ResourceToVerify } from '../verification/resources.js';
 import type { ExecutionContext } from './load.js';
@@ -46,7 +47,7 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       time_updated: new Date(),
       ...(change.status !== undefined && { status: change.status }),
       ...(change.statusDescription !== undefined && { status_description: sanitizeText(change.statusDescription) }),
-      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : json(change.blocked) }),
+      ...(change.blocked !== undefined && { blocked: blockedValue(change.blocked) }),
       ...(change.startState !== undefined && { start_state: change.startState }),
       ...(change.startRequest !== undefined && {
         start_request: change.startRequest === null ? null : json(change.startRequest),

@@ -3,6 +3,7 @@ import type { UploadProgress } from '../../domain/runs/completeness.js';
 import type { RunMetrics } from '../../domain/runs/instrumentMetrics.js';
 import type { RunParameters } from '../../domain/runs/runParameters.js';
 import type { RunOutcome } from '../../domain/runs/runUploaded.js';
+import { blockedValue } from '../blocked.js';
 import { type DbOrTransaction, sanitizeJson, sanitizeText } from '../database.js';
 import type { UploadState } from '../schema.js';
 
@@ -49,7 +50,7 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
       time_updated: new Date(),
       ...(change.uploadState !== undefined && { upload_state: change.uploadState }),
       ...(change.description !== undefined && { upload_description: sanitizeText(change.description) }),
-      ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : sanitizeJson(change.blocked) }),
+      ...(change.blocked !== undefined && { blocked: blockedValue(change.blocked) }),
       ...(change.outcome !== undefined && { outcome: change.outcome }),
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
       ...(change.parameters !== undefined && {

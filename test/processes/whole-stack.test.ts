@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, setUpCustomer } from '../../cli/customer.js';
 import { createGuardian, type Guardian, processStart } from '../../local/guardian.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
+import { controlOmics } from '../../local/omics/control.js';
 import { startPostgres } from '../../local/postgres.js';
 import { type LocalInfo, readLocalInfo } from '../../local/stackFiles.js';
 import { waitFor } from '../support.js';
@@ -145,9 +146,9 @@ const inStatus = (id: string, status: string): Promise<Execution> =>
   });
 /** Starts an execution whose HealthOmics run ends only after a restart, when the emulator has its normal pace again. */
 async function startLongExecution(): Promise<{ id: string; healthOmicsRunId: string }> {
-  await fetch(`${String(one.info.omicsControlUrl)}/settings`, {
-    method: 'POST',
-    body: JSON.stringify({ pace: { PENDING: 50, STARTING: 50, RUNNING: 3_600_000, STOPPING: 50 } }),
+  const control = { url: one.info.omicsControlUrl!, secret: one.info.omicsControlSecret! };
+  await controlOmics(control, 'POST', 'settings', {
+    pace: { PENDING: 50, STARTING: 50, RUNNING: 3_600_000, STOPPING: 50 },
   });
   const { id } = (await call<Execution>('POST', '/v1/executions', { flowId, runId })).execution;
   return { id, healthOmicsRunId: (await inStatus(id, 'RUNNING')).details.healthOmics!.runId };

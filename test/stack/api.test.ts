@@ -1256,6 +1256,21 @@ describe('the execution API', () => {
       statement: { Effect: 'Allow' },
     };
     await updateExecution(db, e.id, { blocked });
+    const blockedList = async (query = '') => {
+      const { executions } = (await call('GET', `/v1/executions/blocked${query}`)).body as unknown as {
+        executions: { execution: { id: string }; blocked: Blocked }[];
+      };
+      return executions.find(({ execution }) => execution.id === e.id)?.blocked;
+    };
+    const { since, ...shown } = (await blockedList(`?filter=${encodeURIComponent(`id:"${e.id}"`)}`))!;
+    expect([shown, Math.abs(Date.parse(since!) - Date.now()) < 60_000]).toEqual([blocked, true]);
+    expect(await blockedList('?filter=status:completed')).toBeUndefined();
+    // Other words for the same problem do not change since when it blocks. Another problem does.
+    await updateExecution(db, e.id, { blocked: { ...blocked, message: 'Still not allowed.' } });
+    expect(await blockedList()).toMatchObject({ message: 'Still not allowed.', since });
+    await updateExecution(db, e.id, { blocked: { ...blocked, action: 'iam:PassRole' } });
+    expect((await blockedList())!.since! > since!).toBe(true);
+    await updateExecution(db, e.id, { blocked });
     const waiting = (await call('GET', `/v1/executions/${e.id}/details`)).body;
     expect(waiting.execution.statusDescription).toBe('Blocked: Not allowed. Grant omics:StartRun.');
     expect(waiting.details).toMatchObject({
@@ -1288,6 +1303,7 @@ describe('the execution API', () => {
       healthOmicsStatus: 'COMPLETED',
       summary: { analysisVersion: '2.4.0', samples: [], files: { count: 1, bytes: 2, fastq: 3 }, warnings: [] },
     });
+    expect(await blockedList()).toBeUndefined();
     const done = (await call('GET', `/v1/executions/${e.id}/details`)).body;
     expect(done.execution).toMatchObject({
       status: 'EXECUTION_STATUS_COMPLETED',

@@ -228,10 +228,37 @@ describe('a key with a narrow scope', () => {
       expect((await as(key, 'GET', `/v1/${of}/${mine[others]!}`)).reason).toBe('INSUFFICIENT_SCOPE');
     }
   });
-  it('sees an empty list if its resource does not exist', async () => {
-    for (const [resource, path] of kinds)
-      expect(listed((await as(await keyFor([`${resource}:read:${newId()}`]), 'GET', `/v1/${path}`)).body)).toEqual([]);
-    expect(listed((await as(await keyFor(['runs:read:no-uuid']), 'GET', '/v1/runs')).body)).toEqual([]);
+  it('is rejected if a scope names a resource that does not exist', async () => {
+    const refusal = async (...scopes: string[]) => {
+      const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes });
+      return [status, ...(body.details ?? []).map(({ metadata: { field, rule } }) => `${field} ${String(rule)}`)];
+    };
+    for (const [resource] of kinds) {
+      expect(await refusal(`${resource}:read:${mine[resource]!}`, `${resource}:read:${newId()}`)).toEqual([
+        400,
+        'scopes.1 SCOPE_MATCHES_NOTHING',
+      ]);
+      expect(await refusal(`${resource}:*:${newId()}`)).toEqual([400, 'scopes.0 SCOPE_MATCHES_NOTHING']);
+      // A name is not an id.
+      expect(await refusal(`${resource}:read:NA12878`)).toEqual([400, 'scopes.0 SCOPE_MATCHES_NOTHING']);
+      expect(await refusal(`${resource}:read:${mine[resource]!.toUpperCase()}`)).toEqual([201]);
+    }
+    expect(await refusal(`storage:upload:${newId()}/AV1/`)).toEqual([400, 'scopes.0 SCOPE_MATCHES_NOTHING']);
+    // The folder of a run that has not been uploaded yet, and the serial number of an instrument without runs.
+    expect(await refusal(`storage:upload:${mine.storage}/AV1/`, 'instruments:read:AV1')).toEqual([201]);
+    const { id } = (
+      await as(ROOT, 'POST', '/v1/providers', {
+        name: unique('provider'),
+        defaultRegion: 'us-west-2',
+        credentialType: 'role',
+        roleArn: 'arn:aws:iam::111122223333:role/lab',
+        externalId: 'deleted-1',
+      })
+    ).body.provider as unknown as Named;
+    const key = await keyFor([`providers:read:${id}`]);
+    expect((await as(ROOT, 'DELETE', `/v1/providers/${id}`)).status).toBe(204);
+    expect(await refusal(`providers:read:${id}`)).toEqual([400, 'scopes.0 SCOPE_MATCHES_NOTHING']);
+    expect(listed((await as(key, 'GET', '/v1/providers')).body)).toEqual([]);
   });
   it('for a whole kind of resource sees all of it, and no other kind', async () => {
     const key = await keyFor(['runs:*', 'flows:read']);
@@ -684,6 +711,43 @@ describe('API keys', () => {
     ]);
     for (const expiresInDays of [0, 366, 1.5])
       expect(await wrong({ name: 'x', scopes: ['runs:read'], expiresInDays })).toEqual([400, 'expiresInDays']);
+  });
+  it('can be rotated: the new key has the name and scopes, and the old one ends after a while or at once', async () => {
+    const name = unique('rotated');
+    const scopes = ['executions:create', `runs:read:${mine.runs}`];
+    const first = (await as(ROOT, 'POST', '/v1/api-keys', { name, scopes, expiresInDays: 90 })).body;
+    const rotate = (id: string, body?: object, by = ROOT) => as(by, 'POST', `/v1/api-keys/${id}/rotate`, body);
+    const { status, body } = await rotate(first.apiKey.id);
+    const { apiKey, replaced } = body as unknown as Record<'apiKey' | 'replaced', Body['apiKey']>;
+    expect([status, apiKey.name, apiKey.scopes, apiKey.state]).toEqual([201, name, scopes, 'active']);
+    expect(Date.parse(apiKey.timeExpires) - Date.now()).toBeGreaterThan(89.9 * 86_400_000);
+    expect([replaced.id, replaced.state]).toEqual([first.apiKey.id, 'active']);
+    expect(replaced.name).toBe(`${name} (replaced, ${first.apiKey.id.slice(-8)})`);
+    expect(Math.abs(Date.parse(replaced.timeExpires) - Date.now() - 86_400_000)).toBeLessThan(60_000);
+    for (const key of [first.key, body.key]) expect((await as(key, 'GET', '/v1/runs')).status).toBe(200);
+
+    const again = (await rotate(apiKey.id, { graceHours: 0, expiresInDays: 7 })).body;
+    expect((await as(body.key, 'GET', '/v1/runs')).reason).toBe('INVALID_API_KEY');
+    expect((await as(again.key, 'GET', '/v1/runs')).status).toBe(200);
+    expect([again.apiKey.name, again.apiKey.scopes]).toEqual([name, scopes]);
+    expect(Date.parse(again.apiKey.timeExpires) - Date.now()).toBeLessThan(7.01 * 86_400_000);
+    expect((await rotate(apiKey.id)).reason).toBe('API_KEY_REVOKED');
+    expect((await rotate(newId())).status).toBe(404);
+    expect((await rotate(again.apiKey.id, { graceHours: 721 })).status).toBe(400);
+    // An end that comes sooner stays.
+    const short = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes, expiresInDays: 1 })).body;
+    const kept = (await rotate(short.apiKey.id, { graceHours: 720 })).body as unknown as Record<
+      'replaced',
+      Body['apiKey']
+    >;
+    expect(kept.replaced.timeExpires).toBe(short.apiKey.timeExpires);
+  });
+  it('cannot be rotated by a key that lacks one of its scopes', async () => {
+    const { apiKey } = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:*'] })).body;
+    const weak = await keyFor(['keys:write', 'runs:read']);
+    const refused = await as(weak, 'POST', `/v1/api-keys/${apiKey.id}/rotate`);
+    expect([refused.status, refused.body.details[0]!.metadata.rule]).toEqual([400, 'NOT_YOURS']);
+    expect((await as(ROOT, 'GET', `/v1/api-keys/${apiKey.id}`)).body.apiKey).toEqual(apiKey);
   });
   it('gives the events key the scope for events only', async () => {
     expect((await as(EVENTS, 'GET', '/v1/runs')).reason).toBe('INSUFFICIENT_SCOPE');

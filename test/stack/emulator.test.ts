@@ -34,6 +34,7 @@ import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { describeRun, runFiles, simulateInstrument } from '../../local/instrument.js';
 import { bases2FastqFiles } from '../../local/omics/bases2fastq.js';
+import { controlOmics } from '../../local/omics/control.js';
 import { OmicsEmulator } from '../../local/omics/emulator.js';
 import type { Fault } from '../../local/omics/faults.js';
 import { OPERATIONS, type Operation, type Shape } from '../../local/omics/model.js';
@@ -80,14 +81,8 @@ const ended = (id: string): Promise<GetRunCommandOutput> => inStatus(id, 'COMPLE
 const statuses = (id: string): string[] => aws.emulator.runs.get(id)!.history.map((each) => each.status);
 const refusal = (name: string, status: number, message: unknown = expect.any(String)): unknown =>
   expect.objectContaining({ name, message, $metadata: expect.objectContaining({ httpStatusCode: status }) as unknown });
-async function control<T = unknown>(method: string, where: string, body?: unknown): Promise<T> {
-  const response = await fetch(`${aws.emulator.url}/_control/${where}`, {
-    method,
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  });
-  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-  return (await response.json()) as T;
-}
+const control = <T = unknown>(method: 'GET' | 'POST' | 'DELETE', where: string, body?: unknown): Promise<T> =>
+  controlOmics<T>(aws.emulator.control, method, where, body);
 const fault = (each: Fault): Promise<unknown> => control('POST', 'faults', each);
 const policy = (...statements: unknown[]): string => JSON.stringify({ Version: '2012-10-17', Statement: statements });
 
