@@ -21,11 +21,11 @@ export interface ManifestSample {
   project?: string;
   externalId?: string;
   /** Columns that Bases2Fastq passes through, by heading. */
-  custom: Record<string, string>;
+  readonly custom: Record<string, string>;
   /** The line of the row, from 1. */
   line: number;
-  /** The column where each cell begins, from 1, by heading in lower case. */
-  columns: Record<string, number>;
+  /** The column where the cell below a heading in lower case begins, from 1; undefined where the row has no such cell. */
+  columnOf(heading: string): number | undefined;
 }
 
 type Section = 'runvalues' | 'settings' | 'samples';
@@ -106,11 +106,13 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
   let isQuoted = false;
   let quoteStart = 0;
   let cellStart = 0;
+  let isBlank = true;
   const endCell = (at: number): void => {
     const raw = line.slice(cellStart, at);
     cells.push({ text: cell.trim(), column: cellStart + 1 + (raw.length - raw.trimStart().length) });
     cell = '';
     cellStart = at + 1;
+    isBlank = true;
   };
   for (let i = 0; i < line.length; i++) {
     const char = line[i]!;
@@ -120,12 +122,16 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
         cell += '"';
         i++;
       } else isQuoted = false;
-    } else if (char === '"' && cell.trim() === '') {
+    } else if (char === '"' && isBlank) {
       cell = '';
       isQuoted = true;
+      isBlank = false;
       quoteStart = i;
     } else if (char === ',') endCell(i);
-    else cell += char;
+    else {
+      cell += char;
+      isBlank &&= char.trim() === '';
+    }
   }
   if (isQuoted) throw new FileFormatError(file, 'the closing quote is missing', lineNumber, quoteStart + 1);
   endCell(line.length);
@@ -218,7 +224,7 @@ class ManifestParser {
       const message = `the heading ${original[repeated]} appears twice in [${section}]`;
       throw new FileFormatError(FILE, message, line, cells[repeated]!.column);
     }
-    this.headings = { original, names };
+    this.headings = { original, names, positions: firstPositions(names) };
     this.manifest.headings[section] = { names, line };
     const missing = REQUIRED_HEADINGS[section].find((name) => !names.includes(name));
     if (missing === undefined) return;
@@ -233,7 +239,7 @@ class ManifestParser {
       const key = row.text('keyname');
       if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? row.text('values') ?? '';
     } else if (section === 'settings') this.manifest.settings.push(settingOf(row));
-    else this.manifest.samples.push(sampleOf(row));
+    else this.manifest.samples.push(new SampleRow(row));
   }
 }
 
@@ -242,6 +248,14 @@ interface Headings {
   original: readonly string[];
   /** In lower case. */
   names: readonly string[];
+  /** The position of each name, or of the first of several equal ones. */
+  positions: ReadonlyMap<string, number>;
+}
+
+function firstPositions(names: readonly string[]): Map<string, number> {
+  const positions = new Map<string, number>();
+  for (const [index, name] of names.entries()) if (!positions.has(name)) positions.set(name, index);
+  return positions;
 }
 
 /** A row below headings. */
@@ -254,12 +268,16 @@ class ManifestRow {
 
   /** The text below a heading; undefined when there is none. */
   text(heading: string): string | undefined {
-    const text = this.cells[this.headings.names.indexOf(heading)]?.text;
+    const text = this.cellBelow(heading)?.text;
     return text === '' ? undefined : text;
   }
 
   column(heading: string): number | undefined {
-    return this.cells[this.headings.names.indexOf(heading)]?.column;
+    return this.cellBelow(heading)?.column;
+  }
+
+  private cellBelow(heading: string): Cell | undefined {
+    return this.cells[this.headings.positions.get(heading) ?? -1];
   }
 
   required(heading: string, title: string): string {
@@ -286,15 +304,6 @@ class ManifestRow {
     });
     return custom;
   }
-
-  columnsByHeading(): Record<string, number> {
-    return Object.fromEntries(
-      this.headings.names.flatMap((heading, index) => {
-        const cell = this.cells[index];
-        return heading === '' || cell === undefined ? [] : [[heading, cell.column]];
-      }),
-    );
-  }
 }
 
 function settingOf(row: ManifestRow): ManifestSetting {
@@ -307,16 +316,33 @@ function settingOf(row: ManifestRow): ManifestSetting {
   };
 }
 
-function sampleOf(row: ManifestRow): ManifestSample {
-  return {
-    name: row.required('samplename', 'SampleName'),
-    index1: (row.text('index1') ?? '').toUpperCase(),
-    index2: (row.text('index2') ?? '').toUpperCase(),
-    lanes: row.lanes(),
-    project: row.text('project'),
-    externalId: row.text('externalid'),
-    custom: row.customColumns(),
-    line: row.line,
-    columns: row.columnsByHeading(),
-  };
+/** A file may have a thousand headings and a hundred thousand short rows, so a sample reads most cells when asked. */
+class SampleRow implements ManifestSample {
+  readonly name: string;
+  readonly index1: string;
+  readonly index2: string;
+  readonly lanes: number[];
+  readonly project: string | undefined;
+  readonly externalId: string | undefined;
+  readonly line: number;
+  readonly #row: ManifestRow;
+
+  constructor(row: ManifestRow) {
+    this.name = row.required('samplename', 'SampleName');
+    this.index1 = (row.text('index1') ?? '').toUpperCase();
+    this.index2 = (row.text('index2') ?? '').toUpperCase();
+    this.lanes = row.lanes();
+    this.project = row.text('project');
+    this.externalId = row.text('externalid');
+    this.line = row.line;
+    this.#row = row;
+  }
+
+  get custom(): Record<string, string> {
+    return this.#row.customColumns();
+  }
+
+  columnOf(heading: string): number | undefined {
+    return this.#row.column(heading);
+  }
 }

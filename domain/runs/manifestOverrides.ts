@@ -39,6 +39,8 @@ function textsOf(value: unknown): string[] {
   return (Array.isArray(value) ? value : [value]).filter((each) => typeof each === 'string');
 }
 
+const LANES = ['1', '2', '1+2', '2+1'];
+
 /** Adds settings such as `I1Mask,I1:Y8N*`: one text, several lines, a list, or several `--settings` arguments. */
 function addSettings(overrides: ManifestOverrides, value: unknown): void {
   const texts = textsOf(value).flatMap((text) => text.split(/[\n;]|--settings[\s=]/));
@@ -46,10 +48,22 @@ function addSettings(overrides: ManifestOverrides, value: unknown): void {
   for (const text of texts) {
     const setting = text.trim().replace(/^(["'])(.*)\1$/, '$2');
     if (setting === '') continue;
-    const match = /^([A-Za-z][A-Za-z0-9]*)\s*,\s*([^,"']*?)\s*(?:,\s*(1|2|1\+2|2\+1)\s*)?$/.exec(setting);
-    if (match === null) overrides.areUnclear = true;
-    else overrides.settings.push({ name: match[1]!, value: match[2]!, lanes: lanesOf(match[3]) });
+    const parsed = parseSetting(setting);
+    if (parsed === undefined) overrides.areUnclear = true;
+    else overrides.settings.push(parsed);
   }
+}
+
+/** Parses `Name,Value` or `Name,Value,Lane`, with spaces around each part. */
+function parseSetting(text: string): ManifestOverrides['settings'][number] | undefined {
+  const [name = '', value, lane, ...more] = text.split(',').map((part) => part.trim());
+  const isSetting =
+    /^[A-Za-z][A-Za-z0-9]*$/.test(name) &&
+    value !== undefined &&
+    !/["']/.test(value) &&
+    (lane === undefined || LANES.includes(lane)) &&
+    more.length === 0;
+  return isSetting ? { name, value, lanes: lanesOf(lane) } : undefined;
 }
 
 function lanesOf(text: string | undefined): number[] {

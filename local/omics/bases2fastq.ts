@@ -223,7 +223,7 @@ const DEFAULT_SAMPLE: ManifestSample = {
   index2: '',
   lanes: [1, 2],
   custom: {},
-  columns: {},
+  columnOf: () => undefined,
   line: 0,
 };
 
