@@ -141,7 +141,9 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
     const known =
       FASTIFY_REASONS[code] ??
       (error instanceof SyntaxError ? FASTIFY_REASONS.FST_ERR_CTP_INVALID_JSON_BODY! : { reason: 'BAD_REQUEST' });
-    return new ApiError(statusCode, known.reason, known.message ?? error.message);
+    const limit = code === 'FST_ERR_CTP_BODY_TOO_LARGE' ? request.routeOptions.bodyLimit : undefined;
+    const more = limit === undefined ? '' : `. The limit is ${limit.toLocaleString('en-US')} bytes`;
+    return new ApiError(statusCode, known.reason, `${known.message ?? error.message}${more}`);
   }
   request.log.error({ error: loggableError(error) }, 'A request failed');
   return new ApiError(
