@@ -3,6 +3,7 @@ import { classifyAwsError } from '../../aws/errors.js';
 import { type Completeness, whyBases2FastqRejects } from '../../domain/runs/completeness.js';
 import { errorMessage } from '../../domain/errors.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runs/runParameters.js';
+import { doFilesDisagree } from '../../domain/runs/verifiedFolder.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
 import type { Db } from '../../store/database.js';
 import { hasRecentEvents } from '../../store/events.js';
@@ -120,6 +121,7 @@ export class UploadCheck {
     };
     // Read again: the instrument may have replaced it since the first read.
     await this.#readParameters();
+    await this.#noteDisagreement(uploaded);
     const reason = this.#whyUnusable(uploaded);
     if (reason !== undefined) return this.#refuse(reason, known);
     if (this.#parameters === null)
@@ -130,6 +132,12 @@ export class UploadCheck {
         known,
       );
     return this.#checkBaseCalls(uploaded, known);
+  }
+
+  /** Bases2Fastq does not care. The API does not show the files of such a folder when a person named it. */
+  async #noteDisagreement(uploaded: RunUploaded): Promise<void> {
+    const filesDisagree = this.#parameters !== null && doFilesDisagree(this.#parameters, uploaded);
+    if (filesDisagree !== this.run.filesDisagree) await updateUpload(this.db, this.run.id, { filesDisagree });
   }
 
   #whyUnusable({ outcome, outcomeText, runType }: RunUploaded): string | undefined {

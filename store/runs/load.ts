@@ -35,6 +35,8 @@ export interface RunContext {
   /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: boolean;
   parameters: RunParameters | null;
+  /** Whether RunParameters.json and RunUploaded.json belong to different runs. */
+  filesDisagree: boolean;
   hasManifest: boolean;
   /** What Bases2Fastq measured. */
   metrics: RunMetrics | null;
@@ -95,6 +97,7 @@ export function toRunContext(
     progress: row.progress,
     discovered: row.discovered,
     parameters: row.run_parameters,
+    filesDisagree: row.files_disagree,
     hasManifest: row.has_manifest,
     metrics: row.metrics,
     instrumentMetrics: row.instrument_metrics,

@@ -14,6 +14,7 @@ export interface RunChange {
   outcome?: RunOutcome;
   instrumentId?: string;
   parameters?: RunParameters;
+  filesDisagree?: boolean;
   hasManifest?: boolean;
   progress?: UploadProgress | null;
   checked?: 'content' | 'presence';
@@ -57,6 +58,7 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
         run_name: sanitizeText(change.parameters.runName),
         time_started: parseInstrumentTime(change.parameters.date),
       }),
+      ...(change.filesDisagree !== undefined && { files_disagree: change.filesDisagree }),
       ...(change.hasManifest !== undefined && { has_manifest: change.hasManifest }),
       ...(change.progress !== undefined && {
         progress: change.progress === null ? null : sanitizeJson(change.progress),

@@ -403,7 +403,7 @@ describe('a key with a narrow scope', () => {
     ]);
   });
   it('starts executions only with files of its run', async () => {
-    const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
+    const key = await keyFor(['executions:create', 'executions:read', 'flows:read', `runs:read:${mine.runs}`]);
     const { uri } = (
       (await as(key, 'GET', `/v1/runs/${mine.runs}`)).body as unknown as { run: { output: { uri: string } } }
     ).run.output;
@@ -444,9 +444,10 @@ describe('a key with a narrow scope', () => {
         })
       ).status,
     ).toBe(201);
-    expect((await start({ manifest: { uri: foreign } }, await keyFor(['executions:create', 'runs:read']))).status).toBe(
-      201,
-    );
+    expect(
+      (await start({ manifest: { uri: foreign } }, await keyFor(['executions:create', 'runs:read', 'flows:read'])))
+        .status,
+    ).toBe(201);
     const { id } = ((await start({})).body as unknown as { execution: Named }).execution;
     await db.updateTable('executions').set({ status: 'FAILED' }).where('id', '=', id).execute();
     expect(
@@ -456,7 +457,7 @@ describe('a key with a narrow scope', () => {
     expect((await as(key, 'POST', `/v1/executions/${id}/relaunch`, { manifest: null })).status).toBe(201);
   });
   it('starts and relaunches executions only for its runs', async () => {
-    const key = await keyFor(['executions:create', 'executions:read', `runs:read:${mine.runs}`]);
+    const key = await keyFor(['executions:create', 'executions:read', 'flows:read', `runs:read:${mine.runs}`]);
     expect((await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: mine.runs })).status).toBe(201);
     expect(
       (await as(key, 'POST', '/v1/executions', { flowId: mine.flows, runId: other.runs })).body.details[0]!.metadata
@@ -474,7 +475,7 @@ describe('a key with a narrow scope', () => {
         })
       ).reason,
     ).toBe('INSUFFICIENT_SCOPE');
-    const narrow = await keyFor(['executions:create', `executions:read:${mine.executions}`, 'runs:read']);
+    const narrow = await keyFor(['executions:create', `executions:read:${mine.executions}`, 'runs:read', 'flows:read']);
     expect((await as(narrow, 'POST', `/v1/executions/${other.executions}/relaunch`, {})).status).toBe(404);
     expect((await as(narrow, 'POST', `/v1/executions/${mine.executions}/relaunch`, {})).reason).toBe(
       'EXECUTION_UNDER_WAY',
