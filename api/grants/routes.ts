@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { foreignStatements, grantSids } from '../../domain/grants/bucketPolicy.js';
+import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import type { Db } from '../../store/database.js';
 import {
   findGrant,
@@ -18,7 +19,7 @@ import type { ApiDependencies } from '../dependencies.js';
 import { notFoundError } from '../errors.js';
 import { createIdempotently } from '../idempotency.js';
 import { pageForwards } from '../paging.js';
-import { requireScope } from '../plugins/auth.js';
+import { type Caller, requireScope } from '../plugins/auth.js';
 import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
 import { requestPolicyChange, presentGrantResponse, readBucketPolicy, rejectionError } from './policy.js';
@@ -28,7 +29,9 @@ import {
   checkMayGrantAccess,
   checkNotGranted,
   checkRepairable,
+  folderToShare,
   lockUnchanged,
+  mayShare,
   newGrantFields,
   writeGrant,
 } from './rules.js';
@@ -55,15 +58,17 @@ export function grantRoutes(scope: FastifyInstance, dependencies: ApiDependencie
 async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.list>) {
   const { pageToken } = request.query;
   const storage = await requireStorageConnection(db, request.params.id);
+  const folder = folderToShare(request.caller, storage);
   const { items, nextPageToken } = await pageForwards(`access-grants/${storage.id}`, request.query, (limit, after) =>
-    listGrantsOfConnection(db, storage.id, limit, after),
+    listGrantsOfConnection(db, storage.id, folder, limit, after),
   );
   const { policy, problem } = await readBucketPolicy(aws, request, storage);
   const known = new Set((await listGrantsOfBucket(db, storage.bucket)).map(toGrant).flatMap(grantSids));
   const isFirstPage = pageToken === undefined || pageToken === '';
   return {
     accessGrants: items.map((row) => presentGrant(row, policy)),
-    foreignStatements: policy === undefined || !isFirstPage ? [] : foreignStatements(policy, known),
+    // Statements that belong to no grant can be about any part of the bucket.
+    foreignStatements: policy === undefined || !isFirstPage || folder !== null ? [] : foreignStatements(policy, known),
     policyProblem: presentProblem(problem),
     nextPageToken,
   };
@@ -71,7 +76,7 @@ async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeo
 
 async function getGrant({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.get>) {
   const storage = await requireStorageConnection(db, request.params.id);
-  const row = await requireGrant(db, storage.id, request.params.grant_id);
+  const row = await requireGrant(db, request.caller, storage, request.params.grant_id);
   const { policy, problem } = await readBucketPolicy(aws, request, storage);
   return { accessGrant: presentGrant(row, policy), policyProblem: presentProblem(problem) };
 }
@@ -103,13 +108,13 @@ async function createGrant(
 async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.repair>) {
   const { db } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
-  const { id } = await requireGrant(db, storage.id, request.params.grant_id);
+  const { id } = await requireGrant(db, request.caller, storage, request.params.grant_id);
   await inTransaction(db, async (transaction) => {
     checkRepairable(await requireResource(KIND, id, () => findGrant(transaction, id, true)));
     await requestGrantChange(transaction, id, 'pending', requesterOf(request), true);
   });
   request.auditDetail = { accessGrantId: id };
-  const pending = await requireGrant(db, storage.id, id);
+  const pending = await requireGrant(db, request.caller, storage, request.params.grant_id);
   return presentGrantResponse(await requestPolicyChange(dependencies, request, storage, pending));
 }
 
@@ -120,7 +125,7 @@ async function deleteGrant(
 ) {
   const { db } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
-  const { id } = await requireGrant(db, storage.id, request.params.grant_id);
+  const { id } = await requireGrant(db, request.caller, storage, request.params.grant_id);
   const removing = await requestRemoval(db, id, requesterOf(request));
   request.auditDetail = { accessGrantId: id };
   if (removing === undefined) return reply.code(204).send(null);
@@ -143,10 +148,10 @@ async function requestRemoval(db: Db, id: string, requester: GrantRequester): Pr
   });
 }
 
-/** A grant of this storage connection. @throws ApiError 404 ACCESS_GRANT_NOT_FOUND */
-async function requireGrant(db: Db, storageConnectionId: string, id: string): Promise<GrantRow> {
+/** The grant in the path of a request. @throws ApiError 404 ACCESS_GRANT_NOT_FOUND, also where the caller may not see it */
+async function requireGrant(db: Db, caller: Caller, storage: StorageConnectionRow, id: string): Promise<GrantRow> {
   const grant = await requireResource(KIND, id, () => findGrant(db, id));
-  if (grant.storage_connection_id !== storageConnectionId) throw notFoundError(KIND, id);
+  if (grant.storage_connection_id !== storage.id || !mayShare(caller, storage, grant)) throw notFoundError(KIND, id);
   return grant;
 }
 
