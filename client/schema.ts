@@ -239,7 +239,7 @@ export interface paths {
         put?: never;
         /**
          * Start a flow for a run
-         * @description While the run is still uploading, the execution waits for the upload to end.
+         * @description While the run is still uploading, the execution waits for the upload to end. The scopes runs:read for the run and flows:read for the flow are needed too.
          */
         post: operations["ExecutionService_CreateExecution"];
         delete?: never;
@@ -3606,11 +3606,11 @@ export interface operations {
                     };
                     /** @description 1 to 128 characters. The default is the name of the flow and the name of the run */
                     name?: string;
-                    /** @description Parameters of the workflow's template. They override those of the flow */
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
                     parameters?: {
                         [key: string]: unknown;
                     };
-                    /** @description Instead of runId: the S3 URI of a run folder anywhere in a storage connection. polony adds it as a run and checks it like any other run */
+                    /** @description Instead of runId: the S3 URI of a run folder anywhere in a storage connection. It needs the scope storage:download for this folder. polony adds it as a run and checks it like any other run. Its files are shown when RunParameters.json has proved that it is one */
                     runFolderUri?: string;
                     runId?: string;
                 };
@@ -4450,7 +4450,7 @@ export interface operations {
                     }) | null;
                     /** @description 1 to 128 characters. The default is the name of the flow and the name of the run */
                     name?: string;
-                    /** @description Parameters of the workflow's template. They override those of the flow */
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
                     parameters?: {
                         [key: string]: unknown;
                     };
@@ -5744,7 +5744,7 @@ export interface operations {
                     credentialType?: "role" | "accessKeys";
                     /** @description The ARN of the execution role, if you know it */
                     executionRoleArn?: string;
-                    /** @description The permission policy, as a JSON object or as text */
+                    /** @description The permission policy, as a JSON object or as text. Without white space it has at most 10,240 characters, as in IAM */
                     policy: Record<string, never> | string;
                     prefix?: string;
                     region?: string;
