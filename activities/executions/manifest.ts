@@ -79,7 +79,8 @@ async function checkFound(
 ): Promise<ManifestReport> {
   const unchecked: ManifestReport = { errors: [], warnings: [], samples: 0, more: 0 };
   const parameters = { ...flow.parameters, ...ownParameters };
-  if (manifest === null && findManifestOverrides(parameters).replaceManifest) {
+  const manifestParameter = flow.parameterNames.runManifest;
+  if (manifest === null && findManifestOverrides(parameters, manifestParameter).replaceManifest) {
     const message = 'polony did not check the run manifest: a parameter of the flow or the execution names another one';
     return { ...unchecked, warnings: [{ rule: 'not-checked', message }] };
   }

@@ -224,6 +224,7 @@ const DEFAULT_SAMPLE: ManifestSample = {
   lanes: [1, 2],
   custom: {},
   columnOf: () => undefined,
+  textOf: () => undefined,
   line: 0,
 };
 
