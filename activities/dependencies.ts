@@ -12,7 +12,18 @@ export interface Dependencies {
   orchestrator: {
     executions: Pick<
       Orchestrator['executions'],
-      'start' | 'endWaiting' | 'cancel' | 'adopt' | 'isRunning' | 'countRunning' | 'listClosed' | 'listUnknown'
+      | 'start'
+      | 'endWaiting'
+      | 'cancel'
+      | 'adopt'
+      | 'isRunning'
+      | 'countRunning'
+      | 'listClosed'
+      | 'listUnknown'
+      | 'listAll'
+      | 'listOfRun'
+      | 'findKnown'
+      | 'describeEnd'
     >;
     runs: Pick<Orchestrator['runs'], 'startUpload'>;
     schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery'>;
