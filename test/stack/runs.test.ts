@@ -119,6 +119,7 @@ beforeAll(async () => {
     executions: {
       start: async ({ id }: { id: string }) => void asked.executions.push(id),
       endWaiting: async ({ id }: { id: string }, ended: RunUploadEnded) => void asked.ended.push([id, ended]),
+      listOfRun: async () => [],
     },
     verification: { verify: async () => undefined },
     schedules: { removeDiscovery: async () => undefined },
