@@ -68,6 +68,12 @@ export function openDatabase(url: string, maxConnections = 10): Db {
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 
+/** Host, port and name of a database, for messages: without user and password. */
+export function describeAddress(url: string): string {
+  const { host, pathname } = new URL(url);
+  return `${host === '' ? 'localhost' : host}${pathname}`;
+}
+
 const migrations: MigrationProvider = {
   getMigrations: async (): Promise<Record<string, Migration>> => ({
     '0001_first': first,

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type FieldProblem, InputError } from '../../domain/errors.js';
-import { ApiError, loggableError } from '../errors.js';
+import { type FieldProblem, InputError, loggableError } from '../../domain/errors.js';
+import { ApiError } from '../errors.js';
 
 /** Most invalid fields that one response reports, so that a bad body does not get a response of megabytes. */
 const MOST_PROBLEMS = 50;
