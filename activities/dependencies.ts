@@ -25,7 +25,7 @@ export interface Dependencies {
       | 'findKnown'
       | 'describeEnd'
     >;
-    runs: Pick<Orchestrator['runs'], 'startUpload'>;
+    runs: Pick<Orchestrator['runs'], 'startUpload' | 'checkUpload'>;
     schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery'>;
     verification: Pick<Orchestrator['verification'], 'verify'>;
     grants: Pick<Orchestrator['grants'], 'settle'>;

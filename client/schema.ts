@@ -8797,11 +8797,11 @@ export interface operations {
                 /**
                  * @example {
                  *       "runFolder": "20260115_AV240001_NA12878",
-                 *       "expirationSeconds": 43200
+                 *       "expirationSeconds": 3600
                  *     }
                  */
                 "application/json": {
-                    /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
+                    /** @description The default, also for 0, and the maximum is 3600. The minimum is 900. A client that needs longer requests new credentials, which polony gives until the upload is complete */
                     expirationSeconds?: number;
                     /** @description The name of the instrument's folder. The default is the instrument in the name of the run folder */
                     instrumentName?: string;

@@ -11,6 +11,7 @@ import * as access from './migrations/0007_access.js';
 import * as sharing from './migrations/0011_sharing.js';
 import * as metrics from './migrations/0009_metrics.js';
 import * as instrumentMetrics from './migrations/0012_instrument_metrics.js';
+import * as runMetadata from './migrations/0016_run_metadata.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
 import type { Database } from './schema.js';
 
@@ -87,6 +88,7 @@ const migrations: MigrationProvider = {
     '0010_execution_feed': executionFeed,
     '0011_sharing': sharing,
     '0012_instrument_metrics': instrumentMetrics,
+    '0016_run_metadata': runMetadata,
   }),
 };
 

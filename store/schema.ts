@@ -167,6 +167,8 @@ export interface RunsTable {
   metrics: NullableJson<RunMetrics>;
   /** Metrics of the instrument. */
   instrument_metrics: NullableJson<RunMetrics>;
+  /** ETags of the files that decided about the run, by name. */
+  metadata_etags: NullableJson<Record<string, string>>;
   time_started: ColumnType<Date | null, never, Date | null>;
   /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: Generated<boolean>;

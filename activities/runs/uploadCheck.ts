@@ -191,7 +191,8 @@ export class UploadCheck {
   }
 
   async #complete(reason: string, change: RunChange): Promise<RunUploadEnded> {
-    await this.#end({ ...change, uploadState: 'complete', description: reason });
+    const metadataEtags = { ...this.folder.etags };
+    await this.#end({ ...change, metadataEtags, uploadState: 'complete', description: reason });
     return { usable: true, reason };
   }
 

@@ -18,6 +18,8 @@ export interface RunChange {
   progress?: UploadProgress | null;
   checked?: 'content' | 'presence';
   instrumentMetrics?: RunMetrics;
+  /** ETags of the files that decided about the run, by name. */
+  metadataEtags?: Record<string, string>;
   timeDenied?: Date | null;
   timeCompleted?: Date;
 }
@@ -63,11 +65,23 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
       }),
       ...(change.checked !== undefined && { checked: change.checked }),
       ...(change.instrumentMetrics !== undefined && { instrument_metrics: sanitizeJson(change.instrumentMetrics) }),
+      ...(change.metadataEtags !== undefined && { metadata_etags: sanitizeJson(change.metadataEtags) }),
       ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
     .where('id', '=', id);
 }
+
+/** What a run has while its upload is checked again. */
+const REOPENED = {
+  upload_state: 'uploading',
+  upload_description: 'Polony checks the run again',
+  outcome: null,
+  time_completed: null,
+  time_denied: null,
+  progress: null,
+  blocked: null,
+} as const;
 
 /**
  * Sets a rejected or vanished run back to uploading, so that polony checks it again.
@@ -77,16 +91,7 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
 export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
-    .set({
-      upload_state: 'uploading',
-      upload_description: 'Polony checks the run again',
-      outcome: null,
-      time_completed: null,
-      time_denied: null,
-      progress: null,
-      blocked: null,
-      time_updated: new Date(),
-    })
+    .set({ ...REOPENED, time_updated: new Date() })
     .where('id', '=', id)
     .where((where) =>
       where.or([
@@ -96,4 +101,14 @@ export async function reopenRun(db: DbOrTransaction, id: string, unverified = fa
     )
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
+}
+
+/** Sets a complete run back to uploading, because its files are no longer those that polony checked. */
+export async function reopenChangedRun(db: DbOrTransaction, id: string): Promise<void> {
+  await db
+    .updateTable('runs')
+    .set({ ...REOPENED, metadata_etags: null, time_updated: new Date() })
+    .where('id', '=', id)
+    .where('upload_state', '=', 'complete')
+    .execute();
 }
