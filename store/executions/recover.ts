@@ -125,7 +125,7 @@ function healthOmicsColumns(runId: string, outputUri: string) {
 }
 
 /** Where polony writes a manifest that was given as text. */
-export function writtenManifestUri(outputUri: string): string {
+function writtenManifestUri(outputUri: string): string {
   return joinKey(outputUri.replace(/\/$/, ''), 'input', 'RunManifest.csv');
 }
 
