@@ -93,7 +93,8 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
     const { bucket, prefix, region, providerId } = run.storage;
     const s3 = aws.s3(providerId, region);
     const folder = new RunFolderReader(s3, bucket, joinKey(prefix, run.parentPath, run.runFolder));
-    return new UploadCheck(db, settings, folder, run, activityInfo().attempt).check();
+    const { attempt, currentAttemptScheduledTimestampMs: began } = activityInfo();
+    return new UploadCheck(db, settings, folder, run, attempt, new Date(began)).check();
   }
 
   /** Writes what went wrong to the run. @returns what the activity fails with. */

@@ -44,6 +44,26 @@ export async function updateUpload(db: DbOrTransaction, id: string, change: RunC
   await updateQuery(db, id, change).where('upload_state', '=', 'uploading').execute();
 }
 
+/**
+ * Records how an upload ended. Checks may overlap: one that was cancelled, or whose worker was taken for dead, may still
+ * be under way. The check that began last decides, and none from before the run was set back to uploading.
+ * @param began when the check began, by one clock for all checks.
+ * @returns whether this check decides.
+ */
+export async function endUpload(
+  db: DbOrTransaction,
+  { id, checkRound }: { id: string; checkRound: number },
+  began: Date,
+  change: RunChange,
+): Promise<boolean> {
+  const result = await updateQuery(db, id, change)
+    .set({ time_checked: began })
+    .where('check_round', '=', checkRound)
+    .where((where) => where.or([where('upload_state', '=', 'uploading'), where('time_checked', '<', began)]))
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
 function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
   return db
     .updateTable('runs')
@@ -78,6 +98,7 @@ const REOPENED = {
   upload_description: 'Polony checks the run again',
   outcome: null,
   time_completed: null,
+  time_checked: null,
   time_denied: null,
   progress: null,
   blocked: null,
@@ -91,7 +112,7 @@ const REOPENED = {
 export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
-    .set({ ...REOPENED, time_updated: new Date() })
+    .set((eb) => ({ ...REOPENED, check_round: eb('check_round', '+', 1), time_updated: new Date() }))
     .where('id', '=', id)
     .where((where) =>
       where.or([
@@ -107,7 +128,12 @@ export async function reopenRun(db: DbOrTransaction, id: string, unverified = fa
 export async function reopenChangedRun(db: DbOrTransaction, id: string): Promise<void> {
   await db
     .updateTable('runs')
-    .set({ ...REOPENED, metadata_etags: null, time_updated: new Date() })
+    .set((eb) => ({
+      ...REOPENED,
+      metadata_etags: null,
+      check_round: eb('check_round', '+', 1),
+      time_updated: new Date(),
+    }))
     .where('id', '=', id)
     .where('upload_state', '=', 'complete')
     .execute();
