@@ -3,7 +3,8 @@ import { SessionError } from '../aws/sessions.js';
 import { type AwsError, classifyAwsError } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/executions/execution.js';
-import { findPermission, type PermissionScope, statementFor } from '../domain/iam/permissions.js';
+import { type Denial, explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
+import type { PermissionScope } from '../domain/iam/permissions.js';
 import { SecretError } from '../store/secrets.js';
 
 /** An AWS call, so that its failure can say what is missing. */
@@ -17,6 +18,10 @@ export interface AwsCall {
   /** Where permissions must hold, as far as known: for the statement that grants what is missing. */
   scope?: PermissionScope;
 }
+
+/** Whose policies decide about sessions: those with access keys, and those of AssumeRole. */
+const PROVIDER_USER = "the provider's user";
+const OWN_IDENTITY = "polony's own AWS identity";
 
 /** How a remedy ends where the workflow needs nothing else. */
 const CONTINUES = 'polony then continues automatically.';
@@ -70,38 +75,51 @@ function fromSessionError({ action, principal, cause }: SessionError): Applicati
   const error = classifyAwsError(cause);
   if (!['denied', 'invalid', 'not-found', 'unknown'].includes(error.kind))
     return fromAwsError(error, { action, resource: principal });
-  if (action === 'sts:AssumeRole') {
-    return createBlockedFailure({
-      kind: 'ROLE_NOT_ASSUMABLE',
-      action,
-      resource: principal,
-      message: `AWS refused to let polony assume ${principal}: ${error.message}`,
-      remedy:
-        "Check that the role exists, that its trust policy names polony's account, and that the trust policy has the " +
-        `provider's external ID; ${CONTINUES}`,
-    });
-  }
+  return action === 'sts:AssumeRole' ? fromRefusedRole(error, principal) : fromRefusedKeys(error, principal);
+}
+
+function fromRefusedRole(error: AwsError, role: string): ApplicationFailure {
+  const call = { action: 'sts:AssumeRole', resource: role };
+  const denial = parseDenial(error.message);
+  // AWS reports a wrong external ID as a trust policy that does not allow the call.
+  const isTrustMissing = denial.deny !== 'explicit' && (denial.policy === 'resource' || denial.policy === 'trust');
+  const remedy =
+    isReasonKnown(denial) && !isTrustMissing
+      ? explainDenial(denial, call, { identity: OWN_IDENTITY }).remedy
+      : "Check that the role exists, that its trust policy names polony's account, and that the trust policy has the " +
+        "provider's external ID";
   return createBlockedFailure({
-    kind: 'ACCESS_KEYS_REFUSED',
-    action,
-    resource: principal,
-    message: `AWS refused a session for the access key ${principal}: ${error.code}: ${error.message}`,
-    remedy:
-      "Check that the access key is active and that the user's policy allows sts:GetFederationToken. If the access " +
-      `keys were replaced, send the provider the new ones with PATCH; ${CONTINUES}`,
-    ...(error.kind === 'denied' && { statement: { Effect: 'Allow', Action: [action], Resource: '*' } }),
+    kind: 'ROLE_NOT_ASSUMABLE',
+    ...call,
+    message: `AWS refused to let polony assume ${role}: ${error.message}`,
+    remedy: `${remedy}; ${CONTINUES}`,
   });
 }
 
-/**
- * One call may need several permissions (StartRun: iam:PassRole too). AWS's message names the missing one and its
- * resource.
- */
-const DENIED_PERMISSION = /not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+) on resource:? "?(arn:[^\s"]+|\*)/;
+function fromRefusedKeys(error: AwsError, accessKeyId: string): ApplicationFailure {
+  const call = { action: 'sts:GetFederationToken', resource: '*' };
+  // AWS also denies unknown and inactive keys, where no statement helps.
+  const isPermissionMissing = error.kind === 'denied' && error.code.startsWith('AccessDenied');
+  const denial = parseDenial(error.message);
+  const explained = explainDenial({ ...denial, resource: '*' }, call, { identity: PROVIDER_USER });
+  const remedy =
+    isPermissionMissing && isReasonKnown(denial)
+      ? explained.remedy
+      : "Check that the access key is active and that the user's policy allows sts:GetFederationToken. If the access " +
+        'keys were replaced, send the provider the new ones with PATCH';
+  return createBlockedFailure({
+    kind: 'ACCESS_KEYS_REFUSED',
+    action: call.action,
+    resource: accessKeyId,
+    message: `AWS refused a session for the access key ${accessKeyId}: ${error.code}: ${error.message}`,
+    remedy: `${remedy}; ${CONTINUES}`,
+    ...(isPermissionMissing && explained.statement !== undefined && { statement: explained.statement }),
+  });
+}
 
-/** The action that a denial is about, where AWS names it. */
-export function findDeniedAction(error: unknown): string | undefined {
-  return DENIED_PERMISSION.exec(classifyAwsError(error).message)?.[1];
+/** Whether AWS says which kind of policy denies a request, or that a Deny does. */
+function isReasonKnown({ deny, policy }: Denial): boolean {
+  return deny !== undefined || policy !== undefined;
 }
 
 function fromAwsError(error: AwsError, call: AwsCall): ApplicationFailure {
@@ -134,27 +152,16 @@ function fromAwsError(error: AwsError, call: AwsCall): ApplicationFailure {
 }
 
 function fromDenial(error: AwsError, call: AwsCall, message: string): ApplicationFailure {
-  const denied = DENIED_PERMISSION.exec(error.message);
-  const action = denied?.[1] ?? call.action;
-  const resource = denied?.[2]?.replace(/[.,]$/, '') ?? call.resource;
+  const denial = parseDenial(error.message);
+  const { remedy, statement } = explainDenial(denial, call, { identity: PROVIDER_IDENTITY, scope: call.scope });
   return createBlockedFailure({
     kind: 'ACCESS_DENIED',
-    action,
-    resource,
+    action: denial.action ?? call.action,
+    resource: denial.resource ?? call.resource,
     message,
-    remedy: `Allow ${action} on ${resource} in the policy of the provider's role; ${CONTINUES}`,
-    statement: missingStatement(action, resource, call.scope),
+    remedy: `${remedy}; ${CONTINUES}`,
+    ...(statement !== undefined && { statement }),
   });
-}
-
-/**
- * AWS names one resource at a time. The statement has all that the vendor's table lists, so that one change suffices.
- */
-function missingStatement(action: string, resource: string, scope: PermissionScope | undefined): unknown {
-  const row = findPermission(action);
-  return row !== undefined && scope !== undefined
-    ? statementFor(row.action, scope)
-    : { Effect: 'Allow', Action: [action], Resource: resource };
 }
 
 /** Temporal retries it. Benign: it passes, so it is no reason for an alert. */

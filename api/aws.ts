@@ -1,8 +1,10 @@
 import type { FastifyRequest } from 'fastify';
 import { classifyAwsError } from '../aws/errors.js';
 import { SessionError } from '../aws/sessions.js';
+import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
 import { SecretError } from '../store/secrets.js';
-import { ApiError, loggableError } from './errors.js';
+import { loggableError } from '../domain/errors.js';
+import { ApiError } from './errors.js';
 
 /** A call to AWS that a response depends on. */
 export interface ApiAwsCall {
@@ -60,15 +62,17 @@ function sessionApiError({ action, principal }: SessionError, { message }: Class
   );
 }
 
+function explainDeniedCall(call: ApiAwsCall, message: string): string {
+  const { remedy } = explainDenial(parseDenial(message), call, { identity: PROVIDER_IDENTITY });
+  return `${remedy}. Then try again`;
+}
+
 /** AWS gave a session and rejected the call; undefined for an unexpected error. */
-function callApiError(call: ApiAwsCall, { kind, code }: Classified): ApiError | undefined {
+function callApiError(call: ApiAwsCall, { kind, code, message }: Classified): ApiError | undefined {
   const { action, resource } = call;
   switch (kind) {
     case 'denied':
-      return deniedError(
-        call,
-        `AWS refused ${action} on ${resource}: allow it in the policy of the provider's role or user, then try again`,
-      );
+      return deniedError(call, `AWS refused ${action} on ${resource}. ${explainDeniedCall(call, message)}`);
     case 'not-found':
       return new ApiError(
         404,

@@ -34,14 +34,18 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     const { client, connection } = await connectTemporal(config.temporal);
     opened.push(() => connection.close());
     const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
-    const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
+    const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
+    const aws = new AwsSessions({
+      sessionSeconds: config.sessionSeconds,
+      ...createProviderLoader(db, secrets, (resource) => orchestrator.verification.verify(resource)),
+    });
     opened.push(async () => aws.close());
     const app = await buildApp({
       ...config,
       db,
       aws,
       secrets,
-      orchestrator: new Orchestrator(client, config.taskQueue, config.giveUpDays),
+      orchestrator,
       logger,
     });
     opened.push(async () => {

@@ -13,7 +13,7 @@ export interface AwsSessionsOptions {
   loadProvider: (providerId: string) => Promise<ProviderAccess>;
   /** Length of sessions to request, in seconds. AWS allows 900 to 43,200, and at most one hour for chained roles. */
   sessionSeconds: number;
-  /** Called for every new session. Its errors are ignored. */
+  /** Called for every new session, also for a narrowed one. Its errors are ignored. */
   onSession?: (providerId: string) => Promise<void>;
   /** How long polony uses a session without loading the provider again, in milliseconds. Default: 30 seconds. */
   checkMs?: number;
@@ -115,7 +115,9 @@ export class AwsSessions {
    */
   async narrowedSession(providerId: string, policy: string, seconds: number, name: string): Promise<Session> {
     const provider = await this.#options.loadProvider(providerId);
-    return this.#sts.openNarrowed(provider, policy, seconds, name);
+    const session = await this.#sts.openNarrowed(provider, policy, seconds, name);
+    await this.#options.onSession?.(providerId).catch(() => undefined);
+    return session;
   }
 
   /**

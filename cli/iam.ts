@@ -4,6 +4,7 @@ import { eventDocuments } from '../domain/events/documents.js';
 import type { IamChoice } from '../domain/iam/choice.js';
 import { iamDocuments, newExternalId } from '../domain/iam/documents.js';
 import { permissionPolicy, trustPolicy } from '../domain/iam/policies.js';
+import { scopePartition } from '../domain/iam/permissions.js';
 import { type IamQuery, parseIamQuery } from '../domain/iam/query.js';
 
 export const IAM_FORMATS = [
@@ -67,7 +68,8 @@ function roleOrUserText(
   checkTrust(format, choice, trustedAccountId);
   const isRole = choice.credentialType === 'role';
   const externalId = isRole ? (choice.externalId ?? newExternalId(randomBytes(20))) : undefined;
-  if (format === 'trust') return jsonText(trustPolicy(trustedAccountId ?? '', externalId ?? ''));
+  if (format === 'trust')
+    return jsonText(trustPolicy(trustedAccountId ?? '', externalId ?? '', scopePartition(choice)));
   const documents = iamDocuments({ ...choice, externalId }, trustedAccountId);
   switch (format) {
     case 'cloudformation':

@@ -1901,12 +1901,14 @@ export interface components {
                 /** @description In the report of a provider: the name of the provider, connection or flow with this result */
                 of: string | null;
                 purpose: string;
+                /** @description What to do about a denial, by the reason that AWS gives. Null if AWS denied nothing */
+                remedy: string | null;
                 /** @enum {string} */
                 requirement: "required" | "optional";
                 resource: string;
                 /** @enum {string} */
                 result: "granted" | "denied" | "unknown";
-                /** @description The smallest policy statement that grants the permission. Null if it is granted */
+                /** @description The smallest policy statement that grants the permission. Null if it is granted, or if no Allow statement in the policy of the role or user can help */
                 statement: unknown;
                 unlocks: string;
             }[];
@@ -8795,11 +8797,11 @@ export interface operations {
                 /**
                  * @example {
                  *       "runFolder": "20260115_AV240001_NA12878",
-                 *       "expirationSeconds": 43200
+                 *       "expirationSeconds": 3600
                  *     }
                  */
                 "application/json": {
-                    /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
+                    /** @description The default, also for 0, and the maximum is 3600. The minimum is 900. A client that needs longer requests new credentials, which polony gives until the upload is complete */
                     expirationSeconds?: number;
                     /** @description The name of the instrument's folder. The default is the instrument in the name of the run folder */
                     instrumentName?: string;

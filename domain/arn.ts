@@ -44,7 +44,7 @@ export function checkRoleArn(field: string, value: string): FieldProblem[] {
     arn?.service === 'iam' &&
     arn.region === '' &&
     arn.account !== '' &&
-    /^role\/([\x21-\x7e]+\/)?[\w+=,.@-]{1,64}$/.test(arn.resource)
+    /^role\/([\x21-\x7e]{1,510}\/)?[\w+=,.@-]{1,64}$/.test(arn.resource)
   )
     return [];
   return [

@@ -169,6 +169,12 @@ export interface RunsTable {
   instrument_metrics: NullableJson<RunMetrics>;
   /** Whether RunParameters.json and RunUploaded.json belong to different runs. */
   files_disagree: Generated<boolean>;
+  /** ETags of the files that decided about the run, by name. */
+  metadata_etags: NullableJson<Record<string, string>>;
+  /** How often the run was set back to uploading. */
+  check_round: Generated<number>;
+  /** When the check began that found the end of the upload. */
+  time_checked: Date | null;
   time_started: ColumnType<Date | null, never, Date | null>;
   /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: Generated<boolean>;

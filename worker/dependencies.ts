@@ -17,10 +17,11 @@ import { connectTemporal } from '../temporal/connection.js';
 /** What the activities of a worker use, and how to close it. */
 export interface OpenDependencies {
   dependencies: Dependencies;
+  orchestrator: Orchestrator;
   /** Creates the schedules that every installation has. */
   schedules: Orchestrator['schedules'];
-  /** @param connection of the workers, which is closed too. */
-  close: (connection: NativeConnection) => Promise<void>;
+  /** @param connection of the workers, which is closed too; absent where there is none yet. */
+  close: (connection?: NativeConnection) => Promise<void>;
 }
 
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
@@ -29,7 +30,10 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
-  const aws = new AwsSessions({ sessionSeconds: config.sessionSeconds, ...createProviderLoader(db, secrets) });
+  const aws = new AwsSessions({
+    sessionSeconds: config.sessionSeconds,
+    ...createProviderLoader(db, secrets, (resource) => orchestrator.verification.verify(resource)),
+  });
   const polls = new GetRunBudget(db, config.getRunsPerSecond);
   const dispatcher = new DeliveryDispatcher(db, orchestrator.webhooks, (message) =>
     logger.warn({ error: message }, 'webhook deliveries could not be started; the next sweep starts them'),
@@ -45,13 +49,14 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   };
   return {
     dependencies: { db, aws, orchestrator, settings: config, polls, webhooks },
+    orchestrator,
     schedules: orchestrator.schedules,
     close: async (connection) => {
       polls.close();
       await stopListening();
       await dispatcher.close();
       aws.close();
-      await connection.close();
+      await connection?.close();
       await clientConnection.close();
       await db.destroy();
     },

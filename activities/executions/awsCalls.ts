@@ -1,4 +1,4 @@
-import { type PermissionScope, workflowArn } from '../../domain/iam/permissions.js';
+import { type PermissionScope, runArn, workflowArn } from '../../domain/iam/permissions.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { type AwsCall, getBlocked, toActivityFailure } from '../failures.js';
@@ -29,10 +29,10 @@ export async function withAwsErrors<T>(
 }
 
 /** A HealthOmics call on a run; on all runs of the account where no id is given. */
-export function runCall(execution: ExecutionContext, action: string, runId = '*'): AwsCall {
+export function runCall({ compute, provider }: ExecutionContext, action: string, runId = '*'): AwsCall {
   return {
     action,
-    resource: `arn:aws:omics:${execution.compute.region}:${execution.provider.account || '*'}:run/${runId}`,
+    resource: runArn({ region: compute.region, accountId: provider.account || undefined }, runId),
   };
 }
 

@@ -2,6 +2,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { classifyAwsError } from '../../aws/errors.js';
 import { parseS3Uri, readBytes, writeText } from '../../aws/s3.js';
 import { joinKey } from '../../domain/files/paths.js';
+import { objectArn } from '../../domain/iam/permissions.js';
 import { describeFindings, type ManifestedRun, type ManifestReport } from '../../domain/runs/manifestCheck.js';
 import { findManifestOverrides } from '../../domain/runs/manifestOverrides.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
@@ -68,7 +69,7 @@ async function readManifest(
       throw error;
     }
   };
-  const call = { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${key}` };
+  const call = { action: 's3:GetObject', resource: objectArn(bucket, key, execution.storage.region) };
   return withHeartbeat(() => withAwsErrors(dependencies, viaStorageProvider(execution), call, read));
 }
 
@@ -135,7 +136,7 @@ async function writeManifest(
 ): Promise<string> {
   const { bucket } = execution.storage;
   const key = joinKey(parseS3Uri(execution.outputUri).key.replace(/\/$/, ''), 'input', 'RunManifest.csv');
-  const call = { action: 's3:PutObject', resource: `arn:aws:s3:::${bucket}/${key}` };
+  const call = { action: 's3:PutObject', resource: objectArn(bucket, key, execution.storage.region) };
   await withHeartbeat(() =>
     withAwsErrors(dependencies, viaStorageProvider(execution), call, () =>
       writeText(storageClient(dependencies, execution), bucket, key, text),

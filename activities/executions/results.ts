@@ -2,6 +2,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { Context } from '@temporalio/activity';
 import { listObjects, parseS3Uri, readText } from '../../aws/s3.js';
 import { errorMessage } from '../../domain/errors.js';
+import { objectArn } from '../../domain/iam/permissions.js';
 import type { ExecutionSummary, ResultFile } from '../../domain/executions/execution.js';
 import { parseIndexAssignment, parseMetrics, parseRunStats } from '../../domain/executions/results.js';
 import { updateExecution } from '../../store/executions/update.js';
@@ -25,7 +26,7 @@ export function createResultActivities(dependencies: StepDependencies) {
       const { bucket, key } = parseS3Uri(runOutputUri);
       const prefix = `${key.replace(/\/$/, '')}/`;
       const reader = new ResultReader(aws.s3(execution.storageProviderId, execution.storage.region), bucket, prefix);
-      const call = { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${prefix}*` };
+      const call = { action: 's3:GetObject', resource: objectArn(bucket, `${prefix}*`, execution.storage.region) };
       const { summary, files } = await withAwsErrors(dependencies, viaStorageProvider(execution), call, () =>
         reader.read(),
       );

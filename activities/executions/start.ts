@@ -8,9 +8,11 @@ import type { ExecutionContext } from '../../store/executions/load.js';
 import { recordResourcesUsed, updateExecution } from '../../store/executions/update.js';
 import { lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
 import type { Dependencies } from '../dependencies.js';
-import { findDeniedAction } from '../failures.js';
+import { parseDenial } from '../../domain/iam/denials.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
+import { checkRunUnchanged } from './runMetadata.js';
+import { claimStart } from './startMarkers.js';
 import { loadExecution, quotaScope } from './context.js';
 import { recordPermissionUse } from './evidence.js';
 import { prepare } from './prepare.js';
@@ -107,6 +109,8 @@ class RunStarter {
    */
   async start(execution: ExecutionContext): Promise<StartedRun> {
     const { db } = this.dependencies;
+    await checkRunUnchanged(this.dependencies, execution);
+    await claimStart(this.dependencies, execution);
     const answer = await withHeartbeat(() =>
       withAwsErrors(this.dependencies, execution, runCall(execution, 'omics:StartRun'), () => this.#send(execution)),
     );
@@ -191,8 +195,14 @@ class RunStarter {
       raiseStartRate(db, quotaScope(execution)),
       recordPermissionUse(this.dependencies, execution, 'omics:StartRun'),
       recordPermissionUse(this.dependencies, execution, 'iam:PassRole'),
-      recordResourcesUsed(db, execution),
+      this.#recordResourcesUsed(execution),
     ]).catch(() => undefined);
+  }
+
+  /** Verifies the flow and the compute connection again where they show as failed: a run has just started with them. */
+  async #recordResourcesUsed(execution: ExecutionContext): Promise<void> {
+    const { db, orchestrator } = this.dependencies;
+    for (const resource of await recordResourcesUsed(db, execution)) await orchestrator.verification.verify(resource);
   }
 
   async #recordRefusal(execution: ExecutionContext, error: unknown, wasSentBefore: boolean): Promise<void> {
@@ -200,7 +210,9 @@ class RunStarter {
     const refusal = classifyAwsError(error);
     if (refusal.kind === 'throttled') await lowerStartRate(db, quotaScope(execution)).catch(() => undefined);
     if (refusal.kind === 'denied')
-      await recordPermissionUse(this.dependencies, execution, findDeniedAction(error), refusal).catch(() => undefined);
+      await recordPermissionUse(this.dependencies, execution, parseDenial(refusal.message).action, refusal).catch(
+        () => undefined,
+      );
     // AWS refused this call for certain. An earlier call may still have started the run, unless the request is invalid:
     // then it was invalid before too.
     const startedNothing = !wasSentBefore || refusal.kind === 'invalid';

@@ -69,7 +69,13 @@ function createPermissionNotes(
   storage: GrantStorage,
 ): NotePermission {
   return async (action, error) => {
-    const isNews = await recordEvidence(connection, storage.providerId, action, bucketArn(row.bucket), error);
+    const isNews = await recordEvidence(
+      connection,
+      storage.providerId,
+      action,
+      bucketArn(row.bucket, row.partition),
+      error,
+    );
     if (!isNews) return;
     // Where this fails, the next verification reports it.
     await orchestrator.verification

@@ -2,6 +2,7 @@ import type { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../../aws/errors.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, deletedPrincipals, openStatements } from '../../domain/grants/bucketPolicy.js';
+import { parseDenial } from '../../domain/iam/denials.js';
 import type { GrantRow } from '../../store/grants/load.js';
 import { getBlocked, toActivityFailure, withoutContinuation } from '../failures.js';
 
@@ -49,7 +50,7 @@ export function explainPolicyError(error: unknown, call: FailedPolicyCall): Gran
     ? failure
     : new GrantRejected({
         ...blocked,
-        remedy: `${adaptRemedy(blocked.remedy, call.task)}${hintAtOpenStatements(call)}`,
+        remedy: `${adaptRemedy(blocked.remedy, call.task)}${hintAtOpenStatements(call, error)}`,
       });
 }
 
@@ -68,8 +69,9 @@ function findOpenStatements({ policy }: FailedPolicyCall): string[] {
 }
 
 /** S3 answers a plain AccessDenied where Block Public Access rejects a policy, so that may be the reason too. */
-function hintAtOpenStatements(call: FailedPolicyCall): string {
+function hintAtOpenStatements(call: FailedPolicyCall, error: unknown): string {
   const open = findOpenStatements(call);
+  if (parseDenial(classifyAwsError(error).message).deny !== undefined) return '';
   return call.action === 's3:PutBucketPolicy' && open.length > 0
     ? ' If the action is allowed already, S3 Block Public Access rejects the policy because of its statements for ' +
         `everybody: ${open.join(', ')}.`

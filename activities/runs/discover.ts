@@ -3,6 +3,8 @@ import { Context } from '@temporalio/activity';
 import pLimit from 'p-limit';
 import { hasObjects, listFolders } from '../../aws/s3.js';
 import { joinKey } from '../../domain/files/paths.js';
+import { bucketArn } from '../../domain/iam/permissions.js';
+import { partitionOf } from '../../domain/regions.js';
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
 import { recordGenuineEvent } from '../../store/events.js';
@@ -64,9 +66,9 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
   async function recordSearchFailure(storage: SearchedStorage, error: unknown): Promise<Error> {
     const failure = toActivityFailure(error, {
       action: 's3:ListBucket',
-      resource: `arn:aws:s3:::${storage.bucket}`,
+      resource: bucketArn(storage.bucket, partitionOf(storage.region)),
       whenNotFound: "Check the storage connection's bucket and region.",
-      scope: { bucket: storage.bucket, prefix: storage.prefix },
+      scope: { bucket: storage.bucket, prefix: storage.prefix, region: storage.region },
     });
     const blocked = getBlocked(failure);
     if (blocked === undefined) return failure;

@@ -2,18 +2,20 @@ import { matchesAutoStart } from '../../domain/connections/runSettings.js';
 import { whyRunIsUnusable } from '../../domain/runs/usability.js';
 import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
-import { createAutomaticExecutions } from '../../store/executions/automaticStart.js';
+import { createAutomaticExecutions, type EarlierStart } from '../../store/executions/automaticStart.js';
 import { listAutoStartFlows } from '../../store/connections/flows.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { updateRun } from '../../store/runs/update.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
+import { findEarlierStart } from '../executions/earlierStarts.js';
 import { endWaiting, startExecution } from '../executions/workflows.js';
 import { FailureCollector } from './failureCollector.js';
 import { loadRun } from './loadRun.js';
 
 /** The activity of `runUpload` that runs when an upload has ended. */
-export function createFlowStartActivities({ db, orchestrator }: Pick<Dependencies, 'db' | 'orchestrator'>) {
+export function createFlowStartActivities(dependencies: Pick<Dependencies, 'db' | 'aws' | 'orchestrator'>) {
+  const { db, orchestrator } = dependencies;
   return {
     /**
      * Starts what waits for a run: the flows that are assigned to its storage connection (once each), and executions
@@ -51,9 +53,14 @@ export function createFlowStartActivities({ db, orchestrator }: Pick<Dependencie
         whyRunIsUnusable(completeRun, flow) === undefined &&
         matchesAutoStart(flow.filter, { instrumentName: run.instrumentName, runName }),
     );
+    const forgotten = new Map<string, EarlierStart>();
+    for (const { id, name } of flows) {
+      const executionId = await findEarlierStart(dependencies, { id, name }, run);
+      if (executionId !== undefined) forgotten.set(id, { flowName: name, executionId });
+    }
     const earlierStarts = await createAutomaticExecutions(
       db,
-      flows,
+      flows.filter(({ id }) => !forgotten.has(id)),
       {
         id: run.id,
         name: runName,
@@ -63,7 +70,7 @@ export function createFlowStartActivities({ db, orchestrator }: Pick<Dependencie
       run.storage,
     );
     // Another execution costs money, and the results of the first are there. To repeat it, a person asks for it.
-    for (const { flowName, executionId } of earlierStarts)
+    for (const { flowName, executionId } of [...forgotten.values(), ...earlierStarts])
       await updateRun(db, run.id, {
         description:
           `The run is complete. ${flowName} was started for it before (execution ${executionId}), ` +

@@ -7,8 +7,10 @@ import { doFilesDisagree } from '../../domain/runs/verifiedFolder.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
 import type { Db } from '../../store/database.js';
 import { hasRecentEvents } from '../../store/events.js';
-import { type RunChange, updateUpload } from '../../store/runs/update.js';
-import type { RunContext } from '../../store/runs/load.js';
+import { judgeEndedUpload } from '../../domain/runs/usability.js';
+import { endUpload, type RunChange, updateUpload } from '../../store/runs/update.js';
+import { findRun, type RunContext } from '../../store/runs/load.js';
+import type { UploadState } from '../../store/schema.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { notYet } from './notYet.js';
@@ -37,13 +39,17 @@ type KnownOutcome = Pick<RunChange, 'outcome' | 'instrumentId' | 'checked'>;
 export class UploadCheck {
   #parameters: RunParameters | null;
 
-  /** @param attempt of the activity, from 1 */
+  /**
+   * @param attempt of the activity, from 1.
+   * @param began when this check began, by the clock of Temporal.
+   */
   constructor(
     private readonly db: Db,
     private readonly settings: Pick<Dependencies['settings'], 'uploadPollSeconds' | 'stalledMinutes'>,
     private readonly folder: RunFolderReader,
     private readonly run: RunContext,
     private readonly attempt: number,
+    private readonly began: Date,
   ) {
     this.#parameters = run.parameters;
   }
@@ -89,13 +95,7 @@ export class UploadCheck {
     const tally = await this.folder.tallyBaseCalls(this.#parameters);
     const mayHaveVanished = tally.objects === 0 && this.attempt % ATTEMPTS_PER_EXISTENCE_CHECK === 0;
     if (mayHaveVanished && (await this.folder.isEmpty())) {
-      const reason = 'The run folder is no longer in the bucket';
-      await updateUpload(this.db, this.run.id, {
-        uploadState: 'vanished',
-        description: reason,
-        timeCompleted: new Date(),
-      });
-      return { usable: false, reason };
+      return this.#end({ uploadState: 'vanished', description: 'The run folder is no longer in the bucket' });
     }
     throw await this.#notYetUploaded(tally, await hasRecentEvents(this.db, `s3/${this.run.storage.bucket}`));
   }
@@ -199,18 +199,25 @@ export class UploadCheck {
   }
 
   async #complete(reason: string, change: RunChange): Promise<RunUploadEnded> {
-    await this.#end({ ...change, uploadState: 'complete', description: reason });
-    return { usable: true, reason };
+    const metadataEtags = { ...this.folder.etags };
+    return this.#end({ ...change, metadataEtags, uploadState: 'complete', description: reason });
   }
 
   async #refuse(reason: string, change: RunChange): Promise<RunUploadEnded> {
     const metrics = change.checked === 'content' ? await this.#readMetrics() : {};
-    await this.#end({ ...change, ...metrics, uploadState: 'refused', description: reason });
-    return { usable: false, reason };
+    return this.#end({ ...change, ...metrics, uploadState: 'refused', description: reason });
   }
 
-  async #end(change: RunChange): Promise<void> {
-    await updateUpload(this.db, this.run.id, { ...change, blocked: null, timeCompleted: new Date() });
+  /** Records the end, and returns it; or the one that a check found that began later. */
+  async #end(change: RunChange & { uploadState: UploadState; description: string }): Promise<RunUploadEnded> {
+    const { uploadState, description: uploadDescription } = change;
+    const ended = { ...change, blocked: null, timeCompleted: new Date() };
+    if (await endUpload(this.db, this.run, this.began, ended))
+      return judgeEndedUpload({ uploadState, uploadDescription });
+    const run = await findRun(this.db, this.run.id);
+    if (run === undefined || run.uploadState === 'uploading')
+      throw this.#notYet('The run was set back to uploading during the check; polony checks it again');
+    return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
   }
 
   async #readMetrics(): Promise<Pick<RunChange, 'instrumentMetrics'>> {

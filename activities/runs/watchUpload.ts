@@ -1,6 +1,7 @@
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { joinKey } from '../../domain/files/paths.js';
+import { objectArn } from '../../domain/iam/permissions.js';
 import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
@@ -92,16 +93,17 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
     const { bucket, prefix, region, providerId } = run.storage;
     const s3 = aws.s3(providerId, region);
     const folder = new RunFolderReader(s3, bucket, joinKey(prefix, run.parentPath, run.runFolder));
-    return new UploadCheck(db, settings, folder, run, activityInfo().attempt).check();
+    const { attempt, currentAttemptScheduledTimestampMs: began } = activityInfo();
+    return new UploadCheck(db, settings, folder, run, attempt, new Date(began)).check();
   }
 
   /** Writes what went wrong to the run. @returns what the activity fails with. */
   async function recordUploadFailure(run: RunContext, error: unknown): Promise<ApplicationFailure> {
-    const { bucket, prefix } = run.storage;
+    const { bucket, prefix, region } = run.storage;
     const failure = toActivityFailure(error, {
       action: 's3:GetObject',
-      resource: `arn:aws:s3:::${bucket}/${joinKey(prefix, '*')}`,
-      scope: { bucket, prefix },
+      resource: objectArn(bucket, joinKey(prefix, '*'), region),
+      scope: { bucket, prefix, region },
     });
     await updateUpload(db, run.id, { blocked: getBlocked(failure) ?? null, description: failure.message });
     return failure;

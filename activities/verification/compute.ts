@@ -1,7 +1,8 @@
 import { CancelRunCommand, GetRunCommand } from '@aws-sdk/client-omics';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { accountOfRole } from '../../domain/arn.js';
-import { workflowArn } from '../../domain/iam/permissions.js';
+import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../../domain/iam/denials.js';
+import { runArn, workflowArn } from '../../domain/iam/permissions.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';
 import type { Db } from '../../store/database.js';
 import { findComputeConnection } from '../../store/connections/compute.js';
@@ -65,7 +66,7 @@ export async function probeHealthOmics(
 
 async function probeRuns(aws: AwsSessions, provider: ProviderRow, region: string): Promise<Probe[]> {
   const omics = aws.omics(provider.id, region);
-  const resource = `arn:aws:omics:${region}:${provider.account_id ?? '*'}:run/*`;
+  const resource = runArn({ region, accountId: provider.account_id ?? undefined });
   const isNotFound = ({ kind }: { kind: string }): boolean => kind === 'not-found';
   return [
     await probe(
@@ -88,7 +89,7 @@ function inspectExecutionRole(provider: ProviderRow, executionRoleArn: string, p
       severity: 'info',
       code: 'EXECUTION_ROLE_NOT_PASSABLE',
       message: `The provider may not pass the execution role ${executionRoleArn} to HealthOmics`,
-      remedy: 'Add the statement for iam:PassRole to the policy of the provider.',
+      remedy: `${explainDenial(parseDenial(passRole.error?.message ?? ''), passRole, { identity: PROVIDER_IDENTITY }).remedy}.`,
     });
   if (provider.account_id !== null && accountOfRole(executionRoleArn) !== provider.account_id)
     findings.push({

@@ -1,7 +1,7 @@
 import { classifyAwsError } from '../../aws/errors.js';
 import type { PermissionAction } from '../../domain/iam/permissions.js';
 import type { Probe } from '../../domain/verification/report.js';
-import { findDeniedAction } from '../failures.js';
+import { parseDenial } from '../../domain/iam/denials.js';
 
 /** What a probe tries. */
 interface ProbeTarget {
@@ -32,7 +32,7 @@ export async function probe(
     if (kind !== 'denied')
       return { ...failed, result: 'unknown', detail: `${detail}. AWS failed before it checked the permission` };
     // AWS may deny a call because of another permission, such as kms:Decrypt for an object that is encrypted with KMS.
-    const denied = findDeniedAction(error);
+    const denied = parseDenial(message).action;
     return denied === undefined || denied.toLowerCase() === action.toLowerCase()
       ? { ...failed, result: 'denied', detail }
       : { ...failed, result: 'unknown', detail: `${detail}. AWS denied it because ${denied} is missing` };

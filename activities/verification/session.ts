@@ -2,6 +2,7 @@ import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { classifyAwsError } from '../../aws/errors.js';
 import { type AwsSessions, SessionError } from '../../aws/sessions.js';
 import type { Blocked } from '../../domain/executions/execution.js';
+import { partitionOf } from '../../domain/regions.js';
 import type { Probe } from '../../domain/verification/report.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { SecretError } from '../../store/secrets.js';
@@ -40,7 +41,7 @@ function usesAccessKeys(provider: ProviderRow): boolean {
 }
 
 function federatedUsers(provider: ProviderRow): string {
-  return `arn:aws:sts::${provider.account_id ?? '*'}:federated-user/*`;
+  return `arn:${partitionOf(provider.default_region)}:sts::${provider.account_id ?? '*'}:federated-user/*`;
 }
 
 function reportRefusedSession(provider: ProviderRow, error: unknown): SessionReport {

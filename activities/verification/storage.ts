@@ -14,7 +14,9 @@ import {
 } from '@aws-sdk/client-s3';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { joinKey } from '../../domain/files/paths.js';
+import { canAllowHelp, parseDenial } from '../../domain/iam/denials.js';
 import { bucketArn, type Capability, objectsArn, type PermissionAction } from '../../domain/iam/permissions.js';
+import { partitionOf } from '../../domain/regions.js';
 import { EXECUTIONS_FOLDER } from '../../domain/runs/runFolder.js';
 import type { Finding, Probe } from '../../domain/verification/report.js';
 import type { Db } from '../../store/database.js';
@@ -56,6 +58,7 @@ class StorageInspection {
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #objects: string;
+  readonly #partition: string;
   readonly #findings: Finding[] = [];
   #s3: S3Client;
 
@@ -67,7 +70,8 @@ class StorageInspection {
   ) {
     this.#bucket = storage.bucket;
     this.#prefix = storage.prefix;
-    this.#objects = objectsArn(storage.bucket, storage.prefix);
+    this.#partition = partitionOf(storage.region);
+    this.#objects = objectsArn(storage.bucket, storage.prefix, this.#partition);
     this.#s3 = aws.s3Anywhere(provider.id, storage.region);
   }
 
@@ -79,7 +83,12 @@ class StorageInspection {
     ];
     return {
       probes: await this.#probeAll(),
-      scope: { bucket: this.#bucket, prefix: this.#prefix, accountId: provider.account_id ?? undefined },
+      scope: {
+        bucket: this.#bucket,
+        prefix: this.#prefix,
+        partition: this.#partition,
+        accountId: provider.account_id ?? undefined,
+      },
       findings: this.#findings,
       capabilities: ['runUpload', 'dataExploration', 'sharing', 'cliCredentials'],
       used,
@@ -106,7 +115,11 @@ class StorageInspection {
   async #probeLocation(): Promise<{ located: Probe; region: string | undefined }> {
     let region: string | undefined;
     const located = await probe(
-      { action: 's3:GetBucketLocation', resource: bucketArn(this.#bucket), detail: 'GetBucketLocation' },
+      {
+        action: 's3:GetBucketLocation',
+        resource: bucketArn(this.#bucket, this.#partition),
+        detail: 'GetBucketLocation',
+      },
       async () => {
         const { LocationConstraint } = await this.#s3.send(new GetBucketLocationCommand({ Bucket: this.#bucket }));
         region = toRegion(LocationConstraint);
@@ -150,7 +163,7 @@ class StorageInspection {
     return probe(
       {
         action: 's3:ListBucket',
-        resource: bucketArn(this.#bucket),
+        resource: bucketArn(this.#bucket, this.#partition),
         detail: `ListObjectsV2 below ${prefix === '' ? 'the root' : prefix}`,
       },
       () => this.#s3.send(new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: prefix, MaxKeys: 1 })),
@@ -216,7 +229,7 @@ class StorageInspection {
 
   /** The three permissions of bucket policies. */
   async #probePolicy(): Promise<Probe[]> {
-    const resource = bucketArn(this.#bucket);
+    const resource = bucketArn(this.#bucket, this.#partition);
     let policy: string | undefined;
     const read = await probe(
       { action: 's3:GetBucketPolicy', resource, detail: 'GetBucketPolicy' },
@@ -246,7 +259,7 @@ class StorageInspection {
     return probe(
       {
         action: 's3:PutBucketPolicy',
-        resource: bucketArn(this.#bucket),
+        resource: bucketArn(this.#bucket, this.#partition),
         detail: 'Wrote the bucket policy back unchanged',
       },
       () => this.#s3.send(new PutBucketPolicyCommand({ Bucket: this.#bucket, Policy: policy })),
@@ -262,8 +275,9 @@ class StorageInspection {
 
   /** Reports where the policy allows access to the bucket, but not to the prefix. */
   async #checkPrefix(probes: readonly Probe[]): Promise<void> {
-    if (this.#prefix === '' || !probes.some(({ result }) => result === 'denied')) return;
-    const isListDenied = probes.some(({ action, result }) => action === 's3:ListBucket' && result === 'denied');
+    const missing = probes.filter(isPermissionMissing);
+    if (this.#prefix === '' || missing.length === 0) return;
+    const isListDenied = missing.some(({ action }) => action === 's3:ListBucket');
     const mayListElsewhere = isListDenied && (await this.#mayListBucket());
     const prefix = this.#prefix;
     this.#findings.push({
@@ -273,7 +287,7 @@ class StorageInspection {
         ? `The policy allows listing ${this.#bucket}, but not below ${prefix}/`
         : `The policy covers the bucket ${this.#bucket}, but not everything below ${prefix}/`,
       remedy:
-        `Compare the prefix in the policy with ${prefix}: objects need arn:aws:s3:::${this.#bucket}/${prefix}/*, ` +
+        `Compare the prefix in the policy with ${prefix}: objects need ${this.#objects}, ` +
         `listing needs s3:prefix ${prefix}/*.`,
     });
   }
@@ -288,6 +302,11 @@ class StorageInspection {
   #probeKey(file: string): string {
     return joinKey(this.#prefix, PROBE_FOLDER, file);
   }
+}
+
+/** Whether an Allow statement may be missing. A Deny, or a policy of another kind, has nothing to do with the prefix. */
+function isPermissionMissing({ result, error }: Probe): boolean {
+  return result === 'denied' && canAllowHelp(parseDenial(error?.message ?? ''));
 }
 
 /** The region that GetBucketLocation means by its old names (S3 API Reference, GetBucketLocation). */

@@ -1,7 +1,8 @@
 import type { FastifyReply } from 'fastify';
-import { throwIfInvalid } from '../../domain/errors.js';
+import { type FieldProblem, throwIfInvalid } from '../../domain/errors.js';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { checkParameters } from '../../domain/executions/parameters.js';
+import { checkUriKey } from '../../domain/files/paths.js';
 import { checkJson, checkName, normalizeName } from '../../domain/names.js';
 import { findFlow } from '../../store/connections/flows.js';
 import { type Db, type DbTransaction, isId } from '../../store/database.js';
@@ -79,11 +80,17 @@ function checkCreateBody(request: CreateRequest): void {
   checkBody(request, (check, body) => [
     check('name', (value) => checkName('name', normalizeName(value))),
     checkParameters('parameters', body.parameters),
-    check('runFolderUri', (value) => checkJson('runFolderUri', value)),
+    check('runFolderUri', (value) => [...checkJson('runFolderUri', value), ...checkUriKey('runFolderUri', value)]),
+    checkManifestUri(body.manifest),
   ]);
   const { runId, runFolderUri } = request.body;
   if ((runId === undefined) === (runFolderUri === undefined))
     throwIfInvalid([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
+}
+
+function checkManifestUri(manifest: unknown): FieldProblem[] {
+  const { uri } = (manifest ?? {}) as { uri?: unknown };
+  return typeof uri === 'string' ? checkUriKey('manifest.uri', uri) : [];
 }
 
 /** Creates an execution that repeats one that has ended, and starts its workflow. */
@@ -95,6 +102,7 @@ export async function handleRelaunchExecution(
   checkBody(request, (check, body) => [
     check('name', (value) => checkName('name', normalizeName(value))),
     checkParameters('parameters', body.parameters),
+    checkManifestUri(body.manifest),
   ]);
   const { db } = dependencies;
   const { caller, params, body } = request;

@@ -3,6 +3,8 @@ import type { Static } from 'typebox';
 import { classifyAwsError } from '../../aws/errors.js';
 import { downloadUrls, type FilesPage, listPage } from '../../aws/files.js';
 import type { Session } from '../../aws/sessions.js';
+import { bucketArn, objectArn } from '../../domain/iam/permissions.js';
+import { partitionOf } from '../../domain/regions.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { invalidPageTokenError, listingKey, openPageToken, sealPageToken } from './pageTokens.js';
@@ -67,7 +69,10 @@ async function readPage(
     // S3 rejects a token that is too old or was made for another bucket.
     if (options.token !== undefined && classifyAwsError(error).code === 'InvalidArgument')
       throw invalidPageTokenError();
-    throw awsApiError(request, error, { action: 's3:ListBucket', resource: `arn:aws:s3:::${bucket}` });
+    throw awsApiError(request, error, {
+      action: 's3:ListBucket',
+      resource: bucketArn(bucket, partitionOf(storage.region)),
+    });
   }
 }
 
@@ -83,7 +88,7 @@ async function signUrls(
   try {
     session = await aws.sessionFor(storage.provider_id, seconds);
   } catch (error) {
-    throw awsApiError(request, error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/*` });
+    throw awsApiError(request, error, { action: 's3:GetObject', resource: objectArn(bucket, '*', storage.region) });
   }
   const signer = aws.signer(session, storage.region);
   try {

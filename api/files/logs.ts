@@ -1,5 +1,6 @@
 import { readTail } from '../../aws/files.js';
 import { explainFailure } from '../../domain/executions/failures.js';
+import { objectArn } from '../../domain/iam/permissions.js';
 import { isId } from '../../store/database.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import { awsApiError } from '../aws.js';
@@ -52,6 +53,6 @@ async function readLog({ aws }: ApiDependencies, request: LogsRequest, { storage
     );
     return log ?? '';
   } catch (error) {
-    throw awsApiError(request, error, { action: 's3:GetObject', resource: `arn:aws:s3:::${bucket}/${key}` });
+    throw awsApiError(request, error, { action: 's3:GetObject', resource: objectArn(bucket, key, storage.region) });
   }
 }

@@ -1,12 +1,14 @@
 import type { FastifyRequest } from 'fastify';
 import { getBucketPolicy } from '../../aws/bucketPolicy.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, parseBucketPolicy, partitionOf, PolicyError } from '../../domain/grants/bucketPolicy.js';
+import { type BucketPolicy, parseBucketPolicy, PolicyError } from '../../domain/grants/bucketPolicy.js';
+import { partitionOf } from '../../domain/regions.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import { type GrantRow, loadGrant } from '../../store/grants/load.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { ApiError, loggableError, notFoundError, withTimeout } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
+import { ApiError, notFoundError, withTimeout } from '../errors.js';
 import { presentGrant } from './present.js';
 
 /** How long a request waits for a change of the bucket policy. The workflow continues after that. */

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify';
 import type { FieldProblem } from '../../domain/errors.js';
 import { checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
-import { partitionOf, readPrincipal } from '../../domain/grants/bucketPolicy.js';
+import { readPrincipal } from '../../domain/grants/bucketPolicy.js';
+import { partitionOf } from '../../domain/regions.js';
 import { checkJson } from '../../domain/names.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import type { DbTransaction } from '../../store/database.js';

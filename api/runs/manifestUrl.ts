@@ -5,7 +5,7 @@ import { whyFolderIsUnverified } from '../../domain/runs/verifiedFolder.js';
 import { findStorageConnection } from '../../store/connections/storage.js';
 import type { RunContext } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { loggableError } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
 
 /** How long the URL of a run manifest is valid, in seconds. */
 const MANIFEST_URL_SECONDS = 3600;

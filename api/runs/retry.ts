@@ -28,8 +28,10 @@ export async function retryRun(
       'The storage connection of the run was deleted, so polony cannot check the upload. ' +
         'Create a storage connection for the bucket again',
     );
-  await reopenRun(db, run.id, true);
+  // A check that found the run unusable meanwhile has ended; its workflow would not notice `retry`.
+  const wasReopened = await reopenRun(db, run.id, true);
   const isBlockedAndFollowed =
+    !wasReopened &&
     run.blocked !== null &&
     (await withTemporalErrors(
       log,

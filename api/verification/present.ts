@@ -24,7 +24,12 @@ export function presentVerification(
     kind,
     resourceId: id,
     status: presentStatus(status),
-    permissions: report.permissions.map((row: Row) => ({ ...row, of: row.of ?? null })),
+    permissions: report.permissions.map((row: Row) => ({
+      ...row,
+      // Reports of older versions have no remedy.
+      remedy: row.remedy ?? null,
+      of: row.of ?? null,
+    })),
     parts: parts.map(presentPart),
     timeStarted: timeStarted.toISOString(),
     timeCompleted: timeCompleted.toISOString(),

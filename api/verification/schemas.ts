@@ -18,8 +18,14 @@ const PermissionReport = Type.Object(
     resource: Type.String(),
     detail: Type.String({ description: 'How polony tested the permission, or why it did not' }),
     error: Type.Union([AwsError, Type.Null()], { description: 'The error that AWS returned' }),
+    remedy: Type.Unsafe<string | null>({
+      type: ['string', 'null'],
+      description: 'What to do about a denial, by the reason that AWS gives. Null if AWS denied nothing',
+    }),
     statement: Type.Unsafe<unknown>({
-      description: 'The smallest policy statement that grants the permission. Null if it is granted',
+      description:
+        'The smallest policy statement that grants the permission. Null if it is granted, ' +
+        'or if no Allow statement in the policy of the role or user can help',
     }),
     of: Type.Unsafe<string | null>({
       type: ['string', 'null'],

@@ -1,5 +1,31 @@
-import { accountOfRole } from '../arn.js';
+import { accountOfRole, checkRoleArn, parseArn } from '../arn.js';
 import type { FieldProblem } from '../errors.js';
+import { HEALTHOMICS_PARTITION } from '../regions.js';
+
+/** The longest ARN of a role that StartRun accepts, in characters (HealthOmics API Reference, StartRun). */
+const ROLE_ARN_LIMIT = 128;
+
+/** Checks the ARN of a role that HealthOmics is to assume. */
+export function checkHealthOmicsRole(field: string, value: string): FieldProblem[] {
+  const problems = checkRoleArn(field, value);
+  if (problems.length > 0) return problems;
+  const { partition } = parseArn(value)!;
+  if (partition !== HEALTHOMICS_PARTITION)
+    problems.push({
+      field,
+      rule: 'HEALTHOMICS_PARTITION',
+      message: `must be a role of the partition ${HEALTHOMICS_PARTITION}: AWS HealthOmics does not exist in ${partition}`,
+    });
+  if (value.length > ROLE_ARN_LIMIT)
+    problems.push({
+      field,
+      rule: 'EXECUTION_ROLE_ARN_LENGTH',
+      message:
+        `must have at most ${ROLE_ARN_LIMIT} characters, the limit of HealthOmics, but has ${value.length}. ` +
+        'Use a role with a shorter name or path.',
+    });
+  return problems;
+}
 
 /**
  * Checks an execution role against its provider: iam:PassRole works only within one account (IAM User Guide, "Granting

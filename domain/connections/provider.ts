@@ -1,4 +1,6 @@
+import { parseArn } from '../arn.js';
 import type { FieldProblem } from '../errors.js';
+import { partitionOf } from '../regions.js';
 
 /**
  * Checks an external ID: letters, digits and `@:,=-./_`, no spaces (the vendor's page), 2 to 1224 characters (STS API
@@ -16,6 +18,22 @@ export function checkExternalId(field: string, value: string): FieldProblem[] {
   else if (!/^[A-Za-z0-9@:,=\-./_]*$/.test(value))
     problems.push({ field, rule: 'EXTERNAL_ID_CHARACTERS', message: 'may contain only letters, digits and @:,=-./_' });
   return problems;
+}
+
+/** Checks that a role and the region where polony calls STS are in one partition. */
+export function checkRolePartition(field: string, roleArn: string, defaultRegion: string): FieldProblem[] {
+  const role = parseArn(roleArn)?.partition;
+  const partition = partitionOf(defaultRegion);
+  if (role === undefined || role === partition) return [];
+  return [
+    {
+      field,
+      rule: 'PARTITION',
+      message:
+        `must be in the partition ${partition} of the default region ${defaultRegion}, but is in ${role}. ` +
+        'Correct the ARN, or choose a default region of its partition.',
+    },
+  ];
 }
 
 /**

@@ -49,6 +49,13 @@ export function checkPrefix(field: string, value: string): FieldProblem[] {
     );
   if (/[\u0000-\u001f\u007f\\]/.test(value))
     return problem('PREFIX_CHARACTERS', 'must not contain control characters or backslashes');
+  // StartRun accepts only these in its outputUri (HealthOmics API Reference, RunOutputUri).
+  if (!/^[\p{L}\p{M}\p{Z}\p{S}\p{N}\p{P}]*$/u.test(value))
+    return problem(
+      'PREFIX_CHARACTERS',
+      'must not contain invisible characters, such as zero-width spaces or marks for the direction of text: ' +
+        'HealthOmics does not accept them',
+    );
   if (/[*?]|\$\{/.test(value))
     return problem('PREFIX_WILDCARD', 'must not contain *, ? or ${, which are wildcards in IAM policies');
   if (value !== '' && value.split('/').some((segment) => segment === '' || segment === '.' || segment === '..')) {

@@ -24,6 +24,13 @@ export function checkRelativePrefix(field: string, prefix: string, root: string)
   return [];
 }
 
+/** Checks that S3 accepts the key of an `s3://bucket/key` URI. */
+export function checkUriKey(field: string, uri: string): FieldProblem[] {
+  const bytes = new TextEncoder().encode(uri.replace(/^s3:\/\/[^/]*\//, '')).length;
+  if (bytes <= KEY_BYTES) return [];
+  return [{ field, rule: 'KEY_LENGTH', message: `must have a key of at most ${KEY_BYTES} bytes, but it has ${bytes}` }];
+}
+
 /** A folder's prefix: with a slash at the end unless it is empty. */
 export function toFolderPrefix(prefix: string): string {
   return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;

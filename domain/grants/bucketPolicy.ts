@@ -10,11 +10,6 @@ const SID_PREFIX = 'ElemBio_BucketReadAccess_';
 /** Largest bucket policy that S3 accepts, in bytes (S3 User Guide, "Policies and permissions in Amazon S3": 20 KB). */
 export const POLICY_LIMIT = 20 * 1024;
 
-/** The partition of a region. Buckets and principals of different partitions cannot access each other. */
-export function partitionOf(region: string): string {
-  return region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
-}
-
 /** A principal after its check. Either there are problems, or there is an ARN. */
 export interface CheckedPrincipal {
   problems: FieldProblem[];

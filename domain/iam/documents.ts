@@ -3,7 +3,7 @@ import { writeAwsCli } from './formats/awsCli.js';
 import { writeCloudFormation } from './formats/cloudFormation.js';
 import { chooseNames, type DocumentParts, type RolePolicies } from './formats/parts.js';
 import { writeTerraform } from './formats/terraform.js';
-import type { PolicyDocument } from './permissions.js';
+import { type PolicyDocument, scopePartition } from './permissions.js';
 import { executionPermissionPolicy, executionTrustPolicy, permissionPolicy, trustPolicy } from './policies.js';
 
 /** All IAM documents for one choice. */
@@ -28,7 +28,7 @@ export function iamDocuments(choice: IamChoice, trustedAccountId: string | undef
   const isRole = choice.credentialType === 'role';
   const parts: DocumentParts = {
     ...chooseNames(choice),
-    trust: isRole ? trustPolicy(trustedAccountId ?? '', choice.externalId ?? '') : null,
+    trust: isRole ? trustPolicy(trustedAccountId ?? '', choice.externalId ?? '', scopePartition(choice)) : null,
     policy: permissionPolicy(choice),
     execution: choice.capabilities.includes('bases2fastq')
       ? { trustPolicy: executionTrustPolicy(choice), permissionPolicy: executionPermissionPolicy(choice) }

@@ -1,6 +1,6 @@
 import { parseSharedWorkflow } from '../connections/flow.js';
 import { checkPrefix } from '../connections/storage.js';
-import { checkRoleArn } from '../arn.js';
+import { checkHealthOmicsRole } from '../connections/compute.js';
 import type { FieldProblem } from '../errors.js';
 
 type ValueCheck = (field: string, value: string) => FieldProblem[];
@@ -43,7 +43,7 @@ export function checkSharedWorkflowText(field: string, value: string): FieldProb
  * policy it would be a wildcard.
  */
 export function checkExecutionRoleArn(field: string, value: string): FieldProblem[] {
-  const problems = checkRoleArn(field, value);
+  const problems = checkHealthOmicsRole(field, value);
   if (problems.length === 0 && /[*?]|\$\{|\{\{/.test(value))
     return [
       {

@@ -4,6 +4,8 @@
  * verification of providers use this one table.
  */
 
+import { HEALTHOMICS_PARTITION, partitionOf } from '../regions.js';
+
 /** How polony accesses an AWS account: it assumes a role, or it uses the access keys of a user. */
 export const CREDENTIAL_TYPES = ['role', 'accessKeys'] as const;
 export type CredentialType = (typeof CREDENTIAL_TYPES)[number];
@@ -242,6 +244,8 @@ export interface PermissionScope {
   /** The customer's account. */
   accountId?: string;
   region?: string;
+  /** That of the region if absent; `aws` where polony knows neither. */
+  partition?: string;
   workflowId?: string;
   workflowOwnerId?: string;
 }
@@ -259,26 +263,26 @@ export const HEALTHOMICS_SERVICE = 'omics.amazonaws.com';
 /** Resources and condition keys of each action (Service Authorization Reference: S3, STS, IAM, HealthOmics). */
 export function permissionTarget(action: PermissionAction, scope: PermissionScope): PermissionTarget {
   const { bucket = '*', prefix = '', accountId = '*', region = '*' } = scope;
-  const runs = `arn:aws:omics:${region}:${accountId}:run/*`;
+  const partition = scopePartition(scope);
   switch (findPermission(action)!.on) {
     case 'objectRead':
     case 'objectWrite':
-      return { resources: [objectsArn(bucket, prefix)], context: {} };
+      return { resources: [objectsArn(bucket, prefix, partition)], context: {} };
     case 'listing':
-      return { resources: [bucketArn(bucket)], context: { 's3:prefix': below(prefix) } };
+      return { resources: [bucketArn(bucket, partition)], context: { 's3:prefix': below(prefix) } };
     case 'bucket':
-      return { resources: [bucketArn(bucket)], context: {} };
+      return { resources: [bucketArn(bucket, partition)], context: {} };
     case 'session':
       return { resources: ['*'], context: {} };
     case 'workflow':
       return { resources: [workflowArn(scope)], context: {} };
     case 'workflowRun':
-      return { resources: [workflowArn(scope), runs], context: {} };
+      return { resources: [workflowArn(scope), runArn({ region, accountId })], context: {} };
     case 'run':
-      return { resources: [runs], context: {} };
+      return { resources: [runArn({ region, accountId })], context: {} };
     case 'role':
       return {
-        resources: [scope.executionRoleArn ?? `arn:aws:iam::${accountId}:role/*`],
+        resources: [scope.executionRoleArn ?? `arn:${HEALTHOMICS_PARTITION}:iam::${accountId}:role/*`],
         context: { 'iam:PassedToService': HEALTHOMICS_SERVICE },
       };
   }
@@ -286,11 +290,20 @@ export function permissionTarget(action: PermissionAction, scope: PermissionScop
 
 /** Everything below a prefix, `*` for the whole bucket. With `runs` that is `runs/…`, never `runs-secret/…`. */
 export const below = (prefix: string): string => (prefix === '' ? '*' : `${prefix}/*`);
-export const bucketArn = (bucket: string): string => `arn:aws:s3:::${bucket}`;
-export const objectsArn = (bucket: string, prefix: string): string => `${bucketArn(bucket)}/${below(prefix)}`;
+export const bucketArn = (bucket: string, partition: string): string => `arn:${partition}:s3:::${bucket}`;
+export const objectsArn = (bucket: string, prefix: string, partition: string): string =>
+  `${bucketArn(bucket, partition)}/${below(prefix)}`;
+/** An object, or objects where the key ends with `*`. */
+export const objectArn = (bucket: string, key: string, region: string): string =>
+  `${bucketArn(bucket, partitionOf(region))}/${key}`;
 /** A shared workflow is a resource of the account that shares it. */
 export const workflowArn = ({ region = '*', workflowOwnerId = '*', workflowId = '*' }: PermissionScope): string =>
-  `arn:aws:omics:${region}:${workflowOwnerId}:workflow/${workflowId}`;
+  `arn:${HEALTHOMICS_PARTITION}:omics:${region}:${workflowOwnerId}:workflow/${workflowId}`;
+/** A HealthOmics run; every run of the account without an id. */
+export const runArn = ({ region = '*', accountId = '*' }: PermissionScope, runId = '*'): string =>
+  `arn:${HEALTHOMICS_PARTITION}:omics:${region}:${accountId}:run/${runId}`;
+/** The partition in which permissions must hold. */
+export const scopePartition = ({ partition, region = '' }: PermissionScope): string => partition ?? partitionOf(region);
 
 /** The smallest statement that grants one row of the table in a scope. */
 export function statementFor(action: PermissionAction, scope: PermissionScope): Statement {

@@ -1,6 +1,7 @@
 import { checkAccountId } from '../arn.js';
 import { checkExternalId } from '../connections/provider.js';
 import { throwIfInvalid } from '../errors.js';
+import { HEALTHOMICS_PARTITION } from '../regions.js';
 import type { IamChoice } from './choice.js';
 import { groupForListing } from './locations.js';
 import {
@@ -15,6 +16,8 @@ import {
   permissionsForCapabilities,
   permissionTarget,
   type PolicyDocument,
+  runArn,
+  scopePartition,
   type Statement,
   workflowArn,
 } from './permissions.js';
@@ -22,7 +25,7 @@ import {
 type Condition = Statement['Condition'];
 
 /** The provider role's trust policy: the trusted account may assume the role with the external ID. */
-export function trustPolicy(trustedAccountId: string, externalId: string): PolicyDocument {
+export function trustPolicy(trustedAccountId: string, externalId: string, partition: string): PolicyDocument {
   throwIfInvalid([
     ...checkAccountId('trustedAccountId', trustedAccountId),
     ...checkExternalId('externalId', externalId),
@@ -30,7 +33,7 @@ export function trustPolicy(trustedAccountId: string, externalId: string): Polic
   return policyOf([
     {
       Effect: 'Allow',
-      Principal: { AWS: [`arn:aws:iam::${trustedAccountId}:root`] },
+      Principal: { AWS: [`arn:${partition}:iam::${trustedAccountId}:root`] },
       Action: 'sts:AssumeRole',
       Condition: { StringEquals: { 'sts:ExternalId': externalId } },
     },
@@ -59,15 +62,16 @@ export function permissionPolicy(choice: IamChoice): PolicyDocument {
 type Select = (...objects: PermissionObject[]) => PermissionAction[];
 
 function s3Statements(choice: IamChoice, select: Select): Statement[] {
-  const objects = singleOrList(choice.locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)));
-  const buckets = singleOrList([...new Set(choice.locations.map(({ bucket }) => bucketArn(bucket)))]);
+  const partition = scopePartition(choice);
+  const objects = singleOrList(choice.locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix, partition)));
+  const buckets = singleOrList([...new Set(choice.locations.map(({ bucket }) => bucketArn(bucket, partition)))]);
   // Somebody else may create a bucket of the same name after the customer deletes theirs.
   const account = choice.variant === 'least' ? resourceAccount(choice.accountId) : undefined;
   const listing = groupForListing(choice.locations).flatMap((group, index) =>
     allow(
       numberedSid('S3ObjectListing', index),
       select('listing'),
-      singleOrList(group.buckets.map(bucketArn)),
+      singleOrList(group.buckets.map((bucket) => bucketArn(bucket, partition))),
       mergeConditions(account, conditionFor('s3:ListBucket', ...group.prefixes)),
     ),
   );
@@ -110,7 +114,7 @@ export function executionTrustPolicy({
       ...(isGuarded && {
         Condition: {
           StringEquals: { 'aws:SourceAccount': accountId },
-          ArnLike: { 'aws:SourceArn': `arn:aws:omics:${region}:${accountId}:run/*` },
+          ArnLike: { 'aws:SourceArn': runArn({ region, accountId }) },
         },
       }),
     },
@@ -125,7 +129,7 @@ export function executionPermissionPolicy(choice: ExecutionChoice): PolicyDocume
 }
 
 function vendorExecutionStatements({ locations }: ExecutionChoice): Statement[] {
-  const buckets = [...new Set(locations.map(({ bucket }) => bucketArn(bucket)))];
+  const buckets = [...new Set(locations.map(({ bucket }) => bucketArn(bucket, HEALTHOMICS_PARTITION)))];
   return [
     {
       Sid: 'LogsAndECR',
@@ -153,20 +157,20 @@ function leastExecutionStatements({ locations, accountId, region = '*' }: Execut
       Sid: 'Logs',
       Effect: 'Allow',
       Action: ['logs:CreateLogGroup', 'logs:DescribeLogStreams', 'logs:CreateLogStream', 'logs:PutLogEvents'],
-      Resource: `arn:aws:logs:${region}:${accountId ?? '*'}:log-group:/aws/omics/*`,
+      Resource: `arn:${HEALTHOMICS_PARTITION}:logs:${region}:${accountId ?? '*'}:log-group:/aws/omics/*`,
     },
     // The images may be in a third account: neither the customer's nor the one that shares the workflow.
     {
       Sid: 'ECR',
       Effect: 'Allow',
       Action: ['ecr:GetDownloadUrlForLayer', 'ecr:BatchGetImage', 'ecr:BatchCheckLayerAvailability'],
-      Resource: `arn:aws:ecr:${region}:*:repository/*`,
+      Resource: `arn:${HEALTHOMICS_PARTITION}:ecr:${region}:*:repository/*`,
     },
     {
       Sid: 'S3Objects',
       Effect: 'Allow',
       Action: ['s3:GetObject', 's3:PutObject'],
-      Resource: locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix)),
+      Resource: locations.map(({ bucket, prefix }) => objectsArn(bucket, prefix, HEALTHOMICS_PARTITION)),
       ...(account && { Condition: account }),
     },
     ...groupForListing(locations).map(({ buckets, prefixes }, index): Statement => {
@@ -176,7 +180,7 @@ function leastExecutionStatements({ locations, accountId, region = '*' }: Execut
         Sid: numberedSid('S3Listing', index),
         Effect: 'Allow',
         Action: ['s3:ListBucket'],
-        Resource: buckets.map(bucketArn),
+        Resource: buckets.map((bucket) => bucketArn(bucket, HEALTHOMICS_PARTITION)),
         ...(condition && { Condition: condition }),
       };
     }),

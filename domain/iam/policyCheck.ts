@@ -94,23 +94,25 @@ function readQuery(query: IamCheckQuery) {
   const prefix = reader.optional('prefix', (field, value) => checkPrefix(field, normalizePrefix(value)));
   if (bucket === undefined && prefix !== undefined)
     reader.add({ field: 'bucket', rule: 'REQUIRED', message: 'is required with a prefix' });
-  const scope = readScope(reader);
   const policy = readPolicy(reader, query.policy);
+  const scope = readScope(reader, policy);
   throwIfInvalid(reader.problems);
   const locations = bucket === undefined ? locationsIn(policy) : [{ bucket, prefix: normalizePrefix(prefix ?? '') }];
   return { policy, credentialType, scope, locations };
 }
 
-function readScope(reader: FieldReader<IamCheckQuery>): PermissionScope {
+function readScope(reader: FieldReader<IamCheckQuery>, policy: ParsedIamPolicy): PermissionScope {
   const executionRoleArn = reader.optional('executionRoleArn', checkExecutionRoleArn);
   const workflowText = reader.optional('workflowId', checkSharedWorkflowText);
   const workflow = workflowText === undefined ? undefined : parseSharedWorkflow(workflowText);
   const accountOfArn = executionRoleArn === undefined ? '' : accountOfRole(executionRoleArn);
+  const region = reader.optional('region', checkRegion) ?? workflow?.region;
   return {
     executionRoleArn,
     workflowId: workflow?.id,
     workflowOwnerId: reader.optional('workflowOwnerId', checkAccountId) ?? workflow?.ownerId,
-    region: reader.optional('region', checkRegion) ?? workflow?.region,
+    region,
+    partition: region === undefined ? partitionIn(policy) : undefined,
     accountId: reader.optional('accountId', checkAccountId) ?? (accountOfArn === '' ? undefined : accountOfArn),
   };
 }
@@ -265,6 +267,16 @@ const isRefused = ({ decision }: IamDecision): boolean => decision === 'explicit
 function combineDecisions(decisionsByPlace: readonly IamDecision[][]): PermissionFinding['state'] {
   if (decisionsByPlace.every((decisions) => decisions.some(isRefused))) return 'denied';
   return decisionsByPlace.flat().every(isAllowed) ? 'granted' : 'conditional';
+}
+
+/** The partition of the resources that the Allow statements of a policy name, if all are in one. */
+function partitionIn(policy: ParsedIamPolicy): string | undefined {
+  const named = policy.statements
+    .filter(({ effect }) => effect === 'Allow')
+    .flatMap(({ resourceTexts }) => resourceTexts)
+    .flatMap((text) => /^arn:(aws[a-z-]*):/.exec(text)?.[1] ?? []);
+  const partitions = new Set(named);
+  return partitions.size === 1 ? named[0] : undefined;
 }
 
 /** The buckets and folders that the Allow statements of a policy name. */

@@ -1,4 +1,5 @@
-import { actionsOn } from './permissions.js';
+import { dnsSuffixOf, partitionOf } from '../regions.js';
+import { actionsOn, bucketArn } from './permissions.js';
 
 /** How polony accesses a customer's account. */
 export type ProviderAccess = {
@@ -14,6 +15,8 @@ export type ProviderAccess = {
 
 /** What polony uses a provider with access keys for. Its sessions may do no more. */
 export interface SessionScope {
+  /** Of the provider's account. */
+  partition: string;
   folders: { bucket: string; prefix: string }[];
   executionRoleArns: string[];
 }
@@ -64,14 +67,14 @@ function writeSessionPolicy(objects: string[], buckets: string[], roles: string[
  * contains no policy above the limit of STS; the last one always fits. STS packs a policy before it measures it, so it
  * may reject a policy that is short enough.
  */
-export function sessionPolicies({ folders, executionRoleArns }: SessionScope): string[] {
+export function sessionPolicies({ partition, folders, executionRoleArns }: SessionScope): string[] {
   const unique = (values: string[]): string[] => [...new Set(values)].sort();
   const objects = unique(
     folders.map(
-      ({ bucket, prefix }) => `arn:aws:s3:::${bucket}/${prefix === '' ? '' : `${escapeWildcards(prefix)}/`}*`,
+      ({ bucket, prefix }) => `${bucketArn(bucket, partition)}/${prefix === '' ? '' : `${escapeWildcards(prefix)}/`}*`,
     ),
   );
-  const buckets = unique(folders.map(({ bucket }) => `arn:aws:s3:::${bucket}`));
+  const buckets = unique(folders.map(({ bucket }) => bucketArn(bucket, partition)));
   const roles = unique(executionRoleArns);
   const candidates = [
     writeSessionPolicy(objects, buckets, roles),
@@ -81,8 +84,8 @@ export function sessionPolicies({ folders, executionRoleArns }: SessionScope): s
       roles,
     ),
     writeSessionPolicy(
-      folders.length === 0 ? [] : ['arn:aws:s3:::*/*'],
-      folders.length === 0 ? [] : ['arn:aws:s3:::*'],
+      folders.length === 0 ? [] : [bucketArn('*/*', partition)],
+      folders.length === 0 ? [] : [bucketArn('*', partition)],
       roles.length === 0 ? [] : ['*'],
     ),
   ];
@@ -107,6 +110,7 @@ export function issuedCredentialsPolicy(
   region: string,
 ): string {
   const keys = `${escapeWildcards(prefix)}*`;
+  const bucketResource = bucketArn(bucket, partitionOf(region));
   return JSON.stringify({
     Version: '2012-10-17',
     Statement: [
@@ -114,20 +118,20 @@ export function issuedCredentialsPolicy(
         Effect: 'Allow',
         Action:
           kind === 'read' ? 's3:GetObject' : ['s3:PutObject', 's3:AbortMultipartUpload', 's3:ListMultipartUploadParts'],
-        Resource: `arn:aws:s3:::${bucket}/${keys}`,
+        Resource: `${bucketResource}/${keys}`,
       },
       {
         Effect: 'Allow',
         Action: 's3:ListBucket',
-        Resource: `arn:aws:s3:::${bucket}`,
+        Resource: bucketResource,
         ...(prefix !== '' && { Condition: { StringLike: { 's3:prefix': keys } } }),
       },
-      { Effect: 'Allow', Action: 's3:GetBucketLocation', Resource: `arn:aws:s3:::${bucket}` },
+      { Effect: 'Allow', Action: 's3:GetBucketLocation', Resource: bucketResource },
       {
         Effect: 'Allow',
         Action: kind === 'read' ? 'kms:Decrypt' : ['kms:Decrypt', 'kms:GenerateDataKey'],
         Resource: '*',
-        Condition: { StringEquals: { 'kms:ViaService': `s3.${region}.amazonaws.com` } },
+        Condition: { StringEquals: { 'kms:ViaService': `s3.${region}.${dnsSuffixOf(region)}` } },
       },
     ],
   });

@@ -7,6 +7,7 @@ import {
   findPermission,
   statementFor,
 } from '../iam/permissions.js';
+import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../iam/denials.js';
 
 /** What polony verifies. */
 export const VERIFIED_KINDS = ['provider', 'storageConnection', 'computeConnection', 'flow'] as const;
@@ -39,7 +40,9 @@ export interface PermissionReport {
   resource: string;
   detail: string;
   error: { code: string; message: string } | null;
-  /** The smallest statement that grants it; null when it is granted. */
+  /** What to do about a denial, by the reason that AWS gives; null where AWS denied nothing. */
+  remedy: string | null;
+  /** The smallest statement that grants it; null when it is granted, or when AWS denies it for another reason. */
   statement: unknown;
 }
 
@@ -89,8 +92,21 @@ export function reportPermission(probe: Probe, scope: PermissionScope): Permissi
     resource: probe.resource,
     detail: probe.detail,
     error: probe.error ?? null,
-    statement: probe.result === 'granted' ? null : statementFor(action, scope),
+    ...explainProbe(probe, scope),
   };
+}
+
+function explainProbe(
+  { action, result, resource, error }: Probe,
+  scope: PermissionScope,
+): Pick<PermissionReport, 'remedy' | 'statement'> {
+  if (result === 'granted') return { remedy: null, statement: null };
+  const denial = error === undefined ? {} : parseDenial(error.message);
+  const isOtherAction = denial.action !== undefined && denial.action.toLowerCase() !== action.toLowerCase();
+  // A probe without a denial says nothing about the permission, so that the statement may be what is missing.
+  if (result === 'unknown' && !isOtherAction) return { remedy: null, statement: statementFor(action, scope) };
+  const { remedy, statement } = explainDenial(denial, { action, resource }, { identity: PROVIDER_IDENTITY, scope });
+  return { remedy: `${remedy}.`, statement: statement ?? null };
 }
 
 /** Derives the states of capabilities from permissions. Missing permissions have no effect. */

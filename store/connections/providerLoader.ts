@@ -1,15 +1,18 @@
 import { type ProviderAccess, sessionPolicies } from '../../domain/iam/sessionPolicies.js';
 import type { Db } from '../database.js';
 import { loadProviderWithScope, recordProviderUse } from './providers.js';
+import { listWithoutSession, type ResourceToVerify } from '../verification/resources.js';
 import { providerSecretContext, type Secrets } from '../secrets.js';
 
 /**
  * Loads providers with their decrypted credentials, for `AwsSessions`.
+ * @param verify verifies a resource again whose last verification got no session, since AWS has given one now.
  * @throws SecretError where no configured key decrypts a secret
  */
 export function createProviderLoader(
   db: Db,
   secrets: Secrets,
+  verify: (resource: ResourceToVerify) => Promise<void> = async () => undefined,
 ): { loadProvider: (id: string) => Promise<ProviderAccess>; onSession: (id: string) => Promise<void> } {
   return {
     loadProvider: async (id) => {
@@ -38,6 +41,9 @@ export function createProviderLoader(
         policies,
       };
     },
-    onSession: (id) => recordProviderUse(db, id),
+    onSession: async (id) => {
+      await recordProviderUse(db, id);
+      for (const resource of await listWithoutSession(db, id)) await verify(resource);
+    },
   };
 }

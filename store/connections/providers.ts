@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import { accountOfRole } from '../../domain/arn.js';
 import type { SessionScope } from '../../domain/iam/sessionPolicies.js';
+import { partitionOf } from '../../domain/regions.js';
 import type { Db, DbOrTransaction } from '../database.js';
 import { toVisibleIds, type Visible } from '../paging.js';
 import type { ProvidersTable } from '../schema.js';
@@ -94,7 +95,9 @@ export async function loadProviderWithScope(
 ): Promise<{ provider: ProviderRow; scope: SessionScope } | undefined> {
   const provider = await db.selectFrom('providers').selectAll().where('id', '=', id).executeTakeFirst();
   if (provider === undefined) return undefined;
-  if (provider.credential_type === 'role') return { provider, scope: { folders: [], executionRoleArns: [] } };
+  const partition = partitionOf(provider.default_region);
+  if (provider.credential_type === 'role')
+    return { provider, scope: { partition, folders: [], executionRoleArns: [] } };
   const [folders, roles] = await Promise.all([
     db
       .selectFrom('storage_connections')
@@ -109,7 +112,7 @@ export async function loadProviderWithScope(
       .where('time_deleted', 'is', null)
       .execute(),
   ]);
-  return { provider, scope: { folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };
+  return { provider, scope: { partition, folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };
 }
 
 /** Records that a session of a provider was requested now. */

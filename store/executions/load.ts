@@ -51,6 +51,8 @@ export interface ListedExecution {
     outcome: RunOutcome | null;
     checked: 'content' | 'presence';
     discovered: boolean;
+    /** ETags of the files that decided about the run, by name; null where polony read none. */
+    metadataEtags: Record<string, string> | null;
     cycles: Cycles | null;
     analysisLanes: string | null;
     platformVersion: string | null;
@@ -169,6 +171,7 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       'r.checked',
       'r.discovered',
       'r.upload_state',
+      'r.metadata_etags',
       // Single members, because run_parameters names every tile.
       sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'),
       sql<string | null>`r.run_parameters->>'analysisLanes'`.as('analysis_lanes'),
@@ -258,6 +261,7 @@ function toFlowAndRun(row: ListedExecutionRow): Pick<ListedExecution, 'flow' | '
       checked: row.checked,
       discovered: row.discovered,
       uploadState: row.upload_state,
+      metadataEtags: row.metadata_etags,
       cycles: row.cycles,
       analysisLanes: row.analysis_lanes,
       platformVersion: row.platform_version,

@@ -11,6 +11,7 @@ import {
 import type { RunMetrics } from '../../domain/runs/instrumentMetrics.js';
 import type { ManifestReport } from '../../domain/runs/manifestCheck.js';
 import { type DbOrTransaction, sanitizeJson, sanitizeText } from '../database.js';
+import type { ResourceToVerify } from '../verification/resources.js';
 import type { ExecutionContext } from './load.js';
 
 /** Fields of an execution that change while it runs. Absent fields keep their values. */
@@ -100,11 +101,30 @@ async function recordBases2FastqMetrics(
     .execute();
 }
 
-/** Records that the flow and the compute connection of an execution were used now. */
+/**
+ * Records that the flow and the compute connection of an execution were used now.
+ * @returns those whose last verification failed, which their use contradicts.
+ */
 export async function recordResourcesUsed(
   db: DbOrTransaction,
   { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>,
-): Promise<void> {
-  await db.updateTable('flows').set({ time_used: new Date() }).where('id', '=', flow.id).execute();
-  await db.updateTable('compute_connections').set({ time_used: new Date() }).where('id', '=', compute.id).execute();
+): Promise<ResourceToVerify[]> {
+  const flows = await db
+    .updateTable('flows')
+    .set({ time_used: new Date() })
+    .where('id', '=', flow.id)
+    .returning(['id', 'name', 'status'])
+    .execute();
+  const computes = await db
+    .updateTable('compute_connections')
+    .set({ time_used: new Date() })
+    .where('id', '=', compute.id)
+    .returning(['id', 'name', 'status'])
+    .execute();
+  return [
+    ...flows.map((row) => ({ kind: 'flow' as const, ...row })),
+    ...computes.map((row) => ({ kind: 'computeConnection' as const, ...row })),
+  ]
+    .filter(({ status }) => status === 'FAILED')
+    .map(({ kind, id, name }) => ({ kind, id, name }));
 }

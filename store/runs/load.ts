@@ -34,6 +34,8 @@ export interface RunContext {
   progress: UploadProgress | null;
   /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: boolean;
+  /** How often the run was set back to uploading. */
+  checkRound: number;
   parameters: RunParameters | null;
   /** Whether RunParameters.json and RunUploaded.json belong to different runs. */
   filesDisagree: boolean;
@@ -96,6 +98,7 @@ export function toRunContext(
     timeDenied: row.time_denied,
     progress: row.progress,
     discovered: row.discovered,
+    checkRound: row.check_round,
     parameters: row.run_parameters,
     filesDisagree: row.files_disagree,
     hasManifest: row.has_manifest,

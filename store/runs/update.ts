@@ -19,6 +19,8 @@ export interface RunChange {
   progress?: UploadProgress | null;
   checked?: 'content' | 'presence';
   instrumentMetrics?: RunMetrics;
+  /** ETags of the files that decided about the run, by name. */
+  metadataEtags?: Record<string, string>;
   timeDenied?: Date | null;
   timeCompleted?: Date;
 }
@@ -43,6 +45,26 @@ export async function updateUpload(db: DbOrTransaction, id: string, change: RunC
   await updateQuery(db, id, change).where('upload_state', '=', 'uploading').execute();
 }
 
+/**
+ * Records how an upload ended. Checks may overlap: one that was cancelled, or whose worker was taken for dead, may still
+ * be under way. The check that began last decides, and none from before the run was set back to uploading.
+ * @param began when the check began, by one clock for all checks.
+ * @returns whether this check decides.
+ */
+export async function endUpload(
+  db: DbOrTransaction,
+  { id, checkRound }: { id: string; checkRound: number },
+  began: Date,
+  change: RunChange,
+): Promise<boolean> {
+  const result = await updateQuery(db, id, change)
+    .set({ time_checked: began })
+    .where('check_round', '=', checkRound)
+    .where((where) => where.or([where('upload_state', '=', 'uploading'), where('time_checked', '<', began)]))
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
 function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
   return db
     .updateTable('runs')
@@ -65,11 +87,24 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
       }),
       ...(change.checked !== undefined && { checked: change.checked }),
       ...(change.instrumentMetrics !== undefined && { instrument_metrics: sanitizeJson(change.instrumentMetrics) }),
+      ...(change.metadataEtags !== undefined && { metadata_etags: sanitizeJson(change.metadataEtags) }),
       ...(change.timeDenied !== undefined && { time_denied: change.timeDenied }),
       ...(change.timeCompleted !== undefined && { time_completed: change.timeCompleted }),
     })
     .where('id', '=', id);
 }
+
+/** What a run has while its upload is checked again. */
+const REOPENED = {
+  upload_state: 'uploading',
+  upload_description: 'Polony checks the run again',
+  outcome: null,
+  time_completed: null,
+  time_checked: null,
+  time_denied: null,
+  progress: null,
+  blocked: null,
+} as const;
 
 /**
  * Sets a rejected or vanished run back to uploading, so that polony checks it again.
@@ -79,16 +114,7 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
 export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
-    .set({
-      upload_state: 'uploading',
-      upload_description: 'Polony checks the run again',
-      outcome: null,
-      time_completed: null,
-      time_denied: null,
-      progress: null,
-      blocked: null,
-      time_updated: new Date(),
-    })
+    .set((eb) => ({ ...REOPENED, check_round: eb('check_round', '+', 1), time_updated: new Date() }))
     .where('id', '=', id)
     .where((where) =>
       where.or([
@@ -98,4 +124,19 @@ export async function reopenRun(db: DbOrTransaction, id: string, unverified = fa
     )
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
+}
+
+/** Sets a complete run back to uploading, because its files are no longer those that polony checked. */
+export async function reopenChangedRun(db: DbOrTransaction, id: string): Promise<void> {
+  await db
+    .updateTable('runs')
+    .set((eb) => ({
+      ...REOPENED,
+      metadata_etags: null,
+      check_round: eb('check_round', '+', 1),
+      time_updated: new Date(),
+    }))
+    .where('id', '=', id)
+    .where('upload_state', '=', 'complete')
+    .execute();
 }

@@ -1,6 +1,6 @@
 import type { VerifiedKind } from '../../domain/verification/report.js';
 import type { DbOrTransaction } from '../database.js';
-import { TABLE_BY_KIND } from './reports.js';
+import { loadVerifications, TABLE_BY_KIND } from './reports.js';
 
 /** A resource to verify: the input of its workflow. */
 export interface ResourceToVerify {
@@ -53,6 +53,16 @@ export async function listProviderParts(db: DbOrTransaction, providerId: string)
     ...of('computeConnection', compute),
     ...of('flow', flows),
   ];
+}
+
+/** The provider and those of its connections and flows whose last verification got no session. */
+export async function listWithoutSession(db: DbOrTransaction, providerId: string): Promise<ResourceToVerify[]> {
+  const parts = await listProviderParts(db, providerId);
+  const ids = parts.map(({ id }) => id);
+  const withoutSession = new Set(
+    (await loadVerifications(db, ids)).filter(({ report }) => report.sessionSeconds === null).map(({ id }) => id),
+  );
+  return parts.filter(({ id }) => withoutSession.has(id));
 }
 
 /** Resources that were never verified, or not since their last change. For the sweep. */

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { DeleteRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { GetObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
@@ -258,6 +259,36 @@ it('rejects a bad or foreign manifest, unknown parameters and a relaunch of a ru
   await inStatus(again.execution.id, 'COMPLETED');
 });
 
+it('names the Deny that blocks an execution, and offers no Allow, which could not help', async () => {
+  const { iam } = adminClients(stack.info);
+  const policy = { RoleName: account.providerRoleArn.split('/').at(-1)!, PolicyName: 'guardrail' };
+  const deny = { Effect: 'Deny', Action: 'omics:StartRun', Resource: '*' };
+  const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement: [deny] });
+  await iam.send(new PutRolePolicyCommand({ ...policy, PolicyDocument }));
+  const id = await start();
+  const blocked = await waitFor(
+    'the execution to be blocked',
+    async () =>
+      ((await details(id)).details.blocked as { kind: string; remedy: string; statement?: unknown } | null) ??
+      undefined,
+  );
+  expect(blocked.kind).toBe('ACCESS_DENIED');
+  expect(blocked.remedy).toMatch(/^Remove the Deny that matches omics:StartRun .*identity-based policies/);
+  expect(blocked.statement ?? null).toBeNull();
+  await iam.send(new DeleteRolePolicyCommand(policy));
+  await call('POST', `/v1/executions/${id}/retry`, {});
+  await inStatus(id, 'COMPLETED');
+  iam.destroy();
+});
+
+it('checks a manifest with the settings that are parameters of the execution', async () => {
+  const short = { content: manifest('S1,AAA,CCCCCCCC') };
+  await expect(start({ manifest: short })).rejects.toThrow(/manifest\.content.*line 3 column 4/s);
+  const id = await start({ manifest: short, parameters: { settings: 'I1Mask,I1:Y3N*' } });
+  await call('POST', `/v1/executions/${id}/cancel`, {});
+  await inStatus(id, 'CANCELED');
+});
+
 it('passes the settings of the flow to StartRun', async () => {
   await call('PATCH', `/v1/flows/${flowId}`, {
     runSettings: {
@@ -295,4 +326,24 @@ it('cancels the HealthOmics run of a terminated workflow if the setting says so'
   const { details: end } = await inStatus(id, 'CANCELED');
   expect(end.cancelRequested).toMatchObject({ requestedBy: 'polony', reason: 'Its workflow was closed from outside' });
   expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
+});
+
+it('checks a run again that was changed after its check, and starts no flow that no longer accepts it', async () => {
+  await setPace(stack, 300);
+  const replace = async (file: string, change: (text: string) => string): Promise<void> => {
+    const Key = `${folder}/${file}`;
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key }));
+    const text = change(await Body!.transformToString());
+    await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key, Body: text }));
+  };
+  await replace('RunParameters.json', (text) => `${text}\n`);
+  const same = await start();
+  await inStatus(same, 'COMPLETED');
+  expect(runsOf(same)).toHaveLength(1);
+
+  await replace('RunUploaded.json', (text) => text.replace('OutcomeCompleted', 'OutcomeFailed'));
+  const failed = await start();
+  const { details: more } = await inStatus(failed, 'FAILED');
+  expect(more.errorType).toBe('RunNotUsable');
+  expect(runsOf(failed)).toEqual([]);
 });

@@ -95,7 +95,7 @@ describe('access keys', () => {
       region,
       version,
       ...given,
-      policies: sessionPolicies({ folders, executionRoleArns: [] }),
+      policies: sessionPolicies({ partition: 'aws', folders, executionRoleArns: [] }),
     };
   };
   const id = '01920000-0000-7000-8000-000000000000';

@@ -475,8 +475,8 @@ describe('file lists', () => {
     expect([status, body.details[0]!.reason, body.message]).toEqual([
       403,
       'AWS_ACCESS_DENIED',
-      'AWS refused s3:ListBucket on arn:aws:s3:::lab: ' +
-        "allow it in the policy of the provider's role or user, then try again",
+      'AWS refused s3:ListBucket on arn:aws:s3:::lab. ' +
+        "Allow s3:ListBucket on arn:aws:s3:::lab in the policy of the provider's role or user. Then try again",
     ]);
     await iam.send(
       new PutRolePolicyCommand({

@@ -119,6 +119,7 @@ beforeAll(async () => {
     executions: {
       start: async ({ id }: { id: string }) => void asked.executions.push(id),
       endWaiting: async ({ id }: { id: string }, ended: RunUploadEnded) => void asked.ended.push([id, ended]),
+      listOfRun: async () => [],
     },
     verification: { verify: async () => undefined },
     schedules: { removeDiscovery: async () => undefined },
@@ -217,15 +218,18 @@ async function upload(
   await discover(storage);
   return { storage, folder: simulated.folder, runFolder: runFolderName(described), runId: asked.started.at(-1)! };
 }
+/** When the next attempt begins, by the clock of Temporal: later than all before. */
+let attemptTime = Date.now();
 /** Looks once. @returns the end of the upload, or what it waits for. */
 async function look(
   runId: string,
   options: { attempt?: number; byEvent?: boolean } = {},
 ): Promise<RunUploadEnded | string> {
   try {
-    return await new MockActivityEnvironment({ attempt: options.attempt ?? 1 }).run(() =>
-      activities.watchUpload(runId, false, options.byEvent),
-    );
+    return await new MockActivityEnvironment({
+      attempt: options.attempt ?? 1,
+      currentAttemptScheduledTimestampMs: (attemptTime += 1000),
+    }).run(() => activities.watchUpload(runId, false, options.byEvent));
   } catch (error) {
     expect(error).toBeInstanceOf(ApplicationFailure);
     expect((error as ApplicationFailure).type).toBe('NotYet');
@@ -716,6 +720,26 @@ describe('a check that another one overtakes', () => {
     await look(runId);
     expect(ended).toMatchObject({ usable: true });
     expect((await findRun(db, runId))!.uploadState).toBe('complete');
+  });
+
+  it('does not decide where the other one ends later', async () => {
+    const { folder: run, runId } = await upload({ runName: 'LATER' }, 'stopped');
+    let [releaseFirst, firstIsThere] = [(): void => undefined, (): void => undefined];
+    const mayEnd = new Promise<void>((resolve) => (releaseFirst = resolve));
+    const isThere = new Promise<void>((resolve) => (firstIsThere = resolve));
+    beforeTheEndIsRecorded(run, async () => {
+      firstIsThere();
+      await mayEnd;
+    });
+    const first = look(runId);
+    await isThere;
+    await uploadAgain(run, 'LATER');
+    beforeTheEndIsRecorded(run, async () => {
+      releaseFirst();
+      await first;
+    });
+    expect(await look(runId, { byEvent: true })).toMatchObject({ usable: true });
+    expect(await findRun(db, runId)).toMatchObject({ uploadState: 'complete', outcome: 'completed' });
   });
 
   it('does not hide a run that was uploaded again before it recorded the end', async () => {

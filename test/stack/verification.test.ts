@@ -53,6 +53,9 @@ import { recordEvidence } from '../../store/verification/evidence.js';
 import { loadVerifications } from '../../store/verification/reports.js';
 import { providerSecretContext, type Secrets, createSecrets } from '../../store/secrets.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { trustPolicy } from '../../domain/iam/policies.js';
+import { VERIFIED_KINDS } from '../../domain/verification/report.js';
+import type { ResourceToVerify } from '../../store/verification/resources.js';
 import { startTestPostgres } from '../postgres.js';
 
 // Real PostgreSQL, the enforcing AWS and the real activities. The findings do not depend on Temporal.
@@ -380,6 +383,58 @@ describe.each<[CredentialType, string]>([
 
 const codes = (report: VerificationReport): string[] =>
   report.findings.filter((finding) => finding.severity !== 'info').map((finding) => finding.code);
+
+describe('a role that can be assumed only later', () => {
+  it('turns its provider and connections CONNECTED as soon as AWS gives a session', async () => {
+    const customer = await setUp('role', 'runs');
+    const trust = (externalId: string): Promise<unknown> =>
+      admin.iam.send(
+        new UpdateAssumeRolePolicyCommand({
+          RoleName: customer.roleName,
+          PolicyDocument: JSON.stringify(trustPolicy(local.serviceAccountId, externalId, 'aws')),
+        }),
+      );
+    await trust('another');
+    for (const kind of VERIFIED_KINDS) expect((await verify(kind, customer)).status, kind).toBe('FAILED');
+    await trust(customer.externalId);
+
+    const requested: ResourceToVerify[] = [];
+    const loader = createProviderLoader(db, secrets, async (resource) => void requested.push(resource));
+    const sessions = new AwsSessions({ sessionSeconds: 3600, ...loader });
+    await sessions.session(customer.ids.provider);
+    expect(requested.map(({ kind }) => kind)).toEqual(VERIFIED_KINDS);
+    for (const { kind, id } of requested) {
+      const result = await activities.verifyResource(kind, id);
+      expect([kind, result?.status]).toEqual([kind, 'CONNECTED']);
+    }
+
+    requested.length = 0;
+    sessions.forget(customer.ids.provider);
+    await sessions.session(customer.ids.provider);
+    expect(requested).toEqual([]);
+    sessions.close();
+  });
+});
+
+describe('a denial by an explicit Deny', () => {
+  it('has a remedy that names the Deny, and offers no statement', async () => {
+    const customer = await setUp('role', 'runs');
+    await admin.iam.send(
+      new PutRolePolicyCommand({
+        RoleName: customer.roleName,
+        PolicyName: 'guardrail',
+        PolicyDocument: JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Deny', Action: 'omics:GetRun', Resource: '*' }],
+        }),
+      }),
+    );
+    const { permissions } = await verify('computeConnection', customer);
+    const denied = permissions.find(({ action }) => action === 'omics:GetRun')!;
+    expect(denied).toMatchObject({ result: 'denied', statement: null });
+    expect(denied.remedy).toContain('Remove the Deny that matches omics:GetRun');
+  });
+});
 
 describe('a finding', () => {
   it('reports a role that can be assumed without its external ID', async () => {

@@ -65,6 +65,7 @@ describe('sessionPolicies', () => {
     (JSON.parse(policy) as { Statement: { Action: string | string[]; Resource: string | string[] }[] }).Statement;
   it('allows the folders in use and no others, then gets wider step by step', () => {
     const [narrow, ...wider] = sessionPolicies({
+      partition: 'aws',
       folders: [
         { bucket: 'lab', prefix: 'runs' },
         { bucket: 'lab', prefix: 'a*b' },
@@ -91,12 +92,12 @@ describe('sessionPolicies', () => {
       bucket: `lab-bucket-with-a-long-name-${at}`,
       prefix: 'instruments/runs',
     }));
-    const policies = sessionPolicies({ folders, executionRoleArns: [] });
+    const policies = sessionPolicies({ partition: 'aws', folders, executionRoleArns: [] });
     expect(policies.length).toBeGreaterThan(0);
     for (const policy of policies) expect(policy.length).toBeLessThanOrEqual(SESSION_POLICY_LIMIT);
   });
   it('allows nothing in S3 when no storage is connected', () => {
-    const policies = sessionPolicies({ folders: [], executionRoleArns: [] });
+    const policies = sessionPolicies({ partition: 'aws', folders: [], executionRoleArns: [] });
     expect(policies).toHaveLength(1);
     expect(policies[0]).not.toContain('s3:');
   });

@@ -6,7 +6,6 @@ import {
   type Grant,
   NO_POLICY,
   openStatements,
-  partitionOf,
   PolicyError,
   policyBytes,
   parseBucketPolicy,
@@ -68,13 +67,6 @@ describe('the statements of a grant', () => {
         DateLessThan: { 'aws:CurrentTime': '2030-01-31T00:00:00Z' },
       },
     });
-  });
-  it('use the partition of the region', () => {
-    expect([partitionOf('us-west-2'), partitionOf('cn-north-1'), partitionOf('us-gov-west-1')]).toEqual([
-      'aws',
-      'aws-cn',
-      'aws-us-gov',
-    ]);
   });
 });
 

@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify';
-import { checkExecutionRole } from '../../../domain/connections/compute.js';
-import { checkHealthOmicsRegion } from '../../../domain/regions.js';
-import { checkRoleArn, sameAccount } from '../../../domain/arn.js';
-import { throwIfInvalid } from '../../../domain/errors.js';
+import { checkExecutionRole, checkHealthOmicsRole } from '../../../domain/connections/compute.js';
+import { checkHealthOmicsRegion, HEALTHOMICS_PARTITION, partitionOf } from '../../../domain/regions.js';
+import { sameAccount } from '../../../domain/arn.js';
+import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import type { ComputeConnectionFields, ComputeConnectionRow } from '../../../store/connections/compute.js';
 import { findProvider, type ProviderRow } from '../../../store/connections/providers.js';
@@ -20,7 +20,7 @@ import { checkBody } from '../../validation.js';
 export function checkComputeBody(request: FastifyRequest): void {
   checkBody(request, (check) => [
     check('name', (value) => checkName('name', normalizeName(value))),
-    check('executionRoleArn', (value) => checkRoleArn('executionRoleArn', value.trim())),
+    check('executionRoleArn', (value) => checkHealthOmicsRole('executionRoleArn', value.trim())),
     check('region', (value) => checkHealthOmicsRegion('region', value)),
   ]);
 }
@@ -40,8 +40,24 @@ export function normalizeComputeFields(fields: ComputeConnectionFields): Compute
  * @throws InputError
  */
 export function checkExecutionRoleOf(provider: ProviderRow, executionRoleArn: string): void {
+  throwIfInvalid(checkHealthOmicsProvider(provider));
   const owner = { roleArn: provider.role_arn, account: provider.account_id };
   throwIfInvalid(checkExecutionRole('executionRoleArn', executionRoleArn, owner));
+}
+
+/** HealthOmics exists in one partition only. */
+function checkHealthOmicsProvider({ name, default_region: region }: ProviderRow): FieldProblem[] {
+  const partition = partitionOf(region);
+  if (partition === HEALTHOMICS_PARTITION) return [];
+  return [
+    {
+      field: 'providerId',
+      rule: 'HEALTHOMICS_PARTITION',
+      message:
+        `must be a provider of the partition ${HEALTHOMICS_PARTITION}, but provider ${name} is in ${partition}, ` +
+        'where AWS HealthOmics does not exist',
+    },
+  ];
 }
 
 /** The fields that decide whose compute a connection uses. */

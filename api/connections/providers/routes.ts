@@ -21,6 +21,7 @@ import {
   changedCredential,
   checkMayChangeIdentity,
   checkNewProvider,
+  checkPartition,
   checkProviderChange,
   checkRoleChange,
   isOtherIdentity,
@@ -121,6 +122,8 @@ async function changeProvider(
       defaultRegion: body.defaultRegion ?? old.default_region,
       credential,
     };
+    if (body.defaultRegion !== undefined || body.roleArn !== undefined)
+      await checkPartition(transaction, request.caller, old, fields);
     if (isOther) await deleteEvidence(transaction, id);
     return mapUniqueViolation('provider', fields.name, store.updateProvider(transaction, id, fields, isOther));
   });

@@ -1,7 +1,12 @@
 import type { FastifyRequest } from 'fastify';
 import { accountOfRole, checkRoleArn } from '../../../domain/arn.js';
-import { checkAccessKeyId, checkExternalId, checkSecretAccessKey } from '../../../domain/connections/provider.js';
-import { checkRegion } from '../../../domain/regions.js';
+import {
+  checkAccessKeyId,
+  checkExternalId,
+  checkRolePartition,
+  checkSecretAccessKey,
+} from '../../../domain/connections/provider.js';
+import { checkRegion, partitionOf } from '../../../domain/regions.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import { CREDENTIAL_TYPES, type CredentialType } from '../../../domain/iam/permissions.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
@@ -74,7 +79,15 @@ function checkProviderBody(
     check('accessKeyId', (value) => checkAccessKeyId('accessKeyId', value.trim())),
     check('secretAccessKey', (value) => checkSecretAccessKey('secretAccessKey', value.trim())),
     checkCredentialFields(body, credentialRule(body)),
+    checkGivenPartition(body),
   ]);
+}
+
+/** A change that gives only one of the two is compared with the stored other one by {@link checkPartition}. */
+function checkGivenPartition({ roleArn, defaultRegion }: ProviderChange): FieldProblem[] {
+  return typeof roleArn === 'string' && typeof defaultRegion === 'string'
+    ? checkRolePartition('roleArn', roleArn.trim(), defaultRegion)
+    : [];
 }
 
 /** Reports fields that the credential type needs and the body lacks, and fields of the other credential type. */
@@ -175,6 +188,31 @@ export function checkMayChangeIdentity({ access }: Caller): void {
       'providers:write for all providers. Use a key that has this scope.',
     { required_scope: 'providers:write' },
   );
+}
+
+/**
+ * Checks that a provider's role and region are in one partition, and that a provider with connections stays in its own:
+ * their buckets do not exist in another.
+ * @throws ApiError 409 IN_USE
+ * @throws InputError PARTITION
+ */
+export async function checkPartition(
+  transaction: DbTransaction,
+  caller: Caller,
+  old: ProviderRow,
+  { defaultRegion, credential }: ProviderFields,
+): Promise<void> {
+  if (credential.type === 'role') throwIfInvalid(checkRolePartition('roleArn', credential.roleArn, defaultRegion));
+  if (partitionOf(defaultRegion) === partitionOf(old.default_region)) return;
+  const uses = await listUses(transaction, 'providers', old.id);
+  if (uses.length > 0)
+    throw inUseError(caller, {
+      kind: 'provider',
+      uses,
+      consequence: 'its default region cannot be in another partition',
+      remedy: 'Create a provider for the other partition.',
+      field: 'defaultRegion',
+    });
 }
 
 /**

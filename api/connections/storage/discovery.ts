@@ -1,7 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { findStorageConnection, type StorageConnectionRow } from '../../../store/connections/storage.js';
 import type { ApiDependencies } from '../../dependencies.js';
-import { ApiError, loggableError, withTemporalErrors, withTimeout } from '../../errors.js';
+import { loggableError } from '../../../domain/errors.js';
+import { ApiError, withTemporalErrors, withTimeout } from '../../errors.js';
 
 type Orchestration = Pick<ApiDependencies, 'orchestrator' | 'discoverSeconds'>;
 

@@ -21,6 +21,7 @@ import {
   checkOverlap,
   checkStorageBody,
   checkStorageChange,
+  checkStorageRegion,
   normalizeStorageFields,
   requireStorageConnection,
   storageFieldsOf,
@@ -83,7 +84,7 @@ async function createStorageConnection(
     allowPolicyProbe: body.allowPolicyProbe ?? false,
   });
   const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
-    await requireProvider(transaction, fields.providerId);
+    checkStorageRegion(await requireProvider(transaction, fields.providerId), fields.region);
     await checkOverlap(transaction, caller, fields);
     const row = await mapUniqueViolation(KIND, fields.name, store.insertStorageConnection(transaction, fields));
     return presentStorageConnectionDetails(row);
@@ -111,6 +112,7 @@ async function changeStorageConnection(dependencies: ApiDependencies, request: R
     const fields = normalizeStorageFields({ ...storageFieldsOf(old), ...givenFields(body) });
     checkMayMove(caller, old, fields);
     const provider = await requireProvider(transaction, fields.providerId);
+    checkStorageRegion(provider, fields.region);
     await checkStorageChange(transaction, caller, old, fields, provider);
     await checkOverlap(transaction, caller, fields, id);
     return mapUniqueViolation(KIND, fields.name, store.updateStorageConnection(transaction, id, fields));

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { checkBucketName, checkPrefix, normalizePrefix } from '../../../domain/connections/storage.js';
-import { checkRegion } from '../../../domain/regions.js';
+import { throwIfInvalid } from '../../../domain/errors.js';
+import { checkRegion, checkRegionPartition, partitionOf } from '../../../domain/regions.js';
 import { sameAccount } from '../../../domain/arn.js';
 import { storageUri } from '../../../domain/files/paths.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
@@ -56,6 +57,15 @@ export function normalizeStorageFields(fields: StorageConnectionFields): Storage
     bucket: fields.bucket.trim(),
     prefix: normalizePrefix(fields.prefix),
   };
+}
+
+/**
+ * Checks that the provider's account can reach the region.
+ * @throws InputError PARTITION
+ */
+export function checkStorageRegion(provider: ProviderRow, region: string): void {
+  const partition = partitionOf(provider.default_region);
+  throwIfInvalid(checkRegionPartition('region', region, partition, `provider ${provider.name}`));
 }
 
 /** The fields that a stored storage connection was written with. */
