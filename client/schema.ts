@@ -898,7 +898,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a grant from the bucket policy
-         * @description polony keeps all other statements. If the policy has no other statement, polony deletes the policy. If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.
+         * @description polony keeps all statements of others. If the policy has no other statement, polony deletes the policy. If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.
          */
         delete: operations["StorageConnectionService_DeleteAccessGrant"];
         options?: never;
@@ -1194,7 +1194,7 @@ export interface components {
             principal: string;
             problem: components["schemas"]["AccessProblem"] | null;
             /**
-             * @description active: the bucket policy contains the grant. missing, changed: somebody removed or changed its statements in the policy. pending, removing: polony has not finished writing the policy. failed: AWS rejected the grant. expired: the grant ended at timeExpires
+             * @description active: the bucket policy contains the grant. missing, changed: somebody removed or changed its statements in the policy. pending, removing: polony has not finished writing the policy. failed: AWS rejected the grant, or its principal was deleted. expired: the grant ended at timeExpires
              * @enum {string}
              */
             state: "active" | "missing" | "changed" | "pending" | "failed" | "removing" | "expired";
@@ -8089,6 +8089,7 @@ export interface operations {
                         /** @description Policy statements whose Sids look like those of polony, but that belong to no grant. Only on the first page */
                         foreignStatements: components["schemas"]["ForeignStatement"][];
                         nextPageToken: string;
+                        /** @description Why polony cannot read the bucket policy, or why AWS rejects every change of it: statements of others for principals that do not exist (DELETED_PRINCIPAL) */
                         policyProblem: components["schemas"]["AccessProblem"] | null;
                     };
                 };
@@ -8328,6 +8329,7 @@ export interface operations {
                 content: {
                     "application/json": {
                         accessGrant: components["schemas"]["AccessGrant"];
+                        /** @description Why polony cannot read the bucket policy, or why AWS rejects every change of it: statements of others for principals that do not exist (DELETED_PRINCIPAL) */
                         policyProblem: components["schemas"]["AccessProblem"] | null;
                     };
                 };

@@ -1,6 +1,6 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { foreignStatements, grantSids } from '../../domain/grants/bucketPolicy.js';
+import { foreignStatements, type Grant, grantSids } from '../../domain/grants/bucketPolicy.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import type { Db } from '../../store/database.js';
 import {
@@ -62,8 +62,9 @@ async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeo
   const { items, nextPageToken } = await pageForwards(`access-grants/${storage.id}`, request.query, (limit, after) =>
     listGrantsOfConnection(db, storage.id, folder, limit, after),
   );
-  const { policy, problem } = await readBucketPolicy(aws, request, storage);
-  const known = new Set((await listGrantsOfBucket(db, storage.bucket)).map(toGrant).flatMap(grantSids));
+  const grants = await loadGrantsOfBucket(db, storage);
+  const { policy, problem } = await readBucketPolicy(aws, request, storage, grants);
+  const known = new Set(grants.flatMap(grantSids));
   const isFirstPage = pageToken === undefined || pageToken === '';
   return {
     accessGrants: items.map((row) => presentGrant(row, policy)),
@@ -77,7 +78,7 @@ async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeo
 async function getGrant({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.get>) {
   const storage = await requireStorageConnection(db, request.params.id);
   const row = await requireGrant(db, request.caller, storage, request.params.grant_id);
-  const { policy, problem } = await readBucketPolicy(aws, request, storage);
+  const { policy, problem } = await readBucketPolicy(aws, request, storage, await loadGrantsOfBucket(db, storage));
   return { accessGrant: presentGrant(row, policy), policyProblem: presentProblem(problem) };
 }
 
@@ -140,12 +141,17 @@ async function requestRemoval(db: Db, id: string, requester: GrantRequester): Pr
   return inTransaction(db, async (transaction) => {
     const row = await requireResource(KIND, id, () => findGrant(transaction, id, true));
     if (row.state === 'expired' || (row.state === 'failed' && row.time_sent === null)) {
-      await recordGrantOutcome(transaction, id, row.state, 'removed');
+      await recordGrantOutcome(transaction, row, 'removed');
       return undefined;
     }
     await requestGrantChange(transaction, id, 'removing', requester);
     return row;
   });
+}
+
+/** All grants that the policy of the bucket may contain, under any storage connection. */
+async function loadGrantsOfBucket(db: Db, { bucket }: StorageConnectionRow): Promise<Grant[]> {
+  return (await listGrantsOfBucket(db, bucket)).map(toGrant);
 }
 
 /** The grant in the path of a request. @throws ApiError 404 ACCESS_GRANT_NOT_FOUND, also where the caller may not see it */

@@ -126,7 +126,7 @@ export async function checkNotGranted(
   const other = await findSameGrant(transaction, bucket, principal, folder);
   if (other === undefined) return;
   if (other.state === 'failed' && other.time_sent === null) {
-    await recordGrantOutcome(transaction, other.id, 'failed', 'removed');
+    await recordGrantOutcome(transaction, other, 'removed');
     return;
   }
   const granted = `${principal} already has a grant for ${grantUri(bucket, folder)}`;
