@@ -769,7 +769,7 @@ export interface paths {
         put?: never;
         /**
          * Check the upload of a run now
-         * @description If polony stopped following the upload, for example after it rejected the run, it starts again.
+         * @description If polony stopped following the upload, for example after it rejected the run, it starts again. Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.
          */
         post: operations["RunService_RetryRun"];
         delete?: never;
@@ -1539,6 +1539,7 @@ export interface components {
         };
         Flow: {
             acceptFailedOutcome: boolean;
+            acceptStoppedOutcome: boolean;
             acceptUnverified: boolean;
             autoStart: {
                 /** @description Only runs of these instruments start the flow. * matches any characters */
@@ -4871,6 +4872,8 @@ export interface operations {
                 "application/json": {
                     /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
+                    /** @description Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false */
+                    acceptStoppedOutcome?: boolean;
                     /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {
@@ -5237,6 +5240,8 @@ export interface operations {
                 "application/json": {
                     /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
+                    /** @description Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false */
+                    acceptStoppedOutcome?: boolean;
                     /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {

@@ -12,6 +12,7 @@ import * as sharing from './migrations/0011_sharing.js';
 import * as metrics from './migrations/0009_metrics.js';
 import * as instrumentMetrics from './migrations/0012_instrument_metrics.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
+import * as stoppedRuns from './migrations/0014_stopped_runs.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -87,6 +88,7 @@ const migrations: MigrationProvider = {
     '0010_execution_feed': executionFeed,
     '0011_sharing': sharing,
     '0012_instrument_metrics': instrumentMetrics,
+    '0014_stopped_runs': stoppedRuns,
   }),
 };
 

@@ -229,7 +229,9 @@ export const operations = {
     operationId: 'RunService_RetryRun',
     tags,
     summary: 'Check the upload of a run now',
-    description: 'If polony stopped following the upload, for example after it rejected the run, it starts again.',
+    description:
+      'If polony stopped following the upload, for example after it rejected the run, it starts again. ' +
+      'Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.',
     params: IdParams,
     response: { 202: oneRun('polony checks the upload'), ...errors(404, 409) },
   },
