@@ -1510,6 +1510,8 @@ export interface components {
             } | null;
             /** @enum {string} */
             trigger: "auto" | "api";
+            /** @description What may go wrong with this run later. polony blocks nothing because of it */
+            warnings: components["schemas"]["RunWarning"][];
             /** @description The workflow ID in Temporal */
             workflowId: string;
         };
@@ -1791,8 +1793,15 @@ export interface components {
             uploadDescription: string;
             /** @enum {string} */
             uploadState: "uploading" | "complete" | "refused" | "vanished";
+            /** @description What may go wrong with this run later. polony blocks nothing because of it */
+            warnings: components["schemas"]["RunWarning"][];
             /** @description The workflow ID in Temporal */
             workflowId: string;
+        };
+        RunWarning: {
+            /** @description For programs, such as RUN_PATH_CHARACTERS */
+            code: string;
+            message: string;
         };
         /**
          * @example {

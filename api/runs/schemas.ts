@@ -158,6 +158,18 @@ const Run = component(
   ),
 );
 
+/** What may go wrong with a run later. Nothing is blocked because of it. */
+export const RunWarnings = Type.Array(
+  component(
+    'RunWarning',
+    Type.Object(
+      { code: Type.String({ description: 'For programs, such as RUN_PATH_CHARACTERS' }), message: Type.String() },
+      closed,
+    ),
+  ),
+  { description: 'What may go wrong with this run later. polony blocks nothing because of it' },
+);
+
 const UploadProgress = Type.Object(
   {
     objects: Type.Integer(),
@@ -184,6 +196,7 @@ const RunDetails = component(
       workflowId: Type.String({ description: 'The workflow ID in Temporal' }),
       checked: oneOf(['content', 'presence']),
       progress: Type.Union([UploadProgress, Type.Null()]),
+      warnings: RunWarnings,
     },
     closed,
   ),

@@ -1377,6 +1377,20 @@ describe('the execution API', () => {
       'RUN_NOT_USABLE',
     ]);
   });
+  it('warns of a path that other tools misread, at the run and its executions, and starts it all the same', async () => {
+    const { flow: f, storage: s, runId: plain } = await ready();
+    const odd = await run(s.id, { run_folder: '20250101_AV240001_My run (1)' });
+    const warningsOf = async (of: string): Promise<unknown[]> => {
+      const { execution } = (await call('POST', '/v1/executions', { flowId: f.id, runId: of })).body;
+      return [
+        (await call('GET', `/v1/runs/${of}/details`)).body.details.warnings,
+        (await call('GET', `/v1/executions/${execution.id}/details`)).body.details.warnings,
+      ];
+    };
+    const warning = [{ code: 'RUN_PATH_CHARACTERS', message: expect.stringContaining('a space, (, )') as string }];
+    expect(await warningsOf(odd)).toEqual([warning, warning]);
+    expect(await warningsOf(plain)).toEqual([[], []]);
+  });
   it('never starts an execution with a flow that is deleted at the same moment', async () => {
     for (let round = 0; round < 10; round++) {
       const { flow: f, runId } = await ready();
