@@ -1211,6 +1211,8 @@ export interface components {
             timeUpdated: string;
             /** @description What the principal may read */
             uri: string;
+            /** @description Why the principal may be unable to read the bucket although the grant is active */
+            warnings: components["schemas"]["GrantWarning"][];
         };
         AccessProblem: {
             action: string | null;
@@ -1619,6 +1621,18 @@ export interface components {
             statement: {
                 [key: string]: unknown;
             };
+        };
+        /** @description What the principal needs beside the grant to read the bucket */
+        GrantWarning: {
+            /** @enum {string} */
+            code: "KMS_KEY" | "KMS_KEY_OF_AWS" | "ENCRYPTION_NOT_CHECKED";
+            /** @description The KMS key, as the bucket names it. Null if it is unknown, or the key that AWS manages */
+            key: string | null;
+            message: string;
+            /** @description A statement for the policy of the key */
+            statement: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * @example {

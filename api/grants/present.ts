@@ -3,6 +3,7 @@ import type { Blocked } from '../../domain/executions/execution.js';
 import { type BucketPolicy, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
 import type { ShownState } from '../../domain/grants/grant.js';
 import { type GrantRow, toGrant } from '../../store/grants/load.js';
+import type { WarnOfGrant } from './encryption.js';
 
 /** Why AWS does not allow a grant, or why polony cannot read the bucket policy, as the API shows it. */
 export function presentProblem(problem: Blocked | null) {
@@ -20,8 +21,9 @@ export function presentProblem(problem: Blocked | null) {
 /**
  * A grant as the API shows it.
  * @param policy the bucket policy now. Without it, the state is the one after the last change by polony.
+ * @param warn what else the principal needs. Without it, nothing is said.
  */
-export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
+export function presentGrant(row: GrantRow, policy?: BucketPolicy, warn?: WarnOfGrant) {
   const grant = toGrant(row);
   const standing = row.state === 'active' && policy !== undefined ? grantStanding(policy, grant) : 'whole';
   return {
@@ -33,6 +35,7 @@ export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
     uri: grantUri(row.bucket, row.folder),
     state: (standing === 'whole' ? row.state : standing) as ShownState,
     problem: presentProblem(row.problem),
+    warnings: (row.state === 'active' || row.state === 'pending') && warn !== undefined ? warn(row.principal) : [],
     statements: grantStatements(grant),
     createdBy: row.created_by,
     timeCreated: row.time_created.toISOString(),

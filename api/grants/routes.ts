@@ -21,6 +21,7 @@ import { pageForwards } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
 import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
+import { readGrantWarnings } from './encryption.js';
 import { requestPolicyChange, presentGrantResponse, readBucketPolicy, rejectionError } from './policy.js';
 import { presentGrant, presentProblem } from './present.js';
 import {
@@ -52,28 +53,32 @@ export function grantRoutes(scope: FastifyInstance, dependencies: ApiDependencie
   app.delete(one, { config, schema: operations.delete }, (request, reply) => deleteGrant(dependencies, request, reply));
 }
 
-async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.list>) {
+async function listGrants(dependencies: ApiDependencies, request: RequestOf<typeof operations.list>) {
+  const { db, aws } = dependencies;
   const { pageToken } = request.query;
   const storage = await requireStorageConnection(db, request.params.id);
   const { items, nextPageToken } = await pageForwards(`access-grants/${storage.id}`, request.query, (limit, after) =>
     listGrantsOfConnection(db, storage.id, limit, after),
   );
   const { policy, problem } = await readBucketPolicy(aws, request, storage);
+  const warn = await readGrantWarnings(dependencies, request, storage);
   const known = new Set((await listGrantsOfBucket(db, storage.bucket)).map(toGrant).flatMap(grantSids));
   const isFirstPage = pageToken === undefined || pageToken === '';
   return {
-    accessGrants: items.map((row) => presentGrant(row, policy)),
+    accessGrants: items.map((row) => presentGrant(row, policy, warn)),
     foreignStatements: policy === undefined || !isFirstPage ? [] : foreignStatements(policy, known),
     policyProblem: presentProblem(problem),
     nextPageToken,
   };
 }
 
-async function getGrant({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.get>) {
+async function getGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {
+  const { db, aws } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
   const row = await requireGrant(db, storage.id, request.params.grant_id);
   const { policy, problem } = await readBucketPolicy(aws, request, storage);
-  return { accessGrant: presentGrant(row, policy), policyProblem: presentProblem(problem) };
+  const warn = await readGrantWarnings(dependencies, request, storage);
+  return { accessGrant: presentGrant(row, policy, warn), policyProblem: presentProblem(problem) };
 }
 
 async function createGrant(
@@ -97,7 +102,8 @@ async function createGrant(
   // A repeated request may find a grant that is written already, or even removed. Then it gets the first answer.
   const stored = await loadGrant(db, id);
   const row = stored.state === 'pending' ? await requestPolicyChange(dependencies, request, storage, stored) : stored;
-  return row.state === 'removed' ? created : presentGrantResponse(row);
+  if (row.state === 'removed') return created;
+  return presentGrantResponse(row, await readGrantWarnings(dependencies, request, storage));
 }
 
 async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.repair>) {
@@ -110,7 +116,8 @@ async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typ
   });
   request.auditDetail = { accessGrantId: id };
   const pending = await requireGrant(db, storage.id, id);
-  return presentGrantResponse(await requestPolicyChange(dependencies, request, storage, pending));
+  const row = await requestPolicyChange(dependencies, request, storage, pending);
+  return presentGrantResponse(row, await readGrantWarnings(dependencies, request, storage));
 }
 
 async function deleteGrant(
