@@ -769,7 +769,7 @@ export interface paths {
         put?: never;
         /**
          * Check the upload of a run now
-         * @description If polony stopped following the upload, for example after it rejected the run, it starts again.
+         * @description If polony stopped following the upload, for example after it rejected the run, it starts again. Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.
          */
         post: operations["RunService_RetryRun"];
         delete?: never;
@@ -1211,6 +1211,8 @@ export interface components {
             timeUpdated: string;
             /** @description What the principal may read */
             uri: string;
+            /** @description Why the principal may be unable to read the bucket although the grant is active */
+            warnings: components["schemas"]["GrantWarning"][];
         };
         AccessProblem: {
             action: string | null;
@@ -1510,6 +1512,8 @@ export interface components {
             } | null;
             /** @enum {string} */
             trigger: "auto" | "api";
+            /** @description What may go wrong with this run later. polony blocks nothing because of it */
+            warnings: components["schemas"]["RunWarning"][];
             /** @description The workflow ID in Temporal */
             workflowId: string;
         };
@@ -1539,6 +1543,7 @@ export interface components {
         };
         Flow: {
             acceptFailedOutcome: boolean;
+            acceptStoppedOutcome: boolean;
             acceptUnverified: boolean;
             autoStart: {
                 /** @description Only runs of these instruments start the flow. * matches any characters */
@@ -1616,6 +1621,18 @@ export interface components {
             statement: {
                 [key: string]: unknown;
             };
+        };
+        /** @description What the principal needs beside the grant to read the bucket */
+        GrantWarning: {
+            /** @enum {string} */
+            code: "KMS_KEY" | "KMS_KEY_OF_AWS" | "ENCRYPTION_NOT_CHECKED";
+            /** @description The KMS key, as the bucket names it. Null if it is unknown, or the key that AWS manages */
+            key: string | null;
+            message: string;
+            /** @description A statement for the policy of the key */
+            statement: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * @example {
@@ -1790,8 +1807,15 @@ export interface components {
             uploadDescription: string;
             /** @enum {string} */
             uploadState: "uploading" | "complete" | "refused" | "vanished";
+            /** @description What may go wrong with this run later. polony blocks nothing because of it */
+            warnings: components["schemas"]["RunWarning"][];
             /** @description The workflow ID in Temporal */
             workflowId: string;
+        };
+        RunWarning: {
+            /** @description For programs, such as RUN_PATH_CHARACTERS */
+            code: string;
+            message: string;
         };
         /**
          * @example {
@@ -4871,6 +4895,8 @@ export interface operations {
                 "application/json": {
                     /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
+                    /** @description Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false */
+                    acceptStoppedOutcome?: boolean;
                     /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {
@@ -5237,6 +5263,8 @@ export interface operations {
                 "application/json": {
                     /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
+                    /** @description Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false */
+                    acceptStoppedOutcome?: boolean;
                     /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {

@@ -14,6 +14,7 @@ import * as instrumentMetrics from './migrations/0012_instrument_metrics.js';
 import * as runMetadata from './migrations/0016_run_metadata.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
 import * as verifiedFolders from './migrations/0013_verified_folders.js';
+import * as stoppedRuns from './migrations/0014_stopped_runs.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -91,6 +92,7 @@ const migrations: MigrationProvider = {
     '0012_instrument_metrics': instrumentMetrics,
     '0013_verified_folders': verifiedFolders,
     '0016_run_metadata': runMetadata,
+    '0014_stopped_runs': stoppedRuns,
   }),
 };
 

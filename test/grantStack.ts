@@ -44,6 +44,7 @@ export interface Grant {
   uri: string;
   state: string;
   problem: { kind: string; message: string; action: string | null; statement: object | null } | null;
+  warnings: { code: string; message: string; key: string | null; statement: object | null }[];
   statements: { Sid: string }[];
   timeExpires: string | null;
   description: string;

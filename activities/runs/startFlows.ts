@@ -23,7 +23,8 @@ export function createFlowStartActivities(dependencies: Pick<Dependencies, 'db' 
      */
     async startFlows(runId: string, ended: RunUploadEnded): Promise<{ executions: string[] }> {
       const run = await loadRun(db, runId);
-      if (ended.usable && run.discovered) await createExecutions(run);
+      if (run.discovered && (ended.usable || run.usableIfStopped))
+        await createExecutions(ended.usable ? { ...run, uploadState: 'complete' } : run);
       const executions: string[] = [];
       const failures = new FailureCollector();
       for (const execution of await listExecutionsWaitingForUpload(db, runId)) {
@@ -44,13 +45,12 @@ export function createFlowStartActivities(dependencies: Pick<Dependencies, 'db' 
     },
   };
 
-  /** Creates the executions of the flows that start automatically for a run. */
+  /** Creates the executions of the flows that start automatically for a run. Each flow judges the run. */
   async function createExecutions(run: RunContext): Promise<void> {
     const runName = run.parameters?.runName ?? run.runName;
-    const completeRun = { ...run, uploadState: 'complete' as const };
     const flows = (await listAutoStartFlows(db, run.storageConnectionId)).filter(
       (flow) =>
-        whyRunIsUnusable(completeRun, flow) === undefined &&
+        whyRunIsUnusable(run, flow) === undefined &&
         matchesAutoStart(flow.filter, { instrumentName: run.instrumentName, runName }),
     );
     const forgotten = new Map<string, EarlierStart>();
@@ -73,8 +73,12 @@ export function createFlowStartActivities(dependencies: Pick<Dependencies, 'db' 
     for (const { flowName, executionId } of [...forgotten.values(), ...earlierStarts])
       await updateRun(db, run.id, {
         description:
-          `The run is complete. ${flowName} was started for it before (execution ${executionId}), ` +
+          `${describeEnd(run)}. ${flowName} was started for it before (execution ${executionId}), ` +
           'so polony does not start it again automatically',
       });
   }
+}
+
+function describeEnd({ uploadState }: RunContext): string {
+  return uploadState === 'complete' ? 'The run is complete' : 'The instrument ended the run as stopped';
 }

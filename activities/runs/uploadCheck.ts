@@ -5,6 +5,7 @@ import { errorMessage } from '../../domain/errors.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runs/runParameters.js';
 import { doFilesDisagree } from '../../domain/runs/verifiedFolder.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
+import { describeRetry } from '../../domain/runs/usability.js';
 import type { Db } from '../../store/database.js';
 import { hasRecentEvents } from '../../store/events.js';
 import { judgeEndedUpload } from '../../domain/runs/usability.js';
@@ -122,12 +123,19 @@ export class UploadCheck {
     // Read again: the instrument may have replaced it since the first read.
     await this.#readParameters();
     await this.#noteDisagreement(uploaded);
-    const reason = this.#whyUnusable(uploaded);
-    if (reason !== undefined) return this.#refuse(reason, known);
+    const unsupported = whyBases2FastqRejects(this.#parameters, { runType: uploaded.runType });
+    if (unsupported !== undefined) return this.#refuse(unsupported, known);
+    if (uploaded.outcome === 'stopped') return this.#refuseStopped(uploaded, known);
+    if (uploaded.outcome === 'unknown')
+      return this.#refuseUntilRetried(
+        `The instrument ended the run with ${uploaded.outcomeText}, which polony does not know. It analyses only ` +
+          'completed runs',
+        known,
+      );
     if (this.#parameters === null)
       throw this.#notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
     if (this.#parameters.cycles === undefined)
-      return this.#refuse(
+      return this.#refuseUntilRetried(
         'RunParameters.json names no cycles, so polony cannot tell whether the run is complete',
         known,
       );
@@ -140,20 +148,25 @@ export class UploadCheck {
     if (filesDisagree !== this.run.filesDisagree) await updateUpload(this.db, this.run.id, { filesDisagree });
   }
 
-  #whyUnusable({ outcome, outcomeText, runType }: RunUploaded): string | undefined {
-    const unsupported = whyBases2FastqRejects(this.#parameters, { runType });
-    if (unsupported !== undefined) return unsupported;
-    // A stopped run is not whole. An unknown outcome is not taken for success.
-    return outcome === 'completed' || outcome === 'failed'
-      ? undefined
-      : `The instrument ended the run with ${outcomeText}; polony analyses only completed runs`;
+  /** A stopped run is not whole. Flows that accept stopped runs can analyse the cycles that are there. */
+  async #refuseStopped({ outcomeText }: RunUploaded, known: KnownOutcome): Promise<RunUploadEnded> {
+    const tally = await this.folder.tallyBaseCalls(this.#parameters);
+    await this.#recordProgress(tally);
+    const { present, expected } = tally.completeness;
+    const ended = `The instrument ended the run with ${outcomeText}`;
+    if (present === 0)
+      return this.#refuseUntilRetried(`${ended}, and no cycle is there, so there is nothing to analyse`, known);
+    return this.#refuseUntilRetried(
+      `${ended}; ${present} of ${expected} cycles are there. Only flows with acceptStoppedOutcome analyse it`,
+      { ...known, usableIfStopped: true, hasManifest: await this.folder.hasRunManifest() },
+    );
   }
 
   async #checkBaseCalls(uploaded: RunUploaded, known: KnownOutcome): Promise<RunUploadEnded> {
     const tally = await this.folder.tallyBaseCalls(this.#parameters);
     const { expected, missingCount } = tally.completeness;
     if (expected === 0)
-      return this.#refuse(
+      return this.#refuseUntilRetried(
         'RunParameters.json names no cycle of a known read, so polony cannot tell whether the run is complete',
         known,
       );
@@ -163,7 +176,7 @@ export class UploadCheck {
       uploaded.outcome === 'completed'
         ? 'The run is complete'
         : `The instrument ended the run with ${uploaded.outcomeText}, but all ${expected} cycles are there; ` +
-            'only flows with acceptFailedOutcome analyse it',
+            `only flows with acceptFailedOutcome analyse it. ${describeRetry(this.run.id)}`,
       { ...known, ...(await this.#readMetrics()), hasManifest: await this.folder.hasRunManifest() },
     );
   }
@@ -177,7 +190,7 @@ export class UploadCheck {
     const progress = await this.#recordProgress(tally, true);
     // A failed run has ended early: its missing files will not come.
     if (uploaded.outcome === 'failed')
-      return this.#refuse(
+      return this.#refuseUntilRetried(
         `The instrument ended the run with ${uploaded.outcomeText}, and ${missing}; it cannot be analysed`,
         known,
       );
@@ -201,6 +214,11 @@ export class UploadCheck {
   async #complete(reason: string, change: RunChange): Promise<RunUploadEnded> {
     const metadataEtags = { ...this.folder.etags };
     return this.#end({ ...change, metadataEtags, uploadState: 'complete', description: reason });
+  }
+
+  /** Refuses a run that another upload into the same folder would mend. */
+  async #refuseUntilRetried(reason: string, change: RunChange): Promise<RunUploadEnded> {
+    return this.#refuse(`${reason}. ${describeRetry(this.run.id)}`, change);
   }
 
   async #refuse(reason: string, change: RunChange): Promise<RunUploadEnded> {

@@ -2,7 +2,7 @@ import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { joinKey } from '../../domain/files/paths.js';
 import { objectArn } from '../../domain/iam/permissions.js';
-import { judgeEndedUpload } from '../../domain/runs/usability.js';
+import { describeRetry, judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { reopenRun, updateUpload } from '../../store/runs/update.js';
@@ -50,7 +50,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
           : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
       await updateUpload(db, runId, {
         uploadState: 'refused',
-        description: `${reason}${missing}`,
+        description: `${reason}${missing}. ${describeRetry(runId)}`,
         blocked: null,
         timeCompleted: new Date(),
       });

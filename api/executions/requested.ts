@@ -96,12 +96,18 @@ function runError(reason: string, message: string): ApiError {
 function checkUsable(run: RunToStart, flow: FlowRow): void {
   const why = whyRunIsUnusable(
     {
+      id: run.id,
       uploadState: run.upload_state,
       uploadDescription: run.upload_description,
       outcome: run.outcome,
+      usableIfStopped: run.usable_if_stopped,
       checked: run.checked,
     },
-    { acceptFailedOutcome: flow.accept_failed_outcome, acceptUnverified: flow.accept_unverified },
+    {
+      acceptFailedOutcome: flow.accept_failed_outcome,
+      acceptStoppedOutcome: flow.accept_stopped_outcome,
+      acceptUnverified: flow.accept_unverified,
+    },
   );
   if (why !== undefined) throw runError('RUN_NOT_USABLE', `The run cannot be analysed: ${why}`);
 }

@@ -16,7 +16,7 @@ import {
   Timestamp,
 } from '../openapi/shared.js';
 import { FilteredPageQuery } from '../paging.js';
-import { NullableBlocked, Output } from '../runs/schemas.js';
+import { NullableBlocked, Output, RunWarnings } from '../runs/schemas.js';
 
 /** Longest run manifest in a request body, in characters. The manifest of 10,000 samples has about a million. */
 const MANIFEST_CHARACTERS = 1_000_000;
@@ -171,6 +171,7 @@ const ExecutionDetails = component(
         },
         closed,
       ),
+      warnings: RunWarnings,
       relaunchOf: NullableString,
     },
     closed,

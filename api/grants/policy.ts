@@ -16,6 +16,7 @@ import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { loggableError } from '../../domain/errors.js';
 import { ApiError, notFoundError, withTimeout } from '../errors.js';
+import type { WarnOfGrant } from './encryption.js';
 import { presentGrant } from './present.js';
 
 /** How long a request waits for a change of the bucket policy. The workflow continues after that. */
@@ -95,10 +96,10 @@ export async function requestPolicyChange(
  * The answer to a request that wanted a grant in the bucket policy.
  * @throws ApiError when AWS rejected the grant, or 404 when it was removed in the meantime.
  */
-export function presentGrantResponse(row: GrantRow) {
+export function presentGrantResponse(row: GrantRow, warn: WarnOfGrant) {
   if (row.state === 'removed') throw notFoundError('access grant', row.id);
   if (row.state === 'failed' && row.problem !== null) throw rejectionError(row, row.problem);
-  return { accessGrant: presentGrant(row) };
+  return { accessGrant: presentGrant(row, undefined, warn) };
 }
 
 /** The error for a change that AWS rejected, or that conflicts with the bucket policy. */

@@ -4,6 +4,7 @@ import { type BucketPolicy, type Grant, grantStanding, grantStatements } from '.
 import { explainGonePrincipal, findGonePrincipals } from '../../domain/grants/gonePrincipals.js';
 import type { ShownState } from '../../domain/grants/grant.js';
 import { type GrantRow, toGrant } from '../../store/grants/load.js';
+import type { WarnOfGrant } from './encryption.js';
 
 /** Why AWS does not allow a grant, or why polony cannot read the bucket policy, as the API shows it. */
 export function presentProblem(problem: Blocked | null) {
@@ -21,8 +22,9 @@ export function presentProblem(problem: Blocked | null) {
 /**
  * A grant as the API shows it.
  * @param policy the bucket policy now. Without it, the state is the one after the last change by polony.
+ * @param warn what else the principal needs. Without it, nothing is said.
  */
-export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
+export function presentGrant(row: GrantRow, policy?: BucketPolicy, warn?: WarnOfGrant) {
   const grant = toGrant(row);
   return {
     id: row.id,
@@ -32,6 +34,7 @@ export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
     prefix: row.prefix,
     uri: grantUri(row.bucket, row.folder),
     ...presentState(row, grant, policy),
+    warnings: (row.state === 'active' || row.state === 'pending') && warn !== undefined ? warn(row.principal) : [],
     statements: grantStatements(grant),
     createdBy: row.created_by,
     timeCreated: row.time_created.toISOString(),

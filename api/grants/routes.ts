@@ -22,6 +22,7 @@ import { pageForwards } from '../paging.js';
 import { type Caller, requireScope } from '../plugins/auth.js';
 import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
+import { readGrantWarnings } from './encryption.js';
 import { requestPolicyChange, presentGrantResponse, readBucketPolicy, rejectionError } from './policy.js';
 import { presentGrant, presentProblem } from './present.js';
 import {
@@ -55,7 +56,8 @@ export function grantRoutes(scope: FastifyInstance, dependencies: ApiDependencie
   app.delete(one, { config, schema: operations.delete }, (request, reply) => deleteGrant(dependencies, request, reply));
 }
 
-async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.list>) {
+async function listGrants(dependencies: ApiDependencies, request: RequestOf<typeof operations.list>) {
+  const { db, aws } = dependencies;
   const { pageToken } = request.query;
   const storage = await requireStorageConnection(db, request.params.id);
   const folder = folderToShare(request.caller, storage);
@@ -64,10 +66,11 @@ async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeo
   );
   const grants = await loadGrantsOfBucket(db, storage);
   const { policy, problem } = await readBucketPolicy(aws, request, storage, grants);
+  const warn = await readGrantWarnings(dependencies, request, storage);
   const known = new Set(grants.flatMap(grantSids));
   const isFirstPage = pageToken === undefined || pageToken === '';
   return {
-    accessGrants: items.map((row) => presentGrant(row, policy)),
+    accessGrants: items.map((row) => presentGrant(row, policy, warn)),
     // Statements that belong to no grant can be about any part of the bucket.
     foreignStatements: policy === undefined || !isFirstPage || folder !== null ? [] : foreignStatements(policy, known),
     policyProblem: presentProblem(problem),
@@ -75,11 +78,13 @@ async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeo
   };
 }
 
-async function getGrant({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.get>) {
+async function getGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {
+  const { db, aws } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
   const row = await requireGrant(db, request.caller, storage, request.params.grant_id);
   const { policy, problem } = await readBucketPolicy(aws, request, storage, await loadGrantsOfBucket(db, storage));
-  return { accessGrant: presentGrant(row, policy), policyProblem: presentProblem(problem) };
+  const warn = await readGrantWarnings(dependencies, request, storage);
+  return { accessGrant: presentGrant(row, policy, warn), policyProblem: presentProblem(problem) };
 }
 
 async function createGrant(
@@ -103,7 +108,8 @@ async function createGrant(
   // A repeated request may find a grant that is written already, or even removed. Then it gets the first answer.
   const stored = await loadGrant(db, id);
   const row = stored.state === 'pending' ? await requestPolicyChange(dependencies, request, storage, stored) : stored;
-  return row.state === 'removed' ? created : presentGrantResponse(row);
+  if (row.state === 'removed') return created;
+  return presentGrantResponse(row, await readGrantWarnings(dependencies, request, storage));
 }
 
 async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.repair>) {
@@ -116,7 +122,8 @@ async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typ
   });
   request.auditDetail = { accessGrantId: id };
   const pending = await requireGrant(db, request.caller, storage, request.params.grant_id);
-  return presentGrantResponse(await requestPolicyChange(dependencies, request, storage, pending));
+  const row = await requestPolicyChange(dependencies, request, storage, pending);
+  return presentGrantResponse(row, await readGrantWarnings(dependencies, request, storage));
 }
 
 async function deleteGrant(

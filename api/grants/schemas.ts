@@ -50,6 +50,29 @@ const PolicyProblem = Type.Union([AccessProblem, Type.Null()], {
     'principals that do not exist (DELETED_PRINCIPAL)',
 });
 
+const GrantWarning = component(
+  'GrantWarning',
+  Type.Object(
+    {
+      code: Type.Unsafe<'KMS_KEY' | 'KMS_KEY_OF_AWS' | 'ENCRYPTION_NOT_CHECKED'>({
+        type: 'string',
+        enum: ['KMS_KEY', 'KMS_KEY_OF_AWS', 'ENCRYPTION_NOT_CHECKED'],
+      }),
+      message: Type.String(),
+      key: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        description: 'The KMS key, as the bucket names it. Null if it is unknown, or the key that AWS manages',
+      }),
+      statement: Type.Unsafe<object | null>({
+        type: ['object', 'null'],
+        additionalProperties: true,
+        description: 'A statement for the policy of the key',
+      }),
+    },
+    { ...closed, description: 'What the principal needs beside the grant to read the bucket' },
+  ),
+);
+
 const AccessGrant = component(
   'AccessGrant',
   Type.Object(
@@ -73,6 +96,9 @@ const AccessGrant = component(
           'failed: AWS rejected the grant, or its principal was deleted. expired: the grant ended at timeExpires',
       }),
       problem: NullableAccessProblem,
+      warnings: Type.Array(GrantWarning, {
+        description: 'Why the principal may be unable to read the bucket although the grant is active',
+      }),
       statements: Type.Array(PolicyStatement, { description: 'The statements that belong in the bucket policy' }),
       createdBy: Type.String(),
       timeCreated: Timestamp,

@@ -27,6 +27,8 @@ export interface RunContext {
   description: string;
   blocked: Blocked | null;
   outcome: RunOutcome | null;
+  /** Whether flows that accept stopped runs can analyse the run although it was refused. */
+  usableIfStopped: boolean;
   /** `presence`: polony saw RunUploaded.json in a listing and could not read it. */
   checked: 'content' | 'presence';
   /** Since when polony may list the files and not read them. */
@@ -94,6 +96,7 @@ export function toRunContext(
     description: row.upload_description,
     blocked: row.blocked,
     outcome: row.outcome,
+    usableIfStopped: row.usable_if_stopped,
     checked: row.checked,
     timeDenied: row.time_denied,
     progress: row.progress,

@@ -12,6 +12,7 @@ export interface RunChange {
   description?: string;
   blocked?: Blocked | null;
   outcome?: RunOutcome;
+  usableIfStopped?: boolean;
   instrumentId?: string;
   parameters?: RunParameters;
   filesDisagree?: boolean;
@@ -74,6 +75,7 @@ function updateQuery(db: DbOrTransaction, id: string, change: RunChange) {
       ...(change.description !== undefined && { upload_description: sanitizeText(change.description) }),
       ...(change.blocked !== undefined && { blocked: change.blocked === null ? null : sanitizeJson(change.blocked) }),
       ...(change.outcome !== undefined && { outcome: change.outcome }),
+      ...(change.usableIfStopped !== undefined && { usable_if_stopped: change.usableIfStopped }),
       ...(change.instrumentId !== undefined && { instrument_id: change.instrumentId }),
       ...(change.parameters !== undefined && {
         run_parameters: sanitizeJson(change.parameters),
@@ -99,6 +101,7 @@ const REOPENED = {
   upload_state: 'uploading',
   upload_description: 'Polony checks the run again',
   outcome: null,
+  usable_if_stopped: false,
   time_completed: null,
   time_checked: null,
   time_denied: null,
@@ -108,10 +111,11 @@ const REOPENED = {
 
 /**
  * Sets a rejected or vanished run back to uploading, so that polony checks it again.
- * @param unverified includes complete runs whose outcome polony could not read
+ * @param alsoComplete includes complete runs that may have been replaced since, or whose check was not whole: those that
+ *   failed, and those whose outcome polony could not read
  * @returns whether the run was set back
  */
-export async function reopenRun(db: DbOrTransaction, id: string, unverified = false): Promise<boolean> {
+export async function reopenRun(db: DbOrTransaction, id: string, alsoComplete = false): Promise<boolean> {
   const result = await db
     .updateTable('runs')
     .set((eb) => ({ ...REOPENED, check_round: eb('check_round', '+', 1), time_updated: new Date() }))
@@ -119,7 +123,14 @@ export async function reopenRun(db: DbOrTransaction, id: string, unverified = fa
     .where((where) =>
       where.or([
         where('upload_state', 'in', ['refused', 'vanished']),
-        ...(unverified ? [where.and([where('upload_state', '=', 'complete'), where('checked', '=', 'presence')])] : []),
+        ...(alsoComplete
+          ? [
+              where.and([
+                where('upload_state', '=', 'complete'),
+                where.or([where('checked', '=', 'presence'), where('outcome', '=', 'failed')]),
+              ]),
+            ]
+          : []),
       ]),
     )
     .executeTakeFirst();

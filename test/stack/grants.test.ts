@@ -9,6 +9,7 @@ import {
 import {
   GetObjectCommand,
   ListObjectsV2Command,
+  PutBucketEncryptionCommand,
   PutObjectCommand,
   PutPublicAccessBlockCommand,
   S3Client,
@@ -399,6 +400,57 @@ describe('a change of the bucket policy', () => {
     }
   });
 
+  it('warns of a KMS key that the principal cannot use, with the statement for its policy', async () => {
+    const at = await lab();
+    await at.allow([...SHARING, 's3:GetEncryptionConfiguration']);
+    const key = 'arn:aws:kms:us-west-2:111122223333:key/0a1b2c3d-0000-4000-8000-000000000001';
+    const encrypt = (KMSMasterKeyID?: string) =>
+      admin.s3.send(
+        new PutBucketEncryptionCommand({
+          Bucket: at.bucket,
+          ServerSideEncryptionConfiguration: {
+            Rules: [{ ApplyServerSideEncryptionByDefault: { SSEAlgorithm: 'aws:kms', KMSMasterKeyID } }],
+          },
+        }),
+      );
+    const { id, warnings: before } = await granted(at, { principal: account(31) });
+    expect(before).toEqual([]);
+
+    await encrypt(key);
+    const repaired = await call('POST', `${at.grants}/${id}/repair`);
+    const expected = [
+      {
+        code: 'KMS_KEY',
+        key,
+        message: expect.stringContaining('kms:Decrypt') as string,
+        statement: {
+          Effect: 'Allow',
+          Principal: { AWS: account(31) },
+          Action: 'kms:Decrypt',
+          Resource: '*',
+          Condition: { StringEquals: { 'kms:ViaService': 's3.us-west-2.amazonaws.com' } },
+        },
+      },
+    ];
+    expect(repaired.body.accessGrant.warnings).toEqual(expected);
+    expect((await stateOf(at, id)).warnings).toEqual(expected);
+    const second = await granted(at, { principal: account(32) });
+    expect(second.warnings).toMatchObject([{ code: 'KMS_KEY', statement: { Principal: { AWS: account(32) } } }]);
+
+    await encrypt();
+    const listed = await call('GET', at.grants);
+    expect(listed.body.accessGrants.map((each) => each.warnings.map(({ code }) => code))).toEqual([
+      ['KMS_KEY_OF_AWS'],
+      ['KMS_KEY_OF_AWS'],
+    ]);
+  });
+  it('says that it could not check the encryption of the bucket, and is written all the same', async () => {
+    const at = await lab();
+    expect(await granted(at, { principal: account(33) })).toMatchObject({
+      state: 'active',
+      warnings: [{ code: 'ENCRYPTION_NOT_CHECKED', key: null, statement: null }],
+    });
+  });
   it('that failed can be replaced by a new request, or deleted', async () => {
     const at = await lab();
     await at.allow([]);
