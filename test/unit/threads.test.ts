@@ -5,16 +5,17 @@ import { checkPolicy } from '../../domain/iam/policyCheck.js';
 import { InputError } from '../../domain/errors.js';
 import { TaskTooLongError, ThreadPool, ThreadsBusyError } from '../../threads/pool.js';
 
-const POLICY = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: 'arn:aws:s3:::b/*' }] };
+const POLICY = {
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: 'arn:aws:s3:::b/*' }],
+};
 
 describe('a pool of threads', () => {
   const pool = new ThreadPool();
   afterAll(() => pool.close());
 
   it('returns what the task returns, also for several tasks at once', async () => {
-    const results = await Promise.all(
-      Array.from({ length: 5 }, () => pool.run('checkPolicy', [{ policy: POLICY }])),
-    );
+    const results = await Promise.all(Array.from({ length: 5 }, () => pool.run('checkPolicy', [{ policy: POLICY }])));
     expect(results).toEqual(Array.from({ length: 5 }, () => checkPolicy({ policy: POLICY })));
     expect((await pool.run('checkRunManifest', [Buffer.from('[Samples]\nSampleName\nS1\n'), {}])).samples).toBe(1);
   });
