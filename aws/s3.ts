@@ -35,13 +35,23 @@ export async function* listFolders(s3: S3Client, bucket: string, prefix: string)
   for await (const { folders } of listFolder(s3, bucket, prefix)) yield folders;
 }
 
-/** The names of folders and files directly below a prefix, page by page. */
+/**
+ * The names of folders and files directly below a prefix, page by page.
+ * @param startAfter a key; the listing begins with the next one
+ */
 export async function* listFolder(
   s3: S3Client,
   bucket: string,
   prefix: string,
+  startAfter?: string,
 ): AsyncGenerator<{ folders: string[]; files: string[] }> {
-  const input = { Bucket: bucket, Prefix: prefix, Delimiter: '/', EncodingType: 'url' } as const;
+  const input = {
+    Bucket: bucket,
+    Prefix: prefix,
+    Delimiter: '/',
+    EncodingType: 'url',
+    StartAfter: startAfter,
+  } as const;
   for await (const page of paginateListObjectsV2({ client: s3 }, input)) {
     const decode = listedNames(page);
     const below = (name: string | undefined): string => decode(name).slice(prefix.length);

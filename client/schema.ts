@@ -960,6 +960,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/storage-connections/{id}/ignored-folders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List folders that look like runs and that polony ignores
+         * @description polony lists the bucket for each request, in the order of S3. A folder looks like a run if it has RunParameters.json or RunUploaded.json among its first 1,000 names, or if its name nearly has the form of a run folder. A page ends after 50 requests to S3, so that it may be empty although nextPageToken says that more follow.
+         */
+        get: operations["StorageConnectionService_ListIgnoredFolders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/storage-connections/{id}/upload-credentials": {
         parameters: {
             query?: never;
@@ -1633,6 +1653,16 @@ export interface components {
             statement: {
                 [key: string]: unknown;
             } | null;
+        };
+        /** @description A folder that looks like a run, and that polony ignores */
+        IgnoredFolder: {
+            /** @description The path below the prefix of the storage connection */
+            folder: string;
+            /** @description Why polony ignores the folder, and what you can do */
+            message: string;
+            /** @enum {string} */
+            reason: "NAME_FORM" | "DATE" | "OTHER_INSTRUMENT" | "DEPTH" | "TOO_LONG" | "EXECUTIONS_FOLDER";
+            uri: string;
         };
         /**
          * @example {
@@ -8736,6 +8766,108 @@ export interface operations {
                     "application/json": {
                         details: components["schemas"]["StorageConnectionDetails"];
                         storageConnection: components["schemas"]["StorageConnection"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_ListIgnoredFolders: {
+        parameters: {
+            query?: {
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken or previousPageToken of another page of this list */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of folders */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        ignoredFolders: components["schemas"]["IgnoredFolder"][];
+                        nextPageToken: string;
                     };
                 };
             };
