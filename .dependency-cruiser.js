@@ -5,15 +5,28 @@
 const layers = {
   domain: [],
   workflows: ['domain'],
+  threads: ['domain'],
   aws: ['domain'],
   store: ['domain'],
   temporal: ['domain', 'workflows/messages'],
-  activities: ['domain', 'aws', 'store', 'temporal', 'workflows/messages'],
-  worker: ['domain', 'aws', 'store', 'temporal', 'activities', 'workflows/messages'],
-  api: ['domain', 'aws', 'store', 'temporal', 'workflows/messages'],
+  activities: ['domain', 'threads', 'aws', 'store', 'temporal', 'workflows/messages'],
+  worker: ['domain', 'threads', 'aws', 'store', 'temporal', 'activities', 'workflows/messages'],
+  api: ['domain', 'threads', 'aws', 'store', 'temporal', 'workflows/messages'],
   client: [],
   local: ['domain', 'aws', 'store', 'temporal', 'workflows/messages', 'client', 'cli/settings'],
-  cli: ['domain', 'aws', 'store', 'temporal', 'workflows/messages', 'activities', 'worker', 'api', 'client', 'local'],
+  cli: [
+    'domain',
+    'threads',
+    'aws',
+    'store',
+    'temporal',
+    'workflows/messages',
+    'activities',
+    'worker',
+    'api',
+    'client',
+    'local',
+  ],
 };
 const ours = [...Object.keys(layers), 'test', 'bench'];
 
@@ -87,7 +100,7 @@ export default {
       name: 'no-development-packages-in-the-product',
       severity: 'error',
       from: {
-        path: '^(domain|workflows|activities|aws|store|temporal|worker|api|client|cli)/',
+        path: '^(domain|workflows|threads|activities|aws|store|temporal|worker|api|client|cli)/',
         pathNot: '^(client/generate|cli/customer|cli/demo)\\.ts$',
       },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'], pathNot: '(^|/)node_modules/@types/' },

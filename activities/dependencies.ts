@@ -12,9 +12,20 @@ export interface Dependencies {
   orchestrator: {
     executions: Pick<
       Orchestrator['executions'],
-      'start' | 'endWaiting' | 'cancel' | 'adopt' | 'isRunning' | 'countRunning' | 'listClosed' | 'listUnknown'
+      | 'start'
+      | 'endWaiting'
+      | 'cancel'
+      | 'adopt'
+      | 'isRunning'
+      | 'countRunning'
+      | 'listClosed'
+      | 'listUnknown'
+      | 'listAll'
+      | 'listOfRun'
+      | 'findKnown'
+      | 'describeEnd'
     >;
-    runs: Pick<Orchestrator['runs'], 'startUpload'>;
+    runs: Pick<Orchestrator['runs'], 'startUpload' | 'checkUpload'>;
     schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery'>;
     verification: Pick<Orchestrator['verification'], 'verify'>;
     grants: Pick<Orchestrator['grants'], 'settle'>;

@@ -21,6 +21,7 @@ import { addAudit } from './plugins/audit.js';
 import { addAuth } from './plugins/auth.js';
 import { addErrors, answerNoRequest, sendError } from './plugins/errors.js';
 import { addInput } from './plugins/input.js';
+import { addLimits } from './plugins/limits.js';
 import { oidcAuthenticator } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
 import { addResponses } from './plugins/responses.js';
@@ -70,6 +71,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     publicApiDocs: dependencies.publicApiDocs ?? true,
   });
   addAudit(app, db);
+  addLimits(app);
   addInput(app);
   addSchemas(app);
   await addOpenApi(app, dependencies.publicUrl);

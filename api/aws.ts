@@ -3,7 +3,8 @@ import { classifyAwsError } from '../aws/errors.js';
 import { SessionError } from '../aws/sessions.js';
 import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
 import { SecretError } from '../store/secrets.js';
-import { ApiError, loggableError } from './errors.js';
+import { loggableError } from '../domain/errors.js';
+import { ApiError } from './errors.js';
 
 /** A call to AWS that a response depends on. */
 export interface ApiAwsCall {

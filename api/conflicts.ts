@@ -25,7 +25,10 @@ export async function mapUniqueViolation<T>(kind: string, name: string, write: P
   }
 }
 
-/** The scope that shows each kind of user of a resource. Grants have no scope of their own: sharing shows them. */
+/**
+ * The scope that shows each kind of user of a resource. Grants have no scope of their own: sharing shows them, and a
+ * grant may be for more of the bucket than a narrow scope covers.
+ */
 const SCOPE_TO_SEE: Record<Exclude<ResourceUse['kind'], 'access grant'>, ScopeAction> = {
   'storage connection': 'storage:read',
   'compute connection': 'compute:read',
@@ -35,7 +38,7 @@ const SCOPE_TO_SEE: Record<Exclude<ResourceUse['kind'], 'access grant'>, ScopeAc
 };
 
 function maySee({ access }: Pick<Caller, 'access'>, { kind, id }: ResourceUse): boolean {
-  return kind === 'access grant' ? access.covers('storage:share') : access.covers(SCOPE_TO_SEE[kind], id);
+  return kind === 'access grant' ? access.ids('storage:share') === 'all' : access.covers(SCOPE_TO_SEE[kind], id);
 }
 
 /** Why a resource cannot be deleted or changed. */

@@ -1,4 +1,4 @@
-import type { FieldProblem } from '../domain/errors.js';
+import { type FieldProblem, loggableError } from '../domain/errors.js';
 
 /** An error that the API sends to the client as it is. */
 export class ApiError extends Error {
@@ -64,13 +64,4 @@ export async function withTemporalErrors<T>(
       'polony cannot reach Temporal at the moment. Nothing is lost: try again later',
     );
   }
-}
-
-/**
- * What is safe to log of an error. Errors of PostgreSQL have whole rows in their `detail`, with external IDs for
- * example.
- */
-export function loggableError(error: unknown): { type: string; code?: unknown; message: string; stack?: string } {
-  if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
-  return { type: error.name, code: (error as { code?: unknown }).code, message: error.message, stack: error.stack };
 }

@@ -97,6 +97,32 @@ function decodePageToken(
   );
 }
 
+/** Most characters of the rows of a page. To write ten times as many as JSON keeps other requests waiting. */
+const PAGE_CHARACTERS = 4_000_000;
+
+/**
+ * The rows of a page: as many as were asked for, or fewer where they are large.
+ * @param rows one more than asked for, if there are more
+ */
+function takePage<T>(rows: T[], size: number): { items: T[]; more: boolean } {
+  let left = PAGE_CHARACTERS;
+  let count = 0;
+  while (count < Math.min(rows.length, size) && (count === 0 || left > 0)) left -= countCharacters(rows[count++], left);
+  return { items: rows.slice(0, count), more: rows.length > count };
+}
+
+/** About how many characters a value has as JSON. Stops at the most that matter. */
+function countCharacters(value: unknown, most: number): number {
+  if (typeof value === 'string') return value.length;
+  if (typeof value !== 'object' || value === null) return 8;
+  let count = 2;
+  for (const [name, member] of Object.entries(value)) {
+    if (count > most) break;
+    count += name.length + countCharacters(member, most - count);
+  }
+  return count;
+}
+
 /** A page of a list that is oldest first and is read forwards, by id. */
 export async function pageForwards<T extends { id: string }>(
   list: string,
@@ -115,12 +141,8 @@ export async function pageByKey<T>(
   isKey: (key: string) => boolean,
 ): Promise<{ items: T[]; nextPageToken: string }> {
   const size = Math.min(query.pageSize ?? 100, MOST);
-  const rows = await read(size + 1, decodePageToken(list, query.pageToken, isKey)?.id);
-  const items = rows.slice(0, size);
-  return {
-    items,
-    nextPageToken: rows.length > size ? encodePageToken(list, { direction: 'after', id: keyOf(items.at(-1)!) }) : '',
-  };
+  const { items, more } = takePage(await read(size + 1, decodePageToken(list, query.pageToken, isKey)?.id), size);
+  return { items, nextPageToken: more ? encodePageToken(list, { direction: 'after', id: keyOf(items.at(-1)!) }) : '' };
 }
 
 /** A page of a list that is newest first and can be read in both directions. */
@@ -132,8 +154,7 @@ export async function pageBothWays<T extends { id: string }>(
   const size = Math.min(query.pageSize ?? 100, MOST);
   const position = decodePageToken(list, query.pageToken);
   const rows = await read({ limit: size + 1, ...(position !== undefined && { [position.direction]: position.id }) });
-  const more = rows.length > size;
-  const items = rows.slice(0, size);
+  const { items, more } = takePage(rows, size);
   const backwards = position?.direction === 'before';
   if (backwards) items.reverse();
   const token = (direction: Position['direction'], row: T | undefined): string =>

@@ -13,6 +13,12 @@ export interface FilesPage {
   next?: string;
 }
 
+/**
+ * How many keys polony asks for at once. The SDK parses an answer in one go, and a thousand long keys keep other work
+ * waiting.
+ */
+const LISTED_AT_ONCE = 500;
+
 /** Nobody can read objects of these classes before a person restores them (S3 User Guide, storage classes). */
 const ARCHIVED: ReadonlySet<string | undefined> = new Set<ObjectStorageClass>(['GLACIER', 'DEEP_ARCHIVE']);
 
@@ -23,6 +29,27 @@ const ARCHIVED: ReadonlySet<string | undefined> = new Set<ObjectStorageClass>(['
  * @param token `next` of the previous page of the same prefix
  */
 export async function listPage(
+  s3: S3Client,
+  bucket: string,
+  prefix: string,
+  { recursive, size, token }: { recursive: boolean; size: number; token?: string },
+): Promise<FilesPage> {
+  const whole: FilesPage = { files: [], folders: [], next: token };
+  for (let left = size; left > 0; left -= LISTED_AT_ONCE) {
+    const part = await listPart(s3, bucket, prefix, {
+      recursive,
+      size: Math.min(left, LISTED_AT_ONCE),
+      token: whole.next,
+    });
+    whole.files.push(...part.files);
+    whole.folders.push(...part.folders);
+    whole.next = part.next;
+    if (part.next === undefined) break;
+  }
+  return whole;
+}
+
+async function listPart(
   s3: S3Client,
   bucket: string,
   prefix: string,

@@ -35,13 +35,23 @@ export async function* listFolders(s3: S3Client, bucket: string, prefix: string)
   for await (const { folders } of listFolder(s3, bucket, prefix)) yield folders;
 }
 
-/** The names of folders and files directly below a prefix, page by page. */
+/**
+ * The names of folders and files directly below a prefix, page by page.
+ * @param startAfter a key; the listing begins with the next one
+ */
 export async function* listFolder(
   s3: S3Client,
   bucket: string,
   prefix: string,
+  startAfter?: string,
 ): AsyncGenerator<{ folders: string[]; files: string[] }> {
-  const input = { Bucket: bucket, Prefix: prefix, Delimiter: '/', EncodingType: 'url' } as const;
+  const input = {
+    Bucket: bucket,
+    Prefix: prefix,
+    Delimiter: '/',
+    EncodingType: 'url',
+    StartAfter: startAfter,
+  } as const;
   for await (const page of paginateListObjectsV2({ client: s3 }, input)) {
     const decode = listedNames(page);
     const below = (name: string | undefined): string => decode(name).slice(prefix.length);
@@ -79,8 +89,17 @@ export async function readBytes(
   s3: S3Client,
   bucket: string,
   key: string,
-  maxBytes = 16 * 1024 * 1024,
+  maxBytes?: number,
 ): Promise<Uint8Array | undefined> {
+  return (await readObject(s3, bucket, key, maxBytes))?.bytes;
+}
+
+async function readObject(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  maxBytes = 16 * 1024 * 1024,
+): Promise<{ bytes: Uint8Array; etag: string | undefined } | undefined> {
   try {
     const object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
     if ((object.ContentLength ?? 0) > maxBytes) {
@@ -89,7 +108,7 @@ export async function readBytes(
         `s3://${bucket}/${key} has ${object.ContentLength} bytes, but polony reads at most ${maxBytes}`,
       );
     }
-    return (await object.Body?.transformToByteArray()) ?? new Uint8Array();
+    return { bytes: (await object.Body?.transformToByteArray()) ?? new Uint8Array(), etag: object.ETag };
   } catch (error) {
     const { kind, code } = classifyAwsError(error);
     if (kind === 'not-found' && code !== 'NoSuchBucket') return undefined;
@@ -104,8 +123,20 @@ export async function readText(
   key: string,
   maxBytes?: number,
 ): Promise<string | undefined> {
-  const bytes = await readBytes(s3, bucket, key, maxBytes);
-  return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  return (await readTextWithEtag(s3, bucket, key, maxBytes))?.text;
+}
+
+/** Reads a small text file and the ETag of what was read, like {@link readBytes}. */
+export async function readTextWithEtag(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  maxBytes?: number,
+): Promise<{ text: string; etag: string | undefined } | undefined> {
+  const found = await readObject(s3, bucket, key, maxBytes);
+  if (found === undefined) return undefined;
+  const { bytes, etag } = found;
+  return { text: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'), etag };
 }
 
 /** Writes a small text file. */

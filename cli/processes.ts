@@ -1,7 +1,7 @@
 import { pino, type Logger } from 'pino';
 import { createKmsDataKeys } from '../aws/kms.js';
 import { parseApiConfig, parseWorkerConfig } from './settings/parse.js';
-import { errorMessage } from '../domain/errors.js';
+import { errorMessage, loggableError } from '../domain/errors.js';
 import { migrate, openDatabase } from '../store/database.js';
 import { reencrypt } from '../store/reencrypt.js';
 import { createSecrets } from '../store/secrets.js';
@@ -13,11 +13,18 @@ function logger(level: string): Logger {
   // API keys and external ids must never reach a log.
   return pino({
     level,
+    // Without these, pino writes an error as {}.
+    serializers: { error: serializeError, err: serializeError },
     redact: {
       paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.externalId', '*.external_id'],
       remove: true,
     },
   });
+}
+
+/** An error with its causes. What is safe to log already stays as it is. */
+function serializeError(value: unknown): unknown {
+  return value instanceof Error ? loggableError(value) : value;
 }
 
 /**
@@ -35,18 +42,20 @@ function waitForTermination(): Promise<NodeJS.Signals> {
 /** Runs a part until a signal to end, or until the part ends by itself. The signal can arrive while the part starts. */
 async function runUntilTermination<T>(
   log: Logger,
-  start: () => Promise<T>,
+  start: (stopping: AbortSignal) => Promise<T>,
   stop: (part: T) => Promise<void>,
   done: (part: T) => Promise<void> = () => new Promise(() => undefined),
 ): Promise<void> {
   const termination = waitForTermination();
-  const starting = start();
+  const stopping = new AbortController();
+  const starting = start(stopping.signal);
   const early = await Promise.race([termination, starting.then(() => undefined)]);
   // A part that hangs must not delay a deployment.
   const exitAfterLimit = (): void => void setTimeout(() => process.exit(1), 30_000).unref();
   if (early !== undefined) {
     log.info({ by: early }, 'stopping before the start is complete');
     exitAfterLimit();
+    stopping.abort();
     // A start that fails, for example because its server stops too, leaves nothing to stop.
     await starting.then(stop, () => undefined);
     return;
@@ -76,7 +85,7 @@ export async function workerProcess(): Promise<void> {
   const log = logger(config.logLevel);
   await runUntilTermination(
     log,
-    async () => (await import('../worker/worker.js')).startWorker(config, log),
+    async (stopping) => (await import('../worker/worker.js')).startWorker(config, log, stopping),
     (worker) => worker.stop(),
     (worker) => worker.done,
   );

@@ -259,7 +259,7 @@ export interface paths {
         put?: never;
         /**
          * Start a flow for a run
-         * @description While the run is still uploading, the execution waits for the upload to end.
+         * @description While the run is still uploading, the execution waits for the upload to end. The scopes runs:read for the run and flows:read for the flow are needed too.
          */
         post: operations["ExecutionService_CreateExecution"];
         delete?: never;
@@ -809,7 +809,7 @@ export interface paths {
         put?: never;
         /**
          * Check the upload of a run now
-         * @description If polony stopped following the upload, for example after it rejected the run, it starts again.
+         * @description If polony stopped following the upload, for example after it rejected the run, it starts again. Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.
          */
         post: operations["RunService_RetryRun"];
         delete?: never;
@@ -938,7 +938,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a grant from the bucket policy
-         * @description polony keeps all other statements. If the policy has no other statement, polony deletes the policy. If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.
+         * @description polony keeps all statements of others. If the policy has no other statement, polony deletes the policy. If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.
          */
         delete: operations["StorageConnectionService_DeleteAccessGrant"];
         options?: never;
@@ -994,6 +994,26 @@ export interface paths {
         put?: never;
         /** Search for new runs now */
         post: operations["StorageConnectionService_DiscoverRuns"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{id}/ignored-folders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List folders that look like runs and that polony ignores
+         * @description polony lists the bucket for each request, in the order of S3. A folder looks like a run if it has RunParameters.json or RunUploaded.json among its first 1,000 names, or if its name nearly has the form of a run folder. A page ends after 50 requests to S3, so that it may be empty although nextPageToken says that more follow.
+         */
+        get: operations["StorageConnectionService_ListIgnoredFolders"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1234,7 +1254,7 @@ export interface components {
             principal: string;
             problem: components["schemas"]["AccessProblem"] | null;
             /**
-             * @description active: the bucket policy contains the grant. missing, changed: somebody removed or changed its statements in the policy. pending, removing: polony has not finished writing the policy. failed: AWS rejected the grant. expired: the grant ended at timeExpires
+             * @description active: the bucket policy contains the grant. missing, changed: somebody removed or changed its statements in the policy. pending, removing: polony has not finished writing the policy. failed: AWS rejected the grant, or its principal was deleted. expired: the grant ended at timeExpires
              * @enum {string}
              */
             state: "active" | "missing" | "changed" | "pending" | "failed" | "removing" | "expired";
@@ -1251,6 +1271,8 @@ export interface components {
             timeUpdated: string;
             /** @description What the principal may read */
             uri: string;
+            /** @description Why the principal may be unable to read the bucket although the grant is active */
+            warnings: components["schemas"]["GrantWarning"][];
         };
         AccessProblem: {
             action: string | null;
@@ -1555,6 +1577,8 @@ export interface components {
             } | null;
             /** @enum {string} */
             trigger: "auto" | "api";
+            /** @description What may go wrong with this run later. polony blocks nothing because of it */
+            warnings: components["schemas"]["RunWarning"][];
             /** @description The workflow ID in Temporal */
             workflowId: string;
         };
@@ -1584,6 +1608,7 @@ export interface components {
         };
         Flow: {
             acceptFailedOutcome: boolean;
+            acceptStoppedOutcome: boolean;
             acceptUnverified: boolean;
             autoStart: {
                 /** @description Only runs of these instruments start the flow. * matches any characters */
@@ -1661,6 +1686,28 @@ export interface components {
             statement: {
                 [key: string]: unknown;
             };
+        };
+        /** @description What the principal needs beside the grant to read the bucket */
+        GrantWarning: {
+            /** @enum {string} */
+            code: "KMS_KEY" | "KMS_KEY_OF_AWS" | "ENCRYPTION_NOT_CHECKED";
+            /** @description The KMS key, as the bucket names it. Null if it is unknown, or the key that AWS manages */
+            key: string | null;
+            message: string;
+            /** @description A statement for the policy of the key */
+            statement: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /** @description A folder that looks like a run, and that polony ignores */
+        IgnoredFolder: {
+            /** @description The path below the prefix of the storage connection */
+            folder: string;
+            /** @description Why polony ignores the folder, and what you can do */
+            message: string;
+            /** @enum {string} */
+            reason: "NAME_FORM" | "DATE" | "OTHER_INSTRUMENT" | "DEPTH" | "TOO_LONG" | "EXECUTIONS_FOLDER";
+            uri: string;
         };
         /**
          * @example {
@@ -1835,8 +1882,15 @@ export interface components {
             uploadDescription: string;
             /** @enum {string} */
             uploadState: "uploading" | "complete" | "refused" | "vanished";
+            /** @description What may go wrong with this run later. polony blocks nothing because of it */
+            warnings: components["schemas"]["RunWarning"][];
             /** @description The workflow ID in Temporal */
             workflowId: string;
+        };
+        RunWarning: {
+            /** @description For programs, such as RUN_PATH_CHARACTERS */
+            code: string;
+            message: string;
         };
         /**
          * @example {
@@ -3784,11 +3838,11 @@ export interface operations {
                     };
                     /** @description 1 to 128 characters. The default is the name of the flow and the name of the run */
                     name?: string;
-                    /** @description Parameters of the workflow's template. They override those of the flow */
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
                     parameters?: {
                         [key: string]: unknown;
                     };
-                    /** @description Instead of runId: the S3 URI of a run folder anywhere in a storage connection. polony adds it as a run and checks it like any other run */
+                    /** @description Instead of runId: the S3 URI of a run folder anywhere in a storage connection. It needs the scope storage:download for this folder. polony adds it as a run and checks it like any other run. Its files are shown when RunParameters.json has proved that it is one */
                     runFolderUri?: string;
                     runId?: string;
                 };
@@ -4628,7 +4682,7 @@ export interface operations {
                     }) | null;
                     /** @description 1 to 128 characters. The default is the name of the repeated execution with a number: b2f NA12878 (2) */
                     name?: string;
-                    /** @description Parameters of the workflow's template. They override those of the flow */
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
                     parameters?: {
                         [key: string]: unknown;
                     };
@@ -5140,6 +5194,8 @@ export interface operations {
                 "application/json": {
                     /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
+                    /** @description Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false */
+                    acceptStoppedOutcome?: boolean;
                     /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {
@@ -5506,6 +5562,8 @@ export interface operations {
                 "application/json": {
                     /** @description Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. The default is false */
                     acceptFailedOutcome?: boolean;
+                    /** @description Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false */
+                    acceptStoppedOutcome?: boolean;
                     /** @description Whether the flow also analyses runs whose outcome and cycles polony cannot check, because the provider lacks the optional permission s3:GetObject. The default is true */
                     acceptUnverified?: boolean;
                     autoStart?: {
@@ -6015,7 +6073,7 @@ export interface operations {
                     credentialType?: "role" | "accessKeys";
                     /** @description The ARN of the execution role, if you know it */
                     executionRoleArn?: string;
-                    /** @description The permission policy, as a JSON object or as text */
+                    /** @description The permission policy, as a JSON object or as text. Without white space it has at most 10,240 characters, as in IAM */
                     policy: Record<string, never> | string;
                     prefix?: string;
                     region?: string;
@@ -8358,6 +8416,7 @@ export interface operations {
                         /** @description Policy statements whose Sids look like those of polony, but that belong to no grant. Only on the first page */
                         foreignStatements: components["schemas"]["ForeignStatement"][];
                         nextPageToken: string;
+                        /** @description Why polony cannot read the bucket policy, or why AWS rejects every change of it: statements of others for principals that do not exist (DELETED_PRINCIPAL) */
                         policyProblem: components["schemas"]["AccessProblem"] | null;
                     };
                 };
@@ -8597,6 +8656,7 @@ export interface operations {
                 content: {
                     "application/json": {
                         accessGrant: components["schemas"]["AccessGrant"];
+                        /** @description Why polony cannot read the bucket policy, or why AWS rejects every change of it: statements of others for principals that do not exist (DELETED_PRINCIPAL) */
                         policyProblem: components["schemas"]["AccessProblem"] | null;
                     };
                 };
@@ -9052,6 +9112,108 @@ export interface operations {
             };
         };
     };
+    StorageConnectionService_ListIgnoredFolders: {
+        parameters: {
+            query?: {
+                /** @description The default is 100. More than 1,000 counts as 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken or previousPageToken of another page of this list */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of folders */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        ignoredFolders: components["schemas"]["IgnoredFolder"][];
+                        nextPageToken: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     StorageConnectionService_CreateUploadCredentials: {
         parameters: {
             query?: never;
@@ -9066,11 +9228,11 @@ export interface operations {
                 /**
                  * @example {
                  *       "runFolder": "20260115_AV240001_NA12878",
-                 *       "expirationSeconds": 43200
+                 *       "expirationSeconds": 3600
                  *     }
                  */
                 "application/json": {
-                    /** @description The default, also for 0, is 3600. The minimum is 900. The maximum is what the provider's role allows, or 129600 with access keys */
+                    /** @description The default, also for 0, and the maximum is 3600. The minimum is 900. A client that needs longer requests new credentials, which polony gives until the upload is complete */
                     expirationSeconds?: number;
                     /** @description The name of the instrument's folder. The default is the instrument in the name of the run folder */
                     instrumentName?: string;

@@ -38,3 +38,31 @@ export function throwIfInvalid(problems: readonly FieldProblem[]): void {
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** What a log says of an error, and of the errors that caused it. */
+export interface LoggableError {
+  type: string;
+  code?: unknown;
+  message: string;
+  stack?: string;
+  cause?: LoggableError;
+}
+
+/** How many causes below an error a log shows. */
+const CAUSES = 5;
+
+/**
+ * What is safe to log of an error. Errors of PostgreSQL have whole rows in their `detail`, with external IDs for
+ * example.
+ */
+export function loggableError(error: unknown, causes = CAUSES): LoggableError {
+  if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
+  const { code, cause } = error as { code?: unknown; cause?: unknown };
+  return {
+    type: error.name,
+    ...(code !== undefined && { code }),
+    message: error.message,
+    ...(error.stack !== undefined && { stack: error.stack }),
+    ...(cause instanceof Error && causes > 0 && { cause: loggableError(cause, causes - 1) }),
+  };
+}

@@ -101,4 +101,6 @@ export interface WorkerConfig extends CommonConfig {
   publicUrl?: string;
   /** `host:port` where Prometheus reads metrics; absent for no metrics. */
   metricsAddress?: string;
+  /** `host:port` of the health checks; absent for none. */
+  healthAddress?: string;
 }

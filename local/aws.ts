@@ -24,6 +24,8 @@ export interface LocalAwsOptions {
   region?: string;
   /** Whether objects, IAM and runs stay after a stop. */
   persist?: boolean;
+  /** Lets STS make sessions of less than 900 seconds, which AWS does not, for tests of expiring sessions. */
+  allowShortSessions?: boolean;
   preferredPort?: number;
   omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
   cacheDir?: string;
@@ -96,6 +98,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       startMinistack(options.guardian, pythonBin, {
         ...credentialSettings(port, secrets),
         OMICS_UPSTREAM: emulator.url,
+        ...(options.allowShortSessions === true && { ALLOW_SHORT_SESSIONS: '1' }),
         ...(options.persist === true && persistenceSettings(folder)),
       }),
     );

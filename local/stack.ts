@@ -38,6 +38,8 @@ export interface StackOptions {
   /** Added to the environment of the API and the worker. */
   env?: Record<string, string>;
   omics?: Omit<EmulatorOptions, 'secret' | 'stateFile'>;
+  /** Lets STS make sessions of less than 900 seconds, for tests of expiring sessions. */
+  allowShortSessions?: boolean;
   onProgress?: (line: string) => void;
   /** Aborts the start: stops the parts that run and throws the reason. Once the stack has started, use its `stop`. */
   signal?: AbortSignal;
@@ -150,6 +152,7 @@ class ServerStarter {
       persist: true,
       preferredPort: last.aws,
       omics: this.options.omics,
+      allowShortSessions: this.options.allowShortSessions,
       onProgress: this.options.onProgress,
     });
     return this.aws;

@@ -11,7 +11,10 @@ import * as access from './migrations/0007_access.js';
 import * as sharing from './migrations/0011_sharing.js';
 import * as metrics from './migrations/0009_metrics.js';
 import * as instrumentMetrics from './migrations/0012_instrument_metrics.js';
+import * as runMetadata from './migrations/0016_run_metadata.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
+import * as verifiedFolders from './migrations/0013_verified_folders.js';
+import * as stoppedRuns from './migrations/0014_stopped_runs.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -68,6 +71,12 @@ export function openDatabase(url: string, maxConnections = 10): Db {
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 
+/** Host, port and name of a database, for messages: without user and password. */
+export function describeAddress(url: string): string {
+  const { host, pathname } = new URL(url);
+  return `${host === '' ? 'localhost' : host}${pathname}`;
+}
+
 const migrations: MigrationProvider = {
   getMigrations: async (): Promise<Record<string, Migration>> => ({
     '0001_first': first,
@@ -81,6 +90,9 @@ const migrations: MigrationProvider = {
     '0010_execution_feed': executionFeed,
     '0011_sharing': sharing,
     '0012_instrument_metrics': instrumentMetrics,
+    '0013_verified_folders': verifiedFolders,
+    '0016_run_metadata': runMetadata,
+    '0014_stopped_runs': stoppedRuns,
   }),
 };
 

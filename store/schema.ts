@@ -106,6 +106,8 @@ export interface FlowsTable {
   parameters: Json<Record<string, ParameterValue>>;
   /** Whether the flow analyses runs that the instrument ended as failed, if all their cycles are there. */
   accept_failed_outcome: Generated<boolean>;
+  /** Whether the flow analyses runs that were stopped, with the cycles that are there. */
+  accept_stopped_outcome: Generated<boolean>;
   /** Whether the flow analyses runs of which polony only knows that RunUploaded.json exists (no s3:GetObject). */
   accept_unverified: Generated<boolean>;
   run_settings: ColumnType<RunSettings, string | undefined, string>;
@@ -152,6 +154,8 @@ export interface RunsTable {
   upload_description: Generated<string>;
   blocked: NullableJson<Blocked>;
   outcome: RunOutcome | null;
+  /** Whether flows that accept stopped runs can analyse the run although it was refused. */
+  usable_if_stopped: Generated<boolean>;
   instrument_id: string | null;
   run_parameters: NullableJson<RunParameters>;
   /** Whether the run has a RunManifest.csv. */
@@ -167,6 +171,14 @@ export interface RunsTable {
   metrics: NullableJson<RunMetrics>;
   /** Metrics of the instrument. */
   instrument_metrics: NullableJson<RunMetrics>;
+  /** Whether RunParameters.json and RunUploaded.json belong to different runs. */
+  files_disagree: Generated<boolean>;
+  /** ETags of the files that decided about the run, by name. */
+  metadata_etags: NullableJson<Record<string, string>>;
+  /** How often the run was set back to uploading. */
+  check_round: Generated<number>;
+  /** When the check began that found the end of the upload. */
+  time_checked: Date | null;
   time_started: ColumnType<Date | null, never, Date | null>;
   /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: Generated<boolean>;

@@ -1,4 +1,5 @@
 import { Client, Connection } from '@temporalio/client';
+import { errorMessage } from '../domain/errors.js';
 
 /** How to reach Temporal. */
 export interface TemporalSettings {
@@ -19,8 +20,24 @@ export function toConnectionOptions(settings: TemporalSettings): { address: stri
   };
 }
 
+/** Adds the address to the error of a connection, which does not always have it. */
+export async function withAddress<T>({ address, namespace }: TemporalSettings, connecting: Promise<T>): Promise<T> {
+  try {
+    return await connecting;
+  } catch (error) {
+    throw new Error(
+      `Temporal at ${address} (namespace ${namespace}) does not answer: ${errorMessage(error)}. ` +
+        'Check TEMPORAL_ADDRESS and the network.',
+      { cause: error },
+    );
+  }
+}
+
 /** Connects to Temporal. The caller closes the connection. */
 export async function connectTemporal(settings: TemporalSettings): Promise<{ client: Client; connection: Connection }> {
-  const connection = await Connection.connect({ ...toConnectionOptions(settings), connectTimeout: 10_000 });
+  const connection = await withAddress(
+    settings,
+    Connection.connect({ ...toConnectionOptions(settings), connectTimeout: 10_000 }),
+  );
   return { connection, client: new Client({ connection, namespace: settings.namespace }) };
 }

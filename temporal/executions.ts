@@ -1,7 +1,9 @@
-import { WorkflowNotFoundError } from '@temporalio/client';
-import { TypedSearchAttributes } from '@temporalio/common';
+import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
+import { ApplicationFailure, TypedSearchAttributes } from '@temporalio/common';
+import type { ParameterValue } from '../domain/executions/execution.js';
+import type { ExecutionOrigin } from '../domain/executions/origin.js';
 import { attributes } from '../workflows/messages/searchAttributes.js';
-import type { Bases2FastqInput } from '../workflows/messages/executions.js';
+import type { Bases2FastqInput, Bases2FastqResult } from '../workflows/messages/executions.js';
 import { cancelSignal, type CancelRequest, executionWorkflowId } from '../workflows/messages/executions.js';
 import { retrySignal } from '../workflows/messages/retry.js';
 import { type RunUploadEnded, runUploadEndedSignal } from '../workflows/messages/runs.js';
@@ -14,15 +16,37 @@ export interface ExecutionToStart {
   id: string;
   name: string;
   status: string;
-  flow: { name: string };
-  run: { name: string; instrumentName: string; runFolder: string };
-  storage: { name: string };
-  compute: { region: string };
+  flow: { id: string; name: string };
+  run: { id: string; name: string; instrumentName: string; parentPath: string; runFolder: string; discovered: boolean };
+  storage: { id: string; name: string };
+  compute: { id: string; region: string };
   provider: { name: string; account: string };
+  trigger: 'auto' | 'api';
+  startedBy: string;
+  ownParameters: Record<string, ParameterValue>;
+  manifestSource: 'run' | 'text' | 'uri';
+  manifestUri: string | null;
+  outputUri: string;
+  relaunchOf: string | null;
+}
+
+/** What Temporal knows of an execution. */
+export interface KnownExecution {
+  id: string;
+  /** Absent where a version of polony started it that did not keep it. */
+  origin: ExecutionOrigin | undefined;
+  /** The state of the workflow, such as RUNNING or COMPLETED (`WorkflowExecutionStatusName`). */
+  workflowStatus: string;
+  /** As the workflow last reported it. */
+  status: string;
+  healthOmicsRunId: string | undefined;
+  timeStarted: Date;
+  timeClosed: Date | undefined;
 }
 
 const DAY_MS = 86_400_000;
 const RUNNING = `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus = "Running"`;
+const ENDED = `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus != "Running"`;
 
 /** The workflows of executions. Each workflow id follows from the execution's id, so every call can be repeated. */
 export class ExecutionClient {
@@ -114,7 +138,7 @@ export class ExecutionClient {
         `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus in ("Terminated", "TimedOut", "Failed")` +
         ` and CloseTime > "${since}"`,
     })) {
-      const id = /^execution\/(.+)$/.exec(workflow.workflowId)?.[1];
+      const id = toExecutionId(workflow.workflowId);
       if (id !== undefined) ids.push(id);
     }
     return ids;
@@ -138,6 +162,66 @@ export class ExecutionClient {
       }
     }
     return unknown;
+  }
+
+  /** Ids of the executions whose workflow runs, or has ended. Visibility may be a few seconds late. */
+  async *listAll(state: 'running' | 'ended'): AsyncGenerator<string> {
+    const query = state === 'running' ? RUNNING : ENDED;
+    for await (const { workflowId } of this.#context.client.workflow.list({ query })) {
+      const id = toExecutionId(workflowId);
+      if (id !== undefined) yield id;
+    }
+  }
+
+  /** Ids of the executions of a flow for a run, by the names under which the workflows can be found. */
+  async listOfRun(names: { flow: string; run: string; storageConnection: string }): Promise<string[]> {
+    const query = [
+      `WorkflowType = "${WORKFLOWS.bases2fastq}"`,
+      `${attributes.flow.name} = ${quote(names.flow)}`,
+      `${attributes.run.name} = ${quote(names.run)}`,
+      `${attributes.storageConnection.name} = ${quote(names.storageConnection)}`,
+    ].join(' and ');
+    const ids: string[] = [];
+    for await (const { workflowId } of this.#context.client.workflow.list({ query })) {
+      const id = toExecutionId(workflowId);
+      if (id !== undefined) ids.push(id);
+    }
+    return ids;
+  }
+
+  /** What Temporal knows of an execution; undefined where it does not know the execution, or no longer. */
+  async findKnown(executionId: string): Promise<KnownExecution | undefined> {
+    try {
+      const { memo, status, typedSearchAttributes, startTime, closeTime } = await this.#describe(executionId);
+      return {
+        id: executionId,
+        origin: memo?.origin as ExecutionOrigin | undefined,
+        workflowStatus: status.name,
+        status: typedSearchAttributes.get(attributes.status) ?? 'INITIALIZED',
+        healthOmicsRunId: typedSearchAttributes.get(attributes.healthOmicsRunId),
+        timeStarted: startTime,
+        timeClosed: closeTime,
+      };
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw error;
+    }
+  }
+
+  /** How a closed workflow ended, in words. */
+  async describeEnd(executionId: string): Promise<{ type: string; message: string }> {
+    try {
+      const result = (await this.#context.client.workflow.result(
+        executionWorkflowId(executionId),
+      )) as Bases2FastqResult;
+      return { type: result.status, message: result.description };
+    } catch (error) {
+      if (!(error instanceof WorkflowFailedError)) throw error;
+      const { cause } = error;
+      return cause instanceof ApplicationFailure
+        ? { type: cause.type ?? 'Failed', message: cause.message }
+        : { type: 'WorkflowClosed', message: cause?.message ?? error.message };
+    }
   }
 
   #describe(executionId: string) {
@@ -166,6 +250,7 @@ export class ExecutionClient {
       workflowId: executionWorkflowId(execution.id),
       taskQueue: queues.main,
       args: [input] as [Bases2FastqInput],
+      memo: { origin: toOrigin(execution) },
       // An execution sends StartRun once. A workflow that ended or was terminated must not start again.
       workflowIdReusePolicy: 'REJECT_DUPLICATE' as const,
       typedSearchAttributes: new TypedSearchAttributes([
@@ -185,4 +270,37 @@ export class ExecutionClient {
         `provider ${input.providerName} (account ${account}, ${input.region}). Execution ${input.executionId}.`,
     };
   }
+}
+
+function toExecutionId(workflowId: string): string | undefined {
+  return /^execution\/(.+)$/.exec(workflowId)?.[1];
+}
+
+/** A text in a query of Temporal's visibility. */
+function quote(text: string): string {
+  return `"${toKeyword(text).replace(/["\\]/g, '\\$&')}"`;
+}
+
+function toOrigin(execution: ExecutionToStart): ExecutionOrigin {
+  const { run, manifestSource, manifestUri } = execution;
+  return {
+    name: execution.name,
+    flowId: execution.flow.id,
+    computeConnectionId: execution.compute.id,
+    storageConnectionId: execution.storage.id,
+    run: {
+      id: run.id,
+      parentPath: run.parentPath,
+      runFolder: run.runFolder,
+      runName: run.name,
+      instrumentName: run.instrumentName,
+      discovered: run.discovered,
+    },
+    trigger: execution.trigger,
+    startedBy: execution.startedBy,
+    ownParameters: execution.ownParameters,
+    manifest: manifestUri !== null ? { uri: manifestUri } : manifestSource === 'text' ? 'text' : null,
+    outputUri: execution.outputUri,
+    relaunchOf: execution.relaunchOf,
+  };
 }

@@ -27,6 +27,7 @@ const FOLDERS = [
   'local',
   'store',
   'temporal',
+  'threads',
   'worker',
   'workflows',
 ];

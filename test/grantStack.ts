@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { CreateRoleCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { CreateRoleCommand, DeleteRoleCommand, GetRoleCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import type { S3Client } from '@aws-sdk/client-s3';
 import {
   CreateBucketCommand,
@@ -44,6 +44,7 @@ export interface Grant {
   uri: string;
   state: string;
   problem: { kind: string; message: string; action: string | null; statement: object | null } | null;
+  warnings: { code: string; message: string; key: string | null; statement: object | null }[];
   statements: { Sid: string }[];
   timeExpires: string | null;
   description: string;
@@ -54,7 +55,7 @@ export interface Body {
   accessGrant: Grant;
   accessGrants: Grant[];
   foreignStatements: { sid: string; principal: string | null }[];
-  policyProblem: { kind: string } | null;
+  policyProblem: { kind: string; message: string; remedy: string } | null;
   nextPageToken: string;
   storageConnection: { id: string };
   provider: { id: string };
@@ -306,12 +307,27 @@ export const removed = async (at: Lab, id: string): Promise<void> => {
   if (status === 202)
     await waitFor(`${id} to be removed`, async () => (await call('GET', `${at.grants}/${id}`)).status === 404);
 };
+/** Creates a role in the customer's account. @returns its ARN. */
+export const createRole = async (RoleName: string): Promise<string> => {
+  const AssumeRolePolicyDocument = JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Principal: { AWS: OWN }, Action: 'sts:AssumeRole' }],
+  });
+  return (await admin.iam.send(new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument }))).Role!.Arn!;
+};
+/** Deletes a role, after which the policies that name it show its unique ID. @returns that ID. */
+export const deleteRole = async (RoleName: string): Promise<string> => {
+  const { Role } = await admin.iam.send(new GetRoleCommand({ RoleName }));
+  await admin.iam.send(new DeleteRoleCommand({ RoleName }));
+  return Role!.RoleId!;
+};
+
 export const stateOf = async (at: Lab, id: string): Promise<Grant> =>
   (await call('GET', `${at.grants}/${id}`)).body.accessGrant;
 
 /** The policy of the customer. A JSON parser and writer would not preserve its spelling and its numbers. */
 export const theirs = (bucket: string): string =>
-  `{"Id":"theirs","Statement":[{"Sid":"Public, [as] it {is}","Effect":"Allow","Principal":{"AWS":"*"},"Action":"s3:GetObjectTagging","Resource":"arn:aws:s3:::${bucket}/public/*","Condition":{"NumericLessThan":{"s3:max-keys":12345678901234567890}}},{"Effect":"Deny","NotPrincipal":{"AWS":["${OWN}","${PARTNER}"]},"Action":["s3:DeleteBucket"],"Resource":"arn:aws:s3:::${bucket}"}],"Version":"2008-10-17"}`;
+  `{"Id":"theirs","Statement":[{"Sid":"Public, [as] it {is}","Effect":"Allow","Principal":{"AWS":"*"},"Action":"s3:ListBucketVersions","Resource":"arn:aws:s3:::${bucket}","Condition":{"NumericLessThan":{"s3:max-keys":12345678901234567890}}},{"Effect":"Deny","NotPrincipal":{"AWS":["${OWN}","${PARTNER}"]},"Action":["s3:DeleteBucket"],"Resource":"arn:aws:s3:::${bucket}"}],"Version":"2008-10-17"}`;
 
 /** Starts the stack, two APIs and two workers before the tests of a file, and stops them afterwards. */
 export function useGrantStack(): void {

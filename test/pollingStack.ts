@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { PutRolePolicyCommand, UpdateRoleCommand } from '@aws-sdk/client-iam';
 import { Client, Connection } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect } from 'vitest';
@@ -90,6 +90,14 @@ export async function execute(
   };
 }
 
+/** Sets the longest session that AWS gives for the provider's role. */
+export async function limitSessions(seconds: number): Promise<void> {
+  const { iam } = adminClients(stack.info);
+  const RoleName = account.providerRoleArn.split('/').at(-1);
+  await iam.send(new UpdateRoleCommand({ RoleName, MaxSessionDuration: seconds }));
+  iam.destroy();
+}
+
 /** Starts a stack before the tests of a file, with a worker in this process. */
 export function usePollingStack(): void {
   beforeAll(async () => {
@@ -97,6 +105,8 @@ export function usePollingStack(): void {
     stateDir = mkdtempSync(path.join(tmpdir(), 'polony-sessions-'));
     stack = await startTestStack({
       stateDir,
+      // Some tests use sessions of two seconds.
+      allowShortSessions: true,
       omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: HELD_MS, STOPPING: 50 } },
     });
     stack.worker!.kill();

@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
+
+/** The statuses that count as a rejection of invalid input. */
+const CONFIG = fileURLToPath(new URL('schemathesis/schemathesis.toml', import.meta.url));
 
 /** The checks that schemathesis makes on every answer. */
 const CHECKS = [
@@ -45,6 +49,8 @@ export async function schemathesis({
   const child = spawn(
     `${binDir}/schemathesis`,
     [
+      '--config-file',
+      CONFIG,
       'run',
       `${url}/openapi.json`,
       '--url',

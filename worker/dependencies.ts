@@ -17,10 +17,11 @@ import { connectTemporal } from '../temporal/connection.js';
 /** What the activities of a worker use, and how to close it. */
 export interface OpenDependencies {
   dependencies: Dependencies;
+  orchestrator: Orchestrator;
   /** Creates the schedules that every installation has. */
   schedules: Orchestrator['schedules'];
-  /** @param connection of the workers, which is closed too. */
-  close: (connection: NativeConnection) => Promise<void>;
+  /** @param connection of the workers, which is closed too; absent where there is none yet. */
+  close: (connection?: NativeConnection) => Promise<void>;
 }
 
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
@@ -48,13 +49,14 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   };
   return {
     dependencies: { db, aws, orchestrator, settings: config, polls, webhooks },
+    orchestrator,
     schedules: orchestrator.schedules,
     close: async (connection) => {
       polls.close();
       await stopListening();
       await dispatcher.close();
       aws.close();
-      await connection.close();
+      await connection?.close();
       await clientConnection.close();
       await db.destroy();
     },

@@ -5,9 +5,11 @@ import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
 import type { WorkerConfig } from '../domain/settings.js';
-import { toConnectionOptions } from '../temporal/connection.js';
+import { toConnectionOptions, withAddress } from '../temporal/connection.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { openDependencies, type OpenDependencies } from './dependencies.js';
+import { type HealthServer, startHealthServer } from './health.js';
+import { checkWorker, waitForDatabase } from './readiness.js';
 import { installRuntime } from './runtime.js';
 
 /** A worker process that is running. */
@@ -30,18 +32,38 @@ function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath
 
 /**
  * Starts the worker. It has several task queues, so that thousands of watched runs and slow receivers of webhooks leave
- * slots for other work.
+ * slots for other work. It waits for the database first.
+ * @param stopping ends the waiting.
  */
-export async function startWorker(config: WorkerConfig, logger: Logger): Promise<RunningWorker> {
+export async function startWorker(config: WorkerConfig, logger: Logger, stopping: AbortSignal): Promise<RunningWorker> {
   installRuntime(config, logger);
   const opened = await openDependencies(config, logger);
-  const connection = await NativeConnection.connect(toConnectionOptions(config.temporal));
-  const workers = await createWorkers(config, connection, opened);
+  const workers: Worker[] = [];
+  const parts = { databaseUrl: config.databaseUrl, db: opened.dependencies.db, orchestrator: opened.orchestrator };
+  let health: HealthServer | undefined;
+  let connection: NativeConnection | undefined;
+  const close = async (): Promise<void> => {
+    await health?.close();
+    await opened.close(connection);
+  };
+  try {
+    if (config.healthAddress !== undefined) {
+      health = await startHealthServer(config.healthAddress, () => checkWorker(parts, workers));
+      logger.info({ url: health.url }, 'health checks are answered');
+    }
+    await waitForDatabase(parts, logger, stopping);
+    const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
+    connection = await withAddress(config.temporal, connecting);
+    workers.push(...(await createWorkers(config, connection, opened)));
+  } catch (error) {
+    await close();
+    throw error;
+  }
   const runs = runTogether(workers);
   await opened.schedules.ensureSweep(config.sweepSeconds);
   await opened.schedules.ensureVerification(config.verifySeconds);
   const done = Promise.allSettled(runs).then(async (results) => {
-    await opened.close(connection);
+    await close();
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   });

@@ -5,6 +5,7 @@ import {
   condition,
   continueAsNew,
   isCancellation,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -49,6 +50,9 @@ const LONGEST_WAIT_MS = 30 * 86_400_000;
 /** Waits between attempts at outstanding changes: they double from the first to the longest. */
 const RETRY_DELAY_MS = { first: 15_000, longest: 600_000 };
 
+/** Histories from before this patch compute the time of the next attempt anew after each change. */
+const KEEP_RETRY_TIME = 'keep-retry-time';
+
 /** A requested change. The update handler waits until `outcome` is set. */
 interface PendingChange {
   grantId: string;
@@ -79,6 +83,8 @@ class BucketAccess {
   #agenda: GrantAgenda;
   /** How many attempts in a row left changes outstanding. */
   #failedAttempts: number;
+  /** When to try outstanding changes again, in milliseconds since 1970. */
+  #retryAt: number | null;
   #changes: number;
   #shown: BucketState;
 
@@ -86,17 +92,21 @@ class BucketAccess {
     this.#bucket = input.bucket;
     this.#agenda = input.agenda ?? { due: null, open: 0, problem: null };
     this.#failedAttempts = input.tries ?? 0;
+    this.#retryAt = input.retryAt ?? null;
     this.#changes = input.changes ?? 0;
     this.#shown = { status: input.status ?? '', blocked: input.blocked ?? false };
     this.#handleChangeRequests();
   }
 
   async run(): Promise<{ changes: number }> {
+    this.#planRetry();
     this.#show();
     for (;;) {
-      const next = this.#queue.shift();
+      const next = this.#isRetryDue() ? undefined : this.#queue.shift();
       if (next !== undefined) {
         await this.#change(next);
+      } else if (this.#isRetryDue()) {
+        await this.#settle();
       } else if (this.#isRetryRequested()) {
         this.#retriesDone = this.#retries.count;
         await this.#settle();
@@ -157,6 +167,7 @@ class BucketAccess {
         pending.outcome = { state: 'pending', problem: this.#agenda.problem };
       } else pending.outcome = { error: getApplicationFailure(error) ?? error };
     }
+    this.#planRetry();
     this.#show();
   }
 
@@ -174,6 +185,8 @@ class BucketAccess {
     // Changes without a problem were requested meanwhile. They have not failed, so they need not wait longer.
     const { open, problem } = this.#agenda;
     this.#failedAttempts = open > 0 && problem !== null ? this.#failedAttempts + 1 : 0;
+    this.#retryAt = null;
+    this.#planRetry();
     this.#show();
   }
 
@@ -194,8 +207,22 @@ class BucketAccess {
   #nextDueTime(): number | null {
     const { open, due } = this.#agenda;
     if (open === 0) return due;
-    const delay = RETRY_DELAY_MS.first * 2 ** Math.min(this.#failedAttempts, 10);
-    return Math.min(due ?? Infinity, Date.now() + Math.min(RETRY_DELAY_MS.longest, delay));
+    return Math.min(due ?? Infinity, this.#retryAt ?? Date.now() + this.#retryDelay());
+  }
+
+  #retryDelay(): number {
+    return Math.min(RETRY_DELAY_MS.longest, RETRY_DELAY_MS.first * 2 ** Math.min(this.#failedAttempts, 10));
+  }
+
+  /** Sets the time of the next attempt. It stays until then, so that a stream of other changes cannot put it off. */
+  #planRetry(): void {
+    if (this.#agenda.open === 0) this.#retryAt = null;
+    else if (patched(KEEP_RETRY_TIME)) this.#retryAt ??= Date.now() + this.#retryDelay();
+  }
+
+  /** Whether outstanding changes must be tried again before other changes are made. */
+  #isRetryDue(): boolean {
+    return this.#retryAt !== null && Date.now() >= this.#retryAt;
   }
 
   /** Waits until then, or for a change or the signal `retry`. @returns whether one of these came. */
@@ -225,6 +252,7 @@ class BucketAccess {
       bucket: this.#bucket,
       agenda: this.#agenda,
       tries: this.#failedAttempts,
+      ...(this.#retryAt !== null && { retryAt: this.#retryAt }),
       changes: this.#changes,
       status: this.#shown.status,
       blocked: this.#shown.blocked,

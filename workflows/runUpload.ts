@@ -21,6 +21,8 @@ const { watchUpload, startFlows, giveUpUpload } = proxyActivities<Activities>(FI
 
 /** Unlike polls, events add to the history. After this many events the workflow continues in a new history. */
 const LONG_HISTORY = 2000;
+/** A check that a person asks for after the deadline gets this much time. */
+const SHORTEST_CHECK_MS = 60_000;
 
 /** Follows the upload of one run until it ends, then starts the flows that are assigned to it. */
 export async function runUpload(input: RunUploadInput): Promise<RunUploadEnded & { executions: string[] }> {
@@ -58,7 +60,7 @@ class RunUpload {
       this.#state = ended.reason;
       this.#steps.show();
       executions = await this.#startFlows(ended);
-    } while (!ended.usable && this.#mustCheckAgain());
+    } while (this.#mustCheckAgain(ended));
     upsertSearchAttributes([{ key: attributes.status, value: ended.usable ? 'UPLOADED' : 'REFUSED' }]);
     log.info('Upload ended', { ...ended, executions: executions.length });
     return { ...ended, executions };
@@ -67,15 +69,20 @@ class RunUpload {
   async #pollToEnd(): Promise<RunUploadEnded> {
     for (;;) {
       if (workflowInfo().historyLength > LONG_HISTORY)
-        await continueAsNew<typeof runUpload>({ ...this.#input, deadline: this.#deadline });
+        await continueAsNew<typeof runUpload>({
+          ...this.#input,
+          deadline: this.#deadline,
+          looked: this.#looks > this.#looksAtPoll,
+        });
       const ended = await this.#poll();
       if (ended !== undefined) return ended;
     }
   }
 
   /** Whether someone has asked for a check since the last one: the run may have been uploaded again meanwhile. */
-  #mustCheckAgain(): boolean {
-    return this.#looks > this.#looksAtPoll && patched('check-before-end');
+  #mustCheckAgain({ usable }: RunUploadEnded): boolean {
+    if (this.#looks === this.#looksAtPoll) return false;
+    return usable ? patched('check-usable-before-end') : patched('check-before-end');
   }
 
   #describe(): string {
@@ -89,10 +96,11 @@ class RunUpload {
   /** Polls until the upload has ended. @returns undefined when the signal `look` asks for a check now. */
   async #poll(): Promise<RunUploadEnded | undefined> {
     const looksBefore = (this.#looksAtPoll = this.#looks);
+    const wasLooked = looksBefore > 0 || this.#input.looked === true;
     const scope = new CancellationScope();
     let result: { ended: RunUploadEnded } | { error: unknown } | undefined;
     const polling = scope
-      .run(() => this.#watch(looksBefore > 0))
+      .run(() => this.#watch(wasLooked))
       .then(
         (ended) => (result = { ended }),
         (error: unknown) => (result = { error }),
@@ -116,7 +124,7 @@ class RunUpload {
         {
           ...options,
           ...FAST_TAKEOVER,
-          scheduleToCloseTimeout: Math.max(1000, this.#deadline - Date.now()),
+          scheduleToCloseTimeout: Math.max(SHORTEST_CHECK_MS, this.#deadline - Date.now()),
           summary: toSummary(`Wait for RunUploaded.json of ${this.#input.runName}`),
         },
         [this.#input.runId, isBlocked, byEvent],

@@ -2,19 +2,20 @@ import { CancelRunCommand, GetRunCommand, type OmicsClient } from '@aws-sdk/clie
 import { classifyAwsError } from '../../aws/errors.js';
 import { recordCancelRequest } from '../../store/executions/cancel.js';
 import type { CancelRequest } from '../../workflows/messages/executions.js';
+import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
-import { loadExecution, type StepDependencies } from './context.js';
+import { loadStartedExecution } from './context.js';
 
 /** Who is said to have requested a cancel where the signal does not say it. */
 export const UNNAMED_REQUESTER = 'a Temporal signal';
 
-export function createCancelActivities(dependencies: StepDependencies) {
+export function createCancelActivities(dependencies: Pick<Dependencies, 'db' | 'aws' | 'orchestrator'>) {
   const { db, aws } = dependencies;
   return {
     /** Cancels the HealthOmics run. A run that has ended or is ending stays as it is. */
     async cancelRun(executionId: string, request: CancelRequest): Promise<void> {
-      const execution = await loadExecution(db, executionId);
+      const execution = await loadStartedExecution(dependencies, executionId);
       const runId = execution.healthOmics?.runId;
       if (runId === undefined) return;
       // CancelRun must be sent even where the request cannot be recorded.

@@ -50,7 +50,7 @@ export class ClosedExecutions {
 
   /**
    * Starts a new workflow that watches or cancels the HealthOmics run, as the setting says. An execution without a run
-   * ends, unless Temporal lost its workflow.
+   * ends, unless it was blocked, or Temporal lost its workflow.
    */
   async recover(executionId: string, isLost: boolean): Promise<void> {
     const execution = await findExecution(this.db, executionId);
@@ -58,7 +58,9 @@ export class ClosedExecutions {
     // A workflow that was closed once and started again since is still among those that were closed in the last day.
     if (!isLost && (await this.workflows.isRunning(executionId))) return;
     const isUnstarted = execution.healthOmics === null && execution.startState !== 'sent';
-    const isToBeAdopted = isUnstarted ? isLost : this.closedWorkflows === 'adopt';
+    // Who terminates a blocked workflow wants it to try again. Who terminates another one without a run wants it to end.
+    const isAdoptedUnstarted = isLost || (execution.blocked !== null && this.closedWorkflows === 'adopt');
+    const isToBeAdopted = isUnstarted ? isAdoptedUnstarted : this.closedWorkflows === 'adopt';
     if (isToBeAdopted && execution.adoptions < MAX_ADOPTIONS) await this.#adopt(execution);
     else if (!isUnstarted && execution.adoptions < 2 * MAX_ADOPTIONS) await this.#cancel(execution);
     else await this.#fail(execution, isUnstarted);

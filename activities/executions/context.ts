@@ -1,6 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
+import { recordForgottenRun } from '../../store/executions/recover.js';
 import { updateExecution } from '../../store/executions/update.js';
 import type { Db } from '../../store/database.js';
 import type { Dependencies } from '../dependencies.js';
@@ -9,12 +10,35 @@ import { createBlockedFailure } from '../failures.js';
 /** What the steps of an execution need to call AWS and to write what they learn. */
 export type StepDependencies = Pick<Dependencies, 'db' | 'aws'>;
 
-/** Loads an execution with all that it refers to. @throws ApplicationFailure `ExecutionUnknown` where there is none. */
+/**
+ * Loads an execution with all that it refers to.
+ * @throws ApplicationFailure `ExecutionUnknown` where there is none. It can be retried: after a restore of an older dump,
+ * the sweep gives the execution back to the database.
+ */
 export async function loadExecution(db: Db, executionId: string): Promise<ExecutionContext> {
   const execution = await findExecution(db, executionId);
   if (execution === undefined)
-    throw ApplicationFailure.nonRetryable(`The database has no execution ${executionId}`, 'ExecutionUnknown');
+    throw ApplicationFailure.retryable(
+      `The database has no execution ${executionId}. The sweep recovers it from Temporal where it can`,
+      'ExecutionUnknown',
+    );
   return execution;
+}
+
+/**
+ * Loads an execution whose HealthOmics run was started. Where the database has forgotten the run, Temporal says which
+ * one it is.
+ */
+export async function loadStartedExecution(
+  { db, orchestrator }: Pick<Dependencies, 'db' | 'orchestrator'>,
+  executionId: string,
+): Promise<ExecutionContext> {
+  const execution = await loadExecution(db, executionId);
+  if (execution.healthOmics !== null) return execution;
+  const known = await orchestrator.executions.findKnown(executionId);
+  if (known?.healthOmicsRunId === undefined) return execution;
+  await recordForgottenRun(db, executionId, known.healthOmicsRunId);
+  return loadExecution(db, executionId);
 }
 
 /**

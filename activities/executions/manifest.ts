@@ -3,13 +3,17 @@ import { classifyAwsError } from '../../aws/errors.js';
 import { parseS3Uri, readBytes, writeText } from '../../aws/s3.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { objectArn } from '../../domain/iam/permissions.js';
-import { checkRunManifest, describeFindings, type ManifestReport } from '../../domain/runs/manifestCheck.js';
+import { describeFindings, type ManifestedRun, type ManifestReport } from '../../domain/runs/manifestCheck.js';
 import { findManifestOverrides } from '../../domain/runs/manifestOverrides.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
+import { TaskTooLongError, threads } from '../../threads/pool.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { withAwsErrors } from './awsCalls.js';
 import { block, type StepDependencies, viaStorageProvider } from './context.js';
+
+/** How long polony checks a manifest, in milliseconds. The largest that it reads takes some seconds. */
+const CHECK_MS = 60_000;
 
 type ManifestContent = { content: string | Uint8Array } | 'absent' | 'unreadable';
 
@@ -26,7 +30,7 @@ export async function settleManifest(
   const { manifest } = execution;
   const location = locateManifest(execution);
   const found = await readManifest(dependencies, execution, location);
-  const report = checkFound(execution, found, location);
+  const report = await checkFound(execution, found, location);
   await updateExecution(dependencies.db, execution.id, { manifestReport: report });
   const stops = found === 'absent' || execution.flow.settings.manifestErrors !== 'warn';
   if (report.errors.length > 0 && stops) await blockOnManifest(dependencies, execution, report, location);
@@ -69,14 +73,15 @@ async function readManifest(
   return withHeartbeat(() => withAwsErrors(dependencies, viaStorageProvider(execution), call, read));
 }
 
-function checkFound(
+async function checkFound(
   { run, manifest, flow, ownParameters }: ExecutionContext,
   found: ManifestContent,
   { bucket, key }: ManifestLocation,
-): ManifestReport {
+): Promise<ManifestReport> {
   const unchecked: ManifestReport = { errors: [], warnings: [], samples: 0, more: 0 };
   const parameters = { ...flow.parameters, ...ownParameters };
-  if (manifest === null && findManifestOverrides(parameters).replaceManifest) {
+  const manifestParameter = flow.parameterNames.runManifest;
+  if (manifest === null && findManifestOverrides(parameters, manifestParameter).replaceManifest) {
     const message = 'polony did not check the run manifest: a parameter of the flow or the execution names another one';
     return { ...unchecked, warnings: [{ rule: 'not-checked', message }] };
   }
@@ -84,12 +89,24 @@ function checkFound(
     const message = 'polony did not check RunManifest.csv: the provider may not read it (s3:GetObject)';
     return { ...unchecked, warnings: [{ rule: 'not-checked', message }] };
   }
-  if (found !== 'absent') return checkRunManifest(found.content, { ...run, parameters });
+  if (found !== 'absent') return checkContent(found.content, { ...run, parameters });
   if (manifest === null) {
     const message = 'The run has no RunManifest.csv. Bases2Fastq then assigns all reads to one sample.';
     return { ...unchecked, warnings: [{ rule: 'no-manifest', message }] };
   }
   return { ...unchecked, errors: [{ rule: 'no-manifest', message: `there is no object s3://${bucket}/${key}` }] };
+}
+
+/** Checks a manifest in a thread, because a worker has many activities and only one event loop. */
+async function checkContent(content: string | Uint8Array, run: ManifestedRun): Promise<ManifestReport> {
+  const { cycles, analysisLanes, parameters } = run;
+  try {
+    return await threads.run('checkRunManifest', [content, { cycles, analysisLanes, parameters }], CHECK_MS);
+  } catch (error) {
+    if (!(error instanceof TaskTooLongError)) throw error;
+    const message = 'polony did not check the run manifest, because that takes too long';
+    return { errors: [], warnings: [{ rule: 'not-checked', message }], samples: 0, more: 0 };
+  }
 }
 
 async function blockOnManifest(

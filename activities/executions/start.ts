@@ -11,6 +11,8 @@ import type { Dependencies } from '../dependencies.js';
 import { parseDenial } from '../../domain/iam/denials.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
+import { checkRunUnchanged } from './runMetadata.js';
+import { claimStart } from './startMarkers.js';
 import { loadExecution, quotaScope } from './context.js';
 import { recordPermissionUse } from './evidence.js';
 import { prepare } from './prepare.js';
@@ -107,6 +109,8 @@ class RunStarter {
    */
   async start(execution: ExecutionContext): Promise<StartedRun> {
     const { db } = this.dependencies;
+    await checkRunUnchanged(this.dependencies, execution);
+    await claimStart(this.dependencies, execution);
     const answer = await withHeartbeat(() =>
       withAwsErrors(this.dependencies, execution, runCall(execution, 'omics:StartRun'), () => this.#send(execution)),
     );

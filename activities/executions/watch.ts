@@ -9,7 +9,7 @@ import { updateExecution } from '../../store/executions/update.js';
 import type { Dependencies } from '../dependencies.js';
 import { getBlocked } from '../failures.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
-import { loadExecution, quotaScope } from './context.js';
+import { loadStartedExecution, quotaScope } from './context.js';
 import type { WatchedRun } from './getRunBudget.js';
 
 /** What polony saw of a HealthOmics run. */
@@ -20,7 +20,7 @@ export interface WatchedStatus {
   statusMessage?: string;
 }
 
-type WatchDependencies = Pick<Dependencies, 'db' | 'aws' | 'settings' | 'polls'>;
+type WatchDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings' | 'polls'>;
 type RunToWatch = NonNullable<ExecutionContext['healthOmics']>;
 
 const HEARTBEAT_MS = 10_000;
@@ -48,7 +48,7 @@ export function createWatchActivities(dependencies: WatchDependencies) {
      * belongs to another run.
      */
     async watchRun(executionId: string, from: ExecutionStatus, probing: boolean): Promise<WatchedStatus> {
-      const execution = await loadExecution(dependencies.db, executionId);
+      const execution = await loadStartedExecution(dependencies, executionId);
       if (execution.healthOmics === null)
         throw ApplicationFailure.nonRetryable('The execution has no HealthOmics run to watch', 'ExecutionUnknown');
       return new RunWatcher(dependencies, pace, execution, execution.healthOmics).watchUntilNot(from, probing);

@@ -26,8 +26,14 @@ export async function endWaiting(
   await workflows.endWaiting(execution, judgeForFlow(execution, ended));
 }
 
-/** A usable run is unusable for flows that accept neither failed nor unverified runs. */
+/**
+ * A usable run is unusable for flows that accept neither failed nor unverified runs. A stopped run is usable for flows
+ * that accept it.
+ */
 function judgeForFlow({ flow, run }: ExecutionContext, ended: RunUploadEnded): RunUploadEnded {
-  const reason = ended.usable ? whyRunIsUnusable({ ...run, uploadState: 'complete' }, flow) : undefined;
-  return reason === undefined ? ended : { usable: false, reason: `The run cannot be analysed: ${reason}` };
+  if (!ended.usable && !run.usableIfStopped) return ended;
+  const reason = whyRunIsUnusable(ended.usable ? { ...run, uploadState: 'complete' } : run, flow);
+  return reason === undefined
+    ? { usable: true, reason: ended.reason }
+    : { usable: false, reason: `The run cannot be analysed: ${reason}` };
 }

@@ -7,7 +7,8 @@ import { withBucketPolicyLock } from '../../store/grants/bucketPolicyLock.js';
 import { findBucketOfGrant, findGrant, loadGrant } from '../../store/grants/load.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
-import { applyGrant } from './applyGrant.js';
+import { applyGrants } from './applyGrants.js';
+import { findTask } from './tasks.js';
 
 /** How many policies one worker changes at the same time. */
 const BUCKETS_AT_ONCE = 4;
@@ -23,7 +24,10 @@ export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'a
   const limit = pLimit(Math.min(BUCKETS_AT_ONCE, Math.max(1, connections - 1)));
 
   return {
-    /** Puts a grant into the policy of its bucket or removes it from there, whichever the store asks for now. */
+    /**
+     * Puts a grant into the policy of its bucket or removes it from there, whichever the store asks for now. Makes all
+     * other outstanding changes of the bucket with it.
+     */
     async changeAccess(grantId: string): Promise<GrantChange & { agenda: GrantAgenda }> {
       return withHeartbeat(async () => {
         const bucket = await findBucketOfGrant(db, grantId);
@@ -31,7 +35,11 @@ export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'a
           throw ApplicationFailure.nonRetryable(`There is no access grant ${grantId}`, 'NotFound');
         return withLock(bucket, async (connection) => {
           const row = await findGrant(connection, grantId);
-          if (row !== undefined) await applyGrant(dependencies, connection, row);
+          // An earlier change may have made this one too.
+          if (row !== undefined && findTask(row) !== undefined) {
+            const errors = await applyDueGrants(connection, bucket);
+            if (errors.has(grantId)) throw errors.get(grantId);
+          }
           const { state, problem } = await loadGrant(connection, grantId);
           return { state, problem, agenda: await loadGrantAgenda(connection, bucket) };
         });
@@ -42,23 +50,17 @@ export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'a
     async settleAccess(bucket: string): Promise<GrantAgenda> {
       return withHeartbeat(() =>
         withLock(bucket, async (connection) => {
-          await applyDueGrants(connection, bucket);
+          const errors = await applyDueGrants(connection, bucket);
+          for (const error of errors.values()) throw error;
           return loadGrantAgenda(connection, bucket);
         }),
       );
     },
   };
 
-  /** @throws the first error where another attempt may succeed, after it has tried all grants. */
-  async function applyDueGrants(connection: Db, bucket: string): Promise<void> {
-    const errors: unknown[] = [];
-    for (const { id } of await listDueGrants(connection, bucket)) {
-      // Another change of the grant may have been requested since the list was read.
-      const row = await findGrant(connection, id);
-      if (row !== undefined)
-        await applyGrant(dependencies, connection, row).catch((error: unknown) => errors.push(error));
-    }
-    if (errors.length > 0) throw errors[0];
+  /** @returns the errors by grant, where another attempt may succeed. */
+  async function applyDueGrants(connection: Db, bucket: string): Promise<Map<string, unknown>> {
+    return applyGrants(dependencies, connection, await listDueGrants(connection, bucket));
   }
 
   /** @throws ApplicationFailure `Busy` where another worker changes the policy. */

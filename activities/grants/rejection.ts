@@ -1,17 +1,21 @@
 import type { ApplicationFailure } from '@temporalio/common';
 import { classifyAwsError } from '../../aws/errors.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, deletedPrincipals, openStatements } from '../../domain/grants/bucketPolicy.js';
+import { type BucketPolicy, openStatements } from '../../domain/grants/bucketPolicy.js';
+import {
+  explainForeignPrincipals,
+  explainUnknownPrincipal,
+  type Explanation,
+  type IsGone,
+} from '../../domain/grants/gonePrincipals.js';
 import { parseDenial } from '../../domain/iam/denials.js';
-import type { GrantRow } from '../../store/grants/load.js';
 import { getBlocked, toActivityFailure, withoutContinuation } from '../failures.js';
+import type { TaskKind } from './tasks.js';
 
 /**
- * What to do for a grant: put it into the policy, remove it because somebody asked, or remove it because it expired.
+ * AWS, or the state of the policy, does not allow a change. Trying again does not help until a person acts. The remedy
+ * does not say what happens afterwards: see {@link addNextStep}.
  */
-export type GrantTask = 'grant' | 'remove' | 'expire';
-
-/** AWS, or the state of the policy, does not allow a change. Trying again does not help until a person acts. */
 export class GrantRejected extends Error {
   constructor(readonly problem: Blocked) {
     super(problem.message);
@@ -22,46 +26,41 @@ export class GrantRejected extends Error {
 interface FailedPolicyCall {
   /** IAM action, for example `s3:PutBucketPolicy`. */
   action: string;
-  row: GrantRow;
-  task: GrantTask;
+  bucket: string;
+  partition: string;
+  /** The principals that were to get access. */
+  principals: readonly string[];
   /** The policy before the change, where it is known. */
   policy?: BucketPolicy;
+  /** Sids that the change replaces or removes. */
+  ownSids: readonly string[];
+  isGone?: IsGone;
 }
-
-type Explanation = Pick<Blocked, 'kind' | 'message' | 'remedy'>;
 
 /** What an error of an AWS call means: a rejection where a person must act, otherwise what the activity fails with. */
 export function explainPolicyError(error: unknown, call: FailedPolicyCall): GrantRejected | ApplicationFailure {
-  const { action, row } = call;
-  const resource = `arn:${row.partition}:s3:::${row.bucket}`;
+  const { action, bucket, partition } = call;
+  const resource = `arn:${partition}:s3:::${bucket}`;
   const explanation =
-    explainBlockedPublicAccess(error, call) ?? explainBucketMismatch(error, row) ?? explainMalformed(error, call);
-  if (explanation !== undefined) {
-    const remedy = `${explanation.remedy}. ${describeNextStep(call.task)}`;
-    return new GrantRejected({ ...explanation, action, resource, remedy });
-  }
+    explainBlockedPublicAccess(error, call) ?? explainBucketMismatch(error, call) ?? explainMalformed(error, call);
+  if (explanation !== undefined) return new GrantRejected({ ...explanation, action, resource });
   const failure = toActivityFailure(error, {
     action,
     resource,
     whenNotFound: 'Check the bucket of the storage connection.',
   });
   const blocked = getBlocked(failure);
-  return blocked === undefined
-    ? failure
-    : new GrantRejected({
-        ...blocked,
-        remedy: `${adaptRemedy(blocked.remedy, call.task)}${hintAtOpenStatements(call, error)}`,
-      });
+  if (blocked === undefined) return failure;
+  // Executions continue automatically after the remedy of a failure; grants may not.
+  const remedy = `${withoutContinuation(blocked.remedy)}${hintAtOpenStatements(call, error)}`;
+  return new GrantRejected({ ...blocked, remedy });
 }
 
-/** What happens after the remedy. polony does not repeat a grant that was rejected: its requester was told. */
-export function describeNextStep(task: GrantTask): string {
-  return task === 'grant' ? 'Then repair the grant.' : 'polony then tries again automatically.';
-}
-
-/** Executions continue automatically after the remedy of a failure; grants may not. */
-function adaptRemedy(remedy: string, task: GrantTask): string {
-  return `${withoutContinuation(remedy)}. ${describeNextStep(task)}`;
+/** Says in the remedy of a {@link GrantRejected} what happens afterwards. */
+export function addNextStep(problem: Blocked, kind: TaskKind): Blocked {
+  // polony does not repeat a grant that was rejected: its requester was told.
+  const nextStep = kind === 'grant' ? 'Then repair the grant.' : 'polony then tries again automatically.';
+  return { ...problem, remedy: `${problem.remedy}. ${nextStep}` };
 }
 
 function findOpenStatements({ policy }: FailedPolicyCall): string[] {
@@ -73,8 +72,8 @@ function hintAtOpenStatements(call: FailedPolicyCall, error: unknown): string {
   const open = findOpenStatements(call);
   if (parseDenial(classifyAwsError(error).message).deny !== undefined) return '';
   return call.action === 's3:PutBucketPolicy' && open.length > 0
-    ? ' If the action is allowed already, S3 Block Public Access rejects the policy because of its statements for ' +
-        `everybody: ${open.join(', ')}.`
+    ? '. If the action is allowed already, S3 Block Public Access rejects the policy because of its statements for ' +
+        `everybody: ${open.join(', ')}`
     : '';
 }
 
@@ -92,20 +91,20 @@ function explainBlockedPublicAccess(error: unknown, call: FailedPolicyCall): Exp
   };
 }
 
-function explainBucketMismatch(error: unknown, row: GrantRow): Explanation | undefined {
+function explainBucketMismatch(error: unknown, { bucket }: FailedPolicyCall): Explanation | undefined {
   const { code } = classifyAwsError(error);
   if (code === 'MethodNotAllowed')
     return {
       kind: 'NOT_BUCKET_OWNER',
       message:
-        `The bucket ${row.bucket} does not belong to the provider's account. Only the account of a bucket may change ` +
+        `The bucket ${bucket} does not belong to the provider's account. Only the account of a bucket may change ` +
         'its policy',
       remedy: 'Connect the bucket with a provider of its own account',
     };
   if (/Redirect|IllegalLocation|AuthorizationHeaderMalformed/.test(code))
     return {
       kind: 'WRONG_REGION',
-      message: `The bucket ${row.bucket} is not in the region of its storage connection`,
+      message: `The bucket ${bucket} is not in the region of its storage connection`,
       remedy: 'Correct the region of the storage connection',
     };
   return undefined;
@@ -113,9 +112,9 @@ function explainBucketMismatch(error: unknown, row: GrantRow): Explanation | und
 
 function explainMalformed(error: unknown, call: FailedPolicyCall): Explanation | undefined {
   const { code, message } = classifyAwsError(error);
-  if (!code.includes('MalformedPolicy')) return undefined;
-  if (/principal/i.test(message)) return explainUnknownPrincipal(error, call);
-  if (/size|large|exceed/i.test(message))
+  if (!/MalformedPolicy|PolicyTooLarge/.test(code)) return undefined;
+  if (/principal/i.test(message)) return explainPrincipals(error, call);
+  if (code === 'PolicyTooLarge' || /size|large|exceed/i.test(message))
     return {
       kind: 'POLICY_TOO_LARGE',
       message: `S3 rejects the policy because it is too large: ${message}`,
@@ -128,20 +127,20 @@ function explainMalformed(error: unknown, call: FailedPolicyCall): Explanation |
   };
 }
 
-function explainUnknownPrincipal(error: unknown, { row, policy }: FailedPolicyCall): Explanation {
-  const deleted = policy === undefined ? [] : deletedPrincipals(policy);
-  if (deleted.length > 0) {
-    const statements = deleted.map(({ name, ids }) => `${ids.join(', ')} in the statement ${name}`).join('; ');
-    return {
-      kind: 'DELETED_PRINCIPAL',
-      message: `S3 rejects the policy because it names roles or users that were deleted: ${statements}`,
-      remedy: 'Remove these statements from the policy, or remove the grants where polony added them',
-    };
-  }
-  const { Detail: detail } = error as { Detail?: string };
-  return {
-    kind: 'PRINCIPAL_NOT_FOUND',
-    message: `AWS does not know a principal of the policy: ${detail ?? row.principal}`,
-    remedy: 'Check the ARN and its path. Roles and users must exist before you grant them access',
-  };
+function explainPrincipals(error: unknown, { principals, policy, ownSids, isGone }: FailedPolicyCall): Explanation {
+  const foreign = policy === undefined ? null : explainForeignPrincipals(policy, ownSids, isGone);
+  if (foreign !== null) return foreign;
+  const named = readUnknownPrincipals(error);
+  return explainUnknownPrincipal((named.length > 0 ? named : principals).join(', '));
+}
+
+/**
+ * The principals that S3 names when it rejects a policy because of them. The error has them in `Detail`, for example
+ * `"AWS" : "arn:aws:iam::111122223333:role/Gone"`.
+ */
+export function readUnknownPrincipals(error: unknown): string[] {
+  const { code, message } = classifyAwsError(error);
+  const { Detail: detail } = error as { Detail?: unknown };
+  if (!code.includes('MalformedPolicy') || !/principal/i.test(message) || typeof detail !== 'string') return [];
+  return [...detail.matchAll(/arn:[^\s"]+|\bA[A-Z]{3}[A-Z0-9]{12,}\b|\b\d{12}\b/g)].map(([principal]) => principal);
 }

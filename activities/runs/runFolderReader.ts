@@ -1,7 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { Context } from '@temporalio/activity';
 import { type AwsErrorKind, classifyAwsError } from '../../aws/errors.js';
-import { hasObjects, listFolder, listObjects, readText } from '../../aws/s3.js';
+import { hasObjects, listFolder, listObjects, readText, readTextWithEtag } from '../../aws/s3.js';
 import { type Completeness, CycleTally, type RunFolderContent } from '../../domain/runs/completeness.js';
 import { errorMessage } from '../../domain/errors.js';
 import { parseAvitiRunStats, type RunMetrics } from '../../domain/runs/instrumentMetrics.js';
@@ -37,15 +37,18 @@ export class RunFolderReader {
     private readonly folder: string,
   ) {}
 
+  /** ETags of RunParameters.json and RunUploaded.json as they were last read, by name. */
+  readonly etags: Record<string, string> = {};
+
   /** The text of RunParameters.json; undefined where it is missing or empty. */
   async readRunParameters(): Promise<string | undefined> {
-    const text = await this.#read('RunParameters.json');
+    const text = await this.#readMetadata('RunParameters.json');
     return text === undefined || text.trim() === '' ? undefined : text;
   }
 
   /** The text of RunUploaded.json; undefined where it is missing. */
   async readRunUploaded(): Promise<string | undefined> {
-    return this.#read(RUN_UPLOADED_FILE, MAX_RUN_UPLOADED_BYTES);
+    return this.#readMetadata(RUN_UPLOADED_FILE, MAX_RUN_UPLOADED_BYTES);
   }
 
   async hasRunManifest(): Promise<boolean> {
@@ -102,6 +105,13 @@ export class RunFolderReader {
       });
       return undefined;
     }
+  }
+
+  async #readMetadata(file: string, maxBytes?: number): Promise<string | undefined> {
+    delete this.etags[file];
+    const found = await readTextWithEtag(this.s3, this.bucket, `${this.folder}/${file}`, maxBytes);
+    if (found?.etag !== undefined) this.etags[file] = found.etag;
+    return found?.text;
   }
 
   #read(file: string, maxBytes?: number): Promise<string | undefined> {

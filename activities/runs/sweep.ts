@@ -10,6 +10,7 @@ import { listUnverified } from '../../store/verification/resources.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { sweepDeliveries } from '../webhooks/dispatch.js';
+import { ForgottenExecutions } from '../executions/forgottenExecutions.js';
 import { ClosedExecutions } from '../executions/closedExecutions.js';
 import { endWaiting, startExecution } from '../executions/workflows.js';
 import { FailureCollector } from './failureCollector.js';
@@ -27,13 +28,16 @@ type SweepDependencies = Pick<Dependencies, 'db' | 'orchestrator' | 'settings'>;
 
 /** The activity of `sweep`. */
 export function createSweepActivities(dependencies: SweepDependencies) {
+  let isFirst = true;
   return {
     /**
      * Finishes what was written to the store but did not reach Temporal, because a process died or Temporal was out of
      * reach. Recovers executions whose workflow was closed from outside.
      */
     async handOver(): Promise<SweepResult> {
-      return withHeartbeat(() => new Sweep(dependencies).run());
+      const sweep = new Sweep(dependencies, isFirst);
+      isFirst = false;
+      return withHeartbeat(() => sweep.run());
     },
   };
 }
@@ -46,11 +50,17 @@ class Sweep {
   readonly #orchestrator: SweepDependencies['orchestrator'];
   readonly #settings: SweepDependencies['settings'];
   readonly #closed: ClosedExecutions;
+  readonly #forgotten: ForgottenExecutions;
 
-  constructor({ db, orchestrator, settings }: SweepDependencies) {
+  constructor(
+    { db, orchestrator, settings }: SweepDependencies,
+    /** Whether it is the first sweep of this process. */
+    private readonly isFirst: boolean,
+  ) {
     this.#db = db;
     this.#orchestrator = orchestrator;
     this.#settings = settings;
+    this.#forgotten = new ForgottenExecutions(db, orchestrator.executions);
     this.#closed = new ClosedExecutions(db, orchestrator.executions, settings.closedWorkflows);
   }
 
@@ -62,6 +72,7 @@ class Sweep {
       'executions that wait for an upload': () => this.#endWaiting(),
       'executions whose workflow was closed': () => this.#recoverClosed(),
       'executions whose workflow is lost': () => this.#recoverLost(),
+      'executions that the database forgot': () => this.#recoverForgotten(),
       'webhook deliveries': () => sweepDeliveries(this.#db, this.#orchestrator.webhooks),
       'bucket policies': () => this.#settleBuckets(),
       verifications: () => this.#verify(),
@@ -114,6 +125,16 @@ class Sweep {
   async #recoverLost(): Promise<void> {
     for (const id of await this.#closed.listLost())
       await this.#failures.attempt(`execution ${id}, whose workflow is lost`, () => this.#closed.recover(id, true));
+  }
+
+  /** After a start of the worker, the database may be an older one. */
+  async #recoverForgotten(): Promise<void> {
+    const ids = await this.#forgotten.listRunning();
+    if (this.isFirst) ids.push(...(await this.#forgotten.listEnded()));
+    for (const id of ids)
+      await this.#failures.attempt(`execution ${id}, which the database forgot`, async () => {
+        await this.#forgotten.recover(id);
+      });
   }
 
   async #settleBuckets(): Promise<void> {

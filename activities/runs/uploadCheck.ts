@@ -3,11 +3,15 @@ import { classifyAwsError } from '../../aws/errors.js';
 import { type Completeness, whyBases2FastqRejects } from '../../domain/runs/completeness.js';
 import { errorMessage } from '../../domain/errors.js';
 import { parseRunParameters, type RunParameters } from '../../domain/runs/runParameters.js';
+import { doFilesDisagree } from '../../domain/runs/verifiedFolder.js';
 import { parseRunUploaded, RUN_UPLOADED_FILE, type RunUploaded } from '../../domain/runs/runUploaded.js';
+import { describeRetry } from '../../domain/runs/usability.js';
 import type { Db } from '../../store/database.js';
 import { hasRecentEvents } from '../../store/events.js';
-import { type RunChange, updateUpload } from '../../store/runs/update.js';
-import type { RunContext } from '../../store/runs/load.js';
+import { judgeEndedUpload } from '../../domain/runs/usability.js';
+import { endUpload, type RunChange, updateUpload } from '../../store/runs/update.js';
+import { findRun, type RunContext } from '../../store/runs/load.js';
+import type { UploadState } from '../../store/schema.js';
 import type { RunUploadEnded } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { notYet } from './notYet.js';
@@ -36,13 +40,17 @@ type KnownOutcome = Pick<RunChange, 'outcome' | 'instrumentId' | 'checked'>;
 export class UploadCheck {
   #parameters: RunParameters | null;
 
-  /** @param attempt of the activity, from 1 */
+  /**
+   * @param attempt of the activity, from 1.
+   * @param began when this check began, by the clock of Temporal.
+   */
   constructor(
     private readonly db: Db,
     private readonly settings: Pick<Dependencies['settings'], 'uploadPollSeconds' | 'stalledMinutes'>,
     private readonly folder: RunFolderReader,
     private readonly run: RunContext,
     private readonly attempt: number,
+    private readonly began: Date,
   ) {
     this.#parameters = run.parameters;
   }
@@ -88,13 +96,7 @@ export class UploadCheck {
     const tally = await this.folder.tallyBaseCalls(this.#parameters);
     const mayHaveVanished = tally.objects === 0 && this.attempt % ATTEMPTS_PER_EXISTENCE_CHECK === 0;
     if (mayHaveVanished && (await this.folder.isEmpty())) {
-      const reason = 'The run folder is no longer in the bucket';
-      await updateUpload(this.db, this.run.id, {
-        uploadState: 'vanished',
-        description: reason,
-        timeCompleted: new Date(),
-      });
-      return { usable: false, reason };
+      return this.#end({ uploadState: 'vanished', description: 'The run folder is no longer in the bucket' });
     }
     throw await this.#notYetUploaded(tally, await hasRecentEvents(this.db, `s3/${this.run.storage.bucket}`));
   }
@@ -120,32 +122,51 @@ export class UploadCheck {
     };
     // Read again: the instrument may have replaced it since the first read.
     await this.#readParameters();
-    const reason = this.#whyUnusable(uploaded);
-    if (reason !== undefined) return this.#refuse(reason, known);
+    await this.#noteDisagreement(uploaded);
+    const unsupported = whyBases2FastqRejects(this.#parameters, { runType: uploaded.runType });
+    if (unsupported !== undefined) return this.#refuse(unsupported, known);
+    if (uploaded.outcome === 'stopped') return this.#refuseStopped(uploaded, known);
+    if (uploaded.outcome === 'unknown')
+      return this.#refuseUntilRetried(
+        `The instrument ended the run with ${uploaded.outcomeText}, which polony does not know. It analyses only ` +
+          'completed runs',
+        known,
+      );
     if (this.#parameters === null)
       throw this.#notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
     if (this.#parameters.cycles === undefined)
-      return this.#refuse(
+      return this.#refuseUntilRetried(
         'RunParameters.json names no cycles, so polony cannot tell whether the run is complete',
         known,
       );
     return this.#checkBaseCalls(uploaded, known);
   }
 
-  #whyUnusable({ outcome, outcomeText, runType }: RunUploaded): string | undefined {
-    const unsupported = whyBases2FastqRejects(this.#parameters, { runType });
-    if (unsupported !== undefined) return unsupported;
-    // A stopped run is not whole. An unknown outcome is not taken for success.
-    return outcome === 'completed' || outcome === 'failed'
-      ? undefined
-      : `The instrument ended the run with ${outcomeText}; polony analyses only completed runs`;
+  /** Bases2Fastq does not care. The API does not show the files of such a folder when a person named it. */
+  async #noteDisagreement(uploaded: RunUploaded): Promise<void> {
+    const filesDisagree = this.#parameters !== null && doFilesDisagree(this.#parameters, uploaded);
+    if (filesDisagree !== this.run.filesDisagree) await updateUpload(this.db, this.run.id, { filesDisagree });
+  }
+
+  /** A stopped run is not whole. Flows that accept stopped runs can analyse the cycles that are there. */
+  async #refuseStopped({ outcomeText }: RunUploaded, known: KnownOutcome): Promise<RunUploadEnded> {
+    const tally = await this.folder.tallyBaseCalls(this.#parameters);
+    await this.#recordProgress(tally);
+    const { present, expected } = tally.completeness;
+    const ended = `The instrument ended the run with ${outcomeText}`;
+    if (present === 0)
+      return this.#refuseUntilRetried(`${ended}, and no cycle is there, so there is nothing to analyse`, known);
+    return this.#refuseUntilRetried(
+      `${ended}; ${present} of ${expected} cycles are there. Only flows with acceptStoppedOutcome analyse it`,
+      { ...known, usableIfStopped: true, hasManifest: await this.folder.hasRunManifest() },
+    );
   }
 
   async #checkBaseCalls(uploaded: RunUploaded, known: KnownOutcome): Promise<RunUploadEnded> {
     const tally = await this.folder.tallyBaseCalls(this.#parameters);
     const { expected, missingCount } = tally.completeness;
     if (expected === 0)
-      return this.#refuse(
+      return this.#refuseUntilRetried(
         'RunParameters.json names no cycle of a known read, so polony cannot tell whether the run is complete',
         known,
       );
@@ -155,7 +176,7 @@ export class UploadCheck {
       uploaded.outcome === 'completed'
         ? 'The run is complete'
         : `The instrument ended the run with ${uploaded.outcomeText}, but all ${expected} cycles are there; ` +
-            'only flows with acceptFailedOutcome analyse it',
+            `only flows with acceptFailedOutcome analyse it. ${describeRetry(this.run.id)}`,
       { ...known, ...(await this.#readMetrics()), hasManifest: await this.folder.hasRunManifest() },
     );
   }
@@ -169,7 +190,7 @@ export class UploadCheck {
     const progress = await this.#recordProgress(tally, true);
     // A failed run has ended early: its missing files will not come.
     if (uploaded.outcome === 'failed')
-      return this.#refuse(
+      return this.#refuseUntilRetried(
         `The instrument ended the run with ${uploaded.outcomeText}, and ${missing}; it cannot be analysed`,
         known,
       );
@@ -191,18 +212,30 @@ export class UploadCheck {
   }
 
   async #complete(reason: string, change: RunChange): Promise<RunUploadEnded> {
-    await this.#end({ ...change, uploadState: 'complete', description: reason });
-    return { usable: true, reason };
+    const metadataEtags = { ...this.folder.etags };
+    return this.#end({ ...change, metadataEtags, uploadState: 'complete', description: reason });
+  }
+
+  /** Refuses a run that another upload into the same folder would mend. */
+  async #refuseUntilRetried(reason: string, change: RunChange): Promise<RunUploadEnded> {
+    return this.#refuse(`${reason}. ${describeRetry(this.run.id)}`, change);
   }
 
   async #refuse(reason: string, change: RunChange): Promise<RunUploadEnded> {
     const metrics = change.checked === 'content' ? await this.#readMetrics() : {};
-    await this.#end({ ...change, ...metrics, uploadState: 'refused', description: reason });
-    return { usable: false, reason };
+    return this.#end({ ...change, ...metrics, uploadState: 'refused', description: reason });
   }
 
-  async #end(change: RunChange): Promise<void> {
-    await updateUpload(this.db, this.run.id, { ...change, blocked: null, timeCompleted: new Date() });
+  /** Records the end, and returns it; or the one that a check found that began later. */
+  async #end(change: RunChange & { uploadState: UploadState; description: string }): Promise<RunUploadEnded> {
+    const { uploadState, description: uploadDescription } = change;
+    const ended = { ...change, blocked: null, timeCompleted: new Date() };
+    if (await endUpload(this.db, this.run, this.began, ended))
+      return judgeEndedUpload({ uploadState, uploadDescription });
+    const run = await findRun(this.db, this.run.id);
+    if (run === undefined || run.uploadState === 'uploading')
+      throw this.#notYet('The run was set back to uploading during the check; polony checks it again');
+    return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
   }
 
   async #readMetrics(): Promise<Pick<RunChange, 'instrumentMetrics'>> {

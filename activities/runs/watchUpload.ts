@@ -2,7 +2,7 @@ import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { joinKey } from '../../domain/files/paths.js';
 import { objectArn } from '../../domain/iam/permissions.js';
-import { judgeEndedUpload } from '../../domain/runs/usability.js';
+import { describeRetry, judgeEndedUpload } from '../../domain/runs/usability.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { reopenRun, updateUpload } from '../../store/runs/update.js';
@@ -50,7 +50,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
           : `; ${progress.missingCount} files are missing or empty: ${progress.missing.join(', ')}`;
       await updateUpload(db, runId, {
         uploadState: 'refused',
-        description: `${reason}${missing}`,
+        description: `${reason}${missing}. ${describeRetry(runId)}`,
         blocked: null,
         timeCompleted: new Date(),
       });
@@ -93,7 +93,8 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
     const { bucket, prefix, region, providerId } = run.storage;
     const s3 = aws.s3(providerId, region);
     const folder = new RunFolderReader(s3, bucket, joinKey(prefix, run.parentPath, run.runFolder));
-    return new UploadCheck(db, settings, folder, run, activityInfo().attempt).check();
+    const { attempt, currentAttemptScheduledTimestampMs: began } = activityInfo();
+    return new UploadCheck(db, settings, folder, run, attempt, new Date(began)).check();
   }
 
   /** Writes what went wrong to the run. @returns what the activity fails with. */

@@ -7,7 +7,8 @@ import { wakeWatcher } from '../../store/events.js';
 import { findKnownRuns, type KnownRun } from '../../store/runs/discovery.js';
 import { reopenRun } from '../../store/runs/update.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { loggableError, withTimeout } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
+import { withTimeout } from '../errors.js';
 import { Debouncer, TokenBuckets } from './flood.js';
 
 type ObjectEvent = Extract<BucketOrRunEvent, { kind: 'object' }>;

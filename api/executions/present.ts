@@ -1,5 +1,6 @@
 import { explainFailure } from '../../domain/executions/failures.js';
 import { isFinalStatus } from '../../domain/executions/execution.js';
+import { findPathWarnings } from '../../domain/runs/pathWarnings.js';
 import type { listAttempts } from '../../store/executions/attempts.js';
 import type { ListedExecution } from '../../store/executions/load.js';
 import { executionWorkflowId } from '../../workflows/messages/executions.js';
@@ -76,6 +77,7 @@ export function presentExecutionDetails(row: ListedExecution, earlierAttempts: r
       uri: row.manifestUri,
       report: row.manifestReport,
     },
+    warnings: findPathWarnings({ ...row.run, prefix: row.storage.prefix }),
     relaunchOf: row.relaunchOf,
   };
 }

@@ -13,8 +13,9 @@ import { createExecution } from '../../store/executions/create.js';
 import { listExecutionNames } from '../../store/executions/list.js';
 import { lockRun } from '../../store/runs/load.js';
 import { ApiError } from '../errors.js';
-import { checkRequestedManifest, type RequestedManifest } from './manifest.js';
-import { checkRunReferences, type UncheckedReferences } from './runAccess.js';
+import { missing } from './access.js';
+import { type CheckedManifest, type RequestedManifest, requireCheckedManifest } from './manifest.js';
+import { checkReferences, type References } from './references.js';
 
 /** An execution that a caller asks for. */
 export interface ExecutionRequest {
@@ -23,12 +24,14 @@ export interface ExecutionRequest {
   name?: string;
   parameters?: Record<string, unknown>;
   manifest?: RequestedManifest;
+  /** The result of checking the text of the manifest. */
+  checkedManifest: CheckedManifest | undefined;
   relaunchOf?: string;
   /** The name of the execution that this one repeats: without a name of its own, it gets that one with a number. */
   nameOfRepeated?: string;
   startedBy: string;
-  /** What the caller names in S3 and may not be allowed to see. */
-  references: UncheckedReferences;
+  /** What the caller names and may not be allowed to see. */
+  references: References;
 }
 
 type RunToStart = NonNullable<Awaited<ReturnType<typeof lockRun>>>;
@@ -45,16 +48,22 @@ interface ExecutionParts {
  * Checks an execution that a caller asks for, and creates it. Everything that it refers to stays locked until the
  * transaction ends, so that nobody deletes it meanwhile.
  * @returns the id of the execution
- * @throws InputError when a field is invalid; ApiError 409 when the run and the flow do not fit together
+ * @throws InputError when a field is invalid; ApiError 409 when the run and the flow do not fit together; what
+ * {@link requireCheckedManifest} throws
  */
 export async function createRequestedExecution(transaction: DbTransaction, request: ExecutionRequest): Promise<string> {
   const { flow, run } = await lockFlowAndRun(transaction, request);
   checkUsable(run, flow);
   const parts = { flow, run, ...(await lockConnections(transaction, flow, run)) };
   const runFolder = storageUri(parts.storage.bucket, parts.storage.prefix, run.parent_path, run.run_folder);
-  throwIfInvalid(checkRunReferences(runFolder, request.references));
+  throwIfInvalid(await checkReferences(transaction, runFolder, request.references));
   await checkPlace(transaction, parts);
-  checkManifest(parts, request);
+  requireCheckedManifest(
+    request.manifest,
+    { flow, run, parameters: request.parameters },
+    request.checkedManifest,
+    parts.storage,
+  );
   const { id } = await createExecution(transaction, {
     name: request.name ?? (await nameOfRelaunch(transaction, request)),
     flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
@@ -87,12 +96,8 @@ async function lockFlowAndRun(
   const run = isId(runId) ? await lockRun(transaction, runId) : undefined;
   if (flow !== undefined && run !== undefined) return { flow, run };
   throw new InputError([
-    ...(flow === undefined
-      ? [{ field: 'flowId', rule: 'FLOW_NOT_FOUND', message: `there is no flow ${flowId.slice(0, 100)}` }]
-      : []),
-    ...(run === undefined
-      ? [{ field: 'runId', rule: 'RUN_NOT_FOUND', message: `there is no run ${runId.slice(0, 100)}` }]
-      : []),
+    ...(flow === undefined ? [missing('flow', flowId)] : []),
+    ...(run === undefined ? [missing('run', runId)] : []),
   ]);
 }
 
@@ -104,12 +109,18 @@ function runError(reason: string, message: string): ApiError {
 function checkUsable(run: RunToStart, flow: FlowRow): void {
   const why = whyRunIsUnusable(
     {
+      id: run.id,
       uploadState: run.upload_state,
       uploadDescription: run.upload_description,
       outcome: run.outcome,
+      usableIfStopped: run.usable_if_stopped,
       checked: run.checked,
     },
-    { acceptFailedOutcome: flow.accept_failed_outcome, acceptUnverified: flow.accept_unverified },
+    {
+      acceptFailedOutcome: flow.accept_failed_outcome,
+      acceptStoppedOutcome: flow.accept_stopped_outcome,
+      acceptUnverified: flow.accept_unverified,
+    },
   );
   if (why !== undefined) throw runError('RUN_NOT_USABLE', `The run cannot be analysed: ${why}`);
 }
@@ -146,19 +157,6 @@ async function checkPlace(transaction: DbTransaction, { storage, compute }: Exec
       'ACCOUNT_MISMATCH',
       "The run and the flow's compute connection are in different AWS accounts. Use a flow in the account of the run",
     );
-}
-
-function checkManifest({ flow, run, storage }: ExecutionParts, { manifest, parameters }: ExecutionRequest): void {
-  if (manifest === undefined) return;
-  // Such a flow leaves the decision to Bases2Fastq.
-  if ('content' in manifest && flow.run_settings.manifestErrors === 'warn') return;
-  throwIfInvalid(
-    checkRequestedManifest(manifest, storage, {
-      cycles: run.run_parameters?.cycles,
-      analysisLanes: run.run_parameters?.analysisLanes,
-      parameters: { ...flow.parameters, ...parameters },
-    }),
-  );
 }
 
 function toStoredManifest(manifest: RequestedManifest | undefined) {

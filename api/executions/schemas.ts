@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
+import { PARAMETER_CHARACTERS } from '../../domain/executions/parameters.js';
 import { component } from '../openapi/components.js';
 import {
   BODY,
@@ -15,7 +16,7 @@ import {
   Timestamp,
 } from '../openapi/shared.js';
 import { FilteredPageQuery } from '../paging.js';
-import { Blocked, NullableBlocked, Output } from '../runs/schemas.js';
+import { Blocked, NullableBlocked, Output, RunWarnings } from '../runs/schemas.js';
 
 /** Longest run manifest in a request body, in characters. The manifest of 10,000 samples has about a million. */
 const MANIFEST_CHARACTERS = 1_000_000;
@@ -170,6 +171,7 @@ const ExecutionDetails = component(
         },
         closed,
       ),
+      warnings: RunWarnings,
       relaunchOf: NullableString,
     },
     closed,
@@ -190,7 +192,9 @@ const parameters = Type.Optional(
     type: 'object',
     additionalProperties: true,
     maxProperties: 100,
-    description: "Parameters of the workflow's template. They override those of the flow",
+    description:
+      "Parameters of the workflow's template. They override those of the flow. " +
+      `At most ${PARAMETER_CHARACTERS.toLocaleString('en-US')} characters as JSON`,
   }),
 );
 const manifest = Type.Union(
@@ -227,8 +231,9 @@ const CreateBody = Type.Object(
         pattern: '^s3://[^/]+/.+$',
         maxLength: 1024,
         description:
-          'Instead of runId: the S3 URI of a run folder anywhere in a storage connection. ' +
-          'polony adds it as a run and checks it like any other run',
+          'Instead of runId: the S3 URI of a run folder anywhere in a storage connection. It needs the scope ' +
+          'storage:download for this folder. polony adds it as a run and checks it like any other run. Its files are ' +
+          'shown when RunParameters.json has proved that it is one',
       }),
     ),
     name,
@@ -270,7 +275,9 @@ export const operations = {
     operationId: 'ExecutionService_CreateExecution',
     tags,
     summary: 'Start a flow for a run',
-    description: 'While the run is still uploading, the execution waits for the upload to end.',
+    description:
+      'While the run is still uploading, the execution waits for the upload to end. ' +
+      'The scopes runs:read for the run and flows:read for the flow are needed too.',
     headers: IdempotencyHeaders,
     body: CreateBody,
     response: { 201: oneExecution('Accepted'), ...errors(409, ...BODY, 422) },

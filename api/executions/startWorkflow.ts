@@ -3,7 +3,8 @@ import { isFinalStatus } from '../../domain/executions/execution.js';
 import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { loggableError, withTimeout } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
+import { withTimeout } from '../errors.js';
 
 type StartDependencies = Pick<ApiDependencies, 'db' | 'orchestrator'>;
 

@@ -72,7 +72,7 @@ export async function issueCredentials(
         'Give the storage connection another provider',
     );
   const seconds = expirationSeconds === 0 ? SESSION_SECONDS.default : expirationSeconds;
-  checkLifetime(seconds, provider);
+  checkLifetime(seconds, purpose, provider);
   const policy = issuedCredentialsPolicy(purpose, storage.bucket, keyPrefix, storage.region);
   if (policy.length > SESSION_POLICY_LIMIT) throw prefixTooLongError();
   const session = await openCredentialsSession(dependencies, request, provider, {
@@ -99,9 +99,10 @@ export async function issueCredentials(
   };
 }
 
-function checkLifetime(seconds: number, provider: ProviderRow): void {
-  const { least, mostOfRole, mostOfAccessKeys } = SESSION_SECONDS;
-  const most = provider.credential_type === 'role' ? mostOfRole : mostOfAccessKeys;
+function checkLifetime(seconds: number, purpose: CredentialPurpose, provider: ProviderRow): void {
+  const { least, mostOfRole, mostOfAccessKeys, mostOfUpload } = SESSION_SECONDS;
+  const mostOfProvider = provider.credential_type === 'role' ? mostOfRole : mostOfAccessKeys;
+  const most = purpose === 'upload' ? mostOfUpload : mostOfProvider;
   if (seconds < least || seconds > most)
     throw lifetimeError(`must be ${least} to ${most} seconds with the credentials of this provider`);
 }

@@ -4,6 +4,7 @@ import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { throwIfInvalid } from '../../domain/errors.js';
 import { checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
+import { whyFolderIsUnverified } from '../../domain/runs/verifiedFolder.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import { type Db, isId } from '../../store/database.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
@@ -38,11 +39,22 @@ export async function findStoragePlace(db: Db, id: string, { access }: Caller): 
   };
 }
 
-/** @throws ApiError 404; 403 when the storage connection is not used for data exploration */
+/**
+ * @throws ApiError 404; 403 when the storage connection is not used for data exploration, or when a person named the
+ * folder and nothing shows that it is one of a run
+ */
 export async function findRunPlace(db: Db, id: string): Promise<Place> {
   const run = isId(id) ? await findRun(db, id) : undefined;
   if (run === undefined) throw notFoundError('run', id);
   const storage = await requireStorageOf(db, 'run', run.storageConnectionId);
+  const why = whyFolderIsUnverified(run);
+  if (why !== undefined)
+    throw new ApiError(
+      403,
+      'RUN_NOT_VERIFIED',
+      `polony cannot tell whether the folder of the run is one of a run, so it does not show its files: ${why}. ` +
+        'Upload the files of the instrument, or call POST …/retry to check the folder again',
+    );
   return {
     storage,
     bucket: storage.bucket,

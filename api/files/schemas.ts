@@ -5,7 +5,13 @@ import { BODY, closed, errors, IdParams, responseBody, Timestamp } from '../open
 /** Longest validity of a download URL, in seconds (Signature Version 4). */
 const URL_SECONDS = 604_800;
 /** Lifetimes of issued credentials, in seconds (STS API Reference: AssumeRole, GetFederationToken). */
-export const SESSION_SECONDS = { least: 900, default: 3600, mostOfRole: 43_200, mostOfAccessKeys: 129_600 };
+export const SESSION_SECONDS = {
+  least: 900,
+  default: 3600,
+  mostOfRole: 43_200,
+  mostOfAccessKeys: 129_600,
+  mostOfUpload: 3600,
+};
 
 /** A file in the shape of the vendor's contract. */
 const File = component(
@@ -149,9 +155,18 @@ const UploadBody = Type.Object(
           "The folders between the prefix and the instrument's folder, for a storage connection with a runDepth",
       }),
     ),
-    expirationSeconds,
+    expirationSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: SESSION_SECONDS.mostOfUpload,
+        description:
+          `The default, also for 0, and the maximum is ${SESSION_SECONDS.mostOfUpload}. The minimum is ` +
+          `${SESSION_SECONDS.least}. A client that needs longer requests new credentials, which polony gives until the ` +
+          'upload is complete',
+      }),
+    ),
   },
-  { ...closed, examples: [{ runFolder: '20260115_AV240001_NA12878', expirationSeconds: 43_200 }] },
+  { ...closed, examples: [{ runFolder: '20260115_AV240001_NA12878', expirationSeconds: 3600 }] },
 );
 
 const FilesPage = responseBody('A page of files', {

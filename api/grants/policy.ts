@@ -1,13 +1,22 @@
 import type { FastifyRequest } from 'fastify';
 import { getBucketPolicy } from '../../aws/bucketPolicy.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, parseBucketPolicy, PolicyError } from '../../domain/grants/bucketPolicy.js';
+import {
+  type BucketPolicy,
+  type Grant,
+  grantSids,
+  parseBucketPolicy,
+  PolicyError,
+} from '../../domain/grants/bucketPolicy.js';
+import { explainForeignPrincipals, findGonePrincipals } from '../../domain/grants/gonePrincipals.js';
 import { partitionOf } from '../../domain/regions.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import { type GrantRow, loadGrant } from '../../store/grants/load.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { ApiError, loggableError, notFoundError, withTimeout } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
+import { ApiError, notFoundError, withTimeout } from '../errors.js';
+import type { WarnOfGrant } from './encryption.js';
 import { presentGrant } from './present.js';
 
 /** How long a request waits for a change of the bucket policy. The workflow continues after that. */
@@ -15,16 +24,24 @@ const CHANGE_TIMEOUT_MS = 20_000;
 const READ_TIMEOUT_MS = 10_000;
 const READ_ACTION = 's3:GetBucketPolicy';
 
-/** Reads the bucket policy as it is now, or says why it cannot be read. */
+/**
+ * Reads the bucket policy as it is now.
+ * @param grants that the policy may contain
+ * @returns the policy, and why it cannot be read or changed.
+ */
 export async function readBucketPolicy(
   aws: ApiDependencies['aws'],
   request: FastifyRequest,
   { provider_id: providerId, region, bucket }: StorageConnectionRow,
+  grants: readonly Grant[],
 ): Promise<{ policy?: BucketPolicy; problem: Blocked | null }> {
   const resource = `arn:${partitionOf(region)}:s3:::${bucket}`;
   try {
     const reading = aws.use(providerId, () => getBucketPolicy(aws.s3(providerId, region), bucket));
-    return { policy: parseBucketPolicy(await withTimeout(reading, READ_TIMEOUT_MS)), problem: null };
+    const policy = parseBucketPolicy(await withTimeout(reading, READ_TIMEOUT_MS));
+    const dropped = grants.filter((grant) => findGonePrincipals(policy, grant).length > 0);
+    const foreign = explainForeignPrincipals(policy, dropped.flatMap(grantSids));
+    return { policy, problem: foreign && { ...foreign, resource, action: 's3:PutBucketPolicy' } };
   } catch (error) {
     return { problem: readProblem(request, error, resource) };
   }
@@ -79,10 +96,10 @@ export async function requestPolicyChange(
  * The answer to a request that wanted a grant in the bucket policy.
  * @throws ApiError when AWS rejected the grant, or 404 when it was removed in the meantime.
  */
-export function presentGrantResponse(row: GrantRow) {
+export function presentGrantResponse(row: GrantRow, warn: WarnOfGrant) {
   if (row.state === 'removed') throw notFoundError('access grant', row.id);
   if (row.state === 'failed' && row.problem !== null) throw rejectionError(row, row.problem);
-  return { accessGrant: presentGrant(row) };
+  return { accessGrant: presentGrant(row, undefined, warn) };
 }
 
 /** The error for a change that AWS rejected, or that conflicts with the bucket policy. */

@@ -1,8 +1,10 @@
 import { storageUri } from '../../domain/files/paths.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
+import { type BucketPolicy, type Grant, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
+import { explainGonePrincipal, findGonePrincipals } from '../../domain/grants/gonePrincipals.js';
 import type { ShownState } from '../../domain/grants/grant.js';
 import { type GrantRow, toGrant } from '../../store/grants/load.js';
+import type { WarnOfGrant } from './encryption.js';
 
 /** Why AWS does not allow a grant, or why polony cannot read the bucket policy, as the API shows it. */
 export function presentProblem(problem: Blocked | null) {
@@ -20,10 +22,10 @@ export function presentProblem(problem: Blocked | null) {
 /**
  * A grant as the API shows it.
  * @param policy the bucket policy now. Without it, the state is the one after the last change by polony.
+ * @param warn what else the principal needs. Without it, nothing is said.
  */
-export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
+export function presentGrant(row: GrantRow, policy?: BucketPolicy, warn?: WarnOfGrant) {
   const grant = toGrant(row);
-  const standing = row.state === 'active' && policy !== undefined ? grantStanding(policy, grant) : 'whole';
   return {
     id: row.id,
     storageConnectionId: row.storage_connection_id,
@@ -31,14 +33,25 @@ export function presentGrant(row: GrantRow, policy?: BucketPolicy) {
     description: row.description,
     prefix: row.prefix,
     uri: grantUri(row.bucket, row.folder),
-    state: (standing === 'whole' ? row.state : standing) as ShownState,
-    problem: presentProblem(row.problem),
+    ...presentState(row, grant, policy),
+    warnings: (row.state === 'active' || row.state === 'pending') && warn !== undefined ? warn(row.principal) : [],
     statements: grantStatements(grant),
     createdBy: row.created_by,
     timeCreated: row.time_created.toISOString(),
     timeUpdated: row.time_updated.toISOString(),
     timeExpires: row.time_expires?.toISOString() ?? null,
   };
+}
+
+/** What the policy makes of a grant that polony has written. */
+function presentState(row: GrantRow, grant: Grant, policy: BucketPolicy | undefined) {
+  const asRecorded = { state: row.state as ShownState, problem: presentProblem(row.problem) };
+  if (row.state !== 'active' || policy === undefined) return asRecorded;
+  const gone = findGonePrincipals(policy, grant);
+  if (gone.length > 0)
+    return { state: 'failed' as const, problem: presentProblem(explainGonePrincipal(row.principal, gone, false)) };
+  const standing = grantStanding(policy, grant);
+  return standing === 'whole' ? asRecorded : { ...asRecorded, state: standing };
 }
 
 /** The URI of what a grant covers. @param folder in the bucket, with a slash at its end; null for the whole bucket. */

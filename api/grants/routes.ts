@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { foreignStatements, grantSids } from '../../domain/grants/bucketPolicy.js';
+import { foreignStatements, type Grant, grantSids } from '../../domain/grants/bucketPolicy.js';
+import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import type { Db } from '../../store/database.js';
 import {
   findGrant,
@@ -18,9 +19,10 @@ import type { ApiDependencies } from '../dependencies.js';
 import { notFoundError } from '../errors.js';
 import { createIdempotently } from '../idempotency.js';
 import { pageForwards } from '../paging.js';
-import { requireScope } from '../plugins/auth.js';
+import { type Caller, requireScope } from '../plugins/auth.js';
 import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
+import { readGrantWarnings } from './encryption.js';
 import { requestPolicyChange, presentGrantResponse, readBucketPolicy, rejectionError } from './policy.js';
 import { presentGrant, presentProblem } from './present.js';
 import {
@@ -28,7 +30,9 @@ import {
   checkMayGrantAccess,
   checkNotGranted,
   checkRepairable,
+  folderToShare,
   lockUnchanged,
+  mayShare,
   newGrantFields,
   writeGrant,
 } from './rules.js';
@@ -52,28 +56,35 @@ export function grantRoutes(scope: FastifyInstance, dependencies: ApiDependencie
   app.delete(one, { config, schema: operations.delete }, (request, reply) => deleteGrant(dependencies, request, reply));
 }
 
-async function listGrants({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.list>) {
+async function listGrants(dependencies: ApiDependencies, request: RequestOf<typeof operations.list>) {
+  const { db, aws } = dependencies;
   const { pageToken } = request.query;
   const storage = await requireStorageConnection(db, request.params.id);
+  const folder = folderToShare(request.caller, storage);
   const { items, nextPageToken } = await pageForwards(`access-grants/${storage.id}`, request.query, (limit, after) =>
-    listGrantsOfConnection(db, storage.id, limit, after),
+    listGrantsOfConnection(db, storage.id, folder, limit, after),
   );
-  const { policy, problem } = await readBucketPolicy(aws, request, storage);
-  const known = new Set((await listGrantsOfBucket(db, storage.bucket)).map(toGrant).flatMap(grantSids));
+  const grants = await loadGrantsOfBucket(db, storage);
+  const { policy, problem } = await readBucketPolicy(aws, request, storage, grants);
+  const warn = await readGrantWarnings(dependencies, request, storage);
+  const known = new Set(grants.flatMap(grantSids));
   const isFirstPage = pageToken === undefined || pageToken === '';
   return {
-    accessGrants: items.map((row) => presentGrant(row, policy)),
-    foreignStatements: policy === undefined || !isFirstPage ? [] : foreignStatements(policy, known),
+    accessGrants: items.map((row) => presentGrant(row, policy, warn)),
+    // Statements that belong to no grant can be about any part of the bucket.
+    foreignStatements: policy === undefined || !isFirstPage || folder !== null ? [] : foreignStatements(policy, known),
     policyProblem: presentProblem(problem),
     nextPageToken,
   };
 }
 
-async function getGrant({ db, aws }: ApiDependencies, request: RequestOf<typeof operations.get>) {
+async function getGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {
+  const { db, aws } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
-  const row = await requireGrant(db, storage.id, request.params.grant_id);
-  const { policy, problem } = await readBucketPolicy(aws, request, storage);
-  return { accessGrant: presentGrant(row, policy), policyProblem: presentProblem(problem) };
+  const row = await requireGrant(db, request.caller, storage, request.params.grant_id);
+  const { policy, problem } = await readBucketPolicy(aws, request, storage, await loadGrantsOfBucket(db, storage));
+  const warn = await readGrantWarnings(dependencies, request, storage);
+  return { accessGrant: presentGrant(row, policy, warn), policyProblem: presentProblem(problem) };
 }
 
 async function createGrant(
@@ -97,20 +108,22 @@ async function createGrant(
   // A repeated request may find a grant that is written already, or even removed. Then it gets the first answer.
   const stored = await loadGrant(db, id);
   const row = stored.state === 'pending' ? await requestPolicyChange(dependencies, request, storage, stored) : stored;
-  return row.state === 'removed' ? created : presentGrantResponse(row);
+  if (row.state === 'removed') return created;
+  return presentGrantResponse(row, await readGrantWarnings(dependencies, request, storage));
 }
 
 async function repairGrant(dependencies: ApiDependencies, request: RequestOf<typeof operations.repair>) {
   const { db } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
-  const { id } = await requireGrant(db, storage.id, request.params.grant_id);
+  const { id } = await requireGrant(db, request.caller, storage, request.params.grant_id);
   await inTransaction(db, async (transaction) => {
     checkRepairable(await requireResource(KIND, id, () => findGrant(transaction, id, true)));
     await requestGrantChange(transaction, id, 'pending', requesterOf(request), true);
   });
   request.auditDetail = { accessGrantId: id };
-  const pending = await requireGrant(db, storage.id, id);
-  return presentGrantResponse(await requestPolicyChange(dependencies, request, storage, pending));
+  const pending = await requireGrant(db, request.caller, storage, request.params.grant_id);
+  const row = await requestPolicyChange(dependencies, request, storage, pending);
+  return presentGrantResponse(row, await readGrantWarnings(dependencies, request, storage));
 }
 
 async function deleteGrant(
@@ -120,7 +133,7 @@ async function deleteGrant(
 ) {
   const { db } = dependencies;
   const storage = await requireStorageConnection(db, request.params.id);
-  const { id } = await requireGrant(db, storage.id, request.params.grant_id);
+  const { id } = await requireGrant(db, request.caller, storage, request.params.grant_id);
   const removing = await requestRemoval(db, id, requesterOf(request));
   request.auditDetail = { accessGrantId: id };
   if (removing === undefined) return reply.code(204).send(null);
@@ -135,7 +148,7 @@ async function requestRemoval(db: Db, id: string, requester: GrantRequester): Pr
   return inTransaction(db, async (transaction) => {
     const row = await requireResource(KIND, id, () => findGrant(transaction, id, true));
     if (row.state === 'expired' || (row.state === 'failed' && row.time_sent === null)) {
-      await recordGrantOutcome(transaction, id, row.state, 'removed');
+      await recordGrantOutcome(transaction, row, 'removed');
       return undefined;
     }
     await requestGrantChange(transaction, id, 'removing', requester);
@@ -143,10 +156,15 @@ async function requestRemoval(db: Db, id: string, requester: GrantRequester): Pr
   });
 }
 
-/** A grant of this storage connection. @throws ApiError 404 ACCESS_GRANT_NOT_FOUND */
-async function requireGrant(db: Db, storageConnectionId: string, id: string): Promise<GrantRow> {
+/** All grants that the policy of the bucket may contain, under any storage connection. */
+async function loadGrantsOfBucket(db: Db, { bucket }: StorageConnectionRow): Promise<Grant[]> {
+  return (await listGrantsOfBucket(db, bucket)).map(toGrant);
+}
+
+/** The grant in the path of a request. @throws ApiError 404 ACCESS_GRANT_NOT_FOUND, also where the caller may not see it */
+async function requireGrant(db: Db, caller: Caller, storage: StorageConnectionRow, id: string): Promise<GrantRow> {
   const grant = await requireResource(KIND, id, () => findGrant(db, id));
-  if (grant.storage_connection_id !== storageConnectionId) throw notFoundError(KIND, id);
+  if (grant.storage_connection_id !== storage.id || !mayShare(caller, storage, grant)) throw notFoundError(KIND, id);
   return grant;
 }
 

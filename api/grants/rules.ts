@@ -63,18 +63,35 @@ function wholeSeconds(time: Date): Date {
 }
 
 /**
+ * The folder of the bucket whose grants a caller may see and change. A storage connection can have grants for the whole
+ * bucket. A caller that may share only some storage connections must neither see nor repair nor remove these, because
+ * they cover more of the bucket than its connections show.
+ * @returns with a slash at its end; null for all grants of the storage connection
+ */
+export function folderToShare({ access }: Caller, storage: StorageConnectionRow): string | null {
+  const root = rootFolder(storage);
+  return root === '' || access.ids('storage:share') === 'all' ? null : root;
+}
+
+/** Whether a caller may see and change a grant of a storage connection. */
+export function mayShare(caller: Caller, storage: StorageConnectionRow, { folder }: Pick<GrantRow, 'folder'>): boolean {
+  const root = folderToShare(caller, storage);
+  return root === null || folder?.startsWith(root) === true;
+}
+
+/**
  * Checks that a caller may grant a folder. A caller that may share only some storage connections must not share more of
  * the bucket than they show.
  * @param folder in the bucket; null for the whole bucket.
  * @throws ApiError 403 INSUFFICIENT_SCOPE
  */
-export function checkMayGrantAccess({ access }: Caller, storage: StorageConnectionRow, folder: string | null): void {
-  const root = rootFolder(storage);
-  if (folder !== null || root === '' || access.ids('storage:share') === 'all') return;
+export function checkMayGrantAccess(caller: Caller, storage: StorageConnectionRow, folder: string | null): void {
+  if (mayShare(caller, storage, { folder })) return;
   throw new ApiError(
     403,
     'INSUFFICIENT_SCOPE',
-    `This API key cannot share the whole bucket, because this storage connection covers only its folder ${root}. ` +
+    'This API key cannot share the whole bucket, because this storage connection covers only its folder ' +
+      `${rootFolder(storage)}. ` +
       'Send a prefix ("" for that folder), or use a key with the scope storage:share for all storage connections.',
     { required_scope: 'storage:share' },
   );
@@ -109,7 +126,7 @@ export async function checkNotGranted(
   const other = await findSameGrant(transaction, bucket, principal, folder);
   if (other === undefined) return;
   if (other.state === 'failed' && other.time_sent === null) {
-    await recordGrantOutcome(transaction, other.id, 'failed', 'removed');
+    await recordGrantOutcome(transaction, other, 'removed');
     return;
   }
   const granted = `${principal} already has a grant for ${grantUri(bucket, folder)}`;

@@ -44,6 +44,34 @@ const AccessProblem = component(
   ),
 );
 const NullableAccessProblem = Type.Union([AccessProblem, Type.Null()]);
+const PolicyProblem = Type.Union([AccessProblem, Type.Null()], {
+  description:
+    'Why polony cannot read the bucket policy, or why AWS rejects every change of it: statements of others for ' +
+    'principals that do not exist (DELETED_PRINCIPAL)',
+});
+
+const GrantWarning = component(
+  'GrantWarning',
+  Type.Object(
+    {
+      code: Type.Unsafe<'KMS_KEY' | 'KMS_KEY_OF_AWS' | 'ENCRYPTION_NOT_CHECKED'>({
+        type: 'string',
+        enum: ['KMS_KEY', 'KMS_KEY_OF_AWS', 'ENCRYPTION_NOT_CHECKED'],
+      }),
+      message: Type.String(),
+      key: Type.Unsafe<string | null>({
+        type: ['string', 'null'],
+        description: 'The KMS key, as the bucket names it. Null if it is unknown, or the key that AWS manages',
+      }),
+      statement: Type.Unsafe<object | null>({
+        type: ['object', 'null'],
+        additionalProperties: true,
+        description: 'A statement for the policy of the key',
+      }),
+    },
+    { ...closed, description: 'What the principal needs beside the grant to read the bucket' },
+  ),
+);
 
 const AccessGrant = component(
   'AccessGrant',
@@ -65,9 +93,12 @@ const AccessGrant = component(
           'active: the bucket policy contains the grant. ' +
           'missing, changed: somebody removed or changed its statements in the policy. ' +
           'pending, removing: polony has not finished writing the policy. ' +
-          'failed: AWS rejected the grant. expired: the grant ended at timeExpires',
+          'failed: AWS rejected the grant, or its principal was deleted. expired: the grant ended at timeExpires',
       }),
       problem: NullableAccessProblem,
+      warnings: Type.Array(GrantWarning, {
+        description: 'Why the principal may be unable to read the bucket although the grant is active',
+      }),
       statements: Type.Array(PolicyStatement, { description: 'The statements that belong in the bucket policy' }),
       createdBy: Type.String(),
       timeCreated: Timestamp,
@@ -125,7 +156,7 @@ const AccessGrantList = responseBody('One page of grants', {
     description:
       'Policy statements whose Sids look like those of polony, but that belong to no grant. Only on the first page',
   }),
-  policyProblem: NullableAccessProblem,
+  policyProblem: PolicyProblem,
   nextPageToken: Type.String(),
 });
 const grantResponseBody = (description: string) => responseBody(description, { accessGrant: AccessGrant });
@@ -150,7 +181,7 @@ export const operations = {
     summary: 'Get a grant',
     params: GrantParams,
     response: {
-      200: responseBody('The grant', { accessGrant: AccessGrant, policyProblem: NullableAccessProblem }),
+      200: responseBody('The grant', { accessGrant: AccessGrant, policyProblem: PolicyProblem }),
       ...errors(404),
     },
   },
@@ -182,7 +213,7 @@ export const operations = {
     tags,
     summary: 'Remove a grant from the bucket policy',
     description:
-      'polony keeps all other statements. If the policy has no other statement, polony deletes the policy. ' +
+      'polony keeps all statements of others. If the policy has no other statement, polony deletes the policy. ' +
       'If AWS does not finish within 20 seconds, the state is `removing` and polony continues in the background.',
     params: GrantParams,
     response: {

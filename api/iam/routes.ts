@@ -4,11 +4,11 @@ import type { FastifyInstance } from 'fastify';
 import { eventDocuments } from '../../domain/events/documents.js';
 import { iamDocuments, newExternalId } from '../../domain/iam/documents.js';
 import { parseIamQuery } from '../../domain/iam/query.js';
-import { checkPolicy } from '../../domain/iam/policyCheck.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError } from '../errors.js';
 import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
+import { runTask } from '../tasks.js';
 import { operations } from './schemas.js';
 
 /** IAM documents: what a customer must allow in AWS. These routes store nothing and do not call AWS. */
@@ -27,8 +27,8 @@ export function iamDocumentRoutes(
   app.get('/v1/iam-documents/events', { config: mayRead, schema: operations.getEventDocuments }, async ({ query }) =>
     eventDocuments({ ...query, url: query.url ?? eventsUrl(publicUrl) }),
   );
-  app.post('/v1/iam-documents/check', { config: mayCheck, schema: operations.checkPolicy }, async ({ body }) =>
-    checkPolicy(body),
+  app.post('/v1/iam-documents/check', { config: mayCheck, schema: operations.checkPolicy }, ({ body }) =>
+    runTask('policy', 'checkPolicy', body),
   );
 }
 

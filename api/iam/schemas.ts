@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { VARIANTS } from '../../domain/iam/choice.js';
+import { MOST_POLICY_CHARACTERS, MOST_POLICY_TEXT } from '../../domain/iam/parsePolicy.js';
 import { ACTIONS, CAPABILITIES, CREDENTIAL_TYPES } from '../../domain/iam/permissions.js';
 import { BODY, closed, errors, NullableString, oneOf, responseBody } from '../openapi/shared.js';
 
@@ -92,7 +93,10 @@ const PolicyCheckBody = Type.Object(
   {
     policy: Type.Unsafe<unknown>({
       type: ['object', 'string'],
-      description: 'The permission policy, as a JSON object or as text',
+      maxLength: MOST_POLICY_TEXT,
+      description:
+        'The permission policy, as a JSON object or as text. ' +
+        `Without white space it has at most ${MOST_POLICY_CHARACTERS.toLocaleString('en-US')} characters, as in IAM`,
     }),
     credentialType: Type.Optional(oneOf(CREDENTIAL_TYPES)),
     bucket: Type.Optional(Type.String({ description: 'The default is the bucket that the policy names' })),

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { beginAudit, endAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
-import { loggableError } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
 
 /** The entry of a request in the audit log, which its response completes. */
 export interface Audited {

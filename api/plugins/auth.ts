@@ -2,7 +2,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { appendAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
-import { ApiError, loggableError, notFoundError } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
+import { ApiError, notFoundError } from '../errors.js';
 import type { Authenticate, AuthenticatePerson, Caller } from './caller.js';
 import { addRateLimit } from './rateLimit.js';
 

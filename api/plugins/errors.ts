@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type FieldProblem, InputError } from '../../domain/errors.js';
-import { ApiError, loggableError } from '../errors.js';
+import { type FieldProblem, InputError, loggableError } from '../../domain/errors.js';
+import { ApiError } from '../errors.js';
 
 /** Most invalid fields that one response reports, so that a bad body does not get a response of megabytes. */
 const MOST_PROBLEMS = 50;
@@ -101,11 +101,12 @@ const FASTIFY_REASONS: Record<string, { reason: string; message?: string }> = {
 };
 
 /**
- * Codes of PostgreSQL (Appendix A: connection exceptions, too many connections, shutdown, lock timeout) and of
- * sockets that mean a part is unreachable or overloaded: the same request may succeed later.
+ * Codes of PostgreSQL (Appendix A: connection exceptions, refused logins, a missing database, missing or old tables, too
+ * many connections, shutdown, lock timeout) and of sockets that mean a part is unreachable, overloaded or not set up
+ * yet: the same request may succeed later.
  */
 const UNREACHABLE =
-  /^(08...|53...|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH)$/;
+  /^(08...|28...|3D000|42P01|42703|53...|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH)$/;
 /** Messages of the PostgreSQL driver, whose errors have no code then. */
 const CONNECTION_LOST =
   /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error/;
@@ -141,7 +142,9 @@ function toApiError(error: FastifyError | Error, request: FastifyRequest): ApiEr
     const known =
       FASTIFY_REASONS[code] ??
       (error instanceof SyntaxError ? FASTIFY_REASONS.FST_ERR_CTP_INVALID_JSON_BODY! : { reason: 'BAD_REQUEST' });
-    return new ApiError(statusCode, known.reason, known.message ?? error.message);
+    const limit = code === 'FST_ERR_CTP_BODY_TOO_LARGE' ? request.routeOptions.bodyLimit : undefined;
+    const more = limit === undefined ? '' : `. The limit is ${limit.toLocaleString('en-US')} bytes`;
+    return new ApiError(statusCode, known.reason, `${known.message ?? error.message}${more}`);
   }
   request.log.error({ error: loggableError(error) }, 'A request failed');
   return new ApiError(

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest, FastifySchema } from 'fastify';
 import { InputError } from '../../domain/errors.js';
+import { checkBodySize } from './limits.js';
 
 /** How bodies and queries are read before their schemas check them. */
 export function addInput(app: FastifyInstance): void {
@@ -16,8 +17,13 @@ function acceptJsonOnly(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('error', 'error');
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     // Clients send the content type without a body too, with DELETE or where the body is optional.
-    if (body === '') done(null, undefined);
-    else void parseJson(request, body as string, done);
+    if (body === '') return done(null, undefined);
+    try {
+      checkBodySize(body as string);
+    } catch (error) {
+      return done(error as Error);
+    }
+    void parseJson(request, body as string, done);
   });
 }
 

@@ -1,6 +1,7 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
+import { BODY_SIZE } from './limits.js';
 
 const TAGS = [
   { name: 'AuthService', description: 'Callers and API keys' },
@@ -40,6 +41,11 @@ const DESCRIPTION = [
   [
     'Creations and cancellations accept an `Idempotency-Key`. For 24 hours, repeating the request with the same key',
     'returns the first response with `Idempotency-Replayed: true`.',
+  ],
+  ['## Limits'],
+  [
+    'Each text and list has a limit in its schema. A body has at most',
+    `${BODY_SIZE.values.toLocaleString('en-US')} values and ${BODY_SIZE.depth} levels; a text counts as one value.`,
   ],
   ['## Lists'],
   [

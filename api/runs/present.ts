@@ -1,4 +1,5 @@
 import { storageUri } from '../../domain/files/paths.js';
+import { findPathWarnings } from '../../domain/runs/pathWarnings.js';
 import type { Consumable, RunParameters } from '../../domain/runs/runParameters.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { runUploadWorkflowId } from '../../workflows/messages/runs.js';
@@ -97,6 +98,7 @@ export function presentRunDetails(row: RunContext) {
     workflowId: runUploadWorkflowId(row.storageConnectionId, row.parentPath, row.runFolder),
     checked: row.checked,
     progress: row.progress,
+    warnings: findPathWarnings({ ...row, prefix: row.storage.prefix }),
   };
 }
 

@@ -7,14 +7,14 @@ import { ApiError, withTemporalErrors } from '../errors.js';
 
 /**
  * Checks the upload of a run now. If no workflow follows the upload any more, one starts.
- * @throws ApiError 409 when the upload is complete or the storage connection was deleted; 503
+ * @throws ApiError 409 when the upload is complete and did not fail, or the storage connection was deleted; 503
  */
 export async function retryRun(
   { db, orchestrator }: Pick<ApiDependencies, 'db' | 'orchestrator'>,
   log: FastifyBaseLogger,
   run: RunContext,
 ): Promise<void> {
-  if (run.uploadState === 'complete' && run.checked === 'content')
+  if (run.uploadState === 'complete' && run.checked === 'content' && run.outcome !== 'failed')
     throw new ApiError(
       409,
       'UPLOAD_ENDED',
@@ -28,8 +28,10 @@ export async function retryRun(
       'The storage connection of the run was deleted, so polony cannot check the upload. ' +
         'Create a storage connection for the bucket again',
     );
-  await reopenRun(db, run.id, true);
+  // A check that found the run unusable meanwhile has ended; its workflow would not notice `retry`.
+  const wasReopened = await reopenRun(db, run.id, true);
   const isBlockedAndFollowed =
+    !wasReopened &&
     run.blocked !== null &&
     (await withTemporalErrors(
       log,

@@ -162,6 +162,18 @@ const Run = component(
   ),
 );
 
+/** What may go wrong with a run later. Nothing is blocked because of it. */
+export const RunWarnings = Type.Array(
+  component(
+    'RunWarning',
+    Type.Object(
+      { code: Type.String({ description: 'For programs, such as RUN_PATH_CHARACTERS' }), message: Type.String() },
+      closed,
+    ),
+  ),
+  { description: 'What may go wrong with this run later. polony blocks nothing because of it' },
+);
+
 const UploadProgress = Type.Object(
   {
     objects: Type.Integer(),
@@ -188,6 +200,7 @@ const RunDetails = component(
       workflowId: Type.String({ description: 'The workflow ID in Temporal' }),
       checked: oneOf(['content', 'presence']),
       progress: Type.Union([UploadProgress, Type.Null()]),
+      warnings: RunWarnings,
     },
     closed,
   ),
@@ -233,7 +246,9 @@ export const operations = {
     operationId: 'RunService_RetryRun',
     tags,
     summary: 'Check the upload of a run now',
-    description: 'If polony stopped following the upload, for example after it rejected the run, it starts again.',
+    description:
+      'If polony stopped following the upload, for example after it rejected the run, it starts again. ' +
+      'Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.',
     params: IdParams,
     response: { 202: oneRun('polony checks the upload'), ...errors(404, 409) },
   },

@@ -1,7 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify';
 import type { ResourceToVerify } from '../../store/verification/resources.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { loggableError, withTimeout } from '../errors.js';
+import { loggableError } from '../../domain/errors.js';
+import { withTimeout } from '../errors.js';
 
 /**
  * Starts the verification of resources that were created or changed. Does not fail when Temporal is unavailable: the

@@ -60,6 +60,7 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
       reader.decode('POLONY_WEBHOOK_RETRY_SECONDS', retrySeconds, parseRetrySeconds) ?? WEBHOOK_RETRY_SECONDS,
     publicUrl: withoutTrailingSlashes(values.POLONY_PUBLIC_URL),
     metricsAddress: values.POLONY_METRICS_ADDRESS,
+    healthAddress: values.POLONY_HEALTH_ADDRESS,
   };
   throwIfInvalid(reader.problems);
   return config;

@@ -359,6 +359,15 @@ const worker = {
     pattern: HOST_AND_PORT,
     problem: 'must be host:port, such as 0.0.0.0:9464',
   }),
+  POLONY_HEALTH_ADDRESS: optionalText({
+    description:
+      'Address of the health checks of the worker: `/healthz` answers while it lives, `/readyz` while it works. ' +
+      'Without it there are none.',
+    readBy: WORKER,
+    example: '0.0.0.0:8081',
+    pattern: HOST_AND_PORT,
+    problem: 'must be host:port, such as 0.0.0.0:8081',
+  }),
 };
 
 const client = {

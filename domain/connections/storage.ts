@@ -26,7 +26,12 @@ export function checkBucketName(field: string, value: string): FieldProblem[] {
  * empty for the whole bucket.
  */
 export function normalizePrefix(value: string): string {
-  return value.trim().replace(/^\/+|\/+$/g, '');
+  const text = value.trim();
+  let [start, end] = [0, text.length];
+  // Not /\/+$/, which takes long for many slashes that are not at the end.
+  while (start < end && text[start] === '/') start++;
+  while (end > start && text[end - 1] === '/') end--;
+  return text.slice(start, end);
 }
 
 /**

@@ -156,6 +156,11 @@ const REASONS: Record<string, FailureEntry> = {
     'It was blocked too long, because nobody fixed the reason',
     'Fix what the message names, then relaunch',
   ],
+  StartedBefore: [
+    'polony',
+    'The flow was started for this run before, by an execution that the database does not have',
+    'Look for the results of the execution that the message names. To analyse the run again, start an execution yourself.',
+  ],
   WorkflowClosed: [
     'polony',
     'Somebody terminated its Temporal workflow, or the workflow failed',

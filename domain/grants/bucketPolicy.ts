@@ -255,11 +255,12 @@ export function removeStatements(policy: BucketPolicy, sids: readonly string[]):
   return { ...policy, statements: policy.statements.filter(({ value }) => !sids.includes(value.Sid as string)) };
 }
 
-const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
+/** A member of a policy that may be one value or a list. */
+export const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
 const sorted = (values: unknown[]): unknown[] =>
   [...new Set(values.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))))].sort();
-/** S3 always writes an account as the ARN of its root. */
-const principalOf = (value: unknown): unknown =>
+/** A principal in one spelling: S3 always writes an account as the ARN of its root. */
+export const normalizePrincipal = (value: unknown): unknown =>
   typeof value === 'string' ? value.replace(/^arn:aws[a-z-]*:iam::(\d{12}):root$/, '$1') : value;
 
 /** The meaning of a statement, without the order of lists, the case of actions and the spelling of accounts. */
@@ -273,7 +274,7 @@ function meaning(statement: Record<string, unknown>): string {
         key,
         Object.entries(value)
           .sort()
-          .map(([kind, principals]) => [kind, sorted(listOf(principals).map(principalOf))]),
+          .map(([kind, principals]) => [kind, sorted(listOf(principals).map(normalizePrincipal))]),
       ];
     }
     if (key === 'Condition' && typeof value === 'object' && value !== null) {
@@ -313,7 +314,7 @@ export function grantStanding(policy: BucketPolicy, grant: Grant): 'whole' | 'mi
 }
 
 /** The name of a statement for people: its Sid, or its position from 1. */
-function nameStatement({ value }: PolicyStatement, at: number): string {
+export function nameStatement({ value }: PolicyStatement, at: number): string {
   return typeof value.Sid === 'string' && value.Sid !== '' ? value.Sid : `number ${at + 1} (without a Sid)`;
 }
 
@@ -333,22 +334,6 @@ export function foreignStatements(policy: BucketPolicy, known: ReadonlySet<strin
     const principal =
       /^(arn:.+?)(?::[0-9a-f]{8}-[0-9a-f-]{27}:(?:Read|List))?$/.exec(sid.slice(SID_PREFIX.length))?.[1] ?? null;
     return [{ sid, principal, statement: value }];
-  });
-}
-
-/**
- * Statements whose role or user was deleted. S3 then shows the unique ID (`AROA…`, `AIDA…`), and rejects every policy
- * that contains one (IAM User Guide, "Principal").
- */
-export function deletedPrincipals(policy: BucketPolicy): { name: string; ids: string[] }[] {
-  return policy.statements.flatMap((each, at) => {
-    const named = [each.value.Principal, each.value.NotPrincipal].flatMap((principal) =>
-      typeof principal === 'object' && principal !== null ? listOf((principal as { AWS?: unknown }).AWS) : [],
-    );
-    const ids = named.filter(
-      (id): id is string => typeof id === 'string' && /^A(ROA|IDA|GPA|NPA)[A-Z0-9]{12,}$/.test(id),
-    );
-    return ids.length === 0 ? [] : [{ name: nameStatement(each, at), ids }];
   });
 }
 

@@ -1,5 +1,3 @@
-import { prefixesOverlap } from '../connections/storage.js';
-
 /** A bucket, or one folder of it. */
 export interface Location {
   bucket: string;
@@ -9,21 +7,22 @@ export interface Location {
 
 /** Removes duplicate locations, and locations that lie within another. */
 export function withoutNested(locations: readonly Location[]): Location[] {
-  return locations.filter(
-    (one, index) =>
-      !locations.some(
-        (other, otherIndex) =>
-          otherIndex !== index && isWithin(one, other) && (!isWithin(other, one) || otherIndex < index),
-      ),
-  );
+  const prefixes = new Map<string, Set<string>>();
+  for (const { bucket, prefix } of locations) prefixes.set(bucket, (prefixes.get(bucket) ?? new Set()).add(prefix));
+  const seen = new Set<string>();
+  return locations.filter(({ bucket, prefix }) => {
+    const key = `${bucket}/${prefix}`;
+    if (seen.has(key) || foldersAbove(prefix).some((folder) => prefixes.get(bucket)!.has(folder))) return false;
+    seen.add(key);
+    return true;
+  });
 }
 
-function isWithin(inner: Location, outer: Location): boolean {
-  return (
-    inner.bucket === outer.bucket &&
-    prefixesOverlap(inner.prefix, outer.prefix) &&
-    inner.prefix.length >= outer.prefix.length
-  );
+/** The folders that a prefix in its normal form lies in: `a/b/c` in the bucket, in `a` and in `a/b`. */
+function foldersAbove(prefix: string): string[] {
+  if (prefix === '') return [];
+  const parts = prefix.split('/');
+  return parts.map((_part, count) => parts.slice(0, count).join('/'));
 }
 
 /** Buckets that share a statement for listing. */

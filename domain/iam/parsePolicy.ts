@@ -1,4 +1,5 @@
-import { type FieldProblem, throwIfInvalid } from '../errors.js';
+import { type FieldProblem, InputError, throwIfInvalid } from '../errors.js';
+import { isDeeperThan } from '../json.js';
 import { COMPARISONS, type Operator, parseOperator } from './conditionOperators.js';
 import { lower, type Pattern, readLiteral, readPattern } from './patterns.js';
 
@@ -33,8 +34,15 @@ export interface ParsedIamPolicy {
   statements: ParsedStatement[];
 }
 
-/** Longest policy that polony parses, in characters: longer than any policy that IAM or S3 accepts. */
-const POLICY_TEXT_LENGTH = 40_960;
+/**
+ * Longest policy that polony parses, in characters without white space between its parts: the longest that IAM accepts
+ * (IAM User Guide, "IAM and STS character limits": 10,240 for the inline policies of a role).
+ */
+export const MOST_POLICY_CHARACTERS = 10_240;
+/** Longest text of a policy, in characters, with its white space. */
+export const MOST_POLICY_TEXT = 65_536;
+/** Most levels of the JSON of a policy. A valid policy has six. */
+const POLICY_DEPTH = 10;
 
 /**
  * Parses a permission policy, given as JSON or as its text. Reports everything that IAM would reject (IAM User Guide,
@@ -87,16 +95,24 @@ class PolicyParser {
   /** The policy as an object. @throws InputError, because nothing else can be checked without it. */
   private readDocument(policy: unknown): Record<string, unknown> {
     const { field } = this;
+    if (typeof policy === 'string' && policy.length > MOST_POLICY_TEXT) this.rejectLength();
     const document = typeof policy === 'string' ? this.parseJson(policy) : policy;
     if (!isObject(document)) {
       throwIfInvalid([{ field, rule: 'TYPE', message: 'must be an IAM policy: an object with Version and Statement' }]);
       return {};
     }
-    if (JSON.stringify(document).length > POLICY_TEXT_LENGTH) {
-      const message = `must have at most ${POLICY_TEXT_LENGTH} characters; IAM accepts at most 10,240`;
-      throwIfInvalid([{ field, rule: 'POLICY_LENGTH', message }]);
+    if (isDeeperThan(document, POLICY_DEPTH)) {
+      const message = `must not be nested deeper than ${POLICY_DEPTH} levels`;
+      throwIfInvalid([{ field, rule: 'TOO_DEEP', message }]);
     }
+    if (JSON.stringify(document).length > MOST_POLICY_CHARACTERS) this.rejectLength();
     return document;
+  }
+
+  private rejectLength(): never {
+    const most = MOST_POLICY_CHARACTERS.toLocaleString('en-US');
+    const message = `must have at most ${most} characters without white space, as in IAM. Check a part of the policy.`;
+    throw new InputError([{ field: this.field, rule: 'POLICY_LENGTH', message }]);
   }
 
   private parseJson(text: string): unknown {

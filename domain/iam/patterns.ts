@@ -59,8 +59,83 @@ export function lower(pattern: Pattern): Pattern {
 
 /** How much of a target a pattern covers. */
 export function cover(pattern: Pattern, target: Pattern): Cover {
-  if (!pattern.uncertain && covers(pattern.tokens, target.tokens)) return 'all';
+  const isCovered = covers(pattern.tokens, target.tokens);
+  if (isCovered) return pattern.uncertain ? 'some' : 'all';
+  // A target without `*` is one text, which the pattern matches or not.
+  if (!target.tokens.some(isStar)) return 'none';
   return meets(pattern.tokens, target.tokens) ? 'some' : 'none';
+}
+
+/** The characters before the first wildcard. */
+function literalStart({ tokens }: Pattern): string {
+  let text = '';
+  for (const token of tokens) {
+    if (!('character' in token)) break;
+    text += token.character;
+  }
+  return text;
+}
+
+/** A pattern, and the number of what it belongs to, such as a statement. */
+export interface OwnedPattern {
+  pattern: Pattern;
+  owner: number;
+}
+
+/**
+ * Many patterns, found by how they begin. A policy can name hundreds of buckets, and to compare each of them with each
+ * resource takes seconds.
+ */
+export class PatternIndex {
+  readonly #byStart = new Map<string, OwnedPattern[]>();
+  /** The texts that patterns begin with, sorted, and their lengths. */
+  readonly #starts: readonly string[];
+  readonly #lengths: readonly number[];
+
+  constructor(patterns: Iterable<OwnedPattern>) {
+    for (const each of patterns) {
+      const start = literalStart(each.pattern);
+      const same = this.#byStart.get(start);
+      if (same === undefined) this.#byStart.set(start, [each]);
+      else same.push(each);
+    }
+    this.#starts = [...this.#byStart.keys()].sort();
+    this.#lengths = [...new Set(this.#starts.map(({ length }) => length))].sort((one, other) => one - other);
+  }
+
+  /** How much of a target the patterns of each owner cover; without the owners whose patterns cover nothing of it. */
+  cover(target: Pattern): Map<number, Exclude<Cover, 'none'>> {
+    const found = new Map<number, Exclude<Cover, 'none'>>();
+    for (const { pattern, owner } of this.#candidates(target)) {
+      if (found.get(owner) === 'all') continue;
+      const covered = cover(pattern, target);
+      if (covered !== 'none') found.set(owner, covered);
+    }
+    return found;
+  }
+
+  /** Patterns that can match the target as far as both begin with known characters. */
+  *#candidates(target: Pattern): Generator<OwnedPattern> {
+    const start = literalStart(target);
+    for (const length of this.#lengths) {
+      if (length > start.length) break;
+      yield* this.#byStart.get(start.slice(0, length)) ?? [];
+    }
+    if (!target.tokens.some(isStar)) return;
+    for (let at = this.#findFirstFrom(start); this.#starts[at]?.startsWith(start) === true; at++)
+      if (this.#starts[at]!.length > start.length) yield* this.#byStart.get(this.#starts[at]!)!;
+  }
+
+  /** The position of the first text that is not before this one. */
+  #findFirstFrom(start: string): number {
+    let [low, high] = [0, this.#starts.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle]! < start) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
 }
 
 const isSameCharacter = (one: Token, other: Token): boolean =>
@@ -94,8 +169,9 @@ function meets(one: readonly Token[], other: readonly Token[]): boolean {
   let next: boolean[] = [];
   for (let i = one.length; i >= 0; i--) {
     const row: boolean[] = new Array<boolean>(other.length + 1).fill(false);
+    const a = one[i];
     for (let j = other.length; j >= 0; j--) {
-      const [a, b] = [one[i], other[j]];
+      const b = other[j];
       if (a === undefined && b === undefined) row[j] = true;
       else if (isStar(a)) row[j] = next[j]! || (b !== undefined && row[j + 1]!);
       else if (isStar(b)) row[j] = row[j + 1]! || (a !== undefined && next[j]!);

@@ -3,7 +3,7 @@ import { parseSharedWorkflow } from '../connections/flow.js';
 import { checkBucketName, checkPrefix, normalizePrefix } from '../connections/storage.js';
 import { InputError, throwIfInvalid } from '../errors.js';
 import { checkRegion } from '../regions.js';
-import { evaluatePolicy, type IamDecision, type IamRequest, judgeStatement } from './evaluatePolicy.js';
+import { decide, type IamDecision, type IamRequest, type Judgement, PolicyJudge } from './evaluatePolicy.js';
 import { checkExecutionRoleArn, checkSharedWorkflowText, FieldReader } from './fields.js';
 import { type Location, withoutNested } from './locations.js';
 import { type ParsedIamPolicy, type ParsedStatement, parseIamPolicy } from './parsePolicy.js';
@@ -127,10 +127,21 @@ function readPolicy(reader: FieldReader<IamCheckQuery>, policy: unknown): Parsed
   }
 }
 
+/** What a statement does to an action, over all requests. */
+interface StatementEffect {
+  /** The number of requests to which it applies certainly. */
+  certain: number;
+  reasons: Set<string>;
+}
+
 /** Evaluates one policy on the requests that polony would make. */
 class PolicyCheck {
   /** Without a bucket polony checks the policy on any bucket. */
   private readonly places: readonly Partial<Location>[];
+  private readonly judge: PolicyJudge;
+  /** By statement, then by action. */
+  private readonly effects: Map<PermissionAction, StatementEffect>[];
+  private readonly requestCounts = new Map<PermissionAction, number>();
 
   constructor(
     private readonly policy: ParsedIamPolicy,
@@ -138,10 +149,13 @@ class PolicyCheck {
     locations: readonly Location[],
   ) {
     this.places = locations.length === 0 ? [{}] : locations;
+    this.judge = new PolicyJudge(policy);
+    this.effects = policy.statements.map(() => new Map<PermissionAction, StatementEffect>());
   }
 
   findPermission({ action, requirement, purpose, unlocks }: Permission): PermissionFinding {
     const row = { action, requirement, purpose, unlocks };
+    const results = this.places.map((place) => ({ place, decisions: this.decideAll(action, place) }));
     if (action === 'sts:GetCallerIdentity')
       return {
         ...row,
@@ -149,10 +163,6 @@ class PolicyCheck {
         reasons: ['AWS grants it to everyone, whatever policies say'],
         statements: [],
       };
-    const results = this.places.map((place) => ({
-      place,
-      decisions: this.requestsFor(action, place).map((request) => evaluatePolicy(this.policy, request)),
-    }));
     const decisions = results.flatMap((result) => result.decisions);
     const state = combineDecisions(results.map((result) => result.decisions));
     const lacking = results.filter((result) => !result.decisions.every(isAllowed)).map(({ place }) => place);
@@ -164,31 +174,40 @@ class PolicyCheck {
     };
   }
 
+  private decideAll(action: PermissionAction, place: Partial<Location>): IamDecision[] {
+    return this.requestsFor(action, place).map((request) => {
+      const judgements = this.judge.judge(request);
+      this.requestCounts.set(action, (this.requestCounts.get(action) ?? 0) + 1);
+      for (const judgement of judgements) this.note(action, judgement);
+      return decide(this.policy, judgements);
+    });
+  }
+
+  private note(action: PermissionAction, { index, applies, reasons }: Judgement): void {
+    const ofStatement = this.effects[index]!;
+    const effect = ofStatement.get(action) ?? { certain: 0, reasons: new Set() };
+    ofStatement.set(action, effect);
+    if (applies === 'yes') effect.certain++;
+    for (const reason of reasons) effect.reasons.add(reason);
+  }
+
+  /** What a statement does. Call it after {@link findPermission} of all rows. */
   findStatement(statement: ParsedStatement, index: number, rows: readonly Permission[]): StatementFinding {
-    const needed = new Set(ACTIONS.map((action) => action.toLowerCase()));
     return {
       index,
       sid: statement.sid,
       effect: statement.effect,
-      permissions: rows.flatMap(({ action }) => this.effectOn(statement, action)),
+      permissions: rows.flatMap(({ action }) => this.effectOn(index, action)),
       otherActions: statement.exceptActions
         ? ['*']
-        : statement.actionTexts.filter((text) => !needed.has(text.toLowerCase())),
+        : statement.actionTexts.filter((text) => !NEEDED_ACTIONS.has(text.toLowerCase())),
     };
   }
 
-  private effectOn(statement: ParsedStatement, action: PermissionAction): StatementFinding['permissions'] {
-    const judged = this.places
-      .flatMap((place) => this.requestsFor(action, place))
-      .map((request) => judgeStatement(statement, request));
-    if (judged.every(({ applies }) => applies === 'no')) return [];
-    return [
-      {
-        action,
-        wholly: judged.every(({ applies }) => applies === 'yes'),
-        reasons: [...new Set(judged.flatMap(({ reasons }) => reasons))],
-      },
-    ];
+  private effectOn(index: number, action: PermissionAction): StatementFinding['permissions'] {
+    const effect = this.effects[index]!.get(action);
+    if (effect === undefined) return [];
+    return [{ action, wholly: effect.certain === this.requestCounts.get(action), reasons: [...effect.reasons] }];
   }
 
   /** The requests of an action: one for each resource that IAM must allow. */
@@ -219,9 +238,26 @@ class PolicyCheck {
     state: PermissionFinding['state'],
     lacking: readonly Partial<Location>[],
   ): Statement[] {
-    if (action.startsWith('s3:')) return lacking.map((place) => statementFor(action, { ...this.scope, ...place }));
+    if (action.startsWith('s3:'))
+      return mergeResources(lacking.map((place) => statementFor(action, { ...this.scope, ...place })));
     return state === 'granted' ? [] : [statementFor(action, this.scope)];
   }
+}
+
+const NEEDED_ACTIONS: ReadonlySet<string> = new Set(ACTIONS.map((action) => action.toLowerCase()));
+
+/** Merges statements that differ in their resources only. */
+function mergeResources(statements: readonly Statement[]): Statement[] {
+  const merged = new Map<string, { statement: Statement; resources: string[] }>();
+  for (const statement of statements) {
+    const key = JSON.stringify({ ...statement, Resource: undefined });
+    const same = merged.get(key) ?? { statement, resources: [] };
+    merged.set(key, same);
+    same.resources.push(...[statement.Resource ?? []].flat());
+  }
+  return [...merged.values()].map(({ statement, resources }) =>
+    resources.length < 2 ? statement : { ...statement, Resource: resources },
+  );
 }
 
 const isAllowed = ({ decision }: IamDecision): boolean => decision === 'allowed';
@@ -252,12 +288,14 @@ function locationsIn(policy: ParsedIamPolicy): Location[] {
       const match = /^arn:aws[a-z-]*:s3:::([a-z0-9.-]+)(?:\/(.*))?$/.exec(text);
       return match === null ? [] : [{ bucket: match[1]!, path: match[2] }];
     });
-  const buckets = [...new Set(named.map(({ bucket }) => bucket))];
+  const pathsByBucket = new Map<string, string[]>();
+  for (const { bucket, path } of named) {
+    const paths = pathsByBucket.get(bucket) ?? [];
+    pathsByBucket.set(bucket, paths);
+    if (path !== undefined) paths.push(path);
+  }
   return withoutNested(
-    buckets.flatMap((bucket) => {
-      const paths = named.filter((each) => each.bucket === bucket).map(({ path }) => path);
-      return foldersIn(paths.filter((path) => path !== undefined)).map((prefix) => ({ bucket, prefix }));
-    }),
+    [...pathsByBucket].flatMap(([bucket, paths]) => foldersIn(paths).map((prefix) => ({ bucket, prefix }))),
   );
 }
 

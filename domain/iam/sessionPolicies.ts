@@ -1,5 +1,6 @@
 import { dnsSuffixOf, partitionOf } from '../regions.js';
 import { actionsOn, bucketArn } from './permissions.js';
+import { policyText } from './policyText.js';
 
 /** How polony accesses a customer's account. */
 export type ProviderAccess = {
@@ -59,7 +60,7 @@ function writeSessionPolicy(objects: string[], buckets: string[], roles: string[
       Resource: one(roles),
       Condition: { StringEquals: { 'iam:PassedToService': 'omics.amazonaws.com' } },
     });
-  return JSON.stringify({ Version: '2012-10-17', Statement: statements });
+  return policyText({ Version: '2012-10-17', Statement: statements });
 }
 
 /**
@@ -111,7 +112,7 @@ export function issuedCredentialsPolicy(
 ): string {
   const keys = `${escapeWildcards(prefix)}*`;
   const bucketResource = bucketArn(bucket, partitionOf(region));
-  return JSON.stringify({
+  return policyText({
     Version: '2012-10-17',
     Statement: [
       {

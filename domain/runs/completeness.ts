@@ -77,12 +77,19 @@ export function whyBases2FastqRejects(
   return undefined;
 }
 
+/** What a flow accepts beyond completed, verified runs. */
+export interface FlowAcceptance {
+  acceptFailedOutcome: boolean;
+  acceptStoppedOutcome: boolean;
+  acceptUnverified: boolean;
+}
+
 /**
- * Why a flow does not accept a run whose upload has ended; undefined when it does. No flow accepts stopped and unknown
- * outcomes. A flow's settings decide about failed outcomes, and about outcomes that polony cannot read.
+ * Why a flow does not accept a run whose upload has ended; undefined when it does. No flow accepts unknown outcomes. A
+ * flow's settings decide about failed and stopped outcomes, and about outcomes that polony cannot read.
  */
 export function whyFlowRejects(
-  flow: { acceptFailedOutcome: boolean; acceptUnverified: boolean },
+  flow: FlowAcceptance,
   run: { outcome: RunOutcome | null; checked: 'content' | 'presence' },
 ): string | undefined {
   if (run.checked === 'presence')
@@ -95,6 +102,7 @@ export function whyFlowRejects(
     return flow.acceptFailedOutcome
       ? undefined
       : 'the instrument ended it as failed. All its cycles exist, so a flow with acceptFailedOutcome accepts it.';
+  if (run.outcome === 'stopped' && flow.acceptStoppedOutcome) return undefined;
   return `the instrument ended it as ${run.outcome ?? 'unknown'}`;
 }
 

@@ -15,17 +15,20 @@ export interface ManifestSetting {
 /** A row of `[Samples]`. A sample may have several rows (PhiX has four index pairs). */
 export interface ManifestSample {
   name: string;
+  /** In capital letters. `+` joins several sequences, without the spaces that the file may have around it. */
   index1: string;
   index2: string;
   lanes: number[];
   project?: string;
   externalId?: string;
   /** Columns that Bases2Fastq passes through, by heading. */
-  custom: Record<string, string>;
+  readonly custom: Record<string, string>;
   /** The line of the row, from 1. */
   line: number;
-  /** The column where each cell begins, from 1, by heading in lower case. */
-  columns: Record<string, number>;
+  /** The column where the cell below a heading in lower case begins, from 1; undefined where the row has no such cell. */
+  columnOf(heading: string): number | undefined;
+  /** The text below a heading in lower case, as in the file; undefined where there is none. */
+  textOf(heading: string): string | undefined;
 }
 
 type Section = 'runvalues' | 'settings' | 'samples';
@@ -39,8 +42,21 @@ export interface RunManifest {
   headings: Partial<Record<Section, { names: string[]; line: number }>>;
 }
 
+/** A file that Bases2Fastq may read otherwise than polony, so that polony does not check it. Lines count from 1. */
+export class UncheckableManifest extends Error {
+  override readonly name = 'UncheckableManifest';
+  constructor(
+    message: string,
+    readonly line: number,
+  ) {
+    super(message);
+  }
+}
+
 const FILE = 'RunManifest.csv';
 const MAX_LINE_LENGTH = 2048;
+/** In so many later lines polony looks for the end of a quoted cell. */
+const MOST_CELL_LINES = 20;
 const SAMPLE_HEADINGS = ['samplename', 'index1', 'index2', 'lane', 'project', 'externalid'];
 /** Headings that Bases2Fastq reads. */
 const KNOWN_HEADINGS = ['keyname', 'value', 'settingname', ...SAMPLE_HEADINGS];
@@ -64,20 +80,27 @@ export const HEADING_TITLES: Readonly<Record<string, string>> = {
 /** Headings of other instruments and other spellings, by the heading that they probably mean. */
 const MEANT_HEADINGS: readonly (readonly [string, RegExp])[] = [
   ['samplename', /^(sample|samples|sampleid|samplenames|name)$/],
-  ['index1', /^(index|i1|i7|indexi7|i7index|index1i7|i7indexid|index1sequence|indexsequence|barcode|barcode1)$/],
-  ['index2', /^(i2|i5|indexi5|i5index|index2i5|i5indexid|index2sequence|barcode2)$/],
+  ['index1', /^(index|i1|i7|indexi7|i7index|index1i7|index1sequence|indexsequence|barcode|barcode1)$/],
+  ['index2', /^(i2|i5|indexi5|i5index|index2i5|index2sequence|barcode2)$/],
   ['lane', /^(lanes|laneid|lanenumber)$/],
   ['settingname', /^(setting|settings|name|settingsname)$/],
   ['value', /^(values|settingvalue)$/],
 ];
 
-/** The heading of Bases2Fastq that an unknown heading probably means, in lower case. */
-export function findMeantHeading(heading: string): string | undefined {
+/** Headings that Bases2Fastq reads in a section. */
+const SECTION_HEADINGS: Readonly<Record<'settings' | 'samples', readonly string[]>> = {
+  settings: ['settingname', 'value', 'lane'],
+  samples: SAMPLE_HEADINGS,
+};
+
+/** The heading of Bases2Fastq that an unknown heading of a section probably means, in lower case. */
+export function findMeantHeading(section: 'settings' | 'samples', heading: string): string | undefined {
+  const known = SECTION_HEADINGS[section];
   const plain = heading.toLowerCase().replace(/[^a-z0-9]/g, '');
-  if (SAMPLE_HEADINGS.includes(heading.toLowerCase())) return undefined;
+  if (known.includes(heading.toLowerCase())) return undefined;
   // A known heading with other characters, such as Sample_Name or Index 1.
-  if (plain in HEADING_TITLES && plain !== heading.toLowerCase()) return plain;
-  return MEANT_HEADINGS.find(([, pattern]) => pattern.test(plain))?.[0];
+  if (known.includes(plain)) return plain;
+  return MEANT_HEADINGS.find(([meant, pattern]) => known.includes(meant) && pattern.test(plain))?.[0];
 }
 
 /** What spreadsheets write instead of commas, and what to call it. */
@@ -106,11 +129,13 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
   let isQuoted = false;
   let quoteStart = 0;
   let cellStart = 0;
+  let isBlank = true;
   const endCell = (at: number): void => {
     const raw = line.slice(cellStart, at);
     cells.push({ text: cell.trim(), column: cellStart + 1 + (raw.length - raw.trimStart().length) });
     cell = '';
     cellStart = at + 1;
+    isBlank = true;
   };
   for (let i = 0; i < line.length; i++) {
     const char = line[i]!;
@@ -120,12 +145,16 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
         cell += '"';
         i++;
       } else isQuoted = false;
-    } else if (char === '"' && cell.trim() === '') {
+    } else if (char === '"' && isBlank) {
       cell = '';
       isQuoted = true;
+      isBlank = false;
       quoteStart = i;
     } else if (char === ',') endCell(i);
-    else cell += char;
+    else {
+      cell += char;
+      isBlank &&= char.trim() === '';
+    }
   }
   if (isQuoted) throw new FileFormatError(file, 'the closing quote is missing', lineNumber, quoteStart + 1);
   endCell(line.length);
@@ -135,12 +164,28 @@ export function splitLine(line: string, lineNumber: number, file = FILE): Cell[]
 /** @throws FileFormatError for a file that is not lines of text as Bases2Fastq reads them. */
 function rejectForeignFile(content: string): void {
   rejectWorkbook(content);
-  if (content.includes('\r') && !content.includes('\n')) {
-    const message =
-      'the lines end with a carriage return only, which Bases2Fastq does not support. ' +
-      'Save the file with the line ends LF or CRLF.';
-    throw new FileFormatError(FILE, message, 1, content.indexOf('\r') + 1);
+  if (content.includes('\0')) {
+    const message = 'the file contains NUL characters, as UTF-16 ("Unicode text") does. Save it as UTF-8 (CSV UTF-8).';
+    throw new FileFormatError(FILE, message, 1, 1);
   }
+  const at = findLoneCarriageReturn(content);
+  if (at === undefined) return;
+  const message =
+    'lines end with a carriage return only, which Bases2Fastq does not support. ' +
+    'Save the file with the line ends LF or CRLF.';
+  const before = content.slice(0, at);
+  throw new FileFormatError(FILE, message, before.split('\n').length, at - before.lastIndexOf('\n'));
+}
+
+/** The first carriage return that no line feed follows, outside quotes. */
+function findLoneCarriageReturn(content: string): number | undefined {
+  let isQuoted = false;
+  for (let at = content.search(/[\r"]/); at >= 0 && at < content.length; at++) {
+    const char = content[at];
+    if (char === '"') isQuoted = !isQuoted;
+    else if (char === '\r' && !isQuoted && content[at + 1] !== '\n') return at;
+  }
+  return undefined;
 }
 
 /** The delimiter of a line that is not separated by commas; undefined where it looks as it should. */
@@ -157,8 +202,8 @@ function findWrongDelimiter(text: string): string | undefined {
  */
 export function parseRunManifest(content: string): RunManifest {
   rejectForeignFile(content);
-  const parser = new ManifestParser();
   const lines = content.replace(/^\uFEFF/, '').split(/\r?\n/);
+  const parser = new ManifestParser(lines);
   lines.forEach((text, index) => parser.parseLine(text, index + 1));
   return parser.manifest;
 }
@@ -169,15 +214,18 @@ class ManifestParser {
   /** The headings of the section, once the parser has seen them. */
   private headings: Headings | undefined;
 
+  constructor(private readonly lines: readonly string[]) {}
+
   parseLine(text: string, line: number): void {
+    const trimmed = text.trim();
+    // A spreadsheet quotes a comment that has commas.
+    if (/^"?#/.test(trimmed) || /^[\s,;|]*$/.test(trimmed)) return;
     if (text.length > MAX_LINE_LENGTH) {
       const message = `the line has ${text.length} characters, but may have at most ${MAX_LINE_LENGTH}`;
       throw new FileFormatError(FILE, message, line, MAX_LINE_LENGTH + 1);
     }
-    const trimmed = text.trim();
-    if (trimmed === '' || trimmed.startsWith('#') || /^,+$/.test(trimmed.replace(/\s/g, ''))) return;
     this.rejectWrongDelimiter(trimmed, line);
-    const cells = splitLine(text, line);
+    const cells = this.splitLine(text, line);
     const sectionName = /^\[(.+)\]$/.exec(cells[0]?.text ?? '')?.[1];
     if (sectionName !== undefined) this.startSection(sectionName, line, cells[0]!.column);
     else if (this.section === undefined)
@@ -186,9 +234,23 @@ class ManifestParser {
     else this.readRow(this.section, new ManifestRow(this.headings, cells, line));
   }
 
+  /** @throws UncheckableManifest where a quoted cell goes on in a later line. */
+  private splitLine(text: string, line: number): Cell[] {
+    try {
+      return splitLine(text, line);
+    } catch (error) {
+      if (!this.lines.slice(line, line + MOST_CELL_LINES).some((later) => later.includes('"'))) throw error;
+      throw new UncheckableManifest('a quoted cell has a line break, so polony did not check the manifest', line);
+    }
+  }
+
   /** Checks the lines that must have several cells or a section alone; a row of values may contain anything. */
   private rejectWrongDelimiter(text: string, line: number): void {
-    const isHeadings = this.section !== undefined && this.section !== 'runvalues' && this.headings === undefined;
+    if (this.section === undefined && /^sep=.$/i.test(text)) {
+      const message = `the first line is the instruction ${text} to a spreadsheet. Delete it, and save the file as CSV.`;
+      throw new FileFormatError(FILE, message, line, 1);
+    }
+    const isHeadings = this.section !== 'runvalues' && this.headings === undefined;
     if (!isHeadings && !/^\[[^\]]*\]./.test(text)) return;
     const delimiter = findWrongDelimiter(text);
     if (delimiter === undefined) return;
@@ -218,12 +280,13 @@ class ManifestParser {
       const message = `the heading ${original[repeated]} appears twice in [${section}]`;
       throw new FileFormatError(FILE, message, line, cells[repeated]!.column);
     }
-    this.headings = { original, names };
+    this.headings = { original, names, positions: firstPositions(names) };
     this.manifest.headings[section] = { names, line };
     const missing = REQUIRED_HEADINGS[section].find((name) => !names.includes(name));
     if (missing === undefined) return;
     const title = HEADING_TITLES[missing] ?? missing;
-    const similar = original.find((heading) => findMeantHeading(heading) === missing);
+    const similar =
+      section === 'runvalues' ? undefined : original.find((heading) => findMeantHeading(section, heading) === missing);
     const hint = similar === undefined ? '' : `. Rename ${similar} to ${title}`;
     throw new FileFormatError(FILE, `[${section}] has no heading ${title}${hint}`, line, 1);
   }
@@ -233,7 +296,7 @@ class ManifestParser {
       const key = row.text('keyname');
       if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? row.text('values') ?? '';
     } else if (section === 'settings') this.manifest.settings.push(settingOf(row));
-    else this.manifest.samples.push(sampleOf(row));
+    else this.manifest.samples.push(new SampleRow(row));
   }
 }
 
@@ -242,6 +305,14 @@ interface Headings {
   original: readonly string[];
   /** In lower case. */
   names: readonly string[];
+  /** The position of each name, or of the first of several equal ones. */
+  positions: ReadonlyMap<string, number>;
+}
+
+function firstPositions(names: readonly string[]): Map<string, number> {
+  const positions = new Map<string, number>();
+  for (const [index, name] of names.entries()) if (!positions.has(name)) positions.set(name, index);
+  return positions;
 }
 
 /** A row below headings. */
@@ -254,12 +325,16 @@ class ManifestRow {
 
   /** The text below a heading; undefined when there is none. */
   text(heading: string): string | undefined {
-    const text = this.cells[this.headings.names.indexOf(heading)]?.text;
+    const text = this.cellBelow(heading)?.text;
     return text === '' ? undefined : text;
   }
 
   column(heading: string): number | undefined {
-    return this.cells[this.headings.names.indexOf(heading)]?.column;
+    return this.cellBelow(heading)?.column;
+  }
+
+  private cellBelow(heading: string): Cell | undefined {
+    return this.cells[this.headings.positions.get(heading) ?? -1];
   }
 
   required(heading: string, title: string): string {
@@ -286,15 +361,6 @@ class ManifestRow {
     });
     return custom;
   }
-
-  columnsByHeading(): Record<string, number> {
-    return Object.fromEntries(
-      this.headings.names.flatMap((heading, index) => {
-        const cell = this.cells[index];
-        return heading === '' || cell === undefined ? [] : [[heading, cell.column]];
-      }),
-    );
-  }
 }
 
 function settingOf(row: ManifestRow): ManifestSetting {
@@ -307,16 +373,45 @@ function settingOf(row: ManifestRow): ManifestSetting {
   };
 }
 
-function sampleOf(row: ManifestRow): ManifestSample {
-  return {
-    name: row.required('samplename', 'SampleName'),
-    index1: (row.text('index1') ?? '').toUpperCase(),
-    index2: (row.text('index2') ?? '').toUpperCase(),
-    lanes: row.lanes(),
-    project: row.text('project'),
-    externalId: row.text('externalid'),
-    custom: row.customColumns(),
-    line: row.line,
-    columns: row.columnsByHeading(),
-  };
+/** A file may have a thousand headings and a hundred thousand short rows, so a sample reads most cells when asked. */
+class SampleRow implements ManifestSample {
+  readonly name: string;
+  readonly index1: string;
+  readonly index2: string;
+  readonly lanes: number[];
+  readonly project: string | undefined;
+  readonly externalId: string | undefined;
+  readonly line: number;
+  readonly #row: ManifestRow;
+
+  constructor(row: ManifestRow) {
+    this.name = row.required('samplename', 'SampleName');
+    this.index1 = readIndex(row.text('index1'));
+    this.index2 = readIndex(row.text('index2'));
+    this.lanes = row.lanes();
+    this.project = row.text('project');
+    this.externalId = row.text('externalid');
+    this.line = row.line;
+    this.#row = row;
+  }
+
+  get custom(): Record<string, string> {
+    return this.#row.customColumns();
+  }
+
+  columnOf(heading: string): number | undefined {
+    return this.#row.column(heading);
+  }
+
+  textOf(heading: string): string | undefined {
+    return this.#row.text(heading);
+  }
+}
+
+function readIndex(text = ''): string {
+  return text
+    .split('+')
+    .map((sequence) => sequence.trim())
+    .join('+')
+    .toUpperCase();
 }

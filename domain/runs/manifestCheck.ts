@@ -1,5 +1,5 @@
 import { FileFormatError } from '../errors.js';
-import { parseRunManifest, type RunManifest } from './manifest.js';
+import { parseRunManifest, type RunManifest, UncheckableManifest } from './manifest.js';
 import { findManifestProblems, type ManifestedRun, type ManifestFinding, type RatedFinding } from './manifestRules.js';
 import { decodeManifest } from './manifestText.js';
 
@@ -28,8 +28,10 @@ export function checkRunManifest(content: string | Uint8Array, run: ManifestedRu
   try {
     manifest = parseRunManifest(typeof content === 'string' ? content : decodeManifest(content));
   } catch (error) {
-    if (!(error instanceof FileFormatError)) throw error;
-    addFinding(report, formatFinding(error));
+    if (error instanceof UncheckableManifest)
+      addFinding(report, { severity: 'warning', rule: 'not-checked', line: error.line, message: error.message });
+    else if (error instanceof FileFormatError) addFinding(report, formatFinding(error));
+    else throw error;
     return report;
   }
   report.samples = new Set(manifest.samples.map((sample) => sample.name)).size;

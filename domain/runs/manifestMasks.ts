@@ -17,8 +17,9 @@ const SECTION = /^(?:([IR][12]):)?((?:[YN](?:\d+|\*)?)+)$/i;
  */
 export function parseMask(text: string, defaultRead: ReadName): MaskSection[] | undefined {
   const sections = text
-    .trim()
-    .replace(/\s*:\s*/g, ':')
+    .split(':')
+    .map((part) => part.trim())
+    .join(':')
     .split(/[\s,;+_|&/-]+|(?=[IR][12]:)/i)
     .filter((section) => section !== '')
     .map((section) => SECTION.exec(section));

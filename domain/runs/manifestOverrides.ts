@@ -16,40 +16,77 @@ export interface ManifestOverrides {
 }
 
 /** Options of Bases2Fastq in a text of arguments that polony does not interpret. */
-const OVERRIDING_OPTION = /--(settings|run-manifest|[ir][12]-cycles)\b|(^|\s)-r\s/;
+const OVERRIDING_OPTION = /--(settings|[ir][12]-cycles)\b|\b[ir][12]:[yn](\d|\*)/i;
+const MANIFEST_OPTION = /--run-manifest\b|(^|\s)-r[\s=]/;
+/** Parts of names of parameters that may change settings or cycles in a way that polony does not know. */
+const UNCLEAR_NAME = /settings|mask|cycles/;
 
-/** Finds what the parameters of a workflow override. Workflows spell their names differently, such as `b2f_settings`. */
-export function findManifestOverrides(parameters: Readonly<Record<string, unknown>>): ManifestOverrides {
+/**
+ * Finds what the parameters of a workflow override. Workflows spell their names differently, such as `b2f_settings`.
+ * @param manifestParameter the name of the parameter for the manifest, where the flow gives it.
+ */
+export function findManifestOverrides(
+  parameters: Readonly<Record<string, unknown>>,
+  manifestParameter?: string,
+): ManifestOverrides {
   const overrides: ManifestOverrides = { settings: [], cycles: {}, areUnclear: false, replaceManifest: false };
   for (const [name, value] of Object.entries(parameters)) {
-    if (value === null || value === undefined || value === '') continue;
+    if (value === null || value === undefined || (typeof value === 'string' && value.trim() === '')) continue;
     const option = name
       .toLowerCase()
       .replace(/[^a-z0-9]/g, '')
       .replace(/^(b2f|bases2fastq)/, '');
     if (option === 'settings') addSettings(overrides, value);
-    else if (option === 'runmanifest') overrides.replaceManifest = true;
+    else if (option === 'runmanifest' || option === 'manifest' || name === manifestParameter)
+      overrides.replaceManifest = true;
     else if (/^[ir][12]cycles$/.test(option)) addCycles(overrides, option.slice(0, 2).toUpperCase() as ReadName, value);
-    else if (textsOf(value).some((text) => OVERRIDING_OPTION.test(text))) overrides.areUnclear = true;
+    else {
+      const texts = [...textsIn(value)];
+      if (UNCLEAR_NAME.test(option) || texts.some((text) => OVERRIDING_OPTION.test(text))) overrides.areUnclear = true;
+      if (texts.some((text) => MANIFEST_OPTION.test(text))) overrides.replaceManifest = true;
+    }
   }
   return overrides;
 }
 
-function textsOf(value: unknown): string[] {
-  return (Array.isArray(value) ? value : [value]).filter((each) => typeof each === 'string');
+/** All texts in a JSON value, and the names of its members. */
+function* textsIn(value: unknown): Generator<string> {
+  if (typeof value === 'string') yield value;
+  else if (typeof value === 'object' && value !== null)
+    for (const [name, member] of Object.entries(value)) {
+      yield name;
+      yield* textsIn(member);
+    }
 }
+
+const LANES = ['1', '2', '1+2', '2+1'];
 
 /** Adds settings such as `I1Mask,I1:Y8N*`: one text, several lines, a list, or several `--settings` arguments. */
 function addSettings(overrides: ManifestOverrides, value: unknown): void {
-  const texts = textsOf(value).flatMap((text) => text.split(/[\n;]|--settings[\s=]/));
-  if (texts.length === 0) overrides.areUnclear = true;
+  const values = Array.isArray(value) ? value : [value];
+  if (!values.every((each) => typeof each === 'string')) overrides.areUnclear = true;
+  const texts = values
+    .filter((each) => typeof each === 'string')
+    .flatMap((text) => text.split(/[\n;]|--settings[\s=]/));
   for (const text of texts) {
     const setting = text.trim().replace(/^(["'])(.*)\1$/, '$2');
     if (setting === '') continue;
-    const match = /^([A-Za-z][A-Za-z0-9]*)\s*,\s*([^,"']*?)\s*(?:,\s*(1|2|1\+2|2\+1)\s*)?$/.exec(setting);
-    if (match === null) overrides.areUnclear = true;
-    else overrides.settings.push({ name: match[1]!, value: match[2]!, lanes: lanesOf(match[3]) });
+    const parsed = parseSetting(setting);
+    if (parsed === undefined) overrides.areUnclear = true;
+    else overrides.settings.push(parsed);
   }
+}
+
+/** Parses `Name,Value` or `Name,Value,Lane`, with spaces around each part. */
+function parseSetting(text: string): ManifestOverrides['settings'][number] | undefined {
+  const [name = '', value, lane, ...more] = text.split(',').map((part) => part.trim());
+  const isSetting =
+    /^[A-Za-z][A-Za-z0-9]*$/.test(name) &&
+    value !== undefined &&
+    !/["']/.test(value) &&
+    (lane === undefined || LANES.includes(lane)) &&
+    more.length === 0;
+  return isSetting ? { name, value, lanes: lanesOf(lane) } : undefined;
 }
 
 function lanesOf(text: string | undefined): number[] {
@@ -57,7 +94,7 @@ function lanesOf(text: string | undefined): number[] {
 }
 
 function addCycles(overrides: ManifestOverrides, read: ReadName, value: unknown): void {
-  const count = typeof value === 'string' ? Number(value) : value;
+  const count = typeof value === 'string' && /^\d+$/.test(value.trim()) ? Number(value) : value;
   if (READ_NAMES.includes(read) && Number.isInteger(count) && (count as number) >= 0)
     overrides.cycles[read] = count as number;
   else overrides.areUnclear = true;

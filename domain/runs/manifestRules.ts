@@ -30,6 +30,8 @@ export interface ManifestFinding {
 /** A finding with its severity. Bases2Fastq would fail on an error, or lose results. */
 export interface RatedFinding extends ManifestFinding {
   severity: 'error' | 'warning';
+  /** Findings of one rule and group are the same problem, which one of them reports. */
+  group?: string;
 }
 
 /** The samples of one lane. */
@@ -60,8 +62,16 @@ type Rule<Subject> = (context: ManifestContext, subject: Subject) => RatedFindin
 const RULES = {
   setting: [findUnknownSetting, findConflictingSetting, findMalformedMask],
   manifest: [findUnusedHeadings, findIgnoredProjects, findUnusedIndexReads],
-  sample: [findNameInOtherCase, findProjectCollision, findUnusableName, findUnusualName, findWrongIndexCharacters],
-  indexRead: [findTooLongMask, findWrongIndexLengths],
+  sample: [
+    findNameInOtherCase,
+    findProjectCollision,
+    findUnusableName,
+    findUnusualName,
+    findWrongIndexCharacters,
+    findSpacesInIndex,
+    findOtherDelimiter,
+  ],
+  indexRead: [findTooLongMask, findWrongIndexLengths, findMissingIndexOfRead],
   lane: [findMissingIndex, findRepeatedIndexes, findSimilarIndexes],
   skippedLane: [findSampleInSkippedLane],
 } as const satisfies {
@@ -76,29 +86,34 @@ const RULES = {
 /** Checks a manifest against all rules: settings first, then the columns, the samples, and each lane. */
 export function findManifestProblems(manifest: RunManifest, run: ManifestedRun): RatedFinding[] {
   const context = new ManifestContext(manifest, run);
-  const apply = <Subject>(rules: readonly Rule<Subject>[], subject: Subject): RatedFinding[] =>
-    rules.flatMap((rule) => rule(context, subject));
+  // Loops instead of flatMap, which is slow for a hundred thousand samples.
+  const apply = <Subject>(rules: readonly Rule<Subject>[], subjects: readonly Subject[]): RatedFinding[] => {
+    const findings: RatedFinding[] = [];
+    for (const subject of subjects)
+      for (const rule of rules) for (const finding of rule(context, subject)) findings.push(finding);
+    return findings;
+  };
   return [
-    ...manifest.settings.flatMap((setting) => apply(RULES.setting, setting)),
-    ...apply(RULES.manifest, undefined),
-    ...manifest.samples.flatMap((sample) => apply(RULES.sample, sample)),
+    ...apply(RULES.setting, manifest.settings),
+    ...apply(RULES.manifest, [undefined]),
+    ...apply(RULES.sample, manifest.samples),
     ...withoutRepetitions(
       context
         .lanes()
         .flatMap((lane) =>
           context.isAnalysed(lane.lane)
-            ? [...context.indexReads(lane).flatMap((read) => apply(RULES.indexRead, read)), ...apply(RULES.lane, lane)]
-            : apply(RULES.skippedLane, lane),
+            ? [...apply(RULES.indexRead, context.indexReads(lane)), ...apply(RULES.lane, [lane])]
+            : apply(RULES.skippedLane, [lane]),
         ),
     ),
   ];
 }
 
-/** A row that is in both lanes has the same problem in both. */
+/** A row that is in both lanes has the same problem in both, and so has a sample that is listed for each of them. */
 function withoutRepetitions(findings: readonly RatedFinding[]): RatedFinding[] {
   const byPlace = new Map<string, RatedFinding>();
   for (const finding of findings) {
-    const key = `${finding.rule}/${finding.line}/${finding.column}`;
+    const key = `${finding.rule}/${finding.group ?? `${finding.line}/${finding.column}`}`;
     if (!byPlace.has(key)) byPlace.set(key, finding);
   }
   return [...byPlace.values()];
@@ -142,6 +157,23 @@ class ManifestContext {
     return this.overrides.settings.findLast(isMeant) ?? this.manifest.settings.findLast(isMeant);
   }
 
+  /** Whether the manifest has several values for a setting, or its lanes are in a column that Bases2Fastq ignores. */
+  private isAmbiguous(name: string, lane: number): boolean {
+    const isMeant = ({ name: other }: { name: string }): boolean => other.toLowerCase() === name.toLowerCase();
+    if (this.overrides.settings.some(isMeant)) return false;
+    const meant = this.manifest.settings.filter(isMeant);
+    if (meant.length > 0 && this.findMisnamed('settings', 'lane') !== undefined) return true;
+    const values = meant.filter(({ lanes }) => lanes.includes(lane)).map(({ value }) => value);
+    return new Set(values).size > 1;
+  }
+
+  /** A heading that probably means one that its section lacks. */
+  findMisnamed(section: 'settings' | 'samples', meant: string): string | undefined {
+    const names = this.manifest.headings[section]?.names ?? [];
+    if (names.includes(meant)) return undefined;
+    return names.find((heading) => findMeantHeading(section, heading) === meant);
+  }
+
   isAnalysed(lane: number): boolean {
     return this.analysedLanes === undefined || this.analysedLanes.includes(lane);
   }
@@ -155,11 +187,12 @@ class ManifestContext {
 
   /** The index reads of a lane; none where polony does not know their cycles or what a parameter does to them. */
   indexReads(lane: Lane): IndexRead[] {
-    if (this.run.cycles == null || this.overrides.areUnclear) return [];
+    const isKnown = this.run.cycles != null && Object.keys(this.run.cycles).length > 0;
+    if (!isKnown || this.overrides.areUnclear) return [];
     const cycles = { ...this.run.cycles, ...this.overrides.cycles };
     return (['I1', 'I2'] as const).map((read) => {
       const setting = this.findSetting(`${read}Mask`, lane.lane);
-      const mask = parseMask(setting?.value ?? 'Y*', read);
+      const mask = this.isAmbiguous(`${read}Mask`, lane.lane) ? undefined : parseMask(setting?.value ?? 'Y*', read);
       return { ...lane, read, cycles, setting, masked: mask && countUsedCycles(mask, cycles) };
     });
   }
@@ -252,16 +285,19 @@ function findMalformedMask(_context: ManifestContext, setting: ManifestSetting):
 
 /** Headings of other instruments, whose columns Bases2Fastq only passes through. */
 function findUnusedHeadings({ manifest }: ManifestContext): RatedFinding[] {
-  const headings = manifest.headings.samples;
-  if (headings === undefined) return [];
-  return headings.names.flatMap((heading) => {
-    const meant = findMeantHeading(heading);
-    if (meant === undefined || headings.names.includes(meant)) return [];
-    const title = HEADING_TITLES[meant] ?? meant;
-    const message =
-      `the column ${heading} is not one of Bases2Fastq's, so no sample has a ${title}. ` +
-      `If it contains this, name it ${title}.`;
-    return [warning('heading', { line: headings.line }, message)];
+  return (['settings', 'samples'] as const).flatMap((section) => {
+    const headings = manifest.headings[section];
+    if (headings === undefined) return [];
+    return headings.names.flatMap((heading) => {
+      const meant = findMeantHeading(section, heading);
+      if (meant === undefined || headings.names.includes(meant)) return [];
+      const title = HEADING_TITLES[meant] ?? meant;
+      const what = section === 'settings' ? 'setting' : 'sample';
+      const message =
+        `the column ${heading} is not one of Bases2Fastq's, so no ${what} has a ${title}. ` +
+        `If it contains this, name it ${title}.`;
+      return [warning('heading', { line: headings.line }, message)];
+    });
   });
 }
 
@@ -307,7 +343,9 @@ function findProjectCollision(context: ManifestContext, sample: ManifestSample):
     `the sample ${sample.name} is in project ${sample.project ?? '(none)'}, but in line ${other.line} in project ` +
     `${other.project ?? '(none)'}. With --no-projects, Bases2Fastq would write both to Samples/${sample.name}. ` +
     'Rename one of them.';
-  return [error('project-collision', cellPlace(sample, 'samplename'), message)];
+  // Nobody looks at the reads of the control.
+  const report = /^phix/i.test(sample.name) ? warning : error;
+  return [report('project-collision', cellPlace(sample, 'samplename'), message)];
 }
 
 const isUnusableName = (name: string): boolean => /[/\\\p{Cc}]/u.test(name) || name === '.' || name === '..';
@@ -316,7 +354,7 @@ function findUnusableName(_context: ManifestContext, sample: ManifestSample): Ra
   if (!isUnusableName(sample.name)) return [];
   const name = JSON.stringify(sample.name);
   const message = `a folder cannot have the name ${name}. Remove slashes and control characters.`;
-  return [error('sample-name', cellPlace(sample, 'samplename'), message)];
+  return [warning('sample-name', cellPlace(sample, 'samplename'), message)];
 }
 
 function findUnusualName(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
@@ -337,9 +375,30 @@ function findWrongIndexCharacters(_context: ManifestContext, sample: ManifestSam
     if (wrong === null) return [];
     const message =
       `${titleOf(heading)} of ${sample.name} contains ${JSON.stringify(wrong[0])}. ` +
-      'An index consists of A, C, G, T and N.';
+      'An index consists of A, C, G, T and N.' +
+      (heading === 'index1' && wrong[0] === '-' ? ' Put the second index into the column Index2.' : '');
     return [error('index-characters', cellPlace(sample, heading), message)];
   });
+}
+
+function findSpacesInIndex(_context: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  return (['index1', 'index2'] as const).flatMap((heading) => {
+    if (!/\s\+|\+\s/.test(sample.textOf(heading) ?? '')) return [];
+    const message = `${titleOf(heading)} of ${sample.name} has spaces around +. Remove them.`;
+    return [warning('index-spaces', cellPlace(sample, heading), message)];
+  });
+}
+
+/** A row that one cell fills with another delimiter, below headings that commas separate. */
+function findOtherDelimiter({ manifest }: ManifestContext, sample: ManifestSample): RatedFinding[] {
+  const headings = manifest.headings.samples?.names.length ?? 0;
+  const delimiter = /[;\t|]/.exec(sample.name)?.[0];
+  if (delimiter === undefined || headings < 2 || sample.columnOf(manifest.headings.samples!.names[1]!) !== undefined)
+    return [];
+  const message =
+    `the cells of this row are separated by ${JSON.stringify(delimiter)} instead of commas, so that all of them are ` +
+    'the name of the sample. Save the file as CSV.';
+  return [warning('delimiter', cellPlace(sample, 'samplename'), message)];
 }
 
 function findSampleInSkippedLane({ run }: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
@@ -353,7 +412,7 @@ function findTooLongMask(_context: ManifestContext, { setting, masked, cycles }:
   if (setting === undefined || masked === undefined || 'used' in masked) return [];
   const read = masked.tooLongFor;
   const message = `${setting.name} ${setting.value} needs more cycles than ${read} has (${cycles[read] ?? 0})`;
-  return [error('mask-length', setting, message)];
+  return [warning('mask-length', setting, message)];
 }
 
 /** `+` joins several sequences in one cell. Each has the length of the mask. */
@@ -365,7 +424,7 @@ function findWrongIndexLengths(_context: ManifestContext, indexRead: IndexRead):
   if (masked === undefined || !('used' in masked)) return [];
   const heading = read === 'I1' ? 'index1' : 'index2';
   const byLength = new Map<number, ManifestSample[]>();
-  for (const sample of samples.filter((each) => each[heading] !== '')) {
+  for (const sample of samples.filter((each) => each[heading] !== '' && !/[^ACGTN+]/.test(each[heading]))) {
     const wrong = sequencesOf(sample[heading]).find((sequence) => sequence.length !== masked.used);
     if (wrong === undefined) continue;
     const others = byLength.get(wrong.length);
@@ -388,20 +447,62 @@ function describeWrongLength(
   const part = sample[heading].includes('+') ? ', in one of its sequences,' : '';
   const message =
     `${titleOf(heading)} of ${sample.name} has${part} ${actual} bases${others}, but the run has ${expected} for it ` +
-    `(${read}: ${cycles[read] ?? 0} cycles${mask}). Correct the index, or ` +
-    `${setting === undefined ? 'add' : 'correct'} the setting ${read}Mask.`;
-  return error('index-length', cellPlace(sample, heading), message);
+    `(${read}: ${cycles[read] ?? 0} cycles${mask}). ${adviseLength(actual, cycles[read] ?? 0, read, setting)}`;
+  const group = `${heading}/${actual}/${expected}`;
+  return { ...error('index-length', cellPlace(sample, heading), message), group };
+}
+
+/** A mask can only take cycles away. */
+function adviseLength(actual: number, cycles: number, read: ReadName, setting: unknown): string {
+  if (cycles === 0) return 'Remove the index: the run has none.';
+  if (actual > cycles) return 'Correct the index.';
+  return `Correct the index, or ${setting === undefined ? 'add' : 'correct'} the setting ${read}Mask.`;
+}
+
+/**
+ * Samples that lack one of two indexes. Bases2Fastq 2.3 stops at an empty index where other samples of the lane have
+ * one, for example with "Index2 length (0) is invalid". Where no sample has it, it may not be needed.
+ */
+function findMissingIndexOfRead(context: ManifestContext, { lane, samples, read, masked }: IndexRead): RatedFinding[] {
+  if (masked === undefined || !('used' in masked) || masked.used === 0) return [];
+  const heading = read === 'I1' ? 'index1' : 'index2';
+  const title = titleOf(heading);
+  const indexed = samples.filter((sample) => !hasNoIndex(sample));
+  const lacking = indexed.filter((sample) => sample[heading] === '');
+  if (lacking.length === 0) return [];
+  if (lacking.length === indexed.length) {
+    // The warning about that column says it already.
+    if (context.findMisnamed('samples', heading) !== undefined) return [];
+    const message =
+      `no sample of lane ${lane} has an ${title}, but the run has ${masked.used} cycles for it. ` +
+      'If libraries have two indexes, add it.';
+    return [{ ...warning('index-unused', {}, message), group: heading }];
+  }
+  const others = lacking.length > 1 ? ` (and ${lacking.length - 1} more rows of lane ${lane})` : '';
+  const message =
+    `${title} of ${lacking[0]!.name} is empty${others}, but other samples of lane ${lane} have one, and Bases2Fastq ` +
+    `expects ${masked.used} bases. Add the index.`;
+  return [{ ...error('index-missing', cellPlace(lacking[0]!, heading), message), group: heading }];
 }
 
 const hasNoIndex = (sample: ManifestSample): boolean => sample.index1 === '' && sample.index2 === '';
 
-function findMissingIndex(_context: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
+function findMissingIndex(context: ManifestContext, { lane, samples }: Lane): RatedFinding[] {
   const sample = samples.find(hasNoIndex);
   if (sample === undefined || new Set(samples.map(({ name }) => name)).size === 1) return [];
   const message =
     `${sample.name} has no index, but lane ${lane} has other samples. ` +
-    'Bases2Fastq cannot assign their reads. Add the index.';
-  return [error('index-missing', cellPlace(sample, 'index1'), message)];
+    `Bases2Fastq cannot assign their reads. ${adviseIndex(context)}`;
+  return [{ ...error('index-missing', cellPlace(sample, 'index1'), message), group: 'both' }];
+}
+
+/** Where the indexes may be in a column that Bases2Fastq does not read. */
+function adviseIndex(context: ManifestContext): string {
+  const misnamed = (['index1', 'index2'] as const).flatMap((meant) => {
+    const heading = context.findMisnamed('samples', meant);
+    return heading === undefined ? [] : [`rename the column ${heading} to ${titleOf(meant)}`];
+  });
+  return misnamed.length === 0 ? 'Add the index.' : `Add the index, or ${misnamed.join(' and ')}.`;
 }
 
 /** The first sample of each pair of indexes. */
@@ -426,12 +527,12 @@ function findRepeatedIndexes(_context: ManifestContext, { lane, samples }: Lane)
       return [warning('row-twice', cellPlace(sample, 'samplename'), message)];
     }
     const message = `${sample.name} has the index ${indexes} of ${other.name} in line ${other.line} (lane ${lane})`;
-    return [error('index-twice', cellPlace(sample, 'index1'), message)];
+    return [{ ...error('index-twice', cellPlace(sample, 'index1'), message), group: `${indexes}/${sample.name}` }];
   });
 }
 
-/** Most pairs of samples that are compared with each other: those of 1,000 samples, which take some hundredths of a second. */
-const MOST_COMPARED = 500_000;
+/** Most bases that are compared with each other: those of 1,000 samples, which take some hundredths of a second. */
+const MOST_COMPARED = 3_000_000;
 /** The default of Bases2Fastq. */
 const DEFAULT_MISMATCHES = 1;
 
@@ -442,14 +543,14 @@ function findSimilarIndexes(context: ManifestContext, { lane, samples }: Lane): 
     second: sequencesOf(sample.index2),
   }));
   const [first, second] = [allowedMismatches(context, 'I1', lane), allowedMismatches(context, 'I2', lane)];
-  let compared = 0;
+  const comparison = new Comparison(MOST_COMPARED);
   for (const [position, one] of distinct.entries()) {
     for (let next = position + 1; next < distinct.length; next++) {
+      if (comparison.isExhausted()) return [];
       const other = distinct[next]!;
-      compared += one.first.length * other.first.length;
-      if (compared > MOST_COMPARED) return [];
       if (one.sample.name === other.sample.name) continue;
-      if (!canMatch(one.first, other.first, first) || !canMatch(one.second, other.second, second)) continue;
+      if (!comparison.canMatch(one.first, other.first, first)) continue;
+      if (!comparison.canMatch(one.second, other.second, second)) continue;
       const message =
         `the indexes of ${other.sample.name} and of ${one.sample.name} in line ${one.sample.line} are so similar that ` +
         `a read can match both, because ${first} and ${second} mismatches are allowed (lane ${lane}). ` +
@@ -460,22 +561,35 @@ function findSimilarIndexes(context: ManifestContext, { lane, samples }: Lane): 
   return [];
 }
 
-/** Whether a sequence of one cell and a sequence of another differ in so few bases that a read can match both. */
-function canMatch(some: readonly string[], others: readonly string[], allowed: number): boolean {
-  return some.some((one) => others.some((other) => differsAtMost(one, other, allowed)));
-}
-
 function allowedMismatches(context: ManifestContext, read: 'I1' | 'I2', lane: number): number {
   const value = context.findSetting(`${read}MismatchThreshold`, lane)?.value;
   return value !== undefined && /^\d+$/.test(value) ? Number(value) : DEFAULT_MISMATCHES;
 }
 
-/** Whether two sequences differ in at most so many bases. An N matches every base; missing bases are mismatches. */
-function differsAtMost(one: string, other: string, allowed: number): boolean {
-  let mismatches = Math.abs(one.length - other.length);
-  for (let at = 0; mismatches <= allowed && at < Math.min(one.length, other.length); at++)
-    if (one[at] !== other[at] && one[at] !== 'N' && other[at] !== 'N') mismatches++;
-  return mismatches <= allowed;
+/** Compares sequences until it has made as many steps as it may. Then nothing matches any more. */
+class Comparison {
+  constructor(private left: number) {}
+
+  /** Takes a step. @returns whether there are none left. */
+  isExhausted(): boolean {
+    return --this.left < 0;
+  }
+
+  /** Whether a sequence of one cell and a sequence of another differ in so few bases that a read can match both. */
+  canMatch(some: readonly string[], others: readonly string[], allowed: number): boolean {
+    return some.some((one) => others.some((other) => !this.isExhausted() && this.differsAtMost(one, other, allowed)));
+  }
+
+  /** Whether two sequences differ in at most so many bases. An N matches every base; missing bases are mismatches. */
+  private differsAtMost(one: string, other: string, allowed: number): boolean {
+    let mismatches = Math.abs(one.length - other.length);
+    const length = Math.min(one.length, other.length);
+    let at = 0;
+    for (; mismatches <= allowed && at < length; at++)
+      if (one[at] !== other[at] && one[at] !== 'N' && other[at] !== 'N') mismatches++;
+    this.left -= at;
+    return mismatches <= allowed;
+  }
 }
 
 interface ManifestPlace {
@@ -484,7 +598,7 @@ interface ManifestPlace {
 }
 
 function cellPlace(sample: ManifestSample, heading: string): ManifestPlace {
-  return { line: sample.line, column: sample.columns[heading] ?? sample.columns.samplename ?? 1 };
+  return { line: sample.line, column: sample.columnOf(heading) ?? sample.columnOf('samplename') ?? 1 };
 }
 
 const titleOf = (heading: 'index1' | 'index2'): string => (heading === 'index1' ? 'Index1' : 'Index2');

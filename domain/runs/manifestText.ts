@@ -11,12 +11,19 @@ export function decodeManifest(content: Uint8Array): string {
     const message = 'the file is UTF-16, which spreadsheets call "Unicode text". Save it as UTF-8 (CSV UTF-8).';
     throw new FileFormatError(FILE, message, 1, 1);
   }
-  // Before UTF-8, which a workbook is not either.
+  // Before UTF-8, which they are not either.
   rejectWorkbook(new TextDecoder('latin1').decode(content.subarray(0, 4)));
+  const format = BINARY_FORMATS.find(({ magic }) => magic.every((byte, at) => content[at] === byte));
+  if (format !== undefined) throw new FileFormatError(FILE, `the file is ${format.name}. Save it as CSV UTF-8.`, 1, 1);
   const text = decodeUtf8(content);
   if (text === undefined) throw findInvalidByte(content);
   return text;
 }
+
+const BINARY_FORMATS = [
+  { name: 'an Excel workbook of an old version (.xls)', magic: [0xd0, 0xcf, 0x11, 0xe0] },
+  { name: 'compressed (gzip)', magic: [0x1f, 0x8b] },
+];
 
 function isUtf16(content: Uint8Array): boolean {
   return (content[0] === 0xff && content[1] === 0xfe) || (content[0] === 0xfe && content[1] === 0xff);

@@ -1,9 +1,11 @@
-"""Runs ministack, a local AWS, with two additions: the service `omics` (AWS HealthOmics) and stricter credentials.
+"""Runs ministack, a local AWS, with additions: the service `omics` (AWS HealthOmics), stricter credentials, and the
+rules of IAM, STS and S3 in aws_rules/.
 
 Usage: `python polony_omics.py`. It reads ministack's own environment variables (AUTH, BIND_HOST, GATEWAY_PORT,
-AWS_SECRET_ACCESS_KEY, PERSIST_STATE, STATE_DIR, S3_PERSIST, S3_DATA_DIR, ...) and two more:
+AWS_SECRET_ACCESS_KEY, PERSIST_STATE, STATE_DIR, S3_PERSIST, S3_DATA_DIR, ...) and three more:
   OMICS_UPSTREAM       http://127.0.0.1:PORT of the emulator in local/omics/, which has the runs;
-  OMICS_SHARED_SECRET  the emulator and this process show it to each other; each rejects requests without it.
+  OMICS_SHARED_SECRET  the emulator and this process show it to each other; each rejects requests without it;
+  ALLOW_SHORT_SESSIONS 1 lets STS make sessions of less than 900 seconds, for tests of expiring sessions.
 
 What it adds:
 - It checks each call that is signed for `omics` with ministack's own evaluator: SigV4, session expiry, identity,
@@ -33,6 +35,8 @@ import time
 import types
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs, unquote
+
+import aws_rules
 
 MINISTACK_VERSION = "1.5.33"
 SERVICE_PRINCIPAL = "omics.amazonaws.com"
@@ -98,6 +102,8 @@ def load() -> types.SimpleNamespace:
         (sts, "register_session", 2),
         (tcp_server, "TCPServer", None),
     ]
+    modules = {"iam": iam, "iam_evaluator": iam_evaluator, "s3": s3, "sts": sts}
+    needed += [(modules[module], name, parameters) for module, name, parameters in aws_rules.NEEDED_NAMES]
     for module, name, parameters in needed:
         check_name(version, module, name, parameters)
     if not app.AUTH:
@@ -728,6 +734,7 @@ def is_anonymous(headers: dict, query: str) -> bool:
 
 def main() -> None:
     register_service()
+    aws_rules.install(MINISTACK, os.environ.get("ALLOW_SHORT_SESSIONS") == "1", save_soon)
     verify_root_keys()
     name_callers_to_bucket_policies()
     persist_sessions()

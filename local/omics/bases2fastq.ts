@@ -223,7 +223,8 @@ const DEFAULT_SAMPLE: ManifestSample = {
   index2: '',
   lanes: [1, 2],
   custom: {},
-  columns: {},
+  columnOf: () => undefined,
+  textOf: () => undefined,
   line: 0,
 };
 

@@ -65,6 +65,7 @@ export interface FlowFields {
   autoStartFilter?: AutoStartFilter;
   runSettings?: RunSettings;
   acceptFailedOutcome?: boolean;
+  acceptStoppedOutcome?: boolean;
   acceptUnverified?: boolean;
 }
 
@@ -81,6 +82,7 @@ export async function writeFlow(db: DbOrTransaction, fields: FlowFields, id?: st
     auto_start_filter: JSON.stringify(fields.autoStartFilter ?? {}),
     run_settings: JSON.stringify(fields.runSettings ?? {}),
     accept_failed_outcome: fields.acceptFailedOutcome ?? false,
+    accept_stopped_outcome: fields.acceptStoppedOutcome ?? false,
     accept_unverified: fields.acceptUnverified ?? true,
   };
   const flow =
@@ -117,6 +119,7 @@ export async function listAutoStartFlows(
     computeConnectionId: string;
     filter: AutoStartFilter;
     acceptFailedOutcome: boolean;
+    acceptStoppedOutcome: boolean;
     acceptUnverified: boolean;
   }[]
 > {
@@ -129,6 +132,7 @@ export async function listAutoStartFlows(
       'f.compute_connection_id',
       'f.auto_start_filter',
       'f.accept_failed_outcome',
+      'f.accept_stopped_outcome',
       'f.accept_unverified',
     ])
     .where('a.storage_connection_id', '=', storageConnectionId)
@@ -141,6 +145,7 @@ export async function listAutoStartFlows(
     computeConnectionId: row.compute_connection_id,
     filter: row.auto_start_filter,
     acceptFailedOutcome: row.accept_failed_outcome,
+    acceptStoppedOutcome: row.accept_stopped_outcome,
     acceptUnverified: row.accept_unverified,
   }));
 }

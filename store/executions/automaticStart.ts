@@ -2,7 +2,7 @@ import type { Db } from '../database.js';
 import { createExecution, type NewExecution } from './create.js';
 
 /** A flow that was not started, since it started automatically for a copy of the run before. */
-interface EarlierStart {
+export interface EarlierStart {
   flowName: string;
   executionId: string;
 }

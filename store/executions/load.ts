@@ -38,6 +38,7 @@ export interface ListedExecution {
     parameters: Record<string, ParameterValue>;
     settings: RunSettings;
     acceptFailedOutcome: boolean;
+    acceptStoppedOutcome: boolean;
     acceptUnverified: boolean;
   };
   run: {
@@ -48,9 +49,14 @@ export interface ListedExecution {
     parentPath: string;
     runFolder: string;
     uploadState: UploadState;
+    uploadDescription: string;
+    /** Whether flows that accept stopped runs can analyse the run although it was refused. */
+    usableIfStopped: boolean;
     outcome: RunOutcome | null;
     checked: 'content' | 'presence';
     discovered: boolean;
+    /** ETags of the files that decided about the run, by name; null where polony read none. */
+    metadataEtags: Record<string, string> | null;
     cycles: Cycles | null;
     analysisLanes: string | null;
     platformVersion: string | null;
@@ -104,6 +110,19 @@ export interface ExecutionContext extends ListedExecution {
   manifest: { text: string } | { uri: string } | null;
 }
 
+const FLOW_COLUMNS = [
+  'f.id as flow_id',
+  'f.name as flow_name',
+  'f.shared_workflow_id',
+  'f.workflow_owner_id',
+  'f.parameter_names',
+  'f.parameters as flow_parameters',
+  'f.run_settings',
+  'f.accept_failed_outcome',
+  'f.accept_stopped_outcome',
+  'f.accept_unverified',
+] as const;
+
 /** The query of every execution that is loaded or listed. */
 export function listedExecutionQuery(db: DbOrTransaction) {
   return db
@@ -148,17 +167,7 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       'e.time_completed',
     ])
     .select(sql<boolean>`e.manifest_text is not null`.as('has_manifest_text'))
-    .select([
-      'f.id as flow_id',
-      'f.name as flow_name',
-      'f.shared_workflow_id',
-      'f.workflow_owner_id',
-      'f.parameter_names',
-      'f.parameters as flow_parameters',
-      'f.run_settings',
-      'f.accept_failed_outcome',
-      'f.accept_unverified',
-    ])
+    .select(FLOW_COLUMNS)
     .select([
       'r.id as run_id',
       'r.run_name',
@@ -169,6 +178,9 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       'r.checked',
       'r.discovered',
       'r.upload_state',
+      'r.metadata_etags',
+      'r.upload_description',
+      'r.usable_if_stopped',
       // Single members, because run_parameters names every tile.
       sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'),
       sql<string | null>`r.run_parameters->>'analysisLanes'`.as('analysis_lanes'),
@@ -246,6 +258,7 @@ function toFlowAndRun(row: ListedExecutionRow): Pick<ListedExecution, 'flow' | '
       parameters: row.flow_parameters,
       settings: row.run_settings,
       acceptFailedOutcome: row.accept_failed_outcome,
+      acceptStoppedOutcome: row.accept_stopped_outcome,
       acceptUnverified: row.accept_unverified,
     },
     run: {
@@ -258,6 +271,9 @@ function toFlowAndRun(row: ListedExecutionRow): Pick<ListedExecution, 'flow' | '
       checked: row.checked,
       discovered: row.discovered,
       uploadState: row.upload_state,
+      metadataEtags: row.metadata_etags,
+      uploadDescription: row.upload_description,
+      usableIfStopped: row.usable_if_stopped,
       cycles: row.cycles,
       analysisLanes: row.analysis_lanes,
       platformVersion: row.platform_version,

@@ -2,7 +2,9 @@ import type { GrantAgenda } from '../../domain/grants/grant.js';
 import type { DbOrTransaction } from '../database.js';
 import type { GrantRow } from './load.js';
 
-/** Grants of a bucket that polony must add, remove or expire now. */
+/**
+ * Grants of a bucket that polony must add, remove or expire now, or has begun to drop because their principal is gone.
+ */
 export async function listDueGrants(db: DbOrTransaction, bucket: string): Promise<GrantRow[]> {
   return db
     .selectFrom('access_grants')
@@ -11,7 +13,10 @@ export async function listDueGrants(db: DbOrTransaction, bucket: string): Promis
     .where((where) =>
       where.or([
         where('state', 'in', ['pending', 'removing']),
-        where.and([where('state', '=', 'active'), where('time_expires', '<=', new Date())]),
+        where.and([
+          where('state', '=', 'active'),
+          where.or([where('time_expires', '<=', new Date()), where('audit_id', 'is not', null)]),
+        ]),
       ]),
     )
     .orderBy('id')
@@ -22,7 +27,7 @@ export async function listDueGrants(db: DbOrTransaction, bucket: string): Promis
 export async function loadGrantAgenda(db: DbOrTransaction, bucket: string): Promise<GrantAgenda> {
   const rows = await db
     .selectFrom('access_grants')
-    .select(['state', 'problem', 'time_expires'])
+    .select(['state', 'problem', 'time_expires', 'audit_id'])
     .where('bucket', '=', bucket)
     .where('state', 'in', ['pending', 'removing', 'active'])
     .execute();
@@ -31,7 +36,8 @@ export async function loadGrantAgenda(db: DbOrTransaction, bucket: string): Prom
     .filter(({ state }) => state === 'active')
     .flatMap(({ time_expires: time }) => (time === null ? [] : [time.getTime()]));
   const open = rows.filter(
-    ({ state, time_expires: time }) => state !== 'active' || (time !== null && time.getTime() <= now),
+    ({ state, time_expires: time, audit_id: auditId }) =>
+      state !== 'active' || auditId !== null || (time !== null && time.getTime() <= now),
   );
   const later = expiries.filter((time) => time > now);
   return {

@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import type { Grant } from '../../domain/grants/bucketPolicy.js';
 import type { Db, DbOrTransaction } from '../database.js';
 import type { AccessGrantsTable } from '../schema.js';
@@ -55,10 +55,14 @@ export async function findSameGrant(
     .executeTakeFirst();
 }
 
-/** A page of a storage connection's grants, oldest first. */
+/**
+ * A page of a storage connection's grants, oldest first.
+ * @param folder lists only the grants of this folder and of folders in it; null for all grants.
+ */
 export async function listGrantsOfConnection(
   db: Db,
   storageConnectionId: string,
+  folder: string | null,
   limit: number,
   after?: string,
 ): Promise<GrantRow[]> {
@@ -67,6 +71,7 @@ export async function listGrantsOfConnection(
     .selectAll()
     .where('storage_connection_id', '=', storageConnectionId)
     .where('state', '!=', 'removed');
+  if (folder !== null) query = query.where(sql<boolean>`starts_with(folder, ${folder})`);
   if (after !== undefined) query = query.where('id', '>', after);
   return query.orderBy('id').limit(limit).execute();
 }

@@ -27,6 +27,8 @@ export interface RunContext {
   description: string;
   blocked: Blocked | null;
   outcome: RunOutcome | null;
+  /** Whether flows that accept stopped runs can analyse the run although it was refused. */
+  usableIfStopped: boolean;
   /** `presence`: polony saw RunUploaded.json in a listing and could not read it. */
   checked: 'content' | 'presence';
   /** Since when polony may list the files and not read them. */
@@ -34,7 +36,11 @@ export interface RunContext {
   progress: UploadProgress | null;
   /** Whether polony found the run. A person registered the others, and no flow starts for them automatically. */
   discovered: boolean;
+  /** How often the run was set back to uploading. */
+  checkRound: number;
   parameters: RunParameters | null;
+  /** Whether RunParameters.json and RunUploaded.json belong to different runs. */
+  filesDisagree: boolean;
   hasManifest: boolean;
   /** What Bases2Fastq measured. */
   metrics: RunMetrics | null;
@@ -90,11 +96,14 @@ export function toRunContext(
     description: row.upload_description,
     blocked: row.blocked,
     outcome: row.outcome,
+    usableIfStopped: row.usable_if_stopped,
     checked: row.checked,
     timeDenied: row.time_denied,
     progress: row.progress,
     discovered: row.discovered,
+    checkRound: row.check_round,
     parameters: row.run_parameters,
+    filesDisagree: row.files_disagree,
     hasManifest: row.has_manifest,
     metrics: row.metrics,
     instrumentMetrics: row.instrument_metrics,

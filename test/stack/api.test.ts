@@ -1225,6 +1225,12 @@ describe('the run API', () => {
     expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(503);
     expect((await call('POST', `/v1/runs/${await run(s.id)}/retry`)).reason).toBe('UPLOAD_ENDED');
   });
+  it('checks a run again on request whose upload is complete and which failed', async () => {
+    const s = await storage((await provider()).id);
+    const id = await run(s.id, { upload_state: 'complete', outcome: 'failed' });
+    expect((await call('POST', `/v1/runs/${id}/retry`)).status).toBe(202);
+    expect((await call('GET', `/v1/runs/${id}`)).body.run.status).toBe('RUN_STATUS_SEQUENCING');
+  });
 });
 
 describe('the execution API', () => {
@@ -1368,6 +1374,38 @@ describe('the execution API', () => {
     expect(await start(f.id, gone)).toEqual([409, 'STORAGE_CONNECTION_DELETED']);
     await call('DELETE', `/v1/flows/${f.id}`);
     expect((await call('POST', '/v1/executions', { flowId: f.id, runId })).rules).toEqual(['flowId FLOW_NOT_FOUND']);
+  });
+  it('starts a flow that accepts stopped runs for a stopped run with cycles, and no other flow', async () => {
+    const { flow: f, storage: s } = await ready();
+    const start = async (flowId: string, of: string): Promise<[number, string | undefined]> => {
+      const answer = await call('POST', '/v1/executions', { flowId, runId: of });
+      return [answer.status, answer.reason];
+    };
+    const stopped = await run(s.id, { upload_state: 'refused', outcome: 'stopped', usable_if_stopped: true });
+    expect(await start(f.id, stopped)).toEqual([409, 'RUN_NOT_USABLE']);
+    expect((await call('PATCH', `/v1/flows/${f.id}`, { acceptStoppedOutcome: true })).body.flow).toMatchObject({
+      acceptStoppedOutcome: true,
+      acceptFailedOutcome: false,
+    });
+    expect((await start(f.id, stopped))[0]).toBe(201);
+    expect(await start(f.id, await run(s.id, { upload_state: 'refused', outcome: 'stopped' }))).toEqual([
+      409,
+      'RUN_NOT_USABLE',
+    ]);
+  });
+  it('warns of a path that other tools misread, at the run and its executions, and starts it all the same', async () => {
+    const { flow: f, storage: s, runId: plain } = await ready();
+    const odd = await run(s.id, { run_folder: '20250101_AV240001_My run (1)' });
+    const warningsOf = async (of: string): Promise<unknown[]> => {
+      const { execution } = (await call('POST', '/v1/executions', { flowId: f.id, runId: of })).body;
+      return [
+        (await call('GET', `/v1/runs/${of}/details`)).body.details.warnings,
+        (await call('GET', `/v1/executions/${execution.id}/details`)).body.details.warnings,
+      ];
+    };
+    const warning = [{ code: 'RUN_PATH_CHARACTERS', message: expect.stringContaining('a space, (, )') as string }];
+    expect(await warningsOf(odd)).toEqual([warning, warning]);
+    expect(await warningsOf(plain)).toEqual([[], []]);
   });
   it('never starts an execution with a flow that is deleted at the same moment', async () => {
     for (let round = 0; round < 10; round++) {

@@ -114,6 +114,21 @@ it('stays blocked after any number of retry requests', async () => {
   expect(runsOf(id)).toHaveLength(1);
 });
 
+it('continues when its workflow was terminated while it was blocked', async () => {
+  await deny('iam:PassRole');
+  const id = await start();
+  await waitFor('it to be blocked', async () => (await details(id)).details.blocked !== null);
+  await temporal.workflow.getHandle(`execution/${id}`).terminate('try again');
+  await waitFor(
+    'the workflow to start again',
+    async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'RUNNING',
+  );
+  await allow();
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'COMPLETED');
+  expect(runsOf(id)).toHaveLength(1);
+});
+
 it('cancels quickly after the worker died during StartRun', async () => {
   await setPace(stack, HELD_MS);
   stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'slow', delayMs: 4000, count: 1 });

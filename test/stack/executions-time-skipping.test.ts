@@ -286,3 +286,34 @@ it('retries removals with growing waits, makes other changes meanwhile, and ends
   expect(history.events!.length).toBeLessThan(200);
   await Worker.runReplayHistory(workflowSource(), history, workflowId);
 });
+
+it('tries outstanding changes of a bucket policy again in time while other changes keep coming', async () => {
+  const began = await env.currentTimeMs();
+  const settled: number[] = [];
+  const problem = { kind: 'ACCESS_DENIED', message: 'denied', remedy: 'allow it' };
+  const activities: Partial<Activities> = {
+    changeAccess: async () => ({ state: 'active', problem: null, agenda: { due: null, open: 1, problem } }),
+    async settleAccess() {
+      settled.push(((await env.currentTimeMs()) - began) / 1000);
+      return settled.length < 3 ? { due: null, open: 1, problem } : nothingLeft;
+    },
+  };
+  await withWorker(activities, async () => {
+    const workflowId = 'bucket-access/busy';
+    const handle = await env.client.workflow.start('bucketAccess', {
+      taskQueue: 'test',
+      workflowId,
+      args: [{ bucket: 'busy' }],
+    });
+    for (let seconds = 0; seconds < 150; seconds += 5) {
+      await changeAccess(workflowId, 'busy');
+      await env.sleep('5 seconds');
+    }
+    await handle.result();
+    await Worker.runReplayHistory(workflowSource(), await handle.fetchHistory(), workflowId);
+  });
+  // The waits double: 15, 30 and 60 seconds.
+  expect(settled[0]).toBeLessThan(25);
+  expect(settled[1]! - settled[0]!).toBeLessThan(40);
+  expect(settled[2]! - settled[1]!).toBeLessThan(70);
+});

@@ -327,3 +327,23 @@ it('cancels the HealthOmics run of a terminated workflow if the setting says so'
   expect(end.cancelRequested).toMatchObject({ requestedBy: 'polony', reason: 'Its workflow was closed from outside' });
   expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
 });
+
+it('checks a run again that was changed after its check, and starts no flow that no longer accepts it', async () => {
+  await setPace(stack, 300);
+  const replace = async (file: string, change: (text: string) => string): Promise<void> => {
+    const Key = `${folder}/${file}`;
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key }));
+    const text = change(await Body!.transformToString());
+    await s3.send(new PutObjectCommand({ Bucket: account.bucket, Key, Body: text }));
+  };
+  await replace('RunParameters.json', (text) => `${text}\n`);
+  const same = await start();
+  await inStatus(same, 'COMPLETED');
+  expect(runsOf(same)).toHaveLength(1);
+
+  await replace('RunUploaded.json', (text) => text.replace('OutcomeCompleted', 'OutcomeFailed'));
+  const failed = await start();
+  const { details: more } = await inStatus(failed, 'FAILED');
+  expect(more.errorType).toBe('RunNotUsable');
+  expect(runsOf(failed)).toEqual([]);
+});

@@ -5,6 +5,7 @@ import {
   CreateAccessKeyCommand,
   CreateUserCommand,
   DeleteAccessKeyCommand,
+  ListAccessKeysCommand,
   PutUserPolicyCommand,
 } from '@aws-sdk/client-iam';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
@@ -68,7 +69,11 @@ const allow = (...Action: string[]): Promise<unknown> =>
     }),
   );
 
+/** Creates an access key of the user, who may have two: the older one goes. */
 async function keys(): Promise<{ accessKeyId: string; secretAccessKey: string }> {
+  const { AccessKeyMetadata: old = [] } = await clients.iam.send(new ListAccessKeysCommand({ UserName: user }));
+  if (old.length === 2)
+    await clients.iam.send(new DeleteAccessKeyCommand({ UserName: user, AccessKeyId: old[0]!.AccessKeyId }));
   const { AccessKey } = await clients.iam.send(new CreateAccessKeyCommand({ UserName: user }));
   return { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! };
 }
@@ -122,7 +127,7 @@ describe('access keys', () => {
   });
 
   it('are replaced without a failed call, at the latest when AWS refuses the old ones', async () => {
-    const [first, second, third] = [await keys(), await keys(), await keys()];
+    const [first, second] = [await keys(), await keys()];
     use('1', first);
     const aws = access();
     await list(aws, 'lab');
@@ -131,6 +136,7 @@ describe('access keys', () => {
     const calls = Array.from({ length: 10 }, () => list(aws, 'lab'));
     await expect(Promise.all(calls)).resolves.toHaveLength(10);
     const before = (await aws.session(id)).accessKeyId;
+    const third = await keys();
     use('3', third);
     expect((await aws.session(id)).accessKeyId).toBe(before);
     aws.close();

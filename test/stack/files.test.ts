@@ -22,6 +22,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AwsSessions } from '../../aws/sessions.js';
 import type { LocalAws } from '../../local/aws.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { newId } from '../../store/database.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { insertRuns } from '../../store/runs/discovery.js';
 import { updateRun } from '../../store/runs/update.js';
@@ -70,6 +71,7 @@ interface Answer {
     log: string;
     storageConnections: { id: string; name: string }[];
     key: string;
+    ignoredFolders: { folder: string; uri: string; reason: string; message: string }[];
     entries: { action: string; reason: string | null; status: number; detail: Record<string, unknown> }[];
   };
 }
@@ -247,6 +249,7 @@ beforeAll(async () => {
   await storage('other', { bucket: 'lab-other' });
   await storage('off', { prefix: 'runs', useForDataExploration: false });
   await storage('byKeys', { prefix: 'runs', providerId: ids.keys });
+  await storage('ignoring', { bucket: 'lab-other', prefix: 'ignoring', useForRunUpload: true });
   await storage('deep', { bucket: 'lab-other', prefix: 'deep', useForRunUpload: true, runDepth: 2 });
   await made('compute', '/v1/compute-connections', {
     name: 'omics',
@@ -885,5 +888,82 @@ describe('execution logs', () => {
       error: { type: 'RUN_TASK_FAILED', message: 'a task failed' },
     });
     expect((await call('GET', `/v1/executions/${ids.pending!}/logs`)).body.error).toMatch(/^a task failed\n/);
+  });
+});
+
+describe('folders that look like runs and that polony ignores', () => {
+  const ignored = (name: string, parameters: Record<string, string | number> = {}, key = ROOT): Promise<Answer> =>
+    call('GET', `/v1/storage-connections/${ids[name]!}/ignored-folders?${query(parameters)}`, undefined, key);
+  /** All pages. */
+  async function listAll(pageSize: number): Promise<{ found: [string, string][]; pages: number }> {
+    const found: [string, string][] = [];
+    for (let pages = 1, pageToken = ''; ; pages++) {
+      const { status, body } = await ignored('ignoring', { pageSize, ...(pageToken !== '' && { pageToken }) });
+      expect(status).toBe(200);
+      expect(body.ignoredFolders.length).toBeLessThanOrEqual(pageSize);
+      found.push(...body.ignoredFolders.map(({ folder, reason }): [string, string] => [folder, reason]));
+      pageToken = body.nextPageToken;
+      if (pageToken === '') return { found, pages };
+    }
+  }
+  const EXPECTED: [string, string][] = [
+    ['20260115_AV1_TOP', 'DEPTH'],
+    ['AV1/20260115_AV2_COPY', 'OTHER_INSTRUMENT'],
+    ['AV1/20261332_AV1_R', 'DATE'],
+    ['AV1/260115_AV1_R', 'NAME_FORM'],
+    ['AV1/My run (1)', 'NAME_FORM'],
+    ['AV1/backup/20260115_AV1_R', 'DEPTH'],
+    ['AV1/backup/old', 'DEPTH'],
+    ['AV1/backup/x/20260115_AV1_R', 'DEPTH'],
+    ['polony-executions/20260115_AV1_R', 'EXECUTIONS_FOLDER'],
+  ];
+
+  beforeAll(async () => {
+    for (const key of [
+      '20260115_AV1_TOP/RunParameters.json',
+      'AV1/20260115_AV1_GOOD/RunUploaded.json',
+      'AV1/20260115_AV2_COPY/x',
+      'AV1/20261332_AV1_R/x',
+      'AV1/260115_AV1_R/x',
+      'AV1/My run (1)/RunUploaded.json',
+      'AV1/backup/20260115_AV1_R/x',
+      'AV1/backup/old/RunParameters.json',
+      'AV1/backup/x/20260115_AV1_R/x',
+      'AV1/notes/a.txt',
+      'polony-executions/20260115_AV1_R/x',
+      `polony-executions/${newId()}/7/20260115_AV1_R/x`,
+    ])
+      await put('lab-other', `ignoring/${key}`, 'x');
+    // More folders than a page may look into.
+    for (let at = 0; at < 60; at++) await put('lab-other', `ignoring/B/sample-${at}/x`, 'x');
+  });
+
+  it('are listed with the reason, in the order of S3', async () => {
+    const { found, pages } = await listAll(100);
+    expect(found).toEqual(EXPECTED);
+    // A page has a limited number of requests to S3, even if it finds nothing.
+    expect(pages).toBeGreaterThan(1);
+    expect((await ignored('ignoring')).body.ignoredFolders[0]).toMatchObject({
+      uri: 's3://lab-other/ignoring/20260115_AV1_TOP/',
+      message: expect.stringContaining('Move it') as string,
+    });
+  });
+  it('are the same in pages of any size', async () => {
+    for (const pageSize of [1, 2, 4]) expect((await listAll(pageSize)).found).toEqual(EXPECTED);
+  });
+  it('are shown to a key for a folder of the storage connection only as far as it may see them', async () => {
+    const key = await keyFor(`storage:read:${ids.ignoring!}/AV1/backup/`);
+    const { body } = await ignored('ignoring', {}, key);
+    expect(body.ignoredFolders.map(({ folder }) => folder)).toEqual([
+      'AV1/backup/20260115_AV1_R',
+      'AV1/backup/old',
+      'AV1/backup/x/20260115_AV1_R',
+    ]);
+    expect((await ignored('ignoring', {}, await keyFor('runs:read'))).status).toBe(403);
+  });
+  it('are not listed for a storage connection that polony does not search, nor from a page of another', async () => {
+    expect((await ignored('off')).reason).toBe('NOT_USED_FOR_RUN_UPLOAD');
+    const { nextPageToken } = (await ignored('ignoring', { pageSize: 1 })).body;
+    expect((await ignored('deep', { pageToken: nextPageToken })).reason).toBe('INVALID_PAGE_TOKEN');
   });
 });

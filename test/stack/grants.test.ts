@@ -7,9 +7,9 @@ import {
   PutUserPolicyCommand,
 } from '@aws-sdk/client-iam';
 import {
-  DeleteBucketPolicyCommand,
   GetObjectCommand,
   ListObjectsV2Command,
+  PutBucketEncryptionCommand,
   PutObjectCommand,
   PutPublicAccessBlockCommand,
   S3Client,
@@ -400,6 +400,57 @@ describe('a change of the bucket policy', () => {
     }
   });
 
+  it('warns of a KMS key that the principal cannot use, with the statement for its policy', async () => {
+    const at = await lab();
+    await at.allow([...SHARING, 's3:GetEncryptionConfiguration']);
+    const key = 'arn:aws:kms:us-west-2:111122223333:key/0a1b2c3d-0000-4000-8000-000000000001';
+    const encrypt = (KMSMasterKeyID?: string) =>
+      admin.s3.send(
+        new PutBucketEncryptionCommand({
+          Bucket: at.bucket,
+          ServerSideEncryptionConfiguration: {
+            Rules: [{ ApplyServerSideEncryptionByDefault: { SSEAlgorithm: 'aws:kms', KMSMasterKeyID } }],
+          },
+        }),
+      );
+    const { id, warnings: before } = await granted(at, { principal: account(31) });
+    expect(before).toEqual([]);
+
+    await encrypt(key);
+    const repaired = await call('POST', `${at.grants}/${id}/repair`);
+    const expected = [
+      {
+        code: 'KMS_KEY',
+        key,
+        message: expect.stringContaining('kms:Decrypt') as string,
+        statement: {
+          Effect: 'Allow',
+          Principal: { AWS: account(31) },
+          Action: 'kms:Decrypt',
+          Resource: '*',
+          Condition: { StringEquals: { 'kms:ViaService': 's3.us-west-2.amazonaws.com' } },
+        },
+      },
+    ];
+    expect(repaired.body.accessGrant.warnings).toEqual(expected);
+    expect((await stateOf(at, id)).warnings).toEqual(expected);
+    const second = await granted(at, { principal: account(32) });
+    expect(second.warnings).toMatchObject([{ code: 'KMS_KEY', statement: { Principal: { AWS: account(32) } } }]);
+
+    await encrypt();
+    const listed = await call('GET', at.grants);
+    expect(listed.body.accessGrants.map((each) => each.warnings.map(({ code }) => code))).toEqual([
+      ['KMS_KEY_OF_AWS'],
+      ['KMS_KEY_OF_AWS'],
+    ]);
+  });
+  it('says that it could not check the encryption of the bucket, and is written all the same', async () => {
+    const at = await lab();
+    expect(await granted(at, { principal: account(33) })).toMatchObject({
+      state: 'active',
+      warnings: [{ code: 'ENCRYPTION_NOT_CHECKED', key: null, statement: null }],
+    });
+  });
   it('that failed can be replaced by a new request, or deleted', async () => {
     const at = await lab();
     await at.allow([]);
@@ -444,43 +495,6 @@ describe('a change of the bucket policy', () => {
     expect(JSON.parse((await policyOf(at.bucket))!)).toEqual(open);
     await setPolicy(at.bucket, { ...open, Statement: [{ ...open.Statement[0], Principal: { AWS: account(3) } }] });
     await granted(at, { principal: account(1) });
-  });
-
-  /** The answer of S3 to an unknown principal (S3 User Guide). ministack does not give it. */
-  const invalidPrincipal = (): Error =>
-    Object.assign(new Error('Invalid principal in policy'), {
-      name: 'MalformedPolicy',
-      $metadata: { httpStatusCode: 400 },
-    });
-
-  it('reports an unknown principal, and a foreign statement with a deleted principal', async () => {
-    const at = await lab();
-    interceptS3((command) => {
-      if (command === 'PutBucketPolicyCommand') throw invalidPrincipal();
-    });
-    const unknown = await grant(at, { principal: `arn:aws:iam::${PARTNER}:role/Nobody` });
-    expect([unknown.status, unknown.reason]).toEqual([409, 'PRINCIPAL_NOT_FOUND']);
-    expect(unknown.body.message).toContain('role/Nobody');
-    interceptS3(undefined);
-    const gone = {
-      Sid: 'Old partner',
-      Effect: 'Allow',
-      Principal: { AWS: 'AROAJQABLZS4A3QDU576Q' },
-      Action: 's3:GetObject',
-      Resource: `arn:aws:s3:::${at.bucket}/*`,
-    };
-    await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [gone] });
-    interceptS3((command, { Policy }) => {
-      if (command === 'PutBucketPolicyCommand' && Policy!.includes('AROA')) throw invalidPrincipal();
-    });
-    const refused = await grant(at, { principal: account(1) });
-    expect([refused.status, refused.reason]).toEqual([409, 'DELETED_PRINCIPAL']);
-    expect(refused.body.message).toContain('AROAJQABLZS4A3QDU576Q in the statement Old partner');
-    expect(await statementsOf(at.bucket)).toEqual([gone]);
-    await admin.s3.send(new DeleteBucketPolicyCommand({ Bucket: at.bucket }));
-    expect(
-      (await call('POST', `${at.grants}/${refused.metadata.accessGrantId as string}/repair`)).body.accessGrant.state,
-    ).toBe('active');
   });
 
   it('never sends a policy of more than 20 KB', { tags: 'long' }, async () => {
@@ -803,14 +817,14 @@ describe('outstanding changes of a bucket', () => {
       )
     ).id;
 
-  it('never add a grant whose removal was requested meanwhile', async () => {
+  it('never add a grant whose removal was requested before the write', async () => {
     const at = await lab();
     const [one, two] = [await insert(at, 1), await insert(at, 2)];
     const policies: string[] = [];
     let removal: Promise<unknown> | undefined;
     interceptS3(async (command, { Bucket, Policy }) => {
-      if (Bucket !== at.bucket || command !== 'PutBucketPolicyCommand') return;
-      policies.push(Policy!);
+      if (Bucket !== at.bucket) return;
+      if (command === 'PutBucketPolicyCommand') policies.push(Policy!);
       if (removal !== undefined) return;
       removal = call('DELETE', `${at.grants}/${two}`);
       await waitFor('the removal to be requested', async () => (await stateOf(at, two)).state === 'removing');
@@ -821,6 +835,63 @@ describe('outstanding changes of a bucket', () => {
     await waitFor('the removal', async () => ['removed', undefined].includes((await stateOf(at, two))?.state));
     expect(policies.filter((policy) => policy.includes(account(2)))).toEqual([]);
     expect(policies).toHaveLength(1);
+  });
+
+  it('are made in one write', async () => {
+    const at = await lab();
+    const old = [await granted(at, { principal: account(1) }), await granted(at, { principal: account(2) })];
+    await stopWorkers();
+    const policies: unknown[] = [];
+    interceptS3((command, { Bucket, Policy }) => {
+      if (Bucket === at.bucket && command === 'PutBucketPolicyCommand') policies.push(Policy);
+    });
+    const answers = [
+      ...old.map(({ id }) => call('DELETE', `${at.grants}/${id}`)),
+      ...[3, 4, 5].map((number) => grant(at, { principal: account(number), prefix: 'runs/' })),
+    ];
+    await waitFor('all to be requested', async () => {
+      const { accessGrants } = (await call('GET', at.grants)).body;
+      return accessGrants.filter(({ state }) => ['pending', 'removing'].includes(state)).length === 5;
+    });
+    await startWorker();
+    await startWorker();
+    expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([204, 204, 201, 201, 201]);
+    expect(policies).toEqual([await policyOf(at.bucket)]);
+    expect(await statementsOf(at.bucket)).toHaveLength(6);
+    // Each has its entry in the audit log, with the same policy before and after.
+    const { entries } = (await call('GET', `/v1/audit-log?resourceId=${at.storageId}`)).body;
+    const last = entries.filter(
+      ({ action, detail }) => action.startsWith('bucketAccess') && detail!.after === policies[0],
+    );
+    expect(last.map(({ action }) => action).sort()).toEqual([
+      ...Array<string>(3).fill('bucketAccess.grant'),
+      ...Array<string>(2).fill('bucketAccess.remove'),
+    ]);
+  });
+
+  it('include a repair that is requested while a write fails', async () => {
+    const at = await lab();
+    let repair: ReturnType<typeof call> | undefined;
+    interceptS3(async (command, { Bucket }) => {
+      if (Bucket !== at.bucket || command !== 'PutBucketPolicyCommand' || repair !== undefined) return;
+      const [pending] = (await call('GET', at.grants)).body.accessGrants;
+      repair = call('POST', `${at.grants}/${pending!.id}/repair`);
+      await waitFor('the repair to be requested', async () => {
+        const { db } = apps[0]!;
+        return db
+          .selectFrom('access_grants')
+          .select('id')
+          .where('id', '=', pending!.id)
+          .where('overwrite', '=', true)
+          .executeTakeFirst();
+      });
+      throw Object.assign(new Error('Access Denied'), { name: 'AccessDenied', $metadata: { httpStatusCode: 403 } });
+    });
+    const first = await grant(at, { principal: account(1) });
+    expect((await repair!).body.accessGrant).toMatchObject({ state: 'active', problem: null });
+    expect(await statementsOf(at.bucket)).toHaveLength(1);
+    // The first request shares the outcome of the repair.
+    expect(first.status).toBe(201);
   });
 
   it('do not wait for one that keeps failing', async () => {

@@ -119,6 +119,7 @@ beforeAll(async () => {
     executions: {
       start: async ({ id }: { id: string }) => void asked.executions.push(id),
       endWaiting: async ({ id }: { id: string }, ended: RunUploadEnded) => void asked.ended.push([id, ended]),
+      listOfRun: async () => [],
     },
     verification: { verify: async () => undefined },
     schedules: { removeDiscovery: async () => undefined },
@@ -217,15 +218,18 @@ async function upload(
   await discover(storage);
   return { storage, folder: simulated.folder, runFolder: runFolderName(described), runId: asked.started.at(-1)! };
 }
+/** When the next attempt begins, by the clock of Temporal: later than all before. */
+let attemptTime = Date.now();
 /** Looks once. @returns the end of the upload, or what it waits for. */
 async function look(
   runId: string,
   options: { attempt?: number; byEvent?: boolean } = {},
 ): Promise<RunUploadEnded | string> {
   try {
-    return await new MockActivityEnvironment({ attempt: options.attempt ?? 1 }).run(() =>
-      activities.watchUpload(runId, false, options.byEvent),
-    );
+    return await new MockActivityEnvironment({
+      attempt: options.attempt ?? 1,
+      currentAttemptScheduledTimestampMs: (attemptTime += 1000),
+    }).run(() => activities.watchUpload(runId, false, options.byEvent));
   } catch (error) {
     expect(error).toBeInstanceOf(ApplicationFailure);
     expect((error as ApplicationFailure).type).toBe('NotYet');
@@ -300,6 +304,90 @@ describe('RunUploaded.json', () => {
     const started = await db.selectFrom('executions').select('flow_id').where('id', 'in', executions).execute();
     expect(started.map((row) => row.flow_id)).toEqual([lenient.id]);
     expect(strict.accept_failed_outcome).toBe(false);
+  });
+
+  it('lets only flows that accept stopped runs analyse a stopped run, automatically and when they wait for it', async () => {
+    const { storage, runId } = await upload({ cycles: { R1: 8, I1: 2 } }, 'stopped');
+    const strict = await flow(storage.id);
+    const lenient = await flow(storage.id, { acceptStoppedOutcome: true });
+    const wait = async ({ id, name }: { id: string; name: string }) =>
+      createExecution(db, {
+        flow: { id, name, computeConnectionId: computeId },
+        run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'uploading' },
+        storage: { bucket, prefix: storage.prefix },
+        trigger: 'api',
+        startedBy: 'somebody',
+      });
+    const [waitingStrict, waitingLenient] = [await wait(strict), await wait(lenient)];
+    const ended = (await look(runId)) as RunUploadEnded;
+    expect(ended).toMatchObject({
+      usable: false,
+      reason: expect.stringMatching(
+        new RegExp(
+          `OutcomeStopped; \\d+ of 10 cycles are there\\. Only flows with acceptStoppedOutcome .*/v1/runs/${runId}/retry`,
+        ),
+      ) as string,
+    });
+    expect(await findRun(db, runId)).toMatchObject({
+      status: 'STOPPED',
+      uploadState: 'refused',
+      usableIfStopped: true,
+      hasManifest: true,
+    });
+    const { executions } = await activities.startFlows(runId, ended);
+    const created = await db
+      .selectFrom('executions')
+      .select(['flow_id', 'status'])
+      .where('run_id', '=', runId)
+      .where('trigger', '=', 'auto')
+      .execute();
+    expect(created).toEqual([{ flow_id: lenient.id, status: 'INITIALIZED' }]);
+    expect(asked.executions).toHaveLength(1);
+    expect(executions).toHaveLength(3);
+    expect(Object.fromEntries(asked.ended)).toMatchObject({
+      [waitingStrict.id!]: { usable: false },
+      [waitingLenient.id!]: { usable: true },
+    });
+  });
+
+  it.each([
+    ['without a cycle', { R1: 8 }, 'RUN', true, 'no cycle is there'],
+    ['that is a pressure check', { R1: 8 }, 'Pressure Check', false, 'pressure check'],
+  ])('keeps every flow from a stopped run %s', async (_what, cycles, runName, isEmptied, says) => {
+    const {
+      storage,
+      folder: run,
+      runId,
+    } = await upload({ cycles, runName, samples: [{ name: 'one', index1: '', index2: '' }] }, 'stopped');
+    await flow(storage.id, { acceptStoppedOutcome: true });
+    if (isEmptied)
+      for (let cycle = 1; cycle <= 8; cycle++)
+        await remove(`${run}/BaseCalls/R1_C${String(cycle).padStart(3, '0')}.zip`);
+    const ended = (await look(runId)) as RunUploadEnded;
+    expect(ended).toMatchObject({ usable: false, reason: expect.stringContaining(says) as string });
+    expect(await activities.startFlows(runId, ended)).toEqual({ executions: [] });
+  });
+
+  it('checks a failed run again after a retry, and starts the flows that wait for a good one', async () => {
+    const { storage, folder: run, runId } = await upload();
+    const write = (outcome: string) =>
+      put(
+        `${run}/RunUploaded.json`,
+        JSON.stringify({ instrument: 'AV240001', runType: 'Sequencing', outcome: `Outcome${outcome}` }),
+      );
+    await flow(storage.id);
+    await write('Failed');
+    const failed = (await look(runId)) as RunUploadEnded;
+    expect(failed.reason).toContain(`POST /v1/runs/${runId}/retry`);
+    expect(await activities.startFlows(runId, failed)).toEqual({ executions: [] });
+    await write('Completed');
+    // It is not looked at again by itself.
+    expect(await look(runId)).toEqual(failed);
+    expect(await reopenRun(db, runId, true)).toBe(true);
+    const completed = (await look(runId)) as RunUploadEnded;
+    expect(completed).toEqual({ usable: true, reason: 'The run is complete' });
+    expect((await activities.startFlows(runId, completed)).executions).toHaveLength(1);
+    expect(await reopenRun(db, runId, true)).toBe(false);
   });
 
   it('makes a failed run with missing cycles unusable, and the reason names the cycles', async () => {
@@ -716,6 +804,26 @@ describe('a check that another one overtakes', () => {
     await look(runId);
     expect(ended).toMatchObject({ usable: true });
     expect((await findRun(db, runId))!.uploadState).toBe('complete');
+  });
+
+  it('does not decide where the other one ends later', async () => {
+    const { folder: run, runId } = await upload({ runName: 'LATER' }, 'stopped');
+    let [releaseFirst, firstIsThere] = [(): void => undefined, (): void => undefined];
+    const mayEnd = new Promise<void>((resolve) => (releaseFirst = resolve));
+    const isThere = new Promise<void>((resolve) => (firstIsThere = resolve));
+    beforeTheEndIsRecorded(run, async () => {
+      firstIsThere();
+      await mayEnd;
+    });
+    const first = look(runId);
+    await isThere;
+    await uploadAgain(run, 'LATER');
+    beforeTheEndIsRecorded(run, async () => {
+      releaseFirst();
+      await first;
+    });
+    expect(await look(runId, { byEvent: true })).toMatchObject({ usable: true });
+    expect(await findRun(db, runId)).toMatchObject({ uploadState: 'complete', outcome: 'completed' });
   });
 
   it('does not hide a run that was uploaded again before it recorded the end', async () => {

@@ -1,13 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { findGonePrincipals, findGoneStatements, isSamePrincipal } from '../../domain/grants/gonePrincipals.js';
+import { isChangeDone, planPolicy } from '../../domain/grants/policyPlan.js';
 import {
-  deletedPrincipals,
   foreignStatements,
   type Grant,
   NO_POLICY,
   openStatements,
   PolicyError,
   policyBytes,
+  POLICY_LIMIT,
   parseBucketPolicy,
   readPrincipal,
   grantSids,
@@ -258,11 +260,71 @@ describe('drift of a bucket policy', () => {
         '{"Sid":"x","Effect":"Deny","Principal":{"AWS":"*"}},' +
         '{"Sid":"y","Effect":"Deny","NotPrincipal":{"AWS":"AIDAJQABLZS4A3QDU576Q"}}]}',
     );
-    expect(deletedPrincipals(policy)).toEqual([
-      { name: 'number 1 (without a Sid)', ids: ['AROAJQABLZS4A3QDU576Q'] },
-      { name: 'y', ids: ['AIDAJQABLZS4A3QDU576Q'] },
+    expect(findGoneStatements(policy)).toEqual([
+      { name: 'number 1 (without a Sid)', principals: ['AROAJQABLZS4A3QDU576Q'] },
+      { name: 'y', principals: ['AIDAJQABLZS4A3QDU576Q'] },
     ]);
     expect(openStatements(policy)).toEqual([]);
     expect(policyBytes('ä')).toBe(2);
+  });
+});
+
+describe('the statements of a grant whose principal was deleted', () => {
+  const id1 = 'AROAJQABLZS4A3QDU576Q';
+  const policyWith = (principal: unknown, given = grant()): ReturnType<typeof parseBucketPolicy> =>
+    parseBucketPolicy(
+      JSON.stringify({
+        Statement: grantStatements(given).map((statement) => ({ ...statement, Principal: principal })),
+      }),
+    );
+  it('are recognized by their Sids, and only if they name nobody else', () => {
+    expect(findGonePrincipals(policyWith({ AWS: id1 }), grant())).toEqual([id1]);
+    const folder = grant({ folder: 'x/' });
+    expect(findGonePrincipals(policyWith({ AWS: [id1] }, folder), folder)).toEqual([id1]);
+    // Other grants, and what somebody else may have added.
+    for (const [policy, given] of [
+      [policyWith({ AWS: id1 }), folder],
+      [policyWith({ AWS: grant().principal }), grant()],
+      [policyWith({ AWS: [id1, 'arn:aws:iam::444455556666:root'] }), grant()],
+      [policyWith({ AWS: id1, Service: 'omics.amazonaws.com' }), grant()],
+      [policyWith('*'), grant()],
+      [parseBucketPolicy(undefined), grant()],
+    ] as const)
+      expect(findGonePrincipals(policy, given)).toEqual([]);
+  });
+  it('may show the ARN, if AWS says that it does not know it', () => {
+    const policy = policyWith({ AWS: grant().principal });
+    expect(findGonePrincipals(policy, grant(), (each) => each === grant().principal)).toEqual([grant().principal]);
+    expect(isSamePrincipal('999939710102', 'arn:aws:iam::999939710102:root')).toBe(true);
+    expect(isSamePrincipal('999939710102', grant().principal)).toBe(false);
+  });
+});
+
+describe('several changes of a policy', () => {
+  const many = (count: number, from = 0) =>
+    Array.from({ length: count }, (_, at) => ({
+      grant: grant({ principal: `arn:aws:iam::${String(100_000_000_000 + from + at)}:root` }),
+      isWanted: true,
+    }));
+  it('are made in one text, and leave out the grants that do not fit', () => {
+    const old = putStatements(
+      parseBucketPolicy(THEIRS),
+      many(40).flatMap((change) => grantStatements(change.grant)),
+    );
+    const changes = [...many(40).map((change) => ({ ...change, isWanted: false })), ...many(100, 100)];
+    const { text, tooLarge } = planPolicy(old, changes);
+    expect(policyBytes(text!)).toBeLessThanOrEqual(POLICY_LIMIT);
+    const policy = parseBucketPolicy(text!);
+    expect(changes.filter((change) => !isChangeDone(policy, change))).toEqual([...tooLarge.keys()]);
+    expect(tooLarge.size).toBeGreaterThan(5);
+    for (const bytes of tooLarge.values()) expect(bytes).toBeGreaterThan(POLICY_LIMIT);
+  });
+  it('delete the policy together if nothing is left of it', () => {
+    const changes = many(3).map((change) => ({ ...change, isWanted: false }));
+    const policy = putStatements(
+      NO_POLICY,
+      changes.flatMap((change) => grantStatements(change.grant)),
+    );
+    expect(planPolicy(policy, changes)).toEqual({ text: null, tooLarge: new Map() });
   });
 });

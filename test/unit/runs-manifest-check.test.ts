@@ -3,6 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkRunManifest, describeFindings, type ManifestedRun } from '../../domain/runs/manifestCheck.js';
 import { parseRunParameters } from '../../domain/runs/runParameters.js';
+import { findManifestOverrides } from '../../domain/runs/manifestOverrides.js';
 import { findBases2FastqVersion, describeVersionConflict } from '../../domain/executions/versionGate.js';
 
 const run: ManifestedRun = { cycles: { I1: 8, I2: 8, R1: 151, R2: 151 }, analysisLanes: '1+2' };
@@ -87,16 +88,28 @@ describe('checkRunManifest', () => {
       `[Settings]\nSettingName,Value\nI2Mask,I2:N*\n${samples(`S1,${a},${a}`)}`,
       ['index-length@6:13'],
     ],
+    ['an index that one of several samples lacks', samples(`S1,${a},${a}`, `S2,${c},`), ['index-missing@4:13']],
+    ['semicolons before the first section', `;;;\n[Samples];;;\nSampleName;Index1;;`, ['format@2:1']],
+    ['semicolons without a section', `SampleName;Index1\nS1;${a}`, ['format@1:1']],
+    ['the instruction of a spreadsheet', `sep=;\n[Samples]\nSampleName;Index1`, ['format@1:1']],
+    ['UTF-16 without a byte order mark', Buffer.from(samples(`S1,${a},${a}`), 'utf16le'), ['format@1:1']],
+    ['an old Excel workbook', Buffer.from([0xd0, 0xcf, 0x11, 0xe0, 0xa1]), ['format@1:1']],
+    ['gzip', Buffer.from([0x1f, 0x8b, 8, 0]), ['format@1:1']],
+    ['some line ends that are carriage returns only', `${samples(`S1,${a},${a}`)}\rS2,${c},${c}\n`, ['format@3:21']],
     [
-      'a mask that is longer than the read',
-      `[Settings]\nSettingName,Value\nI1Mask,I1:Y10\n${samples(`S1,${a},${a},1`)}`,
-      ['mask-length@3:8'],
+      'a hyphen between two indexes, once',
+      samples(`S1,${a}-${a},`, `S2,${c}-${c},`),
+      ['index-characters@3:4', 'index-characters@4:4'],
+    ],
+    [
+      'one wrong length for samples that are listed for each lane',
+      samples(`S1,AAAA,${a},1`, `S2,CCCC,${c},1`, `S1,AAAA,${a},2`, `S2,CCCC,${c},2`),
+      ['index-length@3:4'],
     ],
     ['letters that are not bases', samples(`S1,AAAAXAAA,${a}`), ['index-characters@3:4']],
     ['two samples with the same index', samples(`S1,${a},${a},1`, `S2,${a},${a},1+2`), ['index-twice@4:4']],
     ['a sample without an index among samples with one', samples(`S1,${a},${a},1`, `S2,,,1`), ['index-missing@4:4']],
     ['one sample name in two projects', samples(`S1,${a},${a},1,P1`, `S1,${c},${c},1,P2`), ['project-collision@4:1']],
-    ['a name with a slash', samples(`a/b,${a},${a},1`), ['sample-name@3:1']],
   ];
   it.each(bad)('reports as an error, with line and column, %s', (_what, content, errors) => {
     expect(rules(content).errors).toEqual(errors);
@@ -106,6 +119,7 @@ describe('checkRunManifest', () => {
   const doubtful: [string, string, string[], ManifestedRun?][] = [
     ['projects, which --no-projects ignores', samples(`S1,${a},${a},1,P1`), ['projects-ignored@2:undefined']],
     ['names that differ in case', samples(`s1,${a},${a}`, `S1,${c},${c}`), ['name-case@4:1']],
+    ['a name with a slash', samples(`a/b,${a},${a},1`), ['sample-name@3:1']],
     ['a name with a space', samples(`S 1,${a},${a}`), ['sample-name@3:1']],
     ['a name with a dot', samples(`S.1,${a},${a}`), ['sample-name@3:1']],
     ['a name of more than 64 characters', samples(`${'S'.repeat(65)},${a},${a}`), ['sample-name@3:1']],
@@ -118,6 +132,29 @@ describe('checkRunManifest', () => {
     ],
     ['a manifest without samples', '[Settings]\nSettingName,Value\n', ['no-index@undefined:undefined']],
     ['an empty file', '', ['no-index@undefined:undefined']],
+    [
+      'a mask that is longer than the read',
+      `[Settings]\nSettingName,Value\nI1Mask,I1:Y10\n${samples(`S1,${a},${a},1`)}`,
+      ['mask-length@3:8'],
+    ],
+    ['an index that no sample has', samples(`S1,${a},`, `S2,${c},`), ['index-unused@undefined:undefined']],
+    ['spaces around +', samples(`S1,${a} + ${c},${a}`), ['index-spaces@3:4']],
+    ['a quoted cell with a line break', samples(`S1,${a},${a},1,"one`, 'two"'), ['not-checked@3:undefined']],
+    [
+      'a column of lanes that Bases2Fastq does not read, and of the masks in it',
+      `[Settings]\nSettingName,Value,Lanes\nI1Mask,I1:Y2N*,2\n${samples(`S1,${a},${a}`)}`,
+      ['heading@2:undefined'],
+    ],
+    [
+      'masks that contradict each other, and of no length',
+      `[Settings]\nSettingName,Value,Lane\nI1Mask,I1:Y2N*,\nI1Mask,I1:Y3N*,2\n${samples(`S1,AA,${a}`)}`,
+      ['setting-twice@4:8'],
+    ],
+    [
+      'a control in two projects',
+      samples(`PhiX_1,${a},${a},1,P1`, `PhiX_1,${c},${c},1,P2`),
+      ['projects-ignored@2:undefined', 'project-collision@4:1'],
+    ],
     [
       'a mask that is none',
       `[Settings]\nSettingName,Value\nI1Mask,first eight\n${samples(`S1,${a},${a}`)}`,
@@ -185,9 +222,55 @@ describe('checkRunManifest', () => {
   it('skips the rules that need the cycles if these are unknown', () => {
     expect(rules(samples('S1,AAA,CCC'), {})).toEqual({ errors: [], warnings: [] });
   });
+  it('takes numbers of cycles for unknown where there are none', () => {
+    expect(rules(samples('S1,AAA,CCC'), { cycles: {} })).toEqual({ errors: [], warnings: [] });
+  });
+  it.each<[string, object]>([
+    ['settings under another name', { 'wf.settings': 'I1Mask,I1:Y3N*' }],
+    ['a mask', { I1Mask: 'I1:Y3N*' }],
+    ['cycles under another name', { num_i1_cycles: 3 }],
+    ['cycles that are no number', { i1_cycles: 'three' }],
+    ['settings in another member', { args: { b2f: '--settings I1Mask,I1:Y3N*' } }],
+    ['settings of which one is no text', { settings: [{ I1Mask: 'I1:Y3N*' }, 'R1AdapterTrim,True'] }],
+    ['a mask in another text', { more: 'I1:Y3N*' }],
+  ])('skips the rules that depend on %s in a parameter', (_what, parameters) => {
+    expect(rules(samples('S1,AAA,CCC'), { ...run, parameters: parameters as Record<string, unknown> })).toEqual({
+      errors: [],
+      warnings: [],
+    });
+  });
+  it.each<[object, string?]>([
+    [{ b2f_args: '--run-manifest s3://x' }],
+    [{ b2f_args: '-r s3://x' }],
+    [{ b2f_args: '-r=s3://x' }],
+    [{ manifest: 's3://x' }],
+    [{ sheet: 's3://x' }, 'sheet'],
+  ])('finds that the parameters %o replace the manifest', (parameters, manifestParameter) => {
+    expect(findManifestOverrides(parameters as Record<string, unknown>, manifestParameter).replaceManifest).toBe(true);
+  });
+  it('reads a comment that a spreadsheet quoted, or that is long', () => {
+    const comments = `"# one, two",,,\n# ${'x'.repeat(3000)}\n`;
+    expect(rules(`${comments}${samples(`S1,${a},${a}`)}`)).toEqual({ errors: [], warnings: [] });
+  });
+  it('says which column to rename where samples have no index', () => {
+    const content = `[Samples]\nSampleName,i7,i5\nS1,${a},${a}\nS2,${c},${c}`;
+    expect(checkRunManifest(content, run).errors[0]!.message).toContain('rename the column i7 to Index1');
+  });
+  it('names the delimiter of a single row', () => {
+    const { warnings } = rules(samples(`S1,${a},${a}`, `S2;${c};${c}`));
+    expect(warnings).toContain('delimiter@4:1');
+  });
+  it('takes a custom column for what it is', () => {
+    const content = `[Samples]\nSampleName,Index1,Index2,settings,Values,I7_Index_ID\nS1,${a},${a},x,y,N701`;
+    expect(rules(content)).toEqual({ errors: [], warnings: [] });
+  });
+  it('does not advise a mask where none can help', () => {
+    const messages = checkRunManifest(samples(`S1,${a}AAAA,${a}`), run).errors.map(({ message }) => message);
+    expect(messages.join()).not.toContain('I1Mask');
+  });
   it('lists 100 findings and counts the rest', () => {
     const { errors, more } = checkRunManifest(
-      samples(...Array.from({ length: 500 }, (_, at) => `S${at}/,${a},${a},1`)),
+      samples(...Array.from({ length: 500 }, (_, at) => `S${at},AXAAAAAA,${a},1`)),
       run,
     );
     expect(errors).toHaveLength(100);

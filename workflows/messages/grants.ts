@@ -22,6 +22,8 @@ export interface BucketAccessInput {
   bucket: string;
   agenda?: GrantAgenda;
   tries?: number;
+  /** In milliseconds since 1970. */
+  retryAt?: number;
   changes?: number;
   status?: string;
   blocked?: boolean;

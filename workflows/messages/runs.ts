@@ -33,6 +33,8 @@ export interface RunUploadInput {
   deadline?: number;
   /** How many days a run may upload at most; 14 by default. */
   maximumDays?: number;
+  /** Somebody asked for a check before the workflow continued as new. */
+  looked?: boolean;
 }
 
 /** Checks an upload now instead of at its next poll. Events and people send it. */

@@ -18,7 +18,7 @@ import { presentComputeConnection } from './present.js';
 import {
   checkComputeBody,
   checkExecutionRoleOf,
-  checkMayChangeProvider,
+  checkMayChangeCompute,
   checkMove,
   normalizeComputeFields,
 } from './rules.js';
@@ -102,7 +102,7 @@ async function changeComputeConnection(
       region: old.region,
       ...givenFields(body),
     });
-    checkMayChangeProvider(caller, old, fields.providerId);
+    checkMayChangeCompute(caller, old, fields);
     const provider = await requireProvider(transaction, fields.providerId);
     await checkMove(transaction, caller, old, fields, provider);
     checkExecutionRoleOf(provider, fields.executionRoleArn);

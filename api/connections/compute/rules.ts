@@ -60,19 +60,28 @@ function checkHealthOmicsProvider({ name, default_region: region }: ProviderRow)
   ];
 }
 
+/** The fields that decide whose compute a connection uses. */
+const COMPUTE_FIELDS = ['providerId', 'executionRoleArn', 'region'] as const;
+
 /**
- * Checks that the caller may give a compute connection another provider. A caller that may change only some connections
- * must not choose whose credentials they use.
+ * Checks that the caller may give a compute connection another provider, role or region. A caller that may change only
+ * some connections must not choose whose credentials they use, what their HealthOmics runs may read, and who pays.
  * @throws ApiError 403 INSUFFICIENT_SCOPE
  */
-export function checkMayChangeProvider({ access }: Caller, old: ComputeConnectionRow, providerId: string): void {
-  if (providerId === old.provider_id || access.ids('compute:write') === 'all') return;
+export function checkMayChangeCompute(
+  { access }: Caller,
+  old: ComputeConnectionRow,
+  fields: ComputeConnectionFields,
+): void {
+  const before = { providerId: old.provider_id, executionRoleArn: old.execution_role_arn, region: old.region };
+  const changed = COMPUTE_FIELDS.filter((field) => fields[field] !== before[field]);
+  if (changed.length === 0 || access.ids('compute:write') === 'all') return;
   throw new ApiError(
     403,
     'INSUFFICIENT_SCOPE',
-    'This API key cannot change the provider of a compute connection, because it lacks the scope compute:write ' +
-      'for all compute connections. Use a key that has this scope.',
-    { required_scope: 'compute:write', field: 'providerId' },
+    `This API key cannot change the ${changed.join(', ')} of a compute connection, because it lacks the scope ` +
+      'compute:write for all compute connections. Use a key that has this scope.',
+    { required_scope: 'compute:write', field: changed[0] },
   );
 }
 

@@ -25,6 +25,7 @@ export function newFlowFields(body: FlowBody): FlowFields {
     autoStartFilter: autoStartFilter(body.autoStart),
     runSettings: body.runSettings ?? {},
     acceptFailedOutcome: body.acceptFailedOutcome ?? false,
+    acceptStoppedOutcome: body.acceptStoppedOutcome ?? false,
     acceptUnverified: body.acceptUnverified ?? true,
   };
 }
@@ -43,6 +44,7 @@ export function changedFlowFields(old: FlowRow, body: FlowChange): FlowFields {
     autoStartFilter: autoStart === undefined ? old.auto_start_filter : autoStartFilter(autoStart),
     runSettings: body.runSettings ?? old.run_settings,
     acceptFailedOutcome: body.acceptFailedOutcome ?? old.accept_failed_outcome,
+    acceptStoppedOutcome: body.acceptStoppedOutcome ?? old.accept_stopped_outcome,
     acceptUnverified: body.acceptUnverified ?? old.accept_unverified,
   };
 }

@@ -13,6 +13,7 @@ export function presentFlow(row: FlowRow) {
     autoStart: { storageConnectionIds: row.storage_connection_ids, ...row.auto_start_filter },
     runSettings: row.run_settings,
     acceptFailedOutcome: row.accept_failed_outcome,
+    acceptStoppedOutcome: row.accept_stopped_outcome,
     acceptUnverified: row.accept_unverified,
     parameterNames: row.parameter_names,
     parameters: row.parameters,

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { checkAccountId, sameAccount } from '../../../domain/arn.js';
 import { checkSharedWorkflow } from '../../../domain/connections/flow.js';
+import { checkParameters } from '../../../domain/executions/parameters.js';
 import { checkRunSettings } from '../../../domain/connections/runSettings.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import { checkJson, checkName, normalizeName } from '../../../domain/names.js';
@@ -11,6 +12,7 @@ import { findStorageConnection } from '../../../store/connections/storage.js';
 import { listUses } from '../../../store/connections/uses.js';
 import { type DbTransaction, isId } from '../../../store/database.js';
 import { inUseError } from '../../conflicts.js';
+import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
 import { missingReference, requireReference } from '../../references.js';
 import { checkBody } from '../../validation.js';
@@ -31,7 +33,7 @@ export function checkFlowBody(request: FastifyRequest, isChange: boolean): void 
     typeof body?.sharedWorkflowId === 'string'
       ? []
       : check('workflowOwnerId', (value) => checkAccountId('workflowOwnerId', value.trim())),
-    checkJson('parameters', body?.parameters),
+    checkParameters('parameters', body?.parameters),
     checkJson('parameterNames', body?.parameterNames),
     checkJson('autoStart', body?.autoStart),
     checkJson('runSettings', body?.runSettings),
@@ -120,8 +122,23 @@ async function checkStorageConnection(
 }
 
 /**
+ * Checks that the caller may give a flow another compute connection. To read a compute connection is not to use it.
+ * @throws ApiError 403 INSUFFICIENT_SCOPE
+ */
+function checkMayChangeCompute({ access }: Caller, old: FlowRow, { computeConnectionId }: FlowFields): void {
+  if (computeConnectionId === old.compute_connection_id || access.ids('flows:write') === 'all') return;
+  throw new ApiError(
+    403,
+    'INSUFFICIENT_SCOPE',
+    'This API key cannot change the compute connection of a flow, because it lacks the scope flows:write for all ' +
+      'flows. Use a key that has this scope.',
+    { required_scope: 'flows:write', field: 'computeConnectionId' },
+  );
+}
+
+/**
  * Checks that a flow may be changed.
- * @throws ApiError 409 IN_USE
+ * @throws ApiError 403 INSUFFICIENT_SCOPE, 409 IN_USE
  * @throws InputError with every problem.
  */
 export async function checkFlowChange(
@@ -130,6 +147,7 @@ export async function checkFlowChange(
   old: FlowRow,
   fields: FlowFields,
 ): Promise<void> {
+  checkMayChangeCompute(caller, old, fields);
   // Current executions stay in the region of the old compute connection, where the other workflow may not be shared.
   if (fields.computeConnectionId !== old.compute_connection_id) {
     const uses = await listUses(transaction, 'flows', old.id);
@@ -152,11 +170,8 @@ export async function checkFlowChange(
  */
 function hiddenReferences({ access }: Caller, fields: FlowFields, old: FlowRow): FieldProblem[] {
   if (access.ids('flows:write') === 'all') return [];
-  const { computeConnectionId, storageConnectionIds } = fields;
   const problems: FieldProblem[] = [];
-  if (computeConnectionId !== old.compute_connection_id && !access.covers('compute:read', computeConnectionId))
-    problems.push(missingReference('compute connection', 'computeConnectionId', computeConnectionId));
-  for (const [index, id] of storageConnectionIds.entries()) {
+  for (const [index, id] of fields.storageConnectionIds.entries()) {
     if (!old.storage_connection_ids.includes(id) && !access.covers('storage:read', id))
       problems.push(missingReference('storage connection', `autoStart.storageConnectionIds.${index}`, id));
   }

@@ -113,6 +113,7 @@ const Flow = component(
       parameters: Parameters,
       runSettings: RunSettings,
       acceptFailedOutcome: Type.Boolean(),
+      acceptStoppedOutcome: Type.Boolean(),
       acceptUnverified: Type.Boolean(),
       ...stateFields('FLOW_STATUS'),
     },
@@ -139,6 +140,12 @@ const flowFields = {
       description:
         'Whether the flow also analyses runs that the instrument ended as failed, if all their cycles exist. ' +
         'The default is false',
+    }),
+  ),
+  acceptStoppedOutcome: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether the flow also analyses runs that somebody stopped, with the cycles that exist. The default is false',
     }),
   ),
   acceptUnverified: Type.Optional(

@@ -19,6 +19,7 @@ import { requestVerification } from '../../verification/request.js';
 import { presentProvider } from './present.js';
 import {
   changedCredential,
+  checkMayChangeIdentity,
   checkNewProvider,
   checkPartition,
   checkProviderChange,
@@ -113,6 +114,8 @@ async function changeProvider(
           'Get the provider again, then repeat your change.',
       );
     const credential = changedCredential(old, body, secret);
+    const isOther = isOtherIdentity(old, credential, secret);
+    if (isOther) checkMayChangeIdentity(request.caller);
     if (credential.type === 'role') await checkRoleChange(transaction, request.caller, old, credential.roleArn);
     const fields: store.ProviderFields = {
       name: body.name === undefined ? old.name : normalizeName(body.name),
@@ -121,7 +124,6 @@ async function changeProvider(
     };
     if (body.defaultRegion !== undefined || body.roleArn !== undefined)
       await checkPartition(transaction, request.caller, old, fields);
-    const isOther = isOtherIdentity(old, credential, secret);
     if (isOther) await deleteEvidence(transaction, id);
     return mapUniqueViolation('provider', fields.name, store.updateProvider(transaction, id, fields, isOther));
   });

@@ -175,6 +175,22 @@ export function isOtherIdentity(old: ProviderRow, credential: Credential, secret
 }
 
 /**
+ * Checks that the caller may give a provider another identity in AWS: a role, an external ID, or access keys. A caller
+ * that may change only some providers must not choose whose account the connections of the provider use.
+ * @throws ApiError 403 INSUFFICIENT_SCOPE
+ */
+export function checkMayChangeIdentity({ access }: Caller): void {
+  if (access.ids('providers:write') === 'all') return;
+  throw new ApiError(
+    403,
+    'INSUFFICIENT_SCOPE',
+    'This API key cannot change the role, the external ID or the access keys of a provider, because it lacks the scope ' +
+      'providers:write for all providers. Use a key that has this scope.',
+    { required_scope: 'providers:write' },
+  );
+}
+
+/**
  * Checks that a provider's role and region are in one partition, and that a provider with connections stays in its own:
  * their buckets do not exist in another.
  * @throws ApiError 409 IN_USE

@@ -1,7 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { findStorageConnection, type StorageConnectionRow } from '../../../store/connections/storage.js';
 import type { ApiDependencies } from '../../dependencies.js';
-import { ApiError, loggableError, withTemporalErrors, withTimeout } from '../../errors.js';
+import { loggableError } from '../../../domain/errors.js';
+import { ApiError, withTemporalErrors, withTimeout } from '../../errors.js';
 
 type Orchestration = Pick<ApiDependencies, 'orchestrator' | 'discoverSeconds'>;
 
@@ -41,15 +42,20 @@ export async function startDiscovery(
   { orchestrator, discoverSeconds }: Orchestration,
   connection: StorageConnectionRow,
 ): Promise<void> {
-  const { id, name, use_for_run_upload: isUsedForRunUpload } = connection;
-  if (!isUsedForRunUpload)
+  requireUsedForRunUpload(connection);
+  const { id, name } = connection;
+  const target = { storageConnectionId: id, storageConnectionName: name };
+  await withTemporalErrors(log, orchestrator.schedules.ensureDiscovery(target, discoverSeconds, false));
+  await withTemporalErrors(log, orchestrator.schedules.discoverNow(id));
+}
+
+/** @throws ApiError 409 NOT_USED_FOR_RUN_UPLOAD for a storage connection that polony does not search. */
+export function requireUsedForRunUpload({ use_for_run_upload: isUsed }: StorageConnectionRow): void {
+  if (!isUsed)
     throw new ApiError(
       409,
       'NOT_USED_FOR_RUN_UPLOAD',
       'polony does not search this storage connection, because it is not used for run upload. ' +
         'Set useForRunUpload to true first.',
     );
-  const target = { storageConnectionId: id, storageConnectionName: name };
-  await withTemporalErrors(log, orchestrator.schedules.ensureDiscovery(target, discoverSeconds, false));
-  await withTemporalErrors(log, orchestrator.schedules.discoverNow(id));
 }

@@ -15,6 +15,7 @@ import { givenFields } from '../../validation.js';
 import { requestVerification } from '../../verification/request.js';
 import { startDiscovery, updateDiscoverySchedule } from './discovery.js';
 import { requireProvider } from '../requireProvider.js';
+import { listIgnoredFolders } from './ignoredFolders.js';
 import { presentStorageConnection, presentStorageConnectionDetails } from './present.js';
 import {
   checkMayMove,
@@ -67,6 +68,11 @@ export function storageConnectionRoutes(scope: FastifyInstance, dependencies: Ap
     '/v1/storage-connections/:id/discover',
     { config: mayChangeThis, schema: operations.discover },
     (request, reply) => discoverRuns(dependencies, request, reply),
+  );
+  app.get(
+    '/v1/storage-connections/:id/ignored-folders',
+    { config: mayReadThis, schema: operations.listIgnored },
+    (request) => listIgnoredFolders(dependencies, request),
   );
 }
 

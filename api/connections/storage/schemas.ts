@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { IGNORED_REASONS } from '../../../domain/runs/ignoredFolders.js';
 import { component } from '../../openapi/components.js';
 import {
   BODY,
@@ -9,6 +10,7 @@ import {
   IdParams,
   NoContent,
   NullableTimestamp,
+  oneOf,
   responseBody,
   Timestamp,
 } from '../../openapi/shared.js';
@@ -120,6 +122,19 @@ const StorageConnectionList = responseBody('One page of storage connections', {
 const detailedResponse = (description: string) =>
   responseBody(description, { storageConnection: StorageConnection, details: StorageDetails });
 
+const IgnoredFolder = component(
+  'IgnoredFolder',
+  Type.Object(
+    {
+      folder: Type.String({ description: 'The path below the prefix of the storage connection' }),
+      uri: Type.String(),
+      reason: oneOf(IGNORED_REASONS),
+      message: Type.String({ description: 'Why polony ignores the folder, and what you can do' }),
+    },
+    { ...closed, description: 'A folder that looks like a run, and that polony ignores' },
+  ),
+);
+
 const tags = ['StorageConnectionService'];
 
 /** The operations on storage connections, as the OpenAPI document describes them. */
@@ -181,5 +196,23 @@ export const operations = {
     summary: 'Search for new runs now',
     params: IdParams,
     response: { 202: detailedResponse('The search has started'), ...errors(404, 409) },
+  },
+  listIgnored: {
+    operationId: 'StorageConnectionService_ListIgnoredFolders',
+    tags,
+    summary: 'List folders that look like runs and that polony ignores',
+    description:
+      'polony lists the bucket for each request, in the order of S3. A folder looks like a run if it has ' +
+      'RunParameters.json or RunUploaded.json among its first 1,000 names, or if its name nearly has the form of a run ' +
+      'folder. A page ends after 50 requests to S3, so that it may be empty although nextPageToken says that more follow.',
+    params: IdParams,
+    querystring: CappedPageQuery,
+    response: {
+      200: responseBody('One page of folders', {
+        ignoredFolders: Type.Array(IgnoredFolder),
+        nextPageToken: Type.String(),
+      }),
+      ...errors(404, 409),
+    },
   },
 };

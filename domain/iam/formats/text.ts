@@ -1,3 +1,5 @@
+import { escapeCharacters } from '../policyText.js';
+
 /** JSON on one line, in ASCII. */
 export function compactJson(value: unknown): string {
   return escapeCharacters(JSON.stringify(value), /[\u007f-\uffff]/g);
@@ -6,14 +8,6 @@ export function compactJson(value: unknown): string {
 /** A CloudFormation template in JSON. It is also valid YAML, which does not allow surrogate pairs as escapes. */
 export function templateText(template: unknown): string {
   return `${escapeCharacters(JSON.stringify(template, null, 2), /[\u007f-\ud7ff\ue000-\uffff]/g)}\n`;
-}
-
-/**
- * Writes characters as JSON escapes. IAM accepts no characters beyond U+00FF in a policy's text (IAM API Reference,
- * PutRolePolicy), but it accepts their escapes.
- */
-function escapeCharacters(json: string, characters: RegExp): string {
-  return json.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /**

@@ -125,6 +125,19 @@ export const bucketAccessScenarios: Scenario[] = [
       },
     },
   ),
+  bucketAccess(
+    'settled-between-changes-continued',
+    'CONTINUED_AS_NEW',
+    { changeAccess: answers(pending), settleAccess: answers(nothingLeft) },
+    {
+      // A retry is due 15 seconds after the first change, although another one comes meanwhile.
+      start: async (client, options) => {
+        await change(client, options);
+        await sleep(10_000);
+        await change(client, options);
+      },
+    },
+  ),
   bucketAccess('started-by-retry', 'COMPLETED', { settleAccess: answers(nothingLeft) }, { start: settle }),
   bucketAccess('expired', 'COMPLETED', { changeAccess: answers(expiring(3)), settleAccess: answers(nothingLeft) }),
   bucketAccess(

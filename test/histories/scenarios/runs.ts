@@ -33,14 +33,14 @@ const runUpload = (
 ): Scenario => ({ workflow: 'runUpload', outcome, input: upload, status, activities: () => activities, ...more });
 
 /** An upload ends as not usable. Someone asks for another check while the workflow ends. */
-function lookWhileEnding(outcome: string): Scenario {
+function lookWhileEnding(outcome: string, first: RunUploadEnded): Scenario {
   let release = (): void => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
   return runUpload(
     outcome,
     'COMPLETED',
     {
-      watchUpload: answers<RunUploadEnded>(notUsable, usable),
+      watchUpload: answers<RunUploadEnded>(first, usable),
       startFlows: answers<{ executions: string[] }>(
         async () => {
           await released;
@@ -68,7 +68,8 @@ export const runUploadScenarios: Scenario[] = [
     startFlows: started,
   }),
   runUpload('not-usable', 'COMPLETED', { watchUpload: answers(notUsable), startFlows: nothingStarted }),
-  lookWhileEnding('usable-after-look-while-ending'),
+  lookWhileEnding('usable-after-look-while-ending', notUsable),
+  lookWhileEnding('usable-again-after-look-while-ending', usable),
   runUpload('unblocked-by-probe', 'COMPLETED', {
     watchUpload: answers<RunUploadEnded>(blocked(), soonFailure('NotYet'), usable),
     startFlows: started,

@@ -1,0 +1,98 @@
+import type { FastifyInstance } from 'fastify';
+import { afterEach, describe, expect, inject, it } from 'vitest';
+import { buildApp } from '../../api/app.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { type Db, openDatabase } from '../../store/database.js';
+import { Secrets } from '../../store/secrets.js';
+import { withFreePort } from '../../local/ports.js';
+import { databaseUrl } from '../sharedPostgres.js';
+import { stubOrchestrator } from '../stubOrchestrator.js';
+
+const ROOT = 'root-key-0123456789-abcdefgh';
+const ID = '01920000-0000-7000-8000-000000000001';
+/** Routes that need no database. */
+const WITHOUT_DATABASE = ['/healthz', '/openapi.json', '/v1/iam-documents', '/v1/iam-documents/check'];
+/** A key in the form of those that the API creates. Only the database knows whether it is valid. */
+const UNKNOWN_KEY = `polony_${'0'.repeat(32)}_${'x'.repeat(43)}`;
+
+interface Operation {
+  requestBody?: { content: Record<string, { schema: { examples?: unknown[] } }> };
+}
+interface OpenApi {
+  paths: Record<string, Record<string, Operation>>;
+}
+
+let opened: { app: FastifyInstance; db: Db; aws: AwsSessions } | undefined;
+
+afterEach(async () => {
+  await opened?.app.close();
+  opened?.aws.close();
+  await opened?.db.destroy();
+  opened = undefined;
+});
+
+async function open(databaseUrl: string): Promise<FastifyInstance> {
+  const db = openDatabase(databaseUrl);
+  const aws = new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, new Secrets([])) });
+  const app = await buildApp({
+    db,
+    databaseUrl,
+    secrets: new Secrets([]),
+    aws,
+    orchestrator: stubOrchestrator,
+    apiKey: ROOT,
+    discoverSeconds: 60,
+    errorDomain: 'polony',
+  });
+  opened = { app, db, aws };
+  return app;
+}
+
+/** Calls every operation of the API with an id and the example of its body. @returns the answers that are not 503. */
+async function callAll(app: FastifyInstance, key: string): Promise<string[]> {
+  const document = (await app.inject({ url: '/openapi.json' })).json<OpenApi>();
+  const unexpected: string[] = [];
+  for (const [path, operations] of Object.entries(document.paths)) {
+    if (WITHOUT_DATABASE.includes(path)) continue;
+    for (const [method, { requestBody }] of Object.entries(operations)) {
+      const url = path.replace(/\{[^}]+\}/g, ID);
+      const payload = requestBody?.content['application/json']?.schema.examples?.[0];
+      const response = await app.inject({
+        method: method.toUpperCase() as 'GET',
+        url,
+        headers: { 'x-api-key': key },
+        ...(payload !== undefined && { payload: payload as object }),
+      });
+      // A request that is invalid in itself needs no database.
+      if (response.statusCode === 503 || response.statusCode === 400) continue;
+      unexpected.push(`${method} ${path}: ${response.statusCode} ${response.body.slice(0, 200)}`);
+    }
+  }
+  return unexpected;
+}
+
+describe('without its database, the API', () => {
+  it('answers 503 to every request of a key that is stored there', async () => {
+    const app = await open(await unusedAddress());
+    expect(await callAll(app, UNKNOWN_KEY)).toEqual([]);
+  });
+
+  it("answers 503 to every request of the installation's key, except the one that asks for its scopes", async () => {
+    const app = await open(await unusedAddress());
+    expect((await callAll(app, ROOT)).filter((answer) => !answer.startsWith('get /v1/auth: 200'))).toEqual([]);
+  });
+
+  it.each([
+    ['that does not exist', () => databaseUrl(inject('postgresUrl'), 'no_such_database')],
+    ['without tables', () => databaseUrl(inject('postgresUrl'), 'postgres')],
+  ])('answers 503 with a database %s', async (_what, url) => {
+    const app = await open(url());
+    expect(await callAll(app, UNKNOWN_KEY)).toEqual([]);
+  });
+});
+
+async function unusedAddress(): Promise<string> {
+  const port = await withFreePort(undefined, async (free) => free);
+  return `postgres://polony@127.0.0.1:${port}/polony`;
+}
