@@ -858,6 +858,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/blocked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the runs whose upload polony cannot follow until a person acts, newest first
+         * @description Each with what blocks it, since when, and what to do.
+         */
+        get: operations["RunService_ListBlockedRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/storage-connections": {
         parameters: {
             query?: never;
@@ -7803,6 +7823,99 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_ListBlockedRuns: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+                includeTotalCount?: boolean;
+                /** @description The default is 100, the maximum 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken or previousPageToken of another page of this list */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of blocked runs */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        nextPageToken: string;
+                        previousPageToken: string;
+                        runs: {
+                            blocked: components["schemas"]["Blocked"];
+                            run: components["schemas"]["Run"];
+                        }[];
+                        totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -24,6 +24,9 @@ export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies)
   app.get('/v1/runs', { config: requireScope('runs:read'), schema: operations.list }, (request) =>
     handleListRuns(dependencies, request),
   );
+  app.get('/v1/runs/blocked', { config: requireScope('runs:read'), schema: operations.listBlocked }, (request) =>
+    handleListBlockedRuns(dependencies, request),
+  );
   app.get(
     '/v1/runs/:id',
     { config: requireScope('runs:read', 'id', { audit: mayDownload }), schema: operations.get },
@@ -52,19 +55,32 @@ function mayDownload({ caller, params }: FastifyRequest): boolean {
   return caller.access.covers('runs:download', (params as { id: string }).id);
 }
 
-async function handleListRuns({ db }: ApiDependencies, { query, caller }: RequestOf<typeof operations.list>) {
+async function handleListRuns(dependencies: ApiDependencies, request: RequestOf<typeof operations.list>) {
+  const { items, ...page } = await pageOfRuns(dependencies, request, 'runs');
+  return { runs: items.map((row) => presentRun(row)), ...page };
+}
+
+async function handleListBlockedRuns(dependencies: ApiDependencies, request: RequestOf<typeof operations.listBlocked>) {
+  const { items, ...page } = await pageOfRuns(dependencies, request, 'blocked-runs', true);
+  return { runs: items.map((row) => ({ run: presentRun(row), blocked: row.blocked! })), ...page };
+}
+
+/** A page of the runs that the caller may see and its filter selects. @param list names the page tokens */
+async function pageOfRuns(
+  { db }: ApiDependencies,
+  { query, caller }: Pick<RequestOf<typeof operations.list>, 'query' | 'caller'>,
+  list: string,
+  onlyBlocked = false,
+) {
   const options = {
     ids: caller.access.ids('runs:read'),
     filter: parseFilter(query.filter ?? '', RUN_FILTER, new Date()),
+    onlyBlocked,
   };
-  const { items, ...tokens } = await pageBothWays(filteredList('runs', { filter: query.filter }), query, (slice) =>
+  const page = await pageBothWays(filteredList(list, { filter: query.filter }), query, (slice) =>
     listRuns(db, slice, options),
   );
-  return {
-    runs: items.map((row) => presentRun(row)),
-    ...tokens,
-    ...(query.includeTotalCount === true && { totalCount: await countRuns(db, options) }),
-  };
+  return { ...page, ...(query.includeTotalCount === true && { totalCount: await countRuns(db, options) }) };
 }
 
 async function handleGetRun(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {

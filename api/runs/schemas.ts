@@ -226,6 +226,22 @@ export const operations = {
       ...errors(),
     },
   },
+  listBlocked: {
+    operationId: 'RunService_ListBlockedRuns',
+    tags,
+    summary: 'List the runs whose upload polony cannot follow until a person acts, newest first',
+    description: 'Each with what blocks it, since when, and what to do.',
+    querystring: FilteredPageQuery,
+    response: {
+      200: responseBody('A page of blocked runs', {
+        runs: Type.Array(Type.Object({ run: Run, blocked: Blocked }, closed)),
+        nextPageToken: Type.String(),
+        previousPageToken: Type.String(),
+        totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
   get: {
     operationId: 'RunService_GetRun',
     tags,
