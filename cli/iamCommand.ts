@@ -11,7 +11,11 @@ export function defineIam(command: Command): Command {
       "print the IAM policies that a customer's account needs: for polony's role or user, and for the execution role",
     )
     .requiredOption('--bucket <bucket>', 'bucket of the storage connection; you can give several (required)', collect)
-    .option('--prefix <prefix>', 'one for all buckets, or one for each bucket in the same order', collect)
+    .option(
+      '--prefix <prefix>',
+      'one for all buckets, or one for each bucket in the same order; default: the whole bucket',
+      collect,
+    )
     .option('--credential-type <type>', 'how polony enters the account: role or accessKeys', 'role')
     .option(
       '--capabilities <list>',

