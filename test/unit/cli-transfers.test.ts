@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -105,6 +114,11 @@ describe('polony download', () => {
     polony(['download', 'run', ID, '--to', into, '--json'], { POLONY_API_URL: url });
   const big = Buffer.alloc(2_000_000, 'polony ');
 
+  it('writes files that only their owner can read', async () => {
+    const { url } = await startBucket({ 'a.txt': { content: Buffer.from('reads') } });
+    expect((await download(url)).code).toBe(0);
+    expect(statSync(path.join(to(), 'a.txt')).mode & 0o777).toBe(0o600);
+  });
   it('keeps a gzip-encoded object compressed', async () => {
     const packed = gzipSync(Buffer.alloc(100_000, 'reads '));
     const { url } = await startBucket({

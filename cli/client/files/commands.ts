@@ -3,7 +3,8 @@ import { EXIT } from '../exit.js';
 import { addConnectionFlags, parseConcurrency } from '../flags.js';
 import { cell, print } from '../output.js';
 import { type ConnectionOptions, connectionOf } from '../profiles.js';
-import { resolveId } from '../requests.js';
+import { resolveId } from '../names.js';
+import type { CompleteRun } from './completeRun.js';
 import type { DownloadReport } from './download.js';
 import { abortOnSignal, createProgressBar } from './progress.js';
 import type { UploadReport } from './upload.js';
@@ -18,6 +19,7 @@ interface UploadFlags extends ConnectionOptions {
   storage: string;
   parentPath?: string;
   partial?: boolean;
+  followSymlinks?: boolean;
   concurrency: number;
   json?: boolean;
 }
@@ -33,8 +35,18 @@ function describeDownload({ files, bytes, skipped, failed }: DownloadReport): st
   return `${files} files, ${bytes} bytes${describeSkipped(skipped)}${failures}`;
 }
 
-function describeUpload({ files, bytes, uri, skipped, ended }: UploadReport): string {
+function describeUpload({ files, bytes, uri, skipped, ended, completeBefore }: UploadReport): string {
+  if (completeBefore !== undefined) return describeComplete(completeBefore);
   return `${files} files, ${bytes} bytes to ${uri}${describeSkipped(skipped)}${ended ? '' : '; the run has not ended'}`;
+}
+
+function describeComplete({ id, name, uri, files, notCompared }: CompleteRun): string {
+  const run = `The run ${name === '' ? id : `${cell(name)} (${id})`} is already complete${uri === '' ? '' : ` in ${cell(uri)}`}`;
+  const compared =
+    notCompared === undefined
+      ? `All ${files} files of the folder have the same size there`
+      : `The files were not compared: ${notCompared}`;
+  return `${run}, so nothing was uploaded. ${compared}`;
 }
 
 async function runDownload(
@@ -68,6 +80,7 @@ async function runUpload(folder: string, flags: UploadFlags): Promise<void> {
     storageConnectionId,
     folder,
     partial: flags.partial === true,
+    followLinks: flags.followSymlinks === true,
     concurrency: flags.concurrency,
     onProgress: bar.update,
     signal: abortOnSignal(),
@@ -84,8 +97,8 @@ export function addTransferCommands(program: Command): void {
       .description(
         'download files of a run, an execution or a storage connection; skips complete files and resumes others',
       )
-      .addArgument(new Argument('<kind>').choices(['run', 'execution', 'storage']))
-      .argument('<id-or-name>')
+      .addArgument(new Argument('<kind>', 'what to download').choices(['run', 'execution', 'storage']))
+      .argument('<id-or-name>', 'its ID or name')
       .argument('[prefix]', 'download only what starts with this, relative to the resource')
       .option('--to <folder>', 'target folder', '.')
       .option('--concurrency <number>', 'number of files at once', parseConcurrency, 8),
@@ -96,12 +109,13 @@ export function addTransferCommands(program: Command): void {
       .description(
         'upload a run folder as an instrument does, RunUploaded.json last; skips files that are in the bucket and resumes others',
       )
-      .argument('<run-folder>')
-      .requiredOption('--storage <id-or-name>', 'storage connection to upload to')
+      .argument('<run-folder>', 'folder that the instrument has written')
+      .requiredOption('--storage <id-or-name>', 'storage connection to upload to (required)')
       .option(
         '--parent-path <path>',
         "folders between the connection's prefix and the instrument's folder, for a connection with a runDepth",
       )
+      .option('--follow-symlinks', 'upload what symbolic links in the folder point to; without it, a link is an error')
       .option('--partial', 'upload an incomplete run as it is, without RunUploaded.json')
       .option(
         '--concurrency <number>',

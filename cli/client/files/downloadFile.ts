@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises';
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
@@ -119,9 +119,9 @@ async function readStart(response: IncomingMessage): Promise<string> {
   return text;
 }
 
-/** Opens a file for writing, and never what a link points to. */
+/** Opens a file for writing, and never what a link points to. Only its owner can read it: it may hold data of patients. */
 function openForWriting(file: string, flags: number): ReturnType<typeof open> {
-  return open(file, flags | constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o666);
+  return open(file, flags | constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o600);
 }
 
 function readExpectedContent(headers: IncomingHttpHeaders): ExpectedContent {
@@ -300,6 +300,8 @@ export class FileDownload {
     if (existing !== undefined && path.basename(await realpath(this.target)) !== path.basename(this.target))
       throw new FileError('another file has the same name except for case, and this file system ignores case');
     const time = new Date(this.file.lastModified);
+    // An earlier version may have begun the part for all to read.
+    await chmod(this.#partFile, 0o600);
     await utimes(this.#partFile, time, time);
     await rename(this.#partFile, this.target);
     await rm(this.#notesFile, { force: true });

@@ -1,4 +1,5 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import type { Dirent } from 'node:fs';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { errorMessage } from '../../../domain/errors.js';
 import { expectedBaseCalls, parseRunFolderName } from '../../../domain/runs/runFolder.js';
@@ -20,8 +21,40 @@ export interface LocalFile {
   changedMs: number;
 }
 
+const usageError = (message: string): CliError => new CliError(message, EXIT.usage);
+
+/** How to walk through a run folder. */
+export interface WalkOptions {
+  /** Whether to read what symbolic links point to in their place. Otherwise they are errors. */
+  followLinks?: boolean;
+}
+
+type EntryKind = 'file' | 'folder';
+
+/** What an entry is, or what the link in its place points to. @throws CliError for devices, and links that lead nowhere */
+async function kindOf(entry: Dirent, name: string, file: string, { followLinks }: WalkOptions): Promise<EntryKind> {
+  if (entry.isSymbolicLink() && followLinks === true) {
+    const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
+      throw usageError(`${cell(name)} is a link that leads nowhere (${error.code}). Repair or remove it`);
+    });
+    if (found.isDirectory()) return 'folder';
+    if (found.isFile()) return 'file';
+  }
+  if (entry.isDirectory()) return 'folder';
+  if (entry.isFile()) return 'file';
+  throw usageError(
+    entry.isSymbolicLink() && followLinks !== true
+      ? `${cell(name)} is a link. To upload what links point to, add --follow-symlinks; or remove it from the folder`
+      : `${cell(name)} is a device; a run folder may hold only files and folders. Remove it from the folder`,
+  );
+}
+
 /** Reads one folder, sorted by name. @throws CliError for links, devices and names that S3 cannot list */
-async function readFolder(root: string, folder: string): Promise<{ files: LocalFile[]; folders: string[] }> {
+async function readFolder(
+  root: string,
+  folder: string,
+  options: WalkOptions,
+): Promise<{ files: LocalFile[]; folders: string[] }> {
   const files: LocalFile[] = [];
   const folders: string[] = [];
   const entries = await readdir(path.join(root, folder), { withFileTypes: true });
@@ -29,35 +62,38 @@ async function readFolder(root: string, folder: string): Promise<{ files: LocalF
     const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
     // S3 answers listings in XML, which cannot write control characters.
     if (/[\p{Cc}\ufffd]/u.test(entry.name))
-      throw new CliError(`${cell(name)} has characters in its name that S3 cannot list; rename the file`, EXIT.usage);
-    if (entry.isDirectory()) folders.push(name);
-    else if (entry.isFile()) {
-      const file = path.join(root, name);
-      const { size, mtimeMs, ctimeMs } = await stat(file);
-      files.push({ name, file, size, mtimeMs, changedMs: ctimeMs });
-    } else {
-      throw new CliError(
-        `${name} is a link or a device; a run folder may hold only files and folders. Remove it from the folder`,
-        EXIT.usage,
-      );
+      throw usageError(`${cell(name)} has characters in its name that S3 cannot list; rename the file`);
+    const file = path.join(root, name);
+    if ((await kindOf(entry, name, file, options)) === 'folder') {
+      folders.push(name);
+      continue;
     }
+    const { size, mtimeMs, ctimeMs } = await stat(file);
+    files.push({ name, file, size, mtimeMs, changedMs: ctimeMs });
   }
   return { files, folders };
 }
 
 /** Yields the files of a run folder, one folder at a time, so that memory does not grow with the run. */
-export async function* walkRunFolder(root: string, folder = ''): AsyncGenerator<LocalFile[]> {
-  const { files, folders } = await readFolder(root, folder);
+export async function* walkRunFolder(
+  root: string,
+  options: WalkOptions = {},
+  folder = '',
+  parents: readonly string[] = [],
+): AsyncGenerator<LocalFile[]> {
+  // Without links, no folder contains itself.
+  const place = options.followLinks === true ? await realpath(path.join(root, folder)) : '';
+  if (place !== '' && parents.includes(place))
+    throw usageError(`${cell(folder)} is a link to a folder that contains it. Remove it from the folder`);
+  const { files, folders } = await readFolder(root, folder, options);
   if (files.length > 0) yield files;
-  for (const each of folders) yield* walkRunFolder(root, each);
+  for (const each of folders) yield* walkRunFolder(root, options, each, [...parents, place]);
 }
 
 /** The folder of a file, relative to the run folder; empty for the run folder itself. */
 export function folderOf({ name }: LocalFile): string {
   return path.posix.dirname(name).replace(/^\.$/, '');
 }
-
-const usageError = (message: string): CliError => new CliError(message, EXIT.usage);
 
 async function readOptional(file: string): Promise<string | undefined> {
   try {

@@ -17,6 +17,7 @@ import { RUN_UPLOADED_FILE } from '../../../domain/runs/runUploaded.js';
 import { CliError, EXIT } from '../exit.js';
 import type { Profile } from '../profiles.js';
 import { expectData } from '../requests.js';
+import { compareWithRun, type CompleteRun, completeRunIn } from './completeRun.js';
 import type { TransferProgress } from './progress.js';
 import { acquireLock, retryWhileUnavailable } from './resume.js';
 import { checkRunFolder, folderOf, type LocalFile, walkRunFolder } from './runFolder.js';
@@ -30,6 +31,8 @@ export interface UploadOptions {
   parentPath?: string;
   /** Whether to upload an incomplete run as it is, without RunUploaded.json. */
   partial: boolean;
+  /** Whether to upload what symbolic links in the run folder point to. */
+  followLinks?: boolean;
   /** Largest number of files, or parts of large files, in transfer at once. */
   concurrency: number;
   onProgress?: (progress: TransferProgress) => void;
@@ -42,8 +45,10 @@ export interface UploadReport {
   bytes: number;
   /** Files that were already in the bucket. */
   skipped: number;
-  /** Whether RunUploaded.json was written, which marks the run as uploaded. */
+  /** Whether RunUploaded.json is in the bucket, which marks the run as uploaded. */
   ended: boolean;
+  /** The run that was complete before, so that nothing had to be uploaded. */
+  completeBefore?: CompleteRun;
 }
 
 /** An object in the bucket, as a listing shows it. */
@@ -180,7 +185,7 @@ class RunFolderUpload {
   }
 
   async #countFiles(): Promise<void> {
-    for await (const files of walkRunFolder(this.options.folder)) {
+    for await (const files of walkRunFolder(this.options.folder, this.options)) {
       this.#progress.totalFiles += files.length;
       this.#progress.totalBytes += files.reduce((sum, { size }) => sum + size, 0);
     }
@@ -197,7 +202,7 @@ class RunFolderUpload {
     let last: LocalFile | undefined;
     let batch: Promise<void>[] = [];
     try {
-      for await (const files of walkRunFolder(this.options.folder)) {
+      for await (const files of walkRunFolder(this.options.folder, this.options)) {
         const uploaded = await this.#listFolder(folderOf(files[0]!));
         for (const file of files) {
           this.options.signal?.throwIfAborted();
@@ -384,7 +389,7 @@ class RunFolderUpload {
 
   /** RunUploaded.json says that everything is in the bucket, so this looks once more before it is written. */
   async #checkAllUploaded(): Promise<void> {
-    for await (const files of walkRunFolder(this.options.folder)) {
+    for await (const files of walkRunFolder(this.options.folder, this.options)) {
       const uploaded = await this.#listFolder(folderOf(files[0]!));
       const different = files.find(
         ({ name, size, changedMs }) =>
@@ -415,6 +420,22 @@ function explainUploadError(error: unknown): unknown {
   return error;
 }
 
+/** Opens the target of an upload. polony gives no credentials for a run that is complete: then there is only a report. */
+async function openUnlessComplete(
+  api: Profile,
+  options: UploadOptions,
+  names: { runFolder: string; instrumentName: string },
+): Promise<UploadTarget | UploadReport> {
+  try {
+    return await UploadTarget.open(api, options, names);
+  } catch (error) {
+    const runId = error instanceof CliError && completeRunIn(error);
+    if (!runId) throw error;
+    const completeBefore = await compareWithRun(api, runId, options.folder, options);
+    return { uri: completeBefore.uri, files: 0, bytes: 0, skipped: completeBefore.files, ended: true, completeBefore };
+  }
+}
+
 /**
  * Uploads a run folder as an instrument does: several files at once, large files in parts, and RunUploaded.json last,
  * when everything else is in the bucket. Files that are already there are skipped. An interrupted upload resumes, also
@@ -425,7 +446,9 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   const { folder, signal } = options;
   const startedMs = Date.now();
   const names = await checkRunFolder(folder, options.partial);
-  const target = await UploadTarget.open(api, options, names);
+  const opened = await openUnlessComplete(api, options, names);
+  if (!(opened instanceof UploadTarget)) return opened;
+  const target = opened;
   const { bucket, prefix } = target;
   const identity = [api.url, options.storageConnectionId, bucket, prefix, path.resolve(folder)].join('\n');
   const release = await acquireLock('uploads', identity, `uploads ${folder}`);
