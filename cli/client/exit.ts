@@ -22,12 +22,21 @@ export const EXIT = {
 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
 
+/** The part of an error answer that is for programs. */
+interface ErrorAnswer {
+  /** Such as RUN_COMPLETE. */
+  reason?: unknown;
+  metadata?: Record<string, unknown>;
+}
+
 /** A failure that the command prints in one line before it exits with a code. */
 export class CliError extends Error {
   override readonly name = 'CliError';
   constructor(
     message: string,
     readonly exit: Exit = EXIT.failed,
+    /** What the API says to programs. */
+    readonly answer?: ErrorAnswer,
   ) {
     super(message);
   }
@@ -65,12 +74,13 @@ export function answeredError(response: Pick<Response, 'status' | 'headers'>, bo
   }
   const { message, details } = (typeof body === 'object' && body !== null ? body : {}) as {
     message?: unknown;
-    details?: { metadata?: { request_id?: unknown } }[];
+    details?: ErrorAnswer[];
   };
-  const requestId = details?.[0]?.metadata?.request_id;
+  const answer = details?.[0];
+  const requestId = answer?.metadata?.request_id;
   const text = typeof message === 'string' ? cell(message) : `The API answered ${status}`;
   const hasRequestId = status >= 500 && typeof requestId === 'string';
-  return new CliError(hasRequestId ? `${text} (request ${requestId})` : text, exitForStatus(status));
+  return new CliError(hasRequestId ? `${text} (request ${requestId})` : text, exitForStatus(status), answer);
 }
 
 /** Turns a network failure of `fetch` into a CliError; returns other errors unchanged. */

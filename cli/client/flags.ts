@@ -36,12 +36,12 @@ function parseNumber(text: string): number {
 }
 
 function parseBoolean(text: string): boolean {
-  if (!/^(true|false|yes|no)$/.test(text)) throw new InvalidArgumentError('must be true or false');
+  if (!/^(true|false|yes|no)$/.test(text)) throw new InvalidArgumentError('must be yes or no');
   return /^(true|yes)$/.test(text);
 }
 
-/** Separated by commas; a flag that is repeated adds to the values before it. */
-function parseList(text: string, before: string[] = []): string[] {
+/** Parses a list that is separated by commas; a flag that is repeated adds to the values before it. */
+export function parseList(text: string, before: string[] = []): string[] {
   return [...before, ...text.split(',').filter((each) => each !== '')];
 }
 
@@ -78,7 +78,7 @@ export function createFlag(kind: FlagKind, name: string, description: string): O
   const describe = (form: string): string => (description === '' ? form : `${description}; ${form}`);
   switch (kind) {
     case 'boolean':
-      return new Option(`${flag} [yes]`, description).argParser(parseBoolean).preset('true');
+      return new Option(`${flag} [yes]`, describe('yes or no; yes without a value')).argParser(parseBoolean);
     case 'number':
       return new Option(`${flag} <number>`, description).argParser(parseNumber);
     case 'texts':

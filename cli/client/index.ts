@@ -2,11 +2,13 @@ import tab from '@bomb.sh/tab/commander';
 import type { Command } from 'commander';
 import { addResourceCommands } from './resourceCommands.js';
 import { addSessionCommands } from './session.js';
+import { addStatusCommand } from './status.js';
 import { addTransferCommands } from './files/commands.js';
 
 /** Adds the commands that make `polony` a client of the API, and shell completion. */
 export async function addClient(program: Command): Promise<void> {
   addSessionCommands(program);
+  addStatusCommand(program);
   addTransferCommands(program);
   addResourceCommands(program);
   tab(program);

@@ -1,14 +1,19 @@
 import { CliError, EXIT } from './exit.js';
-import type { ResourceCommand, Operation } from './operations.js';
-import { listTable, write } from './output.js';
+import type { Operation, ResourceCommand } from './operations.js';
+import { type Column, jsonText, listTable, write } from './output.js';
 import type { Profile } from './profiles.js';
 import { itemsOf, request } from './requests.js';
 
 /** A list that a command shows. */
 export interface ListRequest {
   api: Profile;
-  operation: Operation;
-  command: ResourceCommand;
+  /** The path of the operation, such as `/v1/runs/{id}/files`. */
+  operationPath: string;
+  /** Name of the items in the answer. */
+  items: string;
+  columns: readonly Column[];
+  /** Changes the items of a page before a table shows them. */
+  completeRows?: (page: unknown[]) => Promise<unknown[]>;
   path: Record<string, string>;
   query: Record<string, unknown>;
   /** Most items that it shows; `Infinity` for all. */
@@ -27,23 +32,23 @@ const ITEM_NAMES: Readonly<Record<string, string>> = {
   WebhookService_ListDeliveries: 'deliveries',
 };
 
-function itemsName({ operationId }: Operation, { items }: ResourceCommand): string {
+/** The name of the items in the answer of a list. */
+export function itemsName({ operationId }: Operation, { items }: ResourceCommand): string {
   const fromId = operationId.replace(/^.*_List/, '').replace(/^./, (letter) => letter.toLowerCase());
   return items ?? ITEM_NAMES[operationId] ?? fromId;
 }
 
 /** Yields the items of all pages, page by page. */
 async function* readPages(list: ListRequest): AsyncGenerator<unknown[]> {
-  const { api, operation, path, query } = list;
-  const name = itemsName(operation, list.command);
+  const { api, path, query } = list;
   let left = list.maxItems;
   let pageToken: string | undefined;
   while (left > 0) {
-    const answer = (await request(api, 'GET', operation.path, {
+    const answer = (await request(api, 'GET', list.operationPath, {
       path,
       query: { ...query, ...(pageToken !== undefined && { pageToken }) },
     })) as Record<string, unknown>;
-    const items = itemsOf(api, answer, name).slice(0, left);
+    const items = itemsOf(api, answer, list.items).slice(0, left);
     left -= items.length;
     // A listing that is not recursive shows folders before the files of its page.
     const folders = ((answer.subdirectories as string[] | undefined) ?? []).map((path) => ({ path }));
@@ -59,7 +64,8 @@ async function* readPages(list: ListRequest): AsyncGenerator<unknown[]> {
 async function printTable(list: ListRequest, hasHeadings: boolean): Promise<void> {
   let isFirst = true;
   for await (const page of readPages(list)) {
-    const table = listTable(page, list.command.columns!, isFirst && hasHeadings);
+    const rows = (await list.completeRows?.(page)) ?? page;
+    const table = listTable(rows, list.columns, isFirst && hasHeadings);
     if ((isFirst || page.length > 0) && table !== '') await write(`${table}\n`);
     isFirst = false;
   }
@@ -70,7 +76,7 @@ async function printJson(list: ListRequest): Promise<void> {
   let separator = '[\n';
   for await (const page of readPages(list)) {
     for (const item of page) {
-      await write(`${separator}${JSON.stringify(item)}`);
+      await write(`${separator}${jsonText(item)}`);
       separator = ',\n';
     }
   }
@@ -88,15 +94,15 @@ export interface ListFormat {
   hasHeadings: boolean;
 }
 
-/** Prints a list again and again. @param interval in seconds; `true` for the default */
-export async function watchList(list: ListRequest, format: ListFormat, interval: number | true): Promise<never> {
+/** Prints something again and again. @param interval in seconds; `true` for the default */
+export async function repeat(show: () => Promise<void>, interval: number | true): Promise<never> {
   const seconds = interval === true ? DEFAULT_WATCH_SECONDS : Math.min(MAX_WATCH_SECONDS, Math.max(1, interval));
   for (let isFirst = true; ; isFirst = false) {
     if (process.stdout.isTTY) process.stdout.write(CLEAR_SCREEN);
     try {
-      await printList(list, format);
+      await show();
     } catch (error) {
-      // An API that restarts must not end a list that somebody watches.
+      // An API that restarts must not end what somebody watches.
       if (isFirst || !(error instanceof CliError) || error.exit !== EXIT.unavailable) throw error;
       process.stderr.write(`${error.message}\n`);
     }

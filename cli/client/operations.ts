@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { BLOCKED_COLUMN } from './blocked.js';
 import { column, type Column } from './output.js';
 
 interface JsonSchema {
@@ -83,6 +84,11 @@ const list = (group: string, paths: string[], verb = 'list', items?: string): Re
   columns: paths.map((path) => column(path)),
   ...(items !== undefined && { items }),
 });
+const listWithBlocked = (group: string, paths: string[]): ResourceCommand => ({
+  group,
+  verb: 'list',
+  columns: [...paths.map((path) => column(path)), BLOCKED_COLUMN],
+});
 const FILES = ['path', 'size', 'lastModified', 'storageClass'];
 
 /** The command of each operation. Other operations have a command of their own or are not for people. */
@@ -92,6 +98,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
   AuthService_GetApiKey: { group: 'keys', verb: 'get' },
   AuthService_DeleteApiKey: { group: 'keys', verb: 'delete' },
   AuthService_RevokeApiKey: { group: 'keys', verb: 'revoke' },
+  AuthService_RotateApiKey: { group: 'keys', verb: 'rotate' },
   AuditService_ListAuditLog: list('audit', [
     'time',
     'caller.name',
@@ -110,7 +117,13 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'accountId',
     'defaultRegion',
   ]),
-  ...resource('StorageConnectionService', 'StorageConnection', 'storage', ['id', 'name', 'status', 'uri']),
+  ...resource(
+    'StorageConnectionService',
+    'StorageConnection',
+    'storage',
+    ['id', 'name', 'status', 'uri'],
+    'GetStorageConnectionDetails',
+  ),
   ...resource('ComputeConnectionService', 'ComputeConnection', 'compute', [
     'id',
     'name',
@@ -119,8 +132,6 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'executionRoleArn',
   ]),
   ...resource('FlowService', 'Flow', 'flows', ['id', 'name', 'status', 'sharedWorkflowId', 'workflowOwnerId']),
-  StorageConnectionService_GetStorageConnection: { group: 'storage', verb: 'show' },
-  StorageConnectionService_GetStorageConnectionDetails: { group: 'storage', verb: 'get' },
   StorageConnectionService_DiscoverRuns: { group: 'storage', verb: 'discover' },
   StorageConnectionService_ListIgnoredFolders: list(
     'storage',
@@ -152,7 +163,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
   ]),
   InstrumentService_GetInstrument: { group: 'instruments', verb: 'get' },
   InstrumentService_ListInstrumentStorageConnections: list('instruments', ['id', 'name', 'status', 'uri'], 'storage'),
-  RunService_ListRuns: list('runs', [
+  RunService_ListRuns: listWithBlocked('runs', [
     'id',
     'name',
     'status',
@@ -161,12 +172,11 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'timeCreated',
     'timeCompleted',
   ]),
-  RunService_GetRun: { group: 'runs', verb: 'show' },
   RunService_GetRunDetails: { group: 'runs', verb: 'get' },
   RunService_RetryRun: { group: 'runs', verb: 'retry' },
   RunService_ListRunFiles: list('runs', FILES, 'files', 'files'),
   ExecutionService_CreateExecution: { group: 'executions', verb: 'start' },
-  ExecutionService_ListExecutions: list('executions', [
+  ExecutionService_ListExecutions: listWithBlocked('executions', [
     'id',
     'name',
     'status',
@@ -175,7 +185,6 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'timeCreated',
     'timeCompleted',
   ]),
-  ExecutionService_GetExecution: { group: 'executions', verb: 'show' },
   ExecutionService_GetExecutionDetails: { group: 'executions', verb: 'get' },
   ExecutionService_GetExecutionResults: list('executions', ['key', 'size'], 'results', 'files'),
   ExecutionService_ListExecutionFiles: list('executions', FILES, 'files', 'files'),
@@ -196,8 +205,6 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'deliveries',
   ),
   WebhookService_ReplayWebhook: { group: 'webhooks', verb: 'replay' },
-  IamDocumentService_GetIamDocuments: { group: 'policies', verb: 'documents' },
-  IamDocumentService_GetEventDocuments: { group: 'policies', verb: 'events' },
   IamDocumentService_CheckPolicy: { group: 'policies', verb: 'check' },
 };
 
@@ -211,13 +218,30 @@ export const NO_COMMANDS: readonly string[] = [
   'StorageConnectionService_GetDownloadCredentials',
   'RunService_GetRunDownloadCredentials',
   'ExecutionService_GetExecutionDownloadCredentials',
+  // `get` shows the details too.
+  'StorageConnectionService_GetStorageConnection',
+  'RunService_GetRun',
+  'ExecutionService_GetExecution',
+  // The flag --blocked of the lists.
+  'RunService_ListBlockedRuns',
+  'ExecutionService_ListBlockedExecutions',
+  // polony iam
+  'IamDocumentService_GetIamDocuments',
+  'IamDocumentService_GetEventDocuments',
 ];
 
-function resource(service: string, name: string, group: string, columns: string[]): Record<string, ResourceCommand> {
+/** The commands of a resource that people create. @param get the operation of `get`, without the service */
+function resource(
+  service: string,
+  name: string,
+  group: string,
+  columns: string[],
+  get = `Get${name}`,
+): Record<string, ResourceCommand> {
   return {
     [`${service}_List${name}s`]: list(group, columns),
     [`${service}_Create${name}`]: { group, verb: 'create' },
-    [`${service}_Get${name}`]: { group, verb: 'get' },
+    [`${service}_${get}`]: { group, verb: 'get' },
     [`${service}_Update${name}`]: { group, verb: 'update' },
     [`${service}_Delete${name}`]: { group, verb: 'delete' },
     [`${service}_Verify${name}`]: { group, verb: 'verify' },
@@ -237,7 +261,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   webhooks: 'receivers of events',
   keys: 'API keys',
   audit: 'audit log: who did what',
-  policies: 'IAM documents for an AWS account, and checks of a policy',
+  policies: 'checks of a policy; polony iam prints the policies that an account needs',
 };
 
 /** The kind of value that a flag takes. */

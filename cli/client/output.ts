@@ -6,6 +6,8 @@ export interface Column {
   heading: string;
   /** Path of the value: names of members, separated by dots. */
   path: string;
+  /** Writes the value for people; without it, {@link cell} does. */
+  format?: (value: unknown) => string;
 }
 
 /** Creates a column; `flow.name` gets the heading `FLOW NAME`. */
@@ -16,8 +18,9 @@ export function column(
     .replace(/(?<=[a-z0-9])[A-Z]/g, ' $&')
     .replaceAll('.', ' ')
     .toUpperCase(),
+  format?: (value: unknown) => string,
 ): Column {
-  return { heading, path };
+  return { heading, path, ...(format !== undefined && { format }) };
 }
 
 function valueAt(row: unknown, path: string): unknown {
@@ -47,6 +50,16 @@ export function cell(value: unknown): string {
 /** Removes control characters that a terminal would obey from a text with several lines. */
 export function lines(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}]/gu, (sign) => (sign === '\n' || sign === '\t' ? sign : ' '));
+}
+
+/**
+ * Writes a value as JSON. Characters that a terminal would obey or hide (C1 controls, directions of text, line
+ * separators) are escaped, which means the same to programs.
+ */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(/[\u007f-\u009f\u2028\u2029\p{Cf}]/gu, (sign) =>
+    Array.from({ length: sign.length }, (_, at) => `\\u${sign.charCodeAt(at).toString(16).padStart(4, '0')}`).join(''),
+  );
 }
 
 /** Writes to standard output and waits for a slow reader: a list may be larger than memory. */
@@ -91,7 +104,7 @@ function render(rows: string[][], head: string[] | undefined): string {
 export function listTable(rows: readonly unknown[], columns: readonly Column[], headings: boolean): string {
   if (rows.length === 0) return headings ? 'None.' : '';
   return render(
-    rows.map((row) => columns.map(({ path }) => cell(valueAt(row, path)))),
+    rows.map((row) => columns.map(({ path, format = cell }) => cell(format(valueAt(row, path))))),
     headings ? columns.map(({ heading }) => heading) : undefined,
   );
 }
@@ -116,6 +129,6 @@ export function thingTable(thing: unknown): string {
 
 /** Prints JSON for programs, or a text for people. */
 export function print(json: boolean, value: unknown, forPeople: () => string): void {
-  const text = json ? JSON.stringify(value, undefined, 2) : forPeople();
+  const text = json ? jsonText(value, 2) : forPeople();
   if (text !== '') process.stdout.write(`${text}\n`);
 }

@@ -96,7 +96,27 @@ export function connectionOf(
       EXIT.usage,
     );
   }
+  warnIfPlain(url);
   return { url, apiKey: key };
+}
+
+/** Addresses that a warning has named: once is enough for a command. */
+const warned = new Set<string>();
+
+/**
+ * Warns before a key goes to another host without encryption, where everybody between can read it.
+ * @param address of the API; what cannot be read as one is reported elsewhere
+ */
+export function warnIfPlain(address: string): void {
+  if (!URL.canParse(address)) return;
+  const { protocol, hostname, host } = new URL(address);
+  const isThisMachine = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+  if (protocol !== 'http:' || isThisMachine || warned.has(host)) return;
+  warned.add(host);
+  process.stderr.write(
+    `Warning: the API key goes to ${cell(host)} without encryption, and others in the network can read it. ` +
+      'Use https://\n',
+  );
 }
 
 /** Whether flags, the environment or a profile name an API. */

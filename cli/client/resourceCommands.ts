@@ -1,7 +1,13 @@
 import type { Command } from 'commander';
+import { BLOCKED_LISTS, type BlockedList, blockedMarker } from './blocked.js';
+import { addBodyFlags, type Body, buildBody, requireFields, resolveNames } from './body.js';
 import { CliError, EXIT } from './exit.js';
-import { addConnectionFlags, createFlag, flagValue, type Flags, parseJson, parseWholeNumber } from './flags.js';
-import { type ListRequest, printList, watchList } from './lists.js';
+import { EXTENSIONS } from './extensions.js';
+import { addConnectionFlags, createFlag, flagValue, type Flags, parseWholeNumber } from './flags.js';
+import { followExecution, followRun, waitForId } from './follow.js';
+import { commandHelp, flagHelp } from './help.js';
+import { itemsName, type ListRequest, printList, repeat } from './lists.js';
+import { nounOf, resolveAny, resolveCaller, resolveGrant, resolveId } from './names.js';
 import {
   COMMANDS,
   flagKind,
@@ -11,47 +17,49 @@ import {
   operations,
   type ResourceCommand,
 } from './operations.js';
-import { cell, lines, print, thingTable, write } from './output.js';
+import { lines, print, thingTable, write } from './output.js';
 import { connectionOf, type Profile } from './profiles.js';
-import { hasNames, request, resolveId } from './requests.js';
-import { exitCodeOf, isFinalApiStatus, watchExecution } from './watch.js';
+import { request } from './requests.js';
+import { verificationTable, verifyAndWait } from './verification.js';
 
-/** Fields of a body that refer to a resource, by the group of commands. */
-const REFERENCES: Readonly<Record<string, string>> = {
-  providerId: 'providers',
-  computeConnectionId: 'compute',
-  flowId: 'flows',
-  runId: 'runs',
-  storageConnectionIds: 'storage',
-};
 /** Query parameters that the commands set themselves. */
 const PAGING = new Set(['pageSize', 'pageToken', 'includeTotalCount']);
 const MAX_PAGE_SIZE = 1000;
-/** Operations whose command can follow the execution to its end. */
-const WATCHABLE = new Set([
-  'ExecutionService_GetExecutionDetails',
-  'ExecutionService_CreateExecution',
-  'ExecutionService_RelaunchExecution',
-  'ExecutionService_CancelExecution',
-  'ExecutionService_RetryExecution',
-]);
+/** Query parameters that take names too. */
+const NAMED_PARAMETERS: Readonly<Record<string, (api: Profile, value: string) => Promise<string>>> = {
+  'AuditService_ListAuditLog.callerId': resolveCaller,
+  'AuditService_ListAuditLog.resourceId': resolveAny,
+};
 
-/** Prints an execution at each change until it ends. The exit code says how it ended. */
-async function followExecution(api: Profile, id: string, asJson: boolean): Promise<void> {
-  let status = '';
-  for await (const event of watchExecution(api, id)) {
-    status = event.execution.status;
-    const line = `${new Date().toISOString()}  ${cell(status)}  ${cell(event.execution.statusDescription)}`;
-    await write(`${asJson ? JSON.stringify(event) : line}\n`);
-  }
-  if (!isFinalApiStatus(status)) {
-    throw new CliError(
-      'The API ended the stream before the execution ended; run polony executions get to see where it stands',
-      EXIT.unavailable,
-    );
-  }
-  process.exitCode = exitCodeOf(status);
-}
+type Follow = 'execution' | 'run' | 'verification';
+
+/** Operations whose command can follow what it names to its end. */
+const WATCHABLE: Readonly<Record<string, Follow>> = {
+  RunService_GetRunDetails: 'run',
+  RunService_RetryRun: 'run',
+  ExecutionService_GetExecutionDetails: 'execution',
+  ExecutionService_CreateExecution: 'execution',
+  ExecutionService_RelaunchExecution: 'execution',
+  ExecutionService_CancelExecution: 'execution',
+  ExecutionService_RetryExecution: 'execution',
+};
+
+const WATCH_HELP: Readonly<Record<Follow, string>> = {
+  execution: 'follow the execution until it ends; the exit code says how it ended',
+  run: 'follow the upload of the run until it ends; the exit code says how the run ended',
+  verification: 'wait for the result and print it; the exit code is 1 if the verification failed',
+};
+
+/** What a verification is of, by the group of commands. */
+const VERIFIED = {
+  providers: 'provider',
+  storage: 'storageConnection',
+  compute: 'computeConnection',
+  flows: 'flow',
+} as const;
+
+const isVerify = ({ operationId }: Operation): boolean => /_Verify[A-Z]/.test(operationId);
+const isVerification = ({ operationId }: Operation): boolean => operationId.endsWith('Verification');
 
 /** What a person wants to see of an answer: the resource in it, without the member around it. */
 function unwrap(answer: unknown): unknown {
@@ -60,55 +68,70 @@ function unwrap(answer: unknown): unknown {
   return first === undefined || others.length > 0 ? answer : first[1];
 }
 
+/** The id of the run or execution that an answer has. */
+function idIn(answer: unknown, follow: 'execution' | 'run'): string {
+  return (answer as Record<typeof follow, { id: string }>)[follow].id;
+}
+
 /** The command of one operation of the API. */
 class OperationCommand {
   readonly #pathParameters;
   readonly #queryParameters;
-  readonly #fields;
   readonly #isList: boolean;
   readonly #isPaged: boolean;
-  readonly #isWatchable: boolean;
+  readonly #follow: Follow | undefined;
+  readonly #blocked: BlockedList | undefined;
 
   constructor(
     private readonly operation: Operation,
     private readonly settings: ResourceCommand,
   ) {
-    const { parameters, body, operationId } = operation;
+    const { parameters, operationId } = operation;
     this.#pathParameters = parameters.filter((each) => each.in === 'path');
     const query = parameters.filter((each) => each.in === 'query');
     this.#queryParameters = query.filter(({ name }) => !PAGING.has(name));
-    this.#fields = Object.entries(body?.properties ?? {});
     this.#isList = settings.columns !== undefined;
     this.#isPaged = query.some(({ name }) => name === 'pageToken');
-    this.#isWatchable = WATCHABLE.has(operationId);
+    this.#follow = isVerify(operation) ? 'verification' : WATCHABLE[operationId];
+    this.#blocked = BLOCKED_LISTS[operationId];
   }
 
   /** Adds the command with its arguments and flags. */
   addTo(parent: Command): void {
-    const { summary, description } = this.operation;
-    const command = addConnectionFlags(
-      parent.command(this.settings.verb).description(summary.replace(/^./, (letter) => letter.toLowerCase())),
-    );
-    if (description !== undefined) command.addHelpText('after', `\n${description}`);
+    const { summary, parameters, operationId } = this.operation;
+    const command = parent
+      .command(this.settings.verb)
+      .description(summary.replace(/^./, (letter) => letter.toLowerCase()));
+    const help = commandHelp(this.operation);
+    if (help !== undefined) command.addHelpText('after', `\n${help}`);
     this.#addArguments(command);
-    for (const { name, schema, description: ofParameter } of this.#queryParameters)
-      command.addOption(createFlag(flagKind(schema), name, ofParameter ?? schema.description ?? ''));
+    for (const { name, schema, description, required } of this.#queryParameters) {
+      const text = flagHelp(this.operation, name, description ?? schema.description ?? '', required === true);
+      const flag = createFlag(flagKind(schema), name, text);
+      command.addOption(schema.enum === undefined ? flag : flag.choices(schema.enum));
+    }
     if (this.#isList) this.#addListFlags(command);
-    this.#addBodyFlags(command);
-    if (this.operation.parameters.some(({ name }) => name === 'idempotency-key'))
+    addBodyFlags(command, this.operation);
+    EXTENSIONS[operationId]?.addFlags(command);
+    if (parameters.some(({ name }) => name === 'idempotency-key'))
       command.option(
         '--idempotency-key <key>',
         'makes the command repeatable: the same key and input get the same answer',
       );
-    if (this.#isWatchable)
-      command.option('--watch', 'follow the execution until it ends; the exit code says how it ended');
+    if (this.#follow !== undefined) command.option('--watch', WATCH_HELP[this.#follow]);
+    addConnectionFlags(command);
     command.action(async (...args: unknown[]) => this.#run(args.slice(0, -2) as string[], args.at(-2) as Flags));
   }
 
   #addArguments(command: Command): void {
+    const { group } = this.settings;
     for (const [at, { name }] of this.#pathParameters.entries()) {
-      const isNamed = at === 0 && hasNames(this.settings.group);
-      command.argument(`<${isNamed ? 'id-or-name' : flagName(name).replace('_', '-')}>`);
+      const noun = at === 0 ? nounOf(group) : undefined;
+      if (noun !== undefined)
+        command.argument('<id-or-name>', `ID or ${group === 'webhooks' ? 'URL' : 'name'} of the ${noun}`);
+      else if (name === 'grant_id')
+        command.argument('<id-or-principal>', 'ID of the grant, or the principal it is for');
+      else command.argument(`<${flagName(name).replace('_', '-')}>`, 'serial number or name of the instrument');
     }
   }
 
@@ -117,38 +140,46 @@ class OperationCommand {
     if (this.#isPaged)
       command
         .option('--max-items <number>', 'largest number of items; 0 for all', parseWholeNumber, 0)
-        .option('--page-size <number>', 'number of items in each request', parseWholeNumber);
-    command.option('--watch [seconds]', 'print the list again every so many seconds', parseWholeNumber);
-  }
-
-  #addBodyFlags(command: Command): void {
-    for (const [name, schema] of this.#fields) {
-      const flag = createFlag(flagKind(schema), name, schema.description ?? '');
-      command.addOption(schema.enum === undefined ? flag : flag.choices(schema.enum));
-    }
-    if (this.operation.body !== undefined)
-      command.option(
-        '--data <json>',
-        'the whole body as JSON, @file, or - for standard input; other flags override its fields',
-        parseJson,
-      );
+        .option('--page-size <number>', 'number of items in each request; default: 1000', parseWholeNumber);
+    if (this.#blocked !== undefined)
+      command.option('--blocked', 'only those that wait for a person, with the reason and what to do');
+    command.option('--watch [seconds]', 'print the list again every so many seconds; default: 5', parseWholeNumber);
   }
 
   async #run(args: string[], flags: Flags): Promise<void> {
     const api = connectionOf(flags);
+    const path = await this.#resolvePath(api, args, flags);
+    const query = await this.#buildQuery(api, flags);
+    if (this.#isList) return this.#list(api, path, query, flags);
+    const body = await this.#buildBody(api, path, flags);
+    const headers = this.#buildHeaders(flags);
+    const send = (): Promise<unknown> =>
+      request(api, this.operation.method, this.operation.path, { path, query, body, headers });
+    if (this.#follow === 'verification' && flags.watch !== undefined)
+      return this.#verify(api, Object.values(path)[0]!, send, flags);
+    return this.#printAnswer(api, await send(), flags);
+  }
+
+  async #resolvePath(api: Profile, args: string[], flags: Flags): Promise<Record<string, string>> {
+    const { group } = this.settings;
     const path: Record<string, string> = {};
-    for (const [at, { name }] of this.#pathParameters.entries())
-      path[name] = at === 0 ? await resolveId(api, this.settings.group, args[at]!) : args[at]!;
+    const mayAppear = this.#follow !== undefined && this.operation.method === 'GET' && flags.watch !== undefined;
+    for (const [at, { name }] of this.#pathParameters.entries()) {
+      const given = args[at]!;
+      if (at === 0) path[name] = await (mayAppear ? waitForId : resolveId)(api, group, given);
+      else path[name] = name === 'grant_id' ? await resolveGrant(api, Object.values(path)[0]!, given) : given;
+    }
+    return path;
+  }
+
+  async #buildQuery(api: Profile, flags: Flags): Promise<Record<string, unknown>> {
     const query: Record<string, unknown> = {};
     for (const { name } of this.#queryParameters) {
       const value = flagValue(flags, name);
-      if (value !== undefined) query[name] = value;
+      const resolve = NAMED_PARAMETERS[`${this.operation.operationId}.${name}`];
+      if (value !== undefined) query[name] = typeof value === 'string' && resolve ? await resolve(api, value) : value;
     }
-    if (this.#isList) return this.#list(api, path, query, flags);
-    const body = await this.#buildBody(api, flags);
-    const headers = this.#buildHeaders(flags);
-    const answer = await request(api, this.operation.method, this.operation.path, { path, query, body, headers });
-    return this.#printAnswer(api, answer, flags);
+    return query;
   }
 
   async #list(api: Profile, path: Record<string, string>, query: Record<string, unknown>, flags: Flags): Promise<void> {
@@ -161,23 +192,30 @@ class OperationCommand {
     if (pageSize !== undefined || (this.#isPaged && Number.isFinite(maxItems)))
       query.pageSize = Math.max(1, Math.min(MAX_PAGE_SIZE, pageSize ?? maxItems));
     else if (this.#isPaged) query.pageSize = MAX_PAGE_SIZE;
-    const list: ListRequest = { api, operation: this.operation, command: this.settings, path, query, maxItems };
     const format = { asJson: flags.json === true, hasHeadings: flags.headers !== false };
-    return watch === undefined ? printList(list, format) : watchList(list, format, watch);
+    const show = (): Promise<void> => printList({ api, path, query, maxItems, ...this.#listed(api, flags) }, format);
+    return watch === undefined ? show() : repeat(show, watch);
   }
 
-  async #buildBody(api: Profile, flags: Flags): Promise<Record<string, unknown> | undefined> {
+  /** What the list shows, and where it is. */
+  #listed(api: Profile, flags: Flags): Pick<ListRequest, 'operationPath' | 'items' | 'columns' | 'completeRows'> {
+    const blocked = this.#blocked;
+    if (blocked !== undefined && flags.blocked === true)
+      return { operationPath: blocked.path, items: blocked.items, columns: blocked.columns };
+    return {
+      operationPath: this.operation.path,
+      items: itemsName(this.operation, this.settings),
+      columns: this.settings.columns!,
+      ...(blocked !== undefined && { completeRows: blockedMarker(api, blocked) }),
+    };
+  }
+
+  async #buildBody(api: Profile, path: Record<string, string>, flags: Flags): Promise<Body | undefined> {
     if (this.operation.body === undefined) return undefined;
-    const { data } = flags;
-    if (data !== undefined && (typeof data !== 'object' || data === null || Array.isArray(data)))
-      throw new CliError('--data must be a JSON object', EXIT.usage);
-    const body = { ...(data as Record<string, unknown> | undefined) };
-    for (const [name] of this.#fields) {
-      const value = flagValue(flags, name);
-      if (value !== undefined) body[name] = value;
-    }
-    for (const [name, group] of Object.entries(REFERENCES))
-      if (typeof body[name] === 'string') body[name] = await resolveId(api, group, body[name]);
+    const body = buildBody(this.operation, flags);
+    await EXTENSIONS[this.operation.operationId]?.completeBody(body, flags, { api, path });
+    requireFields(this.operation, body);
+    await resolveNames(api, body);
     return body;
   }
 
@@ -188,19 +226,30 @@ class OperationCommand {
     return { 'idempotency-key': idempotencyKey as string };
   }
 
+  async #verify(api: Profile, id: string, send: () => Promise<unknown>, flags: Flags): Promise<void> {
+    const kind = VERIFIED[this.settings.group as keyof typeof VERIFIED];
+    const verification = await verifyAndWait(api, { kind, id }, send);
+    print(flags.json === true, { verification }, () => verificationTable(verification));
+    if (verification.status === 'VERIFICATION_STATUS_FAILED') process.exitCode = EXIT.failed;
+  }
+
   async #printAnswer(api: Profile, answer: unknown, flags: Flags): Promise<void> {
     const asJson = flags.json === true;
-    if (this.#isWatchable && flags.watch !== undefined) {
-      const { id } = (answer as { execution: { id: string } }).execution;
+    if ((this.#follow === 'execution' || this.#follow === 'run') && flags.watch !== undefined) {
+      const id = idIn(answer, this.#follow);
       if (!asJson && this.operation.method !== 'GET') process.stdout.write(`${thingTable({ id })}\n`);
-      return followExecution(api, id, asJson);
+      return (this.#follow === 'run' ? followRun : followExecution)(api, id, asJson);
     }
     if (this.operation.operationId === 'ExecutionService_GetExecutionLogs' && !asJson) {
       const { error, log } = answer as { error: string; log: string };
       if (error !== '') process.stderr.write(`${lines(error)}\n`);
       return write(log === '' || log.endsWith('\n') ? lines(log) : `${lines(log)}\n`);
     }
-    print(asJson, answer ?? {}, () => thingTable(unwrap(answer)));
+    print(asJson, answer ?? {}, () =>
+      isVerification(this.operation)
+        ? verificationTable((answer as { verification: Parameters<typeof verificationTable>[0] }).verification)
+        : thingTable(unwrap(answer)),
+    );
   }
 }
 

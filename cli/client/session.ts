@@ -3,9 +3,10 @@ import { Argument, type Command } from 'commander';
 import { type PolonyClient, polonyClient } from '../../client/index.js';
 import { CliError, EXIT } from './exit.js';
 import { addConnectionFlags, parseWholeNumber } from './flags.js';
-import { cell, listTable, print, thingTable, column } from './output.js';
-import { type ConnectionOptions, configFile, connectionOf, readConfig, writeConfig } from './profiles.js';
-import { expectData, request, resolveId } from './requests.js';
+import { cell, column, jsonText, listTable, print, thingTable } from './output.js';
+import { type ConnectionOptions, configFile, connectionOf, readConfig, warnIfPlain, writeConfig } from './profiles.js';
+import { resolveId } from './names.js';
+import { expectData, request } from './requests.js';
 
 interface CredentialsQuery {
   prefix?: string;
@@ -48,15 +49,35 @@ async function askForKey(): Promise<string> {
 }
 
 interface LoginFlags {
-  apiUrl: string;
+  apiUrl?: string;
   apiKey?: string;
+  local?: boolean;
   profile: string;
 }
 
-async function login({ apiUrl, apiKey, profile }: LoginFlags): Promise<void> {
+/** The address and the key that a login saves. @throws CliError for contradicting flags */
+async function loginTo({
+  apiUrl,
+  apiKey,
+  local,
+}: Omit<LoginFlags, 'profile'>): Promise<{ apiUrl: string; apiKey: string }> {
+  if (local === true) {
+    if (apiUrl !== undefined || apiKey !== undefined)
+      throw new CliError('Give either --local, or --api-url and --api-key', EXIT.usage);
+    return (await import('../localInfo.js')).requireLocalInfo();
+  }
+  if (apiUrl === undefined)
+    throw new CliError('Give --api-url, or --local for the local stack of this folder', EXIT.usage);
+  // Before the user types a key.
+  warnIfPlain(apiUrl);
+  return { apiUrl, apiKey: apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey()) };
+}
+
+async function login({ profile, ...flags }: LoginFlags): Promise<void> {
   // A damaged file is reported before the user types a key.
   readConfig();
-  const api = connectionOf({ apiUrl, apiKey: apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey()) }, {});
+  const { apiUrl, apiKey } = await loginTo(flags);
+  const api = connectionOf({ apiUrl, apiKey }, {});
   await request(api, 'GET', '/v1/auth');
   const config = readConfig();
   writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
@@ -114,7 +135,7 @@ async function printCredentials(
     SessionToken: sessionToken,
     Expiration: expiration,
   };
-  process.stdout.write(`${JSON.stringify(flags.json === true ? answer : credentials, undefined, 2)}\n`);
+  process.stdout.write(`${jsonText(flags.json === true ? answer : credentials, 2)}\n`);
 }
 
 const CREDENTIALS_HELP = `
@@ -131,7 +152,8 @@ export function addSessionCommands(program: Command): void {
   program
     .command('login')
     .description('save the address of an API and a key as a profile; asks for the key or reads it from standard input')
-    .requiredOption('--api-url <url>', 'address of the API, such as https://polony.example.org')
+    .option('--api-url <url>', 'address of the API, such as https://polony.example.org (required, or --local)')
+    .option('--local', 'log in to the local stack that runs in this folder (POLONY_HOME), with its key')
     .option('--api-key <key>', 'API key; better typed when asked, because other users of this machine can see flags')
     .option('--profile <name>', 'name of the profile', 'default')
     .action(login);
@@ -149,7 +171,11 @@ export function addSessionCommands(program: Command): void {
     .description('list profiles')
     .option('--json', 'print JSON, for programs')
     .action(listProfiles);
-  profile.command('use').description('choose the profile that commands use').argument('<name>').action(useProfile);
+  profile
+    .command('use')
+    .description('choose the profile that commands use')
+    .argument('<name>', 'name of the profile')
+    .action(useProfile);
   addConnectionFlags(
     program
       .command('credentials')
@@ -157,8 +183,8 @@ export function addSessionCommands(program: Command): void {
         'print short-lived AWS credentials that read a storage connection, a run or an execution, ' +
           'in the format of credential_process (AWS CLI, boto3, rclone)',
       )
-      .addArgument(new Argument('<kind>').choices(Object.keys(CREDENTIALS)))
-      .argument('<id-or-name>')
+      .addArgument(new Argument('<kind>', 'what to read').choices(Object.keys(CREDENTIALS)))
+      .argument('<id-or-name>', 'its ID or name')
       .option('--prefix <prefix>', 'only below this prefix, relative to the resource')
       .option('--seconds <number>', 'lifetime in seconds; default: 3600', parseWholeNumber),
   )

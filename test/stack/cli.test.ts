@@ -282,7 +282,9 @@ describe('the command line', () => {
       '',
       `${nowhere} cannot be reached (ECONNREFUSED); check the address and that the API runs\n`,
     ]);
-    expect((await polony(['runs', 'get', 'nothing'])).stderr).toBe('There is nothing named nothing among runs\n');
+    expect((await polony(['runs', 'get', 'nothing'])).stderr).toBe(
+      'There is no run named nothing. See polony runs list\n',
+    );
   });
   it('stores profiles readable by their owner only, and never shows keys', async () => {
     const login = await polony(['login', '--api-url', `${url}/`, '--profile', 'lab'], {
@@ -727,13 +729,54 @@ describe('polony upload', () => {
     expect(JSON.parse((await upload(made, '--partial')).stdout)).toMatchObject({ files: 5, ended: false });
     expect(await keys('partly')).not.toContain('RunUploaded.json');
   });
-  it('does not overwrite a complete run', async () => {
+  it('says that a run is complete already, and does not overwrite it', async () => {
     const made = runFolder('done', 10);
+    expect((await upload(made)).code).toBe(0);
     const id = (
       await insertRuns(postgres.db, ids.storage!, 'AV7', 'AV7', [{ folder: '20260301_AV7_done', runName: 'done' }])
     ).get('20260301_AV7_done')!.id;
     await updateRun(postgres.db, id, { uploadState: 'complete' });
+    const again = await polony(['upload', made, '--storage', 'aviti runs'], { env: awsEnv() });
+    expect([again.code, again.stderr]).toEqual([0, '']);
+    expect(again.stdout).toMatch(
+      /^The run done \(.*\) is already complete in s3:\/\/lab\/.*nothing was uploaded\. All 7 files/,
+    );
+    expect(JSON.parse((await upload(made)).stdout)).toMatchObject({
+      files: 0,
+      skipped: 7,
+      ended: true,
+      completeBefore: { id, name: 'done' },
+    });
+    const key = (
+      await json<{ key: string }>(['keys', 'create', '--name', 'uploads', '--scopes', 'storage:upload:aviti runs/AV7/'])
+    ).key;
+    const blind = await polony(['upload', made, '--storage', ids.storage!, '--api-key', key], { env: awsEnv() });
+    expect([blind.code, blind.stdout]).toEqual([0, expect.stringContaining('The files were not compared')]);
+    writeFileSync(path.join(made, 'BaseCalls/R1_C002.zip'), 'another content');
     const { code, stderr } = await upload(made);
-    expect([code, stderr.includes('is complete')]).toEqual([8, true]);
+    expect([code, stderr]).toEqual([8, expect.stringMatching(/is complete .* 1 files .* BaseCalls\/R1_C002\.zip/)]);
+    expect((await bytesOf('done', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle 2');
+  });
+  it('follows symbolic links if you say so, but not in a circle', async () => {
+    const made = runFolder('linked', 10);
+    const elsewhere = path.join(folder, `elsewhere-${++at}`);
+    mkdirSync(elsewhere);
+    writeFileSync(path.join(elsewhere, 'more.txt'), 'more');
+    rmSync(path.join(made, 'BaseCalls/R1_C002.zip'));
+    writeFileSync(path.join(elsewhere, 'cycle'), 'cycle two');
+    symlinkSync(path.join(elsewhere, 'cycle'), path.join(made, 'BaseCalls/R1_C002.zip'));
+    symlinkSync(elsewhere, path.join(made, 'Extra'));
+    const refused = await upload(made);
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('--follow-symlinks')]);
+    symlinkSync(made, path.join(elsewhere, 'back'));
+    const circle = await upload(made, '--follow-symlinks');
+    expect([circle.code, circle.stderr]).toEqual([2, expect.stringContaining('a folder that contains it')]);
+    rmSync(path.join(elsewhere, 'back'));
+    symlinkSync('/nowhere/at-all', path.join(elsewhere, 'broken'));
+    expect((await upload(made, '--follow-symlinks')).stderr).toContain('leads nowhere');
+    rmSync(path.join(elsewhere, 'broken'));
+    expect(JSON.parse((await upload(made, '--follow-symlinks')).stdout)).toMatchObject({ files: 9, ended: true });
+    expect(await keys('linked')).toContain('Extra/more.txt');
+    expect((await bytesOf('linked', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle two');
   });
 });

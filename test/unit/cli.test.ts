@@ -124,6 +124,19 @@ describe('the API key', () => {
     ).toBe(0);
     expect([lab.requests.at(-1)!.key, other.requests.length]).toEqual([KEY, 1]);
   });
+  it('goes to another host over plain HTTP only with a warning, once', async () => {
+    const folder = temporaryFolder();
+    const warning = /^Warning: the API key goes to (\S+) without encryption/gm;
+    const seen = async (args: string[], address: string): Promise<string[]> => {
+      const env = { POLONY_API_URL: address, POLONY_API_KEY: KEY, POLONY_CONFIG: path.join(folder, 'config.json') };
+      return [...(await polony(args, { env, input: KEY })).stderr.matchAll(warning)].map(([, host]) => host!);
+    };
+    // No name ends with .invalid (RFC 6761).
+    expect(await seen(['runs', 'list'], 'http://polony.invalid:81')).toEqual(['polony.invalid:81']);
+    expect(await seen(['login', '--api-url', 'http://polony.invalid'], '')).toEqual(['polony.invalid']);
+    for (const address of ['https://polony.invalid', 'http://127.0.0.1:9', 'http://localhost:9', 'http://[::1]:9'])
+      expect([address, await seen(['runs', 'list'], address)]).toEqual([address, []]);
+  });
   it('is never printed, even if it or the address is malformed', async () => {
     for (const [apiKey, url] of [
       [`${KEY}\n`, 'http://127.0.0.1:9'],
@@ -230,6 +243,24 @@ describe('an answer to the command line', () => {
     expect(
       (await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: cut.url, POLONY_API_KEY: KEY } })).code,
     ).toBe(7);
+  });
+  it('is escaped in JSON where a terminal would obey it', async () => {
+    const name = 'a\u001b[31m\u009b2J\u202e\u2028\u200b\u{e0001}\u007f';
+    const api = await startFakeApi((request, response) =>
+      answerJson(
+        response,
+        request.url!.includes('/details') ? { run: { name } } : { runs: [{ name }], nextPageToken: '' },
+      ),
+    );
+    const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
+    for (const args of [
+      ['runs', 'list', '--json'],
+      ['runs', 'get', ID, '--json'],
+    ]) {
+      const { stdout } = await polony(args, { env });
+      expect([args, /[\p{Cc}\p{Cf}\u2028]/u.test(stdout.replaceAll('\n', ''))]).toEqual([args, false]);
+      expect(JSON.stringify(JSON.parse(stdout))).toContain(JSON.stringify(name));
+    }
   });
   it('with logs is printed without control characters', async () => {
     const api = await startFakeApi((_request, response) =>

@@ -1,0 +1,342 @@
+import { execFile, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Blocked } from '../../domain/executions/execution.js';
+import type { VerificationReport } from '../../domain/verification/report.js';
+import { createExecution } from '../../store/executions/create.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { insertRuns } from '../../store/runs/discovery.js';
+import { updateRun } from '../../store/runs/update.js';
+import { saveVerification } from '../../store/verification/reports.js';
+import { waitFor } from '../support.js';
+import { ROOT_KEY as KEY, startTestApi, type TestApi } from '../testApi.js';
+import { cliFile } from '../testStack.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const ACCOUNT = '111122223333';
+const BLOCKED: Blocked = {
+  kind: 'ACCESS_DENIED',
+  action: 'omics:StartRun',
+  resource: '*',
+  message: 'Not allowed.',
+  remedy: 'Grant omics:StartRun.',
+  statement: { Effect: 'Allow' },
+};
+
+let api: TestApi;
+let url: string;
+const ids: Record<string, string> = {};
+
+interface Outcome {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+const environment = (): NodeJS.ProcessEnv => ({
+  PATH: process.env.PATH,
+  HOME: api.folder,
+  POLONY_API_URL: url,
+  POLONY_API_KEY: KEY,
+});
+/** Runs the command line in its own process. */
+function polony(args: string[], { input = '' }: { input?: string } = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [cliFile(), ...args],
+      { cwd: root, env: environment() },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+    child.stdin!.end(input);
+  });
+}
+const json = async <T>(...args: string[]): Promise<T> => {
+  const { code, stdout, stderr } = await polony([...args, '--json']);
+  expect([args.join(' '), code, stderr]).toEqual([args.join(' '), 0, '']);
+  return JSON.parse(stdout) as T;
+};
+const newRun = async (folder: string, runName: string): Promise<string> =>
+  (await insertRuns(api.postgres.db, ids.storage!, 'AV1', 'AV1', [{ folder, runName }])).get(folder)!.id;
+const newExecution = async (name: string, runId: string): Promise<string> => {
+  const { db } = api.postgres;
+  const storage = await db
+    .selectFrom('storage_connections')
+    .selectAll()
+    .where('id', '=', ids.storage!)
+    .executeTakeFirstOrThrow();
+  const { id } = await createExecution(db, {
+    name,
+    flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+    run: { id: runId, name: 'R1', storageConnectionId: ids.storage!, uploadState: 'complete' },
+    storage,
+    trigger: 'api',
+    startedBy: 'test',
+  });
+  return id!;
+};
+
+beforeAll(async () => {
+  api = await startTestApi();
+  url = await api.listen();
+  const provider = await json<{ provider: { id: string } }>(
+    ...['providers', 'create', '--name', 'lab', '--default-region', 'us-west-2', '--credential-type', 'role'],
+    ...['--role-arn', `arn:aws:iam::${ACCOUNT}:role/lab`, '--external-id', 'lab-7f3a-lab-7f3a-lab-7f3a'],
+  );
+  ids.provider = provider.provider.id;
+  const storage = await json<{ storageConnection: { id: string } }>(
+    ...['storage', 'create', '--name', 'aviti runs/a', '--provider-id', 'lab', '--region', 'us-west-2'],
+    ...['--bucket', 'lab', '--prefix', 'runs', '--use-for-run-upload', '--use-for-data-exploration', 'yes'],
+  );
+  ids.storage = storage.storageConnection.id;
+  const compute = await json<{ computeConnection: { id: string } }>(
+    ...['compute', 'create', '--name', 'omics', '--provider-id', 'lab', '--region', 'us-west-2'],
+    ...['--execution-role-arn', `arn:aws:iam::${ACCOUNT}:role/omics`],
+  );
+  ids.compute = compute.computeConnection.id;
+  const flow = await json<{ flow: { id: string } }>(
+    ...['flows', 'create', '--name', 'b2f', '--compute-connection-id', 'omics', '--shared-workflow-id', '1234567'],
+    ...['--workflow-owner-id', '588258415937', '--auto-start-storage', 'aviti runs/a'],
+  );
+  ids.flow = flow.flow.id;
+  ids.run = await newRun('20260115_AV1_R1', 'R1');
+});
+afterAll(async () => {
+  await api?.stop();
+});
+
+describe('a name', () => {
+  it('may stand for an ID in the automatic start of a flow, whose other parts stay', async () => {
+    const autoStart = async (): Promise<unknown> =>
+      (await json<{ flow: { autoStart: unknown } }>('flows', 'get', 'b2f')).flow.autoStart;
+    const storageConnectionIds = [ids.storage];
+    expect(await autoStart()).toMatchObject({ storageConnectionIds });
+    await json('flows', 'update', 'b2f', '--auto-start-instruments', 'AV1,AV2');
+    expect(await autoStart()).toMatchObject({ storageConnectionIds, instruments: ['AV1', 'AV2'] });
+    await json('flows', 'update', 'b2f', '--auto-start-run-names', 'NA*');
+    expect(await autoStart()).toEqual({ storageConnectionIds, instruments: ['AV1', 'AV2'], runNames: ['NA*'] });
+    await json('flows', 'update', 'b2f', '--auto-start', '{"storageConnectionIds":["aviti runs/a"]}');
+    expect(await autoStart()).toMatchObject({ storageConnectionIds });
+    await json('flows', 'update', 'b2f', '--no-auto-start');
+    expect(await autoStart()).toMatchObject({ storageConnectionIds: [] });
+    const more = ['flows', 'update', 'b2f', '--auto-start-storage'];
+    expect((await polony([...more, 'nowhere'])).code).toBe(3);
+    expect((await polony([...more, 'aviti runs/a', '--no-auto-start'])).code).toBe(2);
+    expect((await polony(['flows', 'update', 'b2f', '--auto-start-instruments', 'AV1'])).code).toBe(2);
+  });
+
+  it('may stand for an ID in a scope, and a scope that matches nothing is rejected', async () => {
+    const scopes = async (name: string, ...wanted: string[]): Promise<string[]> =>
+      (
+        await json<{ apiKey: { scopes: string[] } }>(
+          'keys',
+          'create',
+          '--name',
+          name,
+          ...wanted.flatMap((each) => ['--scopes', each]),
+        )
+      ).apiKey.scopes;
+    expect(
+      await scopes(
+        'narrow',
+        'runs:read:R1',
+        'storage:upload:aviti runs/a/AV1/',
+        'storage:read:aviti runs/a',
+        'flows:*:b2f',
+      ),
+    ).toEqual([
+      `runs:read:${ids.run}`,
+      `storage:upload:${ids.storage}/AV1/`,
+      `storage:read:${ids.storage}`,
+      `flows:*:${ids.flow}`,
+    ]);
+    expect(await scopes('by id', `storage:upload:${ids.storage}/AV1/`, 'instruments:read:AV9')).toEqual([
+      `storage:upload:${ids.storage}/AV1/`,
+      'instruments:read:AV9',
+    ]);
+    for (const scope of [
+      'runs:read:R2',
+      'storage:upload:aviti/AV1/',
+      'runs:read:01920000-0000-7000-8000-000000000000',
+      'runs:look',
+    ]) {
+      const { code, stderr } = await polony(['keys', 'create', '--name', 'none', '--scopes', scope]);
+      expect([scope, code, stderr]).toEqual([scope, 2, expect.stringMatching(/nothing|action/)]);
+    }
+  });
+
+  it('may stand for an ID in filters of the audit log, and for webhooks', async () => {
+    const entries = await json<{ caller: { id: string }; resourceId: string }[]>(
+      ...['audit', 'list', '--resource-id', 'b2f', '--max-items', '3'],
+    );
+    expect(new Set(entries.map(({ resourceId }) => resourceId))).toEqual(new Set([ids.flow]));
+    expect(await json('audit', 'list', '--caller-id', 'nobody')).toEqual([]);
+    const { webhook } = await json<{ webhook: { id: string } }>('webhooks', 'create', '--url', 'https://8.8.8.8/hook');
+    expect(await json('webhooks', 'get', 'https://8.8.8.8/hook')).toMatchObject({ webhook: { id: webhook.id } });
+  });
+});
+
+describe('a command', () => {
+  it('names the flags that it lacks, before it sends anything', async () => {
+    const { code, stderr } = await polony(['storage', 'create', '--name', 'x', '--region', 'us-west-2']);
+    expect([code, stderr]).toEqual([
+      2,
+      'The command needs --provider-id, --bucket, --use-for-run-upload, --use-for-data-exploration. ' +
+        '--help explains the flags\n',
+    ]);
+    expect((await polony(['executions', 'start', '--flow-id', 'b2f'])).stderr).toMatch(
+      /needs --run-id or --run-folder-uri/,
+    );
+  });
+
+  it('takes a manifest from a file', async () => {
+    const runId = await newRun('20260116_AV1_M1', 'M1');
+    await updateRun(api.postgres.db, runId, { uploadState: 'complete', outcome: 'completed' });
+    const file = path.join(api.folder, 'RunManifest.csv');
+    const content = '[SAMPLES]\nSampleName,Index1,Index2\nS1,ACGTACGT,TGCATGCA\n';
+    writeFileSync(file, content);
+    const start = ['executions', 'start', '--flow-id', 'b2f', '--run-id', 'M1', '--manifest-file'];
+    const started = await json<{ execution: { id: string } }>(...start, file);
+    const { details } = await json<{ details: { manifest: unknown } }>('executions', 'get', started.execution.id);
+    expect(JSON.stringify(details.manifest)).toContain('content');
+    expect((await polony([...start, '-', '--json'], { input: content })).code).toBe(0);
+    expect((await polony([...start, path.join(api.folder, 'none.csv')])).code).toBe(2);
+    expect((await polony([...start, file, '--manifest', '{}'])).code).toBe(2);
+    writeFileSync(file, Buffer.from([0xff, 0xfe, 0x41, 0x00]));
+    expect((await polony([...start, file])).stderr).toMatch(/not UTF-8/);
+  });
+
+  it('replaces a key by a new one, and names active keys only', async () => {
+    const { apiKey, key } = await json<{ apiKey: { id: string }; key: string }>(
+      ...['keys', 'create', '--name', 'lims', '--scopes', 'runs:read'],
+    );
+    const rotated = await json<{ apiKey: { id: string; name: string }; key: string; replaced: { id: string } }>(
+      ...['keys', 'rotate', 'lims', '--grace-hours', '0'],
+    );
+    expect([rotated.apiKey.name, rotated.replaced.id, rotated.key === key]).toEqual(['lims', apiKey.id, false]);
+    expect(await json('keys', 'get', 'lims')).toMatchObject({ apiKey: { id: rotated.apiKey.id } });
+  });
+});
+
+describe('what blocks', () => {
+  it('is shown in lists, with the time, and alone', async () => {
+    const { db } = api.postgres;
+    const id = await newExecution('waits', ids.run!);
+    await newExecution('works', ids.run!);
+    await updateExecution(db, id, { blocked: BLOCKED });
+    const lines = (await polony(['executions', 'list'])).stdout.split('\n');
+    expect(lines[0]).toMatch(/ BLOCKED$/);
+    const of = (name: string): string => lines.find((line) => line.includes(` ${name} `))!;
+    expect(of('waits')).toMatch(/ 20\d\d-\d\d-\d\dT[\d:.]+Z omics:StartRun$/);
+    expect(of('works')).not.toContain('omics:StartRun');
+    const only = (await polony(['executions', 'list', '--blocked'])).stdout;
+    expect(only).toMatch(/Not allowed\. +Grant omics:StartRun\./);
+    expect(only).not.toContain('works');
+    expect(await json('executions', 'list', '--blocked')).toMatchObject([{ execution: { id }, blocked: BLOCKED }]);
+    const runId = await newRun('20260117_AV1_B1', 'B1');
+    await updateRun(db, runId, { blocked: { ...BLOCKED, action: 's3:ListBucket' } });
+    expect((await polony(['runs', 'list'])).stdout).toMatch(/B1 .*Z s3:ListBucket/);
+    expect(await json('runs', 'list', '--blocked')).toMatchObject([{ run: { id: runId } }]);
+    expect(await json('runs', 'list', '--blocked', '--filter', 'name:"R1"')).toEqual([]);
+  });
+
+  it('is on the screen of polony status, with failures and what is in progress', async () => {
+    const { db } = api.postgres;
+    const failed = await newExecution('failed overnight', ids.run!);
+    await updateExecution(db, failed, {
+      status: 'FAILED',
+      statusDescription: 'Out of memory',
+      timeCompleted: new Date(),
+    });
+    const { code, stdout, stderr } = await polony(['status']);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^API +http:\/\/127\.0\.0\.1:\d+, ready \(database ok, Temporal ok\)$/m);
+    expect(stdout).toMatch(/^Executions in progress +\d+ INITIALIZED/m);
+    expect(stdout).toMatch(/Needs attention:[\s\S]*Blocked executions[\s\S]*waits[\s\S]*Grant omics:StartRun/);
+    expect(stdout).toMatch(/Failed in the last 24 hours[\s\S]*failed overnight +Out of memory/);
+    expect(await json('status')).toMatchObject({ ready: { ok: true } });
+    const key = (await json<{ key: string }>('keys', 'create', '--name', 'viewer', '--scopes', 'runs:read')).key;
+    const narrow = await polony(['status', '--api-key', key]);
+    expect([narrow.code, narrow.stdout]).toEqual([0, expect.stringMatching(/Flows +not shown: .*flows:read/)]);
+  });
+});
+
+describe('a run', () => {
+  it('is followed to its end, even if it appears later', async () => {
+    const child = spawn(process.execPath, [cliFile(), 'runs', 'get', 'LATE', '--watch'], {
+      cwd: root,
+      env: environment(),
+    });
+    let [shown, said] = ['', ''];
+    child.stdout.on('data', (chunk: Buffer) => (shown += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const exit = new Promise((resolve) => child.on('exit', resolve));
+    await waitFor('the command to wait', () => said.includes('Waiting for it'));
+    const id = await newRun('20260118_AV1_LATE', 'LATE');
+    await waitFor('the first line', () => shown.split('\n').length > 1);
+    await updateRun(api.postgres.db, id, { description: 'Half of it is here' });
+    await waitFor('the change', () => shown.includes('Half of it is here'));
+    await updateRun(api.postgres.db, id, { uploadState: 'refused', description: 'No run', outcome: 'failed' });
+    expect(await exit).toBe(5);
+    expect(shown).toContain('No run');
+  });
+});
+
+describe('a verification', () => {
+  it('is a table with what is denied first, and what to do', async () => {
+    const permission = {
+      requirement: 'required',
+      purpose: 'x',
+      unlocks: 'x',
+      capabilities: ['runUpload'],
+      resource: 'arn:aws:s3:::lab',
+      detail: 'x',
+      error: null,
+      remedy: null,
+      statement: null,
+    };
+    const report = {
+      status: 'FAILED',
+      description: '1 permission is missing',
+      permissions: [
+        { ...permission, action: 's3:GetObject', result: 'granted' },
+        {
+          ...permission,
+          action: 's3:ListBucket',
+          result: 'denied',
+          error: { code: 'AccessDenied', message: 'no' },
+          remedy: 'Add the statement to the role',
+          statement: { Effect: 'Allow', Action: 's3:ListBucket' },
+        },
+      ],
+      capabilities: [{ capability: 'runUpload', state: 'notReady', missing: ['s3:ListBucket'], unknown: [] }],
+      findings: [{ severity: 'warning', code: 'X', message: 'odd', remedy: 'mend it' }],
+      identity: null,
+      sessionSeconds: 3600,
+    } as unknown as VerificationReport;
+    const save = (saved: VerificationReport): Promise<unknown> =>
+      saveVerification(api.postgres.db, {
+        kind: 'storageConnection',
+        id: ids.storage!,
+        report: saved,
+        started: new Date(),
+        provider: { id: ids.provider!, accountId: ACCOUNT, sessionSeconds: 3600 },
+      });
+    await save(report);
+    const { stdout } = await polony(['storage', 'verification', 'aviti runs/a']);
+    expect(stdout).toMatch(/^FAILED at 20.*: 1 permission is missing\n/);
+    expect(stdout).toMatch(
+      /RESULT +ACTION +NEED +RESOURCE +ERROR\ndenied +s3:ListBucket .*AccessDenied\ngranted +s3:Get/,
+    );
+    expect(stdout).toMatch(/runUpload +notReady +s3:ListBucket/);
+    expect(stdout).toMatch(/warning +X +odd +mend it/);
+    expect(stdout).toContain('"Action": "s3:ListBucket"');
+    const waiting = polony(['storage', 'verify', 'aviti runs/a', '--watch']);
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const again = setInterval(() => void save({ ...report, status: 'CONNECTED', description: 'All is well' }), 500);
+    const { code, stdout: table } = await waiting;
+    clearInterval(again);
+    expect([code, table.split(' ')[0], table.includes('All is well')]).toEqual([0, 'CONNECTED', true]);
+  });
+});
