@@ -1,6 +1,6 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { SessionError } from '../aws/sessions.js';
-import { type AwsError, classifyAwsError } from '../aws/errors.js';
+import { type AwsError, classifyAwsError, isPolicyRefused } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/executions/execution.js';
 import { findPermission, type PermissionScope, statementFor } from '../domain/iam/permissions.js';
@@ -79,6 +79,17 @@ function fromSessionError({ action, principal, cause }: SessionError): Applicati
       remedy:
         "Check that the role exists, that its trust policy names polony's account, and that the trust policy has the " +
         `provider's external ID; ${CONTINUES}`,
+    });
+  }
+  if (isPolicyRefused(cause)) {
+    return createBlockedFailure({
+      kind: 'SESSION_POLICY_REFUSED',
+      action,
+      resource: principal,
+      message: `AWS does not accept the session policy that polony sends for the access key ${principal}: ${error.message}`,
+      remedy:
+        'The access key is not at fault. Look for unusual characters in the prefixes and execution roles of the ' +
+        `provider's connections, or use a provider with a role, which needs no session policy; ${CONTINUES}`,
     });
   }
   return createBlockedFailure({

@@ -22,7 +22,7 @@ import { findStorageConnection, type StorageConnectionRow } from '../../store/co
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { loadEvidence } from '../../store/verification/evidence.js';
 import { checkBucketSettings } from './bucketSettings.js';
-import type { Inspection, InspectionPlan } from './inspection.js';
+import { type Inspection, type InspectionPlan, reportLeftOut, type SessionReport } from './inspection.js';
 import { probe, unprobed } from './probes.js';
 
 /**
@@ -47,7 +47,7 @@ export async function planStorageInspection(db: Db, aws: AwsSessions, id: string
   return (
     storage && {
       providerId: storage.provider_id,
-      inspect: (provider) => new StorageInspection(db, aws, storage, provider).inspect(),
+      inspect: (provider, session) => new StorageInspection(db, aws, storage, provider, session).inspect(),
     }
   );
 }
@@ -64,6 +64,7 @@ class StorageInspection {
     private readonly aws: AwsSessions,
     private readonly storage: StorageConnectionRow,
     private readonly provider: ProviderRow,
+    private readonly session: SessionReport,
   ) {
     this.#bucket = storage.bucket;
     this.#prefix = storage.prefix;
@@ -77,6 +78,7 @@ class StorageInspection {
       ...(storage.use_for_run_upload ? (['runUpload'] as const) : []),
       ...(storage.use_for_data_exploration ? (['dataExploration'] as const) : []),
     ];
+    this.#findings.push(...reportLeftOut({ bucket: this.#bucket, prefix: this.#prefix }, this.session));
     return {
       probes: await this.#probeAll(),
       scope: { bucket: this.#bucket, prefix: this.#prefix, accountId: provider.account_id ?? undefined },

@@ -36,6 +36,7 @@ export function createProviderLoader(
           providerSecretContext(id),
         ),
         policies,
+        scope,
       };
     },
     onSession: (id) => recordProviderUse(db, id),

@@ -1,3 +1,5 @@
+import { escapeCharacters, policyText } from '../policyText.js';
+
 /** JSON on one line, in ASCII. */
 export function compactJson(value: unknown): string {
   return escapeCharacters(JSON.stringify(value), /[\u007f-\uffff]/g);
@@ -9,14 +11,6 @@ export function templateText(template: unknown): string {
 }
 
 /**
- * Writes characters as JSON escapes. IAM accepts no characters beyond U+00FF in a policy's text (IAM API Reference,
- * PutRolePolicy), but it accepts their escapes.
- */
-function escapeCharacters(json: string, characters: RegExp): string {
-  return json.replace(characters, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
-
-/**
  * A text in HCL. A JSON text is an HCL expression, except for template sequences such as `${…}`, whose brace must be
  * escaped.
  */
@@ -24,8 +18,13 @@ export function hclText(value: unknown): string {
   return escapeTemplates(JSON.stringify(value));
 }
 
-/** A JSON document in HCL, for a member that is indented by two spaces. */
+/**
+ * A policy in HCL, for a member that is indented by two spaces. jsonencode writes no escapes, which some characters need
+ * in a policy.
+ */
 export function hclJson(value: unknown): string {
+  const text = policyText(value);
+  if (text !== JSON.stringify(value)) return hclText(text);
   return `jsonencode(${escapeTemplates(JSON.stringify(value, null, 2)).replaceAll('\n', '\n  ')})`;
 }
 
