@@ -19,8 +19,8 @@ import type { VerifiedKind } from '../../domain/verification/report.js';
 import { insertRuns } from '../../store/runs/discovery.js';
 import { ROOT_KEY, startTestApi, type TestApi } from '../testApi.js';
 
-// Sessions of polony and of its clients may do no more than a session policy allows. STS takes few characters in one, and
-// judges it as a whole.
+// Sessions of polony and of its clients may do no more than a session policy allows. STS takes few characters in one,
+// and judges it as a whole.
 const REGION = 'us-west-2';
 const EXTERNAL_ID = 'lab-7f3a';
 let api: TestApi;
