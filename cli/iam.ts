@@ -5,6 +5,7 @@ import type { IamChoice } from '../domain/iam/choice.js';
 import { iamDocuments, newExternalId } from '../domain/iam/documents.js';
 import { permissionPolicy, trustPolicy } from '../domain/iam/policies.js';
 import { scopePartition } from '../domain/iam/permissions.js';
+import { policyText } from '../domain/iam/policyText.js';
 import { type IamQuery, parseIamQuery } from '../domain/iam/query.js';
 
 export const IAM_FORMATS = [
@@ -47,7 +48,7 @@ function isFormat(format: string): format is IamFormat {
 }
 
 function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+  return `${policyText(value, 2)}\n`;
 }
 
 function eventDocumentsOf(query: Pick<IamQuery, 'bucket' | 'prefix'>): ReturnType<typeof eventDocuments> {
