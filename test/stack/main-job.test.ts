@@ -201,7 +201,7 @@ describe('several runs', () => {
     { tags: 'long' },
     async (runName) => {
       const { s3 } = adminClients(stack.info);
-      const run = describeRun({ runName, cycles: { R1: 4 } });
+      const run = describeRun({ runName });
       await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
       type Runs = { runs: { id: string; name: string }[] };
       const found = await waitFor('the run to be found', async () =>
@@ -209,7 +209,7 @@ describe('several runs', () => {
       );
       const { details: about } = await call<{ details: { warnings: { code: string }[] } }>(
         'GET',
-        `/v1/runs/${found.id}`,
+        `/v1/runs/${found.id}/details`,
       );
       expect(about.warnings.map(({ code }) => code)).toEqual(['RUN_PATH_CHARACTERS']);
       const filter = encodeURIComponent(`input.run.id:"${found.id}"`);

@@ -195,7 +195,7 @@ const discover = async ({ id, name }: { id: string; name: string }, only?: { par
     storageConnectionName: name,
     only,
   });
-const put = (key: string, text: string) =>
+const put = (key: string, text: string | Buffer) =>
   s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: Buffer.from(text) }));
 const remove = (key: string) => s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
 
