@@ -1,6 +1,6 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { SessionError } from '../aws/sessions.js';
-import { type AwsError, classifyAwsError } from '../aws/errors.js';
+import { type AwsError, classifyAwsError, isPolicyRefused } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/executions/execution.js';
 import { type Denial, explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
@@ -75,6 +75,7 @@ function fromSessionError({ action, principal, cause }: SessionError): Applicati
   const error = classifyAwsError(cause);
   if (!['denied', 'invalid', 'not-found', 'unknown'].includes(error.kind))
     return fromAwsError(error, { action, resource: principal });
+  if (isPolicyRefused(cause)) return fromRefusedPolicy(error, principal);
   return action === 'sts:AssumeRole' ? fromRefusedRole(error, principal) : fromRefusedKeys(error, principal);
 }
 
@@ -93,6 +94,18 @@ function fromRefusedRole(error: AwsError, role: string): ApplicationFailure {
     ...call,
     message: `AWS refused to let polony assume ${role}: ${error.message}`,
     remedy: `${remedy}; ${CONTINUES}`,
+  });
+}
+
+function fromRefusedPolicy(error: AwsError, accessKeyId: string): ApplicationFailure {
+  return createBlockedFailure({
+    kind: 'SESSION_POLICY_REFUSED',
+    action: 'sts:GetFederationToken',
+    resource: accessKeyId,
+    message: `AWS does not accept the session policy that polony sends for the access key ${accessKeyId}: ${error.message}`,
+    remedy:
+      'The access key is not at fault. Look for unusual characters in the prefixes and execution roles of the ' +
+      `provider's connections, or use a provider with a role, which needs no session policy; ${CONTINUES}`,
   });
 }
 

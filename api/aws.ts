@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
-import { classifyAwsError } from '../aws/errors.js';
+import { classifyAwsError, isPolicyRefused } from '../aws/errors.js';
+import { readLeftOutNote } from '../aws/leftOut.js';
 import { SessionError } from '../aws/sessions.js';
 import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
 import { SecretError } from '../store/secrets.js';
@@ -35,7 +36,7 @@ export function awsApiError(request: FastifyRequest, error: unknown, call: ApiAw
   const known =
     error instanceof SessionError && ['denied', 'invalid', 'not-found', 'unknown'].includes(classified.kind)
       ? sessionApiError(error, classified)
-      : callApiError(call, classified);
+      : callApiError(call, classified, readLeftOutNote(error));
   if (known !== undefined) return known;
   request.log.error({ error: loggableError(error), action: call.action }, 'A call to AWS failed');
   return new ApiError(
@@ -51,9 +52,10 @@ function deniedError({ action, resource }: ApiAwsCall, message: string): ApiErro
 }
 
 /** AWS did not give polony a session of the provider. */
-function sessionApiError({ action, principal }: SessionError, { message }: Classified): ApiError {
-  const remedy =
-    action === 'sts:AssumeRole'
+function sessionApiError({ action, principal, cause }: SessionError, { message }: Classified): ApiError {
+  const remedy = isPolicyRefused(cause)
+    ? 'the access key is not at fault: AWS does not accept the session policy that polony sends'
+    : action === 'sts:AssumeRole'
       ? "check that the role exists, trusts polony's account and has the provider's external ID in its trust policy"
       : "check that the access key is active and that the user's policy allows sts:GetFederationToken";
   return deniedError(
@@ -67,12 +69,20 @@ function explainDeniedCall(call: ApiAwsCall, message: string): string {
   return `${remedy}. Then try again`;
 }
 
-/** AWS gave a session and rejected the call; undefined for an unexpected error. */
-function callApiError(call: ApiAwsCall, { kind, code, message }: Classified): ApiError | undefined {
+/**
+ * AWS gave a session and rejected the call; undefined for an unexpected error.
+ * @param note what the session leaves out, which may be the reason
+ */
+function callApiError(call: ApiAwsCall, { kind, code, message }: Classified, note?: string): ApiError | undefined {
   const { action, resource } = call;
   switch (kind) {
     case 'denied':
-      return deniedError(call, `AWS refused ${action} on ${resource}. ${explainDeniedCall(call, message)}`);
+      return deniedError(
+        call,
+        note === undefined
+          ? `AWS refused ${action} on ${resource}. ${explainDeniedCall(call, message)}`
+          : `AWS refused ${action} on ${resource}. ${note}. Verify the storage connection to see whether that is the reason`,
+      );
     case 'not-found':
       return new ApiError(
         404,

@@ -165,3 +165,17 @@ export function classifyAwsError(error: unknown): AwsError {
     ...(seen.$metadata?.requestId !== undefined && { requestId: seen.$metadata.requestId }),
   };
 }
+
+/**
+ * Whether STS rejects a session policy because its packed form is too large. The codes of errors that are in the SDK's
+ * model end in `Exception`.
+ */
+export function isPackedPolicyTooLarge(error: unknown): boolean {
+  return classifyAwsError(error).code.startsWith('PackedPolicyTooLarge');
+}
+
+/** Whether IAM or STS rejects the text of a policy. */
+export function isPolicyRefused(error: unknown): boolean {
+  const { code, message } = classifyAwsError(error);
+  return code.startsWith('MalformedPolicyDocument') || (code === 'ValidationError' && / at 'policy' /.test(message));
+}

@@ -4,6 +4,7 @@ import { STSClient } from '@aws-sdk/client-sts';
 import type { ProviderAccess } from '../domain/iam/sessionPolicies.js';
 import { ClientCache, clientSettings, s3ClientSettings } from './clients.js';
 import { classifyAwsError } from './errors.js';
+import { noteLeftOut } from './leftOut.js';
 import { type Session, SessionError, StsSessions } from './stsSessions.js';
 
 export { type ProviderAccess, type Session, SessionError };
@@ -87,7 +88,7 @@ export class AwsSessions {
         const wasCached = before !== undefined && before === used;
         const canRepeat =
           (kind === 'expired' && attempt < MAX_ATTEMPTS) || (kind === 'denied' && attempt === 1 && wasCached);
-        if (!canRepeat) throw error;
+        if (!canRepeat) throw kind === 'denied' ? noteLeftOut(error, used?.session.leftOut ?? []) : error;
       }
     }
   }
@@ -108,7 +109,7 @@ export class AwsSessions {
   /**
    * A separate session that may do no more than a policy allows, and no more than the provider may. polony does not
    * cache it.
-   * @param policy a session policy, at most 2,048 characters
+   * @param policy a session policy, at most 2,048 characters of U+0020 to U+00FF
    * @param seconds 900 to what the role allows, or to 36 hours for access keys (STS API Reference)
    * @param name 2 to 32 characters; it appears in the customer's CloudTrail
    * @throws SessionError; its cause is the error of STS.
@@ -129,9 +130,10 @@ export class AwsSessions {
     return this.#sts.tryAssumeRole(roleArn, region, externalId);
   }
 
-  /** Discards a provider's session, so that the next call gets a new one. */
+  /** Discards what is known about a provider's sessions, so that the next call gets a new one. */
   forget(providerId: string): void {
     this.#sessions.delete(providerId);
+    this.#sts.forget(providerId);
   }
 
   /**

@@ -1,7 +1,16 @@
 import { AssumeRoleCommand, type Credentials, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
-import type { ProviderAccess } from '../domain/iam/sessionPolicies.js';
+import {
+  entriesOf,
+  isSameEntry,
+  type LeftOutEntry,
+  type ProviderAccess,
+  narrowScope,
+  type SessionEntry,
+  sessionPolicies,
+} from '../domain/iam/sessionPolicies.js';
 import { type ClientCache, clientSettings } from './clients.js';
-import { classifyAwsError } from './errors.js';
+import { classifyAwsError, isPackedPolicyTooLarge, isPolicyRefused } from './errors.js';
+import { findRefusedEntries } from './refusedEntries.js';
 
 type RoleProvider = ProviderAccess & { type: 'role' };
 type AccessKeyProvider = ProviderAccess & { type: 'accessKeys' };
@@ -15,6 +24,8 @@ export interface Session {
   expiration: Date;
   /** The length that AWS granted, in seconds. */
   seconds: number;
+  /** What the session may not do although the provider is used for it, because AWS does not accept it in a policy. */
+  leftOut?: readonly LeftOutEntry[];
 }
 
 /** polony could not get a session. The action tells which step failed, and so what a person can do. */
@@ -40,6 +51,8 @@ export class StsSessions {
   readonly #clients: ClientCache;
   readonly #sessionSeconds: number;
   readonly #now: () => number;
+  /** What AWS did not accept in a session policy of a provider, for the provider's version. */
+  readonly #leftOut = new Map<string, { version: string; entries: readonly LeftOutEntry[] }>();
   /** The longest session that a role allowed, by role. */
   readonly #allowedSeconds = new Map<string, number>();
 
@@ -70,6 +83,11 @@ export class StsSessions {
     } catch (error) {
       throw new SessionError('sts:AssumeRole', provider.roleArn, error);
     }
+  }
+
+  /** Forgets what AWS did not accept in the session policies of a provider. */
+  forget(providerId: string): void {
+    this.#leftOut.delete(providerId);
   }
 
   /** Assumes a role for the shortest time, to find out whether polony can. @throws the error of STS */
@@ -123,22 +141,67 @@ export class StsSessions {
 
   /**
    * Requests a session with a user's access keys, which polony uses for nothing else (the vendor's page asks for
-   * GetFederationToken). STS packs a policy before it compares its size, so polony tries a wider policy if one is too
-   * large. The name has at most 32 characters; the end of a version 7 UUID is random, so it distinguishes providers.
+   * GetFederationToken). Where AWS does not accept the policy, it finds the entry at fault and leaves it out, so that the
+   * provider's other connections go on. The name has at most 32 characters; the end of a version 7 UUID is random, so it
+   * distinguishes providers.
    */
   #openForUser(providerId: string, provider: AccessKeyProvider): Promise<Session> {
     const name = `polony-${providerId.slice(-12)}`;
     return this.#withAccessKeys(provider, async (sts) => {
-      for (const [index, policy] of provider.policies.entries()) {
-        try {
-          return await this.#getFederationToken(sts, name, policy, this.#sessionSeconds);
-        } catch (error) {
-          const isLast = index === provider.policies.length - 1;
-          if (isLast || classifyAwsError(error).code !== 'PackedPolicyTooLarge') throw error;
-        }
+      const request = (policies: readonly string[]): Promise<Session> => this.#requestWithPolicies(sts, name, policies);
+      const known = this.#leftOut.get(providerId);
+      if (known?.version === provider.version) return this.#requestWithout(known.entries, provider, request);
+      this.#leftOut.delete(providerId);
+      try {
+        return await request(sessionPolicies(provider.scope));
+      } catch (error) {
+        const refused = isPolicyRefused(error) ? await this.#findRefused(provider, request) : undefined;
+        if (refused === undefined) throw error;
+        const session = await this.#requestWithout(refused, provider, request);
+        this.#leftOut.set(providerId, { version: provider.version, entries: refused });
+        return session;
       }
-      throw new Error('There is no policy to request a session with');
     });
+  }
+
+  /** STS packs a policy before it compares its size, so polony tries a wider policy if one is too large. */
+  async #requestWithPolicies(sts: STSClient, name: string, policies: readonly string[]): Promise<Session> {
+    for (const [index, policy] of policies.entries()) {
+      try {
+        return await this.#getFederationToken(sts, name, policy, this.#sessionSeconds);
+      } catch (error) {
+        const isLast = index === policies.length - 1;
+        if (isLast || !isPackedPolicyTooLarge(error)) throw error;
+      }
+    }
+    throw new Error('There is no policy to request a session with');
+  }
+
+  async #requestWithout(
+    leftOut: readonly LeftOutEntry[],
+    { scope }: AccessKeyProvider,
+    request: (policies: readonly string[]) => Promise<Session>,
+  ): Promise<Session> {
+    const kept = entriesOf(scope).filter((entry) => !leftOut.some((each) => isSameEntry(each.entry, entry)));
+    return { ...(await request(sessionPolicies(narrowScope(scope, kept)))), leftOut };
+  }
+
+  /** @returns undefined where the entries are not at fault. */
+  async #findRefused(
+    { scope }: AccessKeyProvider,
+    request: (policies: readonly string[]) => Promise<Session>,
+  ): Promise<LeftOutEntry[] | undefined> {
+    const findRefusal = async (entries: readonly SessionEntry[]): Promise<string | undefined> => {
+      try {
+        await request(sessionPolicies(narrowScope(scope, entries)));
+        return undefined;
+      } catch (error) {
+        if (isPolicyRefused(error)) return classifyAwsError(error).message.replace(/\.$/, '');
+        throw error;
+      }
+    };
+    if ((await findRefusal([])) !== undefined) return undefined;
+    return findRefusedEntries(entriesOf(scope), findRefusal);
   }
 
   async #getFederationToken(sts: STSClient, name: string, policy: string, seconds: number): Promise<Session> {

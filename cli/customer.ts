@@ -2,6 +2,7 @@ import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/cli
 import { AcceptShareCommand, ListSharesCommand, OmicsClient } from '@aws-sdk/client-omics';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { iamDocuments } from '../domain/iam/documents.js';
+import { policyText } from '../domain/iam/policyText.js';
 import { parseIamQuery } from '../domain/iam/query.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 
@@ -73,11 +74,9 @@ export async function setUpCustomer(
     MaxSessionDuration?: number,
   ): Promise<void> => {
     await iam.send(
-      new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument: JSON.stringify(trust), MaxSessionDuration }),
+      new CreateRoleCommand({ RoleName, AssumeRolePolicyDocument: policyText(trust), MaxSessionDuration }),
     );
-    await iam.send(
-      new PutRolePolicyCommand({ RoleName, PolicyName: 'polony', PolicyDocument: JSON.stringify(granted) }),
-    );
+    await iam.send(new PutRolePolicyCommand({ RoleName, PolicyName: 'polony', PolicyDocument: policyText(granted) }));
   };
   const Statement = documents.permissionPolicy.Statement.map((statement) => ({
     ...statement,
@@ -114,7 +113,7 @@ export async function addStatements(info: LocalInfo, roleArn: string, statements
     new PutRolePolicyCommand({
       RoleName: roleArn.split('/').at(-1),
       PolicyName: 'polony-added',
-      PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: statements }),
+      PolicyDocument: policyText({ Version: '2012-10-17', Statement: statements }),
     }),
   );
   iam.destroy();

@@ -5,6 +5,7 @@ import type { IamChoice } from '../domain/iam/choice.js';
 import { iamDocuments, newExternalId } from '../domain/iam/documents.js';
 import { permissionPolicy, trustPolicy } from '../domain/iam/policies.js';
 import { scopePartition } from '../domain/iam/permissions.js';
+import { policyText } from '../domain/iam/policyText.js';
 import { type IamQuery, parseIamQuery } from '../domain/iam/query.js';
 import { CliError, EXIT } from './client/exit.js';
 import { type ConnectionOptions, connectionOf, hasConnection, type Profile } from './client/profiles.js';
@@ -52,7 +53,7 @@ function isFormat(format: string): format is IamFormat {
 }
 
 function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+  return `${policyText(value, 2)}\n`;
 }
 
 function eventDocumentsOf(

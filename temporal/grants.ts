@@ -33,6 +33,9 @@ const UPDATE_RETRIES = 19;
 /** The first pause before an update is sent again. The second is twice as long, the third three times, and so on. */
 const RETRY_PAUSE_MS = 100;
 
+/** The time for a change ended before its workflow could be asked. */
+class NoTimeLeftError extends Error {}
+
 /** Whether the workflow ended, or continued in a new history, before it saw the update. */
 function isUpdateUnseen(error: unknown): boolean {
   if (error instanceof WorkflowNotFoundError) return true;
@@ -60,30 +63,42 @@ export class GrantClient {
    */
   async change(to: BucketToChange, change: Omit<GrantChangeRequest, 'bucket'>, withinMs: number): Promise<GrantChange> {
     const deadline = Date.now() + withinMs;
-    return this.#limit(to.bucket)(() =>
-      pRetry(
-        async () => {
-          if (Date.now() >= deadline) {
-            // The store has the change. Without this signal, nobody would make it until the next sweep.
-            await this.settle(to);
-            throw new Error(
-              `The change was not sent to the workflow of the bucket ${to.bucket} within ${withinMs} ms, ` +
-                'because earlier changes took longer; the workflow makes it later',
-            );
-          }
-          return this.#sendUpdate(to, change, deadline);
+    return this.#limit(to.bucket)(async () => {
+      try {
+        return await this.#sendUntilSeen(to, change, deadline);
+      } catch (error) {
+        if (!(error instanceof NoTimeLeftError) && !isUpdateUnseen(error)) throw error;
+        // The store has the change. Without this signal, nobody would make it until the next sweep.
+        await this.settle(to);
+        throw new Error(
+          `The change was not sent to the workflow of the bucket ${to.bucket} within ${withinMs} ms, ` +
+            'because earlier changes took longer; the workflow makes it later',
+          { cause: error },
+        );
+      }
+    });
+  }
+
+  #sendUntilSeen(
+    to: BucketToChange,
+    change: Omit<GrantChangeRequest, 'bucket'>,
+    deadline: number,
+  ): Promise<GrantChange> {
+    return pRetry(
+      async () => {
+        if (Date.now() >= deadline) throw new NoTimeLeftError();
+        return this.#sendUpdate(to, change, deadline);
+      },
+      {
+        retries: UPDATE_RETRIES,
+        minTimeout: 0,
+        // p-retry's own pauses grow exponentially; these grow evenly.
+        shouldRetry: async ({ error, attemptNumber }) => {
+          if (!isUpdateUnseen(error)) return false;
+          await delay(RETRY_PAUSE_MS * attemptNumber * (0.5 + Math.random()));
+          return true;
         },
-        {
-          retries: UPDATE_RETRIES,
-          minTimeout: 0,
-          // p-retry's own pauses grow exponentially; these grow evenly.
-          shouldRetry: async ({ error, attemptNumber }) => {
-            if (!isUpdateUnseen(error)) return false;
-            await delay(RETRY_PAUSE_MS * attemptNumber * (0.5 + Math.random()));
-            return true;
-          },
-        },
-      ),
+      },
     );
   }
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ApiDependencies } from '../api/dependencies.js';
 import { buildApp } from '../api/app.js';
-import { AwsSessions } from '../aws/sessions.js';
+import { AwsSessions, type AwsSessionsOptions } from '../aws/sessions.js';
 import { type LocalAws, startLocalAws } from '../local/aws.js';
 import { createGuardian } from '../local/guardian.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
@@ -29,7 +29,10 @@ export interface TestApi {
 }
 
 /** Starts a test API. Sets environment variables that make this process polony's service user at the local AWS. */
-export async function startTestApi(options: Partial<ApiDependencies> = {}): Promise<TestApi> {
+export async function startTestApi(
+  options: Partial<ApiDependencies> = {},
+  sessions: Partial<AwsSessionsOptions> = {},
+): Promise<TestApi> {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'polony-test-'));
   const guardian = await createGuardian(folder);
   const [aws, postgres] = await Promise.all([startLocalAws({ guardian, stateDir: folder }), startTestPostgres()]);
@@ -39,7 +42,11 @@ export async function startTestApi(options: Partial<ApiDependencies> = {}): Prom
     AWS_SECRET_ACCESS_KEY: aws.serviceSecretAccessKey,
   });
   const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
-  const access = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(postgres.db, secrets) });
+  const access = new AwsSessions({
+    sessionSeconds: 43_200,
+    ...createProviderLoader(postgres.db, secrets),
+    ...sessions,
+  });
   const app = await buildApp({
     db: postgres.db,
     databaseUrl: postgres.url,

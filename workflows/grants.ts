@@ -190,10 +190,15 @@ class BucketAccess {
     this.#show();
   }
 
-  /** The change stays in the store and is tried again later. */
+  /**
+   * The change stays in the store and is tried again later. So is what has expired by now: its time must not bring the
+   * next attempt forward.
+   */
   #noteUnavailable(error: unknown): void {
+    const { due } = this.#agenda;
     this.#agenda = {
       ...this.#agenda,
+      due: due !== null && due <= Date.now() ? null : due,
       open: Math.max(1, this.#agenda.open),
       problem: {
         kind: 'UNAVAILABLE',

@@ -8,7 +8,7 @@ import type { Db } from '../../store/database.js';
 import { findComputeConnection } from '../../store/connections/compute.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { loadEvidence } from '../../store/verification/evidence.js';
-import type { InspectionPlan } from './inspection.js';
+import { type InspectionPlan, reportLeftOut } from './inspection.js';
 import { probe, unprobed } from './probes.js';
 
 /** Run ids count up from 7 digits, so a run with 18 nines cannot exist. */
@@ -28,12 +28,16 @@ export async function planComputeInspection(db: Db, aws: AwsSessions, id: string
   const target = { region: compute.region, executionRoleArn: compute.execution_role_arn };
   return {
     providerId: compute.provider_id,
-    inspect: async (provider) => ({
-      ...(await probeHealthOmics(db, aws, provider, target)),
-      scope: { ...target, accountId: provider.account_id ?? undefined },
-      capabilities: ['bases2fastq'],
-      used: ['bases2fastq'],
-    }),
+    inspect: async (provider, session) => {
+      const { probes, findings } = await probeHealthOmics(db, aws, provider, target);
+      return {
+        probes,
+        findings: [...reportLeftOut({ executionRoleArn: target.executionRoleArn }, session), ...findings],
+        scope: { ...target, accountId: provider.account_id ?? undefined },
+        capabilities: ['bases2fastq'],
+        used: ['bases2fastq'],
+      };
+    },
   };
 }
 

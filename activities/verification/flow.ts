@@ -9,7 +9,7 @@ import { type ComputeConnectionRow, findComputeConnection } from '../../store/co
 import { findFlow, type FlowRow } from '../../store/connections/flows.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { probeHealthOmics } from './compute.js';
-import type { Inspection, InspectionPlan } from './inspection.js';
+import { type Inspection, type InspectionPlan, reportLeftOut, type SessionReport } from './inspection.js';
 import { probe } from './probes.js';
 
 /** Inspects a flow: its shared workflow, its parameters, and what its provider may do in HealthOmics. */
@@ -19,7 +19,7 @@ export async function planFlowInspection(db: Db, aws: AwsSessions, id: string): 
   if (flow === undefined || compute === undefined) return undefined;
   return {
     providerId: compute.provider_id,
-    inspect: (provider) => inspectFlow(db, aws, provider, flow, compute),
+    inspect: (provider, session) => inspectFlow(db, aws, provider, session, flow, compute),
   };
 }
 
@@ -27,6 +27,7 @@ async function inspectFlow(
   db: Db,
   aws: AwsSessions,
   provider: ProviderRow,
+  session: SessionReport,
   flow: FlowRow,
   compute: ComputeConnectionRow,
 ): Promise<Inspection> {
@@ -37,7 +38,11 @@ async function inspectFlow(
   return {
     probes: [shared.probe, ...healthOmics.probes],
     scope: { ...target, workflowId, workflowOwnerId, accountId: provider.account_id ?? undefined },
-    findings: [...shared.findings, ...healthOmics.findings],
+    findings: [
+      ...reportLeftOut({ executionRoleArn: target.executionRoleArn }, session),
+      ...shared.findings,
+      ...healthOmics.findings,
+    ],
     capabilities: ['bases2fastq'],
     used: ['bases2fastq'],
   };

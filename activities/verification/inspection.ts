@@ -1,4 +1,5 @@
 import type { Capability, PermissionScope } from '../../domain/iam/permissions.js';
+import { describeEntry, isSameEntry, type LeftOutEntry, type SessionEntry } from '../../domain/iam/sessionPolicies.js';
 import type { Finding, Probe, VerificationReport } from '../../domain/verification/report.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
 
@@ -10,6 +11,8 @@ export interface SessionReport {
   sessionSeconds: number | null;
   probes: Probe[];
   findings: Finding[];
+  /** What AWS does not accept in the session policy, so that the session may not do it. */
+  leftOut: readonly LeftOutEntry[];
 }
 
 /** What an inspection of one resource showed. */
@@ -33,4 +36,20 @@ export interface InspectionPlan {
 /** The inspection of what cannot be inspected, or has no probes of its own. */
 export function emptyInspection(): Inspection {
   return { probes: [], scope: {}, findings: [], capabilities: [], used: [] };
+}
+
+/** Reports that AWS does not accept what a connection is for in the session policy of its provider. */
+export function reportLeftOut(entry: SessionEntry, { leftOut }: SessionReport): Finding[] {
+  return leftOut
+    .filter((each) => isSameEntry(each.entry, entry))
+    .map((each) => ({
+      severity: 'error' as const,
+      code: 'LEFT_OUT_OF_SESSION_POLICY',
+      message:
+        `AWS does not accept ${describeEntry(entry)} in the session policy of the provider: ${each.reason}. polony ` +
+        'leaves it out, so that the other connections of the provider work. This one does not work',
+      remedy:
+        'Use another prefix or execution role for this connection, or a provider with a role, which needs no session ' +
+        'policy.',
+    }));
 }

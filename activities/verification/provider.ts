@@ -3,6 +3,7 @@ import { classifyAwsError } from '../../aws/errors.js';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { parseArn } from '../../domain/arn.js';
 import { errorMessage } from '../../domain/errors.js';
+import { describeEntry } from '../../domain/iam/sessionPolicies.js';
 import type { Finding } from '../../domain/verification/report.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { emptyInspection, type InspectionPlan, type SessionReport } from './inspection.js';
@@ -22,6 +23,7 @@ export function planProviderInspection(aws: AwsSessions, providerId: string): In
         ...checkIdentity(provider, session),
         ...(await inspectExternalId(aws, provider, session)),
         ...checkSessionLength(provider, session),
+        ...reportLeftOutEntries(session),
       ],
     }),
   };
@@ -100,6 +102,19 @@ function externalIdIgnored(roleArn: string, how: string): Finding {
       "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the " +
       "role's trust policy that allows sts:AssumeRole.",
   };
+}
+
+function reportLeftOutEntries({ leftOut }: SessionReport): Finding[] {
+  return leftOut.map(({ entry, reason }) => ({
+    severity: 'warning',
+    code: 'LEFT_OUT_OF_SESSION_POLICY',
+    message:
+      `AWS does not accept ${describeEntry(entry)} in the session policy of the provider: ${reason}. polony leaves it ` +
+      'out, so the connection that uses it does not work',
+    remedy:
+      'Use another prefix or execution role for that connection, or a provider with a role, which needs no session ' +
+      'policy.',
+  }));
 }
 
 function checkSessionLength(provider: ProviderRow, { sessionSeconds }: SessionReport): Finding[] {

@@ -1,6 +1,6 @@
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { classifyAwsError } from '../../aws/errors.js';
-import { type AwsSessions, SessionError } from '../../aws/sessions.js';
+import { type AwsSessions, type Session, SessionError } from '../../aws/sessions.js';
 import type { Blocked } from '../../domain/executions/execution.js';
 import { partitionOf } from '../../domain/regions.js';
 import type { Probe } from '../../domain/verification/report.js';
@@ -15,10 +15,10 @@ import { unprobed } from './probes.js';
  * @throws ApplicationFailure where AWS is out of reach or throttles, which says nothing about the provider.
  */
 export async function inspectSession(aws: AwsSessions, provider: ProviderRow): Promise<SessionReport> {
-  let sessionSeconds: number;
+  let session: Session;
   try {
     aws.forget(provider.id);
-    sessionSeconds = (await aws.session(provider.id)).seconds;
+    session = await aws.session(provider.id);
   } catch (error) {
     return reportRefusedSession(provider, error);
   }
@@ -33,7 +33,13 @@ export async function inspectSession(aws: AwsSessions, provider: ProviderRow): P
       ]
     : [];
   const { identity, probe } = await askIdentity(aws, provider);
-  return { identity, sessionSeconds, probes: [...federation, probe], findings: [] };
+  return {
+    identity,
+    sessionSeconds: session.seconds,
+    probes: [...federation, probe],
+    findings: [],
+    leftOut: session.leftOut ?? [],
+  };
 }
 
 function usesAccessKeys(provider: ProviderRow): boolean {
@@ -54,6 +60,7 @@ function reportRefusedSession(provider: ProviderRow, error: unknown): SessionRep
       unprobed('sts:GetCallerIdentity', '*', 'polony has no session, so it could not make the call'),
     ],
     findings: [{ severity: 'error', code: kind, message, remedy }],
+    leftOut: [],
   };
 }
 

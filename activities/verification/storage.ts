@@ -24,7 +24,7 @@ import { findStorageConnection, type StorageConnectionRow } from '../../store/co
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { loadEvidence } from '../../store/verification/evidence.js';
 import { checkBucketSettings } from './bucketSettings.js';
-import type { Inspection, InspectionPlan } from './inspection.js';
+import { type Inspection, type InspectionPlan, reportLeftOut, type SessionReport } from './inspection.js';
 import { probe, unprobed } from './probes.js';
 
 /**
@@ -49,7 +49,7 @@ export async function planStorageInspection(db: Db, aws: AwsSessions, id: string
   return (
     storage && {
       providerId: storage.provider_id,
-      inspect: (provider) => new StorageInspection(db, aws, storage, provider).inspect(),
+      inspect: (provider, session) => new StorageInspection(db, aws, storage, provider, session).inspect(),
     }
   );
 }
@@ -67,6 +67,7 @@ class StorageInspection {
     private readonly aws: AwsSessions,
     private readonly storage: StorageConnectionRow,
     private readonly provider: ProviderRow,
+    private readonly session: SessionReport,
   ) {
     this.#bucket = storage.bucket;
     this.#prefix = storage.prefix;
@@ -81,6 +82,7 @@ class StorageInspection {
       ...(storage.use_for_run_upload ? (['runUpload'] as const) : []),
       ...(storage.use_for_data_exploration ? (['dataExploration'] as const) : []),
     ];
+    this.#findings.push(...reportLeftOut({ bucket: this.#bucket, prefix: this.#prefix }, this.session));
     return {
       probes: await this.#probeAll(),
       scope: {

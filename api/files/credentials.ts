@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
-import { classifyAwsError } from '../../aws/errors.js';
+import { classifyAwsError, isPackedPolicyTooLarge, isPolicyRefused } from '../../aws/errors.js';
 import type { Session } from '../../aws/sessions.js';
 import { InputError } from '../../domain/errors.js';
 import {
@@ -74,15 +74,17 @@ export async function issueCredentials(
   const seconds = expirationSeconds === 0 ? SESSION_SECONDS.default : expirationSeconds;
   checkLifetime(seconds, purpose, provider);
   const policy = issuedCredentialsPolicy(purpose, storage.bucket, keyPrefix, storage.region);
-  if (policy.length > SESSION_POLICY_LIMIT) throw prefixTooLongError();
+  const uri = `s3://${storage.bucket}/${keyPrefix}`;
+  if (policy.length > SESSION_POLICY_LIMIT) throw prefixTooLongError(uri, policy.length);
   const session = await openCredentialsSession(dependencies, request, provider, {
     policy,
     seconds,
     name: `polony-${purpose}-${storage.provider_id.slice(-12)}`,
+    uri,
   });
   request.auditDetail = {
     ...request.auditDetail,
-    uri: `s3://${storage.bucket}/${keyPrefix}`,
+    uri,
     kind: purpose,
     expiration: session.expiration.toISOString(),
   };
@@ -111,14 +113,16 @@ async function openCredentialsSession(
   { aws }: ApiDependencies,
   request: FastifyRequest,
   provider: ProviderRow,
-  { policy, seconds, name }: { policy: string; seconds: number; name: string },
+  { policy, seconds, name, uri }: { policy: string; seconds: number; name: string; uri: string },
 ): Promise<Session> {
   try {
     return await aws.narrowedSession(provider.id, policy, seconds, name);
   } catch (error) {
-    const { code, message } = classifyAwsError((error as Error).cause ?? error);
+    const cause = (error as Error).cause ?? error;
+    const { message } = classifyAwsError(cause);
     if (/DurationSeconds exceeds/i.test(message)) throw lifetimeError(explainDuration(message, provider));
-    if (code === 'PackedPolicyTooLarge') throw prefixTooLongError();
+    if (isPackedPolicyTooLarge(cause)) throw prefixTooLongError(uri, policy.length);
+    if (isPolicyRefused(cause)) throw prefixRefusedError(uri, message);
     throw awsApiError(request, error, {
       action: 'sts:AssumeRole',
       resource: provider.role_arn ?? provider.access_key_id ?? '',
@@ -138,7 +142,15 @@ function lifetimeError(message: string): InputError {
   return new InputError([{ field: 'expirationSeconds', rule: 'SESSION_LENGTH', message }]);
 }
 
-function prefixTooLongError(): InputError {
-  const message = 'is too long for a session policy of AWS. Send a shorter one';
+/** @param characters of the policy, where each character beyond U+00FF counts six times */
+function prefixTooLongError(uri: string, characters: number): InputError {
+  const message =
+    `makes the session policy for ${uri} too long for AWS: it has ${characters} characters, of at most ` +
+    `${SESSION_POLICY_LIMIT} before AWS packs it. Choose a folder with a shorter path`;
   return new InputError([{ field: 'prefix', rule: 'PREFIX_LENGTH', message }]);
+}
+
+function prefixRefusedError(uri: string, reason: string): InputError {
+  const message = `cannot be in a session policy: AWS does not accept the policy for ${uri}: ${reason}`;
+  return new InputError([{ field: 'prefix', rule: 'PREFIX_REFUSED', message }]);
 }

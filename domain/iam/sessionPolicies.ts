@@ -1,3 +1,4 @@
+import { storageUri } from '../files/paths.js';
 import { dnsSuffixOf, partitionOf } from '../regions.js';
 import { actionsOn, bucketArn } from './permissions.js';
 import { policyText } from './policyText.js';
@@ -10,8 +11,8 @@ export type ProviderAccess = {
   version: string;
 } & (
   | { type: 'role'; roleArn: string; externalId: string }
-  /** `policies`: session policies, the narrowest first. polony uses the next one if AWS finds one too large. */
-  | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; policies: string[] }
+  /** `scope`: what the sessions are for, which their session policy restricts them to. */
+  | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; scope: SessionScope }
 );
 
 /** What polony uses a provider with access keys for. Its sessions may do no more. */
@@ -22,8 +23,20 @@ export interface SessionScope {
   executionRoleArns: string[];
 }
 
+/** One of the things that a session is for: a folder in S3, or a role for HealthOmics. */
+export type SessionEntry = { bucket: string; prefix: string } | { executionRoleArn: string };
+
+/** An entry that a session policy lacks, because AWS does not accept it there. */
+export interface LeftOutEntry {
+  entry: SessionEntry;
+  /** What AWS said. */
+  reason: string;
+}
+
 /** The longest session policy that STS accepts, in characters (STS API Reference, GetFederationToken). */
 export const SESSION_POLICY_LIMIT = 2048;
+/** How many policies polony tries at most, because each is a call to STS. */
+const MOST_POLICIES = 8;
 
 const OBJECT_ACTIONS = [...actionsOn('objectRead'), ...actionsOn('objectWrite'), 's3:AbortMultipartUpload'];
 const BUCKET_ACTIONS = [
@@ -35,12 +48,16 @@ const BUCKET_ACTIONS = [
 ];
 const OMICS_ACTIONS = [...actionsOn('workflow', 'workflowRun'), 'omics:TagResource', ...actionsOn('run')];
 
-/** Escapes `*`, `?` and `$` for a policy's Resource (IAM User Guide, policy variables). */
+/**
+ * Escapes `*`, `?` and `$` for a policy's Resource or a pattern in a condition, where they are wildcards and the
+ * beginning of a variable (IAM User Guide, policy variables).
+ */
 function escapeWildcards(text: string): string {
   return text.replace(/[*?$]/g, (char) => `\${${char}}`);
 }
 
 const one = (values: string[]): string | string[] => (values.length === 1 ? values[0]! : values);
+const unique = (values: string[]): string[] => [...new Set(values)].sort();
 
 /** A session may do what its policy and the user's policy both allow, so this policy only restricts. */
 function writeSessionPolicy(objects: string[], buckets: string[], roles: string[]): string {
@@ -64,35 +81,80 @@ function writeSessionPolicy(objects: string[], buckets: string[], roles: string[
 }
 
 /**
- * Session policies for GetFederationToken, the narrowest first: by folder, by bucket, then only by action. The result
+ * Session policies for GetFederationToken, the narrowest first: by folder; then with whole buckets in place of more and
+ * more folders, of the longest names first, so that one long prefix does not widen all; then only by action. The result
  * contains no policy above the limit of STS; the last one always fits. STS packs a policy before it measures it, so it
  * may reject a policy that is short enough.
  */
 export function sessionPolicies({ partition, folders, executionRoleArns }: SessionScope): string[] {
-  const unique = (values: string[]): string[] => [...new Set(values)].sort();
-  const objects = unique(
-    folders.map(
-      ({ bucket, prefix }) => `${bucketArn(bucket, partition)}/${prefix === '' ? '' : `${escapeWildcards(prefix)}/`}*`,
-    ),
-  );
   const buckets = unique(folders.map(({ bucket }) => bucketArn(bucket, partition)));
   const roles = unique(executionRoleArns);
-  const candidates = [
-    writeSessionPolicy(objects, buckets, roles),
-    writeSessionPolicy(
-      buckets.map((bucket) => `${bucket}/*`),
-      buckets,
-      roles,
-    ),
-    writeSessionPolicy(
-      folders.length === 0 ? [] : [bucketArn('*/*', partition)],
-      folders.length === 0 ? [] : [bucketArn('*', partition)],
-      roles.length === 0 ? [] : ['*'],
-    ),
-  ];
-  return unique(candidates).length === 1
-    ? [candidates[0]!]
-    : candidates.filter((text, at) => text.length <= SESSION_POLICY_LIMIT && candidates.indexOf(text) === at);
+  const candidates = widenStepwise(partition, folders).map((objects) => writeSessionPolicy(objects, buckets, roles));
+  const widest = writeSessionPolicy(
+    folders.length === 0 ? [] : [bucketArn('*/*', partition)],
+    folders.length === 0 ? [] : [bucketArn('*', partition)],
+    roles.length === 0 ? [] : ['*'],
+  );
+  const short = [...new Set(candidates)].filter((text) => text.length <= SESSION_POLICY_LIMIT);
+  const policies = [...pickEvenly(short, MOST_POLICIES - 1), widest];
+  return [...new Set(policies)];
+}
+
+/** Lists of objects that a policy may name: first by folder, then with whole buckets in place of the longest ones. */
+function widenStepwise(partition: string, folders: SessionScope['folders']): string[][] {
+  const wholeBucket = (bucket: string): string => `${bucketArn(bucket, partition)}/*`;
+  let resources = new Map(
+    folders.map(({ bucket, prefix }) => [
+      prefix === '' ? wholeBucket(bucket) : `${bucketArn(bucket, partition)}/${escapeWildcards(prefix)}/*`,
+      bucket,
+    ]),
+  );
+  const steps: string[][] = [];
+  for (;;) {
+    // A whole bucket covers its folders.
+    const covered = new Set([...resources].filter(([text, bucket]) => text === wholeBucket(bucket)).map(([, b]) => b));
+    resources = new Map(
+      [...resources].filter(([text, bucket]) => !covered.has(bucket) || text === wholeBucket(bucket)),
+    );
+    steps.push([...resources.keys()].sort());
+    const longest = [...resources]
+      .filter(([, bucket]) => !covered.has(bucket))
+      .sort(([one], [other]) => policyText(other).length - policyText(one).length)[0];
+    if (longest === undefined) return steps;
+    resources.set(wholeBucket(longest[1]), longest[1]);
+  }
+}
+
+/** At most so many values, with the first and the last. */
+function pickEvenly<T>(values: readonly T[], most: number): T[] {
+  if (values.length <= most) return [...values];
+  return Array.from({ length: most }, (_, at) => values[Math.round((at * (values.length - 1)) / (most - 1))]!);
+}
+
+/** The entries of a scope, each once. */
+export function entriesOf({ folders, executionRoleArns }: SessionScope): SessionEntry[] {
+  const entries = [...folders, ...executionRoleArns.map((executionRoleArn) => ({ executionRoleArn }))];
+  return entries.filter((entry, at) => entries.findIndex((other) => isSameEntry(entry, other)) === at);
+}
+
+/** The scope that has these entries of a scope. */
+export function narrowScope({ partition }: SessionScope, entries: readonly SessionEntry[]): SessionScope {
+  return {
+    partition,
+    folders: entries.filter((entry) => 'bucket' in entry),
+    executionRoleArns: entries.flatMap((entry) => ('bucket' in entry ? [] : [entry.executionRoleArn])),
+  };
+}
+
+/** Whether two entries are for the same folder or role. */
+export function isSameEntry(one: SessionEntry, other: SessionEntry): boolean {
+  if ('bucket' in one) return 'bucket' in other && one.bucket === other.bucket && one.prefix === other.prefix;
+  return 'executionRoleArn' in other && one.executionRoleArn === other.executionRoleArn;
+}
+
+/** An entry for people: the URI of a folder, or the ARN of a role. */
+export function describeEntry(entry: SessionEntry): string {
+  return 'bucket' in entry ? storageUri(entry.bucket, entry.prefix) : entry.executionRoleArn;
 }
 
 /** What a client may do with the credentials that polony issues. */

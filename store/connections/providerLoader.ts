@@ -1,4 +1,5 @@
-import { type ProviderAccess, sessionPolicies } from '../../domain/iam/sessionPolicies.js';
+import { createHash } from 'node:crypto';
+import type { ProviderAccess, SessionScope } from '../../domain/iam/sessionPolicies.js';
 import type { Db } from '../database.js';
 import { loadProviderWithScope, recordProviderUse } from './providers.js';
 import { listWithoutSession, type ResourceToVerify } from '../verification/resources.js';
@@ -28,17 +29,16 @@ export function createProviderLoader(
           roleArn: provider.role_arn!,
           externalId: provider.external_id!,
         };
-      const policies = sessionPolicies(scope);
       return {
         type: 'accessKeys',
         region,
-        version: `${provider.access_key_id} ${provider.secret_sealed} ${policies[0]}`,
+        version: `${provider.access_key_id} ${provider.secret_sealed} ${hashScope(scope)}`,
         accessKeyId: provider.access_key_id!,
         secretAccessKey: await secrets.open(
           { keyId: provider.secret_key_id!, sealed: provider.secret_sealed! },
           providerSecretContext(id),
         ),
-        policies,
+        scope,
       };
     },
     onSession: async (id) => {
@@ -46,4 +46,8 @@ export function createProviderLoader(
       for (const resource of await listWithoutSession(db, id)) await verify(resource);
     },
   };
+}
+
+function hashScope(scope: SessionScope): string {
+  return createHash('sha256').update(JSON.stringify(scope)).digest('base64');
 }

@@ -104,12 +104,14 @@ export async function loadProviderWithScope(
       .select(['bucket', 'prefix'])
       .where('provider_id', '=', id)
       .where('time_deleted', 'is', null)
+      .orderBy('id')
       .execute(),
     db
       .selectFrom('compute_connections')
       .select('execution_role_arn')
       .where('provider_id', '=', id)
       .where('time_deleted', 'is', null)
+      .orderBy('id')
       .execute(),
   ]);
   return { provider, scope: { partition, folders, executionRoleArns: roles.map((row) => row.execution_role_arn) } };

@@ -287,6 +287,40 @@ it('retries removals with growing waits, makes other changes meanwhile, and ends
   await Worker.runReplayHistory(workflowSource(), history, workflowId);
 });
 
+it('waits longer from attempt to attempt where a grant expires while its policy cannot be changed', async () => {
+  const began = await env.currentTimeMs();
+  const tried: number[] = [];
+  const activities: Partial<Activities> = {
+    changeAccess: async () => ({
+      state: 'active',
+      problem: null,
+      agenda: { due: began + 3_600_000, open: 0, problem: null },
+    }),
+    async settleAccess() {
+      tried.push(((await env.currentTimeMs()) - began) / 1000);
+      if (tried.length < 8) throw ApplicationFailure.nonRetryable('the database is away', 'Unexpected');
+      return nothingLeft;
+    },
+  };
+  const workflowId = 'bucket-access/expired';
+  await withWorker(activities, async () => {
+    const handle = await env.client.workflow.start('bucketAccess', {
+      taskQueue: 'test',
+      workflowId,
+      args: [{ bucket: 'expired' }],
+    });
+    await changeAccess(workflowId, 'expired');
+    await handle.result();
+    await Worker.runReplayHistory(workflowSource(), await handle.fetchHistory(), workflowId);
+  });
+  const waits = tried.slice(1).map((time, at) => time - tried[at]!);
+  for (const [at, wait] of waits.entries()) {
+    expect(wait).toBeGreaterThan(at === 0 ? 14 : waits[at - 1]! - 5);
+    expect(wait).toBeLessThanOrEqual(620);
+  }
+  expect(waits.at(-1)).toBeGreaterThan(500);
+});
+
 it('tries outstanding changes of a bucket policy again in time while other changes keep coming', async () => {
   const began = await env.currentTimeMs();
   const settled: number[] = [];

@@ -15,7 +15,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AwsSessions, type ProviderAccess, SessionError } from '../../aws/sessions.js';
 import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
-import { sessionPolicies } from '../../domain/iam/sessionPolicies.js';
 import { type LocalAws, startLocalAws } from '../../local/aws.js';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import type { LocalInfo } from '../../local/stackFiles.js';
@@ -100,7 +99,7 @@ describe('access keys', () => {
       region,
       version,
       ...given,
-      policies: sessionPolicies({ partition: 'aws', folders, executionRoleArns: [] }),
+      scope: { partition: 'aws', folders, executionRoleArns: [] },
     };
   };
   const id = '01920000-0000-7000-8000-000000000000';

@@ -869,7 +869,7 @@ describe('upload credentials', () => {
     expect((await call('GET', '/v1/instruments/AV8/storage-connections', undefined, key)).status).toBe(404);
     expect(
       (await call('GET', '/v1/instruments/AV7/storage-connections')).body.storageConnections.map(({ name }) => name),
-    ).toEqual(['runs', 'deep']);
+    ).toEqual(['runs', 'ignoring', 'deep']);
   });
 });
 

@@ -35,6 +35,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evaluatePolicy, type IamRequest } from '../../domain/iam/evaluatePolicy.js';
 import { parseIamPolicy } from '../../domain/iam/parsePolicy.js';
 import { iamDocuments, type IamDocuments } from '../../domain/iam/documents.js';
+import { policyText } from '../../domain/iam/policyText.js';
 import { type IamQuery, parseIamQuery } from '../../domain/iam/query.js';
 import {
   CAPABILITIES,
@@ -247,7 +248,7 @@ async function connect(documents: IamDocuments): Promise<{ keys: Keys; roleArn?:
       new PutUserPolicyCommand({
         UserName: name,
         PolicyName: 'polony',
-        PolicyDocument: JSON.stringify(documents.permissionPolicy),
+        PolicyDocument: policyText(documents.permissionPolicy),
       }),
     );
     const long = keysOf((await iam.send(new CreateAccessKeyCommand({ UserName: name }))).AccessKey);
@@ -271,7 +272,7 @@ async function createRole(name: string, trust: unknown, granted: unknown): Promi
     }),
   );
   await iam.send(
-    new PutRolePolicyCommand({ RoleName: name, PolicyName: 'polony', PolicyDocument: JSON.stringify(granted) }),
+    new PutRolePolicyCommand({ RoleName: name, PolicyName: 'polony', PolicyDocument: policyText(granted) }),
   );
   return `arn:aws:iam::${aws.customerAccountId}:role/${name}`;
 }
@@ -516,7 +517,7 @@ describe(`generated documents under enforcement, seed ${seed}`, () => {
           new PutRolePolicyCommand({
             RoleName: 'execution-foreign',
             PolicyName: 'polony',
-            PolicyDocument: JSON.stringify(documents.executionRole!.permissionPolicy),
+            PolicyDocument: policyText(documents.executionRole!.permissionPolicy),
           }),
         );
         const wide = omicsOf(

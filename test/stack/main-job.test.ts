@@ -186,6 +186,50 @@ describe('the AWS CLI with credential_process', () => {
   });
 });
 
+describe('several runs', () => {
+  it('completes executions that start at the same time, while HealthOmics throttles', { tags: 'long' }, async () => {
+    stack.aws.emulator.faults.push({ operation: 'StartRun', kind: 'throttle', count: 4 });
+    const ids = await Promise.all(Array.from({ length: 6 }, start));
+    for (const id of ids) {
+      await inStatus(id, 'COMPLETED');
+      expect(runsOf(id)).toHaveLength(1);
+    }
+  });
+
+  it.each(['My run 01', 'René 2x150 (test)', 'PLUS+50%25'])(
+    'analyses the run %s, and serves its files',
+    { tags: 'long' },
+    async (runName) => {
+      const { s3 } = adminClients(stack.info);
+      const run = describeRun({ runName });
+      await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
+      type Runs = { runs: { id: string; name: string }[] };
+      const found = await waitFor('the run to be found', async () =>
+        (await call<Runs>('GET', '/v1/runs')).runs.find(({ name }) => name === runName),
+      );
+      const { details: about } = await call<{ details: { warnings: { code: string }[] } }>(
+        'GET',
+        `/v1/runs/${found.id}/details`,
+      );
+      expect(about.warnings.map(({ code }) => code)).toEqual(['RUN_PATH_CHARACTERS']);
+      const filter = encodeURIComponent(`input.run.id:"${found.id}"`);
+      const execution = await waitFor(
+        'the flow to start',
+        async () =>
+          (await call<{ executions: { id: string }[] }>('GET', `/v1/executions?filter=${filter}`)).executions[0],
+      );
+      await inStatus(execution.id, 'COMPLETED');
+      const { files } = await call<{ files: { path: string; downloadUrl: string }[] }>(
+        'GET',
+        `/v1/runs/${found.id}/files?includeDownloadUrl=true`,
+      );
+      const parameters = files.find((file) => file.path.endsWith('RunParameters.json'))!;
+      const downloaded = await fetch(parameters.downloadUrl);
+      expect(((await downloaded.json()) as { RunName: string }).RunName).toBe(runName);
+    },
+  );
+});
+
 describe('a cancel', () => {
   beforeAll(() => setPace(stack, HELD_MS));
   afterAll(() => setPace(stack, 300));

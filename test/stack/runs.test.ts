@@ -195,7 +195,7 @@ const discover = async ({ id, name }: { id: string; name: string }, only?: { par
     storageConnectionName: name,
     only,
   });
-const put = (key: string, text: string) =>
+const put = (key: string, text: string | Buffer) =>
   s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body: Buffer.from(text) }));
 const remove = (key: string) => s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
 
@@ -250,26 +250,30 @@ const flow = (storageConnectionId: string, fields: Partial<FlowFields> = {}) =>
   });
 
 describe('RunUploaded.json', () => {
+  const COMPLETED = JSON.stringify({
+    version: '1.0.0',
+    instrument: 'AV240001',
+    runType: 'Sequencing',
+    outcome: 'OutcomeCompleted',
+  });
   it.each([
     ['empty', '', 'is empty'],
     ['newline-only', '\n', 'is empty'],
     ['damaged', '{"outcome": "OutcomeComp', 'not valid JSON'],
+    ['followed by the next file', `${COMPLETED}{"version": "1.0.0", "instrument`, 'not valid JSON'],
+    ['a list', `[${COMPLETED}]`, 'not an object'],
+    ['in UTF-16', Buffer.from(`\uFEFF${COMPLETED}`, 'utf16le'), 'not valid JSON'],
     ['without an outcome', '{"instrument": "AV240001"}', 'outcome is missing'],
   ])('does not end the upload while it is %s, and the run shows the problem', async (_what, content, says) => {
     const { folder: run, runId } = await upload();
-    const whole = JSON.stringify({
-      version: '1.0.0',
-      instrument: 'AV240001',
-      runType: 'Sequencing',
-      outcome: 'OutcomeCompleted',
-    });
     await put(`${run}/RunUploaded.json`, content);
     expect(await look(runId)).toContain(says);
     expect(
       (await db.selectFrom('runs').select('upload_description').where('id', '=', runId).executeTakeFirstOrThrow())
         .upload_description,
     ).toContain(says);
-    await put(`${run}/RunUploaded.json`, whole);
+    // A byte order mark is no damage.
+    await put(`${run}/RunUploaded.json`, `\uFEFF${COMPLETED}`);
     expect(await look(runId)).toEqual({ usable: true, reason: 'The run is complete' });
   });
 

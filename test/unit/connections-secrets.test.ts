@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { aesDecrypt, aesEncrypt, createEnvelopeKey, createLocalKey, Secrets } from '../../store/secrets.js';
-import { SESSION_POLICY_LIMIT, sessionPolicies } from '../../domain/iam/sessionPolicies.js';
+import {
+  issuedCredentialsPolicy,
+  SESSION_POLICY_LIMIT,
+  type SessionEntry,
+  sessionPolicies,
+} from '../../domain/iam/sessionPolicies.js';
+import { findRefusedEntries } from '../../aws/refusedEntries.js';
 
 describe('Secrets', () => {
   const one = createLocalKey('one', randomBytes(32));
@@ -87,6 +93,49 @@ describe('sessionPolicies', () => {
       for (const { Action } of statements(policy))
         for (const action of [Action].flat()) expect(action).toMatch(/^(s3|omics|sts|iam):[A-Z][A-Za-z]+$/);
   });
+  it('has only characters that STS accepts, which mean the prefix as it is', () => {
+    for (const prefix of [
+      'ラン',
+      'läufe/\u{1f4c1}',
+      'bell\u0007',
+      'c1\u0085',
+      'é\u0100',
+      '"\\\\',
+      '${aws:username}?*',
+    ]) {
+      const [narrow] = sessionPolicies({
+        partition: 'aws',
+        folders: [{ bucket: 'lab', prefix }],
+        executionRoleArns: [],
+      });
+      const issued = issuedCredentialsPolicy('read', 'lab', `${prefix}/`, 'us-west-2');
+      const escaped = prefix.replace(/[*?$]/g, (char) => `\${${char}}`);
+      for (const text of [narrow!, issued]) {
+        expect(text).toMatch(/^[\t\n\r\u0020-\u00ff]+$/);
+        expect(JSON.stringify(statements(text))).toContain(JSON.stringify(`arn:aws:s3:::lab/${escaped}/*`));
+      }
+    }
+  });
+  it('gets wider for the longest prefixes first', () => {
+    const folders = [
+      { bucket: 'lab', prefix: 'runs' },
+      { bucket: 'far', prefix: 'ラ'.repeat(170) },
+      { bucket: 'near', prefix: 'ラ'.repeat(90) },
+      { bucket: 'lab', prefix: 'more' },
+    ];
+    const objectsOf = (policy: string) =>
+      statements(policy).find((each) => each.Action.includes('s3:PutObject'))!.Resource;
+    const near = `arn:aws:s3:::near/${'ラ'.repeat(90)}/*`;
+    const lab = ['arn:aws:s3:::lab/more/*', 'arn:aws:s3:::lab/runs/*'];
+    expect(sessionPolicies({ partition: 'aws', folders, executionRoleArns: [] }).map(objectsOf)).toEqual([
+      ['arn:aws:s3:::far/*', ...lab, near],
+      ['arn:aws:s3:::far/*', ...lab, 'arn:aws:s3:::near/*'],
+      ['arn:aws:s3:::far/*', 'arn:aws:s3:::lab/*', 'arn:aws:s3:::near/*'],
+      'arn:aws:s3:::*/*',
+    ]);
+    const many = Array.from({ length: 30 }, (_, at) => ({ bucket: `b${at}`, prefix: `p${at}` }));
+    expect(sessionPolicies({ partition: 'aws', folders: many, executionRoleArns: [] }).length).toBeLessThanOrEqual(8);
+  });
   it('stays below the size limit of STS with any number of folders', () => {
     const folders = Array.from({ length: 100 }, (_, at) => ({
       bucket: `lab-bucket-with-a-long-name-${at}`,
@@ -100,5 +149,40 @@ describe('sessionPolicies', () => {
     const policies = sessionPolicies({ partition: 'aws', folders: [], executionRoleArns: [] });
     expect(policies).toHaveLength(1);
     expect(policies[0]).not.toContain('s3:');
+  });
+});
+
+describe('findRefusedEntries', () => {
+  const entries = (count: number): SessionEntry[] =>
+    Array.from({ length: count }, (_, at) => ({ bucket: 'lab', prefix: String(at) }));
+  /** Refuses policies that have one of these prefixes. */
+  const search = async (count: number, bad: string[]) => {
+    let tries = 0;
+    const found = await findRefusedEntries(entries(count), async (part) => {
+      tries++;
+      const refused = part.find((entry) => 'prefix' in entry && bad.includes(entry.prefix));
+      return refused && 'prefix' in refused ? `AWS refuses ${refused.prefix}` : undefined;
+    });
+    return { tries, found };
+  };
+  it('finds the entries at fault in few tries', async () => {
+    expect(await search(1, ['0'])).toEqual({
+      tries: 1,
+      found: [{ entry: { bucket: 'lab', prefix: '0' }, reason: 'AWS refuses 0' }],
+    });
+    const { tries, found } = await search(100, ['63', '7']);
+    expect(found!.map(({ entry }) => 'prefix' in entry && entry.prefix)).toEqual(['7', '63']);
+    expect(tries).toBeLessThan(30);
+  });
+  it('blames nobody if no entry is at fault alone, or too many are', async () => {
+    expect((await search(3, [])).found).toBeUndefined();
+    expect(
+      (
+        await search(
+          100,
+          entries(100).map((_, at) => String(at)),
+        )
+      ).found,
+    ).toBeUndefined();
   });
 });

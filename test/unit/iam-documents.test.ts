@@ -504,11 +504,22 @@ describe('the CloudFormation template', () => {
   });
 });
 
+/** IAM takes no other characters in a policy. jsonencode writes no escapes, so such documents are HCL strings. */
+const NEEDS_ESCAPES = /[\u007f-\u009f\u0100-\uffff]/;
+
 /**
- * Takes the arguments of `jsonencode` out of an HCL text. Their strings must not contain a template sequence.
- * @returns the arguments, and the text without them
+ * Takes documents out of an HCL text: the arguments of `jsonencode`, and the strings that are documents. Their strings
+ * must not contain a template sequence.
+ * @returns the documents, and the text without them
  */
-function jsonEncoded(text: string): { values: unknown[]; rest: string } {
+function jsonEncoded(hcl: string): { values: unknown[]; rest: string } {
+  const text = hcl.replace(/^( +(?:\w*policy) += )("\{.*")$/gm, (_, name: string, string: string) => {
+    expect(string).not.toMatch(/[$%]\{/);
+    const json = JSON.parse(string) as string;
+    expect(json).toMatch(/^[\u0020-\u00ff]+$/);
+    expect(JSON.stringify(JSON.parse(json))).toMatch(NEEDS_ESCAPES);
+    return `${name}jsonencode(${json.replace(/([$%])\{/g, '$1\\u007b')})`;
+  });
   const values: unknown[] = [];
   let rest = '';
   for (let at = 0; ;) {
@@ -524,6 +535,7 @@ function jsonEncoded(text: string): { values: unknown[]; rest: string } {
     }
     const json = text.slice(start, end - 1);
     expect(json).not.toMatch(/[$%]\{/);
+    expect(hcl.includes(json) && NEEDS_ESCAPES.test(json)).toBe(false);
     values.push(JSON.parse(json));
     rest += `${text.slice(at, from)}JSON`;
     at = end;

@@ -1,6 +1,6 @@
 import type { PolicyDocument } from '../permissions.js';
 import { type DocumentParts, POLICY_NAME, ROLE_SESSION_SECONDS } from './parts.js';
-import { hclJson, hclText } from './text.js';
+import { hclPolicy, hclText } from './text.js';
 
 /** Terraform configuration (HCL). */
 export function writeTerraform(parts: DocumentParts): string {
@@ -11,7 +11,7 @@ export function writeTerraform(parts: DocumentParts): string {
       resourceBlock('aws_iam_role', 'execution', [
         `name               = ${hclText(executionName)}`,
         `path               = ${hclText(executionPath)}`,
-        `assume_role_policy = ${hclJson(execution.trustPolicy)}`,
+        `assume_role_policy = ${hclPolicy(execution.trustPolicy)}`,
       ]),
       rolePolicyBlock('execution', execution.permissionPolicy),
       outputBlock('execution_role_arn', 'aws_iam_role.execution.arn'),
@@ -26,7 +26,7 @@ function userBlocks({ name, policy }: DocumentParts): string[] {
     resourceBlock('aws_iam_user_policy', 'provider', [
       `name   = "${POLICY_NAME}"`,
       'user   = aws_iam_user.provider.name',
-      `policy = ${hclJson(policy)}`,
+      `policy = ${hclPolicy(policy)}`,
     ]),
     outputBlock('user_arn', 'aws_iam_user.provider.arn'),
   ];
@@ -37,7 +37,7 @@ function roleBlocks({ name, policy }: DocumentParts, trust: PolicyDocument): str
     resourceBlock('aws_iam_role', 'provider', [
       `name                 = ${hclText(name)}`,
       `max_session_duration = ${ROLE_SESSION_SECONDS}`,
-      `assume_role_policy   = ${hclJson(trust)}`,
+      `assume_role_policy   = ${hclPolicy(trust)}`,
     ]),
     rolePolicyBlock('provider', policy),
     outputBlock('role_arn', 'aws_iam_role.provider.arn'),
@@ -48,7 +48,7 @@ function rolePolicyBlock(role: string, document: PolicyDocument): string {
   return resourceBlock('aws_iam_role_policy', role, [
     `name   = "${POLICY_NAME}"`,
     `role   = aws_iam_role.${role}.id`,
-    `policy = ${hclJson(document)}`,
+    `policy = ${hclPolicy(document)}`,
   ]);
 }
 

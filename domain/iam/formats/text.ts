@@ -1,4 +1,4 @@
-import { escapeCharacters } from '../policyText.js';
+import { escapeCharacters, policyText } from '../policyText.js';
 
 /** JSON on one line, in ASCII. */
 export function compactJson(value: unknown): string {
@@ -18,9 +18,15 @@ export function hclText(value: unknown): string {
   return escapeTemplates(JSON.stringify(value));
 }
 
-/** A JSON document in HCL, for a member that is indented by two spaces. */
+/** A JSON text in HCL, for a member that is indented by two spaces. */
 export function hclJson(value: unknown): string {
   return `jsonencode(${escapeTemplates(JSON.stringify(value, null, 2)).replaceAll('\n', '\n  ')})`;
+}
+
+/** A policy in HCL, as {@link hclJson}. jsonencode writes no escapes, which some characters need in a policy. */
+export function hclPolicy(policy: unknown): string {
+  const text = policyText(policy);
+  return text === JSON.stringify(policy) ? hclJson(policy) : hclText(text);
 }
 
 function escapeTemplates(json: string): string {
