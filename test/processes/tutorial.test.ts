@@ -74,20 +74,25 @@ const folder = mkdtempSync(path.join(tmpdir(), 'polony-tutorial-'));
 const clone = path.join(folder, 'polony');
 const prefix = path.join(folder, 'prefix');
 const children: ChildProcess[] = [];
+let environment: NodeJS.ProcessEnv;
+
+/** What the npm that runs the tests, and other tests, set. Certificates and proxies of the machine are not among it. */
+const OF_TESTS = /^(npm_|TEMPORAL_|AWS_|VITEST|POLONY_|XDG_|NODE_(OPTIONS|PATH|ENV|V8_COVERAGE)$)/i;
 
 /** The environment of a person who has just cloned the repository. */
 function personsEnvironment(): NodeJS.ProcessEnv {
-  const env = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(npm_|TEMPORAL_|AWS_|VITEST|POLONY_|NODE_|XDG_)/i.test(name)),
-  );
+  const configured = (name: string): string =>
+    execFileSync('npm', ['config', 'get', name], { encoding: 'utf8', cwd: tmpdir() }).trim();
+  const folders = (process.env.PATH ?? '').split(path.delimiter).filter((each) => !each.includes('node_modules'));
   return {
-    ...env,
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !OF_TESTS.test(name))),
     HOME: path.join(folder, 'home'),
     // What `npm config set prefix` does for a person.
     npm_config_prefix: prefix,
-    // Only the downloads of npm are shared, to be polite to its registry.
-    npm_config_cache: execFileSync('npm', ['config', 'get', 'cache'], { encoding: 'utf8' }).trim(),
-    PATH: `${path.join(prefix, 'bin')}${path.delimiter}${process.env.PATH}`,
+    // The machine may need another registry. Its downloads are shared, to be polite to the registry.
+    npm_config_userconfig: configured('userconfig'),
+    npm_config_cache: configured('cache'),
+    PATH: [path.join(prefix, 'bin'), ...folders].join(path.delimiter),
   };
 }
 
@@ -102,7 +107,7 @@ interface Running {
 function start(command: string): Running {
   const child = spawn('/bin/sh', ['-c', `exec ${command}`], {
     cwd: clone,
-    env: personsEnvironment(),
+    env: environment,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.push(child);
@@ -128,11 +133,12 @@ function cloneTree(): void {
     cpSync(path.join(root, file), path.join(clone, file));
   }
   mkdirSync(path.join(folder, 'home'));
+  environment = personsEnvironment();
 }
 
 afterAll(async () => {
   for (const child of children)
-    if (child.exitCode === null) {
+    if (child.exitCode === null && child.signalCode === null) {
       child.kill('SIGINT');
       await new Promise((resolve) => child.once('exit', resolve));
     }

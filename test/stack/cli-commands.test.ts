@@ -198,8 +198,12 @@ describe('a command', () => {
     writeFileSync(file, content);
     const start = ['executions', 'start', '--flow-id', 'b2f', '--run-id', 'M1', '--manifest-file'];
     const started = await json<{ execution: { id: string } }>(...start, file);
-    const { details } = await json<{ details: { manifest: unknown } }>('executions', 'get', started.execution.id);
-    expect(JSON.stringify(details.manifest)).toContain('content');
+    const { manifest_text: sent } = await api.postgres.db
+      .selectFrom('executions')
+      .select('manifest_text')
+      .where('id', '=', started.execution.id)
+      .executeTakeFirstOrThrow();
+    expect(sent).toBe(content);
     expect((await polony([...start, '-', '--json'], { input: content })).code).toBe(0);
     expect((await polony([...start, path.join(api.folder, 'none.csv')])).code).toBe(2);
     expect((await polony([...start, file, '--manifest', '{}'])).code).toBe(2);
