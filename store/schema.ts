@@ -390,6 +390,15 @@ export interface AuditOutcomesTable {
   detail: ColumnType<Record<string, unknown> | null, string | null, never>;
 }
 
+/** A link of the hash chain over the audit log. Triggers write it. */
+export interface AuditChainTable {
+  /** From 1, without gaps. */
+  number: ColumnType<string, never, never>;
+  source: 'entry' | 'outcome';
+  audit_id: string;
+  hash: Buffer;
+}
+
 /** Who may read a bucket through its policy. */
 export interface AccessGrantsTable {
   id: string;
@@ -427,6 +436,7 @@ export interface Database {
   api_keys: ApiKeysTable;
   audit_log: AuditLogTable;
   audit_outcomes: AuditOutcomesTable;
+  audit_chain: AuditChainTable;
   webhooks: WebhooksTable;
   webhook_secrets: WebhookSecretsTable;
   webhook_deliveries: WebhookDeliveriesTable;

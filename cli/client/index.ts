@@ -1,5 +1,6 @@
 import tab from '@bomb.sh/tab/commander';
 import type { Command } from 'commander';
+import { addAuditVerify } from '../audit.js';
 import { addResourceCommands } from './resourceCommands.js';
 import { addSessionCommands } from './session.js';
 import { addTransferCommands } from './files/commands.js';
@@ -9,5 +10,6 @@ export async function addClient(program: Command): Promise<void> {
   addSessionCommands(program);
   addTransferCommands(program);
   addResourceCommands(program);
+  addAuditVerify(program);
   tab(program);
 }
