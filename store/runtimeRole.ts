@@ -25,6 +25,8 @@ export async function grantRuntimeRole(db: Db, { name, password }: RuntimeRole):
     .execute(db)
     .catch(() => undefined);
   await db.transaction().execute(async (transaction) => {
+    // Two processes that change the same rights at once would fail.
+    await sql`select pg_advisory_xact_lock(hashtextextended('runtime-role', 0))`.execute(transaction);
     const role = sql.id(name);
     const { rows } = await sql`select from pg_roles where rolname = ${name}`.execute(transaction);
     const isThere = rows.length > 0;

@@ -370,7 +370,7 @@ export interface AuditLogTable {
   id: string;
   time: Created;
   request_id: string;
-  caller_kind: 'root' | 'key' | 'person' | 'system';
+  caller_kind: 'root' | 'key' | 'person' | 'system' | 'temporal' | 'anonymous';
   caller_id: string;
   caller_name: string;
   address: string | null;

@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { appendAudit, beginAudit, endAudit } from '../../store/audit.js';
 import { verifyAuditChain } from '../../store/auditChain.js';
-import { type Db, isMigrated, openDatabase } from '../../store/database.js';
+import { type Db, isMigrated, migrate, openDatabase } from '../../store/database.js';
 import { canChangeAuditLog, grantRuntimeRole } from '../../store/runtimeRole.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { cliFile } from '../testStack.js';
@@ -190,6 +190,28 @@ describe('the hash chain', () => {
         perform append_to_audit_chain('outcome', o.audit_id, audit_outcome_text(o)); end loop; end $$`);
     expect(await verify()).toEqual([]);
     expect((await verify({ number: 2, hash: head.hash })).join()).toMatch(/computed anew/);
+  });
+  it('begins with the entries that were there before the upgrade', async () => {
+    const old = await startTestPostgres();
+    try {
+      await old.asOwner(async (owner) => {
+        await sql`drop table audit_chain`.execute(owner);
+        await sql`drop function chain_audit_entry, chain_audit_outcome, append_to_audit_chain, audit_entry_text,
+          audit_outcome_text, audit_time, audit_field cascade`.execute(owner);
+        await sql`delete from kysely_migration where name = '0017_audit_chain'`.execute(owner);
+      });
+      for (let index = 0; index < 3; index++) await appendAudit(old.db, entry(`Old${index}`), { status: 200 });
+      await beginAudit(old.db, entry('Unfinished'));
+      await old.asOwner(async (owner) => {
+        expect(await migrate(owner)).toEqual(['0017_audit_chain']);
+        expect(await verifyAuditChain(owner)).toMatchObject({ links: 7, problems: [] });
+      });
+      // As during an upgrade, before the rights are granted.
+      await appendAudit(old.db, entry('New'), { status: 200 });
+      expect(await old.asOwner((owner) => verifyAuditChain(owner))).toMatchObject({ links: 9, problems: [] });
+    } finally {
+      await old.stop();
+    }
   });
   it('is checked by polony audit verify, which names what is wrong', async () => {
     const run = (...args: string[]) =>
