@@ -11,7 +11,7 @@ export interface ChainHead {
 }
 
 /** What {@link verifyAuditChain} found. */
-export interface ChainReport {
+interface ChainReport {
   /** The checked links: one for each entry, and one for each outcome. */
   links: number;
   head: ChainHead;

@@ -8,7 +8,7 @@ const APPEND_ONLY = ['audit_log', 'audit_outcomes'];
 const READ_ONLY = ['audit_chain', 'kysely_migration', 'kysely_migration_lock'];
 
 /** The role that the API and the worker connect as. */
-export interface RuntimeRole {
+interface RuntimeRole {
   name: string;
   /** Sets the password, and creates the role if it does not exist. Printable ASCII. Without it, the role must exist. */
   password?: string;

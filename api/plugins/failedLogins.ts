@@ -184,7 +184,7 @@ function increase(counts: Map<string, number>, name: string, by = 1): void {
  * What failures count for: an IPv4 address, or the network of 64 bits of an IPv6 address, because one host can have all
  * addresses in it.
  */
-export function groupAddress(ip: string): string {
+function groupAddress(ip: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1];
   if (mapped !== undefined) return mapped;
   const address = ip.split('%')[0]!;

@@ -32,7 +32,7 @@ export async function recordCancelRequest(
 const TEMPORAL_CALLER: AuditCaller = { kind: 'temporal', id: 'temporal', name: 'via Temporal, not authenticated' };
 
 /** A request to cancel an execution that did not come from the API. */
-export interface UnauthenticatedCancel {
+interface UnauthenticatedCancel {
   reason?: string;
   /** Who the message says that it is from. Anybody can write anything there. */
   claimedBy?: string;
