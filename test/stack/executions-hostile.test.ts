@@ -175,8 +175,9 @@ it('lets nobody cancel in the name of another one through Temporal, and records 
   const requests = [];
   for (const id of [signalled, cancelled, asked]) {
     const { requestedBy, reason } = (await inStatus(id, 'CANCELED')).details.cancelRequested!;
-    const { entries } = await call('GET', `/v1/audit-log?resourceId=${id}&action=ExecutionService_CancelExecution`);
-    requests.push([requestedBy, reason, entries.map((entry: { caller: { kind: string } }) => entry.caller.kind)]);
+    const audited = `/v1/audit-log?resourceId=${id}&action=ExecutionService_CancelExecution`;
+    const { entries } = await call<{ entries: { caller: { kind: string } }[] }>('GET', audited);
+    requests.push([requestedBy, reason, entries.map(({ caller }) => caller.kind)]);
   }
   const unauthenticated = 'via Temporal, not authenticated';
   expect(requests).toEqual([
@@ -184,7 +185,8 @@ it('lets nobody cancel in the name of another one through Temporal, and records 
     [unauthenticated, 'The cancellation of the workflow was requested', ['temporal']],
     ['default', 'by the API', ['root']],
   ]);
-  const { entries } = await call('GET', `/v1/audit-log?resourceId=${signalled}&callerId=temporal`);
+  const forgeries = `/v1/audit-log?resourceId=${signalled}&callerId=temporal`;
+  const { entries } = await call<{ entries: object[] }>('GET', forgeries);
   expect(entries).toMatchObject([
     {
       caller: { kind: 'temporal', name: unauthenticated },
