@@ -68,6 +68,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     authenticate: dependencies.authenticate ?? apiKeyAuthenticator(db, dependencies.apiKey, dependencies.eventsKey),
     ...(oidc !== undefined && { authenticatePerson: oidcAuthenticator(oidc) }),
     requestsPerMinute: dependencies.requestsPerMinute ?? 0,
+    failedLoginsPerMinute: dependencies.failedLoginsPerMinute ?? 0,
     publicApiDocs: dependencies.publicApiDocs ?? true,
   });
   addAudit(app, db);

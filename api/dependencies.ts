@@ -32,6 +32,8 @@ export interface ApiDependencies {
   oidc?: OidcConfig;
   /** The limit of one caller; absent or 0 for no limit. */
   requestsPerMinute?: number;
+  /** Failed logins of one address within a minute; 0, the default, for no limit. */
+  failedLoginsPerMinute?: number;
   discoverSeconds: number;
   /** `domain` in the details of errors. */
   errorDomain: string;

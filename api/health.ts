@@ -8,6 +8,8 @@ import { responseBody } from './openapi/shared.js';
 
 /** How long a part may take to answer before it counts as unreachable, in milliseconds. */
 const CHECK_MS = 3000;
+/** How long an answer is reused, in milliseconds. Anybody may ask, and must not keep the database busy. */
+const REUSE_MS = 1000;
 
 const parts = { status: Type.String(), database: Type.String(), temporal: Type.String() };
 const live = {
@@ -28,13 +30,28 @@ const ready = {
 /** Health checks. They need no key. */
 export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
+  const check = reuse(() => Promise.all([checkDatabase(db), checkTemporal(orchestrator)]));
 
   app.get('/healthz', { schema: live }, async () => ({ status: 'ok' }));
   app.get('/readyz', { schema: ready }, async (_request, reply) => {
-    const [database, temporal] = await Promise.all([checkDatabase(db), checkTemporal(orchestrator)]);
+    const [database, temporal] = await check();
     const isReady = database === 'ok' && temporal === 'ok';
     return reply.code(isReady ? 200 : 503).send({ status: isReady ? 'ok' : 'not ready', database, temporal });
   });
+}
+
+/** Requests at the same time share one call, and those of the next second its answer. */
+function reuse<T>(call: () => Promise<T>): () => Promise<T> {
+  let last: { until: number; answer: Promise<T> } | undefined;
+  return () => {
+    if (last === undefined || Date.now() > last.until) {
+      const next = { until: Infinity, answer: call() };
+      const expire = (): void => void (next.until = Date.now() + REUSE_MS);
+      next.answer.then(expire, expire);
+      last = next;
+    }
+    return last.answer;
+  };
 }
 
 async function checkDatabase(db: ApiDependencies['db']): Promise<string> {

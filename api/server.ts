@@ -5,6 +5,7 @@ import { createKmsDataKeys } from '../aws/kms.js';
 import type { ApiConfig } from '../domain/settings.js';
 import { openDatabase } from '../store/database.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { warnOfRights } from '../store/runtimeRole.js';
 import { createSecrets } from '../store/secrets.js';
 import { Orchestrator } from '../temporal/client.js';
 import { connectTemporal } from '../temporal/connection.js';
@@ -25,7 +26,7 @@ const CLOSE_MS = 10_000;
  * @throws Error when Temporal does not answer or the port is in use. Everything that was opened is closed again.
  */
 export async function startApi(config: ApiConfig, logger: Logger): Promise<RunningApi> {
-  const db = openDatabase(config.databaseUrl, config.maxDbConnections);
+  const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
   const opened: (() => Promise<void>)[] = [() => db.destroy()];
   const release = async (): Promise<void> => {
     for (const close of opened.splice(0).reverse()) await close();
@@ -59,6 +60,8 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     await app.listen({ host: config.host, port: config.port });
     const url = config.publicUrl ?? listeningUrl(app.server.address() as AddressInfo, config.host);
     logger.info({ url }, 'API is listening');
+    // The database may be away: that is no reason to end.
+    void warnOfRights(db, logger);
 
     let closing: Promise<void> | undefined;
     return { url, close: () => (closing ??= release()) };

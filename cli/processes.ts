@@ -1,8 +1,9 @@
 import { pino, type Logger } from 'pino';
 import { createKmsDataKeys } from '../aws/kms.js';
-import { parseApiConfig, parseWorkerConfig } from './settings/parse.js';
+import { parseApiConfig, parseRuntimeRole, parseWorkerConfig } from './settings/parse.js';
 import { errorMessage, loggableError } from '../domain/errors.js';
 import { migrate, openDatabase } from '../store/database.js';
+import { grantRuntimeRole } from '../store/runtimeRole.js';
 import { reencrypt } from '../store/reencrypt.js';
 import { createSecrets } from '../store/secrets.js';
 import { connectTemporal } from '../temporal/connection.js';
@@ -103,12 +104,17 @@ export async function migrateProcess(): Promise<void> {
     ...env,
     TEMPORAL_ADDRESS: hasTemporal ? address : 'none:7233',
   });
+  const role = parseRuntimeRole(env);
   const db = openDatabase(databaseUrl, 1);
   try {
     const done = await migrate(db);
     process.stdout.write(
       done.length === 0 ? 'The database is up to date.\n' : `Migrated the database: ${done.join(', ')}\n`,
     );
+    if (role !== undefined) {
+      await grantRuntimeRole(db, role);
+      process.stdout.write(`The role ${role.name} has the rights of the API and the worker.\n`);
+    }
   } finally {
     await db.destroy();
   }

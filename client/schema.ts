@@ -122,7 +122,7 @@ export interface paths {
         };
         /**
          * List who did what, newest first
-         * @description The log records every request that changes something, returns credentials or download URLs, or lacks a scope. polony never changes or deletes an entry. An entry without `timeEnded` is of a request that is in progress, or that stopped before its outcome was saved.
+         * @description The log records every request that changes something, returns credentials or download URLs, or lacks a scope. Failed logins are in it, counted for each address and minute, and so is what workflows do on request of Temporal. polony never changes or deletes an entry. An entry without `timeEnded` is of a request that is in progress, or that stopped before its outcome was saved.
          */
         get: operations["AuditService_ListAuditLog"];
         put?: never;
@@ -1375,7 +1375,7 @@ export interface components {
             caller: {
                 id: string;
                 /** @enum {string} */
-                kind: "root" | "key" | "person" | "system";
+                kind: "root" | "key" | "person" | "system" | "temporal" | "anonymous";
                 name: string;
             };
             detail: {

@@ -10,13 +10,19 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 /** Shortest API key that polony accepts: 24 random letters and digits are more than 128 bits. */
 export const MIN_API_KEY_LENGTH = 24;
 
+/** Whether to use TLS for PostgreSQL; `address` leaves it to the address. */
+export const DATABASE_TLS_MODES = ['address', 'verify', 'disable'] as const;
+
 /** What to do with a HealthOmics run whose workflow was terminated, or which Temporal no longer knows. */
 export const CLOSED_WORKFLOW_POLICIES = ['adopt', 'cancel'] as const;
 export type ClosedWorkflowPolicy = (typeof CLOSED_WORKFLOW_POLICIES)[number];
 
 /** Settings of every polony process. cli/settings/ reads them from environment variables. */
 export interface CommonConfig {
+  /** With what the settings say about TLS, as `sslmode` and `sslrootcert`. */
   databaseUrl: string;
+  /** After how many seconds PostgreSQL ends a statement; 0 for no limit. */
+  statementSeconds: number;
   /** Largest number of connections that this process opens to PostgreSQL. */
   maxDbConnections: number;
   temporal: { address: string; namespace: string; apiKey?: string; tls?: boolean };
@@ -72,6 +78,8 @@ export interface ApiConfig extends CommonConfig {
   oidc?: OidcConfig;
   /** Limit for one caller in one API process; 0 for no limit. */
   requestsPerMinute: number;
+  /** Failed logins of one address in one API process; 0 for no limit. */
+  failedLoginsPerMinute: number;
 }
 
 /** Settings of `polony worker`. */

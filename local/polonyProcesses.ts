@@ -18,7 +18,7 @@ export interface Servers {
 /** The settings of the API and the worker on a local stack. */
 export function processEnvironment({ postgres, aws, temporal }: Servers, keys: StackKeys): Record<string, string> {
   return {
-    DATABASE_URL: postgres.url,
+    DATABASE_URL: postgres.runtimeUrl,
     TEMPORAL_ADDRESS: temporal.address,
     TEMPORAL_NAMESPACE: temporal.namespace,
     AWS_ENDPOINT_URL: aws.endpoint,

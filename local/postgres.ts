@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
@@ -28,8 +28,12 @@ const NOT_READY = ['ECONNREFUSED', 'ECONNRESET', '57P03'];
 const DATABASE_EXISTS = '42P04';
 
 export interface LocalPostgres {
-  /** `postgres://…/polony` */
+  /** `postgres://…/polony`, as the role that owns the tables. */
   url: string;
+  /** The same, as the role that the API and the worker use. {@link runtimeRole} creates it. */
+  runtimeUrl: string;
+  /** For `grantRuntimeRole`. */
+  runtimeRole: { name: string; password: string };
   pid: number;
   /** Creates another database. @returns its URL. */
   createDatabase: (name: string) => Promise<string>;
@@ -57,6 +61,8 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
   const server = await withFreePort(options.preferredPort, (port) => startServer(installation, options.guardian, port));
   return {
     url: server.urlOf('polony'),
+    runtimeUrl: server.urlOf('polony', server.runtimeRole),
+    runtimeRole: server.runtimeRole,
     pid: server.child.pid,
     createDatabase: async (name) => {
       await server.execute(`create database ${pg.escapeIdentifier(name)}`);
@@ -272,7 +278,8 @@ class Installation {
 
 interface Server {
   child: GuardedChild;
-  urlOf: (database: string) => string;
+  runtimeRole: LocalPostgres['runtimeRole'];
+  urlOf: (database: string, role?: LocalPostgres['runtimeRole']) => string;
   execute: (statement: string) => Promise<void>;
 }
 
@@ -280,7 +287,11 @@ interface Server {
 async function startServer(installation: Installation, guardian: Guardian, port: number): Promise<Server> {
   const child = installation.spawnServer(guardian, port);
   const password = installation.readPassword();
-  const urlOf = (database: string): string => `postgres://polony:${password}@127.0.0.1:${port}/${database}`;
+  // Nobody else knows the password of the owner.
+  const runtimePassword = createHash('sha256').update(`runtime ${password}`).digest('hex').slice(0, 36);
+  const runtimeRole = { name: 'polony_app', password: runtimePassword };
+  const urlOf = (database: string, role = { name: 'polony', password }): string =>
+    `postgres://${role.name}:${role.password}@127.0.0.1:${port}/${database}`;
   const execute = (statement: string): Promise<void> => executeAt(urlOf('postgres'), statement);
   await untilReady(child, async () => {
     try {
@@ -291,7 +302,7 @@ async function startServer(installation: Installation, guardian: Guardian, port:
       throw error;
     }
   });
-  return { child, urlOf, execute };
+  return { child, runtimeRole, urlOf, execute };
 }
 
 /** Executes a statement. A database that exists already is no error. */

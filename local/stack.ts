@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { migrate, openDatabase } from '../store/database.js';
+import { grantRuntimeRole } from '../store/runtimeRole.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 import { type LocalAws, startLocalAws } from './aws.js';
 import { createGuardian, type GuardedChild, type Guardian } from './guardian.js';
@@ -86,7 +87,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   try {
     const last = readLastStack(stateDir);
     const servers = await unlessAborted(starter.startAll(last));
-    await unlessAborted(migrateDatabase(servers.postgres.url));
+    await unlessAborted(migrateDatabase(servers.postgres));
 
     const keys = {
       apiKey: last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`,
@@ -191,9 +192,15 @@ function raceWithAbort(signal: AbortSignal | undefined): <T>(work: Promise<T>) =
   return (work) => Promise.race([work, aborted]);
 }
 
-async function migrateDatabase(url: string): Promise<void> {
+/** As `polony migrate` does it. */
+async function migrateDatabase({ url, runtimeRole }: LocalPostgres): Promise<void> {
   const db = openDatabase(url, 1);
-  await migrate(db).finally(() => db.destroy());
+  try {
+    await migrate(db);
+    await grantRuntimeRole(db, runtimeRole);
+  } finally {
+    await db.destroy();
+  }
 }
 
 type Parts = Servers & Pick<Stack, 'guardian' | 'env' | 'api' | 'worker'>;

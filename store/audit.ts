@@ -5,8 +5,11 @@ import type { AuditLogTable } from './schema.js';
 
 /** Who performs an action. */
 export interface AuditCaller {
-  /** `root` for the key of the installation, `system` for polony itself. */
-  kind: 'root' | 'key' | 'person' | 'system';
+  /**
+   * `root` for the key of the installation, `system` for polony itself, `temporal` for whoever sent a workflow a message
+   * past the API, and `anonymous` for a request without a valid key.
+   */
+  kind: 'root' | 'key' | 'person' | 'system' | 'temporal' | 'anonymous';
   id: string;
   name: string;
 }

@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { checkServerIdentity, type ConnectionOptions } from 'node:tls';
 import { Kysely, type Migration, type MigrationProvider, Migrator, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import { v7 } from 'uuid';
@@ -15,6 +18,7 @@ import * as runMetadata from './migrations/0016_run_metadata.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
 import * as verifiedFolders from './migrations/0013_verified_folders.js';
 import * as stoppedRuns from './migrations/0014_stopped_runs.js';
+import * as auditChain from './migrations/0017_audit_chain.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -52,14 +56,39 @@ export function sanitizeJson(value: unknown): string {
 }
 
 /**
- * Opens the database. The pool connects when a query needs a connection.
+ * How to connect to a database. `sslmode` in the address turns TLS on, and `sslrootcert` names a file with the
+ * certificates to trust. The certificate and its name are always checked, except with `disable` and `no-verify`.
  * @param url `postgres://user:password@host:port/database`
- * @param maxConnections size of the pool of this process
+ * @throws Error where the file cannot be read
  */
-export function openDatabase(url: string, maxConnections = 10): Db {
+export function toConnectionConfig(url: string): pg.ClientConfig {
+  const address = new URL(url);
+  const mode = address.searchParams.get('sslmode');
+  const caFile = address.searchParams.get('sslrootcert');
+  if (mode === 'disable' || mode === 'no-verify' || (mode === null && caFile === null))
+    return { connectionString: url };
+  // The driver would prefer what the address says to `ssl`.
+  for (const name of ['sslmode', 'sslrootcert']) address.searchParams.delete(name);
+  const host = address.hostname.replace(/^\[|\]$/g, '');
+  const ssl: ConnectionOptions = {
+    ...(caFile !== null && { ca: readFileSync(caFile, 'utf8') }),
+    // The driver tells Node.js the name of the server, but not its address.
+    ...(isIP(host) !== 0 && { checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate) }),
+  };
+  return { connectionString: address.href, ssl };
+}
+
+/**
+ * Opens the database. The pool connects when a query needs a connection.
+ * @param url `postgres://user:password@host:port/database`; see {@link toConnectionConfig}
+ * @param maxConnections size of the pool of this process
+ * @param statementSeconds after how many seconds PostgreSQL ends a statement; 0 for no limit
+ */
+export function openDatabase(url: string, maxConnections = 10, statementSeconds = 0): Db {
   const pool = new pg.Pool({
-    connectionString: url,
+    ...toConnectionConfig(url),
     max: maxConnections,
+    ...(statementSeconds > 0 && { statement_timeout: statementSeconds * 1000 }),
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 30_000,
   });
@@ -93,6 +122,7 @@ const migrations: MigrationProvider = {
     '0013_verified_folders': verifiedFolders,
     '0016_run_metadata': runMetadata,
     '0014_stopped_runs': stoppedRuns,
+    '0017_audit_chain': auditChain,
   }),
 };
 

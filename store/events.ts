@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import pg from 'pg';
-import { type DbOrTransaction, sanitizeText } from './database.js';
+import { type DbOrTransaction, sanitizeText, toConnectionConfig } from './database.js';
 
 const CHANNEL = 'polony_wake';
 
@@ -62,6 +62,7 @@ export function listen(
   handlers: Readonly<Record<string, (payload: string) => void>>,
   connected: () => void = () => undefined,
 ): () => Promise<void> {
+  const config = toConnectionConfig(url);
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -74,7 +75,7 @@ export function listen(
     timer.unref();
   };
   const connect = (): void => {
-    const own = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000, keepAlive: true });
+    const own = new pg.Client({ ...config, connectionTimeoutMillis: 10_000, keepAlive: true });
     client = own;
     own.on('notification', ({ channel, payload }) => handlers[channel]?.(payload ?? ''));
     own.on('error', reconnectLater);

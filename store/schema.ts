@@ -371,7 +371,7 @@ export interface AuditLogTable {
   id: string;
   time: Created;
   request_id: string;
-  caller_kind: 'root' | 'key' | 'person' | 'system';
+  caller_kind: 'root' | 'key' | 'person' | 'system' | 'temporal' | 'anonymous';
   caller_id: string;
   caller_name: string;
   address: string | null;
@@ -389,6 +389,15 @@ export interface AuditOutcomesTable {
   reason: string | null;
   resource_id: string | null;
   detail: ColumnType<Record<string, unknown> | null, string | null, never>;
+}
+
+/** A link of the hash chain over the audit log. Triggers write it. */
+export interface AuditChainTable {
+  /** From 1, without gaps. */
+  number: ColumnType<string, never, never>;
+  source: 'entry' | 'outcome';
+  audit_id: string;
+  hash: Buffer;
 }
 
 /** Who may read a bucket through its policy. */
@@ -428,6 +437,7 @@ export interface Database {
   api_keys: ApiKeysTable;
   audit_log: AuditLogTable;
   audit_outcomes: AuditOutcomesTable;
+  audit_chain: AuditChainTable;
   webhooks: WebhooksTable;
   webhook_secrets: WebhookSecretsTable;
   webhook_deliveries: WebhookDeliveriesTable;

@@ -7,7 +7,7 @@ import { migrate, openDatabase } from '../store/database.js';
 import type { TestPostgres } from './postgres.js';
 
 /** Starts a PostgreSQL of its own for a test that disturbs its server. `kill` ends it at once, like a crash. */
-export async function startOwnPostgres(): Promise<TestPostgres & { kill: () => void }> {
+export async function startOwnPostgres(): Promise<Pick<TestPostgres, 'url' | 'db' | 'stop'> & { kill: () => void }> {
   const stateDir = mkdtempSync(path.join(os.tmpdir(), 'polony-test-'));
   const guardian = await createGuardian(stateDir);
   const server = await startPostgres({ guardian, stateDir, durable: false });

@@ -6,8 +6,13 @@ import { databaseUrl, TEMPLATE } from './sharedPostgres.js';
 
 /** The database of one test file, with all tables. */
 export interface TestPostgres {
+  /** As the role of the API and the worker. */
   url: string;
   db: Db;
+  /** As the role that owns the tables. */
+  ownerUrl: string;
+  /** Executes statements that the role of the API and the worker must not execute. */
+  asOwner: <T>(work: (db: Db) => Promise<T>) => Promise<T>;
   stop: () => Promise<void>;
 }
 
@@ -17,16 +22,21 @@ async function onSharedServer(statement: string): Promise<void> {
   await client.query(statement).finally(() => client.end());
 }
 
-/** A database of its own on the server that all test files share. @returns its address. */
+/** A database of its own on the server that all test files share. @returns its name. */
 async function createTestDatabase(): Promise<string> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   await onSharedServer(`create database ${name} template ${TEMPLATE}`);
-  return databaseUrl(inject('postgresUrl'), name);
+  return name;
 }
 
 /** Creates and opens a database for one test file on the server that all test files share. */
 export async function startTestPostgres(options: { maxConnections?: number } = {}): Promise<TestPostgres> {
-  const url = await createTestDatabase();
-  const db = openDatabase(url, options.maxConnections ?? 10);
-  return { url, db, stop: () => db.destroy() };
+  const name = await createTestDatabase();
+  const [url, ownerUrl] = [inject('postgresRuntimeUrl'), inject('postgresUrl')].map((each) => databaseUrl(each, name));
+  const db = openDatabase(url!, options.maxConnections ?? 10);
+  const asOwner = async <T>(work: (db: Db) => Promise<T>): Promise<T> => {
+    const owner = openDatabase(ownerUrl!, 1);
+    return work(owner).finally(() => owner.destroy());
+  };
+  return { url: url!, db, ownerUrl: ownerUrl!, asOwner, stop: () => db.destroy() };
 }

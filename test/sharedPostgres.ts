@@ -5,6 +5,7 @@ import type { TestProject } from 'vitest/node';
 import { createGuardian } from '../local/guardian.js';
 import { startPostgres } from '../local/postgres.js';
 import { migrate, openDatabase } from '../store/database.js';
+import { grantRuntimeRole } from '../store/runtimeRole.js';
 
 /** Name of the template from which the databases of the test files are created. */
 export const TEMPLATE = 'polony_template';
@@ -18,6 +19,8 @@ declare module 'vitest' {
   export interface ProvidedContext {
     /** Address of the PostgreSQL server that all test files share. Each has a database of its own there. */
     postgresUrl: string;
+    /** The same, as the role of the API and the worker. */
+    postgresRuntimeUrl: string;
   }
 }
 
@@ -28,8 +31,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const postgres = await startPostgres({ guardian, stateDir, durable: false });
   await postgres.createDatabase(TEMPLATE);
   const db = openDatabase(databaseUrl(postgres.url, TEMPLATE), 1);
-  await migrate(db).finally(() => db.destroy());
+  await migrate(db)
+    .then(() => grantRuntimeRole(db, postgres.runtimeRole))
+    .finally(() => db.destroy());
   project.provide('postgresUrl', postgres.url);
+  project.provide('postgresRuntimeUrl', postgres.runtimeUrl);
   return async () => {
     await guardian.close();
     rmSync(stateDir, { recursive: true, force: true });

@@ -26,7 +26,7 @@ export interface OpenDependencies {
 
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
 export async function openDependencies(config: WorkerConfig, logger: Logger): Promise<OpenDependencies> {
-  const db = openDatabase(config.databaseUrl, config.maxDbConnections);
+  const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
   const { client, connection: clientConnection } = await connectTemporal(config.temporal);
   const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
   const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);

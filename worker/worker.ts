@@ -7,6 +7,7 @@ import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { toConnectionOptions, withAddress } from '../temporal/connection.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
+import { warnOfRights } from '../store/runtimeRole.js';
 import { openDependencies, type OpenDependencies } from './dependencies.js';
 import { type HealthServer, startHealthServer } from './health.js';
 import { checkWorker, waitForDatabase } from './readiness.js';
@@ -52,6 +53,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
       logger.info({ url: health.url }, 'health checks are answered');
     }
     await waitForDatabase(parts, logger, stopping);
+    await warnOfRights(parts.db, logger);
     const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
     connection = await withAddress(config.temporal, connecting);
     workers.push(...(await createWorkers(config, connection, opened)));

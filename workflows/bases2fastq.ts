@@ -396,7 +396,8 @@ function describeEnd(run: StartedRun, { healthOmicsStatus, failureReason, status
 function describeCancel(cancel: CancelRequest | undefined): string {
   if (cancel === undefined) return '';
   const reason = cancel.reason === undefined ? '' : `: ${cancel.reason}`;
-  return `\n\nCancel requested by ${cancel.requestedBy ?? 'a Temporal signal'}${reason}`;
+  // Not who: anybody can write any name into a signal. The API shows who requested it.
+  return `\n\nCancel requested${reason}`;
 }
 
 /**

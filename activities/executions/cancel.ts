@@ -1,14 +1,25 @@
 import { CancelRunCommand, GetRunCommand, type OmicsClient } from '@aws-sdk/client-omics';
 import { classifyAwsError } from '../../aws/errors.js';
-import { recordCancelRequest } from '../../store/executions/cancel.js';
+import { Context } from '@temporalio/activity';
+import { recordUnauthenticatedCancel } from '../../store/executions/cancel.js';
 import type { CancelRequest } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
 import { loadStartedExecution } from './context.js';
 
-/** Who is said to have requested a cancel where the signal does not say it. */
-export const UNNAMED_REQUESTER = 'a Temporal signal';
+/**
+ * Records why a workflow cancels an execution. The API records a request before it signals the workflow. So a request
+ * that is not recorded came through Temporal, whatever it says about its sender.
+ */
+export async function recordCancelOf(db: Dependencies['db'], executionId: string, request: CancelRequest) {
+  const { workflowExecution } = Context.current().info;
+  await recordUnauthenticatedCancel(db, executionId, {
+    reason: request.reason,
+    claimedBy: request.requestedBy,
+    origin: { workflowId: workflowExecution?.workflowId ?? '', workflowRunId: workflowExecution?.runId ?? '' },
+  });
+}
 
 export function createCancelActivities(dependencies: Pick<Dependencies, 'db' | 'aws' | 'orchestrator'>) {
   const { db, aws } = dependencies;
@@ -18,10 +29,8 @@ export function createCancelActivities(dependencies: Pick<Dependencies, 'db' | '
       const execution = await loadStartedExecution(dependencies, executionId);
       const runId = execution.healthOmics?.runId;
       if (runId === undefined) return;
-      // CancelRun must be sent even where the request cannot be recorded.
-      await recordCancelRequest(db, executionId, request.requestedBy ?? UNNAMED_REQUESTER, request.reason).catch(
-        () => undefined,
-      );
+      // As for requests of the API: what cannot be recorded is not done. Temporal repeats this activity.
+      await recordCancelOf(db, executionId, request);
       const omics = aws.omics(execution.provider.id, execution.compute.region);
       await withHeartbeat(() =>
         withAwsErrors(dependencies, execution, runCall(execution, 'omics:CancelRun', runId), () =>

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { isFinalStatus } from '../../domain/executions/execution.js';
+import { recordUnauthenticatedCancel } from '../../store/executions/cancel.js';
 import { closeStart } from '../../store/executions/start.js';
 import {
   countStartedExecutions,
@@ -9,6 +10,7 @@ import {
 } from '../../store/executions/sweep.js';
 import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
+import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
 
 /**
@@ -73,10 +75,13 @@ export class ClosedExecutions {
   /** By the workflow, which repeats a StartRun that AWS has not answered, and watches the run until it ends. */
   async #cancel(execution: ExecutionContext): Promise<void> {
     if ((await recordAdoption(this.db, execution.id)) === undefined) return;
-    await this.workflows.adopt(execution, {
-      requestedBy: 'polony',
-      reason: 'Its workflow was closed from outside',
+    const reason = 'Its workflow was closed from outside';
+    // Before the signal, as in the API: who closed the workflow is the one who had the run cancelled.
+    await recordUnauthenticatedCancel(this.db, execution.id, {
+      reason,
+      origin: { workflowId: executionWorkflowId(execution.id) },
     });
+    await this.workflows.adopt(execution, { reason });
   }
 
   async #fail(execution: ExecutionContext, isUnstarted: boolean): Promise<void> {

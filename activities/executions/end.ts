@@ -1,10 +1,9 @@
-import { recordCancelRequest } from '../../store/executions/cancel.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { leaveStartQueue } from '../../store/executions/pacing.js';
 import type { FinalStatus } from '../../domain/executions/execution.js';
 import type { CancelRequest } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
-import { UNNAMED_REQUESTER } from './cancel.js';
+import { recordCancelOf } from './cancel.js';
 
 /** How an execution ended. */
 export interface ExecutionEnd {
@@ -12,7 +11,7 @@ export interface ExecutionEnd {
   description: string;
   /** Of a failure; `Failed` where it is absent. */
   errorType?: string;
-  /** Who requested the cancel, where somebody did. */
+  /** The request to cancel, where there was one. */
   cancel?: CancelRequest;
 }
 
@@ -22,8 +21,7 @@ export function createEndActivities({ db }: Pick<Dependencies, 'db'>) {
     async recordEnd(executionId: string, end: ExecutionEnd): Promise<void> {
       const { status, description, errorType, cancel } = end;
       await leaveStartQueue(db, executionId);
-      if (cancel !== undefined)
-        await recordCancelRequest(db, executionId, cancel.requestedBy ?? UNNAMED_REQUESTER, cancel.reason);
+      if (cancel !== undefined) await recordCancelOf(db, executionId, cancel);
       await updateExecution(db, executionId, {
         status,
         statusDescription: description,

@@ -19,7 +19,11 @@ const AuditEntry = component(
       time: Timestamp,
       requestId: Type.String(),
       caller: Type.Object(
-        { kind: oneOf(['root', 'key', 'person', 'system']), id: Type.String(), name: Type.String() },
+        {
+          kind: oneOf(['root', 'key', 'person', 'system', 'temporal', 'anonymous']),
+          id: Type.String(),
+          name: Type.String(),
+        },
         closed,
       ),
       address: NullableString,
@@ -76,6 +80,7 @@ export const operations = {
     summary: 'List who did what, newest first',
     description:
       'The log records every request that changes something, returns credentials or download URLs, or lacks a scope. ' +
+      'Failed logins are in it, counted for each address and minute, and so is what workflows do on request of Temporal. ' +
       'polony never changes or deletes an entry. ' +
       'An entry without `timeEnded` is of a request that is in progress, or that stopped before its outcome was saved.',
     querystring: AuditQuery,

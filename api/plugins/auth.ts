@@ -5,6 +5,7 @@ import type { Db } from '../../store/database.js';
 import { loggableError } from '../../domain/errors.js';
 import { ApiError, notFoundError } from '../errors.js';
 import type { Authenticate, AuthenticatePerson, Caller } from './caller.js';
+import { FailedLogins } from './failedLogins.js';
 import { addRateLimit } from './rateLimit.js';
 
 export { hashKey } from './apiKeys.js';
@@ -63,6 +64,8 @@ export interface AuthOptions {
   authenticate: Authenticate;
   /** Absent where the installation has no identity provider. */
   authenticatePerson?: AuthenticatePerson;
+  /** Failed logins of one address; 0 for no limit. */
+  failedLoginsPerMinute: number;
   /** For each caller; 0 for no limit. */
   requestsPerMinute: number;
   /** Whether `/openapi.json` and `/docs` are readable without a key. */
@@ -80,9 +83,11 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     if (url.startsWith('/v1/') && config?.needs === undefined)
       throw new Error(`${String(method)} ${url} does not say what it requires of its caller: add requireScope()`);
   });
+  const failedLogins = new FailedLogins(options.db, app.log, options.failedLoginsPerMinute);
+  app.addHook('onClose', () => failedLogins.close());
   app.addHook('onRequest', async (request, reply) => {
     if (isHealthRoute(request) || (options.publicApiDocs && isDocsRoute(request))) return;
-    request.caller = await authenticateRequest(options, request, reply);
+    request.caller = await authenticateRequest(options, failedLogins, request, reply);
   });
   await addRateLimit(app, options.requestsPerMinute, isHealthRoute);
   app.addHook('preValidation', async (request) => {
@@ -107,9 +112,10 @@ function isDocsAddress({ method, url }: FastifyRequest): boolean {
   return (method === 'GET' || method === 'HEAD') && /^\/(docs|openapi\.json)(\/|$|\?)/.test(url);
 }
 
-/** @throws ApiError 401 */
+/** @throws ApiError 401; 429 where logins from the address failed too often */
 async function authenticateRequest(
   { authenticate, authenticatePerson }: AuthOptions,
+  failedLogins: FailedLogins,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Caller> {
@@ -120,11 +126,14 @@ async function authenticateRequest(
   if (key === undefined && token !== undefined && authenticatePerson !== undefined) {
     // Goes with the 401 that authenticatePerson may throw.
     void reply.header('www-authenticate', 'Bearer');
-    const person = await authenticatePerson(token);
+    const person = await limitFailures(failedLogins, request, reply, token, () => authenticatePerson(token));
     void reply.removeHeader('www-authenticate');
     return person;
   }
-  const found = typeof key === 'string' && key !== '' ? await authenticate(key) : undefined;
+  const found =
+    typeof key === 'string' && key !== ''
+      ? await limitFailures(failedLogins, request, reply, key, () => authenticate(key))
+      : undefined;
   if (found !== undefined) return found;
   if (isDocs) void reply.header('www-authenticate', 'Basic realm="polony: any user, the API key as password"');
   else if (authenticatePerson !== undefined) void reply.header('www-authenticate', 'Bearer');
@@ -140,6 +149,28 @@ async function authenticateRequest(
     'The API key is not valid: it is unknown or was revoked. Check the header x-api-key, or ask your administrator ' +
       'for a new key',
   );
+}
+
+/** Authenticates with a credential, and counts how that ends. @throws ApiError 429 instead, after too many failures */
+async function limitFailures<T extends Caller | undefined>(
+  failedLogins: FailedLogins,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  credential: string,
+  authenticate: () => Promise<T>,
+): Promise<T> {
+  try {
+    failedLogins.check(request.ip, credential);
+    const found = await authenticate();
+    if (found === undefined) failedLogins.fail(request.ip, 'INVALID_API_KEY');
+    else failedLogins.succeed(credential);
+    return found;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) failedLogins.fail(request.ip, error.reason);
+    if (error instanceof ApiError && error.status === 429)
+      void reply.removeHeader('www-authenticate').header('retry-after', String(error.metadata.retry_after));
+    throw error;
+  }
 }
 
 /** The password of HTTP Basic (RFC 7617), which holds the API key. */

@@ -102,11 +102,11 @@ const FASTIFY_REASONS: Record<string, { reason: string; message?: string }> = {
 
 /**
  * Codes of PostgreSQL (Appendix A: connection exceptions, refused logins, a missing database, missing or old tables, too
- * many connections, shutdown, lock timeout) and of sockets that mean a part is unreachable, overloaded or not set up
+ * many connections, shutdown, lock and statement timeout) and of sockets that mean a part is unreachable, overloaded or not set up
  * yet: the same request may succeed later.
  */
 const UNREACHABLE =
-  /^(08...|28...|3D000|42P01|42703|53...|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH)$/;
+  /^(08...|28...|3D000|42P01|42703|53...|57014|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH)$/;
 /** Messages of the PostgreSQL driver, whose errors have no code then. */
 const CONNECTION_LOST =
   /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error/;

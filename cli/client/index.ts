@@ -1,5 +1,6 @@
 import tab from '@bomb.sh/tab/commander';
 import type { Command } from 'commander';
+import { addAuditVerify } from '../audit.js';
 import { addResourceCommands } from './resourceCommands.js';
 import { addSessionCommands } from './session.js';
 import { addStatusCommand } from './status.js';
@@ -11,5 +12,6 @@ export async function addClient(program: Command): Promise<void> {
   addStatusCommand(program);
   addTransferCommands(program);
   addResourceCommands(program);
+  addAuditVerify(program);
   tab(program);
 }

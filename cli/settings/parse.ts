@@ -1,9 +1,17 @@
+import { accessSync, constants } from 'node:fs';
 import { throwIfInvalid } from '../../domain/errors.js';
 import type { ApiConfig, CommonConfig, OidcConfig, WorkerConfig } from '../../domain/settings.js';
 import { WEBHOOK_RETRY_SECONDS } from '../../domain/webhooks/webhook.js';
 import { parseEncryptionKeys, parseNetworks, parseRetrySeconds, parseScopeMap, parseTrustProxy } from './formats.js';
 import { type Environment, SettingsReader } from './read.js';
-import { API_SETTINGS, type COMMON_SETTINGS, type SettingsOf, WORKER_SETTINGS } from './schema.js';
+import {
+  API_SETTINGS,
+  type COMMON_SETTINGS,
+  DATABASE_SETTINGS,
+  MIGRATION_SETTINGS,
+  type SettingsOf,
+  WORKER_SETTINGS,
+} from './schema.js';
 
 type CommonValues = SettingsOf<typeof COMMON_SETTINGS>;
 type ApiValues = SettingsOf<typeof API_SETTINGS>;
@@ -28,6 +36,7 @@ export function parseApiConfig(env: Environment): ApiConfig {
     trustProxy: reader.decode('POLONY_TRUST_PROXY', values.POLONY_TRUST_PROXY, parseTrustProxy) ?? false,
     trustedAccountId: values.POLONY_TRUSTED_ACCOUNT_ID,
     requestsPerMinute: values.POLONY_REQUESTS_PER_MINUTE,
+    failedLoginsPerMinute: values.POLONY_FAILED_LOGINS_PER_MINUTE,
     ...oidcConfig(reader, values),
   };
   throwIfInvalid(reader.problems);
@@ -66,6 +75,57 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
   return config;
 }
 
+/**
+ * Reads the address of the database, for commands that need nothing else.
+ * @throws InputError like {@link parseApiConfig}.
+ */
+export function parseDatabaseUrl(env: Environment): string {
+  const reader = new SettingsReader(env);
+  const url = databaseUrl(reader, reader.readAll(DATABASE_SETTINGS));
+  throwIfInvalid(reader.problems);
+  return url;
+}
+
+/**
+ * Reads which role `polony migrate` gives rights to; undefined for none.
+ * @throws InputError like {@link parseApiConfig}.
+ */
+export function parseRuntimeRole(env: Environment): { name: string; password?: string } | undefined {
+  const reader = new SettingsReader(env);
+  const { POLONY_RUNTIME_ROLE: name, POLONY_RUNTIME_PASSWORD: password } = reader.readAll(MIGRATION_SETTINGS);
+  if (name === undefined && password !== undefined)
+    reader.report(
+      'POLONY_RUNTIME_PASSWORD',
+      'CONFLICT',
+      'has no effect without POLONY_RUNTIME_ROLE: set the role, too',
+    );
+  throwIfInvalid(reader.problems);
+  return name === undefined ? undefined : { name, ...(password !== undefined && { password }) };
+}
+
+/** The address of the database with the settings of TLS in it. */
+function databaseUrl(reader: SettingsReader, values: SettingsOf<typeof DATABASE_SETTINGS>): string {
+  const { DATABASE_URL: address, POLONY_DATABASE_TLS: tls, POLONY_DATABASE_CA_FILE: caFile } = values;
+  if (caFile !== undefined && tls === 'disable')
+    reader.report('POLONY_DATABASE_CA_FILE', 'CONFLICT', 'has no effect with POLONY_DATABASE_TLS=disable: remove one');
+  if (caFile !== undefined && !isReadable(caFile))
+    reader.report('POLONY_DATABASE_CA_FILE', 'FILE', 'must name a file that polony can read');
+  if (address === '' || (tls === 'address' && caFile === undefined)) return address;
+  const url = new URL(address);
+  url.searchParams.set('sslmode', tls === 'disable' ? 'disable' : 'verify-full');
+  if (caFile !== undefined) url.searchParams.set('sslrootcert', caFile);
+  return url.href;
+}
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfig {
   const { TEMPORAL_API_KEY: apiKey, TEMPORAL_TLS: tls } = values;
   if (apiKey !== undefined && tls === false)
@@ -76,7 +136,8 @@ function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfi
     );
   const networks = values.POLONY_WEBHOOK_ALLOWED_NETWORKS;
   return {
-    databaseUrl: values.DATABASE_URL,
+    databaseUrl: databaseUrl(reader, values),
+    statementSeconds: values.POLONY_STATEMENT_SECONDS,
     maxDbConnections: values.POLONY_MAX_DB_CONNECTIONS,
     temporal: {
       address: values.TEMPORAL_ADDRESS,

@@ -1,11 +1,11 @@
 import { type Static, type TProperties, Type } from 'typebox';
-import { CLOSED_WORKFLOW_POLICIES, LOG_LEVELS, MIN_API_KEY_LENGTH } from '../../domain/settings.js';
+import { CLOSED_WORKFLOW_POLICIES, DATABASE_TLS_MODES, LOG_LEVELS, MIN_API_KEY_LENGTH } from '../../domain/settings.js';
 import { WEBHOOK_RETRY_SECONDS } from '../../domain/webhooks/webhook.js';
 import { choice, decimal, flag, integer, optionalFlag, optionalText, type Program, text } from './define.js';
 import { HOST_AND_PORT, isDatabaseUrl, isIdentityUrl, isPublicUrl } from './formats.js';
 
 const SERVICES: readonly Program[] = ['api', 'worker'];
-const ALL_SERVICES: readonly Program[] = ['api', 'worker', 'migrate', 'reencrypt'];
+const ALL_SERVICES: readonly Program[] = ['api', 'worker', 'migrate', 'reencrypt', 'audit verify'];
 const API: readonly Program[] = ['api'];
 const WORKER: readonly Program[] = ['worker'];
 const CLIENT: readonly Program[] = ['client'];
@@ -24,6 +24,28 @@ const database = {
       'must have the form postgres://user:password@host:port/database, ' +
       'with special characters of the user name and the password percent-encoded',
   }),
+  POLONY_DATABASE_TLS: choice(DATABASE_TLS_MODES, {
+    description:
+      'TLS to PostgreSQL: `verify` checks the certificate and the name of the server, and `disable` uses no TLS. ' +
+      '`address` does what `sslmode` in `DATABASE_URL` says: without it, there is no TLS.',
+    readBy: ALL_SERVICES,
+    default: 'address',
+  }),
+  POLONY_DATABASE_CA_FILE: optionalText({
+    description:
+      'File with the certificates that polony trusts for PostgreSQL, as PEM. It turns `verify` on. ' +
+      'Without it, polony trusts the public authorities that Node.js knows.',
+    readBy: ALL_SERVICES,
+    example: '/etc/polony/rds-ca.pem',
+  }),
+  POLONY_STATEMENT_SECONDS: integer({
+    description: 'After how many seconds PostgreSQL ends a statement of the API or the worker; 0 for no limit.',
+    readBy: SERVICES,
+    unit: 'seconds',
+    default: 30,
+    minimum: 0,
+    maximum: 3600,
+  }),
   POLONY_MAX_DB_CONNECTIONS: integer({
     description: 'Largest number of connections that one process opens to PostgreSQL.',
     readBy: SERVICES,
@@ -31,6 +53,28 @@ const database = {
     default: 10,
     minimum: 2,
     maximum: 1000,
+  }),
+};
+
+const runtimeRole = {
+  POLONY_RUNTIME_ROLE: optionalText({
+    description:
+      'Role that the API and the worker connect as. `polony migrate` gives it the rights that they need, and only the ' +
+      'right to add to the audit log. The role in the `DATABASE_URL` of `polony migrate` must be another one, which ' +
+      'owns the tables.',
+    readBy: ['migrate'],
+    example: 'polony_app',
+    check: (role) => Buffer.byteLength(role) <= 63,
+    problem: 'must have at most 63 bytes',
+  }),
+  POLONY_RUNTIME_PASSWORD: optionalText({
+    description:
+      'Password of that role. With it, `polony migrate` creates the role if necessary, and sets the password. ' +
+      'Its own role needs the right to do so (`CREATEROLE`).',
+    readBy: ['migrate'],
+    isSecret: true,
+    pattern: /^[\x20-\x7e]*$/,
+    problem: 'must consist of printable ASCII characters',
   }),
 };
 
@@ -210,6 +254,17 @@ const apiServer = {
     readBy: API,
     unit: 'requests',
     default: 6000,
+    minimum: 0,
+    maximum: 1_000_000,
+  }),
+  POLONY_FAILED_LOGINS_PER_MINUTE: integer({
+    description:
+      'Keys and tokens that are not valid which one address (IPv6: one /64 network) may send to one API process; ' +
+      '0 for no limit. More are refused without a check, except those that worked within 15 minutes. Behind a reverse ' +
+      'proxy, set `POLONY_TRUST_PROXY`, or all clients share the address of the proxy.',
+    readBy: API,
+    unit: 'failed logins',
+    default: 30,
     minimum: 0,
     maximum: 1_000_000,
   }),
@@ -484,12 +539,15 @@ const tests = {
 
 /** Variables that the API and the worker share. */
 export const COMMON_SETTINGS = { ...database, ...temporal, ...secrets, ...work };
+export const DATABASE_SETTINGS = database;
+export const MIGRATION_SETTINGS = runtimeRole;
 export const API_SETTINGS = { ...COMMON_SETTINGS, ...apiServer, ...oidc };
 export const WORKER_SETTINGS = { ...COMMON_SETTINGS, ...worker };
 
 /** All groups in the order of the reference page. */
 export const SETTING_GROUPS: readonly { title: string; introduction?: string; settings: TProperties }[] = [
   { title: 'Database', settings: database },
+  { title: 'Migration', settings: runtimeRole },
   { title: 'Temporal', settings: temporal },
   { title: 'Secrets', settings: secrets },
   { title: 'API and worker', settings: work },

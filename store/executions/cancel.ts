@@ -1,15 +1,19 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
+import { appendAudit, type AuditCaller } from '../audit.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
-/** Records who requested to cancel an execution first. A later request changes nothing. */
+/**
+ * Records who requested to cancel an execution first. A later request changes nothing.
+ * @returns whether this request is the first one
+ */
 export async function recordCancelRequest(
-  db: Db,
+  db: DbOrTransaction,
   id: string,
   requestedBy: string,
   reason: string | undefined,
-): Promise<void> {
-  await db
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
     .updateTable('executions')
     .set({
       cancel_requested_by: sanitizeText(requestedBy),
@@ -20,7 +24,46 @@ export async function recordCancelRequest(
     .where('id', '=', id)
     .where('cancel_requested_by', 'is', null)
     .where('status', 'not in', FINAL_STATUSES)
-    .execute();
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+/** Whoever sent a workflow a message past the API. Temporal does not tell who it was. */
+const TEMPORAL_CALLER: AuditCaller = { kind: 'temporal', id: 'temporal', name: 'via Temporal, not authenticated' };
+
+/** A request to cancel an execution that did not come from the API. */
+interface UnauthenticatedCancel {
+  reason?: string;
+  /** Who the message says that it is from. Anybody can write anything there. */
+  claimedBy?: string;
+  /** For the audit log: the workflow that received the message, and what was done to it. */
+  origin: Readonly<Record<string, string>>;
+}
+
+/**
+ * Records that a workflow cancels an execution although nobody requested it from the API, and writes that to the audit
+ * log. Nothing changes where a request is recorded already, so it can be repeated, and nobody can take a request over.
+ */
+export async function recordUnauthenticatedCancel(
+  db: Db,
+  id: string,
+  { reason, claimedBy, origin }: UnauthenticatedCancel,
+): Promise<void> {
+  await db.transaction().execute(async (transaction) => {
+    if (!(await recordCancelRequest(transaction, id, TEMPORAL_CALLER.name, reason))) return;
+    await appendAudit(transaction, {
+      caller: TEMPORAL_CALLER,
+      action: 'ExecutionService_CancelExecution',
+      requestId: origin.workflowRunId ?? origin.workflowId ?? id,
+      resourceType: 'executions',
+      resourceId: id,
+      detail: {
+        ...origin,
+        ...(reason !== undefined && { reason }),
+        ...(claimedBy !== undefined && { claimedBy }),
+      },
+    });
+  });
 }
 
 /** Records that the workflow has received the cancel request. */

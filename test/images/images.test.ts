@@ -177,6 +177,7 @@ async function build(): Promise<Image> {
 /** The user's .env file. The password has characters that are special in a URL, in YAML and in a shell. */
 const settings: Environment = {
   POSTGRES_PASSWORD: 'p@ss/w:rd "$HOME" %41 \'x\'',
+  POLONY_RUNTIME_PASSWORD: 'r@le/w:rd "$HOME" %41 \'y\'',
   POLONY_API_KEY: 'a-key-of-more-than-24-characters',
   AWS_ACCESS_KEY_ID: 'none',
   AWS_SECRET_ACCESS_KEY: 'none',
@@ -319,9 +320,11 @@ describe('docker-compose.yml', () => {
     }
     expect(() =>
       Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POLONY_API_KEY: 'x' })),
-    ).toThrow(/POSTGRES_PASSWORD is missing/);
+    ).toThrow(/POLONY_RUNTIME_PASSWORD is missing/);
     expect(() =>
-      Object.values(services.api!.environment!).map((value) => interpolate(String(value), { POSTGRES_PASSWORD: 'x' })),
+      Object.values(services.api!.environment!).map((value) =>
+        interpolate(String(value), { POLONY_RUNTIME_PASSWORD: 'x' }),
+      ),
     ).toThrow(/POLONY_API_KEY is missing/);
   });
 
@@ -395,7 +398,8 @@ describe('the image', () => {
       expect(output).toMatch(message);
       expect(code).toBe(1);
       if (value !== undefined && value.length > 3) expect(output).not.toContain(value);
-      expect(output).not.toContain(settings.POSTGRES_PASSWORD);
+      for (const secret of [settings.POSTGRES_PASSWORD, settings.POLONY_RUNTIME_PASSWORD])
+        expect(output).not.toContain(secret);
     },
   );
 
@@ -427,6 +431,10 @@ describe('the image', () => {
       { code: 0, signal: null },
       { code: 0, signal: null },
     ]);
-    for (const child of [api, worker]) expect(child.logTail(1 << 20)).not.toContain(settings.POSTGRES_PASSWORD);
+    for (const child of [api, worker]) {
+      const log = child.logTail(1 << 20);
+      expect(log).not.toContain(settings.POLONY_RUNTIME_PASSWORD);
+      expect(log).not.toContain('can change the audit log');
+    }
   });
 });

@@ -19,6 +19,7 @@ import { updateRun } from '../../store/runs/update.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
 import { startOwnPostgres } from '../ownPostgres.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
+import { waitFor } from '../support.js';
 
 const KEY = 'test-key-0123456789-abcdefgh';
 const ACCOUNT = '111122223333';
@@ -426,6 +427,9 @@ describe('readiness', () => {
       temporal: 'unreachable',
     });
     temporal.away = false;
+    // The answer is reused for a second, so that nobody can keep the database and Temporal busy.
+    expect((await call('GET', '/readyz')).status).toBe(503);
+    await waitFor('another check', async () => (await call('GET', '/readyz')).status === 200);
     const nowhere = openDatabase('postgres://u:p@127.0.0.1:1/none');
     const other = await build({ db: nowhere });
     expect((await call('GET', '/readyz', undefined, {}, other)).body).toEqual({
@@ -439,12 +443,7 @@ describe('readiness', () => {
     await nowhere.destroy();
   });
   it('reports an unmigrated database as not ready', async () => {
-    await db.executeQuery({
-      sql: 'create database empty',
-      parameters: [],
-      query: { kind: 'RawNode' } as never,
-      queryId: { queryId: 'x' },
-    });
+    await postgres.asOwner((owner) => sql`create database empty`.execute(owner));
     const empty = openDatabase(postgres.url.replace(/\/[^/]*$/, '/empty'));
     const other = await build({ db: empty });
     expect((await call('GET', '/readyz', undefined, {}, other)).body.database).toMatch(/not migrated/);

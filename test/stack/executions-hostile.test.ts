@@ -162,6 +162,40 @@ it('cancels for any content of the signal', async () => {
   await setPace(stack, 300);
 });
 
+it('lets nobody cancel in the name of another one through Temporal, and records that somebody did', async () => {
+  await setPace(stack, HELD_MS);
+  const [signalled, asked, cancelled] = [await start(), await start(), await start()];
+  for (const id of [signalled, asked, cancelled]) await inStatus(id, 'RUNNING');
+  const workflowOf = (id: string) => temporal.workflow.getHandle(`execution/${id}`);
+  const forged = { requestedBy: 'default', reason: 'by me' };
+  await workflowOf(signalled).signal('cancel', forged);
+  await workflowOf(cancelled).cancel();
+  await call('POST', `/v1/executions/${asked}/cancel`, { reason: 'by the API' });
+  await workflowOf(asked).signal('cancel', { requestedBy: 'somebody else' });
+  const requests = [];
+  for (const id of [signalled, cancelled, asked]) {
+    const { requestedBy, reason } = (await inStatus(id, 'CANCELED')).details.cancelRequested!;
+    const audited = `/v1/audit-log?resourceId=${id}&action=ExecutionService_CancelExecution`;
+    const { entries } = await call<{ entries: { caller: { kind: string } }[] }>('GET', audited);
+    requests.push([requestedBy, reason, entries.map(({ caller }) => caller.kind)]);
+  }
+  const unauthenticated = 'via Temporal, not authenticated';
+  expect(requests).toEqual([
+    [unauthenticated, 'by me', ['temporal']],
+    [unauthenticated, 'The cancellation of the workflow was requested', ['temporal']],
+    ['default', 'by the API', ['root']],
+  ]);
+  const forgeries = `/v1/audit-log?resourceId=${signalled}&callerId=temporal`;
+  const { entries } = await call<{ entries: object[] }>('GET', forgeries);
+  expect(entries).toMatchObject([
+    {
+      caller: { kind: 'temporal', name: unauthenticated },
+      detail: { claimedBy: 'default', reason: 'by me', workflowId: `execution/${signalled}` },
+    },
+  ]);
+  await setPace(stack, 300);
+});
+
 it('fails after its HealthOmics run was deleted, and continues after its workflow was terminated', async () => {
   await setPace(stack, HELD_MS);
   const [deleted, terminated] = [await start(), await start()];

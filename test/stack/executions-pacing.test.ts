@@ -11,19 +11,24 @@ import { startTestPostgres } from '../postgres.js';
 let db: Db;
 
 beforeAll(async () => {
-  ({ db } = await startTestPostgres());
+  const postgres = await startTestPostgres();
+  db = postgres.db;
+  await postgres.asOwner(logTurns);
+});
+async function logTurns(owner: Db): Promise<void> {
   // Turns by the clock of the database. When this process learns of a turn depends on the machine.
-  await sql`create table given (scope text, at float8)`.execute(db);
+  await sql`create table given (scope text, at float8)`.execute(owner);
+  await sql`grant select, insert, update, delete on given to public`.execute(owner);
   await sql`
     create function log_turn() returns trigger language plpgsql as $$
       begin
         insert into given values (new.scope, extract(epoch from new.next_at) * 1000);
         return new;
-      end $$`.execute(db);
+      end $$`.execute(owner);
   await sql`create trigger log_turn after update of next_at on start_pace for each row execute function log_turn()`.execute(
-    db,
+    owner,
   );
-});
+}
 afterAll(async () => {
   await db?.destroy();
 });

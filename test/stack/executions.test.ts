@@ -324,7 +324,10 @@ it('cancels the HealthOmics run of a terminated workflow if the setting says so'
   await inStatus(id, 'RUNNING');
   await temporal.workflow.getHandle(`execution/${id}`).terminate('by hand');
   const { details: end } = await inStatus(id, 'CANCELED');
-  expect(end.cancelRequested).toMatchObject({ requestedBy: 'polony', reason: 'Its workflow was closed from outside' });
+  expect(end.cancelRequested).toMatchObject({
+    requestedBy: 'via Temporal, not authenticated',
+    reason: 'Its workflow was closed from outside',
+  });
   expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
 });
 

@@ -22,6 +22,7 @@ describe('parseApiConfig', () => {
   it('has defaults for everything but addresses and API key', () => {
     expect(parseApiConfig(base)).toEqual({
       databaseUrl: base.DATABASE_URL,
+      statementSeconds: 30,
       maxDbConnections: 10,
       temporal: { address: 'temporal:7233', namespace: 'default' },
       taskQueue: 'polony',
@@ -39,6 +40,7 @@ describe('parseApiConfig', () => {
       trustProxy: false,
       trustedAccountId: undefined,
       requestsPerMinute: 6000,
+      failedLoginsPerMinute: 30,
       sessionSeconds: 43_200,
     });
   });

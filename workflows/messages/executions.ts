@@ -36,11 +36,15 @@ export interface Bases2FastqResult {
 }
 
 /**
- * Who wants an execution cancelled, and why. Both are optional, so that `temporal workflow signal --name cancel` works
- * without input.
+ * Why an execution is to be cancelled. All is optional, so that `temporal workflow signal --name cancel` works without
+ * input.
  */
 export interface CancelRequest {
   reason?: string;
+  /**
+   * Who the sender says that they are. Anybody with access to Temporal can write anything here, so polony never shows
+   * it as a fact: the store has the requests that the API has authenticated.
+   */
   requestedBy?: string;
 }
 export const cancelSignal = defineSignal<[CancelRequest?]>('cancel');

@@ -1,0 +1,202 @@
+import { isIP, isIPv6 } from 'node:net';
+import { appendAudit } from '../../store/audit.js';
+import { type Db, newId } from '../../store/database.js';
+import { loggableError } from '../../domain/errors.js';
+import { ApiError } from '../errors.js';
+import { hashKey } from './apiKeys.js';
+
+/** For how long failures count, and how often they go to the audit log, in milliseconds. */
+const WINDOW_MS = 60_000;
+/** How many addresses, and how many credentials that worked, one process remembers. */
+const MOST_ADDRESSES = 10_000;
+const MOST_CREDENTIALS = 10_000;
+/** For how long a credential that worked stays exempt, in milliseconds. */
+const EXEMPT_MS = 15 * 60_000;
+/** How many addresses have an entry of their own in the audit log in one window. The others share one. */
+const MOST_ENTRIES = 100;
+
+/** What one address did in its window. */
+interface Failures {
+  since: number;
+  /** Failed logins in the window. */
+  count: number;
+  /** What the audit log does not have yet: how often each reason occurred. */
+  unwritten: Map<string, number>;
+}
+
+interface Log {
+  error: (data: object, message: string) => void;
+}
+
+/**
+ * Limits failed logins by address, and records them in the audit log: the first of an address at once, the others of a
+ * minute together. An address that reached the limit is refused before authentication, except with a credential that
+ * worked a short time ago: others may share its address.
+ *
+ * Each process counts for itself.
+ */
+export class FailedLogins {
+  /** By address; the oldest window first. */
+  readonly #addresses = new Map<string, Failures>();
+  /** Hashes of credentials that worked, with the time until which they are exempt; the oldest first. */
+  readonly #working = new Map<string, number>();
+  readonly #writes = new Set<Promise<void>>();
+  readonly #timer: NodeJS.Timeout;
+  #entries = 0;
+  #lastOthers = Date.now();
+  /** Failures of addresses without an entry of their own. */
+  #others: { addresses: Set<string>; reasons: Map<string, number> } = { addresses: new Set(), reasons: new Map() };
+
+  /** @param limit failures of one address within a minute; 0 for no limit */
+  constructor(
+    private readonly db: Db,
+    private readonly log: Log,
+    private readonly limit: number,
+    private readonly windowMs = WINDOW_MS,
+  ) {
+    this.#timer = setInterval(() => this.#endWindows(), Math.max(50, windowMs / 4)).unref();
+  }
+
+  /** @throws ApiError 429 for an address that failed too often, unless the credential worked before. */
+  check(ip: string, credential: string): void {
+    if (this.limit === 0) return;
+    const failures = this.#addresses.get(groupAddress(ip));
+    if (failures === undefined || failures.count < this.limit) return;
+    const left = failures.since + this.windowMs - Date.now();
+    if (left <= 0 || (this.#working.get(fingerprint(credential)) ?? 0) > Date.now()) return;
+    increase(failures.unwritten, 'RATE_LIMITED');
+    const seconds = Math.ceil(left / 1000);
+    throw new ApiError(
+      429,
+      'TOO_MANY_FAILED_LOGINS',
+      `Your address sent ${failures.count} keys or tokens within a minute that are not valid, so polony does not check ` +
+        `more from it now. Correct the key of your client, and try again in ${seconds} seconds`,
+      { retry_after: seconds },
+    );
+  }
+
+  /** A credential was valid. */
+  succeed(credential: string): void {
+    if (this.limit === 0) return;
+    const key = fingerprint(credential);
+    this.#working.delete(key);
+    this.#working.set(key, Date.now() + EXEMPT_MS);
+    if (this.#working.size > MOST_CREDENTIALS) this.#working.delete(firstKey(this.#working));
+  }
+
+  /** A credential was not valid. */
+  fail(ip: string, reason: string): void {
+    const address = groupAddress(ip);
+    let failures = this.#addresses.get(address);
+    if (failures !== undefined && Date.now() - failures.since >= this.windowMs) {
+      this.#forget(address, failures);
+      failures = undefined;
+    }
+    if (failures !== undefined) {
+      failures.count++;
+      increase(failures.unwritten, reason);
+      return;
+    }
+    this.#addresses.set(address, { since: Date.now(), count: 1, unwritten: new Map() });
+    if (this.#addresses.size > MOST_ADDRESSES) {
+      const oldest = firstKey(this.#addresses);
+      this.#forget(oldest, this.#addresses.get(oldest)!);
+    }
+    this.#record(address, new Map([[reason, 1]]));
+  }
+
+  /** Writes what the audit log does not have yet. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    for (const [address, failures] of this.#addresses) this.#forget(address, failures);
+    this.#lastOthers = 0;
+    this.#recordOthers();
+    await Promise.all(this.#writes);
+  }
+
+  #endWindows(): void {
+    for (const [address, failures] of this.#addresses) {
+      if (Date.now() - failures.since < this.windowMs) break;
+      this.#forget(address, failures);
+    }
+    this.#recordOthers();
+  }
+
+  #forget(address: string, { unwritten }: Failures): void {
+    this.#addresses.delete(address);
+    if (unwritten.size > 0) this.#record(address, unwritten);
+  }
+
+  #record(address: string, reasons: Map<string, number>): void {
+    if (this.#entries < MOST_ENTRIES) {
+      this.#entries++;
+      this.#write(address, reasons, {});
+      return;
+    }
+    this.#others.addresses.add(address);
+    for (const [reason, count] of reasons) increase(this.#others.reasons, reason, count);
+  }
+
+  /** Once in each window. */
+  #recordOthers(): void {
+    if (Date.now() - this.#lastOthers < this.windowMs) return;
+    this.#lastOthers = Date.now();
+    this.#entries = 0;
+    const { addresses, reasons } = this.#others;
+    if (addresses.size === 0) return;
+    this.#others = { addresses: new Set(), reasons: new Map() };
+    this.#write(undefined, reasons, { addresses: addresses.size, someAddresses: [...addresses].slice(0, 20) });
+  }
+
+  #write(address: string | undefined, reasons: Map<string, number>, more: object): void {
+    const attempts = [...reasons.values()].reduce((sum, count) => sum + count, 0);
+    const write = appendAudit(
+      this.db,
+      {
+        caller: { kind: 'anonymous', id: 'anonymous', name: 'not authenticated' },
+        action: 'AuthService_FailedLogin',
+        requestId: newId(),
+        ...(address !== undefined && { address }),
+        detail: { attempts, reasons: Object.fromEntries(reasons), ...more },
+      },
+      { status: 401, reason: firstKey(reasons) },
+    ).then(
+      () => undefined,
+      (error: unknown) =>
+        this.log.error({ error: loggableError(error), address, attempts }, 'Failed logins are not in the audit log'),
+    );
+    this.#writes.add(write);
+    void write.then(() => this.#writes.delete(write));
+  }
+}
+
+const fingerprint = (credential: string): string => hashKey(credential).toString('base64');
+
+function firstKey(map: ReadonlyMap<string, unknown>): string {
+  return map.keys().next().value!;
+}
+
+function increase(counts: Map<string, number>, name: string, by = 1): void {
+  counts.set(name, (counts.get(name) ?? 0) + by);
+}
+
+/**
+ * What failures count for: an IPv4 address, or the network of 64 bits of an IPv6 address, because one host can have all
+ * addresses in it.
+ */
+function groupAddress(ip: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1];
+  if (mapped !== undefined) return mapped;
+  const address = ip.split('%')[0]!;
+  if (isIP(address) === 0) return ip.slice(0, 100);
+  if (!isIPv6(address)) return address;
+  const [head = '', tail] = address.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const rest = tail === undefined || tail === '' ? [] : tail.split(':');
+  const missing = tail === undefined ? 0 : Math.max(0, 8 - groups.length - rest.length);
+  const all = [...groups, ...Array.from({ length: missing }, () => '0'), ...rest];
+  return `${all
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}
