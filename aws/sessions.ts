@@ -4,9 +4,9 @@ import { STSClient } from '@aws-sdk/client-sts';
 import type { ProviderAccess } from '../domain/iam/sessionPolicies.js';
 import { ClientCache, clientSettings, s3ClientSettings } from './clients.js';
 import { classifyAwsError } from './errors.js';
-import { type Session, SessionError, StsSessions } from './stsSessions.js';
+import { OpenRoleError, type Session, SessionError, StsSessions } from './stsSessions.js';
 
-export { type ProviderAccess, type Session, SessionError };
+export { OpenRoleError, type ProviderAccess, type Session, SessionError };
 
 export interface AwsSessionsOptions {
   /** Loads a provider by id; throws when there is none. */

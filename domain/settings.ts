@@ -33,6 +33,8 @@ export interface CommonConfig {
   webhookNetworks: NetworkPolicy;
   /** Length of the AWS sessions that polony requests, in seconds. */
   sessionSeconds: number;
+  /** Whether polony uses roles that can be assumed without their external ID. */
+  allowsOpenRoles: boolean;
 }
 
 /** The OpenID Connect provider whose tokens people send. */

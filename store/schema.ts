@@ -35,6 +35,8 @@ export interface ProvidersTable {
   /** Only of roles. */
   role_arn: string | null;
   external_id: string | null;
+  /** Whether the last verification could assume the role without its external ID. */
+  is_role_open: Generated<boolean>;
   /** Only of access keys. The secret is encrypted; see store/secrets.ts. */
   access_key_id: string | null;
   secret_sealed: string | null;

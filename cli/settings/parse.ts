@@ -94,6 +94,7 @@ function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfi
       allowedNetworks: reader.decode('POLONY_WEBHOOK_ALLOWED_NETWORKS', networks, parseNetworks) ?? [],
     },
     sessionSeconds: values.POLONY_SESSION_SECONDS,
+    allowsOpenRoles: values.POLONY_ALLOW_OPEN_ROLES,
   };
 }
 

@@ -116,6 +116,13 @@ const work = {
     minimum: 900,
     maximum: 43_200,
   }),
+  POLONY_ALLOW_OPEN_ROLES: flag({
+    description:
+      "Whether polony uses a role that can be assumed without its provider's external ID. " +
+      'Such a role lets one customer of this installation reach the account of another (confused deputy).',
+    readBy: SERVICES,
+    default: false,
+  }),
   POLONY_PUBLIC_URL: optionalText({
     description:
       'Where clients reach the API: the base of links in webhooks, in `/openapi.json` and in EventBridge templates. ' +

@@ -9,7 +9,13 @@ export type ProviderAccess = {
   /** Changes with the credentials and their use, so that polony discards older sessions. */
   version: string;
 } & (
-  | { type: 'role'; roleArn: string; externalId: string }
+  | {
+      type: 'role';
+      roleArn: string;
+      externalId: string;
+      /** Whether polony may use the role only after AWS has refused it without the external ID. */
+      mustTestExternalId?: boolean;
+    }
   /** `policies`: session policies, the narrowest first. polony uses the next one if AWS finds one too large. */
   | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; policies: string[] }
 );

@@ -528,7 +528,6 @@ describe('the provider API', () => {
   it('requires the fields of the credential type and rejects those of the other type', async () => {
     const body = { name: unique('p'), defaultRegion: 'us-west-2' };
     expect((await call('POST', '/v1/providers', { ...body, credentialType: 'role' })).rules).toEqual([
-      'externalId REQUIRED',
       'roleArn REQUIRED',
     ]);
     expect(

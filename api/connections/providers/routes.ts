@@ -19,6 +19,7 @@ import { requestVerification } from '../../verification/request.js';
 import { presentProvider } from './present.js';
 import {
   changedCredential,
+  checkExternalIdIsOwn,
   checkMayChangeIdentity,
   checkNewProvider,
   checkPartition,
@@ -69,11 +70,11 @@ async function createProvider(
     defaultRegion: body.defaultRegion,
     credential: await newCredential(secrets, id, body),
   };
-  const answer = await createIdempotently(db, request, reply, 201, async (transaction) => ({
-    provider: presentProvider(
-      await mapUniqueViolation('provider', fields.name, store.insertProvider(transaction, id, fields)),
-    ),
-  }));
+  const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
+    await checkExternalIdIsOwn(transaction, fields.credential);
+    const inserted = store.insertProvider(transaction, id, fields);
+    return { provider: presentProvider(await mapUniqueViolation('provider', fields.name, inserted)) };
+  });
   // A repeated request gets the first answer, whose id is not the one chosen above.
   const { provider } = answer;
   await requestVerification(request.log, orchestrator, [{ kind: 'provider', id: provider.id, name: provider.name }]);
@@ -115,7 +116,10 @@ async function changeProvider(
       );
     const credential = changedCredential(old, body, secret);
     const isOther = isOtherIdentity(old, credential, secret);
-    if (isOther) checkMayChangeIdentity(request.caller);
+    if (isOther) {
+      checkMayChangeIdentity(request.caller);
+      await checkExternalIdIsOwn(transaction, credential);
+    }
     if (credential.type === 'role') await checkRoleChange(transaction, request.caller, old, credential.roleArn);
     const fields: store.ProviderFields = {
       name: body.name === undefined ? old.name : normalizeName(body.name),
