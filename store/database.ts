@@ -15,6 +15,7 @@ import * as runMetadata from './migrations/0016_run_metadata.js';
 import * as executionFeed from './migrations/0010_execution_feed.js';
 import * as verifiedFolders from './migrations/0013_verified_folders.js';
 import * as stoppedRuns from './migrations/0014_stopped_runs.js';
+import * as keyActors from './migrations/0020_key_actors.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -95,6 +96,7 @@ const migrations: MigrationProvider = {
     '0016_run_metadata': runMetadata,
     '0014_stopped_runs': stoppedRuns,
     '0019_open_roles': openRoles,
+    '0020_key_actors': keyActors,
   }),
 };
 

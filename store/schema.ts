@@ -359,11 +359,14 @@ export interface ApiKeysTable {
   hash: Buffer;
   scopes: ColumnType<string[], string, never>;
   created_by: string;
+  /** Null for keys of earlier versions. */
+  created_by_id: string | null;
   time_created: Created;
   time_expires: Date;
   time_used: ColumnType<Date | null, never, Date>;
   time_revoked: ColumnType<Date | null, never, Date>;
   revoked_by: ColumnType<string | null, never, string>;
+  revoked_by_id: ColumnType<string | null, never, string>;
   time_deleted: ColumnType<Date | null, never, Date>;
 }
 

@@ -3,7 +3,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { parseScopes, type Scope, shownScopes, writeScope } from '../../domain/auth/scopes.js';
 import { throwIfInvalid } from '../../domain/errors.js';
-import { checkName, normalizeName } from '../../domain/names.js';
+import { checkCallerName, normalizeName } from '../../domain/names.js';
 import {
   type ApiKeyRow,
   findApiKey,
@@ -62,7 +62,7 @@ export function authRoutes(scope: FastifyInstance, { db }: Pick<ApiDependencies,
 }
 
 async function createApiKey(db: Db, request: RequestOf<typeof operations.createKey>, reply: FastifyReply) {
-  checkBody(request, (check) => [check('name', (value) => checkName('name', normalizeName(value)))]);
+  checkBody(request, (check) => [check('name', (value) => checkCallerName('name', normalizeName(value)))]);
   const { caller, body } = request;
   const scopes = parseScopes('scopes', body.scopes);
   checkMayGrantScopes(caller, scopes);
@@ -75,7 +75,7 @@ async function createApiKey(db: Db, request: RequestOf<typeof operations.createK
     name,
     hash: hashKey(key),
     scopes: scopeTexts,
-    createdBy: caller.name,
+    createdBy: caller,
     timeExpires: expiryOf(caller, body.expiresInDays ?? KEY_DAYS.usual),
   };
   const row = await inTransaction(db, async (transaction) => {
@@ -118,7 +118,7 @@ function expiryOf(caller: Caller, days: number): Date {
  * @throws ApiError 404
  */
 async function revoke(db: Db, request: FastifyRequest, id: string, { hide }: { hide: boolean }): Promise<ApiKeyRow> {
-  const row = await requireResource(KIND, id, () => revokeApiKey(db, id, request.caller.name, hide));
+  const row = await requireResource(KIND, id, () => revokeApiKey(db, id, request.caller, hide));
   request.auditDetail = { name: row.name };
   return row;
 }

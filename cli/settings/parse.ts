@@ -26,6 +26,7 @@ export function parseApiConfig(env: Environment): ApiConfig {
     publicApiDocs: values.POLONY_PUBLIC_API_DOCS,
     errorDomain: values.POLONY_ERROR_DOMAIN,
     trustProxy: reader.decode('POLONY_TRUST_PROXY', values.POLONY_TRUST_PROXY, parseTrustProxy) ?? false,
+    auditsReads: values.POLONY_AUDIT_READS,
     trustedAccountId: values.POLONY_TRUSTED_ACCOUNT_ID,
     requestsPerMinute: values.POLONY_REQUESTS_PER_MINUTE,
     ...oidcConfig(reader, values),

@@ -197,11 +197,17 @@ const apiServer = {
   }),
   POLONY_TRUST_PROXY: text({
     description:
-      "Which reverse proxies may state a client's address in `X-Forwarded-For`: `true` for all, `false` for none, or " +
+      "Which reverse proxies may state a client's address in `X-Forwarded-For`: `false` for none, or their " +
       'addresses and networks, separated by commas (`loopback`, `linklocal` and `uniquelocal` are names of networks).',
     readBy: API,
     default: 'false',
     example: '10.0.0.0/8,loopback',
+  }),
+  POLONY_AUDIT_READS: flag({
+    description:
+      'Whether the audit log also records requests that only read. It then grows with every page that somebody looks at.',
+    readBy: API,
+    default: false,
   }),
   // No default: the account on the vendor's page is the vendor's, and a role that trusts it gives it the data.
   POLONY_TRUSTED_ACCOUNT_ID: optionalText({

@@ -6,7 +6,7 @@ import * as store from '../../../store/connections/providers.js';
 import { inTransaction } from '../../../store/transaction.js';
 import { deleteEvidence } from '../../../store/verification/evidence.js';
 import { listProviderParts } from '../../../store/verification/resources.js';
-import { mapUniqueViolation } from '../../conflicts.js';
+import { checkMayRename, mapUniqueViolation } from '../../conflicts.js';
 import { softDelete } from '../../deletion.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { ApiError } from '../../errors.js';
@@ -126,6 +126,7 @@ async function changeProvider(
       defaultRegion: body.defaultRegion ?? old.default_region,
       credential,
     };
+    checkMayRename(request.caller, 'providers:write', { old: old.name, new: fields.name });
     if (body.defaultRegion !== undefined || body.roleArn !== undefined)
       await checkPartition(transaction, request.caller, old, fields);
     if (isOther) await deleteEvidence(transaction, id);
