@@ -60,7 +60,8 @@ export function isReservedName(value: string): boolean {
 export function checkCallerName(field: string, value: string): FieldProblem[] {
   const problems = checkName(field, value);
   if (problems.length > 0 || !isReservedName(value)) return problems;
-  const message = 'must not be a name of polony itself or of its own keys, nor look like an id. Choose a different name.';
+  const message =
+    'must not be a name of polony itself or of its own keys, nor look like an id. Choose a different name.';
   return [{ field, rule: 'NAME_RESERVED', message }];
 }
 

@@ -102,7 +102,11 @@ export async function updateProvider(
 ): Promise<ProviderRow> {
   return db
     .updateTable('providers')
-    .set({ ...providerColumns(fields), ...(changed && { session_seconds: null, is_role_open: false }), time_updated: new Date() })
+    .set({
+      ...providerColumns(fields),
+      ...(changed && { session_seconds: null, is_role_open: false }),
+      time_updated: new Date(),
+    })
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();

@@ -191,7 +191,11 @@ describe('connections', () => {
   });
 
   it('of streams are limited for all callers together', async () => {
-    const source = { read: async () => undefined, findRevoked: async () => new Set<string>(), onError: () => undefined };
+    const source = {
+      read: async () => undefined,
+      findRevoked: async () => new Set<string>(),
+      onError: () => undefined,
+    };
     const feed = new ExecutionFeed('postgres://127.0.0.1:1/none', source, 0);
     expect(feed.admits('anybody')).toBe('full');
     feed.close();
