@@ -38,9 +38,12 @@ export function checkName(field: string, value: string): FieldProblem[] {
  */
 const INVISIBLE = /[\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}/u;
 
-/** A text without characters that nobody sees. */
+/** A text without characters that nobody sees, and with usual spaces. */
 export function removeInvisible(text: string): string {
-  return text.replace(new RegExp(INVISIBLE, 'gu'), ' ').trim();
+  return text
+    .replace(/\p{Zs}/gu, ' ')
+    .replace(new RegExp(INVISIBLE, 'gu'), '')
+    .trim();
 }
 
 /** Names under which polony and its own keys act in the audit log and in lists. */

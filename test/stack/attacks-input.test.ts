@@ -1,7 +1,10 @@
 import net from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildApp } from '../../api/app.js';
 import { ExecutionFeed } from '../../api/executions/feed.js';
 import { createResolver } from '../../network/resolve.js';
+import { Secrets } from '../../store/secrets.js';
+import { stubOrchestrator } from '../stubOrchestrator.js';
 import { ROOT_KEY as ROOT, startTestApi, type TestApi } from '../testApi.js';
 
 // Attacks with what a request contains: names, external IDs, bodies, addresses. Each was possible once.
@@ -199,6 +202,29 @@ describe('connections', () => {
     const feed = new ExecutionFeed('postgres://127.0.0.1:1/none', source, 0);
     expect(feed.admits('anybody')).toBe('full');
     feed.close();
+  });
+});
+
+describe('the audit log', () => {
+  it('also has requests that only read, where a setting asks for it', async () => {
+    const entriesOf = async (): Promise<string[]> =>
+      (await api.postgres.db.selectFrom('audit_log').select('action').execute()).map(({ action }) => action);
+    await call(ROOT, 'GET', '/v1/flows');
+    expect(await entriesOf()).not.toContain('FlowService_ListFlows');
+    const app = await buildApp({
+      db: api.postgres.db,
+      databaseUrl: api.postgres.url,
+      secrets: new Secrets([]),
+      aws: api.access,
+      orchestrator: stubOrchestrator,
+      apiKey: ROOT,
+      discoverSeconds: 7,
+      errorDomain: 'polony',
+      auditsReads: true,
+    });
+    expect((await app.inject({ url: '/v1/flows', headers: { 'x-api-key': ROOT } })).statusCode).toBe(200);
+    expect(await entriesOf()).toContain('FlowService_ListFlows');
+    await app.close();
   });
 });
 

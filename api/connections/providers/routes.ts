@@ -116,11 +116,9 @@ async function changeProvider(
       );
     const credential = changedCredential(old, body, secret);
     const isOther = isOtherIdentity(old, credential, secret);
-    if (isOther) {
-      checkMayChangeIdentity(request.caller);
-      await checkExternalIdIsOwn(transaction, credential);
-    }
+    if (isOther) checkMayChangeIdentity(request.caller);
     if (credential.type === 'role') await checkRoleChange(transaction, request.caller, old, credential.roleArn);
+    if (isOther) await checkExternalIdIsOwn(transaction, credential);
     const fields: store.ProviderFields = {
       name: body.name === undefined ? old.name : normalizeName(body.name),
       defaultRegion: body.defaultRegion ?? old.default_region,
