@@ -1,7 +1,18 @@
 import tseslint from 'typescript-eslint';
 
 /** The folders of the product. .dependency-cruiser.js has the rules for imports between folders. */
-const product = ['domain', 'workflows', 'threads', 'activities', 'aws', 'store', 'temporal', 'worker', 'api'];
+const product = [
+  'domain',
+  'workflows',
+  'threads',
+  'network',
+  'activities',
+  'aws',
+  'store',
+  'temporal',
+  'worker',
+  'api',
+];
 const filesOf = (folders) => folders.map((folder) => `${folder}/**/*.ts`);
 
 const queryMethods = 'selectFrom|insertInto|updateTable|deleteFrom|replaceInto|mergeInto';

@@ -51,6 +51,8 @@ export interface Dependencies {
     closedWorkflows: 'adopt' | 'cancel';
     /** Size of this process's connection pool, at least 2; 10 where absent. */
     maxDbConnections?: number;
+    /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
+    allowsOpenRoles?: boolean;
   };
   /** Shares the GetRun calls among the runs that this worker watches. */
   polls: GetRunBudget;

@@ -1,5 +1,5 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { SessionError } from '../aws/sessions.js';
+import { OpenRoleError, SessionError } from '../aws/sessions.js';
 import { type AwsError, classifyAwsError, isPolicyRefused } from '../aws/errors.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/executions/execution.js';
@@ -22,6 +22,11 @@ export interface AwsCall {
 /** Whose policies decide about sessions: those with access keys, and those of AssumeRole. */
 const PROVIDER_USER = "the provider's user";
 const OWN_IDENTITY = "polony's own AWS identity";
+
+/** What to do about a role that can be assumed without its external ID. */
+export const REQUIRE_EXTERNAL_ID =
+  "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the role's trust " +
+  'policy that allows sts:AssumeRole';
 
 /** How a remedy ends where the workflow needs nothing else. */
 const CONTINUES = 'polony then continues automatically.';
@@ -72,6 +77,16 @@ export function toActivityFailure(error: unknown, call: AwsCall): ApplicationFai
 }
 
 function fromSessionError({ action, principal, cause }: SessionError): ApplicationFailure {
+  if (cause instanceof OpenRoleError)
+    return createBlockedFailure({
+      kind: 'EXTERNAL_ID_IGNORED',
+      action,
+      resource: principal,
+      message:
+        `${cause.message}. Another customer of this installation could reach this account through it (confused ` +
+        'deputy), so polony does not use it.',
+      remedy: `${REQUIRE_EXTERNAL_ID}; ${CONTINUES}`,
+    });
   const error = classifyAwsError(cause);
   if (!['denied', 'invalid', 'not-found', 'unknown'].includes(error.kind))
     return fromAwsError(error, { action, resource: principal });

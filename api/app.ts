@@ -38,6 +38,11 @@ const BODY_LIMIT = 256 * 1024;
  */
 const HEADER_LIMIT = 128 * 1024;
 
+/** Most open connections of this process, idle ones included. Each one costs memory and a file descriptor. */
+const MOST_CONNECTIONS = 10_000;
+/** How long a connection may take to send the headers of its first request, and stay idle between two, in ms. */
+const [HEADERS_MS, KEEP_ALIVE_MS] = [15_000, 72_000];
+
 const ROUTES = [
   healthRoutes,
   authRoutes,
@@ -61,8 +66,9 @@ const ROUTES = [
 export async function buildApp(dependencies: ApiDependencies): Promise<FastifyInstance> {
   const { db, errorDomain, oidc } = dependencies;
   const app = Fastify(serverOptions(dependencies)).withTypeProvider<TypeBoxTypeProvider>();
+  app.server.maxConnections = MOST_CONNECTIONS;
   addErrors(app, errorDomain);
-  addResponses(app);
+  addResponses(app, dependencies.publicUrl);
   await addAuth(app, {
     db,
     authenticate: dependencies.authenticate ?? apiKeyAuthenticator(db, dependencies.apiKey, dependencies.eventsKey),
@@ -71,7 +77,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     failedLoginsPerMinute: dependencies.failedLoginsPerMinute ?? 0,
     publicApiDocs: dependencies.publicApiDocs ?? true,
   });
-  addAudit(app, db);
+  addAudit(app, db, dependencies.auditsReads ?? false);
   addLimits(app);
   addInput(app);
   addSchemas(app);
@@ -89,7 +95,8 @@ function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): Fa
     trustProxy: trustProxy ?? false,
     bodyLimit: BODY_LIMIT,
     requestTimeout: 60_000,
-    http: { maxHeaderSize: HEADER_LIMIT },
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    http: { maxHeaderSize: HEADER_LIMIT, headersTimeout: HEADERS_MS },
     // Idle keep-alive connections must not delay a shutdown.
     forceCloseConnections: 'idle',
     // Unknown fields are errors, never ignored, and one response reports everything that is wrong.

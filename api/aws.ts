@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { classifyAwsError, isPolicyRefused } from '../aws/errors.js';
 import { readLeftOutNote } from '../aws/leftOut.js';
-import { SessionError } from '../aws/sessions.js';
+import { OpenRoleError, SessionError } from '../aws/sessions.js';
 import { explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
 import { SecretError } from '../store/secrets.js';
 import { loggableError } from '../domain/errors.js';
@@ -32,6 +32,14 @@ export function awsApiError(request: FastifyRequest, error: unknown, call: ApiAw
         'key of POLONY_ENCRYPTION_KEYS that encrypted secrets',
     );
   }
+  if (error instanceof SessionError && error.cause instanceof OpenRoleError)
+    return new ApiError(
+      403,
+      'EXTERNAL_ID_IGNORED',
+      `${error.cause.message}, so polony does not use it. ` +
+        "Require the provider's external ID in every statement of the role's trust policy, then try again",
+      { action: error.action, resource: error.principal },
+    );
   const classified = classifyAwsError(error instanceof SessionError ? error.cause : error);
   const known =
     error instanceof SessionError && ['denied', 'invalid', 'not-found', 'unknown'].includes(classified.kind)

@@ -26,6 +26,26 @@ export async function mapUniqueViolation<T>(kind: string, name: string, write: P
 }
 
 /**
+ * Checks that a caller may give a resource another name. Names are unique, so a caller that may change only some
+ * resources could find out the names of the others.
+ * @throws ApiError 403 INSUFFICIENT_SCOPE, whether or not the name is taken
+ */
+export function checkMayRename(
+  { access }: Pick<Caller, 'access'>,
+  scope: ScopeAction,
+  names: { old: string; new: string },
+): void {
+  if (names.new === names.old || access.ids(scope) === 'all') return;
+  throw new ApiError(
+    403,
+    'INSUFFICIENT_SCOPE',
+    `This API key cannot change the name, because it lacks the scope ${scope} for all resources: names are unique, so ` +
+      'a conflict would tell the name of another one. Use a key that has this scope.',
+    { required_scope: scope },
+  );
+}
+
+/**
  * The scope that shows each kind of user of a resource. Grants have no scope of their own: sharing shows them, and a
  * grant may be for more of the bucket than a narrow scope covers.
  */

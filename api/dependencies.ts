@@ -41,6 +41,8 @@ export interface ApiDependencies {
   /** Whether `/openapi.json` and `/docs` are readable without a key; true where absent. */
   publicApiDocs?: boolean;
   trustProxy?: boolean | string[];
+  /** Whether the audit log also has requests that only read; false where absent. */
+  auditsReads?: boolean;
   /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
   /** The private networks that webhooks may send to; none where absent. */

@@ -38,7 +38,12 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
     const aws = new AwsSessions({
       sessionSeconds: config.sessionSeconds,
-      ...createProviderLoader(db, secrets, (resource) => orchestrator.verification.verify(resource)),
+      ...createProviderLoader(
+        db,
+        secrets,
+        (resource) => orchestrator.verification.verify(resource),
+        config.allowsOpenRoles,
+      ),
     });
     opened.push(async () => aws.close());
     const app = await buildApp({

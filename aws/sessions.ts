@@ -5,9 +5,9 @@ import type { ProviderAccess } from '../domain/iam/sessionPolicies.js';
 import { ClientCache, clientSettings, s3ClientSettings } from './clients.js';
 import { classifyAwsError } from './errors.js';
 import { noteLeftOut } from './leftOut.js';
-import { type Session, SessionError, StsSessions } from './stsSessions.js';
+import { OpenRoleError, type Session, SessionError, StsSessions } from './stsSessions.js';
 
-export { type ProviderAccess, type Session, SessionError };
+export { OpenRoleError, type ProviderAccess, type Session, SessionError };
 
 export interface AwsSessionsOptions {
   /** Loads a provider by id; throws when there is none. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { AssumeRoleCommand, type Credentials, GetFederationTokenCommand, STSClient } from '@aws-sdk/client-sts';
 import {
   entriesOf,
@@ -41,6 +42,14 @@ export class SessionError extends Error {
   }
 }
 
+/**
+ * The role can be assumed without the provider's external ID, so anybody who may use this installation could reach the
+ * account through it. polony does not use such a role.
+ */
+export class OpenRoleError extends Error {
+  override readonly name = 'OpenRoleError';
+}
+
 /** One hour: every role allows it, and chained roles allow no more (STS API Reference). */
 const SHORTEST_ROLE_SECONDS = 3600;
 /** Shorter lengths to request when a role does not allow a longer session: the choices of the IAM console. */
@@ -66,7 +75,8 @@ export class StsSessions {
    * Requests a session of a provider, as long as possible.
    * @throws SessionError
    */
-  open(providerId: string, provider: ProviderAccess): Promise<Session> {
+  async open(providerId: string, provider: ProviderAccess): Promise<Session> {
+    await this.#checkExternalId(provider);
     return provider.type === 'role' ? this.#openForRole(providerId, provider) : this.#openForUser(providerId, provider);
   }
 
@@ -78,6 +88,7 @@ export class StsSessions {
   async openNarrowed(provider: ProviderAccess, policy: string, seconds: number, name: string): Promise<Session> {
     if (provider.type === 'accessKeys')
       return this.#withAccessKeys(provider, (sts) => this.#getFederationToken(sts, name, policy, seconds));
+    await this.#checkExternalId(provider);
     try {
       return await this.#assumeRole(provider, name, seconds, policy);
     } catch (error) {
@@ -100,6 +111,32 @@ export class StsSessions {
         ...(externalId !== undefined && { ExternalId: externalId }),
       }),
     );
+  }
+
+  /**
+   * Where a role was seen to be open, finds out whether it still is.
+   * @throws SessionError whose cause is an {@link OpenRoleError}, or the error of STS that prevented an answer.
+   */
+  async #checkExternalId(provider: ProviderAccess): Promise<void> {
+    if (provider.type !== 'role' || provider.mustTestExternalId !== true) return;
+    const { roleArn, region } = provider;
+    for (const externalId of [undefined, `wrong-${randomUUID()}`]) {
+      const isOpen = await this.tryAssumeRole(roleArn, region, externalId).then(
+        () => true,
+        (error: unknown) => {
+          if (classifyAwsError(error).kind === 'denied') return false;
+          throw new SessionError('sts:AssumeRole', roleArn, error);
+        },
+      );
+      if (isOpen)
+        throw new SessionError(
+          'sts:AssumeRole',
+          roleArn,
+          new OpenRoleError(
+            `The role ${roleArn} can be assumed ${externalId === undefined ? 'without an' : 'with a wrong'} external ID`,
+          ),
+        );
+    }
   }
 
   /** Requests shorter sessions until the role allows one. The session's name appears in the customer's CloudTrail. */

@@ -1317,18 +1317,24 @@ export interface components {
          *       ],
          *       "state": "active",
          *       "createdBy": "default",
+         *       "createdById": "default",
          *       "timeCreated": "2026-01-10T09:00:00.000Z",
          *       "timeExpires": "2026-04-10T09:00:00.000Z",
          *       "timeLastUsed": null,
          *       "timeRevoked": null,
-         *       "revokedBy": null
+         *       "revokedBy": null,
+         *       "revokedById": null
          *     }
          */
         ApiKey: {
+            /** @description Name of the caller who created it. Only the id is certain */
             createdBy: string;
+            /** @description Id of the caller who created it, as in the audit log. Null for keys of earlier versions */
+            createdById: string | null;
             id: string;
             name: string;
             revokedBy: string | null;
+            revokedById: string | null;
             scopes: string[];
             /** @enum {string} */
             state: "active" | "expired" | "revoked";
@@ -1769,6 +1775,8 @@ export interface components {
             defaultRegion: string;
             externalId: string | null;
             id: string;
+            /** @description Whether the last verification could assume the role without its external ID. polony then does not use it */
+            isRoleOpen: boolean;
             name: string;
             roleArn: string | null;
             /** @description Length of the sessions that AWS granted at the last verification, in seconds */
@@ -1785,6 +1793,13 @@ export interface components {
             /** Format: date-time */
             timeVerified: string | null;
             type: string;
+            /** @description What somebody should improve */
+            warnings: components["schemas"]["ProviderWarning"][];
+        };
+        ProviderWarning: {
+            code: string;
+            message: string;
+            remedy: string;
         };
         Run: {
             description: string;
@@ -6689,7 +6704,7 @@ export interface operations {
                     credentialType: "role" | "accessKeys";
                     /** @description An AWS region */
                     defaultRegion: string;
-                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Only for the credential type `role` */
+                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Omit it, and polony generates one that nobody can guess. No two AWS accounts may use the same one. Only for the credential type `role` */
                     externalId?: string;
                     /** @description Unique, 1 to 128 characters */
                     name: string;
@@ -7006,7 +7021,7 @@ export interface operations {
                     credentialType?: "role" | "accessKeys";
                     /** @description An AWS region */
                     defaultRegion?: string;
-                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Only for the credential type `role` */
+                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Omit it, and polony generates one that nobody can guess. No two AWS accounts may use the same one. Only for the credential type `role` */
                     externalId?: string;
                     /** @description Unique, 1 to 128 characters */
                     name?: string;

@@ -39,6 +39,8 @@ export interface CommonConfig {
   webhookNetworks: NetworkPolicy;
   /** Length of the AWS sessions that polony requests, in seconds. */
   sessionSeconds: number;
+  /** Whether polony uses roles that can be assumed without their external ID. */
+  allowsOpenRoles: boolean;
 }
 
 /** The OpenID Connect provider whose tokens people send. */
@@ -69,10 +71,12 @@ export interface ApiConfig extends CommonConfig {
   /** `domain` in the details of errors. */
   errorDomain: string;
   /**
-   * Which proxies may state a client's address: none, all, or those with these addresses. A number of hops is not
+   * Which proxies may state a client's address: none, or those with these addresses. A number of hops is not
    * accepted, because any client that connects directly could then forge its address.
    */
   trustProxy: boolean | string[];
+  /** Whether the audit log also has requests that only read. */
+  auditsReads: boolean;
   /** The AWS account that polony runs in and that customers' roles trust. Without it polony writes no trust policy. */
   trustedAccountId?: string;
   oidc?: OidcConfig;

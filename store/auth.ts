@@ -11,7 +11,7 @@ export interface NewApiKey {
   name: string;
   hash: Buffer;
   scopes: string[];
-  createdBy: string;
+  createdBy: { id: string; name: string };
   timeExpires: Date;
 }
 
@@ -24,7 +24,8 @@ export async function insertApiKey(db: DbOrTransaction, key: NewApiKey): Promise
       name: key.name,
       hash: key.hash,
       scopes: JSON.stringify(key.scopes),
-      created_by: key.createdBy,
+      created_by: key.createdBy.name,
+      created_by_id: key.createdBy.id,
       time_expires: key.timeExpires,
     })
     .returningAll()
@@ -89,14 +90,16 @@ export async function listApiKeys(db: Db, limit: number, after?: string): Promis
 export async function revokeApiKey(
   db: DbOrTransaction,
   id: string,
-  by: string,
+  by: { id: string; name: string },
   forget: boolean,
 ): Promise<ApiKeyRow | undefined> {
   return db
     .updateTable('api_keys')
     .set({
       time_revoked: sql`coalesce(time_revoked, now())`,
-      revoked_by: sql`coalesce(revoked_by, ${by})`,
+      revoked_by: sql`coalesce(revoked_by, ${by.name})`,
+      // Together with the name: the first one who revoked the key counts.
+      revoked_by_id: sql`case when revoked_by is null then ${by.id} else revoked_by_id end`,
       ...(forget && { time_deleted: new Date() }),
     })
     .where('id', '=', id)

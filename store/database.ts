@@ -19,6 +19,8 @@ import * as executionFeed from './migrations/0010_execution_feed.js';
 import * as verifiedFolders from './migrations/0013_verified_folders.js';
 import * as stoppedRuns from './migrations/0014_stopped_runs.js';
 import * as auditChain from './migrations/0017_audit_chain.js';
+import * as keyActors from './migrations/0020_key_actors.js';
+import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
 export type Db = Kysely<Database>;
@@ -123,6 +125,8 @@ const migrations: MigrationProvider = {
     '0016_run_metadata': runMetadata,
     '0014_stopped_runs': stoppedRuns,
     '0017_audit_chain': auditChain,
+    '0019_open_roles': openRoles,
+    '0020_key_actors': keyActors,
   }),
 };
 

@@ -35,6 +35,8 @@ export interface ProvidersTable {
   /** Only of roles. */
   role_arn: string | null;
   external_id: string | null;
+  /** Whether the last verification could assume the role without its external ID. */
+  is_role_open: Generated<boolean>;
   /** Only of access keys. The secret is encrypted; see store/secrets.ts. */
   access_key_id: string | null;
   secret_sealed: string | null;
@@ -358,11 +360,14 @@ export interface ApiKeysTable {
   hash: Buffer;
   scopes: ColumnType<string[], string, never>;
   created_by: string;
+  /** Null for keys of earlier versions. */
+  created_by_id: string | null;
   time_created: Created;
   time_expires: Date;
   time_used: ColumnType<Date | null, never, Date>;
   time_revoked: ColumnType<Date | null, never, Date>;
   revoked_by: ColumnType<string | null, never, string>;
+  revoked_by_id: ColumnType<string | null, never, string>;
   time_deleted: ColumnType<Date | null, never, Date>;
 }
 

@@ -32,7 +32,12 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
   const aws = new AwsSessions({
     sessionSeconds: config.sessionSeconds,
-    ...createProviderLoader(db, secrets, (resource) => orchestrator.verification.verify(resource)),
+    ...createProviderLoader(
+      db,
+      secrets,
+      (resource) => orchestrator.verification.verify(resource),
+      config.allowsOpenRoles,
+    ),
   });
   const polls = new GetRunBudget(db, config.getRunsPerSecond);
   const dispatcher = new DeliveryDispatcher(db, orchestrator.webhooks, (message) =>

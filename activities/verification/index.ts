@@ -16,7 +16,7 @@ import type { Dependencies } from '../dependencies.js';
 import { planComputeInspection } from './compute.js';
 import { planFlowInspection } from './flow.js';
 import { emptyInspection, type Inspection, type InspectionPlan, type SessionReport } from './inspection.js';
-import { planProviderInspection } from './provider.js';
+import { EXTERNAL_ID_IGNORED, EXTERNAL_ID_UNTRIED, planProviderInspection } from './provider.js';
 import { inspectSession } from './session.js';
 import { planStorageInspection } from './storage.js';
 
@@ -24,7 +24,7 @@ import { planStorageInspection } from './storage.js';
 const STARTS_PER_HEARTBEAT = 50;
 
 /** The activities of the verification workflows. They write nothing that matters, so they can be repeated. */
-export function createVerificationActivities({ db, aws, orchestrator }: Dependencies) {
+export function createVerificationActivities({ db, aws, orchestrator, settings }: Dependencies) {
   return {
     /** Probes one resource and saves the report. @returns null where the resource was deleted. */
     async verifyResource(
@@ -47,7 +47,18 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
         id,
         report,
         started,
-        provider: { id: provider.id, accountId: provider.account_id, sessionSeconds: session.sessionSeconds },
+        provider: {
+          id: provider.id,
+          accountId: provider.account_id,
+          sessionSeconds: session.sessionSeconds,
+          ...(kind === 'provider' && {
+            openRole: {
+              arn: provider.role_arn,
+              externalId: provider.external_id,
+              isOpen: isRoleOpen(provider, report),
+            },
+          }),
+        },
       });
       return { status: report.status, description: report.description };
     },
@@ -67,7 +78,7 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
   async function planInspection(kind: VerifiedKind, id: string): Promise<InspectionPlan | undefined> {
     switch (kind) {
       case 'provider':
-        return planProviderInspection(aws, id);
+        return planProviderInspection(aws, id, settings.allowsOpenRoles ?? false);
       case 'storageConnection':
         return planStorageInspection(db, aws, id);
       case 'computeConnection':
@@ -76,6 +87,13 @@ export function createVerificationActivities({ db, aws, orchestrator }: Dependen
         return planFlowInspection(db, aws, id);
     }
   }
+}
+
+/** Whether a role can be assumed without its external ID. Where this verification could not tell, the last one counts. */
+function isRoleOpen(provider: ProviderRow, { findings, sessionSeconds }: VerificationReport): boolean {
+  const has = (code: string): boolean => findings.some((finding) => finding.code === code);
+  if (has(EXTERNAL_ID_IGNORED)) return true;
+  return provider.is_role_open && (sessionSeconds === null || has(EXTERNAL_ID_UNTRIED));
 }
 
 function createReport(provider: ProviderRow, session: SessionReport, inspection: Inspection): VerificationReport {

@@ -2,26 +2,33 @@ import { randomUUID } from 'node:crypto';
 import { classifyAwsError } from '../../aws/errors.js';
 import type { AwsSessions } from '../../aws/sessions.js';
 import { parseArn } from '../../domain/arn.js';
+import { describeShortExternalId, isShortExternalId } from '../../domain/connections/provider.js';
 import { errorMessage } from '../../domain/errors.js';
 import { describeEntry } from '../../domain/iam/sessionPolicies.js';
 import type { Finding } from '../../domain/verification/report.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
+import { REQUIRE_EXTERNAL_ID } from '../failures.js';
 import { emptyInspection, type InspectionPlan, type SessionReport } from './inspection.js';
 
+/** The finding about a role that can be assumed without its external ID. */
+export const EXTERNAL_ID_IGNORED = 'EXTERNAL_ID_IGNORED';
+/** The finding where polony could not find that out. */
+export const EXTERNAL_ID_UNTRIED = 'EXTERNAL_ID_UNTRIED';
 /** The longest session that AWS gives. */
 const LONGEST_SESSION_SECONDS = 43_200;
 
 /**
  * Inspects a provider: whether its session is the right one, how long it is, and whether the external ID protects it.
  */
-export function planProviderInspection(aws: AwsSessions, providerId: string): InspectionPlan {
+export function planProviderInspection(aws: AwsSessions, providerId: string, allowsOpenRoles: boolean): InspectionPlan {
   return {
     providerId,
     inspect: async (provider, session) => ({
       ...emptyInspection(),
       findings: [
         ...checkIdentity(provider, session),
-        ...(await inspectExternalId(aws, provider, session)),
+        ...(await inspectExternalId(aws, provider, session, allowsOpenRoles)),
+        ...checkExternalIdLength(provider),
         ...checkSessionLength(provider, session),
         ...reportLeftOutEntries(session),
       ],
@@ -62,6 +69,7 @@ async function inspectExternalId(
   aws: AwsSessions,
   provider: ProviderRow,
   { identity }: SessionReport,
+  allowsOpenRoles: boolean,
 ): Promise<Finding[]> {
   if (provider.role_arn === null || identity === null) return [];
   const attempts: [string, string | undefined][] = [
@@ -76,7 +84,7 @@ async function inspectExternalId(
       if (classifyAwsError(error).kind !== 'denied') findings.push(externalIdUntried(how, error));
       continue;
     }
-    findings.push(externalIdIgnored(provider.role_arn, how));
+    findings.push(externalIdIgnored(provider.role_arn, how, allowsOpenRoles));
     break;
   }
   return findings;
@@ -85,22 +93,20 @@ async function inspectExternalId(
 function externalIdUntried(how: string, error: unknown): Finding {
   return {
     severity: 'info',
-    code: 'EXTERNAL_ID_UNTRIED',
+    code: EXTERNAL_ID_UNTRIED,
     message: `polony could not check whether the role can be assumed ${how}: ${errorMessage(error)}`,
     remedy: 'Verify the provider again later.',
   };
 }
 
-function externalIdIgnored(roleArn: string, how: string): Finding {
+function externalIdIgnored(roleArn: string, how: string, allowsOpenRoles: boolean): Finding {
   return {
-    severity: 'warning',
-    code: 'EXTERNAL_ID_IGNORED',
+    severity: allowsOpenRoles ? 'warning' : 'error',
+    code: EXTERNAL_ID_IGNORED,
     message:
       `The role ${roleArn} can be assumed ${how}. Another customer of this installation could reach this account ` +
-      'through it (confused deputy)',
-    remedy:
-      "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the " +
-      "role's trust policy that allows sts:AssumeRole.",
+      `through it (confused deputy)${allowsOpenRoles ? '' : ', so polony does not use it'}`,
+    remedy: `${REQUIRE_EXTERNAL_ID}.`,
   };
 }
 
@@ -115,6 +121,12 @@ function reportLeftOutEntries({ leftOut }: SessionReport): Finding[] {
       'Use another prefix or execution role for that connection, or a provider with a role, which needs no session ' +
       'policy.',
   }));
+}
+
+function checkExternalIdLength({ external_id: externalId }: ProviderRow): Finding[] {
+  return externalId !== null && isShortExternalId(externalId)
+    ? [{ severity: 'info', ...describeShortExternalId(externalId) }]
+    : [];
 }
 
 function checkSessionLength(provider: ProviderRow, { sessionSeconds }: SessionReport): Finding[] {

@@ -1,13 +1,14 @@
-import dns from 'node:dns';
 import http from 'node:http';
 import https from 'node:https';
-import type { LookupFunction } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import { errorMessage } from '../../domain/errors.js';
 import type { NetworkPolicy } from '../../domain/webhooks/networks.js';
+import { createResolver, type ResolveHost } from '../../network/resolve.js';
 import { literalAddress, whyDestinationRejected } from '../../domain/webhooks/webhook.js';
 
 /** How long a receiver has to answer, connecting included; Standard Webhooks recommends 15 to 30 seconds. */
 const TIMEOUT_MS = 15_000;
+const resolveHost = createResolver();
 /** How much of an answer is read, in bytes, and how much of that is kept, in characters. */
 const READ_BYTES = 4096;
 const EXCERPT_LENGTH = 200;
@@ -23,33 +24,39 @@ export interface Answer {
 export interface SendOptions {
   policy: NetworkPolicy;
   timeoutMs?: number;
-  /** For tests: replaces the system's resolver. */
-  resolve?: typeof dns.lookup;
+  /** For tests: replaces polony's resolver. */
+  resolve?: ResolveHost;
 }
 
 /**
  * Resolves the name for one connection. The connection goes to the address that was checked, so a name cannot change to
  * a private address in between.
  */
-function guardedLookup(url: URL, policy: NetworkPolicy, resolve: typeof dns.lookup): LookupFunction {
+function guardedLookup(url: URL, policy: NetworkPolicy, resolve: ResolveHost): LookupFunction {
   return (hostname, options, callback) => {
-    resolve(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) return callback(error, []);
-      const refusal = whyDestinationRejected(
-        url,
-        addresses.map(({ address }) => address),
-        policy,
-      );
-      const [first] = addresses;
-      if (refusal !== undefined || first === undefined)
-        return callback(
-          Object.assign(new Error(refusal ?? `${hostname} has no address`), { code: 'ADDRESS_REFUSED' }),
-          [],
-        );
-      if (options.all === true) callback(null, addresses);
-      else callback(null, first.address, first.family);
-    });
+    void findAllowedAddresses(url, hostname, policy, resolve).then(
+      ([first, ...others]) => {
+        const addresses = [first, ...others].map((address) => ({ address, family: isIP(address) }));
+        if (options.all === true) callback(null, addresses);
+        else callback(null, first, isIP(first));
+      },
+      (error: unknown) => callback(Object.assign(new Error(errorMessage(error)), { code: 'ADDRESS_REFUSED' }), []),
+    );
   };
+}
+
+/** @throws Error where there is no address, where one of them is forbidden, or where DNS does not answer. */
+async function findAllowedAddresses(
+  url: URL,
+  hostname: string,
+  policy: NetworkPolicy,
+  resolve: ResolveHost,
+): Promise<[string, ...string[]]> {
+  const [first, ...others] = await resolve(hostname);
+  if (first === undefined) throw new Error(`${hostname} has no address`);
+  const refusal = whyDestinationRejected(url, [first, ...others], policy);
+  if (refusal !== undefined) throw new Error(refusal);
+  return [first, ...others];
 }
 
 /** The beginning of an answer, on one line. */
@@ -79,7 +86,7 @@ export async function sendWebhook(
   url: URL,
   body: string,
   headers: Record<string, string>,
-  { policy, timeoutMs = TIMEOUT_MS, resolve = dns.lookup }: SendOptions,
+  { policy, timeoutMs = TIMEOUT_MS, resolve = resolveHost }: SendOptions,
 ): Promise<Answer> {
   const literal = literalAddress(url);
   // Node.js looks up names only, so an address in the URL is checked here.

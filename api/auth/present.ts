@@ -8,11 +8,13 @@ export function presentApiKey(row: ApiKeyRow) {
     scopes: row.scopes,
     state: readKeyState(row),
     createdBy: row.created_by,
+    createdById: row.created_by_id,
     timeCreated: row.time_created.toISOString(),
     timeExpires: row.time_expires.toISOString(),
     timeLastUsed: row.time_used?.toISOString() ?? null,
     timeRevoked: row.time_revoked?.toISOString() ?? null,
     revokedBy: row.revoked_by,
+    revokedById: row.revoked_by_id,
   };
 }
 

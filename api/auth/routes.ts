@@ -11,7 +11,7 @@ import {
   writeScope,
 } from '../../domain/auth/scopes.js';
 import { throwIfInvalid } from '../../domain/errors.js';
-import { checkName, NAME_LENGTH, normalizeName } from '../../domain/names.js';
+import { checkCallerName, NAME_LENGTH, normalizeName } from '../../domain/names.js';
 import {
   type ApiKeyRow,
   findApiKey,
@@ -79,7 +79,7 @@ export function authRoutes(scope: FastifyInstance, { db }: Pick<ApiDependencies,
 }
 
 async function createApiKey(db: Db, request: RequestOf<typeof operations.createKey>, reply: FastifyReply) {
-  checkBody(request, (check) => [check('name', (value) => checkName('name', normalizeName(value)))]);
+  checkBody(request, (check) => [check('name', (value) => checkCallerName('name', normalizeName(value)))]);
   const { caller, body } = request;
   const scopes = parseScopes('scopes', body.scopes);
   checkMayGrantScopes(caller, scopes);
@@ -99,7 +99,7 @@ function makeKey(caller: Caller, name: string, scopes: string[], days: number): 
   const id = newId();
   const key = `polony_${id.replaceAll('-', '')}_${randomBytes(32).toString('base64url')}`;
   const timeExpires = expiryOf(caller, days);
-  return { key, newKey: { id, name, hash: hashKey(key), scopes, createdBy: caller.name, timeExpires } };
+  return { key, newKey: { id, name, hash: hashKey(key), scopes, createdBy: caller, timeExpires } };
 }
 
 /** Makes a key with the name and the scopes of another one, which ends at once or after a while. */
@@ -120,7 +120,7 @@ async function rotateApiKey(db: Db, request: RequestOf<typeof operations.rotateK
       name: retiredName(old),
       timeExpires: new Date(Date.now() + graceHours * HOUR_MS),
     });
-    const replaced = graceHours > 0 ? ended : (await revokeApiKey(transaction, old.id, caller.name, false))!;
+    const replaced = graceHours > 0 ? ended : (await revokeApiKey(transaction, old.id, caller, false))!;
     await releaseExpiredKeyName(transaction, old.name);
     return { row: await mapUniqueViolation(KIND, old.name, insertApiKey(transaction, newKey)), key, replaced };
   });
@@ -206,7 +206,7 @@ function expiryOf(caller: Caller, days: number): Date {
  * @throws ApiError 404
  */
 async function revoke(db: Db, request: FastifyRequest, id: string, { hide }: { hide: boolean }): Promise<ApiKeyRow> {
-  const row = await requireResource(KIND, id, () => revokeApiKey(db, id, request.caller.name, hide));
+  const row = await requireResource(KIND, id, () => revokeApiKey(db, id, request.caller, hide));
   request.auditDetail = { name: row.name };
   return row;
 }

@@ -35,6 +35,8 @@ const HEARTBEAT_MS = 15_000;
 const STREAM_MS = 300_000;
 /** The most streams of one caller in this process. */
 export const MOST_STREAMS = 100;
+/** The most streams of all callers in this process. */
+const MOST_ALL_STREAMS = 2000;
 
 class Stream {
   readonly callerId: string;
@@ -103,16 +105,23 @@ export class ExecutionFeed {
   readonly #reading = new Map<string, { again: boolean }>();
   #stopListening: (() => Promise<void>) | undefined;
   #closed = false;
+  readonly #mostStreams: number;
 
-  /** @param url of the database to listen on */
-  constructor(url: string, source: FeedSource) {
+  /**
+   * @param url of the database to listen on
+   * @param mostStreams of all callers together
+   */
+  constructor(url: string, source: FeedSource, mostStreams = MOST_ALL_STREAMS) {
+    this.#mostStreams = mostStreams;
     this.#url = url;
     this.#source = source;
   }
 
-  /** Whether a caller may open another stream. */
-  admits(callerId: string): boolean {
-    return !this.#closed && (this.#streamsOfCaller.get(callerId) ?? 0) < MOST_STREAMS;
+  /** Whether a caller may open another stream. `full`: all callers together have too many. */
+  admits(callerId: string): 'yes' | 'no' | 'full' {
+    if (this.#closed || (this.#streamsOfCaller.get(callerId) ?? 0) >= MOST_STREAMS) return 'no';
+    const all = [...this.#streamsOfCaller.values()].reduce((sum, count) => sum + count, 0);
+    return all < this.#mostStreams ? 'yes' : 'full';
   }
 
   /** Shows an execution, now and whenever it changes, until it ends. */

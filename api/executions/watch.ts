@@ -59,7 +59,14 @@ export async function handleWatchExecution(
     lastSeen === (await toStreamed(db, execution)).version
   )
     return reply.code(204).send(null);
-  if (!feed.admits(caller.id))
+  const admission = feed.admits(caller.id);
+  if (admission === 'full')
+    throw new ApiError(
+      503,
+      'TOO_MANY_STREAMS',
+      'polony already has as many open streams of executions as it can. Get the execution instead, or try again later',
+    );
+  if (admission === 'no')
     throw new ApiError(
       429,
       'TOO_MANY_STREAMS',

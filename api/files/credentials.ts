@@ -10,6 +10,7 @@ import {
 } from '../../domain/iam/sessionPolicies.js';
 import { findProvider, type ProviderRow } from '../../store/connections/providers.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
+import type { Caller } from '../plugins/auth.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError } from '../errors.js';
@@ -79,7 +80,7 @@ export async function issueCredentials(
   const session = await openCredentialsSession(dependencies, request, provider, {
     policy,
     seconds,
-    name: `polony-${purpose}-${storage.provider_id.slice(-12)}`,
+    name: sessionNameOf(request.caller, purpose, provider),
     uri,
   });
   request.auditDetail = {
@@ -99,6 +100,20 @@ export async function issueCredentials(
       expiration: session.expiration.toISOString(),
     },
   };
+}
+
+/**
+ * The name of a session, which appears in the customer's CloudTrail and names the caller. `SourceIdentity` would need
+ * `sts:SetSourceIdentity` in the trust policy of every customer (decision 39). AssumeRole accepts 64 characters of
+ * `[\w+=,.@-]`, GetFederationToken 32 (STS API Reference). The end of a version 7 UUID is random.
+ */
+function sessionNameOf({ id, kind }: Caller, purpose: CredentialPurpose, provider: ProviderRow): string {
+  const most = provider.credential_type === 'role' ? 64 : 32;
+  const start = `polony-${purpose}-`;
+  const plain = id.replace(/^person:/, '').replace(/[^A-Za-z0-9_+=,.@-]/g, '-');
+  const left = most - start.length;
+  const who = plain.length <= left ? plain : kind === 'key' ? plain.slice(-12) : plain.slice(0, left);
+  return `${start}${who}`;
 }
 
 function checkLifetime(seconds: number, purpose: CredentialPurpose, provider: ProviderRow): void {

@@ -28,11 +28,11 @@ const FIELD_CHARACTERS = 100;
  * it cannot be written, the request fails. The outcome is added before the response is sent. Call it after {@link
  * addAuth}.
  */
-export function addAudit(app: FastifyInstance, db: Db): void {
+export function addAudit(app: FastifyInstance, db: Db, auditsReads = false): void {
   app.decorateRequest('audited', null);
   app.decorateRequest('auditDetail', null);
   app.addHook('preHandler', async (request) => {
-    if (isAudited(request)) request.audited = { id: await beginEntry(db, request) };
+    if (isAudited(request, auditsReads)) request.audited = { id: await beginEntry(db, request) };
   });
   app.addHook('preSerialization', async (request, reply, body: unknown) => {
     if (request.audited !== null && reply.statusCode === 201) request.audited.resourceId = findId(body);
@@ -44,10 +44,11 @@ export function addAudit(app: FastifyInstance, db: Db): void {
   });
 }
 
-function isAudited(request: FastifyRequest): boolean {
+function isAudited(request: FastifyRequest, auditsReads: boolean): boolean {
   const needs = request.routeOptions.config?.needs;
   if (needs === undefined || request.is404) return false;
   const audit = typeof needs.audit === 'function' ? needs.audit(request) : needs.audit;
+  if (auditsReads) return true;
   return audit ?? (request.method !== 'GET' && request.method !== 'HEAD');
 }
 

@@ -1,7 +1,15 @@
-import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyOptions } from 'jose';
+import {
+  createRemoteJWKSet,
+  errors,
+  type JWTPayload,
+  jwtVerify,
+  type JWTVerifyOptions,
+  type JWTVerifyResult,
+} from 'jose';
 import type { OidcConfig } from '../../domain/settings.js';
 import { scopesAmong } from '../../domain/auth/scopes.js';
 import { sanitizeText } from '../../store/database.js';
+import { isReservedName, removeInvisible } from '../../domain/names.js';
 import { ApiError } from '../errors.js';
 import { type AuthenticatePerson, type Caller, createCaller } from './caller.js';
 
@@ -19,6 +27,13 @@ const ALGORITHMS = [
   'EdDSA',
   'Ed25519',
 ];
+/**
+ * Types of tokens that may come with a request, in the header or the claim `typ`: access tokens (RFC 9068, 2.1), tokens
+ * without a special type, and those of Keycloak.
+ */
+const TOKEN_TYPES = new Set(['jwt', 'at+jwt', 'application/at+jwt', 'bearer', 'id']);
+/** Longest life of a token, in seconds. */
+const MOST_TOKEN_SECONDS = 86_400;
 /** How long polony waits for the provider, in milliseconds. */
 const TIMEOUT_MS = 5000;
 /** The provider's keys are discovered again at most this often, in milliseconds. */
@@ -95,15 +110,17 @@ async function discoverKeys({ issuer, jwksUrl }: OidcConfig): Promise<Keys> {
   return createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_MS });
 }
 
-/** The payload of a token that one of these keys signed. While a provider changes its keys, several may match. */
-async function verifyToken(token: string, keys: Keys, options: JWTVerifyOptions): Promise<JWTPayload> {
+type VerifiedToken = Pick<JWTVerifyResult, 'payload' | 'protectedHeader'>;
+
+/** A token that one of these keys signed. While a provider changes its keys, several may match. */
+async function verifyToken(token: string, keys: Keys, options: JWTVerifyOptions): Promise<VerifiedToken> {
   try {
-    return (await jwtVerify(token, keys, options)).payload;
+    return await jwtVerify(token, keys, options);
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
     for await (const key of error) {
       try {
-        return (await jwtVerify(token, key, options)).payload;
+        return await jwtVerify(token, key, options);
       } catch (mismatch) {
         if (!(mismatch instanceof errors.JWSSignatureVerificationFailed)) throw mismatch;
       }
@@ -141,6 +158,29 @@ function toTokenError(error: unknown): ApiError {
   );
 }
 
+/**
+ * Checks that a token is one for requests: no refresh or logout token. Providers that sign several kinds of tokens with one key tell them apart in the header (RFC 8725, 3.11), Keycloak in
+ * a claim.
+ * @throws ApiError 401
+ */
+function checkKind(type: unknown, { typ }: JWTPayload): void {
+  const isAccepted =
+    (type === undefined || (typeof type === 'string' && TOKEN_TYPES.has(type.toLowerCase()))) &&
+    (typ === undefined || (typeof typ === 'string' && TOKEN_TYPES.has(typ.toLowerCase())));
+  if (!isAccepted) throw invalidTokenError('its typ is not one of an access token; log in again');
+}
+
+/** Checks that a token lives a day at most: nobody can revoke it before it expires. @throws ApiError 401 */
+function checkLifetime({ exp, iat }: JWTPayload): void {
+  const now = Math.floor(Date.now() / 1000);
+  const start = typeof iat === 'number' ? Math.min(iat, now) : now;
+  if (exp! - start > MOST_TOKEN_SECONDS + CLOCK_TOLERANCE)
+    throw invalidTokenError(
+      'it is valid for more than a day, and nobody could revoke it. Shorten the lifetime of tokens at the identity ' +
+        'provider',
+    );
+}
+
 /** The person that the payload of a verified token describes. @throws ApiError 401 */
 function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): Caller {
   const subject: unknown = payload.sub;
@@ -153,10 +193,12 @@ function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): C
       : values.flatMap((value) => (Object.hasOwn(scopeMap, value) ? scopeMap[value]! : []));
   const text = (claim: string): string | undefined =>
     typeof payload[claim] === 'string' && payload[claim] !== ''
-      ? sanitizeText(payload[claim]).slice(0, NAME_CHARACTERS)
+      ? removeInvisible(sanitizeText(payload[claim])).slice(0, NAME_CHARACTERS) || undefined
       : undefined;
   const email = text('email');
-  const name = text('name') ?? text('preferred_username') ?? email ?? subject;
+  const names = [text('name'), text('preferred_username'), email].filter((each) => each !== undefined);
+  // A person may choose a name that looks like polony's own; the subject cannot.
+  const name = names.find((each) => !isReservedName(each)) ?? `person:${subject}`;
   // The prefix keeps subjects apart from the ids of keys, whatever the provider names people.
   const person = createCaller('person', `person:${subject}`, name, scopesAmong(scopes), new Date(payload.exp! * 1000));
   return { ...person, ...(email !== undefined && { email }) };
@@ -176,14 +218,16 @@ export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
   };
   const keys = new ProviderKeys(config);
   return async (token) => {
-    let payload: JWTPayload;
+    let verified: VerifiedToken;
     try {
-      payload = await verifyToken(token, await keys.load(), options);
+      verified = await verifyToken(token, await keys.load(), options);
     } catch (error) {
       const apiError = toTokenError(error);
       if (apiError.status === 503) void keys.rediscover().catch(() => undefined);
       throw apiError;
     }
-    return toPerson(payload, config);
+    checkKind(verified.protectedHeader.typ, verified.payload);
+    checkLifetime(verified.payload);
+    return toPerson(verified.payload, config);
   };
 }

@@ -115,7 +115,8 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
   await app.register(swaggerUi, {
     routePrefix: '/docs',
     staticCSP: CONTENT_SECURITY_POLICY,
-    uiConfig: { docExpansion: 'list', persistAuthorization: true },
+    // The key of a reader stays in the memory of the page, and out of the storage of the browser.
+    uiConfig: { docExpansion: 'list', persistAuthorization: false },
   });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
 }

@@ -1,7 +1,14 @@
 import type { FastifyInstance } from 'fastify';
 
-/** Headers of every response, its log line, and its serialization. */
-export function addResponses(app: FastifyInstance): void {
+/** How long browsers remember that polony is reached over TLS only, in seconds: a year. */
+const HSTS_SECONDS = 31_536_000;
+
+/**
+ * Headers of every response, its log line, and its serialization.
+ * @param publicUrl where clients reach the API. With https, browsers must not use http again (RFC 6797).
+ */
+export function addResponses(app: FastifyInstance, publicUrl?: string): void {
+  const isBehindTls = publicUrl?.startsWith('https:') === true;
   // Schemas document responses, and tests check them. They must not drop what a handler returns.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.addHook('onRequest', async (request, reply) => {
@@ -9,6 +16,7 @@ export function addResponses(app: FastifyInstance): void {
       'x-request-id': request.id,
       'x-content-type-options': 'nosniff',
       'cache-control': 'no-store',
+      ...(isBehindTls && { 'strict-transport-security': `max-age=${HSTS_SECONDS}` }),
     });
   });
   app.addHook('onResponse', async (request, reply) => {
@@ -21,6 +29,7 @@ export function addResponses(app: FastifyInstance): void {
         status: reply.statusCode,
         milliseconds: Math.round(reply.elapsedTime),
         caller: caller?.name,
+        callerId: caller?.id,
       },
       'request',
     );

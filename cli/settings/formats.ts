@@ -92,13 +92,16 @@ export function parseRetrySeconds(text: string): Parsed<readonly number[]> {
 
 /** Parses which proxies may state a client's address: all, none, or those with these addresses. */
 export function parseTrustProxy(text: string): Parsed<boolean | string[]> {
-  if (text === 'true' || text === 'false') return { value: text === 'true' };
+  if (text === 'false') return { value: false };
   const addresses = text.split(',').map((address) => address.trim());
   const isAddress = (address: string): boolean =>
     /^([0-9a-fA-F]*:[0-9a-fA-F.:]*|\d+(\.\d+){3})(\/\d{1,3})?$/.test(address) ||
     ['loopback', 'linklocal', 'uniquelocal'].includes(address);
   if (addresses.every(isAddress)) return { value: addresses };
-  return formatViolation('must be true, false, or addresses separated by commas, such as 10.0.0.0/8,loopback');
+  return formatViolation(
+    'must be false, or the addresses of your proxies separated by commas, such as 10.0.0.0/8,loopback. ' +
+      'To trust everybody would let any client choose the address in the audit log.',
+  );
 }
 
 /** Parses a JSON object that maps values of the scopes claim to lists of scopes. */

@@ -34,6 +34,7 @@ export function parseApiConfig(env: Environment): ApiConfig {
     publicApiDocs: values.POLONY_PUBLIC_API_DOCS,
     errorDomain: values.POLONY_ERROR_DOMAIN,
     trustProxy: reader.decode('POLONY_TRUST_PROXY', values.POLONY_TRUST_PROXY, parseTrustProxy) ?? false,
+    auditsReads: values.POLONY_AUDIT_READS,
     trustedAccountId: values.POLONY_TRUSTED_ACCOUNT_ID,
     requestsPerMinute: values.POLONY_REQUESTS_PER_MINUTE,
     failedLoginsPerMinute: values.POLONY_FAILED_LOGINS_PER_MINUTE,
@@ -155,6 +156,7 @@ function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfi
       allowedNetworks: reader.decode('POLONY_WEBHOOK_ALLOWED_NETWORKS', networks, parseNetworks) ?? [],
     },
     sessionSeconds: values.POLONY_SESSION_SECONDS,
+    allowsOpenRoles: values.POLONY_ALLOW_OPEN_ROLES,
   };
 }
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { TProperties, TSchema } from 'typebox';
 import Value from 'typebox/value';
 import type { FieldProblem } from '../../domain/errors.js';
@@ -60,9 +61,28 @@ export class SettingsReader {
     return undefined;
   }
 
+  /** The value of a variable, or the content of the file that `<name>_FILE` names: a container engine mounts secrets. */
   private text(name: string): string | undefined {
-    const value = this.env[name]?.trim();
-    return value === '' ? undefined : value;
+    const value = this.env[name]?.trim() || undefined;
+    const file = this.env[`${name}_FILE`]?.trim() || undefined;
+    if (file === undefined) return value;
+    if (value === undefined) return this.readFile(`${name}_FILE`, file);
+    this.reportOnce(`${name}_FILE`, 'CONFLICT', `cannot be set together with ${name}. Remove one of them.`);
+    return value;
+  }
+
+  private readFile(name: string, file: string): string | undefined {
+    try {
+      return readFileSync(file, 'utf8').trim() || undefined;
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      this.reportOnce(name, 'FILE', `names a file that cannot be read (${String(code)}). Check its path and mode.`);
+      return undefined;
+    }
+  }
+
+  private reportOnce(field: string, rule: string, message: string): void {
+    if (!this.problems.some((problem) => problem.field === field)) this.report(field, rule, message);
   }
 
   private readOne(name: string, schema: SettingSchema): unknown {

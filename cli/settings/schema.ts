@@ -160,6 +160,13 @@ const work = {
     minimum: 900,
     maximum: 43_200,
   }),
+  POLONY_ALLOW_OPEN_ROLES: flag({
+    description:
+      "Whether polony uses a role that can be assumed without its provider's external ID. " +
+      'Such a role lets one customer of this installation reach the account of another (confused deputy).',
+    readBy: SERVICES,
+    default: false,
+  }),
   POLONY_PUBLIC_URL: optionalText({
     description:
       'Where clients reach the API: the base of links in webhooks, in `/openapi.json` and in EventBridge templates. ' +
@@ -234,11 +241,17 @@ const apiServer = {
   }),
   POLONY_TRUST_PROXY: text({
     description:
-      "Which reverse proxies may state a client's address in `X-Forwarded-For`: `true` for all, `false` for none, or " +
+      "Which reverse proxies may state a client's address in `X-Forwarded-For`: `false` for none, or their " +
       'addresses and networks, separated by commas (`loopback`, `linklocal` and `uniquelocal` are names of networks).',
     readBy: API,
     default: 'false',
     example: '10.0.0.0/8,loopback',
+  }),
+  POLONY_AUDIT_READS: flag({
+    description:
+      'Whether the audit log also records requests that only read. It then grows with every page that somebody looks at.',
+    readBy: API,
+    default: false,
   }),
   // No default: the account on the vendor's page is the vendor's, and a role that trusts it gives it the data.
   POLONY_TRUSTED_ACCOUNT_ID: optionalText({

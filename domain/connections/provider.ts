@@ -20,6 +20,27 @@ export function checkExternalId(field: string, value: string): FieldProblem[] {
   return problems;
 }
 
+/** External IDs of fewer characters can be guessed: 16 random hexadecimal digits are 64 bits. */
+const SHORT_EXTERNAL_ID = 16;
+
+/** Whether an external ID is so short that somebody could guess it. */
+export function isShortExternalId(value: string): boolean {
+  return value.length < SHORT_EXTERNAL_ID;
+}
+
+/** What is wrong with a short external ID, and what to do. */
+export function describeShortExternalId(value: string): { code: string; message: string; remedy: string } {
+  return {
+    code: 'EXTERNAL_ID_SHORT',
+    message:
+      `The external ID has only ${value.length} characters. Somebody who guesses it could reach this account through ` +
+      'polony',
+    remedy:
+      "Generate one with GET /v1/iam-documents, add it to the role's trust policy beside the old one, give it to the " +
+      'provider with PATCH, and remove the old one from the trust policy.',
+  };
+}
+
 /** Checks that a role and the region where polony calls STS are in one partition. */
 export function checkRolePartition(field: string, roleArn: string, defaultRegion: string): FieldProblem[] {
   const role = parseArn(roleArn)?.partition;

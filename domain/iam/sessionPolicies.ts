@@ -10,7 +10,13 @@ export type ProviderAccess = {
   /** Changes with the credentials and their use, so that polony discards older sessions. */
   version: string;
 } & (
-  | { type: 'role'; roleArn: string; externalId: string }
+  | {
+      type: 'role';
+      roleArn: string;
+      externalId: string;
+      /** Whether polony may use the role only after AWS has refused it without the external ID. */
+      mustTestExternalId?: boolean;
+    }
   /** `scope`: what the sessions are for, which their session policy restricts them to. */
   | { type: 'accessKeys'; accessKeyId: string; secretAccessKey: string; scope: SessionScope }
 );

@@ -8,12 +8,14 @@ import { providerSecretContext, type Secrets } from '../secrets.js';
 /**
  * Loads providers with their decrypted credentials, for `AwsSessions`.
  * @param verify verifies a resource again whose last verification got no session, since AWS has given one now.
+ * @param allowsOpenRoles whether polony uses roles that can be assumed without their external ID.
  * @throws SecretError where no configured key decrypts a secret
  */
 export function createProviderLoader(
   db: Db,
   secrets: Secrets,
   verify: (resource: ResourceToVerify) => Promise<void> = async () => undefined,
+  allowsOpenRoles = false,
 ): { loadProvider: (id: string) => Promise<ProviderAccess>; onSession: (id: string) => Promise<void> } {
   return {
     loadProvider: async (id) => {
@@ -25,9 +27,10 @@ export function createProviderLoader(
         return {
           type: 'role',
           region,
-          version: `${provider.role_arn} ${provider.external_id}`,
+          version: `${provider.role_arn} ${provider.external_id} ${provider.is_role_open}`,
           roleArn: provider.role_arn!,
           externalId: provider.external_id!,
+          mustTestExternalId: provider.is_role_open && !allowsOpenRoles,
         };
       return {
         type: 'accessKeys',

@@ -1,8 +1,8 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import { accountOfRole } from '../../domain/arn.js';
 import type { SessionScope } from '../../domain/iam/sessionPolicies.js';
 import { partitionOf } from '../../domain/regions.js';
-import type { Db, DbOrTransaction } from '../database.js';
+import type { Db, DbOrTransaction, DbTransaction } from '../database.js';
 import { toVisibleIds, type Visible } from '../paging.js';
 import type { ProvidersTable } from '../schema.js';
 import type { SealedSecret } from '../secrets.js';
@@ -73,6 +73,26 @@ export async function insertProvider(db: DbOrTransaction, id: string, fields: Pr
     .executeTakeFirstOrThrow();
 }
 
+/**
+ * Whether a provider of another AWS account has this external ID. Until the transaction ends, no other one can take it.
+ * @param roleArn the role whose account may have the external ID
+ */
+export async function isExternalIdOfOthers(
+  transaction: DbTransaction,
+  externalId: string,
+  roleArn: string,
+): Promise<boolean> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`external-id ${externalId}`}, 0))`.execute(transaction);
+  const rows = await transaction
+    .selectFrom('providers')
+    .select('role_arn')
+    .where('external_id', '=', externalId)
+    .where('credential_type', '=', 'role')
+    .where('time_deleted', 'is', null)
+    .execute();
+  return rows.some((row) => accountOfRole(row.role_arn!) !== accountOfRole(roleArn));
+}
+
 /** @param changed whether the credential changed, so that facts about the old one no longer hold */
 export async function updateProvider(
   db: DbOrTransaction,
@@ -82,7 +102,11 @@ export async function updateProvider(
 ): Promise<ProviderRow> {
   return db
     .updateTable('providers')
-    .set({ ...providerColumns(fields), ...(changed && { session_seconds: null }), time_updated: new Date() })
+    .set({
+      ...providerColumns(fields),
+      ...(changed && { session_seconds: null, is_role_open: false }),
+      time_updated: new Date(),
+    })
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();

@@ -23,7 +23,13 @@ export async function saveVerification(
     id: string;
     report: VerificationReport;
     started: Date;
-    provider: { id: string; accountId: string | null; sessionSeconds: number | null };
+    provider: {
+      id: string;
+      accountId: string | null;
+      sessionSeconds: number | null;
+      /** Whether the role can be assumed without its external ID; absent where the verification was not about that. */
+      openRole?: { arn: string | null; externalId: string | null; isOpen: boolean };
+    };
   },
 ): Promise<void> {
   const values = {
@@ -45,6 +51,15 @@ export async function saveVerification(
       .set({ status: report.status, status_description: report.description, time_verified: values.time_completed })
       .where('id', '=', id)
       .execute();
+    if (provider.openRole !== undefined)
+      await transaction
+        .updateTable('providers')
+        .set({ is_role_open: provider.openRole.isOpen })
+        .where('id', '=', provider.id)
+        // A changed provider has a role that this verification did not see.
+        .where('role_arn', 'is not distinct from', provider.openRole.arn)
+        .where('external_id', 'is not distinct from', provider.openRole.externalId)
+        .execute();
     if (provider.sessionSeconds !== null)
       await transaction
         .updateTable('providers')

@@ -1,4 +1,4 @@
-import type { VerifiedKind } from '../../domain/verification/report.js';
+import type { VerificationReport, VerifiedKind } from '../../domain/verification/report.js';
 import type { DbOrTransaction } from '../database.js';
 import { loadVerifications, TABLE_BY_KIND } from './reports.js';
 
@@ -55,14 +55,22 @@ export async function listProviderParts(db: DbOrTransaction, providerId: string)
   ];
 }
 
-/** The provider and those of its connections and flows whose last verification got no session. */
+/**
+ * The provider and those of its connections and flows whose last verification got no session that polony may use: AWS
+ * gave none, or the role could be assumed without its external ID.
+ */
 export async function listWithoutSession(db: DbOrTransaction, providerId: string): Promise<ResourceToVerify[]> {
   const parts = await listProviderParts(db, providerId);
   const ids = parts.map(({ id }) => id);
   const withoutSession = new Set(
-    (await loadVerifications(db, ids)).filter(({ report }) => report.sessionSeconds === null).map(({ id }) => id),
+    (await loadVerifications(db, ids)).filter(({ report }) => !gotUsableSession(report)).map(({ id }) => id),
   );
   return parts.filter(({ id }) => withoutSession.has(id));
+}
+
+function gotUsableSession({ sessionSeconds, findings }: VerificationReport): boolean {
+  const isRefused = findings.some(({ code, severity }) => code === 'EXTERNAL_ID_IGNORED' && severity === 'error');
+  return sessionSeconds !== null && !isRefused;
 }
 
 /** Resources that were never verified, or not since their last change. For the sweep. */

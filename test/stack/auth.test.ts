@@ -957,10 +957,18 @@ describe('a person with an OpenID Connect token', () => {
   let withOidc: FastifyInstance;
   const token = (
     claims: JWTPayload,
-    { key = signing, kid = 'one', alg = 'ES256', audience = 'polony', from = issuer, expires = '5m' } = {},
+    {
+      key = signing,
+      kid = 'one',
+      alg = 'ES256',
+      audience = 'polony',
+      from = issuer,
+      expires = '5m',
+      typ = undefined as string | undefined,
+    } = {},
   ): Promise<string> =>
     new SignJWT({ sub: 'u-1', name: 'Rosalind', email: 'rosalind@example.org', ...claims })
-      .setProtectedHeader({ alg, kid })
+      .setProtectedHeader({ alg, kid, ...(typ !== undefined && { typ }) })
       .setIssuer(from)
       .setAudience(audience)
       .setExpirationTime(expires)
@@ -1007,6 +1015,30 @@ describe('a person with an OpenID Connect token', () => {
     );
     down = false;
     expect((await as('', 'GET', '/v1/auth', undefined, bearer(await token({})))).status).toBe(200);
+  });
+  it('needs a token for requests that lives a day at most', async () => {
+    const statusOf = async (text: string): Promise<number> =>
+      (await as('', 'GET', '/v1/auth', undefined, bearer(text))).status;
+    for (const typ of [undefined, 'JWT', 'at+jwt', 'application/at+jwt'])
+      expect([typ, await statusOf(await token({}, { typ }))]).toEqual([typ, 200]);
+    for (const typ of ['logout+jwt', 'secevent+jwt', 'dpop+jwt', 'refresh'])
+      expect([typ, await statusOf(await token({}, { typ }))]).toEqual([typ, 401]);
+    // Keycloak says so in a claim.
+    expect(await statusOf(await token({ typ: 'Bearer' }))).toBe(200);
+    for (const typ of ['Refresh', 'Offline', 'Logout', 7])
+      expect([typ, await statusOf(await token({ typ }))]).toEqual([typ, 401]);
+    expect(await statusOf(await token({}, { expires: '24h' }))).toBe(200);
+    expect(await statusOf(await token({}, { expires: '25h' }))).toBe(401);
+  });
+  it('cannot take a name that looks like the one of polony or its keys', async () => {
+    const nameOf = async (claims: JWTPayload): Promise<string> => {
+      const admin = bearer(await token({ email: '', realm_access: { roles: ['admin'] }, ...claims }));
+      const { body } = await as('', 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:read'] }, admin);
+      return body.apiKey.createdBy;
+    };
+    expect(await nameOf({ name: 'default' })).toBe('person:u-1');
+    expect(await nameOf({ name: 'de\u200bfault', preferred_username: 'rosalind' })).toBe('rosalind');
+    expect(await nameOf({ name: 'Polony', preferred_username: 'rosalind' })).toBe('rosalind');
   });
   it('has the scopes that the claim maps to, and is named in the audit log', async () => {
     const analyst = bearer(await token({ realm_access: { roles: ['analyst', 'unknown', '__proto__'] } }));

@@ -459,7 +459,7 @@ describe('a finding', () => {
     expect(codes(await verify('provider', customer))).toEqual([]);
     await trust();
     const open = await verify('provider', customer);
-    expect([open.status, codes(open)]).toEqual(['WARNING', ['EXTERNAL_ID_IGNORED']]);
+    expect([open.status, codes(open)]).toEqual(['FAILED', ['EXTERNAL_ID_IGNORED']]);
     expect(open.findings[0]!.message).toContain('without an external ID');
     // The condition exists but accepts any external ID.
     await trust({ StringLike: { 'sts:ExternalId': '*' } });
@@ -470,6 +470,54 @@ describe('a finding', () => {
     const shut = await verify('provider', customer);
     expect([shut.status, codes(shut)]).toEqual(['FAILED', ['ROLE_NOT_ASSUMABLE']]);
     expect((await verify('storageConnection', customer)).status).toBe('FAILED');
+  });
+
+  it('makes polony refuse an open role until it is fixed, and then use it without a person', async () => {
+    const customer = await setUp('role', '');
+    const { provider } = customer.ids;
+    const trust = (policy: unknown): Promise<unknown> =>
+      admin.iam.send(
+        new UpdateAssumeRolePolicyCommand({ RoleName: customer.roleName, PolicyDocument: JSON.stringify(policy) }),
+      );
+    const requested: ResourceToVerify[] = [];
+    const strict = createProviderLoader(db, secrets, async (resource) => void requested.push(resource));
+    const sessions = new AwsSessions({ sessionSeconds: 3600, checkMs: 0, ...strict });
+    const lenient = new AwsSessions({
+      sessionSeconds: 3600,
+      ...createProviderLoader(db, secrets, async () => undefined, true),
+    });
+    const isRoleOpen = async (): Promise<boolean | undefined> => (await findProvider(db, provider))?.is_role_open;
+    const closed = trustPolicy(local.serviceAccountId, customer.externalId, 'aws');
+    const [statement] = closed.Statement;
+    await sessions.session(provider);
+    await trust({ ...closed, Statement: [{ ...statement, Condition: { StringLike: { 'sts:ExternalId': '*' } } }] });
+    await verify('provider', customer);
+    expect(await isRoleOpen()).toBe(true);
+    // Also a session that polony got before is not used any more.
+    for (const use of [
+      () => sessions.session(provider),
+      () => sessions.narrowedSession(provider, '{}', 900, 'polony-test'),
+    ])
+      await expect(use()).rejects.toThrow(/can be assumed with a wrong external ID/);
+    const storage = await verify('storageConnection', customer);
+    expect([storage.status, codes(storage)]).toEqual(['FAILED', ['EXTERNAL_ID_IGNORED']]);
+    // A setting overrides it.
+    expect((await lenient.session(provider)).accessKeyId).not.toBe('');
+    requested.length = 0;
+
+    await trust(closed);
+    await sessions.session(provider);
+    expect(requested.map(({ kind }) => kind)).toEqual(['provider', 'storageConnection']);
+    expect(codes(await verify('provider', customer))).toEqual([]);
+    expect(await isRoleOpen()).toBe(false);
+    sessions.close();
+    lenient.close();
+  });
+
+  it('mentions a short external ID', async () => {
+    const customer = await setUp('role', '');
+    const { findings } = await verify('provider', customer);
+    expect(findings.map(({ code, severity }) => [code, severity])).toContainEqual(['EXTERNAL_ID_SHORT', 'info']);
   });
 
   it('reports the real region of a bucket, and the checks continue there', async () => {

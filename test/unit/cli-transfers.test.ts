@@ -277,6 +277,8 @@ describe('polony upload', () => {
     const uploads = new Map<string, { key: string; parts: Map<number, Buffer> }>();
     const puts: string[] = [];
     let made = 0;
+    const isForbidden = (request: IncomingMessage, key: string): boolean =>
+      request.headers['if-none-match'] === '*' && objects.has(key);
     const etagOf = (content: Buffer): string =>
       kms ? createHash('md5').update(`${made++}`).digest('hex') : md5(content);
     const url = await listen(async (request, response, address) => {
@@ -317,6 +319,7 @@ describe('polony upload', () => {
           upload.parts.set(Number(address.searchParams.get('partNumber')), body);
           return void response.writeHead(200, { etag: `"${md5(body)}"` }).end();
         }
+        if (isForbidden(request, key)) return xml('<Error><Code>PreconditionFailed</Code></Error>', 412);
         uploads.delete(id);
         const parts = [...upload.parts].sort(([one], [other]) => one - other).map(([, part]) => part);
         const partSums = Buffer.concat(parts.map((part) => createHash('md5').update(part).digest()));
@@ -326,6 +329,7 @@ describe('polony upload', () => {
         return xml(`<CompleteMultipartUploadResult><ETag>&quot;${etag}&quot;</ETag></CompleteMultipartUploadResult>`);
       }
       if (request.method === 'PUT') {
+        if (isForbidden(request, key)) return xml('<Error><Code>PreconditionFailed</Code></Error>', 412);
         const etag = etagOf(body);
         objects.set(key, { content: body, etag });
         return void response.writeHead(200, { etag: `"${etag}"` }).end();
@@ -389,6 +393,38 @@ describe('polony upload', () => {
     objects.set(`${PREFIX}BaseCalls/R1_C001.zip`, { content: Buffer.from('cycle 9'), etag: 'x' });
     expect((await polony(args(made), env)).code).toBe(0);
     expect(objects.get(`${PREFIX}BaseCalls/R1_C001.zip`)!.content.toString()).toBe('cycle 1');
+  });
+  it('does not overwrite an object that another client writes meanwhile', async () => {
+    const made = runFolder(20_000_000);
+    const theirs = { content: Buffer.from('of another client'), etag: 'other' };
+    for (const name of ['BaseCalls/R1_C002.zip', 'large.bin', 'RunUploaded.json']) {
+      const { objects, env } = await startBucket({
+        intercept: (request) => {
+          const isWrite = request.method === 'PUT' || request.url!.includes('uploadId=');
+          if (isWrite && request.url!.includes(name)) objects.set(PREFIX + name, theirs);
+          return false;
+        },
+      });
+      const { code, stderr } = await polony(args(made), env);
+      expect([name, code, stderr]).toEqual([name, 1, expect.stringContaining(`Another client wrote ${name}`)]);
+      expect(objects.get(PREFIX + name)).toBe(theirs);
+    }
+  });
+  it('does not take an object for that of another client if only the answer to its own write was lost', async () => {
+    const made = runFolder();
+    let once = true;
+    const { objects, env } = await startBucket({
+      intercept: (request, response) => {
+        if (!once || request.method !== 'PUT' || !request.url!.includes('R1_C002')) return false;
+        once = false;
+        const content = Buffer.from('cycle 2');
+        objects.set(`${PREFIX}BaseCalls/R1_C002.zip`, { content, etag: md5(content) });
+        response.destroy();
+        return true;
+      },
+    });
+    const { code, stdout } = await polony(args(made), env);
+    expect([code, (JSON.parse(stdout) as { ended: boolean }).ended]).toEqual([0, true]);
   });
   it('does not end a run if a file changes during the upload, even with the same size', async () => {
     const made = runFolder();

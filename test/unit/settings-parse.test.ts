@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseApiConfig, parseWorkerConfig } from '../../cli/settings/parse.js';
 import { InputError } from '../../domain/errors.js';
@@ -42,7 +45,23 @@ describe('parseApiConfig', () => {
       requestsPerMinute: 6000,
       failedLoginsPerMinute: 30,
       sessionSeconds: 43_200,
+      allowsOpenRoles: false,
+      auditsReads: false,
     });
+  });
+  it('reads a secret from the file that a variable names', () => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'polony-settings-'));
+    const file = path.join(folder, 'key');
+    writeFileSync(file, 'key-from-a-file-0123456789\n');
+    const { POLONY_API_KEY: key, ...others } = base;
+    expect(parseApiConfig({ ...others, POLONY_API_KEY_FILE: file }).apiKey).toBe('key-from-a-file-0123456789');
+    expect(() => parseApiConfig({ ...others, POLONY_API_KEY: key, POLONY_API_KEY_FILE: file })).toThrow(
+      'POLONY_API_KEY_FILE: cannot be set together with POLONY_API_KEY',
+    );
+    expect(() => parseApiConfig({ ...others, POLONY_API_KEY_FILE: path.join(folder, 'none') })).toThrow(
+      'POLONY_API_KEY_FILE: names a file that cannot be read (ENOENT)',
+    );
+    rmSync(folder, { recursive: true });
   });
   it('reads every setting', () => {
     expect(
@@ -84,8 +103,8 @@ describe('parseApiConfig', () => {
       { id: 'new', kmsKeyArn: 'arn:aws:kms:us-west-2:111122223333:key/1' },
       { id: 'old', key: `${'A'.repeat(43)}=` },
     ]);
-    expect(parseApiConfig({ ...base, POLONY_TRUST_PROXY: 'true', POLONY_PORT: '', TEMPORAL_TLS: ' ' })).toMatchObject({
-      trustProxy: true,
+    expect(parseApiConfig({ ...base, POLONY_TRUST_PROXY: 'false', POLONY_PORT: '', TEMPORAL_TLS: ' ' })).toMatchObject({
+      trustProxy: false,
       port: 8080,
       temporal: { address: 'temporal:7233', namespace: 'default' },
     });
@@ -119,6 +138,7 @@ describe('parseApiConfig', () => {
     [{ POLONY_PUBLIC_URL: 'https://x/?y' }, ['POLONY_PUBLIC_URL FORMAT']],
     [{ POLONY_ERROR_DOMAIN: 'a b' }, ['POLONY_ERROR_DOMAIN FORMAT']],
     [{ POLONY_TRUST_PROXY: '1' }, ['POLONY_TRUST_PROXY FORMAT']],
+    [{ POLONY_TRUST_PROXY: 'true' }, ['POLONY_TRUST_PROXY FORMAT']],
     [{ POLONY_TRUST_PROXY: '10.0.0.1,proxy' }, ['POLONY_TRUST_PROXY FORMAT']],
     [{ POLONY_TRUSTED_ACCOUNT_ID: 'arn:aws:iam::588258415937:root' }, ['POLONY_TRUSTED_ACCOUNT_ID FORMAT']],
     [{ POLONY_EVENTS_KEY: 'short' }, ['POLONY_EVENTS_KEY LENGTH']],

@@ -1,8 +1,8 @@
-import type dns from 'node:dns';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ResolveHost } from '../../network/resolve.js';
 import { sendWebhook } from '../../activities/webhooks/send.js';
 import { parseApiConfig, parseWorkerConfig } from '../../cli/settings/parse.js';
 import { judgeAddress, type NetworkPolicy } from '../../domain/webhooks/networks.js';
@@ -247,12 +247,10 @@ describe('sendWebhook', () => {
     server.close();
   });
   const url = (where = '/hook', host = '127.0.0.1'): URL => new URL(`http://${host}:${port}${where}`);
-  const resolving = (...addresses: string[]): typeof dns.lookup =>
-    ((_host: string, _options: unknown, done: (error: null, found: { address: string; family: number }[]) => void) =>
-      done(
-        null,
-        addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
-      )) as never;
+  const resolving =
+    (...addresses: string[]): ResolveHost =>
+    async () =>
+      addresses;
 
   it('sends a body that a Standard Webhooks library verifies', async () => {
     answer = (_, response) => response.writeHead(204).end();

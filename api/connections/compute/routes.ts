@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import * as store from '../../../store/connections/compute.js';
 import type { Db } from '../../../store/database.js';
 import { inTransaction } from '../../../store/transaction.js';
-import { mapUniqueViolation } from '../../conflicts.js';
+import { checkMayRename, mapUniqueViolation } from '../../conflicts.js';
 import { softDelete } from '../../deletion.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { createIdempotently } from '../../idempotency.js';
@@ -102,6 +102,7 @@ async function changeComputeConnection(
       region: old.region,
       ...givenFields(body),
     });
+    checkMayRename(caller, 'compute:write', { old: old.name, new: fields.name });
     checkMayChangeCompute(caller, old, fields);
     const provider = await requireProvider(transaction, fields.providerId);
     await checkMove(transaction, caller, old, fields, provider);

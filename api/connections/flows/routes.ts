@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import * as store from '../../../store/connections/flows.js';
 import type { Db } from '../../../store/database.js';
 import { inTransaction } from '../../../store/transaction.js';
-import { mapUniqueViolation } from '../../conflicts.js';
+import { checkMayRename, mapUniqueViolation } from '../../conflicts.js';
 import { softDelete } from '../../deletion.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { createIdempotently } from '../../idempotency.js';
@@ -75,6 +75,7 @@ async function changeFlow({ db, orchestrator }: ApiDependencies, request: Reques
   const changed = await inTransaction(db, async (transaction) => {
     const old = await requireResource('flow', id, () => store.findFlow(transaction, id, 'update'));
     const fields = changedFlowFields(old, body);
+    checkMayRename(caller, 'flows:write', { old: old.name, new: fields.name });
     await checkFlowChange(transaction, caller, old, fields);
     return mapUniqueViolation('flow', fields.name, store.writeFlow(transaction, fields, id));
   });

@@ -6,7 +6,7 @@ import * as store from '../../../store/connections/providers.js';
 import { inTransaction } from '../../../store/transaction.js';
 import { deleteEvidence } from '../../../store/verification/evidence.js';
 import { listProviderParts } from '../../../store/verification/resources.js';
-import { mapUniqueViolation } from '../../conflicts.js';
+import { checkMayRename, mapUniqueViolation } from '../../conflicts.js';
 import { softDelete } from '../../deletion.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { ApiError } from '../../errors.js';
@@ -19,6 +19,7 @@ import { requestVerification } from '../../verification/request.js';
 import { presentProvider } from './present.js';
 import {
   changedCredential,
+  checkExternalIdIsOwn,
   checkMayChangeIdentity,
   checkNewProvider,
   checkPartition,
@@ -69,11 +70,11 @@ async function createProvider(
     defaultRegion: body.defaultRegion,
     credential: await newCredential(secrets, id, body),
   };
-  const answer = await createIdempotently(db, request, reply, 201, async (transaction) => ({
-    provider: presentProvider(
-      await mapUniqueViolation('provider', fields.name, store.insertProvider(transaction, id, fields)),
-    ),
-  }));
+  const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
+    await checkExternalIdIsOwn(transaction, fields.credential);
+    const inserted = store.insertProvider(transaction, id, fields);
+    return { provider: presentProvider(await mapUniqueViolation('provider', fields.name, inserted)) };
+  });
   // A repeated request gets the first answer, whose id is not the one chosen above.
   const { provider } = answer;
   await requestVerification(request.log, orchestrator, [{ kind: 'provider', id: provider.id, name: provider.name }]);
@@ -117,11 +118,13 @@ async function changeProvider(
     const isOther = isOtherIdentity(old, credential, secret);
     if (isOther) checkMayChangeIdentity(request.caller);
     if (credential.type === 'role') await checkRoleChange(transaction, request.caller, old, credential.roleArn);
+    if (isOther) await checkExternalIdIsOwn(transaction, credential);
     const fields: store.ProviderFields = {
       name: body.name === undefined ? old.name : normalizeName(body.name),
       defaultRegion: body.defaultRegion ?? old.default_region,
       credential,
     };
+    checkMayRename(request.caller, 'providers:write', { old: old.name, new: fields.name });
     if (body.defaultRegion !== undefined || body.roleArn !== undefined)
       await checkPartition(transaction, request.caller, old, fields);
     if (isOther) await deleteEvidence(transaction, id);

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { accountOfRole, checkRoleArn } from '../../../domain/arn.js';
 import {
@@ -8,11 +9,12 @@ import {
 } from '../../../domain/connections/provider.js';
 import { checkRegion, partitionOf } from '../../../domain/regions.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
+import { newExternalId } from '../../../domain/iam/documents.js';
 import { CREDENTIAL_TYPES, type CredentialType } from '../../../domain/iam/permissions.js';
 import { checkName, normalizeName } from '../../../domain/names.js';
 import type { DbTransaction } from '../../../store/database.js';
 import { listExecutionRoles } from '../../../store/connections/compute.js';
-import type { ProviderFields, ProviderRow } from '../../../store/connections/providers.js';
+import { isExternalIdOfOthers, type ProviderFields, type ProviderRow } from '../../../store/connections/providers.js';
 import { listUses } from '../../../store/connections/uses.js';
 import { providerSecretContext, type SealedSecret, type Secrets } from '../../../store/secrets.js';
 import { inUseError } from '../../conflicts.js';
@@ -27,6 +29,8 @@ type Field = keyof ProviderBody;
 
 /** The fields of each credential type, and the credential type that each excludes. */
 const FIELDS_OF = { role: ['roleArn', 'externalId'], accessKeys: ['accessKeyId', 'secretAccessKey'] } as const;
+/** Those of them that a new provider needs. polony generates an external ID. */
+const REQUIRED_OF = { role: ['roleArn'], accessKeys: FIELDS_OF.accessKeys } as const;
 const OTHER_TYPE = { role: 'accessKeys', accessKeys: 'role' } as const;
 
 /** The credential type that a provider will have, and the fields that the body must hold for it. */
@@ -41,7 +45,7 @@ interface CredentialRule {
  */
 export function checkNewProvider(request: FastifyRequest): void {
   checkProviderBody(request, ({ credentialType }) =>
-    isCredentialType(credentialType) ? { type: credentialType, required: FIELDS_OF[credentialType] } : undefined,
+    isCredentialType(credentialType) ? { type: credentialType, required: REQUIRED_OF[credentialType] } : undefined,
   );
 }
 
@@ -64,7 +68,7 @@ function isCredentialType(value: unknown): value is CredentialType {
 /** A new credential type needs all its fields. A secret belongs to one key ID, so a change holds both or neither. */
 function requiredOfChange(type: CredentialType, currentType: CredentialType, body: ProviderChange): readonly Field[] {
   const replacesKey = body.accessKeyId !== undefined || body.secretAccessKey !== undefined;
-  return type !== currentType || (type === 'accessKeys' && replacesKey) ? FIELDS_OF[type] : [];
+  return type !== currentType || (type === 'accessKeys' && replacesKey) ? REQUIRED_OF[type] : [];
 }
 
 function checkProviderBody(
@@ -100,10 +104,7 @@ function checkCredentialFields(body: ProviderChange, rule: CredentialRule | unde
     ...missing.map((field) => ({
       field,
       rule: 'REQUIRED',
-      message:
-        field === 'externalId'
-          ? 'is required for a role: choose a value of your own, or use the one that GET /v1/iam-documents returns'
-          : `is required for the credential type ${type}`,
+      message: `is required for the credential type ${type}`,
     })),
     ...foreign.map((field) => ({
       field,
@@ -135,10 +136,31 @@ export async function sealSecretAccessKey(
   return secrets.seal(secretAccessKey.trim(), providerSecretContext(id));
 }
 
+function generateExternalId(): string {
+  return newExternalId(randomBytes(20));
+}
+
+/**
+ * Checks that no provider of another AWS account has this external ID. Where two customers trust the same external ID,
+ * it protects neither from the other. The error names no provider, because the caller may not know it.
+ * @throws ApiError 409 EXTERNAL_ID_TAKEN
+ */
+export async function checkExternalIdIsOwn(transaction: DbTransaction, credential: Credential): Promise<void> {
+  if (credential.type !== 'role') return;
+  if (!(await isExternalIdOfOthers(transaction, credential.externalId, credential.roleArn))) return;
+  throw new ApiError(
+    409,
+    'EXTERNAL_ID_TAKEN',
+    'A provider of another AWS account already has this external ID. An external ID protects an account only if no ' +
+      'other account uses it. Omit externalId, so that polony generates one, or choose a different one.',
+    { field: 'externalId' },
+  );
+}
+
 /** The credential of a new provider. Its body has been checked. */
 export async function newCredential(secrets: Secrets, id: string, body: ProviderBody): Promise<Credential> {
   if (body.credentialType === 'role')
-    return { type: 'role', roleArn: body.roleArn!.trim(), externalId: body.externalId! };
+    return { type: 'role', roleArn: body.roleArn!.trim(), externalId: body.externalId ?? generateExternalId() };
   return {
     type: 'accessKeys',
     accessKeyId: body.accessKeyId!.trim(),
@@ -159,7 +181,7 @@ export function changedCredential(
     return {
       type: 'role',
       roleArn: body.roleArn?.trim() ?? old.role_arn!,
-      externalId: body.externalId ?? old.external_id!,
+      externalId: body.externalId ?? old.external_id ?? generateExternalId(),
     };
   return {
     type: 'accessKeys',

@@ -18,6 +18,11 @@ import { NAME_DESCRIPTION, stateFields } from '../schemas.js';
 
 const CredentialType = oneOfThese(...CREDENTIAL_TYPES);
 
+const ProviderWarning = component(
+  'ProviderWarning',
+  Type.Object({ code: Type.String(), message: Type.String(), remedy: Type.String() }, closed),
+);
+
 const Provider = component(
   'Provider',
   Type.Object(
@@ -29,6 +34,11 @@ const Provider = component(
       credentialType: CredentialType,
       roleArn: NullableString,
       externalId: NullableString,
+      isRoleOpen: Type.Boolean({
+        description:
+          'Whether the last verification could assume the role without its external ID. polony then does not use it',
+      }),
+      warnings: Type.Array(ProviderWarning, { description: 'What somebody should improve' }),
       accessKeyId: NullableString,
       accountId: NullableString,
       sessionSeconds: Type.Unsafe<number | null>({
@@ -50,6 +60,7 @@ const providerFields = {
     Type.String({
       description:
         'External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. ' +
+        'Omit it, and polony generates one that nobody can guess. No two AWS accounts may use the same one. ' +
         'Only for the credential type `role`',
     }),
   ),

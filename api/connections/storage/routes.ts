@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify';
 import * as store from '../../../store/connections/storage.js';
 import type { Db } from '../../../store/database.js';
 import { inTransaction } from '../../../store/transaction.js';
-import { mapUniqueViolation } from '../../conflicts.js';
+import { checkMayRename, mapUniqueViolation } from '../../conflicts.js';
 import { softDelete } from '../../deletion.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { createIdempotently } from '../../idempotency.js';
@@ -116,6 +116,7 @@ async function changeStorageConnection(dependencies: ApiDependencies, request: R
   const changed = await inTransaction(db, async (transaction) => {
     const old = await requireResource(KIND, id, () => store.findStorageConnection(transaction, id, 'update'));
     const fields = normalizeStorageFields({ ...storageFieldsOf(old), ...givenFields(body) });
+    checkMayRename(caller, 'storage:write', { old: old.name, new: fields.name });
     checkMayMove(caller, old, fields);
     const provider = await requireProvider(transaction, fields.providerId);
     checkStorageRegion(provider, fields.region);

@@ -60,6 +60,8 @@ interface UploadedObject {
 /** Bytes of a part. S3 takes at most 10,000 parts of at least 5 MiB (S3 User Guide, multipart upload limits). */
 const PART_BYTES = 16 * 1024 * 1024;
 const MAX_PARTS = 10_000;
+/** How often a conditional write is sent that S3 rejects because of another one in progress. */
+const MOST_CONFLICTS = 5;
 /** Lifetime of the credentials in seconds: every role allows one hour. */
 const SESSION_SECONDS = 3600;
 /** Files that wait for their transfer at once. Memory stays constant in the number of files. */
@@ -155,6 +157,8 @@ class RunFolderUpload {
   readonly #requests: ReturnType<typeof pLimit>;
   /** The first failure: it keeps files that wait from starting. */
   #failure: { error: unknown } | undefined;
+  /** Whether RunUploaded.json was in the bucket when its folder was listed. */
+  #isEndUploaded = false;
 
   constructor(
     private readonly target: UploadTarget,
@@ -175,7 +179,7 @@ class RunFolderUpload {
     if (last === undefined)
       throw new CliError(`${RUN_UPLOADED_FILE} disappeared from the run folder during the upload; ${RUN_AGAIN}`);
     await this.#checkAllUploaded();
-    await this.#putWhole(last);
+    await this.#putWhole(last, !this.#isEndUploaded);
     this.#advance(0, 1);
     this.#report.files++;
     this.#report.bytes += last.size;
@@ -208,6 +212,7 @@ class RunFolderUpload {
           this.options.signal?.throwIfAborted();
           if (file.name === RUN_UPLOADED_FILE) {
             last = file;
+            this.#isEndUploaded = uploaded.has(file.name);
             continue;
           }
           batch.push(this.#files(() => this.#uploadUnlessFailed(file, uploaded.get(file.name))));
@@ -246,8 +251,9 @@ class RunFolderUpload {
       this.#advance(file.size, 1);
       return;
     }
-    if (file.size > PART_BYTES) await this.#putInParts(file);
-    else await this.#putWhole(file);
+    const isNew = uploaded === undefined;
+    if (file.size > PART_BYTES) await this.#putInParts(file, isNew);
+    else await this.#putWhole(file, isNew);
     this.#report.files++;
     this.#report.bytes += file.size;
     this.#advance(0, 1);
@@ -272,30 +278,67 @@ class RunFolderUpload {
     return found;
   }
 
-  async #putWhole(file: LocalFile): Promise<void> {
+  async #putWhole(file: LocalFile, isNew: boolean): Promise<void> {
     const { s3, bucket, prefix } = this.target;
-    const { ETag } = await this.#requests(async () => {
+    const etag = await this.#requests(async () => {
       const body = await readUnchanged(file, 0, file.size);
       const input = { Bucket: bucket, Key: prefix + file.name, Body: body, ContentLength: body.length };
-      return s3.send(new PutObjectCommand({ ...input, ContentMD5: md5(body).toString('base64') }), {
-        abortSignal: this.options.signal,
-      });
+      return this.#create(file, isNew, (condition) =>
+        s3.send(new PutObjectCommand({ ...input, ...condition, ContentMD5: md5(body).toString('base64') }), {
+          abortSignal: this.options.signal,
+        }),
+      );
     });
-    await this.journal.recordDone(file, ETag!);
+    await this.journal.recordDone(file, etag);
     this.#advance(file.size);
+  }
+
+  /**
+   * Creates an object. One that was not there when the folder was listed must not be there now: otherwise somebody else
+   * uploads to the same run folder, and each would overwrite files of the other. An object that was there is replaced
+   * without a condition, because `If-Match` would need s3:GetObject, which credentials for an upload lack (S3 User
+   * Guide, conditional writes).
+   * @returns its ETag
+   * @throws CliError where another client created it
+   */
+  async #create(
+    file: LocalFile,
+    isNew: boolean,
+    send: (condition: { IfNoneMatch?: string }) => Promise<{ ETag?: string }>,
+  ): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return (await send(isNew ? { IfNoneMatch: '*' } : {})).ETag!;
+      } catch (error) {
+        const { name } = error as Error;
+        if (!isNew) throw error;
+        // A store that is like S3 may not know conditions.
+        if (name === 'NotImplemented') return (await send({})).ETag!;
+        // Another write of the same object was in progress; S3 asks to try again (S3 User Guide).
+        if (name === 'ConditionalRequestConflict' && attempt < MOST_CONFLICTS) continue;
+        if (name !== 'PreconditionFailed') throw error;
+        // The answer to an earlier attempt of this program may have been lost.
+        const uploaded = (await this.#listFolder(folderOf(file))).get(file.name);
+        if (uploaded?.size === file.size && uploaded.etag === (await computeEtag(file))) return uploaded.etag;
+        throw new CliError(
+          `Another client wrote ${file.name} in the same run folder of the bucket, with other content. ` +
+            `Make sure that only one program uploads this run, then ${RUN_AGAIN}`,
+        );
+      }
+    }
   }
 
   /**
    * Uploads a large file in parts. When S3 no longer knows an upload that an earlier attempt started (somebody or a
    * lifecycle rule has ended it), the file starts from the beginning, once.
    */
-  async #putInParts(file: LocalFile): Promise<void> {
+  async #putInParts(file: LocalFile, isNew: boolean): Promise<void> {
     const upload = this.journal.findStarted(file) ?? (await this.#startParts(file));
-    const failed = await this.#sendParts(file, upload);
+    const failed = await this.#sendParts(file, upload, isNew);
     if (failed === undefined) return;
     if (!isUploadLost(failed.error)) throw failed.error;
     if (await this.#forgetLost(file, upload, failed.sent)) return;
-    const failedAgain = await this.#sendParts(file, await this.#startParts(file));
+    const failedAgain = await this.#sendParts(file, await this.#startParts(file), isNew);
     if (failedAgain !== undefined) throw failedAgain.error;
   }
 
@@ -315,6 +358,7 @@ class RunFolderUpload {
   async #sendParts(
     file: LocalFile,
     { uploadId, parts: uploadedParts }: MultipartUpload,
+    isNew: boolean,
   ): Promise<{ error: unknown; sent: number } | undefined> {
     const { s3, bucket, prefix } = this.target;
     const etags = new Map(uploadedParts);
@@ -339,16 +383,16 @@ class RunFolderUpload {
     try {
       if (failure !== undefined) throw failure.error;
       const parts = [...etags].sort(([one], [other]) => one - other);
-      const { ETag } = await s3.send(
-        new CompleteMultipartUploadCommand({
-          Bucket: bucket,
-          Key: prefix + file.name,
-          UploadId: uploadId,
-          MultipartUpload: { Parts: parts.map(([PartNumber, ETag]) => ({ PartNumber, ETag })) },
-        }),
-        { abortSignal: this.options.signal },
+      const input = {
+        Bucket: bucket,
+        Key: prefix + file.name,
+        UploadId: uploadId,
+        MultipartUpload: { Parts: parts.map(([PartNumber, ETag]) => ({ PartNumber, ETag })) },
+      };
+      const etag = await this.#create(file, isNew, (condition) =>
+        s3.send(new CompleteMultipartUploadCommand({ ...input, ...condition }), { abortSignal: this.options.signal }),
       );
-      await this.journal.recordDone(file, ETag!);
+      await this.journal.recordDone(file, etag);
       return undefined;
     } catch (error) {
       return { error, sent };

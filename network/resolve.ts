@@ -1,0 +1,123 @@
+import { Resolver } from 'node:dns/promises';
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+
+/** How long polony waits for all DNS queries of one name, in milliseconds. */
+const DEADLINE_MS = 3000;
+/** How long it waits for one answer before it asks again, in milliseconds. */
+const QUERY_MS = 1000;
+/** Most search domains that a resolver tries (resolv.conf(5) of glibc before 2.26). */
+const MOST_SEARCH_DOMAINS = 6;
+
+/** Finds all addresses of a host. It rejects with {@link ResolveError} where there are none. */
+export type ResolveHost = (host: string) => Promise<string[]>;
+
+/** A host has no address, or nobody said in time which. */
+export class ResolveError extends Error {
+  override readonly name = 'ResolveError';
+  /** @param isUnknown whether DNS says that there is no such host; otherwise DNS gave no answer. */
+  constructor(
+    message: string,
+    readonly isUnknown: boolean,
+  ) {
+    super(message);
+  }
+}
+
+export interface ResolverOptions {
+  /** For tests: DNS servers as `address:port`. Without it, those of the system. */
+  servers?: string[];
+  deadlineMs?: number;
+  /** Paths of the system's files. */
+  hostsFile?: string;
+  resolvConf?: string;
+}
+
+/**
+ * Creates a resolver of host names. It asks DNS servers over sockets of its own. `dns.lookup` instead occupies a thread
+ * of the pool that also reads files and computes hashes: four slow names then stall the whole process. Every name has
+ * its own resolver, so that its deadline cancels no other query.
+ */
+export function createResolver(options: ResolverOptions = {}): ResolveHost {
+  const { deadlineMs = DEADLINE_MS, hostsFile = '/etc/hosts', resolvConf = '/etc/resolv.conf' } = options;
+  return async (host) => {
+    const name = host.replace(/\.$/, '').toLowerCase();
+    if (isIP(name) !== 0) return [name];
+    const listed = findInHosts(await readText(hostsFile), name);
+    if (listed.length > 0) return listed;
+    // RFC 6761, 6.3: these names never leave the host.
+    if (/(^|\.)localhost$/.test(name)) return ['127.0.0.1', '::1'];
+    const isAbsolute = host.endsWith('.');
+    const names = isAbsolute ? [name] : listCandidates(name, await readText(resolvConf));
+    return queryNames(host, names, { ...options, deadlineMs });
+  };
+}
+
+async function readText(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch(() => '');
+}
+
+/** The addresses of a name in the format of hosts(5). */
+function findInHosts(text: string, name: string): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim().toLowerCase().split(/\s+/))
+    .filter(([address, ...names]) => isIP(address ?? '') !== 0 && names.includes(name))
+    .map(([address]) => address!);
+}
+
+/** The names to ask for, in the order of resolv.conf(5): a name with few dots is first tried in each search domain. */
+function listCandidates(name: string, resolvConf: string): string[] {
+  const last = (keyword: string): string[] => {
+    const lines = resolvConf.split('\n').filter((line) => line.startsWith(`${keyword} `));
+    return (lines.at(-1) ?? '').trim().split(/\s+/).slice(1);
+  };
+  const dots = Number(/^ndots:(\d+)$/.exec(last('options').find((each) => each.startsWith('ndots:')) ?? '')?.[1] ?? 1);
+  const searched = last('search')
+    .slice(0, MOST_SEARCH_DOMAINS)
+    .map((domain) => `${name}.${domain.replace(/\.$/, '')}`);
+  return name.split('.').length - 1 >= dots ? [name, ...searched] : [...searched, name];
+}
+
+/** @throws ResolveError */
+async function queryNames(
+  host: string,
+  names: readonly string[],
+  { servers, deadlineMs }: { servers?: string[]; deadlineMs: number },
+): Promise<string[]> {
+  const resolver = new Resolver({ timeout: Math.min(QUERY_MS, deadlineMs), tries: 4 });
+  if (servers !== undefined) resolver.setServers(servers);
+  let hasExpired = false;
+  const timer = setTimeout(() => {
+    hasExpired = true;
+    resolver.cancel();
+  }, deadlineMs);
+  try {
+    for (const name of names) {
+      const addresses = await queryName(resolver, name);
+      if (addresses.length > 0) return addresses;
+    }
+  } catch (error) {
+    const why = hasExpired
+      ? `DNS did not answer within ${deadlineMs / 1000} seconds`
+      : `DNS answered ${String((error as { code?: unknown }).code)}`;
+    throw new ResolveError(`polony could not find the addresses of ${host}: ${why}`, false);
+  } finally {
+    clearTimeout(timer);
+  }
+  throw new ResolveError(`there is no host ${host}`, true);
+}
+
+/**
+ * All addresses of a name, of both families: a check of one family would say nothing about the other.
+ * @throws where one of the queries has no answer
+ */
+async function queryName(resolver: Resolver, name: string): Promise<string[]> {
+  const query = (addresses: Promise<string[]>): Promise<string[]> =>
+    addresses.catch((error: unknown) => {
+      const { code } = error as { code?: unknown };
+      if (code === 'ENOTFOUND' || code === 'ENODATA') return [];
+      throw error;
+    });
+  return (await Promise.all([query(resolver.resolve4(name)), query(resolver.resolve6(name))])).flat();
+}

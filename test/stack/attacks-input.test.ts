@@ -1,0 +1,252 @@
+import net from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildApp } from '../../api/app.js';
+import { ExecutionFeed } from '../../api/executions/feed.js';
+import { createResolver } from '../../network/resolve.js';
+import { Secrets } from '../../store/secrets.js';
+import { stubOrchestrator } from '../stubOrchestrator.js';
+import { ROOT_KEY as ROOT, startTestApi, type TestApi } from '../testApi.js';
+
+// Attacks with what a request contains: names, external IDs, bodies, addresses. Each was possible once.
+
+const REGION = 'us-west-2';
+let api: TestApi;
+let counter = 0;
+
+interface Answer {
+  status: number;
+  rules: string[];
+  reason: string | undefined;
+  headers: Record<string, unknown>;
+  body: Record<string, Record<string, unknown>> & { message?: string; key?: string };
+}
+
+async function call(key: string, method: 'GET' | 'POST' | 'PATCH', url: string, payload?: object | string) {
+  const response = await api.app.inject({
+    method,
+    url,
+    headers: { 'x-api-key': key, ...(payload !== undefined && { 'content-type': 'application/json' }) },
+    ...(payload !== undefined && { payload }),
+  });
+  const body = (response.body === '' ? {} : JSON.parse(response.body)) as Answer['body'];
+  const details = (body.details ?? []) as unknown as { reason: string; metadata: { field?: string; rule?: string } }[];
+  return {
+    status: response.statusCode,
+    rules: details.map(({ metadata }) => `${metadata.field} ${metadata.rule}`),
+    reason: details[0]?.reason,
+    headers: response.headers,
+    body,
+  } satisfies Answer;
+}
+const provider = (fields: object) =>
+  call(ROOT, 'POST', '/v1/providers', {
+    name: `provider-${++counter}`,
+    defaultRegion: REGION,
+    credentialType: 'role',
+    roleArn: 'arn:aws:iam::111122223333:role/polony',
+    ...fields,
+  });
+const inAccount = (account: string) => ({ roleArn: `arn:aws:iam::${account}:role/polony` });
+async function keyFor(...scopes: string[]): Promise<string> {
+  const { status, body } = await call(ROOT, 'POST', '/v1/api-keys', { name: `key-${++counter}`, scopes });
+  expect([scopes, status, body.message]).toEqual([scopes, 201, undefined]);
+  return body.key!;
+}
+
+beforeAll(async () => {
+  api = await startTestApi({
+    publicUrl: 'https://polony.example.org',
+    resolve: createResolver({ servers: ['127.0.0.1:1'], deadlineMs: 500 }),
+  });
+});
+afterAll(() => api?.stop());
+
+describe('an external ID', () => {
+  it('is generated where none is given, so that nobody can guess it', async () => {
+    const [one, other] = [await provider({}), await provider({})];
+    const ids = [one, other].map(({ body }) => body.provider!.externalId);
+    for (const id of ids) expect(id).toMatch(/^polony-[0-9a-f]{40}$/);
+    expect(ids[0]).not.toBe(ids[1]);
+    expect(one.body.provider).toMatchObject({ isRoleOpen: false, warnings: [] });
+  });
+
+  it('of another account is rejected when a provider is created or changed, also at the same time', async () => {
+    const externalId = 'the-id-of-one-lab-0123';
+    expect((await provider({ ...inAccount('111122223333'), externalId })).status).toBe(201);
+    // Two roles of one account may share it.
+    expect((await provider({ ...inAccount('111122223333'), externalId })).status).toBe(201);
+    const taken = await provider({ ...inAccount('444455556666'), externalId });
+    expect([taken.status, taken.reason]).toEqual([409, 'EXTERNAL_ID_TAKEN']);
+    expect(taken.body.message).not.toContain('provider-');
+    const { body } = await provider(inAccount('444455556666'));
+    const url = `/v1/providers/${String(body.provider!.id)}`;
+    expect((await call(ROOT, 'PATCH', url, { externalId })).reason).toBe('EXTERNAL_ID_TAKEN');
+    expect((await call(ROOT, 'PATCH', url, inAccount('111122223333'))).status).toBe(200);
+
+    const same = { externalId: 'requested-by-two-accounts' };
+    const both = await Promise.all(
+      ['111122223333', '444455556666'].map((account) => provider({ ...inAccount(account), ...same })),
+    );
+    expect(both.map(({ status }) => status).sort()).toEqual([201, 409]);
+  });
+
+  it('that is short has a warning', async () => {
+    const { body } = await provider({ externalId: 'lab-7f3a' });
+    expect(body.provider!.warnings).toMatchObject([{ code: 'EXTERNAL_ID_SHORT' }]);
+  });
+});
+
+describe('a body', () => {
+  it.each([33, 1000, 60_000])('nested %i levels deep is 400, wherever it is', async (depth) => {
+    const deep = `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    for (const url of ['/v1/flows', '/v1/providers', '/v1/executions', '/v1/api-keys'])
+      for (const body of [deep, `{"parameters":${deep}}`, `{"name":${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}}`])
+        expect([url, (await call(ROOT, 'POST', url, body)).status]).toEqual([url, 400]);
+  });
+  it('that is no deeper than allowed is checked as usual', async () => {
+    const deep = `${'['.repeat(31)}${']'.repeat(31)}`;
+    expect((await call(ROOT, 'POST', '/v1/flows', `{"parameters":{"a":${deep}}}`)).status).toBe(400);
+  });
+});
+
+describe('a name', () => {
+  it.each([
+    ['a zero-width space', 'li\u200bms'],
+    ['a right-to-left mark', 'li\u202ems'],
+    ['an isolate', 'li\u2066ms'],
+    ['a soft hyphen', 'li\u00adms'],
+    ['a Hangul filler', 'li\u3164ms'],
+    ['a variation selector', 'lims\ufe0f'],
+    ['a tag character', 'lims\u{e0041}'],
+    ['a no-break space', 'lims\u00a0key'],
+    ['a blank Braille pattern', 'lims\u2800key'],
+  ])('must not contain %s', async (_what, name) => {
+    for (const [url, body] of [
+      ['/v1/api-keys', { name, scopes: ['runs:read'] }],
+      ['/v1/providers', { name, defaultRegion: REGION, credentialType: 'role', ...inAccount('111122223333') }],
+    ] as const)
+      expect((await call(ROOT, 'POST', url, body)).rules).toContain('name NAME_INVISIBLE');
+  });
+
+  it('of a key must not look like polony, a key of the installation, a person or an id', async () => {
+    for (const name of ['default', 'Default', 'ｄｅｆａｕｌｔ', 'polony', 'SYSTEM', 'events', 'r-o-o-t', 'person:u-1'])
+      expect([name, (await call(ROOT, 'POST', '/v1/api-keys', { name, scopes: ['runs:read'] })).rules]).toEqual([
+        name,
+        ['name NAME_RESERVED'],
+      ]);
+    const id = '01920000-0000-7000-8000-000000000004';
+    expect((await call(ROOT, 'POST', '/v1/api-keys', { name: id, scopes: ['runs:read'] })).rules).toEqual([
+      'name NAME_RESERVED',
+    ]);
+  });
+
+  it('of a creator comes with the id', async () => {
+    const { body } = await call(ROOT, 'POST', '/v1/api-keys', { name: 'by-root', scopes: ['runs:read'] });
+    expect(body.apiKey).toMatchObject({ createdBy: 'default', createdById: 'default', revokedById: null });
+    const revoked = await call(ROOT, 'POST', `/v1/api-keys/${String(body.apiKey!.id)}/revoke`);
+    expect(revoked.body.apiKey).toMatchObject({ revokedBy: 'default', revokedById: 'default' });
+  });
+
+  it('cannot be found out by a key for another resource', async () => {
+    const [mine, theirs] = [await provider({ name: 'mine' }), await provider({ name: 'confidential' })];
+    expect([mine.status, theirs.status]).toEqual([201, 201]);
+    const url = `/v1/providers/${String(mine.body.provider!.id)}`;
+    const key = await keyFor(`providers:*:${String(mine.body.provider!.id)}`);
+    const answers = [
+      await call(key, 'PATCH', url, { name: 'confidential' }),
+      await call(key, 'PATCH', url, { name: 'nobody-has-this' }),
+    ];
+    expect(answers.map(({ status, reason }) => [status, reason])).toEqual([
+      [403, 'INSUFFICIENT_SCOPE'],
+      [403, 'INSUFFICIENT_SCOPE'],
+    ]);
+    // The same name is no change.
+    expect((await call(key, 'PATCH', url, { name: 'mine' })).status).toBe(200);
+  });
+});
+
+describe('a webhook whose host DNS does not tell in time', () => {
+  it('is rejected', async () => {
+    const { status, rules } = await call(ROOT, 'POST', '/v1/webhooks', {
+      url: 'https://slow.example.org/hook',
+      events: ['run.uploaded'],
+    });
+    expect([status, rules]).toEqual([400, ['url HOST_UNRESOLVED']]);
+  });
+});
+
+describe('an answer', () => {
+  it('tells browsers to use TLS only, where clients reach the API over https', async () => {
+    const { headers } = await call(ROOT, 'GET', '/v1/auth');
+    expect(headers['strict-transport-security']).toBe('max-age=31536000');
+  });
+  it('of /docs has a page that keeps no key', async () => {
+    const { body } = await api.app.inject({ url: '/docs/static/swagger-initializer.js' });
+    expect(body).toContain('docExpansion');
+    expect(body).not.toMatch(/persistAuthorization"?: ?true/);
+  });
+});
+
+describe('connections', () => {
+  it('without a request end, and their number is limited', async () => {
+    expect(api.app.server.maxConnections).toBeLessThanOrEqual(10_000);
+    expect(api.app.server.headersTimeout).toBeLessThanOrEqual(15_000);
+  });
+
+  it('of streams are limited for all callers together', async () => {
+    const source = {
+      read: async () => undefined,
+      findRevoked: async () => new Set<string>(),
+      onError: () => undefined,
+    };
+    const feed = new ExecutionFeed('postgres://127.0.0.1:1/none', source, 0);
+    expect(feed.admits('anybody')).toBe('full');
+    feed.close();
+  });
+});
+
+describe('the audit log', () => {
+  it('also has requests that only read, where a setting asks for it', async () => {
+    const entriesOf = async (): Promise<string[]> =>
+      (await api.postgres.db.selectFrom('audit_log').select('action').execute()).map(({ action }) => action);
+    await call(ROOT, 'GET', '/v1/flows');
+    expect(await entriesOf()).not.toContain('FlowService_ListFlows');
+    const app = await buildApp({
+      db: api.postgres.db,
+      databaseUrl: api.postgres.url,
+      secrets: new Secrets([]),
+      aws: api.access,
+      orchestrator: stubOrchestrator,
+      apiKey: ROOT,
+      discoverSeconds: 7,
+      errorDomain: 'polony',
+      auditsReads: true,
+    });
+    expect((await app.inject({ url: '/v1/flows', headers: { 'x-api-key': ROOT } })).statusCode).toBe(200);
+    expect(await entriesOf()).toContain('FlowService_ListFlows');
+    await app.close();
+  });
+});
+
+describe('the address of a client', () => {
+  it('comes from X-Forwarded-For only where the proxy that sends it is named', async () => {
+    for (const [trustProxy, address] of [
+      [['10.0.0.0/8'], '127.0.0.1'],
+      [['loopback'], '203.0.113.9'],
+    ] as const) {
+      const other = await startTestApi({ trustProxy: [...trustProxy] });
+      const url = new URL(await other.listen());
+      await fetch(new URL('/v1/webhooks', url), {
+        method: 'POST',
+        headers: { 'x-api-key': ROOT, 'x-forwarded-for': '203.0.113.9', 'content-type': 'application/json' },
+        body: '{}',
+      });
+      const { entries } = (await other.app.inject({ url: '/v1/audit-log', headers: { 'x-api-key': ROOT } })).json<{
+        entries: { address: string }[];
+      }>();
+      expect(net.isIP(entries[0]!.address)).not.toBe(0);
+      expect(entries[0]!.address).toBe(address);
+      await other.stop();
+    }
+  });
+});
