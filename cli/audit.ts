@@ -1,7 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { type ChainHead, verifyAuditChain } from '../store/auditChain.js';
-import { openDatabase } from '../store/database.js';
-import { parseDatabaseUrl } from './settings/parse.js';
+import type { ChainHead } from '../store/auditChain.js';
 
 /** Adds `polony audit verify`, which reads the database itself: the API is not what proves its own log. */
 export function addAuditVerify(program: Command): void {
@@ -22,6 +20,12 @@ function parseHead(text: string): ChainHead {
 
 /** Prints the head of the log, or what is wrong with the log. The exit code is 1 then. */
 async function auditVerify({ anchor }: { anchor?: ChainHead }): Promise<void> {
+  // The other commands do not need the database.
+  const [{ verifyAuditChain }, { openDatabase }, { parseDatabaseUrl }] = await Promise.all([
+    import('../store/auditChain.js'),
+    import('../store/database.js'),
+    import('./settings/parse.js'),
+  ]);
   const db = openDatabase(parseDatabaseUrl(process.env), 1);
   try {
     const { links, head, problems } = await verifyAuditChain(db, anchor);

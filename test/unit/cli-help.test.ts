@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { addClient } from '../../cli/client/index.js';
@@ -79,5 +83,56 @@ describe('the help', () => {
   it('has one command for the documents that an account needs', () => {
     expect(commands.has('iam')).toBe(true);
     expect([...commands.keys()].filter((name) => name.startsWith('policies '))).toEqual(['policies check']);
+  });
+});
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+/** Commands of processes, which have no flags. */
+const PROCESSES = new Set(['api', 'worker', 'migrate', 'reencrypt']);
+
+/** The commands of polony in the code blocks of a page, each on one line. */
+function examplesOf(page: string): string[] {
+  const blocks = [...readFileSync(path.join(root, page), 'utf8').matchAll(/^ *```sh\n(.*?)^ *```/gms)];
+  const lines = blocks.flatMap(([, block]) => block!.replaceAll(/\\\n */g, ' ').split('\n'));
+  return lines.flatMap((line) => /(?:^|[|(] *)(polony [^|;)]*)/.exec(line.trim())?.[1] ?? []);
+}
+
+/** What an example has that the command line does not. */
+function whyWrong(example: string): string | undefined {
+  const words = example
+    .replace(/'[^']*'|"[^"]*"/g, 'text')
+    .split(/\s+/)
+    .slice(1);
+  if (PROCESSES.has(words[0]!) || words[0] === 'complete') return undefined;
+  let command = program;
+  while (words.length > 0) {
+    const next = command.commands.find((each) => each.name() === words[0]);
+    if (next === undefined) break;
+    command = next;
+    words.shift();
+  }
+  if (command.commands.length > 0 && command.registeredArguments.length === 0 && !words[0]?.startsWith('-'))
+    if (command.name() !== 'local' || words.length > 0) return `${example}: there is no such command`;
+  // What follows is the command that polony runs.
+  if (command.name() === 'exec') return undefined;
+  const known = new Set(command.options.flatMap(({ long, short }) => [long, short]));
+  const flags = words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split('=')[0]!);
+  const unknown = flags.filter((flag) => !known.has(flag) && flag !== '--help');
+  return unknown.length === 0 ? undefined : `${example}: there is no ${unknown.join(', ')}`;
+}
+
+describe('the examples of the documentation', () => {
+  const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root }).toString().trim().split('\n');
+
+  it('use commands and flags that exist', () => {
+    const wrong = pages.flatMap((page) => examplesOf(page).map(whyWrong)).filter((each) => each !== undefined);
+    expect(wrong).toEqual([]);
+    expect(pages.flatMap(examplesOf).length).toBeGreaterThan(50);
+  });
+  it('run the installed polony: npm would print its banner into their output', () => {
+    const texts = pages
+      .filter((page) => page !== 'CHANGELOG.md')
+      .map((page) => readFileSync(path.join(root, page), 'utf8'));
+    expect(texts.filter((text) => /npm run (?:--silent )?polony|npx polony/.test(text))).toEqual([]);
   });
 });
