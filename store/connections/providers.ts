@@ -75,18 +75,20 @@ export async function insertProvider(db: DbOrTransaction, id: string, fields: Pr
 
 /**
  * Whether a provider of another AWS account has this external ID. Until the transaction ends, no other one can take it.
+ * @param id the provider that gets the external ID; its own row does not count
  * @param roleArn the role whose account may have the external ID
  */
 export async function isExternalIdOfOthers(
   transaction: DbTransaction,
-  externalId: string,
-  roleArn: string,
+  id: string,
+  { externalId, roleArn }: { externalId: string; roleArn: string },
 ): Promise<boolean> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`external-id ${externalId}`}, 0))`.execute(transaction);
   const rows = await transaction
     .selectFrom('providers')
     .select('role_arn')
     .where('external_id', '=', externalId)
+    .where('id', '!=', id)
     .where('credential_type', '=', 'role')
     .where('time_deleted', 'is', null)
     .execute();

@@ -97,7 +97,7 @@ describe('an external ID', () => {
 });
 
 describe('a body', () => {
-  it.each([33, 1000, 60_000])('nested %i levels deep is 400, wherever it is', async (depth) => {
+  it.each([33, 1000, 40_000])('nested %i levels deep is 400, wherever it is', async (depth) => {
     const deep = `${'['.repeat(depth)}${']'.repeat(depth)}`;
     for (const url of ['/v1/flows', '/v1/providers', '/v1/executions', '/v1/api-keys'])
       for (const body of [deep, `{"parameters":${deep}}`, `{"name":${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}}`])
@@ -169,7 +169,6 @@ describe('a webhook whose host DNS does not tell in time', () => {
   it('is rejected', async () => {
     const { status, rules } = await call(ROOT, 'POST', '/v1/webhooks', {
       url: 'https://slow.example.org/hook',
-      events: ['run.uploaded'],
     });
     expect([status, rules]).toEqual([400, ['url HOST_UNRESOLVED']]);
   });

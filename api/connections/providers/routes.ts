@@ -71,7 +71,7 @@ async function createProvider(
     credential: await newCredential(secrets, id, body),
   };
   const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
-    await checkExternalIdIsOwn(transaction, fields.credential);
+    await checkExternalIdIsOwn(transaction, id, fields.credential);
     const inserted = store.insertProvider(transaction, id, fields);
     return { provider: presentProvider(await mapUniqueViolation('provider', fields.name, inserted)) };
   });
@@ -118,7 +118,7 @@ async function changeProvider(
     const isOther = isOtherIdentity(old, credential, secret);
     if (isOther) checkMayChangeIdentity(request.caller);
     if (credential.type === 'role') await checkRoleChange(transaction, request.caller, old, credential.roleArn);
-    if (isOther) await checkExternalIdIsOwn(transaction, credential);
+    if (isOther) await checkExternalIdIsOwn(transaction, id, credential);
     const fields: store.ProviderFields = {
       name: body.name === undefined ? old.name : normalizeName(body.name),
       defaultRegion: body.defaultRegion ?? old.default_region,

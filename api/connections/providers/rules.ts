@@ -145,9 +145,13 @@ function generateExternalId(): string {
  * it protects neither from the other. The error names no provider, because the caller may not know it.
  * @throws ApiError 409 EXTERNAL_ID_TAKEN
  */
-export async function checkExternalIdIsOwn(transaction: DbTransaction, credential: Credential): Promise<void> {
+export async function checkExternalIdIsOwn(
+  transaction: DbTransaction,
+  id: string,
+  credential: Credential,
+): Promise<void> {
   if (credential.type !== 'role') return;
-  if (!(await isExternalIdOfOthers(transaction, credential.externalId, credential.roleArn))) return;
+  if (!(await isExternalIdOfOthers(transaction, id, credential))) return;
   throw new ApiError(
     409,
     'EXTERNAL_ID_TAKEN',
