@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { ExecutionFeed } from '../../api/executions/feed.js';
 import { createResolver } from '../../network/resolve.js';
@@ -224,6 +224,34 @@ describe('the audit log', () => {
     expect((await app.inject({ url: '/v1/flows', headers: { 'x-api-key': ROOT } })).statusCode).toBe(200);
     expect(await entriesOf()).toContain('FlowService_ListFlows');
     await app.close();
+  });
+});
+
+describe('credentials', () => {
+  it('have a session name that tells the AWS account who asked for them', async () => {
+    const { body } = await provider({});
+    const storage = await call(ROOT, 'POST', '/v1/storage-connections', {
+      name: 'of-credentials',
+      providerId: body.provider!.id,
+      region: REGION,
+      bucket: 'lab-of-credentials',
+      prefix: 'runs',
+      useForRunUpload: true,
+      useForDataExploration: false,
+    });
+    const { id } = Object.values(storage.body)[0] as { id: string };
+    const expiration = new Date(Date.now() + 3_600_000);
+    const session = { accessKeyId: 'ASIAX', secretAccessKey: 'x', sessionToken: 'x', expiration, seconds: 3600 };
+    const open = vi.spyOn(api.access, 'narrowedSession').mockResolvedValue(session);
+    const key = await keyFor('*');
+    const url = `/v1/storage-connections/${id}/upload-credentials`;
+    const answer = await call(key, 'POST', url, { instrumentName: 'AV1', runFolder: '20260115_AV1_R1' });
+    expect([answer.status, answer.body.message]).toEqual([201, undefined]);
+    const keyId = /^polony_([0-9a-f]{32})_/.exec(key)![1]!;
+    const name = open.mock.calls[0]![3];
+    expect(name.replaceAll('-', '')).toBe(`polonyupload${keyId}`);
+    expect(name.length).toBeLessThanOrEqual(64);
+    open.mockRestore();
   });
 });
 
