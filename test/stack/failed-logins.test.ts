@@ -82,7 +82,7 @@ describe('failed logins', () => {
       headers: { 'x-api-key': ROOT_KEY },
     });
     expect([refused.statusCode, Number(refused.headers['retry-after']) > 0]).toEqual([429, true]);
-    expect(refused.json().details[0].reason).toBe('TOO_MANY_FAILED_LOGINS');
+    expect(refused.json<{ details: { reason: string }[] }>().details[0]!.reason).toBe('TOO_MANY_FAILED_LOGINS');
     expect([await good('192.0.2.2'), await login('192.0.2.2', { 'x-api-key': 'wrong' })]).toEqual([200, 401]);
     // Health checks and public documentation need no key.
     for (const url of ['/healthz', '/openapi.json'])
