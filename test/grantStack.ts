@@ -223,6 +223,7 @@ export async function lab(prefix = ''): Promise<Lab> {
             Effect: 'Allow',
             Principal: { AWS: `arn:aws:iam::${stack.aws.serviceAccountId}:root` },
             Action: 'sts:AssumeRole',
+            Condition: { StringEquals: { 'sts:ExternalId': 'lab-7f3a' } },
           },
         ],
       }),

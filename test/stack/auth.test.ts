@@ -231,7 +231,10 @@ describe('a key with a narrow scope', () => {
   it('is rejected if a scope names a resource that does not exist', async () => {
     const refusal = async (...scopes: string[]) => {
       const { status, body } = await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes });
-      return [status, ...(body.details ?? []).map(({ metadata: { field, rule } }) => `${field} ${String(rule)}`)];
+      return [
+        status,
+        ...(body.details ?? []).map(({ metadata: { field, rule } }) => `${String(field)} ${String(rule)}`),
+      ];
     };
     for (const [resource] of kinds) {
       expect(await refusal(`${resource}:read:${mine[resource]!}`, `${resource}:read:${newId()}`)).toEqual([
@@ -254,7 +257,7 @@ describe('a key with a narrow scope', () => {
         roleArn: 'arn:aws:iam::111122223333:role/lab',
         externalId: 'deleted-1',
       })
-    ).body.provider as unknown as Named;
+    ).body.provider;
     const key = await keyFor([`providers:read:${id}`]);
     expect((await as(ROOT, 'DELETE', `/v1/providers/${id}`)).status).toBe(204);
     expect(await refusal(`providers:read:${id}`)).toEqual([400, 'scopes.0 SCOPE_MATCHES_NOTHING']);
