@@ -71,8 +71,7 @@ export function checkFault(input: Record<string, unknown>): string | undefined {
   const isFault =
     (FAULT_OPERATIONS as readonly unknown[]).includes(input.operation) &&
     (FAULT_KINDS as readonly unknown[]).includes(input.kind);
-  if (!isFault)
-    return `A fault needs operation (${FAULT_OPERATIONS.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
+  if (!isFault) return `A fault needs operation (${FAULT_OPERATIONS.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
   const { count, probability, delayMs, pace } = input;
   const isBetween = (value: unknown, least: number, most: number): boolean =>
     value === undefined || (typeof value === 'number' && value >= least && value <= most);
