@@ -1,4 +1,5 @@
 import type { Schema } from '../../client/index.js';
+import { BLOCKED_COLUMN } from './blockedColumn.js';
 import { CliError, EXIT } from './exit.js';
 import { column, type Column } from './output.js';
 import type { Profile } from './profiles.js';
@@ -19,16 +20,6 @@ export interface BlockedList {
 }
 
 const ENDED_RUNS = new Set(['COMPLETED', 'FAILED', 'STOPPED', 'DISCARDED'].map((each) => `RUN_STATUS_${each}`));
-
-/** Since when something is blocked, and by what. */
-export function describeBlocked(blocked: unknown): string {
-  if (blocked === undefined || blocked === null) return '';
-  const { since, action, kind } = blocked as Blocked;
-  return `${since ?? 'yes'} ${action ?? kind}`;
-}
-
-/** The column that the usual list has for what is blocked. */
-export const BLOCKED_COLUMN = column('blocked', 'BLOCKED', describeBlocked);
 
 const REASON_COLUMNS = [BLOCKED_COLUMN, column('blocked.message', 'WHY'), column('blocked.remedy', 'WHAT TO DO')];
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { BLOCKED_COLUMN } from './blocked.js';
+import { BLOCKED_COLUMN } from './blockedColumn.js';
 import { column, type Column } from './output.js';
 
 interface JsonSchema {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { describeBlocked } from './blocked.js';
+import { describeBlocked } from './blockedColumn.js';
 import { CliError, EXIT } from './exit.js';
 import { addConnectionFlags, type Flags, parseWholeNumber } from './flags.js';
 import { repeat } from './lists.js';

@@ -16,7 +16,7 @@ const ERROR_KINDS = Object.keys(SCRIPTED_ERRORS) as ErrorKind[];
 /** All kinds of faults. */
 export const FAULT_KINDS = [...ERROR_KINDS, 'slow', 'dropAnswer', 'pace', 'failRun'] as const;
 /** What a fault can affect: the calls of one operation, those of all, or the runs themselves. */
-export const FAULT_OPERATIONS = ['*', 'run', ...Object.keys(OPERATIONS)] as const;
+const FAULT_OPERATIONS = ['*', 'run', ...Object.keys(OPERATIONS)] as const;
 
 /**
  * A fault for the next calls of an operation (`*` for all): an error of {@link SCRIPTED_ERRORS}, a slow response, or a
@@ -71,8 +71,7 @@ export function checkFault(input: Record<string, unknown>): string | undefined {
   const isFault =
     (FAULT_OPERATIONS as readonly unknown[]).includes(input.operation) &&
     (FAULT_KINDS as readonly unknown[]).includes(input.kind);
-  if (!isFault)
-    return `A fault needs operation (${FAULT_OPERATIONS.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
+  if (!isFault) return `A fault needs operation (${FAULT_OPERATIONS.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
   const { count, probability, delayMs, pace } = input;
   const isBetween = (value: unknown, least: number, most: number): boolean =>
     value === undefined || (typeof value === 'number' && value >= least && value <= most);

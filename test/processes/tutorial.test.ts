@@ -167,6 +167,7 @@ describe('the tutorial', () => {
         stack = running;
         const isUp = (): boolean => running.output().includes('Press Ctrl-C') || running.child.exitCode !== null;
         await waitFor('the stack to start', isUp, running.all);
+        expect([running.child.exitCode, running.child.exitCode === null ? '' : running.all()]).toEqual([null, '']);
       } else {
         const code = await running.exited;
         expect([command, code, code === 0 ? '' : running.all()]).toEqual([command, 0, '']);
