@@ -25,6 +25,7 @@ const FOLDERS = [
   'client',
   'domain',
   'local',
+  'network',
   'store',
   'temporal',
   'threads',

@@ -151,7 +151,7 @@ async function call(
   expect(check(method, url, response.statusCode, json)).toEqual([]);
   if (
     method === 'GET' &&
-    !/^\/(healthz|readyz|v1\/(providers|compute-connections|flows|iam-documents))|\/(details|verification)$/.test(
+    !/^\/(healthz|readyz|v1\/(providers|compute-connections|flows|iam-documents))|\/(details|verification|blocked)$/.test(
       url.split('?')[0]!,
     ) &&
     response.statusCode < 500

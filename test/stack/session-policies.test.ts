@@ -125,6 +125,7 @@ beforeAll(async () => {
     db: api.postgres.db,
     aws: api.access,
     orchestrator: {} as never,
+    settings: { allowsOpenRoles: false },
   } as never);
   const iam = iamOfCustomer();
   const trust = {
