@@ -141,6 +141,9 @@ async function chooseLauncher(folders: string[]): Promise<Launcher> {
     '--regid',
     String(user.gid),
     '--clear-groups',
+    // Without this, access(2) leaves out the right below, and initdb takes its own programs for missing.
+    '--securebits',
+    '+no_setuid_fixup',
     '--inh-caps',
     '+dac_read_search',
     '--ambient-caps',
