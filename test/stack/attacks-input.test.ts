@@ -29,7 +29,11 @@ async function call(key: string, method: 'GET' | 'POST' | 'PATCH', url: string, 
     ...(payload !== undefined && { payload }),
   });
   const body = (response.body === '' ? {} : JSON.parse(response.body)) as Answer['body'];
-  const details = (body.details ?? []) as unknown as { reason: string; metadata: { field?: string; rule?: string } }[];
+  // Answers about a resource have an object with this name.
+  const details = (Array.isArray(body.details) ? body.details : []) as {
+    reason: string;
+    metadata: { field?: string; rule?: string };
+  }[];
   return {
     status: response.statusCode,
     rules: details.map(({ metadata }) => `${metadata.field} ${metadata.rule}`),
