@@ -93,10 +93,17 @@ async function queryNames(
     resolver.cancel();
   }, deadlineMs);
   try {
+    let failure: unknown;
     for (const name of names) {
-      const addresses = await queryName(resolver, name);
+      // As in the C library, the next name is tried after a server failed for one, such as a search domain.
+      const addresses = await queryName(resolver, name).catch((error: unknown) => {
+        if (hasExpired) throw error;
+        failure = error;
+        return [];
+      });
       if (addresses.length > 0) return addresses;
     }
+    if (failure !== undefined) throw failure as Error;
   } catch (error) {
     const why = hasExpired
       ? `DNS did not answer within ${deadlineMs / 1000} seconds`
@@ -109,8 +116,8 @@ async function queryNames(
 }
 
 /**
- * All addresses of a name, of both families: a check of one family would say nothing about the other.
- * @throws where one of the queries has no answer
+ * The addresses of a name, of both families. Where only one family has an answer, polony knows and uses only that one.
+ * @throws where neither query has an answer, or where one failed and the other has no address
  */
 async function queryName(resolver: Resolver, name: string): Promise<string[]> {
   const query = (addresses: Promise<string[]>): Promise<string[]> =>
@@ -119,5 +126,9 @@ async function queryName(resolver: Resolver, name: string): Promise<string[]> {
       if (code === 'ENOTFOUND' || code === 'ENODATA') return [];
       throw error;
     });
-  return (await Promise.all([query(resolver.resolve4(name)), query(resolver.resolve6(name))])).flat();
+  const answers = await Promise.allSettled([query(resolver.resolve4(name)), query(resolver.resolve6(name))]);
+  const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+  const failed = answers.find((answer) => answer.status === 'rejected');
+  if (addresses.length === 0 && failed !== undefined) throw failed.reason;
+  return addresses;
 }

@@ -71,9 +71,13 @@ export async function canChangeAuditLog(db: DbOrTransaction, role?: string): Pro
     select bool_or(
       has_table_privilege(r.rolname, c.oid, 'update, delete, truncate, trigger')
       or pg_has_role(r.rolname, c.relowner, 'member')
+      -- Whoever owns the database or the schema, or may create in it, can drop or replace the tables.
+      or has_schema_privilege(r.rolname, c.relnamespace, 'create')
+      or pg_has_role(r.rolname, n.nspowner, 'member')
+      or r.rolcreaterole
       or (c.relname = 'audit_chain' and has_table_privilege(r.rolname, c.oid, 'insert'))
     ) as can
-    from pg_class c, pg_roles r
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace, pg_roles r
     where c.relname in ('audit_log', 'audit_outcomes', 'audit_chain') and c.relnamespace = current_schema()::regnamespace
       and r.rolname = ${role ?? sql`current_user`}`.execute(db);
   return rows[0]?.can ?? false;

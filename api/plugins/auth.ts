@@ -162,11 +162,11 @@ async function limitFailures<T extends Caller | undefined>(
   try {
     failedLogins.check(request.ip, credential);
     const found = await authenticate();
-    if (found === undefined) failedLogins.fail(request.ip, 'INVALID_API_KEY');
+    if (found === undefined) failedLogins.fail(request.ip, credential, 'INVALID_API_KEY');
     else failedLogins.succeed(credential);
     return found;
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) failedLogins.fail(request.ip, error.reason);
+    if (error instanceof ApiError && error.status === 401) failedLogins.fail(request.ip, credential, error.reason);
     if (error instanceof ApiError && error.status === 429)
       void reply.removeHeader('www-authenticate').header('retry-after', String(error.metadata.retry_after));
     throw error;

@@ -102,14 +102,14 @@ const FASTIFY_REASONS: Record<string, { reason: string; message?: string }> = {
 
 /**
  * Codes of PostgreSQL (Appendix A: connection exceptions, refused logins, a missing database, missing or old tables, too
- * many connections, shutdown, lock and statement timeout) and of sockets that mean a part is unreachable, overloaded or not set up
- * yet: the same request may succeed later.
+ * many connections, shutdown, lock and statement timeout, a standby, missing rights), of TLS and of sockets that mean a
+ * part is unreachable, overloaded or not set up yet: the same request may succeed later.
  */
 const UNREACHABLE =
-  /^(08...|28...|3D000|42P01|42703|53...|57014|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH)$/;
+  /^(08...|25006|28...|3D000|42501|42P01|42703|53...|57014|57P0[1-5]|55P03|ECONN[A-Z]+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|ERR_TLS_.+|ERR_SSL_.+|CERT_.+|SELF_SIGNED_.+|UNABLE_TO_.+|DEPTH_ZERO_.+)$/;
 /** Messages of the PostgreSQL driver, whose errors have no code then. */
 const CONNECTION_LOST =
-  /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error/;
+  /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|does not support SSL connections/;
 
 function isUnreachable(error: Error & { code?: unknown; errors?: unknown }): boolean {
   if (typeof error.code === 'string' && UNREACHABLE.test(error.code)) return true;

@@ -18,8 +18,8 @@ const MOST_ENTRIES = 100;
 /** What one address did in its window. */
 interface Failures {
   since: number;
-  /** Failed logins in the window. */
-  count: number;
+  /** Fingerprints of the credentials that failed in the window. The same wrong key again is no guess. */
+  tried: Set<string>;
   /** What the audit log does not have yet: how often each reason occurred. */
   unwritten: Map<string, number>;
 }
@@ -30,7 +30,7 @@ interface Log {
 
 /**
  * Limits failed logins by address, and records them in the audit log: the first of an address at once, the others of a
- * minute together. An address that reached the limit is refused before authentication, except with a credential that
+ * minute together. An address that tried too many different credentials is refused before authentication, except with a credential that
  * worked a short time ago: others may share its address.
  *
  * Each process counts for itself.
@@ -61,7 +61,7 @@ export class FailedLogins {
   check(ip: string, credential: string): void {
     if (this.limit === 0) return;
     const failures = this.#addresses.get(groupAddress(ip));
-    if (failures === undefined || failures.count < this.limit) return;
+    if (failures === undefined || failures.tried.size < this.limit) return;
     const left = failures.since + this.windowMs - Date.now();
     if (left <= 0 || (this.#working.get(fingerprint(credential)) ?? 0) > Date.now()) return;
     increase(failures.unwritten, 'RATE_LIMITED');
@@ -69,7 +69,7 @@ export class FailedLogins {
     throw new ApiError(
       429,
       'TOO_MANY_FAILED_LOGINS',
-      `Your address sent ${failures.count} keys or tokens within a minute that are not valid, so polony does not check ` +
+      `Your address sent ${failures.tried.size} keys or tokens within a minute that are not valid, so polony does not check ` +
         `more from it now. Correct the key of your client, and try again in ${seconds} seconds`,
       { retry_after: seconds },
     );
@@ -85,7 +85,7 @@ export class FailedLogins {
   }
 
   /** A credential was not valid. */
-  fail(ip: string, reason: string): void {
+  fail(ip: string, credential: string, reason: string): void {
     const address = groupAddress(ip);
     let failures = this.#addresses.get(address);
     if (failures !== undefined && Date.now() - failures.since >= this.windowMs) {
@@ -93,11 +93,15 @@ export class FailedLogins {
       failures = undefined;
     }
     if (failures !== undefined) {
-      failures.count++;
+      failures.tried.add(fingerprint(credential));
       increase(failures.unwritten, reason);
       return;
     }
-    this.#addresses.set(address, { since: Date.now(), count: 1, unwritten: new Map() });
+    this.#addresses.set(address, {
+      since: Date.now(),
+      tried: new Set([fingerprint(credential)]),
+      unwritten: new Map(),
+    });
     if (this.#addresses.size > MOST_ADDRESSES) {
       const oldest = firstKey(this.#addresses);
       this.#forget(oldest, this.#addresses.get(oldest)!);

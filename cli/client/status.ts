@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { shellWord } from '../../domain/iam/formats/text.js';
 import { describeBlocked } from './blockedColumn.js';
 import { CliError, EXIT } from './exit.js';
 import { addConnectionFlags, type Flags, parseWholeNumber } from './flags.js';
@@ -163,7 +164,7 @@ function attention(status: Status): string[] {
           .filter(isUnhealthy)
           .map(
             (item) =>
-              `  ${shortStatus(item).padEnd(9)}${group} ${cell(item.name)}: see polony ${group} verification "${cell(item.name)}"`,
+              `  ${shortStatus(item).padEnd(9)}${group} ${cell(item.name)}: see polony ${group} verification ${shellWord(cell(item.name))}`,
           ),
   );
   return [
@@ -192,7 +193,7 @@ function attention(status: Status): string[] {
     ...ignoredFolders.map(
       ({ storageConnection }) =>
         `  ${cell(storageConnection)} has folders that look like runs but are ignored: ` +
-        `see polony storage ignored "${cell(storageConnection)}"`,
+        `see polony storage ignored ${shellWord(cell(storageConnection))}`,
     ),
   ];
 }

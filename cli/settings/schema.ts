@@ -272,9 +272,9 @@ const apiServer = {
   }),
   POLONY_FAILED_LOGINS_PER_MINUTE: integer({
     description:
-      'Keys and tokens that are not valid which one address (IPv6: one /64 network) may send to one API process; ' +
-      '0 for no limit. More are refused without a check, except those that worked within 15 minutes. Behind a reverse ' +
-      'proxy, set `POLONY_TRUST_PROXY`, or all clients share the address of the proxy.',
+      'Different keys and tokens that are not valid which one address (IPv6: one /64 network) may send to one API ' +
+      'process within a minute; 0 for no limit. More are refused without a check, except those that worked within 15 ' +
+      'minutes. Behind a reverse proxy, set `POLONY_TRUST_PROXY`, or all clients share the address of the proxy.',
     readBy: API,
     unit: 'failed logins',
     default: 30,

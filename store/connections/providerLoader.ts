@@ -23,14 +23,16 @@ export function createProviderLoader(
       if (found === undefined) throw new Error(`Provider ${id} is not in the store`);
       const { provider, scope } = found;
       const region = provider.default_region;
+      // A new or changed role has no session yet, so no verification has tried it without the external ID.
+      const mustTestExternalId = (provider.is_role_open || provider.session_seconds === null) && !allowsOpenRoles;
       if (provider.credential_type === 'role')
         return {
           type: 'role',
           region,
-          version: `${provider.role_arn} ${provider.external_id} ${provider.is_role_open}`,
+          version: `${provider.role_arn} ${provider.external_id} ${mustTestExternalId}`,
           roleArn: provider.role_arn!,
           externalId: provider.external_id!,
-          mustTestExternalId: provider.is_role_open && !allowsOpenRoles,
+          mustTestExternalId,
         };
       return {
         type: 'accessKeys',

@@ -50,11 +50,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 async function createFunctions(db: Kysely<unknown>): Promise<void> {
   // The length goes before each value, so that no two entries have the same text.
   await sql`
-    create function audit_field(value text) returns text language sql immutable as $$
+    create function audit_field(value text) returns text language sql stable as $$
       select case when value is null then '-' else octet_length(convert_to(value, 'UTF8')) || ':' || value end
     $$`.execute(db);
   await sql`
-    create function audit_time(value timestamptz) returns text language sql immutable as $$
+    create function audit_time(value timestamptz) returns text language sql stable as $$
       select to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
     $$`.execute(db);
   await sql`

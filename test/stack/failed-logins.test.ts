@@ -47,9 +47,11 @@ afterEach(() => app.close());
 async function login(remoteAddress: string, headers: Record<string, string>): Promise<number> {
   return (await app.inject({ url: '/v1/runs', remoteAddress, headers })).statusCode;
 }
+/** Each with another key. */
+let badKeys = 0;
 const bad = (ip: string, count: number, headers: Record<string, string> = {}): Promise<number[]> =>
   Array.from({ length: count }).reduce<Promise<number[]>>(
-    async (sum, _, index) => [...(await sum), await login(ip, { 'x-api-key': `wrong-${index}`, ...headers })],
+    async (sum) => [...(await sum), await login(ip, { 'x-api-key': `wrong-${++badKeys}`, ...headers })],
     Promise.resolve([]),
   );
 const good = (ip: string, headers = {}): Promise<number> => login(ip, { 'x-api-key': ROOT_KEY, ...headers });
@@ -108,6 +110,10 @@ describe('failed logins', () => {
     const token = ['{"alg":"RS256"}', '{}', 'x'].map((part) => Buffer.from(part).toString('base64url')).join('.');
     for (let index = 0; index < 4; index++)
       expect(await login('192.0.2.5', { authorization: `Bearer ${token}` })).not.toBe(429);
+  });
+  it('with the same old key again and again lock nobody out', async () => {
+    for (let index = 0; index < 10; index++) expect(await login('192.0.2.9', { 'x-api-key': 'revoked' })).toBe(401);
+    expect(await good('192.0.2.9')).toBe(200);
   });
   it('believe X-Forwarded-For of named proxies only', async () => {
     // Nobody is trusted: a client cannot escape by forging the header.

@@ -91,8 +91,8 @@ describe('the resolver of webhook hosts', () => {
     await expect(resolver()('broken.example.org')).rejects.toMatchObject({ isUnknown: false });
   });
 
-  it('fails where one of the families has no answer, because only the other one was checked', async () => {
-    await expect(resolver({ deadlineMs: 200 })('half.example.org')).rejects.toMatchObject({ isUnknown: false });
+  it('finds the addresses of one family where the other has no answer', async () => {
+    expect(await resolver({ deadlineMs: 200 })('half.example.org')).toHaveLength(1);
   });
 
   it('gives up a slow name at its deadline, without the threads that files need', async () => {
