@@ -29,7 +29,8 @@ export function createProviderLoader(
         return {
           type: 'role',
           region,
-          version: `${provider.role_arn} ${provider.external_id} ${mustTestExternalId}`,
+          // A session from before the role was found open is not used any more.
+          version: `${provider.role_arn} ${provider.external_id} ${provider.is_role_open} ${mustTestExternalId}`,
           roleArn: provider.role_arn!,
           externalId: provider.external_id!,
           mustTestExternalId,
