@@ -194,7 +194,7 @@ async function tryOtherVersions(): Promise<void> {
   for (const version of [20, 22, 24]) {
     const node = `npm exec --yes --package=node@${version} -- node`;
     const running = start(
-      `sh -c 'cd ${elsewhere} && ${node} --version && ${node} ${bin} executions list && ${node} ${bin} iam --bucket b --format policy'`,
+      `sh -c 'cd ${elsewhere} && ${node} --version && ${node} ${bin} executions list && ${node} ${bin} iam --bucket lab-aviti --format policy'`,
     );
     const code = await running.exited;
     expect([version, code, running.all()]).toEqual([version, 0, expect.stringContaining(`v${version}.`)]);
