@@ -33,6 +33,7 @@ export interface Fuzzed {
  * Runs schemathesis over a whole API, guided by its OpenAPI document. It runs all phases (examples, coverage, fuzzing,
  * stateful) with valid and invalid input.
  * @param seconds the total duration of fuzzing and stateful testing
+ * @param seed a whole number, as text: schemathesis prints seeds that are too large for a JavaScript number
  */
 export async function schemathesis({
   url,
@@ -43,7 +44,7 @@ export async function schemathesis({
   url: string;
   key: string;
   seconds: number;
-  seed?: number;
+  seed: string;
 }): Promise<Fuzzed> {
   const { binDir } = await ensurePython(PYTHON.schemathesis);
   const child = spawn(
@@ -79,7 +80,8 @@ export async function schemathesis({
       'off',
       '--generation-database',
       'none',
-      ...(seed === undefined ? [] : ['--seed', String(seed)]),
+      '--seed',
+      seed,
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
