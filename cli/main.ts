@@ -36,6 +36,9 @@ program
 addLocalCommands(program);
 defineIam(program.command('iam'));
 
+/** Commands whose input is settings, not flags. They exit with 1 for a wrong setting (docs/how-to/deploy.md). */
+const PROCESSES = new Set(['api', 'worker', 'migrate', 'reencrypt']);
+
 /** The commands above. Every other command is a client of the API. */
 const OWN_COMMANDS = new Set(program.commands.map((command) => command.name()));
 if (!OWN_COMMANDS.has(process.argv[2] ?? '')) await (await import('./client/index.js')).addClient(program);
@@ -61,7 +64,7 @@ program.parseAsync().then(
     }
     if (error instanceof InputError) {
       for (const { field, message } of error.problems) process.stderr.write(`${field} ${message}\n`);
-      return end(USAGE);
+      return end(PROCESSES.has(process.argv[2] ?? '') ? 1 : USAGE);
     }
     process.stderr.write(
       `${process.env.POLONY_LOG_LEVEL === 'debug' && error instanceof Error ? error.stack : errorMessage(error)}\n`,

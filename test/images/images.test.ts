@@ -297,7 +297,8 @@ describe('docker-compose.yml', () => {
 
   it('pins every image, waits for what a service needs, and opens ports on this machine only', () => {
     for (const [name, service] of Object.entries(services)) {
-      if (service.build === undefined) expect(service.image, name).toMatch(/^[\w/-]+:\d+(\.\d+)*(-\w+)?$/);
+      if (service.build === undefined)
+        expect(interpolate(service.image, {}), name).toMatch(/^[\w/-]+:\d+(\.\d+)*(-\w+)?$/);
       for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
         expect(Object.keys(services)).toContain(other);
         if (condition === 'service_healthy')
