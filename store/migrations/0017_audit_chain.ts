@@ -20,14 +20,19 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     do $$
     declare
       entry record;
+      number bigint := 0;
+      previous bytea := decode(repeat('00', 32), 'hex');
     begin
+      -- Like append_to_audit_chain, which would look for the last hash before each entry.
       for entry in
         select 'entry' as source, id, time, audit_entry_text(audit_log) as content from audit_log
         union all
         select 'outcome', audit_id, time, audit_outcome_text(audit_outcomes) from audit_outcomes
         order by time, id, source
       loop
-        perform append_to_audit_chain(entry.source, entry.id, entry.content);
+        number := number + 1;
+        previous := sha256(previous || convert_to(entry.content, 'UTF8'));
+        insert into audit_chain values (number, entry.source, entry.id, previous);
       end loop;
     end $$`.execute(db);
   for (const [table, source] of [
