@@ -130,9 +130,9 @@ class StsRules:
         role_arn = first(params, "RoleArn")
         if caller["principalType"] == "Root":
             raise Refused(self._error(403, "AccessDenied", "Roles may not be assumed by root accounts."))
-        # ministack finds a role by its name. AWS wants the whole ARN, with the path.
+        # ministack finds a role by its name. AWS wants the whole ARN, with the path, and tells nobody whether it exists.
         role = self._find_role(role_arn)
-        if caller["principalType"] == "FederatedUser" or (role is not None and role.get("Arn") != role_arn):
+        if caller["principalType"] == "FederatedUser" or role is None or role.get("Arn") != role_arn:
             message = f"User: {caller['userArn']} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             raise Refused(self._error(403, "AccessDenied", message))
         seconds = int(first(params, "DurationSeconds", str(DEFAULT_SECONDS)))
