@@ -436,6 +436,33 @@ describe('compute', () => {
     expect((await change({ computeConnectionId: ids.compute })).status).toBe(200);
   });
 
+  it('runs no other workflow, and reads no other places, for a key that may change some flows', async () => {
+    const own = `s3://${BUCKET}/runs/panels/a.bed`;
+    const change = (key: string, body: object): Promise<Answer> => call(key, 'PATCH', `/v1/flows/${ids.flow!}`, body);
+    expect((await change(ROOT, { parameters: { panel: own } })).status).toBe(200);
+    const narrow = await keyFor(`flows:*:${ids.flow!}`);
+    const foreign = `s3://${BUCKET}/runs/clinical-reports/patient.csv`;
+    for (const body of [
+      { sharedWorkflowId: '7654321' },
+      { workflowOwnerId: '111122223333' },
+      { sharedWorkflowId: 'arn:aws:omics:us-west-2:111122223333:workflow/1234567' },
+      { parameters: { panel: foreign } },
+      { parameters: { panel: own, [foreign]: 1 } },
+      { parameters: { panel: own, more: [{ x: `--settings=${foreign}` }] } },
+      { parameters: { panel: own, more: foreign.replace('s3:', 'S3A:') } },
+      { parameters: { panel: `arn:aws:s3:::${BUCKET}/runs/clinical-reports/patient.csv` } },
+    ]) {
+      const { status, metadata } = await change(narrow, body);
+      expect([body, status, metadata.required_scope]).toEqual([body, 403, 'flows:write']);
+    }
+    expect((await change(narrow, { parameters: { panel: own, threads: 8 }, acceptUnverified: false })).status).toBe(
+      200,
+    );
+    const browser = await keyFor(`flows:*:${ids.flow!}`, 'storage:download');
+    expect((await change(browser, { parameters: { panel: foreign } })).status).toBe(200);
+    expect((await change(await keyFor('flows:write'), { parameters: {}, acceptUnverified: true })).status).toBe(200);
+  });
+
   it('keeps the identity of its provider for a key that may change some providers', async () => {
     const account = api.aws.adminAccessKeyId;
     const narrow = await keyFor(`providers:*:${ids.provider!}`);
