@@ -25,7 +25,7 @@ import { addInput } from './plugins/input.js';
 import { addLimits } from './plugins/limits.js';
 import { oidcAuthenticator } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
-import { addResponses } from './plugins/responses.js';
+import { addResponses, responseHeaders } from './plugins/responses.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
 import { verificationRoutes } from './verification/routes.js';
@@ -94,7 +94,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   return app;
 }
 
-function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): FastifyHttpOptions<Server> {
+function serverOptions({ logger, trustProxy, errorDomain, publicUrl }: ApiDependencies): FastifyHttpOptions<Server> {
   return {
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     genReqId: chooseRequestId,
@@ -118,9 +118,9 @@ function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): Fa
         keywords: ['x-optional'],
       },
     },
-    clientErrorHandler: (error, socket) => answerNoRequest(error, socket, errorDomain),
+    clientErrorHandler: (error, socket) => answerNoRequest(error, socket, errorDomain, publicUrl),
     frameworkErrors: (error, request, reply) => {
-      void reply.header('x-request-id', request.id);
+      void reply.headers(responseHeaders(request.id, publicUrl));
       sendError(request, reply, error, errorDomain);
     },
   };

@@ -184,6 +184,25 @@ describe('an answer', () => {
     const { headers } = await call(ROOT, 'GET', '/v1/auth');
     expect(headers['strict-transport-security']).toBe('max-age=31536000');
   });
+  it('has the same headers where a request is rejected before polony reads it', async () => {
+    const usual = (await call(ROOT, 'GET', '/v1/auth')).headers;
+    const names = ['strict-transport-security', 'x-content-type-options', 'cache-control'];
+    const other = await startTestApi({ publicUrl: 'https://polony.example.org' });
+    const url = new URL(await other.listen());
+    const send = (text: string): Promise<string> =>
+      new Promise((resolve, reject) => {
+        let answer = '';
+        const socket = net.connect(Number(url.port), url.hostname, () => socket.write(text));
+        socket.on('data', (chunk) => (answer += String(chunk))).on('error', reject);
+        socket.on('close', () => resolve(answer));
+      });
+    for (const request of ['GET /v1/runs/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 'no HTTP\r\n\r\n']) {
+      const answer = await send(request);
+      expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+      for (const name of names) expect(answer.toLowerCase()).toContain(`\n${name}: ${String(usual[name])}\r\n`);
+    }
+    await other.stop();
+  });
   it('of /docs has a page that keeps no key', async () => {
     const { body } = await api.app.inject({ url: '/docs/static/swagger-initializer.js' });
     expect(body).toContain('docExpansion');
