@@ -553,6 +553,67 @@ describe('a grant for more than a key may share', () => {
   });
 });
 
+describe('an Idempotency-Key', () => {
+  it('of another caller reveals no answer', async () => {
+    const scopes = ['executions:create', 'executions:read', 'flows:read', 'runs:read'];
+    const repeat = async (key: string): Promise<{ status: number; id: string | undefined; replayed: unknown }> => {
+      const response = await api.app.inject({
+        method: 'POST',
+        url: '/v1/executions',
+        headers: { 'x-api-key': key, 'idempotency-key': 'the-same' },
+        payload: { flowId: ids.flow, runId: ids.run },
+      });
+      const { execution } = response.json<{ execution?: { id: string } }>();
+      return { status: response.statusCode, id: execution?.id, replayed: response.headers['idempotency-replayed'] };
+    };
+    const [one, other] = [await keyFor(...scopes), await keyFor(...scopes)];
+    const first = await repeat(one);
+    const second = await repeat(other);
+    expect([first.status, second.status, second.replayed]).toEqual([201, 201, undefined]);
+    expect(second.id).not.toBe(first.id);
+    expect(await repeat(one)).toMatchObject({ id: first.id, replayed: 'true' });
+    // Without the scopes, nobody gets the answer that the same caller would get.
+    expect(await repeat(await keyFor('runs:read'))).toMatchObject({ status: 403, id: undefined });
+  });
+});
+
+describe('the name of a run folder in a request for upload credentials', () => {
+  it.each([
+    { runFolder: '20260115_.._R1' },
+    { runFolder: '20260115_._R1' },
+    { runFolder: '20260115_.._R1', instrumentName: '..' },
+    { runFolder: '20260115_AV1_R1', parentPath: '..' },
+    { runFolder: '20260115_AV1_R1', parentPath: 'x/..' },
+    { runFolder: '20260115_AV1_R1/../x' },
+    { runFolder: '20260115_AV1_*' },
+    { runFolder: '20260115_AV1_${aws:username}' },
+    { runFolder: '20260115_polony-executions_R1' },
+    { runFolder: '20260115_AV1_\u202eR1\u0000' },
+  ])('leads nowhere else: %j', async (body) => {
+    const { status } = await call(ROOT, 'POST', `/v1/storage-connections/${ids.runs!}/upload-credentials`, body);
+    expect(status).toBe(400);
+  });
+});
+
+describe('a path', () => {
+  it.each([
+    '/docs/static/..%2f..%2f..%2fpackage.json',
+    '/docs/static/%2e%2e/%2e%2e/package.json',
+    '/docs/static/..\\..\\package.json',
+    '/docs/../v1/auth',
+    '/docs/%2e%2e/v1/auth',
+    '//v1/auth',
+    '/openapi.json/../v1/auth',
+    '/healthz/../v1/auth',
+    '/healthz%2f..%2fv1/auth',
+  ])('in another spelling shows nothing without a key: %s', async (url) => {
+    const { statusCode, body } = await api.app.inject({ url });
+    expect([401, 403, 404]).toContain(statusCode);
+    expect(body).not.toContain('tenantId');
+    expect(body).not.toContain('dependencies');
+  });
+});
+
 describe('a body', () => {
   const send = async (url: string, payload: string): Promise<Answer> => {
     const response = await api.app.inject({
