@@ -20,11 +20,12 @@ import { apiKeyAuthenticator } from './plugins/apiKeys.js';
 import { addAudit } from './plugins/audit.js';
 import { addAuth } from './plugins/auth.js';
 import { addErrors, answerNoRequest, sendError } from './plugins/errors.js';
+import { limitForwardedFor } from './plugins/forwarded.js';
 import { addInput } from './plugins/input.js';
 import { addLimits } from './plugins/limits.js';
 import { oidcAuthenticator } from './plugins/oidc.js';
 import { addOpenApi } from './plugins/openapi.js';
-import { addResponses } from './plugins/responses.js';
+import { addResponses, responseHeaders } from './plugins/responses.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
 import { verificationRoutes } from './verification/routes.js';
@@ -42,6 +43,11 @@ const HEADER_LIMIT = 128 * 1024;
 const MOST_CONNECTIONS = 10_000;
 /** How long a connection may take to send the headers of its first request, and stay idle between two, in ms. */
 const [HEADERS_MS, KEEP_ALIVE_MS] = [15_000, 72_000];
+/**
+ * How long nothing may pass through a connection, in ms. A client that does not read its response would keep the
+ * connection open forever. Streams send a comment every 15 seconds, and no other request takes a minute.
+ */
+const SILENCE_MS = 120_000;
 
 const ROUTES = [
   healthRoutes,
@@ -68,6 +74,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   const app = Fastify(serverOptions(dependencies)).withTypeProvider<TypeBoxTypeProvider>();
   app.server.maxConnections = MOST_CONNECTIONS;
   addErrors(app, errorDomain);
+  limitForwardedFor(app);
   addResponses(app, dependencies.publicUrl);
   await addAuth(app, {
     db,
@@ -87,7 +94,7 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   return app;
 }
 
-function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): FastifyHttpOptions<Server> {
+function serverOptions({ logger, trustProxy, errorDomain, publicUrl }: ApiDependencies): FastifyHttpOptions<Server> {
   return {
     ...(logger === undefined ? { logger: false } : { loggerInstance: logger }),
     genReqId: chooseRequestId,
@@ -96,6 +103,7 @@ function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): Fa
     bodyLimit: BODY_LIMIT,
     requestTimeout: 60_000,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionTimeout: SILENCE_MS,
     http: { maxHeaderSize: HEADER_LIMIT, headersTimeout: HEADERS_MS },
     // Idle keep-alive connections must not delay a shutdown.
     forceCloseConnections: 'idle',
@@ -110,9 +118,9 @@ function serverOptions({ logger, trustProxy, errorDomain }: ApiDependencies): Fa
         keywords: ['x-optional'],
       },
     },
-    clientErrorHandler: (error, socket) => answerNoRequest(error, socket, errorDomain),
+    clientErrorHandler: (error, socket) => answerNoRequest(error, socket, errorDomain, publicUrl),
     frameworkErrors: (error, request, reply) => {
-      void reply.header('x-request-id', request.id);
+      void reply.headers(responseHeaders(request.id, publicUrl));
       sendError(request, reply, error, errorDomain);
     },
   };

@@ -5,6 +5,7 @@ import {
   CancellationScope,
   CancelledFailure,
   condition,
+  log,
   patched,
   proxyActivities,
   setHandler,
@@ -71,6 +72,7 @@ class Bases2FastqExecution {
   #status: ExecutionStatus;
   #step = 'accepted';
   #healthOmicsRunId: string | undefined;
+  /** What a message says. Anybody with access to Temporal can send one, with any content. */
   #uploadEnded: RunUploadEnded | undefined;
   #cancel: CancelRequest | undefined;
   #isCancelledByTemporal = false;
@@ -117,11 +119,29 @@ class Bases2FastqExecution {
 
   async waitForUpload(): Promise<void> {
     this.#show('waiting for the upload of the run to end');
-    await condition(() => this.#uploadEnded !== undefined || this.#cancel !== undefined);
-    if (this.#cancel === undefined && this.#uploadEnded?.usable === false)
-      await this.end('FAILED', `The run cannot be analysed: ${this.#uploadEnded.reason}`, 'RunNotUsable');
+    const ended = await this.#awaitEndOfUpload();
+    if (this.#cancel === undefined && ended?.usable === false)
+      await this.end('FAILED', `The run cannot be analysed: ${ended.reason}`, 'RunNotUsable');
     this.#status = 'INITIALIZED';
     if (this.#cancel === undefined) this.#upsertStatus();
+  }
+
+  /** @returns undefined when a cancel came first. */
+  async #awaitEndOfUpload(): Promise<RunUploadEnded | undefined> {
+    for (;;) {
+      await condition(() => this.#uploadEnded !== undefined || this.#cancel !== undefined);
+      // Histories from before this patch believe the message.
+      if (this.#cancel !== undefined || !patched('judge-upload')) return this.#uploadEnded;
+      this.#uploadEnded = undefined;
+      const ended = await this.#runInterruptibly((options) =>
+        activities.judgeUpload.executeWithOptions(
+          { ...options, summary: toSummary(`Look up how the upload of ${this.input.runName} ended`) },
+          [this.input.executionId],
+        ),
+      );
+      if (ended !== null) return ended;
+      log.warn('The run is still uploading, so this execution ignores the message that the upload has ended');
+    }
   }
 
   async getWorkflow(): Promise<void> {

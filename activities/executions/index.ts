@@ -1,6 +1,7 @@
 import type { Dependencies } from '../dependencies.js';
 import { createCancelActivities } from './cancel.js';
 import { createEndActivities } from './end.js';
+import { createUploadJudgementActivities } from './judgeUpload.js';
 import { createPrepareActivities } from './prepare.js';
 import { createResultActivities } from './results.js';
 import { createStartActivities } from './start.js';
@@ -10,6 +11,7 @@ import { createWatchActivities } from './watch.js';
 export function createExecutionActivities(dependencies: Dependencies) {
   return {
     main: {
+      ...createUploadJudgementActivities(dependencies),
       ...createPrepareActivities(dependencies),
       ...createStartActivities(dependencies),
       ...createCancelActivities(dependencies),

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { InputError, throwIfInvalid } from '../../domain/errors.js';
-import { checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
+import { checkRelativePrefix, isAddressable, toFolderPrefix } from '../../domain/files/paths.js';
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
 import type { StorageConnectionRow } from '../../store/connections/storage.js';
 import { findKnownRuns } from '../../store/runs/discovery.js';
@@ -59,7 +59,8 @@ function checkRunFolderPlace(
       'must be the name of a folder, and so must instrumentName: without slashes, wildcards and control characters',
     );
   const named = parseRunFolderName(runFolder, instrumentName);
-  if (named === undefined)
+  // Many clients resolve `..`, and would write elsewhere.
+  if (named === undefined || !isAddressable(named.instrumentName))
     throw invalid(
       'runFolder',
       'RUN_FOLDER',

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type FieldProblem, InputError, loggableError } from '../../domain/errors.js';
 import { ApiError } from '../errors.js';
+import { responseHeaders } from './responses.js';
 
 /** Most invalid fields that one response reports, so that a bad body does not get a response of megabytes. */
 const MOST_PROBLEMS = 50;
@@ -191,7 +192,12 @@ const PARSER_ERRORS: Record<
 };
 
 /** Sends an error for bytes that are not an HTTP request, and closes the connection, as Node's own handler does. */
-export function answerNoRequest(error: Error & { code?: string }, socket: Duplex, domain: string): void {
+export function answerNoRequest(
+  error: Error & { code?: string },
+  socket: Duplex,
+  domain: string,
+  publicUrl: string | undefined,
+): void {
   // Nothing may be written into a response that is being sent, such as a stream.
   const isAnswering = (socket as Duplex & { _httpMessage?: ServerResponse | null })._httpMessage?.headersSent === true;
   if (error.code === 'ECONNRESET' || !socket.writable || isAnswering) return void socket.destroy();
@@ -207,7 +213,7 @@ export function answerNoRequest(error: Error & { code?: string }, socket: Duplex
     `HTTP/1.1 ${status} ${phrase}`,
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
-    `X-Request-ID: ${id}`,
+    ...Object.entries(responseHeaders(id, publicUrl)).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
   ];
   socket.write(`${head.join('\r\n')}\r\n\r\n${body}`);

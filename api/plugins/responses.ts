@@ -4,20 +4,27 @@ import type { FastifyInstance } from 'fastify';
 const HSTS_SECONDS = 31_536_000;
 
 /**
- * Headers of every response, its log line, and its serialization.
+ * Headers of every response, also of those to requests that Fastify or Node rejects before any hook.
  * @param publicUrl where clients reach the API. With https, browsers must not use http again (RFC 6797).
  */
+export function responseHeaders(requestId: string, publicUrl: string | undefined): Record<string, string> {
+  return {
+    'x-request-id': requestId,
+    'x-content-type-options': 'nosniff',
+    'cache-control': 'no-store',
+    ...(publicUrl?.startsWith('https:') === true && { 'strict-transport-security': `max-age=${HSTS_SECONDS}` }),
+  };
+}
+
+/**
+ * Headers of every response, its log line, and its serialization.
+ * @param publicUrl where clients reach the API
+ */
 export function addResponses(app: FastifyInstance, publicUrl?: string): void {
-  const isBehindTls = publicUrl?.startsWith('https:') === true;
   // Schemas document responses, and tests check them. They must not drop what a handler returns.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.addHook('onRequest', async (request, reply) => {
-    void reply.headers({
-      'x-request-id': request.id,
-      'x-content-type-options': 'nosniff',
-      'cache-control': 'no-store',
-      ...(isBehindTls && { 'strict-transport-security': `max-age=${HSTS_SECONDS}` }),
-    });
+    void reply.headers(responseHeaders(request.id, publicUrl));
   });
   app.addHook('onResponse', async (request, reply) => {
     // Neither headers nor the query: they can hold keys.

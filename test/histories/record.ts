@@ -39,6 +39,7 @@ const scenarios: Scenario[] = [
 
 /** Every activity that a workflow may call; the compiler checks that none is missing. */
 const ACTIVITY_QUEUES: Record<ActivityType, string> = {
+  judgeUpload: QUEUES.main,
   prepareExecution: QUEUES.main,
   startRun: QUEUES.main,
   settleStart: QUEUES.main,

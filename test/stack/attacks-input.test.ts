@@ -1,4 +1,5 @@
 import net from 'node:net';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { ExecutionFeed } from '../../api/executions/feed.js';
@@ -183,6 +184,25 @@ describe('an answer', () => {
     const { headers } = await call(ROOT, 'GET', '/v1/auth');
     expect(headers['strict-transport-security']).toBe('max-age=31536000');
   });
+  it('has the same headers where a request is rejected before polony reads it', async () => {
+    const usual = (await call(ROOT, 'GET', '/v1/auth')).headers;
+    const names = ['strict-transport-security', 'x-content-type-options', 'cache-control'];
+    const other = await startTestApi({ publicUrl: 'https://polony.example.org' });
+    const url = new URL(await other.listen());
+    const send = (text: string): Promise<string> =>
+      new Promise((resolve, reject) => {
+        let answer = '';
+        const socket = net.connect(Number(url.port), url.hostname, () => socket.write(text));
+        socket.on('data', (chunk) => (answer += String(chunk))).on('error', reject);
+        socket.on('close', () => resolve(answer));
+      });
+    for (const request of ['GET /v1/runs/%zz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 'no HTTP\r\n\r\n']) {
+      const answer = await send(request);
+      expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+      for (const name of names) expect(answer.toLowerCase()).toContain(`\n${name}: ${String(usual[name])}\r\n`);
+    }
+    await other.stop();
+  });
   it('of /docs has a page that keeps no key', async () => {
     const { body } = await api.app.inject({ url: '/docs/static/swagger-initializer.js' });
     expect(body).toContain('docExpansion');
@@ -194,6 +214,25 @@ describe('connections', () => {
   it('without a request end, and their number is limited', async () => {
     expect(api.app.server.maxConnections).toBeLessThanOrEqual(10_000);
     expect(api.app.server.headersTimeout).toBeLessThanOrEqual(15_000);
+  });
+
+  it('of clients that do not read their responses end', async () => {
+    const other = await startTestApi();
+    const { port } = new URL(await other.listen());
+    const { server } = other.app;
+    expect(server.timeout).toBeGreaterThan(0);
+    expect(server.timeout).toBeLessThanOrEqual(120_000);
+    server.timeout = 1000;
+    const client = net.connect(Number(port), '127.0.0.1').pause();
+    client.on('error', () => undefined);
+    // More than the buffers of the operating system hold, and readable without a key.
+    const request = 'GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n';
+    client.write(request.repeat(20));
+    const count = (): Promise<number> => promisify(server.getConnections.bind(server))();
+    await vi.waitFor(async () => expect(await count()).toBe(1), 5000);
+    await vi.waitFor(async () => expect(await count()).toBe(0), 30_000);
+    client.destroy();
+    await other.stop();
   });
 
   it('of streams are limited for all callers together', async () => {
@@ -279,5 +318,21 @@ describe('the address of a client', () => {
       expect(entries[0]!.address).toBe(address);
       await other.stop();
     }
+  });
+
+  it('is looked for only among the last addresses of X-Forwarded-For', async () => {
+    const other = await startTestApi({ trustProxy: ['loopback', '10.0.0.0/8'] });
+    const addressOf = async (forwarded: string): Promise<string> => {
+      const headers = { 'x-api-key': ROOT, 'x-forwarded-for': forwarded };
+      await other.app.inject({ method: 'POST', url: '/v1/webhooks', headers, payload: {} });
+      const log = await other.app.inject({ url: '/v1/audit-log?pageSize=1', headers: { 'x-api-key': ROOT } });
+      return log.json<{ entries: { address: string }[] }>().entries[0]!.address;
+    };
+    expect(await addressOf('198.51.100.1, 203.0.113.9, 10.0.0.2,10.0.0.1')).toBe('203.0.113.9');
+    expect(await addressOf(`203.0.113.9${',10.0.0.1'.repeat(19)}`)).toBe('203.0.113.9');
+    // To compare each of ten thousand addresses would stop the event loop.
+    expect(await addressOf(`203.0.113.9,10.0.0.2${',10.0.0.1'.repeat(10_000)}`)).toBe('10.0.0.1');
+    expect(await addressOf(`${'1'.repeat(100_000)},203.0.113.9`)).toBe('203.0.113.9');
+    await other.stop();
   });
 });

@@ -436,6 +436,33 @@ describe('compute', () => {
     expect((await change({ computeConnectionId: ids.compute })).status).toBe(200);
   });
 
+  it('runs no other workflow, and reads no other places, for a key that may change some flows', async () => {
+    const own = `s3://${BUCKET}/runs/panels/a.bed`;
+    const change = (key: string, body: object): Promise<Answer> => call(key, 'PATCH', `/v1/flows/${ids.flow!}`, body);
+    expect((await change(ROOT, { parameters: { panel: own } })).status).toBe(200);
+    const narrow = await keyFor(`flows:*:${ids.flow!}`);
+    const foreign = `s3://${BUCKET}/runs/clinical-reports/patient.csv`;
+    for (const body of [
+      { sharedWorkflowId: '7654321' },
+      { workflowOwnerId: '111122223333' },
+      { sharedWorkflowId: 'arn:aws:omics:us-west-2:111122223333:workflow/1234567' },
+      { parameters: { panel: foreign } },
+      { parameters: { panel: own, [foreign]: 1 } },
+      { parameters: { panel: own, more: [{ x: `--settings=${foreign}` }] } },
+      { parameters: { panel: own, more: foreign.replace('s3:', 'S3A:') } },
+      { parameters: { panel: `arn:aws:s3:::${BUCKET}/runs/clinical-reports/patient.csv` } },
+    ]) {
+      const { status, metadata } = await change(narrow, body);
+      expect([body, status, metadata.required_scope]).toEqual([body, 403, 'flows:write']);
+    }
+    expect((await change(narrow, { parameters: { panel: own, threads: 8 }, acceptUnverified: false })).status).toBe(
+      200,
+    );
+    const browser = await keyFor(`flows:*:${ids.flow!}`, 'storage:download');
+    expect((await change(browser, { parameters: { panel: foreign } })).status).toBe(200);
+    expect((await change(await keyFor('flows:write'), { parameters: {}, acceptUnverified: true })).status).toBe(200);
+  });
+
   it('keeps the identity of its provider for a key that may change some providers', async () => {
     const account = api.aws.adminAccessKeyId;
     const narrow = await keyFor(`providers:*:${ids.provider!}`);
@@ -523,6 +550,67 @@ describe('a grant for more than a key may share', () => {
     expect([inUse.reason, JSON.stringify(inUse.body).includes('role/whole')]).toEqual(['IN_USE', false]);
     const wide = await keyFor('storage:share');
     expect((await call(wide, 'POST', `${list}/${whole}/repair`)).status).toBe(200);
+  });
+});
+
+describe('an Idempotency-Key', () => {
+  it('of another caller reveals no answer', async () => {
+    const scopes = ['executions:create', 'executions:read', 'flows:read', 'runs:read'];
+    const repeat = async (key: string): Promise<{ status: number; id: string | undefined; replayed: unknown }> => {
+      const response = await api.app.inject({
+        method: 'POST',
+        url: '/v1/executions',
+        headers: { 'x-api-key': key, 'idempotency-key': 'the-same' },
+        payload: { flowId: ids.flow, runId: ids.run },
+      });
+      const { execution } = response.json<{ execution?: { id: string } }>();
+      return { status: response.statusCode, id: execution?.id, replayed: response.headers['idempotency-replayed'] };
+    };
+    const [one, other] = [await keyFor(...scopes), await keyFor(...scopes)];
+    const first = await repeat(one);
+    const second = await repeat(other);
+    expect([first.status, second.status, second.replayed]).toEqual([201, 201, undefined]);
+    expect(second.id).not.toBe(first.id);
+    expect(await repeat(one)).toMatchObject({ id: first.id, replayed: 'true' });
+    // Without the scopes, nobody gets the answer that the same caller would get.
+    expect(await repeat(await keyFor('runs:read'))).toMatchObject({ status: 403, id: undefined });
+  });
+});
+
+describe('the name of a run folder in a request for upload credentials', () => {
+  it.each([
+    { runFolder: '20260115_.._R1' },
+    { runFolder: '20260115_._R1' },
+    { runFolder: '20260115_.._R1', instrumentName: '..' },
+    { runFolder: '20260115_AV1_R1', parentPath: '..' },
+    { runFolder: '20260115_AV1_R1', parentPath: 'x/..' },
+    { runFolder: '20260115_AV1_R1/../x' },
+    { runFolder: '20260115_AV1_*' },
+    { runFolder: '20260115_AV1_${aws:username}' },
+    { runFolder: '20260115_polony-executions_R1' },
+    { runFolder: '20260115_AV1_\u202eR1\u0000' },
+  ])('leads nowhere else: %j', async (body) => {
+    const { status } = await call(ROOT, 'POST', `/v1/storage-connections/${ids.runs!}/upload-credentials`, body);
+    expect(status).toBe(400);
+  });
+});
+
+describe('a path', () => {
+  it.each([
+    '/docs/static/..%2f..%2f..%2fpackage.json',
+    '/docs/static/%2e%2e/%2e%2e/package.json',
+    '/docs/static/..\\..\\package.json',
+    '/docs/../v1/auth',
+    '/docs/%2e%2e/v1/auth',
+    '//v1/auth',
+    '/openapi.json/../v1/auth',
+    '/healthz/../v1/auth',
+    '/healthz%2f..%2fv1/auth',
+  ])('in another spelling shows nothing without a key: %s', async (url) => {
+    const { statusCode, body } = await api.app.inject({ url });
+    expect([401, 403, 404]).toContain(statusCode);
+    expect(body).not.toContain('tenantId');
+    expect(body).not.toContain('dependencies');
   });
 });
 

@@ -93,6 +93,33 @@ describe('the role of the API and the worker', () => {
       /no role nobody_here.*POLONY_RUNTIME_PASSWORD/,
     );
   });
+  it.each([
+    'grant update (detail) on audit_log to',
+    'grant trigger on audit_outcomes to',
+    'grant insert on audit_chain to',
+    'grant pg_write_all_data to',
+    'grant pg_write_server_files to',
+    'grant pg_execute_server_program to',
+    'alter role createrole',
+  ])('must not be one that can change the log in another way: %s', async (statement) => {
+    const name = `app_${postgres.ownerUrl.slice(-8)}_more`;
+    await postgres.asOwner(async (owner) => {
+      await sql`create role ${sql.id(name)} login`.execute(owner);
+      try {
+        await grantRuntimeRole(owner, { name });
+        expect(await canChangeAuditLog(owner, name)).toBe(false);
+        const isAlter = statement.startsWith('alter role');
+        const rest = statement.replace(/^alter role /, '');
+        await sql`${sql.raw(isAlter ? 'alter role' : statement)} ${sql.id(name)} ${sql.raw(isAlter ? rest : '')}`.execute(
+          owner,
+        );
+        expect(await canChangeAuditLog(owner, name)).toBe(true);
+      } finally {
+        await sql`drop owned by ${sql.id(name)}`.execute(owner);
+        await sql`drop role ${sql.id(name)}`.execute(owner);
+      }
+    });
+  });
   it('gets its password and its rights from polony migrate, as often as that runs', async () => {
     const name = `app_${postgres.ownerUrl.slice(-8)}`;
     const password = 'p@ss:w/rd "$x" %41';

@@ -196,6 +196,37 @@ it('lets nobody cancel in the name of another one through Temporal, and records 
   await setPace(stack, 300);
 });
 
+it('believes nobody but the store that the upload of its run has ended', async () => {
+  const { s3 } = adminClients(stack.info);
+  const run = describeRun({ runName: 'PAUSED', cycles: { R1: 2 }, samples: [{ name: 'one', index1: '', index2: '' }] });
+  const upload = simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run, stallAt: 0.5 });
+  const uploading = await waitFor(
+    'the run',
+    async () =>
+      (await call<{ runs: { id: string; name: string }[] }>('GET', '/v1/runs')).runs.find(
+        ({ name }) => name === 'PAUSED',
+      )?.id,
+  );
+  const { execution } = await call<{ execution: { id: string } }>('POST', '/v1/executions', {
+    flowId,
+    runId: uploading,
+  });
+  const workflow = temporal.workflow.getHandle(`execution/${execution.id}`);
+  const countLookups = async (): Promise<number> =>
+    ((await workflow.fetchHistory()).events ?? []).filter((event) => event.activityTaskCompletedEventAttributes != null)
+      .length;
+  const forged = [{ usable: true, reason: 'forged' }, { usable: false, reason: 'forged' }, null, 'forged'];
+  for (const [at, message] of forged.entries()) {
+    await workflow.signal('runUploadEnded', message as never);
+    await waitFor('the workflow to look it up', async () => (await countLookups()) === at + 1);
+  }
+  expect((await details(execution.id)).execution.status).toBe('EXECUTION_STATUS_UNTRIGGERED');
+  expect(runsOf(execution.id)).toEqual([]);
+  upload.resume();
+  await upload.done;
+  await inStatus(execution.id, 'COMPLETED');
+});
+
 it('fails after its HealthOmics run was deleted, and continues after its workflow was terminated', async () => {
   await setPace(stack, HELD_MS);
   const [deleted, terminated] = [await start(), await start()];

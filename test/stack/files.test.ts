@@ -961,6 +961,24 @@ describe('folders that look like runs and that polony ignores', () => {
     ]);
     expect((await ignored('ignoring', {}, await keyFor('runs:read'))).status).toBe(403);
   });
+  it('are not told to a key for some folders by the tokens of pages', async () => {
+    const folders = ['AV1/backup/20260115_AV1_R', 'AV1/backup/old', 'polony-executions/20260115_AV1_R'];
+    const scopes = [...folders, 'AV1/absent'].map((folder) => `storage:read:${ids.ignoring!}/${folder}/`);
+    const key = await keyFor(...scopes);
+    const readToken = (token: string): unknown => JSON.parse(Buffer.from(token, 'base64url').toString().slice(16));
+    const found: string[] = [];
+    const tokens: unknown[] = [];
+    for (let pageToken: string | undefined; pageToken !== '';) {
+      const { status, body } = await ignored('ignoring', { pageSize: 1, ...(pageToken && { pageToken }) }, key);
+      expect(status).toBe(200);
+      found.push(...body.ignoredFolders.map(({ folder }) => folder));
+      pageToken = body.nextPageToken;
+      if (pageToken !== '') tokens.push(readToken(pageToken));
+    }
+    expect(found).toEqual(folders);
+    // Between these folders lie others, such as AV1/backup/x.
+    expect(tokens).toEqual([['AV1', 'backup', 'old'], ['polony-executions']]);
+  });
   it('are not listed for a storage connection that polony does not search, nor from a page of another', async () => {
     expect((await ignored('off')).reason).toBe('NOT_USED_FOR_RUN_UPLOAD');
     const { nextPageToken } = (await ignored('ignoring', { pageSize: 1 })).body;

@@ -3,6 +3,7 @@ import { checkAccountId, sameAccount } from '../../../domain/arn.js';
 import { checkSharedWorkflow } from '../../../domain/connections/flow.js';
 import { checkParameters } from '../../../domain/executions/parameters.js';
 import { checkRunSettings } from '../../../domain/connections/runSettings.js';
+import { findNamedUris, type NamedUri } from '../../../domain/executions/namedUris.js';
 import { type FieldProblem, throwIfInvalid } from '../../../domain/errors.js';
 import { checkJson, checkName, normalizeName } from '../../../domain/names.js';
 import { type ComputeConnectionRow, findComputeConnection } from '../../../store/connections/compute.js';
@@ -121,19 +122,55 @@ async function checkStorageConnection(
   return problems;
 }
 
+/** The fields that decide whose compute runs a flow, and whose code it runs there. */
+function identityOf(flow: FlowFields | FlowRow): Record<string, string> {
+  return 'compute_connection_id' in flow
+    ? {
+        computeConnectionId: flow.compute_connection_id,
+        sharedWorkflowId: flow.shared_workflow_id,
+        workflowOwnerId: flow.workflow_owner_id,
+      }
+    : {
+        computeConnectionId: flow.computeConnectionId,
+        sharedWorkflowId: flow.sharedWorkflowId,
+        workflowOwnerId: flow.workflowOwnerId,
+      };
+}
+
 /**
- * Checks that the caller may give a flow another compute connection. To read a compute connection is not to use it.
+ * Checks that the caller may give a flow another compute connection or workflow, and name further places in S3. To read
+ * a compute connection is not to use it. The workflow runs with the execution role, which may read what the caller may
+ * not see.
  * @throws ApiError 403 INSUFFICIENT_SCOPE
  */
-function checkMayChangeCompute({ access }: Caller, old: FlowRow, { computeConnectionId }: FlowFields): void {
-  if (computeConnectionId === old.compute_connection_id || access.ids('flows:write') === 'all') return;
-  throw new ApiError(
-    403,
-    'INSUFFICIENT_SCOPE',
-    'This API key cannot change the compute connection of a flow, because it lacks the scope flows:write for all ' +
-      'flows. Use a key that has this scope.',
-    { required_scope: 'flows:write', field: 'computeConnectionId' },
-  );
+function checkMayChangeIdentity({ access }: Caller, old: FlowRow, fields: FlowFields): void {
+  if (access.ids('flows:write') === 'all') return;
+  const [before, after] = [identityOf(old), identityOf(fields)];
+  const changed = Object.keys(before).filter((field) => before[field] !== after[field]);
+  if (changed.length > 0)
+    throw new ApiError(
+      403,
+      'INSUFFICIENT_SCOPE',
+      `This API key cannot change the ${changed.join(', ')} of a flow, because it lacks the scope flows:write for all ` +
+        'flows. Use a key that has this scope.',
+      { required_scope: 'flows:write', field: changed[0] },
+    );
+  const named = addedPlaces(old, fields);
+  if (named.length > 0 && access.ids('storage:download') !== 'all')
+    throw new ApiError(
+      403,
+      'INSUFFICIENT_SCOPE',
+      `This API key cannot name further places in parameters, such as ${named[0]!.uri.slice(0, 200)}, because it lacks ` +
+        'the scopes flows:write for all flows and storage:download for all storage connections. Use a key that has one ' +
+        'of these scopes.',
+      { required_scope: 'flows:write', field: named[0]!.field.slice(0, 200) },
+    );
+}
+
+/** What the parameters of a flow name in S3 and elsewhere, and did not name before. */
+function addedPlaces(old: FlowRow, { parameters }: FlowFields): NamedUri[] {
+  const before = new Set(findNamedUris('parameters', old.parameters).map(({ uri }) => uri));
+  return findNamedUris('parameters', parameters).filter(({ uri }) => !before.has(uri));
 }
 
 /**
@@ -147,7 +184,7 @@ export async function checkFlowChange(
   old: FlowRow,
   fields: FlowFields,
 ): Promise<void> {
-  checkMayChangeCompute(caller, old, fields);
+  checkMayChangeIdentity(caller, old, fields);
   // Current executions stay in the region of the old compute connection, where the other workflow may not be shared.
   if (fields.computeConnectionId !== old.compute_connection_id) {
     const uses = await listUses(transaction, 'flows', old.id);

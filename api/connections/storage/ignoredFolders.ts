@@ -1,5 +1,5 @@
 import type { S3Client } from '@aws-sdk/client-s3';
-import { listFolder } from '../../../aws/s3.js';
+import { hasObjects, listFolder } from '../../../aws/s3.js';
 import { isId } from '../../../store/database.js';
 import { joinKey, storageUri } from '../../../domain/files/paths.js';
 import { bucketArn } from '../../../domain/iam/permissions.js';
@@ -124,7 +124,7 @@ class IgnoredFolderSearch {
       return false;
     }
     this.#visits++;
-    if (!this.#isOnWay(path) || isFoundAsRun(path, this.storage.run_depth) || isOutputOfExecution(path)) return true;
+    if (isFoundAsRun(path, this.storage.run_depth) || isOutputOfExecution(path)) return true;
     // The name may suffice, which costs no request.
     if (this.#report(path, false) || path.length > this.#deepest) return true;
     let isFirst = true;
@@ -144,12 +144,39 @@ class IgnoredFolderSearch {
   }
 
   async *#list(path: readonly string[], after?: string): AsyncGenerator<{ folders: string[]; files: string[] }> {
+    if (!this.#isVisible(path)) {
+      yield* this.#listOnWay(path, after);
+      return;
+    }
     const key = joinKey(this.storage.prefix, ...path);
     const prefix = key === '' ? '' : `${key}/`;
     for await (const page of listFolder(this.s3, this.storage.bucket, prefix, after && `${prefix}${after}`)) {
       this.#requests++;
       yield page;
     }
+  }
+
+  /**
+   * Of a folder that the caller may not see, the folders that lead to those that it may see, in the order of S3. polony
+   * does not list the others: the token of the next page would tell their names.
+   */
+  async *#listOnWay(path: readonly string[], after = ''): AsyncGenerator<{ folders: string[]; files: string[] }> {
+    const parent = toFolder(path);
+    const allowed = this.allowed === 'all' ? [] : this.allowed;
+    const names = allowed
+      .filter((each) => each.startsWith(parent))
+      .map((each) => each.slice(parent.length).split('/')[0]!);
+    const ordered = [...new Set(names)].sort((one, other) => compareKeys(`${one}/`, `${other}/`));
+    for (const name of ordered) {
+      if (compareKeys(`${name}/`, after) <= 0) continue;
+      if (allowed.includes(`${parent}${name}/`) && !(await this.#exists([...path, name]))) continue;
+      yield { folders: [name], files: [] };
+    }
+  }
+
+  #exists(path: readonly string[]): Promise<boolean> {
+    this.#requests++;
+    return hasObjects(this.s3, this.storage.bucket, `${joinKey(this.storage.prefix, ...path)}/`);
   }
 
   /** Each page visits a folder at least, so that the pages come to an end. */
@@ -159,15 +186,18 @@ class IgnoredFolderSearch {
   }
 
   #isVisible(path: readonly string[]): boolean {
-    const folder = `${path.join('/')}/`;
-    return this.allowed === 'all' || this.allowed.some((each) => folder.startsWith(each));
+    return this.allowed === 'all' || this.allowed.some((each) => toFolder(path).startsWith(each));
   }
+}
 
-  /** Whether the caller may see this folder or one below it. */
-  #isOnWay(path: readonly string[]): boolean {
-    const folder = `${path.join('/')}/`;
-    return this.allowed === 'all' || this.#isVisible(path) || this.allowed.some((each) => each.startsWith(folder));
-  }
+/** A path as scopes spell it: with a slash at its end, or empty for the prefix itself. */
+function toFolder(path: readonly string[]): string {
+  return path.map((name) => `${name}/`).join('');
+}
+
+/** The order of S3, which lists keys by their bytes in UTF-8. */
+function compareKeys(one: string, other: string): number {
+  return Buffer.compare(Buffer.from(one), Buffer.from(other));
 }
 
 function isOutputOfExecution(path: readonly string[]): boolean {

@@ -4,7 +4,7 @@ import type { Activities } from '../../../activities/index.js';
 import type { Bases2FastqInput } from '../../../workflows/messages/executions.js';
 import { type CancelRequest, cancelSignal, stateQuery } from '../../../workflows/messages/executions.js';
 import { retrySignal } from '../../../workflows/messages/retry.js';
-import { runUploadEndedSignal } from '../../../workflows/messages/runs.js';
+import { type RunUploadEnded, runUploadEndedSignal } from '../../../workflows/messages/runs.js';
 import {
   answers,
   blocked,
@@ -55,6 +55,7 @@ const results = { description: '2 samples', runOutputUri: first.runOutputUri };
 
 /** Activities that answer as for a successful run, except those in `changed`. */
 const successful = (changed: Partial<Activities> = {}): Partial<Activities> => ({
+  judgeUpload: answers<RunUploadEnded | null>({ usable: true, reason: 'The run is complete' }),
   prepareExecution: answers<void>(undefined),
   startRun: answers(first),
   watchRun: answers(running, completed),
@@ -97,6 +98,20 @@ const completes: Scenario[] = [
         signalArgs: [{ usable: true, reason: 'The run is complete' }],
       }),
   }),
+  one(
+    'completed-after-forged-upload-end',
+    'COMPLETED',
+    () => successful({ judgeUpload: answers<RunUploadEnded | null>(null, { usable: true, reason: 'complete' }) }),
+    {
+      input: waiting,
+      drive: async ({ handle, calls }) => {
+        await handle.signal(runUploadEndedSignal, { usable: false, reason: 'Somebody says so' });
+        await calls.until('judgeUpload');
+        await sleep(500);
+        await handle.signal(runUploadEndedSignal, { usable: true, reason: 'The run is complete' });
+      },
+    },
+  ),
   one('completed-without-seen-running', 'COMPLETED', () => successful({ watchRun: answers(completed) })),
   one('completed-after-retried-activities', 'COMPLETED', () =>
     successful({
@@ -203,6 +218,15 @@ const fails: Scenario[] = [
     input: waiting,
     drive: async ({ handle }) => handle.signal(runUploadEndedSignal, { usable: false, reason: 'It was aborted' }),
   }),
+  one(
+    'failed-judged-not-usable',
+    'FAILED',
+    () => successful({ judgeUpload: answers<RunUploadEnded | null>({ usable: false, reason: 'It was aborted' }) }),
+    {
+      input: waiting,
+      drive: async ({ handle }) => handle.signal(runUploadEndedSignal, { usable: true, reason: 'Somebody says so' }),
+    },
+  ),
   one(
     'failed-blocked-too-long-at-prepare',
     'FAILED',
