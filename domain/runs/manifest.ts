@@ -1,4 +1,5 @@
 import { FileFormatError } from '../errors.js';
+import { describeCharacter } from './characters.js';
 import { rejectWorkbook } from './manifestText.js';
 
 /** A row of `[Settings]`. */
@@ -38,8 +39,14 @@ export interface RunManifest {
   runValues: Record<string, string>;
   settings: ManifestSetting[];
   samples: ManifestSample[];
-  /** Headings of each section in lower case, and their line. */
-  headings: Partial<Record<Section, { names: string[]; line: number }>>;
+  /** Headings of each section, in lower case and as in the file, and their line. */
+  headings: Partial<Record<Section, { names: string[]; original: string[]; line: number }>>;
+  /** Sections that Bases2Fastq does not document. The parser skips their rows. */
+  unknownSections: { name: string; line: number }[];
+  /** The first cell below no heading, of each row that has any. */
+  extraCells: { line: number; column: number; text: string }[];
+  /** The first line that ends with more than one carriage return. */
+  extraCarriageReturn: number | undefined;
 }
 
 /** A file that Bases2Fastq may read otherwise than polony, so that polony does not check it. Lines count from 1. */
@@ -75,13 +82,19 @@ export const HEADING_TITLES: Readonly<Record<string, string>> = {
   index1: 'Index1',
   index2: 'Index2',
   lane: 'Lane',
+  project: 'Project',
+  externalid: 'ExternalID',
 };
+const SECTION_TITLES: Record<Section, string> = { runvalues: 'RunValues', settings: 'Settings', samples: 'Samples' };
 
 /** Headings of other instruments and other spellings, by the heading that they probably mean. */
 const MEANT_HEADINGS: readonly (readonly [string, RegExp])[] = [
   ['samplename', /^(sample|samples|sampleid|samplenames|name)$/],
-  ['index1', /^(index|i1|i7|indexi7|i7index|index1i7|index1sequence|indexsequence|barcode|barcode1)$/],
-  ['index2', /^(i2|i5|indexi5|i5index|index2i5|index2sequence|barcode2)$/],
+  [
+    'index1',
+    /^(index|i1|i7|p7|indexi7|i7index|index1i7|index1sequence|indexsequence|i7(index)?seq(uence)?|barcode1?)$/,
+  ],
+  ['index2', /^(i2|i5|p5|indexi5|i5index|index2i5|index2sequence|i5(index)?seq(uence)?|barcode2)$/],
   ['lane', /^(lanes|laneid|lanenumber)$/],
   ['settingname', /^(setting|settings|name|settingsname)$/],
   ['value', /^(values|settingvalue)$/],
@@ -177,13 +190,17 @@ function rejectForeignFile(content: string): void {
   throw new FileFormatError(FILE, message, before.split('\n').length, at - before.lastIndexOf('\n'));
 }
 
-/** The first carriage return that no line feed follows, outside quotes. */
+/** The first carriage return that ends no line with a line feed, outside quotes. */
 function findLoneCarriageReturn(content: string): number | undefined {
   let isQuoted = false;
   for (let at = content.search(/[\r"]/); at >= 0 && at < content.length; at++) {
     const char = content[at];
     if (char === '"') isQuoted = !isQuoted;
-    else if (char === '\r' && !isQuoted && content[at + 1] !== '\n') return at;
+    else if (char === '\r' && !isQuoted) {
+      const start = at;
+      while (content[at + 1] === '\r') at++;
+      if (content[at + 1] !== '\n') return start;
+    }
   }
   return undefined;
 }
@@ -194,6 +211,18 @@ function findWrongDelimiter(text: string): string | undefined {
   return WRONG_DELIMITERS.find(([delimiter]) => text.includes(delimiter))?.[1];
 }
 
+/** Headings that begin a line, before whatever separates them from the next heading. */
+const FIRST_HEADINGS = /^"?(?:samplename|settingname|keyname|sample_?id|sample_?name)"?( *)([^\w\s,"]|[\t ])/i;
+
+/** The delimiter of headings that another one than a comma separates, although a comma may be in the line. */
+function findHeadingDelimiter(cell: string): string | undefined {
+  const match = FIRST_HEADINGS.exec(cell);
+  if (match === null) return undefined;
+  const delimiter = match[1] === '' || match[2] !== ' ' ? match[2]! : ' ';
+  const known = WRONG_DELIMITERS.find(([text]) => text === delimiter)?.[1];
+  return known ?? (delimiter === ' ' ? 'spaces' : describeCharacter(delimiter));
+}
+
 /**
  * Parses `RunManifest.csv`. Blank lines and `#` lines are skipped, headings and section names ignore case, and trailing
  * commas are ignored. A default manifest has one sample without indexes (`DefaultSample`).
@@ -202,15 +231,25 @@ function findWrongDelimiter(text: string): string | undefined {
  */
 export function parseRunManifest(content: string): RunManifest {
   rejectForeignFile(content);
-  const lines = content.replace(/^\uFEFF/, '').split(/\r?\n/);
+  const lines = content.replace(/^\uFEFF/, '').split(/\r*\n/);
   const parser = new ManifestParser(lines);
   lines.forEach((text, index) => parser.parseLine(text, index + 1));
+  const extra = content.indexOf('\r\r\n');
+  if (extra >= 0) parser.manifest.extraCarriageReturn = content.slice(0, extra).split('\n').length;
   return parser.manifest;
 }
 
 class ManifestParser {
-  readonly manifest: RunManifest = { runValues: {}, settings: [], samples: [], headings: {} };
-  private section: Section | undefined;
+  readonly manifest: RunManifest = {
+    runValues: {},
+    settings: [],
+    samples: [],
+    headings: {},
+    unknownSections: [],
+    extraCells: [],
+    extraCarriageReturn: undefined,
+  };
+  private section: Section | 'unknown' | undefined;
   /** The headings of the section, once the parser has seen them. */
   private headings: Headings | undefined;
 
@@ -219,17 +258,18 @@ class ManifestParser {
   parseLine(text: string, line: number): void {
     const trimmed = text.trim();
     // A spreadsheet quotes a comment that has commas.
-    if (/^"?#/.test(trimmed) || /^[\s,;|]*$/.test(trimmed)) return;
+    if (/^#|^"#[^"]*"[\s,]*$/.test(trimmed) || /^[\s,;|]*$/.test(trimmed)) return;
     if (text.length > MAX_LINE_LENGTH) {
       const message = `the line has ${text.length} characters, but may have at most ${MAX_LINE_LENGTH}`;
       throw new FileFormatError(FILE, message, line, MAX_LINE_LENGTH + 1);
     }
+    if (this.section === 'unknown' && !/^"?\[/.test(trimmed)) return;
     this.rejectWrongDelimiter(trimmed, line);
     const cells = this.splitLine(text, line);
     const sectionName = /^\[(.+)\]$/.exec(cells[0]?.text ?? '')?.[1];
     if (sectionName !== undefined) this.startSection(sectionName, line, cells[0]!.column);
-    else if (this.section === undefined)
-      throw new FileFormatError(FILE, 'there is a row before the first section', line, 1);
+    else if (this.section === undefined) throw new FileFormatError(FILE, describeFirstRow(trimmed), line, 1);
+    else if (this.section === 'unknown') return;
     else if (this.headings === undefined) this.readHeadings(this.section, cells, line);
     else this.readRow(this.section, new ManifestRow(this.headings, cells, line));
   }
@@ -250,7 +290,9 @@ class ManifestParser {
       const message = `the first line is the instruction ${text} to a spreadsheet. Delete it, and save the file as CSV.`;
       throw new FileFormatError(FILE, message, line, 1);
     }
-    const isHeadings = this.section !== 'runvalues' && this.headings === undefined;
+    const isHeadings = this.section !== 'runvalues' && this.section !== 'unknown' && this.headings === undefined;
+    // A page or a document has no delimiter.
+    if (this.section === undefined && FOREIGN_TEXTS.some(([pattern]) => pattern.test(text))) return;
     if (!isHeadings && !/^\[[^\]]*\]./.test(text)) return;
     const delimiter = findWrongDelimiter(text);
     if (delimiter === undefined) return;
@@ -262,12 +304,24 @@ class ManifestParser {
     const section = name.trim().toLowerCase();
     this.headings = undefined;
     if (section !== 'runvalues' && section !== 'settings' && section !== 'samples') {
+      if (this.hasSamples()) {
+        this.section = 'unknown';
+        this.manifest.unknownSections.push({ name, line });
+        return;
+      }
       const hint = ILLUMINA_SECTIONS.includes(section) ? ' This looks like a sample sheet of Illumina.' : '';
       const message = `the section [${name}] is unknown. Sections are [RunValues], [Settings] and [Samples].${hint}`;
       throw new FileFormatError(FILE, message, line, column);
     }
     this.section = section;
   }
+
+  /** Whether there is a section for Bases2Fastq, so that an unknown one may be an addition. */
+  private hasSamples(): boolean {
+    this.#hasSamples ??= this.lines.some((text) => /^\s*\uFEFF?"?\[\s*samples\s*\]/i.test(text));
+    return this.#hasSamples;
+  }
+  #hasSamples: boolean | undefined;
 
   private readHeadings(section: Section, cells: readonly Cell[], line: number): void {
     const original = cells.map((cell) => cell.text);
@@ -277,27 +331,87 @@ class ManifestParser {
       (heading, index) => KNOWN_HEADINGS.includes(heading) && names.indexOf(heading) < index,
     );
     if (repeated >= 0 && section !== 'runvalues') {
-      const message = `the heading ${original[repeated]} appears twice in [${section}]`;
+      const message = `the heading ${original[repeated]} appears twice in [${SECTION_TITLES[section]}]`;
       throw new FileFormatError(FILE, message, line, cells[repeated]!.column);
     }
     this.headings = { original, names, positions: firstPositions(names) };
-    this.manifest.headings[section] = { names, line };
+    this.manifest.headings[section] = { names, original, line };
     const missing = REQUIRED_HEADINGS[section].find((name) => !names.includes(name));
-    if (missing === undefined) return;
-    const title = HEADING_TITLES[missing] ?? missing;
-    const similar =
-      section === 'runvalues' ? undefined : original.find((heading) => findMeantHeading(section, heading) === missing);
-    const hint = similar === undefined ? '' : `. Rename ${similar} to ${title}`;
-    throw new FileFormatError(FILE, `[${section}] has no heading ${title}${hint}`, line, 1);
+    if (missing !== undefined)
+      throw new FileFormatError(FILE, describeMissingHeading(section, missing, original), line, 1);
   }
 
   private readRow(section: Section, row: ManifestRow): void {
+    const extra = section === 'runvalues' ? undefined : row.findExtraCell();
+    if (extra !== undefined) this.manifest.extraCells.push({ ...extra, line: row.line });
     if (section === 'runvalues') {
       const key = row.text('keyname');
       if (key !== undefined) this.manifest.runValues[key] = row.text('value') ?? row.text('values') ?? '';
     } else if (section === 'settings') this.manifest.settings.push(settingOf(row));
     else this.manifest.samples.push(new SampleRow(row));
   }
+}
+
+/** Why headings lack one that the section needs. */
+function describeMissingHeading(section: Section, missing: string, original: readonly string[]): string {
+  const title = HEADING_TITLES[missing] ?? missing;
+  const first = original[0] ?? '';
+  if (
+    first.includes(',') &&
+    first
+      .toLowerCase()
+      .split(',')
+      .map((cell) => cell.trim())
+      .includes(missing)
+  )
+    return 'the whole line is in quotes, so that it is one cell. Remove the quotes around the lines.';
+  const delimiter = findHeadingDelimiter(first);
+  if (delimiter !== undefined)
+    return `the columns are separated by ${delimiter}, but must be separated by commas. Save the file as CSV.`;
+  const similar =
+    section === 'runvalues' ? undefined : original.find((heading) => findMeantHeading(section, heading) === missing);
+  const hint = similar === undefined ? '' : `. Rename ${similar} to ${title}`;
+  const isSample = /^[ACGTN+]{4,}$/i.test(original[1] ?? '');
+  return (
+    `[${SECTION_TITLES[section]}] has no heading ${title}${hint}` +
+    (isSample ? '. The line below the section must have the headings of the columns' : '')
+  );
+}
+
+/** Files that are no run manifest, by their first line. */
+const FOREIGN_TEXTS: readonly (readonly [RegExp, string])[] = [
+  [
+    /^<(!doctype|html|\?xml|[a-z]+[ >])/i,
+    'the file is HTML or XML. A download may have saved a page instead of the file.',
+  ],
+  [/^\{\\rtf/, 'the file is a document in the format RTF. Save it as plain text.'],
+  [/^(\{|\[\s*[{"])/, 'the file is JSON, but a run manifest is CSV. RunManifest.csv is the right file.'],
+  [/^%PDF/, 'the file is a PDF document.'],
+  [/^PK/, 'the file is an archive (zip).'],
+  [
+    /^fcid\s*,/i,
+    'this looks like a sample sheet of Illumina. A run manifest begins with [RunValues], [Settings] or [Samples].',
+  ],
+  [/[\u0085\u2028\u2029]/, 'lines end with a character other than LF or CRLF. Save the file with these line ends.'],
+  [/^\[[^\]]*$/, 'the heading of the section has no closing bracket.'],
+];
+
+/** What is wrong with a row before the first section. */
+function describeFirstRow(text: string): string {
+  const foreign = FOREIGN_TEXTS.find(([pattern]) => pattern.test(text));
+  if (foreign !== undefined) return foreign[1];
+  const section = (['samples', 'settings'] as const).find((each) =>
+    text
+      .toLowerCase()
+      .split(',')
+      .some((cell) => REQUIRED_HEADINGS[each][0] === cell.trim()),
+  );
+  if (section !== undefined)
+    return `the section is missing above these headings. Add the line [${SECTION_TITLES[section]}] before them.`;
+  return (
+    'there is a row before the first section. A run manifest begins with [RunValues], [Settings] or [Samples]; ' +
+    'only comments, which begin with #, can be before them.'
+  );
 }
 
 interface Headings {
@@ -331,6 +445,11 @@ class ManifestRow {
 
   column(heading: string): number | undefined {
     return this.cellBelow(heading)?.column;
+  }
+
+  /** The first cell with a text below no heading. */
+  findExtraCell(): Cell | undefined {
+    return this.cells.find(({ text }, at) => text !== '' && (this.headings.names[at] ?? '') === '');
   }
 
   private cellBelow(heading: string): Cell | undefined {

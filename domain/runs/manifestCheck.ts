@@ -1,6 +1,8 @@
 import { FileFormatError } from '../errors.js';
 import { parseRunManifest, type RunManifest, UncheckableManifest } from './manifest.js';
-import { findManifestProblems, type ManifestedRun, type ManifestFinding, type RatedFinding } from './manifestRules.js';
+import type { ManifestFinding, RatedFinding } from './manifestFindings.js';
+import type { ManifestedRun } from './manifestContext.js';
+import { findManifestProblems } from './manifestRules.js';
 import { decodeManifest } from './manifestText.js';
 
 export type { ManifestedRun, ManifestFinding };

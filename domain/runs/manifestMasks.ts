@@ -38,8 +38,11 @@ export function parseMask(text: string, defaultRead: ReadName): MaskSection[] | 
   return parsed;
 }
 
-/** How many cycles of its reads a mask uses, or the first read that has fewer cycles than the mask names. */
-export type MaskedCycles = { used: number } | { tooLongFor: ReadName };
+/**
+ * How many cycles of its reads a mask uses; or the first read that has fewer cycles than the mask names, and how many
+ * all its reads have.
+ */
+export type MaskedCycles = { used: number } | { tooLongFor: ReadName; most: number };
 
 /**
  * Counts the cycles that a mask uses.
@@ -50,9 +53,14 @@ export function countUsedCycles(sections: readonly MaskSection[], cycles: Cycles
   for (const { read, parts } of sections) {
     const total = cycles[read] ?? 0;
     const fixed = parts.reduce((sum, part) => sum + (part.count ?? 0), 0);
-    if (fixed > total) return { tooLongFor: read };
+    if (fixed > total) return { tooLongFor: read, most: countAllCycles(sections, cycles) };
     if (parts.filter((part) => part.count === undefined).length > 1) return undefined;
     used += parts.reduce((sum, part) => sum + (part.isUsed ? (part.count ?? total - fixed) : 0), 0);
   }
   return { used };
+}
+
+function countAllCycles(sections: readonly MaskSection[], cycles: Cycles): number {
+  const reads = new Set(sections.map(({ read }) => read));
+  return [...reads].reduce((sum, read) => sum + (cycles[read] ?? 0), 0);
 }

@@ -20,6 +20,8 @@ const OVERRIDING_OPTION = /--(settings|[ir][12]-cycles)\b|\b[ir][12]:[yn](\d|\*)
 const MANIFEST_OPTION = /--run-manifest\b|(^|\s)-r[\s=]/;
 /** Parts of names of parameters that may change settings or cycles in a way that polony does not know. */
 const UNCLEAR_NAME = /settings|mask|cycles/;
+/** Options with a mask that concerns no index read. */
+const OTHER_MASKS = /^(filtermask|cytofastqmask)$/;
 
 /**
  * Finds what the parameters of a workflow override. Workflows spell their names differently, such as `b2f_settings`.
@@ -36,10 +38,13 @@ export function findManifestOverrides(
       .toLowerCase()
       .replace(/[^a-z0-9]/g, '')
       .replace(/^(b2f|bases2fastq)/, '');
+    if (OTHER_MASKS.test(option)) continue;
     if (option === 'settings') addSettings(overrides, value);
     else if (option === 'runmanifest' || option === 'manifest' || name === manifestParameter)
       overrides.replaceManifest = true;
     else if (/^[ir][12]cycles$/.test(option)) addCycles(overrides, option.slice(0, 2).toUpperCase() as ReadName, value);
+    else if (!UNCLEAR_NAME.test(option) && typeof value === 'string' && value.includes('--'))
+      addArguments(overrides, value);
     else {
       const texts = [...textsIn(value)];
       if (UNCLEAR_NAME.test(option) || texts.some((text) => OVERRIDING_OPTION.test(text))) overrides.areUnclear = true;
@@ -47,6 +52,33 @@ export function findManifestOverrides(
     }
   }
   return overrides;
+}
+
+/** Adds what a text of arguments overrides, such as `--settings 'I1Mask,Y8N*' --i2-cycles 8`. */
+function addArguments(overrides: ManifestOverrides, text: string): void {
+  const words = splitArguments(text);
+  for (let at = 0; at < words.length; at++) {
+    const [, option = words[at]!, given] = /^(--?[a-z0-9-]+)=(.*)$/is.exec(words[at]!) ?? [];
+    if (!TAKES_VALUE.test(option)) {
+      if (OVERRIDING_OPTION.test(words[at]!)) overrides.areUnclear = true;
+      continue;
+    }
+    const value = given ?? words[++at];
+    const cycles = /^--([ir][12])-cycles$/.exec(option);
+    if (value === undefined) overrides.areUnclear = true;
+    else if (option === '--settings') addSettings(overrides, value);
+    else if (cycles !== null) addCycles(overrides, cycles[1]!.toUpperCase() as ReadName, value);
+    else if (option === '-r' || option === '--run-manifest') overrides.replaceManifest = true;
+  }
+}
+
+/** Options of Bases2Fastq with a value that matters here, or whose value looks like a mask that does. */
+const TAKES_VALUE = /^(-r|--run-manifest|--settings|--[ir][12]-cycles|--filter-mask|--cyto-fastq-mask)$/;
+
+/** The words of a command line. Quotes protect spaces. */
+function splitArguments(text: string): string[] {
+  const words = text.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g) ?? [];
+  return words.map((word) => word.replace(/"([^"]*)"|'([^']*)'/g, '$1$2'));
 }
 
 /** All texts in a JSON value, and the names of its members. */

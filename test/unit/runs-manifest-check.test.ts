@@ -253,12 +253,161 @@ describe('checkRunManifest', () => {
     expect(rules(`${comments}${samples(`S1,${a},${a}`)}`)).toEqual({ errors: [], warnings: [] });
   });
   it('says which column to rename where samples have no index', () => {
-    const content = `[Samples]\nSampleName,i7,i5\nS1,${a},${a}\nS2,${c},${c}`;
-    expect(checkRunManifest(content, run).errors[0]!.message).toContain('rename the column i7 to Index1');
+    const content = `[Samples]\nSampleName,I7,i5\nS1,${a},${a}\nS2,${c},${c}`;
+    expect(checkRunManifest(content, run).errors[0]!.message).toContain('rename the column I7 to Index1');
   });
-  it('names the delimiter of a single row', () => {
-    const { warnings } = rules(samples(`S1,${a},${a}`, `S2;${c};${c}`));
-    expect(warnings).toContain('delimiter@4:1');
+  it('reports rows with another delimiter once, and not as samples without an index', () => {
+    for (const delimiter of [';', '\t', '|'])
+      expect(rules(samples(`S1,${a},${a}`, ...[c, g].map((index) => ['S2', index, index].join(delimiter))))).toEqual({
+        errors: ['delimiter@4:1'],
+        warnings: [],
+      });
+    expect(rules(samples('a;b'), { cycles: { R1: 151 } }).errors).toEqual([]);
+  });
+
+  it.each<[string, string, RegExp]>([
+    ['spaces', '[Samples]\nSampleName   Index1\nS1 ACGT', /separated by spaces/],
+    ['colons', '[Samples]\nSampleName:Index1', /separated by ":"/],
+    ['commas of another script', '[Samples]\nSampleName\uff0cIndex1', /U\+FF0C/],
+    ['semicolons below a comma', '[Samples]\nSampleName;Index1;"Note, long"', /separated by semicolons/],
+    ['quotes around whole lines', '[Samples]\n"SampleName,Index1"\n"S1,ACGT"', /whole line is in quotes/],
+    ['a section that is missing', 'SampleName,Index1\nS1,ACGT', /Add the line \[Samples\]/],
+    ['a section that is not closed', '[Samples\nSampleName,Index1', /no closing bracket/],
+    ['no headings', '[Samples]\nS1,ACGTACGT,ACGTACGT', /must have the headings of the columns/],
+    ['a web page', '<!DOCTYPE html>\n<html>', /HTML/],
+    ['JSON', '{"Samples": []}', /JSON/],
+    ['rich text', '{\\rtf1 [Samples]}', /RTF/],
+    [
+      'an early sample sheet of Illumina',
+      'FCID,Lane,SampleID,SampleRef,Index\nX,1,A,,ACGT',
+      /sample sheet of Illumina/,
+    ],
+    ['other line ends', samples(`S1,${a},${a}`).replaceAll('\n', '\u2028'), /lines end with/],
+    ['another text', 'Hello\n[Samples]', /before the first section/],
+  ])('says what a file with %s is', (_what, content, message) => {
+    expect(checkRunManifest(content, run).errors.map((finding) => finding.message)).toEqual([
+      expect.stringMatching(message),
+    ]);
+  });
+
+  it.each<[string, string, RegExp]>([
+    ['a word for no index', `${a},NA`, /Index2 of S1 is "NA".*Leave the cell empty/],
+    ['a dash for no index', `${a},-`, /Leave the cell empty/],
+    ['a name of an index', `UDP0001,${a}`, /not its name/],
+    ['a name of a set of 10x Genomics', `SI-GA-A1,${a}`, /not its name/],
+    ['two indexes with a slash', `${a}/${c},`, /into the column Index2/],
+    ['two indexes with a semicolon', `${a};${c},`, /into the column Index2/],
+    ['a character that looks like another', `\u0410CGTACGT,${a}`, /"\u0410" \(U\+0410\)/],
+    ['an invisible character', `ACGT\u200bACGT,${a}`, /the character U\+200B/],
+    ['a superfluous +', `${a}++${c},${a}`, /Remove the superfluous \+/],
+    ['a + at the end', `${a}+,${a}`, /Remove the superfluous \+/],
+  ])('names %s in an index, once', (_what, indexes, message) => {
+    const { errors, warnings } = checkRunManifest(samples(`S1,${indexes}`), run);
+    expect(errors.map((finding) => finding.message)).toEqual([expect.stringMatching(message)]);
+    expect(warnings).toEqual([]);
+  });
+
+  it('says what + means where it seems to separate the two indexes', () => {
+    const { warnings } = checkRunManifest(samples(`S1,${a}+${c},`, `S2,${g}+TTTTTTTT,`), run);
+    expect(warnings[0]!.message).toContain('does not separate the two indexes');
+  });
+
+  it('blocks on an index that no mask can make possible, and warns of masks of any read that are too long', () => {
+    const masked = (mask: string, index: string): string =>
+      `[Settings]\nSettingName,Value\n${mask}\n${samples(`S1,${index},${a}`)}`;
+    expect(rules(masked('I1Mask,I1:Y12', 'A'.repeat(12)))).toEqual({
+      errors: ['index-length@6:4'],
+      warnings: ['mask-length@3:8'],
+    });
+    expect(rules(masked('I1Mask,I1:Y12N*', a)).errors).toEqual([]);
+    for (const mask of ['R1FastQMask,R1:Y152N*', 'UmiMask,R2:N150Y8', 'I2Mask,Y9'])
+      expect(rules(masked(mask, a)).warnings).toContainEqual(expect.stringMatching(/^mask-length@3/));
+    expect(rules(masked('R1FastQMask,Y151', a)).warnings).toEqual([]);
+  });
+
+  it.each([
+    ['I1FastQ,yes', 'setting-value'],
+    ['I1MismatchThreshold,3', 'setting-value'],
+    ['R1Adapter,ACGX', 'setting-value'],
+    ['R1AdapterMinimumStringency,90%', 'setting-value'],
+    ['OverrideCycles,Y151;I8;I8;Y151', 'unknown-setting'],
+    ['I1FastQ,T', undefined],
+    ['I2MismatchThreshold,0', undefined],
+    ['R1Adapter,ACGT+TTTT', undefined],
+    ['R1AdapterMinimumStringency,0.9', undefined],
+    ['R1AdapterMinimumTrimmedLength,16', undefined],
+  ])('judges the setting %s, in the manifest and in a parameter', (setting, rule) => {
+    const content = samples(`S1,${a},${a}`);
+    const found = [
+      checkRunManifest(`[Settings]\nSettingName,Value\n${setting}\n${content}`, run),
+      checkRunManifest(content, { ...run, parameters: { b2f_settings: [setting.split(';')[0]!] } }),
+    ];
+    for (const { errors, warnings } of found) {
+      expect(errors).toEqual([]);
+      expect(warnings.map((finding) => finding.rule)).toEqual(rule === undefined ? [] : [rule]);
+    }
+  });
+
+  it('names the setting of Bases2Fastq that does what one of Illumina does', () => {
+    const content = `[Settings]\nSettingName,Value\nBarcodeMismatchesIndex2,0\n${samples(`S1,${a},${a}`)}`;
+    expect(checkRunManifest(content, run).warnings[0]!.message).toContain('I2MismatchThreshold');
+  });
+
+  it('warns of a mask in a parameter that is none', () => {
+    const { warnings } = checkRunManifest(samples(`S1,${a},${a}`), {
+      ...run,
+      parameters: { settings: 'I1Mask,first eight' },
+    });
+    expect(warnings.map(({ rule, message }) => [rule, message])).toEqual([
+      ['mask', expect.stringContaining('I1Mask (in the parameters)')],
+    ]);
+  });
+
+  it.each<[string, Record<string, unknown>]>([
+    ['arguments with another setting', { b2f_args: "--settings 'R1AdapterTrim,true' --num-unassigned 500" }],
+    ['arguments with a filter mask', { b2f_args: '--filter-mask R1:Y15N*-R2:Y15N*' }],
+    ['a filter mask', { b2f_filter_mask: 'R1:Y15N*-R2:Y15N*' }],
+    ['a mask of cytoprofiling', { b2f_cyto_fastq_mask: 'R1:Y15N*' }],
+    ['arguments with a mask that does not fit', { b2f_args: '--settings=I1Mask,Y5N* --i2-cycles 8' }],
+  ])('still checks indexes where parameters have %s', (_what, parameters) => {
+    expect(rules(samples(`S1,AAAAAA,${a}`), { ...run, parameters }).errors).toEqual(['index-length@3:4']);
+  });
+
+  it('takes into account settings and cycles in arguments', () => {
+    const parameters = { b2f_args: `--settings "I1Mask,I1:Y6N*" --i2-cycles=7 --log-level DEBUG` };
+    expect(rules(samples('S1,AAAAAA,CCCCCCC'), { ...run, parameters })).toEqual({ errors: [], warnings: [] });
+  });
+
+  const tolerated: [string, string, string[]][] = [
+    ['a section of notes', `[Notes]\nany;thing,"open\n${samples(`S1,${a},${a}`)}`, ['section@1:undefined']],
+    ['a section of Illumina beside samples', `[Reads]\n151\n${samples(`S1,${a},${a}`)}`, ['section@1:undefined']],
+    [
+      'line ends of two carriage returns',
+      samples(`S1,${a},${a}`).replaceAll('\n', '\r\r\n'),
+      ['line-ends@1:undefined'],
+    ],
+    ['a text with a comma', samples(`S1,${a},${a},1,,see plate, row 2`), ['extra-cell@3:25']],
+    ['the name of the folder without a sample', samples(`Unassigned,${a},${a}`), ['sample-name@3:1']],
+    [
+      'a project with a space, once',
+      samples(`S1,${a},${a},1,My Project`, `S2,${c},${c},1,My Project`),
+      ['projects-ignored@2:undefined', 'identifier@3:24'],
+    ],
+    ['a quoted name that begins with #', samples(`"#1",${a},${a}`), ['sample-name@3:1']],
+    ['a lane without indexes beside one', samples('S1,,,1', `S2,${a},${a},2`), ['no-index@3:undefined']],
+    [
+      'headings of a list of primers',
+      `[Samples]\nSampleName,i7 index sequence,P5\nS1,${a},${a}`,
+      ['heading@2:undefined', 'heading@2:undefined', 'no-index@undefined:undefined'],
+    ],
+  ];
+  it.each(tolerated)('warns of %s, which Bases2Fastq may accept', (_what, content, warnings) => {
+    expect(rules(content)).toEqual({ errors: [], warnings });
+  });
+
+  it('says that indexes in one cell and another are equal', () => {
+    const { warnings } = checkRunManifest(samples(`S1,${a}+${c},${g}`, `S2,${c},${g}`), run);
+    expect(warnings.map(({ message }) => message)).toEqual([expect.stringContaining('have the same sequence')]);
   });
   it('takes a custom column for what it is', () => {
     const content = `[Samples]\nSampleName,Index1,Index2,settings,Values,I7_Index_ID\nS1,${a},${a},x,y,N701`;
