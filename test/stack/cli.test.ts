@@ -1,13 +1,16 @@
 import { execFile, spawn } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer, request as httpRequest, type Server } from 'node:http';
@@ -778,5 +781,88 @@ describe('polony upload', () => {
     expect(JSON.parse((await upload(made, '--follow-symlinks')).stdout)).toMatchObject({ files: 9, ended: true });
     expect(await keys('linked')).toContain('Extra/more.txt');
     expect((await bytesOf('linked', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle two');
+  });
+  it('enters each folder once, however the links lead to it', async () => {
+    const problemOf = async (made: string): Promise<string> => {
+      const { code, stdout, stderr } = await upload(made, '--follow-symlinks');
+      expect([code, stdout]).toEqual([2, '']);
+      return stderr;
+    };
+    const circle = runFolder('circle', 10);
+    mkdirSync(path.join(circle, 'a'));
+    symlinkSync('..', path.join(circle, 'a/b'));
+    symlinkSync('a', path.join(circle, 'c'));
+    expect(await problemOf(circle)).toContain('a/b is a link to a folder that contains it');
+    const above = runFolder('above', 10);
+    symlinkSync('../..', path.join(above, 'up'));
+    expect(await problemOf(above)).toContain('up is a link to a folder that contains it');
+    // Each of these doubles the number of paths.
+    const fan = runFolder('fan', 10);
+    const level = (depth: number): string => path.join(folder, `fan-${at}`, String(depth));
+    for (let depth = 0; depth < 40; depth++) mkdirSync(level(depth), { recursive: true });
+    for (let depth = 1; depth < 40; depth++)
+      for (const name of ['x', 'y']) symlinkSync(level(depth), path.join(level(depth - 1), name));
+    symlinkSync(level(0), path.join(fan, 'Fan'));
+    expect(await problemOf(fan)).toMatch(/Fan(\/x)+\/y is a link that leads a second time to the same folder: Fan\/x/);
+    const twice = runFolder('twice', 10);
+    symlinkSync('BaseCalls', path.join(twice, 'Again'));
+    expect(await problemOf(twice)).toMatch(
+      /Again is a link that leads a second time .*: Again and BaseCalls are both .* Remove the link/,
+    );
+    for (const name of ['circle', 'above', 'fan', 'twice']) expect(await keys(name)).toEqual([]);
+  });
+  it('reads nothing outside the folder when a link takes the place of a folder or file', async () => {
+    const decoyOf = (made: string): string => {
+      const decoy = path.join(folder, `decoy-${++at}`);
+      mkdirSync(decoy);
+      for (const cycle of [1, 2, 3]) {
+        writeFileSync(path.join(decoy, `R1_C00${cycle}.zip`), `SECRET${cycle}.`);
+        const { atime, mtime } = statSync(path.join(made, `BaseCalls/R1_C00${cycle}.zip`));
+        utimesSync(path.join(decoy, `R1_C00${cycle}.zip`), atime, mtime);
+      }
+      return decoy;
+    };
+    const swaps: Record<string, (made: string, decoy: string) => void> = {
+      folder: (made, decoy) => {
+        renameSync(path.join(made, 'BaseCalls'), path.join(made, '../moved'));
+        symlinkSync(decoy, path.join(made, 'BaseCalls'));
+      },
+      file: (made, decoy) => {
+        rmSync(path.join(made, 'BaseCalls/R1_C002.zip'));
+        symlinkSync(path.join(decoy, 'R1_C002.zip'), path.join(made, 'BaseCalls/R1_C002.zip'));
+      },
+      run: (made, decoy) => {
+        renameSync(made, `${made}-moved`);
+        mkdirSync(path.join(decoy, 'BaseCalls'));
+        for (const cycle of [1, 2, 3])
+          copyFileSync(path.join(decoy, `R1_C00${cycle}.zip`), path.join(decoy, `BaseCalls/R1_C00${cycle}.zip`));
+        symlinkSync(decoy, made);
+      },
+    };
+    for (const [name, swap] of Object.entries(swaps)) {
+      // The first object leaves while the other folder was counted, but not yet read.
+      for (const trigger of ['RunParameters.json', 'R1_C001.zip']) {
+        const runName = `swap-${name}-${trigger.slice(0, 2)}`;
+        const made = runFolder(runName, 10);
+        const decoy = decoyOf(made);
+        let isSwapped = false;
+        await throughProxy(
+          ({ url: asked }) => {
+            if (!isSwapped && asked.includes(`${trigger}?x-id=PutObject`)) {
+              isSwapped = true;
+              swap(made, decoy);
+            }
+            return 'pass';
+          },
+          async () => {
+            const { code, stderr } = await upload(made, '--concurrency', '1');
+            expect([runName, isSwapped, code === 0]).toEqual([runName, true, false]);
+            expect(stderr).toMatch(/is a link|was replaced by a symbolic link|disappeared during the upload/);
+          },
+        );
+        for (const key of await keys(runName)) expect((await bytesOf(runName, key)).toString()).not.toContain('SECRET');
+        expect(await keys(runName)).not.toContain('RunUploaded.json');
+      }
+    }
   });
 });

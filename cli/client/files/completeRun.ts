@@ -3,7 +3,7 @@ import { CliError, EXIT } from '../exit.js';
 import { cell } from '../output.js';
 import type { Profile } from '../profiles.js';
 import { expectData, request } from '../requests.js';
-import { walkRunFolder, type WalkOptions } from './runFolder.js';
+import { walkRunFolder, type WalkOptions } from './localFiles.js';
 
 /** A run whose upload is complete, compared with a folder on this machine. */
 export interface CompleteRun {
@@ -54,13 +54,13 @@ async function loadSizes(api: Profile, id: string): Promise<Map<string, number>>
 
 /**
  * Compares a folder with a complete run in the bucket, by the names and sizes of the files.
+ * @param options.root real path of the folder
  * @throws CliError `conflict` when a file of the folder is missing in the bucket or has another size there
  */
 export async function compareWithRun(
   api: Profile,
   id: string,
-  folder: string,
-  options: WalkOptions,
+  { root, ...options }: WalkOptions & { root: string },
 ): Promise<CompleteRun> {
   const answer = await orWhyHidden(request(api, 'GET', '/v1/runs/{id}', { path: { id } }));
   const { run } = (typeof answer === 'string' ? {} : answer) as { run?: { name: string; output: { uri: string } } };
@@ -68,7 +68,7 @@ export async function compareWithRun(
   const sizes = await orWhyHidden(loadSizes(api, id));
   if (typeof sizes === 'string') return { ...complete, notCompared: sizes };
   const different: string[] = [];
-  for await (const files of walkRunFolder(folder, options))
+  for await (const files of walkRunFolder(root, options))
     for (const { name, size } of files) {
       if (sizes.get(name) === size) complete.files++;
       else different.push(name);
@@ -76,7 +76,7 @@ export async function compareWithRun(
   if (different.length === 0) return complete;
   const names = `${different.slice(0, MAX_NAMED).map(cell).join(', ')}${different.length > MAX_NAMED ? ', …' : ''}`;
   throw new CliError(
-    `The run ${cell(complete.name)} (${id}) is complete in the bucket, and ${different.length} files of ${cell(folder)} ` +
+    `The run ${cell(complete.name)} (${id}) is complete in the bucket, and ${different.length} files of ${cell(root)} ` +
       `differ from it: ${names}. Nothing was uploaded, because analyses may be reading the run. If this is another ` +
       'run, give its folder another name',
     EXIT.conflict,

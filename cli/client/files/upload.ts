@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import {
   AbortMultipartUploadCommand,
@@ -18,9 +16,10 @@ import { CliError, EXIT } from '../exit.js';
 import type { Profile } from '../profiles.js';
 import { expectData } from '../requests.js';
 import { compareWithRun, type CompleteRun, completeRunIn } from './completeRun.js';
+import { folderOf, type LocalFile, openLocalFile, walkRunFolder } from './localFiles.js';
 import type { TransferProgress } from './progress.js';
 import { acquireLock, retryWhileUnavailable } from './resume.js';
-import { checkRunFolder, folderOf, type LocalFile, walkRunFolder } from './runFolder.js';
+import { checkRunFolder } from './runFolder.js';
 import { type MultipartUpload, UploadJournal } from './uploadJournal.js';
 
 export interface UploadOptions {
@@ -37,6 +36,12 @@ export interface UploadOptions {
   concurrency: number;
   onProgress?: (progress: TransferProgress) => void;
   signal?: AbortSignal;
+}
+
+/** The options of an upload whose folder was checked. */
+interface WalkedOptions extends UploadOptions {
+  /** Real path of the folder. */
+  root: string;
 }
 
 export interface UploadReport {
@@ -75,22 +80,29 @@ const partSizeOf = (size: number): number => Math.max(PART_BYTES, Math.ceil(size
 /**
  * Computes the ETag that S3 gives a file that this program uploads (MD5; of the MD5s of the parts for a large file).
  */
-async function computeEtag({ file, size }: LocalFile): Promise<string> {
-  if (size <= PART_BYTES) return `"${md5(await readFile(file)).toString('hex')}"`;
-  const sums: Buffer[] = [];
-  const partSize = partSizeOf(size);
-  for (let start = 0; start < size; start += partSize) {
-    const hash = createHash('md5');
-    const end = Math.min(size, start + partSize) - 1;
-    for await (const chunk of createReadStream(file, { start, end })) hash.update(chunk as Buffer);
-    sums.push(hash.digest());
+async function computeEtag(local: LocalFile): Promise<string> {
+  const { size } = local;
+  const handle = await openLocalFile(local);
+  try {
+    if (size <= PART_BYTES) return `"${md5(await handle.readFile()).toString('hex')}"`;
+    const sums: Buffer[] = [];
+    const partSize = partSizeOf(size);
+    for (let start = 0; start < size; start += partSize) {
+      const hash = createHash('md5');
+      const end = Math.min(size, start + partSize) - 1;
+      const content = handle.createReadStream({ start, end, autoClose: false });
+      for await (const chunk of content) hash.update(chunk as Buffer);
+      sums.push(hash.digest());
+    }
+    return `"${md5(Buffer.concat(sums)).toString('hex')}-${sums.length}"`;
+  } finally {
+    await handle.close();
   }
-  return `"${md5(Buffer.concat(sums)).toString('hex')}-${sums.length}"`;
 }
 
 /** Reads bytes of a file. @throws CliError when the file has changed since it was listed */
 async function readUnchanged(local: LocalFile, start: number, length: number): Promise<Buffer> {
-  const handle = await open(local.file, 'r');
+  const handle = await openLocalFile(local);
   try {
     const buffer = Buffer.alloc(length);
     let filled = 0;
@@ -163,7 +175,7 @@ class RunFolderUpload {
   constructor(
     private readonly target: UploadTarget,
     private readonly journal: UploadJournal,
-    private readonly options: UploadOptions,
+    private readonly options: WalkedOptions,
     /** Files that change after this time would not be in the bucket as they are here. */
     private readonly startedMs: number,
   ) {
@@ -189,7 +201,7 @@ class RunFolderUpload {
   }
 
   async #countFiles(): Promise<void> {
-    for await (const files of walkRunFolder(this.options.folder, this.options)) {
+    for await (const files of walkRunFolder(this.options.root, this.options)) {
       this.#progress.totalFiles += files.length;
       this.#progress.totalBytes += files.reduce((sum, { size }) => sum + size, 0);
     }
@@ -206,7 +218,7 @@ class RunFolderUpload {
     let last: LocalFile | undefined;
     let batch: Promise<void>[] = [];
     try {
-      for await (const files of walkRunFolder(this.options.folder, this.options)) {
+      for await (const files of walkRunFolder(this.options.root, this.options)) {
         const uploaded = await this.#listFolder(folderOf(files[0]!));
         for (const file of files) {
           this.options.signal?.throwIfAborted();
@@ -433,7 +445,7 @@ class RunFolderUpload {
 
   /** RunUploaded.json says that everything is in the bucket, so this looks once more before it is written. */
   async #checkAllUploaded(): Promise<void> {
-    for await (const files of walkRunFolder(this.options.folder, this.options)) {
+    for await (const files of walkRunFolder(this.options.root, this.options)) {
       const uploaded = await this.#listFolder(folderOf(files[0]!));
       const different = files.find(
         ({ name, size, changedMs }) =>
@@ -467,7 +479,7 @@ function explainUploadError(error: unknown): unknown {
 /** Opens the target of an upload. polony gives no credentials for a run that is complete: then there is only a report. */
 async function openUnlessComplete(
   api: Profile,
-  options: UploadOptions,
+  options: WalkedOptions,
   names: { runFolder: string; instrumentName: string },
 ): Promise<UploadTarget | UploadReport> {
   try {
@@ -475,7 +487,7 @@ async function openUnlessComplete(
   } catch (error) {
     const runId = error instanceof CliError && completeRunIn(error);
     if (!runId) throw error;
-    const completeBefore = await compareWithRun(api, runId, options.folder, options);
+    const completeBefore = await compareWithRun(api, runId, options);
     return { uri: completeBefore.uri, files: 0, bytes: 0, skipped: completeBefore.files, ended: true, completeBefore };
   }
 }
@@ -489,15 +501,15 @@ async function openUnlessComplete(
 export async function uploadRunFolder(api: Profile, options: UploadOptions): Promise<UploadReport> {
   const { folder, signal } = options;
   const startedMs = Date.now();
-  const names = await checkRunFolder(folder, options.partial);
-  const opened = await openUnlessComplete(api, options, names);
+  const { root, names } = await checkRunFolder(folder, options);
+  const opened = await openUnlessComplete(api, { ...options, root }, names);
   if (!(opened instanceof UploadTarget)) return opened;
   const target = opened;
   const { bucket, prefix } = target;
   const identity = [api.url, options.storageConnectionId, bucket, prefix, path.resolve(folder)].join('\n');
   const release = await acquireLock('uploads', identity, `uploads ${folder}`);
   try {
-    return await new RunFolderUpload(target, await UploadJournal.open(identity), options, startedMs).run();
+    return await new RunFolderUpload(target, await UploadJournal.open(identity), { ...options, root }, startedMs).run();
   } catch (error) {
     signal?.throwIfAborted();
     throw explainUploadError(error);

@@ -1,5 +1,5 @@
 import { appendFile, readFile, rm } from 'node:fs/promises';
-import type { LocalFile } from './runFolder.js';
+import type { LocalFile } from './localFiles.js';
 import { transferFile } from './resume.js';
 
 /** A multipart upload in progress: ETags of the uploaded parts by part number. */
