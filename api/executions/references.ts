@@ -1,5 +1,6 @@
 import type { FieldProblem } from '../../domain/errors.js';
 import { findNamedUris, type NamedUri } from '../../domain/executions/namedUris.js';
+import { listReadings } from '../../domain/executions/uriReadings.js';
 import { isInSearchedRunFolder } from '../../domain/runs/searchedFolder.js';
 import { listStorageConnectionsInBucket, type StorageConnectionRow } from '../../store/connections/storage.js';
 import type { DbTransaction } from '../../store/database.js';
@@ -58,16 +59,30 @@ export async function checkReferences(
       );
       continue;
     }
-    if (hasDots(uri) || !(uri.startsWith(folder) || (await maySee(uri)))) {
+    const readings = listReadings(uri);
+    if (readings === undefined) {
+      report(
+        field,
+        'OUTSIDE_RUN',
+        'must not have folders named . or .., also not encoded, because some programs would read from another folder, ' +
+          'and this API key may not see every folder',
+      );
+    } else if (!(await maySeeAll(readings))) {
       report(
         field,
         'OUTSIDE_RUN',
         `must lie in the run folder, below ${folder}, because this API key may not see other places. The scope ` +
-          '`storage:download` allows the folders that it covers',
+          '`storage:download` allows the folders that it covers. A URI with encoded characters must lie there both as ' +
+          'it is written and decoded',
       );
     }
   }
   return [...problems.values()];
+
+  async function maySeeAll(readings: Iterable<string>): Promise<boolean> {
+    for (const reading of readings) if (!reading.startsWith(folder) && !(await maySee(reading))) return false;
+    return true;
+  }
 
   async function maySee(uri: string): Promise<boolean> {
     const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/s.exec(uri) ?? [];
@@ -85,9 +100,4 @@ export async function checkReferences(
 function isInVisibleRun({ access }: Caller, storage: StorageConnectionRow, path: string): boolean {
   const searched = { useForRunUpload: storage.use_for_run_upload, runDepth: storage.run_depth };
   return access.ids('runs:read') === 'all' && isInSearchedRunFolder(searched, path);
-}
-
-/** Some clients resolve `.` and `..`, and then read from another folder. */
-function hasDots(uri: string): boolean {
-  return /[/\\]\.{1,2}([/\\\s,;"'?#]|$)/.test(uri);
 }

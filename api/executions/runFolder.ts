@@ -1,4 +1,5 @@
 import { InputError } from '../../domain/errors.js';
+import { listReadings } from '../../domain/executions/uriReadings.js';
 import { EXECUTIONS_FOLDER, nameRunFolder } from '../../domain/runs/runFolder.js';
 import { isInSearchedRunFolder } from '../../domain/runs/searchedFolder.js';
 import { listStorageConnectionsInBucket, type StorageConnectionRow } from '../../store/connections/storage.js';
@@ -46,13 +47,14 @@ async function findKnown(db: DbOrTransaction, { storage, named }: LocatedFolder)
 /** The storage connection of a folder, and what its path says. With nested connections, the innermost one counts. */
 async function locate(db: DbOrTransaction, caller: Caller, uri: string): Promise<LocatedFolder> {
   const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(uri) ?? [];
-  const around = (await listStorageConnectionsInBucket(db, bucket))
+  const connections = await listStorageConnectionsInBucket(db, bucket);
+  const around = connections
     .flatMap((storage) => {
       const path = pathBelow(storage, key);
       return path === undefined ? [] : [{ storage, path }];
     })
     .sort((one, other) => other.storage.prefix.length - one.storage.prefix.length);
-  const isVisible = around.some(({ storage, path }) => maySeePath(caller, storage, path));
+  const isVisible = caller.access.ids('storage:download') === 'all' || maySeeEveryReading(caller, connections, uri);
   const [innermost] = around;
   const named = innermost && nameRunFolder(innermost.path);
   if (!isVisible || innermost === undefined || named === undefined)
@@ -67,6 +69,19 @@ async function locate(db: DbOrTransaction, caller: Caller, uri: string): Promise
       `must not lie in ${EXECUTIONS_FOLDER}, because executions write their output there. Name the folder of a run`,
     );
   return { storage: innermost.storage, named };
+}
+
+/** polony reads the folder literally, but the workflow of an execution gets the URI, and may decode it. */
+function maySeeEveryReading(caller: Caller, connections: readonly StorageConnectionRow[], uri: string): boolean {
+  const maySee = (reading: string): boolean => {
+    const key = reading.replace(/^s3:\/\/[^/]+\//, '');
+    return connections.some((storage) => {
+      const path = pathBelow(storage, key);
+      return path !== undefined && maySeePath(caller, storage, path);
+    });
+  };
+  const readings = listReadings(uri);
+  return readings !== undefined && [...readings].every(maySee);
 }
 
 function invalid(rule: string, message: string): InputError {

@@ -159,8 +159,9 @@ async function limitFailures<T extends Caller | undefined>(
   credential: string,
   authenticate: () => Promise<T>,
 ): Promise<T> {
+  let end: (() => void) | undefined;
   try {
-    failedLogins.check(request.ip, credential);
+    end = await failedLogins.begin(request.ip, credential);
     const found = await authenticate();
     if (found === undefined) failedLogins.fail(request.ip, credential, 'INVALID_API_KEY');
     else failedLogins.succeed(credential);
@@ -170,6 +171,8 @@ async function limitFailures<T extends Caller | undefined>(
     if (error instanceof ApiError && error.status === 429)
       void reply.removeHeader('www-authenticate').header('retry-after', String(error.metadata.retry_after));
     throw error;
+  } finally {
+    end?.();
   }
 }
 

@@ -28,16 +28,28 @@ interface Log {
   error: (data: object, message: string) => void;
 }
 
+/** The logins of one address that are in progress. */
+interface Logins {
+  /** How many there are with each credential, by fingerprint. */
+  inProgress: Map<string, number>;
+  /** Those that wait until another has ended; the oldest first. */
+  waiting: (() => void)[];
+}
+
 /**
  * Limits failed logins by address, and records them in the audit log: the first of an address at once, the others of a
- * minute together. An address that tried too many different credentials is refused before authentication, except with a credential that
- * worked a short time ago: others may share its address.
+ * minute together. An address that tried too many different credentials is refused before authentication, except with a
+ * credential that worked a short time ago: others may share its address.
+ *
+ * A login in progress may fail, so it takes part of the limit until it has ended. One that the limit has no room for
+ * waits and is not refused, because those before it may succeed.
  *
  * Each process counts for itself.
  */
 export class FailedLogins {
   /** By address; the oldest window first. */
   readonly #addresses = new Map<string, Failures>();
+  readonly #logins = new Map<string, Logins>();
   /** Hashes of credentials that worked, with the time until which they are exempt; the oldest first. */
   readonly #working = new Map<string, number>();
   readonly #writes = new Set<Promise<void>>();
@@ -57,22 +69,54 @@ export class FailedLogins {
     this.#timer = setInterval(() => this.#endWindows(), Math.max(50, windowMs / 4)).unref();
   }
 
-  /** @throws ApiError 429 for an address that failed too often, unless the credential worked before. */
-  check(ip: string, credential: string): void {
-    if (this.limit === 0) return;
-    const failures = this.#addresses.get(groupAddress(ip));
-    if (failures === undefined || failures.tried.size < this.limit) return;
-    const left = failures.since + this.windowMs - Date.now();
-    if (left <= 0 || (this.#working.get(fingerprint(credential)) ?? 0) > Date.now()) return;
-    increase(failures.unwritten, 'RATE_LIMITED');
-    const seconds = Math.ceil(left / 1000);
-    throw new ApiError(
-      429,
-      'TOO_MANY_FAILED_LOGINS',
-      `Your address sent ${failures.tried.size} keys or tokens within a minute that are not valid, so polony does not check ` +
-        `more from it now. Correct the key of your client, and try again in ${seconds} seconds`,
-      { retry_after: seconds },
-    );
+  /**
+   * Begins a login. It waits while the logins in progress could use up the limit of the address.
+   * @returns ends the login. Call it after {@link succeed} or {@link fail}.
+   * @throws ApiError 429 for an address that failed too often, unless the credential worked before.
+   */
+  async begin(ip: string, credential: string): Promise<() => void> {
+    if (this.limit === 0) return () => undefined;
+    const address = groupAddress(ip);
+    const key = fingerprint(credential);
+    for (;;) {
+      if ((this.#working.get(key) ?? 0) > Date.now()) return () => undefined;
+      const failures = this.#findFailures(address);
+      const logins = this.#logins.get(address) ?? { inProgress: new Map<string, number>(), waiting: [] };
+      if (failures !== undefined && failures.tried.size >= this.limit) {
+        this.#wakeNext(address);
+        throw refuse(failures, this.windowMs);
+      }
+      const isKnown = logins.inProgress.has(key) || failures?.tried.has(key) === true;
+      if (isKnown || (failures?.tried.size ?? 0) + logins.inProgress.size < this.limit) {
+        increase(logins.inProgress, key);
+        this.#logins.set(address, logins);
+        return () => this.#end(address, key);
+      }
+      await new Promise<void>((resolve) => logins.waiting.push(resolve));
+    }
+  }
+
+  #end(address: string, key: string): void {
+    const logins = this.#logins.get(address)!;
+    const others = logins.inProgress.get(key)! - 1;
+    if (others > 0) logins.inProgress.set(key, others);
+    else logins.inProgress.delete(key);
+    this.#wakeNext(address);
+  }
+
+  /** Each login that ends wakes one that waits. That one ends or is refused, and wakes the next. */
+  #wakeNext(address: string): void {
+    const logins = this.#logins.get(address);
+    if (logins === undefined) return;
+    const wake = logins.waiting.shift();
+    if (wake !== undefined) wake();
+    else if (logins.inProgress.size === 0) this.#logins.delete(address);
+  }
+
+  /** The failures of an address in a window that has not ended. */
+  #findFailures(address: string): Failures | undefined {
+    const failures = this.#addresses.get(address);
+    return failures !== undefined && Date.now() - failures.since < this.windowMs ? failures : undefined;
   }
 
   /** A credential was valid. */
@@ -172,6 +216,19 @@ export class FailedLogins {
     this.#writes.add(write);
     void write.then(() => this.#writes.delete(write));
   }
+}
+
+/** @returns ApiError 429, which the audit log counts */
+function refuse({ since, tried, unwritten }: Failures, windowMs: number): ApiError {
+  increase(unwritten, 'RATE_LIMITED');
+  const seconds = Math.max(1, Math.ceil((since + windowMs - Date.now()) / 1000));
+  return new ApiError(
+    429,
+    'TOO_MANY_FAILED_LOGINS',
+    `Your address sent ${tried.size} keys or tokens within a minute that are not valid, so polony does not check ` +
+      `more from it now. Correct the key of your client, and try again in ${seconds} seconds`,
+    { retry_after: seconds },
+  );
 }
 
 const fingerprint = (credential: string): string => hashKey(credential).toString('base64');

@@ -280,6 +280,45 @@ describe('what a request names in S3', () => {
     ['a second URI', { x: `${URI}a,${foreign}` }],
     ['a folder above', { x: `${URI}../x` }],
     ['a folder above before a space', { x: `${URI}.. ` }],
+    ...[
+      '%2e%2e/x',
+      '%2E%2E%2fx',
+      '..%2Fx',
+      '.%2e/x',
+      'a/%2e%2e',
+      '%252e%252e%252fx',
+      '%25252e%25252e/x',
+      '%25252525252e/x',
+      'a%2f..%2fx',
+      '..\\x',
+      'a\\..\\x',
+      '%2e%2e%5cx',
+      'a%5c..%5cx',
+      '.\t./x',
+      '.%09./x',
+      '%5c%2e%2e%5cx',
+      '.\\./x',
+      '%c0%ae%c0%ae/x',
+      '%u002e%u002e/x',
+      '\\u002e\\u002e/x',
+      '\\x2e\\x2e/x',
+      '\uff0e\uff0e/x',
+      '%EF%BC%8E%EF%BC%8E/x',
+      '..%00/x',
+      '..%20',
+      '..;/x',
+      '..?x',
+      '..%3fx',
+      '..%23x',
+      '{..,a}/x',
+      './x',
+      '%2e/x',
+      'a%ff%2f%2e%2e%2fx',
+    ].flatMap<[string, object]>((end) => [
+      [`an encoded folder above: ${end}`, { x: URI + end }],
+      [`an encoded folder above in the name of a member: ${end}`, { [URI + end]: 1 }],
+    ]),
+    ['an encoded folder above in JSON in a text', { x: JSON.stringify([{ [`${URI}%2e%2e/x`]: 1 }]) }],
     ['a folder that begins like the run', { x: `${URI.slice(0, -1)}-secret/x` }],
     ['the bucket', { x: `s3://${BUCKET}` }],
     ['another bucket', { x: 's3://another/x' }],
@@ -320,6 +359,7 @@ describe('what a request names in S3', () => {
     ['files of the run', `${URI}RunManifest.csv`],
     ['several files of the run', `${URI}a b,${URI}c.csv ${URI}d`],
     ['JSON about the run', JSON.stringify({ [`${URI}a`]: `${URI}b` })],
+    ['files whose names have dots and encoded characters', [`${URI}.a/..b/c...d/a%20b`, `${URI}100%`, `${URI}a%2Fb`]],
     ['HealthOmics storage', 'omics://111122223333.storage.us-west-2.amazonaws.com/1/readSet/2'],
     ['other servers', 'https://example.org/s3/panel.bed?x=s3'],
     ['masks', 'I1:Y8N*, R1:Y*N; UmiMask,R1:Y6N*'],
@@ -357,6 +397,35 @@ describe('what a request names in S3', () => {
       'OUTSIDE_RUN',
     ]);
     expect(await attempt(['runs:read', 'storage:download'], foreign)).toEqual([201, 201]);
+  });
+
+  it('must lie in a folder that the key may browse, both as it is written and decoded', async () => {
+    const panels = `storage:download:${ids.runs!}/clinical-reports/%41/`;
+    const key = await keyFor('executions:create', 'flows:read', `runs:read:${ids.run!}`, panels);
+    const attempt = async (uri: string): Promise<unknown> => {
+      const { status, metadata } = await start(key, { runId: ids.run, manifest: { uri } });
+      return metadata.rule ?? status;
+    };
+    // S3 reads clinical-reports/%41/x, which the key may read. Others read clinical-reports/A/x.
+    expect(await attempt(`s3://${BUCKET}/runs/clinical-reports/%41/x.csv`)).toBe('OUTSIDE_RUN');
+    expect(await attempt(`${URI}%2e%2e/${OTHER_RUN}/RunManifest.csv`)).toBe('OUTSIDE_RUN');
+    expect(await attempt(`${URI}a%20b.csv`)).toBe(201);
+  });
+
+  it('must not be a run folder of a narrow key that others read as another one', async () => {
+    const key = await keyFor('executions:create', 'flows:read', 'runs:read', `storage:download:${ids.runs!}/mine/`);
+    const rules = [];
+    for (const folder of [
+      'mine/%2e%2e/clinical-reports/AV1',
+      'mine%2f..%2f/AV1',
+      'mine/a%5c..%5c..%5cx/AV1',
+      'mine/AV1',
+    ]) {
+      const uri = `s3://${BUCKET}/runs/${folder}/20260115_AV1_R9/`;
+      const { status, metadata } = await start(key, { runFolderUri: uri });
+      rules.push(metadata.rule ?? status);
+    }
+    expect(rules).toEqual([...Array.from({ length: 3 }, () => 'NOT_IN_A_STORAGE_CONNECTION'), 201]);
   });
 
   it('must lie in the run for a relaunch too', async () => {

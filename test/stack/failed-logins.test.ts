@@ -115,6 +115,45 @@ describe('failed logins', () => {
     for (let index = 0; index < 10; index++) expect(await login('192.0.2.9', { 'x-api-key': 'revoked' })).toBe(401);
     expect(await good('192.0.2.9')).toBe(200);
   });
+  it('that are sent at once do not pass the limit, in any mixture with keys that work', async () => {
+    const createKey = async (): Promise<string> => {
+      const payload = { name: `parallel ${++badKeys}`, scopes: ['runs:read'] };
+      const headers = { 'x-api-key': ROOT_KEY };
+      const answer = await app.inject({ method: 'POST', url: '/v1/api-keys', headers, payload });
+      return answer.json<{ key: string }>().key;
+    };
+    const atOnce = (ip: string, keys: readonly string[]): Promise<number[]> =>
+      Promise.all(keys.map((key) => login(ip, { 'x-api-key': key })));
+    const wrong = (count: number): string[] => Array.from({ length: count }, () => `wrong-${++badKeys}`);
+    const times = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value);
+    const valid: string[] = [];
+    for (let index = 0; index < 8; index++) valid.push(await createKey());
+
+    expect((await atOnce('192.0.2.20', wrong(40))).sort()).toEqual([401, 401, 401, ...times(37, 429)]);
+    // More keys than the limit that work for the first time, beside as many wrong ones as the limit still allows.
+    const few = wrong(2);
+    expect(await atOnce('192.0.2.21', [...few, ...valid])).toEqual([401, 401, ...times(8, 200)]);
+    expect(await atOnce('192.0.2.21', valid)).toEqual(times(8, 200));
+    // The same wrong key counts once, also at once.
+    expect(await atOnce('192.0.2.22', times(20, 'revoked'))).toEqual(times(20, 401));
+    expect(await good('192.0.2.22')).toBe(200);
+    // Each of many mixed requests has an answer, and only as many wrong keys as the limit are told to be wrong.
+    const mixed = await atOnce('192.0.2.23', [...wrong(20), ...valid, ...wrong(20)]);
+    expect(mixed.filter((status) => status === 401)).toHaveLength(3);
+    expect(mixed.slice(20, 28)).toEqual(times(8, 200));
+    expect(await bad('192.0.2.23', 1)).toEqual([429]);
+  });
+  it('give back their part of the limit where the check itself failed', async () => {
+    await app.close();
+    app = await start({ oidc: { issuer: 'http://127.0.0.1:1', audience: 'a', scopesClaim: 'scope' } });
+    const token = (name: string): string =>
+      ['{"alg":"RS256"}', `{"n":"${name}"}`, 'x'].map((part) => Buffer.from(part).toString('base64url')).join('.');
+    const statuses = await Promise.all(
+      Array.from({ length: 12 }, (_, n) => login('192.0.2.24', { authorization: `Bearer ${token(String(n))}` })),
+    );
+    expect(statuses).not.toContain(429);
+    expect(await good('192.0.2.24')).toBe(200);
+  });
   it('believe X-Forwarded-For of named proxies only', async () => {
     // Nobody is trusted: a client cannot escape by forging the header.
     const forged = [];

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { findNamedUris } from '../../domain/executions/namedUris.js';
+import { listReadings } from '../../domain/executions/uriReadings.js';
 import { normalizePrefix, prefixesOverlap } from '../../domain/connections/storage.js';
 import { type IamRequest, PolicyJudge } from '../../domain/iam/evaluatePolicy.js';
 import { type Location, withoutNested } from '../../domain/iam/locations.js';
@@ -142,6 +143,7 @@ describe('a text that is hard for patterns', () => {
     normalizePrefix(long);
     findManifestOverrides({ settings: `I1Mask,${long}`, extra: long });
     findNamedUris('parameters', { [long]: long });
+    listReadings(`s3://lab/${long}`);
     checkRunManifest('[Samples]\nSampleName\nS1\n', { parameters: { settings: `I1Mask,${long}` }, cycles: { I1: 8 } });
     checkRunManifest(`[Settings]\nSettingName,Value\nI1Mask,${long.replaceAll('\n', '')}`, { cycles: { I1: 8 } });
   });
