@@ -328,6 +328,9 @@ describe('what blocks', () => {
     const key = (await json<{ key: string }>('keys', 'create', '--name', 'viewer', '--scopes', 'runs:read')).key;
     const narrow = await polony(['status', '--api-key', key]);
     expect([narrow.code, narrow.stdout]).toEqual([0, expect.stringMatching(/Flows +not shown: .*flows:read/)]);
+    const wrong = await polony(['status', '--api-key', 'wrong-key']);
+    expect([wrong.code, wrong.stdout]).toEqual([4, '']);
+    expect((await polony(['status', '--api-url', 'http://127.0.0.1:1'])).code).toBe(7);
   });
 });
 
