@@ -104,7 +104,7 @@ export interface paths {
         put?: never;
         /**
          * Replace an API key by a new one with the same name and scopes
-         * @description Only this response contains the new key. The old key gets another name and still works for some time, so that you can give the new key to the program. You must have all scopes of the key yourself.
+         * @description Only this response contains the new key. The old key gets another name and still works for some time, so that you can give the new key to the program. You must have all scopes of the key yourself. A key can replace itself, but the new key expires no later than the key of the request. With graceHours 0, the old key has ended when the response arrives: if the old key is your own and you lose the response, you have no key.
          */
         post: operations["AuthService_RotateApiKey"];
         delete?: never;
@@ -2665,6 +2665,8 @@ export interface operations {
                         /** @description The key. You cannot get it again */
                         key: string;
                         replaced: components["schemas"]["ApiKey"];
+                        /** @description Says that the new key expires earlier than you asked, and why */
+                        warnings: string[];
                     };
                 };
             };

@@ -34,9 +34,10 @@ export function checkName(field: string, value: string): FieldProblem[] {
 
 /**
  * Characters that nobody sees, or that look like a space: format characters, among them those that turn the direction of
- * text (Unicode Technical Report 36), and those that Unicode lets a renderer ignore.
+ * text (Unicode Technical Report 36), those that Unicode lets a renderer ignore, and some that fonts draw as nothing: the
+ * blank Braille pattern, the null notehead of musical notation, blanks between hieroglyphs, and the place of an object.
  */
-const INVISIBLE = /[\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}/u;
+const INVISIBLE = /[\p{Cf}\p{Default_Ignorable_Code_Point}\u2800\ufffc\u{1d159}\u{13441}\u{13442}]|(?! )\p{Zs}/u;
 
 /** A text without characters that nobody sees, and with usual spaces. */
 export function removeInvisible(text: string): string {
@@ -44,28 +45,6 @@ export function removeInvisible(text: string): string {
     .replace(/\p{Zs}/gu, ' ')
     .replace(new RegExp(INVISIBLE, 'gu'), '')
     .trim();
-}
-
-/** Names under which polony and its own keys act in the audit log and in lists. */
-const RESERVED_NAMES = new Set(['default', 'root', 'events', 'eventbridge', 'polony', 'system', 'temporal', 'expiry']);
-
-/** Whether a name of a caller could be taken for polony itself, a key of the installation, or an id. */
-export function isReservedName(value: string): boolean {
-  const plain = value
-    .normalize('NFKC')
-    .toLowerCase()
-    .replace(/[\s._-]+/g, '');
-  const looksLikeId = /^[0-9a-f]{32}$/.test(plain) || plain.startsWith('person:');
-  return RESERVED_NAMES.has(plain) || looksLikeId;
-}
-
-/** Checks the name of an API key, under which its requests are recorded; see {@link checkName}. */
-export function checkCallerName(field: string, value: string): FieldProblem[] {
-  const problems = checkName(field, value);
-  if (problems.length > 0 || !isReservedName(value)) return problems;
-  const message =
-    'must not be a name of polony itself or of its own keys, nor look like an id. Choose a different name.';
-  return [{ field, rule: 'NAME_RESERVED', message }];
 }
 
 /** Shortens a text to a number of bytes in UTF-8. Keeps whole characters, and adds `…` if it removes any. */

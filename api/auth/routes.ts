@@ -10,8 +10,9 @@ import {
   shownScopes,
   writeScope,
 } from '../../domain/auth/scopes.js';
+import { checkCallerName } from '../../domain/auth/callerNames.js';
 import { throwIfInvalid } from '../../domain/errors.js';
-import { checkCallerName, NAME_LENGTH, normalizeName } from '../../domain/names.js';
+import { normalizeName } from '../../domain/names.js';
 import {
   type ApiKeyRow,
   findApiKey,
@@ -35,6 +36,7 @@ import { requireResource } from '../references.js';
 import type { RequestOf } from '../requests.js';
 import { checkBody } from '../validation.js';
 import { presentApiKey } from './present.js';
+import { checkNameOfSuccessor, daysOf, retiredName, warnOfRotation } from './rotation.js';
 import { GRACE_HOURS, KEY_DAYS, operations } from './schemas.js';
 
 const KIND = 'API key';
@@ -106,7 +108,7 @@ function makeKey(caller: Caller, name: string, scopes: string[], days: number): 
 async function rotateApiKey(db: Db, request: RequestOf<typeof operations.rotateKey>, reply: FastifyReply) {
   const { caller, params } = request;
   const { graceHours = GRACE_HOURS.usual, expiresInDays } = request.body ?? {};
-  const { row, key, replaced } = await inTransaction(db, async (transaction) => {
+  const { row, key, replaced, days } = await inTransaction(db, async (transaction) => {
     const old = await requireResource(KIND, params.id, (id) => lockApiKey(transaction, id));
     if (old.time_revoked !== null)
       throw new ApiError(
@@ -114,30 +116,21 @@ async function rotateApiKey(db: Db, request: RequestOf<typeof operations.rotateK
         'API_KEY_REVOKED',
         `The API key ${old.name} was revoked, so it cannot be rotated. Create a new key`,
       );
+    checkNameOfSuccessor(old);
     checkMayGrantScopes(caller, parseScopes('scopes', old.scopes));
-    const { key, newKey } = makeKey(caller, old.name, old.scopes, expiresInDays ?? daysOf(old));
+    const days = expiresInDays ?? daysOf(old);
+    const { key, newKey } = makeKey(caller, old.name, old.scopes, days);
     const ended = await retireApiKey(transaction, old.id, {
       name: retiredName(old),
       timeExpires: new Date(Date.now() + graceHours * HOUR_MS),
     });
     const replaced = graceHours > 0 ? ended : (await revokeApiKey(transaction, old.id, caller, false))!;
     await releaseExpiredKeyName(transaction, old.name);
-    return { row: await mapUniqueViolation(KIND, old.name, insertApiKey(transaction, newKey)), key, replaced };
+    return { row: await mapUniqueViolation(KIND, old.name, insertApiKey(transaction, newKey)), key, replaced, days };
   });
   request.auditDetail = { name: row.name, newKey: row.id, graceHours, timeExpires: row.time_expires.toISOString() };
-  return reply.code(201).send({ apiKey: presentApiKey(row), key, replaced: presentApiKey(replaced) });
-}
-
-/** How long a key was made to last, in days. */
-function daysOf({ time_created, time_expires }: ApiKeyRow): number {
-  const days = Math.round((time_expires.getTime() - time_created.getTime()) / DAY_MS);
-  return Math.min(KEY_DAYS.most, Math.max(KEY_DAYS.least, days));
-}
-
-/** The name of a key that another one replaces. The end of its id makes the name unique. */
-function retiredName({ id, name }: ApiKeyRow): string {
-  const suffix = ` (replaced, ${id.slice(-8)})`;
-  return `${[...name].slice(0, NAME_LENGTH - suffix.length).join('')}${suffix}`;
+  const warnings = warnOfRotation({ caller, days, row, replaced });
+  return reply.code(201).send({ apiKey: presentApiKey(row), key, replaced: presentApiKey(replaced), warnings });
 }
 
 /**

@@ -177,7 +177,9 @@ export const operations = {
     summary: 'Replace an API key by a new one with the same name and scopes',
     description:
       'Only this response contains the new key. The old key gets another name and still works for some time, so that ' +
-      'you can give the new key to the program. You must have all scopes of the key yourself.',
+      'you can give the new key to the program. You must have all scopes of the key yourself. A key can replace itself, ' +
+      'but the new key expires no later than the key of the request. With graceHours 0, the old key has ended when the ' +
+      'response arrives: if the old key is your own and you lose the response, you have no key.',
     params: IdParams,
     body: RotateBody,
     response: {
@@ -185,6 +187,9 @@ export const operations = {
         apiKey: ApiKey,
         key: Type.String({ description: 'The key. You cannot get it again' }),
         replaced: ApiKey,
+        warnings: Type.Array(Type.String(), {
+          description: 'Says that the new key expires earlier than you asked, and why',
+        }),
       }),
       ...errors(404, 409, ...BODY),
     },

@@ -9,7 +9,8 @@ import {
 import type { OidcConfig } from '../../domain/settings.js';
 import { scopesAmong } from '../../domain/auth/scopes.js';
 import { sanitizeText } from '../../store/database.js';
-import { isReservedName, removeInvisible } from '../../domain/names.js';
+import { checkCallerName } from '../../domain/auth/callerNames.js';
+import { normalizeName, removeInvisible } from '../../domain/names.js';
 import { ApiError } from '../errors.js';
 import { type AuthenticatePerson, type Caller, createCaller } from './caller.js';
 
@@ -181,6 +182,11 @@ function checkLifetime({ exp, iat }: JWTPayload): void {
     );
 }
 
+/** Whether nobody could take a name for another one. Names of people may be longer than those of keys. */
+function isUsableName(name: string): boolean {
+  return checkCallerName('name', normalizeName(name)).every(({ rule }) => rule === 'NAME_LENGTH');
+}
+
 /** The person that the payload of a verified token describes. @throws ApiError 401 */
 function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): Caller {
   const subject: unknown = payload.sub;
@@ -197,8 +203,8 @@ function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): C
       : undefined;
   const email = text('email');
   const names = [text('name'), text('preferred_username'), email].filter((each) => each !== undefined);
-  // A person may choose a name that looks like polony's own; the subject cannot.
-  const name = names.find((each) => !isReservedName(each)) ?? `person:${subject}`;
+  // A person may choose a name that looks like polony's own or like somebody else's; the subject cannot.
+  const name = names.find(isUsableName) ?? `person:${subject}`;
   // The prefix keeps subjects apart from the ids of keys, whatever the provider names people.
   const person = createCaller('person', `person:${subject}`, name, scopesAmong(scopes), new Date(payload.exp! * 1000));
   return { ...person, ...(email !== undefined && { email }) };

@@ -4,13 +4,17 @@ import type { Body } from './body.js';
 import { CliError, EXIT } from './exit.js';
 import { type Flags, parseList } from './flags.js';
 import type { Profile } from './profiles.js';
-import { request } from './requests.js';
+import { type PreparedRequest, request } from './requests.js';
+import { rotateKey } from './rotateKey.js';
 
-/** Flags of a command that are no fields of the body, and what they mean for it. */
+/** What a command does beyond its operation. */
 interface Extension {
-  addFlags: (command: Command) => void;
+  /** Adds flags that are no fields of the body. */
+  addFlags?: (command: Command) => void;
+  /** Sends the request and prints the answer, where one request and one table are not enough. */
+  perform?: (prepared: PreparedRequest) => Promise<void>;
   /** Changes the body before names in it become IDs. @throws CliError */
-  completeBody: (body: Body, flags: Flags, context: { api: Profile; path: Record<string, string> }) => Promise<void>;
+  completeBody?: (body: Body, flags: Flags, context: { api: Profile; path: Record<string, string> }) => Promise<void>;
 }
 
 const STANDARD_INPUT = 0;
@@ -98,6 +102,7 @@ const autoStart: Extension = {
 
 /** By the operation. */
 export const EXTENSIONS: Readonly<Record<string, Extension>> = {
+  AuthService_RotateApiKey: { perform: rotateKey },
   ExecutionService_CreateExecution: manifestFile,
   ExecutionService_RelaunchExecution: manifestFile,
   FlowService_CreateFlow: autoStart,

@@ -11,6 +11,15 @@ export interface RequestInput {
   headers?: Record<string, string>;
 }
 
+/** A request that a command has prepared, and how it prints the answer. */
+export interface PreparedRequest {
+  api: Profile;
+  body: Record<string, unknown>;
+  asJson: boolean;
+  /** Sends the request with this body. @throws CliError */
+  send: (body: Record<string, unknown>) => Promise<unknown>;
+}
+
 /** What the generated client answers. */
 interface ClientAnswer<T> {
   data?: T;

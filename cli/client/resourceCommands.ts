@@ -112,7 +112,7 @@ class OperationCommand {
     }
     if (this.#isList) this.#addListFlags(command);
     addBodyFlags(command, this.operation);
-    EXTENSIONS[operationId]?.addFlags(command);
+    EXTENSIONS[operationId]?.addFlags?.(command);
     if (parameters.some(({ name }) => name === 'idempotency-key'))
       command.option(
         '--idempotency-key <key>',
@@ -153,8 +153,10 @@ class OperationCommand {
     if (this.#isList) return this.#list(api, path, query, flags);
     const body = await this.#buildBody(api, path, flags);
     const headers = this.#buildHeaders(flags);
-    const send = (): Promise<unknown> =>
-      request(api, this.operation.method, this.operation.path, { path, query, body, headers });
+    const send = (sent = body): Promise<unknown> =>
+      request(api, this.operation.method, this.operation.path, { path, query, body: sent, headers });
+    const perform = EXTENSIONS[this.operation.operationId]?.perform;
+    if (perform !== undefined) return perform({ api, body: body ?? {}, asJson: flags.json === true, send });
     if (this.#follow === 'verification' && flags.watch !== undefined)
       return this.#verify(api, Object.values(path)[0]!, send, flags);
     return this.#printAnswer(api, await send(), flags);
@@ -213,7 +215,7 @@ class OperationCommand {
   async #buildBody(api: Profile, path: Record<string, string>, flags: Flags): Promise<Body | undefined> {
     if (this.operation.body === undefined) return undefined;
     const body = buildBody(this.operation, flags);
-    await EXTENSIONS[this.operation.operationId]?.completeBody(body, flags, { api, path });
+    await EXTENSIONS[this.operation.operationId]?.completeBody?.(body, flags, { api, path });
     requireFields(this.operation, body);
     await resolveNames(api, body);
     return body;

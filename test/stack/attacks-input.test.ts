@@ -125,6 +125,7 @@ describe('a name', () => {
     ['a tag character', 'lims\u{e0041}'],
     ['a no-break space', 'lims\u00a0key'],
     ['a blank Braille pattern', 'lims\u2800key'],
+    ['a null notehead', 'lims\u{1d159}'],
   ])('must not contain %s', async (_what, name) => {
     for (const [url, body] of [
       ['/v1/api-keys', { name, scopes: ['runs:read'] }],
@@ -143,6 +144,51 @@ describe('a name', () => {
     expect((await call(ROOT, 'POST', '/v1/api-keys', { name: id, scopes: ['runs:read'] })).rules).toEqual([
       'name NAME_RESERVED',
     ]);
+  });
+
+  it('of a key must not be one that the audit log gives to others, nor look like another name', async () => {
+    const made = async (name: string): Promise<string[]> =>
+      (await call(ROOT, 'POST', '/v1/api-keys', { name, scopes: ['runs:read'] })).rules;
+    for (const name of [
+      'via Temporal, not authenticated',
+      'not authenticated',
+      'anonymous',
+      'default!',
+      'the root key',
+    ])
+      expect([name, await made(name)]).toEqual([name, ['name NAME_RESERVED']]);
+    for (const name of ['lіms', 'lims-аnalysis', 'lιms', '𝐥𝐢𝐦𝐬'])
+      expect([name, await made(name)]).toEqual([name, ['name NAME_LOOKALIKE']]);
+    for (const name of ['лаборатория 2', '検体LIMS', 'Zürich (2)'])
+      expect([name, await made(name)]).toEqual([name, []]);
+  });
+
+  it('of a key from before a rule still works, but a new key cannot take it over', async () => {
+    const { db } = api.postgres;
+    for (const [name, rule] of [
+      ['default!', 'NAME_RESERVED'],
+      ['lіms', 'NAME_LOOKALIKE'],
+      ['lims\u{1d159}', 'NAME_INVISIBLE'],
+    ] as const) {
+      const { body } = await call(ROOT, 'POST', '/v1/api-keys', { name: `key-${++counter}`, scopes: ['runs:read'] });
+      const id = String(body.apiKey!.id);
+      await db.updateTable('api_keys').set({ name }).where('id', '=', id).execute();
+      const rotated = await call(ROOT, 'POST', `/v1/api-keys/${id}/rotate`);
+      expect([name, rotated.status, rotated.rules]).toEqual([name, 400, [`name ${rule}`]]);
+      expect(JSON.stringify(rotated.body)).toContain('Create a key with another name');
+      expect((await call(body.key!, 'GET', '/v1/runs')).status).toBe(200);
+      expect((await call(ROOT, 'GET', `/v1/api-keys/${id}`)).body.apiKey).toMatchObject({ name, state: 'active' });
+      expect((await call(ROOT, 'POST', `/v1/api-keys/${id}/revoke`)).status).toBe(200);
+    }
+  });
+
+  it('of a rotated key is a valid one, in every script and length', async () => {
+    for (const name of ['сору', 'лаборатория', 'ラボLIMS', `x${'é'.repeat(127)}`, 'a'.repeat(128)]) {
+      const { body } = await call(ROOT, 'POST', '/v1/api-keys', { name, scopes: ['runs:read'] });
+      const rotated = await call(ROOT, 'POST', `/v1/api-keys/${String(body.apiKey!.id)}/rotate`);
+      expect([name, rotated.status, rotated.body.apiKey?.name]).toEqual([name, 201, name]);
+      expect([...String(rotated.body.replaced!.name)].length).toBeLessThanOrEqual(128);
+    }
   });
 
   it('of a creator comes with the id', async () => {

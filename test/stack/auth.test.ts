@@ -746,6 +746,32 @@ describe('API keys', () => {
     >;
     expect(kept.replaced.timeExpires).toBe(short.apiKey.timeExpires);
   });
+  it('says that a rotation gains no time where the caller itself expires sooner', async () => {
+    const days = 86_400_000;
+    const own = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('own'), scopes: ['keys:*'], expiresInDays: 3 }))
+      .body;
+    const rotate = async (id: string, by: string, body: object) => {
+      const answer = await as(by, 'POST', `/v1/api-keys/${id}/rotate`, body);
+      expect(answer.status).toBe(201);
+      return answer.body as unknown as Record<'apiKey' | 'replaced', Body['apiKey']> & {
+        key: string;
+        warnings: string[];
+      };
+    };
+    const first = await rotate(own.apiKey.id, own.key, { expiresInDays: 30 });
+    expect(first.apiKey.timeExpires).toBe(own.apiKey.timeExpires);
+    expect(first.warnings).toEqual([expect.stringMatching(/replaces itself gains no time.* as a person/)]);
+    expect(first.warnings[0]).toContain(own.apiKey.timeExpires);
+    expect((await as(own.key, 'GET', '/v1/auth')).status).toBe(200);
+    const other = await rotate(first.apiKey.id, first.key, { expiresInDays: 1 });
+    expect(other.warnings).toEqual([]);
+    expect(Date.parse(other.apiKey.timeExpires) - Date.now()).toBeLessThan(1.01 * days);
+    const theirs = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['keys:read'] })).body;
+    expect((await rotate(theirs.apiKey.id, other.key, {})).warnings).toEqual([
+      expect.stringMatching(/not after 30 days.* Yours expires then/),
+    ]);
+    expect((await rotate(other.apiKey.id, ROOT, { expiresInDays: 365 })).warnings).toEqual([]);
+  });
   it('cannot be rotated by a key that lacks one of its scopes', async () => {
     const { apiKey } = (await as(ROOT, 'POST', '/v1/api-keys', { name: unique('key'), scopes: ['runs:*'] })).body;
     const weak = await keyFor(['keys:write', 'runs:read']);
@@ -1041,7 +1067,9 @@ describe('a person with an OpenID Connect token', () => {
     };
     expect(await nameOf({ name: 'default' })).toBe('person:u-1');
     expect(await nameOf({ name: 'de\u200bfault', preferred_username: 'rosalind' })).toBe('rosalind');
-    expect(await nameOf({ name: 'Polony', preferred_username: 'rosalind' })).toBe('rosalind');
+    for (const name of ['Polony', 'not authenticated', 'Rosаlind', 'anonymous'])
+      expect([name, await nameOf({ name, preferred_username: 'rosalind' })]).toEqual([name, 'rosalind']);
+    expect(await nameOf({ name: 'Розалинда' })).toBe('Розалинда');
   });
   it('has the scopes that the claim maps to, and is named in the audit log', async () => {
     const analyst = bearer(await token({ realm_access: { roles: ['analyst', 'unknown', '__proto__'] } }));

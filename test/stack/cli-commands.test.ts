@@ -1,5 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -27,6 +29,7 @@ const BLOCKED: Blocked = {
 
 let api: TestApi;
 let url: string;
+let at = 0;
 const ids: Record<string, string> = {};
 
 interface Outcome {
@@ -221,6 +224,68 @@ describe('a command', () => {
     expect([rotated.apiKey.name, rotated.replaced.id, rotated.key === key]).toEqual(['lims', apiKey.id, false]);
     expect(await json('keys', 'get', 'lims')).toMatchObject({ apiKey: { id: rotated.apiKey.id } });
   });
+
+  it('says what happens to the old key, and prints the new one before the old one ends', async () => {
+    const create = async (...more: string[]): Promise<{ apiKey: { id: string }; key: string }> =>
+      json('keys', 'create', '--name', `own-${++at}`, '--scopes', 'keys:*', '--scopes', 'runs:read', ...more);
+    const newKeyIn = (text: string): string => /^key +(polony_\S+)$/m.exec(text)![1]!;
+    const works = async (key: string): Promise<boolean> =>
+      (await polony(['runs', 'list', '--api-key', key])).code === 0;
+
+    const { apiKey, key } = await create();
+    const other = await polony(['keys', 'rotate', apiKey.id]);
+    expect([other.code, other.stderr]).toEqual([0, '']);
+    expect(other.stdout).toMatch(
+      new RegExp(
+        `The old key is now named "own-\\d+ \\(replaced, .*" \\(${apiKey.id}\\) and works until 20\\d\\d-.*Z\\.`,
+      ),
+    );
+    expect(other.stdout).toContain(`polony keys revoke ${apiKey.id}`);
+    expect(other.stdout).not.toMatch(/Warning|Log in/);
+    expect([await works(key), await works(newKeyIn(other.stdout))]).toEqual([true, true]);
+
+    // A key that replaces itself.
+    const own = await create('--expires-in-days', '2');
+    const rotated = await polony(['keys', 'rotate', own.apiKey.id, '--expires-in-days', '30', '--api-key', own.key]);
+    expect([rotated.code, rotated.stderr]).toEqual([0, '']);
+    expect(rotated.stdout).toMatch(/^Warning: The new key expires at 20.* not after 30 days.* gains no time\./m);
+    expect(rotated.stdout).toMatch(/works until 20[\s\S]*This command used the old key\. Log in with the new one/);
+    expect([await works(own.key), await works(newKeyIn(rotated.stdout))]).toEqual([true, true]);
+    // One that ends at once.
+    const second = newKeyIn(rotated.stdout);
+    const id = /^apiKey\.id +(\S+)$/m.exec(rotated.stdout)![1]!;
+    const ended = await polony(['keys', 'rotate', id, '--grace-hours', '0', '--api-key', second]);
+    expect([ended.code, ended.stderr]).toEqual([0, '']);
+    expect(ended.stdout).toMatch(
+      /polony ends it now\.[\s\S]*Log in with the new one[\s\S]*The old key no longer works\.\n$/,
+    );
+    expect([await works(second), await works(newKeyIn(ended.stdout))]).toEqual([false, true]);
+  });
+
+  it('shows the new key also if the old one cannot be ended', async () => {
+    const { apiKey, key } = await json<{ apiKey: { id: string }; key: string }>(
+      ...['keys', 'create', '--name', `own-${++at}`, '--scopes', 'keys:*'],
+    );
+    // The connection breaks when the command ends the old key.
+    const proxy = createServer((incoming, outgoing) => {
+      if (incoming.url!.endsWith('/revoke')) return void incoming.socket.destroy();
+      const { method, headers } = incoming;
+      const forwarded = httpRequest(new URL(incoming.url!, url), { method, headers }, (answer) => {
+        outgoing.writeHead(answer.statusCode!, answer.headers);
+        answer.pipe(outgoing);
+      });
+      incoming.pipe(forwarded);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const throughProxy = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const rotate = ['keys', 'rotate', apiKey.id, '--grace-hours', '0', '--json'];
+    const { code, stdout, stderr } = await polony([...rotate, '--api-url', throughProxy, '--api-key', key]);
+    expect(code).toBe(7);
+    expect(stderr).toMatch(/cannot be reached.* the old key still works until 20.*polony keys revoke/);
+    const { key: newKey } = JSON.parse(stdout) as { key: string };
+    for (const each of [key, newKey]) expect((await polony(['keys', 'list', '--api-key', each])).code).toBe(0);
+    proxy.close();
+  });
 });
 
 describe('what blocks', () => {
@@ -263,6 +328,9 @@ describe('what blocks', () => {
     const key = (await json<{ key: string }>('keys', 'create', '--name', 'viewer', '--scopes', 'runs:read')).key;
     const narrow = await polony(['status', '--api-key', key]);
     expect([narrow.code, narrow.stdout]).toEqual([0, expect.stringMatching(/Flows +not shown: .*flows:read/)]);
+    const wrong = await polony(['status', '--api-key', 'wrong-key']);
+    expect([wrong.code, wrong.stdout]).toEqual([4, '']);
+    expect((await polony(['status', '--api-url', 'http://127.0.0.1:1'])).code).toBe(7);
   });
 });
 

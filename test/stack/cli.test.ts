@@ -595,6 +595,34 @@ describe('polony download', () => {
   });
 });
 
+describe('polony status', () => {
+  it('searches every storage connection for ignored folders, and says where it could not', async () => {
+    const made: string[] = [];
+    const create = async (name: string, bucket: string, upload: boolean): Promise<void> => {
+      const { storageConnection } = await json<{ storageConnection: { id: string } }>([
+        ...['storage', 'create', '--name', name, '--provider-id', 'lab', '--region', REGION, '--bucket', bucket],
+        ...['--prefix', name, '--use-for-run-upload', String(upload), '--use-for-data-exploration', 'true'],
+      ]);
+      made.push(storageConnection.id);
+    };
+    for (let nth = 1; nth <= 12; nth++) await create(`site-${nth}`, 'lab', true);
+    await create('site-archive', 'lab', false);
+    await create('site-gone', 'no-such-bucket-of-this-lab', true);
+    await put('site-12/20260115_AV1_TOP/RunParameters.json', '{}');
+    await put('site-archive/20260115_AV1_TOP/RunParameters.json', '{}');
+    const { code, stdout, stderr } = await polony(['status']);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toContain('site-12 has folders that look like runs but are ignored');
+    expect(stdout).toMatch(/not searched for ignored folders[\s\S]*site-gone +\S+/);
+    const status = await json<Record<string, { storageConnection: string }[]>>(['status']);
+    expect(status.ignoredFolders).toEqual([{ storageConnection: 'site-12' }]);
+    expect(status.notSearchedForIgnoredFolders).toEqual([
+      { storageConnection: 'site-gone', reason: expect.stringMatching(/./) as string },
+    ]);
+    for (const id of made) expect((await polony(['storage', 'delete', id])).code).toBe(0);
+  });
+});
+
 describe('polony upload', () => {
   const uploaded = {
     version: '1.0.0',

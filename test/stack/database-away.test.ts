@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import type { FastifyInstance } from 'fastify';
 import { afterEach, describe, expect, inject, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
@@ -8,6 +9,7 @@ import { Secrets } from '../../store/secrets.js';
 import { withFreePort } from '../../local/ports.js';
 import { databaseUrl } from '../sharedPostgres.js';
 import { stubOrchestrator } from '../stubOrchestrator.js';
+import { cliFile } from '../testStack.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
 const ID = '01920000-0000-7000-8000-000000000001';
@@ -90,7 +92,37 @@ describe('without its database, the API', () => {
     const app = await open(url());
     expect(await callAll(app, UNKNOWN_KEY)).toEqual([]);
   });
+
+  it('still has a status on the command line, with the part that fails and the exit code 7', async () => {
+    const app = await open(await unusedAddress());
+    const url = await app.listen({ host: '127.0.0.1', port: 0 });
+    for (const key of [ROOT, UNKNOWN_KEY]) {
+      const { code, stdout, stderr } = await runStatus(url, key);
+      expect([code, stderr]).toEqual([7, '']);
+      expect(stdout).toMatch(/^API +http\S+, NOT READY \(database unreachable, Temporal ok\)$/m);
+      expect(stdout).toMatch(/^Storage +not known: .*database/m);
+      expect(stdout).toMatch(/NOT READY +database unreachable/);
+      expect(stdout).not.toContain('Nothing needs attention');
+    }
+    const json = await runStatus(url, ROOT, '--json');
+    expect([json.code, JSON.parse(json.stdout)]).toMatchObject([
+      7,
+      { ready: { ok: false }, blockedRuns: { failed: expect.stringMatching(/database/) as string } },
+    ]);
+  });
 });
+
+/** Runs `polony status` in a process of its own. */
+function runStatus(url: string, key: string, ...more: string[]) {
+  return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
+    execFile(
+      process.execPath,
+      [cliFile(), 'status', '--api-url', url, '--api-key', key, ...more],
+      { env: { PATH: process.env.PATH, HOME: '/nowhere' } },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
+}
 
 async function unusedAddress(): Promise<string> {
   const port = await withFreePort(undefined, async (free) => free);
