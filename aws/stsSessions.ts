@@ -192,7 +192,7 @@ export class StsSessions {
       try {
         return await request(sessionPolicies(provider.scope));
       } catch (error) {
-        const refused = isPolicyRefused(error) ? await this.#findRefused(provider, request) : undefined;
+        const refused = isPolicyRefused(error) ? await this.#findRefused(provider, error, request) : undefined;
         if (refused === undefined) throw error;
         const session = await this.#requestWithout(refused, provider, request);
         this.#leftOut.set(providerId, { version: provider.version, entries: refused });
@@ -226,19 +226,23 @@ export class StsSessions {
   /** @returns undefined where the entries are not at fault. */
   async #findRefused(
     { scope }: AccessKeyProvider,
+    refusal: unknown,
     request: (policies: readonly string[]) => Promise<Session>,
   ): Promise<LeftOutEntry[] | undefined> {
-    const findRefusal = async (entries: readonly SessionEntry[]): Promise<string | undefined> => {
+    const entries = entriesOf(scope);
+    if (entries.length === 0) return undefined;
+    const describe = (error: unknown): string => classifyAwsError(error).message.replace(/\.$/, '');
+    const findRefusal = async (some: readonly SessionEntry[]): Promise<string | undefined> => {
       try {
-        await request(sessionPolicies(narrowScope(scope, entries)));
+        await request(sessionPolicies(narrowScope(scope, some)));
         return undefined;
       } catch (error) {
-        if (isPolicyRefused(error)) return classifyAwsError(error).message.replace(/\.$/, '');
+        if (isPolicyRefused(error)) return describe(error);
         throw error;
       }
     };
     if ((await findRefusal([])) !== undefined) return undefined;
-    return findRefusedEntries(entriesOf(scope), findRefusal);
+    return findRefusedEntries(entries, describe(refusal), findRefusal);
   }
 
   async #getFederationToken(sts: STSClient, name: string, policy: string, seconds: number): Promise<Session> {

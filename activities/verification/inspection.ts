@@ -27,6 +27,9 @@ export interface Inspection {
   used: Capability[];
 }
 
+/** The finding about an entry that polony leaves out of the session policy of a provider with access keys. */
+export const LEFT_OUT_OF_SESSION_POLICY = 'LEFT_OUT_OF_SESSION_POLICY';
+
 /** How to inspect one resource with the session of its provider. */
 export interface InspectionPlan {
   providerId: string;
@@ -38,18 +41,31 @@ export function emptyInspection(): Inspection {
   return { probes: [], scope: {}, findings: [], capabilities: [], used: [] };
 }
 
-/** Reports that AWS does not accept what a connection is for in the session policy of its provider. */
+/** Reports that the session policy of its provider lacks what a connection is for. */
 export function reportLeftOut(entry: SessionEntry, { leftOut }: SessionReport): Finding[] {
   return leftOut
     .filter((each) => isSameEntry(each.entry, entry))
     .map((each) => ({
       severity: 'error' as const,
-      code: 'LEFT_OUT_OF_SESSION_POLICY',
+      code: LEFT_OUT_OF_SESSION_POLICY,
       message:
-        `AWS does not accept ${describeEntry(entry)} in the session policy of the provider: ${each.reason}. polony ` +
-        'leaves it out, so that the other connections of the provider work. This one does not work',
-      remedy:
-        'Use another prefix or execution role for this connection, or a provider with a role, which needs no session ' +
-        'policy.',
+        `${describeLeftOut(each)}. polony leaves it out, so that the other connections of the provider work. This one ` +
+        'does not work',
+      remedy: remedyForLeftOut(each, 'this connection'),
     }));
+}
+
+/** Says which entry a session policy lacks, and why. */
+export function describeLeftOut({ entry, reason, isUntried }: LeftOutEntry): string {
+  return isUntried === true
+    ? `polony does not know whether the session policy of the provider may contain ${describeEntry(entry)}: ${reason}`
+    : `AWS does not accept ${describeEntry(entry)} in the session policy of the provider: ${reason}`;
+}
+
+/** @param what the connection, in words */
+export function remedyForLeftOut({ isUntried }: LeftOutEntry, what: string): string {
+  return isUntried === true
+    ? 'Correct the entries that AWS does not accept, which the verification of the provider names, and verify the ' +
+        'provider again. Or use a provider with a role, which needs no session policy.'
+    : `Use another prefix or execution role for ${what}, or a provider with a role, which needs no session policy.`;
 }

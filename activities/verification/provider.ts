@@ -4,11 +4,17 @@ import type { AwsSessions } from '../../aws/sessions.js';
 import { parseArn } from '../../domain/arn.js';
 import { describeShortExternalId, isShortExternalId } from '../../domain/connections/provider.js';
 import { errorMessage } from '../../domain/errors.js';
-import { describeEntry } from '../../domain/iam/sessionPolicies.js';
 import type { Finding } from '../../domain/verification/report.js';
 import type { ProviderRow } from '../../store/connections/providers.js';
 import { REQUIRE_EXTERNAL_ID } from '../failures.js';
-import { emptyInspection, type InspectionPlan, type SessionReport } from './inspection.js';
+import {
+  describeLeftOut,
+  emptyInspection,
+  type InspectionPlan,
+  LEFT_OUT_OF_SESSION_POLICY,
+  remedyForLeftOut,
+  type SessionReport,
+} from './inspection.js';
 
 /** The finding about a role that can be assumed without its external ID. */
 export const EXTERNAL_ID_IGNORED = 'EXTERNAL_ID_IGNORED';
@@ -111,15 +117,11 @@ function externalIdIgnored(roleArn: string, how: string, allowsOpenRoles: boolea
 }
 
 function reportLeftOutEntries({ leftOut }: SessionReport): Finding[] {
-  return leftOut.map(({ entry, reason }) => ({
+  return leftOut.map((each) => ({
     severity: 'warning',
-    code: 'LEFT_OUT_OF_SESSION_POLICY',
-    message:
-      `AWS does not accept ${describeEntry(entry)} in the session policy of the provider: ${reason}. polony leaves it ` +
-      'out, so the connection that uses it does not work',
-    remedy:
-      'Use another prefix or execution role for that connection, or a provider with a role, which needs no session ' +
-      'policy.',
+    code: LEFT_OUT_OF_SESSION_POLICY,
+    message: `${describeLeftOut(each)}. polony leaves it out, so the connection that uses it does not work`,
+    remedy: remedyForLeftOut(each, 'that connection'),
   }));
 }
 

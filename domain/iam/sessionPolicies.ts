@@ -37,6 +37,8 @@ export interface LeftOutEntry {
   entry: SessionEntry;
   /** What AWS said. */
   reason: string;
+  /** Whether AWS was not asked about this entry alone, because too many others are at fault. */
+  isUntried?: true;
 }
 
 /** The longest session policy that STS accepts, in characters (STS API Reference, GetFederationToken). */

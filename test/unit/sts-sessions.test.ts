@@ -81,6 +81,54 @@ it('leaves out the entry that AWS does not accept, and keeps the others as narro
   sessions.close();
 });
 
+/** A scope with many folders, of which AWS does not accept those that `isOdd` names. */
+function openMany(count: number, isOdd: (at: number) => boolean): AwsSessions {
+  const folders = Array.from({ length: count }, (_, at) => ({
+    bucket: 'lab',
+    prefix: `${isOdd(at) ? 'x' : 'f'}${at}`,
+  }));
+  refuse = (policy) => (/lab\/x/.test(policy) ? malformed('Syntax errors in policy.') : undefined);
+  return open({ ...scope, folders }).sessions;
+}
+const prefixesOf = (session: { leftOut?: readonly { entry: object }[] }): string[] =>
+  (session.leftOut ?? []).map(({ entry }) => (entry as { prefix?: string }).prefix ?? 'role');
+
+it.each([
+  [2, 1],
+  [12, 12],
+  [40, 10],
+  [40, 20],
+  [40, 40],
+])('of %i folders leaves out %i at fault, and the provider works', async (count, odd) => {
+  const sessions = openMany(count, (at) => at % Math.floor(count / odd) === 0 && at / Math.floor(count / odd) < odd);
+  const session = await sessions.session(id);
+  const named = prefixesOf(session);
+  expect(named.filter((prefix) => prefix.startsWith('x'))).toHaveLength(odd);
+  expect(new Set(named).size).toBe(named.length);
+  const granted = [...policies.at(-1)!.matchAll(/lab\/f(\d+)\//g)].length;
+  // Each folder is either granted or named.
+  expect(granted + named.filter((prefix) => prefix !== 'role').length).toBe(count);
+  for (const each of session.leftOut!)
+    if (!named.includes('role') && 'prefix' in each.entry && each.entry.prefix.startsWith('f'))
+      expect(each).toMatchObject({ isUntried: true, reason: expect.stringContaining('Syntax errors') as string });
+  // The first session, the one without any entry, at most 60 tries, and the one that works.
+  expect(policies.length).toBeLessThanOrEqual(63);
+  // What works stays found: the next session takes one call.
+  policies = [];
+  sessions.close();
+  await sessions.session(id);
+  expect(policies).toHaveLength(1);
+  sessions.close();
+});
+
+it('keeps what AWS accepts together, although it accepts each of two entries alone', async () => {
+  refuse = (policy) =>
+    policy.includes('lab/one/') && policy.includes('lab/three/') ? malformed('Together.') : undefined;
+  const { sessions } = open();
+  expect(prefixesOf(await sessions.session(id))).toEqual(['three']);
+  sessions.close();
+});
+
 it('leaves out an execution role that AWS does not accept', async () => {
   refuse = (policy) => (policy.includes('iam:PassRole') ? malformed('Partition is not valid.') : undefined);
   const { sessions } = open();
