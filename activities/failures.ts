@@ -4,6 +4,7 @@ import { type AwsError, classifyAwsError, isPolicyRefused } from '../aws/errors.
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/executions/execution.js';
 import { type Denial, explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
+import { findOtherRemedy } from '../domain/iam/otherReasons.js';
 import type { PermissionScope } from '../domain/iam/permissions.js';
 import { SecretError } from '../store/secrets.js';
 
@@ -96,9 +97,12 @@ function fromSessionError({ action, principal, cause }: SessionError): Applicati
 
 function fromRefusedRole(error: AwsError, role: string): ApplicationFailure {
   const call = { action: 'sts:AssumeRole', resource: role };
-  const denial = parseDenial(error.message);
+  const denial = parseDenial(error.message, error.code);
   // AWS reports a wrong external ID as a trust policy that does not allow the call.
-  const isTrustMissing = denial.deny !== 'explicit' && (denial.policy === 'resource' || denial.policy === 'trust');
+  const isTrustMissing =
+    denial.deny !== 'explicit' &&
+    (denial.policy === 'resource' || denial.policy === 'trust') &&
+    (denial.action ?? call.action).toLowerCase() === call.action.toLowerCase();
   const remedy =
     isReasonKnown(denial) && !isTrustMissing
       ? explainDenial(denial, call, { identity: OWN_IDENTITY }).remedy
@@ -128,7 +132,7 @@ function fromRefusedKeys(error: AwsError, accessKeyId: string): ApplicationFailu
   const call = { action: 'sts:GetFederationToken', resource: '*' };
   // AWS also denies unknown and inactive keys, where no statement helps.
   const isPermissionMissing = error.kind === 'denied' && error.code.startsWith('AccessDenied');
-  const denial = parseDenial(error.message);
+  const denial = parseDenial(error.message, error.code);
   const explained = explainDenial({ ...denial, resource: '*' }, call, { identity: PROVIDER_USER });
   const remedy =
     isPermissionMissing && isReasonKnown(denial)
@@ -145,9 +149,9 @@ function fromRefusedKeys(error: AwsError, accessKeyId: string): ApplicationFailu
   });
 }
 
-/** Whether AWS says which kind of policy denies a request, or that a Deny does. */
-function isReasonKnown({ deny, policy }: Denial): boolean {
-  return deny !== undefined || policy !== undefined;
+/** Whether AWS says why it refuses a request: which kind of policy denies it, that a Deny does, or another reason. */
+function isReasonKnown({ deny, policy, otherRemedy }: Denial): boolean {
+  return deny !== undefined || policy !== undefined || otherRemedy !== undefined;
 }
 
 function fromAwsError(error: AwsError, call: AwsCall): ApplicationFailure {
@@ -162,7 +166,10 @@ function fromAwsError(error: AwsError, call: AwsCall): ApplicationFailure {
     case 'not-found':
       return block('NOT_FOUND', call.whenNotFound ?? `Check that it exists in this account and region; ${CONTINUES}`);
     case 'invalid':
-      return block('INVALID_REQUEST', `Correct what AWS names in the flow or its connections; ${CONTINUES}`);
+      return block(
+        'INVALID_REQUEST',
+        `${findOtherRemedy(error.code, '') ?? 'Correct what AWS names in the flow or its connections'}; ${CONTINUES}`,
+      );
     case 'throttled':
       return createTransientFailure('Throttled', message);
     case 'conflict':
@@ -180,7 +187,7 @@ function fromAwsError(error: AwsError, call: AwsCall): ApplicationFailure {
 }
 
 function fromDenial(error: AwsError, call: AwsCall, message: string): ApplicationFailure {
-  const denial = parseDenial(error.message);
+  const denial = parseDenial(error.message, error.code);
   const { remedy, statement } = explainDenial(denial, call, { identity: PROVIDER_IDENTITY, scope: call.scope });
   return createBlockedFailure({
     kind: 'ACCESS_DENIED',

@@ -72,8 +72,8 @@ function sessionApiError({ action, principal, cause }: SessionError, { message }
   );
 }
 
-function explainDeniedCall(call: ApiAwsCall, message: string): string {
-  const { remedy } = explainDenial(parseDenial(message), call, { identity: PROVIDER_IDENTITY });
+function explainDeniedCall(call: ApiAwsCall, { code, message }: Classified): string {
+  const { remedy } = explainDenial(parseDenial(message, code), call, { identity: PROVIDER_IDENTITY });
   return `${remedy}. Then try again`;
 }
 
@@ -81,14 +81,15 @@ function explainDeniedCall(call: ApiAwsCall, message: string): string {
  * AWS gave a session and rejected the call; undefined for an unexpected error.
  * @param note what the session leaves out, which may be the reason
  */
-function callApiError(call: ApiAwsCall, { kind, code, message }: Classified, note?: string): ApiError | undefined {
+function callApiError(call: ApiAwsCall, error: Classified, note?: string): ApiError | undefined {
   const { action, resource } = call;
+  const { kind, code } = error;
   switch (kind) {
     case 'denied':
       return deniedError(
         call,
         note === undefined
-          ? `AWS refused ${action} on ${resource}. ${explainDeniedCall(call, message)}`
+          ? `AWS refused ${action} on ${resource}. ${explainDeniedCall(call, error)}`
           : `AWS refused ${action} on ${resource}. ${note}. Verify the storage connection to see whether that is the reason`,
       );
     case 'not-found':

@@ -14,11 +14,15 @@ export const HEALTHOMICS_REGIONS = [
   'us-west-2',
 ] as const;
 
-/** Regions by partition (AWS General Reference, "Partitions"); all others are in `aws`. */
+/** Regions by partition (AWS General Reference, "Partitions"; partitions of the AWS SDKs); all others are in `aws`. */
 const PARTITIONS: readonly { regions: string; partition: string; dnsSuffix: string }[] = [
   { regions: 'cn-', partition: 'aws-cn', dnsSuffix: 'amazonaws.com.cn' },
   { regions: 'us-gov-', partition: 'aws-us-gov', dnsSuffix: 'amazonaws.com' },
   { regions: 'eusc-', partition: 'aws-eusc', dnsSuffix: 'amazonaws.eu' },
+  { regions: 'us-iso-', partition: 'aws-iso', dnsSuffix: 'c2s.ic.gov' },
+  { regions: 'us-isob-', partition: 'aws-iso-b', dnsSuffix: 'sc2s.sgov.gov' },
+  { regions: 'us-isof-', partition: 'aws-iso-f', dnsSuffix: 'csp.hci.ic.gov' },
+  { regions: 'eu-isoe-', partition: 'aws-iso-e', dnsSuffix: 'cloud.adc-e.uk' },
 ];
 
 /** The partition where AWS HealthOmics exists. */

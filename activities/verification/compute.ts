@@ -93,7 +93,7 @@ function inspectExecutionRole(provider: ProviderRow, executionRoleArn: string, p
       severity: 'info',
       code: 'EXECUTION_ROLE_NOT_PASSABLE',
       message: `The provider may not pass the execution role ${executionRoleArn} to HealthOmics`,
-      remedy: `${explainDenial(parseDenial(passRole.error?.message ?? ''), passRole, { identity: PROVIDER_IDENTITY }).remedy}.`,
+      remedy: `${explainDenial(parseDenial(passRole.error?.message ?? '', passRole.error?.code), passRole, { identity: PROVIDER_IDENTITY }).remedy}.`,
     });
   if (provider.account_id !== null && accountOfRole(executionRoleArn) !== provider.account_id)
     findings.push({

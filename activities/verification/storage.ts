@@ -308,7 +308,7 @@ class StorageInspection {
 
 /** Whether an Allow statement may be missing. A Deny, or a policy of another kind, has nothing to do with the prefix. */
 function isPermissionMissing({ result, error }: Probe): boolean {
-  return result === 'denied' && canAllowHelp(parseDenial(error?.message ?? ''));
+  return result === 'denied' && canAllowHelp(parseDenial(error?.message ?? '', error?.code));
 }
 
 /** The region that GetBucketLocation means by its old names (S3 API Reference, GetBucketLocation). */

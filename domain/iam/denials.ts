@@ -1,8 +1,18 @@
+import { findOtherRemedy } from './otherReasons.js';
 import { findPermission, type PermissionScope, type Statement, statementFor } from './permissions.js';
 
 /** A kind of policy that can deny a request (IAM User Guide, "Policy evaluation logic"). */
 type DenyingPolicy =
-  'identity' | 'resource' | 'trust' | 'session' | 'boundary' | 'serviceControl' | 'resourceControl' | 'vpcEndpoint';
+  | 'identity'
+  | 'resource'
+  | 'trust'
+  | 'session'
+  | 'boundary'
+  | 'serviceControl'
+  | 'resourceControl'
+  | 'vpcEndpoint'
+  /** A kind that polony does not know. */
+  | 'other';
 
 /** What AWS says about a denial. Members are absent where AWS does not say it. */
 export interface Denial {
@@ -16,6 +26,10 @@ export interface Denial {
   policy?: DenyingPolicy;
   /** AWS names the policy to callers of the same account or organization. */
   policyArn?: string;
+  /** What to do where no policy denies it, such as for unknown credentials; without the last full stop. */
+  otherRemedy?: string;
+  /** Whether the message has an encoded part with the reason, which sts:DecodeAuthorizationMessage shows. */
+  isEncoded?: boolean;
 }
 
 /** Who made the request, so that a remedy can name the policies to change. */
@@ -37,16 +51,20 @@ export interface DenialRemedy {
   statement?: Statement;
 }
 
-const PERMISSION = /not authorized to perform:? ([a-z0-9-]+:[a-z]+)(?: on (?:the )?resource:? "?(arn:[^\s"]+|\*))?/i;
+/** S3 puts resources into quotes, because keys can have spaces. */
+const PERMISSION =
+  /not authorized to perform:? ([a-z0-9-]+:[a-z]+)(?: on (?:the )?resource:? (?:"(arn:[^"]+)"|(arn:[^\s"]+|\*)))?/i;
 const POLICY_TYPE = String.raw`([a-z][a-z -]*?(?:polic(?:y|ies)|boundary|boundaries))`;
 const EXPLICIT = new RegExp(String.raw`explicit deny(?: in (?:an?|the) ${POLICY_TYPE})?(?:: *"?(arn:[^\s"]+))?`, 'i');
 const IMPLICIT = new RegExp(String.raw`because (?:no|the)\b.*?\b${POLICY_TYPE} (?:allows?|does not allow)\b`, 'i');
 /** AWS KMS does not tell the two apart: "…, no resource-based policies allow access, or … explicitly denies access". */
-const KMS_RESOURCE_POLICY = /no resource-based policies allow access/i;
+const KMS_RESOURCE_POLICY = /no resource-based policies allow access|or you are not allowed to access/i;
+/** An older message of S3 for a key that the caller cannot use, without an action. */
+const KMS_CIPHERTEXT = /ciphertext refers to a customer master key/i;
 
 const POLICY_WORDS: readonly [RegExp, DenyingPolicy][] = [
   [/identity-based/i, 'identity'],
-  [/resource-based|key policy|bucket policy/i, 'resource'],
+  [/resource(-based)? polic|key policy|bucket policy/i, 'resource'],
   [/trust policy/i, 'trust'],
   [/session/i, 'session'],
   [/boundar/i, 'boundary'],
@@ -56,19 +74,27 @@ const POLICY_WORDS: readonly [RegExp, DenyingPolicy][] = [
 ];
 
 /**
- * Reads why AWS denied a request from its message (IAM User Guide, "Troubleshoot access denied error messages").
+ * Reads why AWS denied a request from its message (IAM User Guide, "Troubleshoot access denied error messages"), and from
+ * its code where no policy denies it.
  * @returns an empty object for a message without a reason, such as the plain "Access Denied" of S3.
  */
-export function parseDenial(message: string): Denial {
+export function parseDenial(message: string, code = ''): Denial {
   const permission = PERMISSION.exec(message);
+  const action = permission?.[1] ?? (KMS_CIPHERTEXT.test(message) ? 'kms:Decrypt' : undefined);
+  const resource = permission?.[2] ?? permission?.[3]?.replace(/[.,:]$/, '');
+  const otherRemedy = findOtherRemedy(code, message);
   return {
-    ...(permission !== null && { action: permission[1]! }),
-    ...(permission?.[2] !== undefined && { resource: permission[2].replace(/[.,:]$/, '') }),
-    ...parseReason(message),
+    ...(action !== undefined && { action }),
+    ...(resource !== undefined && { resource }),
+    ...(otherRemedy === undefined ? parseReason(message, action) : { otherRemedy }),
+    ...(/encoded authorization failure message/i.test(message) && { isEncoded: true }),
   };
 }
 
-function parseReason(message: string): Pick<Denial, 'deny' | 'policy' | 'policyArn'> {
+/** Tags and the source identity of a session need the trust policy's permission like the session itself. */
+const TRUST_ACTIONS = /^sts:(TagSession|SetSourceIdentity)$/i;
+
+function parseReason(message: string, action = ''): Pick<Denial, 'deny' | 'policy' | 'policyArn'> {
   if (KMS_RESOURCE_POLICY.test(message)) return { policy: 'resource' };
   const explicit = EXPLICIT.exec(message);
   if (explicit !== null) {
@@ -76,17 +102,18 @@ function parseReason(message: string): Pick<Denial, 'deny' | 'policy' | 'policyA
     return { deny: 'explicit', ...policyOf(explicit[1]), ...(policyArn !== undefined && { policyArn }) };
   }
   const implicit = IMPLICIT.exec(message);
-  return implicit === null ? {} : { deny: 'implicit', ...policyOf(implicit[1]) };
+  if (implicit !== null) return { deny: 'implicit', ...policyOf(implicit[1]) };
+  return TRUST_ACTIONS.test(action) ? { policy: 'trust' } : {};
 }
 
 function policyOf(words: string | undefined): Pick<Denial, 'policy'> {
-  const policy = POLICY_WORDS.find(([pattern]) => words !== undefined && pattern.test(words))?.[1];
-  return policy === undefined ? {} : { policy };
+  if (words === undefined) return {};
+  return { policy: POLICY_WORDS.find(([pattern]) => pattern.test(words))?.[1] ?? 'other' };
 }
 
 /** Whether an Allow statement in an identity-based policy can end a denial: not where AWS names another reason. */
-export function canAllowHelp({ deny, policy }: Denial): boolean {
-  return deny !== 'explicit' && (policy === undefined || policy === 'identity');
+export function canAllowHelp({ deny, policy, otherRemedy }: Denial): boolean {
+  return otherRemedy === undefined && deny !== 'explicit' && (policy === undefined || policy === 'identity');
 }
 
 /**
@@ -98,6 +125,7 @@ export function explainDenial(
   denied: { action: string; resource: string },
   caller: DeniedCaller,
 ): DenialRemedy {
+  if (denial.otherRemedy !== undefined) return { remedy: denial.otherRemedy };
   const action = denial.action ?? denied.action;
   const isOtherAction = action.toLowerCase() !== denied.action.toLowerCase();
   // The resource of the call is not a resource of another action: a bucket is none of kms:Decrypt.
@@ -108,7 +136,10 @@ export function explainDenial(
   return {
     remedy:
       `Allow ${what} in the policy of ${caller.identity}` +
-      (denial.deny === undefined ? '. If the policy allows it already, look for a policy that denies it' : ''),
+      (denial.deny === undefined ? '. If the policy allows it already, look for a policy that denies it' : '') +
+      (denial.deny === undefined && denial.isEncoded === true
+        ? '. `aws sts decode-authorization-message` shows the reason'
+        : ''),
     ...(resource !== undefined && { statement: missingStatement(action, resource, caller.scope) }),
   };
 }
@@ -155,6 +186,8 @@ function describePolicy({ policy }: Denial, action: string, identity: string): s
       return "the resource control policies (RCPs) of the resource's AWS organization";
     case 'vpcEndpoint':
       return 'the policy of the VPC endpoint through which polony calls AWS';
+    case 'other':
+      return 'the policy of the kind that AWS names';
   }
 }
 

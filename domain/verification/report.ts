@@ -101,10 +101,11 @@ function explainProbe(
   scope: PermissionScope,
 ): Pick<PermissionReport, 'remedy' | 'statement'> {
   if (result === 'granted') return { remedy: null, statement: null };
-  const denial = error === undefined ? {} : parseDenial(error.message);
+  const denial = error === undefined ? {} : parseDenial(error.message, error.code);
   const isOtherAction = denial.action !== undefined && denial.action.toLowerCase() !== action.toLowerCase();
   // A probe without a denial says nothing about the permission, so that the statement may be what is missing.
-  if (result === 'unknown' && !isOtherAction) return { remedy: null, statement: statementFor(action, scope) };
+  if (result === 'unknown' && !isOtherAction && denial.otherRemedy === undefined)
+    return { remedy: null, statement: statementFor(action, scope) };
   const { remedy, statement } = explainDenial(denial, { action, resource }, { identity: PROVIDER_IDENTITY, scope });
   return { remedy: `${remedy}.`, statement: statement ?? null };
 }

@@ -104,6 +104,78 @@ describe('a denial by AWS', () => {
     expect(statement).toEqual({ Effect: 'Allow', Action: ['kms:Decrypt'], Resource: KEY });
   });
 
+  it.each([
+    ['InvalidClientTokenId', 'The security token included in the request is invalid', 'credentials'],
+    ['UnrecognizedClientException', 'The security token included in the request is invalid', 'enabled the region'],
+    ['SignatureDoesNotMatch', 'The request signature we calculated does not match', 'secret access key'],
+    ['SignatureDoesNotMatch', 'Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z', 'clock'],
+    ['RequestTimeTooSkewed', 'The difference between the request time and the current time is too large.', 'clock'],
+    ['AllAccessDisabled', 'All access to this object has been disabled', 'AWS Support'],
+    ['RegionDisabledException', 'STS is not activated in this region for account:111122223333.', 'Activate STS'],
+    ['InvalidObjectState', "The operation is not valid for the object's storage class", 'Restore it'],
+    ['MethodNotAllowed', 'The specified method is not allowed against this resource.', 'owns the bucket'],
+    ['KMS.DisabledException', `${KEY} is disabled.`, 'Enable the KMS key'],
+    ['KMS.NotFoundException', `Key '${KEY}' does not exist`, 'Select an existing KMS key'],
+    ['KMS.KMSInvalidStateException', `${KEY} is pending deletion.`, 'cancel that'],
+    [
+      'AccessDenied',
+      'User: x is not authorized to perform: s3:PutBucketPolicy on resource: "arn:aws:s3:::lab" because public policies ' +
+        'are prevented by the BlockPublicPolicy setting in S3 Block Public Access.',
+      'S3 Block Public Access',
+    ],
+    [
+      'AccessDenied',
+      'User: x is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::lab/x" because public access is ' +
+        'prevented by the RestrictPublicBuckets setting in S3 Block Public Access.',
+      'S3 Block Public Access',
+    ],
+    ['PermanentRedirect', 'The bucket must be addressed using the specified endpoint.', 'another region'],
+    ['AuthorizationHeaderMalformed', "the region 'us-east-1' is wrong; expecting 'eu-west-1'", 'another region'],
+    ['AccessDeniedException', 'Unable to assume role: arn:aws:iam::1:role/x', 'omics.amazonaws.com'],
+  ])('by %s (%s) has a remedy without an Allow, because no policy is the reason', (name, message, remedy) => {
+    const $metadata = { httpStatusCode: name.startsWith('KMS.') ? 400 : 403 };
+    const error = Object.assign(new Error(message), { name, $metadata });
+    const blocked = toActivityFailure(error, { action: 's3:GetObject', resource: 'arn:aws:s3:::lab/*' })
+      .details![0] as Blocked;
+    expect(blocked.remedy).toContain(remedy);
+    expect(blocked.remedy).not.toContain('Allow');
+    expect(blocked.statement).toBeUndefined();
+  });
+
+  it('offers no Allow for a policy of a kind that polony does not know', () => {
+    for (const kind of ['resource policy', 'access point policy', 'declarative policy']) {
+      const { remedy, statement } = blockedBy(`${START}${RUNS} because no ${kind} allows the omics:StartRun action`);
+      expect(remedy).toContain('does not replace it');
+      expect(statement).toBeUndefined();
+    }
+  });
+
+  it('sends people to the key policy for the older message about a ciphertext', () => {
+    const { action, remedy, statement } = blockedBy(
+      'The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not ' +
+        'allowed to access.',
+    );
+    expect(action).toBe('kms:Decrypt');
+    expect(remedy).toContain('key policy');
+    expect(statement).toBeUndefined();
+  });
+
+  it('mentions how to decode an encoded reason', () => {
+    const { remedy } = blockedBy(
+      'You are not authorized to perform this operation. Encoded authorization failure message: AbC',
+    );
+    expect(remedy).toContain('decode-authorization-message');
+  });
+
+  it('reads a resource with spaces', () => {
+    const key = 'arn:aws:s3:::lab/runs/My run (1)/x, y.zip';
+    expect(
+      parseDenial(
+        `not authorized to perform: s3:PutObject on resource: "${key}" because no identity-based policy allows the s3:PutObject action`,
+      ),
+    ).toEqual({ action: 's3:PutObject', resource: key, deny: 'implicit', policy: 'identity' });
+  });
+
   it('reads the permission, the partition and the quotes of the message', () => {
     expect(
       parseDenial(
@@ -125,6 +197,20 @@ describe('a session that AWS refuses', () => {
     expect(refuse('sts:AssumeRole', 'AccessDenied', 'not authorized to perform: sts:AssumeRole').remedy).toContain(
       'external ID',
     );
+  });
+
+  it.each(['sts:TagSession', 'sts:SetSourceIdentity'])('names %s, which the trust policy lacks', (action) => {
+    const { remedy } = refuse(
+      'sts:AssumeRole',
+      'AccessDenied',
+      `User: x is not authorized to perform: ${action} on resource: arn:aws:iam::1:role/lab`,
+    );
+    expect(remedy).toContain(`Allow ${action} on arn:aws:iam::1:role/lab in the trust policy of the role`);
+  });
+
+  it('names the region where STS is not active', () => {
+    const message = 'STS is not activated in this region for account:111122223333.';
+    expect(refuse('sts:AssumeRole', 'RegionDisabledException', message).remedy).toContain('Activate STS');
   });
 
   it('names the Deny in the way', () => {
@@ -183,6 +269,21 @@ describe('a denied permission in a verification report', () => {
     );
     expect(remedy).toContain('Allow kms:GenerateDataKey');
     expect(statement).toEqual({ Effect: 'Allow', Action: ['kms:GenerateDataKey'], Resource: KEY });
+  });
+
+  it('has a remedy and no statement where no policy is the reason', () => {
+    const { remedy, statement } = reportPermission(
+      {
+        action: 's3:PutObject',
+        result: 'unknown',
+        resource: 'arn:aws:s3:::lab/runs/*',
+        detail: 'Wrote a file',
+        error: { code: 'KMS.DisabledException', message: 'The key is disabled.' },
+      },
+      { bucket: 'lab', prefix: 'runs' },
+    );
+    expect(remedy).toContain('Enable the KMS key');
+    expect(statement).toBeNull();
   });
 
   it('has the statement of the table where AWS gives no reason', () => {

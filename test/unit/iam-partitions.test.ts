@@ -17,6 +17,11 @@ const QUERY = {
 const REGIONS = [
   ['us-gov-west-1', 'aws-us-gov', 'amazonaws.com'],
   ['cn-north-1', 'aws-cn', 'amazonaws.com.cn'],
+  ['eusc-de-east-1', 'aws-eusc', 'amazonaws.eu'],
+  ['us-iso-east-1', 'aws-iso', 'c2s.ic.gov'],
+  ['us-isob-east-1', 'aws-iso-b', 'sc2s.sgov.gov'],
+  ['us-isof-south-1', 'aws-iso-f', 'csp.hci.ic.gov'],
+  ['eu-isoe-west-1', 'aws-iso-e', 'cloud.adc-e.uk'],
   ['us-west-2', 'aws', 'amazonaws.com'],
 ] as const;
 
@@ -67,7 +72,7 @@ describe.each(REGIONS)('in %s', (region, partition, suffix) => {
 });
 
 describe('a partition without HealthOmics', () => {
-  it.each(['us-gov-west-1', 'cn-north-1'])('rejects Bases2Fastq in %s', (region) => {
+  it.each(['us-gov-west-1', 'cn-north-1', 'us-iso-east-1', 'eusc-de-east-1'])('rejects Bases2Fastq in %s', (region) => {
     expect(() => parseIamQuery({ ...QUERY, capabilities: 'bases2fastq', region })).toThrow(/HealthOmics/);
   });
 
