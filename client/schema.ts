@@ -1491,7 +1491,7 @@ export interface components {
          *         "kinds": []
          *       },
          *       "startedBy": {
-         *         "id": "lims",
+         *         "id": "01920000-0000-7000-8000-000000000009",
          *         "email": "",
          *         "name": "lims"
          *       },
@@ -1547,6 +1547,8 @@ export interface components {
             cancelRequested: {
                 reason: string | null;
                 requestedBy: string;
+                /** @description The ID of the caller, as in the audit log. Names can be alike */
+                requestedById: string | null;
                 /** Format: date-time */
                 time: string | null;
             } | null;

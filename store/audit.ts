@@ -14,6 +14,13 @@ export interface AuditCaller {
   name: string;
 }
 
+/** Whoever sent a workflow a message past the API, or started it. Temporal does not tell who it was. */
+export const TEMPORAL_CALLER: AuditCaller = {
+  kind: 'temporal',
+  id: 'temporal',
+  name: 'via Temporal, not authenticated',
+};
+
 /** An action that is about to begin. */
 export interface AuditEntry {
   caller: AuditCaller;

@@ -20,6 +20,7 @@ import * as verifiedFolders from './migrations/0013_verified_folders.js';
 import * as stoppedRuns from './migrations/0014_stopped_runs.js';
 import * as auditChain from './migrations/0017_audit_chain.js';
 import * as keyActors from './migrations/0020_key_actors.js';
+import * as executionActors from './migrations/0021_execution_actors.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -127,6 +128,7 @@ const migrations: MigrationProvider = {
     '0017_audit_chain': auditChain,
     '0019_open_roles': openRoles,
     '0020_key_actors': keyActors,
+    '0021_execution_actors': executionActors,
   }),
 };
 

@@ -206,6 +206,8 @@ export interface ExecutionsTable {
   storage_connection_id: string;
   trigger: 'auto' | 'api';
   started_by: string;
+  /** Null for executions of earlier versions, and for those that the database had forgotten. */
+  started_by_id: string | null;
   status: ExecutionStatus;
   status_description: Generated<string>;
   blocked: NullableJson<Blocked>;
@@ -222,6 +224,8 @@ export interface ExecutionsTable {
   run_output_uri: string | null;
   healthomics_status: HealthOmicsStatus | null;
   cancel_requested_by: string | null;
+  /** Null for requests of earlier versions. */
+  cancel_requested_by_id: string | null;
   cancel_reason: string | null;
   time_cancel_requested: Date | null;
   /** Whether the workflow received the cancel request. Until then the sweep sends it. */

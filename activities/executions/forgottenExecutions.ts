@@ -11,6 +11,7 @@ import {
 import { filterOpenExecutions, recordAdoption } from '../../store/executions/sweep.js';
 import { updateExecution } from '../../store/executions/update.js';
 import type { KnownExecution } from '../../temporal/executions.js';
+import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
 
 /** Ids that one query compares. */
@@ -57,7 +58,7 @@ export class ForgottenExecutions {
 
   async #insert({ id, origin, status, healthOmicsRunId, timeStarted }: KnownExecution): Promise<Recovery> {
     if (origin === undefined) return 'incomplete';
-    const run = await ensureRunOf(this.db, origin);
+    const run = await ensureRunOf(this.db, id, origin);
     if (run === undefined) return 'incomplete';
     // Before it has a HealthOmics run, an execution reads the upload of its run, which is checked again first.
     const isWaiting = status === 'UNTRIGGERED';
@@ -65,7 +66,14 @@ export class ForgottenExecutions {
     const open = ['UNTRIGGERED', 'INITIALIZED', 'PENDING', 'RUNNING'].includes(status) ? status : 'RUNNING';
     await insertForgottenExecution(
       this.db,
-      { id, origin, status: open as ExecutionStatus, healthOmicsRunId, timeStarted },
+      {
+        id,
+        origin,
+        workflowId: executionWorkflowId(id),
+        status: open as ExecutionStatus,
+        healthOmicsRunId,
+        timeStarted,
+      },
       run.id,
     );
     Context.current().log.warn('Recovered an execution that the database had forgotten', { executionId: id });

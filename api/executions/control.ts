@@ -19,11 +19,11 @@ export async function handleCancelExecution(
 ) {
   const { id } = request.params;
   const { reason } = request.body;
-  const requestedBy = request.caller.name;
+  const { caller } = request;
   const recorded = await createIdempotently(db, request, reply, 202, async (transaction) => {
     const execution = await requireExecution(transaction, id);
     if (isFinalStatus(execution.status)) throw endedError(execution.status);
-    await recordCancelRequest(transaction, execution.id, requestedBy, reason);
+    await recordCancelRequest(transaction, execution.id, caller, reason);
     return { execution: presentExecution(await requireExecution(transaction, id)) };
   });
   const execution = await findExecution(db, recorded.execution.id);
@@ -31,7 +31,7 @@ export async function handleCancelExecution(
   if (execution === undefined || isFinalStatus(execution.status)) return recorded;
   const isSignalled = await withTemporalErrors(
     request.log,
-    orchestrator.executions.cancel(execution, { requestedBy, reason }),
+    orchestrator.executions.cancel(execution, { requestedBy: caller.name, reason }),
   );
   if (!isSignalled) throw await workflowEndedError(db, execution.id);
   await markWorkflowStarted(db, execution.id);

@@ -56,7 +56,7 @@ export async function handleCreateExecution(
           parameters,
           manifest,
           checkedManifest,
-          startedBy: caller.name,
+          startedBy: caller,
           references,
         });
         return { execution: presentExecution(await requireExecution(transaction, id)) };
@@ -123,7 +123,7 @@ export async function handleRelaunchExecution(
           manifest: await resolveManifest(transaction, body.manifest, before),
           checkedManifest,
           relaunchOf: before.id,
-          startedBy: caller.name,
+          startedBy: caller,
           references,
         });
         return { execution: presentExecution(await requireExecution(transaction, id)) };

@@ -38,7 +38,7 @@ export function presentExecution(row: ListedExecution) {
       uri: row.healthOmics?.runOutputUri == null ? '' : `${row.healthOmics.runOutputUri.replace(/\/+$/, '')}/`,
       kinds: row.status === 'COMPLETED' ? ['fastq'] : [],
     },
-    startedBy: { id: row.startedBy, email: '', name: row.startedBy },
+    startedBy: { id: row.startedById ?? row.startedBy, email: '', name: row.startedBy },
     timeCreated: row.timeCreated.toISOString(),
     timeStarted: row.timeStarted?.toISOString() ?? null,
     timeCompleted: row.timeCompleted?.toISOString() ?? null,
@@ -63,6 +63,7 @@ export function presentExecutionDetails(row: ListedExecution, earlierAttempts: r
         ? null
         : {
             requestedBy: row.cancel.requestedBy,
+            requestedById: row.cancel.requestedById,
             reason: row.cancel.reason,
             time: row.cancel.time?.toISOString() ?? null,
           },

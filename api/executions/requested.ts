@@ -13,6 +13,7 @@ import { createExecution } from '../../store/executions/create.js';
 import { listExecutionNames } from '../../store/executions/list.js';
 import { lockRun } from '../../store/runs/load.js';
 import { ApiError } from '../errors.js';
+import type { Caller } from '../plugins/auth.js';
 import { missing } from './access.js';
 import { type CheckedManifest, type RequestedManifest, requireCheckedManifest } from './manifest.js';
 import { checkReferences, type References } from './references.js';
@@ -29,7 +30,7 @@ export interface ExecutionRequest {
   relaunchOf?: string;
   /** The name of the execution that this one repeats: without a name of its own, it gets that one with a number. */
   nameOfRepeated?: string;
-  startedBy: string;
+  startedBy: Pick<Caller, 'id' | 'name'>;
   /** What the caller names and may not be allowed to see. */
   references: References;
 }
@@ -70,7 +71,8 @@ export async function createRequestedExecution(transaction: DbTransaction, reque
     run: { id: run.id, name: run.run_name, storageConnectionId: parts.storage.id, uploadState: run.upload_state },
     storage: parts.storage,
     trigger: 'api',
-    startedBy: request.startedBy,
+    startedBy: request.startedBy.name,
+    startedById: request.startedBy.id,
     parameters: request.parameters as Record<string, ParameterValue> | undefined,
     manifest: toStoredManifest(request.manifest),
     relaunchOf: request.relaunchOf,

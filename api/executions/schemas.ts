@@ -86,7 +86,7 @@ const Execution = component(
             uri: 's3://lab-aviti/runs/polony-executions/01920000-0000-7000-8000-000000000006/1234567/',
             kinds: [],
           },
-          startedBy: { id: 'lims', email: '', name: 'lims' },
+          startedBy: { id: '01920000-0000-7000-8000-000000000009', email: '', name: 'lims' },
           timeCreated: '2026-01-16T04:00:00.000Z',
           timeStarted: '2026-01-16T04:00:05.000Z',
           timeCompleted: null,
@@ -148,7 +148,17 @@ const ExecutionDetails = component(
       ]),
       blocked: NullableBlocked,
       cancelRequested: Type.Union([
-        Type.Object({ requestedBy: Type.String(), reason: NullableString, time: NullableTimestamp }, closed),
+        Type.Object(
+          {
+            requestedBy: Type.String(),
+            requestedById: Type.Union([Type.String(), Type.Null()], {
+              description: 'The ID of the caller, as in the audit log. Names can be alike',
+            }),
+            reason: NullableString,
+            time: NullableTimestamp,
+          },
+          closed,
+        ),
         Type.Null(),
       ]),
       parameters: anyObject('The parameters that polony sent to HealthOmics'),

@@ -27,6 +27,7 @@ export async function createAutomaticExecutions(
         storage,
         trigger: 'auto',
         startedBy: 'polony',
+        startedById: 'polony',
       });
       if (created.id === undefined && created.startedBefore !== undefined)
         earlier.push({ flowName: flow.name, executionId: created.startedBefore });

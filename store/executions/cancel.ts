@@ -1,5 +1,5 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
-import { appendAudit, type AuditCaller } from '../audit.js';
+import { appendAudit, type AuditCaller, TEMPORAL_CALLER } from '../audit.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
@@ -10,13 +10,14 @@ import { executionQuery, type ExecutionContext, toExecutionContext } from './loa
 export async function recordCancelRequest(
   db: DbOrTransaction,
   id: string,
-  requestedBy: string,
+  requestedBy: Pick<AuditCaller, 'id' | 'name'>,
   reason: string | undefined,
 ): Promise<boolean> {
   const { numUpdatedRows } = await db
     .updateTable('executions')
     .set({
-      cancel_requested_by: sanitizeText(requestedBy),
+      cancel_requested_by: sanitizeText(requestedBy.name),
+      cancel_requested_by_id: sanitizeText(requestedBy.id),
       cancel_reason: reason === undefined ? null : sanitizeText(reason),
       time_cancel_requested: new Date(),
       time_updated: new Date(),
@@ -27,9 +28,6 @@ export async function recordCancelRequest(
     .executeTakeFirst();
   return numUpdatedRows > 0n;
 }
-
-/** Whoever sent a workflow a message past the API. Temporal does not tell who it was. */
-const TEMPORAL_CALLER: AuditCaller = { kind: 'temporal', id: 'temporal', name: 'via Temporal, not authenticated' };
 
 /** A request to cancel an execution that did not come from the API. */
 interface UnauthenticatedCancel {
@@ -50,7 +48,7 @@ export async function recordUnauthenticatedCancel(
   { reason, claimedBy, origin }: UnauthenticatedCancel,
 ): Promise<void> {
   await db.transaction().execute(async (transaction) => {
-    if (!(await recordCancelRequest(transaction, id, TEMPORAL_CALLER.name, reason))) return;
+    if (!(await recordCancelRequest(transaction, id, TEMPORAL_CALLER, reason))) return;
     await appendAudit(transaction, {
       caller: TEMPORAL_CALLER,
       action: 'ExecutionService_CancelExecution',

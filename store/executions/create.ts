@@ -22,6 +22,8 @@ export interface NewExecution {
   /** `auto`: a flow starts for a run at most once, also under another storage connection or folder. */
   trigger: 'auto' | 'api';
   startedBy: string;
+  /** The id of the caller: names can be alike. */
+  startedById?: string;
   /** Parameters of the workflow. They override those of the flow. */
   parameters?: Record<string, ParameterValue>;
   /** A run manifest in place of the one in the run folder. */
@@ -98,6 +100,7 @@ async function insertExecution(transaction: DbOrTransaction, execution: NewExecu
       storage_connection_id: execution.run.storageConnectionId,
       trigger: execution.trigger,
       started_by: execution.startedBy,
+      started_by_id: execution.startedById ?? null,
       status: waits ? 'UNTRIGGERED' : 'INITIALIZED',
       status_description: waits ? 'Waiting for the upload of the run to end' : 'Accepted',
       // HealthOmics adds a folder for each of its runs below this one.

@@ -29,6 +29,8 @@ export interface ListedExecution {
   blocked: Blocked | null;
   trigger: 'auto' | 'api';
   startedBy: string;
+  /** Null for executions of earlier versions. */
+  startedById: string | null;
   flow: {
     id: string;
     name: string;
@@ -81,7 +83,7 @@ export interface ListedExecution {
     status: HealthOmicsStatus | null;
     runOutputUri: string | null;
   } | null;
-  cancel: { requestedBy: string; reason: string | null; time: Date | null } | null;
+  cancel: { requestedBy: string; requestedById: string | null; reason: string | null; time: Date | null } | null;
   /** Number of its current HealthOmics run, from 1. */
   attempt: number;
   /** Override the parameters of the flow. */
@@ -142,6 +144,7 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       'e.blocked',
       'e.trigger',
       'e.started_by',
+      'e.started_by_id',
       'e.output_uri',
       'e.parameters',
       'e.workflow_name',
@@ -151,6 +154,7 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       'e.healthomics_status',
       'e.run_output_uri',
       'e.cancel_requested_by',
+      'e.cancel_requested_by_id',
       'e.cancel_reason',
       'e.time_cancel_requested',
       'e.attempt',
@@ -213,6 +217,7 @@ export function toListedExecution(row: ListedExecutionRow): ListedExecution {
     blocked: row.blocked,
     trigger: row.trigger,
     startedBy: row.started_by,
+    startedById: row.started_by_id,
     ...toFlowAndRun(row),
     ...toConnections(row),
     outputUri: row.output_uri,
@@ -231,7 +236,12 @@ export function toListedExecution(row: ListedExecutionRow): ListedExecution {
     cancel:
       row.cancel_requested_by === null
         ? null
-        : { requestedBy: row.cancel_requested_by, reason: row.cancel_reason, time: row.time_cancel_requested },
+        : {
+            requestedBy: row.cancel_requested_by,
+            requestedById: row.cancel_requested_by_id,
+            reason: row.cancel_reason,
+            time: row.time_cancel_requested,
+          },
     attempt: row.attempt,
     ownParameters: row.own_parameters,
     manifestSource: row.has_manifest_text ? 'text' : row.manifest_uri !== null ? 'uri' : 'run',

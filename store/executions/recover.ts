@@ -1,13 +1,18 @@
 import type { ExecutionStatus } from '../../domain/executions/execution.js';
 import type { ExecutionOrigin } from '../../domain/executions/origin.js';
-import { joinKey } from '../../domain/files/paths.js';
-import { type DbOrTransaction, isId, sanitizeJson } from '../database.js';
+import { joinKey, storageUri } from '../../domain/files/paths.js';
+import { EXECUTIONS_FOLDER } from '../../domain/runs/runFolder.js';
+import { isInSearchedRunFolder } from '../../domain/runs/searchedFolder.js';
+import { appendAudit, TEMPORAL_CALLER } from '../audit.js';
+import { type Db, type DbOrTransaction, isId, sanitizeJson } from '../database.js';
 import type { UploadState } from '../schema.js';
 
 /** An execution that Temporal knows and the database does not, for example after a restore of an older dump. */
 export interface ForgottenExecution {
   id: string;
+  /** What the workflow says. Anybody with access to Temporal can start one that says anything. */
   origin: ExecutionOrigin;
+  workflowId: string;
   status: ExecutionStatus;
   healthOmicsRunId: string | undefined;
   timeStarted: Date;
@@ -34,18 +39,26 @@ export async function countOpenExecutions(db: DbOrTransaction): Promise<number> 
 
 /**
  * Finds the run of a forgotten execution, or inserts it with its old id. The search for runs then follows its upload.
- * @returns undefined where the flow or a connection of the execution is unknown too, so that nothing can refer to it.
+ * @returns undefined where the flow or a connection of the execution is unknown too, so that nothing can refer to it, or
+ * where polony would have chosen another output URI.
  */
 export async function ensureRunOf(
   db: DbOrTransaction,
-  { flowId, computeConnectionId, storageConnectionId, run }: ExecutionOrigin,
+  executionId: string,
+  { flowId, computeConnectionId, storageConnectionId, run, outputUri }: ExecutionOrigin,
 ): Promise<{ id: string; uploadState: UploadState } | undefined> {
-  const references = await Promise.all([
+  const [flow, compute, storage] = await Promise.all([
     db.selectFrom('flows').select('id').where('id', '=', flowId).executeTakeFirst(),
     db.selectFrom('compute_connections').select('id').where('id', '=', computeConnectionId).executeTakeFirst(),
-    db.selectFrom('storage_connections').select('id').where('id', '=', storageConnectionId).executeTakeFirst(),
+    db
+      .selectFrom('storage_connections')
+      .select(['bucket', 'prefix', 'run_depth', 'use_for_run_upload'])
+      .where('id', '=', storageConnectionId)
+      .executeTakeFirst(),
   ]);
-  if (references.includes(undefined)) return undefined;
+  if (flow === undefined || compute === undefined || storage === undefined) return undefined;
+  if (outputUri !== storageUri(storage.bucket, storage.prefix, EXECUTIONS_FOLDER, executionId)) return undefined;
+  const searched = { useForRunUpload: storage.use_for_run_upload, runDepth: storage.run_depth };
   await db
     .insertInto('runs')
     .values({
@@ -55,7 +68,8 @@ export async function ensureRunOf(
       parent_path: run.parentPath,
       run_folder: run.runFolder,
       run_name: run.runName,
-      discovered: run.discovered,
+      // The files of a discovered run are shown without a further check, so the memo does not decide.
+      discovered: run.discovered && isInSearchedRunFolder(searched, `${run.parentPath}/${run.runFolder}`),
       upload_description: 'Recovered from Temporal; polony checks the upload again',
     })
     .onConflict((conflict) => conflict.doNothing())
@@ -70,14 +84,39 @@ export async function ensureRunOf(
   return row && { id: row.id, uploadState: row.upload_state };
 }
 
-/** Inserts a forgotten execution. Nothing happens where another process has done so. */
-export async function insertForgottenExecution(
+/**
+ * Inserts a forgotten execution, and records in the audit log that its workflow says who started it. Nothing happens
+ * where another process has done so.
+ */
+export async function insertForgottenExecution(db: Db, execution: ForgottenExecution, runId: string): Promise<void> {
+  await db.transaction().execute(async (transaction) => {
+    if (!(await insertUnlessKnown(transaction, execution, runId))) return;
+    const { id, origin, workflowId } = execution;
+    await appendAudit(transaction, {
+      caller: TEMPORAL_CALLER,
+      action: 'ExecutionService_CreateExecution',
+      requestId: workflowId,
+      resourceType: 'executions',
+      resourceId: id,
+      detail: {
+        workflowId,
+        reason: 'The database did not know the execution of this workflow',
+        claimedBy: origin.startedBy,
+        flowId: origin.flowId,
+        runId,
+      },
+    });
+  });
+}
+
+/** @returns whether the execution was inserted */
+async function insertUnlessKnown(
   db: DbOrTransaction,
   { id, origin, status, healthOmicsRunId, timeStarted }: ForgottenExecution,
   runId: string,
-): Promise<void> {
+): Promise<boolean> {
   const { manifest, outputUri } = origin;
-  await db
+  const { numInsertedOrUpdatedRows } = await db
     .insertInto('executions')
     .values({
       id,
@@ -88,6 +127,7 @@ export async function insertForgottenExecution(
       storage_connection_id: origin.storageConnectionId,
       trigger: origin.trigger,
       started_by: origin.startedBy,
+      started_by_id: TEMPORAL_CALLER.id,
       status,
       status_description: 'Recovered from Temporal, because the database did not know the execution',
       output_uri: outputUri,
@@ -101,7 +141,8 @@ export async function insertForgottenExecution(
       ...(healthOmicsRunId !== undefined && healthOmicsColumns(healthOmicsRunId, outputUri)),
     })
     .onConflict((conflict) => conflict.doNothing())
-    .execute();
+    .executeTakeFirst();
+  return (numInsertedOrUpdatedRows ?? 0n) > 0n;
 }
 
 /** Records the HealthOmics run of an execution that the database has without it. */

@@ -2,8 +2,10 @@ import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/cli
 import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ForgottenExecutions } from '../../activities/executions/forgottenExecutions.js';
 import { createUploadActivities } from '../../activities/runs/watchUpload.js';
 import { describeRun, runFiles, runUploadedText, type SimulatedRun } from '../../local/instrument.js';
+import { newId } from '../../store/database.js';
 import { insertGrant } from '../../store/grants/request.js';
 import { insertRuns } from '../../store/runs/discovery.js';
 import { updateRun } from '../../store/runs/update.js';
@@ -251,6 +253,102 @@ describe('a run folder in a request', () => {
     await admin.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: 'runs/clinical-reports/patient.csv' }));
     await checkUpload();
     expect(await shown()).toEqual([200, 200, 200, 200, null]);
+  });
+});
+
+describe('a workflow that somebody starts in Temporal for an execution that polony does not know', () => {
+  /** Gives the execution back to the database, as after a restore of an older dump. @param memo what the workflow says */
+  async function recover(memo: { outputUri?: string; run?: object }): Promise<{ id: string; recovery: string }> {
+    const id = newId();
+    const origin = {
+      name: 'forged',
+      flowId: ids.flow,
+      computeConnectionId: ids.compute,
+      storageConnectionId: ids.runs,
+      run: {
+        id: newId(),
+        parentPath: 'panels',
+        runFolder: 'secret',
+        runName: 'secret',
+        instrumentName: 'panels',
+        discovered: true,
+        ...memo.run,
+      },
+      trigger: 'api',
+      startedBy: 'default',
+      ownParameters: {},
+      manifest: null,
+      outputUri: memo.outputUri ?? `s3://${BUCKET}/runs/polony-executions/${id}/`,
+      relaunchOf: null,
+    };
+    const workflows = {
+      findKnown: async () => ({
+        id,
+        origin,
+        workflowStatus: 'RUNNING',
+        status: 'UNTRIGGERED',
+        timeStarted: new Date(),
+      }),
+    };
+    const forgotten = new ForgottenExecutions(api.postgres.db, workflows as never);
+    return { id, recovery: await new MockActivityEnvironment().run(() => forgotten.recover(id)) };
+  }
+
+  it('acts in the name of nobody, and is in the audit log', async () => {
+    const { id, recovery } = await recover({});
+    expect(recovery).toBe('recovered');
+    const { execution } = (await call(ROOT, 'GET', `/v1/executions/${id}`)).body as {
+      execution: { startedBy: object };
+    };
+    expect(execution.startedBy).toMatchObject({ id: 'temporal' });
+    const { entries } = (await call(ROOT, 'GET', `/v1/audit-log?resourceId=${id}`)).body as { entries: object[] };
+    expect(entries).toMatchObject([
+      {
+        caller: { kind: 'temporal', name: 'via Temporal, not authenticated' },
+        action: 'ExecutionService_CreateExecution',
+        detail: { claimedBy: 'default', workflowId: `execution/${id}` },
+      },
+    ]);
+  });
+
+  it('makes no folder one of a run', async () => {
+    const runId = newId();
+    await recover({ run: { id: runId, runFolder: 'also-secret' } });
+    const reader = await keyFor('runs:*');
+    for (const path of ['files', 'credentials'])
+      expect((await call(reader, 'GET', `/v1/runs/${runId}/${path}`)).reason).toBe('RUN_NOT_VERIFIED');
+  });
+
+  it('sends no results elsewhere', async () => {
+    for (const outputUri of [
+      's3://of-somebody-else/x/',
+      `s3://${BUCKET}/runs/AV1/`,
+      `s3://${BUCKET}/polony-executions/x/`,
+    ]) {
+      const { id, recovery } = await recover({ outputUri });
+      expect([recovery, (await call(ROOT, 'GET', `/v1/executions/${id}`)).status]).toEqual(['incomplete', 404]);
+    }
+  });
+});
+
+describe('who started and cancelled an execution', () => {
+  it('is told by an id, because another key can take the same name later', async () => {
+    const scopes = ['executions:*', 'flows:read', 'runs:read'];
+    const named = async (): Promise<{ id: string; key: string }> => {
+      const { body } = await call(ROOT, 'POST', '/v1/api-keys', { name: 'the-same-name', scopes });
+      return { id: (body.apiKey as { id: string }).id, key: body.key as string };
+    };
+    const first = await named();
+    const { body } = await start(first.key, { runId: ids.run });
+    await call(ROOT, 'POST', `/v1/api-keys/${first.id}/revoke`);
+    const second = await named();
+    const { id, startedBy } = body.execution as { id: string; startedBy: object };
+    expect(startedBy).toEqual({ id: first.id, email: '', name: 'the-same-name' });
+    await call(second.key, 'POST', `/v1/executions/${id}/cancel`, {});
+    const { details } = (await call(ROOT, 'GET', `/v1/executions/${id}/details`)).body as {
+      details: { cancelRequested: object };
+    };
+    expect(details.cancelRequested).toMatchObject({ requestedBy: 'the-same-name', requestedById: second.id });
   });
 });
 
