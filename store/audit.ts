@@ -14,6 +14,13 @@ export interface AuditCaller {
   name: string;
 }
 
+/** Whoever sent a workflow a message past the API. Temporal does not tell who it was. */
+export const TEMPORAL_CALLER: AuditCaller = {
+  kind: 'temporal',
+  id: 'temporal',
+  name: 'via Temporal, not authenticated',
+};
+
 /** An action that is about to begin. */
 export interface AuditEntry {
   caller: AuditCaller;
@@ -91,6 +98,32 @@ export async function appendAudit(db: DbOrTransaction, entry: AuditEntry, outcom
   const id = await beginAudit(db, entry);
   await endAudit(db, id, outcome);
   return id;
+}
+
+/**
+ * Whether the audit log has a request of a caller whom the API knew, which it did not refuse.
+ * @param by.callerKind only entries of such a caller
+ */
+export async function hasAuditEntry(
+  db: DbOrTransaction,
+  by: { requestId: string; action: string; resourceId: string; callerKind?: AuditCaller['kind'] },
+): Promise<boolean> {
+  const found = await db
+    .selectFrom('audit_log')
+    .leftJoin('audit_outcomes', 'audit_outcomes.audit_id', 'audit_log.id')
+    .select('audit_log.id')
+    .where('request_id', '=', shorten(by.requestId))
+    .where('action', '=', by.action)
+    .where('audit_log.resource_id', '=', normalizeResourceId(by.resourceId))
+    .where((where) =>
+      by.callerKind === undefined
+        ? where('caller_kind', 'not in', ['temporal', 'anonymous'])
+        : where('caller_kind', '=', by.callerKind),
+    )
+    .where((where) => where.or([where('status', 'is', null), where('status', '<', 400)]))
+    .limit(1)
+    .executeTakeFirst();
+  return found !== undefined;
 }
 
 /** An entry with its outcome, where one is recorded. */

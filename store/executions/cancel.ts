@@ -1,5 +1,5 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
-import { appendAudit, type AuditCaller } from '../audit.js';
+import { appendAudit, TEMPORAL_CALLER } from '../audit.js';
 import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
@@ -27,9 +27,6 @@ export async function recordCancelRequest(
     .executeTakeFirst();
   return numUpdatedRows > 0n;
 }
-
-/** Whoever sent a workflow a message past the API. Temporal does not tell who it was. */
-const TEMPORAL_CALLER: AuditCaller = { kind: 'temporal', id: 'temporal', name: 'via Temporal, not authenticated' };
 
 /** A request to cancel an execution that did not come from the API. */
 interface UnauthenticatedCancel {
