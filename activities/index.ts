@@ -1,4 +1,5 @@
 import type { Dependencies } from './dependencies.js';
+import { createRetryActivities } from './audit/retries.js';
 import { createExecutionActivities } from './executions/index.js';
 import { createGrantActivities } from './grants/index.js';
 import { createRunActivities } from './runs/index.js';
@@ -16,6 +17,7 @@ export function createActivities(dependencies: Dependencies) {
       ...createRunActivities(dependencies),
       ...createVerificationActivities(dependencies),
       ...createGrantActivities(dependencies),
+      ...createRetryActivities(dependencies),
     },
     watch: executions.watch,
     webhooks: createWebhookActivities(dependencies.db, dependencies.webhooks),

@@ -15,7 +15,7 @@ export interface ApiDependencies {
   /** Of the orchestrator, what the API uses. */
   orchestrator: Pick<Orchestrator, 'check'> & {
     executions: Pick<Orchestrator['executions'], 'start' | 'cancel' | 'retry'>;
-    runs: Pick<Orchestrator['runs'], 'startUpload' | 'retryUpload' | 'checkUpload' | 'discoverFolder'>;
+    runs: Pick<Orchestrator['runs'], 'startUpload' | 'checkUpload' | 'discoverFolder'>;
     schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow'>;
     verification: Pick<Orchestrator['verification'], 'verify'>;
     grants: Pick<Orchestrator['grants'], 'change'>;

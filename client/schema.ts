@@ -1777,7 +1777,7 @@ export interface components {
             defaultRegion: string;
             externalId: string | null;
             id: string;
-            /** @description Whether the last verification could assume the role without its external ID. polony then does not use it */
+            /** @description Whether the last verification could assume the role without its external ID, or none could test that. polony then uses the role only after a test shows that it is closed */
             isRoleOpen: boolean;
             name: string;
             roleArn: string | null;

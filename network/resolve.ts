@@ -8,6 +8,8 @@ const DEADLINE_MS = 3000;
 const QUERY_MS = 1000;
 /** Most search domains that a resolver tries (resolv.conf(5) of glibc before 2.26). */
 const MOST_SEARCH_DOMAINS = 6;
+/** The largest `ndots` (resolv.conf(5)). */
+const MOST_DOTS = 15;
 
 /** Finds all addresses of a host. It rejects with {@link ResolveError} where there are none. */
 export type ResolveHost = (host: string) => Promise<string[]>;
@@ -35,8 +37,8 @@ export interface ResolverOptions {
 
 /**
  * Creates a resolver of host names. It asks DNS servers over sockets of its own. `dns.lookup` instead occupies a thread
- * of the pool that also reads files and computes hashes: four slow names then stall the whole process. Every name has
- * its own resolver, so that its deadline cancels no other query.
+ * of the pool that also reads files and computes hashes: four slow names then stall the whole process. Every query has
+ * its own resolver, so that its deadline cancels no other one.
  */
 export function createResolver(options: ResolverOptions = {}): ResolveHost {
   const { deadlineMs = DEADLINE_MS, hostsFile = '/etc/hosts', resolvConf = '/etc/resolv.conf' } = options;
@@ -68,51 +70,71 @@ function findInHosts(text: string, name: string): string[] {
 
 /** The names to ask for, in the order of resolv.conf(5): a name with few dots is first tried in each search domain. */
 function listCandidates(name: string, resolvConf: string): string[] {
-  const last = (keyword: string): string[] => {
-    const lines = resolvConf.split('\n').filter((line) => line.startsWith(`${keyword} `));
-    return (lines.at(-1) ?? '').trim().split(/\s+/).slice(1);
-  };
-  const dots = Number(/^ndots:(\d+)$/.exec(last('options').find((each) => each.startsWith('ndots:')) ?? '')?.[1] ?? 1);
-  const searched = last('search')
-    .slice(0, MOST_SEARCH_DOMAINS)
-    .map((domain) => `${name}.${domain.replace(/\.$/, '')}`);
-  return name.split('.').length - 1 >= dots ? [name, ...searched] : [...searched, name];
+  const { domains, ndots } = parseResolvConf(resolvConf);
+  const searched = domains.map((domain) => `${name}.${domain}`);
+  return name.split('.').length - 1 >= ndots ? [name, ...searched] : [...searched, name];
+}
+
+/** The search domains, and how many dots a name must have to be asked for first as it is. */
+function parseResolvConf(text: string): { domains: string[]; ndots: number } {
+  let domains: string[] = [];
+  let ndots = 1;
+  for (const line of text.split('\n')) {
+    const [keyword, ...values] = line
+      .replace(/[;#].*/, '')
+      .trimEnd()
+      .split(/[ \t]+/);
+    // The last of these lines counts, and `domain` is a list of one.
+    if (keyword === 'search') domains = values;
+    else if (keyword === 'domain') domains = values.slice(0, 1);
+    else if (keyword === 'options')
+      for (const value of values) ndots = Number(/^ndots:(\d+)$/.exec(value)?.[1] ?? ndots);
+  }
+  const names = domains.map((domain) => domain.replace(/\.$/, '').toLowerCase()).filter((domain) => domain !== '');
+  return { domains: names.slice(0, MOST_SEARCH_DOMAINS), ndots: Math.min(ndots, MOST_DOTS) };
+}
+
+interface Deadline {
+  servers?: string[];
+  deadlineMs: number;
 }
 
 /** @throws ResolveError */
-async function queryNames(
-  host: string,
-  names: readonly string[],
-  { servers, deadlineMs }: { servers?: string[]; deadlineMs: number },
-): Promise<string[]> {
-  const resolver = new Resolver({ timeout: Math.min(QUERY_MS, deadlineMs), tries: 4 });
-  if (servers !== undefined) resolver.setServers(servers);
-  let hasExpired = false;
-  const timer = setTimeout(() => {
-    hasExpired = true;
-    resolver.cancel();
-  }, deadlineMs);
-  try {
-    let failure: unknown;
-    for (const name of names) {
-      // As in the C library, the next name is tried after a server failed for one, such as a search domain.
-      const addresses = await queryName(resolver, name).catch((error: unknown) => {
-        if (hasExpired) throw error;
-        failure = error;
-        return [];
-      });
+async function queryNames(host: string, names: readonly string[], options: Deadline): Promise<string[]> {
+  const { servers, deadlineMs } = options;
+  const end = performance.now() + deadlineMs;
+  let failure: unknown;
+  for (const [index, name] of names.entries()) {
+    // What earlier names leave of the time is shared: one slow search domain must not use up all of it.
+    const shareMs = (end - performance.now()) / (names.length - index);
+    if (shareMs <= 0) break;
+    try {
+      const addresses = await queryWithin(name, { servers, deadlineMs: shareMs });
       if (addresses.length > 0) return addresses;
+    } catch (error) {
+      // As in the C library, the next name is tried after a server failed for one, such as a search domain.
+      failure ??= error;
     }
-    if (failure !== undefined) throw failure as Error;
-  } catch (error) {
-    const why = hasExpired
-      ? `DNS did not answer within ${deadlineMs / 1000} seconds`
-      : `DNS answered ${String((error as { code?: unknown }).code)}`;
-    throw new ResolveError(`polony could not find the addresses of ${host}: ${why}`, false);
+  }
+  if (failure === undefined && performance.now() < end) throw new ResolveError(`there is no host ${host}`, true);
+  const { code = NO_ANSWER } = (failure ?? {}) as { code?: string };
+  const why = code === NO_ANSWER ? `DNS did not answer within ${deadlineMs / 1000} seconds` : `DNS answered ${code}`;
+  throw new ResolveError(`polony could not find the addresses of ${host}: ${why}`, false);
+}
+
+/** The code of the error of a query that a resolver cancelled. */
+const NO_ANSWER = 'ECANCELLED';
+
+/** @throws an error with the code {@link NO_ANSWER} at the deadline; what {@link queryName} throws */
+async function queryWithin(name: string, { servers, deadlineMs }: Deadline): Promise<string[]> {
+  const resolver = new Resolver({ timeout: Math.max(1, Math.round(Math.min(QUERY_MS, deadlineMs))), tries: 4 });
+  if (servers !== undefined) resolver.setServers(servers);
+  const timer = setTimeout(() => resolver.cancel(), deadlineMs);
+  try {
+    return await queryName(resolver, name);
   } finally {
     clearTimeout(timer);
   }
-  throw new ResolveError(`there is no host ${host}`, true);
 }
 
 /**

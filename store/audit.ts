@@ -100,6 +100,32 @@ export async function appendAudit(db: DbOrTransaction, entry: AuditEntry, outcom
   return id;
 }
 
+/**
+ * Whether the audit log has a request of a caller whom the API knew, which it did not refuse.
+ * @param by.callerKind only entries of such a caller
+ */
+export async function hasAuditEntry(
+  db: DbOrTransaction,
+  by: { requestId: string; action: string; resourceId: string; callerKind?: AuditCaller['kind'] },
+): Promise<boolean> {
+  const found = await db
+    .selectFrom('audit_log')
+    .leftJoin('audit_outcomes', 'audit_outcomes.audit_id', 'audit_log.id')
+    .select('audit_log.id')
+    .where('request_id', '=', shorten(by.requestId))
+    .where('action', '=', by.action)
+    .where('audit_log.resource_id', '=', normalizeResourceId(by.resourceId))
+    .where((where) =>
+      by.callerKind === undefined
+        ? where('caller_kind', 'not in', ['temporal', 'anonymous'])
+        : where('caller_kind', '=', by.callerKind),
+    )
+    .where((where) => where.or([where('status', 'is', null), where('status', '<', 400)]))
+    .limit(1)
+    .executeTakeFirst();
+  return found !== undefined;
+}
+
 /** An entry with its outcome, where one is recorded. */
 export type AuditRow = Selectable<AuditLogTable> & {
   status: number | null;

@@ -1,7 +1,6 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import { cutToBytes } from '../domain/names.js';
-import type { lookSignal } from '../workflows/messages/runs.js';
-import type { retrySignal } from '../workflows/messages/retry.js';
+import { type RetryRequest, retrySignal } from '../workflows/messages/retry.js';
 import type { taskQueues } from '../workflows/messages/taskQueues.js';
 
 /** What the clients of all subjects share. */
@@ -31,14 +30,14 @@ export async function startUnlessTaken(start: () => Promise<unknown>): Promise<b
   }
 }
 
-/** Sends a signal without arguments. @returns false where the workflow is not running. */
-export async function signalIfRunning(
+/** Makes a blocked workflow try again now. @returns false where the workflow is not running. */
+export async function retryIfRunning(
   { client }: TemporalContext,
   workflowId: string,
-  signal: typeof retrySignal | typeof lookSignal,
+  request: RetryRequest,
 ): Promise<boolean> {
   try {
-    await client.workflow.getHandle(workflowId).signal(signal);
+    await client.workflow.getHandle(workflowId).signal(retrySignal, request);
     return true;
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return false;

@@ -5,11 +5,10 @@ import type { ExecutionOrigin } from '../domain/executions/origin.js';
 import { attributes } from '../workflows/messages/searchAttributes.js';
 import type { Bases2FastqInput, Bases2FastqResult } from '../workflows/messages/executions.js';
 import { cancelSignal, type CancelRequest, executionWorkflowId } from '../workflows/messages/executions.js';
-import { retrySignal } from '../workflows/messages/retry.js';
 import { type RunUploadEnded, runUploadEndedSignal } from '../workflows/messages/runs.js';
 import { toSummary } from '../workflows/messages/summary.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
-import { signalIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
+import { retryIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
 
 /** What starting the workflow of an execution needs to know of it. */
 export interface ExecutionToStart {
@@ -90,9 +89,13 @@ export class ExecutionClient {
     );
   }
 
-  /** Asks a blocked execution to try again now. @returns false where it is not running */
-  async retry(executionId: string): Promise<boolean> {
-    return signalIfRunning(this.#context, executionWorkflowId(executionId), retrySignal);
+  /**
+   * Asks a blocked execution to try again now.
+   * @param requestId of the request of the API, which is in the audit log
+   * @returns false where it is not running
+   */
+  async retry(executionId: string, requestId: string): Promise<boolean> {
+    return retryIfRunning(this.#context, executionWorkflowId(executionId), { requestId });
   }
 
   /**

@@ -7,10 +7,9 @@ import {
   type RunUploadInput,
   runUploadWorkflowId,
 } from '../workflows/messages/runs.js';
-import { retrySignal } from '../workflows/messages/retry.js';
 import { toSummary } from '../workflows/messages/summary.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
-import { signalIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
+import { startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
 
 /** The workflows that follow the uploads of runs. */
 export class RunClient {
@@ -25,8 +24,9 @@ export class RunClient {
   }
 
   /**
-   * Has an upload checked now: by its workflow or, where polony does not follow it any more, by a new one. A workflow
-   * that is about to end checks the upload before it ends.
+   * Has an upload checked now, also a blocked one: by its workflow or, where polony does not follow it any more, by a
+   * new one. No request is lost while a workflow ends: Temporal lets it end only after it has seen the signal, and then
+   * it checks the upload before it ends. The signal `retry` does not have that effect.
    */
   async checkUpload(input: RunUploadInput): Promise<void> {
     await this.#context.client.workflow.signalWithStart(WORKFLOWS.runUpload, {
@@ -55,11 +55,6 @@ export class RunClient {
       staticDetails:
         `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. ` + `Run ${input.runId}.`,
     };
-  }
-
-  /** Asks a blocked upload to try again now. @returns false where polony does not follow it */
-  async retryUpload(storageConnectionId: string, parentPath: string, runFolder: string): Promise<boolean> {
-    return signalIfRunning(this.#context, runUploadWorkflowId(storageConnectionId, parentPath, runFolder), retrySignal);
   }
 
   /** Searches for the one run folder that an event names, and follows its upload where the folder exists. */

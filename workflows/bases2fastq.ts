@@ -86,7 +86,7 @@ class Bases2FastqExecution {
 
   constructor(private readonly input: Bases2FastqInput) {
     this.#status = input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED';
-    const retries = trackRetrySignals();
+    const retries = trackRetrySignals({ kind: 'execution', id: input.executionId });
     this.#steps = new BlockableSteps(() => this.#describe(), retries, input.giveUpDays);
     this.#cancelSteps = new BlockableSteps(
       () => `Cancelling HealthOmics run ${this.#healthOmicsRunId}`,

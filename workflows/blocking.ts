@@ -5,12 +5,16 @@ import {
   CancellationScope,
   condition,
   isCancellation,
+  patched,
+  proxyActivities,
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
+import { HandlerUnfinishedPolicy } from '@temporalio/common';
 import type { Blocked } from '../domain/executions/execution.js';
-import { retrySignal } from './messages/retry.js';
+import type { Activities } from '../activities/index.js';
+import { type RetryRequest, retrySignal, type RetryTarget } from './messages/retry.js';
 import { attributes } from './messages/searchAttributes.js';
 
 /**
@@ -58,13 +62,44 @@ export function getApplicationFailure(error: unknown): ApplicationFailure | unde
   return error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : undefined;
 }
 
-/** Counts the `retry` signals. Call it once in a workflow. */
-export function trackRetrySignals(): { count: number } {
+const { recordRetry } = proxyActivities<Activities>(FIRST_TRIES);
+
+/**
+ * Counts the `retry` signals. Call it once in a workflow.
+ * @param target what the audit log says was retried. A signal counts when it is recorded. Absent where the audit log
+ * has what the workflow does.
+ */
+export function trackRetrySignals(target?: RetryTarget): { count: number } {
   const retries = { count: 0 };
-  setHandler(retrySignal, () => {
-    retries.count++;
-  });
+  const usedRequests = new Set<string>();
+  setHandler(
+    retrySignal,
+    async (request) => {
+      // Histories from before this patch record nothing.
+      if (target !== undefined && patched('record-retry')) {
+        const requestId = takeRequestId(request, usedRequests);
+        try {
+          await CancellationScope.nonCancellable(() =>
+            recordRetry.executeWithOptions({ ...FIRST_TRIES, summary: 'Record the signal retry' }, [target, requestId]),
+          );
+        } catch {
+          return;
+        }
+      }
+      retries.count++;
+    },
+    // A signal that comes when the workflow ends has no effect, so it needs no entry.
+    { unfinishedPolicy: HandlerUnfinishedPolicy.ABANDON },
+  );
   return retries;
+}
+
+/** @returns the request of the API that a signal names. Each proves one signal, because its id is in the history. */
+function takeRequestId(request: RetryRequest | undefined, used: Set<string>): string | undefined {
+  const id: unknown = (request as Partial<RetryRequest> | null | undefined)?.requestId;
+  if (typeof id !== 'string' || id.length > 200 || used.has(id)) return undefined;
+  used.add(id);
+  return id;
 }
 
 /**

@@ -24,7 +24,7 @@ export async function discoverRuns(
 ): Promise<{ instruments: number; runFolders: number; started: number }> {
   const steps = new BlockableSteps(
     () => `Searching ${input.storageConnectionName} for runs`,
-    trackRetrySignals(),
+    trackRetrySignals({ kind: 'storageConnection', id: input.storageConnectionId }),
     input.giveUpDays,
   );
   return steps.run((options, probing) =>

@@ -48,7 +48,11 @@ class RunUpload {
     setHandler(lookSignal, () => {
       this.#looks++;
     });
-    this.#steps = new BlockableSteps(() => this.#describe(), trackRetrySignals(), input.giveUpDays);
+    this.#steps = new BlockableSteps(
+      () => this.#describe(),
+      trackRetrySignals({ kind: 'run', id: input.runId }),
+      input.giveUpDays,
+    );
   }
 
   async run(): Promise<RunUploadEnded & { executions: string[] }> {

@@ -49,14 +49,11 @@ export function createVerificationActivities({ db, aws, orchestrator, settings }
         started,
         provider: {
           id: provider.id,
+          role: { arn: provider.role_arn, externalId: provider.external_id },
           accountId: provider.account_id,
           sessionSeconds: session.sessionSeconds,
           ...(kind === 'provider' && {
-            openRole: {
-              arn: provider.role_arn,
-              externalId: provider.external_id,
-              isOpen: isRoleOpen(provider, report),
-            },
+            isRoleOpen: isRoleOpen(provider, report),
           }),
         },
       });
@@ -89,11 +86,15 @@ export function createVerificationActivities({ db, aws, orchestrator, settings }
   }
 }
 
-/** Whether a role can be assumed without its external ID. Where this verification could not tell, the last one counts. */
+/**
+ * Whether polony must test the role before each use. Where this verification could not tell, the last one counts, and a
+ * role that none has tested counts as open.
+ */
 function isRoleOpen(provider: ProviderRow, { findings, sessionSeconds }: VerificationReport): boolean {
   const has = (code: string): boolean => findings.some((finding) => finding.code === code);
   if (has(EXTERNAL_ID_IGNORED)) return true;
-  return provider.is_role_open && (sessionSeconds === null || has(EXTERNAL_ID_UNTRIED));
+  if (sessionSeconds === null) return provider.is_role_open;
+  return has(EXTERNAL_ID_UNTRIED) && (provider.is_role_open || provider.session_seconds === null);
 }
 
 function createReport(provider: ProviderRow, session: SessionReport, inspection: Inspection): VerificationReport {

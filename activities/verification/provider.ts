@@ -74,10 +74,10 @@ function checkIdentity(provider: ProviderRow, { identity }: SessionReport): Find
 async function inspectExternalId(
   aws: AwsSessions,
   provider: ProviderRow,
-  { identity }: SessionReport,
+  { sessionSeconds }: SessionReport,
   allowsOpenRoles: boolean,
 ): Promise<Finding[]> {
-  if (provider.role_arn === null || identity === null) return [];
+  if (provider.role_arn === null || sessionSeconds === null) return [];
   const attempts: [string, string | undefined][] = [
     ['without an external ID', undefined],
     ['with a wrong external ID', `wrong-${randomUUID()}`],

@@ -28,16 +28,7 @@ export async function retryRun(
       'The storage connection of the run was deleted, so polony cannot check the upload. ' +
         'Create a storage connection for the bucket again',
     );
-  // A check that found the run unusable meanwhile has ended; its workflow would not notice `retry`.
-  const wasReopened = await reopenRun(db, run.id, true);
-  const isBlockedAndFollowed =
-    !wasReopened &&
-    run.blocked !== null &&
-    (await withTemporalErrors(
-      log,
-      orchestrator.runs.retryUpload(run.storageConnectionId, run.parentPath, run.runFolder),
-    ));
-  if (isBlockedAndFollowed) return;
+  await reopenRun(db, run.id, true);
   await withTemporalErrors(
     log,
     orchestrator.runs.checkUpload({

@@ -25,10 +25,12 @@ export async function saveVerification(
     started: Date;
     provider: {
       id: string;
+      /** The role that the verification saw: nothing is known of another one. Absent for whatever role it has. */
+      role?: { arn: string | null; externalId: string | null };
       accountId: string | null;
       sessionSeconds: number | null;
-      /** Whether the role can be assumed without its external ID; absent where the verification was not about that. */
-      openRole?: { arn: string | null; externalId: string | null; isOpen: boolean };
+      /** Whether polony must test the role before each use; absent where the verification was not about that. */
+      isRoleOpen?: boolean;
     };
   },
 ): Promise<void> {
@@ -51,21 +53,21 @@ export async function saveVerification(
       .set({ status: report.status, status_description: report.description, time_verified: values.time_completed })
       .where('id', '=', id)
       .execute();
-    if (provider.openRole !== undefined)
-      await transaction
-        .updateTable('providers')
-        .set({ is_role_open: provider.openRole.isOpen })
-        .where('id', '=', provider.id)
-        // A changed provider has a role that this verification did not see.
-        .where('role_arn', 'is not distinct from', provider.openRole.arn)
-        .where('external_id', 'is not distinct from', provider.openRole.externalId)
-        .execute();
-    if (provider.sessionSeconds !== null)
-      await transaction
-        .updateTable('providers')
-        .set({ session_seconds: provider.sessionSeconds, account_id: provider.accountId })
-        .where('id', '=', provider.id)
-        .execute();
+    const { role, accountId, sessionSeconds, isRoleOpen } = provider;
+    if (isRoleOpen === undefined && sessionSeconds === null) return;
+    await transaction
+      .updateTable('providers')
+      .set({
+        ...(isRoleOpen !== undefined && { is_role_open: isRoleOpen }),
+        ...(sessionSeconds !== null && { session_seconds: sessionSeconds, account_id: accountId }),
+      })
+      .where('id', '=', provider.id)
+      .$if(role !== undefined, (query) =>
+        query
+          .where('role_arn', 'is not distinct from', role!.arn)
+          .where('external_id', 'is not distinct from', role!.externalId),
+      )
+      .execute();
   });
 }
 

@@ -57,6 +57,7 @@ const ACTIVITY_QUEUES: Record<ActivityType, string> = {
   startVerifications: QUEUES.main,
   changeAccess: QUEUES.main,
   settleAccess: QUEUES.main,
+  recordRetry: QUEUES.main,
   attemptDelivery: QUEUES.webhooks,
 };
 

@@ -227,6 +227,41 @@ it('believes nobody but the store that the upload of its run has ended', async (
   await inStatus(execution.id, 'COMPLETED');
 });
 
+it('records a retry that came through Temporal, whatever it says, and that of the API once', async () => {
+  await deny('omics:StartRun');
+  const id = await start();
+  await waitFor('it to be blocked', async () => (await details(id)).details.blocked != null);
+  const listRetries = async (): Promise<{ requestId: string; caller: { kind: string; name: string } }[]> => {
+    const url = `/v1/audit-log?resourceId=${id}&action=ExecutionService_RetryExecution`;
+    return (await call<{ entries: Awaited<ReturnType<typeof listRetries>> }>('GET', url)).entries.reverse();
+  };
+  const retries = async (): Promise<string[]> => (await listRetries()).map(({ caller }) => caller.kind);
+  await call('POST', `/v1/executions/${id}/retry`);
+  expect(await retries()).toEqual(['root']);
+  const handle = temporal.workflow.getHandle(`execution/${id}`);
+  await handle.signal('retry');
+  await waitFor('its entry', async () => (await retries()).length === 2);
+  // Neither an unknown request proves anything, nor one whose signal has come already.
+  const [{ requestId } = { requestId: '' }] = await listRetries();
+  for (const [index, forged] of [{ requestId: 'unknown-request' }, { requestId }, 7].entries()) {
+    await handle.signal('retry', forged);
+    await waitFor('its entry', async () => (await retries()).length === index + 3);
+  }
+  await allow();
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'COMPLETED');
+  const entries = await listRetries();
+  expect(entries.map(({ caller }) => caller.kind)).toEqual([
+    'root',
+    ...Array.from({ length: 4 }, () => 'temporal'),
+    'root',
+  ]);
+  expect(entries[1]).toMatchObject({
+    caller: { kind: 'temporal', name: 'via Temporal, not authenticated' },
+    detail: { workflowId: `execution/${id}` },
+  });
+});
+
 it('fails after its HealthOmics run was deleted, and continues after its workflow was terminated', async () => {
   await setPace(stack, HELD_MS);
   const [deleted, terminated] = [await start(), await start()];

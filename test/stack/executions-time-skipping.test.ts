@@ -112,6 +112,7 @@ it.each([retrySignal, lookSignal])(
           : ApplicationFailure.create({ type: 'NotYet', message: 'uploading', nextRetryDelay: '10 minutes' });
       },
       startFlows: async () => ({ executions: [] }),
+      recordRetry: async () => undefined,
     };
     await withWorker(activities, async () => {
       const handle = await env.client.workflow.start('runUpload', {

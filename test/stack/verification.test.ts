@@ -17,7 +17,7 @@ import {
   PutBucketPolicyCommand,
   PutPublicAccessBlockCommand,
 } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createActivities } from '../../activities/index.js';
 import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../../aws/sessions.js';
@@ -47,7 +47,12 @@ import type { LocalInfo } from '../../local/stackFiles.js';
 import { type Db, newId } from '../../store/database.js';
 import { insertComputeConnection } from '../../store/connections/compute.js';
 import { writeFlow } from '../../store/connections/flows.js';
-import { findProvider, insertProvider, type ProviderFields } from '../../store/connections/providers.js';
+import {
+  findProvider,
+  insertProvider,
+  type ProviderFields,
+  updateProvider,
+} from '../../store/connections/providers.js';
 import { insertStorageConnection, type StorageConnectionFields } from '../../store/connections/storage.js';
 import { recordEvidence } from '../../store/verification/evidence.js';
 import { loadVerifications } from '../../store/verification/reports.js';
@@ -512,6 +517,52 @@ describe('a finding', () => {
     expect(await isRoleOpen()).toBe(false);
     sessions.close();
     lenient.close();
+  });
+
+  it('makes polony test a role before each use while no verification could test it', async () => {
+    const customer = await setUp('role', '');
+    const { provider } = customer.ids;
+    const closed = trustPolicy(local.serviceAccountId, customer.externalId, 'aws');
+    const trust = (condition: object): Promise<unknown> =>
+      admin.iam.send(
+        new UpdateAssumeRolePolicyCommand({
+          RoleName: customer.roleName,
+          PolicyDocument: JSON.stringify({ ...closed, Statement: [{ ...closed.Statement[0], Condition: condition }] }),
+        }),
+      );
+    const throttled = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' });
+    const trial = vi.spyOn(aws, 'tryAssumeRole').mockRejectedValue(throttled);
+    const { findings } = await verify('provider', customer);
+    expect(findings.filter(({ code }) => code === 'EXTERNAL_ID_UNTRIED')).toHaveLength(2);
+    expect((await findProvider(db, provider))?.is_role_open).toBe(true);
+    await trust({ StringLike: { 'sts:ExternalId': '*' } });
+    const sessions = new AwsSessions({ sessionSeconds: 3600, checkMs: 0, ...createProviderLoader(db, secrets) });
+    await expect(sessions.session(provider)).rejects.toThrow(/can be assumed with a wrong external ID/);
+    await trust(closed.Statement[0]!.Condition!);
+    await sessions.session(provider);
+    trial.mockRestore();
+    expect(codes(await verify('provider', customer))).toEqual([]);
+    expect((await findProvider(db, provider))?.is_role_open).toBe(false);
+    // What a verification found out before stays true where a later one cannot tell.
+    vi.spyOn(aws, 'tryAssumeRole').mockRejectedValue(throttled);
+    await verify('provider', customer);
+    expect((await findProvider(db, provider))?.is_role_open).toBe(false);
+    vi.restoreAllMocks();
+    sessions.close();
+  });
+
+  it('says nothing about a role that the provider got while it was verified', async () => {
+    const customer = await setUp('role', '');
+    const { provider } = customer.ids;
+    const before = (await findProvider(db, provider))!;
+    vi.spyOn(aws, 'tryAssumeRole').mockImplementationOnce(async () => {
+      const credential = { type: 'role' as const, roleArn: before.role_arn!, externalId: 'another-external-id' };
+      await updateProvider(db, provider, { name: before.name, defaultRegion: region, credential }, true);
+      throw Object.assign(new Error('denied'), { name: 'AccessDenied', $metadata: { httpStatusCode: 403 } });
+    });
+    await verify('provider', customer);
+    vi.restoreAllMocks();
+    expect(await findProvider(db, provider)).toMatchObject({ session_seconds: null, is_role_open: false });
   });
 
   it('mentions a short external ID', async () => {

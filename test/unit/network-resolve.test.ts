@@ -18,6 +18,10 @@ function answerTo(name: string, type: number): { code: number; addresses: string
   if (name.startsWith('half.')) return type === A ? { code: 0, addresses: ['8.8.8.8'] } : undefined;
   if (name.startsWith('broken.')) return { code: 2, addresses: [] };
   if (name.startsWith('two.')) return { code: 0, addresses: type === A ? ['8.8.8.8', '10.0.0.1'] : [] };
+  if (name.endsWith('.slow.example')) return undefined;
+  if (name.endsWith('.broken.example')) return { code: 2, addresses: [] };
+  if (name === 'public.example.org' || name === 'intranet')
+    return { code: 0, addresses: type === A ? ['8.8.4.4'] : [] };
   if (name === 'lims.lab.example') return { code: 0, addresses: type === A ? ['10.1.2.3'] : [] };
   return { code: 3, addresses: [] };
 }
@@ -81,6 +85,55 @@ describe('the resolver of webhook hosts', () => {
     asked = [];
     await expect(resolve('lims.')).rejects.toMatchObject({ isUnknown: true });
     expect(new Set(asked)).toEqual(new Set(['lims']));
+  });
+
+  /** A resolver with this resolv.conf. */
+  function withConf(text: string, options: ResolverOptions = {}): ResolveHost {
+    const resolvConf = path.join(folder, 'other.conf');
+    writeFileSync(resolvConf, text);
+    return resolver({ resolvConf, ...options });
+  }
+
+  it.each([
+    ['a tab', 'search\tlab.example\n'],
+    ['tabs and spaces', 'nameserver\t127.0.0.1\nsearch \t other.example\t lab.example. \r\n'],
+    ['a domain', 'domain lab.example'],
+    ['a domain after a tab', 'search other.example\ndomain\tLab.Example.\n'],
+    ['a search after a domain', 'domain other.example\nsearch lab.example'],
+    ['comments', '# search a\n;search b\nsearch lab.example # ours\noptions timeout:1\n'],
+  ])('finds search domains after %s', async (_name, text) => {
+    expect(await withConf(text)('lims')).toEqual(['10.1.2.3']);
+  });
+
+  it('asks for a name with as many dots as ndots says first as it is', async () => {
+    const firstAsked = async (text: string, host: string): Promise<string | undefined> => {
+      asked = [];
+      await withConf(text)(host).catch(() => []);
+      return asked[0];
+    };
+    expect(await firstAsked('domain lab.example', 'public.example.org')).toBe('public.example.org');
+    expect(asked).not.toContain('public.example.org.lab.example');
+    expect(await firstAsked('search lab.example\noptions\tndots:5', 'public.example.org')).toBe(
+      'public.example.org.lab.example',
+    );
+    expect(await firstAsked('search lab.example\noptions ndots:5 rotate\noptions ndots:2', 'public.example.org')).toBe(
+      'public.example.org',
+    );
+    expect(await firstAsked('search lab.example\noptions ndots:0', 'lims')).toBe('lims');
+    expect(await firstAsked('search .', 'lims')).toBe('lims');
+  });
+
+  it('asks for the name itself although a search domain does not answer, or fails', async () => {
+    expect(await withConf('search slow.example', { deadlineMs: 500 })('intranet')).toEqual(['8.8.4.4']);
+    expect(await withConf('search broken.example', { deadlineMs: 500 })('intranet')).toEqual(['8.8.4.4']);
+    const many = 'search a.slow.example b.slow.example broken.example c.slow.example\noptions ndots:3';
+    expect(await withConf(many, { deadlineMs: 1000 })('public.example.org')).toEqual(['8.8.4.4']);
+    // Where no name has an address and one had no answer, polony does not know.
+    await expect(withConf('search slow.example', { deadlineMs: 300 })('nobody')).rejects.toMatchObject({
+      isUnknown: false,
+      message: 'polony could not find the addresses of nobody: DNS did not answer within 0.3 seconds',
+    });
+    await expect(withConf('search broken.example')('nobody')).rejects.toMatchObject({ isUnknown: false });
   });
 
   it('says whether DNS knows no such host, or gives no answer', async () => {

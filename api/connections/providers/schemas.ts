@@ -36,7 +36,8 @@ const Provider = component(
       externalId: NullableString,
       isRoleOpen: Type.Boolean({
         description:
-          'Whether the last verification could assume the role without its external ID. polony then does not use it',
+          'Whether the last verification could assume the role without its external ID, or none could test that. polony ' +
+          'then uses the role only after a test shows that it is closed',
       }),
       warnings: Type.Array(ProviderWarning, { description: 'What somebody should improve' }),
       accessKeyId: NullableString,

@@ -164,6 +164,24 @@ const unblocks: Scenario[] = [
     },
   ),
   one(
+    'unblocked-start-by-recorded-retries',
+    'COMPLETED',
+    () =>
+      successful({
+        startRun: answers<StartedRun>(blocked(), blocked(), blocked(), blocked(), first),
+        recordRetry: async () => undefined,
+      }),
+    {
+      drive: async ({ handle, calls, untilRetrying }) => {
+        await untilRetrying('startRun');
+        await handle.signal(retrySignal, { requestId: 'a' });
+        await calls.until('recordRetry', 1);
+        await calls.until('startRun', 4);
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
+  one(
     'unblocked-start-by-retry-during-probe',
     'COMPLETED',
     () => successful({ startRun: answers<StartedRun>(blocked(), onceCancelled<StartedRun>(blocked()), first) }),

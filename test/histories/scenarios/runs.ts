@@ -86,6 +86,21 @@ export const runUploadScenarios: Scenario[] = [
     },
   ),
   runUpload(
+    'unblocked-by-recorded-retry',
+    'COMPLETED',
+    {
+      watchUpload: answers<RunUploadEnded>(blocked(), blocked(), usable),
+      startFlows: started,
+      recordRetry: async () => undefined,
+    },
+    {
+      drive: async ({ handle, untilRetrying }) => {
+        await untilRetrying('watchUpload');
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
+  runUpload(
     'usable-after-look',
     'COMPLETED',
     { watchUpload: answers<RunUploadEnded>(notYet, usable), startFlows: started },
@@ -248,6 +263,16 @@ export const discoverRunsScenarios: Scenario[] = [
   discoverRuns('completed-after-retried-activity', 'COMPLETED', answers<typeof found>(soonFailure('Throttled'), found)),
   discoverRuns('unblocked-by-probe', 'COMPLETED', answers<typeof found>(blocked(), found)),
   discoverRuns('unblocked-by-retry', 'COMPLETED', answers<typeof found>(blocked(), blocked(), found), {
+    drive: async ({ handle, untilRetrying }) => {
+      await untilRetrying('discoverRunFolders');
+      await handle.signal(retrySignal);
+    },
+  }),
+  discoverRuns('unblocked-by-recorded-retry', 'COMPLETED', answers<typeof found>(blocked(), blocked(), found), {
+    activities: () => ({
+      discoverRunFolders: answers<typeof found>(blocked(), blocked(), found),
+      recordRetry: async () => undefined,
+    }),
     drive: async ({ handle, untilRetrying }) => {
       await untilRetrying('discoverRunFolders');
       await handle.signal(retrySignal);
