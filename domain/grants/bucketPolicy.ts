@@ -340,8 +340,10 @@ export function foreignStatements(policy: BucketPolicy, known: ReadonlySet<strin
 /** Names of statements that allow something to everybody. A condition may still restrict them. */
 export function openStatements(policy: BucketPolicy): string[] {
   return policy.statements.flatMap((each, at) => {
-    const { Effect, Principal } = each.value;
+    const { Effect, Principal, NotPrincipal } = each.value;
+    // An Allow with NotPrincipal is for everybody else.
     const everybody =
+      NotPrincipal !== undefined ||
       Principal === '*' ||
       (typeof Principal === 'object' &&
         Principal !== null &&

@@ -265,6 +265,14 @@ describe('drift of a bucket policy', () => {
       { name: 'y', principals: ['AIDAJQABLZS4A3QDU576Q'] },
     ]);
     expect(openStatements(policy)).toEqual([]);
+    const others = parseBucketPolicy(
+      '{"Statement":[{"Sid":"a","Effect":"Allow","NotPrincipal":{"AWS":"arn:aws:iam::999939710102:root"}},' +
+        '{"Sid":"b","Effect":"Allow","Principal":{"CanonicalUser":"0123456789abcdef"}},' +
+        '{"Sid":"c","Effect":"Allow","Principal":{"Service":["logging.s3.amazonaws.com"],"Federated":"accounts.google.com"}},' +
+        '{"Sid":"d","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::999939710102:root","*"]}}]}',
+    );
+    expect(openStatements(others)).toEqual(['a', 'd']);
+    expect(findGoneStatements(others)).toEqual([]);
     expect(policyBytes('ä')).toBe(2);
   });
 });
