@@ -76,15 +76,16 @@ export function findDelimiter({ manifest }: ManifestContext, sample: ManifestSam
   return /[;\t|]/.exec(sample.name)?.[0];
 }
 
-/** The sample then has no index, so that Bases2Fastq stops where the lane needs one. */
+/** The sample then has no index, so that Bases2Fastq stops if it is not the only one: it is in every lane. */
 export function findOtherDelimiter(context: ManifestContext, sample: ManifestSample): RatedFinding[] {
   const delimiter = findDelimiter(context, sample);
   if (delimiter === undefined) return [];
   const message =
     `the cells of this row are separated by ${JSON.stringify(delimiter)} instead of commas, so that all of them are ` +
     'the name of the sample. Other rows may have the same problem. Save the file as CSV.';
-  const second = sample.name.split(delimiter)[1]!;
-  const report = second !== '' && /^[ACGTN+]+$/i.test(second.trim()) ? error : warning;
+  const hasIndex = /^[ACGTN+]+$/i.test(sample.name.split(delimiter)[1]!.trim());
+  const isAlone = context.manifest.samples.every(({ name }) => name === sample.name);
+  const report = hasIndex && !isAlone ? error : warning;
   return [{ ...report('delimiter', cellPlace(sample, 'samplename'), message), group: delimiter }];
 }
 

@@ -263,6 +263,8 @@ describe('checkRunManifest', () => {
         warnings: [],
       });
     expect(rules(samples('a;b'), { cycles: { R1: 151 } }).errors).toEqual([]);
+    // One sample without an index gets all reads.
+    expect(rules(samples(`S1;${a};${a}`)).errors).toEqual([]);
   });
 
   it.each<[string, string, RegExp]>([
