@@ -61,6 +61,22 @@ function maySee({ access }: Pick<Caller, 'access'>, { kind, id }: ResourceUse): 
   return kind === 'access grant' ? access.ids('storage:share') === 'all' : access.covers(SCOPE_TO_SEE[kind], id);
 }
 
+/** The scope that shows each kind of resource that another one refers to. */
+const SCOPE_TO_READ = {
+  provider: 'providers:read',
+  'storage connection': 'storage:read',
+  'compute connection': 'compute:read',
+} as const satisfies Record<string, ScopeAction>;
+
+/** A resource that a request refers to, for messages: with its name only where the caller may read it. */
+export function describeReference(
+  { access }: Pick<Caller, 'access'>,
+  kind: keyof typeof SCOPE_TO_READ,
+  { id, name }: { id: string; name: string },
+): string {
+  return access.covers(SCOPE_TO_READ[kind], id) ? `${kind} ${name}` : `the ${kind}`;
+}
+
 /** Why a resource cannot be deleted or changed. */
 export interface ResourceInUse {
   /** Of the resource, for people, such as `storage connection`. */

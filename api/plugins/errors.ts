@@ -191,6 +191,11 @@ const PARSER_ERRORS: Record<
   ],
 };
 
+/** A header as people spell it, for those who read the bytes: `X-Request-ID`. */
+function spellHeader(name: string): string {
+  return name.replace(/\b[a-z]/g, (letter) => letter.toUpperCase()).replace(/-Id$/, '-ID');
+}
+
 /** Sends an error for bytes that are not an HTTP request, and closes the connection, as Node's own handler does. */
 export function answerNoRequest(
   error: Error & { code?: string },
@@ -213,7 +218,7 @@ export function answerNoRequest(
     `HTTP/1.1 ${status} ${phrase}`,
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
-    ...Object.entries(responseHeaders(id, publicUrl)).map(([name, value]) => `${name}: ${value}`),
+    ...Object.entries(responseHeaders(id, publicUrl)).map(([name, value]) => `${spellHeader(name)}: ${value}`),
     'Connection: close',
   ];
   socket.write(`${head.join('\r\n')}\r\n\r\n${body}`);

@@ -18,8 +18,8 @@ export function limitForwardedFor(app: FastifyInstance): void {
 }
 
 function shorten(value: string): string {
-  const end = value.slice(-MOST_CHARACTERS);
+  const addresses = value.slice(-MOST_CHARACTERS).split(',');
   // Where the cut went through an address, its rest is none.
-  const addresses = end.length < value.length ? end.split(',').slice(1) : end.split(',');
+  if (value.length > MOST_CHARACTERS && addresses.length > 1) addresses.shift();
   return addresses.slice(-MOST_ADDRESSES).join(',');
 }

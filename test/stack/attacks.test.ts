@@ -654,6 +654,47 @@ describe('compute', () => {
   });
 });
 
+describe('a message about what a request refers to', () => {
+  it('names only what the key may read', async () => {
+    const role = `arn:aws:iam::${api.aws.adminAccessKeyId}:role/named`;
+    const provider = {
+      name: 'of-messages',
+      defaultRegion: REGION,
+      credentialType: 'role',
+      roleArn: `${role}-provider`,
+    };
+    await create('ofMessages', '/v1/providers', provider);
+    const compute = {
+      name: 'confidential-compute',
+      providerId: ids.ofMessages,
+      executionRoleArn: role,
+      region: REGION,
+    };
+    await create('confidential', '/v1/compute-connections', compute);
+    const flow = {
+      name: 'of-messages',
+      computeConnectionId: ids.confidential,
+      sharedWorkflowId: 'arn:aws:omics:us-east-1:588258415937:workflow/1234567',
+      autoStart: { storageConnectionIds: [ids.private] },
+    };
+    const answers = async (...more: string[]): Promise<string> => {
+      const key = await keyFor('flows:write', 'providers:write', ...more);
+      const [created, changed] = [
+        await call(key, 'POST', '/v1/flows', flow),
+        await call(key, 'PATCH', `/v1/providers/${ids.ofMessages!}`, { roleArn: role }),
+      ];
+      expect([created.status, changed.status]).toEqual([400, 400]);
+      return `${created.body.message} ${changed.body.message}`;
+    };
+    const hidden = await answers();
+    expect(hidden).not.toMatch(/confidential-compute|storage connection private/);
+    expect(hidden).toContain('the storage connection is not used for run upload');
+    const shown = await answers('compute:read', 'storage:read');
+    expect(shown.match(/compute connection confidential-compute/g)).toHaveLength(2);
+    expect(shown).toContain('storage connection private is not used for run upload');
+  });
+});
+
 describe('a grant for more than a key may share', () => {
   const principal = (name: string): string => `arn:aws:iam::444455556666:role/${name}`;
 

@@ -62,10 +62,11 @@ async function createComputeConnection(
   reply: FastifyReply,
 ) {
   checkComputeBody(request);
+  const { caller } = request;
   const fields = normalizeComputeFields(request.body);
   const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
     const provider = await requireProvider(transaction, fields.providerId);
-    checkExecutionRoleOf(provider, fields.executionRoleArn);
+    checkExecutionRoleOf(caller, provider, fields.executionRoleArn);
     const row = await mapUniqueViolation(KIND, fields.name, store.insertComputeConnection(transaction, fields));
     return { computeConnection: presentComputeConnection(row) };
   });
@@ -106,7 +107,7 @@ async function changeComputeConnection(
     checkMayChangeCompute(caller, old, fields);
     const provider = await requireProvider(transaction, fields.providerId);
     await checkMove(transaction, caller, old, fields, provider);
-    checkExecutionRoleOf(provider, fields.executionRoleArn);
+    checkExecutionRoleOf(caller, provider, fields.executionRoleArn);
     return mapUniqueViolation(KIND, fields.name, store.updateComputeConnection(transaction, id, fields));
   });
   await requestVerification(request.log, orchestrator, [{ kind: 'computeConnection', id, name: changed.name }]);

@@ -8,7 +8,7 @@ import type { ComputeConnectionFields, ComputeConnectionRow } from '../../../sto
 import { findProvider, type ProviderRow } from '../../../store/connections/providers.js';
 import { listUses } from '../../../store/connections/uses.js';
 import type { DbTransaction } from '../../../store/database.js';
-import { inUseError } from '../../conflicts.js';
+import { describeReference, inUseError } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
 import { checkBody } from '../../validation.js';
@@ -39,22 +39,23 @@ export function normalizeComputeFields(fields: ComputeConnectionFields): Compute
  * Checks that the provider can pass the execution role to HealthOmics.
  * @throws InputError
  */
-export function checkExecutionRoleOf(provider: ProviderRow, executionRoleArn: string): void {
-  throwIfInvalid(checkHealthOmicsProvider(provider));
+export function checkExecutionRoleOf(caller: Caller, provider: ProviderRow, executionRoleArn: string): void {
+  throwIfInvalid(checkHealthOmicsProvider(caller, provider));
   const owner = { roleArn: provider.role_arn, account: provider.account_id };
   throwIfInvalid(checkExecutionRole('executionRoleArn', executionRoleArn, owner));
 }
 
 /** HealthOmics exists in one partition only. */
-function checkHealthOmicsProvider({ name, default_region: region }: ProviderRow): FieldProblem[] {
-  const partition = partitionOf(region);
+function checkHealthOmicsProvider(caller: Caller, provider: ProviderRow): FieldProblem[] {
+  const partition = partitionOf(provider.default_region);
   if (partition === HEALTHOMICS_PARTITION) return [];
   return [
     {
       field: 'providerId',
       rule: 'HEALTHOMICS_PARTITION',
       message:
-        `must be a provider of the partition ${HEALTHOMICS_PARTITION}, but provider ${name} is in ${partition}, ` +
+        `must be a provider of the partition ${HEALTHOMICS_PARTITION}, but ${describeReference(caller, 'provider', provider)} is in ` +
+        `${partition}, ` +
         'where AWS HealthOmics does not exist',
     },
   ];

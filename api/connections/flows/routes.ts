@@ -47,7 +47,7 @@ async function createFlow(
   checkFlowBody(request, false);
   const fields = newFlowFields(request.body);
   const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
-    await checkFlowReferences(transaction, fields);
+    await checkFlowReferences(transaction, request.caller, fields);
     const row = await mapUniqueViolation('flow', fields.name, store.writeFlow(transaction, fields));
     return { flow: presentFlow(row) };
   });

@@ -12,7 +12,7 @@ import { findProvider, type ProviderRow } from '../../../store/connections/provi
 import { findStorageConnection } from '../../../store/connections/storage.js';
 import { listUses } from '../../../store/connections/uses.js';
 import { type DbTransaction, isId } from '../../../store/database.js';
-import { inUseError } from '../../conflicts.js';
+import { describeReference, inUseError } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
 import { missingReference, requireReference } from '../../references.js';
@@ -54,7 +54,11 @@ function checkSharedWorkflowField(workflow: string, ownerId: string | undefined,
  * Checks that the resources that a flow refers to exist and fit together, and locks them until the flow is written.
  * @throws InputError with every problem.
  */
-export async function checkFlowReferences(transaction: DbTransaction, fields: FlowFields): Promise<void> {
+export async function checkFlowReferences(
+  transaction: DbTransaction,
+  caller: Caller,
+  fields: FlowFields,
+): Promise<void> {
   const compute = await requireReference(
     'compute connection',
     'computeConnectionId',
@@ -62,23 +66,27 @@ export async function checkFlowReferences(transaction: DbTransaction, fields: Fl
     (id) => findComputeConnection(transaction, id, 'share'),
   );
   const provider = await findProvider(transaction, compute.provider_id, 'share');
-  const problems = checkWorkflowRegion(fields, compute);
+  const problems = checkWorkflowRegion(caller, fields, compute);
   // One after another, because a transaction has one connection.
   for (const [index, id] of fields.storageConnectionIds.entries()) {
     const field = `autoStart.storageConnectionIds.${index}`;
-    problems.push(...(await checkStorageConnection(transaction, field, id, compute, provider)));
+    problems.push(...(await checkStorageConnection(transaction, caller, field, id, compute, provider)));
   }
   throwIfInvalid(problems);
 }
 
-function checkWorkflowRegion({ sharedWorkflowRegion }: FlowFields, compute: ComputeConnectionRow): FieldProblem[] {
+function checkWorkflowRegion(
+  caller: Caller,
+  { sharedWorkflowRegion }: FlowFields,
+  compute: ComputeConnectionRow,
+): FieldProblem[] {
   if (sharedWorkflowRegion === null || sharedWorkflowRegion === compute.region) return [];
   return [
     {
       field: 'sharedWorkflowId',
       rule: 'SAME_REGION',
       message:
-        `the workflow is shared in ${sharedWorkflowRegion}, but compute connection ${compute.name} is in ` +
+        `the workflow is shared in ${sharedWorkflowRegion}, but ${describeReference(caller, 'compute connection', compute)} is in ` +
         `${compute.region}: a share works only in its own region`,
     },
   ];
@@ -86,6 +94,7 @@ function checkWorkflowRegion({ sharedWorkflowRegion }: FlowFields, compute: Comp
 
 async function checkStorageConnection(
   transaction: DbTransaction,
+  caller: Caller,
   field: string,
   id: string,
   compute: ComputeConnectionRow,
@@ -94,12 +103,14 @@ async function checkStorageConnection(
   const storage = isId(id) ? await findStorageConnection(transaction, id, 'share') : undefined;
   if (storage === undefined) return [missingReference('storage connection', field, id)];
   const problems: FieldProblem[] = [];
+  const itself = describeReference(caller, 'storage connection', storage);
+  const computeItself = describeReference(caller, 'compute connection', compute);
   if (storage.region !== compute.region)
     problems.push({
       field,
       rule: 'SAME_REGION',
       message:
-        `storage connection ${storage.name} is in ${storage.region}, but compute connection ${compute.name} is in ` +
+        `${itself} is in ${storage.region}, but ${computeItself} is in ` +
         `${compute.region}: the workflow must run in the region of the bucket`,
     });
   const storageProvider = await findProvider(transaction, storage.provider_id, 'share');
@@ -107,16 +118,14 @@ async function checkStorageConnection(
     problems.push({
       field,
       rule: 'SAME_ACCOUNT',
-      message:
-        `storage connection ${storage.name} and compute connection ${compute.name} are in different AWS accounts: ` +
-        'choose two in the same account',
+      message: `${itself} and ${computeItself} are in different AWS accounts: ` + 'choose two in the same account',
     });
   if (!storage.use_for_run_upload)
     problems.push({
       field,
       rule: 'USED_FOR_RUN_UPLOAD',
       message:
-        `storage connection ${storage.name} is not used for run upload, so no run in it can start the flow: ` +
+        `${itself} is not used for run upload, so no run in it can start the flow: ` +
         'set its useForRunUpload to true first',
     });
   return problems;
@@ -198,7 +207,7 @@ export async function checkFlowChange(
       });
   }
   throwIfInvalid(hiddenReferences(caller, fields, old));
-  await checkFlowReferences(transaction, fields);
+  await checkFlowReferences(transaction, caller, fields);
 }
 
 /**

@@ -17,7 +17,7 @@ import { listExecutionRoles } from '../../../store/connections/compute.js';
 import { isExternalIdOfOthers, type ProviderFields, type ProviderRow } from '../../../store/connections/providers.js';
 import { listUses } from '../../../store/connections/uses.js';
 import { providerSecretContext, type SealedSecret, type Secrets } from '../../../store/secrets.js';
-import { inUseError } from '../../conflicts.js';
+import { describeReference, inUseError } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
 import { checkBody } from '../../validation.js';
@@ -272,7 +272,7 @@ export async function checkRoleChange(
         field: 'roleArn',
         rule: 'EXECUTION_ROLE_IS_PROVIDER_ROLE',
         message:
-          `must not be the execution role of compute connection ${same.name}, ` +
+          `must not be the execution role of ${describeReference(caller, 'compute connection', same)}, ` +
           'because HealthOmics needs a separate execution role',
       },
     ]);

@@ -90,7 +90,7 @@ async function createStorageConnection(
     allowPolicyProbe: body.allowPolicyProbe ?? false,
   });
   const answer = await createIdempotently(db, request, reply, 201, async (transaction) => {
-    checkStorageRegion(await requireProvider(transaction, fields.providerId), fields.region);
+    checkStorageRegion(caller, await requireProvider(transaction, fields.providerId), fields.region);
     await checkOverlap(transaction, caller, fields);
     const row = await mapUniqueViolation(KIND, fields.name, store.insertStorageConnection(transaction, fields));
     return presentStorageConnectionDetails(row);
@@ -119,7 +119,7 @@ async function changeStorageConnection(dependencies: ApiDependencies, request: R
     checkMayRename(caller, 'storage:write', { old: old.name, new: fields.name });
     checkMayMove(caller, old, fields);
     const provider = await requireProvider(transaction, fields.providerId);
-    checkStorageRegion(provider, fields.region);
+    checkStorageRegion(caller, provider, fields.region);
     await checkStorageChange(transaction, caller, old, fields, provider);
     await checkOverlap(transaction, caller, fields, id);
     return mapUniqueViolation(KIND, fields.name, store.updateStorageConnection(transaction, id, fields));

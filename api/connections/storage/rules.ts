@@ -15,7 +15,7 @@ import {
 } from '../../../store/connections/storage.js';
 import { listUses, type ResourceUse } from '../../../store/connections/uses.js';
 import type { Db, DbTransaction } from '../../../store/database.js';
-import { inUseError } from '../../conflicts.js';
+import { describeReference, inUseError } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import type { Caller } from '../../plugins/auth.js';
 import { requireResource } from '../../references.js';
@@ -63,9 +63,9 @@ export function normalizeStorageFields(fields: StorageConnectionFields): Storage
  * Checks that the provider's account can reach the region.
  * @throws InputError PARTITION
  */
-export function checkStorageRegion(provider: ProviderRow, region: string): void {
+export function checkStorageRegion(caller: Caller, provider: ProviderRow, region: string): void {
   const partition = partitionOf(provider.default_region);
-  throwIfInvalid(checkRegionPartition('region', region, partition, `provider ${provider.name}`));
+  throwIfInvalid(checkRegionPartition('region', region, partition, describeReference(caller, 'provider', provider)));
 }
 
 /** The fields that a stored storage connection was written with. */
