@@ -5,6 +5,7 @@ import { hasObjects, listFolders } from '../../aws/s3.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { bucketArn } from '../../domain/iam/permissions.js';
 import { partitionOf } from '../../domain/regions.js';
+import { isFoundAsRun } from '../../domain/runs/ignoredFolders.js';
 import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
 import { recordGenuineEvent } from '../../store/events.js';
@@ -108,7 +109,9 @@ class RunFolderSearch {
 
   /** Follows the upload of one run folder, where its upload has ended. */
   async searchOne({ parentPath, runFolder }: { parentPath: string; runFolder: string }): Promise<void> {
-    const { bucket, prefix } = this.storage;
+    const { bucket, prefix, run_depth: runDepth } = this.storage;
+    // Anybody with access to Temporal can name a folder.
+    if (!isFoundAsRun([...parentPath.split('/'), runFolder], runDepth)) return;
     const hasEnded = await hasObjects(this.s3, bucket, joinKey(prefix, parentPath, runFolder, RUN_UPLOADED_FILE));
     if (hasEnded) await this.#follow(parentPath, [runFolder]);
   }

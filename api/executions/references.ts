@@ -38,10 +38,11 @@ export function findReferences(
  * The references that lead to what the caller may not see: anything but the run folder, folders that its scope
  * `storage:download` covers, and, for a caller that may see all runs, other run folders.
  * @param folder `s3://` URI of the run folder, with a slash at its end
+ * @param isVerified whether the folder is known to be one of a run; otherwise the scope `storage:download` decides
  */
 export async function checkReferences(
   transaction: DbTransaction,
-  folder: string,
+  { folder, isVerified }: { folder: string; isVerified: boolean },
   { caller, uris }: References,
 ): Promise<FieldProblem[]> {
   const problems = new Map<string, FieldProblem>();
@@ -71,16 +72,20 @@ export async function checkReferences(
       report(
         field,
         'OUTSIDE_RUN',
-        `must lie in the run folder, below ${folder}, because this API key may not see other places. The scope ` +
-          '`storage:download` allows the folders that it covers. A URI with encoded characters must lie there both as ' +
-          'it is written and decoded',
+        (isVerified
+          ? `must lie in the run folder, below ${folder}, because this API key may not see other places. The scope ` +
+            '`storage:download` allows the folders that it covers. '
+          : 'must lie in a folder that the scope `storage:download` of this API key covers: nothing shows that ' +
+            `${folder} is the folder of a run. `) +
+          'A URI with encoded characters must lie there both as it is written and decoded',
       );
     }
   }
   return [...problems.values()];
 
   async function maySeeAll(readings: Iterable<string>): Promise<boolean> {
-    for (const reading of readings) if (!reading.startsWith(folder) && !(await maySee(reading))) return false;
+    for (const reading of readings)
+      if (!(isVerified && reading.startsWith(folder)) && !(await maySee(reading))) return false;
     return true;
   }
 

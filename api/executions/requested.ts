@@ -4,6 +4,7 @@ import { InputError, throwIfInvalid } from '../../domain/errors.js';
 import type { ParameterValue } from '../../domain/executions/execution.js';
 import { nameRelaunch } from '../../domain/executions/relaunchName.js';
 import { whyRunIsUnusable } from '../../domain/runs/usability.js';
+import { whyFolderIsUnverified } from '../../domain/runs/verifiedFolder.js';
 import { type ComputeConnectionRow, findComputeConnection } from '../../store/connections/compute.js';
 import { findFlow, type FlowRow } from '../../store/connections/flows.js';
 import { findProvider } from '../../store/connections/providers.js';
@@ -56,8 +57,13 @@ export async function createRequestedExecution(transaction: DbTransaction, reque
   const { flow, run } = await lockFlowAndRun(transaction, request);
   checkUsable(run, flow);
   const parts = { flow, run, ...(await lockConnections(transaction, flow, run)) };
-  const runFolder = storageUri(parts.storage.bucket, parts.storage.prefix, run.parent_path, run.run_folder);
-  throwIfInvalid(await checkReferences(transaction, runFolder, request.references));
+  const place = {
+    folder: storageUri(parts.storage.bucket, parts.storage.prefix, run.parent_path, run.run_folder),
+    isVerified:
+      whyFolderIsUnverified({ ...run, parameters: run.run_parameters, filesDisagree: run.files_disagree }) ===
+      undefined,
+  };
+  throwIfInvalid(await checkReferences(transaction, place, request.references));
   await checkPlace(transaction, parts);
   requireCheckedManifest(
     request.manifest,

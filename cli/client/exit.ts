@@ -80,7 +80,7 @@ export function answeredError(response: Pick<Response, 'status' | 'headers'>, bo
   const requestId = answer?.metadata?.request_id;
   const text = typeof message === 'string' ? cell(message) : `The API answered ${status}`;
   const hasRequestId = status >= 500 && typeof requestId === 'string';
-  return new CliError(hasRequestId ? `${text} (request ${requestId})` : text, exitForStatus(status), answer);
+  return new CliError(hasRequestId ? `${text} (request ${cell(requestId)})` : text, exitForStatus(status), answer);
 }
 
 /** Turns a network failure of `fetch` into a CliError; returns other errors unchanged. */

@@ -237,6 +237,13 @@ describe('a run folder in a request', () => {
     const checkUpload = (): Promise<unknown> =>
       new MockActivityEnvironment().run(() => upload.watchUpload(id, false, true)).catch(() => undefined);
     expect(await shown()).toEqual([...none, null]);
+    const blind = await keyFor(...START);
+    const read = async (key: string): Promise<unknown> => {
+      const { status, metadata } = await start(key, { runId: id, parameters: { x: `${reports}patient.csv` } });
+      return metadata.rule ?? status;
+    };
+    // The workflow reads with its own role.
+    expect([await read(blind), await read(namer)]).toEqual(['OUTSIDE_RUN', 201]);
     await checkUpload();
     expect(await shown()).toEqual([...none, null]);
     // A run that polony could not read, with a manifest by its name.
@@ -253,6 +260,8 @@ describe('a run folder in a request', () => {
     await admin.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: 'runs/clinical-reports/patient.csv' }));
     await checkUpload();
     expect(await shown()).toEqual([200, 200, 200, 200, null]);
+    await updateRun(db, id, { uploadState: 'uploading' });
+    expect(await read(blind)).toBe(201);
   });
 });
 
