@@ -262,7 +262,7 @@ describe('connections', () => {
     expect(api.app.server.headersTimeout).toBeLessThanOrEqual(15_000);
   });
 
-  it('of clients that do not read their responses end', async () => {
+  it('of clients that do not read their responses end', { tags: 'long' }, async () => {
     const other = await startTestApi();
     const { port } = new URL(await other.listen());
     const { server } = other.app;

@@ -240,7 +240,7 @@ describe('the hash chain', () => {
       await old.stop();
     }
   });
-  it('is checked by polony audit verify, which names what is wrong', async () => {
+  it('is checked by polony audit verify, which names what is wrong', { tags: 'long' }, async () => {
     const run = (...args: string[]) =>
       promisify(execFile)(process.execPath, [cliFile(), 'audit', 'verify', ...args], {
         env: { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: postgres.url },

@@ -225,7 +225,7 @@ describe('a command', () => {
     expect(await json('keys', 'get', 'lims')).toMatchObject({ apiKey: { id: rotated.apiKey.id } });
   });
 
-  it('says what happens to the old key, and prints the new one before the old one ends', async () => {
+  it('says what happens to the old key, and prints the new one before the old one ends', { tags: 'long' }, async () => {
     const create = async (...more: string[]): Promise<{ apiKey: { id: string }; key: string }> =>
       json('keys', 'create', '--name', `own-${++at}`, '--scopes', 'keys:*', '--scopes', 'runs:read', ...more);
     const newKeyIn = (text: string): string => /^key +(polony_\S+)$/m.exec(text)![1]!;

@@ -289,7 +289,7 @@ describe('the command line', () => {
       'There is no run named nothing. See polony runs list\n',
     );
   });
-  it('stores profiles readable by their owner only, and never shows keys', async () => {
+  it('stores profiles readable by their owner only, and never shows keys', { tags: 'long' }, async () => {
     const login = await polony(['login', '--api-url', `${url}/`, '--profile', 'lab'], {
       signed: false,
       input: `${KEY}\n`,
@@ -596,31 +596,35 @@ describe('polony download', () => {
 });
 
 describe('polony status', () => {
-  it('searches every storage connection for ignored folders, and says where it could not', async () => {
-    const made: string[] = [];
-    const create = async (name: string, bucket: string, upload: boolean): Promise<void> => {
-      const { storageConnection } = await json<{ storageConnection: { id: string } }>([
-        ...['storage', 'create', '--name', name, '--provider-id', 'lab', '--region', REGION, '--bucket', bucket],
-        ...['--prefix', name, '--use-for-run-upload', String(upload), '--use-for-data-exploration', 'true'],
+  it(
+    'searches every storage connection for ignored folders, and says where it could not',
+    { tags: 'long' },
+    async () => {
+      const made: string[] = [];
+      const create = async (name: string, bucket: string, upload: boolean): Promise<void> => {
+        const { storageConnection } = await json<{ storageConnection: { id: string } }>([
+          ...['storage', 'create', '--name', name, '--provider-id', 'lab', '--region', REGION, '--bucket', bucket],
+          ...['--prefix', name, '--use-for-run-upload', String(upload), '--use-for-data-exploration', 'true'],
+        ]);
+        made.push(storageConnection.id);
+      };
+      for (let nth = 1; nth <= 12; nth++) await create(`site-${nth}`, 'lab', true);
+      await create('site-archive', 'lab', false);
+      await create('site-gone', 'no-such-bucket-of-this-lab', true);
+      await put('site-12/20260115_AV1_TOP/RunParameters.json', '{}');
+      await put('site-archive/20260115_AV1_TOP/RunParameters.json', '{}');
+      const { code, stdout, stderr } = await polony(['status']);
+      expect([code, stderr]).toEqual([0, '']);
+      expect(stdout).toContain('site-12 has folders that look like runs but are ignored');
+      expect(stdout).toMatch(/not searched for ignored folders[\s\S]*site-gone +\S+/);
+      const status = await json<Record<string, { storageConnection: string }[]>>(['status']);
+      expect(status.ignoredFolders).toEqual([{ storageConnection: 'site-12' }]);
+      expect(status.notSearchedForIgnoredFolders).toEqual([
+        { storageConnection: 'site-gone', reason: expect.stringMatching(/./) as string },
       ]);
-      made.push(storageConnection.id);
-    };
-    for (let nth = 1; nth <= 12; nth++) await create(`site-${nth}`, 'lab', true);
-    await create('site-archive', 'lab', false);
-    await create('site-gone', 'no-such-bucket-of-this-lab', true);
-    await put('site-12/20260115_AV1_TOP/RunParameters.json', '{}');
-    await put('site-archive/20260115_AV1_TOP/RunParameters.json', '{}');
-    const { code, stdout, stderr } = await polony(['status']);
-    expect([code, stderr]).toEqual([0, '']);
-    expect(stdout).toContain('site-12 has folders that look like runs but are ignored');
-    expect(stdout).toMatch(/not searched for ignored folders[\s\S]*site-gone +\S+/);
-    const status = await json<Record<string, { storageConnection: string }[]>>(['status']);
-    expect(status.ignoredFolders).toEqual([{ storageConnection: 'site-12' }]);
-    expect(status.notSearchedForIgnoredFolders).toEqual([
-      { storageConnection: 'site-gone', reason: expect.stringMatching(/./) as string },
-    ]);
-    for (const id of made) expect((await polony(['storage', 'delete', id])).code).toBe(0);
-  });
+      for (const id of made) expect((await polony(['storage', 'delete', id])).code).toBe(0);
+    },
+  );
 });
 
 describe('polony upload', () => {
@@ -760,7 +764,7 @@ describe('polony upload', () => {
     expect(JSON.parse((await upload(made, '--partial')).stdout)).toMatchObject({ files: 5, ended: false });
     expect(await keys('partly')).not.toContain('RunUploaded.json');
   });
-  it('says that a run is complete already, and does not overwrite it', async () => {
+  it('says that a run is complete already, and does not overwrite it', { tags: 'long' }, async () => {
     const made = runFolder('done', 10);
     expect((await upload(made)).code).toBe(0);
     const id = (
@@ -788,7 +792,7 @@ describe('polony upload', () => {
     expect([code, stderr]).toEqual([8, expect.stringMatching(/is complete .* 1 files .* BaseCalls\/R1_C002\.zip/)]);
     expect((await bytesOf('done', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle 2');
   });
-  it('follows symbolic links if you say so, but not in a circle', async () => {
+  it('follows symbolic links if you say so, but not in a circle', { tags: 'long' }, async () => {
     const made = runFolder('linked', 10);
     const elsewhere = path.join(folder, `elsewhere-${++at}`);
     mkdirSync(elsewhere);
@@ -810,7 +814,7 @@ describe('polony upload', () => {
     expect(await keys('linked')).toContain('Extra/more.txt');
     expect((await bytesOf('linked', 'BaseCalls/R1_C002.zip')).toString()).toBe('cycle two');
   });
-  it('enters each folder once, however the links lead to it', async () => {
+  it('enters each folder once, however the links lead to it', { tags: 'long' }, async () => {
     const problemOf = async (made: string): Promise<string> => {
       const { code, stdout, stderr } = await upload(made, '--follow-symlinks');
       expect([code, stdout]).toEqual([2, '']);
@@ -839,7 +843,7 @@ describe('polony upload', () => {
     );
     for (const name of ['circle', 'above', 'fan', 'twice']) expect(await keys(name)).toEqual([]);
   });
-  it('reads nothing outside the folder when a link takes the place of a folder or file', async () => {
+  it('reads nothing outside the folder when a link takes the place of a folder or file', { tags: 'long' }, async () => {
     const decoyOf = (made: string): string => {
       const decoy = path.join(folder, `decoy-${++at}`);
       mkdirSync(decoy);

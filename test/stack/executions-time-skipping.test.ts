@@ -185,7 +185,7 @@ it(
   },
 );
 
-it('gives up after the maximum time of blocking, and names the missing permission', async () => {
+it('gives up after the maximum time of blocking, and names the missing permission', { tags: 'long' }, async () => {
   let ended: unknown;
   let days = 0;
   const activities: Partial<Activities> = {

@@ -119,7 +119,7 @@ it('drops grants of deleted roles and users with any other change, and never giv
   expect((await statementsOf(at.bucket)).length).toBe(5);
 });
 
-it('removes an expired grant beside one of a deleted role', async () => {
+it('removes an expired grant beside one of a deleted role', { tags: 'long' }, async () => {
   const at = await lab();
   const role = `${at.bucket}-role`;
   const kept = await granted(at, { principal: await createRole(role) });
@@ -258,7 +258,7 @@ it('takes a statement of its own that others changed for one of others, until th
   await granted(at, { principal: account(2) });
 });
 
-it('finishes a drop whose worker died after the write', async () => {
+it('finishes a drop whose worker died after the write', { tags: 'long' }, async () => {
   const at = await lab();
   const role = `${at.bucket}-role`;
   const ours = await granted(at, { principal: await createRole(role) });

@@ -293,61 +293,70 @@ describe('the bucket policy', () => {
     expect(own.every(({ timeEnded }) => timeEnded !== null)).toBe(true);
   });
 
-  it('shows statements that were removed or changed by hand, and is repaired on request', async () => {
-    const at = await lab();
-    const [one, two] = [
-      await granted(at, { principal: account(1) }),
-      await granted(at, { principal: account(2), prefix: 'runs/' }),
-    ];
-    const whole = await policyOf(at.bucket);
-    const states = async (): Promise<string[]> =>
-      (await call('GET', at.grants)).body.accessGrants.map(({ state }) => state);
-    expect(await states()).toEqual(['active', 'active']);
-    await setPolicy(
-      at.bucket,
-      whole!
-        .replace('"s3:ListBucket","s3:GetBucketLocation"', '"s3:ListBucket","s3:PutObject"')
-        .replace('runs/*"]}}', 'runs/*"]},"Bool":{"aws:SecureTransport":"true"}}'),
-    );
-    expect(await states()).toEqual(['changed', 'changed']);
-    const stray = {
-      Sid: `ElemBio_BucketReadAccess_${account(9)}`,
-      Effect: 'Allow',
-      Principal: { AWS: account(9) },
-      Action: 's3:GetObject',
-      Resource: `arn:aws:s3:::${at.bucket}/*`,
-    };
-    await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [stray] });
-    const list = (await call('GET', at.grants)).body;
-    expect([list.accessGrants.map(({ state }) => state), list.foreignStatements, list.policyProblem]).toEqual([
-      ['missing', 'missing'],
-      [{ sid: stray.Sid, principal: account(9), statement: stray }],
-      null,
-    ]);
-    for (const { id } of [one, two])
-      expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant).toMatchObject({ id, state: 'active' });
-    expect(await statementsOf(at.bucket)).toEqual([stray, ...one.statements, ...two.statements]);
-    // A repair of a correct statement writes nothing.
-    interceptS3((command) => expect(command).not.toBe('PutBucketPolicyCommand'));
-    expect((await call('POST', `${at.grants}/${one.id}/repair`)).body.accessGrant.state).toBe('active');
-    interceptS3(undefined);
-    // Without a repair request, polony does not replace a foreign statement that has the Sid of a new grant.
-    const refused = await grant(at, { principal: account(9) });
-    expect([refused.status, refused.reason]).toEqual([409, 'STATEMENT_DIFFERS']);
-    expect(await statementsOf(at.bucket)).toContainEqual(stray);
-    const id = refused.metadata.accessGrantId as string;
-    expect((await stateOf(at, id)).state).toBe('failed');
-    expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant.state).toBe('active');
-    expect((await statementsOf(at.bucket)).map(({ Sid }) => Sid)[0]).toBe(stray.Sid);
-    expect(await statementsOf(at.bucket)).not.toContainEqual(stray);
-    // polony adopts a statement that is already correct, such as one that the vendor created.
-    await setPolicy(at.bucket, {
-      Version: '2012-10-17',
-      Statement: [{ ...(JSON.parse(JSON.stringify(one.statements[0]).replaceAll(account(1), account(5))) as object) }],
-    });
-    interceptS3((command) => expect(command).not.toBe('PutBucketPolicyCommand'));
-    await granted(at, { principal: account(5) });
-  });
+  it(
+    'shows statements that were removed or changed by hand, and is repaired on request',
+    { tags: 'long' },
+    async () => {
+      const at = await lab();
+      const [one, two] = [
+        await granted(at, { principal: account(1) }),
+        await granted(at, { principal: account(2), prefix: 'runs/' }),
+      ];
+      const whole = await policyOf(at.bucket);
+      const states = async (): Promise<string[]> =>
+        (await call('GET', at.grants)).body.accessGrants.map(({ state }) => state);
+      expect(await states()).toEqual(['active', 'active']);
+      await setPolicy(
+        at.bucket,
+        whole!
+          .replace('"s3:ListBucket","s3:GetBucketLocation"', '"s3:ListBucket","s3:PutObject"')
+          .replace('runs/*"]}}', 'runs/*"]},"Bool":{"aws:SecureTransport":"true"}}'),
+      );
+      expect(await states()).toEqual(['changed', 'changed']);
+      const stray = {
+        Sid: `ElemBio_BucketReadAccess_${account(9)}`,
+        Effect: 'Allow',
+        Principal: { AWS: account(9) },
+        Action: 's3:GetObject',
+        Resource: `arn:aws:s3:::${at.bucket}/*`,
+      };
+      await setPolicy(at.bucket, { Version: '2012-10-17', Statement: [stray] });
+      const list = (await call('GET', at.grants)).body;
+      expect([list.accessGrants.map(({ state }) => state), list.foreignStatements, list.policyProblem]).toEqual([
+        ['missing', 'missing'],
+        [{ sid: stray.Sid, principal: account(9), statement: stray }],
+        null,
+      ]);
+      for (const { id } of [one, two])
+        expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant).toMatchObject({
+          id,
+          state: 'active',
+        });
+      expect(await statementsOf(at.bucket)).toEqual([stray, ...one.statements, ...two.statements]);
+      // A repair of a correct statement writes nothing.
+      interceptS3((command) => expect(command).not.toBe('PutBucketPolicyCommand'));
+      expect((await call('POST', `${at.grants}/${one.id}/repair`)).body.accessGrant.state).toBe('active');
+      interceptS3(undefined);
+      // Without a repair request, polony does not replace a foreign statement that has the Sid of a new grant.
+      const refused = await grant(at, { principal: account(9) });
+      expect([refused.status, refused.reason]).toEqual([409, 'STATEMENT_DIFFERS']);
+      expect(await statementsOf(at.bucket)).toContainEqual(stray);
+      const id = refused.metadata.accessGrantId as string;
+      expect((await stateOf(at, id)).state).toBe('failed');
+      expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant.state).toBe('active');
+      expect((await statementsOf(at.bucket)).map(({ Sid }) => Sid)[0]).toBe(stray.Sid);
+      expect(await statementsOf(at.bucket)).not.toContainEqual(stray);
+      // polony adopts a statement that is already correct, such as one that the vendor created.
+      await setPolicy(at.bucket, {
+        Version: '2012-10-17',
+        Statement: [
+          { ...(JSON.parse(JSON.stringify(one.statements[0]).replaceAll(account(1), account(5))) as object) },
+        ],
+      });
+      interceptS3((command) => expect(command).not.toBe('PutBucketPolicyCommand'));
+      await granted(at, { principal: account(5) });
+    },
+  );
 
   it('is reported as unreadable, with the last known states, if polony may not read it', async () => {
     const at = await lab();
@@ -520,7 +529,7 @@ describe('a change of the bucket policy', () => {
     expect((await statementsOf(at.bucket)).length - 2).toBe(answers.filter((reason) => reason === undefined).length);
   });
 
-  it('reads the policy again after a concurrent change and keeps the changes of others', async () => {
+  it('reads the policy again after a concurrent change and keeps the changes of others', { tags: 'long' }, async () => {
     const at = await lab();
     const own = (number: number) => ({
       Sid: `Theirs${number}`,

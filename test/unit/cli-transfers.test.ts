@@ -394,7 +394,7 @@ describe('polony upload', () => {
     expect((await polony(args(made), env)).code).toBe(0);
     expect(objects.get(`${PREFIX}BaseCalls/R1_C001.zip`)!.content.toString()).toBe('cycle 1');
   });
-  it('does not overwrite an object that another client writes meanwhile', async () => {
+  it('does not overwrite an object that another client writes meanwhile', { tags: 'long' }, async () => {
     const made = runFolder(20_000_000);
     const theirs = { content: Buffer.from('of another client'), etag: 'other' };
     for (const name of ['BaseCalls/R1_C002.zip', 'large.bin', 'RunUploaded.json']) {
@@ -496,29 +496,33 @@ describe('polony upload', () => {
     expect(puts.filter((each) => each.includes('partNumber')).length).toBe(3);
     expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
   });
-  it('runs once per folder, works without a cache folder, and says when it cannot reach S3', async () => {
-    const made = runFolder();
-    let held: ServerResponse | undefined;
-    const { env } = await startBucket({
-      intercept: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
-    });
-    const first = start(args(made), env);
-    await waitFor('the first process to upload', () => held !== undefined);
-    const second = await polony(args(made), env);
-    expect([second.code, second.stderr]).toEqual([
-      8,
-      expect.stringContaining(`Process ${first.child.pid} already uploads`),
-    ]);
-    first.child.kill('SIGINT');
-    expect(await first.ended).toMatchObject({
-      code: 130,
-      stderr: expect.stringContaining('Stopped. To resume, run the same command again') as string,
-    });
-    writeFileSync(path.join(folder, 'no-folder'), '');
-    expect((await polony(args(made), { ...env, XDG_CACHE_HOME: path.join(folder, 'no-folder') })).code).toBe(0);
-    const away = await polony(args(made), { ...env, AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
-    expect([away.code, away.stderr]).toEqual([7, expect.stringContaining('S3 cannot be reached (ECONNREFUSED)')]);
-  });
+  it(
+    'runs once per folder, works without a cache folder, and says when it cannot reach S3',
+    { tags: 'long' },
+    async () => {
+      const made = runFolder();
+      let held: ServerResponse | undefined;
+      const { env } = await startBucket({
+        intercept: (request, response) => held === undefined && request.method === 'PUT' && Boolean((held = response)),
+      });
+      const first = start(args(made), env);
+      await waitFor('the first process to upload', () => held !== undefined);
+      const second = await polony(args(made), env);
+      expect([second.code, second.stderr]).toEqual([
+        8,
+        expect.stringContaining(`Process ${first.child.pid} already uploads`),
+      ]);
+      first.child.kill('SIGINT');
+      expect(await first.ended).toMatchObject({
+        code: 130,
+        stderr: expect.stringContaining('Stopped. To resume, run the same command again') as string,
+      });
+      writeFileSync(path.join(folder, 'no-folder'), '');
+      expect((await polony(args(made), { ...env, XDG_CACHE_HOME: path.join(folder, 'no-folder') })).code).toBe(0);
+      const away = await polony(args(made), { ...env, AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
+      expect([away.code, away.stderr]).toEqual([7, expect.stringContaining('S3 cannot be reached (ECONNREFUSED)')]);
+    },
+  );
   it('rejects file names that S3 cannot list', async () => {
     const made = runFolder();
     writeFileSync(path.join(made, 'a\rb'), '');

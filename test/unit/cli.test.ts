@@ -191,7 +191,7 @@ describe('a profile', () => {
 });
 
 describe('an answer to the command line', () => {
-  it('is reported as foreign if it does not come from polony', async () => {
+  it('is reported as foreign if it does not come from polony', { tags: 'long' }, async () => {
     for (const [body, type] of [
       ['<html>sign in</html>', 'text/html'],
       ['', 'application/json'],
@@ -217,33 +217,39 @@ describe('an answer to the command line', () => {
       }
     }
   });
-  it('decides the exit code by its status, and its control characters are never printed', async () => {
-    for (const [status, code] of [
-      [400, 2],
-      [401, 4],
-      [403, 4],
-      [404, 3],
-      [409, 8],
-      [429, 7],
-      [500, 1],
-      [502, 7],
-      [503, 7],
-      [504, 7],
-    ] as const) {
-      const api = await startFakeApi((_request, response) =>
-        answerJson(response, { message: 'no \u001b]0;title\u0007\u001b[31m' }, status),
-      );
-      const seen = await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY } });
-      expect([status, seen.code, seen.stdout, /[\u0007\u001b]/.test(seen.stderr)]).toEqual([status, code, '', false]);
-    }
-    const cut = await startFakeApi((_request, response) => {
-      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
-      response.write('{"runs":[', () => setTimeout(() => response.destroy(), 20));
-    });
-    expect(
-      (await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: cut.url, POLONY_API_KEY: KEY } })).code,
-    ).toBe(7);
-  });
+  it(
+    'decides the exit code by its status, and its control characters are never printed',
+    { tags: 'long' },
+    async () => {
+      for (const [status, code] of [
+        [400, 2],
+        [401, 4],
+        [403, 4],
+        [404, 3],
+        [409, 8],
+        [429, 7],
+        [500, 1],
+        [502, 7],
+        [503, 7],
+        [504, 7],
+      ] as const) {
+        const api = await startFakeApi((_request, response) =>
+          answerJson(response, { message: 'no \u001b]0;title\u0007\u001b[31m' }, status),
+        );
+        const seen = await polony(['runs', 'list', '--json'], {
+          env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY },
+        });
+        expect([status, seen.code, seen.stdout, /[\u0007\u001b]/.test(seen.stderr)]).toEqual([status, code, '', false]);
+      }
+      const cut = await startFakeApi((_request, response) => {
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
+        response.write('{"runs":[', () => setTimeout(() => response.destroy(), 20));
+      });
+      expect(
+        (await polony(['runs', 'list', '--json'], { env: { POLONY_API_URL: cut.url, POLONY_API_KEY: KEY } })).code,
+      ).toBe(7);
+    },
+  );
   it('is escaped in JSON where a terminal would obey it', async () => {
     const name = 'a\u001b[31m\u009b2J\u202e\u2028\u200b\u{e0001}\u007f';
     const api = await startFakeApi((request, response) =>

@@ -27,7 +27,7 @@ function importedPackages(file: string): string[] {
 }
 
 describe('the package', () => {
-  it('depends on everything that its code imports, so that it works where it is installed', () => {
+  it('depends on everything that its code imports, so that it works where it is installed', { tags: 'long' }, () => {
     const files = include.flatMap((folder) =>
       readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
         .map((file) => path.posix.join(folder, file))
