@@ -24,7 +24,8 @@ export default defineConfig({
     tags: [
       {
         name: 'long',
-        description: 'Takes long: kills processes, moves much data, starts many, or tests the local AWS and instrument.',
+        description:
+          'Takes long: kills processes, moves much data, starts many, or tests the local AWS and instrument.',
       },
     ],
     // `npm test` runs the first two, without the tests that have the tag `long`. `npm run test:long` runs those.
