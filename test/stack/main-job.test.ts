@@ -13,6 +13,7 @@ import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import type { Stack } from '../../local/stack.js';
+import { stateQuery } from '../../workflows/messages/executions.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
 import { cliFile, countEvents, isWorkflowTask, startTestStack, replay, logErrorsOnly } from '../testStack.js';
 
@@ -261,7 +262,10 @@ describe('a cancel', () => {
   it('of a running run needs no heartbeat, and works through Temporal too', async () => {
     const id = await start();
     await inStatus(id, 'RUNNING');
-    await temporal.workflow.getHandle(`execution/${id}`).cancel();
+    const workflow = temporal.workflow.getHandle(`execution/${id}`);
+    // The database knows it before the watch ends, which would be the next event otherwise.
+    await waitFor('the workflow to see it', async () => (await workflow.query(stateQuery)).status === 'RUNNING');
+    await workflow.cancel();
     await waitFor('CancelRun', async () =>
       stack.aws.emulator.calls.some((each) => each.operation === 'CancelRun' && each.runId === runsOf(id)[0]!.id),
     );
@@ -271,10 +275,7 @@ describe('a cancel', () => {
     const asked = events!.findIndex((event) => event.workflowExecutionCancelRequestedEventAttributes != null);
     const next = events!.slice(asked + 1).find((event) => !isWorkflowTask(event));
     expect(next?.activityTaskScheduledEventAttributes?.activityType?.name).toBe('cancelRun');
-    await waitFor(
-      'the workflow to end',
-      async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'CANCELLED',
-    );
+    await waitFor('the workflow to end', async () => (await workflow.describe()).status.name === 'CANCELLED');
     await expect(call('POST', `/v1/executions/${id}/cancel`, {})).rejects.toThrow(/409/);
   });
 
