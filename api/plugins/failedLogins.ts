@@ -79,7 +79,11 @@ export class FailedLogins {
     const address = groupAddress(ip);
     const key = fingerprint(credential);
     for (;;) {
-      if ((this.#working.get(key) ?? 0) > Date.now()) return () => undefined;
+      if ((this.#working.get(key) ?? 0) > Date.now()) {
+        // It may have waited until another login with its credential worked. Its end wakes nobody.
+        this.#wakeNext(address);
+        return () => undefined;
+      }
       const failures = this.#findFailures(address);
       const logins = this.#logins.get(address) ?? { inProgress: new Map<string, number>(), waiting: [] };
       if (failures !== undefined && failures.tried.size >= this.limit) {

@@ -17,8 +17,8 @@ const TWINS = [
 
 /** Letters that resemble Latin ones less. They count only where a text is compared with a certain other one. */
 const RELATIVES =
-  'a:αɑ b:вЬь c:ϲ d:đ e:єҽεɛ ' +
-  'g:ɡɢ h:н i:ıιɩɪ k:кκĸ l:łⅼ m:ммʍ n:пηпɴ o:øσθοөɔ p:þ r:гꭇʀ s:ꜱ t:тτŧ u:υцʋ v:ѵ w:ωшѡɯ x:χ y:γүʏ z:ᴢ';
+  'a:αɑΔ b:вЬьβ c:ϲ d:đ e:єҽεɛ ' +
+  'g:ɡɢ h:н i:ıιɩɪ k:кκĸ l:łⅼ m:ммʍ n:пηпɴπ o:øσθοөɔ p:þ r:гꭇʀ s:ꜱ t:тτŧ u:υцʋμ v:ѵ w:ωшѡɯ x:χ y:γүʏ z:ᴢ';
 
 const parsePairs = (text: string): [string, string][] =>
   text.split(' ').flatMap((pair) => {
@@ -101,6 +101,23 @@ function mixesScripts({ scripts, all }: Word): boolean {
   return scripts?.length === 0 && !isUsual;
 }
 
+/** Greek letters of scientific names that no Latin letter looks like: `β2m`, `ΔF508`, `5 μl`. */
+const DISTINCT_GREEK = /[βδζλμξπφψΓΔΦΨΩ]/gu;
+/** Others of such names, which look a little like small Latin letters, but like no capitals: `TNFα`, `CD3ε`, `NF-κB`. */
+const SMALL_GREEK = /[αγεκσ]/gu;
+
+/** A word without the Greek letters that nobody can take for Latin ones in it. */
+function withoutDistinctGreek(word: string): string {
+  const rest = word.replace(DISTINCT_GREEK, '');
+  return /[\p{Ll}\p{Lo}]/u.test(rest.replace(SMALL_GREEK, '')) ? rest : rest.replace(SMALL_GREEK, '');
+}
+
+/** Whether a word that mixes scripts is more than a Latin word with Greek letters as scientists write them. */
+function mixesConfusably({ text, all }: Word): boolean {
+  const isScientific = [...all].every((name) => name === 'Latin' || name === 'Greek');
+  return !isScientific || wordsOf(withoutDistinctGreek(text)).some(mixesScripts);
+}
+
 /** Whether every letter of a word that is not Latin looks like a Latin one. */
 function looksLatin({ text, scripts }: Word): boolean {
   if (scripts === undefined || scripts.includes('Latin')) return false;
@@ -109,13 +126,13 @@ function looksLatin({ text, scripts }: Word): boolean {
 
 /**
  * Finds a word in which letters of one script stand for those of another: it mixes scripts, or it looks like a Latin
- * word and stands beside one. A text that is in one script has none.
+ * word and stands beside one. Latin words may have Greek letters that are common in science and look like no Latin one. A text that is in one script has none.
  * @returns the word
  */
 export function findMixedWord(text: string): string | undefined {
   const words = wordsOf(text);
   const isMixed = words.some(({ scripts }) => scripts?.includes('Latin'));
-  return words.find((word) => mixesScripts(word) || (isMixed && looksLatin(word)))?.text;
+  return words.find((word) => (mixesScripts(word) && mixesConfusably(word)) || (isMixed && looksLatin(word)))?.text;
 }
 
 /** Letters and digits in a special form: for mathematics, full width, ligatures, Roman numerals. */

@@ -82,7 +82,8 @@ export function parseDenial(message: string, code = ''): Denial {
   const permission = PERMISSION.exec(message);
   const action = permission?.[1] ?? (KMS_CIPHERTEXT.test(message) ? 'kms:Decrypt' : undefined);
   const resource = permission?.[2] ?? permission?.[3]?.replace(/[.,:]$/, '');
-  const otherRemedy = findOtherRemedy(code, message);
+  // Names of buckets and objects say nothing about the reason.
+  const otherRemedy = findOtherRemedy(code, message.replace(/"arn:[^"]*"|\barn:[^\s"]+/g, ''));
   return {
     ...(action !== undefined && { action }),
     ...(resource !== undefined && { resource }),

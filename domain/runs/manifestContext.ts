@@ -108,6 +108,11 @@ export class ManifestContext {
     return this.analysedLanes === undefined || this.analysedLanes.includes(lane);
   }
 
+  /** Whether the run analyses a lane of a sample. */
+  isUsed({ lanes }: ManifestSample): boolean {
+    return lanes.some((lane) => this.isAnalysed(lane));
+  }
+
   /** Lanes that have samples. */
   lanes(): Lane[] {
     return [1, 2]

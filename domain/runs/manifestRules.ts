@@ -94,7 +94,17 @@ export function findManifestProblems(manifest: RunManifest, run: ManifestedRun):
   return [
     ...apply(RULES.setting, context.settings()),
     ...apply(RULES.manifest, [undefined]),
-    ...withoutRepetitions(apply(RULES.sample, manifest.samples)),
+    ...withoutRepetitions([
+      ...apply(
+        RULES.sample,
+        manifest.samples.filter((sample) => context.isUsed(sample)),
+      ),
+      // Nobody documents whether Bases2Fastq reads the rows of other lanes.
+      ...apply(
+        RULES.sample,
+        manifest.samples.filter((sample) => !context.isUsed(sample)),
+      ).map((finding): RatedFinding => ({ ...finding, severity: 'warning' })),
+    ]),
     ...withoutRepetitions(ofLanes),
   ];
 }

@@ -19,8 +19,8 @@ export function findProjectCollision(context: ManifestContext, sample: ManifestS
     `the sample ${sample.name} is in project ${sample.project ?? '(none)'}, but in line ${other.line} in project ` +
     `${other.project ?? '(none)'}. With --no-projects, Bases2Fastq would write both to Samples/${sample.name}. ` +
     'Rename one of them.';
-  // Nobody looks at the reads of the control.
-  const report = /^phix/i.test(sample.name) ? warning : error;
+  // Nobody looks at the reads of the control, and a lane that is not analysed has no files.
+  const report = /^phix/i.test(sample.name) || !context.isUsed(other) ? warning : error;
   return [report('project-collision', cellPlace(sample, 'samplename'), message)];
 }
 

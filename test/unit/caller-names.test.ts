@@ -22,6 +22,7 @@ describe('the name of an API key', () => {
       'ห้องปฏิบัติการ',
     ],
     ...['լաբորատորիա', 'ლაბორატორია', 'β-test', 'µ-lims', 'lims (replaced, 1a2b3c4d)', 'lims 🧬'],
+    ...['β2m', 'TNFα', 'TNF-α', 'IL1β reader', 'IFNγ', 'NF-κB', 'CD3ε', 'ΔF508', 'ΔΔCt', 'φX174', '5 μl', 'λgt11'],
   ])('may be %s', (name) => {
     expect(rulesOf(name)).toEqual([]);
   });
@@ -41,7 +42,20 @@ describe('the name of an API key', () => {
       'the system',
       'system user',
     ],
-    ...['ｄｅｆａｕｌｔ', '𝐝𝐞𝐟𝐚𝐮𝐥𝐭', 'ⓓⓔⓕⓐⓤⓛⓣ', 'roοt', 'ехрігу', 'ро1опу', 'ꓓꓰꓝꓮꓴꓡꓔ', 'ѕуѕтем', 'events', 'expiry'],
+    ...[
+      'ｄｅｆａｕｌｔ',
+      '𝐝𝐞𝐟𝐚𝐮𝐥𝐭',
+      'ⓓⓔⓕⓐⓤⓛⓣ',
+      'roοt',
+      'ехрігу',
+      'ро1опу',
+      'ꓓꓰꓝꓮꓴꓡꓔ',
+      'ѕуѕтем',
+      'events',
+      'expiry',
+      'defaµlt',
+      'defaμlt',
+    ],
     ...['person:u-1', 'Person : x', 'person：u-1', '01920000-0000-7000-8000-000000000004', 'anonymous-caller'],
   ])('must not be %s, which stands for another caller', (name) => {
     expect(rulesOf(name)).toEqual(['NAME_RESERVED']);
@@ -50,6 +64,7 @@ describe('the name of an API key', () => {
   it.each([
     ...['lіms', 'Lіms 2', 'lims-аnalysis', 'аviti', 'AVITІ', 'lιms', 'limѕ', 'LΙMS', 'сору lims', 'lims ТЕСТ'],
     ...['lims-о', 'liмs', 'li1мs', 'lims օ', 'ꓡims', 'Ꮮims', 'ЛИMС', 'εργαστήpιο', 'مختبرlims', 'ラボлаб'],
+    ...['limsα', 'εvents 2', 'LΙMSβ', 'liβmѕ', 'TNFα-lаb', 'evαn', 'LIMΣ'],
     ...['𝐥𝐢𝐦𝐬', 'ｌｉｍｓ', 'ﬁle-key', 'lims𝟏', 'Ⅷ-lims', 'i\u0307-lims', 'e\u0301\u0301-lims'],
   ])('must not be %s, which looks like another name', (name) => {
     expect(rulesOf(name)).toEqual(['NAME_LOOKALIKE']);

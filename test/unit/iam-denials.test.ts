@@ -293,4 +293,16 @@ describe('a denied permission in a verification report', () => {
       Resource: 'arn:aws:s3:::lab/runs/*',
     });
   });
+
+  it('reads no reason in the name of an object', () => {
+    const message =
+      'User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject on resource: ' +
+      '"arn:aws:s3:::runs/block public access.txt" because no identity-based policy allows the s3:GetObject action';
+    expect(parseDenial(message, 'AccessDenied')).toEqual({
+      action: 's3:GetObject',
+      resource: 'arn:aws:s3:::runs/block public access.txt',
+      deny: 'implicit',
+      policy: 'identity',
+    });
+  });
 });

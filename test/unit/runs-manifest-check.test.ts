@@ -18,6 +18,14 @@ const rules = (content: string | Uint8Array, of = run): { errors: string[]; warn
 };
 
 describe('checkRunManifest', () => {
+  it('blocks nothing because of rows of a lane that the run does not analyse', () => {
+    const of = { ...run, analysisLanes: '1' };
+    const found = (...rows: string[]): string[] => rules(samples(...rows), of).errors;
+    expect(found(`S1,${a},${a},1`, 'S2,AC-TACGT,TTTTTTTT,2')).toEqual([]);
+    expect(found(`S1,${a},${a},1,P`, `S1,${a},${a},2,Q`)).toEqual([]);
+    expect(found(`S1,${a},${a},2,P`, `S1,${a},${a},1,Q`)).toEqual([]);
+    expect(found(`S1,${a},${a},1`, 'S2,AC-TACGT,TTTTTTTT,1+2')).toEqual(['index-characters@4:4']);
+  });
   const good: [string, string][] = [
     [
       'a sample with several indexes, trailing commas, comments, quotes, lower case, CRLF and a byte order mark',
