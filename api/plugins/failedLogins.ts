@@ -15,6 +15,10 @@ const EXEMPT_MS = 15 * 60_000;
 /** How many addresses have an entry of their own in the audit log in one window. The others share one. */
 const MOST_ENTRIES = 100;
 
+/** How many logins of one address may wait, and for how many milliseconds. */
+const MOST_WAITING = 1000;
+const MOST_WAIT_MS = 5000;
+
 /** What one address did in its window. */
 interface Failures {
   since: number;
@@ -72,7 +76,8 @@ export class FailedLogins {
   /**
    * Begins a login. It waits while the logins in progress could use up the limit of the address.
    * @returns ends the login. Call it after {@link succeed} or {@link fail}.
-   * @throws ApiError 429 for an address that failed too often, unless the credential worked before.
+   * @throws ApiError 429 for an address that failed too often, unless the credential worked before; 503 where the
+   * logins before it do not end
    */
   async begin(ip: string, credential: string): Promise<() => void> {
     if (this.limit === 0) return () => undefined;
@@ -96,7 +101,7 @@ export class FailedLogins {
         this.#logins.set(address, logins);
         return () => this.#end(address, key);
       }
-      await new Promise<void>((resolve) => logins.waiting.push(resolve));
+      await waitForTurn(logins.waiting);
     }
   }
 
@@ -220,6 +225,26 @@ export class FailedLogins {
     this.#writes.add(write);
     void write.then(() => this.#writes.delete(write));
   }
+}
+
+/** @throws ApiError 503 */
+function waitForTurn(waiting: (() => void)[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => {
+      const at = waiting.indexOf(wake);
+      if (at >= 0) waiting.splice(at, 1);
+      reject(
+        new ApiError(503, 'BUSY', 'polony is checking too many other keys and tokens of your address. Try again later'),
+      );
+    };
+    if (waiting.length >= MOST_WAITING) return giveUp();
+    const timer = setTimeout(giveUp, MOST_WAIT_MS);
+    function wake(): void {
+      clearTimeout(timer);
+      resolve();
+    }
+    waiting.push(wake);
+  });
 }
 
 /** @returns ApiError 429, which the audit log counts */

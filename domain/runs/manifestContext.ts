@@ -38,6 +38,7 @@ export class ManifestContext {
   private readonly conflicts: ReadonlyMap<ManifestSetting, SettingConflict>;
   private readonly analysedLanes: readonly number[] | undefined;
   private readonly overrides: ManifestOverrides;
+  private indexLengths: ReadonlySet<number> | 'unknown' | undefined;
   private readonly effective = new Map<string, EffectiveSetting>();
 
   constructor(
@@ -129,6 +130,18 @@ export class ManifestContext {
       const mask = this.isAmbiguous(`${read}Mask`, lane.lane) ? undefined : parseMask(setting?.value ?? 'Y*', read);
       return { ...lane, read, cycles, setting, masked: mask && countUsedCycles(mask, cycles) };
     });
+  }
+
+  /** Whether an index of this length may be right in a lane, as far as polony knows. */
+  mayHaveIndexOfLength(length: number): boolean {
+    this.indexLengths ??= this.findIndexLengths();
+    return this.indexLengths === 'unknown' || this.indexLengths.has(length);
+  }
+
+  private findIndexLengths(): ReadonlySet<number> | 'unknown' {
+    const reads = [1, 2].flatMap((lane) => this.indexReads({ lane, samples: [] }));
+    const lengths = reads.map(({ masked }) => (masked !== undefined && 'used' in masked ? masked.used : undefined));
+    return lengths.length === 0 || lengths.includes(undefined) ? 'unknown' : new Set(lengths as number[]);
   }
 }
 

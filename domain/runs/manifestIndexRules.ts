@@ -31,7 +31,7 @@ function reportPlaceholder(context: ManifestContext, sample: ManifestSample, hea
     `${titleOf(heading)} of ${sample.name} is ${JSON.stringify(sample.textOf(heading))}, but Bases2Fastq has no word for ` +
     'a missing index. Leave the cell empty.';
   // N and A are letters of an index, so that its length decides.
-  const report = sample[heading] === 'NA' && context.cycles() === undefined ? warning : error;
+  const report = sample[heading] === 'NA' && context.mayHaveIndexOfLength(2) ? warning : error;
   return report('index-characters', cellPlace(sample, heading), message);
 }
 

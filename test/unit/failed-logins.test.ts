@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FailedLogins } from '../../api/plugins/failedLogins.js';
 import type { Db } from '../../store/database.js';
 
@@ -29,5 +29,22 @@ describe('logins that wait', () => {
     (await last)();
     (await same[1]!)();
     expect(began).toEqual(['first', 'same', 'same', 'last']);
+  });
+
+  it('give up when those before them do not end, and when too many wait', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const end = await logins.begin(ADDRESS, 'hangs');
+      const waiting = Array.from({ length: 1000 }, async (_, at) => logins.begin(ADDRESS, `waits ${at}`));
+      const answers = Promise.allSettled(waiting);
+      await expect(logins.begin(ADDRESS, 'one more')).rejects.toMatchObject({ status: 503, reason: 'BUSY' });
+      vi.advanceTimersByTime(5000);
+      for (const answer of await answers)
+        expect(answer).toMatchObject({ status: 'rejected', reason: { status: 503, reason: 'BUSY' } });
+      end();
+      (await logins.begin(ADDRESS, 'later'))();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

@@ -12,11 +12,14 @@ let folder: string;
 let asked: string[];
 
 const A = 1;
+/** After how many milliseconds the server answers for names that begin with `late`. */
+const LATE_MS = 700;
 /** The answer of the server; undefined for none. */
 function answerTo(name: string, type: number): { code: number; addresses: string[] } | undefined {
   if (name.startsWith('slow.')) return undefined;
   if (name.startsWith('half.')) return type === A ? { code: 0, addresses: ['8.8.8.8'] } : undefined;
   if (name.startsWith('broken.')) return { code: 2, addresses: [] };
+  if (name === 'late.hooks.example') return { code: 0, addresses: type === A ? ['8.8.8.8'] : [] };
   if (name.startsWith('two.')) return { code: 0, addresses: type === A ? ['8.8.8.8', '10.0.0.1'] : [] };
   if (name.endsWith('.slow.example')) return undefined;
   if (name.endsWith('.broken.example')) return { code: 2, addresses: [] };
@@ -66,7 +69,10 @@ beforeAll(async () => {
   server = dgram.createSocket('udp4');
   server.on('message', (query, { port, address }) => {
     const response = respond(query);
-    if (response !== undefined) server.send(response, port, address);
+    if (response === undefined) return;
+    const send = (): void => server.send(response, port, address);
+    if (asked.at(-1)!.startsWith('late.')) setTimeout(send, LATE_MS);
+    else send();
   });
   await new Promise<void>((resolve) => server.bind(0, '127.0.0.1', resolve));
 });
@@ -134,6 +140,11 @@ describe('the resolver of webhook hosts', () => {
       message: 'polony could not find the addresses of nobody: DNS did not answer within 0.3 seconds',
     });
     await expect(withConf('search broken.example')('nobody')).rejects.toMatchObject({ isUnknown: false });
+  });
+
+  it('waits for each name until the end, also where a server is slow for all of them', async () => {
+    const many = 'search a.example b.example c.example d.example e.example\noptions ndots:5';
+    expect(await withConf(many)('late.hooks.example')).toEqual(['8.8.8.8']);
   });
 
   it('says whether DNS knows no such host, or gives no answer', async () => {

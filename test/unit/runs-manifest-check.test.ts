@@ -300,6 +300,11 @@ describe('checkRunManifest', () => {
     ]);
   });
 
+  it('takes NA for an index where an index may have two bases', () => {
+    const masked = (mask: string): string => `[Settings]\nSettingName,Value\nI2Mask,${mask}\n${samples(`S1,${a},NA`)}`;
+    expect(rules(masked('I2:Y2N*'))).toEqual({ errors: [], warnings: ['index-characters@6:13'] });
+    expect(rules(masked('I2:Y*')).errors).toEqual(['index-characters@6:13']);
+  });
   it.each<[string, string, RegExp]>([
     ['a word for no index', `${a},NA`, /Index2 of S1 is "NA".*Leave the cell empty/],
     ['a dash for no index', `${a},-`, /Leave the cell empty/],
