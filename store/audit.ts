@@ -100,27 +100,37 @@ export async function appendAudit(db: DbOrTransaction, entry: AuditEntry, outcom
   return id;
 }
 
-/**
- * Whether the audit log has a request of a caller whom the API knew, which it did not refuse.
- * @param by.callerKind only entries of such a caller
- */
-export async function hasAuditEntry(
+/** Whether an entry is of a request to the API that the API did not refuse. */
+export async function isEntryOfRequest(
   db: DbOrTransaction,
-  by: { requestId: string; action: string; resourceId: string; callerKind?: AuditCaller['kind'] },
+  { id, action, resourceId }: { id: string; action: string; resourceId: string },
 ): Promise<boolean> {
+  if (!isId(id)) return false;
   const found = await db
     .selectFrom('audit_log')
     .leftJoin('audit_outcomes', 'audit_outcomes.audit_id', 'audit_log.id')
     .select('audit_log.id')
+    .where('audit_log.id', '=', id)
+    .where('action', '=', action)
+    .where('audit_log.resource_id', '=', normalizeResourceId(resourceId))
+    .where('caller_kind', 'not in', ['temporal', 'anonymous'])
+    .where((where) => where.or([where('status', 'is', null), where('status', '<', 400)]))
+    .executeTakeFirst();
+  return found !== undefined;
+}
+
+/** Whether the audit log has an action of such a caller. */
+export async function hasAuditEntry(
+  db: DbOrTransaction,
+  by: { requestId: string; action: string; resourceId: string; callerKind: AuditCaller['kind'] },
+): Promise<boolean> {
+  const found = await db
+    .selectFrom('audit_log')
+    .select('id')
     .where('request_id', '=', shorten(by.requestId))
     .where('action', '=', by.action)
-    .where('audit_log.resource_id', '=', normalizeResourceId(by.resourceId))
-    .where((where) =>
-      by.callerKind === undefined
-        ? where('caller_kind', 'not in', ['temporal', 'anonymous'])
-        : where('caller_kind', '=', by.callerKind),
-    )
-    .where((where) => where.or([where('status', 'is', null), where('status', '<', 400)]))
+    .where('resource_id', '=', normalizeResourceId(by.resourceId))
+    .where('caller_kind', '=', by.callerKind)
     .limit(1)
     .executeTakeFirst();
   return found !== undefined;

@@ -91,11 +91,11 @@ export class ExecutionClient {
 
   /**
    * Asks a blocked execution to try again now.
-   * @param requestId of the request of the API, which is in the audit log
+   * @param auditId the entry of the audit log for the request of the API
    * @returns false where it is not running
    */
-  async retry(executionId: string, requestId: string): Promise<boolean> {
-    return retryIfRunning(this.#context, executionWorkflowId(executionId), { requestId });
+  async retry(executionId: string, auditId: string): Promise<boolean> {
+    return retryIfRunning(this.#context, executionWorkflowId(executionId), { auditId });
   }
 
   /**

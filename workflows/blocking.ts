@@ -71,16 +71,16 @@ const { recordRetry } = proxyActivities<Activities>(FIRST_TRIES);
  */
 export function trackRetrySignals(target?: RetryTarget): { count: number } {
   const retries = { count: 0 };
-  const usedRequests = new Set<string>();
+  const usedIds = new Set<string>();
   setHandler(
     retrySignal,
     async (request) => {
       // Histories from before this patch record nothing.
       if (target !== undefined && patched('record-retry')) {
-        const requestId = takeRequestId(request, usedRequests);
+        const auditId = takeAuditId(request, usedIds);
         try {
           await CancellationScope.nonCancellable(() =>
-            recordRetry.executeWithOptions({ ...FIRST_TRIES, summary: 'Record the signal retry' }, [target, requestId]),
+            recordRetry.executeWithOptions({ ...FIRST_TRIES, summary: 'Record the signal retry' }, [target, auditId]),
           );
         } catch {
           return;
@@ -94,9 +94,9 @@ export function trackRetrySignals(target?: RetryTarget): { count: number } {
   return retries;
 }
 
-/** @returns the request of the API that a signal names. Each proves one signal, because its id is in the history. */
-function takeRequestId(request: RetryRequest | undefined, used: Set<string>): string | undefined {
-  const id: unknown = (request as Partial<RetryRequest> | null | undefined)?.requestId;
+/** @returns the entry of the audit log that a signal names. Each proves one signal, because its id is in the history. */
+function takeAuditId(request: RetryRequest | undefined, used: Set<string>): string | undefined {
+  const id: unknown = (request as Partial<RetryRequest> | null | undefined)?.auditId;
   if (typeof id !== 'string' || id.length > 200 || used.has(id)) return undefined;
   used.add(id);
   return id;

@@ -1,5 +1,5 @@
 import { activityInfo } from '@temporalio/activity';
-import { appendAudit, hasAuditEntry, TEMPORAL_CALLER } from '../../store/audit.js';
+import { appendAudit, hasAuditEntry, isEntryOfRequest, TEMPORAL_CALLER } from '../../store/audit.js';
 import type { RetryTarget } from '../../workflows/messages/retry.js';
 import type { Dependencies } from '../dependencies.js';
 
@@ -16,15 +16,15 @@ export function createRetryActivities({ db }: Pick<Dependencies, 'db'>) {
     /**
      * Records in the audit log that somebody sent the signal `retry` through Temporal. A signal of the API has an entry
      * already. The activity can be repeated.
-     * @param requestId the request of the API that the signal claims to come from
+     * @param auditId the entry of the request of the API that the signal claims to come from
      */
-    async recordRetry({ kind, id }: RetryTarget, requestId?: string): Promise<void> {
+    async recordRetry({ kind, id }: RetryTarget, auditId?: string): Promise<void> {
       const { action, resourceType } = ACTIONS[kind];
-      if (requestId !== undefined && (await hasAuditEntry(db, { requestId, action, resourceId: id }))) return;
+      if (auditId !== undefined && (await isEntryOfRequest(db, { id: auditId, action, resourceId: id }))) return;
       const { activityId, workflowExecution } = activityInfo();
       const { workflowId = '', runId: workflowRunId = '' } = workflowExecution ?? {};
       const own = { requestId: `${workflowRunId}/${activityId}`, action, resourceId: id };
-      if (await hasAuditEntry(db, { ...own, callerKind: 'temporal' })) return;
+      if (await hasAuditEntry(db, { ...own, callerKind: TEMPORAL_CALLER.kind })) return;
       await appendAudit(db, { ...own, caller: TEMPORAL_CALLER, resourceType, detail: { workflowId, workflowRunId } });
     },
   };

@@ -47,7 +47,10 @@ export async function handleRetryExecution(
 ) {
   const found = await requireExecution(db, request.params.id);
   if (isFinalStatus(found.status)) throw endedError(found.status);
-  const isSignalled = await withTemporalErrors(request.log, orchestrator.executions.retry(found.id, request.id));
+  const isSignalled = await withTemporalErrors(
+    request.log,
+    orchestrator.executions.retry(found.id, request.audited!.id),
+  );
   if (!isSignalled) {
     const execution = await findExecution(db, found.id);
     if (execution === undefined || execution.workflowStarted) throw await workflowEndedError(db, found.id);

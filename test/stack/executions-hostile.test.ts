@@ -231,24 +231,30 @@ it('records a retry that came through Temporal, whatever it says, and that of th
   await deny('omics:StartRun');
   const id = await start();
   await waitFor('it to be blocked', async () => (await details(id)).details.blocked != null);
-  const listRetries = async (): Promise<{ requestId: string; caller: { kind: string; name: string } }[]> => {
+  const listRetries = async (): Promise<{ id: string; caller: { kind: string; name: string } }[]> => {
     const url = `/v1/audit-log?resourceId=${id}&action=ExecutionService_RetryExecution`;
     return (await call<{ entries: Awaited<ReturnType<typeof listRetries>> }>('GET', url)).entries.reverse();
   };
   const retries = async (): Promise<string[]> => (await listRetries()).map(({ caller }) => caller.kind);
-  await call('POST', `/v1/executions/${id}/retry`);
+  // Some clients always send the same request ID.
+  const retryByApi = async (): Promise<void> => {
+    const headers = { 'x-api-key': stack.info.apiKey, 'x-request-id': 'the-same' };
+    const response = await fetch(`${stack.info.apiUrl}/v1/executions/${id}/retry`, { method: 'POST', headers });
+    expect(response.status).toBe(202);
+  };
+  await retryByApi();
   expect(await retries()).toEqual(['root']);
   const handle = temporal.workflow.getHandle(`execution/${id}`);
   await handle.signal('retry');
   await waitFor('its entry', async () => (await retries()).length === 2);
-  // Neither an unknown request proves anything, nor one whose signal has come already.
-  const [{ requestId } = { requestId: '' }] = await listRetries();
-  for (const [index, forged] of [{ requestId: 'unknown-request' }, { requestId }, 7].entries()) {
+  // Neither an unknown entry proves anything, nor one whose signal has come already.
+  const [{ id: auditId } = { id: '' }] = await listRetries();
+  for (const [index, forged] of [{ auditId: 'unknown' }, { auditId }, 7].entries()) {
     await handle.signal('retry', forged);
     await waitFor('its entry', async () => (await retries()).length === index + 3);
   }
   await allow();
-  await call('POST', `/v1/executions/${id}/retry`);
+  await retryByApi();
   await inStatus(id, 'COMPLETED');
   const entries = await listRetries();
   expect(entries.map(({ caller }) => caller.kind)).toEqual([

@@ -2,8 +2,8 @@ import { defineSignal } from '@temporalio/workflow';
 
 /** What the API sends with the signal. */
 export interface RetryRequest {
-  /** The request of the API that the signal comes from. Its entry in the audit log proves it. */
-  requestId?: string;
+  /** The id of the entry of the audit log for the request of the API that the signal comes from. It proves that. */
+  auditId?: string;
 }
 
 /** What a retry is about, for the audit log. */

@@ -174,7 +174,7 @@ const unblocks: Scenario[] = [
     {
       drive: async ({ handle, calls, untilRetrying }) => {
         await untilRetrying('startRun');
-        await handle.signal(retrySignal, { requestId: 'a' });
+        await handle.signal(retrySignal, { auditId: 'a' });
         await calls.until('recordRetry', 1);
         await calls.until('startRun', 4);
         await handle.signal(retrySignal);
