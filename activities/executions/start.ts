@@ -151,18 +151,45 @@ class RunStarter {
       return await this.#sendOnce(execution, request);
     } catch (error) {
       const { kind, message } = classifyAwsError(error);
-      // Where an earlier call may have started the run, the request must not change.
-      if (wasSentBefore || kind !== 'denied' || !message.includes('omics:TagResource')) throw error;
-      this.#untaggedProviders.add(execution.provider.id);
-      const { tags: _, ...untagged } = request;
-      return this.#sendOnce(execution, untagged);
+      const isTagDenied = kind === 'denied' && message.includes('omics:TagResource');
+      const { tags, ...untagged } = request;
+      if (isTagDenied) this.#untaggedProviders.add(execution.provider.id);
+      if (isTagDenied && !wasSentBefore) return this.#sendOnce(execution, untagged);
+      if (tags !== undefined && wasSentBefore && (isTagDenied || kind === 'conflict'))
+        return this.#sendAgainUntagged(execution, request, error);
+      throw error;
     }
   }
 
-  async #sendOnce(execution: ExecutionContext, request: StartRunCommandInput): Promise<StartRunCommandOutput> {
+  /**
+   * Sends a request without its tags, although an earlier call with tags may have started the run: a worker can die
+   * between the denial of the tags and the call without them. HealthOmics refuses the second of two different requests
+   * with one `requestId`, so that no second run can start. The request with tags stays stored, because it may be the one
+   * that started the run.
+   * @param refusal of the request with tags
+   */
+  async #sendAgainUntagged(
+    execution: ExecutionContext,
+    request: StartRunCommandInput,
+    refusal: unknown,
+  ): Promise<StartRunCommandOutput> {
+    const { tags: _, ...untagged } = request;
+    try {
+      return await this.#sendOnce(execution, untagged, request);
+    } catch (error) {
+      throw classifyAwsError(error).kind === 'conflict' ? refusal : error;
+    }
+  }
+
+  /** @param stored what to send again where the answer is lost */
+  async #sendOnce(
+    execution: ExecutionContext,
+    request: StartRunCommandInput,
+    stored = request,
+  ): Promise<StartRunCommandOutput> {
     const { aws, db } = this.dependencies;
     // Recorded before every single call, so that no run can start that polony does not ask about.
-    if (!(await markStartSent(db, execution, { ...request })))
+    if (!(await markStartSent(db, execution, { ...stored })))
       throw ApplicationFailure.nonRetryable('The execution was cancelled before StartRun was sent', 'StartClosed');
     return aws.omics(execution.provider.id, execution.compute.region, true).send(new StartRunCommand(request));
   }

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { DeleteRolePolicyCommand, GetRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { CopyObjectCommand } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
@@ -225,6 +226,32 @@ it('believes nobody but the store that the upload of its run has ended', async (
   upload.resume();
   await upload.done;
   await inStatus(execution.id, 'COMPLETED');
+});
+
+it('starts a run without tags although a worker died after it had sent the request with tags', async () => {
+  const completed = await start();
+  await inStatus(completed, 'COMPLETED');
+  await deny('omics:StartRun');
+  const id = await start();
+  await waitFor('it to be blocked', async () => (await details(id)).details.blocked != null);
+  const db = new pg.Client({ connectionString: stack.info.databaseUrl });
+  await db.connect();
+  try {
+    // What the worker leaves that dies before AWS denies the tags.
+    const sent = await db.query(
+      `update executions e set start_state = 'sent', start_request = other.start_request
+         || jsonb_build_object('requestId', e.id, 'outputUri', rtrim(e.output_uri, '/'), 'tags', '{"a": "b"}'::jsonb)
+       from executions other where e.id = $1 and other.id = $2 and other.start_request is not null`,
+      [id, completed],
+    );
+    expect(sent.rowCount).toBe(1);
+  } finally {
+    await db.end();
+  }
+  await allow();
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'COMPLETED');
+  expect(runsOf(id)).toHaveLength(1);
 });
 
 it('records a retry that came through Temporal, whatever it says, and that of the API once', async () => {
