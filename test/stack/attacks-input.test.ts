@@ -230,7 +230,7 @@ describe('an answer', () => {
     const { headers } = await call(ROOT, 'GET', '/v1/auth');
     expect(headers['strict-transport-security']).toBe('max-age=31536000');
   });
-  it('has the same headers where a request is rejected before polony reads it', async () => {
+  it('has the same headers where a request is rejected before polony reads it', { tags: 'long' }, async () => {
     const usual = (await call(ROOT, 'GET', '/v1/auth')).headers;
     const names = ['strict-transport-security', 'x-content-type-options', 'cache-control'];
     const other = await startTestApi({ publicUrl: 'https://polony.example.org' });
@@ -345,7 +345,7 @@ describe('credentials', () => {
 });
 
 describe('the address of a client', () => {
-  it('comes from X-Forwarded-For only where the proxy that sends it is named', async () => {
+  it('comes from X-Forwarded-For only where the proxy that sends it is named', { tags: 'long' }, async () => {
     for (const [trustProxy, address] of [
       [['10.0.0.0/8'], '127.0.0.1'],
       [['loopback'], '203.0.113.9'],

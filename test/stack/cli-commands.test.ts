@@ -110,7 +110,7 @@ afterAll(async () => {
 });
 
 describe('a name', () => {
-  it('may stand for an ID in the automatic start of a flow, whose other parts stay', async () => {
+  it('may stand for an ID in the automatic start of a flow, whose other parts stay', { tags: 'long' }, async () => {
     const autoStart = async (): Promise<unknown> =>
       (await json<{ flow: { autoStart: unknown } }>('flows', 'get', 'b2f')).flow.autoStart;
     const storageConnectionIds = [ids.storage];
@@ -169,7 +169,7 @@ describe('a name', () => {
     }
   });
 
-  it('may stand for an ID in filters of the audit log, and for webhooks', async () => {
+  it('may stand for an ID in filters of the audit log, and for webhooks', { tags: 'long' }, async () => {
     const entries = await json<{ caller: { id: string }; resourceId: string }[]>(
       ...['audit', 'list', '--resource-id', 'b2f', '--max-items', '3'],
     );
@@ -262,7 +262,7 @@ describe('a command', () => {
     expect([await works(second), await works(newKeyIn(ended.stdout))]).toEqual([false, true]);
   });
 
-  it('shows the new key also if the old one cannot be ended', async () => {
+  it('shows the new key also if the old one cannot be ended', { tags: 'long' }, async () => {
     const { apiKey, key } = await json<{ apiKey: { id: string }; key: string }>(
       ...['keys', 'create', '--name', `own-${++at}`, '--scopes', 'keys:*'],
     );
@@ -289,7 +289,7 @@ describe('a command', () => {
 });
 
 describe('what blocks', () => {
-  it('is shown in lists, with the time, and alone', async () => {
+  it('is shown in lists, with the time, and alone', { tags: 'long' }, async () => {
     const { db } = api.postgres;
     const id = await newExecution('waits', ids.run!);
     await newExecution('works', ids.run!);
@@ -310,7 +310,7 @@ describe('what blocks', () => {
     expect(await json('runs', 'list', '--blocked', '--filter', 'name:"R1"')).toEqual([]);
   });
 
-  it('is on the screen of polony status, with failures and what is in progress', async () => {
+  it('is on the screen of polony status, with failures and what is in progress', { tags: 'long' }, async () => {
     const { db } = api.postgres;
     const failed = await newExecution('failed overnight', ids.run!);
     await updateExecution(db, failed, {

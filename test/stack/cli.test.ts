@@ -254,7 +254,7 @@ describe('the command line', () => {
       ).storageConnection.name,
     ).toBe('aviti runs');
   });
-  it('exits with a documented code for each kind of result', async () => {
+  it('exits with a documented code for each kind of result', { tags: 'long' }, async () => {
     const nowhere = `http://127.0.0.1:${await freePort()}`;
     const codes = async (args: string[], options?: Parameters<typeof polony>[1]): Promise<number> =>
       (await polony(args, options)).code;

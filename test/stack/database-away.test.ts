@@ -93,23 +93,27 @@ describe('without its database, the API', () => {
     expect(await callAll(app, UNKNOWN_KEY)).toEqual([]);
   });
 
-  it('still has a status on the command line, with the part that fails and the exit code 7', async () => {
-    const app = await open(await unusedAddress());
-    const url = await app.listen({ host: '127.0.0.1', port: 0 });
-    for (const key of [ROOT, UNKNOWN_KEY]) {
-      const { code, stdout, stderr } = await runStatus(url, key);
-      expect([code, stderr]).toEqual([7, '']);
-      expect(stdout).toMatch(/^API +http\S+, NOT READY \(database unreachable, Temporal ok\)$/m);
-      expect(stdout).toMatch(/^Storage +not known: .*database/m);
-      expect(stdout).toMatch(/NOT READY +database unreachable/);
-      expect(stdout).not.toContain('Nothing needs attention');
-    }
-    const json = await runStatus(url, ROOT, '--json');
-    expect([json.code, JSON.parse(json.stdout)]).toMatchObject([
-      7,
-      { ready: { ok: false }, blockedRuns: { failed: expect.stringMatching(/database/) as string } },
-    ]);
-  });
+  it(
+    'still has a status on the command line, with the part that fails and the exit code 7',
+    { tags: 'long' },
+    async () => {
+      const app = await open(await unusedAddress());
+      const url = await app.listen({ host: '127.0.0.1', port: 0 });
+      for (const key of [ROOT, UNKNOWN_KEY]) {
+        const { code, stdout, stderr } = await runStatus(url, key);
+        expect([code, stderr]).toEqual([7, '']);
+        expect(stdout).toMatch(/^API +http\S+, NOT READY \(database unreachable, Temporal ok\)$/m);
+        expect(stdout).toMatch(/^Storage +not known: .*database/m);
+        expect(stdout).toMatch(/NOT READY +database unreachable/);
+        expect(stdout).not.toContain('Nothing needs attention');
+      }
+      const json = await runStatus(url, ROOT, '--json');
+      expect([json.code, JSON.parse(json.stdout)]).toMatchObject([
+        7,
+        { ready: { ok: false }, blockedRuns: { failed: expect.stringMatching(/database/) as string } },
+      ]);
+    },
+  );
 });
 
 /** Runs `polony status` in a process of its own. */

@@ -100,6 +100,7 @@ it('checks an upload again if it is asked to while it ends, and starts the flows
 
 it.each([retrySignal, lookSignal])(
   'shows an upload as no longer blocked after its cause was repaired and the signal %o was sent',
+  { tags: 'long' },
   async (signal) => {
     let isRepaired = false;
     let hasEnded = false;
@@ -243,7 +244,7 @@ it('keeps a blocked search for runs in one workflow, and completes it once unblo
   expect((await env.client.workflow.getHandle('discover-blocked').fetchHistory()).events!.length).toBeLessThan(25);
 });
 
-it('removes a grant when it expires, after a hundred days', async () => {
+it('removes a grant when it expires, after a hundred days', { tags: 'long' }, async () => {
   const { result, settled } = await letGrantExpire(3);
   expect(result).toEqual({ changes: 3 });
   // The workflow checks every thirty days, and right after the expiry.
@@ -252,41 +253,45 @@ it('removes a grant when it expires, after a hundred days', async () => {
   expect(settled.at(-1)).toBeLessThan(100.01);
 });
 
-it('retries removals with growing waits, makes other changes meanwhile, and ends when nothing is left', async () => {
-  const problem = { kind: 'ACCESS_DENIED', action: 's3:PutBucketPolicy', message: 'denied', remedy: 'Allow it' };
-  const tried: number[] = [];
-  const began = await env.currentTimeMs();
-  const activities: Partial<Activities> = {
-    changeAccess: async () => ({ state: 'removing', problem, agenda: { due: null, open: 1, problem } }),
-    async settleAccess() {
-      tried.push(Math.round(((await env.currentTimeMs()) - began) / 1000));
-      // A failure that is marked as final is retried too.
-      if (tried.length === 3) throw ApplicationFailure.nonRetryable('gone', 'Unexpected');
-      return tried.length < 12 ? { due: null, open: 1, problem } : nothingLeft;
-    },
-  };
-  const workflowId = 'bucket-access/denied';
-  const result = await withWorker(activities, async () => {
-    const handle = await env.client.workflow.start('bucketAccess', {
-      taskQueue: 'test',
-      workflowId,
-      args: [{ bucket: 'denied' }],
+it(
+  'retries removals with growing waits, makes other changes meanwhile, and ends when nothing is left',
+  { tags: 'long' },
+  async () => {
+    const problem = { kind: 'ACCESS_DENIED', action: 's3:PutBucketPolicy', message: 'denied', remedy: 'Allow it' };
+    const tried: number[] = [];
+    const began = await env.currentTimeMs();
+    const activities: Partial<Activities> = {
+      changeAccess: async () => ({ state: 'removing', problem, agenda: { due: null, open: 1, problem } }),
+      async settleAccess() {
+        tried.push(Math.round(((await env.currentTimeMs()) - began) / 1000));
+        // A failure that is marked as final is retried too.
+        if (tried.length === 3) throw ApplicationFailure.nonRetryable('gone', 'Unexpected');
+        return tried.length < 12 ? { due: null, open: 1, problem } : nothingLeft;
+      },
+    };
+    const workflowId = 'bucket-access/denied';
+    const result = await withWorker(activities, async () => {
+      const handle = await env.client.workflow.start('bucketAccess', {
+        taskQueue: 'test',
+        workflowId,
+        args: [{ bucket: 'denied' }],
+      });
+      // Open removals do not delay other changes.
+      for (let number = 0; number < 2; number++)
+        expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
+      return handle.result() as Promise<unknown>;
     });
-    // Open removals do not delay other changes.
-    for (let number = 0; number < 2; number++)
-      expect(await changeAccess(workflowId, 'denied')).toEqual({ state: 'removing', problem });
-    return handle.result() as Promise<unknown>;
-  });
-  expect(result).toEqual({ changes: 2 });
-  expect(tried).toHaveLength(12);
-  const waits = tried.map((time, at) => time - (tried[at - 1] ?? 0));
-  expect(waits[0]).toBeLessThan(30);
-  expect(Math.max(...waits)).toBeLessThanOrEqual(610);
-  expect(waits.at(-1)).toBeGreaterThan(500);
-  const history = await env.client.workflow.getHandle(workflowId).fetchHistory();
-  expect(history.events!.length).toBeLessThan(200);
-  await Worker.runReplayHistory(workflowSource(), history, workflowId);
-});
+    expect(result).toEqual({ changes: 2 });
+    expect(tried).toHaveLength(12);
+    const waits = tried.map((time, at) => time - (tried[at - 1] ?? 0));
+    expect(waits[0]).toBeLessThan(30);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(610);
+    expect(waits.at(-1)).toBeGreaterThan(500);
+    const history = await env.client.workflow.getHandle(workflowId).fetchHistory();
+    expect(history.events!.length).toBeLessThan(200);
+    await Worker.runReplayHistory(workflowSource(), history, workflowId);
+  },
+);
 
 it('waits longer from attempt to attempt where a grant expires while its policy cannot be changed', async () => {
   const began = await env.currentTimeMs();

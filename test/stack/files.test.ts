@@ -600,7 +600,7 @@ describe('path attacks', () => {
       }
     }
   });
-  it('are rejected or narrowed for credentials too', async () => {
+  it('are rejected or narrowed for credentials too', { tags: 'long' }, async () => {
     for (const prefix of PREFIXES) {
       const answer = await credentialsOf('runs', { prefix });
       expect([prefix, [200, 400].includes(answer.status)]).toEqual([prefix, true]);

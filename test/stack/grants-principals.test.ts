@@ -133,6 +133,7 @@ it('removes an expired grant beside one of a deleted role', { tags: 'long' }, as
 
 it.each([true, false])(
   'refuses only the grants whose principals do not exist, if S3 names them: %s',
+  { tags: 'long' },
   async (areNamed) => {
     const at = await lab();
     await stopWorkers();

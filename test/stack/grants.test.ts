@@ -191,48 +191,53 @@ describe('a principal of another account', () => {
     expect(await policyOf(at.bucket)).toBeUndefined();
   });
 
-  it('can read until the grant expires: AWS enforces the time, the workers remove the statement later', async () => {
-    const at = await lab();
-    await setPolicy(at.bucket, theirs(at.bucket));
-    const kept = await granted(at, { principal: role.arn });
-    let made: Grant;
-    let ends: Date;
-    // The loop doubles the time until the machine can read before the expiry.
-    for (let seconds = 3; ; seconds *= 2) {
-      ends = new Date(Math.ceil(Date.now() / 1000) * 1000 + seconds * 1000);
-      made = await granted(at, { principal: user.arn, timeExpires: ends.toISOString() });
-      const before = await reads(user.s3, at.bucket);
-      if (Date.now() < ends.getTime()) {
-        expect(before).toEqual(ALL);
-        break;
+  it(
+    'can read until the grant expires: AWS enforces the time, the workers remove the statement later',
+    { tags: 'long' },
+    async () => {
+      const at = await lab();
+      await setPolicy(at.bucket, theirs(at.bucket));
+      const kept = await granted(at, { principal: role.arn });
+      let made: Grant;
+      let ends: Date;
+      // The loop doubles the time until the machine can read before the expiry.
+      for (let seconds = 3; ; seconds *= 2) {
+        ends = new Date(Math.ceil(Date.now() / 1000) * 1000 + seconds * 1000);
+        made = await granted(at, { principal: user.arn, timeExpires: ends.toISOString() });
+        const before = await reads(user.s3, at.bucket);
+        if (Date.now() < ends.getTime()) {
+          expect(before).toEqual(ALL);
+          break;
+        }
+        await call('DELETE', `${at.grants}/${made.id}`);
       }
-      await call('DELETE', `${at.grants}/${made.id}`);
-    }
-    await stopWorkers();
-    await waitFor(
-      'its end',
-      async () => Date.now() > ends.getTime() && !(await reads(user.s3, at.bucket)).includes(true),
-    );
-    expect((await statementsOf(at.bucket)).length).toBe(4);
-    await startWorker();
-    await startWorker();
-    await waitFor('the statement to be out', async () => (await statementsOf(at.bucket)).length === 3);
-    expect(await waitFor('the state', async () => (await stateOf(at, made.id)).state === 'expired' && 'expired')).toBe(
-      'expired',
-    );
-    expect(await reads(role.s3, at.bucket)).toEqual(ALL);
-    const { entries } = (await call('GET', `/v1/audit-log?action=bucketAccess.expire&resourceId=${at.storageId}`)).body;
-    expect(entries).toMatchObject([
-      {
-        caller: { kind: 'system', name: 'polony' },
-        requestId: `bucket-access/${at.bucket}`,
-        detail: { accessGrantId: made.id },
-      },
-    ]);
-    expect((await call('DELETE', `${at.grants}/${made.id}`)).status).toBe(204);
-    await call('DELETE', `${at.grants}/${kept.id}`);
-    expect(await policyOf(at.bucket)).toBe(theirs(at.bucket));
-  });
+      await stopWorkers();
+      await waitFor(
+        'its end',
+        async () => Date.now() > ends.getTime() && !(await reads(user.s3, at.bucket)).includes(true),
+      );
+      expect((await statementsOf(at.bucket)).length).toBe(4);
+      await startWorker();
+      await startWorker();
+      await waitFor('the statement to be out', async () => (await statementsOf(at.bucket)).length === 3);
+      expect(
+        await waitFor('the state', async () => (await stateOf(at, made.id)).state === 'expired' && 'expired'),
+      ).toBe('expired');
+      expect(await reads(role.s3, at.bucket)).toEqual(ALL);
+      const { entries } = (await call('GET', `/v1/audit-log?action=bucketAccess.expire&resourceId=${at.storageId}`))
+        .body;
+      expect(entries).toMatchObject([
+        {
+          caller: { kind: 'system', name: 'polony' },
+          requestId: `bucket-access/${at.bucket}`,
+          detail: { accessGrantId: made.id },
+        },
+      ]);
+      expect((await call('DELETE', `${at.grants}/${made.id}`)).status).toBe(204);
+      await call('DELETE', `${at.grants}/${kept.id}`);
+      expect(await policyOf(at.bucket)).toBe(theirs(at.bucket));
+    },
+  );
 });
 
 describe('the bucket policy', () => {
@@ -846,7 +851,7 @@ describe('outstanding changes of a bucket', () => {
     expect(policies).toHaveLength(1);
   });
 
-  it('are made in one write', async () => {
+  it('are made in one write', { tags: 'long' }, async () => {
     const at = await lab();
     const old = [await granted(at, { principal: account(1) }), await granted(at, { principal: account(2) })];
     await stopWorkers();
@@ -937,7 +942,7 @@ it('reaches the exact policy after concurrent changes through two APIs and two w
   ).toEqual(made.flatMap(({ statements }) => statements.map(({ Sid }) => Sid)).sort());
 });
 
-it('shows the state of a grant in Temporal, and replays', async () => {
+it('shows the state of a grant in Temporal, and replays', { tags: 'long' }, async () => {
   const at = await lab();
   const made = await granted(at, {
     principal: account(1),

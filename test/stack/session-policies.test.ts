@@ -157,7 +157,7 @@ afterAll(async () => {
 });
 
 describe('a provider with access keys', () => {
-  it('works for all its connections, whatever their prefixes', async () => {
+  it('works for all its connections, whatever their prefixes', { tags: 'long' }, async () => {
     const bucket = await makeBucket();
     const provider = await addKeys();
     const good = await connect(provider, bucket, 'good');
