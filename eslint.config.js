@@ -3,9 +3,11 @@ import tseslint from 'typescript-eslint';
 /** The folders of the product. .dependency-cruiser.js has the rules for imports between folders. */
 const product = [
   'domain',
+  'encryption',
   'workflows',
   'threads',
   'network',
+  'observability',
   'activities',
   'aws',
   'store',

@@ -1,10 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
+/** Projects whose tests need no database. */
+const WITHOUT_POSTGRES = new Set(['unit', 'chart', 'package']);
+
 const project = (name: string, groupOrder: number) => ({
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
-    globalSetup: ['test/globalSetup.ts', ...(name === 'unit' ? [] : ['test/sharedPostgres.ts'])],
+    globalSetup: ['test/globalSetup.ts', ...(WITHOUT_POSTGRES.has(name) ? [] : ['test/sharedPostgres.ts'])],
     // The AWS SDK warns about Node 20, which polony supports.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
     // Tests wait until something happens, not for a time. These limits only end what hangs, on the slowest machine.
@@ -40,6 +43,8 @@ export default defineConfig({
       project('images', 4),
       project('faults', 5),
       project('load', 6),
+      project('chart', 7),
+      project('package', 8),
     ],
   },
 });

@@ -1,5 +1,6 @@
 import type { AwsSessions } from '../aws/sessions.js';
 import type { Db } from '../store/database.js';
+import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
 import type { GetRunBudget } from './executions/getRunBudget.js';
 import type { WebhookSettings } from './webhooks/deliver.js';
@@ -56,6 +57,8 @@ export interface Dependencies {
   };
   /** Shares the GetRun calls among the runs that this worker watches. */
   polls: GetRunBudget;
+  /** Seals the records in buckets. Absent where polony keeps none. */
+  secrets?: Secrets;
   /** Absent where this worker delivers no webhooks. */
   webhooks?: WebhookSettings;
 }

@@ -42,8 +42,19 @@ export function createBlockedFailure(blocked: Blocked): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'Blocked',
     message: `${blocked.message} ${blocked.remedy}`,
-    details: [blocked],
+    details: [withOwner(blocked)],
   });
+}
+
+/** Names the operators of polony as those who must act, where the policy that denies a request is theirs. */
+function withOwner(blocked: Blocked): Blocked {
+  const { policy } = parseDenial(blocked.message);
+  const isOurs =
+    policy === 'vpcEndpoint' ||
+    policy === 'session' ||
+    // Who assumes a role is polony itself. Trust policies are the customer's.
+    (blocked.kind === 'ROLE_NOT_ASSUMABLE' && policy === 'identity');
+  return isOurs ? { ...blocked, owner: 'polony' } : blocked;
 }
 
 /** The {@link Blocked} of a failure that {@link createBlockedFailure} made. */
@@ -188,11 +199,14 @@ function fromAwsError(error: AwsError, call: AwsCall): ApplicationFailure {
 
 function fromDenial(error: AwsError, call: AwsCall, message: string): ApplicationFailure {
   const denial = parseDenial(error.message, error.code);
-  const { remedy, statement } = explainDenial(denial, call, { identity: PROVIDER_IDENTITY, scope: call.scope });
+  const { remedy, statement, resource } = explainDenial(denial, call, {
+    identity: PROVIDER_IDENTITY,
+    scope: call.scope,
+  });
   return createBlockedFailure({
     kind: 'ACCESS_DENIED',
     action: denial.action ?? call.action,
-    resource: denial.resource ?? call.resource,
+    resource: resource ?? call.resource,
     message,
     remedy: `${remedy}; ${CONTINUES}`,
     ...(statement !== undefined && { statement }),

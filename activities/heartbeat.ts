@@ -1,4 +1,4 @@
-import { Context } from '@temporalio/activity';
+import { asyncLocalStorage, Context } from '@temporalio/activity';
 
 /** Well below the heartbeat timeout of these activities, which is 15 seconds. */
 const HEARTBEAT_MS = 4000;
@@ -13,4 +13,14 @@ export async function withHeartbeat<T>(call: () => Promise<T>): Promise<T> {
   } finally {
     clearInterval(timer);
   }
+}
+
+/** Heartbeats the activity that runs this code. `polony reconcile` runs some of it outside of activities. */
+export function heartbeatIfActivity(): void {
+  asyncLocalStorage.getStore()?.heartbeat();
+}
+
+/** Logs a warning of the activity that runs this code; nothing outside of activities. */
+export function warnIfActivity(message: string, fields: Record<string, unknown>): void {
+  asyncLocalStorage.getStore()?.log.warn(message, fields);
 }

@@ -1,4 +1,5 @@
 import { type FieldProblem, loggableError } from '../domain/errors.js';
+import { withDeadline } from '../observability/deadline.js';
 
 /** An error that the API sends to the client as it is. */
 export class ApiError extends Error {
@@ -31,22 +32,9 @@ export function notFoundError(kind: string, id: string): ApiError {
 /** How long a request waits for Temporal, in milliseconds. Its client would retry for much longer. */
 const TEMPORAL_TIMEOUT_MS = 5000;
 
-/**
- * Waits for a call, for a limited time.
- * @throws Error when it takes longer. The call may still succeed later: use this for calls that can be repeated only.
- */
-export async function withTimeout<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEOUT_MS): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  // After the timeout nobody waits for the call, and a failure of it must not end the process.
-  call.catch(() => undefined);
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds} ms`)), milliseconds);
-  });
-  try {
-    return await Promise.race([call, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
+/** Waits for a call, by default to Temporal, for a limited time; see {@link withDeadline}. */
+export function withTimeout<T>(call: Promise<T>, milliseconds = TEMPORAL_TIMEOUT_MS): Promise<T> {
+  return withDeadline(call, milliseconds);
 }
 
 /** Waits for a call to Temporal that the response depends on. @throws ApiError 503 when Temporal is unavailable */

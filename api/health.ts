@@ -1,9 +1,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
+import { shareAnswer, withDeadline } from '../observability/deadline.js';
 import { isMigrated } from '../store/database.js';
 import type { ApiDependencies } from './dependencies.js';
-import { withTimeout } from './errors.js';
 import { responseBody } from './openapi/shared.js';
 
 /** How long a part may take to answer before it counts as unreachable, in milliseconds. */
@@ -30,7 +30,7 @@ const ready = {
 /** Health checks. They need no key. */
 export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
-  const check = reuse(() => Promise.all([checkDatabase(db), checkTemporal(orchestrator)]));
+  const check = shareAnswer(() => Promise.all([checkDatabase(db), checkTemporal(orchestrator)]), REUSE_MS);
 
   app.get('/healthz', { schema: live }, async () => ({ status: 'ok' }));
   app.get('/readyz', { schema: ready }, async (_request, reply) => {
@@ -40,23 +40,9 @@ export function healthRoutes(scope: FastifyInstance, { db, orchestrator }: ApiDe
   });
 }
 
-/** Requests at the same time share one call, and those of the next second its answer. */
-function reuse<T>(call: () => Promise<T>): () => Promise<T> {
-  let last: { until: number; answer: Promise<T> } | undefined;
-  return () => {
-    if (last === undefined || Date.now() > last.until) {
-      const next = { until: Infinity, answer: call() };
-      const expire = (): void => void (next.until = Date.now() + REUSE_MS);
-      next.answer.then(expire, expire);
-      last = next;
-    }
-    return last.answer;
-  };
-}
-
 async function checkDatabase(db: ApiDependencies['db']): Promise<string> {
   try {
-    return (await withTimeout(isMigrated(db), CHECK_MS)) ? 'ok' : 'not migrated: run polony migrate';
+    return (await withDeadline(isMigrated(db), CHECK_MS)) ? 'ok' : 'not migrated: run polony migrate';
   } catch {
     return 'unreachable';
   }
@@ -64,7 +50,7 @@ async function checkDatabase(db: ApiDependencies['db']): Promise<string> {
 
 async function checkTemporal(orchestrator: Pick<ApiDependencies['orchestrator'], 'check'>): Promise<string> {
   try {
-    await withTimeout(orchestrator.check(), CHECK_MS);
+    await withDeadline(orchestrator.check(), CHECK_MS);
     return 'ok';
   } catch {
     return 'unreachable';

@@ -1,15 +1,20 @@
-import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { AwsSessions } from '../aws/sessions.js';
 import { createKmsDataKeys } from '../aws/kms.js';
 import type { ApiConfig } from '../domain/settings.js';
-import { openDatabase } from '../store/database.js';
+import { VERSION } from '../domain/version.js';
+import { startMetricsServer } from '../observability/metricsServer.js';
+import { closeDatabase, openDatabase } from '../store/database.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { readMetrics } from '../store/metrics.js';
 import { warnOfRights } from '../store/runtimeRole.js';
 import { createSecrets } from '../store/secrets.js';
 import { Orchestrator } from '../temporal/client.js';
-import { connectTemporal } from '../temporal/connection.js';
+import { createPayloadCodec } from '../temporal/codec.js';
+import { openTemporal, waitForTemporal } from '../temporal/connection.js';
+import { toReadings } from '../temporal/taskQueues.js';
 import { buildApp } from './app.js';
+import { closeServer, listeningUrl } from './listening.js';
 
 /** An API server that is listening. */
 export interface RunningApi {
@@ -18,22 +23,20 @@ export interface RunningApi {
   close: () => Promise<void>;
 }
 
-/** How long running requests may take after a shutdown began, in ms. Container engines kill after 10 or 30 seconds. */
-const CLOSE_MS = 10_000;
-
 /**
- * Starts the API.
- * @throws Error when Temporal does not answer or the port is in use. Everything that was opened is closed again.
+ * Starts the API. It serves what needs no Temporal until Temporal answers.
+ * @throws Error when the port is in use. Everything that was opened is closed again.
  */
 export async function startApi(config: ApiConfig, logger: Logger): Promise<RunningApi> {
   const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
-  const opened: (() => Promise<void>)[] = [() => db.destroy()];
+  const opened: (() => Promise<void>)[] = [() => closeDatabase(db)];
   const release = async (): Promise<void> => {
     for (const close of opened.splice(0).reverse()) await close();
   };
   try {
-    const { client, connection } = await connectTemporal(config.temporal);
-    opened.push(() => connection.close());
+    const temporal = openTemporal(config.temporal, createPayloadCodec(config.payloadKeys, createKmsDataKeys));
+    const { client } = temporal;
+    opened.push(() => temporal.connection.close());
     const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
     const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
     const aws = new AwsSessions({
@@ -46,6 +49,18 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
       ),
     });
     opened.push(async () => aws.close());
+    if (config.metricsAddress !== undefined) {
+      const metrics = await startMetricsServer(config.metricsAddress, {
+        process: 'api',
+        version: VERSION,
+        read: {
+          database: () => readMetrics(db),
+          temporal: async () => toReadings(await orchestrator.describeTaskQueues()),
+        },
+      });
+      opened.push(() => metrics.close());
+      logger.info({ url: metrics.url }, 'metrics are served');
+    }
     const app = await buildApp({
       ...config,
       db,
@@ -54,19 +69,19 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
       orchestrator,
       logger,
     });
-    opened.push(async () => {
-      const timer = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS);
-      try {
-        await app.close();
-      } finally {
-        clearTimeout(timer);
-      }
-    });
+    opened.push(() => closeServer(app));
     await app.listen({ host: config.host, port: config.port });
-    const url = config.publicUrl ?? listeningUrl(app.server.address() as AddressInfo, config.host);
+    const url = config.publicUrl ?? listeningUrl(app, config.host);
     logger.info({ url }, 'API is listening');
     // The database may be away: that is no reason to end.
     void warnOfRights(db, logger);
+    const stopping = new AbortController();
+    opened.push(async () => stopping.abort());
+    waitForTemporal(config.temporal, temporal, logger, stopping.signal).then(
+      () =>
+        logger.info({ temporal: config.temporal.address, namespace: config.temporal.namespace }, 'Temporal answers'),
+      () => undefined,
+    );
 
     let closing: Promise<void> | undefined;
     return { url, close: () => (closing ??= release()) };
@@ -74,10 +89,4 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     await release().catch(() => undefined);
     throw error;
   }
-}
-
-function listeningUrl({ port }: AddressInfo, listenHost: string): string {
-  // A server that listens on all addresses is reachable here on the loopback address.
-  const host = listenHost === '0.0.0.0' || listenHost === '::' ? '127.0.0.1' : listenHost;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -1,3 +1,5 @@
+import { observeCalls } from './observeCalls.js';
+
 type Client = { destroy: () => void };
 
 /** Keeps AWS clients, so that calls with the same purpose share connections. */
@@ -8,7 +10,7 @@ export class ClientCache {
   get<T extends Client>(key: string, create: () => T): T {
     const known = this.#clients.get(key) as T | undefined;
     if (known !== undefined) return known;
-    const client = create();
+    const client = observeCalls(create());
     this.#clients.set(key, client);
     return client;
   }

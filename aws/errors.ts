@@ -166,6 +166,13 @@ export function classifyAwsError(error: unknown): AwsError {
   };
 }
 
+/** A handler for `catch`: undefined for an AWS error of one of these kinds. It throws every other error again. */
+export function undefinedIf(...kinds: readonly AwsErrorKind[]): (error: unknown) => undefined {
+  return (error) => {
+    if (!kinds.includes(classifyAwsError(error).kind)) throw error;
+  };
+}
+
 /**
  * Whether STS rejects a session policy because its packed form is too large. The codes of errors that are in the SDK's
  * model end in `Exception`.

@@ -11,6 +11,8 @@ import {
 } from '../domain/iam/sessionPolicies.js';
 import { type ClientCache, clientSettings } from './clients.js';
 import { classifyAwsError, isPackedPolicyTooLarge, isPolicyRefused } from './errors.js';
+import { counted } from '../observability/metrics.js';
+import { observeCalls } from './observeCalls.js';
 import { findRefusedEntries } from './refusedEntries.js';
 
 type RoleProvider = ProviderAccess & { type: 'role' };
@@ -76,8 +78,20 @@ export class StsSessions {
    * @throws SessionError
    */
   async open(providerId: string, provider: ProviderAccess): Promise<Session> {
-    await this.#checkExternalId(provider);
-    return provider.type === 'role' ? this.#openForRole(providerId, provider) : this.#openForUser(providerId, provider);
+    const action = provider.type === 'role' ? 'sts:AssumeRole' : 'sts:GetFederationToken';
+    try {
+      await this.#checkExternalId(provider);
+      const session = await (provider.type === 'role'
+        ? this.#openForRole(providerId, provider)
+        : this.#openForUser(providerId, provider));
+      counted.sessions.inc({ action, outcome: 'ok' });
+      return session;
+    } catch (error) {
+      const cause = error instanceof SessionError ? error.cause : error;
+      const outcome = cause instanceof OpenRoleError ? 'open-role' : classifyAwsError(cause).kind;
+      counted.sessions.inc({ action, outcome });
+      throw error;
+    }
   }
 
   /**
@@ -256,7 +270,7 @@ export class StsSessions {
   async #withAccessKeys<T>(provider: AccessKeyProvider, call: (sts: STSClient) => Promise<T>): Promise<T> {
     const { accessKeyId, secretAccessKey, region } = provider;
     const credentials = { accessKeyId, secretAccessKey };
-    const sts = new STSClient({ region, ...clientSettings('STS'), credentials });
+    const sts = observeCalls(new STSClient({ region, ...clientSettings('STS'), credentials }));
     try {
       return await call(sts);
     } catch (error) {

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { InstrumentOptions } from './instrument.js';
-import type { FaultOptions, PaceOptions } from './localControl.js';
+import type { ExecuteOptions, FaultOptions, PaceOptions } from './localControl.js';
 
 /** Parses a number that is not negative. @throws InvalidArgumentError */
 function parseAmount(text: string): number {
@@ -112,11 +112,14 @@ export function addLocalCommands(program: Command): void {
     .description(
       "run a command as the admin of the customer's account: with the environment for AWS clients, and an AWS CLI",
     )
+    .option('--worker', 'run it with the settings and the AWS identity of the worker in place of those of the admin')
     .argument('<command>', 'such as aws, or sh')
     .argument('[arguments...]', 'its arguments and flags')
     .passThroughOptions()
-    .addHelpText('after', '\nExample:\n  polony local exec aws s3 ls')
-    .action(async (command: string, args: string[]) => (await loadControl()).execute(command, args));
+    .addHelpText('after', '\nExamples:\n  polony local exec aws s3 ls\n  polony local exec --worker polony doctor')
+    .action(async (command: string, args: string[], options: ExecuteOptions) =>
+      (await loadControl()).execute(command, args, options),
+    );
   addFaultCommands(local);
   addPaceCommands(local);
   addInstrument(program);

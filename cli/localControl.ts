@@ -170,6 +170,24 @@ function awsEnvironment({
   };
 }
 
+/** Settings of polony and its clients. Those of the user are for another installation. */
+const SETTING = /^((AWS|POLONY|TEMPORAL|DATABASE|OTEL)_|PG)/;
+/** Where polony keeps its files, which is the same for all installations. */
+const FOLDERS = new Set(['POLONY_HOME', 'POLONY_CACHE']);
+
+/** The environment of the worker of a local stack, in place of what the user has set for another installation. */
+export function workerEnvironment({ processEnv }: LocalInfo, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  if (processEnv === undefined)
+    throw new Error('The local stack that runs is of another version of polony. Stop it, and start it again');
+  const own = Object.entries(env).filter(([name]) => FOLDERS.has(name) || !SETTING.test(name));
+  return { ...Object.fromEntries(own), ...processEnv };
+}
+
+/** The flags of `polony local exec`. */
+export interface ExecuteOptions {
+  worker?: boolean;
+}
+
 /** The PATH on which commands find the AWS CLI. Installs the AWS CLI in polony's cache if there is none. */
 async function pathWithAwsCli(current: string): Promise<string> {
   if (spawnSync('aws', ['--version'], { stdio: 'ignore' }).status === 0) return current;
@@ -179,15 +197,16 @@ async function pathWithAwsCli(current: string): Promise<string> {
 }
 
 /**
- * `polony local exec <command>`: runs a command with the environment for AWS clients of the running stack. Exits with
- * the exit code of the command.
+ * `polony local exec <command>`: runs a command with the environment for AWS clients of the running stack, or with that
+ * of its worker. Exits with the exit code of the command.
  */
-export async function execute(command: string, args: string[]): Promise<void> {
-  const env = awsEnvironment(requireLocalInfo());
-  const child = spawn(command, args, {
-    stdio: 'inherit',
-    env: { ...env, PATH: await pathWithAwsCli(process.env.PATH ?? '') },
-  });
+export async function execute(command: string, args: string[], { worker }: ExecuteOptions = {}): Promise<void> {
+  const stack = requireLocalInfo();
+  const env =
+    worker === true
+      ? workerEnvironment(stack, process.env)
+      : { ...awsEnvironment(stack), PATH: await pathWithAwsCli(process.env.PATH ?? '') };
+  const child = spawn(command, args, { stdio: 'inherit', env });
   // The terminal sends Ctrl-C to the command too, which decides what to do.
   process.on('SIGINT', () => undefined);
   process.once('SIGTERM', () => child.kill('SIGTERM'));

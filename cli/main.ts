@@ -1,15 +1,14 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { InputError, errorMessage } from '../domain/errors.js';
+import { VERSION } from '../domain/version.js';
 import { defineIam } from './iamCommand.js';
+import { addDoctor } from './doctor.js';
 import { addLocalCommands } from './localCommands.js';
 
 // The AWS SDK warns about Node.js 20, which polony supports. Set this before a command loads the SDK: the commands
 // below load it on demand. Child processes inherit the variable.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
-
-/** The version in package.json; test/unit/cli.test.ts compares them. */
-const VERSION = '0.1.0';
 
 // Each command loads only its own code: a worker does not need the embedded stack, and the API does not need a worker.
 const program = new Command('polony')
@@ -26,6 +25,19 @@ program
   .description('run a worker: it executes workflows and activities')
   .action(async () => (await import('./processes.js')).workerProcess());
 program
+  .command('codec')
+  .description("run the codec server, through which Temporal's Web UI shows encrypted payloads")
+  .action(async () => (await import('./processes.js')).codecProcess());
+program
+  .command('promote')
+  .description('make the version of this build the current one of its worker deployment')
+  .addOption(
+    new Option('--wait <seconds>', 'how long to wait until workers of this version poll')
+      .default(120)
+      .argParser(parseWaitSeconds),
+  )
+  .action(async ({ wait }: { wait: number }) => (await import('./processes.js')).promoteProcess(wait));
+program
   .command('migrate')
   .description('migrate the database, and register the search attributes in Temporal')
   .action(async () => (await import('./processes.js')).migrateProcess());
@@ -33,11 +45,20 @@ program
   .command('reencrypt')
   .description('encrypt all secrets again, with the first key of POLONY_ENCRYPTION_KEYS')
   .action(async () => (await import('./processes.js')).reencryptProcess());
+program
+  .command('reconcile')
+  .description('bring the database, Temporal and AWS together again, after one of them was restored or lost')
+  .option('--dry-run', 'change nothing, and print what would be done')
+  .option('--json', 'print the report as JSON')
+  .action(async (flags: { dryRun?: boolean; json?: boolean }) =>
+    (await import('./reconcile.js')).reconcileCommand(flags),
+  );
+addDoctor(program, VERSION);
 addLocalCommands(program);
 defineIam(program.command('iam'));
 
 /** Commands whose input is settings, not flags. They exit with 1 for a wrong setting (docs/how-to/deploy.md). */
-const PROCESSES = new Set(['api', 'worker', 'migrate', 'reencrypt']);
+const PROCESSES = new Set(['api', 'worker', 'codec', 'promote', 'migrate', 'reencrypt', 'reconcile']);
 
 /** The commands above. Every other command is a client of the API. */
 const OWN_COMMANDS = new Set(program.commands.map((command) => command.name()));
@@ -72,6 +93,11 @@ program.parseAsync().then(
     end(1);
   },
 );
+
+function parseWaitSeconds(text: string): number {
+  if (!/^\d{1,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of seconds from 0 to 99999.');
+  return Number(text);
+}
 
 /** Exits after all output is written: a write to a pipe is asynchronous. */
 function end(code: number | string): void {

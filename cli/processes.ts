@@ -1,31 +1,32 @@
-import { pino, type Logger } from 'pino';
+import type { Logger } from 'pino';
 import { createKmsDataKeys } from '../aws/kms.js';
-import { parseApiConfig, parseRuntimeRole, parseWorkerConfig } from './settings/parse.js';
-import { errorMessage, loggableError } from '../domain/errors.js';
-import { migrate, openDatabase } from '../store/database.js';
+import {
+  parseApiConfig,
+  parseCodecConfig,
+  parseMigrateConfig,
+  parsePromoteConfig,
+  parseWorkerConfig,
+} from './settings/parse.js';
+import { secretValues } from './settings/secretValues.js';
+import { errorMessage } from '../domain/errors.js';
+import { VERSION } from '../domain/version.js';
+import { createLogger } from '../observability/log.js';
+import { Redactor } from '../observability/redact.js';
+import { startTracing } from '../observability/startTracing.js';
+import { tracing } from '../observability/tracing.js';
+import { type Db, listMigrations, migrate, openDatabase } from '../store/database.js';
 import { grantRuntimeRole } from '../store/runtimeRole.js';
 import { reencrypt } from '../store/reencrypt.js';
 import { createSecrets } from '../store/secrets.js';
 import { connectTemporal } from '../temporal/connection.js';
+import { Deployments } from '../temporal/deployments.js';
 import { registerSearchAttributes } from '../temporal/searchAttributes.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
+import { taskQueues } from '../workflows/messages/taskQueues.js';
 
+/** The logger of a process. It knows the secrets in the settings, so that no line contains them. */
 function logger(level: string): Logger {
-  // API keys and external ids must never reach a log.
-  return pino({
-    level,
-    // Without these, pino writes an error as {}.
-    serializers: { error: serializeError, err: serializeError },
-    redact: {
-      paths: ['req.headers["x-api-key"]', 'req.headers.authorization', '*.externalId', '*.external_id'],
-      remove: true,
-    },
-  });
-}
-
-/** An error with its causes. What is safe to log already stays as it is. */
-function serializeError(value: unknown): unknown {
-  return value instanceof Error ? loggableError(value) : value;
+  return createLogger(level, { secrets: secretValues(process.env) });
 }
 
 /**
@@ -68,6 +69,21 @@ async function runUntilTermination<T>(
   await stop(part);
 }
 
+/** Turns tracing on where the settings say so. Otherwise nothing of it is loaded. */
+async function openTracing(service: string, { isTracing }: { isTracing: boolean }, log: Logger): Promise<void> {
+  if (!isTracing) return;
+  const redactor = new Redactor(secretValues(process.env));
+  await startTracing(
+    service,
+    VERSION,
+    (text) => redactor.redactText(text),
+    (error) => {
+      if (error === undefined) log.info('the collector of traces accepts spans again');
+      else log.warn({ error }, 'the collector of traces does not accept spans; they are lost until it does');
+    },
+  );
+}
+
 /** `polony api` */
 export async function apiProcess(): Promise<void> {
   const config = parseApiConfig(process.env);
@@ -75,8 +91,14 @@ export async function apiProcess(): Promise<void> {
   await runUntilTermination(
     log,
     // Each process loads only its own part, which saves it a quarter of its start.
-    async () => (await import('../api/server.js')).startApi(config, log),
-    (api) => api.close(),
+    async () => {
+      await openTracing('polony-api', config, log);
+      return (await import('../api/server.js')).startApi(config, log);
+    },
+    async (api) => {
+      await api.close();
+      await tracing()?.stop();
+    },
   );
 }
 
@@ -86,39 +108,99 @@ export async function workerProcess(): Promise<void> {
   const log = logger(config.logLevel);
   await runUntilTermination(
     log,
-    async (stopping) => (await import('../worker/worker.js')).startWorker(config, log, stopping),
-    (worker) => worker.stop(),
+    async (stopping) => {
+      await openTracing('polony-worker', config, log);
+      return (await import('../worker/worker.js')).startWorker(config, log, stopping);
+    },
+    async (worker) => {
+      await worker.stop();
+      await tracing()?.stop();
+    },
     (worker) => worker.done,
   );
+}
+
+/** `polony codec` */
+export async function codecProcess(): Promise<void> {
+  const config = parseCodecConfig(process.env);
+  const log = logger(config.logLevel);
+  await runUntilTermination(
+    log,
+    async () => (await import('../api/codec/server.js')).startCodecServer(config, log),
+    (server) => server.close(),
+  );
+}
+
+/**
+ * `polony promote`: makes the version of the settings the current one of its deployment, as soon as its workers poll.
+ * @param waitSeconds how long to wait for them
+ */
+export async function promoteProcess(waitSeconds: number): Promise<void> {
+  const { temporal, taskQueue, version } = parsePromoteConfig(process.env);
+  const { connection } = await connectTemporal(temporal);
+  try {
+    const deployments = new Deployments(connection, temporal.namespace);
+    const queues = taskQueues(taskQueue);
+    const needed = [
+      { name: queues.main, kind: 'workflow' as const },
+      ...Object.values(queues).map((queue) => ({ name: queue, kind: 'activity' as const })),
+    ];
+    const name = `${version.buildId} of ${version.deploymentName}`;
+    const deadline = AbortSignal.timeout(waitSeconds * 1000);
+    let missing = '';
+    const sayWhatIsMissing = (reason: string): void => {
+      missing = reason;
+      process.stderr.write(`Waiting for ${reason}\n`);
+    };
+    try {
+      await deployments.waitForWorkers(version, needed, sayWhatIsMissing, deadline);
+    } catch (error) {
+      if (!deadline.aborted) throw error;
+      throw new Error(
+        `No worker of version ${name} polls all task queues after ${waitSeconds} s, so nothing was changed. It waited ` +
+          `for ${missing}. Start workers with the same POLONY_DEPLOYMENT_NAME, POLONY_BUILD_ID and POLONY_TASK_QUEUE, ` +
+          'and try again.',
+        { cause: error },
+      );
+    }
+    const before = await deployments.makeCurrent(version);
+    const after = before === undefined || before === version.buildId ? '' : ` after ${before}`;
+    process.stdout.write(`Version ${name} is the current one${after}.\n`);
+  } finally {
+    await connection.close();
+  }
 }
 
 /** gRPC codes of Temporal Cloud, which does not let its users register search attributes: denied and unimplemented. */
 const REGISTRATION_NOT_ALLOWED: readonly unknown[] = [7, 12];
 
+/** @returns what was done to the tables, for people */
+export async function migrateTables(db: Db): Promise<string> {
+  const done = await migrate(db);
+  if (done.length > 0) return `Migrated the database: ${done.join(', ')}`;
+  const { known, applied } = await listMigrations(db);
+  const newer = applied.filter((name) => !known.includes(name));
+  if (newer.length === 0) return 'The database is up to date.';
+  return (
+    `A newer version of polony migrated the database (${newer.join(', ')}). It stays as it is, so that you can go ` +
+    'back to this version.'
+  );
+}
+
 /** `polony migrate`: migrates the database and, when TEMPORAL_ADDRESS is set, registers the search attributes. */
 export async function migrateProcess(): Promise<void> {
-  // The API and the worker read the same settings. Only TEMPORAL_ADDRESS is optional here.
-  const { TEMPORAL_ADDRESS: address, ...env } = process.env;
-  const hasTemporal = address !== undefined && address.trim() !== '';
-  const { databaseUrl, temporal } = parseWorkerConfig({
-    ...env,
-    TEMPORAL_ADDRESS: hasTemporal ? address : 'none:7233',
-  });
-  const role = parseRuntimeRole(env);
+  const { databaseUrl, temporal, runtimeRole } = parseMigrateConfig(process.env);
   const db = openDatabase(databaseUrl, 1);
   try {
-    const done = await migrate(db);
-    process.stdout.write(
-      done.length === 0 ? 'The database is up to date.\n' : `Migrated the database: ${done.join(', ')}\n`,
-    );
-    if (role !== undefined) {
-      await grantRuntimeRole(db, role);
-      process.stdout.write(`The role ${role.name} has the rights of the API and the worker.\n`);
+    process.stdout.write(`${await migrateTables(db)}\n`);
+    if (runtimeRole !== undefined) {
+      await grantRuntimeRole(db, runtimeRole);
+      process.stdout.write(`The role ${runtimeRole.name} has the rights of the API and the worker.\n`);
     }
   } finally {
     await db.destroy();
   }
-  if (!hasTemporal) return;
+  if (temporal === undefined) return;
   const { connection } = await connectTemporal(temporal);
   try {
     await registerSearchAttributes(connection, temporal.namespace, SEARCH_ATTRIBUTES);

@@ -2022,6 +2022,8 @@ export interface components {
                 kind: "provider" | "storageConnection" | "computeConnection" | "flow";
                 name: string;
                 status: string;
+                /** Format: date-time */
+                timeCompleted: string;
             }[];
             permissions: {
                 action: string;

@@ -3,6 +3,43 @@ import type { NetworkPolicy } from './webhooks/networks.js';
 /** A key that encrypts secrets in the database: 32 bytes in base64, or the ARN of an AWS KMS key. */
 export type EncryptionKey = { id: string; key: string } | { id: string; kmsKeyArn: string };
 
+/** Keys that encrypt the payloads of Temporal. */
+export interface PayloadKeys {
+  /** Whether the first key encrypts. Every key decrypts in any case. */
+  encrypts: boolean;
+  keys: readonly EncryptionKey[];
+}
+
+/** How to reach Temporal. */
+export interface TemporalSettings {
+  /** `host:port` */
+  address: string;
+  namespace: string;
+  /** API key of Temporal Cloud, or a token of your own cluster. Turns TLS on. */
+  apiKey?: string;
+  tls?: boolean;
+  /** File with the certificates to trust, as PEM. */
+  caFile?: string;
+  /** Files with the certificate and the private key that the client shows, as PEM. */
+  clientCertificate?: { certFile: string; keyFile: string };
+  /** Name that the server's certificate must have, if it is not the host of the address. */
+  serverName?: string;
+}
+
+/** The version of the worker's code, for Worker Versioning. */
+export interface WorkerVersion {
+  deploymentName: string;
+  buildId: string;
+}
+
+/** How Temporal chooses the workers of a workflow. */
+export interface WorkerVersioning extends WorkerVersion {
+  /** Types of workflows that stay on the version they began with. */
+  pinnedWorkflows: readonly string[];
+  /** Whether the worker ends when no workflow needs its version any more. */
+  endsWhenDrained: boolean;
+}
+
 /** Levels of the log, from the most to the least detail. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -25,10 +62,16 @@ export interface CommonConfig {
   statementSeconds: number;
   /** Largest number of connections that this process opens to PostgreSQL. */
   maxDbConnections: number;
-  temporal: { address: string; namespace: string; apiKey?: string; tls?: boolean };
+  temporal: TemporalSettings;
+  /** Keys for the payloads in Temporal; absent for no encryption. */
+  payloadKeys?: PayloadKeys;
   /** Prefix of the task queues, see `taskQueues` in workflows/messages.ts. */
   taskQueue: string;
   logLevel: LogLevel;
+  /** `host:port` where Prometheus reads metrics; absent for no metrics. */
+  metricsAddress?: string;
+  /** Whether traces are sent. OpenTelemetry reads the rest of its settings itself. */
+  isTracing: boolean;
   /** The first key encrypts. Every key decrypts. Empty when this installation keeps no secrets. */
   encryptionKeys: EncryptionKey[];
   /** How long something may stay blocked before polony gives it up, in days. */
@@ -56,9 +99,54 @@ export interface OidcConfig {
   scopeMap?: Record<string, string[]>;
 }
 
-/** Settings of `polony api`. */
-export interface ApiConfig extends CommonConfig {
+/** Settings of a server where people and programs log in. */
+export interface LoginConfig {
+  /** The key with all permissions. */
   apiKey: string;
+  /** `domain` in the details of errors. */
+  errorDomain: string;
+  /**
+   * Which proxies may state a client's address: none, or those with these addresses. A number of hops is not
+   * accepted, because any client that connects directly could then forge its address.
+   */
+  trustProxy: boolean | string[];
+  oidc?: OidcConfig;
+  /** Limit for one caller in one process; 0 for no limit. */
+  requestsPerMinute: number;
+  /** Failed logins of one address in one process; 0 for no limit. */
+  failedLoginsPerMinute: number;
+}
+
+/** Settings of `polony codec`. */
+export interface CodecConfig
+  extends LoginConfig, Pick<CommonConfig, 'databaseUrl' | 'statementSeconds' | 'maxDbConnections' | 'logLevel'> {
+  payloadKeys: PayloadKeys;
+  host: string;
+  /** 0 for any free port. */
+  port: number;
+  /** Origins of the pages that may read answers in a browser. */
+  origins: readonly string[];
+}
+
+/** Settings of `polony migrate`. */
+export interface MigrateConfig {
+  databaseUrl: string;
+  /** Absent where polony registers no search attributes. */
+  temporal?: TemporalSettings;
+  /** The role that gets the rights of the API and the workers. */
+  runtimeRole?: { name: string; password?: string };
+}
+
+/** Settings of `polony promote`. */
+export interface PromoteConfig {
+  temporal: TemporalSettings;
+  /** Prefix of the task queues that the workers of the version must poll. */
+  taskQueue: string;
+  version: WorkerVersion;
+}
+
+/** Settings of `polony api`. */
+export interface ApiConfig extends CommonConfig, LoginConfig {
   /** A key that is valid for `POST /v1/events` only. */
   eventsKey?: string;
   host: string;
@@ -68,26 +156,16 @@ export interface ApiConfig extends CommonConfig {
   publicUrl?: string;
   /** Whether `/openapi.json` and `/docs` are readable without a key. */
   publicApiDocs: boolean;
-  /** `domain` in the details of errors. */
-  errorDomain: string;
-  /**
-   * Which proxies may state a client's address: none, or those with these addresses. A number of hops is not
-   * accepted, because any client that connects directly could then forge its address.
-   */
-  trustProxy: boolean | string[];
   /** Whether the audit log also has requests that only read. */
   auditsReads: boolean;
   /** The AWS account that polony runs in and that customers' roles trust. Without it polony writes no trust policy. */
   trustedAccountId?: string;
-  oidc?: OidcConfig;
-  /** Limit for one caller in one API process; 0 for no limit. */
-  requestsPerMinute: number;
-  /** Failed logins of one address in one API process; 0 for no limit. */
-  failedLoginsPerMinute: number;
 }
 
 /** Settings of `polony worker`. */
 export interface WorkerConfig extends CommonConfig {
+  /** Absent where every worker takes every task. */
+  versioning?: WorkerVersioning;
   uploadPollSeconds: number;
   runPollSeconds: number;
   /** Minutes without growth after which an upload counts as stalled. */
@@ -111,8 +189,6 @@ export interface WorkerConfig extends CommonConfig {
   webhookRetrySeconds: readonly number[];
   /** Where clients reach the API, for the links in webhooks. */
   publicUrl?: string;
-  /** `host:port` where Prometheus reads metrics; absent for no metrics. */
-  metricsAddress?: string;
   /** `host:port` of the health checks; absent for none. */
   healthAddress?: string;
 }

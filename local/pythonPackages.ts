@@ -55,6 +55,21 @@ export const PYTHON = {
       'urllib3==2.8.0',
     ],
   },
+  /** The schemas of Kubernetes, for the tests of the Helm chart. */
+  kubernetesValidate: {
+    packages: ['kubernetes-validate==1.37.0'],
+    constraints: [
+      'attrs==26.1.0',
+      'importlib_resources==7.1.0',
+      'jsonschema==4.26.0',
+      'jsonschema-specifications==2025.9.1',
+      'packaging==26.4',
+      'PyYAML==6.0.4',
+      'referencing==0.37.0',
+      'rpds-py==2026.9.1',
+      'typing_extensions==4.16.0',
+    ],
+  },
   /** For the test of the whole API. Later versions do not run on Python 3.10. */
   schemathesis: {
     packages: ['schemathesis==4.30.1'],

@@ -223,6 +223,7 @@ function describeStack(parts: Parts, apiKey: string): LocalInfo {
     omicsControlUrl: aws.emulator.control.url,
     omicsControlSecret: aws.emulator.control.secret,
     trustedAccountId: aws.serviceAccountId,
+    processEnv: parts.env,
     pids: processIdsOf(parts),
   };
 }

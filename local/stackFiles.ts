@@ -24,6 +24,8 @@ export interface LocalInfo {
   omicsControlSecret?: string;
   /** The AWS account that polony runs in, which the roles of customers must trust. */
   trustedAccountId?: string;
+  /** The settings and the AWS identity of the API and the worker. */
+  processEnv?: Record<string, string>;
   /** Process ids by name. */
   pids: Record<string, number>;
   /** Later versions may add members. */

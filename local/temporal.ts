@@ -98,6 +98,14 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
   }
 }
 
+/**
+ * The `temporal` command that a local stack uses, for tests and tools. It is obtained as {@link startTemporal} does.
+ * @throws TemporalError where there is none
+ */
+export async function findTemporalCommand(options: TemporalOptions): Promise<string> {
+  return (await findCommand(options, options.env ?? process.env)).file;
+}
+
 interface ServerPorts {
   frontend: number;
   ui: number;
@@ -181,10 +189,9 @@ async function awaitServer(
   const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }));
   try {
     await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }));
-    await untilReady(child, async () => {
-      const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace });
-      return Object.keys(attributes).every((name) => name in (customAttributes ?? {}));
-    });
+    await untilReady(child, async () => connection.operatorService.listSearchAttributes({ namespace }));
+    // The server creates those of its arguments with a new namespace only. An older version left one that lacks some.
+    await registerSearchAttributes(connection, namespace, attributes);
     const { serverVersion } = await connection.workflowService.getSystemInfo({});
     return serverVersion ?? '';
   } finally {
@@ -218,7 +225,8 @@ async function useExternal(address: string, env: NodeJS.ProcessEnv, options: Tem
     connection = await Connection.connect({ address, connectTimeout: 10_000 });
   } catch (error) {
     throw new TemporalError(
-      `TEMPORAL_ADDRESS is ${address}, but no Temporal server answers there: ${(error as Error).message}`,
+      `TEMPORAL_ADDRESS is ${address}, but no Temporal server answers there: ${(error as Error).message}. ` +
+        'Start that server, or unset TEMPORAL_ADDRESS: polony then starts a Temporal server of its own',
       { cause: error },
     );
   }

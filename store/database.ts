@@ -1,7 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls';
-import { Kysely, type Migration, type MigrationProvider, Migrator, PostgresDialect, type Transaction } from 'kysely';
+import {
+  Kysely,
+  type Migration,
+  type MigrationProvider,
+  Migrator,
+  PostgresDialect,
+  sql,
+  type Transaction,
+} from 'kysely';
 import pg from 'pg';
 import { v7 } from 'uuid';
 import * as first from './migrations/0001_first.js';
@@ -21,6 +29,8 @@ import * as stoppedRuns from './migrations/0014_stopped_runs.js';
 import * as auditChain from './migrations/0017_audit_chain.js';
 import * as keyActors from './migrations/0020_key_actors.js';
 import * as executionActors from './migrations/0021_execution_actors.js';
+import * as startQueueSince from './migrations/0022_start_queue_since.js';
+import * as startClaims from './migrations/0023_start_claims.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -43,6 +53,14 @@ export function newId(): string {
  */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);
+}
+
+/**
+ * Whether a text is written as polony writes ids. PostgreSQL finds an id in any case, but keys in a bucket and the ids of
+ * workflows with other letters are those of something else. So use this for texts that others can write.
+ */
+export function isOwnId(text: string): boolean {
+  return isId(text) && text === text.toLowerCase();
 }
 
 /**
@@ -86,21 +104,48 @@ export function toConnectionConfig(url: string): pg.ClientConfig {
  * @param url `postgres://user:password@host:port/database`; see {@link toConnectionConfig}
  * @param maxConnections size of the pool of this process
  * @param statementSeconds after how many seconds PostgreSQL ends a statement; 0 for no limit
+ * @param isReadOnly whether PostgreSQL rejects every change
  */
-export function openDatabase(url: string, maxConnections = 10, statementSeconds = 0): Db {
+export function openDatabase(url: string, maxConnections = 10, statementSeconds = 0, isReadOnly = false): Db {
   const pool = new pg.Pool({
     ...toConnectionConfig(url),
     max: maxConnections,
     ...(statementSeconds > 0 && { statement_timeout: statementSeconds * 1000 }),
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 30_000,
+    // Finds a server that is gone while a query waits for its answer.
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
   });
   // The pool replaces an idle connection that breaks (a restarted server). Without a listener the error would end the
   // process.
   pool.on('error', () => undefined);
   // Between two queries of a transaction the pool does not listen. The next query on the connection fails.
-  pool.on('connect', (client) => void client.on('error', () => undefined));
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    // Before the first query of the pool's user. A pooler in between may not pass a startup option on.
+    if (isReadOnly) client.query('set default_transaction_read_only = on').catch(() => undefined);
+  });
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** How long the end of a process waits for its connections to close, in milliseconds. */
+const CLOSE_MS = 2000;
+
+/**
+ * Closes the connections of a process that ends. It does not wait long for a database that does not answer: the end of
+ * the process closes them too.
+ */
+export function closeDatabase(db: Db): Promise<void> {
+  return untilClosed(db.destroy());
+}
+
+/** Waits until something is closed, for two seconds at most. */
+export async function untilClosed(closing: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_MS)));
+  await Promise.race([closing.catch(() => undefined), late]);
+  clearTimeout(timer);
 }
 
 /** Host, port and name of a database, for messages: without user and password. */
@@ -129,15 +174,20 @@ const migrations: MigrationProvider = {
     '0019_open_roles': openRoles,
     '0020_key_actors': keyActors,
     '0021_execution_actors': executionActors,
+    '0022_start_queue_since': startQueueSince,
+    '0023_start_claims': startClaims,
   }),
 };
 
 /**
  * Brings the tables up to date. Kysely's lock lets only one process do it at a time. The others wait and find nothing
- * to do.
+ * to do. Tables of a newer version stay as they are: going back to this version needs no other ones.
  * @returns the names of the migrations that ran
  */
 export async function migrate(db: Db): Promise<string[]> {
+  const { known, applied } = await listMigrations(db);
+  // Kysely would refuse a migration that it does not know.
+  if (applied.length > known.length && known.every((name) => applied.includes(name))) return [];
   const { error, results } = await new Migrator({ db, provider: migrations }).migrateToLatest();
   if (error !== undefined) throw error instanceof Error ? error : new Error(JSON.stringify(error));
   return (results ?? []).filter((result) => result.status === 'Success').map((result) => result.migrationName);
@@ -147,4 +197,15 @@ export async function migrate(db: Db): Promise<string[]> {
 export async function isMigrated(db: Db): Promise<boolean> {
   const all = await new Migrator({ db, provider: migrations }).getMigrations();
   return all.every((migration) => migration.executedAt !== undefined);
+}
+
+/** The migrations that this build knows, and those that the database has, by name. */
+export async function listMigrations(db: Db): Promise<{ known: string[]; applied: string[] }> {
+  const known = Object.keys(await migrations.getMigrations());
+  const { rows: tables } =
+    await sql`select to_regclass('kysely_migration') as name where to_regclass('kysely_migration')
+    is not null`.execute(db);
+  if (tables.length === 0) return { known, applied: [] };
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration order by name`.execute(db);
+  return { known, applied: rows.map(({ name }) => name) };
 }

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import pg from 'pg';
-import { type DbOrTransaction, sanitizeText, toConnectionConfig } from './database.js';
+import { type DbOrTransaction, sanitizeText, toConnectionConfig, untilClosed } from './database.js';
 
 const CHANNEL = 'polony_wake';
 
@@ -96,7 +96,7 @@ export function listen(
   return async () => {
     closed = true;
     clearTimeout(timer);
-    await client?.end().catch(() => undefined);
+    if (client !== undefined) await untilClosed(client.end());
   };
 }
 

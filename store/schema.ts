@@ -212,6 +212,8 @@ export interface ExecutionsTable {
   status_description: Generated<string>;
   blocked: NullableJson<Blocked>;
   start_state: Generated<StartState>;
+  /** Whether it wrote the marker of its run folder, where a flow started it automatically. */
+  start_claimed: Generated<boolean>;
   /** The StartRun request that was sent. Null once polony knows that it started nothing. */
   start_request: NullableJson<Record<string, unknown>>;
   workflow_name: string | null;

@@ -1,14 +1,5 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import type { EncryptionKey } from '../domain/settings.js';
-
-/** A key that encrypts secrets. */
-export interface SecretKey {
-  /** Polony stores it with each secret that the key encrypted, and finds the key by it. */
-  id: string;
-  /** @param context what the secret belongs to. Decryption needs the same context. */
-  encrypt: (plain: Buffer, context: string) => Promise<Buffer>;
-  decrypt: (sealed: Buffer, context: string) => Promise<Buffer>;
-}
+import { createEnvelopeKey, createLocalKey, type DataKeys, type SecretKey } from '../encryption/keys.js';
 
 /** An encrypted secret. */
 export interface SealedSecret {
@@ -23,66 +14,6 @@ export interface SealedSecret {
  */
 export class SecretError extends Error {
   override readonly name = 'SecretError';
-}
-
-/** Length of the nonce and the tag of AES-256-GCM, in bytes (NIST SP 800-38D). */
-const NONCE = 12;
-const TAG = 16;
-
-/**
- * Encrypts with AES-256-GCM and authenticates `context`.
- * @param key 32 bytes
- * @returns nonce, tag and encrypted text
- */
-export function aesEncrypt(key: Buffer, plain: Buffer, context: string): Buffer {
-  const nonce = randomBytes(NONCE);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context));
-  const text = Buffer.concat([cipher.update(plain), cipher.final()]);
-  return Buffer.concat([nonce, cipher.getAuthTag(), text]);
-}
-
-/**
- * Decrypts the result of {@link aesEncrypt}.
- * @throws Error where the key or context differ, or somebody changed the bytes
- */
-export function aesDecrypt(key: Buffer, sealed: Buffer, context: string): Buffer {
-  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, NONCE), { authTagLength: TAG })
-    .setAAD(Buffer.from(context))
-    .setAuthTag(sealed.subarray(NONCE, NONCE + TAG));
-  return Buffer.concat([decipher.update(sealed.subarray(NONCE + TAG)), decipher.final()]);
-}
-
-/** A key from the environment. @param key 32 bytes */
-export function createLocalKey(id: string, key: Buffer): SecretKey {
-  return {
-    id,
-    encrypt: async (plain, context) => aesEncrypt(key, plain, context),
-    decrypt: async (sealed, context) => aesDecrypt(key, sealed, context),
-  };
-}
-
-/** Creates and decrypts data keys, as AWS KMS does. */
-export interface DataKeys {
-  /** A new data key of 32 bytes, in plain and encrypted. */
-  generate: (context: string) => Promise<{ key: Buffer; wrapped: Buffer }>;
-  unwrap: (wrapped: Buffer, context: string) => Promise<Buffer>;
-}
-
-/** A key in AWS KMS. Each secret has its own data key, which is stored with it, encrypted (envelope encryption). */
-export function createEnvelopeKey(id: string, dataKeys: DataKeys): SecretKey {
-  return {
-    id,
-    async encrypt(plain, context) {
-      const { key, wrapped } = await dataKeys.generate(context);
-      const length = Buffer.alloc(2);
-      length.writeUInt16BE(wrapped.length);
-      return Buffer.concat([length, wrapped, aesEncrypt(key, plain, context)]);
-    },
-    async decrypt(sealed, context) {
-      const end = 2 + sealed.readUInt16BE(0);
-      return aesDecrypt(await dataKeys.unwrap(sealed.subarray(2, end), context), sealed.subarray(end), context);
-    },
-  };
 }
 
 /**

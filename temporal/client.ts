@@ -6,6 +6,7 @@ import { GrantClient } from './grants.js';
 import { RunClient } from './runs.js';
 import { ScheduleClient } from './schedules.js';
 import { VerificationClient } from './verification.js';
+import { describeTaskQueues, type TaskQueueState } from './taskQueues.js';
 import { WebhookClient } from './webhooks.js';
 
 /**
@@ -20,6 +21,7 @@ export class Orchestrator {
   readonly grants: GrantClient;
   readonly webhooks: WebhookClient;
   readonly #client: Client;
+  readonly #queues: TemporalContext['queues'];
 
   /**
    * @param taskQueuePrefix see {@link taskQueues}
@@ -28,6 +30,7 @@ export class Orchestrator {
   constructor(client: Client, taskQueuePrefix: string, giveUpDays?: number) {
     const context: TemporalContext = { client, queues: taskQueues(taskQueuePrefix), giveUpDays };
     this.#client = client;
+    this.#queues = context.queues;
     this.executions = new ExecutionClient(context);
     this.runs = new RunClient(context);
     this.schedules = new ScheduleClient(context);
@@ -38,7 +41,11 @@ export class Orchestrator {
 
   /** @throws where Temporal does not answer */
   async check(): Promise<void> {
-    await this.#client.connection.ensureConnected();
     await this.#client.workflowService.describeNamespace({ namespace: this.#client.options.namespace });
+  }
+
+  /** The task queues of this installation. @throws where Temporal does not answer */
+  describeTaskQueues(): Promise<TaskQueueState[]> {
+    return describeTaskQueues(this.#client, this.#queues);
   }
 }

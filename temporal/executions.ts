@@ -1,14 +1,23 @@
 import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
 import { ApplicationFailure, TypedSearchAttributes } from '@temporalio/common';
+import { code } from '../domain/markdown.js';
 import type { ParameterValue } from '../domain/executions/execution.js';
 import type { ExecutionOrigin } from '../domain/executions/origin.js';
 import { attributes } from '../workflows/messages/searchAttributes.js';
-import type { Bases2FastqInput, Bases2FastqResult } from '../workflows/messages/executions.js';
+import type { Bases2FastqInput, Bases2FastqResult, ExecutionFailure } from '../workflows/messages/executions.js';
 import { cancelSignal, type CancelRequest, executionWorkflowId } from '../workflows/messages/executions.js';
 import { type RunUploadEnded, runUploadEndedSignal } from '../workflows/messages/runs.js';
 import { toSummary } from '../workflows/messages/summary.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
-import { retryIfRunning, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
+import {
+  isWorkflowRunning,
+  listWorkflowIds,
+  retryIfRunning,
+  runFolderUri,
+  startUnlessTaken,
+  type TemporalContext,
+  toKeyword,
+} from './context.js';
 
 /** What starting the workflow of an execution needs to know of it. */
 export interface ExecutionToStart {
@@ -17,7 +26,7 @@ export interface ExecutionToStart {
   status: string;
   flow: { id: string; name: string };
   run: { id: string; name: string; instrumentName: string; parentPath: string; runFolder: string; discovered: boolean };
-  storage: { id: string; name: string };
+  storage: { id: string; name: string; bucket: string; prefix: string; region: string };
   compute: { id: string; region: string };
   provider: { name: string; account: string };
   trigger: 'auto' | 'api';
@@ -116,12 +125,7 @@ export class ExecutionClient {
 
   /** Whether the workflow of an execution is running. */
   async isRunning(executionId: string): Promise<boolean> {
-    try {
-      return (await this.#describe(executionId)).status.name === 'RUNNING';
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return false;
-      throw error;
-    }
+    return isWorkflowRunning(this.#context, executionWorkflowId(executionId));
   }
 
   /** How many workflows of executions are running. Visibility may be a few seconds late. */
@@ -136,12 +140,12 @@ export class ExecutionClient {
   async listClosed(): Promise<string[]> {
     const since = new Date(Date.now() - DAY_MS).toISOString();
     const ids: string[] = [];
-    for await (const workflow of this.#context.client.workflow.list({
-      query:
-        `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus in ("Terminated", "TimedOut", "Failed")` +
+    for await (const workflowId of listWorkflowIds(
+      this.#context,
+      `WorkflowType = "${WORKFLOWS.bases2fastq}" and ExecutionStatus in ("Terminated", "TimedOut", "Failed")` +
         ` and CloseTime > "${since}"`,
-    })) {
-      const id = toExecutionId(workflow.workflowId);
+    )) {
+      const id = toExecutionId(workflowId);
       if (id !== undefined) ids.push(id);
     }
     return ids;
@@ -153,8 +157,7 @@ export class ExecutionClient {
    */
   async listUnknown(executionIds: readonly string[]): Promise<string[]> {
     const running = new Set<string>();
-    for await (const workflow of this.#context.client.workflow.list({ query: RUNNING }))
-      running.add(workflow.workflowId);
+    for await (const workflowId of listWorkflowIds(this.#context, RUNNING)) running.add(workflowId);
     const unknown: string[] = [];
     for (const id of executionIds.filter((each) => !running.has(executionWorkflowId(each)))) {
       try {
@@ -170,7 +173,7 @@ export class ExecutionClient {
   /** Ids of the executions whose workflow runs, or has ended. Visibility may be a few seconds late. */
   async *listAll(state: 'running' | 'ended'): AsyncGenerator<string> {
     const query = state === 'running' ? RUNNING : ENDED;
-    for await (const { workflowId } of this.#context.client.workflow.list({ query })) {
+    for await (const workflowId of listWorkflowIds(this.#context, query)) {
       const id = toExecutionId(workflowId);
       if (id !== undefined) yield id;
     }
@@ -185,7 +188,7 @@ export class ExecutionClient {
       `${attributes.storageConnection.name} = ${quote(names.storageConnection)}`,
     ].join(' and ');
     const ids: string[] = [];
-    for await (const { workflowId } of this.#context.client.workflow.list({ query })) {
+    for await (const workflowId of listWorkflowIds(this.#context, query)) {
       const id = toExecutionId(workflowId);
       if (id !== undefined) ids.push(id);
     }
@@ -222,7 +225,7 @@ export class ExecutionClient {
       if (!(error instanceof WorkflowFailedError)) throw error;
       const { cause } = error;
       return cause instanceof ApplicationFailure
-        ? { type: cause.type ?? 'Failed', message: cause.message }
+        ? { type: cause.type ?? 'Failed', message: describeFailure(cause) }
         : { type: 'WorkflowClosed', message: cause?.message ?? error.message };
     }
   }
@@ -245,6 +248,9 @@ export class ExecutionClient {
       account,
       region: execution.compute.region,
       storageConnectionName: execution.storage.name,
+      runFolderUri: runFolderUri(execution.storage, execution.run),
+      outputUri: execution.outputUri,
+      storageRegion: execution.storage.region,
       waitForUpload: execution.status === 'UNTRIGGERED',
       watchTaskQueue: queues.watch,
       giveUpDays,
@@ -259,6 +265,7 @@ export class ExecutionClient {
       typedSearchAttributes: new TypedSearchAttributes([
         { key: attributes.status, value: input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED' },
         { key: attributes.blocked, value: false },
+        { key: attributes.waitingSince, value: new Date() },
         { key: attributes.flow, value: toKeyword(input.flowName) },
         { key: attributes.run, value: toKeyword(input.runName) },
         { key: attributes.instrument, value: toKeyword(input.instrumentName) },
@@ -269,10 +276,16 @@ export class ExecutionClient {
       ]),
       staticSummary: toSummary(`${input.flowName}: ${input.runName} on ${input.instrumentName}`),
       staticDetails:
-        `Run folder \`${input.runFolder}\` in storage connection ${input.storageConnectionName}, ` +
-        `provider ${input.providerName} (account ${account}, ${input.region}). Execution ${input.executionId}.`,
+        `Run folder ${code(input.runFolder)} in storage connection ${code(input.storageConnectionName)}, ` +
+        `provider ${code(input.providerName)} (account ${account}, ${input.region}). Execution ${input.executionId}.`,
     };
   }
+}
+
+/** How an execution ended, without what to do; the message where a version of polony ended it that had no details. */
+function describeFailure({ details, message }: ApplicationFailure): string {
+  const [failure] = (details ?? []) as [Partial<ExecutionFailure>?];
+  return typeof failure?.description === 'string' ? failure.description : message;
 }
 
 function toExecutionId(workflowId: string): string | undefined {
@@ -284,7 +297,8 @@ function quote(text: string): string {
   return `"${toKeyword(text).replace(/["\\]/g, '\\$&')}"`;
 }
 
-function toOrigin(execution: ExecutionToStart): ExecutionOrigin {
+/** What created an execution, as its workflow's memo and its record in the bucket keep it. */
+export function toOrigin(execution: ExecutionToStart): ExecutionOrigin {
   const { run, manifestSource, manifestUri } = execution;
   return {
     name: execution.name,

@@ -15,7 +15,7 @@ import {
 import { retrySignal } from '../workflows/messages/retry.js';
 import { toSummary } from '../workflows/messages/summary.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
-import { type TemporalContext, toKeyword } from './context.js';
+import { isWorkflowRunning, type TemporalContext, toKeyword } from './context.js';
 
 /** A bucket whose policy is to change. */
 export interface BucketToChange {
@@ -100,6 +100,11 @@ export class GrantClient {
         },
       },
     );
+  }
+
+  /** Whether the workflow of a bucket is running. */
+  async isAtWork(bucket: string): Promise<boolean> {
+    return isWorkflowRunning(this.#context, bucketAccessWorkflowId(bucket));
   }
 
   /** Has the workflow of a bucket do whatever is left to do there. */

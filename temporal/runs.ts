@@ -1,5 +1,6 @@
 import type { WorkflowStartOptions } from '@temporalio/client';
 import { TypedSearchAttributes } from '@temporalio/common';
+import { code } from '../domain/markdown.js';
 import { attributes } from '../workflows/messages/searchAttributes.js';
 import {
   type DiscoverRunsInput,
@@ -9,7 +10,10 @@ import {
 } from '../workflows/messages/runs.js';
 import { toSummary } from '../workflows/messages/summary.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
-import { startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
+import { isWorkflowRunning, runFolderUri, startUnlessTaken, type TemporalContext, toKeyword } from './context.js';
+
+/** A run whose upload to follow, and the bucket that it uploads to. */
+export type UploadToFollow = RunUploadInput & { bucket?: { bucket: string; prefix: string; region: string } };
 
 /** The workflows that follow the uploads of runs. */
 export class RunClient {
@@ -19,8 +23,14 @@ export class RunClient {
   }
 
   /** Starts following the upload of a run. @returns false where polony follows it already */
-  async startUpload(input: RunUploadInput): Promise<boolean> {
+  async startUpload(input: UploadToFollow): Promise<boolean> {
     return startUnlessTaken(() => this.#context.client.workflow.start(WORKFLOWS.runUpload, this.#uploadOptions(input)));
+  }
+
+  /** Whether polony follows the upload of a run. */
+  async isFollowed({ storageConnectionId, parentPath, instrumentName, runFolder }: RunUploadInput): Promise<boolean> {
+    const id = runUploadWorkflowId(storageConnectionId, parentPath ?? instrumentName, runFolder);
+    return isWorkflowRunning(this.#context, id);
   }
 
   /**
@@ -28,32 +38,38 @@ export class RunClient {
    * new one. No request is lost while a workflow ends: Temporal lets it end only after it has seen the signal, and then
    * it checks the upload before it ends. The signal `retry` does not have that effect.
    */
-  async checkUpload(input: RunUploadInput): Promise<void> {
+  async checkUpload(input: UploadToFollow): Promise<void> {
     await this.#context.client.workflow.signalWithStart(WORKFLOWS.runUpload, {
       ...this.#uploadOptions(input),
       signal: lookSignal,
     });
   }
 
-  #uploadOptions(input: RunUploadInput): WorkflowStartOptions & { args: [RunUploadInput] } {
+  #uploadOptions({ bucket, ...input }: UploadToFollow): WorkflowStartOptions & { args: [RunUploadInput] } {
     const { queues, giveUpDays } = this.#context;
-    const { storageConnectionId, instrumentName, runFolder } = input;
+    const { storageConnectionId, instrumentName, runFolder, parentPath = instrumentName } = input;
+    const place = bucket && {
+      runFolderUri: runFolderUri(bucket, { parentPath, runFolder }),
+      storageRegion: bucket.region,
+    };
     return {
-      workflowId: runUploadWorkflowId(storageConnectionId, input.parentPath ?? instrumentName, runFolder),
+      workflowId: runUploadWorkflowId(storageConnectionId, parentPath, runFolder),
       taskQueue: queues.main,
-      args: [{ maximumDays: giveUpDays, giveUpDays, ...input }],
+      args: [{ maximumDays: giveUpDays, giveUpDays, ...place, ...input }],
       // The row of the run says whether the upload has ended. A person may have a rejected run checked again.
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       typedSearchAttributes: new TypedSearchAttributes([
         { key: attributes.status, value: 'UPLOADING' },
         { key: attributes.blocked, value: false },
+        { key: attributes.waitingSince, value: new Date() },
         { key: attributes.run, value: toKeyword(input.runName) },
         { key: attributes.instrument, value: toKeyword(instrumentName) },
         { key: attributes.storageConnection, value: toKeyword(input.storageConnectionName) },
       ]),
       staticSummary: toSummary(`Upload of ${input.runName} from ${instrumentName}`),
       staticDetails:
-        `Run folder \`${runFolder}\` in storage connection ${input.storageConnectionName}. ` + `Run ${input.runId}.`,
+        `Run folder ${code(runFolder)} in storage connection ${code(input.storageConnectionName)}. ` +
+        `Run ${input.runId}.`,
     };
   }
 
@@ -68,6 +84,7 @@ export class RunClient {
         args: [{ giveUpDays, ...input }] as [DiscoverRunsInput],
         typedSearchAttributes: new TypedSearchAttributes([
           { key: attributes.blocked, value: false },
+          { key: attributes.waitingSince, value: new Date() },
           { key: attributes.storageConnection, value: toKeyword(storageConnectionName) },
         ]),
         staticSummary: toSummary(`Look for the run folder ${only.runFolder} in ${storageConnectionName}`),

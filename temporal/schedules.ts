@@ -37,6 +37,29 @@ export class ScheduleClient {
     });
   }
 
+  /** Which schedules Temporal lacks: those that a worker creates, and those of the searches of storage connections. */
+  async listMissing(
+    storageConnectionIds: readonly string[],
+  ): Promise<{ sweep: boolean; verification: boolean; discovery: string[] }> {
+    const missing: string[] = [];
+    for (const id of storageConnectionIds) if (!(await this.#exists(discoverScheduleId(id)))) missing.push(id);
+    return {
+      sweep: !(await this.#exists(SWEEP_SCHEDULE_ID)),
+      verification: !(await this.#exists(VERIFY_SCHEDULE_ID)),
+      discovery: missing,
+    };
+  }
+
+  async #exists(scheduleId: string): Promise<boolean> {
+    try {
+      await this.#context.client.schedule.getHandle(scheduleId).describe();
+      return true;
+    } catch (error) {
+      if (error instanceof ScheduleNotFoundError) return false;
+      throw error;
+    }
+  }
+
   /** Ends the search of a storage connection. Nothing happens where there is no schedule. */
   async removeDiscovery(storageConnectionId: string): Promise<void> {
     try {

@@ -8,7 +8,8 @@ export class TemporalError extends Error {
   override readonly name = 'TemporalError';
 }
 
-const INDEXED_VALUE_TYPE: Record<SearchAttributeType, number> = {
+/** The numbers of the types in the API of Temporal. */
+export const INDEXED_VALUE_TYPE: Record<SearchAttributeType, number> = {
   Text: 1,
   Keyword: 2,
   Int: 3,

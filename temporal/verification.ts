@@ -2,12 +2,8 @@ import { TypedSearchAttributes } from '@temporalio/common';
 import type { VerifiedKind } from '../domain/verification/report.js';
 import { attributes } from '../workflows/messages/searchAttributes.js';
 import { toSummary } from '../workflows/messages/summary.js';
-import {
-  VERIFY_WORKFLOWS,
-  verifyAgainSignal,
-  type VerifyInput,
-  verifyWorkflowId,
-} from '../workflows/messages/verification.js';
+import { verifyAgainSignal, type VerifyInput, verifyWorkflowId } from '../workflows/messages/verification.js';
+import { VERIFY_WORKFLOWS } from '../workflows/messages/workflowTypes.js';
 import { type TemporalContext, toKeyword } from './context.js';
 
 /** The workflows that verify providers, connections and flows. */

@@ -23,7 +23,10 @@ export class WebhookClient {
         workflowId: webhookWorkflowId(input.deliveryId, input.round),
         taskQueue: queues.main,
         args: [{ ...input, taskQueue: queues.webhooks }] as [DeliverWebhookInput],
-        typedSearchAttributes: new TypedSearchAttributes([{ key: attributes.status, value: 'DELIVERING' }]),
+        typedSearchAttributes: new TypedSearchAttributes([
+          { key: attributes.status, value: 'DELIVERING' },
+          { key: attributes.waitingSince, value: new Date() },
+        ]),
         staticSummary: toSummary(`Webhook ${input.eventType} to ${input.host}`),
       }),
     );

@@ -12,9 +12,9 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode } from '@temporalio/worker';
 import ts from 'typescript';
 import { cacheFolder } from '../local/stackFiles.js';
+import { bundleWorkflows } from '../worker/workflowBundle.js';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 const FOLDERS = [
@@ -24,8 +24,10 @@ const FOLDERS = [
   'cli',
   'client',
   'domain',
+  'encryption',
   'local',
   'network',
+  'observability',
   'store',
   'temporal',
   'threads',
@@ -71,8 +73,7 @@ export async function buildOnce(): Promise<string> {
       );
   }
   writeFileSync(path.join(draft, 'package.json'), '{"type":"module"}');
-  const { code } = await bundleWorkflowCode({ workflowsPath: path.join(draft, 'workflows/index.js') });
-  writeFileSync(path.join(draft, 'worker/workflow-bundle.js'), code);
+  writeFileSync(path.join(draft, 'worker/workflow-bundle.js'), await bundleWorkflows(draft));
   try {
     renameSync(draft, build);
   } catch (error) {

@@ -1,4 +1,7 @@
-import type { apiClient } from '../cli/customer.js';
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import { DeleteRolePolicyCommand, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { adminClients, type apiClient, type CustomerAccount } from '../cli/customer.js';
 import { controlOmics } from '../local/omics/control.js';
 import type { Stack } from '../local/stack.js';
 
@@ -47,7 +50,7 @@ export interface ExecutionDetails {
   };
   details: {
     healthOmics: { runId: string; uuid: string } | null;
-    blocked: { action: string; statement: unknown } | null;
+    blocked: { action: string; statement: unknown; since?: string } | null;
     cancelRequested: { requestedBy: string; reason: string } | null;
     workflowId: string;
     parameters: Record<string, unknown> | null;
@@ -76,7 +79,38 @@ export function executionsOf(stack: Stack, call: ReturnType<typeof apiClient>) {
         return statuses.some((status) => answer.execution.status === `EXECUTION_STATUS_${status}`) && answer;
       }),
     runsOf: (id: string) => [...stack.aws.emulator.runs.values()].filter((run) => run.requestId === id),
+    /** All HealthOmics runs of an execution, of every attempt. */
+    attemptsOf: (id: string) =>
+      [...stack.aws.emulator.runs.values()].filter(
+        ({ requestId }) => requestId === id || requestId.startsWith(`${id}-`),
+      ),
     startCalls: (id: string) =>
       stack.aws.emulator.calls.filter((each) => each.operation === 'StartRun' && each.requestId === id),
   };
+}
+
+/** Denies actions to the role of a customer's provider, whatever its policies allow, and allows them again. */
+export function denialsOf(stack: Stack, { providerRoleArn }: Pick<CustomerAccount, 'providerRoleArn'>) {
+  const { iam } = adminClients(stack.info);
+  const policy = { RoleName: providerRoleArn.split('/').at(-1)!, PolicyName: 'denied' };
+  return {
+    deny: (...Action: string[]): Promise<unknown> =>
+      iam.send(
+        new PutRolePolicyCommand({
+          ...policy,
+          PolicyDocument: JSON.stringify({
+            Version: '2012-10-17',
+            Statement: [{ Effect: 'Deny', Action, Resource: '*' }],
+          }),
+        }),
+      ),
+    allow: (): Promise<unknown> => iam.send(new DeleteRolePolicyCommand(policy)),
+  };
+}
+
+/** Starts the Temporal server of a stack anew, without any of its data. */
+export async function loseTemporal(stack: Stack, stateDir: string): Promise<void> {
+  await stack.temporal.kill();
+  rmSync(path.join(stateDir, 'temporal'), { recursive: true, force: true });
+  await stack.crash('temporal');
 }

@@ -8,7 +8,8 @@ import { AwsSessions, type AwsSessionsOptions } from '../aws/sessions.js';
 import { type LocalAws, startLocalAws } from '../local/aws.js';
 import { createGuardian } from '../local/guardian.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
-import { createLocalKey, Secrets } from '../store/secrets.js';
+import { createLocalKey } from '../encryption/keys.js';
+import { Secrets } from '../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from './postgres.js';
 import { stubOrchestrator } from './stubOrchestrator.js';
 

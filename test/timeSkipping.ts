@@ -26,9 +26,10 @@ export function useTimeSkipping(): void {
     env = await TestWorkflowEnvironment.createTimeSkipping({
       server: { executable: { type: 'existing-path', path: path.join(binDir, 'temporal-test-server') } },
     });
-    // temporal.api.enums.v1.IndexedValueType: 2 is a keyword, 5 a bool.
+    // temporal.api.enums.v1.IndexedValueType
+    const types = { Keyword: 2, Bool: 5, Datetime: 6, KeywordList: 7 };
     const searchAttributes = Object.fromEntries(
-      Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, type === 'Bool' ? 5 : 2]),
+      Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => [name, types[type]]),
     );
     await env.connection.operatorService.addSearchAttributes({ namespace: 'default', searchAttributes });
   });

@@ -7,17 +7,22 @@ import { createKmsDataKeys } from '../aws/kms.js';
 import { AwsSessions } from '../aws/sessions.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
-import { openDatabase } from '../store/database.js';
+import { closeDatabase, openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { createSecrets } from '../store/secrets.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
 import { Orchestrator } from '../temporal/client.js';
-import { connectTemporal } from '../temporal/connection.js';
+import { createPayloadCodec, type PayloadEncryption } from '../temporal/codec.js';
+import { type ConnectedClient, openTemporal } from '../temporal/connection.js';
 
 /** What the activities of a worker use, and how to close it. */
 export interface OpenDependencies {
   dependencies: Dependencies;
   orchestrator: Orchestrator;
+  /** The client of Temporal. It connects with its first call. */
+  temporal: ConnectedClient;
+  /** Encrypts payloads; absent where nothing is encrypted. */
+  codec: PayloadEncryption | undefined;
   /** Creates the schedules that every installation has. */
   schedules: Orchestrator['schedules'];
   /** @param connection of the workers, which is closed too; absent where there is none yet. */
@@ -27,8 +32,9 @@ export interface OpenDependencies {
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
 export async function openDependencies(config: WorkerConfig, logger: Logger): Promise<OpenDependencies> {
   const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
-  const { client, connection: clientConnection } = await connectTemporal(config.temporal);
-  const orchestrator = new Orchestrator(client, config.taskQueue, config.giveUpDays);
+  const codec = createPayloadCodec(config.payloadKeys, createKmsDataKeys);
+  const temporal = openTemporal(config.temporal, codec);
+  const orchestrator = new Orchestrator(temporal.client, config.taskQueue, config.giveUpDays);
   const secrets = createSecrets(config.encryptionKeys, createKmsDataKeys);
   const aws = new AwsSessions({
     sessionSeconds: config.sessionSeconds,
@@ -53,8 +59,10 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
     apiUrl: config.publicUrl,
   };
   return {
-    dependencies: { db, aws, orchestrator, settings: config, polls, webhooks },
+    dependencies: { db, aws, orchestrator, settings: config, polls, secrets, webhooks },
     orchestrator,
+    temporal,
+    codec,
     schedules: orchestrator.schedules,
     close: async (connection) => {
       polls.close();
@@ -62,8 +70,8 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
       await dispatcher.close();
       aws.close();
       await connection?.close();
-      await clientConnection.close();
-      await db.destroy();
+      await temporal.connection.close();
+      await closeDatabase(db);
     },
   };
 }

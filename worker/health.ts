@@ -1,4 +1,6 @@
 import { createServer, type Server } from 'node:http';
+import { errorMessage } from '../domain/errors.js';
+import { shareAnswer } from '../observability/deadline.js';
 
 /** Where a part of the worker stands: `ok`, or what is wrong. */
 export interface WorkerHealth {
@@ -26,15 +28,14 @@ const REUSE_MS = 1000;
  */
 export async function startHealthServer(address: string, check: () => Promise<WorkerHealth>): Promise<HealthServer> {
   const { hostname, port } = new URL(`http://${address}`);
-  let last: { time: number; health: Promise<WorkerHealth> } | undefined;
-  const checkNow = (): Promise<WorkerHealth> => {
-    if (last === undefined || Date.now() - last.time > REUSE_MS) last = { time: Date.now(), health: check() };
-    return last.health;
-  };
+  const shared = shareAnswer(check, REUSE_MS);
   const server = createServer((request, response) => {
-    void answer(request.url ?? '', checkNow).then(([status, body]) => {
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-    });
+    const send = (status: number, body: object): void =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    answer(request.url ?? '', shared).then(
+      ([status, body]) => send(status, body),
+      (error: unknown) => send(503, { status: 'not ready', message: `The check failed: ${errorMessage(error)}` }),
+    );
   });
   await listen(server, hostname.replace(/^\[|\]$/g, ''), Number(port || 80));
   const bound = server.address() as { port: number };
@@ -48,9 +49,10 @@ export async function startHealthServer(address: string, check: () => Promise<Wo
 }
 
 async function answer(url: string, check: () => Promise<WorkerHealth>): Promise<[status: number, body: object]> {
-  const { pathname } = new URL(url, 'http://worker');
-  if (pathname === '/healthz') return [200, { status: 'ok' }];
-  if (pathname !== '/readyz') return [404, { message: 'The worker answers /healthz and /readyz only' }];
+  // Not a URL: whatever a client sends as an address must not end the process.
+  const [path] = url.split('?');
+  if (path === '/healthz') return [200, { status: 'ok' }];
+  if (path !== '/readyz') return [404, { message: 'The worker answers /healthz and /readyz only' }];
   const health = await check();
   const isReady = Object.values(health).every((part) => part === 'ok');
   return [isReady ? 200 : 503, { status: isReady ? 'ok' : 'not ready', ...health }];

@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { errorMessage } from '../domain/errors.js';
+import { untilAborted, withDeadline } from '../observability/deadline.js';
 import { type Db, describeAddress, isMigrated } from '../store/database.js';
 import type { Orchestrator } from '../temporal/client.js';
 import type { WorkerHealth } from './health.js';
@@ -30,8 +31,7 @@ export async function waitForDatabase(
   stopping: AbortSignal,
 ): Promise<void> {
   for (let attempt = 0; ; attempt++) {
-    stopping.throwIfAborted();
-    const state = await checkDatabase(db);
+    const state = await untilAborted(checkDatabase(db), stopping);
     if (state === 'ok') return;
     logger.warn(
       { database: describeAddress(databaseUrl), state },
@@ -53,7 +53,7 @@ export async function checkWorker(
 
 async function checkDatabase(db: Db): Promise<string> {
   try {
-    return (await withDeadline(isMigrated(db))) ? 'ok' : 'not migrated: run polony migrate';
+    return (await withDeadline(isMigrated(db), CHECK_MS)) ? 'ok' : 'not migrated: run polony migrate';
   } catch (error) {
     return `unreachable: ${errorMessage(error)}`;
   }
@@ -61,23 +61,9 @@ async function checkDatabase(db: Db): Promise<string> {
 
 async function checkTemporal(orchestrator: Pick<Orchestrator, 'check'>): Promise<string> {
   try {
-    await withDeadline(orchestrator.check());
+    await withDeadline(orchestrator.check(), CHECK_MS);
     return 'ok';
   } catch (error) {
     return `unreachable: ${errorMessage(error)}`;
-  }
-}
-
-async function withDeadline<T>(call: Promise<T>): Promise<T> {
-  call.catch(() => undefined);
-  const end = new AbortController();
-  const deadline = setTimeout(CHECK_MS, undefined, { signal: end.signal }).then(() => {
-    throw new Error(`no answer within ${CHECK_MS / 1000} s`);
-  });
-  deadline.catch(() => undefined);
-  try {
-    return await Promise.race([call, deadline]);
-  } finally {
-    end.abort();
   }
 }

@@ -1,17 +1,24 @@
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
 import type { WorkerConfig } from '../domain/settings.js';
-import { toConnectionOptions, withAddress } from '../temporal/connection.js';
+import { VERSION } from '../domain/version.js';
+import { counted } from '../observability/metrics.js';
+import { type MetricsServer, startMetricsServer } from '../observability/metricsServer.js';
+import { readMetrics } from '../store/metrics.js';
+import { createDataConverter, toConnectionOptions, waitForTemporal, withAddress } from '../temporal/connection.js';
+import { Deployments } from '../temporal/deployments.js';
+import { toReadings } from '../temporal/taskQueues.js';
 import { taskQueues } from '../workflows/messages/taskQueues.js';
 import { warnOfRights } from '../store/runtimeRole.js';
 import { openDependencies, type OpenDependencies } from './dependencies.js';
 import { type HealthServer, startHealthServer } from './health.js';
+import { observed } from './interceptors.js';
 import { checkWorker, waitForDatabase } from './readiness.js';
 import { installRuntime } from './runtime.js';
+import { toDeploymentOptions, waitUntilDrained } from './versioning.js';
+import { loadWorkflows } from './workflowBundle.js';
 
 /** A worker process that is running. */
 export interface RunningWorker {
@@ -21,30 +28,22 @@ export interface RunningWorker {
   stop: () => Promise<void>;
 }
 
-/** Where workflows come from: the bundle of a build, otherwise their source. */
-function workflowSource(): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
-  const bundle = fileURLToPath(new URL('./workflow-bundle.js', import.meta.url));
-  if (existsSync(bundle)) return { workflowBundle: { codePath: bundle } };
-  const source = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
-  return {
-    workflowsPath: existsSync(source) ? source : fileURLToPath(new URL('../workflows/index.js', import.meta.url)),
-  };
-}
-
 /**
  * Starts the worker. It has several task queues, so that thousands of watched runs and slow receivers of webhooks leave
- * slots for other work. It waits for the database first.
+ * slots for other work. It waits for the database and for Temporal first.
  * @param stopping ends the waiting.
  */
 export async function startWorker(config: WorkerConfig, logger: Logger, stopping: AbortSignal): Promise<RunningWorker> {
-  installRuntime(config, logger);
+  const sdkPort = await installRuntime(logger, config.metricsAddress !== undefined);
   const opened = await openDependencies(config, logger);
   const workers: Worker[] = [];
   const parts = { databaseUrl: config.databaseUrl, db: opened.dependencies.db, orchestrator: opened.orchestrator };
   let health: HealthServer | undefined;
+  let metrics: MetricsServer | undefined;
   let connection: NativeConnection | undefined;
   const close = async (): Promise<void> => {
     await health?.close();
+    await metrics?.close();
     await opened.close(connection);
   };
   try {
@@ -52,8 +51,13 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
       health = await startHealthServer(config.healthAddress, () => checkWorker(parts, workers));
       logger.info({ url: health.url }, 'health checks are answered');
     }
+    if (config.metricsAddress !== undefined) {
+      metrics = await serveMetrics(config, config.metricsAddress, opened, sdkPort);
+      logger.info({ url: metrics.url }, 'metrics are served');
+    }
     await waitForDatabase(parts, logger, stopping);
     await warnOfRights(parts.db, logger);
+    await waitForTemporal(config.temporal, opened.temporal, logger, stopping);
     const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
     connection = await withAddress(config.temporal, connecting);
     workers.push(...(await createWorkers(config, connection, opened)));
@@ -62,9 +66,19 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     throw error;
   }
   const runs = runTogether(workers);
+  const ending = new AbortController();
+  if (config.versioning?.endsWhenDrained === true) {
+    const deployments = new Deployments(opened.temporal.connection, config.temporal.namespace);
+    void waitUntilDrained(config.versioning, deployments, logger, ending.signal).then((isDrained) => {
+      if (!isDrained) return;
+      logger.info({ ...config.versioning }, 'no workflow needs this version any more; the worker ends');
+      shutDown(workers);
+    });
+  }
   await opened.schedules.ensureSweep(config.sweepSeconds);
   await opened.schedules.ensureVerification(config.verifySeconds);
   const done = Promise.allSettled(runs).then(async (results) => {
+    ending.abort();
     await close();
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
@@ -79,17 +93,43 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
   };
 }
 
+/** Serves the metrics of this process, with those of Temporal's SDK. */
+function serveMetrics(
+  config: WorkerConfig,
+  address: string,
+  { dependencies, orchestrator }: OpenDependencies,
+  sdkPort: number | undefined,
+): Promise<MetricsServer> {
+  counted.startRunLimit.set(config.startRunsPerSecond);
+  counted.getRunLimit.set(config.getRunsPerSecond);
+  dependencies.polls.observe(counted);
+  return startMetricsServer(address, {
+    process: 'worker',
+    version: VERSION,
+    sdkPort,
+    read: {
+      database: () => readMetrics(dependencies.db),
+      temporal: async () => toReadings(await orchestrator.describeTaskQueues()),
+    },
+  });
+}
+
 /** Creates one worker for each task queue. */
 async function createWorkers(
   config: WorkerConfig,
   connection: NativeConnection,
-  { dependencies }: OpenDependencies,
+  { dependencies, codec }: OpenDependencies,
 ): Promise<Worker[]> {
   const activities = createActivities(dependencies);
   const queues = taskQueues(config.taskQueue);
+  const dataConverter = createDataConverter(codec);
+  const { interceptors, sinks } = observed();
   const common = {
     connection,
     namespace: config.temporal.namespace,
+    ...toDeploymentOptions(config.versioning),
+    ...(dataConverter !== undefined && { dataConverter }),
+    interceptors,
     shutdownGraceTime: '5 seconds' as const,
     shutdownForceTime: '20 seconds' as const,
   };
@@ -97,7 +137,11 @@ async function createWorkers(
     await Worker.create({
       ...common,
       taskQueue: queues.main,
-      ...workflowSource(),
+      workflowBundle: await loadWorkflows({
+        encodesFailures: config.payloadKeys?.encrypts === true,
+        pinnedWorkflows: config.versioning?.pinnedWorkflows ?? [],
+      }),
+      sinks,
       activities: activities.main,
       maxConcurrentActivityTaskExecutions: config.activitySlots,
       maxCachedWorkflows: config.workflowCache,

@@ -11,11 +11,14 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
+import type { SearchAttributeUpdatePair } from '@temporalio/common';
+import type { ConfirmedCancel } from '../activities/executions/cancel.js';
 import type { ExecutionEnd } from '../activities/executions/end.js';
 import type { StartedRun } from '../activities/executions/start.js';
 import type { WatchedStatus } from '../activities/executions/watch.js';
 import type { Activities } from '../activities/index.js';
 import { type ExecutionStatus, isFinalStatus } from '../domain/executions/execution.js';
+import { explainFailure } from '../domain/executions/failures.js';
 import { cutToBytes } from '../domain/names.js';
 import { isTransientFailure } from '../domain/connections/runSettings.js';
 import {
@@ -24,13 +27,19 @@ import {
   FIRST_TRIES,
   GIVE_UP_DAYS,
   BlockableSteps,
+  Blocks,
+  clearAtEnd,
   FAST_TAKEOVER,
+  NOT_WAITING,
 } from './blocking.js';
+import { describeToDo } from './details.js';
+import { describeExecution, describeWho, describeWhy, type ReceivedCancel } from './executionDetails.js';
 import {
   type Bases2FastqInput,
   type Bases2FastqResult,
   type CancelRequest,
   cancelSignal,
+  type ExecutionFailure,
   type ExecutionState,
   stateQuery,
 } from './messages/executions.js';
@@ -39,6 +48,8 @@ import { attributes } from './messages/searchAttributes.js';
 import { toSummary } from './messages/summary.js';
 
 const activities = proxyActivities<Activities>(FIRST_TRIES);
+
+const BY_ITSELF = 'by itself';
 
 /**
  * One execution of a Bases2Fastq flow: checks the shared workflow, starts the HealthOmics run, watches it until it ends
@@ -56,6 +67,12 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
     for (;;) {
       if (run === null) return execution.end('CANCELED', 'Cancelled before a HealthOmics run was started');
       const ended = await execution.watchRun(run);
+      if (ended.isSuperseded) {
+        execution.leaveAttempt();
+        run = await execution.startRun();
+        continue;
+      }
+      run = execution.currentRun(run, ended);
       if (ended.status === 'COMPLETED') return execution.readResults();
       if (ended.status === 'CANCELED') return execution.endAsCancelled(run);
       const next = execution.mayRetry(ended) ? await execution.nextAttempt(run, ended) : null;
@@ -71,13 +88,19 @@ export async function bases2fastq(input: Bases2FastqInput): Promise<Bases2FastqR
 class Bases2FastqExecution {
   #status: ExecutionStatus;
   #step = 'accepted';
+  #stepSince = Date.now();
+  #continues = BY_ITSELF;
+  #toDo: string | undefined;
   #healthOmicsRunId: string | undefined;
+  /** Which of the execution's HealthOmics runs that is. A restored database may know only an earlier one. */
+  #attempt: number | undefined;
   /** What a message says. Anybody with access to Temporal can send one, with any content. */
   #uploadEnded: RunUploadEnded | undefined;
-  #cancel: CancelRequest | undefined;
+  #cancel: ReceivedCancel | undefined;
   #isCancelledByTemporal = false;
   /** What a cancel may interrupt at this moment. */
   #interruptible: CancellationScope | undefined;
+  readonly #blocks: Blocks;
   readonly #steps: BlockableSteps;
   readonly #cancelSteps: BlockableSteps;
   /** Shielded from Temporal's cancellation of the workflow, which must lead to CancelRun instead of ending it. */
@@ -87,12 +110,9 @@ class Bases2FastqExecution {
   constructor(private readonly input: Bases2FastqInput) {
     this.#status = input.waitForUpload ? 'UNTRIGGERED' : 'INITIALIZED';
     const retries = trackRetrySignals({ kind: 'execution', id: input.executionId });
-    this.#steps = new BlockableSteps(() => this.#describe(), retries, input.giveUpDays);
-    this.#cancelSteps = new BlockableSteps(
-      () => `Cancelling HealthOmics run ${this.#healthOmicsRunId}`,
-      retries,
-      input.giveUpDays,
-    );
+    this.#blocks = new Blocks({ account: input.account, flow: input.flowName }, () => this.#describe());
+    this.#steps = new BlockableSteps(this.#blocks, retries, input.giveUpDays);
+    this.#cancelSteps = new BlockableSteps(this.#blocks, retries, input.giveUpDays);
     this.#cancelScope = new CancellationScope({
       cancellable: true,
       parent: new CancellationScope({ cancellable: false }),
@@ -110,7 +130,10 @@ class Bases2FastqExecution {
         return await lifecycle();
       } catch (error) {
         const failure = getApplicationFailure(error);
-        if (failure === undefined) throw error;
+        if (failure === undefined) return clearAtEnd(() => rethrow(error));
+        // The database has an end that this workflow does not know: it was reset.
+        if (failure.type === 'ExecutionEnded' && failure.details?.[0] === 'CANCELED')
+          return this.end('CANCELED', failure.message);
         if (failure.type === 'Blocked') return this.end('FAILED', this.#describeGivingUp(failure), 'BlockedTooLong');
         return this.end('FAILED', failure.message, failure.type ?? undefined);
       }
@@ -118,7 +141,10 @@ class Bases2FastqExecution {
   }
 
   async waitForUpload(): Promise<void> {
-    this.#show('waiting for the upload of the run to end');
+    this.#show(
+      'waiting for the upload of the run to end',
+      'by itself, when the upload is complete. The workflow `run-upload/…` of the run says what is missing',
+    );
     const ended = await this.#awaitEndOfUpload();
     if (this.#cancel === undefined && ended?.usable === false)
       await this.end('FAILED', `The run cannot be analysed: ${ended.reason}`, 'RunNotUsable');
@@ -145,7 +171,7 @@ class Bases2FastqExecution {
   }
 
   async getWorkflow(): Promise<void> {
-    this.#show('checking the shared workflow');
+    this.#show('checking the shared workflow, the run manifest and the parameters');
     await this.#runInterruptibly((options) =>
       activities.prepareExecution.executeWithOptions(
         { ...options, ...FAST_TAKEOVER, summary: toSummary(`GetWorkflow for ${this.input.flowName}`) },
@@ -156,7 +182,10 @@ class Bases2FastqExecution {
 
   /** @returns null when the execution was cancelled before there was a run. */
   async startRun(): Promise<StartedRun | null> {
-    this.#show('starting the HealthOmics run');
+    this.#show(
+      'starting the HealthOmics run',
+      'by itself, once it is its turn to call StartRun. The pending activity says its place in the queue',
+    );
     return (
       (await this.#runInterruptibly((options, probing) => this.#sendStartRun(options, probing))) ??
       this.#steps.run((options) =>
@@ -184,25 +213,50 @@ class Bases2FastqExecution {
   /** @returns how the HealthOmics run ended. */
   async watchRun(run: StartedRun): Promise<WatchedStatus> {
     this.#healthOmicsRunId = run.healthOmicsRunId;
+    this.#attempt = run.attempt;
     this.#status = 'PENDING';
-    upsertSearchAttributes([
-      { key: attributes.status, value: this.#status },
-      { key: attributes.healthOmicsRunId, value: this.#healthOmicsRunId },
-    ]);
+    this.#upsertStatus();
     this.#cancelHealthOmicsRun();
     for (;;) {
+      const attempt = this.#attempt ?? 1;
       const from: ExecutionStatus = this.#status;
-      this.#show(from === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics');
-      const seen: WatchedStatus = await this.#steps.run((options, _probing, isBlocked) =>
-        this.#watchUntilNot(from, options, isBlocked),
+      this.#show(
+        from === 'PENDING' ? 'waiting for HealthOmics to run it' : 'running on HealthOmics',
+        `by itself, when HealthOmics ${from === 'PENDING' ? 'starts' : 'ends'} the run`,
       );
+      const seen: WatchedStatus = await this.#steps.run((options, _probing, isBlocked) =>
+        this.#watchUntilNot(attempt, from, options, isBlocked),
+      );
+      this.#healthOmicsRunId = seen.healthOmicsRunId ?? this.#healthOmicsRunId;
+      this.#attempt = seen.attempt ?? this.#attempt;
       this.#status = seen.status;
       if (isFinalStatus(seen.status)) return seen;
       this.#upsertStatus();
     }
   }
 
-  #watchUntilNot(from: ExecutionStatus, options: ActivityOptions, probing: boolean): Promise<WatchedStatus> {
+  /**
+   * The workflow was reset to an attempt that is over. What StartRun has done for the later one decides how it goes on,
+   * also where the execution is cancelled: the later run may exist.
+   */
+  leaveAttempt(): void {
+    this.#status = 'INITIALIZED';
+    this.#healthOmicsRunId = undefined;
+    this.#isCancelling = false;
+    this.#upsertStatus();
+  }
+
+  /** The run that was watched. After a reset, it can be a later one than the history says. */
+  currentRun(run: StartedRun, { healthOmicsRunId = run.healthOmicsRunId, attempt = run.attempt }: WatchedStatus) {
+    return { ...run, healthOmicsRunId, attempt };
+  }
+
+  #watchUntilNot(
+    attempt: number,
+    from: ExecutionStatus,
+    options: ActivityOptions,
+    probing: boolean,
+  ): Promise<WatchedStatus> {
     return activities.watchRun.executeWithOptions(
       {
         ...options,
@@ -212,7 +266,7 @@ class Bases2FastqExecution {
         heartbeatTimeout: `${this.input.heartbeatTimeoutSeconds ?? 30} seconds`,
         summary: toSummary(`Watch HealthOmics run ${this.#healthOmicsRunId} (${from})`),
       },
-      [this.input.executionId, from, probing],
+      [this.input.executionId, from, probing, attempt],
     );
   }
 
@@ -239,11 +293,14 @@ class Bases2FastqExecution {
     this.#healthOmicsRunId = undefined;
     this.#upsertStatus();
     const when = next.waitSeconds === 0 ? 'at once' : `in ${next.waitSeconds} s`;
-    this.#show(`${describeEnd(run, ended)}. The failure is transient, so attempt ${next.attempt} starts ${when}`);
+    this.#show(
+      `${describeEnd(run, ended)}. The failure is transient, so attempt ${next.attempt} starts ${when}`,
+      `by itself at ${new Date(Date.now() + next.waitSeconds * 1000).toISOString()}`,
+    );
   }
 
   waitForCancel(seconds: number): Promise<boolean> {
-    return condition(() => this.#cancel !== undefined, seconds * 1000);
+    return condition(() => this.#cancel !== undefined, seconds * 1000, { summary: 'Wait for the next attempt' });
   }
 
   /** Reads the results and ends the execution as completed. */
@@ -254,11 +311,11 @@ class Bases2FastqExecution {
     const results = await this.#runInterruptibly((options) =>
       activities.readResults.executeWithOptions(
         { ...options, startToCloseTimeout: '1 hour', heartbeatTimeout: '2 minutes', summary: 'Read the results' },
-        [this.input.executionId],
+        [this.input.executionId, this.#attempt],
       ),
     );
     if (results === undefined) return this.#endWithoutResults();
-    this.#upsertStatus();
+    this.#upsertEnd();
     this.#show(results.description);
     return { status: 'COMPLETED', healthOmicsRunId: this.#healthOmicsRunId, ...results };
   }
@@ -270,10 +327,11 @@ class Bases2FastqExecution {
       `HealthOmics run ${this.#healthOmicsRunId} completed. polony did not read its results, because the execution ` +
       'was cancelled meanwhile';
     this.#steps.clear();
-    await this.#recordEnd(toSummary(description), { status, description, cancel: this.#cancel });
-    this.#upsertStatus();
+    const end = { status, description, cancel: this.#cancel?.request } as const;
+    this.#confirmCancel(await this.#recordEnd(toSummary(description), end));
+    this.#upsertEnd();
     this.#show(description);
-    return { status, healthOmicsRunId: this.#healthOmicsRunId, description };
+    return { status, healthOmicsRunId: this.#healthOmicsRunId, description, ...this.#describeCancelled() };
   }
 
   endAsCancelled(run: StartedRun): Promise<Bases2FastqResult> {
@@ -296,41 +354,87 @@ class Bases2FastqExecution {
     this.#status = status;
     this.#steps.clear();
     this.#cancelSteps.clear();
-    await this.#recordEnd(toSummary(`${status}: ${description}`), {
-      status,
-      description,
-      errorType,
-      cancel: this.#cancel,
-    });
-    this.#upsertStatus();
+    const end = { status, description, errorType, cancel: this.#cancel?.request };
+    this.#confirmCancel(await this.#recordEnd(toSummary(`${status}: ${description}`), end));
+    this.#upsertEnd();
+    if (status === 'FAILED') throw this.#fail(description, errorType ?? 'Failed');
     this.#show(description);
-    if (status === 'FAILED') throw ApplicationFailure.nonRetryable(description, errorType);
-    if (this.#isCancelledByTemporal) throw new CancelledFailure(description);
-    return { status, healthOmicsRunId: this.#healthOmicsRunId, description };
+    const cancelled = this.#describeCancelled();
+    if (this.#isCancelledByTemporal) throw new CancelledFailure(description, [cancelled]);
+    return { status, healthOmicsRunId: this.#healthOmicsRunId, description, ...cancelled };
   }
 
-  #recordEnd(summary: string, end: ExecutionEnd): Promise<void> {
+  /** The failure of a failed execution says who must do what, so that nobody needs the API to know it. */
+  #fail(description: string, errorType: string): ApplicationFailure {
+    const { owner, what, toDo } = explainFailure(errorType);
+    this.#toDo = describeToDo(owner, toDo);
+    this.#show(description);
+    const details: ExecutionFailure = { description, owner, what, toDo, healthOmicsRunId: this.#healthOmicsRunId };
+    return ApplicationFailure.create({
+      type: errorType,
+      message: `${description.replace(/\.$/, '')}. ${this.#toDo}`,
+      nonRetryable: true,
+      details: [details],
+    });
+  }
+
+  #recordEnd(summary: string, end: ExecutionEnd): Promise<ConfirmedCancel | void> {
     return activities.recordEnd.executeWithOptions({ ...FIRST_TRIES, summary }, [this.input.executionId, end]);
   }
 
+  /** @param confirmed who requested it, as the database knows it; histories from before that have nothing. */
+  #confirmCancel(confirmed: ConfirmedCancel | void | null): void {
+    if (this.#cancel === undefined || confirmed?.cancelledBy === undefined) return;
+    this.#cancel.confirmedBy = confirmed.cancelledBy;
+    this.#blocks.show();
+  }
+
+  #describeCancelled(): Pick<Bases2FastqResult, 'cancelled'> {
+    const cancel = this.#cancel;
+    if (cancel === undefined) return {};
+    return {
+      cancelled: { who: describeWho(cancel), why: describeWhy(cancel), at: new Date(cancel.at).toISOString() },
+    };
+  }
+
   #handleMessages(): void {
-    setHandler(cancelSignal, (request) => this.#requestCancel(request));
-    setHandler(runUploadEndedSignal, (ended) => {
-      this.#uploadEnded ??= ended;
+    setHandler(cancelSignal, (request) => this.#requestCancel(request, 'signal'), {
+      description:
+        'Cancels the execution: sends CancelRun, or starts no HealthOmics run. Input, optional: {"reason": "why", ' +
+        '"requestedBy": "who you are"}. Both are shown; who you are is a claim, because Temporal does not verify it. ' +
+        'To be named as the one who cancelled, use the API: POST /v1/executions/<id>/cancel.',
     });
-    setHandler(stateQuery, () => this.#getState());
+    setHandler(
+      runUploadEndedSignal,
+      (ended) => {
+        this.#uploadEnded ??= ended;
+      },
+      {
+        description:
+          'polony sends it when the upload of the run has ended. Do not send it: the database decides whether the ' +
+          'upload has ended. Input: {"usable": true or false, "reason": "…"}.',
+      },
+    );
+    setHandler(stateQuery, () => this.#getState(), {
+      description:
+        'Where the execution stands: status, step and since when, HealthOmics run, what blocks it (action, resource, ' +
+        'answer of AWS, remedy), and the request to cancel. Needs no input.',
+    });
     CancellationScope.current().cancelRequested.catch(() => {
       this.#isCancelledByTemporal = true;
-      this.#requestCancel({ requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' });
+      this.#requestCancel(
+        { requestedBy: 'Temporal', reason: 'The cancellation of the workflow was requested' },
+        'cancellation',
+      );
     });
   }
 
-  #requestCancel(request: CancelRequest | undefined): void {
+  #requestCancel(request: CancelRequest | undefined, by: ReceivedCancel['by']): void {
     if (this.#cancel !== undefined) return;
-    this.#cancel = sanitizeCancelRequest(request);
+    this.#cancel = { request: sanitizeCancelRequest(request), at: Date.now(), by };
     this.#interruptible?.cancel();
     this.#cancelHealthOmicsRun();
-    this.#steps.show();
+    this.#blocks.show();
   }
 
   /**
@@ -339,18 +443,21 @@ class Bases2FastqExecution {
   #cancelHealthOmicsRun(): void {
     if (this.#cancel === undefined || this.#healthOmicsRunId === undefined || this.#isCancelling) return;
     this.#isCancelling = true;
-    const request = this.#cancel;
+    const { request } = this.#cancel;
     this.#cancelScope
       .run(() =>
         this.#cancelSteps.run((options) =>
           activities.cancelRun.executeWithOptions(
             { ...options, ...FAST_TAKEOVER, summary: toSummary(`CancelRun ${this.#healthOmicsRunId}`) },
-            [this.input.executionId, request],
+            [this.input.executionId, request, this.#attempt],
           ),
         ),
       )
       // Whether or not CancelRun succeeds, watching shows how the run ended.
-      .catch(() => undefined);
+      .then(
+        (confirmed) => this.#confirmCancel(confirmed),
+        () => undefined,
+      );
   }
 
   /** Runs a step that a cancel interrupts. @returns undefined when it was interrupted. */
@@ -369,37 +476,63 @@ class Bases2FastqExecution {
   }
 
   #upsertStatus(): void {
-    upsertSearchAttributes([{ key: attributes.status, value: this.#status }]);
+    upsertSearchAttributes([
+      { key: attributes.status, value: this.#status },
+      { key: attributes.waitingSince, value: new Date() },
+      ...this.#runAttribute(),
+    ]);
   }
 
-  #show(step: string): void {
+  /** Once it has ended, it waits for nothing. */
+  #upsertEnd(): void {
+    upsertSearchAttributes([{ key: attributes.status, value: this.#status }, ...this.#runAttribute(), ...NOT_WAITING]);
+  }
+
+  #runAttribute(): SearchAttributeUpdatePair[] {
+    return this.#healthOmicsRunId === undefined
+      ? []
+      : [{ key: attributes.healthOmicsRunId, value: this.#healthOmicsRunId }];
+  }
+
+  #show(step: string, continues = BY_ITSELF): void {
     this.#step = step;
-    this.#steps.show();
+    this.#stepSince = Date.now();
+    this.#continues = continues;
+    this.#blocks.show();
   }
 
   #getState(): ExecutionState {
     return {
       status: this.#status,
       step: this.#step,
+      since: new Date(this.#stepSince).toISOString(),
       healthOmicsRunId: this.#healthOmicsRunId,
-      blocked: this.#steps.blocked ?? this.#cancelSteps.blocked,
-      cancelRequested: this.#cancel,
+      blocked: this.#blocks.blocked,
+      cancelRequested: this.#cancel?.request,
     };
   }
 
   /** The current details of the workflow, as Markdown. */
   #describe(): string {
-    const { flowName, runName, instrumentName, providerName, account, region } = this.input;
-    const healthOmicsRun = this.#healthOmicsRunId === undefined ? '' : `, HealthOmics run ${this.#healthOmicsRunId}`;
-    return (
-      `**${this.#status}**: ${this.#step}\n\nFlow ${flowName}, run ${runName} (${instrumentName}), ` +
-      `provider ${providerName}, account ${account}, ${region}${healthOmicsRun}${describeCancel(this.#cancel)}`
-    );
+    return describeExecution(this.input, {
+      status: this.#status,
+      step: this.#step,
+      since: this.#stepSince,
+      continues: this.#continues,
+      isBlocked: this.#blocks.blocked !== undefined,
+      healthOmicsRunId: this.#healthOmicsRunId,
+      cancel: this.#cancel,
+      toDo: this.#toDo,
+    });
   }
 
   #describeGivingUp({ message }: ApplicationFailure): string {
     return `polony gave up: the execution was blocked for ${this.input.giveUpDays ?? GIVE_UP_DAYS} days. ${message}`;
   }
+}
+
+async function rethrow(error: unknown): Promise<never> {
+  throw error;
 }
 
 interface NextAttempt {
@@ -411,13 +544,6 @@ function describeEnd(run: StartedRun, { healthOmicsStatus, failureReason, status
   const reason = failureReason === undefined ? '' : ` (${failureReason})`;
   const message = statusMessage === undefined ? '' : `: ${statusMessage}`;
   return `HealthOmics run ${run.healthOmicsRunId} ended as ${healthOmicsStatus}${reason}${message}`;
-}
-
-function describeCancel(cancel: CancelRequest | undefined): string {
-  if (cancel === undefined) return '';
-  const reason = cancel.reason === undefined ? '' : `: ${cancel.reason}`;
-  // Not who: anybody can write any name into a signal. The API shows who requested it.
-  return `\n\nCancel requested${reason}`;
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   ApplicationFailure,
   CancellationScope,
   condition,
+  ContinueAsNew,
   isCancellation,
   patched,
   proxyActivities,
@@ -11,9 +12,11 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
-import { HandlerUnfinishedPolicy } from '@temporalio/common';
+import { HandlerUnfinishedPolicy, type SearchAttributeUpdatePair } from '@temporalio/common';
+import { blockedByValues, type BlockedPlace, causeOf } from '../domain/executions/blockedCause.js';
 import type { Blocked } from '../domain/executions/execution.js';
 import type { Activities } from '../activities/index.js';
+import { describeBlocked } from './details.js';
 import { type RetryRequest, retrySignal, type RetryTarget } from './messages/retry.js';
 import { attributes } from './messages/searchAttributes.js';
 
@@ -88,8 +91,13 @@ export function trackRetrySignals(target?: RetryTarget): { count: number } {
       }
       retries.count++;
     },
-    // A signal that comes when the workflow ends has no effect, so it needs no entry.
-    { unfinishedPolicy: HandlerUnfinishedPolicy.ABANDON },
+    {
+      // A signal that comes when the workflow ends has no effect, so it needs no entry.
+      unfinishedPolicy: HandlerUnfinishedPolicy.ABANDON,
+      description:
+        'Tries a blocked step again at once instead of at its next probe. Safe at any time: it has no effect where ' +
+        'nothing is blocked. Needs no input; the API sends {"auditId": "<its entry in the audit log>"}.',
+    },
   );
   return retries;
 }
@@ -109,27 +117,124 @@ function takeAuditId(request: RetryRequest | undefined, used: Set<string>): stri
  */
 type Step<T> = (options: ActivityOptions, probing: boolean, isBlocked: boolean) => Promise<T>;
 
-/** Runs steps that may be blocked, one after the other, and shows what they wait for. */
-export class BlockableSteps {
-  blocked: Blocked | undefined;
+/** What blocks one step, by the clock of the workflow in milliseconds since 1970. */
+interface Block {
+  blocked: Blocked;
+  since: number;
+  giveUpAt: number;
+}
+
+/**
+ * What blocks a workflow, which may try several steps at a time: a run is watched while CancelRun is tried. The search
+ * attributes and the current details show all blocks together.
+ */
+export class Blocks {
+  readonly #blocks = new Map<BlockableSteps, Block>();
+  #shownCauses = '';
 
   /**
+   * @param place what the workflow knows of the place where it works
    * @param describe the current details of the workflow, as Markdown; what blocks it is added.
-   * @param retries from {@link trackRetrySignals}
    */
   constructor(
+    private readonly place: BlockedPlace,
     private readonly describe: () => string,
-    private readonly retries: { count: number },
-    private readonly giveUpDays = GIVE_UP_DAYS,
   ) {}
+
+  get all(): Block[] {
+    return [...this.#blocks.values()];
+  }
+
+  /** The first problem; undefined where nothing is blocked. */
+  get blocked(): Blocked | undefined {
+    return this.all[0]?.blocked;
+  }
 
   /** Updates the current details of the workflow. */
   show(): void {
-    const { blocked } = this;
-    setCurrentDetails(
-      blocked === undefined ? this.describe() : `${this.describe()}\n\n${describeBlocked(blocked, this.giveUpDays)}`,
+    const blocks = this.all.map(({ blocked, since, giveUpAt }) =>
+      describeBlocked(blocked, causeOf(blocked, this.place), since, giveUpAt),
+    );
+    setCurrentDetails([this.describe(), ...blocks].join('\n\n'));
+  }
+
+  /** Shows that a step is blocked, or no longer. */
+  set(steps: BlockableSteps, blocked: Blocked | undefined, giveUpAt: number): void {
+    const before = this.#blocks.get(steps);
+    if (before === undefined && blocked === undefined) return;
+    if (blocked === undefined) this.#blocks.delete(steps);
+    else {
+      const isSame = before?.blocked.kind === blocked.kind && before.blocked.action === blocked.action;
+      this.#blocks.set(steps, { blocked, since: isSame ? before.since : Date.now(), giveUpAt });
+    }
+    // Histories from before the patch have no command where only the cause changes.
+    if ((before === undefined) !== (blocked === undefined) || (this.#hasOtherCauses() && patched('blocked-by')))
+      this.#upsert();
+    this.show();
+  }
+
+  /** The workflow ends, and its search attributes say that it waits for nothing. The details no longer show blocks. */
+  forget(): void {
+    this.#blocks.clear();
+  }
+
+  #hasOtherCauses(): boolean {
+    return this.#shownCauses !== this.#causes().join('\n');
+  }
+
+  #causes(): string[] {
+    return blockedByValues(
+      this.all.map((each) => each.blocked),
+      this.place,
     );
   }
+
+  #upsert(): void {
+    const causes = this.#causes();
+    this.#shownCauses = causes.join('\n');
+    upsertSearchAttributes([
+      { key: attributes.blocked, value: causes.length > 0 },
+      { key: attributes.blockedBy, value: causes.length > 0 ? causes : null },
+      { key: attributes.waitingSince, value: new Date() },
+    ]);
+  }
+}
+
+/** What the search attributes say once a workflow waits for nothing any more. Add it to the status that they show. */
+export const NOT_WAITING: SearchAttributeUpdatePair[] = [
+  { key: attributes.blocked, value: false },
+  { key: attributes.blockedBy, value: null },
+  { key: attributes.waitingSince, value: null },
+];
+
+/**
+ * Runs a workflow that shows its blocks in search attributes, and clears these however it ends. It ends by a failure
+ * where a step stayed blocked for too long, for example, and by a cancellation.
+ */
+export async function clearAtEnd<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    // Histories from before this patch have no command here. A workflow that continues as new has not ended.
+    if (!(error instanceof ContinueAsNew) && patched('clear-at-end')) upsertSearchAttributes(NOT_WAITING);
+    throw error;
+  }
+}
+
+/** Runs steps that may be blocked, one after the other, and shows what they wait for. */
+export class BlockableSteps {
+  #isBlocked = false;
+
+  /**
+   * @param retries from {@link trackRetrySignals}
+   * @param deadline when the workflow gives up, in milliseconds since 1970, where `giveUpDays` does not decide it
+   */
+  constructor(
+    private readonly blocks: Blocks,
+    private readonly retries: { count: number },
+    private readonly giveUpDays = GIVE_UP_DAYS,
+    private readonly deadline?: number,
+  ) {}
 
   /**
    * Runs one step. While it is blocked, probes it. Continues when a probe succeeds, or at once on the `retry` signal.
@@ -139,7 +244,7 @@ export class BlockableSteps {
   async run<T>(step: Step<T>): Promise<T> {
     for (;;) {
       try {
-        const result = await step(FIRST_TRIES, false, this.blocked !== undefined);
+        const result = await step(FIRST_TRIES, false, this.#isBlocked);
         this.#setBlocked(undefined);
         return result;
       } catch (error) {
@@ -191,11 +296,8 @@ export class BlockableSteps {
   }
 
   #setBlocked(blocked: Blocked | undefined): void {
-    if (this.blocked === undefined && blocked === undefined) return;
-    const hasChanged = (this.blocked === undefined) !== (blocked === undefined);
-    this.blocked = blocked;
-    if (hasChanged) upsertSearchAttributes([{ key: attributes.blocked, value: blocked !== undefined }]);
-    this.show();
+    this.#isBlocked = blocked !== undefined;
+    this.blocks.set(this, blocked, this.deadline ?? Date.now() + this.giveUpDays * 86_400_000);
   }
 }
 
@@ -220,12 +322,4 @@ class BlockedProbe<T> {
     this.#scope.cancel();
     return CancellationScope.nonCancellable(() => this.#outcome);
   }
-}
-
-function describeBlocked({ kind, action, resource, message, remedy, statement }: Blocked, giveUpDays: number): string {
-  const policy = statement === undefined ? '' : `\n\n\`\`\`json\n${JSON.stringify(statement, null, 2)}\n\`\`\``;
-  return (
-    `**Blocked: ${kind}** ${action ?? ''} ${resource ?? ''}\n\n${message}\n\n${remedy}${policy}\n\n` +
-    `polony tries again automatically for ${giveUpDays} days. To try at once, send the signal \`retry\`.`
-  );
 }

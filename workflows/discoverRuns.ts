@@ -1,6 +1,8 @@
 import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
+import { code } from '../domain/markdown.js';
 import type { Activities } from '../activities/index.js';
-import { trackRetrySignals, BlockableSteps } from './blocking.js';
+import { trackRetrySignals, BlockableSteps, Blocks, clearAtEnd } from './blocking.js';
+import { describePoints, time } from './details.js';
 import type { DiscoverRunsInput } from './messages/runs.js';
 import { toSummary } from './messages/summary.js';
 
@@ -22,21 +24,39 @@ const { discoverRunFolders } = proxyActivities<Activities>(SEARCH);
 export async function discoverRuns(
   input: DiscoverRunsInput,
 ): Promise<{ instruments: number; runFolders: number; started: number }> {
+  const began = Date.now();
+  const blocks = new Blocks({}, () => describeSearch(input, began));
   const steps = new BlockableSteps(
-    () => `Searching ${input.storageConnectionName} for runs`,
+    blocks,
     trackRetrySignals({ kind: 'storageConnection', id: input.storageConnectionId }),
     input.giveUpDays,
   );
-  return steps.run((options, probing) =>
-    discoverRunFolders.executeWithOptions(
-      {
-        ...SEARCH,
-        ...(probing
-          ? { retry: options.retry, scheduleToCloseTimeout: options.scheduleToCloseTimeout }
-          : { retry: FEW_ATTEMPTS }),
-        summary: toSummary(`List run folders of ${input.storageConnectionName}`),
-      },
-      [input],
+  blocks.show();
+  return clearAtEnd(() =>
+    steps.run((options, probing) =>
+      discoverRunFolders.executeWithOptions(
+        {
+          ...SEARCH,
+          ...(probing
+            ? { retry: options.retry, scheduleToCloseTimeout: options.scheduleToCloseTimeout }
+            : { retry: FEW_ATTEMPTS }),
+          summary: toSummary(`List run folders of ${input.storageConnectionName}`),
+        },
+        [input],
+      ),
     ),
   );
+}
+
+function describeSearch(
+  { storageConnectionName, storageConnectionId, only }: DiscoverRunsInput,
+  began: number,
+): string {
+  return describePoints('**Search for new runs**', [
+    ['Since', time(began)],
+    ['Storage connection', `${code(storageConnectionName)} (${code(storageConnectionId)})`],
+    ['Only the folder', only === undefined ? undefined : code(`${only.parentPath}/${only.runFolder}`)],
+    ['Continues', 'by itself, when S3 has listed the folders'],
+    ['Reset, terminate, cancel', 'safe: the schedule starts the next search, which finds the same runs'],
+  ]);
 }

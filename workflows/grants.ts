@@ -13,9 +13,12 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { RetryState } from '@temporalio/common';
+import { code, plain } from '../domain/markdown.js';
 import type { Activities } from '../activities/index.js';
+import { blockedByValues, ownerOf, OWNERS } from '../domain/executions/blockedCause.js';
 import type { GrantAgenda, GrantChange } from '../domain/grants/grant.js';
-import { trackRetrySignals, getApplicationFailure, FAST_TAKEOVER } from './blocking.js';
+import { clearAtEnd, trackRetrySignals, getApplicationFailure, FAST_TAKEOVER, NOT_WAITING } from './blocking.js';
+import { describePoints, time } from './details.js';
 import { type GrantChangeRequest, type BucketAccessInput, changeGrantUpdate, DRAINING } from './messages/grants.js';
 import { attributes } from './messages/searchAttributes.js';
 import { toSummary } from './messages/summary.js';
@@ -64,6 +67,10 @@ interface PendingChange {
 interface BucketState {
   status: string;
   blocked: boolean;
+  /** The values of `PolonyBlockedBy`, as one text. */
+  causes: string;
+  /** Since when, in milliseconds since 1970. */
+  since: number;
 }
 
 /**
@@ -72,7 +79,8 @@ interface BucketState {
  * ends when it has nothing left to wait for, and the next change starts it again.
  */
 export async function bucketAccess(input: BucketAccessInput): Promise<{ changes: number }> {
-  return new BucketAccess(input).run();
+  const access = new BucketAccess(input);
+  return clearAtEnd(() => access.run());
 }
 
 class BucketAccess {
@@ -94,7 +102,8 @@ class BucketAccess {
     this.#failedAttempts = input.tries ?? 0;
     this.#retryAt = input.retryAt ?? null;
     this.#changes = input.changes ?? 0;
-    this.#shown = { status: input.status ?? '', blocked: input.blocked ?? false };
+    const { status = '', blocked = false, causes = '', since = Date.now() } = input;
+    this.#shown = { status, blocked, causes, since };
     this.#handleChangeRequests();
   }
 
@@ -116,7 +125,7 @@ class BucketAccess {
         const due = this.#nextDueTime();
         if (await this.#waitForRequest(due)) continue;
         if (due !== null) await this.#settle();
-        else if (await this.#isIdle()) return { changes: this.#changes };
+        else if (await this.#isIdle()) return this.#end();
       }
     }
   }
@@ -131,7 +140,12 @@ class BucketAccess {
         if ('error' in pending.outcome!) throw pending.outcome.error;
         return pending.outcome as GrantChange;
       },
-      { validator: (request: GrantChangeRequest) => this.#rejectInvalid(request) },
+      {
+        validator: (request: GrantChangeRequest) => this.#rejectInvalid(request),
+        description:
+          'polony sends it to bring the policy to the state that the database has for one grant. Input: {"bucket": "…", ' +
+          '"grantId": "…", "principal": "…"}. Safe to repeat. Use the API to add or remove a grant.',
+      },
     );
   }
 
@@ -237,6 +251,9 @@ class BucketAccess {
       due === null
         ? IDLE_MS
         : Math.min(LONGEST_WAIT_MS, Math.max(EXPIRY_MARGIN_MS, due + EXPIRY_MARGIN_MS - Date.now())),
+      {
+        summary: due === null ? 'End unless a change comes' : 'Wait for an expiry, or to try outstanding changes again',
+      },
     );
   }
 
@@ -261,31 +278,62 @@ class BucketAccess {
       changes: this.#changes,
       status: this.#shown.status,
       blocked: this.#shown.blocked,
+      causes: this.#shown.causes,
+      since: this.#shown.since,
     });
+  }
+
+  #end(): { changes: number } {
+    // Histories from before this patch have no command here.
+    if (patched('clear-at-end')) upsertSearchAttributes(NOT_WAITING);
+    return { changes: this.#changes };
   }
 
   #show(): void {
     const { due, open, problem } = this.#agenda;
     const status = open > 0 ? 'RETRYING' : due === null ? 'IDLE' : 'WAITING_FOR_EXPIRY';
     const blocked = problem !== null;
-    if (status !== this.#shown.status) upsertSearchAttributes([{ key: attributes.status, value: status }]);
-    if (blocked !== this.#shown.blocked) upsertSearchAttributes([{ key: attributes.blocked, value: blocked }]);
-    this.#shown = { status, blocked };
+    const values = problem === null ? [] : blockedByValues([problem], {});
+    const causes = values.join('\n');
+    const shown = this.#shown;
+    const hasOtherCause = blocked === shown.blocked && causes !== shown.causes;
+    const since = status === shown.status && blocked === shown.blocked && !hasOtherCause ? shown.since : Date.now();
+    const waitingSince = { key: attributes.waitingSince, value: new Date(since) };
+    if (status !== shown.status) upsertSearchAttributes([{ key: attributes.status, value: status }, waitingSince]);
+    // Histories from before the patch have no command where only the cause changes.
+    if (blocked !== shown.blocked || (hasOtherCause && patched('blocked-by')))
+      upsertSearchAttributes([
+        { key: attributes.blocked, value: blocked },
+        { key: attributes.blockedBy, value: blocked ? values : null },
+        waitingSince,
+      ]);
+    this.#shown = { status, blocked, causes, since };
     setCurrentDetails(this.#describe());
   }
 
   /** As Markdown, for the Temporal UI. */
   #describe(): string {
     const { due, open, problem } = this.#agenda;
-    const lines = [`**Policy of \`${this.#bucket}\`**: ${this.#changes} changes`];
-    if (due !== null) lines.push(`The next grant expires at ${new Date(due).toISOString()}.`);
-    if (problem !== null)
-      lines.push(
-        `**${open} changes outstanding: ${problem.kind}** ${problem.message}`,
-        problem.remedy,
-        'polony tries again automatically. To try again now, send the signal `retry`.',
-      );
-    return lines.join('\n\n');
+    const state = describePoints(`**Policy of ${code(this.#bucket)}**: ${this.#changes} changes`, [
+      ['Since', time(this.#shown.since)],
+      ['Next grant expires', due === null ? undefined : time(due)],
+      ['Waits for', open > 0 ? undefined : due === null ? 'the next change, or ends in a moment' : 'that time'],
+      ['Reset, terminate, cancel', 'safe: the database has what each grant should be, and the sweep continues'],
+    ]);
+    if (problem === null) return state;
+    const { kind, action, resource, message, remedy } = problem;
+    const missing = [action, resource].flatMap((part) => (part === undefined ? [] : [code(part)])).join(' on ');
+    const problems = describePoints(`**${open} changes outstanding: ${kind}**`, [
+      ['Missing', missing],
+      ['Answer', code(message)],
+      ['Who must act', OWNERS[ownerOf(problem)]],
+      ['To do', plain(remedy)],
+      [
+        'Continues',
+        `by itself${this.#retryAt === null ? '' : ` at ${time(this.#retryAt)}`}; at once with the signal ${code('retry')}`,
+      ],
+    ]);
+    return `${state}\n\n${problems}`;
   }
 }
 

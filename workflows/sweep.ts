@@ -1,11 +1,13 @@
-import { proxyActivities } from '@temporalio/workflow';
+import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
 import type { Activities } from '../activities/index.js';
 
-const { handOver } = proxyActivities<Activities>({
+const OPTIONS: ActivityOptions = {
   startToCloseTimeout: '10 minutes',
   heartbeatTimeout: '15 seconds',
   retry: { maximumAttempts: 3 },
-});
+  summary: 'Finish what an interrupted process left undone',
+};
+const { handOver } = proxyActivities<Activities>(OPTIONS);
 
 /** Finishes what an interrupted process left undone; see the activity `handOver`. */
 export async function sweep(): Promise<{ executions: number; storageConnections: number }> {

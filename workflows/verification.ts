@@ -5,8 +5,10 @@ import {
   upsertSearchAttributes,
   setCurrentDetails,
 } from '@temporalio/workflow';
+import { code, plain } from '../domain/markdown.js';
 import type { Activities } from '../activities/index.js';
 import type { VerifiedKind } from '../domain/verification/report.js';
+import { describePoints, time } from './details.js';
 import { attributes } from './messages/searchAttributes.js';
 import { toSummary } from './messages/summary.js';
 import { verifyAgainSignal, type VerifyInput, type VerifyResult } from './messages/verification.js';
@@ -23,9 +25,21 @@ const { verifyResource, startVerifications } = proxyActivities<Activities>({
 /** Probes a resource. Probes again when a request to verify it comes meanwhile. */
 async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<VerifyResult | null> {
   let isRequested = false;
-  setHandler(verifyAgainSignal, () => {
-    isRequested = true;
-  });
+  setHandler(
+    verifyAgainSignal,
+    () => {
+      isRequested = true;
+    },
+    { description: 'Verifies once more after this pass. Safe at any time. Needs no input.' },
+  );
+  setCurrentDetails(
+    describePoints(`**Verification of ${code(name)}**`, [
+      ['Since', time(Date.now())],
+      ['Waits for', 'AWS to answer the probes of each permission'],
+      ['Continues', 'by itself'],
+      ['Reset, terminate, cancel', 'safe: a verification changes nothing. The next one comes within a day'],
+    ]),
+  );
   let result: VerifyResult | null = null;
   do {
     // The probes that begin now answer every request until now.
@@ -37,7 +51,12 @@ async function verify(kind: VerifiedKind, { id, name }: VerifyInput): Promise<Ve
   } while (isRequested);
   if (result !== null) {
     upsertSearchAttributes([{ key: attributes.status, value: result.status }]);
-    setCurrentDetails(`**${result.status}**: ${result.description}`);
+    setCurrentDetails(
+      describePoints(`**${result.status}**: ${plain(result.description)}`, [
+        ['Ended', time(Date.now())],
+        ['Verified', code(name)],
+      ]),
+    );
   }
   return result;
 }
@@ -61,5 +80,8 @@ export async function verifyFlow(input: VerifyInput): Promise<VerifyResult | nul
 
 /** Starts the verification of every resource. A schedule runs it daily. */
 export async function verifyAll(): Promise<number> {
-  return startVerifications();
+  return startVerifications.executeWithOptions(
+    { ...OPTIONS, heartbeatTimeout: '5 minutes', summary: 'Start the verification of every resource' },
+    [],
+  );
 }

@@ -40,6 +40,16 @@ export class CallSpacing {
     this.#slowUntil = Date.now() + RECOVERY_MS;
   }
 
+  /** How many calls are due and wait. */
+  get waiting(): number {
+    return this.#urgent.size + this.#due.size;
+  }
+
+  /** Calls per second at the moment. */
+  get currentPerSecond(): number {
+    return 1000 / this.#spacingMs;
+  }
+
   close(): void {
     clearTimeout(this.#timer);
   }

@@ -1,4 +1,3 @@
-import { Context } from '@temporalio/activity';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { recordUnauthenticatedCancel } from '../../store/executions/cancel.js';
 import { closeStart } from '../../store/executions/start.js';
@@ -12,6 +11,7 @@ import { type ExecutionContext, findExecution } from '../../store/executions/loa
 import { updateExecution } from '../../store/executions/update.js';
 import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
+import { heartbeatIfActivity } from '../heartbeat.js';
 
 /**
  * How often polony starts a workflow again that does not stay open; then it cancels the run, as often again at most.
@@ -29,6 +29,8 @@ export class ClosedExecutions {
     private readonly db: Dependencies['db'],
     private readonly workflows: Dependencies['orchestrator']['executions'],
     private readonly closedWorkflows: Dependencies['settings']['closedWorkflows'],
+    /** Writes to the bucket how an execution ended. */
+    private readonly recordEnd: (executionId: string) => Promise<void>,
   ) {}
 
   /** Executions that have not ended although their workflow has. */
@@ -44,7 +46,7 @@ export class ClosedExecutions {
     for (let after: string | undefined; ;) {
       const ids = await listStartedExecutionIds(this.db, before, after);
       if (ids.length === 0) return lost;
-      Context.current().heartbeat();
+      heartbeatIfActivity();
       lost.push(...(await this.workflows.listUnknown(ids)));
       after = ids.at(-1);
     }
@@ -57,19 +59,43 @@ export class ClosedExecutions {
   async recover(executionId: string, isLost: boolean): Promise<void> {
     const execution = await findExecution(this.db, executionId);
     if (execution === undefined || isFinalStatus(execution.status)) return;
-    // A workflow that was closed once and started again since is still among those that were closed in the last day.
-    if (!isLost && (await this.workflows.isRunning(executionId))) return;
-    const isUnstarted = execution.healthOmics === null && execution.startState !== 'sent';
-    // Who terminates a blocked workflow wants it to try again. Who terminates another one without a run wants it to end.
-    const isAdoptedUnstarted = isLost || (execution.blocked !== null && this.closedWorkflows === 'adopt');
-    const isToBeAdopted = isUnstarted ? isAdoptedUnstarted : this.closedWorkflows === 'adopt';
-    if (isToBeAdopted && execution.adoptions < MAX_ADOPTIONS) await this.#adopt(execution);
-    else if (!isUnstarted && execution.adoptions < 2 * MAX_ADOPTIONS) await this.#cancel(execution);
-    else await this.#fail(execution, isUnstarted);
+    // A workflow that was closed once and started again since is still among those that were closed in the last day. One
+    // that was lost may have been started by somebody else meanwhile. A workflow that runs is no adoption.
+    if (await this.workflows.isRunning(executionId)) return;
+    switch (this.decide(execution, isLost)) {
+      case 'adopt':
+        return this.#adopt(execution);
+      case 'cancel':
+        return this.#cancel(execution);
+      case 'fail':
+        return this.#fail(execution, isUnstarted(execution));
+    }
   }
 
+  /** What {@link recover} does with an execution whose workflow does not run. */
+  decide(
+    execution: Pick<ExecutionContext, 'healthOmics' | 'startState' | 'blocked' | 'adoptions'>,
+    isLost: boolean,
+  ): 'adopt' | 'cancel' | 'fail' {
+    const hasNoRun = isUnstarted(execution);
+    // Who terminates a blocked workflow wants it to try again. Who terminates another one without a run wants it to end.
+    const isAdoptedUnstarted = isLost || (execution.blocked !== null && this.closedWorkflows === 'adopt');
+    // A run that has completed needs no cancel; its results are read.
+    const isAdoptedRun = this.closedWorkflows === 'adopt' || execution.healthOmics?.status === 'COMPLETED';
+    const isToBeAdopted = hasNoRun ? isAdoptedUnstarted : isAdoptedRun;
+    // Nobody closes workflows that Temporal lost, so they are adopted however often that was.
+    if (isToBeAdopted && (isLost || execution.adoptions < MAX_ADOPTIONS)) return 'adopt';
+    return !hasNoRun && (isLost || execution.adoptions < 2 * MAX_ADOPTIONS) ? 'cancel' : 'fail';
+  }
+
+  /** A cancel that was accepted still counts: the workflow that had received it may not have carried it out. */
   async #adopt(execution: ExecutionContext): Promise<void> {
-    if ((await recordAdoption(this.db, execution.id)) !== undefined) await this.workflows.adopt(execution);
+    const { cancel } = execution;
+    if ((await recordAdoption(this.db, execution.id)) === undefined) return;
+    await this.workflows.adopt(
+      execution,
+      cancel === null ? undefined : { requestedBy: cancel.requestedBy, reason: cancel.reason ?? undefined },
+    );
   }
 
   /** By the workflow, which repeats a StartRun that AWS has not answered, and watches the run until it ends. */
@@ -97,7 +123,13 @@ export class ClosedExecutions {
       },
       timeCompleted: new Date(),
     });
+    await this.recordEnd(execution.id);
   }
+}
+
+/** Whether StartRun was not sent, as far as the database knows. */
+function isUnstarted({ healthOmics, startState }: Pick<ExecutionContext, 'healthOmics' | 'startState'>): boolean {
+  return healthOmics === null && startState !== 'sent';
 }
 
 function describeUnwatchedRun({ healthOmics }: ExecutionContext): string {

@@ -1,14 +1,14 @@
 import { ApplicationFailure } from '@temporalio/common';
-import type { Blocked } from '../../domain/executions/execution.js';
+import { type Blocked, isFinalStatus } from '../../domain/executions/execution.js';
+import { noteLogIds } from '../../observability/logContext.js';
 import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
-import { recordForgottenRun } from '../../store/executions/recover.js';
 import { updateExecution } from '../../store/executions/update.js';
 import type { Db } from '../../store/database.js';
 import type { Dependencies } from '../dependencies.js';
 import { createBlockedFailure } from '../failures.js';
 
 /** What the steps of an execution need to call AWS and to write what they learn. */
-export type StepDependencies = Pick<Dependencies, 'db' | 'aws'>;
+export type StepDependencies = Pick<Dependencies, 'db' | 'aws' | 'secrets'>;
 
 /**
  * Loads an execution with all that it refers to.
@@ -22,23 +22,30 @@ export async function loadExecution(db: Db, executionId: string): Promise<Execut
       `The database has no execution ${executionId}. The sweep recovers it from Temporal where it can`,
       'ExecutionUnknown',
     );
+  noteLogIds({
+    executionId,
+    runId: execution.run.id,
+    providerId: execution.provider.id,
+    flowId: execution.flow.id,
+    ...(execution.healthOmics !== null && { healthOmicsRunId: execution.healthOmics.runId }),
+  });
   return execution;
 }
 
 /**
- * Loads an execution whose HealthOmics run was started. Where the database has forgotten the run, Temporal says which
- * one it is.
+ * Ends a workflow whose execution has ended without a HealthOmics run. Somebody reset it: what the end decided stays.
+ * @throws ApplicationFailure `ExecutionEnded` with the status, where it has ended
  */
-export async function loadStartedExecution(
-  { db, orchestrator }: Pick<Dependencies, 'db' | 'orchestrator'>,
-  executionId: string,
-): Promise<ExecutionContext> {
-  const execution = await loadExecution(db, executionId);
-  if (execution.healthOmics !== null) return execution;
-  const known = await orchestrator.executions.findKnown(executionId);
-  if (known?.healthOmicsRunId === undefined) return execution;
-  await recordForgottenRun(db, executionId, known.healthOmicsRunId);
-  return loadExecution(db, executionId);
+export function throwIfEnded({ id, status, statusDescription, healthOmics }: ExecutionContext): void {
+  if (!isFinalStatus(status) || healthOmics !== null) return;
+  throw ApplicationFailure.create({
+    type: 'ExecutionEnded',
+    message:
+      `Execution ${id} ended as ${status} before its workflow was reset: ${statusDescription.replace(/\.$/, '')}. ` +
+      'A reset starts no HealthOmics run',
+    nonRetryable: true,
+    details: [status],
+  });
 }
 
 /**

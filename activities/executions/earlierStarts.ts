@@ -1,9 +1,9 @@
 import { findExecution } from '../../store/executions/load.js';
-import { filterUnknownExecutions } from '../../store/executions/recover.js';
+import { filterUnknownExecutions, filterUnknownFlows } from '../../store/executions/recover.js';
 import type { RunContext } from '../../store/runs/load.js';
 import type { Dependencies } from '../dependencies.js';
 import { ForgottenExecutions } from './forgottenExecutions.js';
-import { readStartMarker } from './startMarkers.js';
+import { readMarkerOfLostFlow, readStartMarker } from './startMarkers.js';
 
 /**
  * Finds an execution that a flow started automatically for a run and that the database has forgotten, for example after
@@ -19,8 +19,12 @@ export async function findEarlierStart(
 ): Promise<string | undefined> {
   const { storage } = run;
   const forgotten = new ForgottenExecutions(db, orchestrator.executions);
-  const marker = await aws.use(storage.providerId, () =>
-    readStartMarker(aws.s3(storage.providerId, storage.region), storage, flow.id, run),
+  const s3 = aws.s3(storage.providerId, storage.region);
+  const marker = await aws.use(
+    storage.providerId,
+    async () =>
+      (await readStartMarker(s3, storage, flow.id, run)) ??
+      readMarkerOfLostFlow(s3, storage, flow.name, run, (ids) => filterUnknownFlows(db, ids)),
   );
   const names = { flow: flow.name, run: run.runName, storageConnection: storage.name };
   const candidates = new Set(await orchestrator.executions.listOfRun(names));

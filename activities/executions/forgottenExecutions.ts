@@ -1,4 +1,4 @@
-import { Context } from '@temporalio/activity';
+import { TEMPORAL_CALLER } from '../../store/audit.js';
 import type { ExecutionStatus } from '../../domain/executions/execution.js';
 import { findExecution } from '../../store/executions/load.js';
 import {
@@ -6,6 +6,7 @@ import {
   ensureRunOf,
   filterUnknownExecutions,
   insertForgottenExecution,
+  recordCompletedRun,
   recordForgottenRun,
 } from '../../store/executions/recover.js';
 import { filterOpenExecutions, recordAdoption } from '../../store/executions/sweep.js';
@@ -13,6 +14,7 @@ import { updateExecution } from '../../store/executions/update.js';
 import type { KnownExecution } from '../../temporal/executions.js';
 import { executionWorkflowId } from '../../workflows/messages/executions.js';
 import type { Dependencies } from '../dependencies.js';
+import { heartbeatIfActivity, warnIfActivity } from '../heartbeat.js';
 
 /** Ids that one query compares. */
 const PAGE = 500;
@@ -76,7 +78,7 @@ export class ForgottenExecutions {
       },
       run.id,
     );
-    Context.current().log.warn('Recovered an execution that the database had forgotten', { executionId: id });
+    warnIfActivity('Recovered an execution that the database had forgotten', { executionId: id });
     return 'recovered';
   }
 
@@ -87,7 +89,12 @@ export class ForgottenExecutions {
     if ((await filterOpenExecutions(this.db, [id])).length === 0) return;
     if (healthOmicsRunId !== undefined) await recordForgottenRun(this.db, id, healthOmicsRunId);
     const { type, message } = await this.workflows.describeEnd(id);
-    if (type === 'COMPLETED' && healthOmicsRunId !== undefined) return this.#readResultsAgain(id);
+    if (type === 'COMPLETED' && healthOmicsRunId !== undefined) {
+      await recordCompletedRun(this.db, id, healthOmicsRunId, TEMPORAL_CALLER);
+      return this.#startAgain(id);
+    }
+    // The workflow itself failed, for example by a timeout, and recorded nothing. Its run may still work.
+    if (type === 'WorkflowClosed' && healthOmicsRunId !== undefined) return this.#startAgain(id);
     const isCancelled = workflowStatus !== 'FAILED';
     await updateExecution(this.db, id, {
       status: isCancelled ? 'CANCELED' : 'FAILED',
@@ -98,8 +105,8 @@ export class ForgottenExecutions {
     });
   }
 
-  /** A new workflow finds the HealthOmics run completed, and reads its results. */
-  async #readResultsAgain(id: string): Promise<void> {
+  /** A new workflow finds out what became of the HealthOmics run, and reads its results. */
+  async #startAgain(id: string): Promise<void> {
     const execution = await findExecution(this.db, id);
     if (execution !== undefined && (await recordAdoption(this.db, id)) !== undefined)
       await this.workflows.adopt(execution);
@@ -114,7 +121,7 @@ export class ForgottenExecutions {
     const compare = async (): Promise<void> => {
       found.push(...(await filter(page)));
       page = [];
-      Context.current().heartbeat();
+      heartbeatIfActivity();
     };
     for await (const id of ids) {
       page.push(id);

@@ -1,3 +1,4 @@
+import { type Gauge, onCollect } from '../../observability/metrics.js';
 import { type Db, newId } from '../../store/database.js';
 import { shareWatchCounts } from '../../store/executions/pacing.js';
 import { CallSpacing } from './callSpacing.js';
@@ -56,6 +57,21 @@ export class GetRunBudget {
     });
     this.#watched.set(id, watched);
     return watched;
+  }
+
+  /** Lets metrics show the budget whenever they are read. */
+  observe(metrics: Record<'getRunShare' | 'getRunWaiting' | 'getRunWatched', Gauge<'account' | 'region'>>): void {
+    // A scope without runs must not keep its last values.
+    const show = (gauge: Gauge<'account' | 'region'>, valueOf: (scope: BudgetScope) => number): void => {
+      gauge.reset();
+      for (const [name, scope] of this.#scopes) {
+        const [account = '', region = ''] = name.split('/');
+        gauge.set({ account, region }, valueOf(scope));
+      }
+    };
+    onCollect(metrics.getRunShare, (gauge) => show(gauge, ({ spacing }) => spacing.currentPerSecond));
+    onCollect(metrics.getRunWaiting, (gauge) => show(gauge, ({ spacing }) => spacing.waiting));
+    onCollect(metrics.getRunWatched, (gauge) => show(gauge, ({ watching }) => watching));
   }
 
   close(): void {

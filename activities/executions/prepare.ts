@@ -9,8 +9,9 @@ import { updateExecution } from '../../store/executions/update.js';
 import type { AwsCall } from '../failures.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { sharedWorkflowArn, withAwsErrors } from './awsCalls.js';
-import { block, loadExecution, type StepDependencies } from './context.js';
+import { block, loadExecution, type StepDependencies, throwIfEnded } from './context.js';
 import { settleManifest } from './manifest.js';
+import { recallLostStart } from './recallStart.js';
 
 export function createPrepareActivities(dependencies: StepDependencies) {
   const { db } = dependencies;
@@ -19,6 +20,10 @@ export function createPrepareActivities(dependencies: StepDependencies) {
     async prepareExecution(executionId: string): Promise<void> {
       const execution = await loadExecution(db, executionId);
       if (execution.healthOmics !== null) return;
+      throwIfEnded(execution);
+      // A request that was sent is sent again as it was, whatever the flow and the run say now.
+      if (execution.startState === 'sent') return;
+      if (await recallLostStart(dependencies, execution)) return;
       const reason = whyRunIsUnusable(execution.run);
       if (reason !== undefined)
         throw ApplicationFailure.nonRetryable(`The run cannot be analysed: ${reason}`, 'RunNotUsable');

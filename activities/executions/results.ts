@@ -5,9 +5,13 @@ import { errorMessage } from '../../domain/errors.js';
 import { objectArn } from '../../domain/iam/permissions.js';
 import type { ExecutionSummary, ResultFile } from '../../domain/executions/execution.js';
 import { parseIndexAssignment, parseMetrics, parseRunStats } from '../../domain/executions/results.js';
+import { counted } from '../../observability/metrics.js';
 import { updateExecution } from '../../store/executions/update.js';
+import type { Dependencies } from '../dependencies.js';
 import { withAwsErrors } from './awsCalls.js';
-import { loadExecution, type StepDependencies, viaStorageProvider } from './context.js';
+import { type StepDependencies, viaStorageProvider } from './context.js';
+import { recordEndInBucket } from './records.js';
+import { loadStartedExecution } from './startedExecution.js';
 
 /** The files that the summary of the results comes from. */
 const SUMMARY_FILES = ['RunStats.json', 'IndexAssignment.csv', 'Metrics.csv'] as const;
@@ -16,12 +20,21 @@ type SummaryFile = (typeof SUMMARY_FILES)[number];
 const FILES_LISTED = 1000;
 const MAXIMUM_FILE_BYTES = 256 * 1024 * 1024;
 
-export function createResultActivities(dependencies: StepDependencies) {
+export function createResultActivities(dependencies: StepDependencies & Pick<Dependencies, 'orchestrator'>) {
   const { db, aws } = dependencies;
   return {
-    /** Reads the results of a completed run into the execution's summary and ends the execution as COMPLETED. */
-    async readResults(executionId: string): Promise<{ description: string; runOutputUri: string }> {
-      const execution = await loadExecution(db, executionId);
+    /**
+     * Reads the results of a completed run into the execution's summary and ends the execution as COMPLETED.
+     * @param attempt the one that the workflow is at; absent in histories from before it was passed.
+     */
+    async readResults(executionId: string, attempt?: number): Promise<{ description: string; runOutputUri: string }> {
+      const execution = await loadStartedExecution(dependencies, executionId, attempt);
+      // The workflow of an execution that had completed was reset. Its results may have been moved away since.
+      // Or the worker died before it had written the record.
+      if (execution.status === 'COMPLETED' && execution.summary !== null) {
+        await recordEndInBucket(dependencies, executionId);
+        return { description: execution.statusDescription, runOutputUri: execution.healthOmics?.runOutputUri ?? '' };
+      }
       const runOutputUri = execution.healthOmics?.runOutputUri ?? '';
       const { bucket, key } = parseS3Uri(runOutputUri);
       const prefix = `${key.replace(/\/$/, '')}/`;
@@ -39,6 +52,8 @@ export function createResultActivities(dependencies: StepDependencies) {
         blocked: null,
         timeCompleted: new Date(),
       });
+      counted.executionsEnded.inc({ status: 'COMPLETED' });
+      await recordEndInBucket(dependencies, executionId);
       return { description, runOutputUri };
     },
   };

@@ -82,5 +82,6 @@ async function checkUploadAgain(
     parentPath: run.parentPath,
     runFolder: run.runFolder,
     runName: run.name,
+    bucket: storage,
   });
 }

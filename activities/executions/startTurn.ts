@@ -2,7 +2,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
-import { requestStartTurn } from '../../store/executions/pacing.js';
+import { requestStartTurn, type StartTurn } from '../../store/executions/pacing.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { quotaScope } from './context.js';
@@ -36,10 +36,7 @@ export async function waitForStartTurn(
       await withHeartbeat(() => Context.current().sleep(turn.wait));
       continue;
     }
-    const message =
-      `Waiting to start: position ${turn.position} of ${turn.waiting} in ${scope.replace('/', ', ')}, about ` +
-      `${Math.ceil(turn.wait / 1000)} s left. polony calls StartRun ${perSecond} times per second, because ` +
-      'HealthOmics limits it.';
+    const message = describeWait(turn, scope, perSecond, new Date());
     if (!isBlocked) await updateExecution(db, execution.id, { statusDescription: message });
     throw ApplicationFailure.create({
       type: 'Waiting',
@@ -48,4 +45,20 @@ export async function waitForStartTurn(
       category: ApplicationFailureCategory.BENIGN,
     });
   }
+}
+
+/**
+ * What an execution that waits for its turn shows. It has a time, because it stays until the execution asks again.
+ * @param scope account and region
+ */
+export function describeWait(turn: StartTurn, scope: string, perSecond: number, now: Date): string {
+  const seconds = Math.ceil(turn.interval);
+  const pace =
+    turn.interval > 1 / perSecond
+      ? `AWS throttles StartRun, so polony calls it every ${seconds} s until AWS accepts calls again`
+      : `polony calls StartRun at most ${perSecond === 1 ? 'once' : `${perSecond} times`} a second, because HealthOmics limits it`;
+  return (
+    `Waiting to start: position ${turn.position} of ${turn.waiting} in ${scope.replace('/', ', ')} at ` +
+    `${now.toISOString()}, then about ${Math.ceil(turn.left / 1000)} s left. ${pace}.`
+  );
 }

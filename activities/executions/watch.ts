@@ -1,16 +1,24 @@
 import { GetRunCommand, type GetRunCommandOutput } from '@aws-sdk/client-omics';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
+import { undefinedIf } from '../../aws/errors.js';
 import { errorMessage } from '../../domain/errors.js';
-import { type ExecutionStatus, type HealthOmicsStatus, toExecutionStatus } from '../../domain/executions/execution.js';
+import {
+  type ExecutionStatus,
+  type HealthOmicsStatus,
+  isFinalStatus,
+  toExecutionStatus,
+} from '../../domain/executions/execution.js';
+import { counted } from '../../observability/metrics.js';
 import { type EventSource, hasRecentEvents, recordGenuineEvent } from '../../store/events.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
 import type { Dependencies } from '../dependencies.js';
-import { getBlocked } from '../failures.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
-import { loadStartedExecution, quotaScope } from './context.js';
+import { quotaScope } from './context.js';
 import type { WatchedRun } from './getRunBudget.js';
+import { isRunOfOutput } from './runsInOutput.js';
+import { loadStartedExecution } from './startedExecution.js';
 
 /** What polony saw of a HealthOmics run. */
 export interface WatchedStatus {
@@ -18,9 +26,14 @@ export interface WatchedStatus {
   healthOmicsStatus: HealthOmicsStatus;
   failureReason?: string;
   statusMessage?: string;
+  /** The run that was watched, and which of the execution's runs it is. After a reset, the history may name another. */
+  healthOmicsRunId?: string;
+  attempt?: number;
+  /** The workflow was reset to an attempt that is over: the execution is at a later one, whose run does not exist yet. */
+  isSuperseded?: true;
 }
 
-type WatchDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings' | 'polls'>;
+type WatchDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'secrets' | 'settings' | 'polls'>;
 type RunToWatch = NonNullable<ExecutionContext['healthOmics']>;
 
 const HEARTBEAT_MS = 10_000;
@@ -43,15 +56,26 @@ export function createWatchActivities(dependencies: WatchDependencies) {
      * Watches a HealthOmics run until its execution has another status than `from`. Polls every `runPollSeconds`,
      * sooner after a change or an event, and later where the quota of the account does not suffice. Heartbeats are
      * independent of the polls.
+     * @param attempt the one that the workflow is at; absent in histories from before it was passed.
      * @param probing whether the workflow waits for a person; the watching then ends as soon as nothing blocks it.
      * @throws ApplicationFailure `Unblocked` where nothing blocks it any more, `RunReplaced` where the run's id now
      * belongs to another run.
      */
-    async watchRun(executionId: string, from: ExecutionStatus, probing: boolean): Promise<WatchedStatus> {
-      const execution = await loadStartedExecution(dependencies, executionId);
+    async watchRun(
+      executionId: string,
+      from: ExecutionStatus,
+      probing: boolean,
+      attempt?: number,
+    ): Promise<WatchedStatus> {
+      const execution = await loadStartedExecution(dependencies, executionId, attempt);
+      const earlier = execution.healthOmics === null && attempt !== undefined && attempt < execution.attempt;
+      if (earlier) return { status: 'FAILED', healthOmicsStatus: 'FAILED', isSuperseded: true };
       if (execution.healthOmics === null)
         throw ApplicationFailure.nonRetryable('The execution has no HealthOmics run to watch', 'ExecutionUnknown');
-      return new RunWatcher(dependencies, pace, execution, execution.healthOmics).watchUntilNot(from, probing);
+      // The workflow was reset to an earlier attempt, and must learn of the run that it watches.
+      const isOther = attempt !== undefined && attempt !== execution.attempt;
+      const watcher = new RunWatcher(dependencies, pace, execution, execution.healthOmics);
+      return watcher.watchUntilNot(isOther ? undefined : from, probing);
     },
   };
 }
@@ -104,7 +128,8 @@ class RunWatcher {
     this.#recordedStatus = run.status;
   }
 
-  async watchUntilNot(from: ExecutionStatus, probing: boolean): Promise<WatchedStatus> {
+  /** @param from undefined: until anything is seen. */
+  async watchUntilNot(from: ExecutionStatus | undefined, probing: boolean): Promise<WatchedStatus> {
     const heartbeats = setInterval(() => this.#heartbeat(), HEARTBEAT_MS);
     const turns = this.dependencies.polls.watch(quotaScope(this.execution), this.execution.id);
     try {
@@ -132,45 +157,61 @@ class RunWatcher {
 
   /** @returns what HealthOmics says; undefined where it said nothing and the next poll asks again. */
   async #poll(turns: WatchedRun, byEvent: boolean): Promise<WatchedStatus | undefined> {
-    let answer: GetRunCommandOutput;
+    let answer: GetRunCommandOutput | undefined;
     try {
       answer = await this.#getRun();
     } catch (error) {
       return this.#handleFailedPoll(error, turns);
     }
+    if (answer === undefined) return this.#handleNotFound();
     this.#trouble = undefined;
     this.#timesNotFound = 0;
-    this.#throwIfReplaced(answer);
+    if (this.#isReplaced(answer)) return this.#endAsReplaced(answer);
     const healthOmicsStatus = answer.status as HealthOmicsStatus;
     const status = toExecutionStatus(healthOmicsStatus);
     if (healthOmicsStatus !== this.#recordedStatus) {
       await this.#recordChange(answer, healthOmicsStatus, status);
       if (byEvent) await recordGenuineEvent(this.dependencies.db, this.#source).catch(() => undefined);
     }
-    return { status, healthOmicsStatus, failureReason: answer.failureReason, statusMessage: answer.statusMessage };
+    return {
+      status,
+      healthOmicsStatus,
+      failureReason: answer.failureReason,
+      statusMessage: answer.statusMessage,
+      healthOmicsRunId: this.run.runId,
+      attempt: this.execution.attempt,
+    };
   }
 
-  async #getRun(): Promise<GetRunCommandOutput> {
+  /** @returns undefined where HealthOmics does not find the run. That blocks nothing: the next polls decide about it. */
+  async #getRun(): Promise<GetRunCommandOutput | undefined> {
     const { execution, run } = this;
     // The SDK must not retry: the budget counts each call, and the next poll asks again.
     const omics = this.dependencies.aws.omics(execution.provider.id, execution.compute.region, true);
-    return withAwsErrors(this.dependencies, execution, runCall(execution, 'omics:GetRun', run.runId), () =>
-      omics.send(new GetRunCommand({ id: run.runId })),
+    // A CancelRun that is blocked stays visible while polls succeed.
+    const isCancelBlocked = execution.blocked?.action === 'omics:CancelRun';
+    const polled = isCancelBlocked ? { ...execution, blocked: null } : execution;
+    return withAwsErrors(this.dependencies, polled, runCall(execution, 'omics:GetRun', run.runId), () =>
+      omics.send(new GetRunCommand({ id: run.runId })).catch(undefinedIf('not-found')),
     );
   }
 
-  /** @throws the failure, unless the next poll may answer it or it means that the run was deleted. */
-  async #handleFailedPoll(error: unknown, turns: WatchedRun): Promise<WatchedStatus | undefined> {
-    if (getBlocked(error)?.kind === 'NOT_FOUND') {
-      if (++this.#timesNotFound >= NOT_FOUND_LIMIT) return this.#endAsDeleted();
-    } else if (!(error instanceof ApplicationFailure) || !TRANSIENT_FAILURES.includes(error.type ?? '')) throw error;
-    else if (error.type === 'Throttled') turns.slowDown();
+  /** @throws the failure, unless the next poll may answer it. */
+  #handleFailedPoll(error: unknown, turns: WatchedRun): undefined {
+    if (!(error instanceof ApplicationFailure) || !TRANSIENT_FAILURES.includes(error.type ?? '')) throw error;
+    if (error.type === 'Throttled') turns.slowDown();
     this.#trouble = errorMessage(error);
     return undefined;
   }
 
-  async #endAsDeleted(): Promise<WatchedStatus> {
-    await updateExecution(this.dependencies.db, this.execution.id, { blocked: null });
+  #handleNotFound(): WatchedStatus | undefined {
+    if (++this.#timesNotFound >= NOT_FOUND_LIMIT) return this.#endAsDeleted();
+    this.#trouble = `HealthOmics does not find run ${this.run.runId}`;
+    return undefined;
+  }
+
+  #endAsDeleted(): WatchedStatus {
+    if (this.#recordedStatus === 'COMPLETED') return this.#completed();
     return {
       status: 'FAILED',
       healthOmicsStatus: 'DELETED',
@@ -179,15 +220,31 @@ class RunWatcher {
     };
   }
 
-  /** HealthOmics may give the id of a deleted run to another run; only the uuid is unique. */
-  #throwIfReplaced({ uuid }: GetRunCommandOutput): void {
-    const { run } = this;
-    if (run.uuid === null || uuid === undefined || uuid === run.uuid) return;
+  /** HealthOmics may give the id of a deleted run to another run; only the uuid and the output are its own. */
+  #isReplaced(answer: GetRunCommandOutput): boolean {
+    const { uuid } = this.run;
+    if (uuid !== null && answer.uuid !== undefined) return answer.uuid !== uuid;
+    return answer.outputUri !== undefined && !isRunOfOutput(answer, this.execution.outputUri);
+  }
+
+  #endAsReplaced({ uuid }: GetRunCommandOutput): WatchedStatus {
+    const { runId, uuid: ours } = this.run;
+    if (this.#recordedStatus === 'COMPLETED') return this.#completed();
     throw ApplicationFailure.nonRetryable(
-      `HealthOmics run ${run.runId} was deleted, and its id now belongs to another run (uuid ${uuid}, ` +
-        `ours was ${run.uuid})`,
+      `HealthOmics run ${runId} was deleted, and its id now belongs to another run (uuid ${uuid ?? 'unknown'}, ` +
+        `ours was ${ours ?? 'unknown'})`,
       'RunReplaced',
     );
+  }
+
+  /** The results of a completed run stay in the bucket when somebody deletes the run. */
+  #completed(): WatchedStatus {
+    return {
+      status: 'COMPLETED',
+      healthOmicsStatus: 'COMPLETED',
+      healthOmicsRunId: this.run.runId,
+      attempt: this.execution.attempt,
+    };
   }
 
   async #recordChange(
@@ -202,6 +259,8 @@ class RunWatcher {
       statusDescription: `HealthOmics run ${this.run.runId} is ${healthOmicsStatus}`,
       ...(answer.startTime !== undefined && { timeStarted: answer.startTime }),
     });
+    if (isFinalStatus(status) && answer.stopTime !== undefined)
+      counted.endToNotice.observe(Math.max(0, Date.now() - answer.stopTime.getTime()) / 1000);
     this.#recordedStatus = healthOmicsStatus;
     this.#changedAt = Date.now();
   }

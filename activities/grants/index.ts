@@ -19,9 +19,9 @@ const LOCKED_RETRY_MS = 1000;
 /** The activities of `bucketAccess`. */
 export function createGrantActivities(dependencies: Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'settings'>) {
   const { db, settings } = dependencies;
-  // Each change holds a database connection and needs others meanwhile, so one must stay free.
+  // Each change holds a database connection and needs others meanwhile, so one must stay free. A sweep holds another.
   const connections = settings.maxDbConnections ?? DEFAULT_DB_CONNECTIONS;
-  const limit = pLimit(Math.min(BUCKETS_AT_ONCE, Math.max(1, connections - 1)));
+  const limit = pLimit(Math.min(BUCKETS_AT_ONCE, Math.max(1, connections - 2)));
 
   return {
     /**

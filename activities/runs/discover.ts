@@ -19,6 +19,7 @@ import {
 } from '../../store/connections/storageSearch.js';
 import type { DiscoverRunsInput } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
+import { withAccount } from '../blockedAccount.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 
 /** How many workflows are started at the same time. */
@@ -77,7 +78,7 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
     // Written only when it changes, since this runs every minute for each storage connection.
     if (storage.status !== 'FAILED' || storage.status_description !== description)
       await markSearchFailed(db, storage.id, description);
-    return failure;
+    return withAccount(db, storage.provider_id, failure);
   }
 
   async function recordSuccess(storage: SearchedStorage): Promise<void> {
@@ -163,6 +164,7 @@ class RunFolderSearch {
         parentPath,
         runFolder,
         runName: run.runName,
+        bucket: this.storage,
       });
       if (isNew) this.found.started++;
       Context.current().heartbeat(this.found);

@@ -6,12 +6,14 @@ import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { listRegisteredRuns } from '../../store/runs/discovery.js';
 import { listStorageToSearch } from '../../store/connections/storageSearch.js';
 import { listEndedUploadsWithWaitingExecutions } from '../../store/runs/endedUploads.js';
+import { unlessReconciling } from '../../store/reconcile/lock.js';
 import { listUnverified } from '../../store/verification/resources.js';
 import type { Dependencies } from '../dependencies.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { sweepDeliveries } from '../webhooks/dispatch.js';
 import { ForgottenExecutions } from '../executions/forgottenExecutions.js';
 import { ClosedExecutions } from '../executions/closedExecutions.js';
+import { recordEndInBucket } from '../executions/records.js';
 import { endWaiting, startExecution } from '../executions/workflows.js';
 import { FailureCollector } from './failureCollector.js';
 
@@ -24,7 +26,7 @@ interface SweepResult {
   storageConnections: number;
 }
 
-type SweepDependencies = Pick<Dependencies, 'db' | 'orchestrator' | 'settings'>;
+type SweepDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'secrets' | 'settings'>;
 
 /** The activity of `sweep`. */
 export function createSweepActivities(dependencies: SweepDependencies) {
@@ -36,8 +38,14 @@ export function createSweepActivities(dependencies: SweepDependencies) {
      */
     async handOver(): Promise<SweepResult> {
       const sweep = new Sweep(dependencies, isFirst);
-      isFirst = false;
-      return withHeartbeat(() => sweep.run());
+      // While an operator reconciles the database, the sweep would act on what it is about to correct.
+      const result = await withHeartbeat(() =>
+        unlessReconciling(dependencies.db, (lost) => {
+          isFirst = false;
+          return sweep.run(lost);
+        }),
+      );
+      return result ?? { executions: 0, storageConnections: 0 };
     },
   };
 }
@@ -53,19 +61,25 @@ class Sweep {
   readonly #forgotten: ForgottenExecutions;
 
   constructor(
-    { db, orchestrator, settings }: SweepDependencies,
+    dependencies: SweepDependencies,
     /** Whether it is the first sweep of this process. */
     private readonly isFirst: boolean,
   ) {
+    const { db, orchestrator, settings } = dependencies;
     this.#db = db;
     this.#orchestrator = orchestrator;
     this.#settings = settings;
     this.#forgotten = new ForgottenExecutions(db, orchestrator.executions);
-    this.#closed = new ClosedExecutions(db, orchestrator.executions, settings.closedWorkflows);
+    this.#closed = new ClosedExecutions(db, orchestrator.executions, settings.closedWorkflows, (id) =>
+      recordEndInBucket(dependencies, id),
+    );
   }
 
-  /** @throws `HandOverFailed` after all steps, where one of them failed. */
-  async run(): Promise<SweepResult> {
+  /**
+   * @param lost aborts when an operator may reconcile the database
+   * @throws `HandOverFailed` after all steps, where one of them failed.
+   */
+  async run(lost: AbortSignal): Promise<SweepResult> {
     const steps: Record<string, () => Promise<void>> = {
       executions: () => this.#startExecutions(),
       'cancel requests': () => this.#signalCancels(),
@@ -79,7 +93,10 @@ class Sweep {
       'registered runs': () => this.#followRegisteredRuns(),
       'schedules of storage connections': () => this.#ensureSchedules(),
     };
-    for (const [name, step] of Object.entries(steps)) await this.#failures.attempt(name, step);
+    for (const [name, step] of Object.entries(steps)) {
+      lost.throwIfAborted();
+      await this.#failures.attempt(name, step);
+    }
     this.#failures.throwIfAny();
     return this.#result;
   }

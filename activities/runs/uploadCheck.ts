@@ -12,11 +12,11 @@ import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { endUpload, type RunChange, updateUpload } from '../../store/runs/update.js';
 import { findRun, type RunContext } from '../../store/runs/load.js';
 import type { UploadState } from '../../store/schema.js';
-import type { RunUploadEnded } from '../../workflows/messages/runs.js';
+import type { RunUploadEnded, UploadWaitKind } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { notYet } from './notYet.js';
 import type { BaseCallsTally, RunFolderReader } from './runFolderReader.js';
-import { recordProgress } from './uploadProgress.js';
+import { recordProgress, STALLED } from './uploadProgress.js';
 
 /**
  * How long reading must be denied before polony decides by the names of the files alone. A changed policy takes a while
@@ -79,6 +79,7 @@ export class UploadCheck {
       throw this.#notYet(
         'The provider may not read the files of the run (s3:GetObject). polony keeps trying for 5 minutes, ' +
           'then decides by the names of the files',
+        'permission',
       );
     const content = await this.folder.listRoot();
     const unsupported = whyBases2FastqRejects(null, undefined, content);
@@ -111,7 +112,7 @@ export class UploadCheck {
       problem = errorMessage(error);
     }
     const progress = await this.#recordProgress(await this.folder.tallyBaseCalls(this.#parameters));
-    throw this.#notYet(`${problem}; waiting for it to be replaced${progress}`);
+    throw this.#notYet(`${problem}; waiting for it to be replaced${progress}`, 'replacement');
   }
 
   async #checkRunUploaded(uploaded: RunUploaded): Promise<RunUploadEnded> {
@@ -133,7 +134,7 @@ export class UploadCheck {
         known,
       );
     if (this.#parameters === null)
-      throw this.#notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it');
+      throw this.#notYet('RunUploaded.json is there but RunParameters.json is not; waiting for it', 'parameters');
     if (this.#parameters.cycles === undefined)
       return this.#refuseUntilRetried(
         'RunParameters.json names no cycles, so polony cannot tell whether the run is complete',
@@ -194,7 +195,7 @@ export class UploadCheck {
         `The instrument ended the run with ${uploaded.outcomeText}, and ${missing}; it cannot be analysed`,
         known,
       );
-    throw this.#notYet(`RunUploaded.json is there but ${missing}; waiting for them${progress}`);
+    throw this.#notYet(`RunUploaded.json is there but ${missing}; waiting for them${progress}`, 'files');
   }
 
   async #readParameters(): Promise<void> {
@@ -204,7 +205,7 @@ export class UploadCheck {
     try {
       read = parseRunParameters(text);
     } catch (error) {
-      throw this.#notYet(errorMessage(error));
+      throw this.#notYet(errorMessage(error), 'parameters');
     }
     if (JSON.stringify(read) === JSON.stringify(this.#parameters)) return;
     this.#parameters = read;
@@ -234,7 +235,7 @@ export class UploadCheck {
       return judgeEndedUpload({ uploadState, uploadDescription });
     const run = await findRun(this.db, this.run.id);
     if (run === undefined || run.uploadState === 'uploading')
-      throw this.#notYet('The run was set back to uploading during the check; polony checks it again');
+      throw this.#notYet('The run was set back to uploading during the check; polony checks it again', 'end');
     return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
   }
 
@@ -249,11 +250,13 @@ export class UploadCheck {
 
   async #notYetUploaded(tally: BaseCallsTally, isRare = false): Promise<ApplicationFailure> {
     const progress = await this.#recordProgress(tally);
-    return this.#notYet(`RunUploaded.json is not there yet: the instrument is still uploading${progress}`, isRare);
+    const message = `RunUploaded.json is not there yet: the instrument is still uploading${progress}`;
+    return this.#notYet(message, 'end', isRare);
   }
 
-  #notYet(message: string, isRare = false): ApplicationFailure {
-    return notYet(message, this.settings.uploadPollSeconds, isRare);
+  #notYet(message: string, waitsFor: UploadWaitKind, isRare = false): ApplicationFailure {
+    const isStalled = message.includes(STALLED);
+    return notYet(message, this.settings.uploadPollSeconds, isStalled ? `${waitsFor} stalled` : waitsFor, isRare);
   }
 }
 

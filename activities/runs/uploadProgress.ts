@@ -44,9 +44,13 @@ function hasChanged(before: UploadProgress, { objects, bytes, completeness }: Ba
   return before.objects !== objects || before.bytes !== bytes || before.expectedCycles !== completeness.expected;
 }
 
+/** How messages about a stalled upload begin. */
+export const STALLED = 'the upload has stalled';
+
 function describeStall(minutes: number): string {
+  const whole = Math.floor(minutes);
   return (
-    `the upload has stalled: no data has arrived for ${Math.floor(minutes)} minutes. ` +
+    `${STALLED}: no data has arrived for ${whole} minute${whole === 1 ? '' : 's'}. ` +
     'Check the instrument and its network connection'
   );
 }

@@ -6,8 +6,9 @@ import { describeRetry, judgeEndedUpload } from '../../domain/runs/usability.js'
 import { recordGenuineEvent } from '../../store/events.js';
 import type { RunContext } from '../../store/runs/load.js';
 import { reopenRun, updateUpload } from '../../store/runs/update.js';
-import type { RunUploadEnded } from '../../workflows/messages/runs.js';
+import { type RunUploadEnded, type UploadWait, WAITS_FOR_OTHER } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
+import { withAccount } from '../blockedAccount.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { loadRun } from './loadRun.js';
@@ -23,10 +24,17 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
      * of the next check, which adds nothing to the history.
      * @param probing the workflow is blocked: report when nothing blocks it any more.
      * @param byEvent an event asked for this check.
+     * @param shown what the workflow says that the upload waits for; where that is no longer true, the activity ends as
+     * `WaitsForOther`. Absent where it must not.
      */
-    async watchUpload(runId: string, probing: boolean, byEvent = false): Promise<RunUploadEnded> {
+    async watchUpload(
+      runId: string,
+      probing: boolean,
+      byEvent = false,
+      shown?: UploadWait['for'] | null,
+    ): Promise<RunUploadEnded> {
       const run = await loadRunToCheck(runId, byEvent);
-      const known = await findKnownEnd(run);
+      const known = await findKnownEnd(run, shown);
       if (known !== undefined) return known;
       try {
         const ended = await withHeartbeat(() => aws.use(run.storage.providerId, () => checkUpload(run)));
@@ -37,7 +45,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
         const failure = await recordUploadFailure(run, error);
         throw probing && failure.type === 'NotYet'
           ? ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked')
-          : failure;
+          : reportOtherWait(failure, shown);
       }
     },
 
@@ -73,7 +81,10 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
    * How the upload ended, where the store says it.
    * @throws ApplicationFailure `NotYet` while uploads are not followed.
    */
-  async function findKnownEnd(run: RunContext): Promise<RunUploadEnded | undefined> {
+  async function findKnownEnd(
+    run: RunContext,
+    shown: UploadWait['for'] | null | undefined,
+  ): Promise<RunUploadEnded | undefined> {
     if (run.uploadState !== 'uploading')
       return judgeEndedUpload({ uploadState: run.uploadState, uploadDescription: run.description });
     if (run.storage.deleted) {
@@ -86,7 +97,7 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
       'The storage connection is no longer used for run upload. To have polony check the run again, set ' +
       'useForRunUpload to true';
     await updateUpload(db, run.id, { description: paused });
-    throw notYet(paused, settings.uploadPollSeconds);
+    throw reportOtherWait(notYet(paused, settings.uploadPollSeconds, 'connection'), shown);
   }
 
   async function checkUpload(run: RunContext): Promise<RunUploadEnded> {
@@ -106,6 +117,13 @@ export function createUploadActivities({ db, aws, settings }: Pick<Dependencies,
       scope: { bucket, prefix, region },
     });
     await updateUpload(db, run.id, { blocked: getBlocked(failure) ?? null, description: failure.message });
-    return failure;
+    return withAccount(db, run.storage.providerId, failure);
   }
+}
+
+/** @returns the failure of a check, or the one that tells the workflow what the upload waits for now. */
+function reportOtherWait(failure: ApplicationFailure, shown: UploadWait['for'] | null | undefined): ApplicationFailure {
+  const waitsFor = failure.details?.[0];
+  const isSame = shown == null || failure.type !== 'NotYet' || waitsFor === shown;
+  return isSame ? failure : ApplicationFailure.nonRetryable(failure.message, WAITS_FOR_OTHER, waitsFor);
 }

@@ -2,6 +2,8 @@ import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/comm
 import { Webhook } from 'standardwebhooks';
 import type { NetworkPolicy } from '../../domain/webhooks/networks.js';
 import { webhookBody } from '../../domain/webhooks/webhook.js';
+import { noteLogIds } from '../../observability/logContext.js';
+import { counted } from '../../observability/metrics.js';
 import type { Db } from '../../store/database.js';
 import { SecretError, type Secrets, webhookSecretContext } from '../../store/secrets.js';
 import {
@@ -103,6 +105,7 @@ class DeliveryAttempt {
     const attempt = await beginDeliveryAttempt(this.db, id, round, new Date(Date.now() + ATTEMPT_MS));
     if (attempt === undefined) return superseded('It was replayed or has already ended');
     const answer = await this.#send(secrets);
+    noteLogIds({ webhookId: this.delivery.webhook_id });
     if (answer.error === undefined) return this.#recordDelivered(answer, attempt);
     if (answer.status === 410) return this.#recordGone(answer.error);
     return this.#recordNotAccepted(answer.status ?? null, answer.error, attempt);
@@ -142,12 +145,14 @@ class DeliveryAttempt {
   async #recordDelivered({ status = null }: { status?: number | null }, attempt: number): Promise<DeliveryResult> {
     const { id, round } = this.delivery;
     await endDeliveryAttempt(this.db, id, round, { state: 'delivered', status, error: null });
+    counted.webhookAttempts.inc({ outcome: 'delivered' });
     return { state: 'delivered', description: `HTTP ${status}, at attempt ${attempt}` };
   }
 
   /** `410 Gone`: the receiver wants no more webhooks (Standard Webhooks, "Deliverability and reliability"). */
   async #recordGone(error: string): Promise<DeliveryResult> {
     const { id, round, webhook_id: webhookId } = this.delivery;
+    counted.webhookAttempts.inc({ outcome: 'gone' });
     await endDeliveryAsGone(this.db, { id, round, webhookId, url: this.#url }, error);
     return { state: 'failed', description: 'The receiver answered 410 Gone; the webhook was switched off' };
   }
@@ -157,10 +162,12 @@ class DeliveryAttempt {
     const { id, round } = this.delivery;
     const seconds = this.settings.retrySeconds[attempt - 1];
     if (seconds === undefined) {
+      counted.webhookAttempts.inc({ outcome: 'failed' });
       const error = `${answer} (gave up after ${attempt} attempts)`;
       await endDeliveryAttempt(this.db, id, round, { state: 'failed', status, error });
       return { state: 'failed', description: error };
     }
+    counted.webhookAttempts.inc({ outcome: 'retrying' });
     await endDeliveryAttempt(this.db, id, round, {
       state: 'retrying',
       status,

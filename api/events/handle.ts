@@ -88,6 +88,7 @@ export class EventHandler {
         parentPath,
         runFolder,
         runName: run.runName,
+        bucket: storage,
       }),
     );
   }

@@ -1,4 +1,5 @@
 import { isFinalStatus } from '../../domain/executions/execution.js';
+import { noteLogIds } from '../../observability/logContext.js';
 import { type DbOrTransaction, isId } from '../../store/database.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import { executionWorkflowId } from '../../workflows/messages/executions.js';
@@ -8,6 +9,11 @@ import { ApiError, notFoundError } from '../errors.js';
 export async function requireExecution(db: DbOrTransaction, id: string): Promise<ListedExecution> {
   const execution = isId(id) ? await findListedExecution(db, id) : undefined;
   if (execution === undefined) throw notFoundError('execution', id);
+  noteLogIds({
+    executionId: id,
+    runId: execution.run.id,
+    ...(execution.healthOmics !== null && { healthOmicsRunId: execution.healthOmics.runId }),
+  });
   return execution;
 }
 

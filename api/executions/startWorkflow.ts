@@ -46,6 +46,7 @@ async function startUploadOfNewRun(
       parentPath: run.parentPath,
       runFolder: run.runFolder,
       runName: run.name,
+      bucket: storage,
     }),
   );
 }

@@ -6,6 +6,7 @@ import { listAttempts } from '../../store/executions/attempts.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { loggableError } from '../../domain/errors.js';
+import { counted } from '../../observability/metrics.js';
 import { ApiError } from '../errors.js';
 import type { RequestOf } from '../requests.js';
 import { ExecutionFeed, MOST_STREAMS, type StreamedExecution } from './feed.js';
@@ -78,6 +79,8 @@ export async function handleWatchExecution(
     'content-type': 'text/event-stream; charset=utf-8',
     'x-accel-buffering': 'no',
   });
+  counted.openStreams.inc();
+  reply.raw.once('close', () => counted.openStreams.dec());
   if (request.method === 'HEAD') {
     reply.raw.end();
     return;

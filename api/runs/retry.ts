@@ -39,6 +39,7 @@ export async function retryRun(
       parentPath: run.parentPath,
       runFolder: run.runFolder,
       runName: run.runName,
+      bucket: storage,
     }),
   );
 }

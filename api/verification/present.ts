@@ -5,6 +5,7 @@ import type { ResourceToVerify } from '../../store/verification/resources.js';
 /** A resource whose report is part of a provider's report. */
 export interface ReportPart extends ResourceToVerify {
   report: VerificationReport;
+  timeCompleted: Date;
 }
 
 /** The provider, connection or flow that a row was found with; only rows of combined reports have it. */
@@ -36,14 +37,16 @@ export function presentVerification(
   };
 }
 
-function presentPart({ kind, id, name, report }: ReportPart): {
+function presentPart({ kind, id, name, report, timeCompleted }: ReportPart): {
   kind: VerifiedKind;
   id: string;
   name: string;
   status: string;
   description: string;
+  timeCompleted: string;
 } {
-  return { kind, id, name, status: presentStatus(report.status), description: report.description };
+  const status = presentStatus(report.status);
+  return { kind, id, name, status, description: report.description, timeCompleted: timeCompleted.toISOString() };
 }
 
 function presentStatus(status: VerificationReport['status']): string {

@@ -83,10 +83,10 @@ function visibleParts({ access }: Caller, id: string, parts: readonly ResourceTo
 async function presentProviderVerification(db: Db, own: StoredVerification, parts: readonly ResourceToVerify[]) {
   const provider = await findProvider(db, own.id);
   const ids = parts.map(({ id }) => id);
-  const reports = new Map((await loadVerifications(db, ids)).map(({ id, report }) => [id, report]));
+  const reports = new Map((await loadVerifications(db, ids)).map((each) => [each.id, each]));
   const reported = parts.flatMap((part): ReportPart[] => {
-    const report = reports.get(part.id);
-    return report === undefined ? [] : [{ ...part, report }];
+    const stored = reports.get(part.id);
+    return stored === undefined ? [] : [{ ...part, report: stored.report, timeCompleted: stored.timeCompleted }];
   });
   const report = combineReports(own.report, reported, provider?.credential_type ?? 'role');
   return presentVerification({ ...own, report }, reported);

@@ -62,6 +62,7 @@ const ReportPart = Type.Object(
     name: Type.String(),
     status: Type.String(),
     description: Type.String(),
+    timeCompleted: Timestamp,
   },
   closed,
 );

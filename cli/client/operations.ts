@@ -201,7 +201,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
   WebhookService_TestWebhook: { group: 'webhooks', verb: 'test' },
   WebhookService_ListDeliveries: list(
     'webhooks',
-    ['id', 'eventType', 'state', 'attempts', 'lastStatus', 'timeEvent'],
+    ['id', 'eventType', 'state', 'attempts', 'lastStatus', 'lastError', 'timeEvent', 'timeNext'],
     'deliveries',
   ),
   WebhookService_ReplayWebhook: { group: 'webhooks', verb: 'replay' },

@@ -6,7 +6,7 @@ import { addConnectionFlags, type Flags, parseWholeNumber } from './flags.js';
 import { repeat } from './lists.js';
 import { cell, type Column, column, listTable, print } from './output.js';
 import { connectionOf } from './profiles.js';
-import { type Item, findFailure, loadStatus, MAX_ROWS, type Part, type Status } from './statusParts.js';
+import { findFailure, isUnhealthy, type Item, loadStatus, MAX_ROWS, type Part, type Status } from './statusParts.js';
 
 const shortStatus = ({ status }: Item): string => cell(status);
 
@@ -33,15 +33,27 @@ function tableOf(rows: readonly unknown[], columns: readonly Column[]): string[]
   return [...table.split('\n'), ...more].map((line) => `    ${line}`);
 }
 
-function isUnhealthy(item: Item): boolean {
-  return !['CONNECTED', 'UNSPECIFIED'].includes(shortStatus(item));
-}
-
 const BLOCKED = [
   column('blocked', 'SINCE', describeBlocked),
   column('blocked.message', 'WHY'),
   column('blocked.remedy', 'WHAT TO DO'),
 ];
+
+const STALLED = [
+  column('name'),
+  column('instrument.name', 'INSTRUMENT'),
+  column('details.progress.timeGrown', 'LAST DATA'),
+  column('details.uploadDescription', 'WHY'),
+];
+
+function isStalled({ details }: Item): boolean {
+  return (details as { progress?: { stalled?: boolean } | null } | undefined)?.progress?.stalled === true;
+}
+
+/** What is wrong with a provider, a connection or a flow. */
+function describeProblem({ statusDescription, details }: Item): string {
+  return cell(statusDescription ?? (details as { statusDescription?: string } | undefined)?.statusDescription);
+}
 
 /** What a person must do something about. */
 function attention(status: Status): string[] {
@@ -49,7 +61,9 @@ function attention(status: Status): string[] {
     resources,
     blockedExecutions,
     blockedRuns,
+    activeRuns,
     webhooks,
+    failingWebhooks,
     apiKeys,
     ignoredFolders,
     notSearchedForIgnoredFolders: notSearched,
@@ -61,7 +75,8 @@ function attention(status: Status): string[] {
           .filter(isUnhealthy)
           .map(
             (item) =>
-              `  ${shortStatus(item).padEnd(9)}${group} ${cell(item.name)}: see polony ${group} verification ${shellWord(cell(item.name))}`,
+              `  ${shortStatus(item).padEnd(9)}${group} ${cell(item.name)}: ${describeProblem(item)} ` +
+              `(polony ${group} verification ${shellWord(cell(item.name))})`,
           ),
   );
   const failed = findFailure(status);
@@ -71,6 +86,7 @@ function attention(status: Status): string[] {
     ...(failed === undefined ? [] : [`  UNKNOWN  polony cannot tell what waits for you: ${cell(failed)}`]),
     ...titled('  Blocked executions', rowsOf(blockedExecutions, [column('execution.name', 'NAME'), ...BLOCKED])),
     ...titled('  Blocked runs', rowsOf(blockedRuns, [column('run.name', 'NAME'), ...BLOCKED])),
+    ...titled('  Uploads that have stalled', rowsOf(activeRuns, STALLED, isStalled)),
     ...titled(
       '  Failed in the last 24 hours',
       rowsOf(
@@ -86,6 +102,14 @@ function attention(status: Status): string[] {
         ['id', 'name', 'status', 'description'].map((path) => column(path)),
         (item) => ['FAILED', 'STOPPED'].includes(shortStatus(item)),
       ),
+    ),
+    ...titled(
+      '  Webhooks whose receiver does not accept events',
+      rowsOf(failingWebhooks, [
+        column('url'),
+        column('delivery.lastError', 'LAST ERROR'),
+        column('delivery.timeNext', 'NEXT ATTEMPT'),
+      ]),
     ),
     ...titled('  Webhooks that polony switched off', rowsOf(webhooks, [column('url'), column('disabledReason')])),
     ...titled('  API keys that end soon', rowsOf(apiKeys, [column('name'), column('timeExpires')])),

@@ -32,7 +32,10 @@ export interface Status {
   /** Of the last 24 hours. */
   endedExecutions: Part;
   endedRuns: Part;
+  /** Webhooks that polony switched off. */
   webhooks: Part;
+  /** The newest delivery that is retried, of each webhook that has one. */
+  failingWebhooks: Part;
   apiKeys: Part;
 }
 
@@ -77,22 +80,38 @@ async function loadReady(api: Profile): Promise<Status['ready']> {
   }
 }
 
-/** Adds to the first runs what their details say of the upload, where they can be read. */
+/** Adds what the details of an item say, where they can be read. */
+async function withDetails(api: Profile, path: string, item: Item): Promise<Item> {
+  try {
+    const answer = await request(api, 'GET', path, { path: { id: item.id } });
+    return { ...item, details: (answer as { details: unknown }).details };
+  } catch (error) {
+    if (error instanceof CliError) return item;
+    throw error;
+  }
+}
+
+/** Adds to the first runs what their details say of the upload. */
 async function loadActiveRuns(api: Profile): Promise<Part> {
   const runs = await load(api, '/v1/runs', 'runs', ACTIVE_RUNS);
   if (!('items' in runs)) return runs;
-  const items = await Promise.all(
-    runs.items.slice(0, MAX_ROWS).map(async (run): Promise<Item> => {
-      try {
-        const answer = await request(api, 'GET', '/v1/runs/{id}/details', { path: { id: run.id } });
-        return { ...run, details: (answer as { details: unknown }).details };
-      } catch (error) {
-        if (error instanceof CliError) return run;
-        throw error;
-      }
-    }),
+  const first = runs.items.slice(0, MAX_ROWS).map((run) => withDetails(api, '/v1/runs/{id}/details', run));
+  return { ...runs, items: [...(await Promise.all(first)), ...runs.items.slice(MAX_ROWS)] };
+}
+
+/** Whether a provider, a connection or a flow needs a repair. */
+export function isUnhealthy({ status }: Item): boolean {
+  return !['CONNECTED', 'UNSPECIFIED'].includes(cell(status));
+}
+
+/** The list of storage connections has no description of the status; their details have it. */
+async function loadStorage(api: Profile): Promise<Part> {
+  const storage = await load(api, '/v1/storage-connections', 'storageConnections');
+  if (!('items' in storage)) return storage;
+  const items = storage.items.map((item) =>
+    isUnhealthy(item) ? withDetails(api, '/v1/storage-connections/{id}/details', item) : Promise.resolve(item),
   );
-  return { ...runs, items: [...items, ...runs.items.slice(MAX_ROWS)] };
+  return { ...storage, items: await Promise.all(items) };
 }
 
 /** Loads a list without the items that do not match. */
@@ -103,6 +122,25 @@ async function loadOnly(api: Profile, path: string, items: string, matches: (ite
   return { items: found, total: found.length };
 }
 
+/** Loads the first webhooks whose receiver refuses events now, each with its newest delivery. */
+async function loadFailingWebhooks(api: Profile): Promise<Part> {
+  const webhooks = await loadOnly(api, '/v1/webhooks', 'webhooks', ({ enabled }) => enabled === true);
+  if (!('items' in webhooks)) return webhooks;
+  const found = await Promise.all(
+    webhooks.items.slice(0, MAX_ROWS).map(async (webhook): Promise<Item[]> => {
+      const options = { path: { id: webhook.id }, query: { state: 'retrying', pageSize: 1 } };
+      try {
+        const page = await request(api, 'GET', '/v1/webhooks/{id}/deliveries', options);
+        return (itemsOf(api, page, 'deliveries') as object[]).map((delivery) => ({ ...webhook, delivery }));
+      } catch (error) {
+        if (error instanceof CliError) return [];
+        throw error;
+      }
+    }),
+  );
+  return { items: found.flat(), total: found.flat().length };
+}
+
 function expiresSoon({ state, timeExpires }: Item): boolean {
   return state === 'active' && Date.parse(String(timeExpires)) - Date.now() < EXPIRES_SOON_MS;
 }
@@ -110,7 +148,7 @@ function expiresSoon({ state, timeExpires }: Item): boolean {
 async function loadResources(api: Profile): Promise<Record<'providers' | 'storage' | 'compute' | 'flows', Part>> {
   const [providers, storage, compute, flows] = await Promise.all([
     load(api, '/v1/providers', 'providers'),
-    load(api, '/v1/storage-connections', 'storageConnections'),
+    loadStorage(api),
     load(api, '/v1/compute-connections', 'computeConnections'),
     load(api, '/v1/flows', 'flows'),
   ]);
@@ -137,10 +175,11 @@ async function loadRunsAndExecutions(api: Profile): Promise<RunsAndExecutions> {
 /** Loads what is known of polony, whichever part of it fails. @throws CliError where nothing can be known */
 export async function loadStatus(api: Profile): Promise<Status> {
   const ready = await loadReady(api);
-  const [resources, runsAndExecutions, webhooks, apiKeys] = await Promise.all([
+  const [resources, runsAndExecutions, webhooks, failingWebhooks, apiKeys] = await Promise.all([
     loadResources(api),
     loadRunsAndExecutions(api),
     loadOnly(api, '/v1/webhooks', 'webhooks', ({ disabledReason }) => disabledReason !== null),
+    loadFailingWebhooks(api),
     loadOnly(api, '/v1/api-keys', 'apiKeys', expiresSoon),
   ]);
   const { storage } = resources;
@@ -153,6 +192,7 @@ export async function loadStatus(api: Profile): Promise<Status> {
     notSearchedForIgnoredFolders: ignored.notSearched,
     ...runsAndExecutions,
     webhooks,
+    failingWebhooks,
     apiKeys,
   };
 }

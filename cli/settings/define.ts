@@ -1,7 +1,8 @@
 import { Type } from 'typebox';
 
 /** Programs that read environment variables. `client` stands for all commands that call the API. */
-export type Program = 'api' | 'worker' | 'migrate' | 'reencrypt' | 'audit verify' | 'client' | 'local' | 'tests';
+export type Program =
+  'api' | 'worker' | 'codec' | 'migrate' | 'promote' | 'reencrypt' | 'audit verify' | 'client' | 'local' | 'tests';
 
 /** What every variable states about itself. The reference page shows all of it. */
 export interface About {

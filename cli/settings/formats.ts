@@ -1,7 +1,8 @@
 import { InputError } from '../../domain/errors.js';
-import type { EncryptionKey } from '../../domain/settings.js';
+import type { EncryptionKey, PayloadKeys } from '../../domain/settings.js';
 import { parseScopes } from '../../domain/auth/scopes.js';
 import { isNetwork } from '../../domain/webhooks/networks.js';
+import { WORKFLOW_TYPES } from '../../workflows/messages/workflowTypes.js';
 
 /** A rule that a value breaks, and what to do. Neither repeats the value: some values are secrets. */
 export interface Violation {
@@ -17,6 +18,9 @@ const formatViolation = (message: string) => ({ violations: [{ rule: 'FORMAT', m
 /** `host:port`, where the host may be an IPv6 address in brackets and the port is 1 to 65535. */
 export const HOST_AND_PORT =
   /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
+
+/** An address to listen at: {@link HOST_AND_PORT}, or port 0 for any free port. */
+export const LISTEN_ADDRESS = new RegExp(HOST_AND_PORT.source.replace('([1-9]', '(0|[1-9]'));
 
 /** Whether a text is the address of a PostgreSQL database. */
 export function isDatabaseUrl(text: string): boolean {
@@ -72,6 +76,35 @@ export function parseEncryptionKeys(text: string): Parsed<EncryptionKey[]> {
       });
   }
   return violations.length === 0 ? { value: keys } : { violations };
+}
+
+/** Parses `id=key` entries, separated by commas; `none` as the first entry turns encryption off. */
+export function parsePayloadKeys(text: string): Parsed<PayloadKeys> {
+  const [first = '', ...rest] = text.split(',');
+  const encrypts = first.trim() !== 'none';
+  if (!encrypts && rest.length === 0) return { value: { encrypts, keys: [] } };
+  const keys = parseEncryptionKeys(encrypts ? text : rest.join(','));
+  return 'value' in keys ? { value: { encrypts, keys: keys.value } } : keys;
+}
+
+/** Parses types of workflows, separated by commas; `*` stands for all. */
+export function parseWorkflowTypes(text: string): Parsed<readonly string[]> {
+  if (text === '*') return { value: WORKFLOW_TYPES };
+  const types = text.split(',').map((type) => type.trim());
+  if (types.every((type) => WORKFLOW_TYPES.includes(type))) return { value: types };
+  return formatViolation(`must be *, or some of these, separated by commas: ${WORKFLOW_TYPES.join(', ')}`);
+}
+
+/** Parses origins of web pages, separated by commas. */
+export function parseOrigins(text: string): Parsed<readonly string[]> {
+  const origins = text.split(',').map((origin) => origin.trim());
+  const isOrigin = (origin: string): boolean =>
+    /^https?:\/\//.test(origin) && parseUrl(origin)?.origin === origin.toLowerCase();
+  if (origins.every(isOrigin)) return { value: origins.map((origin) => origin.toLowerCase()) };
+  return formatViolation(
+    'must be origins without a path, separated by commas, such as https://temporal.example.org. ' +
+      'To allow every origin would let any web page read payloads.',
+  );
 }
 
 /** Parses CIDR blocks, separated by commas. */

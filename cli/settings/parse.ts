@@ -1,20 +1,47 @@
 import { accessSync, constants } from 'node:fs';
 import { throwIfInvalid } from '../../domain/errors.js';
-import type { ApiConfig, CommonConfig, OidcConfig, WorkerConfig } from '../../domain/settings.js';
+import type {
+  ApiConfig,
+  CodecConfig,
+  CommonConfig,
+  LoginConfig,
+  MigrateConfig,
+  OidcConfig,
+  PromoteConfig,
+  TemporalSettings,
+  WorkerConfig,
+  WorkerVersion,
+  WorkerVersioning,
+} from '../../domain/settings.js';
 import { WEBHOOK_RETRY_SECONDS } from '../../domain/webhooks/webhook.js';
-import { parseEncryptionKeys, parseNetworks, parseRetrySeconds, parseScopeMap, parseTrustProxy } from './formats.js';
+import {
+  parseEncryptionKeys,
+  parseNetworks,
+  parseOrigins,
+  parsePayloadKeys,
+  parseRetrySeconds,
+  parseScopeMap,
+  parseTrustProxy,
+  parseWorkflowTypes,
+} from './formats.js';
 import { type Environment, SettingsReader } from './read.js';
 import {
   API_SETTINGS,
+  CODEC_SETTINGS,
   type COMMON_SETTINGS,
   DATABASE_SETTINGS,
   MIGRATION_SETTINGS,
+  PROMOTE_SETTINGS,
   type SettingsOf,
+  TEMPORAL_SETTINGS,
   WORKER_SETTINGS,
 } from './schema.js';
 
 type CommonValues = SettingsOf<typeof COMMON_SETTINGS>;
 type ApiValues = SettingsOf<typeof API_SETTINGS>;
+/** The values that a server with a login has. */
+type LoginValues = SettingsOf<typeof CODEC_SETTINGS>;
+type TemporalValues = Pick<CommonValues, Extract<keyof CommonValues, `TEMPORAL_${string}`>>;
 
 /**
  * Reads the settings of `polony api` from environment variables.
@@ -26,19 +53,14 @@ export function parseApiConfig(env: Environment): ApiConfig {
   checkEventsKey(reader, values);
   const config: ApiConfig = {
     ...commonConfig(reader, values),
-    apiKey: values.POLONY_API_KEY,
+    ...loginConfig(reader, values),
     ...(values.POLONY_EVENTS_KEY !== undefined && { eventsKey: values.POLONY_EVENTS_KEY }),
     host: values.POLONY_HOST,
     port: values.POLONY_PORT,
     publicUrl: withoutTrailingSlashes(values.POLONY_PUBLIC_URL),
     publicApiDocs: values.POLONY_PUBLIC_API_DOCS,
-    errorDomain: values.POLONY_ERROR_DOMAIN,
-    trustProxy: reader.decode('POLONY_TRUST_PROXY', values.POLONY_TRUST_PROXY, parseTrustProxy) ?? false,
     auditsReads: values.POLONY_AUDIT_READS,
     trustedAccountId: values.POLONY_TRUSTED_ACCOUNT_ID,
-    requestsPerMinute: values.POLONY_REQUESTS_PER_MINUTE,
-    failedLoginsPerMinute: values.POLONY_FAILED_LOGINS_PER_MINUTE,
-    ...oidcConfig(reader, values),
   };
   throwIfInvalid(reader.problems);
   return config;
@@ -54,6 +76,7 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
   const retrySeconds = values.POLONY_WEBHOOK_RETRY_SECONDS;
   const config: WorkerConfig = {
     ...commonConfig(reader, values),
+    ...versioningConfig(reader, values),
     uploadPollSeconds: values.POLONY_UPLOAD_POLL_SECONDS,
     runPollSeconds: values.POLONY_RUN_POLL_SECONDS,
     stalledMinutes: values.POLONY_STALLED_MINUTES,
@@ -69,8 +92,49 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     webhookRetrySeconds:
       reader.decode('POLONY_WEBHOOK_RETRY_SECONDS', retrySeconds, parseRetrySeconds) ?? WEBHOOK_RETRY_SECONDS,
     publicUrl: withoutTrailingSlashes(values.POLONY_PUBLIC_URL),
-    metricsAddress: values.POLONY_METRICS_ADDRESS,
     healthAddress: values.POLONY_HEALTH_ADDRESS,
+  };
+  throwIfInvalid(reader.problems);
+  return config;
+}
+
+/**
+ * Reads the settings of `polony codec` from environment variables.
+ * @throws InputError like {@link parseApiConfig}.
+ */
+export function parseCodecConfig(env: Environment): CodecConfig {
+  const reader = new SettingsReader(env);
+  const values = reader.readAll(CODEC_SETTINGS);
+  if (values.POLONY_PAYLOAD_KEYS === undefined)
+    reader.reportMissing('POLONY_PAYLOAD_KEYS', 'set it to the value that the API and its workers have');
+  const config: CodecConfig = {
+    ...loginConfig(reader, values),
+    databaseUrl: databaseUrl(reader, values),
+    statementSeconds: values.POLONY_STATEMENT_SECONDS,
+    maxDbConnections: values.POLONY_MAX_DB_CONNECTIONS,
+    logLevel: values.POLONY_LOG_LEVEL,
+    payloadKeys: payloadKeys(reader, values) ?? { encrypts: false, keys: [] },
+    host: values.POLONY_CODEC_HOST,
+    port: values.POLONY_CODEC_PORT,
+    origins: reader.decode('POLONY_CODEC_ORIGINS', values.POLONY_CODEC_ORIGINS, parseOrigins) ?? [],
+  };
+  throwIfInvalid(reader.problems);
+  return config;
+}
+
+/**
+ * Reads the settings of `polony promote` from environment variables.
+ * @throws InputError like {@link parseApiConfig}.
+ */
+export function parsePromoteConfig(env: Environment): PromoteConfig {
+  const reader = new SettingsReader(env);
+  const values = reader.readAll(PROMOTE_SETTINGS);
+  if (values.POLONY_DEPLOYMENT_NAME === undefined)
+    reader.reportMissing('POLONY_DEPLOYMENT_NAME', 'set it to the value that the workers have');
+  const config: PromoteConfig = {
+    temporal: temporalConfig(reader, values),
+    taskQueue: values.POLONY_TASK_QUEUE,
+    version: workerVersion(reader, values) ?? { deploymentName: '', buildId: '' },
   };
   throwIfInvalid(reader.problems);
   return config;
@@ -88,11 +152,27 @@ export function parseDatabaseUrl(env: Environment): string {
 }
 
 /**
- * Reads which role `polony migrate` gives rights to; undefined for none.
+ * Reads the settings of `polony migrate` from environment variables.
  * @throws InputError like {@link parseApiConfig}.
  */
-export function parseRuntimeRole(env: Environment): { name: string; password?: string } | undefined {
+export function parseMigrateConfig(env: Environment): MigrateConfig {
   const reader = new SettingsReader(env);
+  const hasTemporal = reader.has('TEMPORAL_ADDRESS');
+  const address = hasTemporal ? {} : { TEMPORAL_ADDRESS: 'none:7233' };
+  const temporalReader = new SettingsReader({ ...env, ...address });
+  const temporal = temporalConfig(temporalReader, temporalReader.readAll(TEMPORAL_SETTINGS));
+  reader.problems.push(...temporalReader.problems);
+  const config: MigrateConfig = {
+    databaseUrl: databaseUrl(reader, reader.readAll(DATABASE_SETTINGS)),
+    ...(hasTemporal && { temporal }),
+    ...runtimeRole(reader),
+  };
+  throwIfInvalid(reader.problems);
+  return config;
+}
+
+/** Which role `polony migrate` gives rights to. */
+function runtimeRole(reader: SettingsReader): Pick<MigrateConfig, 'runtimeRole'> {
   const { POLONY_RUNTIME_ROLE: name, POLONY_RUNTIME_PASSWORD: password } = reader.readAll(MIGRATION_SETTINGS);
   if (name === undefined && password !== undefined)
     reader.report(
@@ -100,8 +180,7 @@ export function parseRuntimeRole(env: Environment): { name: string; password?: s
       'CONFLICT',
       'has no effect without POLONY_RUNTIME_ROLE: set the role, too',
     );
-  throwIfInvalid(reader.problems);
-  return name === undefined ? undefined : { name, ...(password !== undefined && { password }) };
+  return name === undefined ? {} : { runtimeRole: { name, ...(password !== undefined && { password }) } };
 }
 
 /** The address of the database with the settings of TLS in it. */
@@ -127,27 +206,99 @@ function isReadable(file: string): boolean {
   }
 }
 
+const TLS_FILES = [
+  'TEMPORAL_TLS_SERVER_CA_CERT_PATH',
+  'TEMPORAL_TLS_CLIENT_CERT_PATH',
+  'TEMPORAL_TLS_CLIENT_KEY_PATH',
+] as const;
+
+function temporalConfig(reader: SettingsReader, values: TemporalValues): TemporalSettings {
+  const { TEMPORAL_API_KEY: apiKey, TEMPORAL_TLS: tls, TEMPORAL_TLS_SERVER_NAME: serverName } = values;
+  const [caFile, certFile, keyFile] = TLS_FILES.map((name) => values[name]);
+  checkTemporalTls(reader, values);
+  return {
+    address: values.TEMPORAL_ADDRESS,
+    namespace: values.TEMPORAL_NAMESPACE,
+    ...(apiKey !== undefined && { apiKey }),
+    ...(tls !== undefined && { tls }),
+    ...(caFile !== undefined && { caFile }),
+    ...(certFile !== undefined && keyFile !== undefined && { clientCertificate: { certFile, keyFile } }),
+    ...(serverName !== undefined && { serverName }),
+  };
+}
+
+function checkTemporalTls(reader: SettingsReader, values: TemporalValues): void {
+  if (values.TEMPORAL_TLS === false) {
+    if (values.TEMPORAL_API_KEY !== undefined)
+      reader.report(
+        'TEMPORAL_TLS',
+        'CONFLICT',
+        'must not be false with TEMPORAL_API_KEY, because the key would travel unencrypted',
+      );
+    for (const name of [...TLS_FILES, 'TEMPORAL_TLS_SERVER_NAME'] as const)
+      if (values[name] !== undefined)
+        reader.report(name, 'CONFLICT', 'has no effect with TEMPORAL_TLS=false: remove one of them');
+  }
+  for (const name of TLS_FILES) {
+    const file = values[name];
+    if (file !== undefined && !isReadable(file)) reader.report(name, 'FILE', 'must name a file that polony can read');
+  }
+  const { TEMPORAL_TLS_CLIENT_CERT_PATH: certFile, TEMPORAL_TLS_CLIENT_KEY_PATH: keyFile } = values;
+  if (certFile !== undefined && keyFile === undefined)
+    reader.reportMissing('TEMPORAL_TLS_CLIENT_KEY_PATH', 'set it to the file with the private key of the certificate');
+  if (keyFile !== undefined && certFile === undefined)
+    reader.reportMissing('TEMPORAL_TLS_CLIENT_CERT_PATH', 'set it to the file with the certificate of the private key');
+}
+
+function payloadKeys(reader: SettingsReader, values: Pick<CommonValues, 'POLONY_PAYLOAD_KEYS'>) {
+  return reader.decode('POLONY_PAYLOAD_KEYS', values.POLONY_PAYLOAD_KEYS, parsePayloadKeys);
+}
+
+type VersionValues = Pick<SettingsOf<typeof PROMOTE_SETTINGS>, 'POLONY_DEPLOYMENT_NAME' | 'POLONY_BUILD_ID'>;
+
+function workerVersion(reader: SettingsReader, values: VersionValues): WorkerVersion | undefined {
+  const { POLONY_DEPLOYMENT_NAME: deploymentName, POLONY_BUILD_ID: buildId } = values;
+  if (deploymentName === undefined) return undefined;
+  if (buildId === undefined)
+    reader.reportMissing('POLONY_BUILD_ID', "set it to the version of the worker's code, such as the tag of its image");
+  return { deploymentName, buildId: buildId ?? '' };
+}
+
+const NEED_DEPLOYMENT = ['POLONY_BUILD_ID', 'POLONY_PINNED_WORKFLOWS', 'POLONY_END_WHEN_DRAINED'] as const;
+
+function versioningConfig(
+  reader: SettingsReader,
+  values: SettingsOf<typeof WORKER_SETTINGS>,
+): { versioning?: WorkerVersioning } {
+  const version = workerVersion(reader, values);
+  if (version === undefined) {
+    for (const name of NEED_DEPLOYMENT.filter((each) => reader.has(each)))
+      reader.report(name, 'CONFLICT', 'has no effect without POLONY_DEPLOYMENT_NAME: set the name, or remove this');
+    return {};
+  }
+  const pinned = values.POLONY_PINNED_WORKFLOWS;
+  return {
+    versioning: {
+      ...version,
+      pinnedWorkflows: reader.decode('POLONY_PINNED_WORKFLOWS', pinned, parseWorkflowTypes) ?? [],
+      endsWhenDrained: values.POLONY_END_WHEN_DRAINED,
+    },
+  };
+}
+
 function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfig {
-  const { TEMPORAL_API_KEY: apiKey, TEMPORAL_TLS: tls } = values;
-  if (apiKey !== undefined && tls === false)
-    reader.report(
-      'TEMPORAL_TLS',
-      'CONFLICT',
-      'must not be false with TEMPORAL_API_KEY, because the key would travel unencrypted',
-    );
+  const keys = payloadKeys(reader, values);
   const networks = values.POLONY_WEBHOOK_ALLOWED_NETWORKS;
   return {
     databaseUrl: databaseUrl(reader, values),
     statementSeconds: values.POLONY_STATEMENT_SECONDS,
     maxDbConnections: values.POLONY_MAX_DB_CONNECTIONS,
-    temporal: {
-      address: values.TEMPORAL_ADDRESS,
-      namespace: values.TEMPORAL_NAMESPACE,
-      ...(apiKey !== undefined && { apiKey }),
-      ...(tls !== undefined && { tls }),
-    },
+    temporal: temporalConfig(reader, values),
+    ...(keys !== undefined && { payloadKeys: keys }),
     taskQueue: values.POLONY_TASK_QUEUE,
     logLevel: values.POLONY_LOG_LEVEL,
+    metricsAddress: values.POLONY_METRICS_ADDRESS,
+    isTracing: isTracing(values),
     encryptionKeys: reader.decode('POLONY_ENCRYPTION_KEYS', values.POLONY_ENCRYPTION_KEYS, parseEncryptionKeys) ?? [],
     giveUpDays: values.POLONY_GIVE_UP_DAYS,
     discoverSeconds: values.POLONY_DISCOVER_SECONDS,
@@ -160,10 +311,36 @@ function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfi
   };
 }
 
+/** Traces are off until somebody says where they go. */
+function isTracing(values: CommonValues): boolean {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: all, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces } = values;
+  return !values.OTEL_SDK_DISABLED && (all !== undefined || traces !== undefined);
+}
+
 /** The events key leaves the installation, so it must not open anything else. */
 function checkEventsKey(reader: SettingsReader, values: ApiValues): void {
   if (values.POLONY_EVENTS_KEY !== undefined && values.POLONY_EVENTS_KEY === values.POLONY_API_KEY)
     reader.report('POLONY_EVENTS_KEY', 'DIFFERENT', 'must differ from POLONY_API_KEY, because AWS receives it');
+}
+
+type LoginNames =
+  | `POLONY_OIDC_${'ISSUER' | 'AUDIENCE' | 'JWKS_URL' | 'SCOPES_CLAIM' | 'SCOPE_MAP'}`
+  | 'POLONY_API_KEY'
+  | 'POLONY_ERROR_DOMAIN'
+  | 'POLONY_TRUST_PROXY'
+  | 'POLONY_REQUESTS_PER_MINUTE'
+  | 'POLONY_FAILED_LOGINS_PER_MINUTE';
+
+/** What the API and the codec server read alike, so that the same keys and tokens work at both. */
+function loginConfig(reader: SettingsReader, values: Pick<LoginValues, LoginNames>): LoginConfig {
+  return {
+    apiKey: values.POLONY_API_KEY,
+    errorDomain: values.POLONY_ERROR_DOMAIN,
+    trustProxy: reader.decode('POLONY_TRUST_PROXY', values.POLONY_TRUST_PROXY, parseTrustProxy) ?? false,
+    requestsPerMinute: values.POLONY_REQUESTS_PER_MINUTE,
+    failedLoginsPerMinute: values.POLONY_FAILED_LOGINS_PER_MINUTE,
+    ...oidcConfig(reader, values),
+  };
 }
 
 const NEED_ISSUER = [
@@ -173,7 +350,7 @@ const NEED_ISSUER = [
   'POLONY_OIDC_SCOPE_MAP',
 ] as const;
 
-function oidcConfig(reader: SettingsReader, values: ApiValues): { oidc?: OidcConfig } {
+function oidcConfig(reader: SettingsReader, values: Pick<LoginValues, LoginNames>): { oidc?: OidcConfig } {
   if (!reader.has('POLONY_OIDC_ISSUER')) {
     for (const name of NEED_ISSUER.filter((each) => reader.has(each)))
       reader.report(name, 'CONFLICT', 'has no effect without POLONY_OIDC_ISSUER: set the issuer, or remove this');

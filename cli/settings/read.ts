@@ -34,6 +34,11 @@ export class SettingsReader {
     return this.text(name) !== undefined;
   }
 
+  /** The text of a variable, or of the file that `<name>_FILE` names; undefined where it is not set. */
+  value(name: string): string | undefined {
+    return this.text(name);
+  }
+
   report(field: string, rule: string, message: string): void {
     this.problems.push({ field, rule, message });
   }

@@ -29,8 +29,8 @@ value reports all wrong variables by name, without their values, and stops.
 Instead of a variable, you can set \`<variable>_FILE\` to the path of a file with its value, as container engines mount
 secrets.
 
-"Read by" names the programs that use a variable: \`api\`, \`worker\`, \`migrate\` and \`reencrypt\` are commands of
-\`polony\`, \`client\` stands for all commands that call the API, \`local\` for \`polony local\` and \`polony demo\`.
+"Read by" names the programs that use a variable: \`api\`, \`worker\`, \`codec\`, \`migrate\`, \`promote\` and \`reencrypt\`
+are commands of \`polony\`, \`client\` stands for all commands that call the API, \`local\` for \`polony local\` and \`polony demo\`.
 Keep variables marked **secret** out of logs and version control.
 `;
 

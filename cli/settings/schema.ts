@@ -2,11 +2,14 @@ import { type Static, type TProperties, Type } from 'typebox';
 import { CLOSED_WORKFLOW_POLICIES, DATABASE_TLS_MODES, LOG_LEVELS, MIN_API_KEY_LENGTH } from '../../domain/settings.js';
 import { WEBHOOK_RETRY_SECONDS } from '../../domain/webhooks/webhook.js';
 import { choice, decimal, flag, integer, optionalFlag, optionalText, type Program, text } from './define.js';
-import { HOST_AND_PORT, isDatabaseUrl, isIdentityUrl, isPublicUrl } from './formats.js';
+import { HOST_AND_PORT, isDatabaseUrl, isIdentityUrl, isPublicUrl, LISTEN_ADDRESS } from './formats.js';
 
 const SERVICES: readonly Program[] = ['api', 'worker'];
-const ALL_SERVICES: readonly Program[] = ['api', 'worker', 'migrate', 'reencrypt', 'audit verify'];
+const DATABASE: readonly Program[] = ['api', 'worker', 'codec', 'migrate', 'reencrypt', 'audit verify'];
+const TEMPORAL: readonly Program[] = ['api', 'worker', 'migrate', 'promote'];
+const LOGIN: readonly Program[] = ['api', 'codec'];
 const API: readonly Program[] = ['api'];
+const CODEC: readonly Program[] = ['codec'];
 const WORKER: readonly Program[] = ['worker'];
 const CLIENT: readonly Program[] = ['client'];
 const LOCAL: readonly Program[] = ['local'];
@@ -15,7 +18,7 @@ const TESTS: readonly Program[] = ['tests'];
 const database = {
   DATABASE_URL: text({
     description: 'Address of PostgreSQL. Percent-encode special characters in the user name and the password.',
-    readBy: ALL_SERVICES,
+    readBy: DATABASE,
     isSecret: true,
     example: 'postgres://user:password@host:5432/polony',
     whenMissing: 'set it to the address of PostgreSQL, such as postgres://user:password@host:5432/polony',
@@ -28,19 +31,19 @@ const database = {
     description:
       'TLS to PostgreSQL: `verify` checks the certificate and the name of the server, and `disable` uses no TLS. ' +
       '`address` does what `sslmode` in `DATABASE_URL` says: without it, there is no TLS.',
-    readBy: ALL_SERVICES,
+    readBy: DATABASE,
     default: 'address',
   }),
   POLONY_DATABASE_CA_FILE: optionalText({
     description:
       'File with the certificates that polony trusts for PostgreSQL, as PEM. It turns `verify` on. ' +
       'Without it, polony trusts the public authorities that Node.js knows.',
-    readBy: ALL_SERVICES,
+    readBy: DATABASE,
     example: '/etc/polony/rds-ca.pem',
   }),
   POLONY_STATEMENT_SECONDS: integer({
     description: 'After how many seconds PostgreSQL ends a statement of the API or the worker; 0 for no limit.',
-    readBy: SERVICES,
+    readBy: [...SERVICES, 'codec'],
     unit: 'seconds',
     default: 30,
     minimum: 0,
@@ -48,10 +51,11 @@ const database = {
   }),
   POLONY_MAX_DB_CONNECTIONS: integer({
     description: 'Largest number of connections that one process opens to PostgreSQL.',
-    readBy: SERVICES,
+    readBy: [...SERVICES, 'codec'],
     unit: 'connections',
     default: 10,
-    minimum: 2,
+    // A sweep holds one, a change of a bucket policy another, and both need a third.
+    minimum: 3,
     maximum: 1000,
   }),
 };
@@ -83,7 +87,7 @@ const temporal = {
     description:
       'Host and port of the Temporal server, without a scheme. ' +
       'Without it, `polony migrate` registers no search attributes, and the local stack starts its own server.',
-    readBy: [...SERVICES, 'migrate', 'local'],
+    readBy: [...TEMPORAL, 'local'],
     example: 'localhost:7233',
     whenMissing:
       'set it to the host and port of the Temporal server, such as localhost:7233 or <namespace>.tmprl.cloud:7233',
@@ -92,25 +96,115 @@ const temporal = {
   }),
   TEMPORAL_NAMESPACE: text({
     description: 'Namespace of the workflows. It must exist.',
-    readBy: [...SERVICES, 'migrate', 'local'],
+    readBy: [...TEMPORAL, 'local'],
     default: 'default',
   }),
   TEMPORAL_API_KEY: optionalText({
     description: 'API key of Temporal Cloud. It implies TLS.',
-    readBy: [...SERVICES, 'migrate'],
+    readBy: TEMPORAL,
     isSecret: true,
   }),
   TEMPORAL_TLS: optionalFlag({
-    description: 'Whether to use TLS for the connection to Temporal. It must not be `false` with `TEMPORAL_API_KEY`.',
-    readBy: [...SERVICES, 'migrate'],
-    defaultText: '`true` with `TEMPORAL_API_KEY`, else `false`',
+    description:
+      'Whether to use TLS for the connection to Temporal. It must not be `false` with `TEMPORAL_API_KEY` or one of the ' +
+      'following variables.',
+    readBy: TEMPORAL,
+    defaultText: '`true` with `TEMPORAL_API_KEY` or one of the following variables, else `false`',
+  }),
+  TEMPORAL_TLS_SERVER_CA_CERT_PATH: optionalText({
+    description:
+      'File with the certificates that polony trusts for Temporal, as PEM. ' +
+      'Without it, polony trusts the public authorities.',
+    readBy: TEMPORAL,
+    example: '/etc/polony/temporal-ca.pem',
+  }),
+  TEMPORAL_TLS_CLIENT_CERT_PATH: optionalText({
+    description:
+      'File with the certificate that polony shows to Temporal (mTLS), as PEM. ' +
+      'Start polony again after you replaced the file.',
+    readBy: TEMPORAL,
+    example: '/etc/polony/temporal-client.pem',
+  }),
+  TEMPORAL_TLS_CLIENT_KEY_PATH: optionalText({
+    description: 'File with the private key of that certificate, as PEM.',
+    readBy: TEMPORAL,
+    example: '/etc/polony/temporal-client.key',
+  }),
+  TEMPORAL_TLS_SERVER_NAME: optionalText({
+    description: 'Name that the certificate of Temporal must have, if it differs from the host in `TEMPORAL_ADDRESS`.',
+    readBy: TEMPORAL,
+    example: 'temporal.example.org',
+    pattern: /^[A-Za-z0-9._-]{1,253}$/,
+    problem: 'must be a host name without a port',
   }),
   POLONY_TASK_QUEUE: text({
     description: 'Prefix of the task queues. The API and its workers must use the same value.',
-    readBy: SERVICES,
+    readBy: [...SERVICES, 'promote'],
     default: 'polony',
     pattern: /^[\x21-\x7e]{1,200}$/,
     problem: 'must be 1 to 200 printable characters without spaces',
+  }),
+};
+
+const versioning = {
+  POLONY_DEPLOYMENT_NAME: optionalText({
+    description:
+      'Name of the worker deployment in Temporal. It turns Worker Versioning on: a workflow runs only on workers whose ' +
+      'version may run it. Workers get no tasks until `polony promote` has made a version the current one.',
+    readBy: ['worker', 'promote'],
+    example: 'polony',
+    pattern: /^[A-Za-z0-9_-]{1,100}$/,
+    problem: 'must be 1 to 100 letters, digits, hyphens and underscores',
+  }),
+  POLONY_BUILD_ID: optionalText({
+    description:
+      'Version of this worker in its deployment, such as the tag of its image. Required with `POLONY_DEPLOYMENT_NAME`. ' +
+      'Workers with different code must have different build IDs.',
+    readBy: ['worker', 'promote'],
+    example: '1.4.0',
+    pattern: /^[A-Za-z0-9._-]{1,100}$/,
+    problem: 'must be 1 to 100 letters, digits, dots, hyphens and underscores',
+  }),
+  POLONY_PINNED_WORKFLOWS: optionalText({
+    description:
+      'Types of workflows that stay on the version they began with, separated by commas, or `*` for all. ' +
+      'The others move to the current version with their next task.',
+    readBy: WORKER,
+    example: 'bases2fastq,runUpload',
+    defaultText: 'none',
+  }),
+  POLONY_END_WHEN_DRAINED: flag({
+    description:
+      'Whether the worker ends, with exit code 0, when its version is drained: it is no longer the current one, and no ' +
+      'workflow needs it any more.',
+    readBy: WORKER,
+    default: false,
+  }),
+};
+
+const codecServer = {
+  POLONY_CODEC_HOST: text({
+    description: 'Address or host name where the codec server listens.',
+    readBy: CODEC,
+    default: '127.0.0.1',
+    example: '0.0.0.0',
+    pattern: /^[A-Za-z0-9.:_-]+$/,
+    problem: 'must be an address or host name without a port',
+  }),
+  POLONY_CODEC_PORT: integer({
+    description: 'Port where the codec server listens; 0 for any free port.',
+    readBy: CODEC,
+    default: 8088,
+    minimum: 0,
+    maximum: 65_535,
+  }),
+  POLONY_CODEC_ORIGINS: optionalText({
+    description:
+      "Origins of Temporal's Web UI, separated by commas. Browsers let pages of these origins, and no others, read what " +
+      'the codec server answers.',
+    readBy: CODEC,
+    example: 'https://temporal.example.org',
+    defaultText: 'none: no browser may use it',
   }),
 };
 
@@ -125,14 +219,34 @@ const secrets = {
     isSecret: true,
     example: 'k2=arn:aws:kms:us-west-2:111122223333:key/…',
   }),
+  POLONY_PAYLOAD_KEYS: optionalText({
+    description:
+      'Keys that encrypt what polony stores in Temporal, with AES-256-GCM: arguments, results, failures, heartbeats, ' +
+      'summaries and details. The format is that of `POLONY_ENCRYPTION_KEYS`. The first key encrypts, and all of them ' +
+      'decrypt. If the first entry is `none`, nothing is encrypted, and the keys decrypt only. ' +
+      'The API, its workers and the codec server must use the same value.',
+    readBy: [...SERVICES, 'codec'],
+    isSecret: true,
+    example: 'p1=arn:aws:kms:us-west-2:111122223333:key/…',
+    defaultText: 'nothing is encrypted',
+  }),
 };
 
 const work = {
   POLONY_LOG_LEVEL: choice(LOG_LEVELS, {
     description:
       'Least important level that the log shows. Other commands print a stack trace with an error if it is `debug`.',
-    readBy: [...SERVICES, 'client', 'local'],
+    readBy: [...SERVICES, 'codec', 'client', 'local'],
     default: 'info',
+  }),
+  POLONY_METRICS_ADDRESS: optionalText({
+    description:
+      'Address where Prometheus reads the metrics of this process, at `/metrics`. Without it there are none. ' +
+      'Processes on one machine need different ports; port 0 takes any free one, which the log names. Do not make it public: the metrics need no key.',
+    readBy: SERVICES,
+    example: '0.0.0.0:9464',
+    pattern: LISTEN_ADDRESS,
+    problem: 'must be host:port, such as 0.0.0.0:9464',
   }),
   POLONY_GIVE_UP_DAYS: integer({
     description: 'How long a run or an execution may stay blocked before polony gives it up.',
@@ -190,12 +304,62 @@ const work = {
   }),
 };
 
+const tracing = {
+  OTEL_EXPORTER_OTLP_ENDPOINT: optionalText({
+    description:
+      'Where traces go: the base URL of an OpenTelemetry collector that accepts OTLP over HTTP (protobuf). It turns ' +
+      'tracing on.',
+    readBy: SERVICES,
+    example: 'http://collector:4318',
+    check: isPublicUrl,
+    problem: 'must be an http or https URL, such as http://collector:4318',
+  }),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: optionalText({
+    description: 'Complete URL for traces, in place of the base URL. It turns tracing on, too.',
+    readBy: SERVICES,
+    example: 'http://collector:4318/v1/traces',
+    check: isPublicUrl,
+    problem: 'must be an http or https URL, such as http://collector:4318/v1/traces',
+  }),
+  OTEL_EXPORTER_OTLP_HEADERS: optionalText({
+    description: 'Headers for the collector, such as a key: `name=value`, separated by commas.',
+    readBy: SERVICES,
+    isSecret: true,
+  }),
+  OTEL_SERVICE_NAME: optionalText({
+    description: 'Name of the service in traces.',
+    readBy: SERVICES,
+    defaultText: '`polony-api` or `polony-worker`',
+  }),
+  OTEL_RESOURCE_ATTRIBUTES: optionalText({
+    description: 'Attributes of all spans: `name=value`, separated by commas.',
+    readBy: SERVICES,
+    example: 'deployment.environment=production',
+  }),
+  OTEL_TRACES_SAMPLER: optionalText({
+    description: 'Which traces are recorded: one of the names that OpenTelemetry defines.',
+    readBy: SERVICES,
+    defaultText: '`parentbased_always_on`',
+    example: 'parentbased_traceidratio',
+  }),
+  OTEL_TRACES_SAMPLER_ARG: optionalText({
+    description: 'Argument of the sampler, such as the share of traces from 0 to 1.',
+    readBy: SERVICES,
+    example: '0.1',
+  }),
+  OTEL_SDK_DISABLED: flag({
+    description: 'Turns tracing off, whatever the other variables say.',
+    readBy: SERVICES,
+    default: false,
+  }),
+};
+
 const apiServer = {
   POLONY_API_KEY: text({
     description:
       `Key with all permissions, of at least ${MIN_API_KEY_LENGTH} printable characters. ` +
       'Use it to create other keys. The client sends it if it is set there.',
-    readBy: ['api', 'client'],
+    readBy: [...LOGIN, 'client'],
     isSecret: true,
     whenMissing:
       `choose a random key of at least ${MIN_API_KEY_LENGTH} characters, ` + 'for example with: openssl rand -hex 32',
@@ -233,7 +397,7 @@ const apiServer = {
   }),
   POLONY_ERROR_DOMAIN: text({
     description: "Value of `domain` in the details of errors. Clients of the vendor's API may expect its domain.",
-    readBy: API,
+    readBy: LOGIN,
     default: 'polony',
     example: 'cloud-api.elembio.io',
     pattern: /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/,
@@ -243,7 +407,7 @@ const apiServer = {
     description:
       "Which reverse proxies may state a client's address in `X-Forwarded-For`: `false` for none, or their " +
       'addresses and networks, separated by commas (`loopback`, `linklocal` and `uniquelocal` are names of networks).',
-    readBy: API,
+    readBy: LOGIN,
     default: 'false',
     example: '10.0.0.0/8,loopback',
   }),
@@ -264,7 +428,7 @@ const apiServer = {
   }),
   POLONY_REQUESTS_PER_MINUTE: integer({
     description: 'Largest number of requests of one caller to one API process; 0 for no limit.',
-    readBy: API,
+    readBy: LOGIN,
     unit: 'requests',
     default: 6000,
     minimum: 0,
@@ -275,7 +439,7 @@ const apiServer = {
       'Different keys and tokens that are not valid which one address (IPv6: one /64 network) may send to one API ' +
       'process within a minute; 0 for no limit. More are refused without a check, except those that worked within 15 ' +
       'minutes. Behind a reverse proxy, set `POLONY_TRUST_PROXY`, or all clients share the address of the proxy.',
-    readBy: API,
+    readBy: LOGIN,
     unit: 'failed logins',
     default: 30,
     minimum: 0,
@@ -286,32 +450,32 @@ const apiServer = {
 const oidc = {
   POLONY_OIDC_ISSUER: optionalText({
     description: 'Issuer of the tokens that people may send instead of an API key. It turns OpenID Connect on.',
-    readBy: API,
+    readBy: LOGIN,
     example: 'https://login.example.org/realms/lab',
     check: isIdentityUrl,
     problem: 'must be an https URL',
   }),
   POLONY_OIDC_AUDIENCE: optionalText({
     description: 'Value that `aud` of a token must contain. Required with `POLONY_OIDC_ISSUER`.',
-    readBy: API,
+    readBy: LOGIN,
     example: 'polony',
   }),
   POLONY_OIDC_JWKS_URL: optionalText({
     description: 'Where the provider publishes its signing keys.',
-    readBy: API,
+    readBy: LOGIN,
     defaultText: 'discovered from the issuer',
     check: isIdentityUrl,
     problem: 'must be an https URL',
   }),
   POLONY_OIDC_SCOPES_CLAIM: text({
     description: "Claim that holds a person's scopes. A dot separates the names of nested members.",
-    readBy: API,
+    readBy: LOGIN,
     default: 'scope',
     example: 'realm_access.roles',
   }),
   POLONY_OIDC_SCOPE_MAP: optionalText({
     description: 'Scopes for each value of that claim, as JSON. Without it, the values are scopes themselves.',
-    readBy: API,
+    readBy: LOGIN,
     example: '{"lab-admins":["*"],"analysts":["runs:read","executions:*"]}',
   }),
 };
@@ -420,13 +584,6 @@ const worker = {
     readBy: WORKER,
     default: WEBHOOK_RETRY_SECONDS.join(','),
   }),
-  POLONY_METRICS_ADDRESS: optionalText({
-    description: "Address where Prometheus reads the worker's metrics. Without it there are no metrics.",
-    readBy: WORKER,
-    example: '0.0.0.0:9464',
-    pattern: HOST_AND_PORT,
-    problem: 'must be host:port, such as 0.0.0.0:9464',
-  }),
   POLONY_HEALTH_ADDRESS: optionalText({
     description:
       'Address of the health checks of the worker: `/healthz` answers while it lives, `/readyz` while it works. ' +
@@ -501,7 +658,7 @@ const awsSdk = {
   AWS_ENDPOINT_URL_OMICS: optionalText({ description: 'Endpoint of HealthOmics.', readBy: SERVICES }),
   PGPASSWORD: optionalText({
     description: 'Password for PostgreSQL, if `DATABASE_URL` has none. It needs no percent-encoding.',
-    readBy: ALL_SERVICES,
+    readBy: DATABASE,
     isSecret: true,
   }),
 };
@@ -551,17 +708,39 @@ const tests = {
 };
 
 /** Variables that the API and the worker share. */
-export const COMMON_SETTINGS = { ...database, ...temporal, ...secrets, ...work };
+export const COMMON_SETTINGS = { ...database, ...temporal, ...secrets, ...work, ...tracing };
 export const DATABASE_SETTINGS = database;
 export const MIGRATION_SETTINGS = runtimeRole;
+export const TEMPORAL_SETTINGS = temporal;
 export const API_SETTINGS = { ...COMMON_SETTINGS, ...apiServer, ...oidc };
-export const WORKER_SETTINGS = { ...COMMON_SETTINGS, ...worker };
+export const WORKER_SETTINGS = { ...COMMON_SETTINGS, ...versioning, ...worker };
+
+/** Variables of `polony codec`, which needs the login of the API and no connection to Temporal. */
+export const CODEC_SETTINGS = {
+  ...database,
+  ...codecServer,
+  ...oidc,
+  POLONY_PAYLOAD_KEYS: secrets.POLONY_PAYLOAD_KEYS,
+  POLONY_LOG_LEVEL: work.POLONY_LOG_LEVEL,
+  POLONY_API_KEY: apiServer.POLONY_API_KEY,
+  POLONY_ERROR_DOMAIN: apiServer.POLONY_ERROR_DOMAIN,
+  POLONY_TRUST_PROXY: apiServer.POLONY_TRUST_PROXY,
+  POLONY_REQUESTS_PER_MINUTE: apiServer.POLONY_REQUESTS_PER_MINUTE,
+  POLONY_FAILED_LOGINS_PER_MINUTE: apiServer.POLONY_FAILED_LOGINS_PER_MINUTE,
+};
+/** Variables of `polony promote`. */
+export const PROMOTE_SETTINGS = {
+  ...temporal,
+  POLONY_DEPLOYMENT_NAME: versioning.POLONY_DEPLOYMENT_NAME,
+  POLONY_BUILD_ID: versioning.POLONY_BUILD_ID,
+};
 
 /** All groups in the order of the reference page. */
 export const SETTING_GROUPS: readonly { title: string; introduction?: string; settings: TProperties }[] = [
   { title: 'Database', settings: database },
   { title: 'Migration', settings: runtimeRole },
   { title: 'Temporal', settings: temporal },
+  { title: 'Worker Versioning', settings: versioning },
   { title: 'Secrets', settings: secrets },
   { title: 'API and worker', settings: work },
   { title: 'API', settings: apiServer },
@@ -571,6 +750,14 @@ export const SETTING_GROUPS: readonly { title: string; introduction?: string; se
     settings: oidc,
   },
   { title: 'Worker', settings: worker },
+  { title: 'Codec server', settings: codecServer },
+  {
+    title: 'Tracing',
+    introduction:
+      'Tracing is off without an endpoint. The OpenTelemetry library reads these, and all other variables that it ' +
+      'documents for traces and the OTLP exporter.',
+    settings: tracing,
+  },
   {
     title: 'Client commands',
     introduction:

@@ -3,7 +3,8 @@ import { type FieldProblem, InputError } from '../errors.js';
 /**
  * Actions by resource. `read` is the vendor's (introduction of its API), and polony adds the others: `operate` retries,
  * cancels and checks again, `create` starts executions, `upload` issues credentials to write, `share` edits bucket
- * policies.
+ * policies. The actions of `payloads` let the codec server decrypt and
+ * encrypt what Temporal stores.
  */
 export const ACTIONS_BY_RESOURCE = {
   runs: ['read', 'download', 'operate'],
@@ -18,6 +19,7 @@ export const ACTIONS_BY_RESOURCE = {
   keys: ['read', 'write'],
   audit: ['read'],
   events: ['write'],
+  payloads: ['read', 'write'],
 } as const;
 
 type Permissions = typeof ACTIONS_BY_RESOURCE;
@@ -33,6 +35,8 @@ const WITHOUT_ID: ReadonlySet<string> = new Set<ScopeAction>([
   'keys:write',
   'audit:read',
   'events:write',
+  'payloads:read',
+  'payloads:write',
 ]);
 /** Actions that a prefix can narrow. Those that change or share a whole connection are not among them. */
 const WITH_PREFIX: ReadonlySet<string> = new Set<ScopeAction>(['storage:read', 'storage:download', 'storage:upload']);

@@ -65,9 +65,16 @@ export interface Blocked {
   remedy: string;
   /** The policy statement that would grant it, as JSON. */
   statement?: unknown;
+  /** Who can fix it, where that does not follow from the kind; see `ownerOf`. */
+  owner?: 'customer' | 'vendor' | 'aws' | 'polony';
+  /** The AWS account of the provider, where the workflow does not know it. */
+  account?: string;
   /** Since when the same problem blocks; ISO 8601. The store adds it. */
   since?: string;
 }
+
+/** The `kind` of a block where HealthOmics has a run for the `requestId` of an execution, and nothing says which. */
+export const START_CONFLICT = 'START_CONFLICT';
 
 /** One parameter of a HealthOmics workflow (GetWorkflow, parameterTemplate). */
 export interface TemplateParameter {
@@ -111,6 +118,18 @@ function nameIn(template: ParameterTemplate, what: keyof ParameterNames, names: 
     return chosen;
   }
   return KNOWN_NAMES[what].find((name) => Object.hasOwn(template, name));
+}
+
+/**
+ * The run folder in the parameters of a run that polony started, as an `s3://` URI; undefined where none is known.
+ * @param name of the parameter, where the flow gives one
+ */
+export function findRunDir(parameters: unknown, name: string | undefined): string | undefined {
+  if (typeof parameters !== 'object' || parameters === null) return undefined;
+  const given = parameters as Record<string, unknown>;
+  const key = [...(name === undefined ? [] : [name]), ...KNOWN_NAMES.runDir].find((each) => Object.hasOwn(given, each));
+  const value = key === undefined ? undefined : given[key];
+  return typeof value === 'string' ? value : undefined;
 }
 
 /**

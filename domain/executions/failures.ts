@@ -161,6 +161,16 @@ const REASONS: Record<string, FailureEntry> = {
     'The flow was started for this run before, by an execution that the database does not have',
     'Look for the results of the execution that the message names. To analyse the run again, start an execution yourself.',
   ],
+  StartClosed: [
+    'polony',
+    'The execution was cancelled before its HealthOmics run was started',
+    'Nothing runs. To analyse the run, start another execution',
+  ],
+  ExecutionEnded: [
+    'polony',
+    'Somebody reset the workflow of an execution that had ended',
+    'Relaunch the execution to analyse the run again',
+  ],
   WorkflowClosed: [
     'polony',
     'Somebody terminated its Temporal workflow, or the workflow failed',

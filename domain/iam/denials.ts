@@ -49,6 +49,8 @@ export interface DenialRemedy {
   remedy: string;
   /** The statement that grants what is missing; absent where no Allow in an identity-based policy can help. */
   statement?: Statement;
+  /** What was denied the action: an ARN or `*`; absent where it is not known. */
+  resource?: string;
 }
 
 /** S3 puts resources into quotes, because keys can have spaces. */
@@ -130,10 +132,11 @@ export function explainDenial(
   const action = denial.action ?? denied.action;
   const isOtherAction = action.toLowerCase() !== denied.action.toLowerCase();
   // The resource of the call is not a resource of another action: a bucket is none of kms:Decrypt.
-  const resource = denial.resource ?? (isOtherAction ? undefined : denied.resource);
+  const resource = denial.resource ?? (isOtherAction ? resourceOf(action, caller.scope) : denied.resource);
   const what = resource === undefined ? action : `${action} on ${resource}`;
   const where = describePolicy(denial, action, caller.identity);
-  if (!canAllowHelp(denial)) return { remedy: explainChange(denial, what, where) };
+  if (!canAllowHelp(denial))
+    return { remedy: explainChange(denial, what, where), ...(resource !== undefined && { resource }) };
   return {
     remedy:
       `Allow ${what} in the policy of ${caller.identity}` +
@@ -141,7 +144,7 @@ export function explainDenial(
       (denial.deny === undefined && denial.isEncoded === true
         ? '. `aws sts decode-authorization-message` shows the reason'
         : ''),
-    ...(resource !== undefined && { statement: missingStatement(action, resource, caller.scope) }),
+    ...(resource !== undefined && { resource, statement: missingStatement(action, resource, caller.scope) }),
   };
 }
 
@@ -197,6 +200,14 @@ function describeResourcePolicy(action: string): string {
   if (action.startsWith('kms:')) return 'the key policy of the KMS key';
   if (action.startsWith('sts:')) return 'the trust policy of the role';
   return 'the policy of the resource';
+}
+
+/** What the permission table grants an action on, where AWS does not name the resource and it is a single one. */
+function resourceOf(action: string, scope: PermissionScope | undefined): string | undefined {
+  const row = findPermission(action);
+  if (row === undefined || scope === undefined) return undefined;
+  const { Resource: resource } = statementFor(row.action, scope);
+  return typeof resource === 'string' ? resource : undefined;
 }
 
 /** AWS names one resource at a time. The statement has all that the vendor's table lists, so one change suffices. */

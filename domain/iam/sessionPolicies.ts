@@ -54,7 +54,13 @@ const BUCKET_ACTIONS = [
   's3:GetBucketOwnershipControls',
   's3:GetEncryptionConfiguration',
 ];
-const OMICS_ACTIONS = [...actionsOn('workflow', 'workflowRun'), 'omics:TagResource', ...actionsOn('run')];
+const OMICS_ACTIONS = [
+  ...actionsOn('workflow', 'workflowRun'),
+  'omics:TagResource',
+  ...actionsOn('run'),
+  // After a restore, `polony reconcile` lists runs where the user may.
+  'omics:ListRuns',
+];
 
 /**
  * Escapes `*`, `?` and `$` for a policy's Resource or a pattern in a condition, where they are wildcards and the

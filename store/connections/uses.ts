@@ -57,10 +57,13 @@ export async function listUses(db: DbOrTransaction, table: ResourceTable, id: st
     add(
       'run',
       await db
-        .selectFrom('runs')
-        .select(['id', 'run_folder as name'])
-        .where('storage_connection_id', '=', id)
-        .where('upload_state', '=', 'uploading')
+        .selectFrom('runs as r')
+        .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
+        .select(['r.id', 'r.run_folder as name'])
+        .where('r.storage_connection_id', '=', id)
+        .where('r.upload_state', '=', 'uploading')
+        // Who turned run upload off has given up what was found there. Registered runs are followed all the same.
+        .where((where) => where.or([where('s.use_for_run_upload', '=', true), where('r.discovered', '=', false)]))
         .limit(USES_SHOWN)
         .execute(),
     );

@@ -3,15 +3,16 @@ import { type Db, type DbOrTransaction, sanitizeText } from '../database.js';
 
 /**
  * Moves a failed HealthOmics run to the earlier attempts, and prepares the execution for the next one.
- * @param attempt the attempt that failed. Nothing changes where the execution has a later one already.
+ * @param attempt the attempt that failed. Nothing changes where the execution has a later one already, or has ended.
+ * @returns whether it was moved
  */
 export async function beginNextAttempt(
   db: Db,
   id: string,
   attempt: number,
   failed: { failureReason: string; statusMessage?: string; description: string },
-): Promise<void> {
-  await db.transaction().execute(async (transaction) => {
+): Promise<boolean> {
+  return db.transaction().execute(async (transaction) => {
     const row = await transaction
       .selectFrom('executions')
       .selectAll()
@@ -20,7 +21,7 @@ export async function beginNextAttempt(
       .where('status', 'not in', FINAL_STATUSES)
       .forUpdate()
       .executeTakeFirst();
-    if (row === undefined || row.healthomics_run_id === null) return;
+    if (row === undefined || row.healthomics_run_id === null) return false;
     await transaction
       .insertInto('execution_attempts')
       .values({
@@ -54,6 +55,7 @@ export async function beginNextAttempt(
       })
       .where('id', '=', id)
       .execute();
+    return true;
   });
 }
 

@@ -52,6 +52,8 @@ export interface ListedExecution {
     runFolder: string;
     uploadState: UploadState;
     uploadDescription: string;
+    /** When polony saw the end of the upload. */
+    timeUploaded: Date | null;
     /** Whether flows that accept stopped runs can analyse the run although it was refused. */
     usableIfStopped: boolean;
     outcome: RunOutcome | null;
@@ -184,6 +186,7 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       'r.upload_state',
       'r.metadata_etags',
       'r.upload_description',
+      'r.time_completed as run_time_completed',
       'r.usable_if_stopped',
       // Single members, because run_parameters names every tile.
       sql<Cycles | null>`r.run_parameters->'cycles'`.as('cycles'),
@@ -283,6 +286,7 @@ function toFlowAndRun(row: ListedExecutionRow): Pick<ListedExecution, 'flow' | '
       uploadState: row.upload_state,
       metadataEtags: row.metadata_etags,
       uploadDescription: row.upload_description,
+      timeUploaded: row.run_time_completed,
       usableIfStopped: row.usable_if_stopped,
       cycles: row.cycles,
       analysisLanes: row.analysis_lanes,

@@ -5,13 +5,24 @@ import type { Db, DbOrTransaction } from '../database.js';
 export interface StartTurn {
   /** Milliseconds after which to ask again. 0: it is the execution's turn now. */
   wait: number;
+  /** Milliseconds until its turn, if everything stays as it is. */
+  left: number;
   /** Place in the queue, from 1. */
   position: number;
   waiting: number;
+  /** Seconds between two turns: more than the rate says while AWS throttles. */
+  interval: number;
 }
 
 /** An execution that misses its slot by this time is skipped, so that it holds up nobody. */
 const ABSENT_SECONDS = 10;
+/**
+ * An execution asks again at least so often, because its turn can come much sooner than it seemed: AWS ends throttling,
+ * somebody cancels those before it, or raises the rate.
+ */
+const LONGEST_WAIT_SECONDS = 60;
+/** A long queue asks less often: all executions of a queue together make at most so many requests a second. */
+const MOST_REQUESTS_PER_SECOND = 20;
 
 /**
  * Requests a turn to call StartRun in an account and region. All workers share the turns. Flows alternate, so that
@@ -30,7 +41,7 @@ export async function requestStartTurn(
     update start_pace set next_at = now() + make_interval(secs => greatest(${interval}::float8, penalty))
     where scope = ${scope} and next_at <= now()
       and not exists (select 1 from start_queue q where q.scope = ${scope})`.execute(db);
-  if (free.numAffectedRows === 1n) return { wait: 0, position: 1, waiting: 0 };
+  if (free.numAffectedRows === 1n) return { wait: 0, left: 0, position: 1, waiting: 0, interval };
   return db.transaction().execute(async (transaction) => {
     await sql`insert into start_pace (scope) values (${scope}) on conflict do nothing`.execute(transaction);
     const pace = (
@@ -67,13 +78,19 @@ export async function requestStartTurn(
         update start_pace
         set next_at = clock_timestamp() + make_interval(secs => greatest(${interval}::float8, penalty))
         where scope = ${scope}`.execute(transaction);
-      return { wait: 0, ...place };
+      return { wait: 0, left: 0, ...place, interval: pace.interval };
     }
-    const wait = Math.max(0, pace.free_in) + (place.position - 1) * pace.interval;
+    const left = Math.max(0, pace.free_in) + (place.position - 1) * pace.interval;
+    const wait = Math.min(left, Math.max(LONGEST_WAIT_SECONDS, place.waiting / MOST_REQUESTS_PER_SECOND));
     await sql`
       update start_queue set due_at = clock_timestamp() + make_interval(secs => ${wait}::float8)
       where execution_id = ${executionId}`.execute(transaction);
-    return { wait: Math.max(1, Math.ceil(wait * 1000)), ...place };
+    return {
+      wait: Math.max(1, Math.ceil(wait * 1000)),
+      left: Math.ceil(left * 1000),
+      ...place,
+      interval: pace.interval,
+    };
   });
 }
 

@@ -1,5 +1,5 @@
 import { FINAL_STATUSES } from '../../domain/executions/execution.js';
-import { type DbOrTransaction, isId } from '../database.js';
+import { type DbOrTransaction, isOwnId } from '../database.js';
 import { executionQuery, type ExecutionContext, toExecutionContext } from './load.js';
 
 /**
@@ -58,7 +58,7 @@ function startedOpenExecutions(db: DbOrTransaction, before: Date) {
 
 /** Which of these executions have not ended. */
 export async function filterOpenExecutions(db: DbOrTransaction, ids: readonly string[]): Promise<string[]> {
-  const known = ids.filter(isId);
+  const known = ids.filter(isOwnId);
   if (known.length === 0) return [];
   const rows = await db
     .selectFrom('executions')

@@ -20,8 +20,6 @@ export interface ExecutionChange {
   status?: ExecutionStatus;
   statusDescription?: string;
   blocked?: Blocked | null;
-  startState?: 'none' | 'sent' | 'started';
-  startRequest?: Record<string, unknown> | null;
   workflowName?: string;
   parameters?: Record<string, ParameterValue>;
   healthOmics?: { runId: string; uuid?: string; arn?: string; runOutputUri?: string };
@@ -48,10 +46,6 @@ export async function updateExecution(db: DbOrTransaction, id: string, change: E
       ...(change.status !== undefined && { status: change.status }),
       ...(change.statusDescription !== undefined && { status_description: sanitizeText(change.statusDescription) }),
       ...(change.blocked !== undefined && { blocked: blockedValue(change.blocked) }),
-      ...(change.startState !== undefined && { start_state: change.startState }),
-      ...(change.startRequest !== undefined && {
-        start_request: change.startRequest === null ? null : json(change.startRequest),
-      }),
       ...(change.workflowName !== undefined && { workflow_name: change.workflowName }),
       ...(change.parameters !== undefined && { parameters: json(change.parameters) }),
       ...(change.healthOmics !== undefined && {

@@ -79,6 +79,9 @@ export async function listRegisteredRuns(db: DbOrTransaction, createdBefore: Dat
       'r.parent_path',
       'r.run_folder',
       'r.run_name',
+      's.bucket',
+      's.prefix',
+      's.region',
     ])
     .where('r.discovered', '=', false)
     .where('r.upload_state', '=', 'uploading')
@@ -93,5 +96,6 @@ export async function listRegisteredRuns(db: DbOrTransaction, createdBefore: Dat
     parentPath: row.parent_path,
     runFolder: row.run_folder,
     runName: row.run_name,
+    bucket: { bucket: row.bucket, prefix: row.prefix, region: row.region },
   }));
 }

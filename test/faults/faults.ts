@@ -4,6 +4,14 @@ import path from 'node:path';
 import { adminClients, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import { startStack } from '../../local/stack.js';
+import {
+  ANSWER_MS,
+  compareWithRuns,
+  createCarefulClient,
+  emptyOutcome,
+  type Outcome,
+  waitUntilEnded,
+} from './outcome.js';
 
 export interface FaultOptions {
   executions: number;
@@ -15,23 +23,10 @@ export interface FaultOptions {
 }
 
 /** The result. All counts but `executions`, `faults` and `runs` must be 0. */
-export interface FaultReport {
+export interface FaultReport extends Outcome {
   seed: number;
-  executions: number;
   /** How many faults of each kind were injected. */
   faults: Record<string, number>;
-  /** HealthOmics runs that were started. An execution has several if its earlier runs failed temporarily. */
-  runs: number;
-  /** Runs beyond the first one of each attempt. */
-  duplicates: number;
-  /** Executions that were accepted and did not end in time. */
-  lost: number;
-  /** Executions that ended while one of their runs had not. */
-  leftRunning: number;
-  /** Executions whose status does not match their last run. */
-  wrongState: number;
-  /** A description of each problem. */
-  details: string[];
 }
 
 /** Mulberry32: a small generator whose numbers follow from its seed. */
@@ -55,10 +50,6 @@ function isAlive(pid: number | undefined): boolean {
 }
 
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
-/** A killed part may take five minutes to start on a busy machine (local/guardian.ts), while another is killed. */
-const ANSWER_MS = 600_000;
-const ENDED = /COMPLETED|FAILED|CANCELED/;
-const RUN_ENDED = ['COMPLETED', 'FAILED', 'CANCELLED', 'DELETED'];
 const PARTS = ['worker', 'api', 'temporal', 'postgres'] as const;
 
 /**
@@ -86,45 +77,16 @@ export async function runFaults({
   });
   const faults: Record<string, number> = {};
   const count = (kind: string): void => void (faults[kind] = (faults[kind] ?? 0) + 1);
-  const report: FaultReport = {
-    seed,
-    executions,
-    faults,
-    runs: 0,
-    duplicates: 0,
-    lost: 0,
-    leftRunning: 0,
-    wrongState: 0,
-    details: [],
-  };
+  const report: FaultReport = { seed, faults, ...emptyOutcome(executions) };
   try {
     const { info } = stack;
     /** Why a part did not start again after its crash. Ends every wait at once. */
     let crashed: unknown;
-    /** Acts like a careful client: sends the same request with the same idempotency key until there is an answer. */
-    async function call<T>(method: string, where: string, body?: unknown, key?: string): Promise<T> {
-      for (const end = Date.now() + ANSWER_MS; ;) {
-        let status = 0;
-        try {
-          const response = await fetch(`${info.apiUrl}${where}`, {
-            method,
-            headers: {
-              'x-api-key': info.apiKey,
-              ...(body !== undefined && { 'content-type': 'application/json' }),
-              ...(key !== undefined && { 'idempotency-key': key }),
-            },
-            ...(body !== undefined && { body: JSON.stringify(body) }),
-            signal: AbortSignal.timeout(15_000),
-          });
-          status = response.status;
-          if (response.ok) return (await response.json()) as T;
-          throw new Error(`${method} ${where}: ${status} ${await response.text()}`);
-        } catch (error) {
-          if ((status >= 400 && status < 500) || crashed !== undefined || Date.now() > end) throw error;
-        }
-        await pause(250);
-      }
-    }
+    const call = createCarefulClient(
+      info.apiKey,
+      () => info.apiUrl,
+      () => crashed === undefined,
+    );
     const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'faults');
     const { flowId } = await connectAccount(call, account);
     const { s3 } = adminClients(info);
@@ -151,6 +113,8 @@ export async function runFaults({
 
     // About a fifth of all answers gets a fault while executions are created.
     stack.aws.emulator.faults.push(
+      // In any case, however few calls there are meanwhile on a slow machine.
+      { operation: 'StartRun', kind: 'dropAnswer', count: 2 },
       { operation: '*', kind: 'throttle', probability: 0.06 },
       { operation: '*', kind: 'internal', probability: 0.05 },
       { operation: '*', kind: 'slow', delayMs: 700, probability: 0.05 },
@@ -267,73 +231,20 @@ export async function runFaults({
     await Promise.all([crashes, events]);
     if (crashed !== undefined)
       throw crashed instanceof Error ? crashed : new Error('A part did not start again after its crash');
+    const { faults: emulatorFaults } = stack.aws.emulator;
+    emulatorFaults.splice(0, emulatorFaults.length, ...emulatorFaults.filter(({ count: left }) => left !== undefined));
+
+    onProgress('  waiting until all executions end');
+    const states = await waitUntilEnded(ids, call, Date.now() + ANSWER_MS);
     for (const call of stack.aws.emulator.calls) {
       if (call.code === 429) count('calls throttled');
       else if (call.code === 500) count('calls failed');
       else if (call.code === 0) count('answers lost');
     }
     for (const run of stack.aws.emulator.runs.values()) if (run.failureReason === 'SERVICE_ERROR') count('runs failed');
-    stack.aws.emulator.faults.splice(0);
-
-    onProgress('  waiting until all executions end');
-    const states = new Map<string, { status: string; description: string }>();
-    for (const end = Date.now() + ANSWER_MS; Date.now() < end && states.size < ids.length; await pause(500)) {
-      for (let token = ''; ;) {
-        const page = await call<{
-          executions: { id: string; status: string; statusDescription: string }[];
-          nextPageToken: string;
-        }>('GET', `/v1/executions?pageSize=1000${token === '' ? '' : `&pageToken=${token}`}`);
-        for (const { id, status, statusDescription } of page.executions)
-          if (ENDED.test(status))
-            states.set(id, { status: status.replace('EXECUTION_STATUS_', ''), description: statusDescription });
-        token = page.nextPageToken;
-        if (token === '') break;
-      }
-    }
     const runs = [...stack.aws.emulator.runs.values()];
     report.runs = runs.length;
-    for (const id of ids) {
-      const own = runs.filter((run) => run.requestId === id || run.requestId.startsWith(`${id}-`));
-      const attempts = new Set(own.map((run) => run.requestId)).size;
-      const state = states.get(id);
-      const shown = own.map((run) => `${run.id} ${run.status}`).join(', ');
-      const say = (what: string): void =>
-        void report.details.push(`${id} (${state?.status ?? 'not ended'}; runs ${shown || 'none'}): ${what}`);
-      if (own.length > attempts) {
-        report.duplicates += own.length - attempts;
-        say('several runs for one attempt');
-      }
-      // Another run may start only after one that failed temporarily.
-      if (own.slice(0, -1).some((run) => run.status !== 'FAILED')) {
-        report.duplicates++;
-        say('another run although the one before had not failed');
-      }
-      if (state === undefined) {
-        report.lost++;
-        const { execution, details } = await call<{ execution: { statusDescription: string }; details: unknown }>(
-          'GET',
-          `/v1/executions/${id}/details`,
-        );
-        say(`did not end: ${execution.statusDescription} ${JSON.stringify(details)}`);
-        continue;
-      }
-      if (own.some((run) => !RUN_ENDED.includes(run.status))) {
-        report.leftRunning++;
-        say('left running');
-      }
-      const last = own.at(-1)?.status;
-      // If an execution is cancelled between two attempts, its last run has failed.
-      const fits =
-        state.status === 'COMPLETED'
-          ? last === 'COMPLETED'
-          : state.status === 'CANCELED'
-            ? last === undefined || last === 'CANCELLED' || last === 'FAILED'
-            : last === 'FAILED';
-      if (!fits) {
-        report.wrongState++;
-        say(state.description);
-      }
-    }
+    await compareWithRuns(ids, states, runs, report, call);
     if (report.lost > 0) {
       const log = readFileSync(path.join(stateDir, 'logs', 'worker.log'), 'utf8').slice(-2000);
       report.details.push(

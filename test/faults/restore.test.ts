@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DeleteObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
-import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import type { Stack } from '../../local/stack.js';
+import { databaseCopies, forgetStartRun } from '../stackDatabase.js';
 import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
 
@@ -18,6 +18,7 @@ let stack: Stack;
 let account: CustomerAccount;
 let call: ReturnType<typeof apiClient>;
 let s3: S3Client;
+let database: ReturnType<typeof databaseCopies>;
 let flowId: string;
 let { details, inStatus } = {} as ReturnType<typeof executionsOf>;
 
@@ -32,6 +33,7 @@ interface ListedExecution {
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-restore-'));
   stack = await startTestStack({ stateDir, env: { POLONY_SWEEP_SECONDS: '1' } });
+  database = databaseCopies(stack);
   call = apiClient(stack.info);
   ({ details, inStatus } = executionsOf(stack, call));
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'restore');
@@ -45,43 +47,9 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-/** Runs a statement on another database of the stack's server, so that the stack's own one is not in use. */
-async function onServer(...statements: string[]): Promise<void> {
-  const url = new URL(stack.info.databaseUrl);
-  url.pathname = '/postgres';
-  const client = new pg.Client({ connectionString: url.href });
-  await client.connect();
-  try {
-    for (const statement of statements) await client.query(statement);
-  } finally {
-    await client.end();
-  }
-}
-
-const databaseName = (): string => new URL(stack.info.databaseUrl).pathname.slice(1);
-
-/** Copies a database. Its users reconnect at any moment, so the server may reject the copy some times. */
-async function copyDatabase(from: string, to: string): Promise<void> {
-  await waitFor(`a copy of the database ${from}`, async () => {
-    try {
-      await onServer(
-        `drop database if exists "${to}" with (force)`,
-        `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${from}'`,
-        `create database "${to}" template "${from}"`,
-      );
-      return true;
-    } catch (error) {
-      if (/being accessed by other users|does not exist/.test(String(error))) return false;
-      throw error;
-    }
-  });
-}
-
-const takeDump = (): Promise<void> => copyDatabase(databaseName(), 'dump');
-
 /** Restores the dump, as an operator does: with the API and the worker restarted on it. */
 async function restoreDump(): Promise<void> {
-  await copyDatabase('dump', databaseName());
+  await database.restoreDump();
   await stack.crash('worker');
   await stack.crash('api');
 }
@@ -122,7 +90,7 @@ async function deleteWorkflow(executionId: string): Promise<void> {
 }
 
 it('gives back a completed, a running and a requested execution, and starts no HealthOmics run again', async () => {
-  await takeDump();
+  await database.takeDump();
   const completed = await uploadRun('COMPLETED');
   await inStatus(completed.id, 'COMPLETED');
   await setPace(stack, HELD_MS);
@@ -153,7 +121,7 @@ it('gives back a completed, a running and a requested execution, and starts no H
 });
 
 it('starts nothing again where Temporal has forgotten the execution too, and names it', async () => {
-  await takeDump();
+  await database.takeDump();
   const earlier = await uploadRun('EXPIRED');
   await inStatus(earlier.id, 'COMPLETED');
   const before = startedRuns().length;
@@ -170,7 +138,7 @@ it('starts nothing again where Temporal has forgotten the execution too, and nam
 });
 
 it('finds earlier work by Temporal alone where the marker in the bucket is gone', async () => {
-  await takeDump();
+  await database.takeDump();
   const earlier = await uploadRun('UNMARKED');
   await inStatus(earlier.id, 'COMPLETED');
   const before = startedRuns().length;
@@ -194,16 +162,7 @@ it('goes on with HealthOmics runs that the dump did not know yet', async () => {
   const before = startedRuns().map(({ id }) => id);
 
   // As in a dump from the moment between the creation of the executions and StartRun.
-  const client = new pg.Client({ connectionString: stack.info.databaseUrl });
-  await client.connect();
-  await client.query(
-    `update executions set status = 'INITIALIZED', start_state = 'none', start_request = null, summary = null,
-       healthomics_run_id = null, healthomics_run_uuid = null, healthomics_run_arn = null, healthomics_status = null,
-       run_output_uri = null, time_completed = null
-     where id in ($1, $2)`,
-    [completed.id, running.id],
-  );
-  await client.end();
+  await forgetStartRun(stack, completed.id, running.id);
   await stack.crash('worker');
   await inStatus(completed.id, 'COMPLETED');
   await inStatus(running.id, 'RUNNING');

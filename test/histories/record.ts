@@ -6,11 +6,12 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { Client, type WorkflowHandle, type WorkflowStartOptions } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import pLimit from 'p-limit';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import { registerSearchAttributes } from '../../temporal/searchAttributes.js';
+import { bundleWorkflows } from '../../worker/workflowBundle.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 import { hasHistory, writeHistory } from './historyFile.js';
 import { type ActivityType, Calls, QUEUES, type Scenario, sleep } from './scenario.js';
@@ -167,7 +168,7 @@ async function startServer(): Promise<TestWorkflowEnvironment> {
 }
 
 async function createWorkers(env: TestWorkflowEnvironment): Promise<Worker[]> {
-  const workflowBundle = await bundleWorkflowCode({ workflowsPath: path.join(ROOT, 'workflows/index.ts') });
+  const workflowBundle = { code: await bundleWorkflows() };
   const create = (queue: string, more: object = {}): Promise<Worker> =>
     Worker.create({
       connection: env.nativeConnection,

@@ -94,7 +94,7 @@ export const denied: Blocked = {
 };
 
 /** A failure that blocks the workflow until a person fixes its cause. */
-export const blocked = (): ApplicationFailure => createBlockedFailure(denied);
+export const blocked = (action = denied.action): ApplicationFailure => createBlockedFailure({ ...denied, action });
 
 /** A failure that Temporal retries only after the recording has ended. */
 export const laterFailure = (type: string): ApplicationFailure =>

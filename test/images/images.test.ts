@@ -35,7 +35,8 @@ const folder = mkdtempSync(path.join(tmpdir(), 'polony-images-'));
 type Environment = Record<string, string>;
 interface Service {
   image: string;
-  build?: string;
+  build?: { context: string; args: Record<string, string> };
+  profiles?: string[];
   command?: string[];
   environment?: Record<string, string | number>;
   depends_on?: Record<string, { condition: string }>;
@@ -99,13 +100,19 @@ async function build(): Promise<Image> {
     .split('\n')
     .filter((line) => line.trim() !== '' && !line.startsWith('#'));
   const stages = new Map<string, Image>();
+  const args = new Map<string, string>();
   let image: Image | undefined;
   const inside = (of: Image, place: string): string => path.join(of.root, path.resolve(of.workdir, place));
   for (const line of lines) {
     const [, instruction, rest] = /^([A-Z]+) (.*)$/.exec(line)!;
+    if (instruction === 'ARG') {
+      const [, name, value] = /^(\w+)=(\S+)$/.exec(rest!)!;
+      args.set(name!, value!);
+      continue;
+    }
     if (instruction === 'FROM') {
-      const [, base, name] = /^(\S+)(?: AS (\w+))?$/.exec(rest!)!;
-      expect(base).toMatch(/^node:22-/);
+      const [, base, name] = /^\$\{(\w+)\}(?: AS (\w+))?$/.exec(rest!)!;
+      expect(args.get(base!)).toMatch(/^node:22-/);
       image = {
         root: path.join(folder, `stage-${stages.size}`),
         workdir: '/',
@@ -203,7 +210,7 @@ function environmentOf(name: string, changes: Record<string, string | undefined>
     ];
   });
   const all: Record<string, string | undefined> = {
-    PATH: `${path.dirname(process.execPath)}:/usr/bin:/bin`,
+    PATH: [path.join(image.root, 'usr/local/bin'), path.dirname(process.execPath), '/usr/bin', '/bin'].join(':'),
     HOME: tmpdir(),
     ...image.env,
     ...Object.fromEntries(given),
@@ -267,7 +274,7 @@ beforeAll(async () => {
   // The unprivileged user must be able to enter the folder.
   chmodSync(folder, 0o755);
   guardian = await createGuardian(path.join(folder, 'state'));
-  const ports = await freePorts(2);
+  const ports = await freePorts(3);
   apiPort = ports[0]!;
   [image, postgres, temporal] = await Promise.all([
     build(),
@@ -285,6 +292,7 @@ beforeAll(async () => {
     ['8080', String(apiPort)],
     ['0.0.0.0', '127.0.0.1'],
     ['0.0.0.0:9464', `127.0.0.1:${ports[1]}`],
+    ['0.0.0.0:9465', `127.0.0.1:${ports[2]}`],
   ];
 });
 afterAll(async () => {
@@ -298,7 +306,7 @@ describe('docker-compose.yml', () => {
   it('pins every image, waits for what a service needs, and opens ports on this machine only', () => {
     for (const [name, service] of Object.entries(services)) {
       if (service.build === undefined)
-        expect(interpolate(service.image, {}), name).toMatch(/^[\w/-]+:\d+(\.\d+)*(-\w+)?$/);
+        expect(interpolate(service.image, {}), name).toMatch(/^[\w/-]+:v?\d+(\.\d+)*(-\w+)?$/);
       for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
         expect(Object.keys(services)).toContain(other);
         if (condition === 'service_healthy')
@@ -309,7 +317,22 @@ describe('docker-compose.yml', () => {
       for (const volume of service.volumes ?? []) expect(Object.keys(compose.volumes)).toContain(volume.split(':')[0]);
     }
     expect(Object.keys(services)).toEqual(
-      expect.arrayContaining(['postgres', 'temporal', 'temporal-ui', 'migrate', 'api', 'worker']),
+      expect.arrayContaining(['postgres', 'temporal', 'temporal-ui', 'migrate', 'api', 'worker', 'codec']),
+    );
+    // Docker Compose gives the base images of the Dockerfile, and its defaults are those of the Dockerfile.
+    const dockerfile = readFileSync(path.join(root, 'Dockerfile'), 'utf8');
+    for (const [name, value] of Object.entries(services.api!.build!.args))
+      expect(dockerfile).toContain(`ARG ${name}=${interpolate(value, {})}\n`);
+  });
+
+  it('starts the codec server only with its profile, with the login of the API', () => {
+    const { codec, api } = services;
+    expect(codec).toMatchObject({ profiles: ['codec'], command: ['codec'], image: 'polony' });
+    for (const name of ['POLONY_API_KEY', 'POLONY_OIDC_ISSUER', 'POLONY_OIDC_AUDIENCE', 'DATABASE_URL'])
+      expect([name, codec!.environment![name]]).toEqual([name, api!.environment![name]]);
+    const [ui] = services['temporal-ui']!.ports!;
+    expect(interpolate(String(codec!.environment!.POLONY_CODEC_ORIGINS), {})).toBe(
+      `http://${ui!.split(':').slice(0, 2).join(':')}`,
     );
   });
 
@@ -349,6 +372,8 @@ describe('docker-compose.yml', () => {
         root,
         '-f',
         path.join(root, 'docker-compose.yml'),
+        '--profile',
+        '*',
         'config',
         '--format',
         'json',
@@ -414,6 +439,16 @@ describe('the image', () => {
       .listSearchAttributes({ namespace: 'default' })
       .finally(() => connection.close());
     expect(Object.keys(customAttributes)).toEqual(expect.arrayContaining(Object.keys(SEARCH_ATTRIBUTES)));
+  });
+
+  it('has the command polony, which `docker compose exec` and `kubectl exec` find', async () => {
+    const env = environmentOf('worker');
+    const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { version: string };
+    expect(await runCommand(['polony', '--version'], env)).toEqual({ code: 0, output: `${version}\n` });
+    const dryRun = await runCommand(['polony', 'reconcile', '--dry-run'], env);
+    expect([dryRun.code, dryRun.output]).toEqual([0, expect.stringContaining('0 executions examined')]);
+    // The command of the container stays the same.
+    expect(image.entrypoint).toEqual(['node', 'dist/cli/main.js']);
   });
 
   it('runs services that become healthy, are unhealthy without a database, and exit with 0 on SIGTERM', async () => {

@@ -230,6 +230,20 @@ describe('local servers', () => {
     expect(await freePort(free)).toBe(free);
   });
 
+  it('get the search attributes that a newer version of polony needs, with the state of an older one', async () => {
+    const folder = temporaryFolder();
+    const guardian = await guardianFor(folder);
+    const options = { guardian, stateDir: folder, headless: true };
+    const older: Record<string, SearchAttributeType> = { PolonyTestOld: 'Keyword' };
+    const first = await startTemporal({ ...options, searchAttributes: older });
+    await first.stop();
+    const newer = await startTemporal({ ...options, searchAttributes: { ...older, PolonyTestNew: 'Datetime' } });
+    const connection = await Connection.connect({ address: newer.address });
+    const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace: 'default' });
+    await connection.close();
+    expect(Object.keys(customAttributes ?? {})).toEqual(expect.arrayContaining(['PolonyTestOld', 'PolonyTestNew']));
+  });
+
   it('include no Temporal if TEMPORAL_ADDRESS names one, which only gets the missing search attributes', async () => {
     const folder = temporaryFolder();
     const guardian = await guardianFor(folder);
@@ -252,6 +266,13 @@ describe('local servers', () => {
     await expect(startTemporal({ ...options, env: { ...env, TEMPORAL_NAMESPACE: 'absent' } })).rejects.toThrow(
       /no namespace absent/,
     );
+  });
+
+  it('name the variable to unset if no Temporal answers at TEMPORAL_ADDRESS', { tags: 'long' }, async () => {
+    const folder = temporaryFolder();
+    const guardian = await guardianFor(folder);
+    const env = { TEMPORAL_ADDRESS: `127.0.0.1:${await freePort()}` };
+    await expect(startTemporal({ guardian, stateDir: folder, env })).rejects.toThrow(/unset TEMPORAL_ADDRESS/);
   });
 });
 

@@ -5,7 +5,8 @@ import { sql } from 'kysely';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { reencrypt } from '../../store/reencrypt.js';
-import { createLocalKey, providerSecretContext, Secrets } from '../../store/secrets.js';
+import { createLocalKey } from '../../encryption/keys.js';
+import { providerSecretContext, Secrets } from '../../store/secrets.js';
 import type { ApiDependencies } from '../../api/dependencies.js';
 import { buildApp } from '../../api/app.js';
 import { AwsSessions } from '../../aws/sessions.js';
@@ -879,6 +880,18 @@ describe('the storage connection API', () => {
       ).status,
     ).toBe(200);
     expect(p.id).toBeTruthy();
+  });
+  it('deletes a storage connection with an abandoned upload once run upload is turned off', async () => {
+    const { storage: s, flow: f } = await ready();
+    const abandoned = await run(s.id, { upload_state: 'uploading', outcome: null, discovered: true });
+    await call('PATCH', `/v1/flows/${f.id}`, { autoStart: { storageConnectionIds: [] } });
+    expect(usedBy(await call('DELETE', `/v1/storage-connections/${s.id}`))).toEqual(['run']);
+    expect((await call('PATCH', `/v1/storage-connections/${s.id}`, { useForRunUpload: false })).status).toBe(200);
+    // polony follows a run that a person registered all the same.
+    await db.updateTable('runs').set({ discovered: false }).where('id', '=', abandoned).execute();
+    expect(usedBy(await call('DELETE', `/v1/storage-connections/${s.id}`))).toEqual(['run']);
+    await db.updateTable('runs').set({ discovered: true }).where('id', '=', abandoned).execute();
+    expect((await call('DELETE', `/v1/storage-connections/${s.id}`)).status).toBe(204);
   });
   it('refuses to delete a storage connection in use and names its users', async () => {
     const { storage: s, flow: f, runId } = await ready();

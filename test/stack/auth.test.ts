@@ -14,7 +14,8 @@ import { createProviderLoader } from '../../store/connections/providerLoader.js'
 import { createExecution } from '../../store/executions/create.js';
 import { insertRuns } from '../../store/runs/discovery.js';
 import { saveVerification } from '../../store/verification/reports.js';
-import { createLocalKey, Secrets } from '../../store/secrets.js';
+import { createLocalKey } from '../../encryption/keys.js';
+import { Secrets } from '../../store/secrets.js';
 import type { VerificationReport } from '../../domain/verification/report.js';
 import { answerChecker, type OpenApi } from '../openapi.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Blocked } from '../../domain/executions/execution.js';
 import type { VerificationReport } from '../../domain/verification/report.js';
+import { markSearchFailed } from '../../store/connections/storageSearch.js';
 import { createExecution } from '../../store/executions/create.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { insertRuns } from '../../store/runs/discovery.js';
@@ -129,7 +130,7 @@ describe('a name', () => {
     expect((await polony(['flows', 'update', 'b2f', '--auto-start-instruments', 'AV1'])).code).toBe(2);
   });
 
-  it('may stand for an ID in a scope, and a scope that matches nothing is rejected', async () => {
+  it('may stand for an ID in a scope, and a scope that matches nothing is rejected', { tags: 'long' }, async () => {
     const scopes = async (name: string, ...wanted: string[]): Promise<string[]> =>
       (
         await json<{ apiKey: { scopes: string[] } }>(
@@ -193,7 +194,7 @@ describe('a command', () => {
     );
   });
 
-  it('takes a manifest from a file', async () => {
+  it('takes a manifest from a file', { tags: 'long' }, async () => {
     const runId = await newRun('20260116_AV1_M1', 'M1');
     await updateRun(api.postgres.db, runId, { uploadState: 'complete', outcome: 'completed' });
     const file = path.join(api.folder, 'RunManifest.csv');
@@ -214,7 +215,7 @@ describe('a command', () => {
     expect((await polony([...start, file])).stderr).toMatch(/not UTF-8/);
   });
 
-  it('replaces a key by a new one, and names active keys only', async () => {
+  it('replaces a key by a new one, and names active keys only', { tags: 'long' }, async () => {
     const { apiKey, key } = await json<{ apiKey: { id: string }; key: string }>(
       ...['keys', 'create', '--name', 'lims', '--scopes', 'runs:read'],
     );
@@ -318,8 +319,16 @@ describe('what blocks', () => {
       statusDescription: 'Out of memory',
       timeCompleted: new Date(),
     });
+    const stalled = await newRun('20260118_AV1_S1', 'S1');
+    const timeGrown = '2026-01-18T03:04:05.000Z';
+    await updateRun(db, stalled, {
+      progress: { objects: 23, bytes: 46, cycles: 23, expectedCycles: 40, timeGrown, stalled: true },
+    });
+    await markSearchFailed(db, ids.storage!, 'Allow s3:ListBucket');
     const { code, stdout, stderr } = await polony(['status']);
     expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/Uploads that have stalled\n.*LAST DATA.*\n +S1 +AV1 +2026-01-18T03:04:05.000Z/);
+    expect(stdout).toMatch(/FAILED +storage aviti runs\/a: Allow s3:ListBucket \(polony storage verification '/);
     expect(stdout).toMatch(/^API +http:\/\/127\.0\.0\.1:\d+, ready \(database ok, Temporal ok\)$/m);
     expect(stdout).toMatch(/^Executions in progress +\d+ INITIALIZED/m);
     expect(stdout).toMatch(/Needs attention:[\s\S]*Blocked executions[\s\S]*waits[\s\S]*Grant omics:StartRun/);

@@ -224,7 +224,7 @@ describe('the command line', () => {
     );
     expect(new Set(commands).size).toBe(commands.length);
   });
-  it('shows tables to people and the same data as JSON, and accepts ids and names', async () => {
+  it('shows tables to people and the same data as JSON, and accepts ids and names', { tags: 'long' }, async () => {
     const table = await polony(['storage', 'list']);
     expect(table.stdout.split('\n')[0]).toMatch(/^ID +NAME +STATUS +URI$/);
     expect(table.stdout).toMatch(/aviti runs +UNSPECIFIED +s3:\/\/lab\/runs/);
@@ -366,7 +366,7 @@ describe('the command line', () => {
     await new Promise((resolve) => child.on('exit', resolve));
     expect(errors).toBe('');
   });
-  it('prints credentials in the format of credential_process', async () => {
+  it('prints credentials in the format of credential_process', { tags: 'long' }, async () => {
     const { stdout } = await polony(['credentials', 'run', 'R1', '--seconds', '900']);
     expect(JSON.parse(stdout)).toEqual({
       Version: 1,
@@ -451,7 +451,7 @@ async function throughProxy(
 
 describe('polony download', () => {
   const to = (): string => path.join(folder, `to-${++at}`);
-  it('downloads a run, and skips unchanged files the second time', async () => {
+  it('downloads a run, and skips unchanged files the second time', { tags: 'long' }, async () => {
     const folderOf = to();
     const first = await polony(['download', 'run', 'R1', '--to', folderOf, '--json']);
     expect([first.code, first.stderr]).toEqual([0, '']);
@@ -472,7 +472,7 @@ describe('polony download', () => {
     expect(readFileSync(path.join(folderOf, 'BaseCalls/R1_C009.zip'), 'utf8')).toBe('cycle 9');
     expect((await polony(['download', 'run', 'R1', 'BaseCalls/R1_C00', '--to', to()])).stdout).toMatch(/^9 files/m);
   });
-  it('never writes outside its folder, and reports the files that it cannot write', async () => {
+  it('never writes outside its folder, and reports the files that it cannot write', { tags: 'long' }, async () => {
     for (const key of [
       '../escaped.txt',
       'x/../../escaped.txt',
@@ -669,7 +669,7 @@ describe('polony upload', () => {
       ).Body!.transformToByteArray(),
     );
 
-  it('uploads the whole folder with RunUploaded.json last, and skips unchanged files', async () => {
+  it('uploads the whole folder with RunUploaded.json last, and skips unchanged files', { tags: 'long' }, async () => {
     const made = runFolder('whole');
     const requests: string[] = [];
     await throughProxy(

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
-import { createLocalKey, Secrets } from '../../store/secrets.js';
+import { createLocalKey } from '../../encryption/keys.js';
+import { Secrets } from '../../store/secrets.js';
 import { startTestPostgres, type TestPostgres } from '../postgres.js';
 import { stubOrchestrator } from '../stubOrchestrator.js';
 

@@ -1,4 +1,3 @@
-import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -9,6 +8,7 @@ import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { type LocalPostgres, startPostgres } from '../../local/postgres.js';
 import { openDatabase } from '../../store/database.js';
 import { listen } from '../../store/events.js';
+import { canMakeCertificates, makeAuthority, makeCertificate } from '../certificates.js';
 import { waitFor } from '../support.js';
 
 // A real PostgreSQL with TLS, whose certificate a private authority signed for 127.0.0.1 only.
@@ -17,23 +17,10 @@ const file = (name: string): string => path.join(folder, name);
 let guardian: Guardian;
 let postgres: LocalPostgres;
 
-/** Node.js makes no certificates. `req -CA` came with OpenSSL 3. */
-const canMakeCertificates = /^OpenSSL [3-9]/.test(spawnSync('openssl', ['version'], { encoding: 'utf8' }).stdout ?? '');
-
-/** Makes a key and a certificate. @returns nothing; `<name>.key` and `<name>.crt` are in the folder. */
-function makeCertificate(name: string, ...args: string[]): void {
-  execFileSync('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-    ...['-subj', `/CN=${name}`, '-keyout', file(`${name}.key`), '-out', file(`${name}.crt`), ...args],
-  ]);
-}
-
 describe.skipIf(!canMakeCertificates)('TLS to PostgreSQL', () => {
   beforeAll(async () => {
-    makeCertificate('authority');
-    makeCertificate('other');
-    const ca = ['-CA', file('authority.crt'), '-CAkey', file('authority.key')];
-    makeCertificate('server', ...ca, '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=CA:FALSE');
+    makeAuthority(folder, 'other');
+    makeCertificate(folder, 'server', makeAuthority(folder, 'authority'), 'IP:127.0.0.1');
     guardian = await createGuardian(folder);
     postgres = await startPostgres({ guardian, stateDir: folder, durable: false });
     // The server accepts only a key that belongs to its user.

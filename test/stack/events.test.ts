@@ -126,7 +126,7 @@ it('checks a run again after RunUploaded.json was replaced', async () => {
   expect(runsOf(started.id).length).toBeLessThanOrEqual(1);
 });
 
-it('ignores events that are forged, repeated, late or about other resources', async () => {
+it('ignores events that are forged, repeated, late or about other resources', { tags: 'long' }, async () => {
   const before = await runs();
   const count = (await executions()).length;
   for (const key of [

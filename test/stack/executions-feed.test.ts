@@ -210,7 +210,7 @@ describe('the stream of an execution', () => {
     await Promise.all(streams.map(({ ended }) => ended));
     expect(new Set(streams.map(({ events }) => statuses(events).at(-1)))).toEqual(new Set(['COMPLETED']));
   });
-  it('requires access to the execution and limits the streams of a caller', async () => {
+  it('requires access to the execution and limits the streams of a caller', { tags: 'long' }, async () => {
     const id = await start();
     const made = (
       await app.inject({

@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import type { Stack } from '../../local/stack.js';
-import { executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
+import { denialsOf, executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
 
 // Races and unusual input. Each of these cases once left a run without a watcher, an execution open or others waiting.
@@ -28,16 +28,7 @@ let storageConnectionId: string;
 const start = async (): Promise<string> =>
   (await call<{ execution: { id: string } }>('POST', '/v1/executions', { flowId, runId })).execution.id;
 const role = { RoleName: 'Element-ServiceUser-hostile', PolicyName: 'polony' };
-const deny = (...Action: string[]): Promise<unknown> =>
-  adminClients(stack.info).iam.send(
-    new PutRolePolicyCommand({
-      ...role,
-      PolicyName: 'denied',
-      PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Deny', Action, Resource: '*' }] }),
-    }),
-  );
-const allow = (): Promise<unknown> =>
-  adminClients(stack.info).iam.send(new DeleteRolePolicyCommand({ ...role, PolicyName: 'denied' }));
+let { deny, allow } = {} as ReturnType<typeof denialsOf>;
 
 beforeAll(async () => {
   stateDir = mkdtempSync(path.join(tmpdir(), 'polony-hostile-'));
@@ -51,6 +42,7 @@ beforeAll(async () => {
   connection = await Connection.connect({ address: stack.info.temporalAddress });
   temporal = new Client({ connection });
   account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'hostile');
+  ({ deny, allow } = denialsOf(stack, account));
   expect((await adminClients(stack.info).iam.send(new GetRolePolicyCommand(role))).PolicyName).toBe('polony');
   // The longest names that are allowed, in characters of three bytes.
   ({ storageConnectionId, flowId } = await connectAccount(call, account, {
@@ -113,6 +105,62 @@ it('stays blocked after any number of retry requests', async () => {
   await call('POST', `/v1/executions/${id}/retry`);
   await inStatus(id, 'COMPLETED');
   expect(runsOf(id)).toHaveLength(1);
+});
+
+it('shows since when it is blocked, whatever else succeeds in a probe', async () => {
+  await deny('iam:PassRole');
+  const id = await start();
+  const blockedSince = async (): Promise<string | undefined> => (await details(id)).details.blocked?.since;
+  await waitFor('it to be blocked', async () => (await blockedSince()) !== undefined);
+  const since = await blockedSince();
+  await waitFor('a probe to fail', async () => {
+    const { pendingActivities } = (await temporal.workflow.getHandle(`execution/${id}`).describe()).raw;
+    return pendingActivities?.some(({ attempt }) => (attempt ?? 0) > 1) === true;
+  });
+  await waitFor('it to be blocked again', async () => (await blockedSince()) !== undefined);
+  expect(await blockedSince()).toBe(since);
+  await allow();
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'COMPLETED');
+});
+
+/** An execution that runs, and whose accepted cancel the provider may not carry out. Set the pace back afterwards. */
+async function startWithBlockedCancel(): Promise<string> {
+  await setPace(stack, HELD_MS);
+  const id = await start();
+  await inStatus(id, 'RUNNING');
+  await deny('omics:CancelRun');
+  await call('POST', `/v1/executions/${id}/cancel`, { reason: 'wrong manifest' });
+  await waitFor('it to be blocked', async () => (await details(id)).details.blocked !== null);
+  return id;
+}
+
+it('carries out an accepted cancel whose workflow was terminated before CancelRun', async () => {
+  const id = await startWithBlockedCancel();
+  await temporal.workflow.getHandle(`execution/${id}`).terminate('by hand');
+  await waitFor(
+    'the workflow to start again',
+    async () => (await temporal.workflow.getHandle(`execution/${id}`).describe()).status.name === 'RUNNING',
+  );
+  await allow();
+  const { details: end } = await inStatus(id, 'CANCELED');
+  expect(end.cancelRequested).toMatchObject({ reason: 'wrong manifest' });
+  expect(runsOf(id).map((run) => run.status)).toEqual(['CANCELLED']);
+  await setPace(stack, 300);
+});
+
+it('shows a blocked CancelRun while polls of its run succeed', async () => {
+  const id = await startWithBlockedCancel();
+  const runId = runsOf(id)[0]!.id;
+  const countPolls = (): number =>
+    stack.aws.emulator.calls.filter((each) => each.operation === 'GetRun' && each.runId === runId).length;
+  const before = countPolls();
+  await waitFor('three polls', () => countPolls() >= before + 3);
+  expect((await details(id)).details.blocked).toMatchObject({ action: 'omics:CancelRun' });
+  await allow();
+  await call('POST', `/v1/executions/${id}/retry`);
+  await inStatus(id, 'CANCELED');
+  await setPace(stack, 300);
 });
 
 it('continues when its workflow was terminated while it was blocked', async () => {

@@ -117,6 +117,23 @@ it('slows down after each throttled call, and recovers its speed after successfu
   expect(await lowerStartRate(db, scope)).toBe(1000);
 });
 
+it('lets executions at the end of a throttled queue ask again within a minute, because throttling can end', async () => {
+  const scope = 'f/us-west-2';
+  for (let at = 0; at < 7; at++) await lowerStartRate(db, scope);
+  const flow = newId();
+  const request = (executionId: string): ReturnType<typeof requestStartTurn> =>
+    requestStartTurn(db, { executionId, flowId: flow, scope, perSecond: 1 });
+  const ids = Array.from({ length: 5 }, () => newId()).sort();
+  for (const id of ids.slice(0, 4)) await request(id);
+  const last = await request(ids[4]!);
+  expect(last).toMatchObject({ position: 5, waiting: 5, interval: 60, wait: 60_000 });
+  expect(last.left).toBeGreaterThan(240_000);
+  // AWS accepts calls again: the pace is back, and whoever asks now waits for the pause that had begun, and no longer.
+  for (let at = 0; at < 8; at++) await raiseStartRate(db, scope);
+  await sql`update start_pace set next_at = now() where scope = ${scope}`.execute(db);
+  expect((await request(ids[4]!)).left).toBeLessThanOrEqual(4000);
+});
+
 it('shares GetRun between workers by their number of watched runs, and looks first after an event', async () => {
   const signal = new AbortController().signal;
   const [one, other] = [new GetRunBudget(db, 40), new GetRunBudget(db, 40)];

@@ -16,7 +16,7 @@ import {
 
 usePollingStack();
 
-it('works with sessions of two seconds and renews each before it ends', async () => {
+it('works with sessions of two seconds and renews each before it ends', { tags: 'long' }, async () => {
   setSessions(awsAccess({ sessionSeconds: 2 }));
   // All calls share sessions, so there are far fewer sessions than calls.
   const { id } = await execute((polls) => assumed.count >= 3 && polls > 2 * assumed.count);

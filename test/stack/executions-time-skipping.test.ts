@@ -133,7 +133,7 @@ it.each([retrySignal, lookSignal])(
   },
 );
 
-it('watches a run for twelve hours', async () => {
+it('watches a run for twelve hours', { tags: 'long' }, async () => {
   const activities: Partial<Activities> = {
     prepareExecution: async () => undefined,
     startRun: async () => ({ healthOmicsRunId: '1000001', runOutputUri: 's3://b/o/1000001' }),
@@ -293,67 +293,75 @@ it(
   },
 );
 
-it('waits longer from attempt to attempt where a grant expires while its policy cannot be changed', async () => {
-  const began = await env.currentTimeMs();
-  const tried: number[] = [];
-  const activities: Partial<Activities> = {
-    changeAccess: async () => ({
-      state: 'active',
-      problem: null,
-      agenda: { due: began + 3_600_000, open: 0, problem: null },
-    }),
-    async settleAccess() {
-      tried.push(((await env.currentTimeMs()) - began) / 1000);
-      if (tried.length < 8) throw ApplicationFailure.nonRetryable('the database is away', 'Unexpected');
-      return nothingLeft;
-    },
-  };
-  const workflowId = 'bucket-access/expired';
-  await withWorker(activities, async () => {
-    const handle = await env.client.workflow.start('bucketAccess', {
-      taskQueue: 'test',
-      workflowId,
-      args: [{ bucket: 'expired' }],
+it(
+  'waits longer from attempt to attempt where a grant expires while its policy cannot be changed',
+  { tags: 'long' },
+  async () => {
+    const began = await env.currentTimeMs();
+    const tried: number[] = [];
+    const activities: Partial<Activities> = {
+      changeAccess: async () => ({
+        state: 'active',
+        problem: null,
+        agenda: { due: began + 3_600_000, open: 0, problem: null },
+      }),
+      async settleAccess() {
+        tried.push(((await env.currentTimeMs()) - began) / 1000);
+        if (tried.length < 8) throw ApplicationFailure.nonRetryable('the database is away', 'Unexpected');
+        return nothingLeft;
+      },
+    };
+    const workflowId = 'bucket-access/expired';
+    await withWorker(activities, async () => {
+      const handle = await env.client.workflow.start('bucketAccess', {
+        taskQueue: 'test',
+        workflowId,
+        args: [{ bucket: 'expired' }],
+      });
+      await changeAccess(workflowId, 'expired');
+      await handle.result();
+      await Worker.runReplayHistory(workflowSource(), await handle.fetchHistory(), workflowId);
     });
-    await changeAccess(workflowId, 'expired');
-    await handle.result();
-    await Worker.runReplayHistory(workflowSource(), await handle.fetchHistory(), workflowId);
-  });
-  const waits = tried.slice(1).map((time, at) => time - tried[at]!);
-  for (const [at, wait] of waits.entries()) {
-    expect(wait).toBeGreaterThan(at === 0 ? 14 : waits[at - 1]! - 5);
-    expect(wait).toBeLessThanOrEqual(620);
-  }
-  expect(waits.at(-1)).toBeGreaterThan(500);
-});
-
-it('tries outstanding changes of a bucket policy again in time while other changes keep coming', async () => {
-  const began = await env.currentTimeMs();
-  const settled: number[] = [];
-  const problem = { kind: 'ACCESS_DENIED', message: 'denied', remedy: 'allow it' };
-  const activities: Partial<Activities> = {
-    changeAccess: async () => ({ state: 'active', problem: null, agenda: { due: null, open: 1, problem } }),
-    async settleAccess() {
-      settled.push(((await env.currentTimeMs()) - began) / 1000);
-      return settled.length < 3 ? { due: null, open: 1, problem } : nothingLeft;
-    },
-  };
-  await withWorker(activities, async () => {
-    const workflowId = 'bucket-access/busy';
-    const handle = await env.client.workflow.start('bucketAccess', {
-      taskQueue: 'test',
-      workflowId,
-      args: [{ bucket: 'busy' }],
-    });
-    for (let seconds = 0; seconds < 150; seconds += 5) {
-      await changeAccess(workflowId, 'busy');
-      await env.sleep('5 seconds');
+    const waits = tried.slice(1).map((time, at) => time - tried[at]!);
+    for (const [at, wait] of waits.entries()) {
+      expect(wait).toBeGreaterThan(at === 0 ? 14 : waits[at - 1]! - 5);
+      expect(wait).toBeLessThanOrEqual(620);
     }
-    await handle.result();
-    await Worker.runReplayHistory(workflowSource(), await handle.fetchHistory(), workflowId);
-  });
-  // The waits double: 15, 30 and 60 seconds.
-  expect(settled[0]).toBeLessThan(25);
-  expect(settled[1]! - settled[0]!).toBeLessThan(40);
-  expect(settled[2]! - settled[1]!).toBeLessThan(70);
-});
+    expect(waits.at(-1)).toBeGreaterThan(500);
+  },
+);
+
+it(
+  'tries outstanding changes of a bucket policy again in time while other changes keep coming',
+  { tags: 'long' },
+  async () => {
+    const began = await env.currentTimeMs();
+    const settled: number[] = [];
+    const problem = { kind: 'ACCESS_DENIED', message: 'denied', remedy: 'allow it' };
+    const activities: Partial<Activities> = {
+      changeAccess: async () => ({ state: 'active', problem: null, agenda: { due: null, open: 1, problem } }),
+      async settleAccess() {
+        settled.push(((await env.currentTimeMs()) - began) / 1000);
+        return settled.length < 3 ? { due: null, open: 1, problem } : nothingLeft;
+      },
+    };
+    await withWorker(activities, async () => {
+      const workflowId = 'bucket-access/busy';
+      const handle = await env.client.workflow.start('bucketAccess', {
+        taskQueue: 'test',
+        workflowId,
+        args: [{ bucket: 'busy' }],
+      });
+      for (let seconds = 0; seconds < 150; seconds += 5) {
+        await changeAccess(workflowId, 'busy');
+        await env.sleep('5 seconds');
+      }
+      await handle.result();
+      await Worker.runReplayHistory(workflowSource(), await handle.fetchHistory(), workflowId);
+    });
+    // The waits double: 15, 30 and 60 seconds.
+    expect(settled[0]).toBeLessThan(25);
+    expect(settled[1]! - settled[0]!).toBeLessThan(40);
+    expect(settled[2]! - settled[1]!).toBeLessThan(70);
+  },
+);

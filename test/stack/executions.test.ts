@@ -151,13 +151,17 @@ it('repeats a run after a temporary failure, each time with a new requestId, and
   await Worker.runReplayHistory({ ...workflowSource() }, history);
 });
 
-it('gives up after the number of attempts that the flow allows, and says who can fix the problem', async () => {
-  fail('SERVICE_ERROR', 5);
-  const id = await start();
-  await inStatus(id, 'FAILED');
-  expect(runsOf(id)).toHaveLength(2);
-  expect((await more(id)).failure).toMatchObject({ owner: 'aws', transient: true });
-});
+it(
+  'gives up after the number of attempts that the flow allows, and says who can fix the problem',
+  { tags: 'long' },
+  async () => {
+    fail('SERVICE_ERROR', 5);
+    const id = await start();
+    await inStatus(id, 'FAILED');
+    expect(runsOf(id)).toHaveLength(2);
+    expect((await more(id)).failure).toMatchObject({ owner: 'aws', transient: true });
+  },
+);
 
 it('does not repeat a run that failed for a lasting reason', async () => {
   fail('EXPORT_FAILED', 1);

@@ -948,7 +948,7 @@ describe('folders that look like runs and that polony ignores', () => {
       message: expect.stringContaining('Move it') as string,
     });
   });
-  it('are the same in pages of any size', async () => {
+  it('are the same in pages of any size', { tags: 'long' }, async () => {
     for (const pageSize of [1, 2, 4]) expect((await listAll(pageSize)).found).toEqual(EXPECTED);
   });
   it('are shown to a key for a folder of the storage connection only as far as it may see them', async () => {

@@ -42,7 +42,7 @@ function recordWrites(at: Lab): string[] {
 const entriesOf = async (at: Lab, action: string) =>
   (await call('GET', `/v1/audit-log?action=bucketAccess.${action}&resourceId=${at.storageId}`)).body.entries;
 
-it('removes grants of deleted roles, and then goes on to revoke and grant others', async () => {
+it('removes grants of deleted roles, and then goes on to revoke and grant others', { tags: 'long' }, async () => {
   const at = await lab();
   const names = ['a', 'b', 'c'].map((letter) => `${at.bucket}-${letter}`);
   const [a, b, c] = [
@@ -89,35 +89,39 @@ it('removes grants of deleted roles, and then goes on to revoke and grant others
   expect((await call('GET', at.grants)).body.accessGrants).toHaveLength(1);
 });
 
-it('drops grants of deleted roles and users with any other change, and never gives them to a new role', async () => {
-  const at = await lab();
-  const role = `${at.bucket}-role`;
-  const [one, two] = [
-    await granted(at, { principal: await createRole(role), prefix: 'runs/A/' }),
-    await granted(at, { principal: await createRole(`${role}-2`) }),
-  ];
-  const { User } = await admin.iam.send(new CreateUserCommand({ UserName: role, Path: '/lab/' }));
-  const three = await granted(at, { principal: User!.Arn });
-  await deleteRole(role);
-  await admin.iam.send(new DeleteUserCommand({ UserName: role }));
-  await createRole(role);
+it(
+  'drops grants of deleted roles and users with any other change, and never gives them to a new role',
+  { tags: 'long' },
+  async () => {
+    const at = await lab();
+    const role = `${at.bucket}-role`;
+    const [one, two] = [
+      await granted(at, { principal: await createRole(role), prefix: 'runs/A/' }),
+      await granted(at, { principal: await createRole(`${role}-2`) }),
+    ];
+    const { User } = await admin.iam.send(new CreateUserCommand({ UserName: role, Path: '/lab/' }));
+    const three = await granted(at, { principal: User!.Arn });
+    await deleteRole(role);
+    await admin.iam.send(new DeleteUserCommand({ UserName: role }));
+    await createRole(role);
 
-  const added = await granted(at, { principal: account(1), prefix: 'runs/' });
-  expect(await sidsOf(at)).toEqual([...two.statements, ...added.statements].map(({ Sid }) => Sid));
-  for (const { id } of [one, three])
-    expect(await stateOf(at, id)).toMatchObject({ state: 'failed', problem: { kind: 'DELETED_PRINCIPAL' } });
-  expect((await entriesOf(at, 'drop')).map(({ detail }) => detail!.accessGrantId).sort()).toEqual(
-    [one.id, three.id].sort(),
-  );
+    const added = await granted(at, { principal: account(1), prefix: 'runs/' });
+    expect(await sidsOf(at)).toEqual([...two.statements, ...added.statements].map(({ Sid }) => Sid));
+    for (const { id } of [one, three])
+      expect(await stateOf(at, id)).toMatchObject({ state: 'failed', problem: { kind: 'DELETED_PRINCIPAL' } });
+    expect((await entriesOf(at, 'drop')).map(({ detail }) => detail!.accessGrantId).sort()).toEqual(
+      [one.id, three.id].sort(),
+    );
 
-  // A person may grant it to the new role. Without the user, that is refused for the user alone.
-  const repaired = (await call('POST', `${at.grants}/${one.id}/repair`)).body.accessGrant;
-  expect([repaired.state, repaired.problem]).toEqual(['active', null]);
-  const refused = await call('POST', `${at.grants}/${three.id}/repair`);
-  expect([refused.status, refused.reason]).toEqual([409, 'PRINCIPAL_NOT_FOUND']);
-  await expect(admin.iam.send(new GetUserCommand({ UserName: role }))).rejects.toMatchObject({ $fault: 'client' });
-  expect((await statementsOf(at.bucket)).length).toBe(5);
-});
+    // A person may grant it to the new role. Without the user, that is refused for the user alone.
+    const repaired = (await call('POST', `${at.grants}/${one.id}/repair`)).body.accessGrant;
+    expect([repaired.state, repaired.problem]).toEqual(['active', null]);
+    const refused = await call('POST', `${at.grants}/${three.id}/repair`);
+    expect([refused.status, refused.reason]).toEqual([409, 'PRINCIPAL_NOT_FOUND']);
+    await expect(admin.iam.send(new GetUserCommand({ UserName: role }))).rejects.toMatchObject({ $fault: 'client' });
+    expect((await statementsOf(at.bucket)).length).toBe(5);
+  },
+);
 
 it('removes an expired grant beside one of a deleted role', { tags: 'long' }, async () => {
   const at = await lab();
@@ -182,26 +186,30 @@ it.each([true, false])(
   },
 );
 
-it('drops a grant whose role S3 no longer knows, although the policy still shows its ARN', async () => {
-  const at = await lab();
-  const role = `${at.bucket}-role`;
-  const old = await granted(at, { principal: await createRole(role) });
-  // S3 may show the policy from before the deletion for a moment.
-  interceptS3(async (command, { Bucket, Policy }) => {
-    if (Bucket !== at.bucket || command !== 'PutBucketPolicyCommand' || !Policy!.includes(old.principal)) return;
-    await Promise.resolve();
-    throw Object.assign(new Error('Invalid principal in policy'), {
-      name: 'MalformedPolicy',
-      Detail: `"AWS" : "${old.principal}"`,
-      $metadata: { httpStatusCode: 400 },
+it(
+  'drops a grant whose role S3 no longer knows, although the policy still shows its ARN',
+  { tags: 'long' },
+  async () => {
+    const at = await lab();
+    const role = `${at.bucket}-role`;
+    const old = await granted(at, { principal: await createRole(role) });
+    // S3 may show the policy from before the deletion for a moment.
+    interceptS3(async (command, { Bucket, Policy }) => {
+      if (Bucket !== at.bucket || command !== 'PutBucketPolicyCommand' || !Policy!.includes(old.principal)) return;
+      await Promise.resolve();
+      throw Object.assign(new Error('Invalid principal in policy'), {
+        name: 'MalformedPolicy',
+        Detail: `"AWS" : "${old.principal}"`,
+        $metadata: { httpStatusCode: 400 },
+      });
     });
-  });
-  const added = await granted(at, { principal: account(1) });
-  expect(await sidsOf(at)).toEqual(added.statements.map(({ Sid }) => Sid));
-  expect(await stateOf(at, old.id)).toMatchObject({ state: 'failed', problem: { kind: 'DELETED_PRINCIPAL' } });
-});
+    const added = await granted(at, { principal: account(1) });
+    expect(await sidsOf(at)).toEqual(added.statements.map(({ Sid }) => Sid));
+    expect(await stateOf(at, old.id)).toMatchObject({ state: 'failed', problem: { kind: 'DELETED_PRINCIPAL' } });
+  },
+);
 
-it('names the statement of others that holds up all changes, and changes nothing of it', async () => {
+it('names the statement of others that holds up all changes, and changes nothing of it', { tags: 'long' }, async () => {
   const at = await lab();
   const role = `${at.bucket}-partner`;
   const ours = await granted(at, { principal: account(1) });
@@ -241,23 +249,27 @@ it('names the statement of others that holds up all changes, and changes nothing
   expect((await sidsOf(at)).sort()).toEqual(['ElemBio_BucketReadAccess_' + account(2), 'Old partner'].sort());
 });
 
-it('takes a statement of its own that others changed for one of others, until the grant is repaired or removed', async () => {
-  const at = await lab();
-  const role = `${at.bucket}-role`;
-  const ours = await granted(at, { principal: await createRole(role) });
-  const [statement] = (await statementsOf(at.bucket)) as { Principal: { AWS: unknown } }[];
-  await setPolicy(at.bucket, {
-    Version: '2012-10-17',
-    Statement: [{ ...statement, Principal: { AWS: [ours.principal, account(5)] } }],
-  });
-  await deleteRole(role);
-  const refused = await grant(at, { principal: account(1) });
-  expect([refused.status, refused.reason]).toEqual([409, 'DELETED_PRINCIPAL']);
-  expect(refused.body.message).toContain(ours.statements[0]!.Sid);
-  expect((await stateOf(at, ours.id)).state).toBe('changed');
-  expect((await call('DELETE', `${at.grants}/${ours.id}`)).status).toBe(204);
-  await granted(at, { principal: account(2) });
-});
+it(
+  'takes a statement of its own that others changed for one of others, until the grant is repaired or removed',
+  { tags: 'long' },
+  async () => {
+    const at = await lab();
+    const role = `${at.bucket}-role`;
+    const ours = await granted(at, { principal: await createRole(role) });
+    const [statement] = (await statementsOf(at.bucket)) as { Principal: { AWS: unknown } }[];
+    await setPolicy(at.bucket, {
+      Version: '2012-10-17',
+      Statement: [{ ...statement, Principal: { AWS: [ours.principal, account(5)] } }],
+    });
+    await deleteRole(role);
+    const refused = await grant(at, { principal: account(1) });
+    expect([refused.status, refused.reason]).toEqual([409, 'DELETED_PRINCIPAL']);
+    expect(refused.body.message).toContain(ours.statements[0]!.Sid);
+    expect((await stateOf(at, ours.id)).state).toBe('changed');
+    expect((await call('DELETE', `${at.grants}/${ours.id}`)).status).toBe(204);
+    await granted(at, { principal: account(2) });
+  },
+);
 
 it('finishes a drop whose worker died after the write', { tags: 'long' }, async () => {
   const at = await lab();
@@ -281,7 +293,7 @@ it('finishes a drop whose worker died after the write', { tags: 'long' }, async 
   expect((await stateOf(at, ours.id)).state).toBe('failed');
 });
 
-it('keeps a grant of a deleted role as it is while the policy cannot be written', async () => {
+it('keeps a grant of a deleted role as it is while the policy cannot be written', { tags: 'long' }, async () => {
   const at = await lab();
   const role = `${at.bucket}-role`;
   const ours = await granted(at, { principal: await createRole(role) });

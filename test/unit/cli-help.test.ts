@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
@@ -8,6 +8,7 @@ import { addClient } from '../../cli/client/index.js';
 import { COMMANDS, operations } from '../../cli/client/operations.js';
 import { defineIam } from '../../cli/iamCommand.js';
 import { addLocalCommands } from '../../cli/localCommands.js';
+import { SETTING_GROUPS } from '../../cli/settings/schema.js';
 
 const program = new Command('polony');
 /** All commands by their names, such as `executions start`. */
@@ -87,14 +88,18 @@ describe('the help', () => {
 });
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-/** Commands of processes, which have no flags. */
-const PROCESSES = new Set(['api', 'worker', 'migrate', 'reencrypt']);
+/** Commands whose input is settings. */
+const PROCESSES = new Set(['api', 'worker', 'codec', 'promote', 'migrate', 'reencrypt', 'reconcile', 'doctor']);
+
+/** Variables of the pages' own commands, and of Docker Compose. */
+const OWN_VARIABLES = new Set(['TEMPORAL_DATABASE_URL', 'TEMPORAL_VISIBILITY_DATABASE_URL', 'POLONY_MEMORY']);
 
 /** The commands of polony in the code blocks of a page, each on one line. */
 function examplesOf(page: string): string[] {
   const blocks = [...readFileSync(path.join(root, page), 'utf8').matchAll(/^ *```sh\n(.*?)^ *```/gms)];
   const lines = blocks.flatMap(([, block]) => block!.replaceAll(/\\\n */g, ' ').split('\n'));
-  return lines.flatMap((line) => /(?:^|[|(] *)(polony [^|;)]*)/.exec(line.trim())?.[1] ?? []);
+  // Variables may stand before the command, and it may be the body of a loop.
+  return lines.flatMap((line) => /(?:^(?:do )?(?:[A-Z_]+=\S+ )*|[|(] *)(polony [^|;)#]*)/.exec(line.trim())?.[1] ?? []);
 }
 
 /** What an example has that the command line does not. */
@@ -120,6 +125,37 @@ function whyWrong(example: string): string | undefined {
   const unknown = flags.filter((flag) => !known.has(flag) && flag !== '--help');
   return unknown.length === 0 ? undefined : `${example}: there is no ${unknown.join(', ')}`;
 }
+
+/** The commands of polony that a page names in its text. */
+function commandsInText(page: string): string[] {
+  const prose = readFileSync(path.join(root, page), 'utf8').replace(/^ *```.*?^ *```/gms, '');
+  return [...prose.matchAll(/`(?:[A-Z_]+=\S+ )*(polony (?!cannot)[a-z][^`]*)`/g)].map(([, command]) => command!);
+}
+
+describe('the operations guide', () => {
+  const pages = readdirSync(path.join(root, 'docs/operations')).map((page) => `docs/operations/${page}`);
+
+  it('names commands and flags that exist, also in its text', () => {
+    expect(
+      pages
+        .flatMap(commandsInText)
+        .map(whyWrong)
+        .filter((each) => each !== undefined),
+    ).toEqual([]);
+    expect(pages.flatMap(commandsInText).length).toBeGreaterThan(20);
+  });
+
+  it('names settings that exist', () => {
+    const settings = new Set(SETTING_GROUPS.flatMap(({ settings: group }) => Object.keys(group)));
+    const unknown = pages.flatMap((page) =>
+      [...readFileSync(path.join(root, page), 'utf8').matchAll(/\b(?:POLONY|TEMPORAL)_[A-Z_]*[A-Z]\b/g)]
+        .map(([name]) => name)
+        .filter((name) => !settings.has(name) && !OWN_VARIABLES.has(name))
+        .map((name) => `${page}: ${name}`),
+    );
+    expect(unknown).toEqual([]);
+  });
+});
 
 describe('the examples of the documentation', () => {
   const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root }).toString().trim().split('\n');

@@ -372,7 +372,7 @@ describe('polony upload', () => {
   }
   const args = (made: string): string[] => ['upload', made, '--storage', ID, '--json', '--concurrency', '1'];
 
-  it('sends no file twice to a bucket whose ETags are not MD5 sums', async () => {
+  it('sends no file twice to a bucket whose ETags are not MD5 sums', { tags: 'long' }, async () => {
     const made = runFolder(20_000_000);
     let broken = true;
     const { objects, puts, env } = await startBucket({
@@ -487,7 +487,7 @@ describe('polony upload', () => {
       expect(objects.get(`${PREFIX}large.bin`)!.content.equals(readFileSync(path.join(made, 'large.bin')))).toBe(true);
     },
   );
-  it('counts a large file as sent if only the last answer was lost', async () => {
+  it('counts a large file as sent if only the last answer was lost', { tags: 'long' }, async () => {
     const made = runFolder(40_000_000);
     lostAnswers.add('complete');
     const { objects, puts, env } = await startBucket();

@@ -71,7 +71,7 @@ function polony(
 const ID = '01920000-0000-7000-8000-000000000000';
 
 describe('the API key', () => {
-  it('is sent to the API only, not to the target of a redirect', async () => {
+  it('is sent to the API only, not to the target of a redirect', { tags: 'long' }, async () => {
     const other = await startFakeApi((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     for (const status of [301, 302, 307, 308]) {
       const api = await startFakeApi(
@@ -84,7 +84,7 @@ describe('the API key', () => {
     }
     expect(other.requests).toEqual([]);
   });
-  it('of a profile is sent to the API of that profile only', async () => {
+  it('of a profile is sent to the API of that profile only', { tags: 'long' }, async () => {
     const lab = await startFakeApi((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     const other = await startFakeApi((_request, response) => answerJson(response, { runs: [], nextPageToken: '' }));
     const folder = temporaryFolder();
@@ -124,7 +124,7 @@ describe('the API key', () => {
     ).toBe(0);
     expect([lab.requests.at(-1)!.key, other.requests.length]).toEqual([KEY, 1]);
   });
-  it('goes to another host over plain HTTP only with a warning, once', async () => {
+  it('goes to another host over plain HTTP only with a warning, once', { tags: 'long' }, async () => {
     const folder = temporaryFolder();
     const warning = /^Warning: the API key goes to (\S+) without encryption/gm;
     const seen = async (args: string[], address: string): Promise<string[]> => {
@@ -280,7 +280,7 @@ describe('an answer to the command line', () => {
 });
 
 describe('the arguments of a command', () => {
-  it('name one resource, and never reach another path', async () => {
+  it('name one resource, and never reach another path', { tags: 'long' }, async () => {
     const api = await startFakeApi((_request, response) => answerJson(response, {}));
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
     for (const id of ['', '.', '..']) {
@@ -295,7 +295,7 @@ describe('the arguments of a command', () => {
     await polony(['webhooks', 'delete', '../runs?x#y'], { env });
     expect(api.requests).toEqual([{ method: 'DELETE', url: '/v1/webhooks/..%2Fruns%3Fx%23y', key: KEY }]);
   });
-  it('are a usage error if they cannot be read or sent', async () => {
+  it('are a usage error if they cannot be read or sent', { tags: 'long' }, async () => {
     const env = { POLONY_API_URL: 'http://127.0.0.1:9', POLONY_API_KEY: KEY };
     for (const args of [
       ['webhooks', 'create', '--data', '@/nowhere/at-all'],

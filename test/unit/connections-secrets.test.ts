@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { aesDecrypt, aesEncrypt, createEnvelopeKey, createLocalKey, Secrets } from '../../store/secrets.js';
+import { aesDecrypt, aesEncrypt, createEnvelopeKey, createLocalKey } from '../../encryption/keys.js';
+import { Secrets } from '../../store/secrets.js';
 import {
   issuedCredentialsPolicy,
   SESSION_POLICY_LIMIT,

@@ -142,6 +142,26 @@ describe('a denial by AWS', () => {
     expect(blocked.statement).toBeUndefined();
   });
 
+  it('offers the statement of the bucket where reading an object needs s3:ListBucket and AWS names no resource', () => {
+    const error = Object.assign(
+      new Error(
+        'User: x is not authorized to perform: s3:ListBucket because no identity-based policy allows the s3:ListBucket action',
+      ),
+      { name: 'AccessDenied' },
+    );
+    const blocked = toActivityFailure(error, {
+      action: 's3:GetObject',
+      resource: 'arn:aws:s3:::lab/runs/*',
+      scope: { bucket: 'lab', prefix: 'runs', region: 'us-west-2' },
+    }).details![0] as Blocked;
+    expect(blocked).toMatchObject({
+      action: 's3:ListBucket',
+      resource: 'arn:aws:s3:::lab',
+      statement: { Effect: 'Allow', Action: ['s3:ListBucket'], Resource: 'arn:aws:s3:::lab' },
+    });
+    expect(blocked.remedy).toContain('Allow s3:ListBucket on arn:aws:s3:::lab in the policy');
+  });
+
   it('offers no Allow for a policy of a kind that polony does not know', () => {
     for (const kind of ['resource policy', 'access point policy', 'declarative policy']) {
       const { remedy, statement } = blockedBy(`${START}${RUNS} because no ${kind} allows the omics:StartRun action`);

@@ -635,7 +635,7 @@ describe('the AWS CLI commands', () => {
   it('stop at the first command that fails', () => {
     expect(run(documents().awsCli, 'put-role-policy').calls).toHaveLength(2);
   });
-  it('quote any text', () => {
+  it('quote any text', { tags: 'long' }, () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary', minLength: 1 }).filter((text) => !/[\0\x1e]|\p{Cs}/u.test(text)),

@@ -30,6 +30,7 @@ describe('parseApiConfig', () => {
       temporal: { address: 'temporal:7233', namespace: 'default' },
       taskQueue: 'polony',
       logLevel: 'info',
+      isTracing: false,
       encryptionKeys: [],
       giveUpDays: 14,
       discoverSeconds: 60,

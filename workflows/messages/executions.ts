@@ -17,6 +17,12 @@ export interface Bases2FastqInput {
   account: string;
   region: string;
   storageConnectionName: string;
+  /** `s3://` URI of the run folder; absent in histories from before it was shown. */
+  runFolderUri?: string;
+  /** `s3://` URI below which HealthOmics writes the results. */
+  outputUri?: string;
+  /** The region of the bucket of both. */
+  storageRegion?: string;
   /** The run is still uploading: wait for `runUploadEndedSignal`. */
   waitForUpload: boolean;
   /** Task queue of the activities that watch HealthOmics runs. */
@@ -33,6 +39,19 @@ export interface Bases2FastqResult {
   healthOmicsRunId?: string;
   runOutputUri?: string;
   description: string;
+  /** Who cancelled it and why, where it was cancelled; for people who read the result. */
+  cancelled?: { who: string; why: string; at: string };
+}
+
+/** What a failed execution has in the details of its failure, for people and programs that read only Temporal. */
+export interface ExecutionFailure {
+  /** How it ended, without what to do. */
+  description: string;
+  /** Who can fix it. */
+  owner: string;
+  what: string;
+  toDo: string;
+  healthOmicsRunId?: string;
 }
 
 /**
@@ -53,6 +72,8 @@ export const cancelSignal = defineSignal<[CancelRequest?]>('cancel');
 export interface ExecutionState {
   status: ExecutionStatus;
   step: string;
+  /** Since when it is at this step; ISO 8601. */
+  since: string;
   healthOmicsRunId?: string;
   blocked?: Blocked;
   cancelRequested?: CancelRequest;

@@ -27,4 +27,7 @@ export interface BucketAccessInput {
   changes?: number;
   status?: string;
   blocked?: boolean;
+  causes?: string;
+  /** In milliseconds since 1970. */
+  since?: number;
 }

@@ -35,7 +35,31 @@ export interface RunUploadInput {
   maximumDays?: number;
   /** Somebody asked for a check before the workflow continued as new. */
   looked?: boolean;
+  /** `s3://` URI of the run folder; absent in histories from before it was shown. */
+  runFolderUri?: string;
+  /** The region of its bucket. */
+  storageRegion?: string;
+  /** What the upload waited for when the workflow continued as new. */
+  wait?: UploadWait;
 }
+
+/**
+ * What an upload waits for. `end`: RunUploaded.json. `replacement`: another RunUploaded.json, because this one cannot be
+ * read. `parameters`: RunParameters.json. `files`: files of BaseCalls. `permission`: leave to read files. `connection`:
+ * the storage connection is not used for uploads. `stalled` stands behind one of these where no data arrives.
+ */
+export type UploadWaitKind = 'end' | 'replacement' | 'parameters' | 'files' | 'permission' | 'connection';
+export interface UploadWait {
+  for: UploadWaitKind | `${UploadWaitKind} stalled`;
+  /** What the check said when it began to wait for that. */
+  message?: string;
+  /** In milliseconds since 1970. */
+  since: number;
+  /** How often the checks have reported another wait. */
+  reports: number;
+}
+/** The failure type with which a check says that the upload waits for something else than the details show. */
+export const WAITS_FOR_OTHER = 'WaitsForOther';
 
 /** Checks an upload now instead of at its next poll. Events and people send it. */
 export const lookSignal = defineSignal('look');

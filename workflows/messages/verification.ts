@@ -1,14 +1,6 @@
 import { defineSignal } from '@temporalio/workflow';
 import type { VerifiedKind, VerifiedStatus } from '../../domain/verification/report.js';
 
-/** The workflow type that verifies each kind of resource. */
-export const VERIFY_WORKFLOWS: Record<VerifiedKind, string> = {
-  provider: 'verifyProvider',
-  storageConnection: 'verifyStorageConnection',
-  computeConnection: 'verifyComputeConnection',
-  flow: 'verifyFlow',
-};
-
 /** `verify/<kind>/<id>`, where the kind is spelt as in the API's paths. */
 export function verifyWorkflowId(kind: VerifiedKind, id: string): string {
   return `verify/${kind.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}/${id}`;

@@ -200,6 +200,9 @@ function compareKeys(one: string, other: string): number {
   return Buffer.compare(Buffer.from(one), Buffer.from(other));
 }
 
+/** Where polony itself keeps small files of many executions. */
+const OWN_FOLDERS: readonly string[] = ['records', 'started'];
+
 function isOutputOfExecution(path: readonly string[]): boolean {
-  return path.length === 2 && path[0] === EXECUTIONS_FOLDER && isId(path[1]!);
+  return path.length === 2 && path[0] === EXECUTIONS_FOLDER && (isId(path[1]!) || OWN_FOLDERS.includes(path[1]!));
 }

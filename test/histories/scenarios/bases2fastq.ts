@@ -151,6 +151,30 @@ const unblocks: Scenario[] = [
       },
     },
   ),
+  one('completed-after-superseded-attempt', 'COMPLETED', () =>
+    successful({
+      startRun: answers(first, second),
+      watchRun: answers<WatchedStatus>({ ...failed(), isSuperseded: true }, running, completed),
+    }),
+  ),
+  one(
+    'unblocked-start-after-another-cause',
+    'COMPLETED',
+    () =>
+      successful({
+        startRun: answers<StartedRun>(blocked(), blocked(), blocked('iam:PassRole'), blocked('iam:PassRole'), first),
+        recordRetry: async () => undefined,
+      }),
+    {
+      drive: async ({ handle, calls, untilRetrying }) => {
+        await untilRetrying('startRun');
+        await handle.signal(retrySignal);
+        await calls.until('startRun', 4);
+        await untilRetrying('startRun');
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
   one('unblocked-start-by-probe', 'COMPLETED', () => successful({ startRun: answers<StartedRun>(blocked(), first) })),
   one(
     'unblocked-start-by-retry',

@@ -55,6 +55,28 @@ const bucketAccess = (
 
 export const bucketAccessScenarios: Scenario[] = [
   bucketAccess('changed', 'COMPLETED', { changeAccess: answers(active) }),
+  bucketAccess('changed-then-cleared', 'COMPLETED', { changeAccess: answers(active) }),
+  bucketAccess(
+    'settled-after-another-cause',
+    // The recorder's server suggests it.
+    'CONTINUED_AS_NEW',
+    {
+      changeAccess: answers(pending),
+      settleAccess: answers<GrantAgenda>(
+        { ...leftOpen, problem: { ...problem, kind: 'MALFORMED_POLICY' } },
+        nothingLeft,
+      ),
+    },
+    {
+      drive: async ({ handle, calls }) => {
+        await calls.until('changeAccess');
+        await handle.signal(retrySignal);
+        await calls.until('settleAccess');
+        await sleep(500);
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
   bucketAccess(
     'changed-several',
     'COMPLETED',

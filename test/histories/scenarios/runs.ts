@@ -2,6 +2,7 @@ import { retrySignal } from '../../../workflows/messages/retry.js';
 import {
   type DiscoverRunsInput,
   lookSignal,
+  WAITS_FOR_OTHER,
   type RunUploadEnded,
   type RunUploadInput,
 } from '../../../workflows/messages/runs.js';
@@ -68,6 +69,35 @@ export const runUploadScenarios: Scenario[] = [
     startFlows: started,
   }),
   runUpload('not-usable', 'COMPLETED', { watchUpload: answers(notUsable), startFlows: nothingStarted }),
+  runUpload('usable-after-other-waits', 'COMPLETED', {
+    watchUpload: answers<RunUploadEnded>(finalFailure(WAITS_FOR_OTHER), finalFailure(WAITS_FOR_OTHER), usable),
+    startFlows: started,
+  }),
+  runUpload(
+    'cleared-when-cancelled-while-blocked',
+    'CANCELLED',
+    { watchUpload: answers<RunUploadEnded>(blocked()), startFlows: started },
+    {
+      drive: async ({ handle, untilRetrying }) => {
+        await untilRetrying('watchUpload');
+        await handle.cancel();
+      },
+    },
+  ),
+  runUpload(
+    'cleared-when-failed-while-blocked',
+    'FAILED',
+    {
+      watchUpload: answers<RunUploadEnded>(blocked(), blocked(), finalFailure('RunUnknown')),
+      recordRetry: async () => undefined,
+    },
+    {
+      drive: async ({ handle, untilRetrying }) => {
+        await untilRetrying('watchUpload');
+        await handle.signal(retrySignal);
+      },
+    },
+  ),
   lookWhileEnding('usable-after-look-while-ending', notUsable),
   lookWhileEnding('usable-again-after-look-while-ending', usable),
   runUpload('unblocked-by-probe', 'COMPLETED', {
@@ -280,6 +310,9 @@ export const discoverRunsScenarios: Scenario[] = [
   }),
   discoverRuns('failed', 'FAILED', answers<typeof found>(soonFailure('Throttled'))),
   discoverRuns('failed-blocked-too-long', 'FAILED', answers<typeof found>(blocked()), {
+    input: { ...discover, giveUpDays: SHORT_DAYS },
+  }),
+  discoverRuns('cleared-when-blocked-too-long', 'FAILED', answers<typeof found>(blocked()), {
     input: { ...discover, giveUpDays: SHORT_DAYS },
   }),
   discoverRuns('searching-open', 'RUNNING', hang, {

@@ -1,0 +1,55 @@
+/**
+ * Waits for a call, for a limited time.
+ * @throws Error when it takes longer. The call may still succeed later: use this for calls that can be repeated only.
+ */
+export async function withDeadline<T>(call: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  // After the deadline nobody waits for the call, and a failure of it must not end the process.
+  call.catch(() => undefined);
+  const deadline = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${milliseconds / 1000} s`)), milliseconds);
+  });
+  try {
+    return await Promise.race([call, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Calls at the same time share one answer, and those of the next moments reuse it. So checks that anybody may ask for
+ * cost the database little, and never wait in a queue behind each other.
+ * @param milliseconds how long an answer is reused, from when it came
+ */
+export function shareAnswer<T>(call: () => Promise<T>, milliseconds: number): () => Promise<T> {
+  let last: { until: number; answer: Promise<T> } | undefined;
+  return () => {
+    if (last === undefined || Date.now() > last.until) {
+      const next = { until: Infinity, answer: call() };
+      const expire = (): void => void (next.until = Date.now() + milliseconds);
+      next.answer.then(expire, expire);
+      last = next;
+    }
+    return last.answer;
+  };
+}
+
+/**
+ * Waits for a call, or until a signal ends the waiting. The call goes on.
+ * @throws the reason of the signal
+ */
+export async function untilAborted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  // Nobody waits for the call after the signal.
+  call.catch(() => undefined);
+  let abort: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    abort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', abort);
+  });
+  try {
+    return await Promise.race([call, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort!);
+  }
+}

@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode } from '@temporalio/worker';
+import { SANDBOX_SETTINGS, type SandboxSettings } from '../workflows/sandbox.js';
+
+/** The bundle that `npm run build` writes. */
+const BUILT = fileURLToPath(new URL('./workflow-bundle.js', import.meta.url));
+
+/** Where the layers are: the repository, or the folder that it was compiled to. */
+const ROOT = fileURLToPath(new URL('../', import.meta.url));
+
+/**
+ * Bundles the workflows from their source, or from what it was compiled to.
+ * @param root the folder with `workflows/`. Default: the one that this file is in.
+ * @returns the code
+ */
+export async function bundleWorkflows(root = ROOT): Promise<string> {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: findModule(root, 'workflows/index'),
+    failureConverterPath: findModule(root, 'workflows/failureConverter'),
+    workflowInterceptorModules: [findModule(root, 'workflows/interceptors')],
+  });
+  return code;
+}
+
+/** The workflow code with the settings of this worker. Of a build, it reads the bundle instead of running webpack. */
+export async function loadWorkflows(settings: SandboxSettings): Promise<{ code: string }> {
+  const code = existsSync(BUILT) ? await readFile(BUILT, 'utf8') : await bundleWorkflows();
+  return { code: withSandboxSettings(code, settings) };
+}
+
+/** Puts the settings before the code, on its first line, so that the line numbers of the source map stay right. */
+function withSandboxSettings(code: string, settings: SandboxSettings): string {
+  return `globalThis.${SANDBOX_SETTINGS}=${JSON.stringify(settings)};${code}`;
+}
+
+function findModule(root: string, name: string): string {
+  const source = path.join(root, `${name}.ts`);
+  return existsSync(source) ? source : path.join(root, `${name}.js`);
+}
