@@ -54,9 +54,13 @@ const throughCodecServer = (): string[] => [
   `x-api-key=${stack.info.apiKey}`,
 ];
 
-/** All payloads in a history, except search attributes, and headers with the id of a request. Both stay readable. */
+/**
+ * All payloads in a history, except what stays readable: search attributes, headers with the id of a request, and the
+ * names of patches, which the SDK's core writes itself.
+ */
 function payloadsOf(value: unknown): { metadata: Record<string, string>; data?: string }[] {
   if (typeof value !== 'object' || value === null) return [];
+  if ('markerName' in value && value.markerName === 'core_patch') return [];
   if ('metadata' in value && typeof value.metadata === 'object' && 'encoding' in (value.metadata as object))
     return [value as ReturnType<typeof payloadsOf>[number]];
   return Object.entries(value).flatMap(([name, each]) =>
