@@ -280,12 +280,18 @@ const NOT_ENCRYPTED = ['searchAttributes', 'header'];
 
 /** The SDK's core writes the names of patches itself, past the codec. They are words of polony's code. */
 const PATCH_MARKER = 'core_patch';
+/** The server itself gives this reason for the end of an activity that was canceled before a worker took it. */
+const OF_SERVER = '"ACTIVITY_ID_NOT_STARTED"';
 
 /** The payloads in a part of a history: where they are, and how they are encoded. */
 function findPayloads(value: unknown, place = ''): { place: string; encoding: string }[] {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return [];
-  const { metadata, markerName } = value as { metadata?: { encoding?: Uint8Array } | null; markerName?: string };
-  if (markerName === PATCH_MARKER) return [];
+  const { metadata, markerName, data } = value as {
+    metadata?: { encoding?: Uint8Array } | null;
+    markerName?: string;
+    data?: Uint8Array;
+  };
+  if (markerName === PATCH_MARKER || (data != null && Buffer.from(data).toString() === OF_SERVER)) return [];
   if (metadata?.encoding !== undefined) return [{ place, encoding: Buffer.from(metadata.encoding).toString() }];
   return Object.entries(value).flatMap(([name, each]) =>
     NOT_ENCRYPTED.includes(name) ? [] : findPayloads(each, `${place}.${name}`),
