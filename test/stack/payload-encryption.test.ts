@@ -142,7 +142,10 @@ it('hides every payload of every history, and shows it through the codec server'
   expect(ids).toContain(`execution/${cancelled}`);
   for (const id of ids) {
     const history = await showHistory(id);
-    const payloads = payloadsOf(JSON.parse(history));
+    // The server itself gives this reason for activities that were canceled before a worker took them.
+    const payloads = payloadsOf(JSON.parse(history)).filter(
+      ({ data }) => Buffer.from(data ?? '', 'base64').toString() !== '"ACTIVITY_ID_NOT_STARTED"',
+    );
     for (const { metadata } of payloads)
       expect(Buffer.from(metadata.encoding!, 'base64').toString(), id).toBe('binary/encrypted');
     // The static summary and the bucket of the connection are in payloads only.
