@@ -2,6 +2,8 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { auditRoutes } from './audit/routes.js';
 import { authRoutes } from './auth/routes.js';
+import { OidcSignIn } from './auth/sessions/oidcSignIn.js';
+import { sessionRoutes } from './auth/sessions/routes.js';
 import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { flowRoutes } from './connections/flows/routes.js';
 import { providerRoutes } from './connections/providers/routes.js';
@@ -13,6 +15,7 @@ import { fileRoutes } from './files/routes.js';
 import { grantRoutes } from './grants/routes.js';
 import { healthRoutes } from './health.js';
 import { iamDocumentRoutes } from './iam/routes.js';
+import { installationRoutes } from './installation/routes.js';
 import { addSchemas } from './openapi/components.js';
 import { apiKeyAuthenticator } from './plugins/apiKeys.js';
 import { addAudit } from './plugins/audit.js';
@@ -21,10 +24,11 @@ import { addErrors } from './plugins/errors.js';
 import { limitForwardedFor } from './plugins/forwarded.js';
 import { addInput } from './plugins/input.js';
 import { addLimits } from './plugins/limits.js';
-import { oidcAuthenticator } from './plugins/oidc.js';
+import { OidcProvider, oidcAuthenticator } from './plugins/oidc.js';
 import { addObservation } from './plugins/observe.js';
 import { addOpenApi } from './plugins/openapi.js';
 import { addResponses } from './plugins/responses.js';
+import { SignedInCallers, sessionAuthenticator } from './plugins/sessions.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
 import { limitConnections, serverOptions } from './serverOptions.js';
@@ -34,6 +38,7 @@ import { webhookRoutes } from './webhooks/routes.js';
 const ROUTES = [
   healthRoutes,
   authRoutes,
+  installationRoutes,
   auditRoutes,
   providerRoutes,
   iamDocumentRoutes,
@@ -52,17 +57,21 @@ const ROUTES = [
 
 /** Builds the API without listening. */
 export async function buildApp(dependencies: ApiDependencies): Promise<FastifyInstance> {
-  const { db, errorDomain, oidc } = dependencies;
+  const { db, errorDomain, oidc, oidcClient, publicUrl } = dependencies;
+  const provider = oidc && new OidcProvider(oidc);
+  const callers = new SignedInCallers(db, dependencies.apiKey, oidc);
   const app = Fastify(serverOptions(dependencies)).withTypeProvider<TypeBoxTypeProvider>();
   limitConnections(app);
   addErrors(app, errorDomain);
   addObservation(app);
   limitForwardedFor(app);
-  addResponses(app, dependencies.publicUrl);
+  addResponses(app, publicUrl);
   await addAuth(app, {
     db,
     authenticate: dependencies.authenticate ?? apiKeyAuthenticator(db, dependencies.apiKey, dependencies.eventsKey),
-    ...(oidc !== undefined && { authenticatePerson: oidcAuthenticator(oidc) }),
+    ...(oidc !== undefined && { authenticatePerson: oidcAuthenticator(oidc, provider) }),
+    authenticateSession: sessionAuthenticator(db, callers),
+    ...(publicUrl !== undefined && { publicUrl }),
     requestsPerMinute: dependencies.requestsPerMinute ?? 0,
     failedLoginsPerMinute: dependencies.failedLoginsPerMinute ?? 0,
     publicApiDocs: dependencies.publicApiDocs ?? true,
@@ -71,8 +80,15 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   addLimits(app);
   addInput(app);
   addSchemas(app);
-  await addOpenApi(app, dependencies.publicUrl);
+  await addOpenApi(app, publicUrl);
   for (const addRoutes of ROUTES) addRoutes(app, dependencies);
+  const canSignIn = oidc !== undefined && provider !== undefined && oidcClient !== undefined && publicUrl !== undefined;
+  sessionRoutes(app, {
+    db,
+    callers,
+    publicUrl,
+    ...(canSignIn && { oidcSignIn: new OidcSignIn(oidc, oidcClient, provider, publicUrl) }),
+  });
   await app.ready();
   return app;
 }

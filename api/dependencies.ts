@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
 import type { AwsSessions } from '../aws/sessions.js';
-import type { OidcConfig } from '../domain/settings.js';
+import type { OidcClient, OidcConfig } from '../domain/settings.js';
 import type { NetworkPolicy } from '../domain/webhooks/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
@@ -30,6 +30,8 @@ export interface ApiDependencies {
   /** For tests: replaces the keys of the installation. */
   authenticate?: Authenticate;
   oidc?: OidcConfig;
+  /** The client as which the API signs people in; absent where it does not. Needs `oidc` and `publicUrl`. */
+  oidcClient?: OidcClient;
   /** The limit of one caller; absent or 0 for no limit. */
   requestsPerMinute?: number;
   /** Failed logins of one address within a minute; 0, the default, for no limit. */
@@ -45,6 +47,10 @@ export interface ApiDependencies {
   auditsReads?: boolean;
   /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
+  /** Of the connection to Temporal, what people may know. */
+  temporal?: { namespace: string };
+  /** Where Temporal's web page is; absent where the installation has none. */
+  temporalUiUrl?: string;
   /** The private networks that webhooks may send to; none where absent. */
   webhookNetworks?: NetworkPolicy;
   /** For tests: replaces the system's resolver. */

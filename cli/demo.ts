@@ -3,6 +3,8 @@ import { gunzipSync } from 'node:zlib';
 import { describeRun, simulateInstrument, type SimulatedRun } from '../local/instrument.js';
 import { startStack, type Stack } from '../local/stack.js';
 import { isFinalApiStatus } from './client/watch.js';
+import { abortOnTermination } from './local.js';
+import { createSignInUrl, SIGN_IN_NOTE } from './localInfo.js';
 import { addStatements, adminClients, apiClient, type CustomerAccount, setUpCustomer } from './customer.js';
 
 interface ExecutionAnswer {
@@ -56,8 +58,12 @@ async function waitForAnswer<T>(what: string, ask: () => Promise<T | undefined>)
   throw new Error(`${what} did not happen within ${STEP_SECONDS} s`);
 }
 
-/** `npm run demo`: runs the main job on a local stack, step by step. @throws when a step fails. */
-export async function demo(): Promise<void> {
+/**
+ * `npm run demo`: runs the main job on a local stack, step by step.
+ * @param keep whether the stack runs on after that, until Ctrl-C
+ * @throws when a step fails.
+ */
+export async function demo({ keep = false }: { keep?: boolean } = {}): Promise<void> {
   const began = Date.now();
   say('polony demo: starting the local stack (Temporal, PostgreSQL, a local AWS that enforces IAM)…');
   const stack = await startStack({ onProgress: (line) => say(`  ${line}`) });
@@ -66,11 +72,26 @@ export async function demo(): Promise<void> {
   process.once('SIGTERM', stopAndExit);
   try {
     await runDemo(stack, began);
+    if (keep) await keepRunning(stack, stopAndExit);
   } finally {
     process.off('SIGINT', stopAndExit);
     process.off('SIGTERM', stopAndExit);
     await stack.stop();
   }
+}
+
+/** Shows how to look at the results, and waits until a person ends the stack. */
+async function keepRunning(stack: Stack, stopAndExit: () => void): Promise<void> {
+  process.off('SIGINT', stopAndExit);
+  process.off('SIGTERM', stopAndExit);
+  const termination = abortOnTermination();
+  const url = await createSignInUrl(stack.info);
+  say(`\nOpen ${url ?? stack.info.apiUrl}`);
+  if (url !== undefined) say(`  ${SIGN_IN_NOTE}`);
+  say('Press Ctrl-C to stop the stack.');
+  if (!termination.aborted)
+    await new Promise<void>((resolve) => termination.addEventListener('abort', () => resolve(), { once: true }));
+  say('\nStopping…');
 }
 
 async function runDemo(stack: Stack, began: number): Promise<void> {

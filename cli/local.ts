@@ -1,11 +1,11 @@
 import { startStack } from '../local/stack.js';
-import { describeStack } from './localInfo.js';
+import { createSignInUrl, describeStack } from './localInfo.js';
 
 /** A second SIGINT within this time is the same Ctrl-C: the terminal signals every process, and npm does so again. */
 const SAME_SIGNAL_MS = 1000;
 
 /** Aborts at the first signal to end. A later signal exits at once, and the guardian stops the stack. */
-function abortOnTermination(): AbortSignal {
+export function abortOnTermination(): AbortSignal {
   const termination = new AbortController();
   let firstSignalAt = 0;
   const end = (): void => {
@@ -29,7 +29,8 @@ export async function local(): Promise<void> {
     onProgress: (line) => void process.stdout.write(`${line}\n`),
     signal: termination,
   });
-  process.stdout.write(`\n${describeStack(stack.info)} Press Ctrl-C to stop the stack. Its data stays.\n`);
+  const signInUrl = await createSignInUrl(stack.info);
+  process.stdout.write(`\n${describeStack(stack.info, signInUrl)} Press Ctrl-C to stop the stack. Its data stays.\n`);
   if (!termination.aborted)
     await new Promise<void>((resolve) => termination.addEventListener('abort', () => resolve(), { once: true }));
   process.stdout.write('\nStopping…\n');

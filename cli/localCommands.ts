@@ -86,7 +86,8 @@ export function addLocalCommands(program: Command): void {
   program
     .command('demo')
     .description('run the demo on a local stack: from the upload of a run to its FASTQ files')
-    .action(async () => (await import('./demo.js')).demo());
+    .option('--keep', 'keep the stack running after that, and print an address to sign in at, until you press Ctrl-C')
+    .action(async (options: { keep?: boolean }) => (await import('./demo.js')).demo(options));
   const local = program
     .command('local')
     .description(

@@ -9,7 +9,7 @@ import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
 import type { LocalInfo } from '../local/stackFiles.js';
 import { cell, column, listTable } from './client/output.js';
-import { describeStack, requireLocalInfo } from './localInfo.js';
+import { createSignInUrl, describeStack, requireLocalInfo } from './localInfo.js';
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -19,9 +19,10 @@ function controlOf({ omicsControlUrl: url, omicsControlSecret: secret }: LocalIn
   return { url, secret };
 }
 
-/** `polony local info`: prints the addresses and keys of the running stack again. */
-export function info(): void {
-  say(describeStack(requireLocalInfo()));
+/** `polony local info`: prints the addresses and keys of the running stack again, with a new address to sign in. */
+export async function info(): Promise<void> {
+  const stack = requireLocalInfo();
+  say(describeStack(stack, await createSignInUrl(stack)));
 }
 
 /** The flags of `polony local fault <operation> <kind>`. */

@@ -1,6 +1,9 @@
 import path from 'node:path';
 import { type LocalInfo, readLocalInfo, stateFolder } from '../local/stackFiles.js';
 
+/** What people must know of such an address. */
+export const SIGN_IN_NOTE = '(works once, within 15 minutes; polony local info prints a new one)';
+
 /**
  * The running local stack of this folder.
  * @throws Error when none runs
@@ -15,9 +18,32 @@ export function requireLocalInfo(): LocalInfo {
   );
 }
 
-/** What a user of the local stack needs to know: addresses, accounts, keys and the environment for AWS clients. */
-export function describeStack(info: LocalInfo): string {
+/**
+ * A new address that signs a browser in with the key of the stack, once.
+ * @returns undefined where the API of the stack does not answer
+ */
+export async function createSignInUrl({
+  apiUrl,
+  apiKey,
+}: Pick<LocalInfo, 'apiUrl' | 'apiKey'>): Promise<string | undefined> {
+  try {
+    const headers = { 'x-api-key': apiKey };
+    const response = await fetch(`${apiUrl}/v1/session/sign-in-links`, { method: 'POST', headers });
+    const { signInLink } = (await response.json()) as { signInLink: { path: string } };
+    return `${apiUrl}${signInLink.path}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What a user of the local stack needs to know: addresses, accounts, keys and the environment for AWS clients.
+ * @param signInUrl from {@link createSignInUrl}
+ */
+export function describeStack(info: LocalInfo, signInUrl: string | undefined): string {
   return [
+    `Sign in          ${signInUrl ?? 'the API does not answer; try polony local info later'}`,
+    ...(signInUrl === undefined ? [] : [`                 ${SIGN_IN_NOTE}`]),
     `API              ${info.apiUrl}   (docs ${info.apiUrl}/docs)`,
     `API key          ${info.apiKey}`,
     `Temporal UI      ${info.temporalUiUrl}`,

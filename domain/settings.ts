@@ -99,6 +99,13 @@ export interface OidcConfig {
   scopeMap?: Record<string, string[]>;
 }
 
+/** The client as which the API signs people in at the OpenID Connect provider. */
+export interface OidcClient {
+  clientId: string;
+  /** Absent for a public client. */
+  clientSecret?: string;
+}
+
 /** Settings of a server where people and programs log in. */
 export interface LoginConfig {
   /** The key with all permissions. */
@@ -160,6 +167,10 @@ export interface ApiConfig extends CommonConfig, LoginConfig {
   auditsReads: boolean;
   /** The AWS account that polony runs in and that customers' roles trust. Without it polony writes no trust policy. */
   trustedAccountId?: string;
+  /** Absent where people do not sign in at a provider. Needs `publicUrl`. */
+  oidcClient?: OidcClient;
+  /** Where Temporal's web page is, without a slash at the end; absent where there is none. */
+  temporalUiUrl?: string;
 }
 
 /** Settings of `polony worker`. */

@@ -28,6 +28,7 @@ export function processEnvironment({ postgres, aws, temporal }: Servers, keys: S
     POLONY_API_KEY: keys.apiKey,
     POLONY_ENCRYPTION_KEYS: `local=${keys.encryptionKey}`,
     POLONY_TRUSTED_ACCOUNT_ID: aws.serviceAccountId,
+    ...(temporal.uiUrl !== '' && { POLONY_TEMPORAL_UI_URL: temporal.uiUrl }),
     POLONY_DISCOVER_SECONDS: '2',
     POLONY_UPLOAD_POLL_SECONDS: '1',
     POLONY_RUN_POLL_SECONDS: '1',

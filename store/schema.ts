@@ -377,6 +377,39 @@ export interface ApiKeysTable {
   time_deleted: ColumnType<Date | null, never, Date>;
 }
 
+/** For whom a session or a sign-in link stands. */
+interface SignedInColumns {
+  id: string;
+  /** SHA-256 of the secret. */
+  hash: Buffer;
+  caller_kind: 'key' | 'root' | 'person';
+  caller_id: string;
+  caller_name: string;
+  /** Of a key. */
+  key_id: string | null;
+  /** Of the root key: proves that it has not changed. Says nothing without the secret. */
+  root_proof: Buffer | null;
+  /** Of a person: who vouches for it, and the values of the claim that its scopes follow from. */
+  issuer: string | null;
+  email: string | null;
+  claim_values: Json<string[]>;
+  time_created: Created;
+  time_expires: Date;
+}
+
+/** Sessions of browsers. */
+export interface SessionsTable extends SignedInColumns {
+  time_used: ColumnType<Date | null, never, Date>;
+}
+
+/** Links that sign in once. */
+export interface SignInLinksTable extends SignedInColumns {
+  /** The session that made it, and ends it. */
+  session_id: string | null;
+  /** The latest end of the session that it makes. */
+  session_expires: Date | null;
+}
+
 /** Who did what. You can only add rows. */
 export interface AuditLogTable {
   id: string;
@@ -446,6 +479,8 @@ export interface Database {
   access_grants: AccessGrantsTable;
   instruments: InstrumentsTable;
   api_keys: ApiKeysTable;
+  sessions: SessionsTable;
+  sign_in_links: SignInLinksTable;
   audit_log: AuditLogTable;
   audit_outcomes: AuditOutcomesTable;
   audit_chain: AuditChainTable;

@@ -13,8 +13,8 @@ export interface StreamedExecution {
 /** Where the feed reads, and whom it tells of failures. */
 export interface FeedSource {
   read: (id: string) => Promise<StreamedExecution | undefined>;
-  /** Which of these callers' keys were revoked: their streams end. */
-  findRevoked: (callerIds: string[]) => Promise<ReadonlySet<string>>;
+  /** Which of these callers' keys were revoked, and which of these sessions ended: their streams end. */
+  findRevoked: (callerIds: string[], sessionIds: string[]) => Promise<ReadonlySet<string>>;
   onError: (error: unknown) => void;
 }
 
@@ -23,9 +23,11 @@ export interface Subscriber {
   /** The execution. */
   id: string;
   callerId: string;
+  /** The session of the browser that follows; undefined for other clients. */
+  sessionId: string | undefined;
   /** The version in `Last-Event-ID`. */
   lastSeen: string | undefined;
-  /** When the caller's key expires. */
+  /** When the caller's key or session expires. */
   expires: Date | undefined;
 }
 
@@ -40,14 +42,16 @@ const MOST_ALL_STREAMS = 2000;
 
 class Stream {
   readonly callerId: string;
+  readonly sessionId: string | undefined;
   readonly #response: ServerResponse;
   readonly #timers: NodeJS.Timeout[];
   #waiting: StreamedExecution | undefined;
   #blocked = false;
   #version: string | undefined;
 
-  constructor(response: ServerResponse, { callerId, lastSeen, expires }: Subscriber) {
+  constructor(response: ServerResponse, { callerId, sessionId, lastSeen, expires }: Subscriber) {
     this.callerId = callerId;
+    this.sessionId = sessionId;
     this.#response = response;
     this.#version = lastSeen;
     response.on('drain', () => {
@@ -172,10 +176,14 @@ export class ExecutionFeed {
     try {
       const execution = await this.#source.read(id);
       // Read after the execution, so that nothing newer than a revocation is shown.
-      const callerIds = new Set([...(this.#streams.get(id) ?? [])].map(({ callerId }) => callerId));
-      const revoked = await this.#source.findRevoked([...callerIds]);
-      for (const stream of this.#streams.get(id) ?? []) {
-        if (execution === undefined || revoked.has(stream.callerId)) stream.end();
+      const streams = [...(this.#streams.get(id) ?? [])];
+      const callerIds = new Set(streams.map(({ callerId }) => callerId));
+      const sessionIds = new Set(streams.flatMap(({ sessionId }) => sessionId ?? []));
+      const ended = await this.#source.findRevoked([...callerIds], [...sessionIds]);
+      // Those that began meanwhile were not asked about. They wait for the next reading.
+      for (const stream of streams) {
+        const hasEnded = ended.has(stream.callerId) || (stream.sessionId !== undefined && ended.has(stream.sessionId));
+        if (execution === undefined || hasEnded) stream.end();
         else stream.show(execution);
       }
     } catch (error) {

@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { findRevokedKeys } from '../../store/auth.js';
+import { findEndedSessions } from '../../store/authSessions.js';
 import { listAttempts } from '../../store/executions/attempts.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { loggableError } from '../../domain/errors.js';
 import { counted } from '../../observability/metrics.js';
 import { ApiError } from '../errors.js';
+import { accessEnds } from '../plugins/caller.js';
 import type { RequestOf } from '../requests.js';
 import { ExecutionFeed, MOST_STREAMS, type StreamedExecution } from './feed.js';
 import { requireExecution } from './find.js';
@@ -36,7 +38,8 @@ export function createExecutionFeed(scope: FastifyInstance, { db, databaseUrl }:
       const execution = await findListedExecution(db, id);
       return execution && toStreamed(db, execution);
     },
-    findRevoked: (callerIds) => findRevokedKeys(db, callerIds),
+    findRevoked: async (callerIds, sessionIds) =>
+      new Set([...(await findRevokedKeys(db, callerIds)), ...(await findEndedSessions(db, sessionIds))]),
     onError: (error) => scope.log.error({ error: loggableError(error) }, 'Reading an execution for its streams failed'),
   });
   scope.addHook('preClose', async () => feed.close());
@@ -85,5 +88,11 @@ export async function handleWatchExecution(
     reply.raw.end();
     return;
   }
-  feed.add(reply.raw, { id: execution.id, callerId: caller.id, lastSeen, expires: caller.expires });
+  feed.add(reply.raw, {
+    id: execution.id,
+    callerId: caller.id,
+    sessionId: caller.session?.id,
+    lastSeen,
+    expires: accessEnds(caller),
+  });
 }

@@ -1,12 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { parseScopes, scopesAmong } from '../../domain/auth/scopes.js';
-import { findApiKey, recordKeyUse } from '../../store/auth.js';
+import { type ApiKeyRow, findApiKey, recordKeyUse } from '../../store/auth.js';
 import { type Db, isId } from '../../store/database.js';
 import { ApiError } from '../errors.js';
-import { type Authenticate, createCaller } from './caller.js';
+import { type Authenticate, type Caller, createCaller } from './caller.js';
 
 /** The form of keys that the API creates: `polony_<id in 32 digits>_<secret>`. Secret scanners can recognise them. */
 const KEY_PATTERN = /^polony_([0-9a-f]{32})_([A-Za-z0-9_-]{43})$/;
+
+/** The id of the root key. */
+export const ROOT_ID = 'default';
 
 /** The last use of a key is recorded at most this often, in milliseconds. */
 const RECORD_USE_MS = 60_000;
@@ -31,7 +34,7 @@ function parseKeyId(key: string): string | undefined {
  * @param eventsKey a key for `POST /v1/events` only
  */
 export function apiKeyAuthenticator(db: Db, apiKey: string, eventsKey?: string): Authenticate {
-  const root = createCaller('root', 'default', 'default', parseScopes('scopes', ['*']));
+  const root = createRootCaller();
   const events = createCaller('root', 'events', 'events', parseScopes('scopes', ['events:write']));
   const rootHash = hashKey(apiKey);
   const eventsHash = eventsKey === undefined ? undefined : hashKey(eventsKey);
@@ -50,8 +53,25 @@ export function apiKeyAuthenticator(db: Db, apiKey: string, eventsKey?: string):
         `The API key ${found.name} expired at ${found.time_expires.toISOString()}. ` +
           'Ask your administrator for a new one',
       );
-    if (found.time_used === null || now - found.time_used.getTime() > RECORD_USE_MS) await recordKeyUse(db, found.id);
-    // A scope that this version does not know grants nothing.
-    return createCaller('key', found.id, found.name, scopesAmong(found.scopes), found.time_expires);
+    return useKey(db, found);
   };
+}
+
+/** The caller of a key that is valid. Records that the key was used. */
+async function useKey(db: Db, key: ApiKeyRow): Promise<Caller> {
+  if (key.time_used === null || Date.now() - key.time_used.getTime() > RECORD_USE_MS) await recordKeyUse(db, key.id);
+  // A scope that this version does not know grants nothing.
+  return createCaller('key', key.id, key.name, scopesAmong(key.scopes), key.time_expires);
+}
+
+/** The caller of a key by its id, for sessions of the key; undefined where the key has ended. */
+export async function findKeyCaller(db: Db, id: string): Promise<Caller | undefined> {
+  const key = await findApiKey(db, id);
+  if (key === undefined || key.time_revoked !== null || key.time_expires.getTime() <= Date.now()) return undefined;
+  return useKey(db, key);
+}
+
+/** The caller of the key of the installation, which may do everything. */
+export function createRootCaller(): Caller {
+  return createCaller('root', ROOT_ID, ROOT_ID, parseScopes('scopes', ['*']));
 }

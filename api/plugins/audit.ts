@@ -46,7 +46,8 @@ export function addAudit(app: FastifyInstance, db: Db, auditsReads = false): voi
 
 function isAudited(request: FastifyRequest, auditsReads: boolean): boolean {
   const needs = request.routeOptions.config?.needs;
-  if (needs === undefined || request.is404) return false;
+  // Without a caller, the route itself knows what to record.
+  if (needs === undefined || needs.isPublic === true || request.is404) return false;
   const audit = typeof needs.audit === 'function' ? needs.audit(request) : needs.audit;
   if (auditsReads) return true;
   return audit ?? (request.method !== 'GET' && request.method !== 'HEAD');

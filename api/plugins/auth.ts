@@ -4,9 +4,10 @@ import { appendAudit } from '../../store/audit.js';
 import type { Db } from '../../store/database.js';
 import { loggableError } from '../../domain/errors.js';
 import { ApiError, notFoundError } from '../errors.js';
-import type { Authenticate, AuthenticatePerson, Caller } from './caller.js';
+import type { Authenticate, AuthenticatePerson, AuthenticateSession, Caller } from './caller.js';
 import { FailedLogins } from './failedLogins.js';
 import { addRateLimit } from './rateLimit.js';
+import { checkCsrf, checkOrigin, clearSessionCookie, readSessionCookie } from './sessions.js';
 
 export { hashKey } from './apiKeys.js';
 export type { Caller } from './caller.js';
@@ -17,11 +18,32 @@ export interface RouteRequirements {
   permission?: ScopeAction;
   /** The path parameter with the id of the resource. */
   id?: string;
+  /** Whether the route needs no caller, as for signing in. `request.caller` is not set then. */
+  isPublic?: true;
   /** Whether requests go to the audit log. By default those that change something do, and reads do not. */
   audit?: boolean | ((request: FastifyRequest) => boolean);
 }
 
+/** Checks the credentials that a public route gets, as the API checks those in headers. */
+export interface Logins {
+  /** The caller of an API key. @throws ApiError 401; 429 where logins from the address failed too often */
+  byKey: (request: FastifyRequest, reply: FastifyReply, key: string) => Promise<Caller>;
+  /**
+   * Authenticates with another credential, and counts how that ends.
+   * @throws ApiError what `authenticate` throws; 401 counts as a failure
+   */
+  by: (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    credential: string,
+    authenticate: () => Promise<Caller>,
+  ) => Promise<Caller>;
+}
+
 declare module 'fastify' {
+  interface FastifyInstance {
+    logins: Logins;
+  }
   interface FastifyRequest {
     caller: Caller;
   }
@@ -44,6 +66,8 @@ export function requireScope(
 }
 /** The `config` of a route that every caller may use. */
 export const ANY_CALLER: { needs: RouteRequirements } = { needs: {} };
+/** The `config` of a route that needs no caller. */
+export const PUBLIC: { needs: RouteRequirements } = { needs: { isPublic: true } };
 
 const HEALTH_ROUTES = new Set(['/healthz', '/readyz']);
 
@@ -64,6 +88,10 @@ export interface AuthOptions {
   authenticate: Authenticate;
   /** Absent where the installation has no identity provider. */
   authenticatePerson?: AuthenticatePerson;
+  /** Absent where browsers cannot sign in. */
+  authenticateSession?: AuthenticateSession;
+  /** Where clients reach the API. */
+  publicUrl?: string;
   /** Failed logins of one address; 0 for no limit. */
   failedLoginsPerMinute: number;
   /** For each caller; 0 for no limit. */
@@ -74,8 +102,9 @@ export interface AuthOptions {
 
 /**
  * Authenticates callers, limits their requests, and checks their scopes. Every request needs an API key in
- * `x-api-key` or a person's token in `Authorization: Bearer`, also one for a route that does not exist. Exceptions
- * are the health routes and, unless a setting closes it, the API documentation.
+ * `x-api-key`, a person's token in `Authorization: Bearer`, or the cookie of a session, also one for a route that does
+ * not exist. Exceptions are the health routes, routes that are {@link PUBLIC} and, unless a setting closes it, the API
+ * documentation.
  */
 export async function addAuth(app: FastifyInstance, options: AuthOptions): Promise<void> {
   app.decorateRequest('caller', null as never);
@@ -85,8 +114,17 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
   });
   const failedLogins = new FailedLogins(options.db, app.log, options.failedLoginsPerMinute);
   app.addHook('onClose', () => failedLogins.close());
+  app.decorate('logins', {
+    byKey: async (request, reply, key) => {
+      const found = await limitFailures(failedLogins, request, reply, key, () => options.authenticate(key));
+      if (found === undefined) throw invalidKeyError('Check it');
+      return found;
+    },
+    by: (request, reply, credential, authenticate) =>
+      limitFailures(failedLogins, request, reply, credential, authenticate),
+  });
   app.addHook('onRequest', async (request, reply) => {
-    if (isHealthRoute(request) || (options.publicApiDocs && isDocsRoute(request))) return;
+    if (isHealthRoute(request) || isPublicRoute(request) || (options.publicApiDocs && isDocsRoute(request))) return;
     request.caller = await authenticateRequest(options, failedLogins, request, reply);
   });
   await addRateLimit(app, options.requestsPerMinute, isHealthRoute);
@@ -102,6 +140,10 @@ function isHealthRoute(request: FastifyRequest): boolean {
   return HEALTH_ROUTES.has(request.routeOptions.url ?? '');
 }
 
+function isPublicRoute(request: FastifyRequest): boolean {
+  return !request.is404 && request.routeOptions.config?.needs?.isPublic === true;
+}
+
 /** Whether the request matches a route of the API documentation. An unknown path below `/docs` does not. */
 function isDocsRoute(request: FastifyRequest): boolean {
   return !request.is404 && /^\/(docs|openapi\.json)(\/|$)/.test(request.routeOptions.url ?? '');
@@ -112,13 +154,14 @@ function isDocsAddress({ method, url }: FastifyRequest): boolean {
   return (method === 'GET' || method === 'HEAD') && /^\/(docs|openapi\.json)(\/|$|\?)/.test(url);
 }
 
-/** @throws ApiError 401; 429 where logins from the address failed too often */
+/** @throws ApiError 401; 403 for the cookie of a session; 429 where logins from the address failed too often */
 async function authenticateRequest(
-  { authenticate, authenticatePerson }: AuthOptions,
+  options: AuthOptions,
   failedLogins: FailedLogins,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Caller> {
+  const { authenticate, authenticatePerson } = options;
   const { authorization } = request.headers;
   const isDocs = isDocsAddress(request);
   const key = request.headers['x-api-key'] ?? (isDocs ? parseBasicPassword(authorization) : undefined);
@@ -130,6 +173,10 @@ async function authenticateRequest(
     void reply.removeHeader('www-authenticate');
     return person;
   }
+  // A credential that the client chose to send counts, and never the cookie that its browser adds.
+  const session = key === undefined && token === undefined ? readSessionCookie(request, options.publicUrl) : undefined;
+  if (session !== undefined && options.authenticateSession !== undefined)
+    return authenticateCookie(options, failedLogins, request, reply, session);
   const found =
     typeof key === 'string' && key !== ''
       ? await limitFailures(failedLogins, request, reply, key, () => authenticate(key))
@@ -143,12 +190,42 @@ async function authenticateRequest(
       'MISSING_API_KEY',
       'The request has no API key, and every route needs one. Send your API key in the header x-api-key',
     );
-  throw new ApiError(
+  throw invalidKeyError('Check the header x-api-key');
+}
+
+/** @param check what the client can check */
+function invalidKeyError(check: string): ApiError {
+  return new ApiError(
     401,
     'INVALID_API_KEY',
-    'The API key is not valid: it is unknown or was revoked. Check the header x-api-key, or ask your administrator ' +
-      'for a new key',
+    `The API key is not valid: it is unknown or was revoked. ${check}, or ask your administrator for a new key`,
   );
+}
+
+/**
+ * The caller of the session that the cookie of a browser names.
+ * @throws ApiError 401 for a session that has ended, whose cookie goes; 403 for a request that no page of polony sent
+ */
+async function authenticateCookie(
+  { authenticateSession, publicUrl }: AuthOptions,
+  failedLogins: FailedLogins,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  secret: string,
+): Promise<Caller> {
+  checkOrigin(request, publicUrl);
+  const caller = await limitFailures(failedLogins, request, reply, secret, async () => {
+    const found = await authenticateSession!(secret);
+    if (found !== undefined) return found;
+    clearSessionCookie(request, reply, publicUrl);
+    throw new ApiError(
+      401,
+      'SESSION_EXPIRED',
+      'Your session has ended: it expired, you signed out, or its API key was revoked. Sign in again',
+    );
+  });
+  checkCsrf(request, caller.session!);
+  return caller;
 }
 
 /** Authenticates with a credential, and counts how that ends. @throws ApiError 429 instead, after too many failures */

@@ -8,6 +8,24 @@ export interface Caller extends AuditCaller {
   email?: string;
   /** When the key or token expires; absent where it never does. */
   expires?: Date;
+  /** Of a person: the values of the claim that its scopes follow from. */
+  claimValues?: readonly string[];
+  /** The session of a browser that the request comes from. */
+  session?: CallerSession;
+}
+
+/** The session of a browser, as a request sees it. */
+export interface CallerSession {
+  id: string;
+  expires: Date;
+  /** Requests that change something must repeat it in a header. */
+  csrfToken: string;
+}
+
+/** When the access of a caller ends: with its key or token, or with its session; undefined where it never does. */
+export function accessEnds({ expires, session }: Caller): Date | undefined {
+  if (expires === undefined || session === undefined) return expires ?? session?.expires;
+  return new Date(Math.min(expires.getTime(), session.expires.getTime()));
 }
 
 /**
@@ -17,6 +35,8 @@ export interface Caller extends AuditCaller {
 export type Authenticate = (key: string) => Promise<Caller | undefined>;
 /** Finds the person who sends a token. @throws ApiError 401; 503 when the identity provider does not answer */
 export type AuthenticatePerson = (token: string) => Promise<Caller>;
+/** Finds the caller of a session by its secret; undefined for a session that has ended. */
+export type AuthenticateSession = (secret: string) => Promise<Caller | undefined>;
 
 export function createCaller(
   kind: Caller['kind'],

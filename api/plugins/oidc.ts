@@ -66,8 +66,18 @@ function listValues(claim: unknown): string[] {
 
 type Keys = ReturnType<typeof createRemoteJWKSet>;
 
-/** The keys that a provider signs with. Nothing is requested before the first token arrives. */
-class ProviderKeys {
+/** What polony uses of a discovery document. */
+export interface OidcEndpoints {
+  authorization: URL;
+  token: URL;
+  /** How a client may authenticate at the token endpoint. */
+  clientAuthentication: readonly string[];
+}
+
+/**
+ * An identity provider: the keys that it signs with, and its endpoints. Nothing is requested before they are needed.
+ */
+export class OidcProvider {
   readonly #config: OidcConfig;
   #keys: Keys | undefined;
   #discovery: Promise<Keys> | undefined;
@@ -77,8 +87,51 @@ class ProviderKeys {
     this.#config = config;
   }
 
+  /** Where people sign in. @throws Error where the provider does not answer, or names no such addresses */
+  async readEndpoints(): Promise<OidcEndpoints> {
+    const document = await readDiscoveryDocument(this.#config.issuer);
+    const { authorization_endpoint: authorization, token_endpoint: token } = document;
+    const methods = document.token_endpoint_auth_methods_supported;
+    return {
+      authorization: this.#toEndpoint(authorization),
+      token: this.#toEndpoint(token),
+      // The default of OpenID Connect Discovery 1.0, 3.
+      clientAuthentication: Array.isArray(methods) ? methods.map(String) : ['client_secret_basic'],
+    };
+  }
+
+  /** An endpoint must use TLS, unless the provider itself does not, which only one on this machine may do. */
+  #toEndpoint(value: unknown): URL {
+    const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
+    const isSecure = url?.protocol === 'https:' || url?.protocol === new URL(this.#config.issuer).protocol;
+    if (url === undefined || !isSecure)
+      throw new Error(`The discovery document of ${this.#config.issuer} does not name its https endpoints`);
+    return url;
+  }
+
+  /**
+   * Checks the signature, issuer, audience and times of a token.
+   * @throws ApiError 401; 503 where the provider does not answer
+   */
+  async verify(token: string, audience: string): Promise<VerifiedToken> {
+    const options: JWTVerifyOptions = {
+      issuer: this.#config.issuer,
+      audience,
+      algorithms: ALGORITHMS,
+      clockTolerance: CLOCK_TOLERANCE,
+      requiredClaims: ['exp', 'sub'],
+    };
+    try {
+      return await verifyToken(token, await this.#loadKeys(), options);
+    } catch (error) {
+      const apiError = toTokenError(error);
+      if (apiError.status === 503) void this.#rediscover().catch(() => undefined);
+      throw apiError;
+    }
+  }
+
   /** The keys. Requests that arrive during the discovery share it. */
-  async load(): Promise<Keys> {
+  async #loadKeys(): Promise<Keys> {
     if (this.#keys !== undefined) return this.#keys;
     this.#discovery ??= discoverKeys(this.#config).finally(() => (this.#discovery = undefined));
     return (this.#keys ??= await this.#discovery);
@@ -88,7 +141,7 @@ class ProviderKeys {
    * Discovers the keys again, in case that the provider moved them. The known keys stay in use until the others have
    * been read: otherwise anybody could disable them with a forged token.
    */
-  async rediscover(): Promise<void> {
+  async #rediscover(): Promise<void> {
     if (this.#keys === undefined || this.#config.jwksUrl !== undefined) return;
     if (Date.now() - this.#rediscovered < REDISCOVER_MS) return;
     this.#rediscovered = Date.now();
@@ -100,15 +153,21 @@ class ProviderKeys {
 
 async function discoverKeys({ issuer, jwksUrl }: OidcConfig): Promise<Keys> {
   if (jwksUrl !== undefined) return createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: TIMEOUT_MS });
+  const { jwks_uri: uri } = await readDiscoveryDocument(issuer);
+  if (typeof uri !== 'string') throw new Error(`The discovery document of ${issuer} does not name its keys`);
+  return createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_MS });
+}
+
+async function readDiscoveryDocument(issuer: string): Promise<Record<string, unknown>> {
   const response = await fetch(`${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {
     signal: AbortSignal.timeout(TIMEOUT_MS),
     redirect: 'error',
   });
-  const { issuer: named, jwks_uri: uri } = (await response.json()) as { issuer?: unknown; jwks_uri?: unknown };
+  const document = (await response.json()) as Record<string, unknown>;
   // The document must name the issuer that it was requested for (OpenID Connect Discovery 1.0, 4.3).
-  if (!response.ok || named !== issuer || typeof uri !== 'string')
-    throw new Error(`The discovery document of ${issuer} does not name this issuer and its keys`);
-  return createRemoteJWKSet(new URL(uri), { timeoutDuration: TIMEOUT_MS });
+  if (!response.ok || document.issuer !== issuer)
+    throw new Error(`The discovery document of ${issuer} does not name this issuer`);
+  return document;
 }
 
 type VerifiedToken = Pick<JWTVerifyResult, 'payload' | 'protectedHeader'>;
@@ -164,7 +223,7 @@ function toTokenError(error: unknown): ApiError {
  * a claim.
  * @throws ApiError 401
  */
-function checkKind(type: unknown, { typ }: JWTPayload): void {
+export function checkKind(type: unknown, { typ }: JWTPayload): void {
   const isAccepted =
     (type === undefined || (typeof type === 'string' && TOKEN_TYPES.has(type.toLowerCase()))) &&
     (typ === undefined || (typeof typ === 'string' && TOKEN_TYPES.has(typ.toLowerCase())));
@@ -187,16 +246,21 @@ function isUsableName(name: string): boolean {
   return checkCallerName('name', normalizeName(name)).every(({ rule }) => rule === 'NAME_LENGTH');
 }
 
+/** A person, as a verified token describes it. */
+export interface Person {
+  /** `person:` and the subject. */
+  id: string;
+  name: string;
+  email?: string;
+  /** The values of the claim that holds the scopes. */
+  claimValues: readonly string[];
+}
+
 /** The person that the payload of a verified token describes. @throws ApiError 401 */
-function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): Caller {
+export function readPerson(payload: JWTPayload, { scopesClaim }: OidcConfig): Person {
   const subject: unknown = payload.sub;
   if (typeof subject !== 'string' || !SUBJECT.test(subject))
     throw invalidTokenError('its sub is not 1 to 255 ASCII characters');
-  const values = listValues(findClaim(payload, scopesClaim));
-  const scopes =
-    scopeMap === undefined
-      ? values
-      : values.flatMap((value) => (Object.hasOwn(scopeMap, value) ? scopeMap[value]! : []));
   const text = (claim: string): string | undefined =>
     typeof payload[claim] === 'string' && payload[claim] !== ''
       ? removeInvisible(sanitizeText(payload[claim])).slice(0, NAME_CHARACTERS) || undefined
@@ -205,35 +269,35 @@ function toPerson(payload: JWTPayload, { scopesClaim, scopeMap }: OidcConfig): C
   const names = [text('name'), text('preferred_username'), email].filter((each) => each !== undefined);
   // A person may choose a name that looks like polony's own or like somebody else's; the subject cannot.
   const name = names.find(isUsableName) ?? `person:${subject}`;
-  // The prefix keeps subjects apart from the ids of keys, whatever the provider names people.
-  const person = createCaller('person', `person:${subject}`, name, scopesAmong(scopes), new Date(payload.exp! * 1000));
-  return { ...person, ...(email !== undefined && { email }) };
+  return {
+    // The prefix keeps subjects apart from the ids of keys, whatever the provider names people.
+    id: `person:${subject}`,
+    name,
+    ...(email !== undefined && { email }),
+    claimValues: listValues(findClaim(payload, scopesClaim)),
+  };
+}
+
+/** A person as a caller, with the scopes that the settings give it now. */
+export function createPerson(person: Person, { scopeMap }: OidcConfig, expires: Date): Caller {
+  const { id, name, email, claimValues } = person;
+  const scopes =
+    scopeMap === undefined
+      ? claimValues
+      : claimValues.flatMap((value) => (Object.hasOwn(scopeMap, value) ? scopeMap[value]! : []));
+  const caller = createCaller('person', id, name, scopesAmong(scopes), expires);
+  return { ...caller, claimValues, ...(email !== undefined && { email }) };
 }
 
 /**
  * Knows people by tokens of an OpenID Connect provider. It checks the signature, issuer, audience and times of a
  * token; a claim has the scopes of the person.
  */
-export function oidcAuthenticator(config: OidcConfig): AuthenticatePerson {
-  const options: JWTVerifyOptions = {
-    issuer: config.issuer,
-    audience: config.audience,
-    algorithms: ALGORITHMS,
-    clockTolerance: CLOCK_TOLERANCE,
-    requiredClaims: ['exp', 'sub'],
-  };
-  const keys = new ProviderKeys(config);
+export function oidcAuthenticator(config: OidcConfig, provider = new OidcProvider(config)): AuthenticatePerson {
   return async (token) => {
-    let verified: VerifiedToken;
-    try {
-      verified = await verifyToken(token, await keys.load(), options);
-    } catch (error) {
-      const apiError = toTokenError(error);
-      if (apiError.status === 503) void keys.rediscover().catch(() => undefined);
-      throw apiError;
-    }
-    checkKind(verified.protectedHeader.typ, verified.payload);
-    checkLifetime(verified.payload);
-    return toPerson(verified.payload, config);
+    const { payload, protectedHeader } = await provider.verify(token, config.audience);
+    checkKind(protectedHeader.typ, payload);
+    checkLifetime(payload);
+    return createPerson(readPerson(payload, config), config, new Date(payload.exp! * 1000));
   };
 }

@@ -5,6 +5,8 @@ import { BODY_SIZE } from './limits.js';
 
 const TAGS = [
   { name: 'AuthService', description: 'Callers and API keys' },
+  { name: 'SessionService', description: 'Sessions of browsers' },
+  { name: 'InstallationService', description: 'This installation of polony' },
   { name: 'AuditService', description: 'The audit log' },
   { name: 'ProviderService', description: 'AWS accounts, and the credentials that polony uses there' },
   { name: 'IamDocumentService', description: 'IAM policies for AWS accounts, and what an existing policy grants' },
@@ -27,7 +29,9 @@ const DESCRIPTION = [
   ['## Authentication'],
   [
     'Send an API key in the header `x-api-key`, or a token of your identity provider in `Authorization: Bearer`.',
-    '`/healthz` and `/readyz` need neither. This page and `/openapi.json` do not either, unless the administrator of',
+    'A browser can sign in at `/v1/session` instead, and sends a cookie from then on. Requests of such a session that',
+    'change something need the header `x-csrf-token`, and those of other origins are rejected.',
+    '`/healthz` and `/readyz` need none of this. This page and `/openapi.json` do not either, unless the administrator of',
     'polony closed them: then a browser can send the key as the password of HTTP Basic. The scopes of a key define',
     'what it may do. For a key, resources that it may not see do not exist.',
   ],
@@ -98,9 +102,15 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
             scheme: 'bearer',
             description: "A token of the installation's OpenID Connect provider",
           },
+          session: {
+            type: 'apiKey',
+            in: 'cookie',
+            name: '__Host-polony_session',
+            description: 'The session of a browser. Without TLS, on the same machine, its name is `polony_session`',
+          },
         },
       },
-      security: [{ apiKey: [] }, { bearer: [] }],
+      security: [{ apiKey: [] }, { bearer: [] }, { session: [] }],
     },
     refResolver: {
       buildLocalReference: (schema, _baseUri, _fragment, index) =>

@@ -214,6 +214,16 @@ export const NO_COMMANDS: readonly string[] = [
   'Health_Ready',
   'EventService_TakeEvent',
   'AuthService_GetAuth',
+  // For browsers.
+  'SessionService_GetSignInMethods',
+  'SessionService_CreateSession',
+  'SessionService_DeleteSession',
+  'SessionService_StartOidcSignIn',
+  'SessionService_FinishOidcSignIn',
+  // polony whoami, sign-in-link and installation
+  'SessionService_GetSession',
+  'SessionService_CreateSignInLink',
+  'InstallationService_GetInstallation',
   'ExecutionService_WatchExecution',
   'StorageConnectionService_GetDownloadCredentials',
   'RunService_GetRunDownloadCredentials',

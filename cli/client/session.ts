@@ -99,8 +99,24 @@ function logout({ profile }: { profile?: string }): void {
 
 async function whoami(flags: ConnectionOptions & { json?: boolean }): Promise<void> {
   const api = connectionOf(flags);
-  const answer = (await request(api, 'GET', '/v1/auth')) as object;
+  const { tenantId, scopes } = await expectData(api, polonyClient(api).GET('/v1/auth'));
+  const { session } = await expectData(api, polonyClient(api).GET('/v1/session'));
+  const { kind, id, name, timeExpires } = session;
+  const answer = { tenantId, kind, id, name, timeExpires, scopes };
   print(flags.json === true, answer, () => thingTable({ api: api.url, ...answer }));
+}
+
+async function showInstallation(flags: ConnectionOptions & { json?: boolean }): Promise<void> {
+  const api = connectionOf(flags);
+  const answer = await expectData(api, polonyClient(api).GET('/v1/installation'));
+  print(flags.json === true, answer, () => thingTable(answer.installation));
+}
+
+async function createSignInLink(flags: ConnectionOptions & { json?: boolean }): Promise<void> {
+  const api = connectionOf(flags);
+  const { signInLink } = await expectData(api, polonyClient(api).POST('/v1/session/sign-in-links'));
+  const url = `${api.url.replace(/\/+$/, '')}${signInLink.path}`;
+  print(flags.json === true, { url, timeExpires: signInLink.timeExpires }, () => `${url}\n`);
 }
 
 function listProfiles({ json }: { json?: boolean }): void {
@@ -147,7 +163,7 @@ In ~/.aws/config:
 
 With --json, the command prints the answer of the API, with bucket and prefix.`;
 
-/** Adds login, logout, whoami, profile and credentials. */
+/** Adds login, logout, whoami, installation, sign-in-link, profile and credentials. */
 export function addSessionCommands(program: Command): void {
   program
     .command('login')
@@ -165,6 +181,14 @@ export function addSessionCommands(program: Command): void {
   addConnectionFlags(program.command('whoami').description('show which API you use and what the key may do')).action(
     whoami,
   );
+  addConnectionFlags(
+    program.command('installation').description('show the version, the AWS account and Temporal of the installation'),
+  ).action(showInstallation);
+  addConnectionFlags(
+    program
+      .command('sign-in-link')
+      .description('print an address that signs a browser in as you; it works once, within 15 minutes'),
+  ).action(createSignInLink);
   const profile = program.command('profile').description('profiles that polony login has saved');
   profile
     .command('list')

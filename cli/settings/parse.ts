@@ -6,6 +6,7 @@ import type {
   CommonConfig,
   LoginConfig,
   MigrateConfig,
+  OidcClient,
   OidcConfig,
   PromoteConfig,
   TemporalSettings,
@@ -15,6 +16,7 @@ import type {
 } from '../../domain/settings.js';
 import { WEBHOOK_RETRY_SECONDS } from '../../domain/webhooks/webhook.js';
 import {
+  isIdentityUrl,
   parseEncryptionKeys,
   parseNetworks,
   parseOrigins,
@@ -61,6 +63,10 @@ export function parseApiConfig(env: Environment): ApiConfig {
     publicApiDocs: values.POLONY_PUBLIC_API_DOCS,
     auditsReads: values.POLONY_AUDIT_READS,
     trustedAccountId: values.POLONY_TRUSTED_ACCOUNT_ID,
+    ...oidcClientConfig(reader, values),
+    ...(values.POLONY_TEMPORAL_UI_URL !== undefined && {
+      temporalUiUrl: withoutTrailingSlashes(values.POLONY_TEMPORAL_UI_URL),
+    }),
   };
   throwIfInvalid(reader.problems);
   return config;
@@ -372,6 +378,35 @@ function oidcConfig(reader: SettingsReader, values: Pick<LoginValues, LoginNames
       ...(scopeMap !== undefined && { scopeMap }),
     },
   };
+}
+
+/** The client as which the API signs people in. */
+function oidcClientConfig(reader: SettingsReader, values: ApiValues): { oidcClient?: OidcClient } {
+  const { POLONY_OIDC_CLIENT_ID: clientId, POLONY_OIDC_CLIENT_SECRET: clientSecret, POLONY_PUBLIC_URL: url } = values;
+  if (!reader.has('POLONY_OIDC_CLIENT_ID')) {
+    if (reader.has('POLONY_OIDC_CLIENT_SECRET'))
+      reader.report(
+        'POLONY_OIDC_CLIENT_SECRET',
+        'CONFLICT',
+        'has no effect without POLONY_OIDC_CLIENT_ID: set the client, or remove this',
+      );
+    return {};
+  }
+  if (!reader.has('POLONY_OIDC_ISSUER'))
+    reader.report(
+      'POLONY_OIDC_CLIENT_ID',
+      'CONFLICT',
+      'has no effect without POLONY_OIDC_ISSUER: set the issuer, or remove this',
+    );
+  if (!reader.has('POLONY_PUBLIC_URL'))
+    reader.reportMissing('POLONY_PUBLIC_URL', 'set it: the provider sends people back to an address below it');
+  else if (url !== undefined && !isIdentityUrl(url))
+    reader.report(
+      'POLONY_PUBLIC_URL',
+      'TLS',
+      'must be an https URL where POLONY_OIDC_CLIENT_ID is set: over plain HTTP, others could take over the sign-in',
+    );
+  return { oidcClient: { clientId: clientId ?? '', ...(clientSecret !== undefined && { clientSecret }) } };
 }
 
 function withoutTrailingSlashes(url: string | undefined): string | undefined {

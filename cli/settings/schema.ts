@@ -426,6 +426,13 @@ const apiServer = {
     pattern: /^\d{12}$/,
     problem: 'must be the ID of the AWS account that polony runs in, 12 digits',
   }),
+  POLONY_TEMPORAL_UI_URL: optionalText({
+    description: "Where people find Temporal's web page, for links to it. `GET /v1/installation` answers it.",
+    readBy: API,
+    example: 'https://temporal.example.org',
+    check: isPublicUrl,
+    problem: 'must be an http or https URL without a query, such as https://temporal.example.org',
+  }),
   POLONY_REQUESTS_PER_MINUTE: integer({
     description: 'Largest number of requests of one caller to one API process; 0 for no limit.',
     readBy: LOGIN,
@@ -477,6 +484,22 @@ const oidc = {
     description: 'Scopes for each value of that claim, as JSON. Without it, the values are scopes themselves.',
     readBy: LOGIN,
     example: '{"lab-admins":["*"],"analysts":["runs:read","executions:*"]}',
+  }),
+};
+
+/** Signing people in, which only the API does. */
+const oidcSignIn = {
+  POLONY_OIDC_CLIENT_ID: optionalText({
+    description:
+      'ID of the client as which the API signs people in at the provider. It turns signing in with a browser on, and ' +
+      'needs `POLONY_PUBLIC_URL`: the redirect URI to register is `<POLONY_PUBLIC_URL>/v1/session/oidc/callback`.',
+    readBy: API,
+    example: 'polony-console',
+  }),
+  POLONY_OIDC_CLIENT_SECRET: optionalText({
+    description: 'Secret of that client. A public client has none.',
+    readBy: API,
+    isSecret: true,
   }),
 };
 
@@ -712,7 +735,7 @@ export const COMMON_SETTINGS = { ...database, ...temporal, ...secrets, ...work, 
 export const DATABASE_SETTINGS = database;
 export const MIGRATION_SETTINGS = runtimeRole;
 export const TEMPORAL_SETTINGS = temporal;
-export const API_SETTINGS = { ...COMMON_SETTINGS, ...apiServer, ...oidc };
+export const API_SETTINGS = { ...COMMON_SETTINGS, ...apiServer, ...oidc, ...oidcSignIn };
 export const WORKER_SETTINGS = { ...COMMON_SETTINGS, ...versioning, ...worker };
 
 /** Variables of `polony codec`, which needs the login of the API and no connection to Temporal. */
@@ -747,7 +770,7 @@ export const SETTING_GROUPS: readonly { title: string; introduction?: string; se
   {
     title: 'OpenID Connect',
     introduction: 'Without `POLONY_OIDC_ISSUER`, the API refuses to start if one of the others is set.',
-    settings: oidc,
+    settings: { ...oidc, ...oidcSignIn },
   },
   { title: 'Worker', settings: worker },
   { title: 'Codec server', settings: codecServer },
