@@ -8,6 +8,7 @@ import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { flowRoutes } from './connections/flows/routes.js';
 import { providerRoutes } from './connections/providers/routes.js';
 import { storageConnectionRoutes } from './connections/storage/routes.js';
+import { addConsole } from './console/routes.js';
 import type { ApiDependencies } from './dependencies.js';
 import { eventRoutes } from './events/routes.js';
 import { executionRoutes } from './executions/routes.js';
@@ -55,6 +56,11 @@ const ROUTES = [
   webhookRoutes,
 ];
 
+/** The path below which browsers reach polony, behind a reverse proxy; empty for the whole host. */
+function basePathOf(publicUrl: string | undefined): string {
+  return publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
+}
+
 /** Builds the API without listening. */
 export async function buildApp(dependencies: ApiDependencies): Promise<FastifyInstance> {
   const { db, errorDomain, oidc, oidcClient, publicUrl } = dependencies;
@@ -89,6 +95,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     publicUrl,
     ...(canSignIn && { oidcSignIn: new OidcSignIn(oidc, oidcClient, provider, publicUrl) }),
   });
+  if (dependencies.consoleFolder !== undefined)
+    await addConsole(app, dependencies.consoleFolder, basePathOf(publicUrl));
   await app.ready();
   return app;
 }

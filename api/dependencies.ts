@@ -51,6 +51,8 @@ export interface ApiDependencies {
   temporal?: { namespace: string };
   /** Where Temporal's web page is; absent where the installation has none. */
   temporalUiUrl?: string;
+  /** Folder with the built console; absent where the API serves none. */
+  consoleFolder?: string;
   /** The private networks that webhooks may send to; none where absent. */
   webhookNetworks?: NetworkPolicy;
   /** For tests: replaces the system's resolver. */

@@ -5,6 +5,13 @@ import type { components, paths } from '../../client/schema.js';
 /** A schema of the API by its name, such as `Schema<'Execution'>`. */
 export type Schema<Name extends keyof components['schemas']> = components['schemas'][Name];
 
+/** What a GET of a path answers, such as `Answer<'/v1/runs'>`. */
+export type Answer<Path extends keyof paths> = paths[Path] extends {
+  get: { responses: { 200: { content: { 'application/json': infer Body } } } };
+}
+  ? Body
+  : never;
+
 interface ErrorBody {
   message?: string;
   details?: { reason?: string; metadata?: Record<string, string> }[];
@@ -82,15 +89,15 @@ export function readFailure(response: Response, body: unknown): ApiFailure {
   );
 }
 
-interface Answer<T> {
+interface FetchAnswer<T> {
   data?: T;
   error?: unknown;
   response: Response;
 }
 
 /** What the API answered. @throws ApiFailure where it is an error, or where nobody answers */
-export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
-  let answer: Answer<T>;
+export async function ask<T>(request: Promise<FetchAnswer<T>>): Promise<T> {
+  let answer: FetchAnswer<T>;
   try {
     answer = await request;
   } catch (error) {
