@@ -1,16 +1,10 @@
 import createClient from 'openapi-fetch';
+import type { Readable } from 'openapi-typescript-helpers';
 import { BASE_PATH } from './base.js';
 import type { components, paths } from '../../client/schema.js';
 
-/** A schema of the API by its name, such as `Schema<'Execution'>`. */
-export type Schema<Name extends keyof components['schemas']> = components['schemas'][Name];
-
-/** What a GET of a path answers, such as `Answer<'/v1/runs'>`. */
-export type Answer<Path extends keyof paths> = paths[Path] extends {
-  get: { responses: { 200: { content: { 'application/json': infer Body } } } };
-}
-  ? Body
-  : never;
+/** What an answer has of a schema of the API, such as `Schema<'Execution'>`. */
+export type Schema<Name extends keyof components['schemas']> = Readable<components['schemas'][Name]>;
 
 interface ErrorBody {
   message?: string;

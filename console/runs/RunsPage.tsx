@@ -3,7 +3,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { useChanges } from '../app/changes.js';
-import { type Answer, api, ask } from '../app/client.js';
+import { api, ask, type Schema } from '../app/client.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { formatBases, formatNumber, formatPercent } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
@@ -13,7 +13,7 @@ import { Status } from '../shared/Status.js';
 import { Time } from '../shared/Time.js';
 import { useFilter } from '../shared/useFilter.js';
 
-type Run = Answer<'/v1/runs'>['runs'][number];
+type Run = Schema<'Run'>;
 
 const COLUMNS: readonly ListColumn<Run>[] = [
   {
