@@ -1,8 +1,10 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
-import { EXECUTION_FILTER } from '../../domain/executions/filter.js';
+import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
+import { EXECUTION_FILTER, EXECUTION_ORDER } from '../../domain/executions/filter.js';
+import { parseOrder } from '../../domain/filters/order.js';
 import { parseFilter } from '../../domain/filters/parse.js';
-import { countExecutions, listExecutions } from '../../store/executions/list.js';
+import { countExecutions, countExecutionsByStatus, listExecutions } from '../../store/executions/list.js';
 import { loadResultFiles } from '../../store/executions/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { filteredList, pageBothWays } from '../paging.js';
@@ -37,6 +39,9 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
     '/v1/executions/blocked',
     { config: requireScope('executions:read'), schema: operations.listBlocked },
     (request) => handleListBlockedExecutions(dependencies, request),
+  );
+  app.get('/v1/executions/counts', { config: requireScope('executions:read'), schema: operations.count }, (request) =>
+    handleCountExecutions(dependencies, request),
   );
   app.get('/v1/executions/:id', { config: readOne, schema: operations.get }, async (request) => ({
     execution: presentExecution(await requireExecution(db, request.params.id)),
@@ -81,15 +86,34 @@ async function pageOfExecutions(
   list: string,
   onlyBlocked = false,
 ) {
+  const order = parseOrder(query.orderBy ?? '', EXECUTION_ORDER);
   const options = {
+    order,
     ids: caller.access.ids('executions:read'),
     filter: parseFilter(query.filter ?? '', EXECUTION_FILTER, new Date()),
     onlyBlocked,
   };
-  const page = await pageBothWays(filteredList(list, { filter: query.filter }), query, (slice) =>
-    listExecutions(db, slice, options),
+  const page = await pageBothWays(
+    filteredList(list, {
+      filter: query.filter,
+      orderBy: order && `${order.keyword}${order.descending ? ' desc' : ''}`,
+    }),
+    query,
+    (slice) => listExecutions(db, slice, options),
+    order && EXECUTION_ORDER[order.keyword],
   );
   return { ...page, ...(query.includeTotalCount === true && { totalCount: await countExecutions(db, options) }) };
+}
+
+async function handleCountExecutions({ db }: ApiDependencies, { query, caller }: RequestOf<typeof operations.count>) {
+  const { counts, ...sums } = await countExecutionsByStatus(db, {
+    ids: caller.access.ids('executions:read'),
+    filter: parseFilter(query.filter ?? '', EXECUTION_FILTER, new Date()),
+  });
+  return {
+    counts: Object.fromEntries(EXECUTION_STATUSES.map((status) => [`EXECUTION_STATUS_${status}`, counts[status] ?? 0])),
+    ...sums,
+  };
 }
 
 async function handleGetResults({ db }: ApiDependencies, request: RequestOf<typeof operations.getResults>) {

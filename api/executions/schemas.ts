@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
+import { EXECUTION_ORDER } from '../../domain/executions/filter.js';
 import { PARAMETER_CHARACTERS } from '../../domain/executions/parameters.js';
 import { component } from '../openapi/components.js';
 import {
@@ -15,7 +16,7 @@ import {
   responseBody,
   Timestamp,
 } from '../openapi/shared.js';
-import { FilteredPageQuery } from '../paging.js';
+import { FilterQuery, OrderedPageQuery } from '../paging.js';
 import { Blocked, NullableBlocked, Output, RunWarnings } from '../runs/schemas.js';
 
 /** Longest run manifest in a request body, in characters. The manifest of 10,000 samples has about a million. */
@@ -276,6 +277,8 @@ const CancelBody = Type.Object(
   { ...closed, 'x-optional': true, examples: [{ reason: 'wrong run manifest' }] },
 );
 
+const PageQuery = OrderedPageQuery(Object.keys(EXECUTION_ORDER));
+
 const tags = ['ExecutionService'];
 const oneExecution = (description: string) => responseBody(description, { execution: Execution });
 
@@ -308,7 +311,7 @@ export const operations = {
     operationId: 'ExecutionService_ListExecutions',
     tags,
     summary: 'List executions, newest first',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of executions', {
         executions: Type.Array(Execution),
@@ -324,13 +327,30 @@ export const operations = {
     tags,
     summary: 'List the executions that wait for a person, newest first',
     description: 'Each with what blocks it, since when, and what to do.',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of blocked executions', {
         executions: Type.Array(Type.Object({ execution: Execution, blocked: Blocked }, closed)),
         nextPageToken: Type.String(),
         previousPageToken: Type.String(),
         totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
+  count: {
+    operationId: 'ExecutionService_CountExecutions',
+    tags,
+    summary: 'Count executions by status',
+    querystring: FilterQuery,
+    response: {
+      200: responseBody('How many executions have each status', {
+        counts: Type.Object(
+          Object.fromEntries(EXECUTION_STATUSES.map((status) => [`EXECUTION_STATUS_${status}`, Type.Integer()])),
+          closed,
+        ),
+        blocked: Type.Integer({ description: 'How many of them wait for a person' }),
+        total: Type.Integer(),
       }),
       ...errors(),
     },
