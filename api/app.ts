@@ -27,6 +27,7 @@ import { addOpenApi } from './plugins/openapi.js';
 import { addResponses } from './plugins/responses.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
+import { seriesRoutes } from './runs/series/routes.js';
 import { limitConnections, serverOptions } from './serverOptions.js';
 import { verificationRoutes } from './verification/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
@@ -44,6 +45,7 @@ const ROUTES = [
   verificationRoutes,
   instrumentRoutes,
   runRoutes,
+  seriesRoutes,
   executionRoutes,
   fileRoutes,
   eventRoutes,

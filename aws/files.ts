@@ -1,4 +1,10 @@
-import { GetObjectCommand, ListObjectsV2Command, type ObjectStorageClass, type S3Client } from '@aws-sdk/client-s3';
+import {
+  GetObjectCommand,
+  type GetObjectCommandOutput,
+  ListObjectsV2Command,
+  type ObjectStorageClass,
+  type S3Client,
+} from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { isAddressable } from '../domain/files/paths.js';
 import type { Session } from './sessions.js';
@@ -165,5 +171,56 @@ export async function readTail(s3: S3Client, bucket: string, key: string, bytes:
     // S3 answers this for an empty file, which has no last byte.
     if (name === 'InvalidRange') return '';
     throw error;
+  }
+}
+
+/** A whole object, or what it would have been. */
+export type ReadFile = { etag: string | undefined; size: number; lastModified: Date | null } & (
+  | { state: 'read'; bytes: Uint8Array }
+  /** It still has the ETag that the caller knows. */
+  | { state: 'unchanged' }
+  | { state: 'too_large' }
+);
+
+/** How long a read may take, in milliseconds, whatever the size. */
+const READ_MS = 30_000;
+
+/**
+ * Reads an object of limited size in limited time.
+ * @param maxBytes a larger object is not read
+ * @param knownEtag the object is not read while it has this ETag
+ * @returns undefined when there is no such object
+ * @throws the error of S3: InvalidObjectState for an archived object; a TimeoutError after 30 seconds
+ */
+export async function readFile(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  maxBytes: number,
+  knownEtag?: string,
+): Promise<ReadFile | undefined> {
+  const deadline = AbortSignal.timeout(READ_MS);
+  let object: GetObjectCommandOutput;
+  try {
+    object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }), { abortSignal: deadline });
+  } catch (error) {
+    if ((error as { name?: string }).name === 'NoSuchKey') return undefined;
+    throw error;
+  }
+  const { Body, ETag: etag, ContentLength: size = 0, LastModified: lastModified = null } = object;
+  const facts = { etag, size, lastModified };
+  const state = etag !== undefined && etag === knownEtag ? 'unchanged' : size > maxBytes ? 'too_large' : 'read';
+  const stream = Body as (NonNullable<typeof Body> & { destroy?: (error?: Error) => void }) | undefined;
+  if (state !== 'read') {
+    stream?.destroy?.();
+    return { ...facts, state };
+  }
+  // The SDK's own signal ends with the headers.
+  const stop = (): void => void stream?.destroy?.(deadline.reason as Error);
+  deadline.addEventListener('abort', stop);
+  try {
+    return { ...facts, state, bytes: (await stream?.transformToByteArray()) ?? new Uint8Array() };
+  } finally {
+    deadline.removeEventListener('abort', stop);
   }
 }

@@ -456,6 +456,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the measurements in the results of an execution by read, cycle and lane, and its index assignment
+         * @description From RunStats.json, IndexAssignment.csv and UnassignedSequences.csv. Yields are in bases, and shares in percent. Values that a file lacks are null.
+         */
+        get: operations["ExecutionService_GetExecutionSeries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/blocked": {
         parameters: {
             query?: never;
@@ -812,6 +832,26 @@ export interface paths {
          * @description If polony stopped following the upload, for example after it rejected the run, it starts again. Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.
          */
         post: operations["RunService_RetryRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the measurements of a run by read, cycle and lane, and its index assignment
+         * @description instrument has what the instrument measured: AvitiRunStats.json, and IndexAssignment.csv with the scope `runs:download`. execution has what Bases2Fastq found, with the scope `executions:read`: RunStats.json, IndexAssignment.csv and UnassignedSequences.csv of the execution that completed last. Yields are in bases, and shares in percent. Values that a file lacks are null.
+         */
+        get: operations["RunService_GetRunSeries"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1440,6 +1480,29 @@ export interface components {
             partNumber: string;
             serialNumber: string;
         };
+        /** @description Arrays of the same length as cycle. null in an array is a value that the file lacks, and null in place of an array means that the file has none of its values */
+        CycleSeries: {
+            /** @description Counted from 1 */
+            cycle: number[];
+            /** @description Percent of the PhiX bases that are wrong */
+            errorRate: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentA: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentC: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentG: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentN: (number | null)[] | null;
+            /** @description Percent of the bases with a quality of 30 or more */
+            percentQ30: (number | null)[] | null;
+            /** @description Percent of the bases with a quality of 40 or more */
+            percentQ40: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentT: (number | null)[] | null;
+            /** @description Phred score */
+            qualityScoreMean: (number | null)[] | null;
+        };
         Error: {
             /** @description The HTTP status */
             code: number;
@@ -1610,6 +1673,128 @@ export interface components {
             /** @description The workflow ID in Temporal */
             workflowId: string;
         };
+        ExecutionSeries: {
+            executionId: string;
+            /** @description The files that were read, and why others were not */
+            files: components["schemas"]["SeriesFile"][];
+            indexAssignment: {
+                /** @description Whether the file has more rows */
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    /** @description Percent of its polonies whose index differs from that of the sample */
+                    percentMismatch: number | null;
+                    /** @description Percent of its polonies whose index is that of the sample */
+                    percentPerfect: number | null;
+                    polonies: number;
+                    sampleName: string;
+                    /** @description As the file counts samples */
+                    sampleNumber: number | null;
+                    /** @description Bases */
+                    yield: number | null;
+                }[];
+            } | null;
+            lanes: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                lane: number;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            samples: {
+                /** @description Percent of its polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description Assigned polonies */
+                polonies: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                sampleName: string;
+                /** @description As the file counts samples */
+                sampleNumber: number | null;
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            /** @description Version of Bases2Fastq */
+            softwareVersion: string | null;
+            totals: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            } | null;
+            unassignedSequences: {
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                /** @description For each lane, at most 100, those with the most polonies first */
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    polonies: number;
+                }[];
+            } | null;
+            /** @description What is wrong with single values, which are null */
+            warnings: string[];
+        };
         /**
          * @example {
          *       "path": "BaseCalls/R1_C001.zip",
@@ -1763,6 +1948,127 @@ export interface components {
             /** Format: date-time */
             timeUpdated: string;
         };
+        InstrumentSeries: {
+            /** @description The files that were read, and why others were not */
+            files: components["schemas"]["SeriesFile"][];
+            indexAssignment: {
+                /** @description Whether the file has more rows */
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    /** @description Percent of its polonies whose index differs from that of the sample */
+                    percentMismatch: number | null;
+                    /** @description Percent of its polonies whose index is that of the sample */
+                    percentPerfect: number | null;
+                    polonies: number;
+                    sampleName: string;
+                    /** @description As the file counts samples */
+                    sampleNumber: number | null;
+                    /** @description Bases */
+                    yield: number | null;
+                }[];
+            } | null;
+            lanes: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                lane: number;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            samples: {
+                /** @description Percent of its polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description Assigned polonies */
+                polonies: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                sampleName: string;
+                /** @description As the file counts samples */
+                sampleNumber: number | null;
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            /** @description Version of Bases2Fastq */
+            softwareVersion: string | null;
+            totals: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            } | null;
+            unassignedSequences: {
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                /** @description For each lane, at most 100, those with the most polonies first */
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    polonies: number;
+                }[];
+            } | null;
+            /** @description What is wrong with single values, which are null */
+            warnings: string[];
+        };
         Output: {
             kinds: string[];
             storageConnectionId: string;
@@ -1802,6 +2108,21 @@ export interface components {
             code: string;
             message: string;
             remedy: string;
+        };
+        ReadSeries: {
+            cycles: components["schemas"]["CycleSeries"];
+            /** @description Mean over the cycles, in percent of the PhiX bases */
+            errorRate: number | null;
+            /** @description Percent */
+            percentQ30: number | null;
+            /** @description Percent */
+            percentQ40: number | null;
+            /** @description Percent */
+            phixAlignmentRate: number | null;
+            /** @description Phred score */
+            qualityScoreMean: number | null;
+            /** @description R1, R2, I1 or I2 */
+            read: string;
         };
         Run: {
             description: string;
@@ -1950,6 +2271,18 @@ export interface components {
             region: string;
             secretAccessKey: string;
             sessionToken: string;
+        };
+        SeriesFile: {
+            /** Format: date-time */
+            lastModified: string | null;
+            /** @description Why the file was not read, and what to do */
+            message: string;
+            name: string;
+            /** @description Bytes */
+            size: number | null;
+            /** @enum {string} */
+            state: "read" | "missing" | "archived" | "denied" | "damaged" | "too_large" | "not_shown" | "unavailable";
+            uri: string | null;
         };
         /**
          * @example {
@@ -5032,6 +5365,93 @@ export interface operations {
             };
         };
     };
+    ExecutionService_GetExecutionSeries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The series */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        series: components["schemas"]["ExecutionSeries"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     ExecutionService_ListBlockedExecutions: {
         parameters: {
             query?: {
@@ -7641,6 +8061,98 @@ export interface operations {
             };
             /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_GetRunSeries: {
+        parameters: {
+            query?: {
+                /** @description An execution of the run. The default is the one that completed last */
+                executionId?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The series */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        execution: components["schemas"]["ExecutionSeries"] | null;
+                        instrument: components["schemas"]["InstrumentSeries"];
+                        runId: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

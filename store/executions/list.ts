@@ -3,7 +3,7 @@ import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import type { FilterTerm } from '../../domain/filters/filter.js';
 import type { Db, DbOrTransaction } from '../database.js';
 import { filterCondition, listTextKeywords } from '../filters.js';
-import { type ListOptions, type Slice, toVisibleIds } from '../paging.js';
+import { type ListOptions, type Slice, toVisibleIds, type Visible } from '../paging.js';
 import { EXECUTION_COLUMNS } from './columns.js';
 import { type ListedExecution, listedExecutionQuery, toListedExecution } from './load.js';
 
@@ -23,6 +23,14 @@ export async function listExecutions(
   if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
   const rows = await query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
   return rows.map(toListedExecution);
+}
+
+/** The execution of a run that completed last, among those that the caller may see. */
+export async function findLastCompleted(db: Db, runId: string, ids: Visible): Promise<ListedExecution | undefined> {
+  let query = listedExecutionQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'COMPLETED').limit(1);
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
+  const row = await query.orderBy('e.id', 'desc').executeTakeFirst();
+  return row && toListedExecution(row);
 }
 
 /** The names of the executions of a flow for a run. */
