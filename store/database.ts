@@ -31,6 +31,7 @@ import * as keyActors from './migrations/0020_key_actors.js';
 import * as executionActors from './migrations/0021_execution_actors.js';
 import * as startQueueSince from './migrations/0022_start_queue_since.js';
 import * as startClaims from './migrations/0023_start_claims.js';
+import * as runsByInstrument from './migrations/0026_runs_by_instrument.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -176,6 +177,7 @@ const migrations: MigrationProvider = {
     '0021_execution_actors': executionActors,
     '0022_start_queue_since': startQueueSince,
     '0023_start_claims': startClaims,
+    '0026_runs_by_instrument': runsByInstrument,
   }),
 };
 
