@@ -14,6 +14,9 @@ export interface Unreadable {
 /** What an archived file needs. */
 export const RESTORE = 'Restore it in S3, then try again';
 
+/** Why an archived file was not read. */
+export const ARCHIVED = `It is archived in S3, where nobody can read it. ${RESTORE}`;
+
 /** Whether S3 refuses to read an object before somebody restores it from its archive. */
 export function isArchived(error: unknown): boolean {
   return classifyAwsError(error).code === 'InvalidObjectState';
@@ -21,8 +24,7 @@ export function isArchived(error: unknown): boolean {
 
 /** Explains an error of reading an object. */
 export function explainUnreadable(error: unknown, { bucket, storage }: Place, key: string): Unreadable {
-  if (isArchived(error))
-    return { state: 'archived', message: `It is archived in S3, where nobody can read it. ${RESTORE}` };
+  if (isArchived(error)) return { state: 'archived', message: ARCHIVED };
   const isSession = error instanceof SessionError;
   const classified = classifyAwsError(isSession ? error.cause : error);
   const call = { action: 's3:GetObject', resource: objectArn(bucket, key, storage.region) };

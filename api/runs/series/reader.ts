@@ -5,7 +5,7 @@ import { errorMessage, loggableError } from '../../../domain/errors.js';
 import type { ParsedSeries, SeriesContent, SeriesFile } from '../../../domain/runs/seriesFiles.js';
 import { TaskTooLongError, threads, ThreadsBusyError } from '../../../threads/pool.js';
 import type { Place } from '../../files/places.js';
-import { explainUnreadable } from '../../files/unreadable.js';
+import { ARCHIVED, explainUnreadable } from '../../files/unreadable.js';
 import { Slots } from '../../slots.js';
 
 /** What a file came to. `not_shown`: polony or the scopes of the caller do not allow it. */
@@ -81,7 +81,9 @@ export class SeriesReader {
       result = await this.#slots.use(() => this.#readOne(name, place, `${place.root}${path}`, log));
       if (result.report.state !== 'missing') break;
     }
-    return result ?? { report: { ...nothingOf(name), state: 'missing', message: 'It has no known place' }, content: null };
+    return (
+      result ?? { report: { ...nothingOf(name), state: 'missing', message: 'It has no known place' }, content: null }
+    );
   }
 
   async #readOne<File extends SeriesFile>(
@@ -101,7 +103,10 @@ export class SeriesReader {
     let file: ReadFile | undefined;
     try {
       file = await this.aws.use(storage.provider_id, () =>
-        readFile(this.aws.s3(storage.provider_id, storage.region), bucket, key, MOST_BYTES, kept?.etag),
+        readFile(this.aws.s3(storage.provider_id, storage.region), bucket, key, {
+          maxBytes: MOST_BYTES,
+          ...(kept !== undefined && { knownEtag: kept.etag }),
+        }),
       );
     } catch (error) {
       const { state, message } = explainUnreadable(error, place, key);
@@ -109,6 +114,7 @@ export class SeriesReader {
       return fail(state, message);
     }
     if (file === undefined) return fail('missing', `There is no ${name} in ${report.uri!.slice(0, -name.length)}`);
+    if (file.state === 'archived') return fail('archived', ARCHIVED, file);
     if (file.state === 'too_large')
       return fail('too_large', `It has ${file.size} bytes, and polony reads at most ${MOST_BYTES}. Download it`, file);
     let parsed: ParsedSeries;
