@@ -43,6 +43,8 @@ export interface ApiDependencies {
   trustProxy?: boolean | string[];
   /** Whether the audit log also has requests that only read; false where absent. */
   auditsReads?: boolean;
+  /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
+  allowsOpenRoles?: boolean;
   /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
   /** The private networks that webhooks may send to; none where absent. */
