@@ -747,26 +747,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/manifest-checks": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Check a run manifest for a run, without starting anything
-         * @description The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.
-         */
-        post: operations["ExecutionService_CheckManifest"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/providers": {
         parameters: {
             query?: never;
@@ -912,6 +892,26 @@ export interface paths {
         get: operations["RunService_GetRunDetails"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{id}/manifest-checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check a run manifest for a run, without starting anything
+         * @description The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.
+         */
+        post: operations["RunService_CheckManifest"];
         delete?: never;
         options?: never;
         head?: never;
@@ -7627,146 +7627,6 @@ export interface operations {
             };
         };
     };
-    ExecutionService_CheckManifest: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                /**
-                 * @example {
-                 *       "runId": "019c2f6e-3b1d-7a40-8c55-0d1e2f3a4b5c",
-                 *       "manifest": {
-                 *         "content": "[Samples]\n"
-                 *       }
-                 *     }
-                 */
-                "application/json": {
-                    /** @description The flow whose parameters and settings count. The default is none */
-                    flowId?: string;
-                    /** @description A run manifest that this execution uses instead of the run's own */
-                    manifest?: {
-                        /** @description The text of RunManifest.csv */
-                        content: string;
-                    } | {
-                        /** @description The S3 URI of a manifest in the run's storage connection */
-                        uri: string;
-                    };
-                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
-                    parameters?: {
-                        [key: string]: unknown;
-                    };
-                    runId: string;
-                };
-            };
-        };
-        responses: {
-            /** @description What the check found */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        check: components["schemas"]["ManifestCheck"];
-                    };
-                };
-            };
-            /** @description A field or parameter is invalid */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The API key or token is missing or invalid */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The API key or token lacks the required scope, or AWS denied access */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The resource does not exist, or the caller may not see it */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The request body is not JSON */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description An internal error. The log has more under the request ID */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-            /** @description The database, Temporal or AWS is unavailable. Try again later */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
-        };
-    };
     ProviderService_ListProviders: {
         parameters: {
             query?: {
@@ -8845,6 +8705,146 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_CheckManifest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "manifest": {
+                 *         "content": "[Samples]\n"
+                 *       }
+                 *     }
+                 */
+                "application/json": {
+                    /** @description The flow whose parameters and settings count. The default is none */
+                    flowId?: string;
+                    /** @description A run manifest that this execution uses instead of the run's own */
+                    manifest?: {
+                        /** @description The text of RunManifest.csv */
+                        content: string;
+                    } | {
+                        /** @description The S3 URI of a manifest in the run's storage connection */
+                        uri: string;
+                    };
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
+                    parameters?: {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+        };
+        responses: {
+            /** @description What the check found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        check: components["schemas"]["ManifestCheck"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

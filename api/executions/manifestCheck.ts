@@ -1,6 +1,6 @@
 import { readFile, type ReadFile } from '../../aws/files.js';
 import { parseS3Uri } from '../../aws/s3.js';
-import { throwIfInvalid } from '../../domain/errors.js';
+import { InputError, throwIfInvalid } from '../../domain/errors.js';
 import { checkParameters } from '../../domain/executions/parameters.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { objectArn } from '../../domain/iam/permissions.js';
@@ -11,7 +11,7 @@ import { isId } from '../../store/database.js';
 import { findRun, type RunContext } from '../../store/runs/load.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
-import { ApiError } from '../errors.js';
+import { ApiError, notFoundError } from '../errors.js';
 import { findRunPlace, type Place } from '../files/places.js';
 import { RESTORE } from '../files/unreadable.js';
 import type { Caller } from '../plugins/auth.js';
@@ -33,10 +33,10 @@ export async function handleCheckManifest(dependencies: ApiDependencies, request
     checkParameters('parameters', body.parameters),
     checkManifestUri(body.manifest),
   ]);
-  const { body, caller } = request;
-  const { run, flow } = await findRunAndFlow(dependencies, caller, body);
+  const { body } = request;
+  const { run, flow } = await findRunAndFlow(dependencies, request);
   const facts = {
-    flow: { parameters: flow?.parameters ?? {}, run_settings: flow?.run_settings ?? ({} as FlowRow['run_settings']) },
+    flow: { parameters: flow?.parameters ?? {}, run_settings: flow?.run_settings ?? ({}) },
     run: { run_parameters: run.parameters },
     parameters: body.parameters,
   };
@@ -54,20 +54,17 @@ export async function handleCheckManifest(dependencies: ApiDependencies, request
   };
 }
 
-/** @throws InputError where they do not exist, or the caller may not see them */
+/** @throws ApiError 404; InputError for a flow that does not exist, or that the caller may not see */
 async function findRunAndFlow(
   { db }: ApiDependencies,
-  { access }: Caller,
-  { runId, flowId }: CheckRequest['body'],
+  { params: { id }, body: { flowId }, caller: { access } }: CheckRequest,
 ): Promise<{ run: RunContext; flow: FlowRow | undefined }> {
-  const run = isId(runId) && access.covers('runs:read', runId) ? await findRun(db, runId) : undefined;
-  const maySeeFlow = flowId !== undefined && isId(flowId) && access.covers('flows:read', flowId);
-  const flow = maySeeFlow ? await findFlow(db, flowId) : undefined;
-  throwIfInvalid([
-    ...(run === undefined ? [missing('run', runId)] : []),
-    ...(flowId !== undefined && flow === undefined ? [missing('flow', flowId)] : []),
-  ]);
-  return { run: run!, flow };
+  const run = isId(id) ? await findRun(db, id) : undefined;
+  if (run === undefined) throw notFoundError('run', id);
+  if (flowId === undefined) return { run, flow: undefined };
+  const flow = isId(flowId) && access.covers('flows:read', flowId) ? await findFlow(db, flowId) : undefined;
+  if (flow === undefined) throw new InputError([missing('flow', flowId)]);
+  return { run, flow };
 }
 
 type Found = { source: 'run' | 'text' | 'uri' } & (

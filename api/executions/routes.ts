@@ -29,10 +29,10 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
     handleCreateExecution(dependencies, request, reply),
   );
   app.post(
-    '/v1/manifest-checks',
+    '/v1/runs/:id/manifest-checks',
     {
       // It changes nothing, and reads like a preview where it reads at all.
-      config: requireScope('runs:read', undefined, { audit: true }),
+      config: requireScope('runs:read', 'id', { audit: true }),
       attachValidation: true,
       bodyLimit: MANIFEST_BODY_LIMIT,
       schema: operations.checkManifest,

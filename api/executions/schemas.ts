@@ -281,14 +281,13 @@ const oneExecution = (description: string) => responseBody(description, { execut
 
 const CheckBody = Type.Object(
   {
-    runId: Type.String(),
     flowId: Type.Optional(
       Type.String({ description: 'The flow whose parameters and settings count. The default is none' }),
     ),
     parameters,
     manifest: Type.Optional(manifest),
   },
-  { ...closed, examples: [{ runId: '019c2f6e-3b1d-7a40-8c55-0d1e2f3a4b5c', manifest: { content: '[Samples]\n' } }] },
+  { ...closed, examples: [{ manifest: { content: '[Samples]\n' } }] },
 );
 const ManifestFindings = Type.Array(
   component(
@@ -333,12 +332,13 @@ export const operations = {
     response: { 201: oneExecution('Accepted'), ...errors(409, ...BODY, 422) },
   },
   checkManifest: {
-    operationId: 'ExecutionService_CheckManifest',
-    tags,
+    operationId: 'RunService_CheckManifest',
+    tags: ['RunService'],
     summary: 'Check a run manifest for a run, without starting anything',
     description:
       'The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 ' +
       'needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.',
+    params: IdParams,
     body: CheckBody,
     response: { 200: responseBody('What the check found', { check: ManifestCheck }), ...errors(404, 409, ...BODY) },
   },

@@ -1025,7 +1025,7 @@ describe('previews and reports of files', () => {
     await put('lab', 'runs/shown/a.png', PNG);
     await put('lab', 'runs/shown/disguised.html.png', '<script>alert(1)</script>');
     await put('lab', 'runs/shown/x.svg', '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>');
-    await put('lab', 'runs/shown/t?*.csv', 'a,é\n'.repeat(500_000));
+    await put('lab', 'runs/shown/t?*.csv', 'é,a\n'.repeat(500_000));
     await put('lab', 'runs/shown/large.png', Buffer.concat([PNG, Buffer.alloc(1024 * 1024)]));
     await put('lab', 'runs/shown/x.zip', Buffer.from([0x50, 0x4b, 3, 4, 0, 0xff]));
     await put('lab', 'runs/shown/empty.txt', '');
@@ -1234,5 +1234,59 @@ describe('series of runs and executions', () => {
     const wrong = await seriesOf('otherRun', { executionId: ids.execution! });
     expect([wrong.status, wrong.field]).toEqual([400, 'executionId']);
     expect((await seriesOf('otherRun', {}, await keyFor(`runs:read:${ids.run!}`))).status).toBe(404);
+  });
+});
+
+describe('checks of run manifests', () => {
+  interface Check {
+    source: string;
+    stops: boolean;
+    errors: { rule: string; line?: number }[];
+    warnings: { rule: string }[];
+    samples: number;
+  }
+  const checkOf = async (body: object, key = ROOT, run = 'run') => {
+    const answer = await call('POST', `${resourcePath(run)}/manifest-checks`, body, key);
+    return { ...answer, check: (answer.body as unknown as { check: Check }).check };
+  };
+  const manifest = (...rows: string[]): string => ['[Samples]', 'SampleName,Index1,Index2', ...rows, ''].join('\n');
+  const GOOD = manifest('S1,AAAAAAAA,CCCCCCCC');
+  const BAD = manifest('S1,AAXA,CCCCCCCC');
+
+  it('find in a text what starting an execution would find, and start nothing', async () => {
+    const count = ((await call('GET', '/v1/executions')).body as unknown as { executions: unknown[] }).executions
+      .length;
+    const good = await checkOf({ manifest: { content: GOOD } });
+    expect([good.status, good.check]).toMatchObject([200, { source: 'text', stops: false, errors: [], samples: 1 }]);
+    const bad = await checkOf({ manifest: { content: BAD }, flowId: ids.flow });
+    expect(bad.check).toMatchObject({ stops: true, errors: [{ line: 3 }] });
+    // An execution that starts reports MANIFEST_INDEX_CHARACTERS.
+    expect(bad.check.errors.map(({ rule }) => rule)).toEqual(['index-characters']);
+    const { executions } = (await call('GET', '/v1/executions')).body as unknown as { executions: unknown[] };
+    expect(executions.length).toBe(count);
+  });
+  it('read the manifest of the run or another one in S3, as far as the key may see it', async () => {
+    expect((await checkOf({})).check).toMatchObject({ source: 'run', warnings: [{ rule: 'no-manifest' }] });
+    await put('lab', `runs/AV1/${RUN}/RunManifest.csv`, BAD);
+    await put('lab', 'runs/manifests/good.csv', GOOD);
+    expect((await checkOf({})).check).toMatchObject({ source: 'run', stops: true, errors: [{ line: 3 }] });
+    const uri = 's3://lab/runs/manifests/good.csv';
+    expect((await checkOf({ manifest: { uri } })).check).toMatchObject({ source: 'uri', stops: false, samples: 1 });
+    expect((await checkOf({ manifest: { uri: `${uri}.none` } })).check).toMatchObject({
+      stops: true,
+      errors: [{ rule: 'no-manifest' }],
+    });
+    const outside = await checkOf({ manifest: { uri: 's3://lab/secret.txt' } });
+    expect([outside.status, outside.field]).toEqual([400, 'manifest.uri']);
+    const reader = await keyFor(`runs:read:${ids.run!}`);
+    expect((await checkOf({ manifest: { content: GOOD } }, reader)).status).toBe(200);
+    expect((await checkOf({}, reader)).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await checkOf({ flowId: ids.flow, manifest: { content: GOOD } }, reader)).field).toBe('flowId');
+    expect((await checkOf({ manifest: { content: GOOD } }, reader, 'otherRun')).status).toBe(404);
+    const downloader = await keyFor(`runs:read:${ids.run!}`, `runs:download:${ids.run!}`);
+    expect((await checkOf({}, downloader)).check.stops).toBe(true);
+    expect((await checkOf({ manifest: { uri } }, downloader)).reason).toBe('INSUFFICIENT_SCOPE');
+    const folder = await keyFor('runs:read', `storage:download:${ids.runs!}/manifests/`);
+    expect((await checkOf({ manifest: { uri } }, folder)).check.stops).toBe(false);
   });
 });

@@ -61,7 +61,8 @@ async function get(url: string, key = ROOT): Promise<{ status: number; body: Bod
   const response = await app.inject({ method: 'GET', url, headers: { 'x-api-key': key } });
   const body = response.json<Body>();
   expect(check('GET', url, response.statusCode, body)).toEqual([]);
-  expect(vendorCheck('GET', url, response.statusCode, body)).toEqual([]);
+  // The vendor's contract has no metrics of instruments.
+  if (!url.includes('/metrics')) expect(vendorCheck('GET', url, response.statusCode, body)).toEqual([]);
   return { status: response.statusCode, body };
 }
 async function post(url: string, payload: object): Promise<Body> {
