@@ -36,7 +36,7 @@ export async function handleCheckManifest(dependencies: ApiDependencies, request
   const { body } = request;
   const { run, flow } = await findRunAndFlow(dependencies, request);
   const facts = {
-    flow: { parameters: flow?.parameters ?? {}, run_settings: flow?.run_settings ?? ({}) },
+    flow: { parameters: flow?.parameters ?? {}, run_settings: flow?.run_settings ?? {} },
     run: { run_parameters: run.parameters },
     parameters: body.parameters,
   };

@@ -176,10 +176,7 @@ function findPercentOf(rows: readonly { lane: string; polonies: number; percent:
 }
 
 /** Adds the mismatches of each index, which RunStats.json has, to the rows of IndexAssignment.csv. */
-export function joinMismatches(
-  rows: readonly IndexRow[],
-  samples: readonly SampleStats[],
-): IndexRowWithMismatches[] {
+export function joinMismatches(rows: readonly IndexRow[], samples: readonly SampleStats[]): IndexRowWithMismatches[] {
   const occurrences = new Map<string, SampleStats['occurrences']>();
   for (const sample of samples)
     for (const each of sample.occurrences) {

@@ -90,7 +90,12 @@ describe('parseInstrumentSeries', () => {
 });
 
 describe('parseAnalysisSeries', () => {
-  const cycle = { Cycle: 1, QualityScoreMean: 39.5, PercentQ30: 0, BaseComposition: { A: 1e9, C: 1e9, G: 0, T: 2e9, N: 0 } };
+  const cycle = {
+    Cycle: 1,
+    QualityScoreMean: 39.5,
+    PercentQ30: 0,
+    BaseComposition: { A: 1e9, C: 1e9, G: 0, T: 2e9, N: 0 },
+  };
   const stats = {
     AnalysisVersion: '2.1.0.1',
     TotalYield: 228.228710818,

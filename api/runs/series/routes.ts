@@ -12,10 +12,8 @@ export function seriesRoutes(scope: FastifyInstance, { db, aws }: ApiDependencie
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const dependencies = { db, reader: new SeriesReader(aws) };
 
-  app.get(
-    '/v1/runs/:id/series',
-    { config: requireScope('runs:read', 'id'), schema: operations.ofRun },
-    (request) => readRunSeries(dependencies, request, request.params.id, request.query.executionId),
+  app.get('/v1/runs/:id/series', { config: requireScope('runs:read', 'id'), schema: operations.ofRun }, (request) =>
+    readRunSeries(dependencies, request, request.params.id, request.query.executionId),
   );
   app.get(
     '/v1/executions/:id/series',

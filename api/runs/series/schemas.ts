@@ -1,6 +1,14 @@
 import { Type } from 'typebox';
 import { component } from '../../openapi/components.js';
-import { closed, errors, IdParams, NullableString, NullableTimestamp, oneOf, responseBody } from '../../openapi/shared.js';
+import {
+  closed,
+  errors,
+  IdParams,
+  NullableString,
+  NullableTimestamp,
+  oneOf,
+  responseBody,
+} from '../../openapi/shared.js';
 import { FILE_STATES } from './reader.js';
 
 const number = (description: string) => Type.Unsafe<number | null>({ type: ['number', 'null'], description });
@@ -163,10 +171,7 @@ const series = {
   ]),
 };
 const InstrumentSeries = component('InstrumentSeries', Type.Object(series, closed));
-const ExecutionSeries = component(
-  'ExecutionSeries',
-  Type.Object({ executionId: Type.String(), ...series }, closed),
-);
+const ExecutionSeries = component('ExecutionSeries', Type.Object({ executionId: Type.String(), ...series }, closed));
 
 const units = 'Yields are in bases, and shares in percent. Values that a file lacks are null.';
 

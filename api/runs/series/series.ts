@@ -117,7 +117,12 @@ async function findShown(
 ): Promise<Shown> {
   try {
     const found = await find();
-    return found ?? { state: 'missing', message: 'The execution has no output yet, because its HealthOmics run has not started' };
+    return (
+      found ?? {
+        state: 'missing',
+        message: 'The execution has no output yet, because its HealthOmics run has not started',
+      }
+    );
   } catch (error) {
     const isAbsent = error instanceof ApiError && error.reason === `${what.toUpperCase()}_NOT_FOUND`;
     if (!(error instanceof ApiError) || isAbsent) throw error;
