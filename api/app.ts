@@ -32,6 +32,7 @@ import { addResponses } from './plugins/responses.js';
 import { SignedInCallers, sessionAuthenticator } from './plugins/sessions.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
+import { seriesRoutes } from './runs/series/routes.js';
 import { limitConnections, serverOptions } from './serverOptions.js';
 import { verificationRoutes } from './verification/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
@@ -50,6 +51,7 @@ const ROUTES = [
   verificationRoutes,
   instrumentRoutes,
   runRoutes,
+  seriesRoutes,
   executionRoutes,
   fileRoutes,
   eventRoutes,

@@ -45,6 +45,8 @@ export interface ApiDependencies {
   trustProxy?: boolean | string[];
   /** Whether the audit log also has requests that only read; false where absent. */
   auditsReads?: boolean;
+  /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
+  allowsOpenRoles?: boolean;
   /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
   /** Of the connection to Temporal, what people may know. */

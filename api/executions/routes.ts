@@ -13,6 +13,7 @@ import type { RequestOf } from '../requests.js';
 import { handleCancelExecution, handleRetryExecution } from './control.js';
 import { handleCreateExecution, handleRelaunchExecution } from './create.js';
 import { requireExecution } from './find.js';
+import { handleCheckManifest } from './manifestCheck.js';
 import { presentExecution } from './present.js';
 import { MANIFEST_BODY_LIMIT, operations } from './schemas.js';
 import { createExecutionFeed, handleWatchExecution, showWithDetails } from './watch.js';
@@ -28,6 +29,17 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
 
   app.post('/v1/executions', { ...create, schema: operations.create }, (request, reply) =>
     handleCreateExecution(dependencies, request, reply),
+  );
+  app.post(
+    '/v1/runs/:id/manifest-checks',
+    {
+      // It changes nothing, and reads like a preview where it reads at all.
+      config: requireScope('runs:read', 'id', { audit: true }),
+      attachValidation: true,
+      bodyLimit: MANIFEST_BODY_LIMIT,
+      schema: operations.checkManifest,
+    },
+    (request) => handleCheckManifest(dependencies, request),
   );
   app.post('/v1/executions/:id/relaunch', { ...create, schema: operations.relaunch }, (request, reply) =>
     handleRelaunchExecution(dependencies, request, reply),

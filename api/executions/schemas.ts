@@ -282,6 +282,45 @@ const PageQuery = OrderedPageQuery(Object.keys(EXECUTION_ORDER));
 const tags = ['ExecutionService'];
 const oneExecution = (description: string) => responseBody(description, { execution: Execution });
 
+const CheckBody = Type.Object(
+  {
+    flowId: Type.Optional(
+      Type.String({ description: 'The flow whose parameters and settings count. The default is none' }),
+    ),
+    parameters,
+    manifest: Type.Optional(manifest),
+  },
+  { ...closed, examples: [{ manifest: { content: '[Samples]\n' } }] },
+);
+const ManifestFindings = Type.Array(
+  component(
+    'ManifestFinding',
+    Type.Object(
+      {
+        rule: Type.String({ description: 'For programs, such as index-length' }),
+        line: Type.Optional(Type.Integer({ description: 'Counted from 1' })),
+        column: Type.Optional(Type.Integer({ description: 'Counted from 1' })),
+        message: Type.String(),
+      },
+      closed,
+    ),
+  ),
+);
+const ManifestCheck = component(
+  'ManifestCheck',
+  Type.Object(
+    {
+      source: oneOf(['run', 'text', 'uri']),
+      stops: Type.Boolean({ description: 'Whether an execution with this manifest would not start' }),
+      errors: ManifestFindings,
+      warnings: ManifestFindings,
+      samples: Type.Integer({ description: 'How many sample names the manifest has' }),
+      more: Type.Integer({ description: 'How many findings are not listed' }),
+    },
+    closed,
+  ),
+);
+
 /** The operations of this subject, as the OpenAPI document describes them. */
 export const operations = {
   create: {
@@ -294,6 +333,17 @@ export const operations = {
     headers: IdempotencyHeaders,
     body: CreateBody,
     response: { 201: oneExecution('Accepted'), ...errors(409, ...BODY, 422) },
+  },
+  checkManifest: {
+    operationId: 'RunService_CheckManifest',
+    tags: ['RunService'],
+    summary: 'Check a run manifest for a run, without starting anything',
+    description:
+      'The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 ' +
+      'needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.',
+    params: IdParams,
+    body: CheckBody,
+    response: { 200: responseBody('What the check found', { check: ManifestCheck }), ...errors(404, 409, ...BODY) },
   },
   relaunch: {
     operationId: 'ExecutionService_RelaunchExecution',

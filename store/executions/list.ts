@@ -73,6 +73,14 @@ async function listSorted(
 const isVisible = (ids: Visible): RawBuilder<boolean> =>
   ids === 'all' ? sql`true` : sql`e.id = any(${toVisibleIds(ids)}::uuid[])`;
 
+/** The execution of a run that completed last, among those that the caller may see. */
+export async function findLastCompleted(db: Db, runId: string, ids: Visible): Promise<ListedExecution | undefined> {
+  let query = listedExecutionQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'COMPLETED').limit(1);
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
+  const row = await query.orderBy('e.id', 'desc').executeTakeFirst();
+  return row && toListedExecution(row);
+}
+
 /** The names of the executions of a flow for a run. */
 export async function listExecutionNames(db: DbOrTransaction, flowId: string, runId: string): Promise<string[]> {
   const rows = await db

@@ -40,6 +40,7 @@ interface Body {
   previousPageToken: string;
   instruments: { serialNumber: string; softwareVersion: string | null; status: string; timeLastConnected: string }[];
   instrument: { serialNumber: string };
+  metrics: { runId: string; runName: string; time: string; q30: number | null; percentAssigned: number | null }[];
   run: Run;
   details: { reason: string; metadata: { field: string; rule: string } }[];
   message: string;
@@ -63,7 +64,8 @@ async function get(url: string, key = ROOT): Promise<{ status: number; body: Bod
   const response = await app.inject({ method: 'GET', url, headers: { 'x-api-key': key } });
   const body = response.json<Body>();
   expect(check('GET', url, response.statusCode, body)).toEqual([]);
-  expect(vendorCheck('GET', url, response.statusCode, body)).toEqual([]);
+  // The vendor's contract has no metrics of instruments.
+  if (!url.includes('/metrics')) expect(vendorCheck('GET', url, response.statusCode, body)).toEqual([]);
   return { status: response.statusCode, body };
 }
 async function post(url: string, payload: object): Promise<Body> {
@@ -594,6 +596,43 @@ describe('the instrument list', () => {
       .where('serial_number', '=', 'AV3')
       .execute();
     expect((await get('/v1/instruments')).body.instruments[2]!.status).toBe('INSTRUMENT_STATUS_INACTIVE');
+  });
+  it('contains the metrics of the runs of an instrument over time, as far as the key may see the runs', async () => {
+    await updateRun(db, ids.get('whole')!, { instrumentMetrics: { totalReads: 800000000, q30: 96.1 } });
+    const { body } = await get('/v1/instruments/AV1/metrics');
+    // Runs of another type have no such metrics.
+    expect(body.metrics.map(({ runName, q30 }) => [runName, q30])).toEqual([
+      ['failed', null],
+      ['whole', 96.1],
+      ['uploading', null],
+    ]);
+    expect(body.metrics[1]).toMatchObject({
+      runId: ids.get('whole'),
+      status: 'RUN_STATUS_COMPLETED',
+      kitName: '2x150 High Output',
+      polonyDensity: 'HighDensity',
+      totalReads: 800000000,
+      errorRate: null,
+    });
+    const names = async (query: string, key = ROOT): Promise<string[]> =>
+      (await get(`/v1/instruments/AV1/metrics?${query}`, key)).body.metrics.map(({ runName }) => runName);
+    const start = '2026-02-01T08:00:00.123Z';
+    expect(await names(`until=2026-02-02T00:00:00Z`)).toEqual(['whole']);
+    expect([await names(`since=${start}`), await names(`until=${start}`)]).toEqual([
+      ['failed', 'whole', 'uploading'],
+      [],
+    ]);
+    const first = (await get('/v1/instruments/AV1/metrics?pageSize=2')).body;
+    expect(await names(`pageSize=2&pageToken=${first.nextPageToken}`)).toEqual(['uploading']);
+    expect((await get(`/v1/instruments/AV2/metrics?pageSize=2&pageToken=${first.nextPageToken}`)).status).toBe(400);
+    expect((await get('/v1/instruments/AV9/metrics')).status).toBe(404);
+    const { key } = await post('/v1/api-keys', {
+      name: 'one run',
+      scopes: ['instruments:read:AV1', `runs:read:${ids.get('failed')!}`],
+    });
+    expect(await names('', key)).toEqual(['failed']);
+    const { key: none } = await post('/v1/api-keys', { name: 'no run', scopes: ['instruments:read:AV1'] });
+    expect([await names('', none), (await get('/v1/instruments/AV2/metrics', none)).status]).toEqual([[], 404]);
   });
   it('returns pages and only the instruments that the key may see', async () => {
     const first = (await get('/v1/instruments?pageSize=2')).body;
