@@ -191,9 +191,7 @@ async function createLink({ db, callers }: SessionDependencies, request: Fastify
     }),
   );
   request.auditDetail = { timeExpires: timeExpires.toISOString() };
-  return reply
-    .code(201)
-    .send({ signInLink: { path: `/sign-in#${secret}`, timeExpires: timeExpires.toISOString() } });
+  return reply.code(201).send({ signInLink: { path: `/sign-in#${secret}`, timeExpires: timeExpires.toISOString() } });
 }
 
 /** What the cookie of a sign-in at the provider holds: its secret, and the page to open after it. */
