@@ -218,7 +218,7 @@ async function startOidc(
     const value = writeSignIn(secret, returnTo);
     // The provider sends the browser back from another site, so this cookie cannot be strict.
     setCookie(request, reply, { name: SIGN_IN_COOKIE, value, seconds: SIGN_IN_SECONDS, sameSite: 'Lax' }, publicUrl);
-    return await reply.code(302).header('location', url.href).send(null);
+    return await reply.redirect(url.href, 302);
   } catch (error) {
     return showSignInError(error, oidcSignIn, request, reply);
   }
@@ -268,8 +268,5 @@ function showSignInError(
 ) {
   if (!(error instanceof ApiError)) throw error;
   request.log.warn({ reason: `${error.reason}: ${error.message}` }, 'Signing in at the identity provider failed');
-  return reply
-    .code(302)
-    .header('location', `${oidcSignIn?.basePath ?? ''}/sign-in?error=${error.reason}`)
-    .send(null);
+  return reply.redirect(`${oidcSignIn?.basePath ?? ''}/sign-in?error=${error.reason}`, 302);
 }
