@@ -536,6 +536,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count executions by status */
+        get: operations["ExecutionService_CountExecutions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/flows": {
         parameters: {
             query?: never;
@@ -1067,6 +1084,23 @@ export interface paths {
          * @description Each with what blocks it, since when, and what to do.
          */
         get: operations["RunService_ListBlockedRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count runs by status */
+        get: operations["RunService_CountRuns"];
         put?: never;
         post?: never;
         delete?: never;
@@ -4582,6 +4616,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -6146,6 +6185,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -6171,6 +6215,99 @@ export interface operations {
                         nextPageToken: string;
                         previousPageToken: string;
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_CountExecutions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many executions have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            EXECUTION_STATUS_CANCELED: number;
+                            EXECUTION_STATUS_COMPLETED: number;
+                            EXECUTION_STATUS_FAILED: number;
+                            EXECUTION_STATUS_INITIALIZED: number;
+                            EXECUTION_STATUS_PENDING: number;
+                            EXECUTION_STATUS_RUNNING: number;
+                            EXECUTION_STATUS_UNTRIGGERED: number;
+                        };
+                        total: number;
                     };
                 };
             };
@@ -8737,6 +8874,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -9737,6 +9879,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -9762,6 +9909,108 @@ export interface operations {
                             run: components["schemas"]["Run"];
                         }[];
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_CountRuns: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many runs have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            RUN_STATUS_COMPLETED: number;
+                            RUN_STATUS_CREATED: number;
+                            RUN_STATUS_DISCARDED: number;
+                            RUN_STATUS_FAILED: number;
+                            RUN_STATUS_PAUSED: number;
+                            RUN_STATUS_PAUSING: number;
+                            RUN_STATUS_PRIMED: number;
+                            RUN_STATUS_PRIMING: number;
+                            RUN_STATUS_RUNNING: number;
+                            RUN_STATUS_SEQUENCED: number;
+                            RUN_STATUS_SEQUENCING: number;
+                            RUN_STATUS_STOPPED: number;
+                            RUN_STATUS_STOPPING: number;
+                            RUN_STATUS_UNSPECIFIED: number;
+                        };
+                        /** @description How many of them upload without progress */
+                        stalled: number;
+                        total: number;
                     };
                 };
             };
