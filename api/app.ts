@@ -2,6 +2,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { auditRoutes } from './audit/routes.js';
 import { authRoutes } from './auth/routes.js';
+import { changeRoutes } from './changes/routes.js';
 import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { flowRoutes } from './connections/flows/routes.js';
 import { providerRoutes } from './connections/providers/routes.js';
@@ -13,6 +14,7 @@ import { fileRoutes } from './files/routes.js';
 import { grantRoutes } from './grants/routes.js';
 import { healthRoutes } from './health.js';
 import { iamDocumentRoutes } from './iam/routes.js';
+import { Notices } from './notices.js';
 import { addSchemas } from './openapi/components.js';
 import { apiKeyAuthenticator } from './plugins/apiKeys.js';
 import { addAudit } from './plugins/audit.js';
@@ -48,6 +50,7 @@ const ROUTES = [
   fileRoutes,
   eventRoutes,
   webhookRoutes,
+  changeRoutes,
 ];
 
 /** Builds the API without listening. */
@@ -72,7 +75,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   addInput(app);
   addSchemas(app);
   await addOpenApi(app, dependencies.publicUrl);
-  for (const addRoutes of ROUTES) addRoutes(app, dependencies);
+  const shared = { ...dependencies, notices: new Notices(dependencies.databaseUrl) };
+  for (const addRoutes of ROUTES) addRoutes(app, shared);
   await app.ready();
   return app;
 }

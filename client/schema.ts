@@ -150,6 +150,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow what changes as a stream of events
+         * @description Sends server-sent events. `ready`: from now on the stream has every change. `change`: an object has changed; its data is `{topic, id, status, timeChanged}`, and for verifications `kind`. `reset`: changes were missed, so load everything anew. Only objects that the caller may see. Changes that follow each other fast are one event. A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. An event can come twice.
+         */
+        get: operations["ChangeService_WatchChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/compute-connections": {
         parameters: {
             query?: never;
@@ -456,6 +476,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/{id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the steps that an execution has reached, with their times
+         * @description Oldest first. Each step ends when the next one begins. A HealthOmics run that failed for a transient reason is followed by the steps of the next attempt.
+         */
+        get: operations["ExecutionService_ListExecutionSteps"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/blocked": {
         parameters: {
             query?: never;
@@ -468,6 +508,60 @@ export interface paths {
          * @description Each with what blocks it, since when, and what to do.
          */
         get: operations["ExecutionService_ListBlockedExecutions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count executions by status */
+        get: operations["ExecutionService_CountExecutions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/filter-fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the keywords that filter executions */
+        get: operations["ExecutionService_ListExecutionFilterFields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/filter-values": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List values that occur among executions, for a filter
+         * @description For keywords without an index, the values of the 10,000 newest executions.
+         */
+        get: operations["ExecutionService_ListExecutionFilterValues"];
         put?: never;
         post?: never;
         delete?: never;
@@ -870,6 +964,60 @@ export interface paths {
          * @description Each with what blocks it, since when, and what to do.
          */
         get: operations["RunService_ListBlockedRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count runs by status */
+        get: operations["RunService_CountRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/filter-fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the keywords that filter runs */
+        get: operations["RunService_ListRunFilterFields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/filter-values": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List values that occur among runs, for a filter
+         * @description For keywords without an index, the values of the 10,000 newest runs.
+         */
+        get: operations["RunService_ListRunFilterValues"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1544,6 +1692,8 @@ export interface components {
             /** @description The number of the current HealthOmics run. The first is 1 */
             attempt: number;
             blocked: components["schemas"]["Blocked"] | null;
+            /** Format: date-time */
+            blockedSince: string | null;
             cancelRequested: {
                 reason: string | null;
                 requestedBy: string;
@@ -1633,6 +1783,20 @@ export interface components {
             /** @description The storage class in S3. Files in GLACIER and DEEP_ARCHIVE must be restored before you can read them */
             storageClass: string | null;
             uri: string;
+        };
+        FilterField: {
+            description: string;
+            /** @description Whether orderBy takes it */
+            isSortable: boolean;
+            /** @description Whether filter-values lists the values that occur */
+            listsValues: boolean;
+            /** @description The keyword */
+            name: string;
+            operators: (":" | "!=" | ">=" | "<=" | ">" | "<")[];
+            /** @enum {string} */
+            type: "text" | "id" | "status" | "choice" | "time" | "number" | "boolean";
+            /** @description All values; empty where they are not finite */
+            values: string[];
         };
         Flow: {
             acceptFailedOutcome: boolean;
@@ -1899,6 +2063,8 @@ export interface components {
         };
         RunDetails: {
             blocked: components["schemas"]["Blocked"] | null;
+            /** Format: date-time */
+            blockedSince: string | null;
             /** @enum {string} */
             checked: "content" | "presence";
             outcome: string | null;
@@ -2935,6 +3101,102 @@ export interface operations {
             };
         };
     };
+    ChangeService_WatchChanges: {
+        parameters: {
+            query: {
+                /** @description Only this execution. Verifications stay */
+                executionId?: string;
+                /** @description Only this run and its executions. Verifications stay */
+                runId?: string;
+                /**
+                 * @description Separated by commas: runs, executions, verifications
+                 * @example runs,executions
+                 */
+                topics: string;
+            };
+            header?: {
+                /** @description The ID of the last event that you received */
+                "last-event-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     ComputeConnectionService_ListComputeConnections: {
         parameters: {
             query?: {
@@ -3768,6 +4030,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -5032,6 +5299,107 @@ export interface operations {
             };
         };
     };
+    ExecutionService_ListExecutionSteps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The steps */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        blocked: components["schemas"]["Blocked"] | null;
+                        /** Format: date-time */
+                        blockedSince: string | null;
+                        steps: {
+                            /** @description The number of the HealthOmics run. The first is 1 */
+                            attempt: number;
+                            /** @enum {string} */
+                            step: "ACCEPTED" | "WAITING_FOR_UPLOAD" | "PREPARING" | "QUEUED" | "STARTING" | "PENDING" | "RUNNING" | "READING_RESULTS" | "ENDED";
+                            /** Format: date-time */
+                            timeEnded: string | null;
+                            /** Format: date-time */
+                            timeStarted: string;
+                            /** @description What the current step waits for; null for the other steps */
+                            waitsFor: string | null;
+                        }[];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     ExecutionService_ListBlockedExecutions: {
         parameters: {
             query?: {
@@ -5041,6 +5409,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -5066,6 +5439,259 @@ export interface operations {
                         nextPageToken: string;
                         previousPageToken: string;
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_CountExecutions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many executions have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            EXECUTION_STATUS_CANCELED: number;
+                            EXECUTION_STATUS_COMPLETED: number;
+                            EXECUTION_STATUS_FAILED: number;
+                            EXECUTION_STATUS_INITIALIZED: number;
+                            EXECUTION_STATUS_PENDING: number;
+                            EXECUTION_STATUS_RUNNING: number;
+                            EXECUTION_STATUS_UNTRIGGERED: number;
+                        };
+                        total: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_ListExecutionFilterFields: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keywords */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        fields: components["schemas"]["FilterField"][];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_ListExecutionFilterValues: {
+        parameters: {
+            query: {
+                /** @description A keyword of the filter whose values are texts */
+                field: string;
+                /** @description How the values begin, in any case */
+                prefix?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The values */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description Whether there are more */
+                        isTruncated: boolean;
+                        /** @description At most 50, in alphabetical order */
+                        values: string[];
                     };
                 };
             };
@@ -7325,6 +7951,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -7889,6 +8520,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -7914,6 +8550,268 @@ export interface operations {
                             run: components["schemas"]["Run"];
                         }[];
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_CountRuns: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many runs have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            RUN_STATUS_COMPLETED: number;
+                            RUN_STATUS_CREATED: number;
+                            RUN_STATUS_DISCARDED: number;
+                            RUN_STATUS_FAILED: number;
+                            RUN_STATUS_PAUSED: number;
+                            RUN_STATUS_PAUSING: number;
+                            RUN_STATUS_PRIMED: number;
+                            RUN_STATUS_PRIMING: number;
+                            RUN_STATUS_RUNNING: number;
+                            RUN_STATUS_SEQUENCED: number;
+                            RUN_STATUS_SEQUENCING: number;
+                            RUN_STATUS_STOPPED: number;
+                            RUN_STATUS_STOPPING: number;
+                            RUN_STATUS_UNSPECIFIED: number;
+                        };
+                        /** @description How many of them upload without progress */
+                        stalled: number;
+                        total: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_ListRunFilterFields: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keywords */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        fields: components["schemas"]["FilterField"][];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_ListRunFilterValues: {
+        parameters: {
+            query: {
+                /** @description A keyword of the filter whose values are texts */
+                field: string;
+                /** @description How the values begin, in any case */
+                prefix?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The values */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description Whether there are more */
+                        isTruncated: boolean;
+                        /** @description At most 50, in alphabetical order */
+                        values: string[];
                     };
                 };
             };
