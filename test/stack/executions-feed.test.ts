@@ -144,100 +144,6 @@ const listeners = async (): Promise<number> =>
 const statuses = (events: Event[]): string[] =>
   events.map(({ data }) => data.execution.status.replace('EXECUTION_STATUS_', ''));
 
-describe('the stream of an execution', () => {
-  it('ends for a key that is deleted, without further events', async () => {
-    const id = await start();
-    const made = (
-      await app.inject({
-        method: 'POST',
-        url: '/v1/api-keys',
-        headers: { 'x-api-key': ROOT },
-        payload: { name: 'watcher', scopes: [`executions:read:${id}`] },
-      })
-    ).json<{ key: string; apiKey: { id: string } }>();
-    const [watched, other] = [await connect(id, { key: made.key }), await connect(id)];
-    await waitFor('the first events', () => watched.events.length === 1 && other.events.length === 1);
-    await waitFor('it is listened', async () => (await listeners()) === 1);
-    await app.inject({ method: 'DELETE', url: `/v1/api-keys/${made.apiKey.id}`, headers: { 'x-api-key': ROOT } });
-    await updateExecution(postgres.db, id, { status: 'RUNNING' });
-    await watched.ended;
-    await waitFor('the change', () => statuses(other.events).includes('RUNNING'));
-    expect(statuses(watched.events)).toEqual(['INITIALIZED']);
-    other.response.destroy();
-    await waitFor('nobody listens any more', async () => (await listeners()) === 0);
-  });
-  it('sends the current state and each change, and ends with the execution', async () => {
-    const id = await start();
-    const { response, events, ended } = await connect(id);
-    expect([
-      response.statusCode,
-      response.headers['content-type'],
-      response.headers['cache-control'],
-      typeof response.headers['x-request-id'],
-    ]).toEqual([200, 'text/event-stream; charset=utf-8', 'no-store', 'string']);
-    await waitFor('the first event', () => events.length === 1);
-    await waitFor('it is listened', async () => (await listeners()) === 1);
-    await updateExecution(postgres.db, id, { status: 'RUNNING', statusDescription: 'It runs' });
-    await waitFor('the change', () => statuses(events).includes('RUNNING'));
-    // An update without a visible change sends no event.
-    await postgres.db.updateTable('executions').set({ time_updated: new Date() }).where('id', '=', id).execute();
-    await updateExecution(postgres.db, id, { status: 'COMPLETED' });
-    await ended;
-    expect(statuses(events)).toEqual(['INITIALIZED', 'RUNNING', 'COMPLETED']);
-    expect(events.at(-1)!.data.details.workflowId).toBe(`execution/${id}`);
-    await waitFor('nobody listens any more', async () => (await listeners()) === 0);
-  });
-  it('resumes after the last event that the client saw', async () => {
-    const id = await start();
-    const first = await connect(id);
-    await waitFor('the first event', () => first.events.length === 1);
-    open.splice(0).forEach((request) => request.destroy());
-    const again = await connect(id, { lastEventId: first.events[0]!.id });
-    await waitFor('it is listened', async () => (await listeners()) === 1);
-    await updateExecution(postgres.db, id, { status: 'FAILED', error: { type: 'X', message: 'x' } });
-    await again.ended;
-    expect(statuses(again.events)).toEqual(['FAILED']);
-    expect((await connect(id, { lastEventId: again.events[0]!.id })).response.statusCode).toBe(204);
-    const late = await connect(id);
-    await late.ended;
-    expect(statuses(late.events)).toEqual(['FAILED']);
-  });
-  it('uses one database connection for all clients and recovers when it breaks', async () => {
-    const id = await start();
-    const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
-    await waitFor('all have begun', () => streams.every(({ events }) => events.length === 1));
-    expect(await listeners()).toBe(1);
-    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen polony_executions%' and datname = current_database()`.execute(
-      postgres.db,
-    );
-    await updateExecution(postgres.db, id, { status: 'COMPLETED' });
-    await Promise.all(streams.map(({ ended }) => ended));
-    expect(new Set(streams.map(({ events }) => statuses(events).at(-1)))).toEqual(new Set(['COMPLETED']));
-  });
-  it('requires access to the execution and limits the streams of a caller', { tags: 'long' }, async () => {
-    const id = await start();
-    const made = (
-      await app.inject({
-        method: 'POST',
-        url: '/v1/api-keys',
-        headers: { 'x-api-key': ROOT },
-        payload: { name: 'one', scopes: [`executions:read:${id}`] },
-      })
-    ).json<{ key: string }>();
-    expect((await connect(await start(), { key: made.key })).response.statusCode).toBe(404);
-    const streams = await Promise.all(Array.from({ length: 100 }, () => connect(id, { key: made.key })));
-    expect(streams.map(({ response }) => response.statusCode)).toEqual(streams.map(() => 200));
-    expect((await connect(id, { key: made.key })).response.statusCode).toBe(429);
-    expect((await connect(id)).response.statusCode).toBe(200);
-  });
-  it('ends when the API shuts down', async () => {
-    const { ended } = await connect(await start());
-    const closed = app.close();
-    await ended;
-    await closed;
-  });
-});
-
 describe('the stream of changes', () => {
   interface Followed {
     response: IncomingMessage;
@@ -410,5 +316,99 @@ describe('the steps of an execution', () => {
     const ended = (await steps()).steps;
     for (const [at, { timeEnded, waitsFor }] of ended.entries())
       expect([timeEnded, waitsFor]).toEqual([(ended[at + 1] ?? ended[at]!).timeStarted, null]);
+  });
+});
+
+describe('the stream of an execution', () => {
+  it('ends for a key that is deleted, without further events', async () => {
+    const id = await start();
+    const made = (
+      await app.inject({
+        method: 'POST',
+        url: '/v1/api-keys',
+        headers: { 'x-api-key': ROOT },
+        payload: { name: 'watcher', scopes: [`executions:read:${id}`] },
+      })
+    ).json<{ key: string; apiKey: { id: string } }>();
+    const [watched, other] = [await connect(id, { key: made.key }), await connect(id)];
+    await waitFor('the first events', () => watched.events.length === 1 && other.events.length === 1);
+    await waitFor('it is listened', async () => (await listeners()) === 1);
+    await app.inject({ method: 'DELETE', url: `/v1/api-keys/${made.apiKey.id}`, headers: { 'x-api-key': ROOT } });
+    await updateExecution(postgres.db, id, { status: 'RUNNING' });
+    await watched.ended;
+    await waitFor('the change', () => statuses(other.events).includes('RUNNING'));
+    expect(statuses(watched.events)).toEqual(['INITIALIZED']);
+    other.response.destroy();
+    await waitFor('nobody listens any more', async () => (await listeners()) === 0);
+  });
+  it('sends the current state and each change, and ends with the execution', async () => {
+    const id = await start();
+    const { response, events, ended } = await connect(id);
+    expect([
+      response.statusCode,
+      response.headers['content-type'],
+      response.headers['cache-control'],
+      typeof response.headers['x-request-id'],
+    ]).toEqual([200, 'text/event-stream; charset=utf-8', 'no-store', 'string']);
+    await waitFor('the first event', () => events.length === 1);
+    await waitFor('it is listened', async () => (await listeners()) === 1);
+    await updateExecution(postgres.db, id, { status: 'RUNNING', statusDescription: 'It runs' });
+    await waitFor('the change', () => statuses(events).includes('RUNNING'));
+    // An update without a visible change sends no event.
+    await postgres.db.updateTable('executions').set({ time_updated: new Date() }).where('id', '=', id).execute();
+    await updateExecution(postgres.db, id, { status: 'COMPLETED' });
+    await ended;
+    expect(statuses(events)).toEqual(['INITIALIZED', 'RUNNING', 'COMPLETED']);
+    expect(events.at(-1)!.data.details.workflowId).toBe(`execution/${id}`);
+    await waitFor('nobody listens any more', async () => (await listeners()) === 0);
+  });
+  it('resumes after the last event that the client saw', async () => {
+    const id = await start();
+    const first = await connect(id);
+    await waitFor('the first event', () => first.events.length === 1);
+    open.splice(0).forEach((request) => request.destroy());
+    const again = await connect(id, { lastEventId: first.events[0]!.id });
+    await waitFor('it is listened', async () => (await listeners()) === 1);
+    await updateExecution(postgres.db, id, { status: 'FAILED', error: { type: 'X', message: 'x' } });
+    await again.ended;
+    expect(statuses(again.events)).toEqual(['FAILED']);
+    expect((await connect(id, { lastEventId: again.events[0]!.id })).response.statusCode).toBe(204);
+    const late = await connect(id);
+    await late.ended;
+    expect(statuses(late.events)).toEqual(['FAILED']);
+  });
+  it('uses one database connection for all clients and recovers when it breaks', async () => {
+    const id = await start();
+    const streams = await Promise.all(Array.from({ length: 20 }, () => connect(id)));
+    await waitFor('all have begun', () => streams.every(({ events }) => events.length === 1));
+    expect(await listeners()).toBe(1);
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen polony_executions%' and datname = current_database()`.execute(
+      postgres.db,
+    );
+    await updateExecution(postgres.db, id, { status: 'COMPLETED' });
+    await Promise.all(streams.map(({ ended }) => ended));
+    expect(new Set(streams.map(({ events }) => statuses(events).at(-1)))).toEqual(new Set(['COMPLETED']));
+  });
+  it('requires access to the execution and limits the streams of a caller', { tags: 'long' }, async () => {
+    const id = await start();
+    const made = (
+      await app.inject({
+        method: 'POST',
+        url: '/v1/api-keys',
+        headers: { 'x-api-key': ROOT },
+        payload: { name: 'one', scopes: [`executions:read:${id}`] },
+      })
+    ).json<{ key: string }>();
+    expect((await connect(await start(), { key: made.key })).response.statusCode).toBe(404);
+    const streams = await Promise.all(Array.from({ length: 100 }, () => connect(id, { key: made.key })));
+    expect(streams.map(({ response }) => response.statusCode)).toEqual(streams.map(() => 200));
+    expect((await connect(id, { key: made.key })).response.statusCode).toBe(429);
+    expect((await connect(id)).response.statusCode).toBe(200);
+  });
+  it('ends when the API shuts down', async () => {
+    const { ended } = await connect(await start());
+    const closed = app.close();
+    await ended;
+    await closed;
   });
 });

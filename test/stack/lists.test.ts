@@ -490,7 +490,7 @@ describe('counts and orders', () => {
           .body as unknown as { values: string[] }
       ).values;
     expect(await values('instrument.name', 'av')).toEqual(['AV1', 'AV2', 'AV3']);
-    expect(await values('name', 'WHO')).toEqual(['whole']);
+    expect(await values('name', 'OTH')).toEqual(['other']);
     expect(await values('name', '%')).toEqual([]);
     expect(await values('setup.sequencing.kit_name')).toEqual(['2x150 High Output', '2x300']);
     expect(await values('tags')).toEqual([]);
