@@ -5,7 +5,7 @@ import { ChangeStream, type ChangeSubscriber } from './stream.js';
 
 /** Where the feed reads, and whom it tells of failures. */
 export interface ChangeSource {
-  load: (topic: ChangeTopic, ids: string[]) => Promise<Change[]>;
+  load: (topic: ChangeTopic, ids: readonly string[]) => Promise<Change[]>;
   listSince: (topic: ChangeTopic, since: Date) => Promise<Change[]>;
   readClock: () => Promise<Date>;
   /** Which of these callers' keys were revoked: their streams end. */

@@ -8,7 +8,7 @@ export type DescribedType = 'text' | 'id' | 'status' | 'choice' | 'time' | 'numb
 export interface DescribedField {
   name: string;
   type: DescribedType;
-  operators: readonly FilterOperator[];
+  operators: FilterOperator[];
   /** All values, in the spelling of the filter; empty where they are not finite. */
   values: string[];
   /** Whether `filter-values` lists the values that occur. */
@@ -33,7 +33,7 @@ export function describeFields<Fields extends FilterFields>(
     return {
       name,
       type,
-      operators: field.kind === 'date' || field.kind === 'number' ? COMPARISON : EQUALITY,
+      operators: field.kind === 'date' || field.kind === 'number' ? [...COMPARISON] : [...EQUALITY],
       values:
         field.kind === 'enum'
           ? field.values.map((value) => value.toLowerCase())
