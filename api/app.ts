@@ -8,6 +8,7 @@ import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { flowRoutes } from './connections/flows/routes.js';
 import { providerRoutes } from './connections/providers/routes.js';
 import { storageConnectionRoutes } from './connections/storage/routes.js';
+import { addConsole } from './console/routes.js';
 import type { ApiDependencies } from './dependencies.js';
 import { eventRoutes } from './events/routes.js';
 import { executionRoutes } from './executions/routes.js';
@@ -31,6 +32,7 @@ import { addResponses } from './plugins/responses.js';
 import { SignedInCallers, sessionAuthenticator } from './plugins/sessions.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
+import { seriesRoutes } from './runs/series/routes.js';
 import { limitConnections, serverOptions } from './serverOptions.js';
 import { verificationRoutes } from './verification/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
@@ -49,11 +51,17 @@ const ROUTES = [
   verificationRoutes,
   instrumentRoutes,
   runRoutes,
+  seriesRoutes,
   executionRoutes,
   fileRoutes,
   eventRoutes,
   webhookRoutes,
 ];
+
+/** The path below which browsers reach polony, behind a reverse proxy; empty for the whole host. */
+function basePathOf(publicUrl: string | undefined): string {
+  return publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
+}
 
 /** Builds the API without listening. */
 export async function buildApp(dependencies: ApiDependencies): Promise<FastifyInstance> {
@@ -89,6 +97,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     publicUrl,
     ...(canSignIn && { oidcSignIn: new OidcSignIn(oidc, oidcClient, provider, publicUrl) }),
   });
+  if (dependencies.consoleFolder !== undefined)
+    await addConsole(app, dependencies.consoleFolder, basePathOf(publicUrl));
   await app.ready();
   return app;
 }

@@ -45,12 +45,16 @@ export interface ApiDependencies {
   trustProxy?: boolean | string[];
   /** Whether the audit log also has requests that only read; false where absent. */
   auditsReads?: boolean;
+  /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
+  allowsOpenRoles?: boolean;
   /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
   /** Of the connection to Temporal, what people may know. */
   temporal?: { namespace: string };
   /** Where Temporal's web page is; absent where the installation has none. */
   temporalUiUrl?: string;
+  /** Folder with the built console; absent where the API serves none. */
+  consoleFolder?: string;
   /** The private networks that webhooks may send to; none where absent. */
   webhookNetworks?: NetworkPolicy;
   /** For tests: replaces the system's resolver. */

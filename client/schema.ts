@@ -308,6 +308,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/{execution_id}/files/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the beginning of a text file, or an image, of an execution
+         * @description Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain scripts. Archived files and files of other types have no preview.
+         */
+        get: operations["ExecutionService_PreviewExecutionFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/{execution_id}/files/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an HTML report of an execution, such as the QC page of Bases2Fastq
+         * @description For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an origin of its own, without cookies, and load nothing. At most 32 MiB.
+         */
+        get: operations["ExecutionService_GetExecutionReport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/{execution_id}/logs": {
         parameters: {
             query?: never;
@@ -450,6 +490,26 @@ export interface paths {
         put?: never;
         /** Retry a blocked execution now */
         post: operations["ExecutionService_RetryExecution"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the measurements in the results of an execution by read, cycle and lane, and its index assignment
+         * @description From RunStats.json, IndexAssignment.csv and UnassignedSequences.csv. Yields are in bases, and shares in percent. Values that a file lacks are null.
+         */
+        get: operations["ExecutionService_GetExecutionSeries"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -664,6 +724,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/instruments/{serial_number}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the metrics of the sequencing runs of an instrument, newest first
+         * @description One item for each run that the caller may see (`runs:read`). Values are those of `metrics` of the run. null: nothing has measured it, or not yet.
+         */
+        get: operations["InstrumentService_ListInstrumentMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/instruments/{serial_number}/storage-connections": {
         parameters: {
             query?: never;
@@ -761,6 +841,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/providers/verify-draft": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify a provider before you create it
+         * @description polony tries the role or the access keys at once, and saves nothing. For a role without externalId, the response has a new one: put it into the trust policy, and send it in the next verification and in the creation.
+         */
+        post: operations["ProviderService_VerifyDraft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs": {
         parameters: {
             query?: never;
@@ -815,6 +915,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{id}/manifest-checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check a run manifest for a run, without starting anything
+         * @description The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.
+         */
+        post: operations["RunService_CheckManifest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{id}/retry": {
         parameters: {
             query?: never;
@@ -829,6 +949,26 @@ export interface paths {
          * @description If polony stopped following the upload, for example after it rejected the run, it starts again. Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.
          */
         post: operations["RunService_RetryRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the measurements of a run by read, cycle and lane, and its index assignment
+         * @description instrument has what the instrument measured: AvitiRunStats.json, and IndexAssignment.csv with the scope `runs:download`. execution has what Bases2Fastq found, with the scope `executions:read`: RunStats.json, IndexAssignment.csv and UnassignedSequences.csv of the execution that completed last. Yields are in bases, and shares in percent. Values that a file lacks are null.
+         */
+        get: operations["RunService_GetRunSeries"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -867,6 +1007,46 @@ export interface paths {
          * @description The prefix can end in the middle of a name.
          */
         get: operations["RunService_ListRunFiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/files/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the beginning of a text file, or an image, of a run
+         * @description Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain scripts. Archived files and files of other types have no preview.
+         */
+        get: operations["RunService_PreviewRunFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/files/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an HTML report of a run
+         * @description For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an origin of its own, without cookies, and load nothing. At most 32 MiB.
+         */
+        get: operations["RunService_GetRunReport"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1256,6 +1436,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/storage-connections/{storage_connection_id}/files/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the beginning of a text file, or an image, of a storage connection
+         * @description Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain scripts. Archived files and files of other types have no preview.
+         */
+        get: operations["StorageConnectionService_PreviewFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{storage_connection_id}/files/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an HTML report of a storage connection
+         * @description For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an origin of its own, without cookies, and load nothing. At most 32 MiB.
+         */
+        get: operations["StorageConnectionService_GetReport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/webhooks": {
         parameters: {
             query?: never;
@@ -1559,6 +1779,81 @@ export interface components {
             partNumber: string;
             serialNumber: string;
         };
+        /** @description Arrays of the same length as cycle. null in an array is a value that the file lacks, and null in place of an array means that the file has none of its values */
+        CycleSeries: {
+            /** @description Counted from 1 */
+            cycle: number[];
+            /** @description Percent of the PhiX bases that are wrong */
+            errorRate: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentA: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentC: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentG: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentN: (number | null)[] | null;
+            /** @description Percent of the bases with a quality of 30 or more */
+            percentQ30: (number | null)[] | null;
+            /** @description Percent of the bases with a quality of 40 or more */
+            percentQ40: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentT: (number | null)[] | null;
+            /** @description Phred score */
+            qualityScoreMean: (number | null)[] | null;
+        };
+        DraftVerification: {
+            capabilities: {
+                /** @enum {string} */
+                capability: "runUpload" | "dataExploration" | "bases2fastq" | "sharing" | "cliCredentials";
+                /** @description Permissions that are denied */
+                missing: string[];
+                /** @enum {string} */
+                state: "ready" | "limited" | "notReady";
+                /** @description Permissions that polony could not test yet */
+                unknown: string[];
+            }[];
+            description: string;
+            findings: {
+                code: string;
+                message: string;
+                remedy: string;
+                /** @enum {string} */
+                severity: "error" | "warning" | "info";
+            }[];
+            identity: {
+                accountId: string;
+                arn: string;
+            } | null;
+            permissions: {
+                action: string;
+                /** @description Capabilities that need this permission, fully or in part */
+                capabilities: string[];
+                /** @description How polony tested the permission, or why it did not */
+                detail: string;
+                /** @description The error that AWS returned */
+                error: {
+                    code: string;
+                    message: string;
+                } | null;
+                /** @description In the report of a provider: the name of the provider, connection or flow with this result */
+                of: string | null;
+                purpose: string;
+                /** @description What to do about a denial, by the reason that AWS gives. Null if AWS denied nothing */
+                remedy: string | null;
+                /** @enum {string} */
+                requirement: "required" | "optional";
+                resource: string;
+                /** @enum {string} */
+                result: "granted" | "denied" | "unknown";
+                /** @description The smallest policy statement that grants the permission. Null if it is granted, or if no Allow statement in the policy of the role or user can help */
+                statement: unknown;
+                unlocks: string;
+            }[];
+            sessionSeconds: number | null;
+            /** @enum {string} */
+            status: "VERIFICATION_STATUS_CONNECTED" | "VERIFICATION_STATUS_WARNING" | "VERIFICATION_STATUS_FAILED";
+        };
         Error: {
             /** @description The HTTP status */
             code: number;
@@ -1729,6 +2024,128 @@ export interface components {
             /** @description The workflow ID in Temporal */
             workflowId: string;
         };
+        ExecutionSeries: {
+            executionId: string;
+            /** @description The files that were read, and why others were not */
+            files: components["schemas"]["SeriesFile"][];
+            indexAssignment: {
+                /** @description Whether the file has more rows */
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    /** @description Percent of its polonies whose index differs from that of the sample */
+                    percentMismatch: number | null;
+                    /** @description Percent of its polonies whose index is that of the sample */
+                    percentPerfect: number | null;
+                    polonies: number;
+                    sampleName: string;
+                    /** @description As the file counts samples */
+                    sampleNumber: number | null;
+                    /** @description Bases */
+                    yield: number | null;
+                }[];
+            } | null;
+            lanes: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                lane: number;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            samples: {
+                /** @description Percent of its polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description Assigned polonies */
+                polonies: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                sampleName: string;
+                /** @description As the file counts samples */
+                sampleNumber: number | null;
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            /** @description Version of Bases2Fastq */
+            softwareVersion: string | null;
+            totals: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            } | null;
+            unassignedSequences: {
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                /** @description For each lane, at most 100, those with the most polonies first */
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    polonies: number;
+                }[];
+            } | null;
+            /** @description What is wrong with single values, which are null */
+            warnings: string[];
+        };
         /**
          * @example {
          *       "path": "BaseCalls/R1_C001.zip",
@@ -1752,6 +2169,23 @@ export interface components {
             /** @description The storage class in S3. Files in GLACIER and DEEP_ARCHIVE must be restored before you can read them */
             storageClass: string | null;
             uri: string;
+        };
+        FilePreview: {
+            /** @description Text; for images base64 */
+            content: string;
+            /** @description By the content, not by the name */
+            contentType: string;
+            /** @enum {string} */
+            encoding: "text" | "base64";
+            /** @description Whether the text goes on */
+            isTruncated: boolean;
+            /** @enum {string} */
+            kind: "text" | "csv" | "json" | "image";
+            /** Format: date-time */
+            lastModified: string | null;
+            path: string;
+            /** @description Bytes of the whole file */
+            size: number;
         };
         Flow: {
             acceptFailedOutcome: boolean;
@@ -1907,6 +2341,183 @@ export interface components {
             /** Format: date-time */
             timeUpdated: string;
         };
+        InstrumentMetrics: {
+            /** @description Phred score */
+            avgQ: number | null;
+            /** @description Percent */
+            errorRate: number | null;
+            kitName: string | null;
+            /** @description Percent of the polonies, from the execution that completed last */
+            percentAssigned: number | null;
+            /** @description Percent */
+            phixAlignmentRate: number | null;
+            polonyDensity: string | null;
+            /** @description Percent */
+            q30: number | null;
+            /** @description Percent */
+            q40: number | null;
+            /** @description Percent */
+            q50: number | null;
+            runId: string;
+            runName: string;
+            side: string | null;
+            softwareVersion: string | null;
+            /** @description The status of the run, as GET /v1/runs/{id} shows it */
+            status: string;
+            /**
+             * Format: date-time
+             * @description When the run started; else when polony found it
+             */
+            time: string;
+            /** Format: date-time */
+            timeCompleted: string | null;
+            /** @description Polonies that pass the filter */
+            totalReads: number | null;
+            /** @description Bases */
+            totalYield: number | null;
+        };
+        InstrumentSeries: {
+            /** @description The files that were read, and why others were not */
+            files: components["schemas"]["SeriesFile"][];
+            indexAssignment: {
+                /** @description Whether the file has more rows */
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    /** @description Percent of its polonies whose index differs from that of the sample */
+                    percentMismatch: number | null;
+                    /** @description Percent of its polonies whose index is that of the sample */
+                    percentPerfect: number | null;
+                    polonies: number;
+                    sampleName: string;
+                    /** @description As the file counts samples */
+                    sampleNumber: number | null;
+                    /** @description Bases */
+                    yield: number | null;
+                }[];
+            } | null;
+            lanes: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                lane: number;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            samples: {
+                /** @description Percent of its polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description Assigned polonies */
+                polonies: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                sampleName: string;
+                /** @description As the file counts samples */
+                sampleNumber: number | null;
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            /** @description Version of Bases2Fastq */
+            softwareVersion: string | null;
+            totals: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            } | null;
+            unassignedSequences: {
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                /** @description For each lane, at most 100, those with the most polonies first */
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    polonies: number;
+                }[];
+            } | null;
+            /** @description What is wrong with single values, which are null */
+            warnings: string[];
+        };
+        ManifestCheck: {
+            errors: components["schemas"]["ManifestFinding"][];
+            /** @description How many findings are not listed */
+            more: number;
+            /** @description How many sample names the manifest has */
+            samples: number;
+            /** @enum {string} */
+            source: "run" | "text" | "uri";
+            /** @description Whether an execution with this manifest would not start */
+            stops: boolean;
+            warnings: components["schemas"]["ManifestFinding"][];
+        };
+        ManifestFinding: {
+            /** @description Counted from 1 */
+            column?: number;
+            /** @description Counted from 1 */
+            line?: number;
+            message: string;
+            /** @description For programs, such as index-length */
+            rule: string;
+        };
         Output: {
             kinds: string[];
             storageConnectionId: string;
@@ -1946,6 +2557,21 @@ export interface components {
             code: string;
             message: string;
             remedy: string;
+        };
+        ReadSeries: {
+            cycles: components["schemas"]["CycleSeries"];
+            /** @description Mean over the cycles, in percent of the PhiX bases */
+            errorRate: number | null;
+            /** @description Percent */
+            percentQ30: number | null;
+            /** @description Percent */
+            percentQ40: number | null;
+            /** @description Percent */
+            phixAlignmentRate: number | null;
+            /** @description Phred score */
+            qualityScoreMean: number | null;
+            /** @description R1, R2, I1 or I2 */
+            read: string;
         };
         Run: {
             description: string;
@@ -2094,6 +2720,18 @@ export interface components {
             region: string;
             secretAccessKey: string;
             sessionToken: string;
+        };
+        SeriesFile: {
+            /** Format: date-time */
+            lastModified: string | null;
+            /** @description Why the file was not read, and what to do */
+            message: string;
+            name: string;
+            /** @description Bytes */
+            size: number | null;
+            /** @enum {string} */
+            state: "read" | "missing" | "archived" | "denied" | "damaged" | "too_large" | "not_shown" | "unavailable";
+            uri: string | null;
         };
         /**
          * @example {
@@ -4267,6 +4905,8 @@ export interface operations {
     ExecutionService_ListExecutionFiles: {
         parameters: {
             query?: {
+                /** @description With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it (inline). The response has the name of the file in both cases */
+                downloadUrlDisposition?: "attachment" | "inline";
                 /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
                 /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
@@ -4336,6 +4976,208 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_PreviewExecutionFile: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        preview: components["schemas"]["FilePreview"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_GetExecutionReport: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5172,6 +6014,93 @@ export interface operations {
             };
             /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_GetExecutionSeries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The series */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        series: components["schemas"]["ExecutionSeries"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6759,6 +7688,104 @@ export interface operations {
             };
         };
     };
+    InstrumentService_ListInstrumentMetrics: {
+        parameters: {
+            query?: {
+                /** @description The default is 100, the maximum 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken or previousPageToken of another page of this list */
+                pageToken?: string;
+                /** @description Only runs at or after this time */
+                since?: string;
+                /** @description Only runs before this time */
+                until?: string;
+            };
+            header?: never;
+            path: {
+                serial_number: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of metrics */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        metrics: components["schemas"]["InstrumentMetrics"][];
+                        nextPageToken: string;
+                        previousPageToken: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     InstrumentService_ListInstrumentStorageConnections: {
         parameters: {
             query?: {
@@ -7568,6 +8595,139 @@ export interface operations {
             };
         };
     };
+    ProviderService_VerifyDraft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "sequencing-account",
+                 *       "defaultRegion": "us-west-2",
+                 *       "credentialType": "role",
+                 *       "roleArn": "arn:aws:iam::111122223333:role/Element-ServiceUser",
+                 *       "externalId": "lab-7f3a"
+                 *     }
+                 */
+                "application/json": {
+                    /** @description Access key ID, starting with AKIA. Only for the credential type `accessKeys` */
+                    accessKeyId?: string;
+                    /** @enum {string} */
+                    credentialType: "role" | "accessKeys";
+                    /** @description An AWS region */
+                    defaultRegion: string;
+                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Omit it, and polony generates one that nobody can guess. No two AWS accounts may use the same one. Only for the credential type `role` */
+                    externalId?: string;
+                    /** @description Unique, 1 to 128 characters */
+                    name: string;
+                    /** @description ARN of the role. Only for the credential type `role` */
+                    roleArn?: string;
+                    /** @description Secret access key. polony encrypts it and never returns it. Only for the credential type `accessKeys` */
+                    secretAccessKey?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description What polony found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description The external ID that was tried; null for access keys */
+                        externalId: string | null;
+                        verification: components["schemas"]["DraftVerification"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     RunService_ListRuns: {
         parameters: {
             query?: {
@@ -7833,6 +8993,146 @@ export interface operations {
             };
         };
     };
+    RunService_CheckManifest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "manifest": {
+                 *         "content": "[Samples]\n"
+                 *       }
+                 *     }
+                 */
+                "application/json": {
+                    /** @description The flow whose parameters and settings count. The default is none */
+                    flowId?: string;
+                    /** @description A run manifest that this execution uses instead of the run's own */
+                    manifest?: {
+                        /** @description The text of RunManifest.csv */
+                        content: string;
+                    } | {
+                        /** @description The S3 URI of a manifest in the run's storage connection */
+                        uri: string;
+                    };
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
+                    parameters?: {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+        };
+        responses: {
+            /** @description What the check found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        check: components["schemas"]["ManifestCheck"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     RunService_RetryRun: {
         parameters: {
             query?: never;
@@ -7893,6 +9193,98 @@ export interface operations {
             };
             /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_GetRunSeries: {
+        parameters: {
+            query?: {
+                /** @description An execution of the run. The default is the one that completed last */
+                executionId?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The series */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        execution: components["schemas"]["ExecutionSeries"] | null;
+                        instrument: components["schemas"]["InstrumentSeries"];
+                        runId: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8027,6 +9419,8 @@ export interface operations {
     RunService_ListRunFiles: {
         parameters: {
             query?: {
+                /** @description With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it (inline). The response has the name of the file in both cases */
+                downloadUrlDisposition?: "attachment" | "inline";
                 /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
                 /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
@@ -8096,6 +9490,208 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_PreviewRunFile: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        preview: components["schemas"]["FilePreview"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_GetRunReport: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10593,6 +12189,8 @@ export interface operations {
     StorageConnectionService_ListFiles: {
         parameters: {
             query?: {
+                /** @description With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it (inline). The response has the name of the file in both cases */
+                downloadUrlDisposition?: "attachment" | "inline";
                 /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
                 /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
@@ -10662,6 +12260,208 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_PreviewFile: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                storage_connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        preview: components["schemas"]["FilePreview"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_GetReport: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                storage_connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

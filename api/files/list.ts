@@ -92,8 +92,10 @@ async function signUrls(
   }
   const signer = aws.signer(session, storage.region);
   try {
-    const withChecksum = query.includeDownloadChecksum === true;
-    const urls = await downloadUrls(signer, session, bucket, files, seconds, withChecksum);
+    const urls = await downloadUrls(signer, session, bucket, files, seconds, {
+      checksum: query.includeDownloadChecksum === true,
+      disposition: query.downloadUrlDisposition ?? 'attachment',
+    });
     request.auditDetail = {
       prefix: query.prefix ?? '',
       urls: urls.filter((url) => url !== undefined).length,

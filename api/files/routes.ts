@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { type Caller, requireScope } from '../plugins/auth.js';
+import { previewFile, sendReport } from './content.js';
 import { issueReadCredentials } from './credentials.js';
 import { issuesUrls, listFiles } from './list.js';
 import { handleGetLogs } from './logs.js';
@@ -29,6 +30,8 @@ const FILE_OWNERS: readonly FileOwner[] = [
     findPlace: findStoragePlace,
     list: operations.listOfStorage,
     getCredentials: operations.credentialsOfStorage,
+    preview: operations.previewOfStorage,
+    report: operations.reportOfStorage,
   },
   {
     collection: 'runs',
@@ -37,6 +40,8 @@ const FILE_OWNERS: readonly FileOwner[] = [
     findPlace: findRunPlace,
     list: operations.listOfRun,
     getCredentials: operations.credentialsOfRun,
+    preview: operations.previewOfRun,
+    report: operations.reportOfRun,
   },
   {
     collection: 'executions',
@@ -45,6 +50,8 @@ const FILE_OWNERS: readonly FileOwner[] = [
     findPlace: findExecutionPlace,
     list: operations.listOfExecution,
     getCredentials: operations.credentialsOfExecution,
+    preview: operations.previewOfExecution,
+    report: operations.reportOfExecution,
   },
 ];
 
@@ -60,6 +67,18 @@ export function fileRoutes(scope: FastifyInstance, dependencies: ApiDependencies
         return listFiles(dependencies, request, place, request.query);
       },
     );
+  for (const owner of FILE_OWNERS) {
+    const config = requireScope(owner.permission, owner.idParam, { audit: true });
+    app.get(`${pathOf(owner)}/files/preview`, { config, schema: owner.preview }, async (request) => {
+      const place = await findPlace(dependencies, owner, request);
+      return { preview: await previewFile(dependencies, request, place, request.query.path) };
+    });
+    app.get(`${pathOf(owner)}/files/report`, { config, schema: owner.report }, async (request, reply) => {
+      const place = await findPlace(dependencies, owner, request);
+      const report = await sendReport(dependencies, request, reply, place, request.query.path);
+      return reply.send(report as never);
+    });
+  }
   for (const owner of FILE_OWNERS)
     app.get(
       `${pathOf(owner)}/credentials`,

@@ -1,9 +1,10 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { parseOrder } from '../../domain/filters/order.js';
 import { parseFilter } from '../../domain/filters/parse.js';
-import { RUN_FILTER } from '../../domain/runs/filter.js';
+import { CONTRACT_RUN_STATUSES, RUN_FILTER, RUN_ORDER } from '../../domain/runs/filter.js';
 import { isId } from '../../store/database.js';
-import { countRuns, listRuns } from '../../store/runs/list.js';
+import { countRuns, countRunsByStatus, listRuns } from '../../store/runs/list.js';
 import { findRun, type RunContext } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { notFoundError } from '../errors.js';
@@ -26,6 +27,9 @@ export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies)
   );
   app.get('/v1/runs/blocked', { config: requireScope('runs:read'), schema: operations.listBlocked }, (request) =>
     handleListBlockedRuns(dependencies, request),
+  );
+  app.get('/v1/runs/counts', { config: requireScope('runs:read'), schema: operations.count }, (request) =>
+    handleCountRuns(dependencies, request),
   );
   app.get(
     '/v1/runs/:id',
@@ -72,15 +76,34 @@ async function pageOfRuns(
   list: string,
   onlyBlocked = false,
 ) {
+  const order = parseOrder(query.orderBy ?? '', RUN_ORDER);
   const options = {
+    order,
     ids: caller.access.ids('runs:read'),
     filter: parseFilter(query.filter ?? '', RUN_FILTER, new Date()),
     onlyBlocked,
   };
-  const page = await pageBothWays(filteredList(list, { filter: query.filter }), query, (slice) =>
-    listRuns(db, slice, options),
+  const page = await pageBothWays(
+    filteredList(list, {
+      filter: query.filter,
+      orderBy: order && `${order.keyword}${order.descending ? ' desc' : ''}`,
+    }),
+    query,
+    (slice) => listRuns(db, slice, options),
+    order && RUN_ORDER[order.keyword],
   );
   return { ...page, ...(query.includeTotalCount === true && { totalCount: await countRuns(db, options) }) };
+}
+
+async function handleCountRuns({ db }: ApiDependencies, { query, caller }: RequestOf<typeof operations.count>) {
+  const { counts, ...sums } = await countRunsByStatus(db, {
+    ids: caller.access.ids('runs:read'),
+    filter: parseFilter(query.filter ?? '', RUN_FILTER, new Date()),
+  });
+  return {
+    counts: Object.fromEntries(CONTRACT_RUN_STATUSES.map((status) => [`RUN_STATUS_${status}`, counts[status] ?? 0])),
+    ...sums,
+  };
 }
 
 async function handleGetRun(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {

@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { CONTRACT_RUN_STATUSES } from '../../domain/runs/filter.js';
+import { CONTRACT_RUN_STATUSES, RUN_ORDER } from '../../domain/runs/filter.js';
 import { component } from '../openapi/components.js';
 import {
   closed,
@@ -12,7 +12,7 @@ import {
   strings,
   Timestamp,
 } from '../openapi/shared.js';
-import { FilteredPageQuery } from '../paging.js';
+import { FilterQuery, OrderedPageQuery } from '../paging.js';
 
 /** Where the files of a run or an execution are. */
 export const Output = component(
@@ -206,6 +206,8 @@ const RunDetails = component(
   ),
 );
 
+const PageQuery = OrderedPageQuery(Object.keys(RUN_ORDER));
+
 const tags = ['RunService'];
 const oneRun = (description: string) => responseBody(description, { run: Run });
 
@@ -215,7 +217,7 @@ export const operations = {
     operationId: 'RunService_ListRuns',
     tags,
     summary: 'List runs, newest first',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of runs', {
         runs: Type.Array(Run),
@@ -231,13 +233,31 @@ export const operations = {
     tags,
     summary: 'List the runs whose upload polony cannot follow until a person acts, newest first',
     description: 'Each with what blocks it, since when, and what to do.',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of blocked runs', {
         runs: Type.Array(Type.Object({ run: Run, blocked: Blocked }, closed)),
         nextPageToken: Type.String(),
         previousPageToken: Type.String(),
         totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
+  count: {
+    operationId: 'RunService_CountRuns',
+    tags,
+    summary: 'Count runs by status',
+    querystring: FilterQuery,
+    response: {
+      200: responseBody('How many runs have each status', {
+        counts: Type.Object(
+          Object.fromEntries(CONTRACT_RUN_STATUSES.map((status) => [`RUN_STATUS_${status}`, Type.Integer()])),
+          closed,
+        ),
+        blocked: Type.Integer({ description: 'How many of them wait for a person' }),
+        stalled: Type.Integer({ description: 'How many of them upload without progress' }),
+        total: Type.Integer(),
       }),
       ...errors(),
     },

@@ -133,6 +133,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'executionRoleArn',
   ]),
   ...resource('FlowService', 'Flow', 'flows', ['id', 'name', 'status', 'sharedWorkflowId', 'workflowOwnerId']),
+  ProviderService_VerifyDraft: { group: 'providers', verb: 'verify-draft' },
   StorageConnectionService_DiscoverRuns: { group: 'storage', verb: 'discover' },
   StorageConnectionService_ListIgnoredFolders: list(
     'storage',
@@ -141,6 +142,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'ignoredFolders',
   ),
   StorageConnectionService_ListFiles: list('storage', FILES, 'files', 'files'),
+  StorageConnectionService_PreviewFile: { group: 'storage', verb: 'preview' },
   StorageConnectionService_CreateUploadCredentials: { group: 'storage', verb: 'upload-credentials' },
   StorageConnectionService_ListAccessGrants: {
     group: 'storage',
@@ -163,6 +165,12 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'timeLastConnected',
   ]),
   InstrumentService_GetInstrument: { group: 'instruments', verb: 'get' },
+  InstrumentService_ListInstrumentMetrics: list(
+    'instruments',
+    ['time', 'runName', 'status', 'totalYield', 'totalReads', 'q30', 'q40', 'errorRate', 'percentAssigned', 'runId'],
+    'metrics',
+    'metrics',
+  ),
   InstrumentService_ListInstrumentStorageConnections: list('instruments', ['id', 'name', 'status', 'uri'], 'storage'),
   RunService_ListRuns: listWithBlocked('runs', [
     'id',
@@ -173,8 +181,12 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'timeCreated',
     'timeCompleted',
   ]),
+  RunService_CountRuns: { group: 'runs', verb: 'counts' },
   RunService_GetRunDetails: { group: 'runs', verb: 'get' },
+  RunService_CheckManifest: { group: 'runs', verb: 'check-manifest' },
+  RunService_GetRunSeries: { group: 'runs', verb: 'series' },
   RunService_RetryRun: { group: 'runs', verb: 'retry' },
+  RunService_PreviewRunFile: { group: 'runs', verb: 'preview' },
   RunService_ListRunFiles: list('runs', FILES, 'files', 'files'),
   ExecutionService_CreateExecution: { group: 'executions', verb: 'start' },
   ExecutionService_ListExecutions: listWithBlocked('executions', [
@@ -186,8 +198,11 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'timeCreated',
     'timeCompleted',
   ]),
+  ExecutionService_CountExecutions: { group: 'executions', verb: 'counts' },
   ExecutionService_GetExecutionDetails: { group: 'executions', verb: 'get' },
+  ExecutionService_GetExecutionSeries: { group: 'executions', verb: 'series' },
   ExecutionService_GetExecutionResults: list('executions', ['key', 'size'], 'results', 'files'),
+  ExecutionService_PreviewExecutionFile: { group: 'executions', verb: 'preview' },
   ExecutionService_ListExecutionFiles: list('executions', FILES, 'files', 'files'),
   ExecutionService_CancelExecution: { group: 'executions', verb: 'cancel' },
   ExecutionService_RetryExecution: { group: 'executions', verb: 'retry' },
@@ -229,6 +244,10 @@ export const NO_COMMANDS: readonly string[] = [
   'StorageConnectionService_GetDownloadCredentials',
   'RunService_GetRunDownloadCredentials',
   'ExecutionService_GetExecutionDownloadCredentials',
+  // Pages of a browser. `download` gets them for people.
+  'StorageConnectionService_GetReport',
+  'RunService_GetRunReport',
+  'ExecutionService_GetExecutionReport',
   // `get` shows the details too.
   'StorageConnectionService_GetStorageConnection',
   'RunService_GetRun',
