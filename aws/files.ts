@@ -146,12 +146,12 @@ export async function downloadUrls(
   bucket: string,
   files: FilesPage['files'],
   seconds: number,
-  options: { checksum: boolean; disposition: Disposition },
+  checksum: boolean,
 ): Promise<(string | undefined)[]> {
   const urls = [];
   for (const [at, { key, archived }] of files.entries()) {
     if (at > 0 && at % SIGNED_AT_ONCE === 0) await new Promise((resolve) => setImmediate(resolve));
-    urls.push(archived ? undefined : await downloadUrl(signer, session, { bucket, key }, seconds, options));
+    urls.push(archived ? undefined : await downloadUrl(signer, session, { bucket, key }, seconds, { checksum }));
   }
   return urls;
 }

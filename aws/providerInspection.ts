@@ -47,7 +47,7 @@ export async function inspectProvider(
 }
 
 /** The users that access keys of a provider get sessions as. */
-export function federatedUsers(provider: ProviderToInspect): string {
+function federatedUsers(provider: ProviderToInspect): string {
   return `arn:${partitionOf(provider.default_region)}:sts::${provider.account_id ?? '*'}:federated-user/*`;
 }
 

@@ -308,6 +308,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/{execution_id}/files/download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a URL to download or display a file of an execution
+         * @description The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.
+         */
+        get: operations["ExecutionService_GetExecutionDownloadUrl"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/{execution_id}/files/preview": {
         parameters: {
             query?: never;
@@ -1015,6 +1035,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/files/download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a URL to download or display a file of a run
+         * @description The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.
+         */
+        get: operations["RunService_GetRunDownloadUrl"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{run_id}/files/preview": {
         parameters: {
             query?: never;
@@ -1428,6 +1468,26 @@ export interface paths {
          * @description The storage connection must be used for data exploration. The prefix is a folder.
          */
         get: operations["StorageConnectionService_ListFiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{storage_connection_id}/files/download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a URL to download or display a file of a storage connection
+         * @description The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.
+         */
+        get: operations["StorageConnectionService_GetDownloadUrl"];
         put?: never;
         post?: never;
         delete?: never;
@@ -4905,8 +4965,6 @@ export interface operations {
     ExecutionService_ListExecutionFiles: {
         parameters: {
             query?: {
-                /** @description With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it (inline). The response has the name of the file in both cases */
-                downloadUrlDisposition?: "attachment" | "inline";
                 /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
                 /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
@@ -4976,6 +5034,114 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_GetExecutionDownloadUrl: {
+        parameters: {
+            query: {
+                /** @description Whether a browser saves the file (attachment, the default) or displays it (inline) */
+                disposition?: "attachment" | "inline";
+                /** @description The default is 3,600. See X-Amz-Expires of the URL */
+                expirationSeconds?: number;
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The URL */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How long the URL is valid: at most as long as the AWS session */
+                        expirationSeconds: number;
+                        url: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9419,8 +9585,6 @@ export interface operations {
     RunService_ListRunFiles: {
         parameters: {
             query?: {
-                /** @description With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it (inline). The response has the name of the file in both cases */
-                downloadUrlDisposition?: "attachment" | "inline";
                 /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
                 /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
@@ -9490,6 +9654,114 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_GetRunDownloadUrl: {
+        parameters: {
+            query: {
+                /** @description Whether a browser saves the file (attachment, the default) or displays it (inline) */
+                disposition?: "attachment" | "inline";
+                /** @description The default is 3,600. See X-Amz-Expires of the URL */
+                expirationSeconds?: number;
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The URL */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How long the URL is valid: at most as long as the AWS session */
+                        expirationSeconds: number;
+                        url: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12189,8 +12461,6 @@ export interface operations {
     StorageConnectionService_ListFiles: {
         parameters: {
             query?: {
-                /** @description With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it (inline). The response has the name of the file in both cases */
-                downloadUrlDisposition?: "attachment" | "inline";
                 /** @description The default is 3,600. A URL also expires when the AWS session that signed it does: its X-Amz-Expires has the real value */
                 downloadUrlExpirationSeconds?: number;
                 /** @description With includeDownloadUrl: you must send the header x-amz-checksum-mode: ENABLED with the GET, and S3 responds with the checksum if it has one */
@@ -12260,6 +12530,114 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_GetDownloadUrl: {
+        parameters: {
+            query: {
+                /** @description Whether a browser saves the file (attachment, the default) or displays it (inline) */
+                disposition?: "attachment" | "inline";
+                /** @description The default is 3,600. See X-Amz-Expires of the URL */
+                expirationSeconds?: number;
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                storage_connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The URL */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How long the URL is valid: at most as long as the AWS session */
+                        expirationSeconds: number;
+                        url: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -92,10 +92,7 @@ async function signUrls(
   }
   const signer = aws.signer(session, storage.region);
   try {
-    const urls = await downloadUrls(signer, session, bucket, files, seconds, {
-      checksum: query.includeDownloadChecksum === true,
-      disposition: query.downloadUrlDisposition ?? 'attachment',
-    });
+    const urls = await downloadUrls(signer, session, bucket, files, seconds, query.includeDownloadChecksum === true);
     request.auditDetail = {
       prefix: query.prefix ?? '',
       urls: urls.filter((url) => url !== undefined).length,

@@ -125,15 +125,6 @@ const FilesQuery = Type.Object(
           'its X-Amz-Expires has the real value',
       }),
     ),
-    downloadUrlDisposition: Type.Optional(
-      Type.Unsafe<Disposition>({
-        type: 'string',
-        enum: [...DISPOSITIONS],
-        description:
-          'With includeDownloadUrl: whether a browser saves the file (attachment, the default) or displays it ' +
-          '(inline). The response has the name of the file in both cases',
-      }),
-    ),
     includeDownloadChecksum: Type.Optional(
       Type.Boolean({
         description:
@@ -228,6 +219,37 @@ const FilePreview = component(
     closed,
   ),
 );
+const UrlQuery = Type.Object(
+  {
+    ...PathQuery.properties,
+    disposition: Type.Optional(
+      Type.Unsafe<Disposition>({
+        type: 'string',
+        enum: [...DISPOSITIONS],
+        description: 'Whether a browser saves the file (attachment, the default) or displays it (inline)',
+      }),
+    ),
+    expirationSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: URL_SECONDS,
+        description: 'The default is 3,600. See X-Amz-Expires of the URL',
+      }),
+    ),
+  },
+  closed,
+);
+const downloadUrl = {
+  description: 'The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.',
+  querystring: UrlQuery,
+  response: {
+    200: responseBody('The URL', {
+      url: Type.String(),
+      expirationSeconds: Type.Integer({ description: 'How long the URL is valid: at most as long as the AWS session' }),
+    }),
+    ...errors(404, 409),
+  },
+};
 const preview = {
   description:
     'Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain ' +
@@ -259,6 +281,7 @@ export interface FileOwnerOperations {
   getCredentials: typeof reading & { params: TSchema };
   preview: typeof preview & { params: TSchema };
   report: typeof report & { params: TSchema };
+  downloadUrl: typeof downloadUrl & { params: TSchema };
 }
 
 /** The operations of this subject, as the OpenAPI document describes them. */
@@ -283,6 +306,24 @@ export const operations = {
     description: 'The list is empty until the HealthOmics run starts. The prefix can end in the middle of a name.',
     ...ofExecution,
     ...listing,
+  },
+  urlOfStorage: {
+    operationId: 'StorageConnectionService_GetDownloadUrl',
+    summary: 'Get a URL to download or display a file of a storage connection',
+    ...ofStorage,
+    ...downloadUrl,
+  },
+  urlOfRun: {
+    operationId: 'RunService_GetRunDownloadUrl',
+    summary: 'Get a URL to download or display a file of a run',
+    ...ofRun,
+    ...downloadUrl,
+  },
+  urlOfExecution: {
+    operationId: 'ExecutionService_GetExecutionDownloadUrl',
+    summary: 'Get a URL to download or display a file of an execution',
+    ...ofExecution,
+    ...downloadUrl,
   },
   previewOfStorage: {
     operationId: 'StorageConnectionService_PreviewFile',

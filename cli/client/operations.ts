@@ -142,6 +142,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'ignoredFolders',
   ),
   StorageConnectionService_ListFiles: list('storage', FILES, 'files', 'files'),
+  StorageConnectionService_GetDownloadUrl: { group: 'storage', verb: 'download-url' },
   StorageConnectionService_PreviewFile: { group: 'storage', verb: 'preview' },
   StorageConnectionService_CreateUploadCredentials: { group: 'storage', verb: 'upload-credentials' },
   StorageConnectionService_ListAccessGrants: {
@@ -186,6 +187,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
   RunService_CheckManifest: { group: 'runs', verb: 'check-manifest' },
   RunService_GetRunSeries: { group: 'runs', verb: 'series' },
   RunService_RetryRun: { group: 'runs', verb: 'retry' },
+  RunService_GetRunDownloadUrl: { group: 'runs', verb: 'download-url' },
   RunService_PreviewRunFile: { group: 'runs', verb: 'preview' },
   RunService_ListRunFiles: list('runs', FILES, 'files', 'files'),
   ExecutionService_CreateExecution: { group: 'executions', verb: 'start' },
@@ -202,6 +204,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
   ExecutionService_GetExecutionDetails: { group: 'executions', verb: 'get' },
   ExecutionService_GetExecutionSeries: { group: 'executions', verb: 'series' },
   ExecutionService_GetExecutionResults: list('executions', ['key', 'size'], 'results', 'files'),
+  ExecutionService_GetExecutionDownloadUrl: { group: 'executions', verb: 'download-url' },
   ExecutionService_PreviewExecutionFile: { group: 'executions', verb: 'preview' },
   ExecutionService_ListExecutionFiles: list('executions', FILES, 'files', 'files'),
   ExecutionService_CancelExecution: { group: 'executions', verb: 'cancel' },

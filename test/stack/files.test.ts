@@ -401,9 +401,21 @@ describe('file lists', () => {
         'x-id',
       ]);
     }
-    const shown = await filesOf('run', { includeDownloadUrl: true, downloadUrlDisposition: 'inline', prefix: 'Stats' });
-    const inline = await fetch(shown.body.files[0]!.downloadUrl!);
-    expect(inline.headers.get('content-disposition')).toBe('inline; filename="run.prodstats"');
+    const { body: one } = await call(
+      'GET',
+      `${resourcePath('run')}/files/download-url?${query({ path: 'Stats/run.prodstats', disposition: 'inline' })}`,
+    );
+    const { url, expirationSeconds } = one as unknown as { url: string; expirationSeconds: number };
+    const inline = await fetch(url);
+    expect([inline.headers.get('content-disposition'), await inline.text(), expirationSeconds]).toEqual([
+      ...['inline; filename="run.prodstats"', 'stats', 3600],
+    ]);
+    const narrow = await keyFor(`storage:download:${ids.runs!}/AV1/`);
+    const urlOf = (path: string) =>
+      call('GET', `${resourcePath('runs')}/files/download-url?${query({ path })}`, undefined, narrow);
+    expect([(await urlOf('AV1/x')).status, (await urlOf('AV2/x')).reason, (await urlOf('../x')).field]).toEqual([
+      ...[200, 'INSUFFICIENT_SCOPE', 'path'],
+    ]);
     expect((await filesOf('runs')).body.files[0]!.downloadUrl).toBeUndefined();
   });
   it('contain URLs that expire with the session that signed them', async () => {

@@ -571,32 +571,6 @@ describe('the execution list', () => {
 });
 
 describe('the instrument list', () => {
-  it('contains the instruments of all runs, with the software version of the latest run', async () => {
-    const { body } = await get('/v1/instruments');
-    expect(
-      body.instruments.map(({ serialNumber, softwareVersion, status }) => [serialNumber, softwareVersion, status]),
-    ).toEqual([
-      ['AV1', '3.3.0', 'INSTRUMENT_STATUS_ACTIVE'],
-      ['AV2', '2.0.0', 'INSTRUMENT_STATUS_ACTIVE'],
-      ['AV3', null, 'INSTRUMENT_STATUS_ACTIVE'],
-    ]);
-    // An update of an older run does not change the version.
-    await updateRun(db, ids.get('whole')!, { parameters: parameters({ PlatformVersion: '3.2.2' }) });
-    expect((await get('/v1/instruments/AV1')).body.instrument).toMatchObject({
-      serialNumber: 'AV1',
-      name: 'AV1',
-      model: 'AVITI',
-      softwareVersion: '3.3.0',
-    });
-    for (const serial of ['AV9', 'av1', '%00', '..%2F', encodeURIComponent("'; --")])
-      expect([serial, (await get(`/v1/instruments/${serial}`)).status]).toEqual([serial, 404]);
-    await db
-      .updateTable('instruments')
-      .set({ time_last_connected: sql`now() - interval '1 year'` })
-      .where('serial_number', '=', 'AV3')
-      .execute();
-    expect((await get('/v1/instruments')).body.instruments[2]!.status).toBe('INSTRUMENT_STATUS_INACTIVE');
-  });
   it('contains the metrics of the runs of an instrument over time, as far as the key may see the runs', async () => {
     await updateRun(db, ids.get('whole')!, { instrumentMetrics: { totalReads: 800000000, q30: 96.1 } });
     const { body } = await get('/v1/instruments/AV1/metrics');
@@ -633,6 +607,32 @@ describe('the instrument list', () => {
     expect(await names('', key)).toEqual(['failed']);
     const { key: none } = await post('/v1/api-keys', { name: 'no run', scopes: ['instruments:read:AV1'] });
     expect([await names('', none), (await get('/v1/instruments/AV2/metrics', none)).status]).toEqual([[], 404]);
+  });
+  it('contains the instruments of all runs, with the software version of the latest run', async () => {
+    const { body } = await get('/v1/instruments');
+    expect(
+      body.instruments.map(({ serialNumber, softwareVersion, status }) => [serialNumber, softwareVersion, status]),
+    ).toEqual([
+      ['AV1', '3.3.0', 'INSTRUMENT_STATUS_ACTIVE'],
+      ['AV2', '2.0.0', 'INSTRUMENT_STATUS_ACTIVE'],
+      ['AV3', null, 'INSTRUMENT_STATUS_ACTIVE'],
+    ]);
+    // An update of an older run does not change the version.
+    await updateRun(db, ids.get('whole')!, { parameters: parameters({ PlatformVersion: '3.2.2' }) });
+    expect((await get('/v1/instruments/AV1')).body.instrument).toMatchObject({
+      serialNumber: 'AV1',
+      name: 'AV1',
+      model: 'AVITI',
+      softwareVersion: '3.3.0',
+    });
+    for (const serial of ['AV9', 'av1', '%00', '..%2F', encodeURIComponent("'; --")])
+      expect([serial, (await get(`/v1/instruments/${serial}`)).status]).toEqual([serial, 404]);
+    await db
+      .updateTable('instruments')
+      .set({ time_last_connected: sql`now() - interval '1 year'` })
+      .where('serial_number', '=', 'AV3')
+      .execute();
+    expect((await get('/v1/instruments')).body.instruments[2]!.status).toBe('INSTRUMENT_STATUS_INACTIVE');
   });
   it('returns pages and only the instruments that the key may see', async () => {
     const first = (await get('/v1/instruments?pageSize=2')).body;

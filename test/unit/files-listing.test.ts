@@ -112,7 +112,7 @@ describe('downloadUrls', () => {
       storageClass: null,
       archived: at === 7,
     }));
-    const urls = await downloadUrls(signer, session, 'lab', files, 60, { checksum: false, disposition: 'attachment' });
+    const urls = await downloadUrls(signer, session, 'lab', files, 60, false);
     over = true;
     expect(turns).toBeGreaterThanOrEqual(15);
     expect(urls.map((url) => (url === undefined ? undefined : new URL(url).pathname))).toEqual(
