@@ -133,6 +133,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit-log/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export who did what, newest first, as CSV
+         * @description At most the newest 100000 entries of the search; the header x-polony-more of the response says whether there are more: narrow since and until then. Texts that a spreadsheet would take for a formula have an apostrophe in front of them.
+         */
+        get: operations["AuditService_ExportAuditLog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth": {
         parameters: {
             query?: never;
@@ -548,6 +568,23 @@ export interface paths {
          * @description Each with what blocks it, since when, and what to do.
          */
         get: operations["ExecutionService_ListBlockedExecutions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count executions by status */
+        get: operations["ExecutionService_CountExecutions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1115,6 +1152,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count runs by status */
+        get: operations["RunService_CountRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -1666,6 +1720,10 @@ export interface components {
         AccessGrant: {
             createdBy: string;
             description: string;
+            /** @description In the states missing and changed: what the bucket policy has under the Sids of the grant */
+            foundStatements?: {
+                [key: string]: unknown;
+            }[];
             id: string;
             /** @description Relative to the prefix of the storage connection. Null for the whole bucket */
             prefix: string | null;
@@ -3732,6 +3790,90 @@ export interface operations {
             };
         };
     };
+    AuditService_ExportAuditLog: {
+        parameters: {
+            query?: {
+                /** @description An operationId, such as ExecutionService_CancelExecution */
+                action?: string;
+                callerId?: string;
+                requestId?: string;
+                resourceId?: string;
+                /** @description Only entries at or after this time */
+                since?: string;
+                /** @description Only entries before this time */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The entries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     AuthService_GetAuth: {
         parameters: {
             query?: never;
@@ -4642,6 +4784,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -6312,6 +6459,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -6337,6 +6489,99 @@ export interface operations {
                         nextPageToken: string;
                         previousPageToken: string;
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_CountExecutions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many executions have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            EXECUTION_STATUS_CANCELED: number;
+                            EXECUTION_STATUS_COMPLETED: number;
+                            EXECUTION_STATUS_FAILED: number;
+                            EXECUTION_STATUS_INITIALIZED: number;
+                            EXECUTION_STATUS_PENDING: number;
+                            EXECUTION_STATUS_RUNNING: number;
+                            EXECUTION_STATUS_UNTRIGGERED: number;
+                        };
+                        total: number;
                     };
                 };
             };
@@ -8903,6 +9148,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -10009,6 +10259,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -10034,6 +10289,108 @@ export interface operations {
                             run: components["schemas"]["Run"];
                         }[];
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_CountRuns: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many runs have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            RUN_STATUS_COMPLETED: number;
+                            RUN_STATUS_CREATED: number;
+                            RUN_STATUS_DISCARDED: number;
+                            RUN_STATUS_FAILED: number;
+                            RUN_STATUS_PAUSED: number;
+                            RUN_STATUS_PAUSING: number;
+                            RUN_STATUS_PRIMED: number;
+                            RUN_STATUS_PRIMING: number;
+                            RUN_STATUS_RUNNING: number;
+                            RUN_STATUS_SEQUENCED: number;
+                            RUN_STATUS_SEQUENCING: number;
+                            RUN_STATUS_STOPPED: number;
+                            RUN_STATUS_STOPPING: number;
+                            RUN_STATUS_UNSPECIFIED: number;
+                        };
+                        /** @description How many of them upload without progress */
+                        stalled: number;
+                        total: number;
                     };
                 };
             };

@@ -94,7 +94,7 @@ function Folder(props: FolderProps): ReactNode {
   });
   const download = useAction(async (path: string) => {
     try {
-      startDownload(await askDownloadUrl(source, path, { prefix, pageToken }));
+      startDownload(await askDownloadUrl(source, path));
     } catch (error) {
       notify.failure(error, `${nameOf(path)} cannot be downloaded`);
     }

@@ -16,13 +16,14 @@ export const SCOPE_OF_FILES: Readonly<Record<FileSource['kind'], string>> = {
 
 /** How many files and folders a page has. */
 const PAGE_SIZE = 100;
+/** How long a download may wait before it begins. A download that has begun goes on. */
+const URL_SECONDS = 900;
 
 interface FilesQuery {
   prefix?: string;
   recursive?: boolean;
   pageSize?: number;
   pageToken?: string;
-  includeDownloadUrl?: boolean;
 }
 
 export interface FilesPage {
@@ -51,32 +52,19 @@ export const listFolder = (source: FileSource, prefix: string, pageToken: string
     ...(pageToken !== undefined && { pageToken }),
   });
 
-/**
- * An address that downloads one file, without a key.
- * @param page of the folder that shows the file
- * @throws ApiFailure; Error where the file is gone, or has no address
- */
-export async function askDownloadUrl(
-  source: FileSource,
-  path: string,
-  page: { prefix: string; pageToken: string | undefined },
-): Promise<string> {
-  // A prefix of a storage connection is a folder, so its page is asked for again.
-  const query: FilesQuery =
-    source.kind === 'storage'
-      ? {
-          prefix: page.prefix,
-          recursive: false,
-          pageSize: PAGE_SIZE,
-          ...(page.pageToken !== undefined && { pageToken: page.pageToken }),
-        }
-      : { prefix: path, pageSize: 1 };
-  const { files } = await askFiles(source, { ...query, includeDownloadUrl: true });
-  const file = files.find((each) => each.path === path);
-  if (file === undefined) throw new Error(`There is no file ${path} any more. Load the folder again.`);
-  if (file.downloadUrl === undefined)
-    throw new Error(`${path} has no download address: it is archived, or its name is not allowed in addresses.`);
-  return file.downloadUrl;
+/** An address that downloads one file for some minutes, without a key. @throws ApiFailure */
+export async function askDownloadUrl({ kind, id }: FileSource, path: string): Promise<string> {
+  const query = { path, expirationSeconds: URL_SECONDS };
+  const { url } = await ask(
+    kind === 'storage'
+      ? api.GET('/v1/storage-connections/{storage_connection_id}/files/download-url', {
+          params: { path: { storage_connection_id: id }, query },
+        })
+      : kind === 'run'
+        ? api.GET('/v1/runs/{run_id}/files/download-url', { params: { path: { run_id: id }, query } })
+        : api.GET('/v1/executions/{execution_id}/files/download-url', { params: { path: { execution_id: id }, query } }),
+  );
+  return url;
 }
 
 export type S3Credentials = Schema<'S3Credentials'>;
