@@ -148,8 +148,8 @@ function finishDocument({ paths = {}, components }: GeneratedDocument): void {
       operation.requestBody.required = schema['x-optional'] !== true;
       delete schema['x-optional'];
     }
-    // A 204 has no body.
-    if (operation.responses?.['204'] !== undefined) delete operation.responses['204'].content;
+    // They have no body.
+    for (const status of ['204', '302']) delete operation.responses?.[status]?.content;
   }
   // References name a component by its key. With $id they would be relative to it.
   for (const schema of Object.values(components?.schemas ?? {})) delete schema.$id;

@@ -405,7 +405,7 @@ describe('the run list', () => {
           createQueryCompiler: () => new PostgresQueryCompiler(),
         },
         log: ({ query }) =>
-          queries.push(
+          void queries.push(
             query.parameters.reduceRight<string>(
               (text, value, at) => text.replaceAll(`$${at + 1}`, `'${String(value)}'`),
               query.sql,
