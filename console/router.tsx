@@ -56,7 +56,12 @@ const routeTree = root.addChildren([
     page('/runs', () => import('./runs/RunsPage.js'), 'RunsPage'),
     page('/runs/$id', () => import('./runs/RunPage.js'), 'RunPage'),
     page('/data', () => import('./files/DataPage.js'), 'DataPage'),
-    page('/data/$storageId', () => import('./files/StorageDataPage.js'), 'StorageDataPage', readTexts('prefix', 'file')),
+    page(
+      '/data/$storageId',
+      () => import('./files/StorageDataPage.js'),
+      'StorageDataPage',
+      readTexts('prefix', 'file'),
+    ),
     page('/access', () => import('./access/AccessPage.js'), 'AccessPage'),
     page('/access/$storageId', () => import('./access/StorageAccessPage.js'), 'StorageAccessPage'),
     page('/keys', () => import('./keys/KeysPage.js'), 'KeysPage'),

@@ -94,7 +94,8 @@ export const operations = {
       }),
       ...errors(),
     },
-  },  export: {
+  },
+  export: {
     operationId: 'AuditService_ExportAuditLog',
     tags: ['AuditService'],
     summary: 'Export who did what, newest first, as CSV',

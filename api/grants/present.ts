@@ -1,6 +1,12 @@
 import { storageUri } from '../../domain/files/paths.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, type Grant, grantSids, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
+import {
+  type BucketPolicy,
+  type Grant,
+  grantSids,
+  grantStanding,
+  grantStatements,
+} from '../../domain/grants/bucketPolicy.js';
 import { explainGonePrincipal, findGonePrincipals } from '../../domain/grants/gonePrincipals.js';
 import type { ShownState } from '../../domain/grants/grant.js';
 import { type GrantRow, toGrant } from '../../store/grants/load.js';

@@ -17,6 +17,8 @@ export interface ShareDialogProps {
   /** Whether the reader may share more than the folder of the storage connection. */
   mayShareBucket: boolean;
   onDone: (grant: Grant) => void;
+  /** A grant that AWS rejected is in the list too. */
+  onFailed: () => void;
   onClose: () => void;
 }
 
@@ -24,7 +26,14 @@ export interface ShareDialogProps {
 const endOfDay = (date: string): string => new Date(`${date}T23:59:59`).toISOString();
 
 /** Lets a role, a user or an account read the bucket or a part of it. */
-export function ShareDialog({ storageId, uri, mayShareBucket, onDone, onClose }: ShareDialogProps): ReactNode {
+export function ShareDialog({
+  storageId,
+  uri,
+  mayShareBucket,
+  onDone,
+  onFailed,
+  onClose,
+}: ShareDialogProps): ReactNode {
   const [, bucket = '', folder = ''] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(uri) ?? [];
   const [principal, setPrincipal] = useState('');
   const [description, setDescription] = useState('');
@@ -32,7 +41,7 @@ export function ShareDialog({ storageId, uri, mayShareBucket, onDone, onClose }:
   const [prefix, setPrefix] = useState('');
   const [expires, setExpires] = useState('');
   const share = useAction(async () => {
-    const { accessGrant } = await ask(
+    const answer = ask(
       api.POST('/v1/storage-connections/{id}/access-grants', {
         params: { path: { id: storageId } },
         body: {
@@ -43,7 +52,8 @@ export function ShareDialog({ storageId, uri, mayShareBucket, onDone, onClose }:
         },
       }),
     );
-    onDone(accessGrant);
+    answer.catch(onFailed);
+    onDone((await answer).accessGrant);
   });
   const prefixError = fieldError(share.error, 'prefix');
   const isIncomplete = principal.trim() === '' || (extent === 'folder' && prefix.trim() === '');

@@ -135,6 +135,7 @@ export function StorageAccessPage(): ReactNode {
           uri={connection?.uri ?? ''}
           mayShareBucket={canAll('storage:share')}
           onDone={onShared}
+          onFailed={() => void reload()}
           onClose={() => setDialog(undefined)}
         />
       )}

@@ -13,7 +13,9 @@ type Statement = Readonly<Record<string, unknown>>;
 function normalize(value: unknown): unknown {
   if (Array.isArray(value)) {
     const all = value.map(normalize);
-    return all.length === 1 ? all[0] : [...all].sort((one, other) => (JSON.stringify(one) < JSON.stringify(other) ? -1 : 1));
+    return all.length === 1
+      ? all[0]
+      : [...all].sort((one, other) => (JSON.stringify(one) < JSON.stringify(other) ? -1 : 1));
   }
   if (typeof value === 'object' && value !== null)
     return Object.fromEntries(

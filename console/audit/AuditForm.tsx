@@ -100,6 +100,7 @@ export function AuditForm({ search, actions, error, onSearch, onClear }: AuditFo
           <FormField stretch label="Caller" errorText={fieldError(error, 'callerId')}>
             <Autosuggest
               value={callerId}
+              clearAriaLabel="Clear the caller"
               expandToViewport
               placeholder="ID, or the name of a key"
               enteredTextLabel={(text) => `Use the ID ${text}`}
@@ -111,6 +112,7 @@ export function AuditForm({ search, actions, error, onSearch, onClear }: AuditFo
           <FormField stretch label="Action" errorText={fieldError(error, 'action')}>
             <Autosuggest
               value={action}
+              clearAriaLabel="Clear the action"
               expandToViewport
               placeholder="Such as AuthService_CreateApiKey"
               enteredTextLabel={(text) => `Use ${text}`}
@@ -123,6 +125,7 @@ export function AuditForm({ search, actions, error, onSearch, onClear }: AuditFo
             <Input
               type="search"
               value={resourceId}
+              clearAriaLabel="Clear the resource"
               placeholder="ID of what it was done to"
               onChange={({ detail }) => setResourceId(detail.value)}
             />
@@ -131,6 +134,7 @@ export function AuditForm({ search, actions, error, onSearch, onClear }: AuditFo
             <Input
               type="search"
               value={requestId}
+              clearAriaLabel="Clear the request"
               placeholder="ID that an error shows"
               onChange={({ detail }) => setRequestId(detail.value)}
             />

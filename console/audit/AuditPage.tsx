@@ -23,7 +23,8 @@ const actionText = (action: string): string => {
     .replace(/^[A-Za-z]+Service_/, '')
     .replace('.', ' ')
     .replace(/(?<=[a-z0-9])(?=[A-Z])/g, ' ')
-    .toLowerCase();
+    .toLowerCase()
+    .replace('api key', 'API key');
   return words.charAt(0).toUpperCase() + words.slice(1);
 };
 
@@ -34,7 +35,9 @@ export function AuditPage(): ReactNode {
   const [texts, setTexts] = useTexts(...AUDIT_TEXTS);
   const [{ pageToken }] = useListSearch();
   const [shown, setShown] = useState<AuditEntry>();
-  const search = Object.fromEntries(AUDIT_TEXTS.flatMap((name) => (texts[name] === undefined ? [] : [[name, texts[name]]])));
+  const search = Object.fromEntries(
+    AUDIT_TEXTS.flatMap((name) => (texts[name] === undefined ? [] : [[name, texts[name]]])),
+  );
   const entries = useQuery({
     queryKey: ['audit', search, pageToken],
     queryFn: () =>
@@ -83,7 +86,7 @@ export function AuditPage(): ReactNode {
       header: 'Resource',
       cell: ({ resourceType, resourceId }) => [resourceType, resourceId].filter((each) => each !== null).join(' '),
     },
-    { id: 'outcome', header: 'Outcome', minWidth: 120, cell: (entry) => <Outcome entry={entry} /> },
+    { id: 'outcome', header: 'Outcome', minWidth: 190, cell: (entry) => <Outcome entry={entry} /> },
     { id: 'address', header: 'Address', cell: ({ address }) => address ?? '' },
     { id: 'requestId', header: 'Request', isOptional: true, cell: ({ requestId }) => requestId },
     { id: 'ended', header: 'Ended', isOptional: true, cell: ({ timeEnded }) => <Time value={timeEnded} /> },
@@ -124,7 +127,7 @@ export function AuditPage(): ReactNode {
             <Button
               iconName="download"
               loading={exporting.isPending}
-              ariaLabel="Export what is searched as CSV, at most the newest 100,000 entries"
+              ariaLabel="Export CSV of what is searched, at most the newest 100,000 entries"
               onClick={() => void exporting.run()}
             >
               Export CSV

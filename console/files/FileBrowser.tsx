@@ -33,6 +33,8 @@ export interface FileBrowserProps {
   onFileChange?: (path: string | undefined) => void;
   /** What the uppermost folder is called. */
   rootName: string;
+  /** Its S3 address, where it is known. */
+  rootUri?: string | undefined;
   /** What an empty uppermost folder means. */
   empty?: ReactNode;
   /** Whether it is the main thing on its page. */
@@ -107,7 +109,7 @@ function Folder(props: FolderProps): ReactNode {
       .filter(({ path }) => path !== prefix)
       .map((each) => ({ ...each, isFolder: false })),
   ];
-  const uri = uriOf(rows, prefix);
+  const uri = uriOf(rows, props.rootUri, prefix);
   const open = (row: Row): void => (row.isFolder ? onPrefixChange(row.path) : onFileChange(row.path));
   const act = (row: Row, id: string): void => {
     if (id === 'open') open(row);
@@ -194,11 +196,7 @@ function Folder(props: FolderProps): ReactNode {
         }
         empty={
           folder.isError ? (
-            <FolderFailure
-              error={folder.error}
-              onRetry={() => void folder.refetch()}
-              onPrefixChange={onPrefixChange}
-            />
+            <FolderFailure error={folder.error} onRetry={() => void folder.refetch()} onPrefixChange={onPrefixChange} />
           ) : prefix === '' ? (
             (empty ?? 'There are no files yet.')
           ) : (
@@ -218,9 +216,7 @@ function Folder(props: FolderProps): ReactNode {
           onClose={() => onFileChange(undefined)}
         />
       )}
-      {copied !== undefined && (
-        <CopyCommandDialog source={source} path={copied} onClose={() => setCopied(undefined)} />
-      )}
+      {copied !== undefined && <CopyCommandDialog source={source} path={copied} onClose={() => setCopied(undefined)} />}
     </>
   );
 }
@@ -235,8 +231,9 @@ function startDownload(url: string): void {
   link.click();
 }
 
-/** The S3 address of a folder, by one of its files. */
-function uriOf(rows: readonly Row[], prefix: string): string | undefined {
+/** The S3 address of a folder, by the one of the uppermost folder or of a file. */
+function uriOf(rows: readonly Row[], rootUri: string | undefined, prefix: string): string | undefined {
+  if (rootUri !== undefined) return `${rootUri.replace(/\/$/, '')}/${prefix}`;
   const file = rows.find(({ uri }) => uri !== undefined);
   return file?.uri === undefined ? undefined : file.uri.slice(0, file.uri.length - file.path.length) + prefix;
 }

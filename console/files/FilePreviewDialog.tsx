@@ -46,9 +46,7 @@ function TableView({ text, name }: { text: string; name: string }): ReactNode {
           </tbody>
         </table>
       </div>
-      {hasMore && (
-        <Box variant="small">The first {formatNumber(MOST_ROWS)} rows. Download the file to see all.</Box>
-      )}
+      {hasMore && <Box variant="small">The first {formatNumber(MOST_ROWS)} rows. Download the file to see all.</Box>}
     </SpaceBetween>
   );
 }
@@ -140,11 +138,7 @@ export function FilePreviewDialog(props: FilePreviewDialogProps): ReactNode {
           </Box>
         )}
         {preview.isError && (
-          <Failure
-            error={preview.error}
-            what="The file cannot be shown"
-            onRetry={() => void preview.refetch()}
-          />
+          <Failure error={preview.error} what="The file cannot be shown" onRetry={() => void preview.refetch()} />
         )}
         {data !== undefined && <Facts preview={data} />}
         {data !== undefined && !isReport(path) && content}

@@ -28,6 +28,7 @@ export function StorageDataPage(): ReactNode {
       isPage
       source={{ kind: 'storage', id }}
       rootName={connection?.uri ?? name}
+      rootUri={connection?.uri}
       prefix={prefix}
       onPrefixChange={(next) => change({ prefix: next, file: undefined })}
       file={file}

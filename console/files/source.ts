@@ -62,7 +62,9 @@ export async function askDownloadUrl({ kind, id }: FileSource, path: string): Pr
         })
       : kind === 'run'
         ? api.GET('/v1/runs/{run_id}/files/download-url', { params: { path: { run_id: id }, query } })
-        : api.GET('/v1/executions/{execution_id}/files/download-url', { params: { path: { execution_id: id }, query } }),
+        : api.GET('/v1/executions/{execution_id}/files/download-url', {
+            params: { path: { execution_id: id }, query },
+          }),
   );
   return url;
 }

@@ -66,7 +66,9 @@ export function KeysPage(): ReactNode {
     queryKey: ['keys', 'list', pageToken],
     queryFn: () =>
       ask(
-        api.GET('/v1/api-keys', { params: { query: { pageSize: 100, ...(pageToken !== undefined && { pageToken }) } } }),
+        api.GET('/v1/api-keys', {
+          params: { query: { pageSize: 100, ...(pageToken !== undefined && { pageToken }) } },
+        }),
       ),
     placeholderData: keepPreviousData,
   });
@@ -84,14 +86,15 @@ export function KeysPage(): ReactNode {
         </>
       ),
     },
-    { id: 'state', header: 'State', cell: ({ state }) => <Status value={state} /> },
+    { id: 'state', header: 'State', minWidth: 110, cell: ({ state }) => <Status value={state} /> },
     { id: 'scopes', header: 'Scopes', minWidth: 180, cell: (key) => <Scopes scopes={key.scopes} name={key.name} /> },
     {
       id: 'used',
       header: 'Last used',
+      minWidth: 150,
       cell: ({ timeLastUsed }) => (timeLastUsed === null ? 'Never' : <Time value={timeLastUsed} ago />),
     },
-    { id: 'expires', header: 'Expires', cell: ({ timeExpires }) => <Time value={timeExpires} ago /> },
+    { id: 'expires', header: 'Expires', minWidth: 150, cell: ({ timeExpires }) => <Time value={timeExpires} ago /> },
     { id: 'by', header: 'Created by', cell: ({ createdBy }) => createdBy },
     { id: 'created', header: 'Created', isOptional: true, cell: ({ timeCreated }) => <Time value={timeCreated} /> },
     {

@@ -136,10 +136,10 @@ function ScopeRow({ choice, number, mayGive, error, onChange, onRemove }: ScopeR
     <FormField stretch errorText={error}>
       <Grid
         gridDefinition={[
-          { colspan: { default: 6, s: 3 } },
-          { colspan: { default: 6, s: 3 } },
-          { colspan: { default: 10, s: 5 } },
-          { colspan: { default: 2, s: 1 } },
+          { colspan: { default: 6, xs: 3 } },
+          { colspan: { default: 6, xs: 3 } },
+          { colspan: { default: 10, xs: 5 } },
+          { colspan: { default: 2, xs: 1 } },
         ]}
       >
         <Select
@@ -168,6 +168,7 @@ function ScopeRow({ choice, number, mayGive, error, onChange, onRemove }: ScopeR
               expandToViewport
               placeholder={`All ${known?.text.toLowerCase() ?? ''}, or one by its name or ID`}
               value={id}
+              clearAriaLabel={`Clear the choice of scope ${number}`}
               enteredTextLabel={(text) => `Use the ID ${text}`}
               statusType={isLoading ? 'loading' : 'finished'}
               loadingText="Loading names"

@@ -26,7 +26,10 @@ const READERS: Readonly<Record<string, () => Promise<Named[]>>> = {
 };
 
 /** The resources of a kind, by their names. Without the scope to read them, there are none to suggest. */
-export function useResources(resource: string, isEnabled: boolean): { resources: readonly Named[]; isLoading: boolean } {
+export function useResources(
+  resource: string,
+  isEnabled: boolean,
+): { resources: readonly Named[]; isLoading: boolean } {
   const reader = READERS[resource];
   const found = useQuery({
     queryKey: [resource, 'names'],

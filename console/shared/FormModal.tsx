@@ -54,13 +54,7 @@ export function FormModal(props: FormModalProps): ReactNode {
             <Button variant="link" onClick={onClose}>
               Cancel
             </Button>
-            <Button
-              variant="primary"
-              loading={isPending}
-              disabled={isDisabled}
-              form={id}
-              formAction="submit"
-            >
+            <Button variant="primary" loading={isPending} disabled={isDisabled} form={id} formAction="submit">
               {submit}
             </Button>
           </SpaceBetween>

@@ -38,9 +38,7 @@ export function SecretOnce({ title, name, secret, children, onClose }: SecretOnc
       }
     >
       <SpaceBetween size="m">
-        <Alert type="warning">
-          Store {name} now, for example in a password manager. polony cannot show it again.
-        </Alert>
+        <Alert type="warning">Store {name} now, for example in a password manager. polony cannot show it again.</Alert>
         <CopyableCode text={secret} name={name} />
         {children}
         <Checkbox checked={isStored} onChange={({ detail }) => setStored(detail.checked)}>

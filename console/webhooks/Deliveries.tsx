@@ -110,17 +110,15 @@ export function Deliveries({ webhookId, mayReplay }: { webhookId: string; mayRep
           <SpaceBetween direction="horizontal" size="xs">
             <Button iconName="refresh" ariaLabel="Load the deliveries again" onClick={reload} />
             {mayReplay && (
-              <>
-                <Button
-                  disabled={selected.length === 0}
-                  loading={replay.isPending}
-                  onClick={() => void replay.run(selected.map(({ id }) => id))}
-                >
-                  Replay chosen
-                </Button>
-                <Button onClick={() => setReplaying(true)}>Replay a time range</Button>
-              </>
+              <Button
+                disabled={selected.length === 0}
+                loading={replay.isPending}
+                onClick={() => void replay.run(selected.map(({ id }) => id))}
+              >
+                Replay chosen
+              </Button>
             )}
+            {mayReplay && <Button onClick={() => setReplaying(true)}>Replay a time range</Button>}
           </SpaceBetween>
         }
       />
@@ -132,9 +130,7 @@ export function Deliveries({ webhookId, mayReplay }: { webhookId: string; mayRep
           onClose={() => setShown(undefined)}
         />
       )}
-      {isReplaying && (
-        <ReplayDialog webhookId={webhookId} onDone={onReplayed} onClose={() => setReplaying(false)} />
-      )}
+      {isReplaying && <ReplayDialog webhookId={webhookId} onDone={onReplayed} onClose={() => setReplaying(false)} />}
     </>
   );
 }
@@ -159,7 +155,7 @@ const columnsOf = (show: (id: string) => void): ListColumn<Delivery>[] => [
     ),
   },
   { id: 'time', header: 'Time', cell: ({ timeEvent }) => <Time value={timeEvent} /> },
-  { id: 'state', header: 'State', cell: ({ state }) => <Status value={state} /> },
+  { id: 'state', header: 'State', minWidth: 120, cell: ({ state }) => <Status value={state} /> },
   { id: 'attempts', header: 'Attempts', cell: ({ attempts }) => formatNumber(attempts) },
   {
     id: 'error',
@@ -167,7 +163,11 @@ const columnsOf = (show: (id: string) => void): ListColumn<Delivery>[] => [
     minWidth: 160,
     cell: ({ lastStatus, lastError }) => lastError ?? lastStatus ?? '',
   },
-  { id: 'next', header: 'Next attempt', cell: ({ timeNext }) => (timeNext === null ? '' : <Time value={timeNext} ago />) },
+  {
+    id: 'next',
+    header: 'Next attempt',
+    cell: ({ timeNext }) => (timeNext === null ? '' : <Time value={timeNext} ago />),
+  },
   { id: 'ended', header: 'Ended', isOptional: true, cell: ({ timeEnded }) => <Time value={timeEnded} /> },
   { id: 'eventId', header: 'webhook-id', isOptional: true, cell: ({ eventId }) => eventId },
 ];

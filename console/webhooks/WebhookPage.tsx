@@ -36,7 +36,9 @@ export function WebhookPage(): ReactNode {
   const found = webhook.data?.webhook;
   usePageTitle({ text: 'Webhooks', href: '/webhooks' }, { text: found?.url ?? id, href: `/webhooks/${id}` });
   if (webhook.isError)
-    return <Failure error={webhook.error} what="The webhook could not be loaded" onRetry={() => void webhook.refetch()} />;
+    return (
+      <Failure error={webhook.error} what="The webhook could not be loaded" onRetry={() => void webhook.refetch()} />
+    );
   if (found === undefined)
     return (
       <Box textAlign="center" padding="l">
@@ -151,8 +153,8 @@ function Summary({ webhook, mayWrite }: { webhook: Webhook; mayWrite: boolean })
           }}
         >
           <p>
-            You get a new secret. For 24 hours polony signs with the old one too, so that you can give the new one to the
-            receiver.
+            You get a new secret. For 24 hours polony signs with the old one too, so that you can give the new one to
+            the receiver.
           </p>
         </Confirm>
       )}

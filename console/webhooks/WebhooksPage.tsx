@@ -42,7 +42,9 @@ export function WebhooksPage(): ReactNode {
     queryKey: ['webhooks', 'list', pageToken],
     queryFn: () =>
       ask(
-        api.GET('/v1/webhooks', { params: { query: { pageSize: 100, ...(pageToken !== undefined && { pageToken }) } } }),
+        api.GET('/v1/webhooks', {
+          params: { query: { pageSize: 100, ...(pageToken !== undefined && { pageToken }) } },
+        }),
       ),
     placeholderData: keepPreviousData,
   });
