@@ -1,9 +1,10 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from '@tanstack/react-router';
 import { ApiFailure } from './app/client.js';
 import { BASE_PATH } from './app/base.js';
+import { AUDIT_TEXTS } from './audit/search.js';
 import { loadSession } from './auth/session.js';
 import { NotFound, PageFailure } from './layout/Problems.js';
-import { readListSearch } from './shared/listSearch.js';
+import { type ListSearch, readListSearch, readTexts } from './shared/listSearch.js';
 
 const root = createRootRoute({ notFoundComponent: NotFound });
 
@@ -25,11 +26,16 @@ const shell = createRoute({
   notFoundComponent: NotFound,
 });
 
-const page = <Path extends string>(path: Path, load: () => Promise<Record<string, unknown>>, name: string) =>
+const page = <Path extends string>(
+  path: Path,
+  load: () => Promise<Record<string, unknown>>,
+  name: string,
+  readSearch: (search: Record<string, unknown>) => ListSearch = readListSearch,
+) =>
   createRoute({
     getParentRoute: () => shell,
     path,
-    validateSearch: readListSearch,
+    validateSearch: readSearch,
     component: lazyRouteComponent(load as () => Promise<Record<string, never>>, name),
   });
 
@@ -49,6 +55,19 @@ const routeTree = root.addChildren([
     page('/', () => import('./overview/OverviewPage.js'), 'OverviewPage'),
     page('/runs', () => import('./runs/RunsPage.js'), 'RunsPage'),
     page('/runs/$id', () => import('./runs/RunPage.js'), 'RunPage'),
+    page('/data', () => import('./files/DataPage.js'), 'DataPage'),
+    page(
+      '/data/$storageId',
+      () => import('./files/StorageDataPage.js'),
+      'StorageDataPage',
+      readTexts('prefix', 'file'),
+    ),
+    page('/access', () => import('./access/AccessPage.js'), 'AccessPage'),
+    page('/access/$storageId', () => import('./access/StorageAccessPage.js'), 'StorageAccessPage'),
+    page('/keys', () => import('./keys/KeysPage.js'), 'KeysPage'),
+    page('/audit', () => import('./audit/AuditPage.js'), 'AuditPage', readTexts(...AUDIT_TEXTS)),
+    page('/webhooks', () => import('./webhooks/WebhooksPage.js'), 'WebhooksPage'),
+    page('/webhooks/$id', () => import('./webhooks/WebhookPage.js'), 'WebhookPage', readTexts('state')),
   ]),
 ]);
 

@@ -160,6 +160,15 @@ export async function listAudit(db: DbOrTransaction, filter: AuditFilter, slice:
   return auditQuery(db, filter, slice).execute();
 }
 
+/** How many entries there are. @param most stops counting there */
+export async function countAudit(db: DbOrTransaction, filter: AuditFilter, most: number): Promise<number> {
+  const { count } = await db
+    .selectFrom(auditQuery(db, filter, { limit: most }).as('found'))
+    .select(({ fn }) => fn.countAll<string>().as('count'))
+    .executeTakeFirstOrThrow();
+  return Number(count);
+}
+
 /** The query of {@link listAudit}. */
 export function auditQuery(db: DbOrTransaction, filter: AuditFilter, slice: Slice) {
   let query = db

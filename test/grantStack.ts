@@ -46,7 +46,8 @@ export interface Grant {
   state: string;
   problem: { kind: string; message: string; action: string | null; statement: object | null } | null;
   warnings: { code: string; message: string; key: string | null; statement: object | null }[];
-  statements: { Sid: string }[];
+  statements: { Sid: string; Action?: string[] }[];
+  foundStatements?: object[];
   timeExpires: string | null;
   description: string;
   createdBy: string;

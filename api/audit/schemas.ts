@@ -10,6 +10,7 @@ import {
   Timestamp,
 } from '../openapi/shared.js';
 import { PageQuery } from '../paging.js';
+import { EXPORT_LIMIT } from './export.js';
 
 const AuditEntry = component(
   'AuditEntry',
@@ -57,9 +58,8 @@ const AuditEntry = component(
   ),
 );
 
-const AuditQuery = Type.Object(
+const AuditSearch = Type.Object(
   {
-    ...PageQuery.properties,
     callerId: Type.Optional(Type.String({ maxLength: 500 })),
     action: Type.Optional(
       Type.String({ maxLength: 200, description: 'An operationId, such as ExecutionService_CancelExecution' }),
@@ -72,7 +72,9 @@ const AuditQuery = Type.Object(
   closed,
 );
 
-/** The operation on the audit log, as the OpenAPI document describes it. */
+const AuditQuery = Type.Object({ ...PageQuery.properties, ...AuditSearch.properties }, closed);
+
+/** The operations on the audit log, as the OpenAPI document describes them. */
 export const operations = {
   list: {
     operationId: 'AuditService_ListAuditLog',
@@ -90,6 +92,20 @@ export const operations = {
         nextPageToken: Type.String(),
         previousPageToken: Type.String(),
       }),
+      ...errors(),
+    },
+  },
+  export: {
+    operationId: 'AuditService_ExportAuditLog',
+    tags: ['AuditService'],
+    summary: 'Export who did what, newest first, as CSV',
+    description:
+      `At most the newest ${EXPORT_LIMIT} entries of the search; the header x-polony-more of the response says whether ` +
+      'there are more: narrow since and until then. Texts that a spreadsheet would take for a formula have an ' +
+      'apostrophe in front of them.',
+    querystring: AuditSearch,
+    response: {
+      200: { description: 'The entries', content: { 'text/csv': { schema: Type.String() } } },
       ...errors(),
     },
   },

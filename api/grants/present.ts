@@ -1,6 +1,12 @@
 import { storageUri } from '../../domain/files/paths.js';
 import type { Blocked } from '../../domain/executions/execution.js';
-import { type BucketPolicy, type Grant, grantStanding, grantStatements } from '../../domain/grants/bucketPolicy.js';
+import {
+  type BucketPolicy,
+  type Grant,
+  grantSids,
+  grantStanding,
+  grantStatements,
+} from '../../domain/grants/bucketPolicy.js';
 import { explainGonePrincipal, findGonePrincipals } from '../../domain/grants/gonePrincipals.js';
 import type { ShownState } from '../../domain/grants/grant.js';
 import { type GrantRow, toGrant } from '../../store/grants/load.js';
@@ -51,7 +57,10 @@ function presentState(row: GrantRow, grant: Grant, policy: BucketPolicy | undefi
   if (gone.length > 0)
     return { state: 'failed' as const, problem: presentProblem(explainGonePrincipal(row.principal, gone, false)) };
   const standing = grantStanding(policy, grant);
-  return standing === 'whole' ? asRecorded : { ...asRecorded, state: standing };
+  if (standing === 'whole') return asRecorded;
+  const sids = new Set<unknown>(grantSids(grant));
+  const found = policy.statements.map(({ value }) => value).filter(({ Sid }) => sids.has(Sid));
+  return { ...asRecorded, state: standing, foundStatements: found };
 }
 
 /** The URI of what a grant covers. @param folder in the bucket, with a slash at its end; null for the whole bucket. */

@@ -100,6 +100,11 @@ const AccessGrant = component(
         description: 'Why the principal may be unable to read the bucket although the grant is active',
       }),
       statements: Type.Array(PolicyStatement, { description: 'The statements that belong in the bucket policy' }),
+      foundStatements: Type.Optional(
+        Type.Array(PolicyStatement, {
+          description: 'In the states missing and changed: what the bucket policy has under the Sids of the grant',
+        }),
+      ),
       createdBy: Type.String(),
       timeCreated: Timestamp,
       timeUpdated: Timestamp,

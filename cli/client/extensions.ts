@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { Body } from './body.js';
 import { CliError, EXIT } from './exit.js';
+import { exportAudit } from './exportAudit.js';
 import { type Flags, parseList } from './flags.js';
 import type { Profile } from './profiles.js';
 import { type PreparedRequest, request } from './requests.js';
@@ -102,6 +103,7 @@ const autoStart: Extension = {
 
 /** By the operation. */
 export const EXTENSIONS: Readonly<Record<string, Extension>> = {
+  AuditService_ExportAuditLog: { perform: exportAudit },
   AuthService_RotateApiKey: { perform: rotateKey },
   ExecutionService_CreateExecution: manifestFile,
   ExecutionService_RelaunchExecution: manifestFile,

@@ -109,6 +109,7 @@ export const COMMANDS: Readonly<Record<string, ResourceCommand>> = {
     'address',
     'requestId',
   ]),
+  AuditService_ExportAuditLog: { group: 'audit', verb: 'export' },
   ...resource('ProviderService', 'Provider', 'providers', [
     'id',
     'name',

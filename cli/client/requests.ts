@@ -14,6 +14,7 @@ export interface RequestInput {
 /** A request that a command has prepared, and how it prints the answer. */
 export interface PreparedRequest {
   api: Profile;
+  query: Record<string, unknown>;
   body: Record<string, unknown>;
   asJson: boolean;
   /** Sends the request with this body. @throws CliError */

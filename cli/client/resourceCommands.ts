@@ -29,6 +29,8 @@ const MAX_PAGE_SIZE = 1000;
 const NAMED_PARAMETERS: Readonly<Record<string, (api: Profile, value: string) => Promise<string>>> = {
   'AuditService_ListAuditLog.callerId': resolveCaller,
   'AuditService_ListAuditLog.resourceId': resolveAny,
+  'AuditService_ExportAuditLog.callerId': resolveCaller,
+  'AuditService_ExportAuditLog.resourceId': resolveAny,
 };
 
 type Follow = 'execution' | 'run' | 'verification';
@@ -156,7 +158,7 @@ class OperationCommand {
     const send = (sent = body): Promise<unknown> =>
       request(api, this.operation.method, this.operation.path, { path, query, body: sent, headers });
     const perform = EXTENSIONS[this.operation.operationId]?.perform;
-    if (perform !== undefined) return perform({ api, body: body ?? {}, asJson: flags.json === true, send });
+    if (perform !== undefined) return perform({ api, query, body: body ?? {}, asJson: flags.json === true, send });
     if (this.#follow === 'verification' && flags.watch !== undefined)
       return this.#verify(api, Object.values(path)[0]!, send, flags);
     return this.#printAnswer(api, await send(), flags);

@@ -13,7 +13,7 @@ export function LinkTo({ href, children, ...props }: LinkProps & { href: string 
       onFollow={(event) => {
         if (event.detail.external === true) return;
         event.preventDefault();
-        void navigate({ to: href });
+        void navigate(href.includes('?') ? { href } : { to: href });
       }}
     >
       {children}

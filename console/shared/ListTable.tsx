@@ -50,6 +50,10 @@ export interface ListTableProps<T extends { id: string }> {
   empty: ReactNode;
   actions?: ReactNode;
   filter?: Omit<FilterBarProps, 'filter' | 'onChange' | 'plural' | 'countText'>;
+  /** A search of the page's own, in place of the filter of the API. */
+  search?: { form: ReactNode; isActive: boolean; onClear: () => void };
+  /** Whether the list is a part of a page, and not the page itself. */
+  isPart?: boolean;
   selection?: { items: readonly T[]; onChange: (items: T[]) => void; isDisabled?: (item: T) => boolean };
 }
 
@@ -128,6 +132,7 @@ function SavedViews({ name, search }: { name: string; search: ListSearch }): Rea
 export function ListTable<T extends { id: string }>(props: ListTableProps<T>): ReactNode {
   const { name, title, description, columns, page, isLoading, error, onRetry, empty, actions, filter, selection } =
     props;
+  const { search: ownSearch, isPart = false } = props;
   const [search, setSearch] = useListSearch();
   const [visible, setVisible] = usePreference<readonly string[]>(
     `columns.${name}`,
@@ -146,12 +151,13 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
     }),
   );
   const sorted = definitions.find(({ sortingField }) => sortingField !== undefined && sortingField === order?.field);
-  const isFiltered = search.filter !== undefined;
+  const isFiltered = ownSearch?.isActive ?? search.filter !== undefined;
+  const clear = ownSearch?.onClear ?? (() => setSearch({ filter: '' }));
   const count = page?.totalCount;
   return (
     <Table<T>
-      variant="full-page"
-      stickyHeader
+      variant={isPart ? 'container' : 'full-page'}
+      stickyHeader={!isPart}
       trackBy="id"
       items={page?.items ?? []}
       loading={isLoading && page === undefined}
@@ -178,7 +184,7 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
       }}
       header={
         <Header
-          variant="awsui-h1-sticky"
+          variant={isPart ? 'h2' : 'awsui-h1-sticky'}
           {...(count !== undefined && { counter: `(${new Intl.NumberFormat().format(count)})` })}
           {...(description !== undefined && { description })}
           actions={
@@ -192,7 +198,8 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
         </Header>
       }
       filter={
-        filter !== undefined && (
+        ownSearch?.form ??
+        (filter !== undefined && (
           <FilterBar
             {...filter}
             plural={title.toLowerCase()}
@@ -200,7 +207,7 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
             onChange={(text) => setSearch({ filter: text })}
             {...(isFiltered && count !== undefined && { countText: `${count} found` })}
           />
-        )
+        ))
       }
       pagination={
         <Pages page={page} onPage={(pageToken) => setSearch({ pageToken })} isFirst={search.pageToken === undefined} />
@@ -238,7 +245,7 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
           <Box textAlign="center">
             <SpaceBetween size="s">
               <b>Nothing matches the filter.</b>
-              <Button onClick={() => setSearch({ filter: '' })}>Clear the filter</Button>
+              <Button onClick={clear}>Clear the filter</Button>
             </SpaceBetween>
           </Box>
         ) : (
@@ -266,7 +273,7 @@ function Pages<T>({
       <Button
         iconName="angle-left"
         variant="icon"
-        ariaLabel="First page"
+        ariaLabel={previous === '' ? 'First page' : 'Previous page'}
         disabled={isFirst}
         onClick={() => onPage(previous)}
       />

@@ -1,14 +1,15 @@
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { CompiledQuery, sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ApiDependencies } from '../../api/dependencies.js';
 import { buildApp } from '../../api/app.js';
+import { sendAuditExport } from '../../api/audit/export.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { insertGrant } from '../../store/grants/request.js';
-import { auditQuery } from '../../store/audit.js';
+import { appendAudit, auditQuery } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { createExecution } from '../../store/executions/create.js';
@@ -922,6 +923,53 @@ describe('the audit log', () => {
     expect(
       (await as(ROOT, 'POST', `/v1/webhooks/${mine.webhooks}/replay`, { since: '2016-12-31T23:59:60Z' })).status,
     ).toBe(202);
+  });
+  it('exports what a search finds as CSV, without formulas', async () => {
+    const exportOf = (query: string) =>
+      app.inject({ url: `/v1/audit-log/export?${query}`, headers: { 'x-api-key': ROOT } });
+    const id = newId();
+    const caller = { kind: 'key', id, name: '=HYPERLINK("https://evil.example")' } as const;
+    for (let at = 0; at < 401; at++)
+      await appendAudit(
+        db,
+        { caller, action: 'Test_Export', requestId: `r${at}`, resourceId: `a,"b"\n${at}`, detail: { at } },
+        { status: 200 },
+      );
+    const answer = await exportOf(`callerId=${id}`);
+    expect([answer.statusCode, answer.headers['content-type'], answer.headers['content-disposition']]).toEqual([
+      200,
+      'text/csv; charset=utf-8; header=present',
+      'attachment; filename="audit-log.csv"',
+    ]);
+    expect([answer.headers['x-polony-entries'], answer.headers['x-polony-more']]).toEqual(['401', 'false']);
+    const rows = answer.body.split('\r\n');
+    expect(rows).toHaveLength(403);
+    const [header, newest] = rows;
+    expect(header).toBe(
+      'time,timeEnded,action,callerKind,callerId,callerName,address,resourceType,resourceId,status,reason,requestId,id,detail',
+    );
+    const escaped = `Test_Export,key,${id},"'=HYPERLINK(""https://evil.example"")",,,"a,""b""\n400",200,,r400,`;
+    expect(newest).toContain(escaped);
+    expect(newest).toMatch(/,"\{""at"":400\}"$/);
+    // Newest first, each once.
+    expect(rows.slice(1, 402).map((row) => /,r(\d+),/.exec(row)?.[1])).toEqual(
+      Array.from({ length: 401 }, (_, at) => String(400 - at)),
+    );
+    expect((await exportOf(`callerId=${id}&requestId=r7`)).body.split('\r\n')).toHaveLength(3);
+    expect((await exportOf('since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z')).statusCode).toBe(400);
+    const key = await keyFor(['runs:read']);
+    expect((await as(key, 'GET', '/v1/audit-log/export')).reason).toBe('INSUFFICIENT_SCOPE');
+  });
+  it('exports at most the newest entries, and says that there are more', async () => {
+    const id = newId();
+    const caller = { kind: 'key', id, name: 'many' } as const;
+    for (let at = 0; at < 4; at++) await appendAudit(db, { caller, action: 'Test_Export', requestId: `r${at}` });
+    const headers: Record<string, string> = {};
+    const reply = { headers: (given: object) => Object.assign(headers, given) } as unknown as FastifyReply;
+    const stream = await sendAuditExport(db, reply, { callerId: id }, 3);
+    const text = (await stream.toArray()).join('');
+    expect([headers['x-polony-entries'], headers['x-polony-more']]).toEqual(['3', 'true']);
+    expect([...text.matchAll(/,(r\d),/g)].map(([, request]) => request)).toEqual(['r3', 'r2', 'r1']);
   });
   it('blocks a change that it cannot record', async () => {
     await postgres.asOwner((owner) => sql`alter table audit_log rename to audit_log_away`.execute(owner));

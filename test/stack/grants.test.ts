@@ -318,6 +318,15 @@ describe('the bucket policy', () => {
           .replace('runs/*"]}}', 'runs/*"]},"Bool":{"aws:SecureTransport":"true"}}'),
       );
       expect(await states()).toEqual(['changed', 'changed']);
+      // The answers say what the policy has in place of the statements.
+      const [first, second] = (await call('GET', at.grants)).body.accessGrants;
+      expect(first!.foundStatements).toEqual([
+        { ...one.statements[0], Action: ['s3:GetObject', 's3:ListBucket', 's3:PutObject'] },
+      ]);
+      expect(second!.foundStatements).toHaveLength(2);
+      expect((await call('GET', `${at.grants}/${one.id}`)).body.accessGrant.foundStatements).toEqual(
+        first!.foundStatements,
+      );
       const stray = {
         Sid: `ElemBio_BucketReadAccess_${account(9)}`,
         Effect: 'Allow',
@@ -332,6 +341,7 @@ describe('the bucket policy', () => {
         [{ sid: stray.Sid, principal: account(9), statement: stray }],
         null,
       ]);
+      expect(list.accessGrants.map(({ foundStatements }) => foundStatements)).toEqual([[], []]);
       for (const { id } of [one, two])
         expect((await call('POST', `${at.grants}/${id}/repair`)).body.accessGrant).toMatchObject({
           id,
