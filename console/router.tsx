@@ -3,6 +3,7 @@ import { ApiFailure } from './app/client.js';
 import { BASE_PATH } from './app/base.js';
 import { loadSession } from './auth/session.js';
 import { NotFound, PageFailure } from './layout/Problems.js';
+import { readSetupSearch } from './setup/setupSearch.js';
 import { readListSearch } from './shared/listSearch.js';
 
 const root = createRootRoute({ notFoundComponent: NotFound });
@@ -33,6 +34,13 @@ const page = <Path extends string>(path: Path, load: () => Promise<Record<string
     component: lazyRouteComponent(load as () => Promise<Record<string, never>>, name),
   });
 
+const setup = createRoute({
+  getParentRoute: () => shell,
+  path: '/setup',
+  validateSearch: readSetupSearch,
+  component: lazyRouteComponent(() => import('./setup/SetupPage.js'), 'SetupPage'),
+});
+
 const signIn = createRoute({
   getParentRoute: () => root,
   path: '/sign-in',
@@ -43,12 +51,35 @@ const signIn = createRoute({
   component: lazyRouteComponent(() => import('./auth/SignInPage.js'), 'SignInPage'),
 });
 
+const providers = () => import('./connections/ProvidersPage.js');
+const storage = () => import('./connections/StoragePage.js');
+const compute = () => import('./connections/ComputePage.js');
+const flows = () => import('./connections/FlowsPage.js');
+
 const routeTree = root.addChildren([
   signIn,
   shell.addChildren([
     page('/', () => import('./overview/OverviewPage.js'), 'OverviewPage'),
     page('/runs', () => import('./runs/RunsPage.js'), 'RunsPage'),
     page('/runs/$id', () => import('./runs/RunPage.js'), 'RunPage'),
+    setup,
+    page('/providers', providers, 'ProvidersPage'),
+    page('/providers/new', providers, 'NewProviderPage'),
+    page('/providers/$id', providers, 'ProviderPage'),
+    page('/providers/$id/edit', providers, 'EditProviderPage'),
+    page('/storage', storage, 'StorageListPage'),
+    page('/storage/new', storage, 'NewStoragePage'),
+    page('/storage/$id', storage, 'StoragePage'),
+    page('/storage/$id/edit', storage, 'EditStoragePage'),
+    page('/compute', compute, 'ComputeListPage'),
+    page('/compute/new', compute, 'NewComputePage'),
+    page('/compute/$id', compute, 'ComputePage'),
+    page('/compute/$id/edit', compute, 'EditComputePage'),
+    page('/flows', flows, 'FlowsPage'),
+    page('/flows/new', flows, 'NewFlowPage'),
+    page('/flows/$id', flows, 'FlowPage'),
+    page('/flows/$id/edit', flows, 'EditFlowPage'),
+    page('/verification/$kind/$id', () => import('./verification/VerificationPage.js'), 'VerificationPage'),
   ]),
 ]);
 

@@ -13,7 +13,11 @@ export function LinkTo({ href, children, ...props }: LinkProps & { href: string 
       onFollow={(event) => {
         if (event.detail.external === true) return;
         event.preventDefault();
-        void navigate({ to: href });
+        const [to, query] = href.split('?');
+        void navigate({
+          to: to!,
+          ...(query !== undefined && { search: Object.fromEntries(new URLSearchParams(query)) }),
+        });
       }}
     >
       {children}
