@@ -282,7 +282,7 @@ function AutoStartFields({ values, set }: PartProps): ReactNode {
   const options = (choices.data ?? []).map(({ id, name }) => ({ value: id, label: name }));
   const hasAutoStart = values.storageConnectionIds.length > 0;
   return (
-    <>
+    <SpaceBetween size="l">
       <Field
         field="autoStart.storageConnectionIds"
         label="Start by itself for runs in"
@@ -306,7 +306,7 @@ function AutoStartFields({ values, set }: PartProps): ReactNode {
         />
       </Field>
       {hasAutoStart && (
-        <>
+        <SpaceBetween size="l">
           <Field
             field="autoStart.instruments"
             label="Only runs of these instruments"
@@ -331,9 +331,9 @@ function AutoStartFields({ values, set }: PartProps): ReactNode {
               onChange={({ detail }) => set({ runNames: detail.value })}
             />
           </Field>
-        </>
+        </SpaceBetween>
       )}
-    </>
+    </SpaceBetween>
   );
 }
 

@@ -1,4 +1,5 @@
 import Button from '@cloudscape-design/components/button';
+import SpaceBetween from '@cloudscape-design/components/space-between';
 import Tiles from '@cloudscape-design/components/tiles';
 import { useMutation } from '@tanstack/react-query';
 import { type ReactNode, useState } from 'react';
@@ -127,7 +128,7 @@ export function ProviderForm(props: ProviderFormProps): ReactNode {
         </Field>
       )}
       {credentialType === 'role' ? (
-        <>
+        <SpaceBetween size="l">
           <TextField
             field="roleArn"
             label="Role ARN"
@@ -148,9 +149,9 @@ export function ProviderForm(props: ProviderFormProps): ReactNode {
             value={externalId}
             onChange={(value) => (setExternalId(value), changed())}
           />
-        </>
+        </SpaceBetween>
       ) : (
-        <>
+        <SpaceBetween size="l">
           <TextField
             field="accessKeyId"
             label="Access key ID"
@@ -171,7 +172,7 @@ export function ProviderForm(props: ProviderFormProps): ReactNode {
             value={secretAccessKey}
             onChange={(value) => (setSecret(value), changed())}
           />
-        </>
+        </SpaceBetween>
       )}
       {drafting.data !== undefined && <DraftReport report={drafting.data.verification} />}
     </FormFrame>

@@ -100,6 +100,7 @@ export function RegionField({
         value={value}
         onChange={({ detail }) => onChange(detail.value)}
         options={regions.map((each) => ({ value: each }))}
+        clearAriaLabel="Clear the region"
         enteredTextLabel={(text) => `Use: ${text}`}
         placeholder="us-west-2"
         empty="Type a region"
@@ -222,7 +223,9 @@ export function FormFrame(props: FormFrameProps): ReactNode {
         }
       >
         <SpaceBetween size="l">
-          <ErrorsContext value={{ ...ofApi, ...errors }}>{children}</ErrorsContext>
+          <ErrorsContext value={{ ...ofApi, ...errors }}>
+            <SpaceBetween size="l">{children}</SpaceBetween>
+          </ErrorsContext>
           {error != null && (
             <Box>
               <Failure error={error} what={what} />

@@ -27,7 +27,7 @@ export function DocumentsStep({ setup, documents, trustedAccountId }: DocumentsS
       {error !== null && <Failure error={error} what="The documents cannot be made" onRetry={() => void refetch()} />}
       {data === undefined && isFetching && <StatusIndicator type="loading">Making the documents</StatusIndicator>}
       {data !== undefined && error === null && (
-        <>
+        <SpaceBetween size="s">
           <Box>
             Create these in your AWS account, as somebody who may create {roleOrUser(setup)}. Choose one form; each has
             the same content. They change with what you enter above.
@@ -41,7 +41,7 @@ export function DocumentsStep({ setup, documents, trustedAccountId }: DocumentsS
             </Box>
           )}
           <Forms setup={setup} documents={data} />
-        </>
+        </SpaceBetween>
       )}
       <ExpandableSection headerText="The bucket does not exist yet">
         <SpaceBetween size="s">
@@ -76,7 +76,7 @@ function Document({ name, text, file }: { name: string; text: string; file: stri
   return (
     <SpaceBetween size="xs">
       <CopyableCode name={name} text={text} />
-      <Button iconName="download" ariaLabel={`Download ${name} as ${file}`} onClick={() => download(file, text)}>
+      <Button iconName="download" onClick={() => download(file, text)}>
         Download {file}
       </Button>
     </SpaceBetween>
@@ -157,14 +157,14 @@ function Policies({ documents, keys }: { documents: Documents; keys: string | fa
             policy. {keys}
           </Box>
         ) : (
-          <>
+          <SpaceBetween size="s">
             <Box>
               In IAM, create a role named Element-ServiceUser with this custom trust policy. Then set its maximum
               session duration to 12 hours.
             </Box>
             <Document name="the trust policy" text={json(trustPolicy)} file="trust-policy.json" />
             <Box>Give it this inline policy:</Box>
-          </>
+          </SpaceBetween>
         )}
         <Document name="the permission policy" text={json(permissionPolicy)} file="permission-policy.json" />
       </SpaceBetween>

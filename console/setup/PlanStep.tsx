@@ -106,6 +106,7 @@ export function PlanStep({ setup, set, externalId, onExternalId, errors }: PlanS
             value={setup.region}
             onChange={({ detail }) => set({ region: detail.value })}
             options={(hasBases2fastq ? HEALTHOMICS_REGIONS : REGION_SUGGESTIONS).map((value) => ({ value }))}
+            clearAriaLabel="Clear the region"
             enteredTextLabel={(value) => `Use: ${value}`}
             placeholder="us-west-2"
             empty="Type a region"
@@ -155,7 +156,7 @@ export function PlanStep({ setup, set, externalId, onExternalId, errors }: PlanS
             </FormField>
           )}
           {hasBases2fastq && (
-            <>
+            <SpaceBetween size="l">
               {text(
                 'executionRole',
                 'Execution role ARN',
@@ -171,7 +172,7 @@ export function PlanStep({ setup, set, externalId, onExternalId, errors }: PlanS
                 true,
               )}
               {text('owner', 'Owner of the workflow', 'The account that shares it: 12 digits.', '588258415937', true)}
-            </>
+            </SpaceBetween>
           )}
         </SpaceBetween>
       </ExpandableSection>

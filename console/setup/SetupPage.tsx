@@ -155,14 +155,14 @@ export function SetupPage(): ReactNode {
           {isConnected ? <StorageStep setup={setup} set={set} /> : <After step={3} />}
         </Step>
         {needsFlow && (
-          <>
+          <SpaceBetween size="m">
             <Step number={5} title="Compute: HealthOmics" state={stateOf('compute', setup.storage !== '')}>
               {isConnected ? <ComputeStep setup={setup} set={set} /> : <After step={3} />}
             </Step>
             <Step number={6} title="Flow: Bases2Fastq" state={stateOf('flow', setup.compute !== '')}>
               {setup.compute === '' ? <After step={5} /> : <FlowStep setup={setup} set={set} />}
             </Step>
-          </>
+          </SpaceBetween>
         )}
         <Finish setup={setup} isDone={isDone} number={needsFlow ? 7 : 5} needsFlow={needsFlow} />
       </SpaceBetween>

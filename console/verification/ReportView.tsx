@@ -59,14 +59,19 @@ const SEVERITIES = { error: 'error', warning: 'warning', info: 'info' } as const
 
 /** What else the verification found. */
 export function Findings({ findings }: { findings: ReportBody['findings'] }): ReactNode {
-  return findings.map(({ severity, code, message, remedy }) => (
-    <Alert key={`${code} ${message}`} type={SEVERITIES[severity]} header={message}>
-      {remedy}
-      <Box variant="small" color="text-body-secondary">
-        {code}
-      </Box>
-    </Alert>
-  ));
+  if (findings.length === 0) return null;
+  return (
+    <SpaceBetween size="xs">
+      {findings.map(({ severity, code, message, remedy }) => (
+        <Alert key={`${code} ${message}`} type={SEVERITIES[severity]} header={message}>
+          {remedy}
+          <Box variant="small" color="text-body-secondary">
+            {code}
+          </Box>
+        </Alert>
+      ))}
+    </SpaceBetween>
+  );
 }
 
 /** The permissions that AWS denied, with what to do, and the statements that grant them in one policy to copy. */
@@ -95,10 +100,10 @@ export function Missing({ permissions }: { permissions: readonly PermissionRow[]
           ))}
         </ul>
         {policy !== undefined && (
-          <>
+          <SpaceBetween size="xs">
             <span>Add these statements to the policy of the role or user, then verify again:</span>
             <CopyableCode name="the missing statements" text={policy} />
-          </>
+          </SpaceBetween>
         )}
       </SpaceBetween>
     </Alert>
