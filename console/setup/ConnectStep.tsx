@@ -160,9 +160,10 @@ function Chosen<K extends Kind>({
         {own === undefined && !state.query.isError && (
           <StatusIndicator type="loading">polony asks AWS for each permission</StatusIndicator>
         )}
-        {own !== undefined && (
+        {report != null && own !== undefined && (
           <Box>
-            {own.description} {report != null && <Time value={report.timeCompleted} ago />}
+            {report.findings.some(({ message }) => message === own.description) ? 'Verified' : `${own.description},`}{' '}
+            <Time value={report.timeCompleted} ago />
           </Box>
         )}
         {verifiesAgain && (

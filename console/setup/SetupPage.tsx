@@ -76,7 +76,10 @@ function useStepState(kind: Kind, id: string): 'none' | 'verifying' | 'usable' |
 /** Leads from nothing to an account that works: identities in AWS, provider, storage, compute and flow. */
 export function SetupPage(): ReactNode {
   const { setup, set, reset } = useSetup();
-  const [externalId, setExternalId] = useExternalId();
+  const [newExternalId, setExternalId] = useExternalId();
+  const provider = useOne('provider', setup.provider === '' ? undefined : setup.provider);
+  // Once there is a provider, the documents have its external ID.
+  const externalId = provider.data?.externalId ?? newExternalId;
   const documents = useDocuments(setup, externalId);
   usePageTitle({ text: 'Set up', href: '/setup' });
   useChanges({ topics: ['verifications'] });
@@ -151,15 +154,15 @@ export function SetupPage(): ReactNode {
         <Step number={3} title="Provider: how polony enters the account" state={stateOf('provider', hasDocuments)}>
           <ProviderStep setup={setup} set={set} externalId={externalId} onExternalId={setExternalId} />
         </Step>
-        <Step number={4} title="Storage: the bucket" state={stateOf('storage', isConnected)}>
+        <Step number={4} title="Storage: the bucket" state={stateOf('storage', states.provider === 'usable')}>
           {isConnected ? <StorageStep setup={setup} set={set} /> : <After step={3} />}
         </Step>
         {needsFlow && (
           <SpaceBetween size="m">
-            <Step number={5} title="Compute: HealthOmics" state={stateOf('compute', setup.storage !== '')}>
+            <Step number={5} title="Compute: HealthOmics" state={stateOf('compute', states.storage === 'usable')}>
               {isConnected ? <ComputeStep setup={setup} set={set} /> : <After step={3} />}
             </Step>
-            <Step number={6} title="Flow: Bases2Fastq" state={stateOf('flow', setup.compute !== '')}>
+            <Step number={6} title="Flow: Bases2Fastq" state={stateOf('flow', states.compute === 'usable')}>
               {setup.compute === '' ? <After step={5} /> : <FlowStep setup={setup} set={set} />}
             </Step>
           </SpaceBetween>

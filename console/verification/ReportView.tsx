@@ -64,7 +64,7 @@ export function Findings({ findings }: { findings: ReportBody['findings'] }): Re
     <SpaceBetween size="xs">
       {findings.map(({ severity, code, message, remedy }) => (
         <Alert key={`${code} ${message}`} type={SEVERITIES[severity]} header={message}>
-          {remedy}
+          <div>{remedy}</div>
           <Box variant="small" color="text-body-secondary">
             {code}
           </Box>
