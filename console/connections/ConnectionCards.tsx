@@ -3,12 +3,11 @@ import Button from '@cloudscape-design/components/button';
 import Cards, { type CardsProps } from '@cloudscape-design/components/cards';
 import Header from '@cloudscape-design/components/header';
 import SpaceBetween from '@cloudscape-design/components/space-between';
-import { useNavigate } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
-import { toHref } from '../app/base.js';
 import { useChanges } from '../app/changes.js';
 import { useSession } from '../auth/session.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
+import { ButtonTo } from '../shared/ButtonTo.js';
 import { Failure } from '../shared/Failure.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { Status } from '../shared/Status.js';
@@ -42,7 +41,11 @@ export function ConnectionCards({ kind, description, add, empty, facts }: Connec
   useChanges({ topics: ['verifications'] });
   const list = useList(kind);
   const items: readonly Item[] = list.items ?? [];
-  const addButton = canAll(write) && <AddButton href={`${href}/new`} text={add} />;
+  const addButton = canAll(write) && (
+    <ButtonTo variant="primary" href={`${href}/new`}>
+      {add}
+    </ButtonTo>
+  );
   const state = (id: string, show: (one: Connected) => ReactNode): ReactNode => (
     <OfOne kind={kind} id={id} show={show} />
   );
@@ -129,22 +132,6 @@ export function ConnectionCards({ kind, description, add, empty, facts }: Connec
         )
       }
     />
-  );
-}
-
-function AddButton({ href, text }: { href: string; text: string }): ReactNode {
-  const navigate = useNavigate();
-  return (
-    <Button
-      variant="primary"
-      href={toHref(href)}
-      onFollow={(event) => {
-        event.preventDefault();
-        void navigate({ to: href });
-      }}
-    >
-      {text}
-    </Button>
   );
 }
 

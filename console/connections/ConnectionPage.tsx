@@ -8,13 +8,13 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import StatusIndicator from '@cloudscape-design/components/status-indicator';
 import { useNavigate, useParams } from '@tanstack/react-router';
 import { type ReactNode, useState } from 'react';
-import { toHref } from '../app/base.js';
 import { useChanges } from '../app/changes.js';
 import { ApiFailure } from '../app/client.js';
 import { queryClient } from '../app/queryClient.js';
 import { useSession } from '../auth/session.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { useNotify } from '../layout/notifications.js';
+import { ButtonTo } from '../shared/ButtonTo.js';
 import { ConfirmByName } from '../shared/ConfirmByName.js';
 import { Copyable } from '../shared/Copyable.js';
 import { Failure } from '../shared/Failure.js';
@@ -45,7 +45,7 @@ export function OfAddress<K extends Kind>({
   if (data !== undefined) return children(data);
   const isAway = error instanceof ApiFailure && (error.status === 404 || error.status === 403);
   return (
-    <Box padding="l">
+    <ContentLayout header={<Header variant="h1">{sentence(noun)}</Header>}>
       <SpaceBetween size="m">
         <Failure
           error={error}
@@ -54,9 +54,12 @@ export function OfAddress<K extends Kind>({
         />
         <LinkTo href={href}>{title}</LinkTo>
       </SpaceBetween>
-    </Box>
+    </ContentLayout>
   );
 }
+
+/** With a capital letter at its beginning. */
+const sentence = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 export interface ConnectionViewProps {
   kind: Kind;
@@ -95,17 +98,7 @@ export function ConnectionView({ kind, one, facts, consequence, actions, childre
           actions={
             <SpaceBetween direction="horizontal" size="xs">
               {actions}
-              {mayWrite && (
-                <Button
-                  href={toHref(`${href}/${id}/edit`)}
-                  onFollow={(event) => {
-                    event.preventDefault();
-                    void navigate({ to: `${href}/${id}/edit` });
-                  }}
-                >
-                  Edit
-                </Button>
-              )}
+              {mayWrite && <ButtonTo href={`${href}/${id}/edit`}>Edit</ButtonTo>}
               {mayWrite && <Button onClick={() => setDeleting(true)}>Delete</Button>}
             </SpaceBetween>
           }

@@ -5,9 +5,9 @@ import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import type { ReactNode } from 'react';
 import { useSession } from '../auth/session.js';
+import { ButtonTo } from '../shared/ButtonTo.js';
 import { Copyable, CopyableCode } from '../shared/Copyable.js';
 import { UNKNOWN } from '../shared/format.js';
-import { LinkTo } from '../shared/LinkTo.js';
 import { ConnectionCards, NameOf, OfOne } from './ConnectionCards.js';
 import { ConnectionView, FormPage, OfAddress } from './ConnectionPage.js';
 import { FlowForm } from './FlowForm.js';
@@ -87,9 +87,9 @@ function FlowView({ flow }: { flow: Flow }): ReactNode {
       consequence="Its executions stay, but nobody can start it again. A flow with current executions cannot be deleted."
       actions={
         can('executions:read') && (
-          <LinkTo href={`/executions?filter=${encodeURIComponent(`flow.name:${JSON.stringify(flow.name)}`)}`}>
+          <ButtonTo href={`/executions?filter=${encodeURIComponent(`flow.name:${JSON.stringify(flow.name)}`)}`}>
             Its executions
-          </LinkTo>
+          </ButtonTo>
         )
       }
     >

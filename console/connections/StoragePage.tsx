@@ -9,6 +9,7 @@ import { type ReactNode, useState } from 'react';
 import { api, ask } from '../app/client.js';
 import { useSession } from '../auth/session.js';
 import { useNotify } from '../layout/notifications.js';
+import { ButtonTo } from '../shared/ButtonTo.js';
 import { Copyable } from '../shared/Copyable.js';
 import { Failure } from '../shared/Failure.js';
 import { formatNumber } from '../shared/format.js';
@@ -78,11 +79,13 @@ function StorageView({ storage }: { storage: Storage }): ReactNode {
         'that flows, executions or access grants use cannot be deleted.'
       }
       actions={
-        <>
-          {useForDataExploration && can('storage:download', id) && <LinkTo href={`/data/${id}`}>Explore data</LinkTo>}
-          {can('storage:share', id) && <LinkTo href={`/access/${id}`}>Manage data access</LinkTo>}
+        <SpaceBetween direction="horizontal" size="xs">
+          {useForDataExploration && can('storage:download', id) && (
+            <ButtonTo href={`/data/${id}`}>Explore data</ButtonTo>
+          )}
+          {can('storage:share', id) && <ButtonTo href={`/access/${id}`}>Manage data access</ButtonTo>}
           {useForRunUpload && can('storage:write', id) && <DiscoverButton storage={storage} />}
-        </>
+        </SpaceBetween>
       }
     >
       {useForRunUpload && <IgnoredFolders id={id} />}

@@ -26,6 +26,8 @@ export interface ConnectStepProps<K extends Kind> {
   /** What is chosen or created; empty before. */
   id: string;
   onChosen: (id: string) => void;
+  /** What the person wants polony to do: only the permissions for that are missed. */
+  capabilities: readonly string[];
   /** The form that creates one. */
   create: ReactNode;
   /** The form that changes the chosen one. */
@@ -33,11 +35,12 @@ export interface ConnectStepProps<K extends Kind> {
 }
 
 /** Creates or chooses something, and waits until its probes pass. */
-export function ConnectStep<K extends Kind>({ kind, id, onChosen, create, edit }: ConnectStepProps<K>): ReactNode {
+export function ConnectStep<K extends Kind>(props: ConnectStepProps<K>): ReactNode {
+  const { kind, id, onChosen, capabilities, create, edit } = props;
   return id === '' ? (
     <Choose kind={kind} onChosen={onChosen} create={create} />
   ) : (
-    <Chosen key={id} kind={kind} id={id} onOther={() => onChosen('')} edit={edit} />
+    <Chosen key={id} kind={kind} id={id} onOther={() => onChosen('')} capabilities={capabilities} edit={edit} />
   );
 }
 
@@ -120,11 +123,13 @@ function Chosen<K extends Kind>({
   kind,
   id,
   onOther,
+  capabilities,
   edit,
 }: {
   kind: K;
   id: string;
   onOther: () => void;
+  capabilities: readonly string[];
   edit: (one: OfKind[K], close: () => void) => ReactNode;
 }): ReactNode {
   const { noun, href, write } = KINDS[kind];
@@ -135,6 +140,9 @@ function Chosen<K extends Kind>({
   const { report, isVerifying, verify } = state;
   const own = report == null ? undefined : ownPart(report);
   const usable = isUsable(report);
+  const wanted = (own?.permissions ?? []).filter(
+    (row) => row.requirement === 'required' || row.capabilities.some((each) => capabilities.includes(each)),
+  );
   const mayWrite = can(write, id);
   const verifiesAgain = report != null && !usable && mayWrite && !isEditing && state.failure === null;
   useVerifyAgain(verifiesAgain && !isVerifying, report?.timeCompleted, verify);
@@ -181,7 +189,7 @@ function Chosen<K extends Kind>({
         />
       )}
       {report != null && <Findings findings={report.findings} />}
-      {own !== undefined && <Missing permissions={own.permissions} />}
+      {own !== undefined && <Missing permissions={wanted} isInUse />}
       {isEditing && one.data !== undefined && edit(one.data, () => setEditing(false))}
     </SpaceBetween>
   );

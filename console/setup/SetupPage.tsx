@@ -199,6 +199,7 @@ function ProviderStep({
     <ConnectStep
       kind="provider"
       id={setup.provider}
+      capabilities={setup.capabilities}
       onChosen={(provider) => set({ provider })}
       create={
         <ProviderForm
@@ -230,6 +231,7 @@ function StorageStep({ setup, set }: StepProps): ReactNode {
     <ConnectStep
       kind="storageConnection"
       id={setup.storage}
+      capabilities={setup.capabilities}
       onChosen={(storage) => set({ storage })}
       create={
         <StorageForm
@@ -260,6 +262,7 @@ function ComputeStep({ setup, set }: StepProps): ReactNode {
     <ConnectStep
       kind="computeConnection"
       id={setup.compute}
+      capabilities={setup.capabilities}
       onChosen={(compute) => set({ compute })}
       create={
         <ComputeForm
@@ -304,6 +307,7 @@ function FlowStep({ setup, set }: StepProps): ReactNode {
       <ConnectStep
         kind="flow"
         id={setup.flow}
+        capabilities={setup.capabilities}
         onChosen={(flow) => set({ flow })}
         create={
           <FlowForm

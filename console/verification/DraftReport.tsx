@@ -20,7 +20,7 @@ export function DraftReport({ report }: { report: Schema<'DraftVerification'> })
         </Alert>
       )}
       <Findings findings={report.findings} />
-      <Missing permissions={report.permissions} />
+      <Missing permissions={report.permissions} isInUse />
       <Identity report={report} />
     </SpaceBetween>
   );

@@ -1,12 +1,13 @@
 import Alert from '@cloudscape-design/components/alert';
 import Box from '@cloudscape-design/components/box';
-import ColumnLayout from '@cloudscape-design/components/column-layout';
 import ExpandableSection from '@cloudscape-design/components/expandable-section';
+import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator';
 import Table from '@cloudscape-design/components/table';
 import type { ReactNode } from 'react';
 import { CopyableCode } from '../shared/Copyable.js';
+import { formatDuration } from '../shared/format.js';
 import { capabilityText, missingPolicy, type PermissionRow, type Report } from './reports.js';
 import styles from './ReportView.module.css';
 
@@ -25,6 +26,16 @@ const STATES: Readonly<Record<string, { type: StatusIndicatorProps.Type; text: s
   notReady: { type: 'error', text: 'Not ready' },
 };
 
+/** Where nothing is missing, and only the first use can tell whether a permission is granted. */
+const UNTESTED = { type: 'pending', text: 'Not fully tested yet' } as const;
+
+/** A small text below something. */
+const Note = ({ children }: { children: ReactNode }): ReactNode => (
+  <Box fontSize="body-s" color="text-body-secondary">
+    {children}
+  </Box>
+);
+
 /** Whether a permission is granted. An optional one that is denied is no error. */
 export function Result({ row }: { row: Pick<PermissionRow, 'result' | 'requirement'> }): ReactNode {
   const { type, text } = RESULTS[row.result];
@@ -41,13 +52,14 @@ export function Capabilities({ capabilities }: { capabilities: ReportBody['capab
   return (
     <ul className={styles.capabilities} aria-label="Capabilities">
       {capabilities.map(({ capability, state, missing, unknown }) => {
-        const { type, text } = STATES[state] ?? { type: 'info' as const, text: state };
+        const isUntested = state !== 'ready' && missing.length === 0;
+        const { type, text } = isUntested ? UNTESTED : (STATES[state] ?? { type: 'info' as const, text: state });
         return (
           <li key={capability}>
             <Box fontWeight="bold">{capabilityText(capability)}</Box>
             <StatusIndicator type={type}>{text}</StatusIndicator>
-            {missing.length > 0 && <Box variant="small">Missing: {missing.join(', ')}</Box>}
-            {unknown.length > 0 && <Box variant="small">Not known yet: {unknown.join(', ')}</Box>}
+            {missing.length > 0 && <Note>Missing: {missing.join(', ')}</Note>}
+            {unknown.length > 0 && <Note>Not known yet: {unknown.join(', ')}</Note>}
           </li>
         );
       })}
@@ -75,15 +87,23 @@ export function Findings({ findings }: { findings: ReportBody['findings'] }): Re
 }
 
 /** The permissions that AWS denied, with what to do, and the statements that grant them in one policy to copy. */
-export function Missing({ permissions }: { permissions: readonly PermissionRow[] }): ReactNode {
+export function Missing({
+  permissions,
+  isInUse,
+}: {
+  permissions: readonly PermissionRow[];
+  /** Whether something that is switched on lacks them; they are an offer otherwise. */
+  isInUse: boolean;
+}): ReactNode {
   const denied = permissions.filter(({ result }) => result === 'denied');
   const policy = missingPolicy(denied);
   if (denied.length === 0) return null;
   const isBlocking = denied.some(({ requirement }) => requirement === 'required');
+  const [one, many] = isInUse ? ['permission', 'permissions'] : ['optional permission', 'optional permissions'];
   return (
     <Alert
-      type={isBlocking ? 'error' : 'warning'}
-      header={denied.length === 1 ? 'A permission is missing' : `${denied.length} permissions are missing`}
+      type={isBlocking ? 'error' : isInUse ? 'warning' : 'info'}
+      header={denied.length === 1 ? `AWS denies 1 ${one}` : `AWS denies ${denied.length} ${many}`}
     >
       <SpaceBetween size="s">
         <ul className={styles.missing}>
@@ -160,7 +180,7 @@ export function PermissionTable({ permissions }: { permissions: readonly Permiss
         {
           id: 'requirement',
           header: 'Requirement',
-          minWidth: 110,
+          minWidth: 130,
           cell: ({ requirement }) => (requirement === 'required' ? 'Required' : 'Optional'),
         },
         {
@@ -200,27 +220,19 @@ export function Identity({ report }: { report: Pick<Report, 'identity' | 'sessio
   const { identity, sessionSeconds } = report;
   if (identity === null && sessionSeconds === null) return null;
   return (
-    <ColumnLayout columns={3} variant="text-grid">
-      {identity !== null && (
-        <>
-          <div>
-            <Box variant="awsui-key-label">Identity in AWS</Box>
-            <span className={styles.long}>{identity.arn}</span>
-          </div>
-          <div>
-            <Box variant="awsui-key-label">Account</Box>
-            {identity.accountId}
-          </div>
-        </>
-      )}
-      {sessionSeconds !== null && (
-        <div>
-          <Box variant="awsui-key-label">Length of sessions</Box>
-          {sessionSeconds >= 3600
-            ? `${Math.round(sessionSeconds / 360) / 10} h`
-            : `${Math.round(sessionSeconds / 60)} min`}
-        </div>
-      )}
-    </ColumnLayout>
+    <KeyValuePairs
+      columns={3}
+      items={[
+        ...(identity === null
+          ? []
+          : [
+              { label: 'Identity in AWS', value: <span className={styles.long}>{identity.arn}</span> },
+              { label: 'Account', value: identity.accountId },
+            ]),
+        ...(sessionSeconds === null
+          ? []
+          : [{ label: 'Length of sessions', value: formatDuration(sessionSeconds * 1000) }]),
+      ]}
+    />
   );
 }

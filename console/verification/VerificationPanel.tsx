@@ -98,7 +98,7 @@ export function ReportDetails({ report }: { report: Report }): ReactNode {
         <Box>{report.description}</Box>
       </SpaceBetween>
       <Findings findings={report.findings} />
-      <Missing permissions={permissions} />
+      <Missing permissions={permissions} isInUse={!report.status.endsWith('CONNECTED')} />
       <Capabilities capabilities={report.capabilities} />
       <Identity report={report} />
       <Parts report={report} />
