@@ -1,6 +1,7 @@
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { OpenRoleError, SessionError } from '../aws/sessions.js';
 import { type AwsError, classifyAwsError, isPolicyRefused } from '../aws/errors.js';
+import { REQUIRE_EXTERNAL_ID } from '../domain/connections/provider.js';
 import { InputError } from '../domain/errors.js';
 import type { Blocked } from '../domain/executions/execution.js';
 import { type Denial, explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
@@ -23,11 +24,6 @@ export interface AwsCall {
 /** Whose policies decide about sessions: those with access keys, and those of AssumeRole. */
 const PROVIDER_USER = "the provider's user";
 const OWN_IDENTITY = "polony's own AWS identity";
-
-/** What to do about a role that can be assumed without its external ID. */
-export const REQUIRE_EXTERNAL_ID =
-  "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the role's trust " +
-  'policy that allows sts:AssumeRole';
 
 /** How a remedy ends where the workflow needs nothing else. */
 const CONTINUES = 'polony then continues automatically.';

@@ -4,10 +4,12 @@ import { auditRoutes } from './audit/routes.js';
 import { authRoutes } from './auth/routes.js';
 import { OidcSignIn } from './auth/sessions/oidcSignIn.js';
 import { sessionRoutes } from './auth/sessions/routes.js';
+import { changeRoutes } from './changes/routes.js';
 import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { flowRoutes } from './connections/flows/routes.js';
 import { providerRoutes } from './connections/providers/routes.js';
 import { storageConnectionRoutes } from './connections/storage/routes.js';
+import { addConsole } from './console/routes.js';
 import type { ApiDependencies } from './dependencies.js';
 import { eventRoutes } from './events/routes.js';
 import { executionRoutes } from './executions/routes.js';
@@ -16,6 +18,7 @@ import { grantRoutes } from './grants/routes.js';
 import { healthRoutes } from './health.js';
 import { iamDocumentRoutes } from './iam/routes.js';
 import { installationRoutes } from './installation/routes.js';
+import { Notices } from './notices.js';
 import { addSchemas } from './openapi/components.js';
 import { apiKeyAuthenticator } from './plugins/apiKeys.js';
 import { addAudit } from './plugins/audit.js';
@@ -31,6 +34,7 @@ import { addResponses } from './plugins/responses.js';
 import { SignedInCallers, sessionAuthenticator } from './plugins/sessions.js';
 import { instrumentRoutes } from './runs/instruments/routes.js';
 import { runRoutes } from './runs/routes.js';
+import { seriesRoutes } from './runs/series/routes.js';
 import { limitConnections, serverOptions } from './serverOptions.js';
 import { verificationRoutes } from './verification/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
@@ -49,11 +53,18 @@ const ROUTES = [
   verificationRoutes,
   instrumentRoutes,
   runRoutes,
+  seriesRoutes,
   executionRoutes,
   fileRoutes,
   eventRoutes,
   webhookRoutes,
+  changeRoutes,
 ];
+
+/** The path below which browsers reach polony, behind a reverse proxy; empty for the whole host. */
+function basePathOf(publicUrl: string | undefined): string {
+  return publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
+}
 
 /** Builds the API without listening. */
 export async function buildApp(dependencies: ApiDependencies): Promise<FastifyInstance> {
@@ -81,7 +92,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   addInput(app);
   addSchemas(app);
   await addOpenApi(app, publicUrl);
-  for (const addRoutes of ROUTES) addRoutes(app, dependencies);
+  const shared = { ...dependencies, notices: new Notices(dependencies.databaseUrl) };
+  for (const addRoutes of ROUTES) addRoutes(app, shared);
   const canSignIn = oidc !== undefined && provider !== undefined && oidcClient !== undefined && publicUrl !== undefined;
   sessionRoutes(app, {
     db,
@@ -89,6 +101,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
     publicUrl,
     ...(canSignIn && { oidcSignIn: new OidcSignIn(oidc, oidcClient, provider, publicUrl) }),
   });
+  if (dependencies.consoleFolder !== undefined)
+    await addConsole(app, dependencies.consoleFolder, basePathOf(publicUrl));
   await app.ready();
   return app;
 }

@@ -5,6 +5,7 @@ import type { NetworkPolicy } from '../domain/webhooks/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
+import type { Notices } from './notices.js';
 import type { Authenticate } from './plugins/caller.js';
 
 /** What the API needs from other folders, and its settings. */
@@ -45,15 +46,25 @@ export interface ApiDependencies {
   trustProxy?: boolean | string[];
   /** Whether the audit log also has requests that only read; false where absent. */
   auditsReads?: boolean;
+  /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
+  allowsOpenRoles?: boolean;
   /** The AWS account that customers' roles must trust. */
   trustedAccountId?: string;
   /** Of the connection to Temporal, what people may know. */
   temporal?: { namespace: string };
   /** Where Temporal's web page is; absent where the installation has none. */
   temporalUiUrl?: string;
+  /** Folder with the built console; absent where the API serves none. */
+  consoleFolder?: string;
   /** The private networks that webhooks may send to; none where absent. */
   webhookNetworks?: NetworkPolicy;
   /** For tests: replaces the system's resolver. */
   resolve?: (host: string) => Promise<string[]>;
   logger?: FastifyBaseLogger;
+}
+
+/** What routes need: also what they share in one app. */
+export interface RouteDependencies extends ApiDependencies {
+  /** What the database tells of changes. */
+  notices: Notices;
 }

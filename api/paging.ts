@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Type } from 'typebox';
+import type { OrderKind } from '../domain/filters/order.js';
 import { isId } from '../store/database.js';
+import type { Listed, Slice } from '../store/paging.js';
 import { ApiError } from './errors.js';
 
 /** Most items on a page. */
@@ -36,15 +38,37 @@ const filter = Type.Optional(
       'Dates are ISO 8601, or a time ago such as 7d',
   }),
 );
+/** Only the filter of a filtered list, for what says something about all its pages. */
+export const FilterQuery = Type.Object({ filter }, { additionalProperties: false });
 export const FilteredPageQuery = Type.Object(
   { filter, pageSize, pageToken, includeTotalCount: Type.Optional(Type.Boolean()) },
   { additionalProperties: false },
 );
 
+/** The query of a list with a filter and an order. @param keywords that can sort it */
+export const OrderedPageQuery = (keywords: readonly string[]) =>
+  Type.Object(
+    {
+      ...FilteredPageQuery.properties,
+      orderBy: Type.Optional(
+        Type.String({
+          maxLength: 200,
+          examples: ['time_created desc'],
+          description:
+            `One of ${keywords.join(', ')}, and " desc" for the opposite direction. ` +
+            'Unknown numbers and times count as the lowest. The default is newest first',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  );
+
 /** Where a page begins: after or before the row with this id. */
 export interface Position {
   direction: 'after' | 'before';
   id: string;
+  /** The value that this row is sorted by. Absent where the list is sorted by id. */
+  key?: string;
 }
 
 /** Detects a token that was cut or changed. A token grants nothing, so the checksum needs no secret. */
@@ -52,7 +76,7 @@ function checksum(text: string): string {
   return createHash('sha256').update(text).digest('base64url').slice(0, 8);
 }
 
-/** The name of a filtered list. With another filter, a page token would silently skip rows. */
+/** The name of a filtered list. With another filter or order, a page token would silently skip rows. */
 export function filteredList(list: string, filter: Readonly<Record<string, string | undefined>>): string {
   const text = JSON.stringify(filter, (_name, value: unknown) => (value === '' ? undefined : value));
   return text === '{}' ? list : `${list}?${checksum(text)}`;
@@ -60,7 +84,8 @@ export function filteredList(list: string, filter: Readonly<Record<string, strin
 
 /** A page token. It names its list, so that other lists reject it. */
 function encodePageToken(list: string, position: Position): string {
-  const text = JSON.stringify([list, position.direction, position.id]);
+  const { direction, id, key } = position;
+  const text = JSON.stringify(key === undefined ? [list, direction, id] : [list, direction, id, key]);
   return Buffer.from(`${checksum(text)}${text}`).toString('base64url');
 }
 
@@ -69,12 +94,13 @@ function decodePageToken(
   list: string,
   token: string | undefined,
   isKey: (id: string) => boolean = isId,
+  orderKind?: OrderKind,
 ): Position | undefined {
   if (token === undefined || token === '') return undefined;
   try {
     const decoded = Buffer.from(token, 'base64url').toString();
     const text = decoded.slice(8);
-    const [of, direction, id] = JSON.parse(text) as [string, Position['direction'], unknown];
+    const [of, direction, id, key] = JSON.parse(text) as [string, Position['direction'], unknown, string?];
     // An array with one id would pass the pattern and PostgreSQL as that id. PostgreSQL has no character NUL.
     if (typeof id !== 'string' || id.includes('\0')) throw new Error('no key');
     // Base64 has several spellings of the same content. Only the one that the list returned is valid.
@@ -83,18 +109,32 @@ function decodePageToken(
       of === list &&
       (direction === 'after' || direction === 'before') &&
       isKey(id) &&
-      encodePageToken(list, { direction, id }) === token
+      (orderKind === undefined ? key === undefined : isSortKey(key, orderKind)) &&
+      encodePageToken(list, { direction, id, ...(key !== undefined && { key }) }) === token
     )
-      return { direction, id };
+      return { direction, id, ...(key !== undefined && { key }) };
   } catch {
     // The token is not ours.
   }
   throw new ApiError(
     400,
     'INVALID_PAGE_TOKEN',
-    'pageToken does not come from this list with this filter. Start again without pageToken',
+    'pageToken does not come from this list with this filter and order. Start again without pageToken',
     { field: 'pageToken' },
   );
+}
+
+const SORT_KEYS: Readonly<Record<OrderKind, RegExp>> = {
+  text: /^[^\0\p{Cs}]*$/u,
+  number: /^(-?Infinity|NaN|-?\d{1,400}(\.\d{1,400})?(e[+-]?\d{1,3})?)$/,
+  time: /^(-infinity|\d{4}-\d{2}-\d{2} ([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?[+-](0\d|1[0-4])(:[0-5]\d)?)$/,
+};
+
+/** Whether PostgreSQL accepts a text as a value to continue after. Only a forged token has another one. */
+function isSortKey(key: unknown, kind: OrderKind): boolean {
+  if (typeof key !== 'string' || !SORT_KEYS[kind].test(key)) return false;
+  if (kind === 'number') return /^(-?Infinity|NaN)$/.test(key) || Number.isFinite(Number(key));
+  return kind === 'text' || key === '-infinity' || !Number.isNaN(Date.parse(key.slice(0, 10)));
 }
 
 /** Most characters of the rows of a page. To write ten times as many as JSON keeps other requests waiting. */
@@ -145,20 +185,29 @@ export async function pageByKey<T>(
   return { items, nextPageToken: more ? encodePageToken(list, { direction: 'after', id: keyOf(items.at(-1)!) }) : '' };
 }
 
-/** A page of a list that is newest first and can be read in both directions. */
-export async function pageBothWays<T extends { id: string }>(
+/**
+ * A page of a list that can be read in both directions.
+ * @param orderKind how the values sort that the list is sorted by; absent where it is newest first
+ */
+export async function pageBothWays<T extends Listed<{ id: string }>>(
   list: string,
   query: { pageSize?: number; pageToken?: string },
-  read: (slice: { limit: number; after?: string; before?: string }) => Promise<T[]>,
+  read: (slice: Slice) => Promise<T[]>,
+  orderKind?: OrderKind,
 ): Promise<{ items: T[]; nextPageToken: string; previousPageToken: string }> {
   const size = Math.min(query.pageSize ?? 100, MOST);
-  const position = decodePageToken(list, query.pageToken);
-  const rows = await read({ limit: size + 1, ...(position !== undefined && { [position.direction]: position.id }) });
+  const position = decodePageToken(list, query.pageToken, isId, orderKind);
+  const rows = await read({
+    limit: size + 1,
+    ...(position !== undefined && { [position.direction]: position.id, key: position.key }),
+  });
   const { items, more } = takePage(rows, size);
   const backwards = position?.direction === 'before';
   if (backwards) items.reverse();
   const token = (direction: Position['direction'], row: T | undefined): string =>
-    row === undefined ? '' : encodePageToken(list, { direction, id: row.id });
+    row === undefined
+      ? ''
+      : encodePageToken(list, { direction, id: row.id, ...(row.sortKey !== undefined && { key: row.sortKey }) });
   return {
     items,
     nextPageToken: more || backwards ? token('after', items.at(-1)) : '',

@@ -14,6 +14,7 @@ import { createPayloadCodec } from '../temporal/codec.js';
 import { openTemporal, waitForTemporal } from '../temporal/connection.js';
 import { toReadings } from '../temporal/taskQueues.js';
 import { buildApp } from './app.js';
+import { findConsole } from './console/files.js';
 import { closeServer, listeningUrl } from './listening.js';
 
 /** An API server that is listening. */
@@ -21,6 +22,18 @@ export interface RunningApi {
   url: string;
   /** Accepts no more requests, waits up to 10 seconds for running ones, and closes. Can be called several times. */
   close: () => Promise<void>;
+}
+
+/** The folder of the console to serve; undefined where there is none. */
+function locateConsole(
+  { servesConsole, consoleFolder }: Pick<ApiConfig, 'servesConsole' | 'consoleFolder'>,
+  logger: Logger,
+): string | undefined {
+  if (!servesConsole) return undefined;
+  const folder = findConsole(consoleFolder);
+  if (folder === undefined)
+    logger.warn('the API serves no console, because nobody built it. Run npm run build, or set POLONY_CONSOLE=false');
+  return folder;
 }
 
 /**
@@ -63,6 +76,7 @@ export async function startApi(config: ApiConfig, logger: Logger): Promise<Runni
     }
     const app = await buildApp({
       ...config,
+      consoleFolder: locateConsole(config, logger),
       db,
       aws,
       secrets,

@@ -1,5 +1,13 @@
-import { GetObjectCommand, ListObjectsV2Command, type ObjectStorageClass, type S3Client } from '@aws-sdk/client-s3';
+import type { Readable } from 'node:stream';
+import {
+  GetObjectCommand,
+  type GetObjectCommandOutput,
+  ListObjectsV2Command,
+  type ObjectStorageClass,
+  type S3Client,
+} from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { contentDisposition, type Disposition } from '../domain/files/contentDisposition.js';
 import { isAddressable } from '../domain/files/paths.js';
 import type { Session } from './sessions.js';
 import { listedNames } from './s3.js';
@@ -97,6 +105,7 @@ async function listPart(
  * @param seconds 1 to 604,800
  * @param checksum whether S3 answers with the object's checksum: the client must then send `x-amz-checksum-mode:
  * ENABLED`
+ * @param disposition what a browser does with the object; S3 then answers with its name
  * @returns undefined for a key that clients would change before they request it.
  */
 export async function downloadUrl(
@@ -104,7 +113,7 @@ export async function downloadUrl(
   session: Session,
   object: { bucket: string; key: string },
   seconds: number,
-  checksum: boolean,
+  { checksum = false, disposition = 'attachment' }: { checksum?: boolean; disposition?: Disposition } = {},
   now = Date.now(),
 ): Promise<string | undefined> {
   if (!isAddressable(object.key)) return undefined;
@@ -112,6 +121,7 @@ export async function downloadUrl(
   const command = new GetObjectCommand({
     Bucket: object.bucket,
     Key: object.key,
+    ResponseContentDisposition: contentDisposition(disposition, object.key.slice(object.key.lastIndexOf('/') + 1)),
     ...(checksum && { ChecksumMode: 'ENABLED' }),
   });
   return getSignedUrl(signer, command, {
@@ -141,7 +151,7 @@ export async function downloadUrls(
   const urls = [];
   for (const [at, { key, archived }] of files.entries()) {
     if (at > 0 && at % SIGNED_AT_ONCE === 0) await new Promise((resolve) => setImmediate(resolve));
-    urls.push(archived ? undefined : await downloadUrl(signer, session, { bucket, key }, seconds, checksum));
+    urls.push(archived ? undefined : await downloadUrl(signer, session, { bucket, key }, seconds, { checksum }));
   }
   return urls;
 }
@@ -165,5 +175,81 @@ export async function readTail(s3: S3Client, bucket: string, key: string, bytes:
     // S3 answers this for an empty file, which has no last byte.
     if (name === 'InvalidRange') return '';
     throw error;
+  }
+}
+
+/** An object that was read, or why it was not. */
+export type ReadFile = { etag: string | undefined; size: number; lastModified: Date | null } & (
+  | { state: 'read'; bytes: Uint8Array }
+  /** It still has the ETag that the caller knows. */
+  | { state: 'unchanged' }
+  | { state: 'archived' }
+  | { state: 'too_large' }
+);
+
+/** How long a read may take, in milliseconds, whatever the size. */
+const READ_MS = 30_000;
+
+/**
+ * Reads an object of limited size in limited time.
+ * @param maxBytes a larger object is not read
+ * @param takesBeginning whether to read the beginning of a larger object instead
+ * @param knownEtag the object is not read while it has this ETag
+ * @returns undefined when there is no such object
+ * @throws the error of S3: InvalidObjectState for an archived object; a TimeoutError after 30 seconds
+ */
+export async function readFile(
+  s3: S3Client,
+  bucket: string,
+  key: string,
+  { maxBytes, takesBeginning = false, knownEtag }: { maxBytes: number; takesBeginning?: boolean; knownEtag?: string },
+): Promise<ReadFile | undefined> {
+  const deadline = AbortSignal.timeout(READ_MS);
+  let object: GetObjectCommandOutput;
+  try {
+    object = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }), { abortSignal: deadline });
+  } catch (error) {
+    if ((error as { name?: string }).name === 'NoSuchKey') return undefined;
+    throw error;
+  }
+  const stream = object.Body as Readable | undefined;
+  const { ETag: etag, ContentLength: size = 0, LastModified: lastModified = null } = object;
+  const facts = { etag, size, lastModified };
+  const isArchived = ARCHIVED.has(object.StorageClass) && object.Restore === undefined;
+  const state = isArchived
+    ? 'archived'
+    : etag !== undefined && etag === knownEtag
+      ? 'unchanged'
+      : size > maxBytes && !takesBeginning
+        ? 'too_large'
+        : 'read';
+  if (state !== 'read') {
+    stream?.destroy();
+    return { ...facts, state };
+  }
+  return { ...facts, state, bytes: await readBeginning(stream, maxBytes, deadline) };
+}
+
+/** Reads at most so many bytes of a stream. The SDK's own signal ends with the headers. */
+async function readBeginning(
+  stream: Readable | undefined,
+  most: number,
+  deadline: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Buffer[] = [];
+  let left = most;
+  const stop = (): void => void stream?.destroy(deadline.reason as Error);
+  deadline.addEventListener('abort', stop);
+  try {
+    for await (const chunk of stream ?? []) {
+      const part = (chunk as Buffer).subarray(0, left);
+      chunks.push(part);
+      left -= part.length;
+      // Leaving the loop destroys the stream.
+      if (left === 0) break;
+    }
+    return new Uint8Array(Buffer.concat(chunks));
+  } finally {
+    deadline.removeEventListener('abort', stop);
   }
 }

@@ -130,6 +130,19 @@ export class AwsSessions {
     return this.#sts.tryAssumeRole(roleArn, region, externalId);
   }
 
+  /**
+   * Sessions of a provider that is not saved, with any id. They are apart from those of the others, so that nobody else
+   * can use them. The caller closes them.
+   */
+  ofDraft(provider: ProviderAccess): AwsSessions {
+    const { sessionSeconds, now } = this.#options;
+    return new AwsSessions({
+      sessionSeconds,
+      ...(now !== undefined && { now }),
+      loadProvider: async () => provider,
+    });
+  }
+
   /** Discards what is known about a provider's sessions, so that the next call gets a new one. */
   forget(providerId: string): void {
     this.#sessions.delete(providerId);

@@ -66,7 +66,7 @@ async function waitForAnswer<T>(what: string, ask: () => Promise<T | undefined>)
 export async function demo({ keep = false }: { keep?: boolean } = {}): Promise<void> {
   const began = Date.now();
   say('polony demo: starting the local stack (Temporal, PostgreSQL, a local AWS that enforces IAM)…');
-  const stack = await startStack({ onProgress: (line) => say(`  ${line}`) });
+  const stack = await startStack({ console: keep, onProgress: (line) => say(`  ${line}`) });
   const stopAndExit = (): void => void stack.stop().finally(() => process.exit(130));
   process.once('SIGINT', stopAndExit);
   process.once('SIGTERM', stopAndExit);

@@ -26,6 +26,7 @@ export function abortOnTermination(): AbortSignal {
 export async function local(): Promise<void> {
   const termination = abortOnTermination();
   const stack = await startStack({
+    console: true,
     onProgress: (line) => void process.stdout.write(`${line}\n`),
     signal: termination,
   });

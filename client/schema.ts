@@ -150,6 +150,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow what changes as a stream of events
+         * @description Sends server-sent events. `ready`: from now on the stream has every change. `change`: an object has changed; its data is `{topic, id, status, timeChanged}`, and for verifications `kind`. `reset`: changes were missed, so load everything anew. Only objects that the caller may see. Changes that follow each other fast are one event. A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. An event can come twice.
+         */
+        get: operations["ChangeService_WatchChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/compute-connections": {
         parameters: {
             query?: never;
@@ -308,6 +328,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/{execution_id}/files/download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a URL to download or display a file of an execution
+         * @description The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.
+         */
+        get: operations["ExecutionService_GetExecutionDownloadUrl"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/{execution_id}/files/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the beginning of a text file, or an image, of an execution
+         * @description Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain scripts. Archived files and files of other types have no preview.
+         */
+        get: operations["ExecutionService_PreviewExecutionFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/{execution_id}/files/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an HTML report of an execution, such as the QC page of Bases2Fastq
+         * @description For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an origin of its own, without cookies, and load nothing. At most 32 MiB.
+         */
+        get: operations["ExecutionService_GetExecutionReport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/{execution_id}/logs": {
         parameters: {
             query?: never;
@@ -456,6 +536,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/executions/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the measurements in the results of an execution by read, cycle and lane, and its index assignment
+         * @description From RunStats.json, IndexAssignment.csv and UnassignedSequences.csv. Yields are in bases, and shares in percent. Values that a file lacks are null.
+         */
+        get: operations["ExecutionService_GetExecutionSeries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/{id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the steps that an execution has reached, with their times
+         * @description Oldest first. Each step ends when the next one begins. A HealthOmics run that failed for a transient reason is followed by the steps of the next attempt.
+         */
+        get: operations["ExecutionService_ListExecutionSteps"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/executions/blocked": {
         parameters: {
             query?: never;
@@ -468,6 +588,60 @@ export interface paths {
          * @description Each with what blocks it, since when, and what to do.
          */
         get: operations["ExecutionService_ListBlockedExecutions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count executions by status */
+        get: operations["ExecutionService_CountExecutions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/filter-fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the keywords that filter executions */
+        get: operations["ExecutionService_ListExecutionFilterFields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/executions/filter-values": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List values that occur among executions, for a filter
+         * @description For keywords without an index, the values of the 10,000 newest executions.
+         */
+        get: operations["ExecutionService_ListExecutionFilterValues"];
         put?: never;
         post?: never;
         delete?: never;
@@ -664,6 +838,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/instruments/{serial_number}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the metrics of the sequencing runs of an instrument, newest first
+         * @description One item for each run that the caller may see (`runs:read`). Values are those of `metrics` of the run. null: nothing has measured it, or not yet.
+         */
+        get: operations["InstrumentService_ListInstrumentMetrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/instruments/{serial_number}/storage-connections": {
         parameters: {
             query?: never;
@@ -761,6 +955,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/providers/verify-draft": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify a provider before you create it
+         * @description polony tries the role or the access keys at once, and saves nothing. For a role without externalId, the response has a new one: put it into the trust policy, and send it in the next verification and in the creation.
+         */
+        post: operations["ProviderService_VerifyDraft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs": {
         parameters: {
             query?: never;
@@ -815,6 +1029,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{id}/manifest-checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check a run manifest for a run, without starting anything
+         * @description The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.
+         */
+        post: operations["RunService_CheckManifest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/{id}/retry": {
         parameters: {
             query?: never;
@@ -829,6 +1063,26 @@ export interface paths {
          * @description If polony stopped following the upload, for example after it rejected the run, it starts again. Use this after you uploaded a failed or stopped run again: polony does not look at such a run by itself.
          */
         post: operations["RunService_RetryRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the measurements of a run by read, cycle and lane, and its index assignment
+         * @description instrument has what the instrument measured: AvitiRunStats.json, and IndexAssignment.csv with the scope `runs:download`. execution has what Bases2Fastq found, with the scope `executions:read`: RunStats.json, IndexAssignment.csv and UnassignedSequences.csv of the execution that completed last. Yields are in bases, and shares in percent. Values that a file lacks are null.
+         */
+        get: operations["RunService_GetRunSeries"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -875,6 +1129,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/runs/{run_id}/files/download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a URL to download or display a file of a run
+         * @description The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.
+         */
+        get: operations["RunService_GetRunDownloadUrl"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/files/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the beginning of a text file, or an image, of a run
+         * @description Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain scripts. Archived files and files of other types have no preview.
+         */
+        get: operations["RunService_PreviewRunFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/{run_id}/files/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an HTML report of a run
+         * @description For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an origin of its own, without cookies, and load nothing. At most 32 MiB.
+         */
+        get: operations["RunService_GetRunReport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runs/blocked": {
         parameters: {
             query?: never;
@@ -887,6 +1201,60 @@ export interface paths {
          * @description Each with what blocks it, since when, and what to do.
          */
         get: operations["RunService_ListBlockedRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Count runs by status */
+        get: operations["RunService_CountRuns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/filter-fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the keywords that filter runs */
+        get: operations["RunService_ListRunFilterFields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs/filter-values": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List values that occur among runs, for a filter
+         * @description For keywords without an index, the values of the 10,000 newest runs.
+         */
+        get: operations["RunService_ListRunFilterValues"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1256,6 +1624,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/storage-connections/{storage_connection_id}/files/download-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a URL to download or display a file of a storage connection
+         * @description The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.
+         */
+        get: operations["StorageConnectionService_GetDownloadUrl"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{storage_connection_id}/files/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the beginning of a text file, or an image, of a storage connection
+         * @description Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain scripts. Archived files and files of other types have no preview.
+         */
+        get: operations["StorageConnectionService_PreviewFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/storage-connections/{storage_connection_id}/files/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get an HTML report of a storage connection
+         * @description For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an origin of its own, without cookies, and load nothing. At most 32 MiB.
+         */
+        get: operations["StorageConnectionService_GetReport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/webhooks": {
         parameters: {
             query?: never;
@@ -1559,6 +1987,81 @@ export interface components {
             partNumber: string;
             serialNumber: string;
         };
+        /** @description Arrays of the same length as cycle. null in an array is a value that the file lacks, and null in place of an array means that the file has none of its values */
+        CycleSeries: {
+            /** @description Counted from 1 */
+            cycle: number[];
+            /** @description Percent of the PhiX bases that are wrong */
+            errorRate: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentA: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentC: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentG: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentN: (number | null)[] | null;
+            /** @description Percent of the bases with a quality of 30 or more */
+            percentQ30: (number | null)[] | null;
+            /** @description Percent of the bases with a quality of 40 or more */
+            percentQ40: (number | null)[] | null;
+            /** @description Percent of the bases of the cycle */
+            percentT: (number | null)[] | null;
+            /** @description Phred score */
+            qualityScoreMean: (number | null)[] | null;
+        };
+        DraftVerification: {
+            capabilities: {
+                /** @enum {string} */
+                capability: "runUpload" | "dataExploration" | "bases2fastq" | "sharing" | "cliCredentials";
+                /** @description Permissions that are denied */
+                missing: string[];
+                /** @enum {string} */
+                state: "ready" | "limited" | "notReady";
+                /** @description Permissions that polony could not test yet */
+                unknown: string[];
+            }[];
+            description: string;
+            findings: {
+                code: string;
+                message: string;
+                remedy: string;
+                /** @enum {string} */
+                severity: "error" | "warning" | "info";
+            }[];
+            identity: {
+                accountId: string;
+                arn: string;
+            } | null;
+            permissions: {
+                action: string;
+                /** @description Capabilities that need this permission, fully or in part */
+                capabilities: string[];
+                /** @description How polony tested the permission, or why it did not */
+                detail: string;
+                /** @description The error that AWS returned */
+                error: {
+                    code: string;
+                    message: string;
+                } | null;
+                /** @description In the report of a provider: the name of the provider, connection or flow with this result */
+                of: string | null;
+                purpose: string;
+                /** @description What to do about a denial, by the reason that AWS gives. Null if AWS denied nothing */
+                remedy: string | null;
+                /** @enum {string} */
+                requirement: "required" | "optional";
+                resource: string;
+                /** @enum {string} */
+                result: "granted" | "denied" | "unknown";
+                /** @description The smallest policy statement that grants the permission. Null if it is granted, or if no Allow statement in the policy of the role or user can help */
+                statement: unknown;
+                unlocks: string;
+            }[];
+            sessionSeconds: number | null;
+            /** @enum {string} */
+            status: "VERIFICATION_STATUS_CONNECTED" | "VERIFICATION_STATUS_WARNING" | "VERIFICATION_STATUS_FAILED";
+        };
         Error: {
             /** @description The HTTP status */
             code: number;
@@ -1663,6 +2166,8 @@ export interface components {
             /** @description The number of the current HealthOmics run. The first is 1 */
             attempt: number;
             blocked: components["schemas"]["Blocked"] | null;
+            /** Format: date-time */
+            blockedSince: string | null;
             cancelRequested: {
                 reason: string | null;
                 requestedBy: string;
@@ -1729,6 +2234,128 @@ export interface components {
             /** @description The workflow ID in Temporal */
             workflowId: string;
         };
+        ExecutionSeries: {
+            executionId: string;
+            /** @description The files that were read, and why others were not */
+            files: components["schemas"]["SeriesFile"][];
+            indexAssignment: {
+                /** @description Whether the file has more rows */
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    /** @description Percent of its polonies whose index differs from that of the sample */
+                    percentMismatch: number | null;
+                    /** @description Percent of its polonies whose index is that of the sample */
+                    percentPerfect: number | null;
+                    polonies: number;
+                    sampleName: string;
+                    /** @description As the file counts samples */
+                    sampleNumber: number | null;
+                    /** @description Bases */
+                    yield: number | null;
+                }[];
+            } | null;
+            lanes: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                lane: number;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            samples: {
+                /** @description Percent of its polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description Assigned polonies */
+                polonies: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                sampleName: string;
+                /** @description As the file counts samples */
+                sampleNumber: number | null;
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            /** @description Version of Bases2Fastq */
+            softwareVersion: string | null;
+            totals: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            } | null;
+            unassignedSequences: {
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                /** @description For each lane, at most 100, those with the most polonies first */
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    polonies: number;
+                }[];
+            } | null;
+            /** @description What is wrong with single values, which are null */
+            warnings: string[];
+        };
         /**
          * @example {
          *       "path": "BaseCalls/R1_C001.zip",
@@ -1752,6 +2379,37 @@ export interface components {
             /** @description The storage class in S3. Files in GLACIER and DEEP_ARCHIVE must be restored before you can read them */
             storageClass: string | null;
             uri: string;
+        };
+        FilePreview: {
+            /** @description Text; for images base64 */
+            content: string;
+            /** @description By the content, not by the name */
+            contentType: string;
+            /** @enum {string} */
+            encoding: "text" | "base64";
+            /** @description Whether the text goes on */
+            isTruncated: boolean;
+            /** @enum {string} */
+            kind: "text" | "csv" | "json" | "image";
+            /** Format: date-time */
+            lastModified: string | null;
+            path: string;
+            /** @description Bytes of the whole file */
+            size: number;
+        };
+        FilterField: {
+            description: string;
+            /** @description Whether orderBy takes it */
+            isSortable: boolean;
+            /** @description Whether filter-values lists the values that occur */
+            listsValues: boolean;
+            /** @description The keyword */
+            name: string;
+            operators: (":" | "!=" | ">=" | "<=" | ">" | "<")[];
+            /** @enum {string} */
+            type: "text" | "id" | "status" | "choice" | "time" | "number" | "boolean";
+            /** @description All values; empty where they are not finite */
+            values: string[];
         };
         Flow: {
             acceptFailedOutcome: boolean;
@@ -1907,6 +2565,183 @@ export interface components {
             /** Format: date-time */
             timeUpdated: string;
         };
+        InstrumentMetrics: {
+            /** @description Phred score */
+            avgQ: number | null;
+            /** @description Percent */
+            errorRate: number | null;
+            kitName: string | null;
+            /** @description Percent of the polonies, from the execution that completed last */
+            percentAssigned: number | null;
+            /** @description Percent */
+            phixAlignmentRate: number | null;
+            polonyDensity: string | null;
+            /** @description Percent */
+            q30: number | null;
+            /** @description Percent */
+            q40: number | null;
+            /** @description Percent */
+            q50: number | null;
+            runId: string;
+            runName: string;
+            side: string | null;
+            softwareVersion: string | null;
+            /** @description The status of the run, as GET /v1/runs/{id} shows it */
+            status: string;
+            /**
+             * Format: date-time
+             * @description When the run started; else when polony found it
+             */
+            time: string;
+            /** Format: date-time */
+            timeCompleted: string | null;
+            /** @description Polonies that pass the filter */
+            totalReads: number | null;
+            /** @description Bases */
+            totalYield: number | null;
+        };
+        InstrumentSeries: {
+            /** @description The files that were read, and why others were not */
+            files: components["schemas"]["SeriesFile"][];
+            indexAssignment: {
+                /** @description Whether the file has more rows */
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    /** @description Percent of its polonies whose index differs from that of the sample */
+                    percentMismatch: number | null;
+                    /** @description Percent of its polonies whose index is that of the sample */
+                    percentPerfect: number | null;
+                    polonies: number;
+                    sampleName: string;
+                    /** @description As the file counts samples */
+                    sampleNumber: number | null;
+                    /** @description Bases */
+                    yield: number | null;
+                }[];
+            } | null;
+            lanes: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                lane: number;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            samples: {
+                /** @description Percent of its polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description Assigned polonies */
+                polonies: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                sampleName: string;
+                /** @description As the file counts samples */
+                sampleNumber: number | null;
+                /** @description Bases */
+                yield: number | null;
+            }[];
+            /** @description Version of Bases2Fastq */
+            softwareVersion: string | null;
+            totals: {
+                /** @description Bases of assigned polonies */
+                assignedYield: number | null;
+                /** @description Mean over the cycles, in percent of the PhiX bases */
+                errorRate: number | null;
+                /** @description Percent of the polonies that belong to a sample */
+                percentAssigned: number | null;
+                /** @description Percent of the assigned polonies whose index differs from that of the sample */
+                percentMismatch: number | null;
+                /** @description Percent. Only in the series of the instrument */
+                percentPassingFilter: number | null;
+                /** @description Percent */
+                percentQ30: number | null;
+                /** @description Percent */
+                percentQ40: number | null;
+                /** @description In the series of the instrument, also polonies that do not pass the filter */
+                polonies: number | null;
+                /** @description Only in the series of the instrument */
+                poloniesPassingFilter: number | null;
+                /** @description Phred score */
+                qualityScoreMean: number | null;
+                reads: components["schemas"]["ReadSeries"][];
+                /** @description Bases */
+                yield: number | null;
+            } | null;
+            unassignedSequences: {
+                isTruncated: boolean;
+                /**
+                 * @description What the percentages of rows of a single lane are shares of. Those of rows for 1+2 are shares of the run. null: the file does not show it
+                 * @enum {string|null}
+                 */
+                percentOf: "run" | "lane" | null;
+                /** @description For each lane, at most 100, those with the most polonies first */
+                rows: {
+                    index1: string;
+                    index2: string;
+                    /** @description 1, 2 or 1+2. Rows for 1+2 are the sum of the others */
+                    lane: string;
+                    /** @description Percent: see percentOf */
+                    percent: number | null;
+                    polonies: number;
+                }[];
+            } | null;
+            /** @description What is wrong with single values, which are null */
+            warnings: string[];
+        };
+        ManifestCheck: {
+            errors: components["schemas"]["ManifestFinding"][];
+            /** @description How many findings are not listed */
+            more: number;
+            /** @description How many sample names the manifest has */
+            samples: number;
+            /** @enum {string} */
+            source: "run" | "text" | "uri";
+            /** @description Whether an execution with this manifest would not start */
+            stops: boolean;
+            warnings: components["schemas"]["ManifestFinding"][];
+        };
+        ManifestFinding: {
+            /** @description Counted from 1 */
+            column?: number;
+            /** @description Counted from 1 */
+            line?: number;
+            message: string;
+            /** @description For programs, such as index-length */
+            rule: string;
+        };
         Output: {
             kinds: string[];
             storageConnectionId: string;
@@ -1946,6 +2781,21 @@ export interface components {
             code: string;
             message: string;
             remedy: string;
+        };
+        ReadSeries: {
+            cycles: components["schemas"]["CycleSeries"];
+            /** @description Mean over the cycles, in percent of the PhiX bases */
+            errorRate: number | null;
+            /** @description Percent */
+            percentQ30: number | null;
+            /** @description Percent */
+            percentQ40: number | null;
+            /** @description Percent */
+            phixAlignmentRate: number | null;
+            /** @description Phred score */
+            qualityScoreMean: number | null;
+            /** @description R1, R2, I1 or I2 */
+            read: string;
         };
         Run: {
             description: string;
@@ -2043,6 +2893,8 @@ export interface components {
         };
         RunDetails: {
             blocked: components["schemas"]["Blocked"] | null;
+            /** Format: date-time */
+            blockedSince: string | null;
             /** @enum {string} */
             checked: "content" | "presence";
             outcome: string | null;
@@ -2094,6 +2946,18 @@ export interface components {
             region: string;
             secretAccessKey: string;
             sessionToken: string;
+        };
+        SeriesFile: {
+            /** Format: date-time */
+            lastModified: string | null;
+            /** @description Why the file was not read, and what to do */
+            message: string;
+            name: string;
+            /** @description Bytes */
+            size: number | null;
+            /** @enum {string} */
+            state: "read" | "missing" | "archived" | "denied" | "damaged" | "too_large" | "not_shown" | "unavailable";
+            uri: string | null;
         };
         /**
          * @example {
@@ -3111,6 +3975,102 @@ export interface operations {
             };
         };
     };
+    ChangeService_WatchChanges: {
+        parameters: {
+            query: {
+                /** @description Only this execution. Verifications stay */
+                executionId?: string;
+                /** @description Only this run and its executions. Verifications stay */
+                runId?: string;
+                /**
+                 * @description Separated by commas: runs, executions, verifications
+                 * @example runs,executions
+                 */
+                topics: string;
+            };
+            header?: {
+                /** @description The ID of the last event that you received */
+                "last-event-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     ComputeConnectionService_ListComputeConnections: {
         parameters: {
             query?: {
@@ -3944,6 +4904,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -4336,6 +5301,316 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_GetExecutionDownloadUrl: {
+        parameters: {
+            query: {
+                /** @description Whether a browser saves the file (attachment, the default) or displays it (inline) */
+                disposition?: "attachment" | "inline";
+                /** @description The default is 3,600. See X-Amz-Expires of the URL */
+                expirationSeconds?: number;
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The URL */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How long the URL is valid: at most as long as the AWS session */
+                        expirationSeconds: number;
+                        url: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_PreviewExecutionFile: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        preview: components["schemas"]["FilePreview"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_GetExecutionReport: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                execution_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5208,6 +6483,194 @@ export interface operations {
             };
         };
     };
+    ExecutionService_GetExecutionSeries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The series */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        series: components["schemas"]["ExecutionSeries"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_ListExecutionSteps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The steps */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        blocked: components["schemas"]["Blocked"] | null;
+                        /** Format: date-time */
+                        blockedSince: string | null;
+                        steps: {
+                            /** @description The number of the HealthOmics run. The first is 1 */
+                            attempt: number;
+                            /** @enum {string} */
+                            step: "ACCEPTED" | "WAITING_FOR_UPLOAD" | "PREPARING" | "QUEUED" | "STARTING" | "PENDING" | "RUNNING" | "READING_RESULTS" | "ENDED";
+                            /** Format: date-time */
+                            timeEnded: string | null;
+                            /** Format: date-time */
+                            timeStarted: string;
+                            /** @description What the current step waits for; null for the other steps */
+                            waitsFor: string | null;
+                        }[];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     ExecutionService_ListBlockedExecutions: {
         parameters: {
             query?: {
@@ -5217,6 +6680,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, status, flow.name, input.run.name, started_by, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -5242,6 +6710,259 @@ export interface operations {
                         nextPageToken: string;
                         previousPageToken: string;
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_CountExecutions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many executions have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            EXECUTION_STATUS_CANCELED: number;
+                            EXECUTION_STATUS_COMPLETED: number;
+                            EXECUTION_STATUS_FAILED: number;
+                            EXECUTION_STATUS_INITIALIZED: number;
+                            EXECUTION_STATUS_PENDING: number;
+                            EXECUTION_STATUS_RUNNING: number;
+                            EXECUTION_STATUS_UNTRIGGERED: number;
+                        };
+                        total: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_ListExecutionFilterFields: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keywords */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        fields: components["schemas"]["FilterField"][];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    ExecutionService_ListExecutionFilterValues: {
+        parameters: {
+            query: {
+                /** @description A keyword of the filter whose values are texts */
+                field: string;
+                /** @description How the values begin, in any case */
+                prefix?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The values */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description Whether there are more */
+                        isTruncated: boolean;
+                        /** @description At most 50, in alphabetical order */
+                        values: string[];
                     };
                 };
             };
@@ -6759,6 +8480,104 @@ export interface operations {
             };
         };
     };
+    InstrumentService_ListInstrumentMetrics: {
+        parameters: {
+            query?: {
+                /** @description The default is 100, the maximum 1,000 */
+                pageSize?: number;
+                /** @description nextPageToken or previousPageToken of another page of this list */
+                pageToken?: string;
+                /** @description Only runs at or after this time */
+                since?: string;
+                /** @description Only runs before this time */
+                until?: string;
+            };
+            header?: never;
+            path: {
+                serial_number: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of metrics */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        metrics: components["schemas"]["InstrumentMetrics"][];
+                        nextPageToken: string;
+                        previousPageToken: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     InstrumentService_ListInstrumentStorageConnections: {
         parameters: {
             query?: {
@@ -7568,6 +9387,139 @@ export interface operations {
             };
         };
     };
+    ProviderService_VerifyDraft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "sequencing-account",
+                 *       "defaultRegion": "us-west-2",
+                 *       "credentialType": "role",
+                 *       "roleArn": "arn:aws:iam::111122223333:role/Element-ServiceUser",
+                 *       "externalId": "lab-7f3a"
+                 *     }
+                 */
+                "application/json": {
+                    /** @description Access key ID, starting with AKIA. Only for the credential type `accessKeys` */
+                    accessKeyId?: string;
+                    /** @enum {string} */
+                    credentialType: "role" | "accessKeys";
+                    /** @description An AWS region */
+                    defaultRegion: string;
+                    /** @description External ID in the trust policy of the role: 2 to 1224 letters, digits and @:,=-./_. Omit it, and polony generates one that nobody can guess. No two AWS accounts may use the same one. Only for the credential type `role` */
+                    externalId?: string;
+                    /** @description Unique, 1 to 128 characters */
+                    name: string;
+                    /** @description ARN of the role. Only for the credential type `role` */
+                    roleArn?: string;
+                    /** @description Secret access key. polony encrypts it and never returns it. Only for the credential type `accessKeys` */
+                    secretAccessKey?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description What polony found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description The external ID that was tried; null for access keys */
+                        externalId: string | null;
+                        verification: components["schemas"]["DraftVerification"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     RunService_ListRuns: {
         parameters: {
             query?: {
@@ -7577,6 +9529,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -7833,6 +9790,146 @@ export interface operations {
             };
         };
     };
+    RunService_CheckManifest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "manifest": {
+                 *         "content": "[Samples]\n"
+                 *       }
+                 *     }
+                 */
+                "application/json": {
+                    /** @description The flow whose parameters and settings count. The default is none */
+                    flowId?: string;
+                    /** @description A run manifest that this execution uses instead of the run's own */
+                    manifest?: {
+                        /** @description The text of RunManifest.csv */
+                        content: string;
+                    } | {
+                        /** @description The S3 URI of a manifest in the run's storage connection */
+                        uri: string;
+                    };
+                    /** @description Parameters of the workflow's template. They override those of the flow. At most 50,000 characters as JSON */
+                    parameters?: {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+        };
+        responses: {
+            /** @description What the check found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        check: components["schemas"]["ManifestCheck"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request body is not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     RunService_RetryRun: {
         parameters: {
             query?: never;
@@ -7893,6 +9990,98 @@ export interface operations {
             };
             /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_GetRunSeries: {
+        parameters: {
+            query?: {
+                /** @description An execution of the run. The default is the one that completed last */
+                executionId?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The series */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        execution: components["schemas"]["ExecutionSeries"] | null;
+                        instrument: components["schemas"]["InstrumentSeries"];
+                        runId: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8132,6 +10321,316 @@ export interface operations {
             };
         };
     };
+    RunService_GetRunDownloadUrl: {
+        parameters: {
+            query: {
+                /** @description Whether a browser saves the file (attachment, the default) or displays it (inline) */
+                disposition?: "attachment" | "inline";
+                /** @description The default is 3,600. See X-Amz-Expires of the URL */
+                expirationSeconds?: number;
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The URL */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How long the URL is valid: at most as long as the AWS session */
+                        expirationSeconds: number;
+                        url: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_PreviewRunFile: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        preview: components["schemas"]["FilePreview"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_GetRunReport: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     RunService_ListBlockedRuns: {
         parameters: {
             query?: {
@@ -8141,6 +10640,11 @@ export interface operations {
                  */
                 filter?: string;
                 includeTotalCount?: boolean;
+                /**
+                 * @description One of time_created, time_started, time_completed, time_updated, name, instrument.name, status, metrics.sequencing.total_yield, metrics.sequencing.q30, and " desc" for the opposite direction. Unknown numbers and times count as the lowest. The default is newest first
+                 * @example time_created desc
+                 */
+                orderBy?: string;
                 /** @description The default is 100, the maximum 1,000 */
                 pageSize?: number;
                 /** @description nextPageToken or previousPageToken of another page of this list */
@@ -8166,6 +10670,268 @@ export interface operations {
                             run: components["schemas"]["Run"];
                         }[];
                         totalCount?: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_CountRuns: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Terms of the form keyword:value, separated by spaces. All terms must match. Separate alternative values with commas. Instead of the colon you can use >=, <=, >, < and !=. Unknown values never match : and always match !=. Text without a keyword matches all string fields. Quotes make a value exact. Dates are ISO 8601, or a time ago such as 7d
+                 * @example status:failed time_completed>=7d
+                 */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many runs have each status */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How many of them wait for a person */
+                        blocked: number;
+                        counts: {
+                            RUN_STATUS_COMPLETED: number;
+                            RUN_STATUS_CREATED: number;
+                            RUN_STATUS_DISCARDED: number;
+                            RUN_STATUS_FAILED: number;
+                            RUN_STATUS_PAUSED: number;
+                            RUN_STATUS_PAUSING: number;
+                            RUN_STATUS_PRIMED: number;
+                            RUN_STATUS_PRIMING: number;
+                            RUN_STATUS_RUNNING: number;
+                            RUN_STATUS_SEQUENCED: number;
+                            RUN_STATUS_SEQUENCING: number;
+                            RUN_STATUS_STOPPED: number;
+                            RUN_STATUS_STOPPING: number;
+                            RUN_STATUS_UNSPECIFIED: number;
+                        };
+                        /** @description How many of them upload without progress */
+                        stalled: number;
+                        total: number;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_ListRunFilterFields: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keywords */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        fields: components["schemas"]["FilterField"][];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    RunService_ListRunFilterValues: {
+        parameters: {
+            query: {
+                /** @description A keyword of the filter whose values are texts */
+                field: string;
+                /** @description How the values begin, in any case */
+                prefix?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The values */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description Whether there are more */
+                        isTruncated: boolean;
+                        /** @description At most 50, in alphabetical order */
+                        values: string[];
                     };
                 };
             };
@@ -10662,6 +13428,316 @@ export interface operations {
             };
             /** @description The resource does not exist, or the caller may not see it */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_GetDownloadUrl: {
+        parameters: {
+            query: {
+                /** @description Whether a browser saves the file (attachment, the default) or displays it (inline) */
+                disposition?: "attachment" | "inline";
+                /** @description The default is 3,600. See X-Amz-Expires of the URL */
+                expirationSeconds?: number;
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                storage_connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The URL */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description How long the URL is valid: at most as long as the AWS session */
+                        expirationSeconds: number;
+                        url: string;
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_PreviewFile: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                storage_connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        preview: components["schemas"]["FilePreview"];
+                    };
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The caller sent too many requests. Wait for the seconds in Retry-After */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description An internal error. The log has more under the request ID */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database, Temporal or AWS is unavailable. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    StorageConnectionService_GetReport: {
+        parameters: {
+            query: {
+                /**
+                 * @description Path of the file, relative to the resource
+                 * @example RunParameters.json
+                 */
+                path: string;
+            };
+            header?: never;
+            path: {
+                storage_connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A field or parameter is invalid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token is missing or invalid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The API key or token lacks the required scope, or AWS denied access */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The resource does not exist, or the caller may not see it */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The current state prevents this: a name is taken, a resource is in use, or an execution has ended */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

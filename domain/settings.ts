@@ -171,6 +171,10 @@ export interface ApiConfig extends CommonConfig, LoginConfig {
   oidcClient?: OidcClient;
   /** Where Temporal's web page is, without a slash at the end; absent where there is none. */
   temporalUiUrl?: string;
+  /** Whether the API serves the console at `/`. */
+  servesConsole: boolean;
+  /** Folder of another build of the console than the one that belongs to this program. */
+  consoleFolder?: string;
 }
 
 /** Settings of `polony worker`. */

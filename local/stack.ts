@@ -4,6 +4,7 @@ import { migrate, openDatabase } from '../store/database.js';
 import { grantRuntimeRole } from '../store/runtimeRole.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 import { type LocalAws, startLocalAws } from './aws.js';
+import { buildConsole } from './console.js';
 import { createGuardian, type GuardedChild, type Guardian } from './guardian.js';
 import type { EmulatorOptions } from './omics/emulator.js';
 import { PolonyProcesses, processEnvironment, type Servers } from './polonyProcesses.js';
@@ -30,6 +31,8 @@ export interface StackOptions {
   durable?: boolean;
   /** Starts no Temporal Web UI. */
   headless?: boolean;
+  /** Whether the API serves the console. Running from the sources, this builds it if it has changed. */
+  console?: boolean;
   /** Whether to start the API and the worker. Tests may start their own. */
   processes?: boolean;
   /**
@@ -93,7 +96,11 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       apiKey: last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`,
       encryptionKey: last.encryptionKey ?? randomBytes(32).toString('base64'),
     };
-    const env = { ...processEnvironment(servers, keys), ...options.env };
+    const env = {
+      ...processEnvironment(servers, keys),
+      ...(await unlessAborted(consoleEnvironment(options))),
+      ...options.env,
+    };
     const processes = new PolonyProcesses(guardian, env, options.build);
     const [api, worker] =
       options.processes === false
@@ -118,6 +125,12 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     await stop().catch(() => undefined);
     throw error;
   }
+}
+
+async function consoleEnvironment({ console, onProgress }: StackOptions): Promise<Record<string, string>> {
+  if (console !== true) return { POLONY_CONSOLE: 'false' };
+  const folder = await buildConsole(onProgress);
+  return folder === undefined ? {} : { POLONY_CONSOLE_FOLDER: folder };
 }
 
 /** Starts the servers of a stack. */

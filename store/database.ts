@@ -32,6 +32,8 @@ import * as executionActors from './migrations/0021_execution_actors.js';
 import * as startQueueSince from './migrations/0022_start_queue_since.js';
 import * as startClaims from './migrations/0023_start_claims.js';
 import * as sessions from './migrations/0024_sessions.js';
+import * as sorting from './migrations/0025_sorting.js';
+import * as runsOfInstrument from './migrations/0026_runs_of_instrument.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -178,6 +180,8 @@ const migrations: MigrationProvider = {
     '0022_start_queue_since': startQueueSince,
     '0023_start_claims': startClaims,
     '0024_sessions': sessions,
+    '0025_sorting': sorting,
+    '0026_runs_of_instrument': runsOfInstrument,
   }),
 };
 

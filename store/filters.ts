@@ -17,7 +17,8 @@ function comparison(column: RawBuilder<unknown>, operator: FilterOperator, value
     case 'enum':
       return sql`${column} = ${value.text}`;
     case 'boolean':
-      return sql`${column} = ${value.boolean}`;
+      // Not a comparison: PostgreSQL finds a partial index only by the condition itself.
+      return value.boolean ? sql`${column}` : sql`not ${column}`;
     case 'number': {
       const compared = operator === ':' || operator === '!=' ? '=' : operator;
       return sql`${column} ${sql.raw(compared)} ${value.number}`;
@@ -52,14 +53,14 @@ export function filterCondition<Fields>(
     const any = (names: readonly string[]): RawBuilder<boolean> => {
       const each = names.flatMap((name) => {
         const column = of(name);
-        return column === null
-          ? []
-          : values.map((value) => sql<boolean>`coalesce(${comparison(column, operator, value)}, false)`);
+        return column === null ? [] : values.map((value) => comparison(column, operator, value));
       });
       return each.length === 0 ? sql<boolean>`false` : sql<boolean>`(${sql.join(each, sql` or `)})`;
     };
     if (keyword === undefined) return any(strings);
-    return operator === '!=' ? sql<boolean>`not ${any([keyword])}` : any([keyword]);
+    // A row without the value matches neither. Only the negation must say so: around a plain comparison, coalesce would
+    // hide it from the indexes.
+    return operator === '!=' ? sql<boolean>`not coalesce(${any([keyword])}, false)` : any([keyword]);
   });
   return conditions.length === 0 ? sql<boolean>`true` : sql<boolean>`(${sql.join(conditions, sql` and `)})`;
 }

@@ -1,12 +1,21 @@
 import type { FilterTerm } from '../domain/filters/filter.js';
+import type { Order } from '../domain/filters/order.js';
 import { isId } from './database.js';
 
-/** One page of a list that is sorted by id: at most `limit` items after or before an id. */
+/** One page of a list: at most `limit` items after or before an id. */
 export interface Slice {
   limit: number;
   after?: string;
   before?: string;
+  /** The value that the row with this id is sorted by. Absent where the list is sorted by id. */
+  key?: string;
 }
+
+/** A row of a list. */
+export type Listed<T> = T & {
+  /** The value that it is sorted by, as a text. Absent where the list is sorted by id. */
+  sortKey?: string;
+};
 
 /** Which resources a caller may see: all, or those with these ids. A text that is no id matches nothing. */
 export type Visible = 'all' | readonly string[];
@@ -18,7 +27,9 @@ export function toVisibleIds(ids: readonly string[]): string[] {
 }
 
 /** What a list shows. */
-export interface ListOptions {
+export interface ListOptions<Keyword extends string = string> {
+  /** By default the newest are first. */
+  order?: Order<Keyword> | undefined;
   /** What the caller may see. */
   ids?: Visible;
   filter?: readonly FilterTerm[];

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
+import { EXTERNAL_ID_IGNORED, EXTERNAL_ID_UNTRIED } from '../../aws/providerInspection.js';
 import {
   concludeVerification,
   reportCapabilities,
@@ -16,7 +17,7 @@ import type { Dependencies } from '../dependencies.js';
 import { planComputeInspection } from './compute.js';
 import { planFlowInspection } from './flow.js';
 import { emptyInspection, type Inspection, type InspectionPlan, type SessionReport } from './inspection.js';
-import { EXTERNAL_ID_IGNORED, EXTERNAL_ID_UNTRIED, planProviderInspection } from './provider.js';
+import { planProviderInspection } from './provider.js';
 import { inspectSession } from './session.js';
 import { planStorageInspection } from './storage.js';
 

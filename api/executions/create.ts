@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify';
-import { type FieldProblem, throwIfInvalid } from '../../domain/errors.js';
+import { throwIfInvalid } from '../../domain/errors.js';
 import { isFinalStatus } from '../../domain/executions/execution.js';
 import { checkParameters } from '../../domain/executions/parameters.js';
 import { checkUriKey } from '../../domain/files/paths.js';
@@ -15,7 +15,7 @@ import type { RequestOf } from '../requests.js';
 import { checkBody } from '../validation.js';
 import { checkMayNameFolders, checkMayStart } from './access.js';
 import { requireExecution } from './find.js';
-import { type ManifestFacts, type RequestedManifest, withCheckedManifest } from './manifest.js';
+import { checkManifestUri, type ManifestFacts, type RequestedManifest, withCheckedManifest } from './manifest.js';
 import { presentExecution } from './present.js';
 import { findReferences } from './references.js';
 import { createRequestedExecution } from './requested.js';
@@ -86,11 +86,6 @@ function checkCreateBody(request: CreateRequest): void {
   const { runId, runFolderUri } = request.body;
   if ((runId === undefined) === (runFolderUri === undefined))
     throwIfInvalid([{ field: 'runId', rule: 'ONE_OF', message: 'give either runId or runFolderUri' }]);
-}
-
-function checkManifestUri(manifest: unknown): FieldProblem[] {
-  const { uri } = (manifest ?? {}) as { uri?: unknown };
-  return typeof uri === 'string' ? checkUriKey('manifest.uri', uri) : [];
 }
 
 /** Creates an execution that repeats one that has ended, and starts its workflow. */

@@ -1,5 +1,5 @@
 import { type FieldProblem, throwIfInvalid } from '../../domain/errors.js';
-import { storageUri } from '../../domain/files/paths.js';
+import { checkUriKey, storageUri } from '../../domain/files/paths.js';
 import type { ManifestedRun } from '../../domain/runs/manifestCheck.js';
 import type { RunParameters } from '../../domain/runs/runParameters.js';
 import type { FlowRow } from '../../store/connections/flows.js';
@@ -30,7 +30,8 @@ class StaleCheckError extends Error {}
 /** How often a manifest is checked again because the flow or the run has changed meanwhile. */
 const MOST_CHECKS = 3;
 
-function describeRun({ flow, run, parameters }: ManifestFacts): ManifestedRun {
+/** What a manifest is checked against. */
+export function describeRun({ flow, run, parameters }: ManifestFacts): ManifestedRun {
   return {
     cycles: run.run_parameters?.cycles,
     analysisLanes: run.run_parameters?.analysisLanes,
@@ -108,10 +109,17 @@ export function requireCheckedManifest(
   throwIfInvalid(checked.problems);
 }
 
-function checkUri(uri: string, storage: { bucket: string; prefix: string; name: string }): FieldProblem[] {
+/** Checks that a manifest lies in the storage connection of its run. */
+export function checkUri(uri: string, storage: { bucket: string; prefix: string; name: string }): FieldProblem[] {
   const folder = storageUri(storage.bucket, storage.prefix);
   const isInside = uri.startsWith(folder.endsWith('/') ? folder : `${folder}/`) && !/[\u0000-\u001f]/.test(uri);
   if (isInside) return [];
   const message = `must lie in storage connection ${storage.name}, below ${folder}`;
   return [{ field: 'manifest.uri', rule: 'OUTSIDE_STORAGE_CONNECTION', message }];
+}
+
+/** Checks the key of a manifest in S3, in a body that the schema may not have accepted. */
+export function checkManifestUri(manifest: unknown): FieldProblem[] {
+  const { uri } = (manifest ?? {}) as { uri?: unknown };
+  return typeof uri === 'string' ? checkUriKey('manifest.uri', uri) : [];
 }

@@ -1,5 +1,7 @@
 import { Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
+import { EXECUTION_ORDER } from '../../domain/executions/filter.js';
+import { EXECUTION_STEPS } from '../../domain/executions/steps.js';
 import { PARAMETER_CHARACTERS } from '../../domain/executions/parameters.js';
 import { component } from '../openapi/components.js';
 import {
@@ -15,7 +17,8 @@ import {
   responseBody,
   Timestamp,
 } from '../openapi/shared.js';
-import { FilteredPageQuery } from '../paging.js';
+import { filterFieldsResponse, FilterValuesQuery, filterValuesResponse } from '../filterFields.js';
+import { FilterQuery, OrderedPageQuery } from '../paging.js';
 import { Blocked, NullableBlocked, Output, RunWarnings } from '../runs/schemas.js';
 
 /** Longest run manifest in a request body, in characters. The manifest of 10,000 samples has about a million. */
@@ -147,6 +150,7 @@ const ExecutionDetails = component(
         Type.Null(),
       ]),
       blocked: NullableBlocked,
+      blockedSince: NullableTimestamp,
       cancelRequested: Type.Union([
         Type.Object(
           {
@@ -276,8 +280,49 @@ const CancelBody = Type.Object(
   { ...closed, 'x-optional': true, examples: [{ reason: 'wrong run manifest' }] },
 );
 
+const PageQuery = OrderedPageQuery(Object.keys(EXECUTION_ORDER));
+
 const tags = ['ExecutionService'];
 const oneExecution = (description: string) => responseBody(description, { execution: Execution });
+
+const CheckBody = Type.Object(
+  {
+    flowId: Type.Optional(
+      Type.String({ description: 'The flow whose parameters and settings count. The default is none' }),
+    ),
+    parameters,
+    manifest: Type.Optional(manifest),
+  },
+  { ...closed, examples: [{ manifest: { content: '[Samples]\n' } }] },
+);
+const ManifestFindings = Type.Array(
+  component(
+    'ManifestFinding',
+    Type.Object(
+      {
+        rule: Type.String({ description: 'For programs, such as index-length' }),
+        line: Type.Optional(Type.Integer({ description: 'Counted from 1' })),
+        column: Type.Optional(Type.Integer({ description: 'Counted from 1' })),
+        message: Type.String(),
+      },
+      closed,
+    ),
+  ),
+);
+const ManifestCheck = component(
+  'ManifestCheck',
+  Type.Object(
+    {
+      source: oneOf(['run', 'text', 'uri']),
+      stops: Type.Boolean({ description: 'Whether an execution with this manifest would not start' }),
+      errors: ManifestFindings,
+      warnings: ManifestFindings,
+      samples: Type.Integer({ description: 'How many sample names the manifest has' }),
+      more: Type.Integer({ description: 'How many findings are not listed' }),
+    },
+    closed,
+  ),
+);
 
 /** The operations of this subject, as the OpenAPI document describes them. */
 export const operations = {
@@ -291,6 +336,17 @@ export const operations = {
     headers: IdempotencyHeaders,
     body: CreateBody,
     response: { 201: oneExecution('Accepted'), ...errors(409, ...BODY, 422) },
+  },
+  checkManifest: {
+    operationId: 'RunService_CheckManifest',
+    tags: ['RunService'],
+    summary: 'Check a run manifest for a run, without starting anything',
+    description:
+      'The same check as before an execution starts. The default manifest is that of the run folder. A manifest in S3 ' +
+      'needs the scope `runs:download` or `storage:download`, and a flow `flows:read`.',
+    params: IdParams,
+    body: CheckBody,
+    response: { 200: responseBody('What the check found', { check: ManifestCheck }), ...errors(404, 409, ...BODY) },
   },
   relaunch: {
     operationId: 'ExecutionService_RelaunchExecution',
@@ -308,7 +364,7 @@ export const operations = {
     operationId: 'ExecutionService_ListExecutions',
     tags,
     summary: 'List executions, newest first',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of executions', {
         executions: Type.Array(Execution),
@@ -324,13 +380,44 @@ export const operations = {
     tags,
     summary: 'List the executions that wait for a person, newest first',
     description: 'Each with what blocks it, since when, and what to do.',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of blocked executions', {
         executions: Type.Array(Type.Object({ execution: Execution, blocked: Blocked }, closed)),
         nextPageToken: Type.String(),
         previousPageToken: Type.String(),
         totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
+  listFilterFields: {
+    operationId: 'ExecutionService_ListExecutionFilterFields',
+    tags,
+    summary: 'List the keywords that filter executions',
+    response: filterFieldsResponse,
+  },
+  listFilterValues: {
+    operationId: 'ExecutionService_ListExecutionFilterValues',
+    tags,
+    summary: 'List values that occur among executions, for a filter',
+    description: 'For keywords without an index, the values of the 10,000 newest executions.',
+    querystring: FilterValuesQuery,
+    response: filterValuesResponse,
+  },
+  count: {
+    operationId: 'ExecutionService_CountExecutions',
+    tags,
+    summary: 'Count executions by status',
+    querystring: FilterQuery,
+    response: {
+      200: responseBody('How many executions have each status', {
+        counts: Type.Object(
+          Object.fromEntries(EXECUTION_STATUSES.map((status) => [`EXECUTION_STATUS_${status}`, Type.Integer()])),
+          closed,
+        ),
+        blocked: Type.Integer({ description: 'How many of them wait for a person' }),
+        total: Type.Integer(),
       }),
       ...errors(),
     },
@@ -349,6 +436,37 @@ export const operations = {
     params: IdParams,
     response: {
       200: responseBody('The execution and its details', { execution: Execution, details: ExecutionDetails }),
+      ...errors(404),
+    },
+  },
+  listSteps: {
+    operationId: 'ExecutionService_ListExecutionSteps',
+    tags,
+    summary: 'List the steps that an execution has reached, with their times',
+    description:
+      'Oldest first. Each step ends when the next one begins. A HealthOmics run that failed for a transient reason is ' +
+      'followed by the steps of the next attempt.',
+    params: IdParams,
+    response: {
+      200: responseBody('The steps', {
+        steps: Type.Array(
+          Type.Object(
+            {
+              step: oneOf(EXECUTION_STEPS),
+              attempt: Type.Integer({ description: 'The number of the HealthOmics run. The first is 1' }),
+              timeStarted: Timestamp,
+              timeEnded: NullableTimestamp,
+              waitsFor: Type.Unsafe<string | null>({
+                type: ['string', 'null'],
+                description: 'What the current step waits for; null for the other steps',
+              }),
+            },
+            closed,
+          ),
+        ),
+        blocked: NullableBlocked,
+        blockedSince: NullableTimestamp,
+      }),
       ...errors(404),
     },
   },

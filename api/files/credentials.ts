@@ -14,7 +14,7 @@ import type { Caller } from '../plugins/auth.js';
 import { awsApiError } from '../aws.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { ApiError } from '../errors.js';
-import { type Place, resolvePrefix } from './places.js';
+import { noOutputError, type Place, resolvePrefix } from './places.js';
 import { type operations, SESSION_SECONDS } from './schemas.js';
 
 /** What credentials are issued for. */
@@ -40,12 +40,7 @@ export async function issueReadCredentials(
   place: Place | undefined,
   query: CredentialsQuery,
 ) {
-  if (place === undefined)
-    throw new ApiError(
-      404,
-      'NO_OUTPUT_YET',
-      'The execution has no output yet because its HealthOmics run has not started. Try again when it is running',
-    );
+  if (place === undefined) throw noOutputError();
   const prefix = await resolvePrefix(dependencies.db, request, place, query.prefix);
   return issueCredentials(dependencies, request, {
     purpose: 'read',

@@ -92,8 +92,7 @@ async function signUrls(
   }
   const signer = aws.signer(session, storage.region);
   try {
-    const withChecksum = query.includeDownloadChecksum === true;
-    const urls = await downloadUrls(signer, session, bucket, files, seconds, withChecksum);
+    const urls = await downloadUrls(signer, session, bucket, files, seconds, query.includeDownloadChecksum === true);
     request.auditDetail = {
       prefix: query.prefix ?? '',
       urls: urls.filter((url) => url !== undefined).length,

@@ -3,7 +3,7 @@ import { parseS3Uri } from '../../aws/s3.js';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { throwIfInvalid } from '../../domain/errors.js';
-import { checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
+import { checkRelativePath, checkRelativePrefix, toFolderPrefix } from '../../domain/files/paths.js';
 import { whyFolderIsUnverified } from '../../domain/runs/verifiedFolder.js';
 import { findStorageConnection, type StorageConnectionRow } from '../../store/connections/storage.js';
 import { type Db, isId } from '../../store/database.js';
@@ -135,12 +135,34 @@ function requireExplorable(storage: StorageConnectionRow): StorageConnectionRow 
 export async function resolvePrefix(db: Db, request: FastifyRequest, place: Place, given = ''): Promise<string> {
   throwIfInvalid(checkRelativePrefix('prefix', given, place.root));
   const prefix = place.hasFolderPrefixes ? toFolderPrefix(given) : given;
+  return requireAllowed(db, request, place, prefix);
+}
+
+/**
+ * The path of a file in a request, relative to the root of the place.
+ * @throws InputError when it is invalid; ApiError 403 when the caller may not see it
+ */
+export async function resolvePath(db: Db, request: FastifyRequest, place: Place, given: string): Promise<string> {
+  throwIfInvalid(checkRelativePath('path', given, place.root));
+  return requireAllowed(db, request, place, given);
+}
+
+/** The error of an execution without output. */
+export function noOutputError(): ApiError {
+  return new ApiError(
+    404,
+    'NO_OUTPUT_YET',
+    'The execution has no output yet because its HealthOmics run has not started. Try again when it is running',
+  );
+}
+
+async function requireAllowed(db: Db, request: FastifyRequest, place: Place, path: string): Promise<string> {
   const { allowed } = place;
-  if (allowed === 'all' || allowed.some((each) => prefix.startsWith(each))) return prefix;
+  if (allowed === 'all' || allowed.some((each) => path.startsWith(each))) return path;
   const error = new ApiError(
     403,
     'INSUFFICIENT_SCOPE',
-    `This API key may only see some prefixes of the storage connection. Send one of them as prefix: ` +
+    `This API key may only see some prefixes of the storage connection. Send one of them, or a path below it: ` +
       allowed.join(', '),
     { required_scope: place.permission, allowed_prefixes: allowed },
   );

@@ -3,6 +3,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { type Caller, requireScope } from '../plugins/auth.js';
+import { previewFile, sendReport } from './content.js';
+import { signUrl } from './downloadUrl.js';
 import { issueReadCredentials } from './credentials.js';
 import { issuesUrls, listFiles } from './list.js';
 import { handleGetLogs } from './logs.js';
@@ -29,6 +31,9 @@ const FILE_OWNERS: readonly FileOwner[] = [
     findPlace: findStoragePlace,
     list: operations.listOfStorage,
     getCredentials: operations.credentialsOfStorage,
+    downloadUrl: operations.urlOfStorage,
+    preview: operations.previewOfStorage,
+    report: operations.reportOfStorage,
   },
   {
     collection: 'runs',
@@ -37,6 +42,9 @@ const FILE_OWNERS: readonly FileOwner[] = [
     findPlace: findRunPlace,
     list: operations.listOfRun,
     getCredentials: operations.credentialsOfRun,
+    downloadUrl: operations.urlOfRun,
+    preview: operations.previewOfRun,
+    report: operations.reportOfRun,
   },
   {
     collection: 'executions',
@@ -45,6 +53,9 @@ const FILE_OWNERS: readonly FileOwner[] = [
     findPlace: findExecutionPlace,
     list: operations.listOfExecution,
     getCredentials: operations.credentialsOfExecution,
+    downloadUrl: operations.urlOfExecution,
+    preview: operations.previewOfExecution,
+    report: operations.reportOfExecution,
   },
 ];
 
@@ -60,6 +71,22 @@ export function fileRoutes(scope: FastifyInstance, dependencies: ApiDependencies
         return listFiles(dependencies, request, place, request.query);
       },
     );
+  for (const owner of FILE_OWNERS) {
+    const config = requireScope(owner.permission, owner.idParam, { audit: true });
+    app.get(`${pathOf(owner)}/files/download-url`, { config, schema: owner.downloadUrl }, async (request) => {
+      const place = await findPlace(dependencies, owner, request);
+      return signUrl(dependencies, request, place, request.query);
+    });
+    app.get(`${pathOf(owner)}/files/preview`, { config, schema: owner.preview }, async (request) => {
+      const place = await findPlace(dependencies, owner, request);
+      return { preview: await previewFile(dependencies, request, place, request.query.path) };
+    });
+    app.get(`${pathOf(owner)}/files/report`, { config, schema: owner.report }, async (request, reply) => {
+      const place = await findPlace(dependencies, owner, request);
+      const report = await sendReport(dependencies, request, reply, place, request.query.path);
+      return reply.send(report as never);
+    });
+  }
   for (const owner of FILE_OWNERS)
     app.get(
       `${pathOf(owner)}/credentials`,

@@ -1,6 +1,17 @@
 import { type TSchema, Type } from 'typebox';
+import { type Disposition, DISPOSITIONS } from '../../domain/files/contentDisposition.js';
+import { PREVIEW_KINDS } from '../../domain/files/preview.js';
 import { component } from '../openapi/components.js';
-import { BODY, closed, errors, IdParams, responseBody, Timestamp } from '../openapi/shared.js';
+import {
+  BODY,
+  closed,
+  errors,
+  IdParams,
+  NullableTimestamp,
+  oneOf,
+  responseBody,
+  Timestamp,
+} from '../openapi/shared.js';
 
 /** Longest validity of a download URL, in seconds (Signature Version 4). */
 const URL_SECONDS = 604_800;
@@ -181,6 +192,82 @@ const reading = { querystring: CredentialsQuery, response: { 200: credentials('T
 const readOnly = 'The credentials can read the objects below the prefix and nothing else.';
 const exploration = 'The storage connection must be used for data exploration.';
 
+const PathQuery = Type.Object(
+  {
+    path: Type.String({
+      minLength: 1,
+      maxLength: 1024,
+      examples: ['RunParameters.json'],
+      description: 'Path of the file, relative to the resource',
+    }),
+  },
+  closed,
+);
+const FilePreview = component(
+  'FilePreview',
+  Type.Object(
+    {
+      path: Type.String(),
+      size: Type.Integer({ description: 'Bytes of the whole file' }),
+      lastModified: NullableTimestamp,
+      kind: oneOf(PREVIEW_KINDS),
+      contentType: Type.String({ description: 'By the content, not by the name' }),
+      encoding: oneOf(['text', 'base64']),
+      content: Type.String({ description: 'Text; for images base64' }),
+      isTruncated: Type.Boolean({ description: 'Whether the text goes on' }),
+    },
+    closed,
+  ),
+);
+const UrlQuery = Type.Object(
+  {
+    ...PathQuery.properties,
+    disposition: Type.Optional(
+      Type.Unsafe<Disposition>({
+        type: 'string',
+        enum: [...DISPOSITIONS],
+        description: 'Whether a browser saves the file (attachment, the default) or displays it (inline)',
+      }),
+    ),
+    expirationSeconds: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: URL_SECONDS,
+        description: 'The default is 3,600. See X-Amz-Expires of the URL',
+      }),
+    ),
+  },
+  closed,
+);
+const downloadUrl = {
+  description: 'The URL works without a key. polony does not look whether the file exists: S3 says so at the URL.',
+  querystring: UrlQuery,
+  response: {
+    200: responseBody('The URL', {
+      url: Type.String(),
+      expirationSeconds: Type.Integer({ description: 'How long the URL is valid: at most as long as the AWS session' }),
+    }),
+    ...errors(404, 409),
+  },
+};
+const preview = {
+  description:
+    'Texts have their first MiB, images (PNG, JPEG, GIF, WebP) at most one MiB. SVG is text, because it can contain ' +
+    'scripts. Archived files and files of other types have no preview.',
+  querystring: PathQuery,
+  response: { 200: responseBody('The preview', { preview: FilePreview }), ...errors(404, 409) },
+};
+const report = {
+  description:
+    'For a frame of a page: the Content-Security-Policy of the response lets the report run its own scripts in an ' +
+    'origin of its own, without cookies, and load nothing. At most 32 MiB.',
+  querystring: PathQuery,
+  response: {
+    200: { description: 'The report', content: { 'text/html': { schema: Type.String() } } },
+    ...errors(404, 409),
+  },
+};
+
 const ofStorage = {
   tags: ['StorageConnectionService'],
   params: Type.Object({ storage_connection_id: Type.String() }),
@@ -192,6 +279,9 @@ const ofExecution = { tags: ['ExecutionService'], params: Type.Object({ executio
 export interface FileOwnerOperations {
   list: typeof listing & { params: TSchema };
   getCredentials: typeof reading & { params: TSchema };
+  preview: typeof preview & { params: TSchema };
+  report: typeof report & { params: TSchema };
+  downloadUrl: typeof downloadUrl & { params: TSchema };
 }
 
 /** The operations of this subject, as the OpenAPI document describes them. */
@@ -216,6 +306,60 @@ export const operations = {
     description: 'The list is empty until the HealthOmics run starts. The prefix can end in the middle of a name.',
     ...ofExecution,
     ...listing,
+  },
+  urlOfStorage: {
+    operationId: 'StorageConnectionService_GetDownloadUrl',
+    summary: 'Get a URL to download or display a file of a storage connection',
+    ...ofStorage,
+    ...downloadUrl,
+  },
+  urlOfRun: {
+    operationId: 'RunService_GetRunDownloadUrl',
+    summary: 'Get a URL to download or display a file of a run',
+    ...ofRun,
+    ...downloadUrl,
+  },
+  urlOfExecution: {
+    operationId: 'ExecutionService_GetExecutionDownloadUrl',
+    summary: 'Get a URL to download or display a file of an execution',
+    ...ofExecution,
+    ...downloadUrl,
+  },
+  previewOfStorage: {
+    operationId: 'StorageConnectionService_PreviewFile',
+    summary: 'Show the beginning of a text file, or an image, of a storage connection',
+    ...ofStorage,
+    ...preview,
+  },
+  previewOfRun: {
+    operationId: 'RunService_PreviewRunFile',
+    summary: 'Show the beginning of a text file, or an image, of a run',
+    ...ofRun,
+    ...preview,
+  },
+  previewOfExecution: {
+    operationId: 'ExecutionService_PreviewExecutionFile',
+    summary: 'Show the beginning of a text file, or an image, of an execution',
+    ...ofExecution,
+    ...preview,
+  },
+  reportOfStorage: {
+    operationId: 'StorageConnectionService_GetReport',
+    summary: 'Get an HTML report of a storage connection',
+    ...ofStorage,
+    ...report,
+  },
+  reportOfRun: {
+    operationId: 'RunService_GetRunReport',
+    summary: 'Get an HTML report of a run',
+    ...ofRun,
+    ...report,
+  },
+  reportOfExecution: {
+    operationId: 'ExecutionService_GetExecutionReport',
+    summary: 'Get an HTML report of an execution, such as the QC page of Bases2Fastq',
+    ...ofExecution,
+    ...report,
   },
   credentialsOfStorage: {
     operationId: 'StorageConnectionService_GetDownloadCredentials',

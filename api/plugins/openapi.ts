@@ -31,8 +31,8 @@ const DESCRIPTION = [
     'Send an API key in the header `x-api-key`, or a token of your identity provider in `Authorization: Bearer`.',
     'A browser can sign in at `/v1/session` instead, and sends a cookie from then on. Requests of such a session that',
     'change something need the header `x-csrf-token`, and those of other origins are rejected.',
-    '`/healthz` and `/readyz` need none of this. This page and `/openapi.json` do not either, unless the administrator of',
-    'polony closed them: then a browser can send the key as the password of HTTP Basic. The scopes of a key define',
+    '`/healthz` and `/readyz` need none of this. This page and `/openapi.json` do not either, unless the administrator',
+    'of polony closed them: then a browser can send the key as the password of HTTP Basic. The scopes of a key define',
     'what it may do. For a key, resources that it may not see do not exist.',
   ],
   ['## Errors'],
@@ -148,8 +148,8 @@ function finishDocument({ paths = {}, components }: GeneratedDocument): void {
       operation.requestBody.required = schema['x-optional'] !== true;
       delete schema['x-optional'];
     }
-    // A 204 has no body.
-    if (operation.responses?.['204'] !== undefined) delete operation.responses['204'].content;
+    // They have no body.
+    for (const status of ['204', '302']) delete operation.responses?.[status]?.content;
   }
   // References name a component by its key. With $id they would be relative to it.
   for (const schema of Object.values(components?.schemas ?? {})) delete schema.$id;

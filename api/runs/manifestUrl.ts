@@ -28,7 +28,7 @@ export async function signManifestUrl(
     const session = await aws.sessionFor(storage.provider_id, MANIFEST_URL_SECONDS);
     const signer = aws.signer(session, storage.region);
     try {
-      return await downloadUrl(signer, session, { bucket: storage.bucket, key }, MANIFEST_URL_SECONDS, false);
+      return await downloadUrl(signer, session, { bucket: storage.bucket, key }, MANIFEST_URL_SECONDS);
     } finally {
       signer.destroy();
     }

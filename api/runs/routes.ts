@@ -1,12 +1,17 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { describeFields } from '../../domain/filters/describe.js';
+import { parseOrder } from '../../domain/filters/order.js';
+import { RUN_FILTER_HELP } from '../../domain/runs/filterHelp.js';
 import { parseFilter } from '../../domain/filters/parse.js';
-import { RUN_FILTER } from '../../domain/runs/filter.js';
+import { CONTRACT_RUN_STATUSES, RUN_FILTER, RUN_ORDER } from '../../domain/runs/filter.js';
 import { isId } from '../../store/database.js';
-import { countRuns, listRuns } from '../../store/runs/list.js';
+import { listRunValues } from '../../store/runs/filterValues.js';
+import { countRuns, countRunsByStatus, listRuns } from '../../store/runs/list.js';
 import { findRun, type RunContext } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { notFoundError } from '../errors.js';
+import { requireKeyword } from '../filterFields.js';
 import { filteredList, pageBothWays } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
@@ -26,6 +31,18 @@ export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies)
   );
   app.get('/v1/runs/blocked', { config: requireScope('runs:read'), schema: operations.listBlocked }, (request) =>
     handleListBlockedRuns(dependencies, request),
+  );
+  app.get('/v1/runs/filter-fields', { config: requireScope('runs:read'), schema: operations.listFilterFields }, () => ({
+    fields: describeFields(RUN_FILTER, RUN_FILTER_HELP, RUN_ORDER),
+  }));
+  app.get(
+    '/v1/runs/filter-values',
+    { config: requireScope('runs:read'), schema: operations.listFilterValues },
+    ({ query, caller }) =>
+      listRunValues(db, requireKeyword(RUN_FILTER, query.field), caller.access.ids('runs:read'), query.prefix ?? ''),
+  );
+  app.get('/v1/runs/counts', { config: requireScope('runs:read'), schema: operations.count }, (request) =>
+    handleCountRuns(dependencies, request),
   );
   app.get(
     '/v1/runs/:id',
@@ -72,15 +89,34 @@ async function pageOfRuns(
   list: string,
   onlyBlocked = false,
 ) {
+  const order = parseOrder(query.orderBy ?? '', RUN_ORDER);
   const options = {
+    order,
     ids: caller.access.ids('runs:read'),
     filter: parseFilter(query.filter ?? '', RUN_FILTER, new Date()),
     onlyBlocked,
   };
-  const page = await pageBothWays(filteredList(list, { filter: query.filter }), query, (slice) =>
-    listRuns(db, slice, options),
+  const page = await pageBothWays(
+    filteredList(list, {
+      filter: query.filter,
+      orderBy: order && `${order.keyword}${order.descending ? ' desc' : ''}`,
+    }),
+    query,
+    (slice) => listRuns(db, slice, options),
+    order && RUN_ORDER[order.keyword],
   );
   return { ...page, ...(query.includeTotalCount === true && { totalCount: await countRuns(db, options) }) };
+}
+
+async function handleCountRuns({ db }: ApiDependencies, { query, caller }: RequestOf<typeof operations.count>) {
+  const { counts, ...sums } = await countRunsByStatus(db, {
+    ids: caller.access.ids('runs:read'),
+    filter: parseFilter(query.filter ?? '', RUN_FILTER, new Date()),
+  });
+  return {
+    counts: Object.fromEntries(CONTRACT_RUN_STATUSES.map((status) => [`RUN_STATUS_${status}`, counts[status] ?? 0])),
+    ...sums,
+  };
 }
 
 async function handleGetRun(dependencies: ApiDependencies, request: RequestOf<typeof operations.get>) {

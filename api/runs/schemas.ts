@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { CONTRACT_RUN_STATUSES } from '../../domain/runs/filter.js';
+import { CONTRACT_RUN_STATUSES, RUN_ORDER } from '../../domain/runs/filter.js';
 import { component } from '../openapi/components.js';
 import {
   closed,
@@ -12,7 +12,8 @@ import {
   strings,
   Timestamp,
 } from '../openapi/shared.js';
-import { FilteredPageQuery } from '../paging.js';
+import { filterFieldsResponse, FilterValuesQuery, filterValuesResponse } from '../filterFields.js';
+import { FilterQuery, OrderedPageQuery } from '../paging.js';
 
 /** Where the files of a run or an execution are. */
 export const Output = component(
@@ -196,6 +197,7 @@ const RunDetails = component(
       uploadDescription: Type.String(),
       outcome: NullableString,
       blocked: NullableBlocked,
+      blockedSince: NullableTimestamp,
       runFolder: Type.String(),
       workflowId: Type.String({ description: 'The workflow ID in Temporal' }),
       checked: oneOf(['content', 'presence']),
@@ -206,6 +208,8 @@ const RunDetails = component(
   ),
 );
 
+const PageQuery = OrderedPageQuery(Object.keys(RUN_ORDER));
+
 const tags = ['RunService'];
 const oneRun = (description: string) => responseBody(description, { run: Run });
 
@@ -215,7 +219,7 @@ export const operations = {
     operationId: 'RunService_ListRuns',
     tags,
     summary: 'List runs, newest first',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of runs', {
         runs: Type.Array(Run),
@@ -231,13 +235,45 @@ export const operations = {
     tags,
     summary: 'List the runs whose upload polony cannot follow until a person acts, newest first',
     description: 'Each with what blocks it, since when, and what to do.',
-    querystring: FilteredPageQuery,
+    querystring: PageQuery,
     response: {
       200: responseBody('A page of blocked runs', {
         runs: Type.Array(Type.Object({ run: Run, blocked: Blocked }, closed)),
         nextPageToken: Type.String(),
         previousPageToken: Type.String(),
         totalCount: Type.Optional(Type.Integer()),
+      }),
+      ...errors(),
+    },
+  },
+  listFilterFields: {
+    operationId: 'RunService_ListRunFilterFields',
+    tags,
+    summary: 'List the keywords that filter runs',
+    response: filterFieldsResponse,
+  },
+  listFilterValues: {
+    operationId: 'RunService_ListRunFilterValues',
+    tags,
+    summary: 'List values that occur among runs, for a filter',
+    description: 'For keywords without an index, the values of the 10,000 newest runs.',
+    querystring: FilterValuesQuery,
+    response: filterValuesResponse,
+  },
+  count: {
+    operationId: 'RunService_CountRuns',
+    tags,
+    summary: 'Count runs by status',
+    querystring: FilterQuery,
+    response: {
+      200: responseBody('How many runs have each status', {
+        counts: Type.Object(
+          Object.fromEntries(CONTRACT_RUN_STATUSES.map((status) => [`RUN_STATUS_${status}`, Type.Integer()])),
+          closed,
+        ),
+        blocked: Type.Integer({ description: 'How many of them wait for a person' }),
+        stalled: Type.Integer({ description: 'How many of them upload without progress' }),
+        total: Type.Integer(),
       }),
       ...errors(),
     },

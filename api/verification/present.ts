@@ -25,16 +25,25 @@ export function presentVerification(
     kind,
     resourceId: id,
     status: presentStatus(status),
-    permissions: report.permissions.map((row: Row) => ({
-      ...row,
-      // Reports of older versions have no remedy.
-      remedy: row.remedy ?? null,
-      of: row.of ?? null,
-    })),
+    permissions: presentPermissions(report),
     parts: parts.map(presentPart),
     timeStarted: timeStarted.toISOString(),
     timeCompleted: timeCompleted.toISOString(),
   };
+}
+
+function presentPermissions({ permissions }: VerificationReport) {
+  return permissions.map((row: Row) => ({
+    ...row,
+    // Reports of older versions have no remedy.
+    remedy: row.remedy ?? null,
+    of: row.of ?? null,
+  }));
+}
+
+/** The report of a provider that is not saved. */
+export function presentDraftVerification(report: VerificationReport) {
+  return { ...report, status: presentStatus(report.status), permissions: presentPermissions(report) };
 }
 
 function presentPart({ kind, id, name, report, timeCompleted }: ReportPart): {

@@ -67,19 +67,25 @@ const ReportPart = Type.Object(
   closed,
 );
 
+const result = {
+  status: oneOf(['CONNECTED', 'WARNING', 'FAILED'].map((status) => `VERIFICATION_STATUS_${status}`)),
+  description: Type.String(),
+  permissions: Type.Array(PermissionReport),
+  capabilities: Type.Array(CapabilityReport),
+  findings: Type.Array(Finding),
+  identity: Type.Union([Type.Object({ arn: Type.String(), accountId: Type.String() }, closed), Type.Null()]),
+  sessionSeconds: Type.Unsafe<number | null>({ type: ['integer', 'null'] }),
+};
+/** What the verification of a provider that is not saved found. */
+export const DraftVerification = component('DraftVerification', Type.Object(result, closed));
+
 const Verification = component(
   'Verification',
   Type.Object(
     {
       kind: oneOf(VERIFIED_KINDS),
       resourceId: Type.String(),
-      status: oneOf(['CONNECTED', 'WARNING', 'FAILED'].map((status) => `VERIFICATION_STATUS_${status}`)),
-      description: Type.String(),
-      permissions: Type.Array(PermissionReport),
-      capabilities: Type.Array(CapabilityReport),
-      findings: Type.Array(Finding),
-      identity: Type.Union([Type.Object({ arn: Type.String(), accountId: Type.String() }, closed), Type.Null()]),
-      sessionSeconds: Type.Unsafe<number | null>({ type: ['integer', 'null'] }),
+      ...result,
       parts: Type.Array(ReportPart, {
         description: 'In the report of a provider: the provider, connections and flows that it combines',
       }),

@@ -105,6 +105,7 @@ export const EXTENSIONS: Readonly<Record<string, Extension>> = {
   AuthService_RotateApiKey: { perform: rotateKey },
   ExecutionService_CreateExecution: manifestFile,
   ExecutionService_RelaunchExecution: manifestFile,
+  RunService_CheckManifest: manifestFile,
   FlowService_CreateFlow: autoStart,
   FlowService_UpdateFlow: autoStart,
 };

@@ -38,6 +38,8 @@ const FLAGS_OF_OPERATION: Readonly<Record<string, string>> = {
   'ExecutionService_CancelExecution.reason': 'why; the audit log and the execution keep it',
   'ExecutionService_CreateExecution.manifest':
     'a run manifest in place of the run\'s own: {"content": …} or {"uri": …}; --manifest-file is easier',
+  'RunService_CheckManifest.manifest':
+    'a run manifest: {"content": …} or {"uri": …}; --manifest-file is easier. The default is that of the run folder',
   'ExecutionService_RelaunchExecution.manifest':
     'a run manifest: {"content": …}, {"uri": …}, or null for the run\'s own; --manifest-file is easier. ' +
     'The default is the manifest of the repeated execution',

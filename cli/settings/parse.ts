@@ -61,6 +61,8 @@ export function parseApiConfig(env: Environment): ApiConfig {
     port: values.POLONY_PORT,
     publicUrl: withoutTrailingSlashes(values.POLONY_PUBLIC_URL),
     publicApiDocs: values.POLONY_PUBLIC_API_DOCS,
+    servesConsole: values.POLONY_CONSOLE,
+    ...(values.POLONY_CONSOLE_FOLDER !== undefined && { consoleFolder: values.POLONY_CONSOLE_FOLDER }),
     auditsReads: values.POLONY_AUDIT_READS,
     trustedAccountId: values.POLONY_TRUSTED_ACCOUNT_ID,
     ...oidcClientConfig(reader, values),

@@ -395,6 +395,16 @@ const apiServer = {
     readBy: API,
     default: true,
   }),
+  POLONY_CONSOLE: flag({
+    description: 'Whether the API serves the console at `/`.',
+    readBy: API,
+    default: true,
+  }),
+  POLONY_CONSOLE_FOLDER: optionalText({
+    description: 'Folder of another build of the console than the one that belongs to polony.',
+    readBy: API,
+    example: '/srv/polony-console',
+  }),
   POLONY_ERROR_DOMAIN: text({
     description: "Value of `domain` in the details of errors. Clients of the vendor's API may expect its domain.",
     readBy: LOGIN,

@@ -1,9 +1,10 @@
 import createClient from 'openapi-fetch';
+import type { Readable } from 'openapi-typescript-helpers';
 import { BASE_PATH } from './base.js';
 import type { components, paths } from '../../client/schema.js';
 
-/** A schema of the API by its name, such as `Schema<'Execution'>`. */
-export type Schema<Name extends keyof components['schemas']> = components['schemas'][Name];
+/** What an answer has of a schema of the API, such as `Schema<'Execution'>`. */
+export type Schema<Name extends keyof components['schemas']> = Readable<components['schemas'][Name]>;
 
 interface ErrorBody {
   message?: string;
@@ -82,15 +83,15 @@ export function readFailure(response: Response, body: unknown): ApiFailure {
   );
 }
 
-interface Answer<T> {
+interface FetchAnswer<T> {
   data?: T;
   error?: unknown;
   response: Response;
 }
 
 /** What the API answered. @throws ApiFailure where it is an error, or where nobody answers */
-export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
-  let answer: Answer<T>;
+export async function ask<T>(request: Promise<FetchAnswer<T>>): Promise<T> {
+  let answer: FetchAnswer<T>;
   try {
     answer = await request;
   } catch (error) {

@@ -120,12 +120,6 @@ export function FilterBar({ plural, filter, onChange, keywords, loadValues, coun
         ...I18N,
         removeTokenButtonAriaLabel: ({ propertyKey, operator, value }) =>
           `Remove the condition ${propertyKey ?? 'text'} ${operator} ${String(value)}`,
-        formatToken: ({ propertyLabel, operator, value }) => ({
-          propertyLabel: propertyLabel ?? '',
-          operator,
-          value: Array.isArray(value) ? value.join(', ') : String(value),
-          formattedText: `${propertyLabel ?? 'Text'} ${operator} ${String(value)}`,
-        }),
       }}
     />
   );

@@ -82,3 +82,8 @@ export function checkSecretAccessKey(field: string, value: string): FieldProblem
         },
       ];
 }
+
+/** What to do about a role that can be assumed without its external ID. */
+export const REQUIRE_EXTERNAL_ID =
+  "Add the condition StringEquals sts:ExternalId with the provider's external ID to every statement of the role's trust " +
+  'policy that allows sts:AssumeRole';

@@ -11,10 +11,22 @@ const KEY_BYTES = 1024;
  */
 export function checkRelativePrefix(field: string, prefix: string, root: string): FieldProblem[] {
   const problem = (rule: string, message: string): FieldProblem[] => [{ field, rule, message }];
-  if (/\p{Cs}/u.test(prefix)) return problem('PREFIX_CHARACTERS', 'must be well-formed Unicode');
-  if (/\p{Cc}/u.test(prefix)) return problem('PREFIX_CHARACTERS', 'must not contain control characters');
   if (/[*?]|\$\{/.test(prefix))
     return problem('PREFIX_WILDCARD', 'must not contain *, ? or ${, which are wildcards in IAM policies');
+  return checkRelativeKey(field, prefix, root);
+}
+
+/** Checks the path of a file like {@link checkRelativePrefix}. A path does not become part of a policy. */
+export function checkRelativePath(field: string, path: string, root: string): FieldProblem[] {
+  return path === '' || path.endsWith('/')
+    ? [{ field, rule: 'PATH', message: 'must be the path of a file' }]
+    : checkRelativeKey(field, path, root);
+}
+
+function checkRelativeKey(field: string, prefix: string, root: string): FieldProblem[] {
+  const problem = (rule: string, message: string): FieldProblem[] => [{ field, rule, message }];
+  if (/\p{Cs}/u.test(prefix)) return problem('PREFIX_CHARACTERS', 'must be well-formed Unicode');
+  if (/\p{Cc}/u.test(prefix)) return problem('PREFIX_CHARACTERS', 'must not contain control characters');
   if (prefix.startsWith('/')) return problem('PREFIX_RELATIVE', 'must be relative: remove the slash at the beginning');
   if (prefix.split(/[/\\]/).some((part) => part === '.' || part === '..'))
     return problem('PREFIX_SEGMENTS', 'must not contain folders named . or ..');

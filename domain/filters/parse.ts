@@ -155,6 +155,6 @@ class FilterParser {
 }
 
 /** `timeCreated` as the vendor's contract spells keywords: `time_created`. */
-function normalizeKeyword(text: string): string {
+export function normalizeKeyword(text: string): string {
   return text.replace(/(?<=[a-z0-9])[A-Z]/g, '_$&').toLowerCase();
 }

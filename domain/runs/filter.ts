@@ -1,4 +1,5 @@
 import type { FilterFields } from '../filters/filter.js';
+import type { OrderFields } from '../filters/order.js';
 
 const string = { kind: 'string' } as const;
 const date = { kind: 'date' } as const;
@@ -23,7 +24,7 @@ export const CONTRACT_RUN_STATUSES = [
 ];
 const RUN_TYPES = ['sequencing', 'multiomics'];
 
-/** The keywords of runs in the vendor's contract. */
+/** The keywords of runs in the vendor's contract, and whether the run is blocked or its upload stalled. */
 export const RUN_FILTER = {
   name: string,
   id: string,
@@ -31,6 +32,8 @@ export const RUN_FILTER = {
   tags: string,
   type: { kind: 'enum', values: RUN_TYPES },
   status: { kind: 'enum', values: CONTRACT_RUN_STATUSES, prefix: 'RUN_STATUS_' },
+  blocked: { kind: 'boolean' },
+  stalled: { kind: 'boolean' },
   'output.kind': { kind: 'enum', values: RUN_TYPES.map((type) => `${type}_run`) },
   time_created: date,
   time_started: date,
@@ -78,3 +81,16 @@ export const RUN_FILTER = {
   'metrics.multiomics.total_cell_confluency': number,
   'metrics.multiomics.total_percent_assigned': number,
 } as const satisfies FilterFields;
+
+/** The keywords that sort runs. Migration 0025 has their indexes. */
+export const RUN_ORDER = {
+  time_created: 'time',
+  time_started: 'time',
+  time_completed: 'time',
+  time_updated: 'time',
+  name: 'text',
+  'instrument.name': 'text',
+  status: 'text',
+  'metrics.sequencing.total_yield': 'number',
+  'metrics.sequencing.q30': 'number',
+} as const satisfies OrderFields;

@@ -469,7 +469,7 @@ export function* bases2FastqFiles(
   }
   yield ['IndexAssignment.csv', indexAssignmentText(analysis)];
   yield ['Metrics.csv', metricsText(analysis)];
-  yield ['UnassignedSequences.csv', 'I1,I2,Lane,Count,PercentOfUnassigned\n'];
+  yield ['UnassignedSequences.csv', 'I1,I2,% Polonies,Count,Lane\n'];
   yield ['RunManifest.csv', manifestText];
   yield ['RunManifest.json', manifestJson(analysis)];
   yield ['RunParameters.json', runParametersText];

@@ -1,12 +1,19 @@
 import { sql } from 'kysely';
+import { FINAL_STATUSES } from '../../domain/executions/execution.js';
 import type { EXECUTION_FILTER } from '../../domain/executions/filter.js';
 import type { FilterColumns } from '../filters.js';
+
+/** Whether an execution `e` waits for a person. What blocked one that has ended stays in its row. */
+export const isExecutionBlocked = sql<boolean>`(e.blocked is not null and e.status not in (${sql.join(
+  FINAL_STATUSES.map((status) => sql.lit(status)),
+)}))`;
 
 /** The keywords of executions, in a query of executions `e` with flow `f` and run `r`. */
 export const EXECUTION_COLUMNS: FilterColumns<typeof EXECUTION_FILTER> = {
   name: sql`e.name`,
   id: sql`e.id::text`,
   status: sql`e.status`,
+  blocked: isExecutionBlocked,
   platform: sql`'aws_omics'`,
   'output.kind': sql`case when e.status = 'COMPLETED' then 'fastq' end`,
   time_created: sql`e.time_created`,

@@ -1,28 +1,84 @@
-import { EXECUTION_FILTER } from '../../domain/executions/filter.js';
-import { FINAL_STATUSES } from '../../domain/executions/execution.js';
+import { type RawBuilder, sql } from 'kysely';
+import { EXECUTION_FILTER, EXECUTION_ORDER } from '../../domain/executions/filter.js';
 import type { FilterTerm } from '../../domain/filters/filter.js';
+import type { Order } from '../../domain/filters/order.js';
 import type { Db, DbOrTransaction } from '../database.js';
 import { filterCondition, listTextKeywords } from '../filters.js';
-import { type ListOptions, type Slice, toVisibleIds } from '../paging.js';
-import { EXECUTION_COLUMNS } from './columns.js';
+import { type Listed, type ListOptions, type Slice, toVisibleIds, type Visible } from '../paging.js';
+import { folded, knownTime, type SortColumns, sortingOf } from '../sorting.js';
+import { EXECUTION_COLUMNS, isExecutionBlocked } from './columns.js';
 import { type ListedExecution, listedExecutionQuery, toListedExecution } from './load.js';
 
 const TEXT_KEYWORDS = listTextKeywords(EXECUTION_FILTER);
 const matchesFilter = (filter: readonly FilterTerm[] = []) => filterCondition(filter, EXECUTION_COLUMNS, TEXT_KEYWORDS);
 
-/** Executions, newest first. Before an id, the nearest come first. */
+/** What the keywords that sort executions `e` with flow `f` and run `r` sort by. */
+const SORT_COLUMNS: SortColumns<typeof EXECUTION_ORDER> = {
+  time_created: sql`e.time_created`,
+  time_started: knownTime(sql`e.time_started`),
+  time_completed: knownTime(sql`e.time_completed`),
+  time_updated: sql`e.time_updated`,
+  name: folded(sql`e.name`),
+  status: sql`e.status`,
+  'flow.name': folded(sql`f.name`),
+  'input.run.name': folded(sql`r.run_name`),
+  started_by: folded(sql`e.started_by`),
+};
+
+/** Executions in an order, by default newest first. Before a position, the nearest come first. */
 export async function listExecutions(
   db: Db,
   slice: Slice,
-  { ids = 'all', filter, onlyBlocked = false }: ListOptions = {},
-): Promise<ListedExecution[]> {
+  options: ListOptions<keyof typeof EXECUTION_ORDER> = {},
+): Promise<Listed<ListedExecution>[]> {
+  if (options.order !== undefined) return listSorted(db, slice, options, options.order);
+  const { ids = 'all', filter, onlyBlocked = false } = options;
   let query = listedExecutionQuery(db).where(matchesFilter(filter)).limit(slice.limit);
-  if (onlyBlocked) query = query.where('e.blocked', 'is not', null).where('e.status', 'not in', FINAL_STATUSES);
+  if (onlyBlocked) query = query.where(isExecutionBlocked);
   if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
   if (slice.after !== undefined) query = query.where('e.id', '<', slice.after);
   if (slice.before !== undefined) query = query.where('e.id', '>', slice.before);
   const rows = await query.orderBy('e.id', slice.before === undefined ? 'desc' : 'asc').execute();
   return rows.map(toListedExecution);
+}
+
+/** Finds the ids of a page first: without the other columns and tables, PostgreSQL sorts large groups fast. */
+async function listSorted(
+  db: Db,
+  slice: Slice,
+  { ids = 'all', filter = [], onlyBlocked = false }: ListOptions,
+  order: Order<keyof typeof EXECUTION_ORDER>,
+): Promise<Listed<ListedExecution>[]> {
+  const settings = { columns: SORT_COLUMNS, fields: EXECUTION_ORDER, id: sql`e.id` };
+  const { key, isInSlice, orderBy } = sortingOf<typeof EXECUTION_ORDER>(order, slice, settings);
+  const flows = filter.length > 0 || order.keyword === 'flow.name' ? sql`join flows f on f.id = e.flow_id` : sql``;
+  const runs = filter.length > 0 || order.keyword === 'input.run.name' ? sql`join runs r on r.id = e.run_id` : sql``;
+  const { rows } = await sql<{ id: string; sort_key: string }>`
+    select e.id, ${key} as sort_key from executions e ${flows} ${runs}
+    where ${matchesFilter(filter)} and ${isVisible(ids)} and ${onlyBlocked ? isExecutionBlocked : sql`true`}
+      and ${isInSlice}
+    order by ${orderBy} limit ${slice.limit}`.execute(db);
+  if (rows.length === 0) return [];
+  const found = await listedExecutionQuery(db)
+    .where(
+      'e.id',
+      'in',
+      rows.map(({ id }) => id),
+    )
+    .execute();
+  const executions = new Map(found.map((row) => [row.id, toListedExecution(row)]));
+  return rows.map(({ id, sort_key: sortKey }) => ({ ...executions.get(id)!, sortKey }));
+}
+
+const isVisible = (ids: Visible): RawBuilder<boolean> =>
+  ids === 'all' ? sql`true` : sql`e.id = any(${toVisibleIds(ids)}::uuid[])`;
+
+/** The execution of a run that completed last, among those that the caller may see. */
+export async function findLastCompleted(db: Db, runId: string, ids: Visible): Promise<ListedExecution | undefined> {
+  let query = listedExecutionQuery(db).where('e.run_id', '=', runId).where('e.status', '=', 'COMPLETED').limit(1);
+  if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
+  const row = await query.orderBy('e.id', 'desc').executeTakeFirst();
+  return row && toListedExecution(row);
 }
 
 /** The names of the executions of a flow for a run. */
@@ -47,7 +103,43 @@ export async function countExecutions(
     .innerJoin('runs as r', 'r.id', 'e.run_id')
     .select((e) => e.fn.countAll().as('count'))
     .where(matchesFilter(filter));
-  if (onlyBlocked) query = query.where('e.blocked', 'is not', null).where('e.status', 'not in', FINAL_STATUSES);
+  if (onlyBlocked) query = query.where(isExecutionBlocked);
   if (ids !== 'all') query = query.where('e.id', 'in', toVisibleIds(ids));
   return Number((await query.executeTakeFirstOrThrow()).count);
+}
+
+/** How many executions have each status. Statuses that none has are absent. */
+export interface ExecutionCounts {
+  counts: Record<string, number>;
+  blocked: number;
+  total: number;
+}
+
+/** Counts the executions that {@link listExecutions} lists on all pages, by status. */
+export async function countExecutionsByStatus(
+  db: Db,
+  { ids = 'all', filter = [] }: ListOptions = {},
+): Promise<ExecutionCounts> {
+  // Without a filter an index answers, because the query needs no other table.
+  const source =
+    filter.length === 0
+      ? sql`executions e`
+      : sql`executions e join flows f on f.id = e.flow_id join runs r on r.id = e.run_id`;
+  const isListed = sql`${matchesFilter(filter)} and ${isVisible(ids)}`;
+  // One statement, so that both parts count the same rows. The second part reads the index of what is blocked.
+  const { rows } = await sql<{ status: string | null; count: string }>`
+    select e.status, count(*) from ${source} where ${isListed} group by e.status
+    union all
+    select null, count(*) from ${source} where ${isListed} and ${isExecutionBlocked}`.execute(db);
+  const counts: Record<string, number> = {};
+  let blocked = 0;
+  let total = 0;
+  for (const { status, count } of rows) {
+    if (status === null) blocked = Number(count);
+    else {
+      counts[status] = Number(count);
+      total += Number(count);
+    }
+  }
+  return { counts, blocked, total };
 }

@@ -16,6 +16,9 @@ const ofMultiomics = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
 const metric = (name: string): RawBuilder<unknown> =>
   ofSequencing(sql`coalesce(r.instrument_metrics->>${sql.lit(name)}, r.metrics->>${sql.lit(name)})::float8`);
 
+/** A metric as the indexes sort it. */
+export const knownMetric = (name: string): RawBuilder<unknown> => sql`(coalesce(${metric(name)}, '-infinity'::float8))`;
+
 /** `TwelveWellStandard` in the spelling of the vendor's API: `twelve_well_standard`. */
 const snakeCase = (value: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`lower(regexp_replace(${value}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g'))`;
@@ -42,6 +45,12 @@ export const runStatus = sql<string>`case
   when r.outcome = 'completed' and (r.upload_state = 'complete' or not ${isSequencing}) then 'COMPLETED'
   else 'FAILED' end`;
 
+/** Whether the upload of a run `r` makes no progress. A flag of an upload that has ended says nothing any more. */
+export const isStalled = sql<boolean>`(r.upload_state = 'uploading' and coalesce((r.progress->>'stalled')::boolean, false))`;
+
+/** Whether a run `r` waits for a person. */
+export const isRunBlocked = sql<boolean>`(r.blocked is not null)`;
+
 /** The keywords of runs, in a query of runs `r`. */
 export const RUN_COLUMNS: FilterColumns<typeof RUN_FILTER> = {
   name: sql`r.run_name`,
@@ -50,6 +59,8 @@ export const RUN_COLUMNS: FilterColumns<typeof RUN_FILTER> = {
   tags: null,
   type: runType,
   status: runStatus,
+  blocked: isRunBlocked,
+  stalled: isStalled,
   'output.kind': sql`case when r.upload_state <> 'uploading' then (${runType}) || '_run' end`,
   time_created: sql`r.time_created`,
   time_started: sql`r.time_started`,

@@ -1,7 +1,9 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
+import type { RunMetrics } from '../../domain/runs/instrumentMetrics.js';
 import type { Db } from '../database.js';
-import type { Visible } from '../paging.js';
+import { type Slice, toVisibleIds, type Visible } from '../paging.js';
 import type { InstrumentsTable } from '../schema.js';
+import { runStatus, runType } from './columns.js';
 
 export type InstrumentRow = Selectable<InstrumentsTable>;
 
@@ -16,4 +18,62 @@ export async function listInstruments(
   if (serials !== 'all') query = query.where('serial_number', 'in', serials.length === 0 ? [''] : serials);
   if (after !== undefined) query = query.where('serial_number', '>', after);
   return query.orderBy('serial_number').execute();
+}
+
+/** What the database knows of the quality of one run. */
+export interface MeasuredRun {
+  id: string;
+  runName: string;
+  status: string;
+  /** When the instrument started it; where nobody knows, when polony found it. */
+  time: Date;
+  timeCompleted: Date | null;
+  kitConfiguration: string | null;
+  polonyDensity: string | null;
+  side: string | null;
+  softwareVersion: string | null;
+  /** Metrics of the instrument go before those of Bases2Fastq. */
+  metrics: RunMetrics;
+  /** Of the execution that completed last, in percent. */
+  percentAssigned: number | null;
+}
+
+/**
+ * Sequencing runs of an instrument with their metrics, newest first. Before an id, the nearest come first.
+ * @param since no earlier start of the run
+ * @param until only earlier starts of the run
+ */
+export async function listMeasuredRuns(
+  db: Db,
+  serialNumber: string,
+  slice: Slice,
+  { since, until, ids }: { since?: Date; until?: Date; ids: Visible },
+): Promise<MeasuredRun[]> {
+  const time = sql<Date>`coalesce(r.time_started, r.time_created)`;
+  const parameter = (name: string) => sql<string | null>`r.run_parameters->>${sql.lit(name)}`;
+  let query = db
+    .selectFrom('runs as r')
+    .select(['r.id', 'r.run_name as runName', 'r.time_completed as timeCompleted'])
+    .select([
+      runStatus.as('status'),
+      time.as('time'),
+      parameter('kitConfiguration').as('kitConfiguration'),
+      parameter('polonyDensity').as('polonyDensity'),
+      parameter('side').as('side'),
+      parameter('platformVersion').as('softwareVersion'),
+      sql<RunMetrics>`coalesce(r.metrics, '{}') || coalesce(r.instrument_metrics, '{}')`.as('metrics'),
+      sql<number | null>`(
+        select (e.summary->>'percentAssignedReads')::float8 from executions e
+        where e.run_id = r.id and e.status = 'COMPLETED' order by e.id desc limit 1
+      )`.as('percentAssigned'),
+    ])
+    .where('r.instrument_name', '=', serialNumber)
+    .where(sql<boolean>`(${runType}) = 'sequencing'`)
+    .limit(slice.limit);
+  if (since !== undefined) query = query.where(time, '>=', since);
+  if (until !== undefined) query = query.where(time, '<', until);
+  if (ids !== 'all') query = query.where('r.id', 'in', toVisibleIds(ids));
+  if (slice.after !== undefined) query = query.where('r.id', '<', slice.after);
+  if (slice.before !== undefined) query = query.where('r.id', '>', slice.before);
+  return query.orderBy('r.id', slice.before === undefined ? 'desc' : 'asc').execute();
 }

@@ -21,6 +21,7 @@ import type { FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AwsSessions } from '../../aws/sessions.js';
 import type { LocalAws } from '../../local/aws.js';
+import { contentDisposition } from '../../domain/files/contentDisposition.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { newId } from '../../store/database.js';
 import { updateExecution } from '../../store/executions/update.js';
@@ -136,8 +137,12 @@ async function call(
 }
 const keyFor = async (...scopes: string[]): Promise<string> =>
   (await call('POST', '/v1/api-keys', { name: `key-${Math.random()}`, scopes })).body.key;
-const put = (Bucket: string, Key: string, Body: string, more: { StorageClass?: StorageClass } = {}): Promise<unknown> =>
-  admin.send(new PutObjectCommand({ Bucket, Key, Body, ...more }));
+const put = (
+  Bucket: string,
+  Key: string,
+  Body: string | Uint8Array,
+  more: { StorageClass?: StorageClass } = {},
+): Promise<unknown> => admin.send(new PutObjectCommand({ Bucket, Key, Body, ...more }));
 const query = (parameters: Record<string, string | number | boolean>): string =>
   new URLSearchParams(
     Object.entries(parameters).map(([name, value]): [string, string] => [name, String(value)]),
@@ -388,11 +393,29 @@ describe('file lists', () => {
     for (const file of body.files) {
       const response = await fetch(file.downloadUrl!);
       expect([file.path, response.status, await response.text()]).toEqual([file.path, 200, `odd runs/${file.path}`]);
+      const disposition = response.headers.get('content-disposition');
+      expect(disposition).toBe(contentDisposition('attachment', file.name));
       // The SDK must not sign the checksum of an empty request.
       expect([...new URL(file.downloadUrl!).searchParams.keys()].filter((name) => !name.startsWith('X-Amz-'))).toEqual([
+        'response-content-disposition',
         'x-id',
       ]);
     }
+    const { body: one } = await call(
+      'GET',
+      `${resourcePath('run')}/files/download-url?${query({ path: 'Stats/run.prodstats', disposition: 'inline' })}`,
+    );
+    const { url, expirationSeconds } = one as unknown as { url: string; expirationSeconds: number };
+    const inline = await fetch(url);
+    expect([inline.headers.get('content-disposition'), await inline.text(), expirationSeconds]).toEqual([
+      ...['inline; filename="run.prodstats"', 'stats', 3600],
+    ]);
+    const narrow = await keyFor(`storage:download:${ids.runs!}/AV1/`);
+    const urlOf = (path: string) =>
+      call('GET', `${resourcePath('runs')}/files/download-url?${query({ path })}`, undefined, narrow);
+    expect([(await urlOf('AV1/x')).status, (await urlOf('AV2/x')).reason, (await urlOf('../x')).field]).toEqual([
+      ...[200, 'INSUFFICIENT_SCOPE', 'path'],
+    ]);
     expect((await filesOf('runs')).body.files[0]!.downloadUrl).toBeUndefined();
   });
   it('contain URLs that expire with the session that signed them', async () => {
@@ -983,5 +1006,299 @@ describe('folders that look like runs and that polony ignores', () => {
     expect((await ignored('off')).reason).toBe('NOT_USED_FOR_RUN_UPLOAD');
     const { nextPageToken } = (await ignored('ignoring', { pageSize: 1 })).body;
     expect((await ignored('deep', { pageToken: nextPageToken })).reason).toBe('INVALID_PAGE_TOKEN');
+  });
+});
+
+describe('previews and reports of files', () => {
+  const PNG = Buffer.from(
+    'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==',
+    'base64',
+  );
+  interface Preview {
+    kind: string;
+    contentType: string;
+    encoding: string;
+    content: string;
+    isTruncated: boolean;
+    size: number;
+  }
+  const preview = async (name: string, path: string, key = ROOT) => {
+    const { status, reason, body } = await call(
+      'GET',
+      `${resourcePath(name)}/files/preview?${query({ path })}`,
+      undefined,
+      key,
+    );
+    return { status, reason, message: body.message, preview: (body as unknown as { preview: Preview }).preview };
+  };
+  const report = (name: string, path: string, key = ROOT) =>
+    app.inject({ url: `${resourcePath(name)}/files/report?${query({ path })}`, headers: { 'x-api-key': key } });
+  beforeAll(async () => {
+    await put('lab', 'runs/shown/a.png', PNG);
+    await put('lab', 'runs/shown/disguised.html.png', '<script>alert(1)</script>');
+    await put('lab', 'runs/shown/x.svg', '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>');
+    await put('lab', 'runs/shown/t?*.csv', 'é,a\n'.repeat(500_000));
+    await put('lab', 'runs/shown/large.png', Buffer.concat([PNG, Buffer.alloc(1024 * 1024)]));
+    await put('lab', 'runs/shown/x.zip', Buffer.from([0x50, 0x4b, 3, 4, 0, 0xff]));
+    await put('lab', 'runs/shown/empty.txt', '');
+    await put('lab', 'runs/shown/cold.json', '{}', { StorageClass: 'GLACIER' });
+    await put('lab', 'runs/polony-executions/e1/7/R1_QC.html', '<!doctype html><script>document.title="x"</script>');
+  });
+
+  it('show texts, images and JSON by their content', async () => {
+    expect((await preview('execution', 'RunStats.json')).preview).toMatchObject({
+      ...{ kind: 'json', contentType: 'application/json', encoding: 'text', content: '{"a":1}', isTruncated: false },
+      ...{ size: 7, path: 'RunStats.json' },
+    });
+    const image = (await preview('runs', 'shown/a.png')).preview;
+    expect([image.kind, image.contentType, image.encoding]).toEqual(['image', 'image/png', 'base64']);
+    expect(Buffer.from(image.content, 'base64')).toEqual(PNG);
+    expect((await preview('runs', 'shown/disguised.html.png')).preview).toMatchObject({ contentType: 'text/plain' });
+    expect((await preview('runs', 'shown/x.svg')).preview).toMatchObject({ kind: 'text', contentType: 'text/plain' });
+    expect((await preview('runs', 'shown/empty.txt')).preview).toMatchObject({ content: '', size: 0 });
+    const { preview: csv } = await preview('runs', 'shown/t?*.csv');
+    expect([csv.kind, csv.isTruncated, csv.size, Buffer.byteLength(csv.content)]).toEqual([
+      ...['csv', true, 2_500_000],
+      // A character that begins before the end of the MiB is left out.
+      1024 * 1024 - 1,
+    ]);
+  });
+  it('say why a file has no preview', async () => {
+    const reasonOf = async (name: string, path: string): Promise<unknown[]> => {
+      const { status, reason } = await preview(name, path);
+      return [status, reason];
+    };
+    expect(await reasonOf('runs', 'shown/large.png')).toEqual([409, 'FILE_TOO_LARGE']);
+    expect(await reasonOf('runs', 'shown/x.zip')).toEqual([409, 'FILE_NOT_PREVIEWABLE']);
+    expect(await reasonOf('runs', 'shown/cold.json')).toEqual([409, 'FILE_ARCHIVED']);
+    expect(await reasonOf('runs', 'shown/none')).toEqual([404, 'FILE_NOT_FOUND']);
+    expect(await reasonOf('pending', 'RunStats.json')).toEqual([404, 'NO_OUTPUT_YET']);
+    expect(await reasonOf('elsewhere', 'x')).toEqual([404, 'OUTPUT_ELSEWHERE']);
+    expect(await reasonOf('off', 'AV1/x')).toEqual([403, 'DATA_EXPLORATION_OFF']);
+    for (const path of ['../secret.txt', '/x', 'shown/', '..\\x', 'a/./b'])
+      expect([path, ...(await reasonOf('runs', path))]).toEqual([path, 400, 'INVALID_FIELD']);
+  });
+  it('stay in the folders that the key may see, and appear in the audit log', async () => {
+    const key = await keyFor(`storage:download:${ids.runs!}/shown/`, 'audit:read');
+    expect((await preview('runs', 'shown/a.png', key)).status).toBe(200);
+    expect((await preview('runs', `AV1/${RUN}/RunParameters.json`, key)).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await preview('secret', 'x.txt', key)).status).toBe(404);
+    const { entries } = (await call('GET', '/v1/audit-log?pageSize=5', undefined, key)).body;
+    expect(entries.map(({ detail }) => detail?.uri)).toContain('s3://lab/runs/shown/a.png');
+    expect((await report('runs', 'shown/x.svg', key)).json<Answer['body']>().details[0]!.reason).toBe(
+      'FILE_NOT_A_REPORT',
+    );
+  });
+  it('run reports in an origin of their own that loads nothing', async () => {
+    const { statusCode, headers, body } = await report('execution', 'R1_QC.html');
+    expect([statusCode, body]).toEqual([200, '<!doctype html><script>document.title="x"</script>']);
+    expect(headers).toMatchObject({
+      'content-type': 'text/html; charset=utf-8',
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'private, no-store',
+      'content-disposition': 'inline; filename="R1_QC.html"',
+      'cross-origin-resource-policy': 'same-origin',
+    });
+    const policy = String(headers['content-security-policy']).split('; ');
+    expect(policy).toEqual(
+      expect.arrayContaining(['sandbox allow-scripts', "default-src 'none'", "frame-ancestors 'self'"]),
+    );
+    expect(policy.join(' ')).not.toMatch(/allow-same-origin|connect-src|https?:/);
+    const { key } = { key: await keyFor('runs:download') };
+    expect((await report('execution', 'R1_QC.html', key)).statusCode).toBe(403);
+  });
+});
+
+describe('series of runs and executions', () => {
+  interface Series {
+    files: { name: string; state: string; message: string; uri: string | null }[];
+    totals: { yield: number | null; percentQ30: number | null } | null;
+    lanes: { lane: number }[];
+    indexAssignment: { percentOf: string | null; rows: { sampleName: string; percentPerfect: number | null }[] } | null;
+    unassignedSequences: { rows: { index1: string }[] } | null;
+  }
+  interface RunSeries {
+    instrument: Series;
+    execution: (Series & { executionId: string }) | null;
+  }
+  const seriesOf = async (name: string, parameters: Record<string, string> = {}, key = ROOT) => {
+    const answer = await call('GET', `${resourcePath(name)}/series?${query(parameters)}`, undefined, key);
+    return { ...answer, series: answer.body as unknown as RunSeries & { series: Series } };
+  };
+  const states = ({ files }: Series): string[][] => files.map(({ name, state }) => [name, state]);
+  const folder = `runs/AV1/${RUN}`;
+  const results = 'runs/polony-executions/e2/9/out';
+  beforeAll(async () => {
+    const row = await postgres.db
+      .selectFrom('storage_connections')
+      .selectAll()
+      .where('id', '=', ids.runs!)
+      .executeTakeFirstOrThrow();
+    const { id } = await createExecution(postgres.db, {
+      flow: { id: ids.flow!, name: 'b2f', computeConnectionId: ids.compute! },
+      run: { id: ids.run!, name: RUN, storageConnectionId: ids.runs!, uploadState: 'complete' },
+      storage: row,
+      trigger: 'api',
+      startedBy: 'test',
+    });
+    ids.completed = id!;
+    await updateExecution(postgres.db, id!, {
+      status: 'COMPLETED',
+      healthOmics: { runId: '9', runOutputUri: 's3://lab/runs/polony-executions/e2/9' },
+      files: [
+        { key: 'out/Samples/p/s1/RunStats.json', size: 1 },
+        { key: 'out/RunStats.json', size: 1 },
+      ],
+    });
+    const cycles = [{ Cycle: 1, PercentQ30: 95, AverageQScore: 41, PercentPhixErrorRate: 0 }];
+    await put(
+      'lab',
+      `${folder}/Stats/AvitiRunStats.json`,
+      JSON.stringify({ RunStats: { TotalYield: 270, Reads: [{ Read: 'R1', Cycles: cycles }] } }),
+    );
+    await put('lab', `${folder}/IndexAssignment.csv`, 'SampleName,NumPoloniesAssigned\npatient,5\n');
+    await put(
+      'lab',
+      `${results}/RunStats.json`,
+      JSON.stringify({
+        TotalYield: 1.5,
+        Lanes: [{ Lane: 1, UnassignedSequences: [{ I1: 'GG', Count: 3 }] }],
+        SampleStats: [
+          {
+            SampleName: 's1',
+            Occurrences: [{ Lane: 1, ExpectedSequence: 'AC', NumPolonies: 10, PercentMismatch: 10 }],
+          },
+        ],
+      }),
+    );
+    await put(
+      'lab',
+      `${results}/IndexAssignment.csv`,
+      'SampleName,I1,Lane,NumPoloniesAssigned,PercentPoloniesAssigned\ns1,AC,1,10,50\n',
+    );
+  });
+
+  it('have the values of the files, and say which file gave what', async () => {
+    const { status, series } = await seriesOf('run');
+    expect(status).toBe(200);
+    expect(states(series.instrument)).toEqual([
+      ['AvitiRunStats.json', 'read'],
+      ['IndexAssignment.csv', 'read'],
+    ]);
+    expect(series.instrument).toMatchObject({
+      totals: { yield: 270, percentQ30: 95, errorRate: null, reads: [{ read: 'R1', cycles: { percentQ30: [95] } }] },
+      indexAssignment: { rows: [{ sampleName: 'patient', polonies: 5, percent: null }] },
+      unassignedSequences: null,
+    });
+    expect(series.execution).toMatchObject({
+      executionId: ids.completed,
+      totals: { yield: 1_500_000_000 },
+      indexAssignment: { percentOf: 'lane', rows: [{ sampleName: 's1', percentPerfect: 90, percentMismatch: 10 }] },
+      unassignedSequences: { percentOf: 'lane', rows: [{ lane: '1', index1: 'GG', polonies: 3 }] },
+    });
+    expect(states(series.execution!)).toEqual([
+      ['RunStats.json', 'read'],
+      ['IndexAssignment.csv', 'read'],
+      ['UnassignedSequences.csv', 'missing'],
+    ]);
+    expect(series.execution!.files[0]!.uri).toBe(`s3://lab/${results}/RunStats.json`);
+    const own = (await call('GET', `/v1/executions/${ids.completed!}/series`)).body as unknown as { series: Series };
+    expect(own.series).toEqual(series.execution);
+  });
+  it('follow a file that changes, and say why a file was not read', async () => {
+    const state = async (): Promise<unknown> => {
+      const [file] = (await seriesOf('run')).series.instrument.files;
+      return [file!.state, file!.message];
+    };
+    await put('lab', `${folder}/AvitiRunStats.json`, '{"RunStats":');
+    const damaged = [
+      'damaged',
+      expect.stringMatching(/AvitiRunStats\.json: not valid JSON.*upload it again/) as string,
+    ];
+    expect(await state()).toEqual(damaged);
+    // The second answer comes from memory.
+    expect(await state()).toEqual(damaged);
+    await put('lab', `${folder}/AvitiRunStats.json`, '{}', { StorageClass: 'GLACIER' });
+    expect(await state()).toEqual(['archived', expect.stringContaining('Restore it in S3') as string]);
+    await put('lab', `${folder}/AvitiRunStats.json`, '{"RunStats":{"TotalYield":7}}');
+    expect((await seriesOf('run')).series.instrument.totals!.yield).toBe(7);
+    expect(states((await seriesOf('pending')).series.series).map(([, each]) => each)).toEqual(Array(3).fill('missing'));
+    expect((await seriesOf('elsewhere')).series.series.files[0]).toMatchObject({
+      state: 'not_shown',
+      message: expect.stringContaining('outside the storage connection') as string,
+    });
+  });
+  it('show a key only the executions and the samples that it may see', async () => {
+    const runOnly = (await seriesOf('run', {}, await keyFor(`runs:read:${ids.run!}`))).series;
+    expect(runOnly.execution).toBeNull();
+    expect(runOnly.instrument.totals!.yield).toBe(7);
+    expect([states(runOnly.instrument)[1], runOnly.instrument.indexAssignment]).toEqual([
+      ['IndexAssignment.csv', 'not_shown'],
+      null,
+    ]);
+    expect(JSON.stringify(runOnly)).not.toContain('patient');
+    const other = await keyFor('runs:read', `executions:read:${ids.execution!}`);
+    expect((await seriesOf('run', {}, other)).series.execution).toBeNull();
+    expect((await seriesOf('run', { executionId: ids.completed! }, other)).status).toBe(404);
+    expect((await seriesOf('run', { executionId: ids.execution! }, other)).series.execution!.executionId).toBe(
+      ids.execution,
+    );
+    const wrong = await seriesOf('otherRun', { executionId: ids.execution! });
+    expect([wrong.status, wrong.field]).toEqual([400, 'executionId']);
+    expect((await seriesOf('otherRun', {}, await keyFor(`runs:read:${ids.run!}`))).status).toBe(404);
+  });
+});
+
+describe('checks of run manifests', () => {
+  interface Check {
+    source: string;
+    stops: boolean;
+    errors: { rule: string; line?: number }[];
+    warnings: { rule: string }[];
+    samples: number;
+  }
+  const checkOf = async (body: object, key = ROOT, run = 'run') => {
+    const answer = await call('POST', `${resourcePath(run)}/manifest-checks`, body, key);
+    return { ...answer, check: (answer.body as unknown as { check: Check }).check };
+  };
+  const manifest = (...rows: string[]): string => ['[Samples]', 'SampleName,Index1,Index2', ...rows, ''].join('\n');
+  const GOOD = manifest('S1,AAAAAAAA,CCCCCCCC');
+  const BAD = manifest('S1,AAXA,CCCCCCCC');
+
+  it('find in a text what starting an execution would find, and start nothing', async () => {
+    const count = ((await call('GET', '/v1/executions')).body as unknown as { executions: unknown[] }).executions
+      .length;
+    const good = await checkOf({ manifest: { content: GOOD } });
+    expect([good.status, good.check]).toMatchObject([200, { source: 'text', stops: false, errors: [], samples: 1 }]);
+    const bad = await checkOf({ manifest: { content: BAD }, flowId: ids.flow });
+    expect(bad.check).toMatchObject({ stops: true, errors: [{ line: 3 }] });
+    // An execution that starts reports MANIFEST_INDEX_CHARACTERS.
+    expect(bad.check.errors.map(({ rule }) => rule)).toEqual(['index-characters']);
+    const { executions } = (await call('GET', '/v1/executions')).body as unknown as { executions: unknown[] };
+    expect(executions.length).toBe(count);
+  });
+  it('read the manifest of the run or another one in S3, as far as the key may see it', async () => {
+    expect((await checkOf({})).check).toMatchObject({ source: 'run', warnings: [{ rule: 'no-manifest' }] });
+    await put('lab', `runs/AV1/${RUN}/RunManifest.csv`, BAD);
+    await put('lab', 'runs/manifests/good.csv', GOOD);
+    expect((await checkOf({})).check).toMatchObject({ source: 'run', stops: true, errors: [{ line: 3 }] });
+    const uri = 's3://lab/runs/manifests/good.csv';
+    expect((await checkOf({ manifest: { uri } })).check).toMatchObject({ source: 'uri', stops: false, samples: 1 });
+    expect((await checkOf({ manifest: { uri: `${uri}.none` } })).check).toMatchObject({
+      stops: true,
+      errors: [{ rule: 'no-manifest' }],
+    });
+    const outside = await checkOf({ manifest: { uri: 's3://lab/secret.txt' } });
+    expect([outside.status, outside.field]).toEqual([400, 'manifest.uri']);
+    const reader = await keyFor(`runs:read:${ids.run!}`);
+    expect((await checkOf({ manifest: { content: GOOD } }, reader)).status).toBe(200);
+    expect((await checkOf({}, reader)).reason).toBe('INSUFFICIENT_SCOPE');
+    expect((await checkOf({ flowId: ids.flow, manifest: { content: GOOD } }, reader)).field).toBe('flowId');
+    expect((await checkOf({ manifest: { content: GOOD } }, reader, 'otherRun')).status).toBe(404);
+    const downloader = await keyFor(`runs:read:${ids.run!}`, `runs:download:${ids.run!}`);
+    expect((await checkOf({}, downloader)).check.stops).toBe(true);
+    expect((await checkOf({ manifest: { uri } }, downloader)).reason).toBe('INSUFFICIENT_SCOPE');
+    const folder = await keyFor('runs:read', `storage:download:${ids.runs!}/manifests/`);
+    expect((await checkOf({ manifest: { uri } }, folder)).check.stops).toBe(false);
   });
 });

@@ -291,3 +291,87 @@ describe.each(['role', 'keys'] as const)('credentials of a provider with %s', (t
     expect(body.message).toContain('too long for AWS');
   });
 });
+
+describe('a provider that is not saved', () => {
+  interface Draft {
+    verification: Body['verification'] & {
+      identity: { arn: string; accountId: string } | null;
+      sessionSeconds: number | null;
+      permissions: { action: string; result: string }[];
+    };
+    externalId: string | null;
+  }
+  const verify = async (fields: object) => {
+    const { status, body } = await call('POST', '/v1/providers/verify-draft', {
+      name: 'draft',
+      defaultRegion: REGION,
+      ...fields,
+    });
+    return { status, body, ...(body as unknown as Draft) };
+  };
+  const role = (more: object = {}, name = 'lab') =>
+    verify({ credentialType: 'role', roleArn: `arn:aws:iam::${api.aws.adminAccessKeyId}:role/${name}`, ...more });
+  const codes = ({ verification: { status, findings } }: Draft) => [
+    status.replace('VERIFICATION_STATUS_', ''),
+    ...findings.filter(({ code }) => code !== 'SHORT_SESSION').map(({ code }) => code),
+  ];
+
+  it('is verified with a role, and nothing is saved', async () => {
+    const good = await role({ externalId: EXTERNAL_ID });
+    expect([good.status, good.externalId]).toEqual([200, EXTERNAL_ID]);
+    expect(codes(good)[0]).toBe('CONNECTED');
+    expect(good.verification.identity!.arn).toContain(':assumed-role/lab/');
+    expect(good.verification.sessionSeconds).toBeGreaterThanOrEqual(3600);
+    // polony generates an external ID, which the trust policy does not have yet.
+    const generated = await role();
+    expect(codes(generated)).toEqual(['FAILED', 'AWS_ACCESS_DENIED']);
+    expect(generated.externalId!.length).toBeGreaterThan(20);
+    const { providers: saved } = (await call('GET', '/v1/providers')).body as unknown as {
+      providers: { name: string }[];
+    };
+    expect(saved.map(({ name }) => name)).not.toContain('draft');
+    const other = await verify({
+      credentialType: 'role',
+      roleArn: 'arn:aws:iam::999988887777:role/x',
+      externalId: EXTERNAL_ID,
+    });
+    expect([other.status, other.body.details[0]!.reason]).toEqual([409, 'EXTERNAL_ID_TAKEN']);
+  });
+  it('is reported where its role can be assumed without the external ID', async () => {
+    const trust = {
+      Version: '2012-10-17',
+      Statement: [
+        {
+          Effect: 'Allow',
+          Principal: { AWS: `arn:aws:iam::${api.aws.serviceAccountId}:root` },
+          Action: 'sts:AssumeRole',
+        },
+      ],
+    };
+    await iamOfCustomer().send(
+      new CreateRoleCommand({ RoleName: 'open', AssumeRolePolicyDocument: JSON.stringify(trust) }),
+    );
+    expect(codes(await role({}, 'open'))).toEqual(['FAILED', 'EXTERNAL_ID_IGNORED']);
+  });
+  it('is verified with access keys, whose secret appears nowhere', async () => {
+    const iam = iamOfCustomer();
+    await iam.send(new CreateUserCommand({ UserName: 'draft' }));
+    await iam.send(new PutUserPolicyCommand({ UserName: 'draft', PolicyName: 'all', PolicyDocument: ALL }));
+    const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName: 'draft' }));
+    const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey } = AccessKey!;
+    const keys = { credentialType: 'accessKeys', accessKeyId, secretAccessKey };
+    const good = await verify(keys);
+    expect([good.externalId, codes(good)]).toEqual([null, ['CONNECTED']]);
+    expect(good.verification.permissions.map(({ action, result }) => [action, result])).toEqual([
+      ['sts:GetFederationToken', 'granted'],
+      ['sts:GetCallerIdentity', 'granted'],
+    ]);
+    const wrong = await verify({ ...keys, secretAccessKey: `${secretAccessKey!.slice(0, -4)}AAAA` });
+    expect([wrong.status, wrong.verification.identity, codes(wrong)[0]]).toEqual([200, null, 'FAILED']);
+    const logged = (await call('GET', '/v1/audit-log?pageSize=50')).body;
+    for (const text of [JSON.stringify(good.body), JSON.stringify(wrong.body), JSON.stringify(logged)])
+      expect(text).not.toContain(secretAccessKey!.slice(0, -4));
+    const invalid = await verify({ credentialType: 'accessKeys', accessKeyId: 'x', secretAccessKey });
+    expect([invalid.status, invalid.body.details[0]!.metadata.field]).toEqual([400, 'accessKeyId']);
+  });
+});

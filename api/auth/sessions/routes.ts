@@ -191,9 +191,7 @@ async function createLink({ db, callers }: SessionDependencies, request: Fastify
     }),
   );
   request.auditDetail = { timeExpires: timeExpires.toISOString() };
-  return reply
-    .code(201)
-    .send({ signInLink: { path: `/sign-in#${secret}`, timeExpires: timeExpires.toISOString() } });
+  return reply.code(201).send({ signInLink: { path: `/sign-in#${secret}`, timeExpires: timeExpires.toISOString() } });
 }
 
 /** What the cookie of a sign-in at the provider holds: its secret, and the page to open after it. */
@@ -220,7 +218,7 @@ async function startOidc(
     const value = writeSignIn(secret, returnTo);
     // The provider sends the browser back from another site, so this cookie cannot be strict.
     setCookie(request, reply, { name: SIGN_IN_COOKIE, value, seconds: SIGN_IN_SECONDS, sameSite: 'Lax' }, publicUrl);
-    return await reply.code(302).header('location', url.href).send(null);
+    return await reply.redirect(url.href, 302);
   } catch (error) {
     return showSignInError(error, oidcSignIn, request, reply);
   }
@@ -270,8 +268,5 @@ function showSignInError(
 ) {
   if (!(error instanceof ApiError)) throw error;
   request.log.warn({ reason: `${error.reason}: ${error.message}` }, 'Signing in at the identity provider failed');
-  return reply
-    .code(302)
-    .header('location', `${oidcSignIn?.basePath ?? ''}/sign-in?error=${error.reason}`)
-    .send(null);
+  return reply.redirect(`${oidcSignIn?.basePath ?? ''}/sign-in?error=${error.reason}`, 302);
 }

@@ -16,6 +16,7 @@ import { requireScope } from '../../plugins/auth.js';
 import { requireResource } from '../../references.js';
 import type { RequestOf } from '../../requests.js';
 import { requestVerification } from '../../verification/request.js';
+import { verifyDraft } from './draft.js';
 import { presentProvider } from './present.js';
 import {
   changedCredential,
@@ -44,6 +45,11 @@ export function providerRoutes(scope: FastifyInstance, dependencies: ApiDependen
     '/v1/providers',
     { config: mayCreate, attachValidation: true, schema: operations.create },
     (request, reply) => createProvider(dependencies, request, reply),
+  );
+  app.post(
+    '/v1/providers/verify-draft',
+    { config: mayCreate, attachValidation: true, schema: operations.verifyDraft },
+    (request) => verifyDraft(dependencies, request),
   );
   app.get('/v1/providers', { config: mayRead, schema: operations.list }, (request) => listProviders(db, request));
   app.get('/v1/providers/:id', { config: mayReadThis, schema: operations.get }, (request) => getProvider(db, request));

@@ -136,7 +136,8 @@ export async function sealSecretAccessKey(
   return secrets.seal(secretAccessKey.trim(), providerSecretContext(id));
 }
 
-function generateExternalId(): string {
+/** A new external ID, which nobody can guess. */
+export function generateExternalId(): string {
   return newExternalId(randomBytes(20));
 }
 
@@ -148,7 +149,7 @@ function generateExternalId(): string {
 export async function checkExternalIdIsOwn(
   transaction: DbTransaction,
   id: string,
-  credential: Credential,
+  credential: Credential | { type: 'role'; roleArn: string; externalId: string },
 ): Promise<void> {
   if (credential.type !== 'role') return;
   if (!(await isExternalIdOfOthers(transaction, id, credential))) return;

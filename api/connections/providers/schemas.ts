@@ -14,6 +14,7 @@ import {
   responseBody,
 } from '../../openapi/shared.js';
 import { PageQuery } from '../../paging.js';
+import { DraftVerification } from '../../verification/schemas.js';
 import { NAME_DESCRIPTION, stateFields } from '../schemas.js';
 
 const CredentialType = oneOfThese(...CREDENTIAL_TYPES);
@@ -113,6 +114,25 @@ export const operations = {
     headers: IdempotencyHeaders,
     body: ProviderBody,
     response: { 201: providerResponse('The new provider'), ...errors(409, ...BODY, 422) },
+  },
+  verifyDraft: {
+    operationId: 'ProviderService_VerifyDraft',
+    tags,
+    summary: 'Verify a provider before you create it',
+    description:
+      'polony tries the role or the access keys at once, and saves nothing. For a role without externalId, the response ' +
+      'has a new one: put it into the trust policy, and send it in the next verification and in the creation.',
+    body: ProviderBody,
+    response: {
+      200: responseBody('What polony found', {
+        verification: DraftVerification,
+        externalId: Type.Unsafe<string | null>({
+          type: ['string', 'null'],
+          description: 'The external ID that was tried; null for access keys',
+        }),
+      }),
+      ...errors(409, ...BODY),
+    },
   },
   list: {
     operationId: 'ProviderService_ListProviders',

@@ -9,7 +9,7 @@ import {
   responseBody,
   Timestamp,
 } from '../../openapi/shared.js';
-import { CappedPageQuery } from '../../paging.js';
+import { CappedPageQuery, PageQuery } from '../../paging.js';
 import { StorageConnection } from '../../connections/storage/schemas.js';
 
 /** An instrument in the shape of the vendor's contract. */
@@ -46,6 +46,34 @@ const Instrument = component(
   ),
 );
 
+const number = (description: string) => Type.Unsafe<number | null>({ type: ['number', 'null'], description });
+const InstrumentMetrics = component(
+  'InstrumentMetrics',
+  Type.Object(
+    {
+      runId: Type.String(),
+      runName: Type.String(),
+      status: Type.String({ description: 'The status of the run, as GET /v1/runs/{id} shows it' }),
+      time: Type.String({ format: 'date-time', description: 'When the run started; else when polony found it' }),
+      timeCompleted: NullableTimestamp,
+      side: NullableString,
+      kitName: NullableString,
+      polonyDensity: NullableString,
+      softwareVersion: NullableString,
+      totalReads: number('Polonies that pass the filter'),
+      totalYield: number('Bases'),
+      q30: number('Percent'),
+      q40: number('Percent'),
+      q50: number('Percent'),
+      avgQ: number('Phred score'),
+      errorRate: number('Percent'),
+      phixAlignmentRate: number('Percent'),
+      percentAssigned: number('Percent of the polonies, from the execution that completed last'),
+    },
+    closed,
+  ),
+);
+
 const tags = ['InstrumentService'];
 const SerialNumberParams = Type.Object({ serial_number: Type.String() });
 
@@ -70,6 +98,31 @@ export const operations = {
     summary: 'Get an instrument',
     params: SerialNumberParams,
     response: { 200: responseBody('The instrument', { instrument: Instrument }), ...errors(404) },
+  },
+  listMetrics: {
+    operationId: 'InstrumentService_ListInstrumentMetrics',
+    tags,
+    summary: 'List the metrics of the sequencing runs of an instrument, newest first',
+    description:
+      'One item for each run that the caller may see (`runs:read`). Values are those of `metrics` of the run. ' +
+      'null: nothing has measured it, or not yet.',
+    params: SerialNumberParams,
+    querystring: Type.Object(
+      {
+        ...PageQuery.properties,
+        since: Type.Optional(Type.String({ format: 'date-time', description: 'Only runs at or after this time' })),
+        until: Type.Optional(Type.String({ format: 'date-time', description: 'Only runs before this time' })),
+      },
+      closed,
+    ),
+    response: {
+      200: responseBody('A page of metrics', {
+        metrics: Type.Array(InstrumentMetrics),
+        nextPageToken: Type.String(),
+        previousPageToken: Type.String(),
+      }),
+      ...errors(404),
+    },
   },
   listStorageConnections: {
     operationId: 'InstrumentService_ListInstrumentStorageConnections',

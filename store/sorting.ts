@@ -1,0 +1,61 @@
+import { type RawBuilder, sql } from 'kysely';
+import type { Order, OrderFields, OrderKind } from '../domain/filters/order.js';
+import type { Slice } from './paging.js';
+
+/** What a list sorts by, as its index has it: unknown numbers and times are infinite and negative. */
+export type SortColumns<Fields extends OrderFields> = Readonly<Record<keyof Fields, RawBuilder<unknown>>>;
+
+const TYPES: Readonly<Record<OrderKind, RawBuilder<unknown>>> = {
+  text: sql`text`,
+  time: sql`timestamptz`,
+  number: sql`float8`,
+};
+
+/** How to read one page of a sorted list. */
+export interface Sorting {
+  /** The value that the row is sorted by, as a text: with the id, a page can continue after it. */
+  key: RawBuilder<string>;
+  /** Which rows come after or before the position of the slice. */
+  isInSlice: RawBuilder<boolean>;
+  orderBy: RawBuilder<unknown>;
+}
+
+/** A text as the indexes sort it: without case, and by its bytes. */
+export const folded = (column: RawBuilder<unknown>): RawBuilder<string> => sql`(lower(${column}) collate "C")`;
+
+/** A time as the indexes sort it. */
+export const knownTime = (column: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`(coalesce(${column}, '-infinity'::timestamptz))`;
+
+/** How to read a slice in an order. @param id the column with the id */
+export function sortingOf<Fields extends OrderFields>(
+  order: Order<keyof Fields & string>,
+  slice: Slice,
+  { columns, fields, id }: { columns: SortColumns<Fields>; fields: Fields; id: RawBuilder<unknown> },
+): Sorting {
+  const column = columns[order.keyword];
+  const position = slice.after ?? slice.before;
+  // Before a position, the nearest rows come first.
+  const isDescending = order.descending === (slice.before === undefined);
+  const direction = isDescending ? sql`desc` : sql`asc`;
+  return {
+    key: sql`${column}::text`,
+    isInSlice:
+      position === undefined
+        ? sql`true`
+        : isBeyond(column, id, isDescending, sql`${slice.key ?? ''}::${TYPES[fields[order.keyword]!]}`, position),
+    orderBy: sql`${column} ${direction}, ${id} ${direction}`,
+  };
+}
+
+function isBeyond(
+  column: RawBuilder<unknown>,
+  id: RawBuilder<unknown>,
+  isDescending: boolean,
+  key: RawBuilder<unknown>,
+  position: string,
+): RawBuilder<boolean> {
+  const [beyond, notBefore] = isDescending ? [sql`<`, sql`<=`] : [sql`>`, sql`>=`];
+  // The first condition is implied. Where column and id are of two tables, only it can use an index.
+  return sql`(${column} ${notBefore} ${key} and (${column}, ${id}) ${beyond} (${key}, ${position}::uuid))`;
+}
