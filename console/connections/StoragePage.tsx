@@ -117,7 +117,7 @@ function DiscoverButton({ storage: { id, name } }: { storage: Storage }): ReactN
 function IgnoredFolders({ id }: { id: string }): ReactNode {
   const [isWanted, setWanted] = useState(false);
   const list = useInfiniteQuery({
-    queryKey: ['storage', 'ignored', id],
+    queryKey: ['ignored-folders', id],
     queryFn: ({ pageParam }) =>
       ask(
         api.GET('/v1/storage-connections/{id}/ignored-folders', {

@@ -80,7 +80,7 @@ export const DEFAULTS: Setup = {
 };
 
 /** The search part of the address: texts only. */
-export type SetupSearch = Readonly<Record<string, string>>;
+export type SetupSearch = { [Name in keyof Setup]?: string };
 
 /** Reads the search part of an address; unknown parts are dropped. */
 export function readSetupSearch(search: Record<string, unknown>): SetupSearch {
