@@ -201,7 +201,7 @@ function Log({ id, isLive }: { id: string; isLive: boolean }): ReactNode {
 
 /** An execution: what it does, what it waits for, and what came of it. */
 export function ExecutionPage(): ReactNode {
-  const { id } = useParams({ strict: false }) as { id: string };
+  const { id = '' } = useParams({ strict: false });
   useChanges({ topics: ['executions'], executionId: id });
   const { can } = useSession();
   const notify = useNotify();

@@ -24,7 +24,7 @@ export const EXECUTION_COLUMNS: readonly ListColumn<Execution>[] = [
     minWidth: 180,
     cell: ({ id, name }) => <LinkTo href={`/executions/${id}`}>{name}</LinkTo>,
   },
-  { id: 'status', header: 'Status', orderBy: 'status', cell: ({ status }) => <Status value={status} /> },
+  { id: 'status', header: 'Status', orderBy: 'status', minWidth: 140, cell: ({ status }) => <Status value={status} /> },
   { id: 'detail', header: 'What happens', minWidth: 200, cell: ({ statusDescription }) => statusDescription },
   {
     id: 'run',

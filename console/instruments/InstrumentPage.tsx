@@ -103,7 +103,7 @@ async function readMetrics(serial: string, since: string | undefined): Promise<M
 
 /** An instrument: its runs, and how their metrics change. */
 export function InstrumentPage(): ReactNode {
-  const { serial } = useParams({ strict: false }) as { serial: string };
+  const { serial = '' } = useParams({ strict: false });
   useChanges({ topics: ['runs'] });
   const [{ since: period = DEFAULT_PERIOD }, setTexts] = useTexts('since');
   const instrument = useQuery({

@@ -43,6 +43,7 @@ interface Column<T> {
   header: string;
   cell: (item: T) => ReactNode;
   isRowHeader?: boolean;
+  minWidth?: number;
 }
 
 interface SectionProps<T> {
@@ -171,7 +172,7 @@ const EXECUTION: readonly Column<Execution>[] = [
     isRowHeader: true,
     cell: ({ id, name }) => <LinkTo href={`/executions/${id}`}>{name}</LinkTo>,
   },
-  { id: 'status', header: 'Status', cell: ({ status }) => <Status value={status} /> },
+  { id: 'status', header: 'Status', minWidth: 140, cell: ({ status }) => <Status value={status} /> },
   { id: 'detail', header: 'What happens', cell: ({ statusDescription }) => statusDescription },
 ];
 const TIME: Column<Execution> = {
@@ -275,7 +276,7 @@ export function OverviewPage(): ReactNode {
         />
       )}
       {seesExecutions && (
-        <>
+        <SpaceBetween size="l">
           <Section
             title="Running"
             href={listAddress('executions', FILTERS.running)}
@@ -297,7 +298,7 @@ export function OverviewPage(): ReactNode {
             empty="No execution finished today."
             columns={[...EXECUTION, TIME]}
           />
-        </>
+        </SpaceBetween>
       )}
       {seesRuns && (
         <Section

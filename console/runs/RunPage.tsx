@@ -182,7 +182,7 @@ function Executions({ run }: { run: Schema<'Run'> }): ReactNode {
 
 /** A run: its upload, setup, metrics, executions and files. */
 export function RunPage(): ReactNode {
-  const { id } = useParams({ strict: false }) as { id: string };
+  const { id = '' } = useParams({ strict: false });
   useChanges({ topics: ['runs', 'executions'] });
   const { can, canAll } = useSession();
   const notify = useNotify();

@@ -24,7 +24,7 @@ const COLUMNS: readonly ListColumn<Run>[] = [
     minWidth: 180,
     cell: ({ id, name }) => <LinkTo href={`/runs/${id}`}>{name}</LinkTo>,
   },
-  { id: 'status', header: 'Status', orderBy: 'status', cell: ({ status }) => <Status value={status} /> },
+  { id: 'status', header: 'Status', orderBy: 'status', minWidth: 140, cell: ({ status }) => <Status value={status} /> },
   {
     id: 'instrument',
     header: 'Instrument',
