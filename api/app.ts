@@ -4,6 +4,7 @@ import { auditRoutes } from './audit/routes.js';
 import { authRoutes } from './auth/routes.js';
 import { OidcSignIn } from './auth/sessions/oidcSignIn.js';
 import { sessionRoutes } from './auth/sessions/routes.js';
+import { changeRoutes } from './changes/routes.js';
 import { computeConnectionRoutes } from './connections/compute/routes.js';
 import { flowRoutes } from './connections/flows/routes.js';
 import { providerRoutes } from './connections/providers/routes.js';
@@ -17,6 +18,7 @@ import { grantRoutes } from './grants/routes.js';
 import { healthRoutes } from './health.js';
 import { iamDocumentRoutes } from './iam/routes.js';
 import { installationRoutes } from './installation/routes.js';
+import { Notices } from './notices.js';
 import { addSchemas } from './openapi/components.js';
 import { apiKeyAuthenticator } from './plugins/apiKeys.js';
 import { addAudit } from './plugins/audit.js';
@@ -56,6 +58,7 @@ const ROUTES = [
   fileRoutes,
   eventRoutes,
   webhookRoutes,
+  changeRoutes,
 ];
 
 /** The path below which browsers reach polony, behind a reverse proxy; empty for the whole host. */
@@ -89,7 +92,8 @@ export async function buildApp(dependencies: ApiDependencies): Promise<FastifyIn
   addInput(app);
   addSchemas(app);
   await addOpenApi(app, publicUrl);
-  for (const addRoutes of ROUTES) addRoutes(app, dependencies);
+  const shared = { ...dependencies, notices: new Notices(dependencies.databaseUrl) };
+  for (const addRoutes of ROUTES) addRoutes(app, shared);
   const canSignIn = oidc !== undefined && provider !== undefined && oidcClient !== undefined && publicUrl !== undefined;
   sessionRoutes(app, {
     db,

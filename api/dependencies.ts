@@ -5,6 +5,7 @@ import type { NetworkPolicy } from '../domain/webhooks/networks.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
+import type { Notices } from './notices.js';
 import type { Authenticate } from './plugins/caller.js';
 
 /** What the API needs from other folders, and its settings. */
@@ -60,4 +61,10 @@ export interface ApiDependencies {
   /** For tests: replaces the system's resolver. */
   resolve?: (host: string) => Promise<string[]>;
   logger?: FastifyBaseLogger;
+}
+
+/** What routes need: also what they share in one app. */
+export interface RouteDependencies extends ApiDependencies {
+  /** What the database tells of changes. */
+  notices: Notices;
 }

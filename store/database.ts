@@ -33,7 +33,7 @@ import * as startQueueSince from './migrations/0022_start_queue_since.js';
 import * as startClaims from './migrations/0023_start_claims.js';
 import * as sessions from './migrations/0024_sessions.js';
 import * as sorting from './migrations/0025_sorting.js';
-import * as runsByInstrument from './migrations/0026_runs_by_instrument.js';
+import * as runsOfInstrument from './migrations/0026_runs_of_instrument.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -181,7 +181,7 @@ const migrations: MigrationProvider = {
     '0023_start_claims': startClaims,
     '0024_sessions': sessions,
     '0025_sorting': sorting,
-    '0026_runs_by_instrument': runsByInstrument,
+    '0026_runs_of_instrument': runsOfInstrument,
   }),
 };
 

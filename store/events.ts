@@ -134,3 +134,8 @@ export async function hasRecentEvents(db: DbOrTransaction, source: EventSource):
     .executeTakeFirst();
   return row !== undefined;
 }
+
+/**
+ * The channel on which triggers announce each visible change of a run, an execution or a verification: `<table>:<id>`.
+ */
+export const CHANGES_CHANNEL = 'polony_changes';

@@ -187,6 +187,8 @@ export interface RunsTable {
   time_created: Created;
   time_completed: Date | null;
   time_updated: Updated;
+  /** When something that the API shows changed last. Triggers write it, by the clock of the database. */
+  time_changed: ColumnType<Date, never, never>;
 }
 
 /**
@@ -254,6 +256,8 @@ export interface ExecutionsTable {
   time_started: Date | null;
   time_completed: Date | null;
   time_updated: Updated;
+  /** When something that the API shows changed last. Triggers write it, by the clock of the database. */
+  time_changed: ColumnType<Date, never, never>;
 }
 
 /** A failed HealthOmics run of an execution that another run followed. */
@@ -475,6 +479,15 @@ export interface AccessGrantsTable {
   time_updated: Updated;
 }
 
+/** When an execution entered a step. Triggers write these rows. */
+export interface ExecutionStepsTable {
+  execution_id: string;
+  attempt: number;
+  /** The position in the list of `domain/executions/steps.ts`. */
+  step: number;
+  time_started: ColumnType<Date, never, never>;
+}
+
 export interface Database {
   access_grants: AccessGrantsTable;
   instruments: InstrumentsTable;
@@ -498,5 +511,6 @@ export interface Database {
   runs: RunsTable;
   executions: ExecutionsTable;
   execution_attempts: ExecutionAttemptsTable;
+  execution_steps: ExecutionStepsTable;
   idempotency_keys: IdempotencyKeysTable;
 }

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { EXECUTIONS_CHANNEL, listen } from '../../store/events.js';
+import type { Notices } from '../notices.js';
 
 /** An execution as its streams show it. */
 export interface StreamedExecution {
@@ -97,27 +97,27 @@ class Stream {
 }
 
 /**
- * Streams of executions. One connection to PostgreSQL listens for all of them, and only while there is a stream. An
+ * Streams of executions. The connection that listens is open only while there is a stream. An
  * execution that has changed is read once, however many streams show it.
  */
 export class ExecutionFeed {
-  readonly #url: string;
+  readonly #notices: Notices;
   readonly #source: FeedSource;
   readonly #streams = new Map<string, Set<Stream>>();
   readonly #streamsOfCaller = new Map<string, number>();
   /** Executions that are being read, and whether they changed meanwhile. */
   readonly #reading = new Map<string, { again: boolean }>();
-  #stopListening: (() => Promise<void>) | undefined;
+  #stopListening: (() => void) | undefined;
   #closed = false;
   readonly #mostStreams: number;
 
   /**
-   * @param url of the database to listen on
+   * @param notices tell which executions have changed
    * @param mostStreams of all callers together
    */
-  constructor(url: string, source: FeedSource, mostStreams = MOST_ALL_STREAMS) {
+  constructor(notices: Notices, source: FeedSource, mostStreams = MOST_ALL_STREAMS) {
     this.#mostStreams = mostStreams;
-    this.#url = url;
+    this.#notices = notices;
     this.#source = source;
   }
 
@@ -143,8 +143,11 @@ export class ExecutionFeed {
       if (this.#streams.size === 0) this.#stop();
     });
     // A change before the connection listens shows when it does: then every execution is read.
-    this.#stopListening ??= listen(this.#url, { [EXECUTIONS_CHANNEL]: (changed) => this.#refresh(changed) }, () => {
-      for (const each of this.#streams.keys()) this.#refresh(each);
+    this.#stopListening ??= this.#notices.add({
+      execution: (changed) => this.#refresh(changed),
+      connected: () => {
+        for (const each of this.#streams.keys()) this.#refresh(each);
+      },
     });
     this.#refresh(id);
   }
@@ -156,7 +159,7 @@ export class ExecutionFeed {
   }
 
   #stop(): void {
-    void this.#stopListening?.();
+    this.#stopListening?.();
     this.#stopListening = undefined;
   }
 

@@ -1,5 +1,6 @@
 import { explainFailure } from '../../domain/executions/failures.js';
 import { isFinalStatus } from '../../domain/executions/execution.js';
+import { listSteps, type RecordedStep } from '../../domain/executions/steps.js';
 import { findPathWarnings } from '../../domain/runs/pathWarnings.js';
 import type { listAttempts } from '../../store/executions/attempts.js';
 import type { ListedExecution } from '../../store/executions/load.js';
@@ -58,6 +59,7 @@ export function presentExecutionDetails(row: ListedExecution, earlierAttempts: r
     computeConnectionId: row.compute.id,
     healthOmics: presentHealthOmicsRun(row),
     blocked: row.blocked,
+    blockedSince: row.blocked?.since ?? null,
     cancelRequested:
       row.cancel === null
         ? null
@@ -105,5 +107,20 @@ function presentAttempt(row: Attempt) {
     statusMessage: row.status_message,
     timeStarted: row.time_started?.toISOString() ?? null,
     timeEnded: row.time_ended.toISOString(),
+  };
+}
+
+/** The steps of an execution. What blocked one that has ended is over. */
+export function presentSteps(row: ListedExecution, recorded: readonly RecordedStep[]) {
+  const blocked = isFinalStatus(row.status) ? null : row.blocked;
+  const steps = listSteps({ ...row, isCancelling: row.cancel !== null }, recorded);
+  return {
+    steps: steps.map((each) => ({
+      ...each,
+      timeStarted: each.timeStarted.toISOString(),
+      timeEnded: each.timeEnded?.toISOString() ?? null,
+    })),
+    blocked,
+    blockedSince: blocked?.since ?? null,
   };
 }

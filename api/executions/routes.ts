@@ -2,11 +2,16 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance } from 'fastify';
 import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
 import { EXECUTION_FILTER, EXECUTION_ORDER } from '../../domain/executions/filter.js';
+import { describeFields } from '../../domain/filters/describe.js';
 import { parseOrder } from '../../domain/filters/order.js';
+import { EXECUTION_FILTER_HELP } from '../../domain/executions/filterHelp.js';
 import { parseFilter } from '../../domain/filters/parse.js';
+import { listExecutionValues } from '../../store/executions/filterValues.js';
 import { countExecutions, countExecutionsByStatus, listExecutions } from '../../store/executions/list.js';
 import { loadResultFiles } from '../../store/executions/load.js';
-import type { ApiDependencies } from '../dependencies.js';
+import { loadSteps } from '../../store/executions/steps.js';
+import type { ApiDependencies, RouteDependencies } from '../dependencies.js';
+import { requireKeyword } from '../filterFields.js';
 import { filteredList, pageBothWays } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
@@ -14,12 +19,12 @@ import { handleCancelExecution, handleRetryExecution } from './control.js';
 import { handleCreateExecution, handleRelaunchExecution } from './create.js';
 import { requireExecution } from './find.js';
 import { handleCheckManifest } from './manifestCheck.js';
-import { presentExecution } from './present.js';
+import { presentExecution, presentSteps } from './present.js';
 import { MANIFEST_BODY_LIMIT, operations } from './schemas.js';
 import { createExecutionFeed, handleWatchExecution, showWithDetails } from './watch.js';
 
 /** Executions: flows applied to runs. */
-export function executionRoutes(scope: FastifyInstance, dependencies: ApiDependencies): void {
+export function executionRoutes(scope: FastifyInstance, dependencies: RouteDependencies): void {
   const app = scope.withTypeProvider<TypeBoxTypeProvider>();
   const { db } = dependencies;
   const feed = createExecutionFeed(scope, dependencies);
@@ -52,6 +57,24 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
     { config: requireScope('executions:read'), schema: operations.listBlocked },
     (request) => handleListBlockedExecutions(dependencies, request),
   );
+  app.get(
+    '/v1/executions/filter-fields',
+    { config: requireScope('executions:read'), schema: operations.listFilterFields },
+    () => ({
+      fields: describeFields(EXECUTION_FILTER, EXECUTION_FILTER_HELP, EXECUTION_ORDER),
+    }),
+  );
+  app.get(
+    '/v1/executions/filter-values',
+    { config: requireScope('executions:read'), schema: operations.listFilterValues },
+    ({ query, caller }) =>
+      listExecutionValues(
+        db,
+        requireKeyword(EXECUTION_FILTER, query.field),
+        caller.access.ids('executions:read'),
+        query.prefix ?? '',
+      ),
+  );
   app.get('/v1/executions/counts', { config: requireScope('executions:read'), schema: operations.count }, (request) =>
     handleCountExecutions(dependencies, request),
   );
@@ -61,6 +84,10 @@ export function executionRoutes(scope: FastifyInstance, dependencies: ApiDepende
   app.get('/v1/executions/:id/details', { config: readOne, schema: operations.getDetails }, async (request) =>
     showWithDetails(db, await requireExecution(db, request.params.id)),
   );
+  app.get('/v1/executions/:id/steps', { config: readOne, schema: operations.listSteps }, async (request) => {
+    const execution = await requireExecution(db, request.params.id);
+    return presentSteps(execution, await loadSteps(db, execution.id));
+  });
   app.get('/v1/executions/:id/events', { config: readOne, schema: operations.watch }, (request, reply) =>
     handleWatchExecution(dependencies, feed, request, reply),
   );

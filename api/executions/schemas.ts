@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
 import { EXECUTION_ORDER } from '../../domain/executions/filter.js';
+import { EXECUTION_STEPS } from '../../domain/executions/steps.js';
 import { PARAMETER_CHARACTERS } from '../../domain/executions/parameters.js';
 import { component } from '../openapi/components.js';
 import {
@@ -16,6 +17,7 @@ import {
   responseBody,
   Timestamp,
 } from '../openapi/shared.js';
+import { filterFieldsResponse, FilterValuesQuery, filterValuesResponse } from '../filterFields.js';
 import { FilterQuery, OrderedPageQuery } from '../paging.js';
 import { Blocked, NullableBlocked, Output, RunWarnings } from '../runs/schemas.js';
 
@@ -148,6 +150,7 @@ const ExecutionDetails = component(
         Type.Null(),
       ]),
       blocked: NullableBlocked,
+      blockedSince: NullableTimestamp,
       cancelRequested: Type.Union([
         Type.Object(
           {
@@ -388,6 +391,20 @@ export const operations = {
       ...errors(),
     },
   },
+  listFilterFields: {
+    operationId: 'ExecutionService_ListExecutionFilterFields',
+    tags,
+    summary: 'List the keywords that filter executions',
+    response: filterFieldsResponse,
+  },
+  listFilterValues: {
+    operationId: 'ExecutionService_ListExecutionFilterValues',
+    tags,
+    summary: 'List values that occur among executions, for a filter',
+    description: 'For keywords without an index, the values of the 10,000 newest executions.',
+    querystring: FilterValuesQuery,
+    response: filterValuesResponse,
+  },
   count: {
     operationId: 'ExecutionService_CountExecutions',
     tags,
@@ -419,6 +436,37 @@ export const operations = {
     params: IdParams,
     response: {
       200: responseBody('The execution and its details', { execution: Execution, details: ExecutionDetails }),
+      ...errors(404),
+    },
+  },
+  listSteps: {
+    operationId: 'ExecutionService_ListExecutionSteps',
+    tags,
+    summary: 'List the steps that an execution has reached, with their times',
+    description:
+      'Oldest first. Each step ends when the next one begins. A HealthOmics run that failed for a transient reason is ' +
+      'followed by the steps of the next attempt.',
+    params: IdParams,
+    response: {
+      200: responseBody('The steps', {
+        steps: Type.Array(
+          Type.Object(
+            {
+              step: oneOf(EXECUTION_STEPS),
+              attempt: Type.Integer({ description: 'The number of the HealthOmics run. The first is 1' }),
+              timeStarted: Timestamp,
+              timeEnded: NullableTimestamp,
+              waitsFor: Type.Unsafe<string | null>({
+                type: ['string', 'null'],
+                description: 'What the current step waits for; null for the other steps',
+              }),
+            },
+            closed,
+          ),
+        ),
+        blocked: NullableBlocked,
+        blockedSince: NullableTimestamp,
+      }),
       ...errors(404),
     },
   },

@@ -5,7 +5,7 @@ import { findRevokedKeys } from '../../store/auth.js';
 import { findEndedSessions } from '../../store/authSessions.js';
 import { listAttempts } from '../../store/executions/attempts.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
-import type { ApiDependencies } from '../dependencies.js';
+import type { ApiDependencies, RouteDependencies } from '../dependencies.js';
 import { loggableError } from '../../domain/errors.js';
 import { counted } from '../../observability/metrics.js';
 import { ApiError } from '../errors.js';
@@ -32,8 +32,8 @@ async function toStreamed(db: ApiDependencies['db'], execution: ListedExecution)
 }
 
 /** The feed of executions for an app. It ends all its streams before the app closes. */
-export function createExecutionFeed(scope: FastifyInstance, { db, databaseUrl }: ApiDependencies): ExecutionFeed {
-  const feed = new ExecutionFeed(databaseUrl, {
+export function createExecutionFeed(scope: FastifyInstance, { db, notices }: RouteDependencies): ExecutionFeed {
+  const feed = new ExecutionFeed(notices, {
     read: async (id) => {
       const execution = await findListedExecution(db, id);
       return execution && toStreamed(db, execution);

@@ -132,10 +132,8 @@ export function setCookie(
 ): void {
   const { name, value, seconds, sameSite } = cookie;
   const secure = isPlainLoopback(request, publicUrl) ? '' : '; Secure';
-  void reply.header(
-    'set-cookie',
-    `${cookieName(request, name, publicUrl)}=${value}; Path=/; Max-Age=${seconds}; HttpOnly${secure}; SameSite=${sameSite}`,
-  );
+  const pair = `${cookieName(request, name, publicUrl)}=${value}`;
+  void reply.header('set-cookie', `${pair}; Path=/; Max-Age=${seconds}; HttpOnly${secure}; SameSite=${sameSite}`);
 }
 
 /** Gives the browser the cookie of a session. @param expires when the session ends */
@@ -165,8 +163,8 @@ export function checkOrigin(request: FastifyRequest, publicUrl: string | undefin
   throw new ApiError(
     403,
     'FOREIGN_ORIGIN',
-    'The request comes from a page of another origin, and the session of a browser works only on the pages of polony. ' +
-      'Programs send an API key in the header x-api-key. If the page is one of polony, its administrator must set ' +
+    'The request comes from a page of another origin, and the session of a browser works only on the pages of ' +
+      'polony. Programs send an API key in the header x-api-key. If the page is one of polony, its administrator must set ' +
       'POLONY_PUBLIC_URL to the address that browsers use',
   );
 }

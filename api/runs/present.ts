@@ -94,6 +94,7 @@ export function presentRunDetails(row: RunContext) {
     uploadDescription: row.description,
     outcome: row.outcome,
     blocked: row.blocked,
+    blockedSince: row.blocked?.since ?? null,
     runFolder: row.runFolder,
     workflowId: runUploadWorkflowId(row.storageConnectionId, row.parentPath, row.runFolder),
     checked: row.checked,

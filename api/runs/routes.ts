@@ -1,13 +1,17 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { describeFields } from '../../domain/filters/describe.js';
 import { parseOrder } from '../../domain/filters/order.js';
+import { RUN_FILTER_HELP } from '../../domain/runs/filterHelp.js';
 import { parseFilter } from '../../domain/filters/parse.js';
 import { CONTRACT_RUN_STATUSES, RUN_FILTER, RUN_ORDER } from '../../domain/runs/filter.js';
 import { isId } from '../../store/database.js';
+import { listRunValues } from '../../store/runs/filterValues.js';
 import { countRuns, countRunsByStatus, listRuns } from '../../store/runs/list.js';
 import { findRun, type RunContext } from '../../store/runs/load.js';
 import type { ApiDependencies } from '../dependencies.js';
 import { notFoundError } from '../errors.js';
+import { requireKeyword } from '../filterFields.js';
 import { filteredList, pageBothWays } from '../paging.js';
 import { requireScope } from '../plugins/auth.js';
 import type { RequestOf } from '../requests.js';
@@ -27,6 +31,15 @@ export function runRoutes(scope: FastifyInstance, dependencies: ApiDependencies)
   );
   app.get('/v1/runs/blocked', { config: requireScope('runs:read'), schema: operations.listBlocked }, (request) =>
     handleListBlockedRuns(dependencies, request),
+  );
+  app.get('/v1/runs/filter-fields', { config: requireScope('runs:read'), schema: operations.listFilterFields }, () => ({
+    fields: describeFields(RUN_FILTER, RUN_FILTER_HELP, RUN_ORDER),
+  }));
+  app.get(
+    '/v1/runs/filter-values',
+    { config: requireScope('runs:read'), schema: operations.listFilterValues },
+    ({ query, caller }) =>
+      listRunValues(db, requireKeyword(RUN_FILTER, query.field), caller.access.ids('runs:read'), query.prefix ?? ''),
   );
   app.get('/v1/runs/counts', { config: requireScope('runs:read'), schema: operations.count }, (request) =>
     handleCountRuns(dependencies, request),

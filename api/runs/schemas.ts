@@ -12,6 +12,7 @@ import {
   strings,
   Timestamp,
 } from '../openapi/shared.js';
+import { filterFieldsResponse, FilterValuesQuery, filterValuesResponse } from '../filterFields.js';
 import { FilterQuery, OrderedPageQuery } from '../paging.js';
 
 /** Where the files of a run or an execution are. */
@@ -196,6 +197,7 @@ const RunDetails = component(
       uploadDescription: Type.String(),
       outcome: NullableString,
       blocked: NullableBlocked,
+      blockedSince: NullableTimestamp,
       runFolder: Type.String(),
       workflowId: Type.String({ description: 'The workflow ID in Temporal' }),
       checked: oneOf(['content', 'presence']),
@@ -243,6 +245,20 @@ export const operations = {
       }),
       ...errors(),
     },
+  },
+  listFilterFields: {
+    operationId: 'RunService_ListRunFilterFields',
+    tags,
+    summary: 'List the keywords that filter runs',
+    response: filterFieldsResponse,
+  },
+  listFilterValues: {
+    operationId: 'RunService_ListRunFilterValues',
+    tags,
+    summary: 'List values that occur among runs, for a filter',
+    description: 'For keywords without an index, the values of the 10,000 newest runs.',
+    querystring: FilterValuesQuery,
+    response: filterValuesResponse,
   },
   count: {
     operationId: 'RunService_CountRuns',

@@ -101,7 +101,7 @@ async function whoami(flags: ConnectionOptions & { json?: boolean }): Promise<vo
   const api = connectionOf(flags);
   const { tenantId, scopes } = await expectData(api, polonyClient(api).GET('/v1/auth'));
   const { session } = await expectData(api, polonyClient(api).GET('/v1/session'));
-  const { kind, id, name, timeExpires } = session;
+  const { kind, id, name, timeExpires } = (session as typeof session | undefined) ?? {};
   const answer = { tenantId, kind, id, name, timeExpires, scopes };
   print(flags.json === true, answer, () => thingTable({ api: api.url, ...answer }));
 }

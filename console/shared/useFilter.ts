@@ -4,6 +4,14 @@ import type { FilterBarProps, FilterKeyword } from './FilterBar.js';
 
 const LABELS: Readonly<Record<string, string>> = { id: 'ID', q30: 'Q30', q40: 'Q40', q50: 'Q50' };
 
+const KINDS: Readonly<Record<string, FilterKeyword['kind']>> = {
+  status: 'enum',
+  choice: 'enum',
+  time: 'date',
+  number: 'number',
+  boolean: 'boolean',
+};
+
 /** `instrument.serial_number` as people read it. */
 const labelOf = (keyword: string): string => {
   const words = keyword.replace(/^(setup|metrics)\.(sequencing|multiomics)\./, '').split(/[._]/);
@@ -21,7 +29,7 @@ export function useFilter(list: 'runs' | 'executions'): Pick<FilterBarProps, 'ke
   const keywords = (fields.data?.fields ?? []).map<FilterKeyword>(({ name, type, values }) => ({
     keyword: name,
     label: labelOf(name),
-    kind: type,
+    kind: KINDS[type] ?? 'text',
     ...(values !== undefined && values !== null && { values }),
   }));
   const loadValues = async (field: string, prefix: string): Promise<readonly string[]> => {

@@ -75,7 +75,7 @@ async function recordSteps(db: Kysely<unknown>): Promise<void> {
       select case
         when status in ('COMPLETED', 'FAILED', 'CANCELED') then 8
         when status = 'UNTRIGGERED' then 1
-        when healthomics_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'DELETED') then 7
+        when healthomics_status = 'COMPLETED' then 7
         when status = 'RUNNING' then 6
         when status = 'PENDING' then 5
         when start_state = 'sent' then 4

@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { ExecutionFeed } from '../../api/executions/feed.js';
+import { Notices } from '../../api/notices.js';
 import { createResolver } from '../../network/resolve.js';
 import { Secrets } from '../../store/secrets.js';
 import { stubOrchestrator } from '../stubOrchestrator.js';
@@ -287,7 +288,7 @@ describe('connections', () => {
       findRevoked: async () => new Set<string>(),
       onError: () => undefined,
     };
-    const feed = new ExecutionFeed('postgres://127.0.0.1:1/none', source, 0);
+    const feed = new ExecutionFeed(new Notices('postgres://127.0.0.1:1/none'), source, 0);
     expect(feed.admits('anybody')).toBe('full');
     feed.close();
   });

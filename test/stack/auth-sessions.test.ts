@@ -691,7 +691,7 @@ describe('signing in at an identity provider', () => {
       { claims, from: 'https://evil.example' },
       { claims, key: foreign },
     ]) {
-      next = bad as typeof next;
+      next = bad;
       const { cookie, query } = await begin();
       const { status, location } = await finish(cookie, { code: 'c', state: query.get('state')! });
       expect([bad, status, location]).toEqual([bad, ...signInError('INVALID_TOKEN')]);

@@ -68,6 +68,13 @@ async function get(url: string, key = ROOT): Promise<{ status: number; body: Bod
   if (!url.includes('/metrics')) expect(vendorCheck('GET', url, response.statusCode, body)).toEqual([]);
   return { status: response.statusCode, body };
 }
+/** For routes that the vendor's contract does not have. */
+async function ask(url: string, key = ROOT): Promise<{ status: number; body: Body }> {
+  const response = await app.inject({ method: 'GET', url, headers: { 'x-api-key': key } });
+  const body = response.json<Body>();
+  expect(check('GET', url, response.statusCode, body)).toEqual([]);
+  return { status: response.statusCode, body };
+}
 async function post(url: string, payload: object): Promise<Body> {
   const response = await app.inject({ method: 'POST', url, headers: { 'x-api-key': ROOT }, payload });
   expect([url, response.statusCode]).toEqual([url, 201]);
@@ -292,166 +299,6 @@ describe('the run list', () => {
     expect(await found('time_created>=99999y instrument.name:AV2')).toEqual(['other']);
     expect(await found('time_created<99999mo')).toEqual([]);
   });
-  it('counts by status what the filter selects and the key may see, and finds what is blocked or stalled', async () => {
-    const progress = {
-      ...{ objects: 1, bytes: 1, cycles: 1, expectedCycles: 2, stalled: true },
-      timeGrown: '2026-01-01T00:00:00.000Z',
-    };
-    const blocked = { kind: 'ACCESS_DENIED', message: 'denied', remedy: 'allow it' };
-    await run('slow', { progress }, 'AV5');
-    await run('stuck', { progress: { ...progress, stalled: false }, blocked }, 'AV5');
-    // What an upload that has ended was like does not matter.
-    await run('done', { uploadState: 'complete', outcome: 'completed', progress }, 'AV5');
-    const count = async (filter: string, key = ROOT) =>
-      (await get(`/v1/runs/counts?filter=${encodeURIComponent(filter)}`, key)).body as unknown as {
-        counts: Record<string, number>;
-      };
-    const counted = await count('instrument.name:AV5');
-    expect(counted).toMatchObject({ blocked: 1, stalled: 1, total: 3 });
-    expect(Object.entries(counted.counts).filter(([, number]) => number > 0)).toEqual([
-      ['RUN_STATUS_SEQUENCING', 2],
-      ['RUN_STATUS_COMPLETED', 1],
-    ]);
-    expect(await found('instrument.name:AV5 blocked:true')).toEqual(['stuck']);
-    expect(await found('instrument.name:AV5 stalled:true')).toEqual(['slow']);
-    expect(await found('instrument.name:AV5 stalled:false')).toEqual(['done', 'stuck']);
-    expect(await found('instrument.name:AV5 blocked!=true stalled!=true')).toEqual(['done']);
-    const { key } = await post('/v1/api-keys', { name: 'counts', scopes: [`runs:read:${ids.get('slow')!}`] });
-    expect(await count('', key)).toMatchObject({ blocked: 0, stalled: 1, total: 1 });
-    expect((await get('/v1/executions/counts', key)).status).toBe(403);
-    expect((await get('/v1/runs/counts?filter=nmae:x')).body.details[0]!.metadata.rule).toBe('FILTER_KEYWORD');
-  });
-  it('sorts by every keyword in both directions, and pages continue in that order', async () => {
-    const metrics = (q30: number) => ({ q30, totalYield: q30 * 1e9 });
-    await run('b', { instrumentMetrics: metrics(80), timeCompleted: new Date('2026-01-02') }, 'AV6');
-    await run('C', { instrumentMetrics: metrics(90.5), timeCompleted: new Date('2026-01-01') }, 'AV6');
-    await run('a', { uploadState: 'refused', outcome: 'failed' }, 'AV6');
-    await run('D', { instrumentMetrics: metrics(80) }, 'av6');
-    const sorted = async (orderBy: string): Promise<string[]> => {
-      const names: string[] = [];
-      let before: Body | undefined;
-      for (let token = ''; ;) {
-        const { status, body } = await get(
-          `/v1/runs?pageSize=1&filter=instrument.name:av6&orderBy=${encodeURIComponent(orderBy)}&pageToken=${token}`,
-        );
-        expect([orderBy, status, body.runs.length]).toEqual([orderBy, 200, 1]);
-        if (before !== undefined) {
-          const back = await get(
-            `/v1/runs?pageSize=1&filter=instrument.name:av6&orderBy=${encodeURIComponent(orderBy)}` +
-              `&pageToken=${body.previousPageToken}`,
-          );
-          expect(back.body.runs).toEqual(before.runs);
-        }
-        before = body;
-        names.push(body.runs[0]!.name);
-        token = body.nextPageToken;
-        if (token === '') return names;
-      }
-    };
-    const orders: Record<keyof typeof RUN_ORDER, string> = {
-      time_created: 'bCaD',
-      time_started: 'bCaD',
-      time_completed: 'aDCb',
-      time_updated: 'bCaD',
-      name: 'abCD',
-      'instrument.name': 'bCaD',
-      status: 'abCD',
-      'metrics.sequencing.total_yield': 'abDC',
-      'metrics.sequencing.q30': 'abDC',
-    };
-    for (const [keyword, expected] of Object.entries(orders)) {
-      expect([keyword, (await sorted(keyword)).join('')]).toEqual([keyword, expected]);
-      expect([keyword, (await sorted(`${keyword} desc`)).join('')]).toEqual([
-        keyword,
-        [...expected].reverse().join(''),
-      ]);
-    }
-    expect(await sorted('  metrics.sequencing.q30   DESC ')).toEqual(['C', 'D', 'b', 'a']);
-    const token = (await get('/v1/runs?pageSize=1&orderBy=name')).body.nextPageToken;
-    for (const orderBy of ['', 'name desc', 'status'])
-      expect((await get(`/v1/runs?orderBy=${orderBy}&pageToken=${token}`)).body.details[0]!.reason).toBe(
-        'INVALID_PAGE_TOKEN',
-      );
-    for (const [orderBy, rule] of [
-      ['description', 'ORDER_KEYWORD'],
-      ['__proto__', 'ORDER_KEYWORD'],
-      ['name down', 'ORDER_DIRECTION'],
-      ['name,status', 'ORDER_KEYWORDS'],
-    ])
-      expect((await get(`/v1/runs?orderBy=${orderBy}`)).body.details[0]!.metadata).toMatchObject({
-        field: 'orderBy',
-        rule,
-      });
-    expect((await get('/v1/runs/blocked?orderBy=time_updated%20desc')).status).toBe(200);
-    expect((await get('/v1/executions?orderBy=instrument.name')).status).toBe(400);
-  });
-  it('sorts and counts with indexes', async () => {
-    const plan = async (query: string): Promise<string> =>
-      postgres.asOwner((owner) =>
-        owner.connection().execute(async (connection) => {
-          await sql`set enable_seqscan = off`.execute(connection);
-          await sql`set enable_sort = off`.execute(connection);
-          const { rows } = await sql.raw<{ 'QUERY PLAN': string }>(`explain ${query}`).execute(connection);
-          return rows.map((row) => row['QUERY PLAN']).join('\n');
-        }),
-      );
-    const compiled = async (work: (logged: Db) => Promise<unknown>): Promise<string> => {
-      const queries: string[] = [];
-      const logging = new Kysely<Database>({
-        dialect: {
-          createAdapter: () => new PostgresAdapter(),
-          createDriver: () => new DummyDriver(),
-          createIntrospector: (of) => new PostgresIntrospector(of),
-          createQueryCompiler: () => new PostgresQueryCompiler(),
-        },
-        log: ({ query }) =>
-          void queries.push(
-            query.parameters.reduceRight<string>(
-              (text, value, at) => text.replaceAll(`$${at + 1}`, `'${String(value)}'`),
-              query.sql,
-            ),
-          ),
-      });
-      await work(logging).catch(() => undefined);
-      return queries[0]!;
-    };
-    const indexOf = (keyword: string): string =>
-      ({
-        time_created: 'by_created',
-        time_started: 'by_started',
-        time_completed: 'by_completed',
-        time_updated: 'by_updated',
-        'instrument.name': 'by_instrument',
-        'metrics.sequencing.total_yield': 'by_yield',
-        'metrics.sequencing.q30': 'by_q30',
-        'flow.name': 'flows_by_name',
-        'input.run.name': 'runs_by_name',
-        started_by: 'by_starter',
-      })[keyword] ?? `by_${keyword}`;
-    for (const keyword of Object.keys(RUN_ORDER) as (keyof typeof RUN_ORDER)[]) {
-      const query = await compiled((logged) =>
-        listRuns(logged, { limit: 10 }, { order: { keyword, descending: true } }),
-      );
-      expect([keyword, await plan(query)]).toEqual([keyword, expect.stringContaining(`runs_${indexOf(keyword)}`)]);
-    }
-    for (const keyword of Object.keys(EXECUTION_ORDER) as (keyof typeof EXECUTION_ORDER)[]) {
-      const query = await compiled((logged) =>
-        listExecutions(logged, { limit: 10 }, { order: { keyword, descending: true } }),
-      );
-      expect([keyword, await plan(query)]).toEqual([keyword, expect.stringContaining(indexOf(keyword))]);
-    }
-    const filtered = async (filter: string): Promise<string> =>
-      plan(
-        await compiled((logged) =>
-          listRuns(logged, { limit: 10 }, { filter: parseFilter(filter, RUN_FILTER, new Date()) }),
-        ),
-      );
-    expect(await filtered('blocked:true')).toContain('runs_blocked');
-    expect(await filtered('stalled:true')).toContain('runs_uploading');
-    expect(await plan(await compiled((logged) => countExecutionsByStatus(logged)))).toMatch(
-      /executions_by_status.*executions_blocked/s,
-    );
-  });
   it('reports the column of an error in the filter', async () => {
     const { status, body } = await get(`/v1/runs?filter=${encodeURIComponent('status:failed nmae:x')}`);
     expect([
@@ -650,5 +497,209 @@ describe('the instrument list', () => {
     expect([(await get('/v1/instruments/AV2', key)).status, (await get('/v1/instruments/AV1', key)).status]).toEqual([
       200, 404,
     ]);
+  });
+});
+
+describe('counts and orders', () => {
+  it('describes the keywords, and lists the values that occur among what the key may see', async () => {
+    for (const [what, fields, order] of [
+      ['runs', RUN_FILTER, RUN_ORDER],
+      ['executions', EXECUTION_FILTER, EXECUTION_ORDER],
+    ] as const) {
+      const described = (await ask(`/v1/${what}/filter-fields`)).body as unknown as {
+        fields: { name: string; isSortable: boolean; listsValues: boolean; values: string[]; description: string }[];
+      };
+      expect(described.fields.map(({ name }) => name)).toEqual(Object.keys(fields));
+      expect(
+        described.fields
+          .filter(({ isSortable }) => isSortable)
+          .map(({ name }) => name)
+          .sort(),
+      ).toEqual(Object.keys(order).sort());
+      for (const { name, listsValues, values, description } of described.fields) {
+        expect([name, description.length > 3]).toEqual([name, true]);
+        const { status } = await ask(`/v1/${what}/filter-values?field=${name}`);
+        expect([name, status]).toEqual([name, listsValues ? 200 : 400]);
+        for (const value of values) expect((await get(`/v1/${what}?filter=${name}:${value}`)).status).toBe(200);
+      }
+    }
+    const values = async (field: string, prefix = '', key = ROOT): Promise<string[]> =>
+      (
+        (await ask(`/v1/runs/filter-values?field=${field}&prefix=${encodeURIComponent(prefix)}`, key))
+          .body as unknown as { values: string[] }
+      ).values;
+    expect(await values('instrument.name', 'av')).toEqual(expect.arrayContaining(['AV1', 'AV2']));
+    expect(await values('name', 'OTH')).toEqual(['other']);
+    expect(await values('name', '%')).toEqual([]);
+    expect(await values('setup.sequencing.kit_name')).toEqual(['2x150 High Output', '2x300']);
+    expect(await values('tags')).toEqual([]);
+    const { key } = await post('/v1/api-keys', { name: 'values', scopes: [`runs:read:${ids.get('other')!}`] });
+    expect(await values('instrument.name', '', key)).toEqual(['AV2']);
+    expect((await ask('/v1/runs/filter-values?field=nmae')).body.details[0]!.metadata.rule).toBe('FILTER_KEYWORD');
+    expect((await ask('/v1/runs/filter-values?field=time_created')).body.details[0]!.metadata).toMatchObject({
+      field: 'field',
+      rule: 'FILTER_VALUES',
+    });
+  });
+  it('counts by status what the filter selects and the key may see, and finds what is blocked or stalled', async () => {
+    const progress = {
+      ...{ objects: 1, bytes: 1, cycles: 1, expectedCycles: 2, stalled: true },
+      timeGrown: '2026-01-01T00:00:00.000Z',
+    };
+    const blocked = { kind: 'ACCESS_DENIED', message: 'denied', remedy: 'allow it' };
+    await run('slow', { progress }, 'AV5');
+    await run('stuck', { progress: { ...progress, stalled: false }, blocked }, 'AV5');
+    // What an upload that has ended was like does not matter.
+    await run('done', { uploadState: 'complete', outcome: 'completed', progress }, 'AV5');
+    const count = async (filter: string, key = ROOT) =>
+      (await ask(`/v1/runs/counts?filter=${encodeURIComponent(filter)}`, key)).body as unknown as {
+        counts: Record<string, number>;
+      };
+    const counted = await count('instrument.name:AV5');
+    expect(counted).toMatchObject({ blocked: 1, stalled: 1, total: 3 });
+    expect(Object.entries(counted.counts).filter(([, number]) => number > 0)).toEqual([
+      ['RUN_STATUS_SEQUENCING', 2],
+      ['RUN_STATUS_COMPLETED', 1],
+    ]);
+    expect(await found('instrument.name:AV5 blocked:true')).toEqual(['stuck']);
+    expect(await found('instrument.name:AV5 stalled:true')).toEqual(['slow']);
+    expect(await found('instrument.name:AV5 stalled:false')).toEqual(['done', 'stuck']);
+    expect(await found('instrument.name:AV5 blocked!=true stalled!=true')).toEqual(['done']);
+    const { key } = await post('/v1/api-keys', { name: 'counts', scopes: [`runs:read:${ids.get('slow')!}`] });
+    expect(await count('', key)).toMatchObject({ blocked: 0, stalled: 1, total: 1 });
+    expect((await ask('/v1/executions/counts', key)).status).toBe(403);
+    expect((await ask('/v1/runs/counts?filter=nmae:x')).body.details[0]!.metadata.rule).toBe('FILTER_KEYWORD');
+  });
+  it('sorts by every keyword in both directions, and pages continue in that order', async () => {
+    const metrics = (q30: number) => ({ q30, totalYield: q30 * 1e9 });
+    await run('b', { instrumentMetrics: metrics(80), timeCompleted: new Date('2026-01-02') }, 'AV6');
+    await run('C', { instrumentMetrics: metrics(90.5), timeCompleted: new Date('2026-01-01') }, 'AV6');
+    await run('a', { uploadState: 'refused', outcome: 'failed' }, 'AV6');
+    await run('D', { instrumentMetrics: metrics(80) }, 'av6');
+    const sorted = async (orderBy: string): Promise<string[]> => {
+      const names: string[] = [];
+      let before: Body | undefined;
+      for (let token = ''; ;) {
+        const { status, body } = await get(
+          `/v1/runs?pageSize=1&filter=instrument.name:av6&orderBy=${encodeURIComponent(orderBy)}&pageToken=${token}`,
+        );
+        expect([orderBy, status, body.runs.length]).toEqual([orderBy, 200, 1]);
+        if (before !== undefined) {
+          const back = await get(
+            `/v1/runs?pageSize=1&filter=instrument.name:av6&orderBy=${encodeURIComponent(orderBy)}` +
+              `&pageToken=${body.previousPageToken}`,
+          );
+          expect(back.body.runs).toEqual(before.runs);
+        }
+        before = body;
+        names.push(body.runs[0]!.name);
+        token = body.nextPageToken;
+        if (token === '') return names;
+      }
+    };
+    const orders: Record<keyof typeof RUN_ORDER, string> = {
+      time_created: 'bCaD',
+      time_started: 'bCaD',
+      time_completed: 'aDCb',
+      time_updated: 'bCaD',
+      name: 'abCD',
+      'instrument.name': 'bCaD',
+      status: 'abCD',
+      'metrics.sequencing.total_yield': 'abDC',
+      'metrics.sequencing.q30': 'abDC',
+    };
+    for (const [keyword, expected] of Object.entries(orders)) {
+      expect([keyword, (await sorted(keyword)).join('')]).toEqual([keyword, expected]);
+      expect([keyword, (await sorted(`${keyword} desc`)).join('')]).toEqual([
+        keyword,
+        [...expected].reverse().join(''),
+      ]);
+    }
+    expect(await sorted('  metrics.sequencing.q30   DESC ')).toEqual(['C', 'D', 'b', 'a']);
+    const token = (await get('/v1/runs?pageSize=1&orderBy=name')).body.nextPageToken;
+    for (const orderBy of ['', 'name desc', 'status'])
+      expect((await get(`/v1/runs?orderBy=${orderBy}&pageToken=${token}`)).body.details[0]!.reason).toBe(
+        'INVALID_PAGE_TOKEN',
+      );
+    for (const [orderBy, rule] of [
+      ['description', 'ORDER_KEYWORD'],
+      ['__proto__', 'ORDER_KEYWORD'],
+      ['name down', 'ORDER_DIRECTION'],
+      ['name,status', 'ORDER_KEYWORDS'],
+    ])
+      expect((await get(`/v1/runs?orderBy=${orderBy}`)).body.details[0]!.metadata).toMatchObject({
+        field: 'orderBy',
+        rule,
+      });
+    expect((await ask('/v1/runs/blocked?orderBy=time_updated%20desc')).status).toBe(200);
+    expect((await get('/v1/executions?orderBy=instrument.name')).status).toBe(400);
+  });
+  it('sorts and counts with indexes', async () => {
+    const plan = async (query: string): Promise<string> =>
+      postgres.asOwner((owner) =>
+        owner.connection().execute(async (connection) => {
+          await sql`set enable_seqscan = off`.execute(connection);
+          await sql`set enable_sort = off`.execute(connection);
+          const { rows } = await sql.raw<{ 'QUERY PLAN': string }>(`explain ${query}`).execute(connection);
+          return rows.map((row) => row['QUERY PLAN']).join('\n');
+        }),
+      );
+    const compiled = async (work: (logged: Db) => Promise<unknown>): Promise<string> => {
+      const queries: string[] = [];
+      const logging = new Kysely<Database>({
+        dialect: {
+          createAdapter: () => new PostgresAdapter(),
+          createDriver: () => new DummyDriver(),
+          createIntrospector: (of) => new PostgresIntrospector(of),
+          createQueryCompiler: () => new PostgresQueryCompiler(),
+        },
+        log: ({ query }) => {
+          queries.push(
+            query.parameters.reduceRight<string>(
+              (text, value, at) => text.replaceAll(`$${at + 1}`, `'${String(value)}'`),
+              query.sql,
+            ),
+          );
+        },
+      });
+      await work(logging).catch(() => undefined);
+      return queries[0]!;
+    };
+    const indexOf = (keyword: string): string =>
+      ({
+        time_created: 'by_created',
+        time_started: 'by_started',
+        time_completed: 'by_completed',
+        time_updated: 'by_updated',
+        'instrument.name': 'by_instrument',
+        'metrics.sequencing.total_yield': 'by_yield',
+        'metrics.sequencing.q30': 'by_q30',
+        'flow.name': 'flows_by_name',
+        'input.run.name': 'runs_by_name',
+        started_by: 'by_starter',
+      })[keyword] ?? `by_${keyword}`;
+    for (const keyword of Object.keys(RUN_ORDER) as (keyof typeof RUN_ORDER)[]) {
+      const query = await compiled((logged) =>
+        listRuns(logged, { limit: 10 }, { order: { keyword, descending: true } }),
+      );
+      expect([keyword, await plan(query)]).toEqual([keyword, expect.stringContaining(`runs_${indexOf(keyword)}`)]);
+    }
+    for (const keyword of Object.keys(EXECUTION_ORDER) as (keyof typeof EXECUTION_ORDER)[]) {
+      const query = await compiled((logged) =>
+        listExecutions(logged, { limit: 10 }, { order: { keyword, descending: true } }),
+      );
+      expect([keyword, await plan(query)]).toEqual([keyword, expect.stringContaining(indexOf(keyword))]);
+    }
+    const filtered = async (filter: string): Promise<string> =>
+      plan(
+        await compiled((logged) =>
+          listRuns(logged, { limit: 10 }, { filter: parseFilter(filter, RUN_FILTER, new Date()) }),
+        ),
+      );
+    expect(await filtered('blocked:true')).toContain('runs_blocked');
+    expect(await filtered('stalled:true')).toContain('runs_uploading');
+    expect(await plan(await compiled((logged) => countExecutionsByStatus(logged)))).toMatch(
+      /executions_by_status.*executions_blocked/s,
+    );
   });
 });

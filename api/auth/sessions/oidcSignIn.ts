@@ -12,7 +12,7 @@ const ENDPOINTS_MS = 600_000;
 /** Largest answer of the token endpoint, in characters. */
 const ANSWER_CHARACTERS = 200_000;
 /** Where the provider sends people back, below the address of the API. */
-export const CALLBACK_PATH = '/v1/session/oidc/callback';
+const CALLBACK_PATH = '/v1/session/oidc/callback';
 
 /** The parameters that the provider sends people back with. */
 export interface CallbackQuery {
@@ -23,10 +23,11 @@ export interface CallbackQuery {
 }
 
 /**
- * Signs people in at an OpenID Connect provider: authorization code (OpenID Connect Core 1.0, 3.1) with PKCE (RFC 7636).
+ * Signs people in at an OpenID Connect provider: authorization code (OpenID Connect Core 1.0, 3.1) with PKCE (RFC
+ * 7636).
  *
- * State, nonce and verifier follow from one secret, which is in a cookie of the browser that began. So only that browser
- * can finish, and nothing is stored for people who do not.
+ * State, nonce and verifier follow from one secret, which is in a cookie of the browser that began. So only that
+ * browser can finish, and nothing is stored for people who do not.
  */
 export class OidcSignIn {
   #endpoints: { read: Promise<OidcEndpoints>; until: number } | undefined;

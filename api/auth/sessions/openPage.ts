@@ -5,7 +5,8 @@ const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (each) => 
 
 /**
  * Opens a page of polony in a browser that comes from another site. A redirect would still count as coming from there,
- * and the browser would not send the cookie of the session, which is `SameSite=Strict`. So this page opens the next one.
+ * and the browser would not send the cookie of the session, which is `SameSite=Strict`. So this page opens the next
+ * one.
  * @param path of the page, checked
  */
 export function openPage(reply: FastifyReply, path: string): FastifyReply {

@@ -96,8 +96,8 @@ export const operations = {
     tags,
     summary: 'Sign in a browser',
     description:
-      'Give either an API key or the token of a sign-in link. The response sets a cookie that scripts cannot read and ' +
-      'that only requests from the same site carry. The session ends after 12 hours, when you sign out, or with the ' +
+      'Give either an API key or the token of a sign-in link. The response sets a cookie that scripts cannot read ' +
+      'and that only requests from the same site carry. The session ends after 12 hours, when you sign out, or with the ' +
       'key: it has the scopes that the key has. Requests with the cookie that change something need the header ' +
       'x-csrf-token.',
     security: [],
@@ -122,8 +122,8 @@ export const operations = {
     tags,
     summary: 'Create a link that signs in once',
     description:
-      'Whoever opens it in a browser signs in as you. It works once, within 15 minutes. The session ends no later than ' +
-      'your key, your token or your own session. A caller has at most 20 links: a new one ends the oldest.',
+      'Whoever opens it in a browser signs in as you. It works once, within 15 minutes. The session ends no later ' +
+      'than your key, your token or your own session. A caller has at most 20 links: a new one ends the oldest.',
     response: { 201: responseBody('The link. You cannot get it again', { signInLink: SignInLink }), ...errors() },
   },
   oidcStart: {
@@ -150,8 +150,8 @@ export const operations = {
     tags,
     summary: 'Come back from the identity provider',
     description:
-      'The redirect URI to register at the provider. It sets the cookie of the session and opens the page, or redirects ' +
-      'to the page `/sign-in` with the reason of an error.',
+      'The redirect URI to register at the provider. It sets the cookie of the session and opens the page, or ' +
+      'redirects to the page `/sign-in` with the reason of an error.',
     security: [],
     // Providers add parameters of their own (RFC 6749, 4.1.2).
     querystring: Type.Object(

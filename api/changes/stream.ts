@@ -1,0 +1,154 @@
+import type { ServerResponse } from 'node:http';
+import type { Authorization, ScopeAction } from '../../domain/auth/scopes.js';
+import type { VerifiedKind } from '../../domain/verification/report.js';
+import { type Change, type ChangeTopic, MOST_CHANGES } from '../../store/changes.js';
+
+/** A client that follows changes. */
+export interface ChangeSubscriber {
+  topics: ReadonlySet<ChangeTopic>;
+  callerId: string;
+  access: Authorization;
+  /** Narrows runs and executions. Verifications are not narrowed. */
+  executionId?: string | undefined;
+  runId?: string | undefined;
+  /** When the caller's key or session expires. */
+  expires: Date | undefined;
+}
+
+/** Interval of comments, in milliseconds. They keep proxies from closing a silent stream. */
+const HEARTBEAT_MS = 15_000;
+/** How long a stream lasts, in milliseconds. Then the client reconnects, and its key is checked again. */
+const STREAM_MS = 300_000;
+
+const STATUS_PREFIX: Readonly<Record<ChangeTopic, string>> = {
+  runs: 'RUN_STATUS_',
+  executions: 'EXECUTION_STATUS_',
+  verifications: 'VERIFICATION_STATUS_',
+};
+const VERIFICATION_SCOPES: Readonly<Record<VerifiedKind, ScopeAction>> = {
+  provider: 'providers:read',
+  storageConnection: 'storage:read',
+  computeConnection: 'compute:read',
+  flow: 'flows:read',
+};
+
+/** One client's stream of changes. */
+export class ChangeStream {
+  readonly callerId: string;
+  /** Changes that the client does not read fast enough, the last one of each object. */
+  readonly #waiting = new Map<string, Change>();
+  readonly #timers: NodeJS.Timeout[];
+  #cursor = '';
+  #isBlocked = false;
+  #mustReset = false;
+  /** Whether the client knows from where it follows. */
+  #isReady = false;
+
+  constructor(
+    private readonly response: ServerResponse,
+    readonly subscriber: ChangeSubscriber,
+  ) {
+    this.callerId = subscriber.callerId;
+    response.on('drain', () => this.#continue());
+    const lastsMs = Math.max(0, Math.min(STREAM_MS, (subscriber.expires?.getTime() ?? Infinity) - Date.now()));
+    this.#timers = [
+      setInterval(() => this.#write(': still there\n\n'), HEARTBEAT_MS),
+      setTimeout(() => this.end(), lastsMs),
+    ];
+    for (const timer of this.#timers) timer.unref();
+    this.#write('retry: 2000\n\n');
+  }
+
+  /** Whether the client hears changes already. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Tells the client that it hears every change from now on. */
+  begin(cursor: string): void {
+    this.#cursor = cursor;
+    this.#isReady = true;
+    this.#write(`event: ready\nid: ${cursor}\ndata: {}\n\n`);
+  }
+
+  /** Shows those of the changes that the client follows and may see. */
+  show(changes: readonly Change[], cursor: string): void {
+    this.#cursor = cursor;
+    for (const change of changes) {
+      if (!this.#follows(change)) continue;
+      if (this.#isBlocked) this.#keep(change);
+      else this.#write(this.#format(change));
+    }
+  }
+
+  /** Tells the client that it missed changes, so that it loads everything anew. */
+  reset(cursor: string): void {
+    this.#cursor = cursor;
+    this.#waiting.clear();
+    this.#isReady = true;
+    if (this.#isBlocked) this.#mustReset = true;
+    else this.#write(`event: reset\nid: ${cursor}\ndata: {}\n\n`);
+  }
+
+  #keep(change: Change): void {
+    if (this.#mustReset) return;
+    this.#waiting.set(`${change.topic}:${change.id}`, change);
+    // Nothing piles up in memory for a client that does not read.
+    if (this.#waiting.size <= MOST_CHANGES) return;
+    this.#waiting.clear();
+    this.#mustReset = true;
+  }
+
+  #continue(): void {
+    this.#isBlocked = false;
+    if (this.#mustReset) {
+      this.#mustReset = false;
+      this.reset(this.#cursor);
+    }
+    for (const [key, change] of this.#waiting) {
+      if (this.#isBlocked) return;
+      this.#waiting.delete(key);
+      this.#write(this.#format(change));
+    }
+  }
+
+  #follows(change: Change): boolean {
+    const { topics, executionId, runId } = this.subscriber;
+    if (!topics.has(change.topic) || !this.#maySee(change)) return false;
+    if (change.topic === 'verifications' || (executionId === undefined && runId === undefined)) return true;
+    if (change.topic === 'runs') return change.id === runId;
+    return change.id === executionId || (runId !== undefined && change.runId === runId);
+  }
+
+  #maySee({ topic, id, kind }: Change): boolean {
+    const scope = topic === 'verifications' ? VERIFICATION_SCOPES[kind as VerifiedKind] : (`${topic}:read` as const);
+    return scope !== undefined && this.subscriber.access.covers(scope, id);
+  }
+
+  #format({ topic, id, kind, status, timeChanged }: Change): string {
+    const data = {
+      topic,
+      ...(kind !== '' && { kind }),
+      id,
+      status: `${STATUS_PREFIX[topic]}${status}`,
+      timeChanged: timeChanged.toISOString(),
+    };
+    return `event: change\nid: ${this.#cursor}\ndata: ${JSON.stringify(data)}\n\n`;
+  }
+
+  #write(text: string): void {
+    if (this.response.writableEnded || this.response.destroyed) return;
+    if (!this.response.write(text)) this.#isBlocked = true;
+  }
+
+  /** Ends the stream. */
+  end(): void {
+    this.stop();
+    if (!this.response.writableEnded) this.response.end();
+  }
+
+  /** Stops the timers of a stream that has ended. */
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+}

@@ -1,0 +1,194 @@
+import Alert from '@cloudscape-design/components/alert';
+import Box from '@cloudscape-design/components/box';
+import Button from '@cloudscape-design/components/button';
+import FormField from '@cloudscape-design/components/form-field';
+import Modal from '@cloudscape-design/components/modal';
+import SpaceBetween from '@cloudscape-design/components/space-between';
+import Table from '@cloudscape-design/components/table';
+import Textarea from '@cloudscape-design/components/textarea';
+import { type ReactNode, useRef, useState } from 'react';
+import { ApiFailure, api, ask } from '../app/client.js';
+import { queryClient } from '../app/queryClient.js';
+import { LinkTo } from '../shared/LinkTo.js';
+import { Status } from '../shared/Status.js';
+import { type Execution, isFinal } from './columns.js';
+
+/** What can be done to several executions. */
+export type BulkAction = 'cancel' | 'retry' | 'relaunch';
+
+/** At most so many requests at once. */
+const CONCURRENCY = 4;
+
+const ACTIONS: Readonly<
+  Record<
+    BulkAction,
+    { title: string; button: string; needs: string; explain: string; isEligible: (each: Execution) => boolean }
+  >
+> = {
+  cancel: {
+    title: 'Cancel executions',
+    button: 'Cancel',
+    needs: 'executions:operate',
+    explain: 'HealthOmics ends their runs. What they have written stays in the bucket. You cannot undo it.',
+    isEligible: (each) => !isFinal(each),
+  },
+  retry: {
+    title: 'Try blocked executions again',
+    button: 'Try again',
+    needs: 'executions:operate',
+    explain: 'Executions that wait for a permission check it again at once.',
+    isEligible: (each) => !isFinal(each),
+  },
+  relaunch: {
+    title: 'Relaunch executions',
+    button: 'Relaunch',
+    needs: 'executions:create',
+    explain: 'Each one is started anew, with the same run, flow and parameters. AWS charges for the new runs.',
+    isEligible: (each) => isFinal(each),
+  },
+};
+
+/** Whether an action can do something to an execution. */
+export const isEligible = (action: BulkAction, execution: Execution): boolean => ACTIONS[action].isEligible(execution);
+/** The scope of an action. */
+export const scopeOf = (action: BulkAction): string => ACTIONS[action].needs;
+/** What the button of an action says. */
+export const buttonOf = (action: BulkAction): string => ACTIONS[action].button;
+
+type Result =
+  { state: 'waiting' | 'running' | 'done' } | { state: 'failed'; error: unknown } | { state: 'relaunched'; id: string };
+
+/** The key makes a repeated click, or a repeated request, do nothing more. */
+async function perform(action: BulkAction, id: string, reason: string, key: string): Promise<Result> {
+  const path = { id };
+  const header = { 'idempotency-key': `${key}-${id}` };
+  if (action === 'cancel')
+    await ask(
+      api.POST('/v1/executions/{id}/cancel', { params: { path, header }, body: reason === '' ? {} : { reason } }),
+    );
+  else if (action === 'retry') await ask(api.POST('/v1/executions/{id}/retry', { params: { path } }));
+  else {
+    const { execution } = await ask(api.POST('/v1/executions/{id}/relaunch', { params: { path, header }, body: {} }));
+    return { state: 'relaunched', id: execution.id };
+  }
+  return { state: 'done' };
+}
+
+/** The outcome of one row. */
+function Outcome({ result }: { result: Result | undefined }): ReactNode {
+  if (result === undefined) return <Status value="PENDING" text="Chosen" />;
+  if (result.state === 'failed') {
+    const { error } = result;
+    const requestId =
+      error instanceof ApiFailure && error.requestId !== undefined ? ` (request ${error.requestId})` : '';
+    return <Status value="FAILED" text={`${error instanceof Error ? error.message : String(error)}${requestId}`} />;
+  }
+  if (result.state === 'relaunched')
+    return (
+      <>
+        <Status value="COMPLETED" text="Started: " />
+        <LinkTo href={`/executions/${result.id}`}>the new execution</LinkTo>
+      </>
+    );
+  return result.state === 'done' ? (
+    <Status value="COMPLETED" text="Done" />
+  ) : (
+    <Status value="RUNNING" text="In progress" />
+  );
+}
+
+export interface BulkDialogProps {
+  action: BulkAction;
+  /** By id: the rows that were chosen, whatever the filter finds meanwhile. */
+  executions: readonly Execution[];
+  onClose: (haveAllSucceeded: boolean) => void;
+}
+
+/** Asks once, with a reason, and shows what became of each row. */
+export function BulkDialog({ action, executions, onClose }: BulkDialogProps): ReactNode {
+  const { title, button, explain, isEligible: canDo } = ACTIONS[action];
+  const [eligible] = useState(() => executions.filter(canDo));
+  const [reason, setReason] = useState('');
+  const [results, setResults] = useState<Readonly<Record<string, Result>>>({});
+  const [isRunning, setRunning] = useState(false);
+  const key = useRef(crypto.randomUUID());
+  const hasBegun = Object.keys(results).length > 0;
+  const failed = eligible.filter(({ id }) => results[id]?.state === 'failed');
+  const run = async (): Promise<void> => {
+    setRunning(true);
+    const left = (hasBegun ? failed : eligible).slice();
+    const next = async (): Promise<void> => {
+      for (let each = left.shift(); each !== undefined; each = left.shift()) {
+        const { id } = each;
+        setResults((all) => ({ ...all, [id]: { state: 'running' } }));
+        const result = await perform(action, id, reason.trim(), key.current).catch((error: unknown): Result => ({
+          state: 'failed',
+          error,
+        }));
+        setResults((all) => ({ ...all, [id]: result }));
+      }
+    };
+    await Promise.all(Array.from({ length: CONCURRENCY }, next));
+    setRunning(false);
+    void queryClient.invalidateQueries({ queryKey: ['executions'] });
+  };
+  const isDone = hasBegun && !isRunning;
+  const close = (): void => {
+    if (!isRunning) onClose(isDone && failed.length === 0);
+  };
+  return (
+    <Modal
+      visible
+      size="large"
+      header={title}
+      closeAriaLabel="Close"
+      onDismiss={close}
+      footer={
+        <Box float="right">
+          <SpaceBetween direction="horizontal" size="xs">
+            <Button variant="link" disabled={isRunning} onClick={close}>
+              Close
+            </Button>
+            {(!isDone || failed.length > 0) && (
+              <Button variant="primary" loading={isRunning} disabled={eligible.length === 0} onClick={() => void run()}>
+                {isDone ? `Try ${failed.length} again` : `${button} ${eligible.length}`}
+              </Button>
+            )}
+          </SpaceBetween>
+        </Box>
+      }
+    >
+      <SpaceBetween size="m">
+        {!hasBegun && <Alert type={action === 'cancel' ? 'warning' : 'info'}>{explain}</Alert>}
+        {executions.length > eligible.length && (
+          <Box>
+            {executions.length - eligible.length} of the chosen executions are left out:{' '}
+            {action === 'relaunch' ? 'they have not ended.' : 'they have ended.'}
+          </Box>
+        )}
+        {action === 'cancel' && !hasBegun && (
+          <FormField
+            label="Reason"
+            description="Everybody who sees the executions can read it."
+            constraintText="Optional"
+          >
+            <Textarea autoFocus rows={2} value={reason} onChange={({ detail }) => setReason(detail.value)} />
+          </FormField>
+        )}
+        <div aria-live="polite">
+          <Table
+            variant="embedded"
+            ariaLabels={{ tableLabel: 'Chosen executions' }}
+            items={eligible}
+            trackBy="id"
+            columnDefinitions={[
+              { id: 'name', header: 'Execution', isRowHeader: true, cell: ({ name }) => name },
+              { id: 'status', header: 'Status', cell: ({ status }) => <Status value={status} /> },
+              { id: 'result', header: 'Result', cell: ({ id }) => <Outcome result={results[id]} /> },
+            ]}
+          />
+        </div>
+      </SpaceBetween>
+    </Modal>
+  );
+}
