@@ -26,11 +26,13 @@ const shell = createRoute({
   notFoundComponent: NotFound,
 });
 
-const page = <Path extends string>(
+const page = <Path extends string, Search extends ListSearch = ListSearch>(
   path: Path,
   load: () => Promise<Record<string, unknown>>,
   name: string,
-  readSearch: (search: Record<string, unknown>) => ListSearch = readListSearch,
+  readSearch: (search: Record<string, unknown>) => Search = readListSearch as (
+    search: Record<string, unknown>,
+  ) => Search,
 ) =>
   createRoute({
     getParentRoute: () => shell,
