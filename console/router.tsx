@@ -5,6 +5,8 @@ import { AUDIT_TEXTS } from './audit/search.js';
 import { loadSession } from './auth/session.js';
 import { NotFound, PageFailure } from './layout/Problems.js';
 import { type ListSearch, readListSearch, readTexts } from './shared/listSearch.js';
+import { readSetupSearch } from './setup/setupSearch.js';
+import { readListSearch } from './shared/listSearch.js';
 
 const root = createRootRoute({ notFoundComponent: NotFound });
 
@@ -41,6 +43,13 @@ const page = <Path extends string, Search extends ListSearch = ListSearch>(
     component: lazyRouteComponent(load as () => Promise<Record<string, never>>, name),
   });
 
+const setup = createRoute({
+  getParentRoute: () => shell,
+  path: '/setup',
+  validateSearch: readSetupSearch,
+  component: lazyRouteComponent(() => import('./setup/SetupPage.js'), 'SetupPage'),
+});
+
 const signIn = createRoute({
   getParentRoute: () => root,
   path: '/sign-in',
@@ -51,12 +60,26 @@ const signIn = createRoute({
   component: lazyRouteComponent(() => import('./auth/SignInPage.js'), 'SignInPage'),
 });
 
+const providers = () => import('./connections/ProvidersPage.js');
+const storage = () => import('./connections/StoragePage.js');
+const compute = () => import('./connections/ComputePage.js');
+const flows = () => import('./connections/FlowsPage.js');
+
 const routeTree = root.addChildren([
   signIn,
   shell.addChildren([
     page('/', () => import('./overview/OverviewPage.js'), 'OverviewPage'),
     page('/runs', () => import('./runs/RunsPage.js'), 'RunsPage'),
-    page('/runs/$id', () => import('./runs/RunPage.js'), 'RunPage'),
+    page('/runs/$id', () => import('./runs/RunPage.js'), 'RunPage', readTexts('prefix', 'file')),
+    page('/executions', () => import('./executions/ExecutionsPage.js'), 'ExecutionsPage'),
+    page(
+      '/executions/$id',
+      () => import('./executions/ExecutionPage.js'),
+      'ExecutionPage',
+      readTexts('prefix', 'file'),
+    ),
+    page('/instruments', () => import('./instruments/InstrumentsPage.js'), 'InstrumentsPage'),
+    page('/instruments/$serial', () => import('./instruments/InstrumentPage.js'), 'InstrumentPage', readTexts('since')),
     page('/data', () => import('./files/DataPage.js'), 'DataPage'),
     page(
       '/data/$storageId',
@@ -70,6 +93,24 @@ const routeTree = root.addChildren([
     page('/audit', () => import('./audit/AuditPage.js'), 'AuditPage', readTexts(...AUDIT_TEXTS)),
     page('/webhooks', () => import('./webhooks/WebhooksPage.js'), 'WebhooksPage'),
     page('/webhooks/$id', () => import('./webhooks/WebhookPage.js'), 'WebhookPage', readTexts('state')),
+    setup,
+    page('/providers', providers, 'ProvidersPage'),
+    page('/providers/new', providers, 'NewProviderPage'),
+    page('/providers/$id', providers, 'ProviderPage'),
+    page('/providers/$id/edit', providers, 'EditProviderPage'),
+    page('/storage', storage, 'StorageListPage'),
+    page('/storage/new', storage, 'NewStoragePage'),
+    page('/storage/$id', storage, 'StoragePage'),
+    page('/storage/$id/edit', storage, 'EditStoragePage'),
+    page('/compute', compute, 'ComputeListPage'),
+    page('/compute/new', compute, 'NewComputePage'),
+    page('/compute/$id', compute, 'ComputePage'),
+    page('/compute/$id/edit', compute, 'EditComputePage'),
+    page('/flows', flows, 'FlowsPage'),
+    page('/flows/new', flows, 'NewFlowPage'),
+    page('/flows/$id', flows, 'FlowPage'),
+    page('/flows/$id/edit', flows, 'EditFlowPage'),
+    page('/verification/$kind/$id', () => import('./verification/VerificationPage.js'), 'VerificationPage'),
   ]),
 ]);
 

@@ -24,6 +24,7 @@ import { Copyable, CopyableCode } from '../shared/Copyable.js';
 import { Facts } from '../shared/Facts.js';
 import { Failure } from '../shared/Failure.js';
 import { LinkTo } from '../shared/LinkTo.js';
+import { useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
 import { Time } from '../shared/Time.js';
 import { cloudWatchUrl, omicsRunUrl, s3ConsoleUrl, temporalUrl } from './awsLinks.js';
@@ -205,7 +206,8 @@ export function ExecutionPage(): ReactNode {
   const { can } = useSession();
   const notify = useNotify();
   const navigate = useNavigate();
-  const { hash, search } = useLocation();
+  const { hash } = useLocation();
+  const [texts, setTexts] = useTexts('prefix', 'file');
   const [action, setAction] = useState<BulkAction>();
   const path = { id };
   const loaded = useQuery({
@@ -232,7 +234,6 @@ export function ExecutionPage(): ReactNode {
   const { execution, details } = loaded.data;
   const findings = readManifestFindings(details.manifest.report);
   const isCompleted = execution.status === 'EXECUTION_STATUS_COMPLETED';
-  const prefix = (search as { prefix?: string }).prefix ?? '';
   const tabs = [
     ...(isCompleted
       ? [
@@ -256,10 +257,13 @@ export function ExecutionPage(): ReactNode {
               <Suspense fallback={<Spinner />}>
                 <FileBrowser
                   source={{ kind: 'execution', id }}
-                  prefix={prefix}
-                  onPrefixChange={(next) =>
-                    void navigate({ to: '.', search: next === '' ? {} : { prefix: next }, hash: 'files' })
-                  }
+                  rootName="Results"
+                  {...(execution.output.uri !== '' && { rootUri: execution.output.uri })}
+                  prefix={texts.prefix ?? ''}
+                  onPrefixChange={(prefix) => setTexts({ prefix: prefix || undefined, file: undefined })}
+                  file={texts.file}
+                  onFileChange={(file) => setTexts({ file })}
+                  empty="Bases2Fastq has written no files yet."
                 />
               </Suspense>
             ),

@@ -24,10 +24,12 @@ import { Facts } from '../shared/Facts.js';
 import { Failure } from '../shared/Failure.js';
 import { formatBases, formatBytes, formatNumber, formatPercent } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
+import { useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
 import { Time } from '../shared/Time.js';
 
 const StartFlow = lazy(() => import('../executions/StartFlow.js').then((module) => ({ default: module.StartFlow })));
+const FileBrowser = lazy(() => import('../files/FileBrowser.js').then((module) => ({ default: module.FileBrowser })));
 const SeriesView = lazy(() => import('./SeriesView.js').then((module) => ({ default: module.SeriesView })));
 
 type Details = Schema<'RunDetails'>;
@@ -186,6 +188,7 @@ export function RunPage(): ReactNode {
   const notify = useNotify();
   const navigate = useNavigate();
   const { hash } = useLocation();
+  const [texts, setTexts] = useTexts('prefix', 'file');
   const [isStarting, setStarting] = useState(false);
   const loaded = useQuery({
     queryKey: ['runs', 'details', id],
@@ -217,6 +220,27 @@ export function RunPage(): ReactNode {
       ),
     },
     { id: 'setup', label: 'Setup', content: <Setup run={run} details={details} /> },
+    ...(can('runs:download', id)
+      ? [
+          {
+            id: 'files',
+            label: 'Files',
+            content: (
+              <Suspense fallback={<Spinner />}>
+                <FileBrowser
+                  source={{ kind: 'run', id }}
+                  rootName={run.name}
+                  rootUri={run.output.uri}
+                  prefix={texts.prefix ?? ''}
+                  onPrefixChange={(prefix) => setTexts({ prefix: prefix || undefined, file: undefined })}
+                  file={texts.file}
+                  onFileChange={(file) => setTexts({ file })}
+                />
+              </Suspense>
+            ),
+          },
+        ]
+      : []),
   ];
   const active = tabs.find((tab) => tab.id === hash)?.id ?? tabs[0]!.id;
   return (

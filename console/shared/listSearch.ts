@@ -58,7 +58,7 @@ export function useTexts<Name extends string>(
   const read = readTexts(...names);
   const navigate = useNavigate();
   const change = (next: Partial<Record<Name, string | undefined>>): void => {
-    void navigate({ to: '.', search: read({ ...all, pageToken: undefined, ...next }) });
+    void navigate({ to: '.', hash: true, search: read({ ...all, pageToken: undefined, ...next }) });
   };
   return [read(all), change];
 }
