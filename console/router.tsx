@@ -4,9 +4,8 @@ import { BASE_PATH } from './app/base.js';
 import { AUDIT_TEXTS } from './audit/search.js';
 import { loadSession } from './auth/session.js';
 import { NotFound, PageFailure } from './layout/Problems.js';
-import { type ListSearch, readListSearch, readTexts } from './shared/listSearch.js';
 import { readSetupSearch } from './setup/setupSearch.js';
-import { readListSearch } from './shared/listSearch.js';
+import { type ListSearch, readListSearch, readTexts } from './shared/listSearch.js';
 
 const root = createRootRoute({ notFoundComponent: NotFound });
 

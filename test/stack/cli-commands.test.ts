@@ -178,7 +178,11 @@ describe('a name', () => {
     expect(await json('audit', 'list', '--caller-id', 'nobody')).toEqual([]);
     const exported = await polony(['audit', 'export', '--resource-id', 'b2f']);
     const rows = exported.stdout.trimEnd().split('\r\n');
-    expect([exported.code, exported.stderr, rows[0]]).toEqual([0, '', expect.stringMatching(/^time,timeEnded,action,/)]);
+    expect([exported.code, exported.stderr, rows[0]]).toEqual([
+      0,
+      '',
+      expect.stringMatching(/^time,timeEnded,action,/),
+    ]);
     expect(rows.slice(1).every((row) => row.includes(`,flows,${ids.flow},`))).toBe(true);
     expect(rows.length).toBeGreaterThan(1);
     expect((await polony(['audit', 'export', '--since', 'yesterday'])).code).toBe(2);
