@@ -4,8 +4,8 @@ import { BASE_PATH } from './app/base.js';
 import { AUDIT_TEXTS } from './audit/search.js';
 import { loadSession } from './auth/session.js';
 import { NotFound, PageFailure } from './layout/Problems.js';
-import { type ListSearch, readListSearch, readTexts } from './shared/listSearch.js';
 import { readSetupSearch } from './setup/setupSearch.js';
+import { type ListSearch, readListSearch, readTexts } from './shared/listSearch.js';
 
 const root = createRootRoute({ notFoundComponent: NotFound });
 
@@ -27,11 +27,13 @@ const shell = createRoute({
   notFoundComponent: NotFound,
 });
 
-const page = <Path extends string>(
+const page = <Path extends string, Search extends ListSearch = ListSearch>(
   path: Path,
   load: () => Promise<Record<string, unknown>>,
   name: string,
-  readSearch: (search: Record<string, unknown>) => ListSearch = readListSearch,
+  readSearch: (search: Record<string, unknown>) => Search = readListSearch as (
+    search: Record<string, unknown>,
+  ) => Search,
 ) =>
   createRoute({
     getParentRoute: () => shell,

@@ -31,6 +31,10 @@ const FLAGS_OF_OPERATION: Readonly<Record<string, string>> = {
     'only what this caller did: the ID or name of an API key, or the ID of a person',
   'AuditService_ListAuditLog.resourceId': 'only what concerns this resource: its ID or name',
   'AuditService_ListAuditLog.requestId': 'only the request with this ID',
+  'AuditService_ExportAuditLog.callerId':
+    'only what this caller did: the ID or name of an API key, or the ID of a person',
+  'AuditService_ExportAuditLog.resourceId': 'only what concerns this resource: its ID or name',
+  'AuditService_ExportAuditLog.requestId': 'only the request with this ID',
   'AuthService_CreateApiKey.expiresInDays': 'days until the key ends. The default is 30',
   'AuthService_RotateApiKey.expiresInDays':
     'days until the new key ends. The default is the number of days that the old key was created for',

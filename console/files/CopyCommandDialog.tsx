@@ -14,6 +14,7 @@ import { useAction } from '../shared/useAction.js';
 import { folderOf } from './paths.js';
 import { commandForPowerShell, commandForShell } from './shell.js';
 import { askCredentials, type FileSource, type S3Credentials } from './source.js';
+import { TAB_TEXTS } from '../shared/tabs.js';
 
 const LIFETIMES = [
   { value: '3600', label: '1 hour' },
@@ -85,6 +86,7 @@ export function CopyCommandDialog({ source, path, onClose }: CopyCommandDialogPr
         </Alert>
         <Tabs
           ariaLabel="System"
+          i18nStrings={TAB_TEXTS}
           tabs={[
             {
               id: 'shell',

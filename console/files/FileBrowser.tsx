@@ -32,7 +32,7 @@ export interface FileBrowserProps {
   file?: string | undefined;
   onFileChange?: (path: string | undefined) => void;
   /** What the uppermost folder is called. */
-  rootName: string;
+  rootName?: string;
   /** Its S3 address, where it is known. */
   rootUri?: string | undefined;
   /** What an empty uppermost folder means. */
@@ -84,7 +84,7 @@ export function FileBrowser(props: FileBrowserProps): ReactNode {
 type FolderProps = FileBrowserProps & { onFileChange: (path: string | undefined) => void };
 
 function Folder(props: FolderProps): ReactNode {
-  const { source, prefix, onPrefixChange, file, onFileChange, rootName, empty, isPage = false } = props;
+  const { source, prefix, onPrefixChange, file, onFileChange, rootName = 'All files', empty, isPage = false } = props;
   const notify = useNotify();
   const [pages, setPages] = useState<Pages>([undefined]);
   const [copied, setCopied] = useState<string>();

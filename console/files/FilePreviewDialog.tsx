@@ -13,6 +13,7 @@ import styles from './FilePreview.module.css';
 import { indentJson } from './json.js';
 import { isReport, nameOf } from './paths.js';
 import { askPreview, type FilePreview, type FileSource, reportAddress } from './source.js';
+import { TAB_TEXTS } from '../shared/tabs.js';
 import { readCsv } from './tables.js';
 
 /** Most rows of a table that the page shows. */
@@ -70,6 +71,7 @@ function Content({ preview, name }: { preview: FilePreview; name: string }): Rea
       <Tabs
         variant="default"
         ariaLabel="How to show the file"
+        i18nStrings={TAB_TEXTS}
         tabs={[
           { id: 'table', label: 'Table', content: <TableView text={content} name={name} /> },
           { id: 'text', label: 'Text', content: <TextView text={content} name={name} /> },
@@ -145,6 +147,7 @@ export function FilePreviewDialog(props: FilePreviewDialogProps): ReactNode {
         {data !== undefined && isReport(path) && (
           <Tabs
             ariaLabel="How to show the file"
+            i18nStrings={TAB_TEXTS}
             tabs={[
               {
                 id: 'report',

@@ -72,7 +72,7 @@ export function Deliveries({ webhookId, mayReplay }: { webhookId: string; mayRep
   };
   const { data } = deliveries;
   const detail = data?.deliveries.find(({ id }) => id === shown);
-  const options = [ALL, ...STATES.map((value) => ({ value: value as string, label: statusText(value) }))];
+  const options = [ALL, ...STATES.map((value) => ({ value: String(value), label: statusText(value) }))];
   return (
     <>
       <ListTable

@@ -176,6 +176,16 @@ describe('a name', () => {
     );
     expect(new Set(entries.map(({ resourceId }) => resourceId))).toEqual(new Set([ids.flow]));
     expect(await json('audit', 'list', '--caller-id', 'nobody')).toEqual([]);
+    const exported = await polony(['audit', 'export', '--resource-id', 'b2f']);
+    const rows = exported.stdout.trimEnd().split('\r\n');
+    expect([exported.code, exported.stderr, rows[0]]).toEqual([
+      0,
+      '',
+      expect.stringMatching(/^time,timeEnded,action,/),
+    ]);
+    expect(rows.slice(1).every((row) => row.includes(`,flows,${ids.flow},`))).toBe(true);
+    expect(rows.length).toBeGreaterThan(1);
+    expect((await polony(['audit', 'export', '--since', 'yesterday'])).code).toBe(2);
     const { webhook } = await json<{ webhook: { id: string } }>('webhooks', 'create', '--url', 'https://8.8.8.8/hook');
     expect(await json('webhooks', 'get', 'https://8.8.8.8/hook')).toMatchObject({ webhook: { id: webhook.id } });
   });
