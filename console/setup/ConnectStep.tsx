@@ -12,10 +12,11 @@ import { type Kind, KINDS, type OfKind } from '../connections/kinds.js';
 import { useChoices, useOne } from '../connections/queries.js';
 import { Failure } from '../shared/Failure.js';
 import { LinkTo } from '../shared/LinkTo.js';
-import { Status, statusWord } from '../shared/Status.js';
+import { Status } from '../shared/Status.js';
 import { Time } from '../shared/Time.js';
 import { Findings, Missing } from '../verification/ReportView.js';
-import { type Report, useReport } from '../verification/reports.js';
+import { useReport } from '../verification/reports.js';
+import { isUsable, ownPart } from '../verification/rules.js';
 import { VerifyButton, VerifyProgress } from '../verification/VerificationPanel.js';
 
 /** How long the page waits before it verifies again by itself, in milliseconds: AWS needs some seconds for a change. */
@@ -103,22 +104,6 @@ function Choose({
   );
 }
 
-/** What a report says about its own resource: that of a provider also has those of its connections and flows. */
-export function ownPart(report: Report): { status: string; description: string; permissions: Report['permissions'] } {
-  const own = report.parts.find(({ id }) => id === report.resourceId);
-  if (own === undefined) return report;
-  return {
-    status: own.status,
-    description: own.description,
-    permissions: report.permissions.filter(({ of }) => of === null || of === own.name),
-  };
-}
-
-/** Whether polony can work with something. Optional permissions may be missing. */
-export function isUsable(report: Report | null | undefined): boolean {
-  return report != null && statusWord(ownPart(report).status) !== 'FAILED';
-}
-
 function Chosen<K extends Kind>({
   kind,
   id,
@@ -204,6 +189,5 @@ function useVerifyAgain(isWanted: boolean, lastTime: string | undefined, verify:
     }, AGAIN_MS);
     return () => clearInterval(timer);
     // A new report begins another wait; `verify` is a new function each time.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [isWanted, lastTime]);
 }

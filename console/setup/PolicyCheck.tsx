@@ -11,7 +11,7 @@ import { api, ApiFailure, ask } from '../app/client.js';
 import { errorOf } from '../connections/form.js';
 import { CopyableCode } from '../shared/Copyable.js';
 import { Failure } from '../shared/Failure.js';
-import { Capabilities } from '../verification/ReportView.js';
+import { Capabilities, Note } from '../verification/ReportView.js';
 import { scopeOf } from './documents.js';
 import type { Setup } from './setupSearch.js';
 
@@ -98,7 +98,7 @@ function Result({ findings, capabilities }: { findings: Findings; capabilities: 
           {
             id: 'requirement',
             header: 'Requirement',
-            minWidth: 110,
+            minWidth: 130,
             cell: ({ requirement }) => REQUIREMENTS[requirement] ?? requirement,
           },
           { id: 'unlocks', header: 'What it unlocks', minWidth: 180, cell: ({ unlocks }) => unlocks },
@@ -112,9 +112,7 @@ function Result({ findings, capabilities }: { findings: Findings; capabilities: 
                 <>
                   <StatusIndicator type={type}>{text}</StatusIndicator>
                   {reasons.map((reason) => (
-                    <Box key={reason} variant="small">
-                      {reason}
-                    </Box>
+                    <Note key={reason}>{reason}</Note>
                   ))}
                 </>
               );
@@ -122,7 +120,7 @@ function Result({ findings, capabilities }: { findings: Findings; capabilities: 
           },
         ]}
       />
-      <MissingStatements findings={findings} />
+      <MissingStatements findings={findings} capabilities={capabilities} />
       {others.length > 0 && (
         <Box color="text-body-secondary">polony does not need these actions of the policy: {others.join(', ')}</Box>
       )}
@@ -131,8 +129,19 @@ function Result({ findings, capabilities }: { findings: Findings; capabilities: 
 }
 
 /** What to add to the policy. */
-function MissingStatements({ findings }: { findings: Findings }): ReactNode {
-  const missing = findings.permissions.filter(({ state }) => state !== 'granted');
+function MissingStatements({
+  findings,
+  capabilities,
+}: {
+  findings: Findings;
+  capabilities: readonly string[];
+}): ReactNode {
+  const wanted = findings.capabilities
+    .filter(({ capability }) => capabilities.includes(capability))
+    .flatMap(({ missing: lacking, conditional, unknown }) => [...lacking, ...conditional, ...unknown]);
+  const missing = findings.permissions.filter(
+    ({ action, requirement, state }) => state !== 'granted' && (requirement === 'required' || wanted.includes(action)),
+  );
   const texts = new Set(missing.flatMap(({ statements }) => statements.map((each) => JSON.stringify(each))));
   if (texts.size === 0) return null;
   return (

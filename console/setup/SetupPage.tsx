@@ -10,6 +10,7 @@ import { useQuery } from '@tanstack/react-query';
 import { type ReactNode, useEffect, useState } from 'react';
 import { useChanges } from '../app/changes.js';
 import { api, ApiFailure, ask } from '../app/client.js';
+import { useSession } from '../auth/session.js';
 import { ComputeForm } from '../connections/ComputeForm.js';
 import { FlowForm } from '../connections/FlowForm.js';
 import type { Kind } from '../connections/kinds.js';
@@ -20,12 +21,13 @@ import { usePageTitle } from '../layout/breadcrumbs.js';
 import { CopyableCode } from '../shared/Copyable.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { useReport } from '../verification/reports.js';
-import { ConnectStep, isUsable } from './ConnectStep.js';
-import { useDocuments } from './documents.js';
+import { isUsable } from '../verification/rules.js';
+import { ConnectStep } from './ConnectStep.js';
+import { forgetDocuments, useDocuments } from './documents.js';
 import { DocumentsStep } from './DocumentsStep.js';
 import { PlanStep } from './PlanStep.js';
 import type { Setup } from './setupSearch.js';
-import { forgetExternalId, useExternalId, useSetup } from './useSetup.js';
+import { useExternalId, useSetup } from './useSetup.js';
 
 type State = 'done' | 'current' | 'waiting' | 'problem';
 
@@ -93,6 +95,7 @@ export function SetupPage(): ReactNode {
     // The documents of later requests must have the external ID that the person may already have copied.
     if (externalId === '' && made !== undefined && setup.provider === '') setExternalId(made);
   }, [externalId, made, setExternalId, setup.provider]);
+  const { can, canAll } = useSession();
   const states = {
     provider: useStepState('provider', setup.provider),
     storage: useStepState('storageConnection', setup.storage),
@@ -109,6 +112,15 @@ export function SetupPage(): ReactNode {
     return states[name] === 'verifying' || isReady ? 'current' : 'waiting';
   };
   const isConnected = setup.provider !== '';
+  if (!can('iam:read') || !canAll('providers:write'))
+    return (
+      <ContentLayout header={<Header variant="h1">Set up</Header>}>
+        <Alert type="warning" header="You may not connect accounts">
+          Sign in with a key, or as a person, with the scopes iam:read, providers:write, storage:write, compute:write
+          and flows:write.
+        </Alert>
+      </ContentLayout>
+    );
   return (
     <ContentLayout
       header={
@@ -120,6 +132,7 @@ export function SetupPage(): ReactNode {
               onClick={() => {
                 reset();
                 setExternalId('');
+                forgetDocuments();
               }}
             >
               Start over
@@ -215,7 +228,9 @@ function ProviderStep({
           }}
           onExternalId={onExternalId}
           onSaved={({ id, accountId }) => {
-            forgetExternalId();
+            // Another account needs another external ID.
+            onExternalId('');
+            forgetDocuments();
             set({ provider: id, ...(accountId !== null && { account: accountId }) });
           }}
         />

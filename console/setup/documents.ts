@@ -1,6 +1,7 @@
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { api, ask } from '../app/client.js';
+import { queryClient } from '../app/queryClient.js';
 import type { Setup } from './setupSearch.js';
 
 /** A text after nobody changed it for a moment. */
@@ -49,6 +50,11 @@ export function useDocuments(setup: Setup, externalId: string) {
     placeholderData: keepPreviousData,
   });
   return { ...documents, hasBucket, isSettled: settled === JSON.stringify(query) };
+}
+
+/** The next documents have a new external ID. */
+export function forgetDocuments(): void {
+  queryClient.removeQueries({ queryKey: ['iam-documents'] });
 }
 
 export type Documents = NonNullable<ReturnType<typeof useDocuments>['data']>;

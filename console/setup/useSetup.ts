@@ -8,7 +8,7 @@ const SETTLE_MS = 300;
 /** What the person wants to connect, kept in the address, and functions that change it and begin again. */
 export function useSetup() {
   const router = useRouter();
-  const search = useSearch({ strict: false }) as Record<string, unknown>;
+  const search: Record<string, unknown> = useSearch({ strict: false });
   const [setup, setSetup] = useState<Setup>(() => readSetup(search));
   const written = JSON.stringify(writeSetup(setup));
   const shown = JSON.stringify(writeSetup(readSetup(search)));
@@ -24,10 +24,7 @@ export function useSetup() {
   return {
     setup,
     set: (change: Partial<Setup>) => setSetup((before) => ({ ...before, ...change })),
-    reset: () => {
-      forgetExternalId();
-      setSetup(DEFAULTS);
-    },
+    reset: () => setSetup(DEFAULTS),
   };
 }
 
@@ -43,13 +40,8 @@ export function useExternalId(): [string, (externalId: string) => void] {
     externalId,
     (next) => {
       setExternalId(next);
-      if (next === '') forgetExternalId();
+      if (next === '') sessionStorage.removeItem(EXTERNAL_ID_KEY);
       else sessionStorage.setItem(EXTERNAL_ID_KEY, next);
     },
   ];
-}
-
-/** The next account gets another external ID. */
-export function forgetExternalId(): void {
-  sessionStorage.removeItem(EXTERNAL_ID_KEY);
 }

@@ -8,7 +8,8 @@ import Table from '@cloudscape-design/components/table';
 import type { ReactNode } from 'react';
 import { CopyableCode } from '../shared/Copyable.js';
 import { formatDuration } from '../shared/format.js';
-import { capabilityText, missingPolicy, type PermissionRow, type Report } from './reports.js';
+import { capabilityText, type PermissionRow, type Report } from './reports.js';
+import { missingPolicy } from './rules.js';
 import styles from './ReportView.module.css';
 
 /** What reports of saved and of unsaved resources have. */
@@ -30,7 +31,7 @@ const STATES: Readonly<Record<string, { type: StatusIndicatorProps.Type; text: s
 const UNTESTED = { type: 'pending', text: 'Not fully tested yet' } as const;
 
 /** A small text below something. */
-const Note = ({ children }: { children: ReactNode }): ReactNode => (
+export const Note = ({ children }: { children: ReactNode }): ReactNode => (
   <Box fontSize="body-s" color="text-body-secondary">
     {children}
   </Box>

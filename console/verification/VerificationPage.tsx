@@ -12,7 +12,7 @@ import { VerificationPanel } from './VerificationPanel.js';
 
 /** The report of one provider, connection or flow. */
 export function VerificationPage(): ReactNode {
-  const { kind = '', id = '' } = useParams({ strict: false }) as { kind?: string; id?: string };
+  const { kind = '', id = '' }: { kind?: string; id?: string } = useParams({ strict: false });
   return isKind(kind) ? <VerificationOf kind={kind} id={id} /> : <NotFound />;
 }
 

@@ -101,18 +101,6 @@ function progressOf({ ids, before }: Awaited, report: Report | null | undefined)
   return done >= ids.length ? undefined : { done, of: ids.length };
 }
 
-/** A policy with the statements that grant what is denied; undefined where no statement can help. */
-export function missingPolicy(rows: readonly Pick<PermissionRow, 'result' | 'statement'>[]): string | undefined {
-  const texts = new Set(
-    rows.flatMap(({ result, statement }) =>
-      result !== 'granted' && statement != null ? [JSON.stringify(statement)] : [],
-    ),
-  );
-  if (texts.size === 0) return undefined;
-  const statements = [...texts].map((text) => JSON.parse(text) as unknown);
-  return JSON.stringify({ Version: '2012-10-17', Statement: statements }, null, 2);
-}
-
 const CAPABILITY_TEXTS: Readonly<Record<string, string>> = {
   runUpload: 'Run upload',
   dataExploration: 'Data exploration',
