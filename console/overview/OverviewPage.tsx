@@ -76,7 +76,7 @@ function Section<T>({ title, href, query, columns, empty }: SectionProps<T>): Re
       items={data ?? []}
       wrapLines
       contentDensity="compact"
-      columnDefinitions={columns as TableProps.ColumnDefinition<T>[]}
+      columnDefinitions={columns}
       empty={<Box color="text-body-secondary">{empty}</Box>}
     />
   );
