@@ -102,6 +102,8 @@ export class ChangeFeed {
       stream.reset(cursor);
       return;
     }
+    // It may have waited for the database since its caller was checked.
+    if ((await this.#findEnded([stream])).has(stream)) return stream.end();
     stream.begin(cursor);
     stream.show(missed, cursor);
   }
