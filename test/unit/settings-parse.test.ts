@@ -44,6 +44,7 @@ describe('parseApiConfig', () => {
       trustProxy: false,
       trustedAccountId: undefined,
       requestsPerMinute: 6000,
+      servesConsole: true,
       failedLoginsPerMinute: 30,
       sessionSeconds: 43_200,
       allowsOpenRoles: false,
