@@ -26,6 +26,7 @@ const layers = {
   ],
   api: ['domain', 'observability', 'threads', 'network', 'aws', 'store', 'temporal', 'workflows/messages'],
   client: [],
+  console: ['client'],
   local: ['domain', 'aws', 'store', 'temporal', 'workflows/messages', 'client', 'cli/settings'],
   cli: [
     'domain',
@@ -130,7 +131,7 @@ export default {
     exclude: { path: '^(dist|coverage)/' },
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      extensions: ['.ts', '.js'],
+      extensions: ['.ts', '.tsx', '.js'],
       conditionNames: ['import', 'require', 'node', 'default', 'types'],
     },
   },

@@ -40,7 +40,7 @@ const filter = Type.Optional(
 );
 /** Only the filter of a filtered list, for what says something about all its pages. */
 export const FilterQuery = Type.Object({ filter }, { additionalProperties: false });
-export const FilteredPageQuery = Type.Object(
+const FilteredPageQuery = Type.Object(
   { filter, pageSize, pageToken, includeTotalCount: Type.Optional(Type.Boolean()) },
   { additionalProperties: false },
 );

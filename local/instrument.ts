@@ -235,34 +235,64 @@ function indexAssignment(run: SimulatedRun): string {
   return ['SampleName,Index1,Index2,Lane,NumPoloniesAssigned,PercentPoloniesAssigned', ...rows, ''].join('\n');
 }
 
-/** `AvitiRunStats.json`: what the instrument itself measured, read by read. */
+const toFourDigits = (value: number): number => Math.round(value * 1e4) / 1e4;
+
+/** Values that fall from `mean + spread` to `mean - spread` over so many cycles. */
+function falling(mean: number, spread: number, cycles: number): number[] {
+  return Array.from({ length: cycles }, (_, at) =>
+    toFourDigits(mean + (cycles === 1 ? 0 : spread * (1 - (2 * at) / (cycles - 1)))),
+  );
+}
+
+/** How many cycles a read has before it is long enough to be aligned to PhiX. */
+const CYCLES_BEFORE_PHIX = 5;
+
+/** One read of `AvitiRunStats.json`: quality falls and errors rise with each cycle, as in real reads. */
+function readStats(Read: 'R1' | 'R2', cycles: number) {
+  const [q30, q40, quality] = [falling(95, 3, cycles), falling(85, 6, cycles), falling(41.5, 1.5, cycles)];
+  const errors = falling(0.4, -0.2, Math.max(0, cycles - CYCLES_BEFORE_PHIX));
+  return {
+    Read,
+    PhiXAlignmentRate: 1.5,
+    Cycles: Array.from({ length: cycles }, (_, at) => {
+      // The first bases follow where enzymes cut.
+      const skew = toFourDigits(8 / (at + 1) ** 2);
+      return {
+        Cycle: at + 1,
+        PercentQ30: q30[at]!,
+        PercentQ40: q40[at]!,
+        AverageQScore: quality[at]!,
+        PercentPhixErrorRate: at < CYCLES_BEFORE_PHIX ? 0 : errors[at - CYCLES_BEFORE_PHIX]!,
+        BaseComposition: {
+          A: toFourDigits(27 + skew),
+          C: toFourDigits(23 - skew),
+          G: toFourDigits(23 + skew / 2),
+          T: toFourDigits(27 - skew / 2),
+        },
+      };
+    }),
+  };
+}
+
+/** `AvitiRunStats.json`: what the instrument itself measured, read by read, for the run and each lane. */
 function runStats(run: SimulatedRun): string {
-  const polonies = run.tiles.length * 1000;
+  const totals = (tiles: number) => ({
+    PolonyCount: tiles * 1000,
+    PFCount: tiles * 900,
+    PercentPF: 90,
+    TotalYield: tiles * 900 * ((run.cycles.R1 ?? 0) + (run.cycles.R2 ?? 0)),
+    Reads: (['R1', 'R2'] as const)
+      .filter((read) => (run.cycles[read] ?? 0) > 0)
+      .map((read) => readStats(read, run.cycles[read]!)),
+  });
+  const tilesOf = (lane: number): number => run.tiles.filter((tile) => tile.startsWith(`L${lane}`)).length;
   return JSON.stringify({
     FileVersion: '2.0.0',
     RunName: run.runName,
     RunID: runIds(run).run,
     AnalysisID: '',
-    RunStats: {
-      PolonyCount: polonies,
-      PFCount: Math.round(polonies * 0.9),
-      PercentPF: 90,
-      TotalYield: Math.round(polonies * 0.9) * ((run.cycles.R1 ?? 0) + (run.cycles.R2 ?? 0)),
-      // PhiX is not looked for before the read is long enough to be aligned.
-      Reads: (['R1', 'R2'] as const)
-        .filter((read) => (run.cycles[read] ?? 0) > 0)
-        .map((Read) => ({
-          Read,
-          PhiXAlignmentRate: 1.5,
-          Cycles: Array.from({ length: run.cycles[Read]! }, (_, at) => ({
-            Cycle: at + 1,
-            PercentQ30: 95,
-            PercentQ40: 85,
-            AverageQScore: 41.5,
-            PercentPhixErrorRate: at < 5 ? 0 : 0.4,
-          })),
-        })),
-    },
+    RunStats: totals(run.tiles.length),
+    LaneStats: [1, 2].filter((lane) => tilesOf(lane) > 0).map((Lane) => ({ Lane, ...totals(tilesOf(Lane)) })),
   });
 }
 

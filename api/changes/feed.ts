@@ -8,8 +8,8 @@ export interface ChangeSource {
   load: (topic: ChangeTopic, ids: readonly string[]) => Promise<Change[]>;
   listSince: (topic: ChangeTopic, since: Date) => Promise<Change[]>;
   readClock: () => Promise<Date>;
-  /** Which of these callers' keys were revoked: their streams end. */
-  findRevoked: (callerIds: string[]) => Promise<ReadonlySet<string>>;
+  /** Which of these callers' keys were revoked, and which of these sessions have ended: their streams end. */
+  findRevoked: (callerIds: string[], sessionIds: string[]) => Promise<ReadonlySet<string>>;
   onError: (error: unknown) => void;
 }
 
@@ -102,6 +102,8 @@ export class ChangeFeed {
       stream.reset(cursor);
       return;
     }
+    // It may have waited for the database since its caller was checked.
+    if ((await this.#findEnded([stream])).has(stream)) return stream.end();
     stream.begin(cursor);
     stream.show(missed, cursor);
   }
@@ -128,12 +130,25 @@ export class ChangeFeed {
     const tooMany = noticed.some(([, ids]) => ids.length > MOST_CHANGES);
     if (!tooMany) for (const [topic, ids] of noticed) changes.push(...(await this.source.load(topic, ids)));
     // Read after the changes, so that nothing newer than a revocation is shown.
-    const revoked = await this.source.findRevoked([...new Set(streams.map(({ callerId }) => callerId))]);
+    const ended = await this.#findEnded(streams);
     for (const stream of streams) {
-      if (revoked.has(stream.callerId)) stream.end();
+      if (ended.has(stream)) stream.end();
       else if (tooMany) stream.reset(cursor);
       else stream.show(changes, cursor);
     }
+  }
+
+  /** The streams whose key was revoked or whose session has ended. */
+  async #findEnded(streams: readonly ChangeStream[]): Promise<ReadonlySet<ChangeStream>> {
+    const callerIds = new Set(streams.map(({ callerId }) => callerId));
+    const sessionIds = new Set(streams.flatMap(({ subscriber }) => subscriber.sessionId ?? []));
+    const ended = await this.source.findRevoked([...callerIds], [...sessionIds]);
+    return new Set(
+      streams.filter(
+        ({ callerId, subscriber: { sessionId } }) =>
+          ended.has(callerId) || (sessionId !== undefined && ended.has(sessionId)),
+      ),
+    );
   }
 
   /** One after the other, so that events stay in their order. */

@@ -4,10 +4,12 @@ import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { InputError, loggableError } from '../../domain/errors.js';
 import { counted } from '../../observability/metrics.js';
 import { findRevokedKeys } from '../../store/auth.js';
+import { findEndedSessions } from '../../store/authSessions.js';
 import { CHANGE_TOPICS, type ChangeTopic, listChangedSince, loadChanged, readClock } from '../../store/changes.js';
 import type { RouteDependencies } from '../dependencies.js';
 import { ApiError, notFoundError } from '../errors.js';
 import { ANY_CALLER, type Caller } from '../plugins/auth.js';
+import { accessEnds } from '../plugins/caller.js';
 import type { RequestOf } from '../requests.js';
 import { ChangeFeed, MOST_CHANGE_STREAMS } from './feed.js';
 import { operations } from './schemas.js';
@@ -19,7 +21,8 @@ export function changeRoutes(scope: FastifyInstance, { db, notices }: RouteDepen
     load: (topic, ids) => loadChanged(db, topic, ids),
     listSince: (topic, since) => listChangedSince(db, topic, since),
     readClock: () => readClock(db),
-    findRevoked: (callerIds) => findRevokedKeys(db, callerIds),
+    findRevoked: async (callerIds, sessionIds) =>
+      new Set([...(await findRevokedKeys(db, callerIds)), ...(await findEndedSessions(db, sessionIds))]),
     onError: (error) => scope.log.error({ error: loggableError(error) }, 'Reading changes for their streams failed'),
   });
   scope.addHook('preClose', async () => feed.close());
@@ -101,7 +104,11 @@ async function handleWatchChanges(
   }
   counted.openStreams.inc();
   reply.raw.once('close', () => counted.openStreams.dec());
-  const { access, expires, id: callerId } = caller;
+  const { access, id: callerId, session } = caller;
   const { runId, executionId } = query;
-  feed.add(reply.raw, { topics, callerId, access, runId, executionId, expires }, request.headers['last-event-id']);
+  feed.add(
+    reply.raw,
+    { topics, callerId, sessionId: session?.id, access, runId, executionId, expires: accessEnds(caller) },
+    request.headers['last-event-id'],
+  );
 }

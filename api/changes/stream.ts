@@ -7,6 +7,8 @@ import { type Change, type ChangeTopic, MOST_CHANGES } from '../../store/changes
 export interface ChangeSubscriber {
   topics: ReadonlySet<ChangeTopic>;
   callerId: string;
+  /** The browser session that opened it: the stream ends with the session. */
+  sessionId?: string | undefined;
   access: Authorization;
   /** Narrows runs and executions. Verifications are not narrowed. */
   executionId?: string | undefined;

@@ -6,7 +6,7 @@ import { PUBLIC } from '../plugins/auth.js';
 import { readPage } from './files.js';
 
 /** The first parts of the addresses of pages. The page itself decides what it shows there. */
-export const PAGES = [
+const PAGES = [
   'sign-in',
   'runs',
   'executions',

@@ -1,6 +1,7 @@
 import tab from '@bomb.sh/tab/commander';
 import type { Command } from 'commander';
 import { addAuditVerify } from '../audit.js';
+import { addChangesCommand } from './changes.js';
 import { addResourceCommands } from './resourceCommands.js';
 import { addSessionCommands } from './session.js';
 import { addStatusCommand } from './status.js';
@@ -10,6 +11,7 @@ import { addTransferCommands } from './files/commands.js';
 export async function addClient(program: Command): Promise<void> {
   addSessionCommands(program);
   addStatusCommand(program);
+  addChangesCommand(program);
   addTransferCommands(program);
   addResourceCommands(program);
   addAuditVerify(program);

@@ -41,6 +41,9 @@ const NOTICE =
   'SIMULATION: written by the stand-in for Bases2Fastq of polony, not by Element software. The reads are made up.';
 /** Reads of each sample: the minimum for which MultiQC's bases2fastq module shows a sample. */
 const POLONIES = 1000;
+/** Polonies of the indexes of a lane that no sample has. */
+const UNASSIGNED_POLONIES = [32, 12, 4];
+const NEXT_BASE: Readonly<Record<string, string>> = { A: 'C', C: 'G', G: 'T', T: 'A', N: 'A' };
 /**
  * Read n has the quality 30 + (n + c) mod 20 at cycle c, and one of four sequences in turn. So a file has 20 different
  * reads, each base is equally frequent in each cycle, and the values of RunStats.json are exact for the files.
@@ -91,6 +94,13 @@ interface Sample {
   rows: ManifestSample[];
   occurrences: Occurrence[];
 }
+/** An index that no sample has. */
+interface UnassignedIndex {
+  lane: number;
+  index1: string;
+  index2: string;
+  polonies: number;
+}
 interface ReadMask {
   mask: string;
   /** The read that the mask applies to. */
@@ -111,6 +121,11 @@ class Analysis {
   readonly insertReads: ReadName[];
   /** The reads that get FASTQ files. */
   readonly fileReads: ReadName[];
+  /** Indexes that belong to no sample; they get no FASTQ files. */
+  readonly unassigned: UnassignedIndex[];
+  /** Polonies that belong to a sample. */
+  readonly assigned: number;
+  /** All polonies. */
   readonly total: number;
   readonly #bases: number;
 
@@ -135,7 +150,9 @@ class Analysis {
     this.samples = this.#collectSamples();
     this.insertReads = (['R1', 'R2'] as const).filter((read) => this.cyclesOf(read) > 0);
     this.fileReads = READ_NAMES.filter((read) => this.cyclesOf(read) > 0 && this.#hasFiles(read));
-    this.total = this.samples.length * POLONIES;
+    this.unassigned = this.#collectUnassigned();
+    this.assigned = this.samples.length * POLONIES;
+    this.total = this.assigned + sum(this.unassigned.map(({ polonies }) => polonies));
     this.#bases = sum(this.insertReads.map((read) => this.lengthOf(read)));
   }
 
@@ -170,9 +187,17 @@ class Analysis {
     return (polonies * this.#bases) / 1e9;
   }
 
-  poloniesIn(lane: number): number {
+  /** The polonies of a lane that belong to a sample. */
+  assignedIn(lane: number): number {
     const occurrences = this.samples.flatMap((sample) => sample.occurrences);
     return sum(occurrences.filter((each) => each.lane === lane).map((each) => each.polonies));
+  }
+
+  /** All polonies of a lane. */
+  poloniesIn(lane: number): number {
+    return (
+      this.assignedIn(lane) + sum(this.unassigned.filter((each) => each.lane === lane).map((each) => each.polonies))
+    );
   }
 
   /** Index reads get files of their own only if the manifest asks for them. */
@@ -197,6 +222,25 @@ class Analysis {
               `(mask ${mask.mask}, ${this.cyclesOf(name)} cycles of ${name})`,
           );
         }
+  }
+
+  /** Indexes of samples with a wrong first base, where samples have indexes; most frequent first. */
+  #collectUnassigned(): UnassignedIndex[] {
+    const known = new Set(this.rows.map(({ index1, index2 }) => index1 + index2));
+    return this.lanes.flatMap((lane) =>
+      this.rows
+        .filter(({ index1, lanes }) => index1 !== '' && lanes.includes(lane))
+        .map(({ index1, index2 }) => ({
+          index1: (NEXT_BASE[index1[0]!.toUpperCase()] ?? 'N') + index1.slice(1),
+          index2,
+        }))
+        .filter(({ index1, index2 }, at, all) => {
+          const isFirst = all.findIndex((each) => each.index1 === index1 && each.index2 === index2) === at;
+          return isFirst && !known.has(index1 + index2);
+        })
+        .slice(0, UNASSIGNED_POLONIES.length)
+        .map((each, at) => ({ lane, ...each, polonies: UNASSIGNED_POLONIES[at]! })),
+    );
   }
 
   #collectSamples(): Sample[] {
@@ -360,6 +404,14 @@ function indexAssignmentText(analysis: Analysis): string {
   return `${lines.join('\n')}\n`;
 }
 
+function unassignedText(analysis: Analysis): string {
+  const rows = analysis.unassigned.map(({ lane, index1, index2, polonies }) => {
+    const percent = ((100 * polonies) / analysis.poloniesIn(lane)).toFixed(4);
+    return `${index1},${index2},${percent},${polonies},${lane}\n`;
+  });
+  return `I1,I2,% Polonies,Count,Lane\n${rows.join('')}`;
+}
+
 function metricsText({ lanes, total }: Analysis): string {
   const lane = lanes.join('+');
   return (
@@ -410,13 +462,13 @@ function manifestJson(analysis: Analysis): string {
 /** RunStats.json on one line: MultiQC looks for its key words only in the first lines of a file. */
 function runStatsJson(analysis: Analysis): string {
   const { run, total } = analysis;
-  const yields = (polonies: number) => ({
+  const yields = (polonies: number, assigned: number) => ({
     NumPolonies: polonies,
     NumPoloniesBeforeTrimming: polonies,
-    PercentAssignedReads: 100,
+    PercentAssignedReads: polonies === 0 ? 0 : (100 * assigned) / polonies,
     PercentUnexpectedIndexPairs: 0,
     TotalYield: analysis.gigabases(polonies),
-    AssignedYield: analysis.gigabases(polonies),
+    AssignedYield: analysis.gigabases(assigned),
     ...QUALITY,
   });
   return JSON.stringify({
@@ -426,14 +478,16 @@ function runStatsJson(analysis: Analysis): string {
     RunName: run.runName,
     RunID: run.runId ?? '',
     FlowCellID: analysis.flowcell,
-    ...yields(total),
+    ...yields(total, analysis.assigned),
     Samples: [...analysis.samples.map((sample) => sample.name), 'Unassigned'],
     Reads: runReads(analysis, total),
     Lanes: analysis.lanes.map((lane) => ({
       Lane: lane,
-      ...yields(analysis.poloniesIn(lane)),
+      ...yields(analysis.poloniesIn(lane), analysis.assignedIn(lane)),
       Reads: runReads(analysis, analysis.poloniesIn(lane)),
-      UnassignedSequences: [],
+      UnassignedSequences: analysis.unassigned
+        .filter((each) => each.lane === lane)
+        .map(({ index1, index2, polonies }) => ({ I1: index1, I2: index2, Count: polonies })),
       I1IsReverseComplement: false,
       I2IsReverseComplement: false,
     })),
@@ -469,7 +523,7 @@ export function* bases2FastqFiles(
   }
   yield ['IndexAssignment.csv', indexAssignmentText(analysis)];
   yield ['Metrics.csv', metricsText(analysis)];
-  yield ['UnassignedSequences.csv', 'I1,I2,% Polonies,Count,Lane\n'];
+  yield ['UnassignedSequences.csv', unassignedText(analysis)];
   yield ['RunManifest.csv', manifestText];
   yield ['RunManifest.json', manifestJson(analysis)];
   yield ['RunParameters.json', runParametersText];

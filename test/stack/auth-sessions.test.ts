@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, get, type IncomingMessage, type Server } from 'node:http';
+import { createServer, get, type IncomingMessage, type OutgoingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
@@ -405,8 +405,8 @@ describe('a sign-in link', () => {
   });
 });
 
-describe('a stream of an execution', () => {
-  it('ends before it shows something to a session that has ended', async () => {
+describe('streams', () => {
+  it('of an execution and of changes end before they show something to a session that has ended', async () => {
     const address = await app.listen({ host: '127.0.0.1', port: 0 });
     const post = async (path: string, payload: object): Promise<string> =>
       Object.values((await send('POST', path, asRoot, payload)).body as unknown as Record<string, { id: string }>)[0]!
@@ -455,16 +455,43 @@ describe('a stream of an execution', () => {
       startedBy: 'test',
     });
     const { cookie, write } = await signIn({ apiKey: ROOT });
-    const request = get(`${address}/v1/executions/${id!}/events`, { headers: cookie });
-    const [response] = (await once(request, 'response')) as [IncomingMessage];
-    expect(response.statusCode).toBe(200);
-    let text = '';
-    response.on('data', (chunk) => (text += String(chunk)));
-    await expect.poll(() => text).toContain('event: execution');
+    const open = async (path: string, headers: OutgoingHttpHeaders) => {
+      const [response] = (await once(get(`${address}${path}`, { headers }), 'response')) as [IncomingMessage];
+      expect(response.statusCode).toBe(200);
+      const stream = { text: '', ended: once(response, 'end') };
+      response.on('data', (chunk) => (stream.text += String(chunk)));
+      return stream;
+    };
+    const execution = await open(`/v1/executions/${id!}/events`, cookie);
+    const changes = await open('/v1/changes?topics=executions', cookie);
+    const others = await open('/v1/changes?topics=executions', asRoot);
+    await expect.poll(() => execution.text).toContain('event: execution');
+    await expect.poll(() => changes.text).toContain('event: ready');
+    await expect.poll(() => others.text).toContain('event: ready');
     await send('DELETE', '/v1/session', write);
     await updateExecution(db, id!, { statusDescription: 'not for those who signed out' });
-    await once(response, 'end');
-    expect(text).not.toContain('not for those who signed out');
+    await Promise.all([execution.ended, changes.ended]);
+    expect(execution.text).not.toContain('not for those who signed out');
+    expect(changes.text).not.toContain('event: change');
+    // The key itself still sees it.
+    await expect.poll(() => others.text).toContain(id!);
+
+    const key = await createKey(['executions:read']);
+    const ofKey = await signIn({ apiKey: key.key });
+    const untilRevoked = await open('/v1/changes?topics=executions', ofKey.cookie);
+    await expect.poll(() => untilRevoked.text).toContain('event: ready');
+    await send('POST', `/v1/api-keys/${key.id}/revoke`, asRoot);
+    await updateExecution(db, id!, { statusDescription: 'not for a revoked key' });
+    await untilRevoked.ended;
+    expect(untilRevoked.text).not.toContain('event: change');
+
+    const expiring = await signIn({ apiKey: ROOT });
+    const untilExpired = await open('/v1/changes?topics=executions', expiring.cookie);
+    await expect.poll(() => untilExpired.text).toContain('event: ready');
+    await sql`update sessions set time_expires = now()`.execute(db);
+    await updateExecution(db, id!, { statusDescription: 'not for an expired session' });
+    await untilExpired.ended;
+    expect(untilExpired.text).not.toContain('event: change');
   });
 });
 

@@ -1008,7 +1008,8 @@ describe('the stand-in for Bases2Fastq', () => {
     const runStats = (await read('RunStats.json')).toString();
     expect(runStats.split('\n')).toHaveLength(1);
     expect(parseRunStats(runStats)).toMatchObject({
-      numPolonies: 3000,
+      // Three samples, and three indexes in each lane that no sample has.
+      numPolonies: 3096,
       samples: samples.map((name) => ({ name, numPolonies: 1000 })),
     });
     expect((await read('info/Bases2Fastq.log')).toString()).toMatch(/^SIMULATION: .*not by Element/);
@@ -1093,7 +1094,8 @@ describe('the stand-in for Bases2Fastq', () => {
         { Lane: 1, NumPolonies: 334 },
       ],
     });
-    expect(stats.Lanes.map((lane) => lane.NumPolonies)).toEqual([1500, 500]);
+    // With the indexes that no sample has.
+    expect(stats.Lanes.map((lane) => lane.NumPolonies)).toEqual([1548, 532]);
     const rows = text('IndexAssignment.csv')
       .trim()
       .split('\n')

@@ -465,7 +465,9 @@ describe('the instrument list', () => {
       ['AV3', null, 'INSTRUMENT_STATUS_ACTIVE'],
     ]);
     // An update of an older run does not change the version.
-    await updateRun(db, ids.get('whole')!, { parameters: parameters({ PlatformVersion: '3.2.2' }) });
+    await updateRun(db, ids.get('whole')!, {
+      parameters: parameters({ KitConfiguration: '2x150 High Output', PlatformVersion: '3.2.2' }),
+    });
     expect((await get('/v1/instruments/AV1')).body.instrument).toMatchObject({
       serialNumber: 'AV1',
       name: 'AV1',
@@ -535,6 +537,17 @@ describe('counts and orders', () => {
     expect(await values('tags')).toEqual([]);
     const { key } = await post('/v1/api-keys', { name: 'values', scopes: [`runs:read:${ids.get('other')!}`] });
     expect(await values('instrument.name', '', key)).toEqual(['AV2']);
+    const named = async (by: string): Promise<string[]> =>
+      ((await ask('/v1/executions/filter-values?field=name', by)).body as unknown as { values: string[] }).values;
+    expect(await named(ROOT)).toEqual(['first', 'second']);
+    const { id } = await db
+      .selectFrom('executions')
+      .select('id')
+      .where('name', '=', 'second')
+      .executeTakeFirstOrThrow();
+    const narrow = await post('/v1/api-keys', { name: 'one execution', scopes: [`executions:read:${id}`] });
+    expect(await named(narrow.key)).toEqual(['second']);
+    expect((await get('/v1/executions/filter-values?field=name', key)).status).toBe(403);
     expect((await ask('/v1/runs/filter-values?field=nmae')).body.details[0]!.metadata.rule).toBe('FILTER_KEYWORD');
     expect((await ask('/v1/runs/filter-values?field=time_created')).body.details[0]!.metadata).toMatchObject({
       field: 'field',

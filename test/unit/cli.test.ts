@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
+import { watchChanges, type WatchedChange } from '../../cli/client/changes.js';
 import { watchExecution, type WatchedExecution } from '../../cli/client/watch.js';
 import { cliFile } from '../testStack.js';
 
@@ -376,6 +377,79 @@ describe('a long list', () => {
       { path: 'BaseCalls/' },
       { path: 'a.txt', size: 1 },
     ]);
+  });
+});
+
+describe('watched changes', () => {
+  it('resume where they were, come once, and say that some were missed', async () => {
+    const text = (name: string, id: string, data: object): string =>
+      `event: ${name}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
+    const run = (status: string, timeChanged: string) => ({ topic: 'runs', id: ID, status, timeChanged });
+    const first = run('RUN_STATUS_RUNNING', '2026-03-07T10:00:00.000Z');
+    const second = run('RUN_STATUS_COMPLETED', '2026-03-07T10:00:05.000Z');
+    const verified = {
+      topic: 'verifications',
+      kind: 'flow',
+      id: ID,
+      status: 'VERIFICATION_STATUS_VERIFIED',
+      timeChanged: '2026-03-07T10:00:06.000Z',
+    };
+    const asked: unknown[] = [];
+    const api = await startFakeApi((request, response, count) => {
+      asked.push([request.url, request.headers['last-event-id']]);
+      if (count === 2) return void response.writeHead(503).end();
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      if (count === 1) return void response.end(text('ready', '1', {}) + text('change', '2', first));
+      if (count === 3)
+        return void response.end(
+          text('ready', '3', {}) + text('change', '3', first) + text('change', '3', second) + text('reset', '4', {}),
+        );
+      response.write(text('change', '5', verified));
+    });
+    const seen: WatchedChange[] = [];
+    const times = { away: 10_000, silence: 10_000, pause: 1 };
+    const query = { topics: 'runs,verifications', runId: ID };
+    for await (const change of watchChanges({ url: api.url, apiKey: KEY }, query, times)) {
+      seen.push(change);
+      if (seen.length === 4) break;
+    }
+    expect(seen).toEqual([
+      { event: 'change', ...first },
+      { event: 'change', ...second },
+      { event: 'reset' },
+      { event: 'change', ...verified },
+    ]);
+    const path = `/v1/changes?topics=runs%2Cverifications&runId=${ID}`;
+    expect(asked).toEqual([
+      [path, undefined],
+      [path, '2'],
+      [path, '2'],
+      [path, '4'],
+    ]);
+  });
+  it('end with the error of the API', async () => {
+    const api = await startFakeApi((_request, response) => answerJson(response, { message: 'Not a topic' }, 400));
+    const { code, stderr } = await polony(['changes', '--topics', 'x'], {
+      env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY },
+    });
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('Not a topic');
+  });
+  it('print a line each', async () => {
+    const change = { topic: 'executions', id: ID, status: 'EXECUTION_STATUS_FAILED', timeChanged: 'T' };
+    const api = await startFakeApi((_request, response, count) =>
+      count === 1
+        ? response
+            .writeHead(200, { 'content-type': 'text/event-stream' })
+            .end(`event: change\nid: 1\ndata: ${JSON.stringify(change)}\n\nevent: reset\nid: 2\ndata: {}\n\n`)
+        : answerJson(response, { message: 'The key has ended' }, 401),
+    );
+    const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
+    const { code, stdout } = await polony(['changes'], { env });
+    expect(code).toBe(4);
+    expect(stdout).toMatch(
+      new RegExp(`^T  executions  ${ID}  FAILED\n\\S+  Changes were missed\\..*\n$`),
+    );
   });
 });
 

@@ -44,6 +44,7 @@ describe('parseApiConfig', () => {
       trustProxy: false,
       trustedAccountId: undefined,
       requestsPerMinute: 6000,
+      servesConsole: true,
       failedLoginsPerMinute: 30,
       sessionSeconds: 43_200,
       allowsOpenRoles: false,
@@ -168,6 +169,37 @@ describe('parseApiConfig', () => {
     } catch (error) {
       expect(JSON.stringify([(error as InputError).problems, (error as Error).message])).not.toContain(secret);
     }
+  });
+  it('takes the settings of OpenID Connect together, or says which one is missing or too much', () => {
+    const ISSUER = 'https://login.example.org';
+    const person = { POLONY_OIDC_ISSUER: ISSUER, POLONY_OIDC_AUDIENCE: 'polony' };
+    const browser = { ...person, POLONY_OIDC_CLIENT_ID: 'console', POLONY_PUBLIC_URL: 'https://polony.example.org' };
+    const problems = (env: Record<string, string>): string[] => problemsOf(() => parseApiConfig({ ...base, ...env }));
+    expect(parseApiConfig({ ...base, ...person })).toMatchObject({ oidc: { issuer: ISSUER, audience: 'polony' } });
+    expect(parseApiConfig({ ...base, ...person }).oidcClient).toBeUndefined();
+    // A public client has no secret.
+    expect(parseApiConfig({ ...base, ...browser }).oidcClient).toEqual({ clientId: 'console' });
+    expect(parseApiConfig({ ...base, ...browser, POLONY_OIDC_CLIENT_SECRET: 'secret' }).oidcClient).toEqual({
+      clientId: 'console',
+      clientSecret: 'secret',
+    });
+    for (const [env, expected] of [
+      [{ POLONY_OIDC_ISSUER: ISSUER }, ['POLONY_OIDC_AUDIENCE REQUIRED']],
+      [{ POLONY_OIDC_AUDIENCE: 'polony' }, ['POLONY_OIDC_AUDIENCE CONFLICT']],
+      [{ ...person, POLONY_OIDC_CLIENT_SECRET: 'secret' }, ['POLONY_OIDC_CLIENT_SECRET CONFLICT']],
+      [{ ...person, POLONY_OIDC_CLIENT_ID: 'console' }, ['POLONY_PUBLIC_URL REQUIRED']],
+      [{ ...browser, POLONY_PUBLIC_URL: 'http://polony.example.org' }, ['POLONY_PUBLIC_URL TLS']],
+      [
+        { POLONY_OIDC_CLIENT_ID: 'console', POLONY_PUBLIC_URL: 'https://polony.example.org' },
+        ['POLONY_OIDC_CLIENT_ID CONFLICT'],
+      ],
+      // Of a provider and an installation on the same machine.
+      [{ ...browser, POLONY_PUBLIC_URL: 'http://127.0.0.1:8080' }, []],
+    ] as const)
+      expect([env, problems(env)]).toEqual([env, expected]);
+    expect(() => parseApiConfig({ ...base, POLONY_OIDC_CLIENT_SECRET: 'not-to-be-shown' })).toThrow(
+      /^(?!.*not-to-be-shown)/s,
+    );
   });
 });
 
