@@ -26,6 +26,7 @@ import { Failure } from '../shared/Failure.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
+import { TAB_TEXTS } from '../shared/tabs.js';
 import { Time } from '../shared/Time.js';
 import { cloudWatchUrl, omicsRunUrl, s3ConsoleUrl, temporalUrl } from './awsLinks.js';
 import { type BulkAction, BulkDialog, buttonOf, isEligible, scopeOf } from './bulk.js';
@@ -175,7 +176,11 @@ function Metrics({ id }: { id: string }): ReactNode {
     return (
       <Failure error={series.error} what="The metrics could not be loaded" onRetry={() => void series.refetch()} />
     );
-  return series.data === undefined ? <Spinner size="large" /> : <SeriesView series={series.data.series} />;
+  return series.data === undefined ? (
+    <Spinner size="large" />
+  ) : (
+    <SeriesView series={series.data.series} source="Bases2Fastq" />
+  );
 }
 
 function Log({ id, isLive }: { id: string; isLive: boolean }): ReactNode {
@@ -358,6 +363,7 @@ export function ExecutionPage(): ReactNode {
         </Grid>
         <Tabs
           ariaLabel="Parts of the execution"
+          i18nStrings={TAB_TEXTS}
           activeTabId={active}
           onChange={({ detail }) => void navigate({ to: '.', hash: detail.activeTabId, replace: true })}
           tabs={tabs}

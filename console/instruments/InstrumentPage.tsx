@@ -63,7 +63,7 @@ function Trend({ metrics, measure }: { metrics: readonly Metrics[]; measure: (ty
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const room = high === low ? Math.max(Math.abs(high) * 0.05, 0.5) : (high - low) * 0.1;
   return (
-    <Container header={<Header variant="h3">{title}</Header>}>
+    <Container header={<Header variant="h2">{title}</Header>}>
       <LineChart
         series={[{ type: 'line', title, data, valueFormatter: format }]}
         height={200}

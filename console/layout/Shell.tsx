@@ -140,9 +140,20 @@ function Breadcrumbs(): ReactNode {
   );
 }
 
+/** On narrow windows, AppLayout gives a `nav` an attribute that ARIA does not allow there. */
+function removeWrongOrientation(): void {
+  for (const each of document.querySelectorAll('nav[aria-orientation]')) each.removeAttribute('aria-orientation');
+}
+
 function Layout(): ReactNode {
   const [isNavigationOpen, setNavigationOpen] = useState(() => matchMedia('(min-width: 900px)').matches);
   const { pathname } = useLocation();
+  useEffect(removeWrongOrientation);
+  useEffect(() => {
+    const narrow = matchMedia('(max-width: 688px)');
+    narrow.addEventListener('change', removeWrongOrientation);
+    return () => narrow.removeEventListener('change', removeWrongOrientation);
+  }, []);
   useEffect(() => {
     if (matchMedia('(max-width: 688px)').matches) setNavigationOpen(false);
   }, [pathname]);

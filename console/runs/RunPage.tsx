@@ -26,6 +26,7 @@ import { formatBases, formatBytes, formatNumber, formatPercent } from '../shared
 import { LinkTo } from '../shared/LinkTo.js';
 import { useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
+import { TAB_TEXTS } from '../shared/tabs.js';
 import { Time } from '../shared/Time.js';
 
 const StartFlow = lazy(() => import('../executions/StartFlow.js').then((module) => ({ default: module.StartFlow })));
@@ -129,14 +130,14 @@ function Metrics({ id }: { id: string }): ReactNode {
           >
             <span id="metrics-execution">From Bases2Fastq</span>
           </Header>
-          <SeriesView series={execution} />
+          <SeriesView series={execution} source="Bases2Fastq" />
         </section>
       )}
       <section aria-labelledby="metrics-instrument">
         <Header variant="h2" description="What the instrument measured while it sequenced">
           <span id="metrics-instrument">From the instrument</span>
         </Header>
-        <SeriesView series={instrument} />
+        <SeriesView series={instrument} source="the instrument" />
       </section>
     </SpaceBetween>
   );
@@ -301,6 +302,7 @@ export function RunPage(): ReactNode {
         )}
         <Tabs
           ariaLabel="Parts of the run"
+          i18nStrings={TAB_TEXTS}
           activeTabId={active}
           onChange={({ detail }) => void navigate({ to: '.', hash: detail.activeTabId, replace: true })}
           tabs={tabs}

@@ -10,6 +10,10 @@ import { CycleCharts } from '../charts/CycleCharts.js';
 import { Facts } from '../shared/Facts.js';
 import { formatBases, formatNumber, formatPercent } from '../shared/format.js';
 
+interface Source {
+  source: string;
+}
+
 type Series = Schema<'InstrumentSeries'> | Schema<'ExecutionSeries'>;
 
 /** Which files could not be read, and why. */
@@ -32,8 +36,11 @@ export function SeriesFiles({ files, warnings }: Pick<Series, 'files' | 'warning
   );
 }
 
-/** Totals, plots by cycle, lanes, index assignment and unassigned sequences, as far as the files have them. */
-export function SeriesView({ series }: { series: Series }): ReactNode {
+/**
+ * Totals, plots by cycle, lanes, index assignment and unassigned sequences, as far as the files have them.
+ * @param source where they are from, which distinguishes tables with the same heading
+ */
+export function SeriesView({ series, source }: { series: Series; source: string }): ReactNode {
   const { totals, lanes, samples, indexAssignment, unassignedSequences } = series;
   return (
     <SpaceBetween size="l">
@@ -61,7 +68,7 @@ export function SeriesView({ series }: { series: Series }): ReactNode {
       {lanes.length > 0 && (
         <Table
           header={<Header variant="h2">Lanes</Header>}
-          ariaLabels={{ tableLabel: 'Lanes' }}
+          ariaLabels={{ tableLabel: `Lanes, from ${source}` }}
           items={lanes}
           columnDefinitions={[
             { id: 'lane', header: 'Lane', isRowHeader: true, cell: ({ lane }) => lane },
@@ -75,9 +82,9 @@ export function SeriesView({ series }: { series: Series }): ReactNode {
           ]}
         />
       )}
-      {indexAssignment !== null && <IndexAssignment {...indexAssignment} />}
-      {indexAssignment === null && samples.length > 0 && <Samples samples={samples} />}
-      {unassignedSequences !== null && <Unassigned {...unassignedSequences} />}
+      {indexAssignment !== null && <IndexAssignment {...indexAssignment} source={source} />}
+      {indexAssignment === null && samples.length > 0 && <Samples samples={samples} source={source} />}
+      {unassignedSequences !== null && <Unassigned {...unassignedSequences} source={source} />}
     </SpaceBetween>
   );
 }
@@ -93,11 +100,16 @@ function Truncated({ isTruncated, shown }: { isTruncated: boolean; shown: number
   );
 }
 
-function IndexAssignment({ percentOf, rows, isTruncated }: NonNullable<Series['indexAssignment']>): ReactNode {
+function IndexAssignment({
+  percentOf,
+  rows,
+  isTruncated,
+  source,
+}: NonNullable<Series['indexAssignment']> & Source): ReactNode {
   return (
     <Table
       header={<Header variant="h2">Index assignment</Header>}
-      ariaLabels={{ tableLabel: 'Index assignment' }}
+      ariaLabels={{ tableLabel: `Index assignment, from ${source}` }}
       items={rows}
       footer={<Truncated isTruncated={isTruncated} shown={rows.length} />}
       columnDefinitions={[
@@ -114,11 +126,11 @@ function IndexAssignment({ percentOf, rows, isTruncated }: NonNullable<Series['i
   );
 }
 
-function Samples({ samples }: Pick<Series, 'samples'>): ReactNode {
+function Samples({ samples, source }: Pick<Series, 'samples'> & Source): ReactNode {
   return (
     <Table
       header={<Header variant="h2">Samples</Header>}
-      ariaLabels={{ tableLabel: 'Samples' }}
+      ariaLabels={{ tableLabel: `Samples, from ${source}` }}
       items={samples}
       columnDefinitions={[
         { id: 'sample', header: 'Sample', isRowHeader: true, cell: ({ sampleName }) => sampleName },
@@ -131,11 +143,16 @@ function Samples({ samples }: Pick<Series, 'samples'>): ReactNode {
   );
 }
 
-function Unassigned({ percentOf, rows, isTruncated }: NonNullable<Series['unassignedSequences']>): ReactNode {
+function Unassigned({
+  percentOf,
+  rows,
+  isTruncated,
+  source,
+}: NonNullable<Series['unassignedSequences']> & Source): ReactNode {
   return (
     <Table
       header={<Header variant="h2">Most frequent unassigned index sequences</Header>}
-      ariaLabels={{ tableLabel: 'Most frequent unassigned index sequences' }}
+      ariaLabels={{ tableLabel: `Most frequent unassigned index sequences, from ${source}` }}
       items={rows}
       empty="Every sequence belongs to a sample."
       footer={<Truncated isTruncated={isTruncated} shown={rows.length} />}
