@@ -447,9 +447,7 @@ describe('watched changes', () => {
     const env = { POLONY_API_URL: api.url, POLONY_API_KEY: KEY };
     const { code, stdout } = await polony(['changes'], { env });
     expect(code).toBe(4);
-    expect(stdout).toMatch(
-      new RegExp(`^T  executions  ${ID}  FAILED\n\\S+  Changes were missed\\..*\n$`),
-    );
+    expect(stdout).toMatch(new RegExp(`^T  executions  ${ID}  FAILED\n\\S+  Changes were missed\\..*\n$`));
   });
 });
 
