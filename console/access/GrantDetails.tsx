@@ -31,7 +31,7 @@ export function Problem({ problem, what }: { problem: Schema<'AccessProblem'>; w
 }
 
 /** What the principal needs beside the grant. */
-export function Warnings({ grant }: { grant: Grant }): ReactNode {
+function Warnings({ grant }: { grant: Grant }): ReactNode {
   return grant.warnings.map((warning) => (
     <Alert key={warning.code + (warning.key ?? '')} type="warning" header="The grant alone may not be enough">
       <SpaceBetween size="s">

@@ -47,8 +47,7 @@ export function setSignedOutListener(listener: () => void): void {
 }
 
 /** The headers of a request that changes something. */
-export const changeHeaders = (): Record<string, string> =>
-  csrfToken === undefined ? {} : { 'x-csrf-token': csrfToken };
+const changeHeaders = (): Record<string, string> => (csrfToken === undefined ? {} : { 'x-csrf-token': csrfToken });
 
 /** The API of the origin that served this page. Its session is a cookie. */
 export const api = createClient<paths>({

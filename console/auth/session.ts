@@ -50,7 +50,7 @@ export async function signOut(): Promise<void> {
 }
 
 /** Whether scopes allow something, of one resource or of any. The API decides again. */
-export function allows(scopes: readonly string[], permission: string, id?: string): boolean {
+function allows(scopes: readonly string[], permission: string, id?: string): boolean {
   const [resource = '', action = ''] = permission.split(':');
   return scopes.some((scope) => {
     if (scope === '*') return true;
@@ -62,7 +62,7 @@ export function allows(scopes: readonly string[], permission: string, id?: strin
 }
 
 /** Whether scopes allow something for every resource of its kind, as creations need. */
-export const allowsAll = (scopes: readonly string[], permission: string): boolean =>
+const allowsAll = (scopes: readonly string[], permission: string): boolean =>
   allows(
     scopes.filter((scope) => scope.split(':').length < 3),
     permission,

@@ -17,7 +17,7 @@ interface Source {
 type Series = Schema<'InstrumentSeries'> | Schema<'ExecutionSeries'>;
 
 /** Which files could not be read, and why. */
-export function SeriesFiles({ files, warnings }: Pick<Series, 'files' | 'warnings'>): ReactNode {
+function SeriesFiles({ files, warnings }: Pick<Series, 'files' | 'warnings'>): ReactNode {
   const missing = files.filter(({ state }) => state !== 'read');
   if (missing.length === 0 && warnings.length === 0) return null;
   return (

@@ -5,7 +5,7 @@ import { queryClient } from '../app/queryClient.js';
 import type { Setup } from './setupSearch.js';
 
 /** A text after nobody changed it for a moment. */
-export function useSettled(text: string, milliseconds = 400): string {
+function useSettled(text: string, milliseconds = 400): string {
   const [settled, setSettled] = useState(text);
   useEffect(() => {
     const timer = setTimeout(() => setSettled(text), milliseconds);

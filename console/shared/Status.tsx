@@ -40,7 +40,7 @@ const TYPES: Readonly<Record<string, StatusIndicatorProps.Type>> = {
 const TEXTS: Readonly<Record<string, string>> = { NOTREADY: 'Not ready', UNSPECIFIED: 'Not verified yet' };
 
 /** The word of a status of the API, such as `COMPLETED` of `RUN_STATUS_COMPLETED`. */
-export const statusWord = (status: string): string => status.replace(/^.*_STATUS_/, '').toUpperCase();
+const statusWord = (status: string): string => status.replace(/^.*_STATUS_/, '').toUpperCase();
 
 /** The word as people read it. */
 export function statusText(status: string): string {

@@ -1,7 +1,6 @@
 /** Numbers and dates in the reader's locale. */
 const number = new Intl.NumberFormat();
 const percent = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
-const compact = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 2 });
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 
@@ -13,8 +12,6 @@ export const formatNumber = (value: number | null | undefined): string =>
 /** @param value in percent */
 export const formatPercent = (value: number | null | undefined): string =>
   value == null ? UNKNOWN : `${percent.format(value)} %`;
-export const formatCompact = (value: number | null | undefined): string =>
-  value == null ? UNKNOWN : compact.format(value);
 export const formatTime = (iso: string): string => dateTime.format(new Date(iso));
 
 const BYTE_UNITS = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];

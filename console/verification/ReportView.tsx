@@ -38,7 +38,7 @@ export const Note = ({ children }: { children: ReactNode }): ReactNode => (
 );
 
 /** Whether a permission is granted. An optional one that is denied is no error. */
-export function Result({ row }: { row: Pick<PermissionRow, 'result' | 'requirement'> }): ReactNode {
+function Result({ row }: { row: Pick<PermissionRow, 'result' | 'requirement'> }): ReactNode {
   const { type, text } = RESULTS[row.result];
   return (
     <StatusIndicator type={type === 'error' && row.requirement === 'optional' ? 'warning' : type}>

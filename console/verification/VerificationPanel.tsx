@@ -88,7 +88,7 @@ export function VerifyProgress({ state }: { state: ReportState }): ReactNode {
 }
 
 /** A whole report. */
-export function ReportDetails({ report }: { report: Report }): ReactNode {
+function ReportDetails({ report }: { report: Report }): ReactNode {
   const { permissions } = report;
   const denied = permissions.filter(({ result }) => result === 'denied').length;
   return (

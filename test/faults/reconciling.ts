@@ -90,7 +90,7 @@ export interface Outcome {
   stderr: string;
 }
 
-export const polony = (...args: string[]): Promise<Outcome> => polonyWith({}, ...args);
+const polony = (...args: string[]): Promise<Outcome> => polonyWith({}, ...args);
 
 export function polonyWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
@@ -109,12 +109,12 @@ export async function reconcile(...flags: string[]): Promise<ReconcileReport & {
   return { ...(JSON.parse(stdout) as ReconcileReport), code };
 }
 
-export const changedIds = ({ executions }: ReconcileReport): string[] =>
+const changedIds = ({ executions }: ReconcileReport): string[] =>
   executions.filter(({ kind }) => kind === 'changed').map(({ id }) => id);
 export const afterOf = (report: ReconcileReport, id: string): string | undefined =>
   report.executions.find((each) => each.id === id)?.after;
 
-export const listExecutions = async (): Promise<Listed[]> =>
+const listExecutions = async (): Promise<Listed[]> =>
   (await call<{ executions: Listed[] }>('GET', '/v1/executions?pageSize=100')).executions;
 export const startedRuns = () => [...stack.aws.emulator.runs.values()];
 
@@ -127,7 +127,7 @@ export async function uploadRun(runName: string): Promise<Listed> {
 }
 
 /** Everything that a dry run must leave as it is. */
-export async function snapshot() {
+async function snapshot() {
   const tables = await queryDatabase(
     stack,
     `select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by relname`,
@@ -156,7 +156,7 @@ export async function snapshot() {
 }
 
 /** The status that an execution must have because of its HealthOmics runs. */
-export const EXPECTED: Record<string, string[]> = {
+const EXPECTED: Record<string, string[]> = {
   COMPLETED: ['COMPLETED'],
   FAILED: ['FAILED'],
   CANCELLED: ['CANCELED'],
