@@ -5,7 +5,7 @@ import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { adminClients, apiClient, connectAccount, type CustomerAccount, setUpCustomer } from '../../cli/customer.js';
-import { describeRun, runFolderName, simulateInstrument } from '../../local/instrument.js';
+import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import type { Stack } from '../../local/stack.js';
 import { executionsOf, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
@@ -130,9 +130,10 @@ describe('a finished run', () => {
       const longest = Math.max(...stats.Reads.map(({ Cycles }) => Cycles.length));
       const expected = Array.from({ length: longest }, (_, at) => [
         String(at + 1),
-        ...stats.Reads.map(({ Cycles: { [at]: cycle } }) =>
-          cycle === undefined ? '' : show(cycle[measure]!, title.startsWith('%')),
-        ),
+        ...stats.Reads.map(({ Cycles }) => {
+          const cycle = Cycles.find((_cycle, index) => index === at);
+          return cycle === undefined ? '' : show(cycle[measure]!, title.startsWith('%'));
+        }),
       ]);
       expect(rows).toEqual(expected);
     }
