@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Projects whose tests need no database. */
-const WITHOUT_POSTGRES = new Set(['unit', 'chart', 'package']);
+const WITHOUT_POSTGRES = new Set(['unit', 'chart', 'package', 'console']);
 
 const project = (name: string, groupOrder: number) => ({
   test: {
@@ -45,6 +45,7 @@ export default defineConfig({
       project('load', 6),
       project('chart', 7),
       project('package', 8),
+      project('console', 9),
     ],
   },
 });
