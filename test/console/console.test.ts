@@ -13,10 +13,12 @@ import { launchBrowser } from './browser.js';
 import {
   type ConsolePage,
   expectNoProblems,
+  findViolations,
   openSignedIn,
   openWindow,
   readTable,
   settled,
+  signInWithKey,
   tableNamed,
 } from './page.js';
 
@@ -72,7 +74,7 @@ async function open(address: string): Promise<void> {
 }
 
 describe('signing in', () => {
-  it('signs in with a one-time address, which works once and leaves no token in the address', async () => {
+  it('signs in with a one-time address, and leaves no token in the address or in the storage of the page', async () => {
     window = await openSignedIn(browser, stack.info);
     ({ page } = window);
     expect(new URL(page.url()).hash).toBe('');
@@ -138,6 +140,50 @@ describe('a finished run', () => {
       expect(rows).toEqual(expected);
     }
     await section.getByText(show(stats.PercentQ30, true)).first().waitFor();
+  });
+});
+
+describe('every page', () => {
+  it('has no violation of accessibility rules that axe knows, in light and in dark', async () => {
+    const { storageConnections } = await call<{ storageConnections: { id: string }[] }>(
+      'GET',
+      '/v1/storage-connections',
+    );
+    const { providers } = await call<{ providers: { id: string }[] }>('GET', '/v1/providers');
+    const storageId = storageConnections[0]!.id;
+    const addresses = [
+      ...['/', '/runs', `/runs/${runId}`, `/runs/${runId}#metrics`, `/runs/${runId}#files`, '/executions'],
+      ...[`/executions/${executionId}`, `/executions/${executionId}#log`, '/instruments'],
+      ...[`/instruments/${encodeURIComponent(run.instrumentName)}`, '/data', `/data/${storageId}`, '/access'],
+      ...[`/access/${storageId}`, '/setup', '/providers', `/providers/${providers[0]!.id}`, '/providers/new'],
+      ...['/storage', `/storage/${storageId}`, '/compute', '/flows', '/flows/new', '/keys', '/audit', '/webhooks'],
+    ];
+    const found: string[] = [];
+    for (const address of addresses) {
+      await open(address);
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await page.emulateMedia({ colorScheme });
+        for (const violation of await findViolations(page)) found.push(`${address} (${colorScheme}): ${violation}`);
+      }
+      await page.emulateMedia({ colorScheme: 'light' });
+    }
+    expect(found).toEqual([]);
+  });
+});
+
+describe('signing out', () => {
+  it('ends the session, so that the cookie of before is worth nothing', async () => {
+    const other = await openWindow(browser, stack.info);
+    await signInWithKey(other, stack.info.apiKey);
+    const cookies = await other.context.cookies();
+    await other.page.getByRole('button', { name: /^Account of/ }).click();
+    await other.page.getByRole('menuitem', { name: 'Sign out' }).click();
+    await other.page.getByRole('heading', { name: 'Sign in to polony' }).waitFor();
+    await other.context.addCookies(cookies);
+    const answer = await other.context.request.get('/v1/session');
+    expect(answer.status()).toBe(401);
+    expectNoProblems(other);
+    await other.context.close();
   });
 });
 

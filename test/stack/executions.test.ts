@@ -122,7 +122,10 @@ it('starts the flows automatically whose filter matches the run, and no others',
   const { summary, manifest: checked } = await more(first.id);
   expect(summary.metrics.PercentQ30).toBeGreaterThan(0);
   expect(summary.lanes).toHaveLength(2);
-  expect(summary.samples.reduce((sum, sample) => sum + sample.percentPolonies, 0)).toBeCloseTo(100, 1);
+  // The rest belongs to no sample.
+  const assigned = summary.samples.reduce((sum, sample) => sum + sample.percentPolonies, 0);
+  expect(assigned).toBeGreaterThan(95);
+  expect(assigned).toBeLessThan(100);
   expect(checked).toMatchObject({ source: 'run', report: { errors: [] } });
   const { files, isTruncated } = await call<{ files: { key: string; size: number }[]; isTruncated: boolean }>(
     'GET',
