@@ -19,6 +19,7 @@ const TAGS = [
   { name: 'RunService', description: 'Runs that instruments uploaded' },
   { name: 'InstrumentService', description: 'Instruments, as far as their runs show them' },
   { name: 'ExecutionService', description: 'Flows applied to runs' },
+  { name: 'ChangeService', description: 'What changes, as one stream' },
   { name: 'EventService', description: 'Events from EventBridge' },
   { name: 'WebhookService', description: 'URLs that polony sends events to' },
   { name: 'Health', description: 'For load balancers and container engines' },
