@@ -65,6 +65,6 @@ export interface ApiDependencies {
 
 /** What routes need: also what they share in one app. */
 export interface RouteDependencies extends ApiDependencies {
-  /** What the database tells of changes. */
+  /** What the database notifies polony of. */
   notices: Notices;
 }

@@ -1,15 +1,16 @@
 import type { ServerResponse } from 'node:http';
 import { type Change, CHANGE_TOPICS, type ChangeTopic, MOST_CHANGES } from '../../store/changes.js';
+import { type Admission, findEndedStreams, type FindRevoked, MOST_ALL_STREAMS, MOST_STREAMS } from '../eventStreams.js';
 import type { Notices } from '../notices.js';
 import { ChangeStream, type ChangeSubscriber } from './stream.js';
 
-/** Where the feed reads, and whom it tells of failures. */
+/** Where the feed reads, and who hears of its failures. */
 export interface ChangeSource {
   load: (topic: ChangeTopic, ids: readonly string[]) => Promise<Change[]>;
   listSince: (topic: ChangeTopic, since: Date) => Promise<Change[]>;
   readClock: () => Promise<Date>;
-  /** Which of these callers' keys were revoked, and which of these sessions have ended: their streams end. */
-  findRevoked: (callerIds: string[], sessionIds: string[]) => Promise<ReadonlySet<string>>;
+  /** Their streams end. */
+  findRevoked: FindRevoked;
   onError: (error: unknown) => void;
 }
 
@@ -22,14 +23,10 @@ const COLLECT_MS = 200;
 const OVERLAP_MS = 30_000;
 /** How old the last event of a stream may be that resumes, in milliseconds. */
 const MOST_AGE_MS = 3_600_000;
-/** The most streams of one caller in this process, and of all callers. */
-export const MOST_CHANGE_STREAMS = 100;
-const MOST_ALL_STREAMS = 2000;
-
 /** Streams of changes. What has changed is read once for all of them, and each shows what its caller may see. */
 export class ChangeFeed {
   readonly #streams = new Set<ChangeStream>();
-  /** New streams with the last event that they saw. They begin once the database tells of changes. */
+  /** New streams with the last event that they saw. They begin once polony listens for changes. */
   readonly #beginning = new Map<ChangeStream, string | undefined>();
   readonly #noticed = new Map<ChangeTopic, Set<string>>();
   #timer: NodeJS.Timeout | undefined;
@@ -44,9 +41,9 @@ export class ChangeFeed {
   ) {}
 
   /** Whether a caller may open another stream. `full`: all callers together have too many. */
-  admits(callerId: string): 'yes' | 'no' | 'full' {
-    const own = [...this.#streams].filter((stream) => stream.callerId === callerId).length;
-    if (this.#isClosed || own >= MOST_CHANGE_STREAMS) return 'no';
+  admits(callerId: string): Admission {
+    const own = [...this.#streams].filter(({ owner }) => owner.callerId === callerId).length;
+    if (this.#isClosed || own >= MOST_STREAMS) return 'no';
     return this.#streams.size < MOST_ALL_STREAMS ? 'yes' : 'full';
   }
 
@@ -103,7 +100,7 @@ export class ChangeFeed {
       return;
     }
     // It may have waited for the database since its caller was checked.
-    if ((await this.#findEnded([stream])).has(stream)) return stream.end();
+    if ((await findEndedStreams([stream], this.source.findRevoked)).has(stream)) return stream.end();
     stream.begin(cursor);
     stream.show(missed, cursor);
   }
@@ -130,25 +127,12 @@ export class ChangeFeed {
     const tooMany = noticed.some(([, ids]) => ids.length > MOST_CHANGES);
     if (!tooMany) for (const [topic, ids] of noticed) changes.push(...(await this.source.load(topic, ids)));
     // Read after the changes, so that nothing newer than a revocation is shown.
-    const ended = await this.#findEnded(streams);
+    const ended = await findEndedStreams(streams, this.source.findRevoked);
     for (const stream of streams) {
       if (ended.has(stream)) stream.end();
       else if (tooMany) stream.reset(cursor);
       else stream.show(changes, cursor);
     }
-  }
-
-  /** The streams whose key was revoked or whose session has ended. */
-  async #findEnded(streams: readonly ChangeStream[]): Promise<ReadonlySet<ChangeStream>> {
-    const callerIds = new Set(streams.map(({ callerId }) => callerId));
-    const sessionIds = new Set(streams.flatMap(({ subscriber }) => subscriber.sessionId ?? []));
-    const ended = await this.source.findRevoked([...callerIds], [...sessionIds]);
-    return new Set(
-      streams.filter(
-        ({ callerId, subscriber: { sessionId } }) =>
-          ended.has(callerId) || (sessionId !== undefined && ended.has(sessionId)),
-      ),
-    );
   }
 
   /** One after the other, so that events stay in their order. */

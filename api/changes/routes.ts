@@ -2,16 +2,14 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { InputError, loggableError } from '../../domain/errors.js';
-import { counted } from '../../observability/metrics.js';
-import { findRevokedKeys } from '../../store/auth.js';
-import { findEndedSessions } from '../../store/authSessions.js';
 import { CHANGE_TOPICS, type ChangeTopic, listChangedSince, loadChanged, readClock } from '../../store/changes.js';
 import type { RouteDependencies } from '../dependencies.js';
 import { ApiError, notFoundError } from '../errors.js';
+import { beginEventStream, findRevokedIn } from '../eventStreams.js';
 import { ANY_CALLER, type Caller } from '../plugins/auth.js';
 import { accessEnds } from '../plugins/caller.js';
 import type { RequestOf } from '../requests.js';
-import { ChangeFeed, MOST_CHANGE_STREAMS } from './feed.js';
+import { ChangeFeed } from './feed.js';
 import { operations } from './schemas.js';
 
 /** The stream of changes, one for each page of a client. */
@@ -21,8 +19,7 @@ export function changeRoutes(scope: FastifyInstance, { db, notices }: RouteDepen
     load: (topic, ids) => loadChanged(db, topic, ids),
     listSince: (topic, since) => listChangedSince(db, topic, since),
     readClock: () => readClock(db),
-    findRevoked: async (callerIds, sessionIds) =>
-      new Set([...(await findRevokedKeys(db, callerIds)), ...(await findEndedSessions(db, sessionIds))]),
+    findRevoked: findRevokedIn(db),
     onError: (error) => scope.log.error({ error: loggableError(error) }, 'Reading changes for their streams failed'),
   });
   scope.addHook('preClose', async () => feed.close());
@@ -79,31 +76,8 @@ async function handleWatchChanges(
 ): Promise<void> {
   const { caller, query } = request;
   const topics = checkSubscription(caller, query);
-  const admission = feed.admits(caller.id);
-  if (admission === 'full')
-    throw new ApiError(
-      503,
-      'TOO_MANY_STREAMS',
-      'polony already has as many open streams of changes as it can. Ask for the lists instead, or try again later',
-    );
-  if (admission === 'no')
-    throw new ApiError(
-      429,
-      'TOO_MANY_STREAMS',
-      `This caller already has ${MOST_CHANGE_STREAMS} open streams of changes, the most it may have. Close one first`,
-    );
-  reply.hijack();
-  reply.raw.writeHead(200, {
-    ...(reply.getHeaders() as Record<string, string>),
-    'content-type': 'text/event-stream; charset=utf-8',
-    'x-accel-buffering': 'no',
-  });
-  if (request.method === 'HEAD') {
-    reply.raw.end();
-    return;
-  }
-  counted.openStreams.inc();
-  reply.raw.once('close', () => counted.openStreams.dec());
+  const streams = { what: 'changes', instead: 'Ask for the lists' };
+  if (!beginEventStream(request, reply, feed.admits(caller.id), streams)) return;
   const { access, id: callerId, session } = caller;
   const { runId, executionId } = query;
   feed.add(

@@ -1,26 +1,17 @@
 import type { ServerResponse } from 'node:http';
 import type { Authorization, ScopeAction } from '../../domain/auth/scopes.js';
 import type { VerifiedKind } from '../../domain/verification/report.js';
+import { EventStream, type StreamOwner } from '../eventStreams.js';
 import { type Change, type ChangeTopic, MOST_CHANGES } from '../../store/changes.js';
 
 /** A client that follows changes. */
-export interface ChangeSubscriber {
+export interface ChangeSubscriber extends StreamOwner {
   topics: ReadonlySet<ChangeTopic>;
-  callerId: string;
-  /** The browser session that opened it: the stream ends with the session. */
-  sessionId?: string | undefined;
   access: Authorization;
   /** Narrows runs and executions. Verifications are not narrowed. */
   executionId?: string | undefined;
   runId?: string | undefined;
-  /** When the caller's key or session expires. */
-  expires: Date | undefined;
 }
-
-/** Interval of comments, in milliseconds. They keep proxies from closing a silent stream. */
-const HEARTBEAT_MS = 15_000;
-/** How long a stream lasts, in milliseconds. Then the client reconnects, and its key is checked again. */
-const STREAM_MS = 300_000;
 
 const STATUS_PREFIX: Readonly<Record<ChangeTopic, string>> = {
   runs: 'RUN_STATUS_',
@@ -35,30 +26,19 @@ const VERIFICATION_SCOPES: Readonly<Record<VerifiedKind, ScopeAction>> = {
 };
 
 /** One client's stream of changes. */
-export class ChangeStream {
-  readonly callerId: string;
+export class ChangeStream extends EventStream {
   /** Changes that the client does not read fast enough, the last one of each object. */
   readonly #waiting = new Map<string, Change>();
-  readonly #timers: NodeJS.Timeout[];
   #cursor = '';
-  #isBlocked = false;
   #mustReset = false;
   /** Whether the client knows from where it follows. */
   #isReady = false;
 
   constructor(
-    private readonly response: ServerResponse,
+    response: ServerResponse,
     readonly subscriber: ChangeSubscriber,
   ) {
-    this.callerId = subscriber.callerId;
-    response.on('drain', () => this.#continue());
-    const lastsMs = Math.max(0, Math.min(STREAM_MS, (subscriber.expires?.getTime() ?? Infinity) - Date.now()));
-    this.#timers = [
-      setInterval(() => this.#write(': still there\n\n'), HEARTBEAT_MS),
-      setTimeout(() => this.end(), lastsMs),
-    ];
-    for (const timer of this.#timers) timer.unref();
-    this.#write('retry: 2000\n\n');
+    super(response, subscriber);
   }
 
   /** Whether the client hears changes already. */
@@ -70,7 +50,7 @@ export class ChangeStream {
   begin(cursor: string): void {
     this.#cursor = cursor;
     this.#isReady = true;
-    this.#write(`event: ready\nid: ${cursor}\ndata: {}\n\n`);
+    this.write(`event: ready\nid: ${cursor}\ndata: {}\n\n`);
   }
 
   /** Shows those of the changes that the client follows and may see. */
@@ -78,18 +58,18 @@ export class ChangeStream {
     this.#cursor = cursor;
     for (const change of changes) {
       if (!this.#follows(change)) continue;
-      if (this.#isBlocked) this.#keep(change);
-      else this.#write(this.#format(change));
+      if (this.isBlocked) this.#keep(change);
+      else this.write(this.#format(change));
     }
   }
 
-  /** Tells the client that it missed changes, so that it loads everything anew. */
+  /** Tells the client that it missed changes, so that it loads everything again. */
   reset(cursor: string): void {
     this.#cursor = cursor;
     this.#waiting.clear();
     this.#isReady = true;
-    if (this.#isBlocked) this.#mustReset = true;
-    else this.#write(`event: reset\nid: ${cursor}\ndata: {}\n\n`);
+    if (this.isBlocked) this.#mustReset = true;
+    else this.write(`event: reset\nid: ${cursor}\ndata: {}\n\n`);
   }
 
   #keep(change: Change): void {
@@ -101,16 +81,15 @@ export class ChangeStream {
     this.#mustReset = true;
   }
 
-  #continue(): void {
-    this.#isBlocked = false;
+  protected override continue(): void {
     if (this.#mustReset) {
       this.#mustReset = false;
       this.reset(this.#cursor);
     }
     for (const [key, change] of this.#waiting) {
-      if (this.#isBlocked) return;
+      if (this.isBlocked) return;
       this.#waiting.delete(key);
-      this.#write(this.#format(change));
+      this.write(this.#format(change));
     }
   }
 
@@ -136,21 +115,5 @@ export class ChangeStream {
       timeChanged: timeChanged.toISOString(),
     };
     return `event: change\nid: ${this.#cursor}\ndata: ${JSON.stringify(data)}\n\n`;
-  }
-
-  #write(text: string): void {
-    if (this.response.writableEnded || this.response.destroyed) return;
-    if (!this.response.write(text)) this.#isBlocked = true;
-  }
-
-  /** Ends the stream. */
-  end(): void {
-    this.stop();
-    if (!this.response.writableEnded) this.response.end();
-  }
-
-  /** Stops the timers of a stream that has ended. */
-  stop(): void {
-    for (const timer of this.#timers) clearTimeout(timer);
   }
 }

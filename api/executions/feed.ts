@@ -1,4 +1,13 @@
 import type { ServerResponse } from 'node:http';
+import {
+  type Admission,
+  EventStream,
+  findEndedStreams,
+  type FindRevoked,
+  MOST_ALL_STREAMS,
+  MOST_STREAMS,
+  type StreamOwner,
+} from '../eventStreams.js';
 import type { Notices } from '../notices.js';
 
 /** An execution as its streams show it. */
@@ -10,89 +19,47 @@ export interface StreamedExecution {
   json: string;
 }
 
-/** Where the feed reads, and whom it tells of failures. */
+/** Where the feed reads, and who hears of its failures. */
 export interface FeedSource {
   read: (id: string) => Promise<StreamedExecution | undefined>;
-  /** Which of these callers' keys were revoked, and which of these sessions ended: their streams end. */
-  findRevoked: (callerIds: string[], sessionIds: string[]) => Promise<ReadonlySet<string>>;
+  /** Their streams end. */
+  findRevoked: FindRevoked;
   onError: (error: unknown) => void;
 }
 
 /** A client that follows an execution. */
-export interface Subscriber {
+export interface Subscriber extends StreamOwner {
   /** The execution. */
   id: string;
-  callerId: string;
-  /** The session of the browser that follows; undefined for other clients. */
-  sessionId: string | undefined;
   /** The version in `Last-Event-ID`. */
   lastSeen: string | undefined;
-  /** When the caller's key or session expires. */
-  expires: Date | undefined;
 }
 
-/** Interval of comments, in milliseconds. They keep proxies from closing a silent stream. */
-const HEARTBEAT_MS = 15_000;
-/** How long a stream lasts, in milliseconds. Then the client reconnects, and its key is checked again. */
-const STREAM_MS = 300_000;
-/** The most streams of one caller in this process. */
-export const MOST_STREAMS = 100;
-/** The most streams of all callers in this process. */
-const MOST_ALL_STREAMS = 2000;
-
-class Stream {
-  readonly callerId: string;
-  readonly sessionId: string | undefined;
-  readonly #response: ServerResponse;
-  readonly #timers: NodeJS.Timeout[];
+class Stream extends EventStream {
   #waiting: StreamedExecution | undefined;
-  #blocked = false;
   #version: string | undefined;
 
-  constructor(response: ServerResponse, { callerId, sessionId, lastSeen, expires }: Subscriber) {
-    this.callerId = callerId;
-    this.sessionId = sessionId;
-    this.#response = response;
+  constructor(response: ServerResponse, { lastSeen, ...owner }: Subscriber) {
+    super(response, owner);
     this.#version = lastSeen;
-    response.on('drain', () => {
-      this.#blocked = false;
-      if (this.#waiting !== undefined) this.show(this.#waiting);
-    });
-    const lastsMs = Math.max(0, Math.min(STREAM_MS, (expires?.getTime() ?? Infinity) - Date.now()));
-    this.#timers = [
-      setInterval(() => this.#write(': still there\n\n'), HEARTBEAT_MS),
-      setTimeout(() => this.end(), lastsMs),
-    ];
-    for (const timer of this.#timers) timer.unref();
-    this.#write('retry: 2000\n\n');
   }
 
   /** A client that reads slowly skips to the latest state, so that nothing piles up in memory. */
   show(execution: StreamedExecution): void {
-    if (this.#blocked) {
+    if (this.isBlocked) {
       this.#waiting = execution;
       return;
     }
     this.#waiting = undefined;
     if (execution.version !== this.#version) {
       this.#version = execution.version;
-      this.#write(`event: execution\nid: ${execution.version}\ndata: ${execution.json}\n\n`);
+      this.write(`event: execution\nid: ${execution.version}\ndata: ${execution.json}\n\n`);
     }
     if (execution.ended) this.end();
   }
 
-  #write(text: string): void {
-    if (this.#response.writableEnded || this.#response.destroyed) return;
-    if (!this.#response.write(text)) this.#blocked = true;
-  }
-
-  end(): void {
-    this.stop();
-    if (!this.#response.writableEnded) this.#response.end();
-  }
-
-  stop(): void {
-    for (const timer of this.#timers) clearTimeout(timer);
+  protected override continue(): void {
+    if (this.#waiting !== undefined) this.show(this.#waiting);
   }
 }
 
@@ -122,7 +89,7 @@ export class ExecutionFeed {
   }
 
   /** Whether a caller may open another stream. `full`: all callers together have too many. */
-  admits(callerId: string): 'yes' | 'no' | 'full' {
+  admits(callerId: string): Admission {
     if (this.#closed || (this.#streamsOfCaller.get(callerId) ?? 0) >= MOST_STREAMS) return 'no';
     const all = [...this.#streamsOfCaller.values()].reduce((sum, count) => sum + count, 0);
     return all < this.#mostStreams ? 'yes' : 'full';
@@ -180,13 +147,10 @@ export class ExecutionFeed {
       const execution = await this.#source.read(id);
       // Read after the execution, so that nothing newer than a revocation is shown.
       const streams = [...(this.#streams.get(id) ?? [])];
-      const callerIds = new Set(streams.map(({ callerId }) => callerId));
-      const sessionIds = new Set(streams.flatMap(({ sessionId }) => sessionId ?? []));
-      const ended = await this.#source.findRevoked([...callerIds], [...sessionIds]);
+      const ended = await findEndedStreams(streams, this.#source.findRevoked);
       // Those that began meanwhile were not asked about. They wait for the next reading.
       for (const stream of streams) {
-        const hasEnded = ended.has(stream.callerId) || (stream.sessionId !== undefined && ended.has(stream.sessionId));
-        if (execution === undefined || hasEnded) stream.end();
+        if (execution === undefined || ended.has(stream)) stream.end();
         else stream.show(execution);
       }
     } catch (error) {

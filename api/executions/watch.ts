@@ -1,17 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { isFinalStatus } from '../../domain/executions/execution.js';
-import { findRevokedKeys } from '../../store/auth.js';
-import { findEndedSessions } from '../../store/authSessions.js';
 import { listAttempts } from '../../store/executions/attempts.js';
 import { type ListedExecution, findListedExecution } from '../../store/executions/load.js';
 import type { ApiDependencies, RouteDependencies } from '../dependencies.js';
 import { loggableError } from '../../domain/errors.js';
-import { counted } from '../../observability/metrics.js';
-import { ApiError } from '../errors.js';
+import { beginEventStream, findRevokedIn } from '../eventStreams.js';
 import { accessEnds } from '../plugins/caller.js';
 import type { RequestOf } from '../requests.js';
-import { ExecutionFeed, MOST_STREAMS, type StreamedExecution } from './feed.js';
+import { ExecutionFeed, type StreamedExecution } from './feed.js';
 import { requireExecution } from './find.js';
 import { presentExecutionDetails, presentExecution } from './present.js';
 import type { operations } from './schemas.js';
@@ -38,8 +35,7 @@ export function createExecutionFeed(scope: FastifyInstance, { db, notices }: Rou
       const execution = await findListedExecution(db, id);
       return execution && toStreamed(db, execution);
     },
-    findRevoked: async (callerIds, sessionIds) =>
-      new Set([...(await findRevokedKeys(db, callerIds)), ...(await findEndedSessions(db, sessionIds))]),
+    findRevoked: findRevokedIn(db),
     onError: (error) => scope.log.error({ error: loggableError(error) }, 'Reading an execution for its streams failed'),
   });
   scope.addHook('preClose', async () => feed.close());
@@ -63,31 +59,8 @@ export async function handleWatchExecution(
     lastSeen === (await toStreamed(db, execution)).version
   )
     return reply.code(204).send(null);
-  const admission = feed.admits(caller.id);
-  if (admission === 'full')
-    throw new ApiError(
-      503,
-      'TOO_MANY_STREAMS',
-      'polony already has as many open streams of executions as it can. Get the execution instead, or try again later',
-    );
-  if (admission === 'no')
-    throw new ApiError(
-      429,
-      'TOO_MANY_STREAMS',
-      `This caller already has ${MOST_STREAMS} open streams of executions, the most it may have. Close one first`,
-    );
-  reply.hijack();
-  reply.raw.writeHead(200, {
-    ...(reply.getHeaders() as Record<string, string>),
-    'content-type': 'text/event-stream; charset=utf-8',
-    'x-accel-buffering': 'no',
-  });
-  counted.openStreams.inc();
-  reply.raw.once('close', () => counted.openStreams.dec());
-  if (request.method === 'HEAD') {
-    reply.raw.end();
-    return;
-  }
+  const streams = { what: 'executions', instead: 'Get the execution' };
+  if (!beginEventStream(request, reply, feed.admits(caller.id), streams)) return;
   feed.add(reply.raw, {
     id: execution.id,
     callerId: caller.id,
