@@ -179,7 +179,7 @@ export interface paths {
         };
         /**
          * Follow what changes as a stream of events
-         * @description Sends server-sent events. `ready`: from now on the stream has every change. `change`: an object has changed; its data is `{topic, id, status, timeChanged}`, and for verifications `kind`. `reset`: changes were missed, so load everything anew. Only objects that the caller may see. Changes that follow each other fast are one event. A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. An event can come twice.
+         * @description Sends server-sent events. `ready`: from now on the stream has every change. `change`: an object has changed; its data is `{topic, id, status, timeChanged}`, and for verifications `kind`. `reset`: changes were missed, so load everything again. Only objects that the caller may see. Changes that follow each other fast are one event. A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. An event can come twice.
          */
         get: operations["ChangeService_WatchChanges"];
         put?: never;

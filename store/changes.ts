@@ -20,7 +20,7 @@ export interface Change {
   timeChanged: Date;
 }
 
-/** Most changes that are read at once. Somebody who missed more must load everything anew. */
+/** Most changes that are read at once. Somebody who missed more must load everything again. */
 export const MOST_CHANGES = 1000;
 
 interface ChangeRow {

@@ -11,7 +11,7 @@ export const operations = {
     description:
       'Sends server-sent events. `ready`: from now on the stream has every change. `change`: an object has changed; ' +
       'its data is `{topic, id, status, timeChanged}`, and for verifications `kind`. `reset`: changes were missed, so ' +
-      'load everything anew. Only objects that the caller may see. Changes that follow each other fast are one event. ' +
+      'load everything again. Only objects that the caller may see. Changes that follow each other fast are one event. ' +
       'A stream lasts at most five minutes: then reconnect with `Last-Event-ID`. An event can come twice.',
     headers: Type.Object({
       'last-event-id': Type.Optional(

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { EXECUTION_STATUSES } from '../../domain/executions/execution.js';
 import { EXECUTION_FILTER, EXECUTION_ORDER } from '../../domain/executions/filter.js';
 import { describeFields } from '../../domain/filters/describe.js';
-import { parseOrder } from '../../domain/filters/order.js';
+import { formatOrder, parseOrder } from '../../domain/filters/order.js';
 import { EXECUTION_FILTER_HELP } from '../../domain/executions/filterHelp.js';
 import { parseFilter } from '../../domain/filters/parse.js';
 import { listExecutionValues } from '../../store/executions/filterValues.js';
@@ -133,10 +133,7 @@ async function pageOfExecutions(
     onlyBlocked,
   };
   const page = await pageBothWays(
-    filteredList(list, {
-      filter: query.filter,
-      orderBy: order && `${order.keyword}${order.descending ? ' desc' : ''}`,
-    }),
+    filteredList(list, { filter: query.filter, orderBy: formatOrder(order) }),
     query,
     (slice) => listExecutions(db, slice, options),
     order && EXECUTION_ORDER[order.keyword],

@@ -219,8 +219,8 @@ function toTokenError(error: unknown): ApiError {
 }
 
 /**
- * Checks that a token is one for requests: no refresh or logout token. Providers that sign several kinds of tokens with one key tell them apart in the header (RFC 8725, 3.11), Keycloak in
- * a claim.
+ * Checks that a token is one for requests: no refresh or logout token. Providers that sign several kinds of tokens with
+ * one key tell them apart in the header (RFC 8725, 3.11), Keycloak in a claim.
  * @throws ApiError 401
  */
 export function checkKind(type: unknown, { typ }: JWTPayload): void {

@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { describeFields } from '../../domain/filters/describe.js';
-import { parseOrder } from '../../domain/filters/order.js';
+import { formatOrder, parseOrder } from '../../domain/filters/order.js';
 import { RUN_FILTER_HELP } from '../../domain/runs/filterHelp.js';
 import { parseFilter } from '../../domain/filters/parse.js';
 import { CONTRACT_RUN_STATUSES, RUN_FILTER, RUN_ORDER } from '../../domain/runs/filter.js';
@@ -97,10 +97,7 @@ async function pageOfRuns(
     onlyBlocked,
   };
   const page = await pageBothWays(
-    filteredList(list, {
-      filter: query.filter,
-      orderBy: order && `${order.keyword}${order.descending ? ' desc' : ''}`,
-    }),
+    filteredList(list, { filter: query.filter, orderBy: formatOrder(order) }),
     query,
     (slice) => listRuns(db, slice, options),
     order && RUN_ORDER[order.keyword],

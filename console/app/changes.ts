@@ -47,7 +47,7 @@ async function follow(
   url: string,
   lastEventId: string | undefined,
   signal: AbortSignal,
-  on: { open: () => void; change: (topics: string[]) => void },
+  on: { open: () => void; change: (topic: string) => void; missed: () => void },
 ): Promise<string | undefined> {
   const response = await fetch(url, {
     signal,
@@ -62,9 +62,9 @@ async function follow(
     const { done, value } = await reader.read();
     if (done) return lastEventId;
     lastEventId = value.id ?? lastEventId;
-    // `reset` says that changes may be missing.
-    const topic = value.event === 'change' ? (JSON.parse(value.data) as { topic: string }).topic : undefined;
-    on.change(topic === undefined ? Object.keys(QUERIES) : [topic]);
+    if (value.event === 'change') on.change((JSON.parse(value.data) as { topic: string }).topic);
+    // `ready` and `reset` say that changes before them may be missing.
+    else on.missed();
   }
 }
 
@@ -82,22 +82,18 @@ export function useChanges({ topics, runId, executionId }: Topics): boolean {
   }).toString();
   useEffect(() => {
     let connection: AbortController | undefined;
-    let wasHidden = false;
     const refresh = new Refresh(300);
     const connect = async (own: AbortController): Promise<void> => {
       let [waitMs, lastEventId]: [number, string | undefined] = [FIRST_WAIT_MS, undefined];
-      let isFirst = true;
       while (!own.signal.aborted) {
         try {
           lastEventId = await follow(`${BASE_PATH}/v1/changes?${query}`, lastEventId, own.signal, {
             open: () => {
               setLive(true);
               waitMs = FIRST_WAIT_MS;
-              // Something can have changed between the page's requests and now.
-              if (!isFirst && lastEventId === undefined) refresh.add(Object.keys(QUERIES));
-              isFirst = false;
             },
-            change: (changed) => refresh.add(changed),
+            change: (topic) => refresh.add([topic]),
+            missed: () => refresh.add(topics),
           });
         } catch {
           if (own.signal.aborted) return;
@@ -111,10 +107,8 @@ export function useChanges({ topics, runId, executionId }: Topics): boolean {
       if (document.hidden) {
         connection?.abort();
         connection = undefined;
-        wasHidden = true;
       } else if (connection === undefined) {
         connection = new AbortController();
-        if (wasHidden) refresh.add(Object.keys(QUERIES));
         void connect(connection);
       }
     };

@@ -109,7 +109,7 @@ export function AuditPage(): ReactNode {
         search={{
           form: (
             <AuditForm
-              // A search from elsewhere, such as the detail of an entry, fills the form anew.
+              // A search from elsewhere, such as the detail of an entry, fills the form again.
               key={JSON.stringify(search)}
               search={search}
               actions={[...new Set(data?.entries.map(({ action }) => action))]}

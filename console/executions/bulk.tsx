@@ -43,7 +43,7 @@ const ACTIONS: Readonly<
     title: 'Relaunch executions',
     button: 'Relaunch',
     needs: 'executions:create',
-    explain: 'Each one is started anew, with the same run, flow and parameters. AWS charges for the new runs.',
+    explain: 'Each one is started again, with the same run, flow and parameters. AWS charges for the new runs.',
     isEligible: (each) => isFinal(each),
   },
 };

@@ -126,7 +126,10 @@ export function SetupPage(): ReactNode {
       header={
         <Header
           variant="h1"
-          description="Connects an AWS account step by step. You need somebody who may create roles in it. You can leave this page and come back: its address keeps what you entered."
+          description={
+            'Connects an AWS account step by step. You need somebody who may create roles in it. ' +
+            'You can leave this page and come back: its address keeps what you entered.'
+          }
           actions={
             <Button
               onClick={() => {

@@ -13,6 +13,10 @@ export interface Order<Keyword extends string = string> {
   descending: boolean;
 }
 
+/** An order as `orderBy` has it; undefined for none. */
+export const formatOrder = (order: Order | undefined): string | undefined =>
+  order && `${order.keyword}${order.descending ? ' desc' : ''}`;
+
 /**
  * Parses `orderBy` (AIP-132): a keyword of the filter, and ` desc` for the opposite direction.
  * @returns undefined where it is empty

@@ -234,7 +234,7 @@ describe('the stream of changes', () => {
     await own.ended;
     expect(changesOf(own).map(({ status }) => status)).not.toContain('EXECUTION_STATUS_COMPLETED');
   });
-  it('resumes after the last event, or says that everything must be loaded anew', async () => {
+  it('resumes after the last event, or says that everything must be loaded again', async () => {
     const id = await start();
     const before = await follow('topics=executions');
     await waitFor('it has begun', () => before.events[0]?.event === 'ready');
