@@ -289,29 +289,33 @@ describe('the command line', () => {
       'There is no run named nothing. See polony runs list\n',
     );
   });
-  it('shows the installation and the caller, and prints an address that signs a browser in once', async () => {
-    const { installation } = (await (
-      await fetch(`${url}/v1/installation`, { headers: { 'x-api-key': KEY } })
-    ).json()) as { installation: { version: string } };
-    expect(await json(['installation'])).toEqual({ installation });
-    expect((await polony(['installation'])).stdout).toContain(installation.version);
-    const caller = await json<{ kind: string; scopes: string[] }>(['whoami']);
-    expect(caller).toMatchObject({ kind: 'root', scopes: expect.arrayContaining(['runs:*', 'keys:*']) as string[] });
-    const link = await polony(['sign-in-link']);
-    expect([link.code, link.stderr, link.stdout.startsWith(`${url}/`)]).toEqual([0, '', true]);
-    // The token is behind the #, which browsers do not send to servers.
-    const signInToken = new URL(link.stdout.trim()).hash.slice(1).replace(/^[a-z]+=/i, '');
-    const signIn = async (): Promise<number> =>
-      (
-        await fetch(`${url}/v1/session`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify({ signInToken }),
-        })
-      ).status;
-    expect([await signIn(), await signIn()]).toEqual([201, 401]);
-    expect((await json<{ url: string; timeExpires: string }>(['sign-in-link'])).url).toMatch(/^http.*#/);
-  });
+  it(
+    'shows the installation and the caller, and prints an address that signs a browser in once',
+    { tags: 'long' },
+    async () => {
+      const { installation } = (await (
+        await fetch(`${url}/v1/installation`, { headers: { 'x-api-key': KEY } })
+      ).json()) as { installation: { version: string } };
+      expect(await json(['installation'])).toEqual({ installation });
+      expect((await polony(['installation'])).stdout).toContain(installation.version);
+      const caller = await json<{ kind: string; scopes: string[] }>(['whoami']);
+      expect(caller).toMatchObject({ kind: 'root', scopes: expect.arrayContaining(['runs:*', 'keys:*']) as string[] });
+      const link = await polony(['sign-in-link']);
+      expect([link.code, link.stderr, link.stdout.startsWith(`${url}/`)]).toEqual([0, '', true]);
+      // The token is behind the #, which browsers do not send to servers.
+      const signInToken = new URL(link.stdout.trim()).hash.slice(1).replace(/^[a-z]+=/i, '');
+      const signIn = async (): Promise<number> =>
+        (
+          await fetch(`${url}/v1/session`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ signInToken }),
+          })
+        ).status;
+      expect([await signIn(), await signIn()]).toEqual([201, 401]);
+      expect((await json<{ url: string; timeExpires: string }>(['sign-in-link'])).url).toMatch(/^http.*#/);
+    },
+  );
   it('stores profiles readable by their owner only, and never shows keys', { tags: 'long' }, async () => {
     const login = await polony(['login', '--api-url', `${url}/`, '--profile', 'lab'], {
       signed: false,

@@ -1,3 +1,4 @@
+/** @module-tag long */
 import { type AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { expect, it } from 'vitest';
 import { SessionError, AwsSessions } from '../../aws/sessions.js';

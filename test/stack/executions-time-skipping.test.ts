@@ -1,3 +1,4 @@
+/** @module-tag long */
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { Worker } from '@temporalio/worker';
 import { expect, it } from 'vitest';

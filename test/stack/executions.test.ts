@@ -214,36 +214,42 @@ it('blocks before StartRun on a run manifest with errors, and continues once the
   expect(runsOf(id)).toHaveLength(1);
 });
 
-it('runs with its own run manifest, stores it beside the results, and can be relaunched with another', async () => {
-  const own = manifest('Mine,AAAAAAAA,CCCCCCCC', 'Yours,GGGGGGGG,TTTTTTTT');
-  const id = await start({ manifest: { content: own } });
-  await inStatus(id, 'COMPLETED');
-  const { summary, parameters, manifest: used } = await more(id);
-  expect(summary.samples.map((sample) => sample.name)).toEqual(['Mine', 'Yours']);
-  expect(used.source).toBe('text');
-  const uri = parameters.run_manifest as string;
-  expect(
-    await (
-      await s3.send(new GetObjectCommand({ Bucket: account.bucket, Key: uri.slice(`s3://${account.bucket}/`.length) }))
-    ).Body!.transformToString(),
-  ).toBe(own);
+it(
+  'runs with its own run manifest, stores it beside the results, and can be relaunched with another',
+  { tags: 'long' },
+  async () => {
+    const own = manifest('Mine,AAAAAAAA,CCCCCCCC', 'Yours,GGGGGGGG,TTTTTTTT');
+    const id = await start({ manifest: { content: own } });
+    await inStatus(id, 'COMPLETED');
+    const { summary, parameters, manifest: used } = await more(id);
+    expect(summary.samples.map((sample) => sample.name)).toEqual(['Mine', 'Yours']);
+    expect(used.source).toBe('text');
+    const uri = parameters.run_manifest as string;
+    expect(
+      await (
+        await s3.send(
+          new GetObjectCommand({ Bucket: account.bucket, Key: uri.slice(`s3://${account.bucket}/`.length) }),
+        )
+      ).Body!.transformToString(),
+    ).toBe(own);
 
-  const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${id}/relaunch`, {
-    manifest: { uri },
-    name: 'once more',
-  });
-  await inStatus(again.execution.id, 'COMPLETED');
-  expect(await more(again.execution.id)).toMatchObject({
-    relaunchOf: id,
-    manifest: { source: 'uri' },
-    parameters: { run_manifest: uri },
-  });
-  const third = await call<{ execution: { id: string } }>('POST', `/v1/executions/${again.execution.id}/relaunch`, {
-    manifest: null,
-  });
-  await inStatus(third.execution.id, 'COMPLETED');
-  expect((await more(third.execution.id)).parameters.run_manifest).toBeUndefined();
-});
+    const again = await call<{ execution: { id: string } }>('POST', `/v1/executions/${id}/relaunch`, {
+      manifest: { uri },
+      name: 'once more',
+    });
+    await inStatus(again.execution.id, 'COMPLETED');
+    expect(await more(again.execution.id)).toMatchObject({
+      relaunchOf: id,
+      manifest: { source: 'uri' },
+      parameters: { run_manifest: uri },
+    });
+    const third = await call<{ execution: { id: string } }>('POST', `/v1/executions/${again.execution.id}/relaunch`, {
+      manifest: null,
+    });
+    await inStatus(third.execution.id, 'COMPLETED');
+    expect((await more(third.execution.id)).parameters.run_manifest).toBeUndefined();
+  },
+);
 
 it('rejects a bad or foreign manifest, unknown parameters and a relaunch of a running execution', async () => {
   await expect(start({ manifest: { content: manifest('S1,AAAA,CCCCCCCC') } })).rejects.toThrow(
