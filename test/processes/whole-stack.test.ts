@@ -73,7 +73,7 @@ async function start(home: string, how: 'npm' | 'command'): Promise<Running> {
       if (over) throw new Error(`The stack ended:\n${begun.output()}`);
       return begun.output().includes('Press Ctrl-C to stop the stack');
     },
-    () => [begun.output(), processesOf(home)],
+    () => [begun.output(), processesOf(home), workOf(home)],
   );
   return { ...begun, info: readLocalInfo(home)! };
 }
@@ -92,6 +92,22 @@ function processesOf(home: string): string[] {
         return [];
       }
     });
+}
+/**
+ * How much the processes for a state folder have worked, in steps of ten seconds of a processor. Beside busy processes,
+ * a worker bundles its workflows for minutes without a word.
+ */
+function workOf(home: string): number {
+  const ticks = processesOf(home).map((process) => {
+    try {
+      const [, fields] = readFileSync(`/proc/${process.split(' ')[0]}/stat`, 'utf8').split(') ');
+      const [user, system] = fields!.split(' ').slice(11, 13);
+      return Number(user) + Number(system);
+    } catch {
+      return 0; // It has ended.
+    }
+  });
+  return Math.floor(ticks.reduce((sum, each) => sum + each, 0) / 1000);
 }
 const waitUntilNothingRuns = (home: string): Promise<boolean> =>
   waitFor(
