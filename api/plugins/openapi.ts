@@ -107,7 +107,9 @@ export async function addOpenApi(app: FastifyInstance, publicUrl: string | undef
             type: 'apiKey',
             in: 'cookie',
             name: '__Host-polony_session',
-            description: 'The session of a browser. Without TLS, on the same machine, its name is `polony_session`',
+            description:
+              'The session of a browser. Without TLS, on the same machine, its name is `polony_session` with the port, ' +
+              'such as `polony_session_8080`',
           },
         },
       },

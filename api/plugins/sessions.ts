@@ -100,10 +100,13 @@ function isPlainLoopback({ protocol, hostname }: FastifyRequest, publicUrl: stri
 
 /**
  * The name of a cookie. With the prefix `__Host-`, browsers take it only over TLS and from this host, so that no other
- * host of the domain can set it.
+ * host of the domain can set it. Cookies belong to all ports of a host (RFC 6265, 8.5), so the name of a cookie without
+ * TLS has the port: otherwise a sign-in at one of two local stacks would end the session at the other.
  */
 function cookieName(request: FastifyRequest, name: string, publicUrl: string | undefined): string {
-  return isPlainLoopback(request, publicUrl) ? name : `__Host-${name}`;
+  if (!isPlainLoopback(request, publicUrl)) return `__Host-${name}`;
+  // Browsers leave the usual port out.
+  return request.port === null || request.port === 80 ? name : `${name}_${request.port}`;
 }
 
 const SESSION_COOKIE = 'polony_session';

@@ -231,7 +231,7 @@ describe('the session of a browser', () => {
       expect([origin, await post({ ...write, origin })]).toEqual([origin, 'FOREIGN_ORIGIN']);
     for (const site of ['cross-site', 'same-site'])
       expect((await send('GET', '/v1/api-keys', { ...cookie, 'sec-fetch-site': site })).reason).toBe('FOREIGN_ORIGIN');
-    expect(await post({ ...write, host: 'localhost:8080', origin: 'http://localhost:8080' })).toBe(201);
+    expect(await post({ ...write, host: 'localhost', origin: 'http://localhost' })).toBe(201);
     // Somebody else's page must not sign a browser in either.
     const login = await send('POST', '/v1/session', { origin: 'https://evil.example' }, { apiKey: key });
     expect(login.reason).toBe('FOREIGN_ORIGIN');
@@ -286,6 +286,20 @@ describe('the session of a browser', () => {
     expect((await send('GET', '/v1/flows', cookie)).status).toBe(200);
     await sql`update api_keys set scopes = '["runs:read"]' where id = ${id}`.execute(db);
     expect((await send('GET', '/v1/flows', cookie)).reason).toBe('INSUFFICIENT_SCOPE');
+  });
+
+  it('has on this machine a cookie for each port, so that two stacks do not end the sessions of each other', async () => {
+    const stacks = ['127.0.0.1:4001', '127.0.0.1:4002'].map((host) => ({ host, origin: `http://${host}` }));
+    const cookies: string[] = [];
+    for (const headers of stacks) {
+      const answer = await send('POST', '/v1/session', { ...headers, cookie: cookies.join('; ') }, { apiKey: ROOT });
+      cookies.push(pairs(answer.cookies));
+    }
+    expect(cookies.map((each) => each.split('=')[0])).toEqual(['polony_session_4001', 'polony_session_4002']);
+    for (const headers of stacks) {
+      const answer = await send('GET', '/v1/session', { ...headers, cookie: cookies.join('; ') });
+      expect(answer.status).toBe(200);
+    }
   });
 
   it('ends after 12 hours and on sign-out, and its row goes', async () => {
@@ -456,7 +470,9 @@ describe('streams', () => {
     });
     const { cookie, write } = await signIn({ apiKey: ROOT });
     const open = async (path: string, headers: OutgoingHttpHeaders) => {
-      const [response] = (await once(get(`${address}${path}`, { headers }), 'response')) as [IncomingMessage];
+      // The port is a part of the name of the cookie, and the sign-in had none.
+      const request = get(`${address}${path}`, { headers: { host: 'localhost', ...headers } });
+      const [response] = (await once(request, 'response')) as [IncomingMessage];
       expect(response.statusCode).toBe(200);
       const stream = { text: '', ended: once(response, 'end') };
       response.on('data', (chunk) => (stream.text += String(chunk)));
