@@ -1,3 +1,4 @@
+import Alert from '@cloudscape-design/components/alert';
 import Box from '@cloudscape-design/components/box';
 import Button from '@cloudscape-design/components/button';
 import Modal from '@cloudscape-design/components/modal';
@@ -12,6 +13,7 @@ import { Time } from '../shared/Time.js';
 import styles from './FilePreview.module.css';
 import { indentJson } from './json.js';
 import { isReport, nameOf } from './paths.js';
+import { hostsNeeded } from './report.js';
 import { askPreview, type FilePreview, type FileSource, reportAddress } from './source.js';
 import { TAB_TEXTS } from '../shared/tabs.js';
 import { readCsv } from './tables.js';
@@ -91,6 +93,27 @@ function Facts({ preview }: { preview: FilePreview }): ReactNode {
   );
 }
 
+function Report({ html, name, address }: { html: string; name: string; address: string }): ReactNode {
+  const hosts = hostsNeeded(html);
+  return (
+    <SpaceBetween size="xs">
+      {hosts.length > 0 && (
+        <Alert type="info" header="Parts of this report can be missing here">
+          It loads files from {hosts.join(', ')}. polony does not let reports load anything, because they could send
+          your data to others. Download the report to see all of it.
+        </Alert>
+      )}
+      <iframe
+        className={styles.report}
+        title={`Report ${name}`}
+        sandbox="allow-scripts"
+        referrerPolicy="no-referrer"
+        src={address}
+      />
+    </SpaceBetween>
+  );
+}
+
 export interface FilePreviewDialogProps {
   source: FileSource;
   path: string;
@@ -152,15 +175,7 @@ export function FilePreviewDialog(props: FilePreviewDialogProps): ReactNode {
               {
                 id: 'report',
                 label: 'Report',
-                content: (
-                  <iframe
-                    className={styles.report}
-                    title={`Report ${name}`}
-                    sandbox="allow-scripts"
-                    referrerPolicy="no-referrer"
-                    src={reportAddress(source, path)}
-                  />
-                ),
+                content: <Report html={data.content} name={name} address={reportAddress(source, path)} />,
               },
               { id: 'source', label: 'Source', content },
             ]}

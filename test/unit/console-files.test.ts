@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { differencesOf } from '../../console/access/difference.js';
 import { indentJson } from '../../console/files/json.js';
+import { hostsNeeded } from '../../console/files/report.js';
 import { commandForPowerShell, commandForShell, quoteForPowerShell, quoteForShell } from '../../console/files/shell.js';
 import { readCsv } from '../../console/files/tables.js';
 import { readChoice, SCOPE_PRESETS, SCOPE_RESOURCES, writeChoice } from '../../console/keys/scopes.js';
@@ -99,5 +100,15 @@ describe('the choices of the console', () => {
   });
   it('offer all events and no others', () => {
     expect(EVENT_GROUPS.flatMap(({ events }) => events).sort()).toEqual([...WEBHOOK_EVENTS].sort());
+  });
+});
+
+describe('reports', () => {
+  it('name the hosts from which they load scripts and styles, and not those that they link to', () => {
+    const html = `<link rel="stylesheet" href='//styles.example/a.css'><a href="https://links.example/">x</a>
+      <SCRIPT defer src="https://cdn.example/plot.js"></SCRIPT><script src=https://cdn.example/other.js></script>
+      <img src="data:image/png;base64,AAAA"><script src="local.js"></script><img src="http://[bad/">`;
+    expect(hostsNeeded(html)).toEqual(['cdn.example', 'styles.example']);
+    expect(hostsNeeded('<html><script>var a = "//x.example"</script></html>')).toEqual([]);
   });
 });
