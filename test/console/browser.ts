@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -36,7 +37,7 @@ interface BrowserProgram {
 const isExecutable = (file: string): boolean => {
   try {
     accessSync(file, constants.X_OK);
-    return true;
+    return statSync(file).isFile();
   } catch {
     return false;
   }
@@ -44,9 +45,13 @@ const isExecutable = (file: string): boolean => {
 
 /**
  * `POLONY_BROWSER`, else an installed Chromium, else that of the package `@sparticuz/chromium`. Downloads nothing.
+ * @param unpack gets the browser of the package
  * @throws Error where there is none, also in CI: without a browser, nobody has tested the console
  */
-async function findBrowser(env: NodeJS.ProcessEnv = process.env): Promise<BrowserProgram> {
+export async function findBrowser(
+  env: NodeJS.ProcessEnv = process.env,
+  unpack: () => Promise<BrowserProgram> = unpackBrowser,
+): Promise<BrowserProgram> {
   const named = env.POLONY_BROWSER;
   if (named !== undefined && named !== '') {
     if (isExecutable(named)) return { executablePath: named };
@@ -59,7 +64,7 @@ async function findBrowser(env: NodeJS.ProcessEnv = process.env): Promise<Browse
   const installed = NAMES.flatMap((name) => folders.map((folder) => path.join(folder, name))).find(isExecutable);
   if (installed !== undefined) return { executablePath: installed };
   try {
-    return await unpackBrowser();
+    return await unpack();
   } catch (error) {
     throw new Error(
       'There is no browser for the tests of the console. Run npm ci, which installs @sparticuz/chromium (Linux on ' +
