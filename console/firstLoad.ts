@@ -70,7 +70,9 @@ export function limitFirstLoad(): Plugin {
       if (total <= MOST_BYTES) return;
       const largest = sizes.sort((one, other) => other.bytes - one.bytes).slice(0, 10);
       const list = largest.map(({ name, bytes }) => `  ${kilobytes(bytes)}  ${name}`).join('\n');
-      throw new Error(`The first load of the console is too large. Load more of it lazily. The largest files:\n${list}`);
+      throw new Error(
+        `The first load of the console is too large. Load more of it lazily. The largest files:\n${list}`,
+      );
     },
   };
 }

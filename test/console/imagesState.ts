@@ -22,6 +22,8 @@ export interface State {
   connected: Connected;
   /** A finished run of an instrument that has others. */
   runId: string;
+  /** A run whose execution has no results yet. */
+  measuredRunId: string;
   uploadingRunId: string;
   failedRunId: string;
   executionId: string;
@@ -83,11 +85,12 @@ export async function makeState(stack: Stack): Promise<State> {
   const receiver = await startReceiver();
   const webhookId = await addWebhooks(call, receiver);
 
-  const account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'genomics');
+  const account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'genomics-core-facility');
   await allowSharing(stack, account);
   const connected = await connectAccount(call, account, {
     providerName: 'genomics-core',
     storageConnectionName: 'aviti-runs',
+    computeConnectionName: 'healthomics',
     autoStart: true,
     name: 'bases2fastq',
   });
@@ -100,11 +103,11 @@ export async function makeState(stack: Stack): Promise<State> {
   const executionOf = async (runName: string): Promise<string> => {
     const { id } = await runNamed(runName);
     return waitFor(`an execution of ${runName}`, async () => {
-      const answer = await call<{ executions: { id: string; run: { id: string } | null }[] }>(
+      const answer = await call<{ executions: { id: string; inputs: { run: { id: string } }[] }[] }>(
         'GET',
         '/v1/executions?pageSize=100',
       );
-      return answer.executions.find(({ run }) => run?.id === id)?.id;
+      return answer.executions.find(({ inputs }) => inputs.some(({ run }) => run.id === id))?.id;
     });
   };
   for (const run of [...FINISHED, SHOWN]) {
@@ -137,7 +140,7 @@ export async function makeState(stack: Stack): Promise<State> {
   await call('POST', `/v1/executions/${execution.id}/cancel`, { reason: 'Wrong lane in the run manifest' });
   await executions.inStatus(execution.id, 'CANCELED');
 
-  const runningRun = labRun('WGS-pool-12', 0);
+  const runningRun = labRun('WGS-pool-12', 0, { cycles: { I1: 8, I2: 8, R1: 151, R2: 151 } });
   await simulateInstrument({ ...into(account), run: runningRun }).done;
   const runningId = await executionOf(runningRun.runName);
   await executions.inStatus(runningId, 'RUNNING');
@@ -170,6 +173,7 @@ export async function makeState(stack: Stack): Promise<State> {
     account,
     connected,
     runId: (await runNamed(SHOWN.runName)).id,
+    measuredRunId: (await runNamed(runningRun.runName)).id,
     uploadingRunId: uploading.id,
     failedRunId: (await runNamed(brokenRun.runName)).id,
     executionId,
@@ -194,10 +198,13 @@ async function addBlockedAccount(
   call: Call,
   executionOf: (runName: string) => Promise<string>,
 ): Promise<string> {
-  const account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'clinical', ['omics:StartRun']);
+  const account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'clinical-diagnostics', [
+    'omics:StartRun',
+  ]);
   await connectAccount(call, account, {
     providerName: 'clinical-lab',
     storageConnectionName: 'clinical-runs',
+    computeConnectionName: 'healthomics-clinical',
     autoStart: true,
     name: 'bases2fastq-clinical',
   });
@@ -242,7 +249,7 @@ async function allowSharing(stack: Stack, account: CustomerAccount): Promise<voi
   ]);
 }
 
-/** Access for roles of another account; somebody then removed one of the statements from the bucket policy. */
+/** Access for roles of another account; somebody then changed one of the statements in the bucket policy. */
 async function addGrants(
   stack: Stack,
   call: Call,
@@ -254,7 +261,7 @@ async function addGrants(
   const iam = new IAMClient({
     region: stack.info.awsRegion,
     endpoint: stack.info.awsEndpoint,
-    credentials: { accessKeyId: PARTNER, secretAccessKey: PARTNER },
+    credentials: { accessKeyId: PARTNER, secretAccessKey: stack.info.adminSecretAccessKey },
   });
   const AssumeRolePolicyDocument = JSON.stringify({
     Version: '2012-10-17',
@@ -277,9 +284,9 @@ async function addGrants(
   await waitFor('the grants', async () => (await states()).every(({ state }) => state === 'active'));
   const { s3 } = adminClients(stack.info);
   const { Policy } = await s3.send(new GetBucketPolicyCommand({ Bucket: account.bucket }));
-  const policy = JSON.parse(Policy!) as { Statement: { Sid: string; Action: unknown }[] };
-  const last = policy.Statement.at(-1)!;
-  last.Action = 's3:GetObjectVersion';
+  const policy = JSON.parse(Policy!) as { Statement: { Action: string | string[] }[] };
+  const last = policy.Statement.findLast(({ Action }) => [Action].flat().includes('s3:GetObject'));
+  last!.Action = 's3:GetObject';
   await s3.send(new PutBucketPolicyCommand({ Bucket: account.bucket, Policy: JSON.stringify(policy) }));
   s3.destroy();
   await waitFor('the difference', async () => (await states()).some(({ state }) => state === 'changed'));
