@@ -25,7 +25,19 @@ export const EXECUTION_COLUMNS: readonly ListColumn<Execution>[] = [
     minWidth: 180,
     cell: ({ id, name }) => <LinkTo href={`/executions/${id}`}>{name}</LinkTo>,
   },
-  { id: 'status', header: 'Status', orderBy: 'status', minWidth: 140, cell: ({ status }) => <Status value={status} /> },
+  {
+    id: 'status',
+    header: 'Status',
+    orderBy: 'status',
+    minWidth: 140,
+    // The contract has no status for this. The API begins the description of what is blocked with this word.
+    cell: ({ status, statusDescription }) =>
+      statusDescription.startsWith('Blocked: ') ? (
+        <Status value="BLOCKED" text="Waits for a person" />
+      ) : (
+        <Status value={status} />
+      ),
+  },
   {
     id: 'detail',
     header: 'What happens',
@@ -44,7 +56,7 @@ export const EXECUTION_COLUMNS: readonly ListColumn<Execution>[] = [
         </LinkTo>
       )),
   },
-  { id: 'flow', header: 'Flow', orderBy: 'flow.name', cell: ({ flow }) => flow.name },
+  { id: 'flow', header: 'Flow', orderBy: 'flow.name', isOptional: true, cell: ({ flow }) => flow.name },
   {
     id: 'startedBy',
     header: 'Started by',

@@ -125,8 +125,11 @@ const fontConfiguration = (folder: string): string => `<?xml version="1.0"?>
 </fontconfig>
 `;
 
-/** Starts a browser without a window. Close it at the end. */
-export async function launchBrowser(): Promise<Browser> {
+/**
+ * Starts a browser without a window. Close it at the end.
+ * @param handlesSignals whether a signal closes the browser and ends this process at once; if not, the caller does so
+ */
+export async function launchBrowser({ handlesSignals = true } = {}): Promise<Browser> {
   const { executablePath, env = {} } = await findBrowser();
   const inherited = Object.entries(process.env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('AWS_'),
@@ -134,6 +137,9 @@ export async function launchBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath,
     headless: true,
+    handleSIGINT: handlesSignals,
+    handleSIGTERM: handlesSignals,
+    handleSIGHUP: handlesSignals,
     // Containers give no sandbox, and these tests open only pages of this installation.
     args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
     env: { ...Object.fromEntries(inherited), ...env },

@@ -18,7 +18,7 @@ async function main(wanted: readonly string[]): Promise<void> {
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-images-'));
   const signal = abortOnTermination();
-  const browser = await launchBrowser();
+  const browser = await launchBrowser({ handlesSignals: false });
   const stack = await startStack({
     stateDir,
     durable: false,

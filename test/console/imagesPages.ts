@@ -111,7 +111,7 @@ export function picturesOf(state: State): Picture[] {
       most: 1400,
     },
     { name: 'keys', address: '/keys', until: text('lims') },
-    { name: 'audit', address: '/audit', until: text('default') },
+    { name: 'audit', address: '/audit', until: text('Create API key') },
     { name: 'webhooks', address: '/webhooks', until: text('LIMS') },
     { name: 'webhook', address: `/webhooks/${state.webhookId}`, until: text('execution.completed') },
     {
