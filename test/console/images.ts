@@ -34,8 +34,6 @@ async function main(wanted: readonly string[]): Promise<void> {
     state = await makeState(stack);
     mkdirSync(FOLDER, { recursive: true });
     const pictures = picturesOf(state);
-    if (wanted.length === 0)
-      for (const file of readdirSync(FOLDER)) if (file.startsWith('console-')) rmSync(path.join(FOLDER, file));
     const member = await openSignedIn(browser, stack.info);
     const stranger = await openWindow(browser, stack.info);
     stranger.expectFailures(401);
@@ -51,6 +49,8 @@ async function main(wanted: readonly string[]): Promise<void> {
       }
     }
     problems.push(...member.problems, ...stranger.problems);
+    const files = new Set(pictures.map(({ name }) => `console-${name}.png`));
+    for (const file of readdirSync(FOLDER)) if (!files.has(file)) rmSync(path.join(FOLDER, file));
   } finally {
     await browser.close();
     await state?.end();
