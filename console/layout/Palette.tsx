@@ -86,10 +86,8 @@ export function Palette(): ReactNode {
     setOpen(false);
     void navigate({ to: choice.href });
   };
-  // Mounted when it opens, so that the input gets the focus then.
-  if (!isOpen) return null;
   return (
-    <Modal visible onDismiss={() => setOpen(false)} header="Go to" closeAriaLabel="Close">
+    <Modal visible={isOpen} onDismiss={() => setOpen(false)} header="Go to" closeAriaLabel="Close">
       <Input
         autoFocus
         type="search"

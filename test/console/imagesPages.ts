@@ -114,20 +114,6 @@ export function picturesOf(state: State): Picture[] {
     { name: 'audit', address: '/audit', until: text('Create API key') },
     { name: 'webhooks', address: '/webhooks', until: text('LIMS') },
     { name: 'webhook', address: `/webhooks/${state.webhookId}`, until: text('execution.completed') },
-    {
-      name: 'palette',
-      address: '/',
-      until: text('omics:StartRun'),
-      act: async (page) => {
-        await page.keyboard.press('Control+k');
-        await page
-          .getByRole('combobox', { name: 'Go to a page, a run or an execution' })
-          .and(page.locator(':focus'))
-          .waitFor();
-        await page.keyboard.type('WGS');
-        await page.getByRole('dialog').getByText('WGS-pool-11').first().waitFor();
-      },
-    },
   ];
 }
 
