@@ -146,6 +146,7 @@ export interface Connected {
 interface ConnectOptions {
   providerName?: string;
   storageConnectionName?: string;
+  computeConnectionName?: string;
   /** Makes the flow start for every run of the storage connection, or for those that these filters select. */
   autoStart?: boolean | object;
   /** More fields of the flow. */
@@ -160,7 +161,13 @@ export async function connectAccount(
   account: CustomerAccount,
   options: ConnectOptions = {},
 ): Promise<Connected> {
-  const { providerName = 'lab', storageConnectionName = 'runs', autoStart = false, ...fields } = options;
+  const {
+    providerName = 'lab',
+    storageConnectionName = 'runs',
+    computeConnectionName = 'omics',
+    autoStart = false,
+    ...fields
+  } = options;
   const { provider } = await call<{ provider: { id: string } }>('POST', '/v1/providers', {
     name: providerName,
     defaultRegion: 'us-west-2',
@@ -178,7 +185,7 @@ export async function connectAccount(
     useForDataExploration: true,
   });
   const { computeConnection } = await call<{ computeConnection: { id: string } }>('POST', '/v1/compute-connections', {
-    name: 'omics',
+    name: computeConnectionName,
     providerId: provider.id,
     executionRoleArn: account.executionRoleArn,
     region: 'us-west-2',

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { brotliCompress, constants, gzip } from 'node:zlib';
 import react from '@vitejs/plugin-react';
 import { defineConfig, type Plugin } from 'vite';
+import { limitFirstLoad } from './firstLoad.js';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 /** What gains nothing from compression: fonts and images are compressed already. */
@@ -66,7 +67,7 @@ export default defineConfig({
   root,
   // Files name each other relatively, because a reverse proxy can serve polony below a path.
   base: './',
-  plugins: [react(), separateFonts(), precompress()],
+  plugins: [react(), separateFonts(), limitFirstLoad(), precompress()],
   build: {
     outDir: process.env.POLONY_CONSOLE_OUT ?? '../dist/console',
     emptyOutDir: true,

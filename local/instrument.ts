@@ -27,6 +27,8 @@ export interface SimulatedRun {
   tiles: string[];
   runType: 'Sequencing' | 'Cytoprofiling';
   platformVersion: string;
+  /** Added to the percentages and scores of quality that the instrument measures; 0 by default. */
+  qualityShift: number;
 }
 
 /**
@@ -66,6 +68,7 @@ export function describeRun(run: Partial<SimulatedRun> = {}): SimulatedRun {
     tiles: ['L1R01C01S1', 'L1R02C01S1', 'L2R01C01S1'],
     runType: 'Sequencing',
     platformVersion: '3.3.2',
+    qualityShift: 0,
     ...run,
   };
 }
@@ -248,8 +251,9 @@ function falling(mean: number, spread: number, cycles: number): number[] {
 const CYCLES_BEFORE_PHIX = 5;
 
 /** One read of `AvitiRunStats.json`: quality falls and errors rise with each cycle, as in real reads. */
-function readStats(Read: 'R1' | 'R2', cycles: number) {
-  const [q30, q40, quality] = [falling(95, 3, cycles), falling(85, 6, cycles), falling(41.5, 1.5, cycles)];
+function readStats(Read: 'R1' | 'R2', cycles: number, shift: number) {
+  const [q30, q40] = [falling(95 + shift, 3, cycles), falling(85 + shift, 6, cycles)];
+  const quality = falling(41.5 + shift / 4, 1.5, cycles);
   const errors = falling(0.4, -0.2, Math.max(0, cycles - CYCLES_BEFORE_PHIX));
   return {
     Read,
@@ -283,7 +287,7 @@ function runStats(run: SimulatedRun): string {
     TotalYield: tiles * 900 * ((run.cycles.R1 ?? 0) + (run.cycles.R2 ?? 0)),
     Reads: (['R1', 'R2'] as const)
       .filter((read) => (run.cycles[read] ?? 0) > 0)
-      .map((read) => readStats(read, run.cycles[read]!)),
+      .map((read) => readStats(read, run.cycles[read]!, run.qualityShift)),
   });
   const tilesOf = (lane: number): number => run.tiles.filter((tile) => tile.startsWith(`L${lane}`)).length;
   return JSON.stringify({

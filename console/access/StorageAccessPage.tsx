@@ -5,7 +5,6 @@ import Container from '@cloudscape-design/components/container';
 import ExpandableSection from '@cloudscape-design/components/expandable-section';
 import Header from '@cloudscape-design/components/header';
 import SpaceBetween from '@cloudscape-design/components/space-between';
-import StatusIndicator from '@cloudscape-design/components/status-indicator';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
 import { type ReactNode, useState } from 'react';
@@ -181,25 +180,30 @@ function columnsOf(act: (kind: 'details' | 'repair' | 'remove', grant: Grant) =>
       minWidth: 220,
       cell: ({ principal }) => principal,
     },
-    { id: 'description', header: 'Description', cell: ({ description }) => description },
-    { id: 'uri', header: 'May read', minWidth: 160, cell: ({ uri }) => uri },
     {
       id: 'state',
       header: 'State',
-      minWidth: 120,
+      minWidth: 150,
       cell: (grant) => (
         <>
           <Status value={grant.state} />
-          {grant.warnings.length > 0 && <StatusIndicator type="warning">Needs more: see details</StatusIndicator>}
+          {grant.warnings.length > 0 && (
+            <>
+              <br />
+              <Status value="WARNING" text="Needs more: see details" />
+            </>
+          )}
         </>
       ),
     },
+    { id: 'description', header: 'Description', minWidth: 130, cell: ({ description }) => description },
+    { id: 'uri', header: 'May read', minWidth: 180, cell: ({ uri }) => uri },
     {
       id: 'expires',
       header: 'Expires',
       cell: ({ timeExpires }) => (timeExpires === null ? 'Never' : <Time value={timeExpires} ago />),
     },
-    { id: 'by', header: 'Shared by', cell: ({ createdBy }) => createdBy },
+    { id: 'by', header: 'Shared by', isOptional: true, cell: ({ createdBy }) => createdBy },
     { id: 'created', header: 'Shared', isOptional: true, cell: ({ timeCreated }) => <Time value={timeCreated} /> },
     { id: 'id', header: 'ID', isOptional: true, cell: ({ id }) => id },
     {

@@ -309,9 +309,14 @@ export function ExecutionPage(): ReactNode {
         <Header
           variant="h1"
           description={
-            <>
-              <Status value={execution.status} /> {execution.statusDescription}
-            </>
+            details.blocked === null ? (
+              <>
+                {/* The message of a failed execution follows below. */}
+                <Status value={execution.status} /> {execution.errorMessage === null && execution.statusDescription}
+              </>
+            ) : (
+              <Status value="BLOCKED" text="Waits for a person" />
+            )
           }
           actions={
             <SpaceBetween direction="horizontal" size="xs">

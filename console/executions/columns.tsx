@@ -1,5 +1,6 @@
 import type { ReactNode } from 'react';
 import type { Schema } from '../app/client.js';
+import { Clamped } from '../shared/Clamped.js';
 import { formatDuration } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import type { ListColumn } from '../shared/ListTable.js';
@@ -24,12 +25,30 @@ export const EXECUTION_COLUMNS: readonly ListColumn<Execution>[] = [
     minWidth: 180,
     cell: ({ id, name }) => <LinkTo href={`/executions/${id}`}>{name}</LinkTo>,
   },
-  { id: 'status', header: 'Status', orderBy: 'status', minWidth: 140, cell: ({ status }) => <Status value={status} /> },
-  { id: 'detail', header: 'What happens', minWidth: 200, cell: ({ statusDescription }) => statusDescription },
+  {
+    id: 'status',
+    header: 'Status',
+    orderBy: 'status',
+    minWidth: 140,
+    // The contract has no status for this. The API begins the description of what is blocked with this word.
+    cell: ({ status, statusDescription }) =>
+      statusDescription.startsWith('Blocked: ') ? (
+        <Status value="BLOCKED" text="Waits for a person" />
+      ) : (
+        <Status value={status} />
+      ),
+  },
+  {
+    id: 'detail',
+    header: 'What happens',
+    minWidth: 240,
+    cell: ({ statusDescription }) => <Clamped text={statusDescription} />,
+  },
   {
     id: 'run',
     header: 'Run',
     orderBy: 'input.run.name',
+    minWidth: 120,
     cell: ({ inputs }) =>
       inputs.map(({ run }) => (
         <LinkTo key={run.id} href={`/runs/${run.id}`}>
@@ -37,7 +56,7 @@ export const EXECUTION_COLUMNS: readonly ListColumn<Execution>[] = [
         </LinkTo>
       )),
   },
-  { id: 'flow', header: 'Flow', orderBy: 'flow.name', cell: ({ flow }) => flow.name },
+  { id: 'flow', header: 'Flow', orderBy: 'flow.name', isOptional: true, cell: ({ flow }) => flow.name },
   {
     id: 'startedBy',
     header: 'Started by',
@@ -49,6 +68,7 @@ export const EXECUTION_COLUMNS: readonly ListColumn<Execution>[] = [
     id: 'created',
     header: 'Created',
     orderBy: 'time_created',
+    minWidth: 130,
     cell: ({ timeCreated }) => <Time value={timeCreated} />,
   },
   { id: 'duration', header: 'Duration', cell: durationOf },

@@ -16,7 +16,7 @@ import { api, ask, type Schema } from '../app/client.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { Facts } from '../shared/Facts.js';
 import { Failure } from '../shared/Failure.js';
-import { formatBases, formatNumber, formatPercent, formatTime } from '../shared/format.js';
+import { formatBases, formatDate, formatNumber, formatPercent } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
@@ -77,7 +77,7 @@ function Trend({ metrics, measure }: { metrics: readonly Metrics[]; measure: (ty
         ariaLabel={`${title} over time`}
         i18nStrings={{
           chartAriaRoleDescription: 'line chart',
-          xTickFormatter: (time) => formatTime(time.toISOString()),
+          xTickFormatter: formatDate,
           yTickFormatter: format,
           detailPopoverDismissAriaLabel: 'Close',
           xAxisAriaRoleDescription: 'horizontal axis',

@@ -110,7 +110,9 @@ function Navigation(): ReactNode {
   const { pathname } = useLocation();
   const navigate = useNavigate();
   const visible = PAGES.filter(({ needs }) => needs.some((each) => can(each)));
-  const active = visible.filter(({ href }) => href !== '/' && pathname.startsWith(href)).at(0)?.href ?? '/';
+  const active =
+    visible.filter(({ href }) => href !== '/' && pathname.startsWith(href)).at(0)?.href ??
+    (pathname === '/' ? '/' : '');
   const sections = [...new Set(visible.map(({ section }) => section))];
   return (
     <SideNavigation

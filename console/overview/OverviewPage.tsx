@@ -11,6 +11,7 @@ import { useChanges } from '../app/changes.js';
 import { api, ask, type Schema } from '../app/client.js';
 import { useSession } from '../auth/session.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
+import { Clamped } from '../shared/Clamped.js';
 import { Facts } from '../shared/Facts.js';
 import { Failure } from '../shared/Failure.js';
 import { formatNumber } from '../shared/format.js';
@@ -173,7 +174,7 @@ const EXECUTION: readonly Column<Execution>[] = [
     cell: ({ id, name }) => <LinkTo href={`/executions/${id}`}>{name}</LinkTo>,
   },
   { id: 'status', header: 'Status', minWidth: 140, cell: ({ status }) => <Status value={status} /> },
-  { id: 'detail', header: 'What happens', cell: ({ statusDescription }) => statusDescription },
+  { id: 'detail', header: 'What happens', cell: ({ statusDescription }) => <Clamped text={statusDescription} /> },
 ];
 const TIME: Column<Execution> = {
   id: 'time',
@@ -246,7 +247,7 @@ export function OverviewPage(): ReactNode {
     <SpaceBetween size="l">
       <Header variant="h1">Overview</Header>
       <Container>
-        <Facts items={counts} columns={4} />
+        <Facts items={counts} columns={3} />
       </Container>
       <Section
         title="Waits for a person"
@@ -262,7 +263,7 @@ export function OverviewPage(): ReactNode {
           },
           { id: 'kind', header: 'Kind', cell: ({ kind }) => kind },
           { id: 'permission', header: 'Missing permission', cell: (each) => each.blocked.action ?? '' },
-          { id: 'message', header: 'What happened', cell: (each) => each.blocked.message },
+          { id: 'message', header: 'What happened', cell: (each) => <Clamped text={each.blocked.message} /> },
           { id: 'since', header: 'Since', cell: (each) => <Time value={each.blocked.since} ago /> },
         ]}
       />

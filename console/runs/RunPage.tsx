@@ -163,10 +163,11 @@ function Executions({ run }: { run: Schema<'Run'> }): ReactNode {
       trackBy="id"
       wrapLines
       columnDefinitions={EXECUTION_COLUMNS.filter(({ id }) => id !== 'run').map(
-        ({ id, header, cell, isRowHeader }) => ({
+        ({ id, header, cell, isRowHeader, minWidth }) => ({
           id,
           header,
           cell,
+          ...(minWidth !== undefined && { minWidth }),
           isRowHeader: isRowHeader === true,
         }),
       )}

@@ -35,12 +35,14 @@ const COLUMNS: readonly ListColumn<Run>[] = [
     id: 'yield',
     header: 'Yield',
     orderBy: 'metrics.sequencing.total_yield',
+    minWidth: 110,
     cell: ({ metrics }) => formatBases(metrics?.sequencing?.totalYield),
   },
   {
     id: 'q30',
     header: 'Q30',
     orderBy: 'metrics.sequencing.q30',
+    minWidth: 100,
     cell: ({ metrics }) => formatPercent(metrics?.sequencing?.q30),
   },
   {

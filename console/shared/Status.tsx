@@ -1,5 +1,6 @@
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator';
 import type { ReactNode } from 'react';
+import styles from './Status.module.css';
 
 const TYPES: Readonly<Record<string, StatusIndicatorProps.Type>> = {
   COMPLETED: 'success',
@@ -48,7 +49,11 @@ export function statusText(status: string): string {
   return TEXTS[word] ?? `${word.charAt(0)}${word.slice(1).toLowerCase().replaceAll('_', ' ')}`;
 }
 
-/** A status as icon and text. @param blocked shows that something waits for a person instead */
+/** A status as icon and text. */
 export function Status({ value, text }: { value: string; text?: string }): ReactNode {
-  return <StatusIndicator type={TYPES[statusWord(value)] ?? 'info'}>{text ?? statusText(value)}</StatusIndicator>;
+  return (
+    <span className={styles.status}>
+      <StatusIndicator type={TYPES[statusWord(value)] ?? 'info'}>{text ?? statusText(value)}</StatusIndicator>
+    </span>
+  );
 }

@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react';
+import styles from './Time.module.css';
 import { formatAgo, formatTime, UNKNOWN } from './format.js';
 
 /** A time in the reader's time zone. Hovering shows UTC. @param ago adds how long that is ago */
@@ -6,6 +7,7 @@ export function Time({ value, ago = false }: { value: string | null | undefined;
   if (value == null) return UNKNOWN;
   return (
     <time
+      className={styles.time}
       dateTime={value}
       title={`${new Date(value)
         .toISOString()

@@ -2,6 +2,7 @@
 const number = new Intl.NumberFormat();
 const percent = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+const date = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 
 /** What stands where nothing is known. */
@@ -13,6 +14,7 @@ export const formatNumber = (value: number | null | undefined): string =>
 export const formatPercent = (value: number | null | undefined): string =>
   value == null ? UNKNOWN : `${percent.format(value)} %`;
 export const formatTime = (iso: string): string => dateTime.format(new Date(iso));
+export const formatDate = (time: Date): string => date.format(time);
 
 const BYTE_UNITS = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
 
@@ -23,13 +25,14 @@ export function formatBytes(bytes: number | null | undefined): string {
   return `${percent.format(bytes / 1000 ** power)} ${BYTE_UNITS[power]}`;
 }
 
-/** @param bases such as 3.2e11, as 320 Gb */
-export const formatBases = (bases: number | null | undefined): string =>
-  bases == null
-    ? UNKNOWN
-    : bases >= 1e6
-      ? `${number.format(Math.round(bases / 1e7) / 100)} Gb`
-      : `${number.format(bases)} b`;
+const BASE_UNITS = ['b', 'kb', 'Mb', 'Gb'];
+
+/** @param bases such as 3.2e11, as 320 Gb; sequencing counts in gigabases, also above a thousand of them */
+export function formatBases(bases: number | null | undefined): string {
+  if (bases == null) return UNKNOWN;
+  const power = bases < 1 ? 0 : Math.min(Math.floor(Math.log10(bases) / 3), BASE_UNITS.length - 1);
+  return `${percent.format(bases / 1000 ** power)} ${BASE_UNITS[power]}`;
+}
 
 const SPANS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400],

@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -36,7 +37,7 @@ interface BrowserProgram {
 const isExecutable = (file: string): boolean => {
   try {
     accessSync(file, constants.X_OK);
-    return true;
+    return statSync(file).isFile();
   } catch {
     return false;
   }
@@ -44,9 +45,13 @@ const isExecutable = (file: string): boolean => {
 
 /**
  * `POLONY_BROWSER`, else an installed Chromium, else that of the package `@sparticuz/chromium`. Downloads nothing.
+ * @param unpack gets the browser of the package
  * @throws Error where there is none, also in CI: without a browser, nobody has tested the console
  */
-async function findBrowser(env: NodeJS.ProcessEnv = process.env): Promise<BrowserProgram> {
+export async function findBrowser(
+  env: NodeJS.ProcessEnv = process.env,
+  unpack: () => Promise<BrowserProgram> = unpackBrowser,
+): Promise<BrowserProgram> {
   const named = env.POLONY_BROWSER;
   if (named !== undefined && named !== '') {
     if (isExecutable(named)) return { executablePath: named };
@@ -59,7 +64,7 @@ async function findBrowser(env: NodeJS.ProcessEnv = process.env): Promise<Browse
   const installed = NAMES.flatMap((name) => folders.map((folder) => path.join(folder, name))).find(isExecutable);
   if (installed !== undefined) return { executablePath: installed };
   try {
-    return await unpackBrowser();
+    return await unpack();
   } catch (error) {
     throw new Error(
       'There is no browser for the tests of the console. Run npm ci, which installs @sparticuz/chromium (Linux on ' +
@@ -120,8 +125,11 @@ const fontConfiguration = (folder: string): string => `<?xml version="1.0"?>
 </fontconfig>
 `;
 
-/** Starts a browser without a window. Close it at the end. */
-export async function launchBrowser(): Promise<Browser> {
+/**
+ * Starts a browser without a window. Close it at the end.
+ * @param handlesSignals whether a signal closes the browser and ends this process at once; if not, the caller does so
+ */
+export async function launchBrowser({ handlesSignals = true } = {}): Promise<Browser> {
   const { executablePath, env = {} } = await findBrowser();
   const inherited = Object.entries(process.env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('AWS_'),
@@ -129,6 +137,9 @@ export async function launchBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath,
     headless: true,
+    handleSIGINT: handlesSignals,
+    handleSIGTERM: handlesSignals,
+    handleSIGHUP: handlesSignals,
     // Containers give no sandbox, and these tests open only pages of this installation.
     args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
     env: { ...Object.fromEntries(inherited), ...env },

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -66,6 +66,26 @@ describe('the documentation', () => {
     );
     const pages = files.filter((file) => file.startsWith('docs/') && file !== 'docs/README.md');
     expect(pages.filter((page) => !linked.has(page))).toEqual([]);
+  });
+
+  it('shows every picture of docs/images, and says in words what is on it', () => {
+    const pictures = files.flatMap((file) =>
+      [...withoutCodeBlocks(read(file)).matchAll(/!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)/g)].map(([, alt, target]) => ({
+        alt: alt!,
+        file: path.posix.join(path.posix.dirname(file), target!),
+      })),
+    );
+    expect(pictures.filter(({ alt }) => alt.length < 20)).toEqual([]);
+    const shown = new Set(pictures.map(({ file }) => file));
+    const existing = readdirSync(path.join(root, 'docs/images')).map((name) => `docs/images/${name}`);
+    expect(existing.filter((file) => !shown.has(file))).toEqual([]);
+    expect([...shown].filter((file) => !existing.includes(file))).toEqual([]);
+  });
+
+  it('has pictures of at most 2.5 MB together', () => {
+    const folder = path.join(root, 'docs/images');
+    const sizes = readdirSync(folder).map((name) => statSync(path.join(folder, name)).size);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(2_500_000);
   });
 
   it('names only npm scripts that exist', () => {
