@@ -37,7 +37,7 @@ export function StorageDataPage(): ReactNode {
         <SpaceBetween size="s">
           <b>There are no files yet</b>
           <span>Instruments write their runs here when they upload.</span>
-          <LinkTo href={`/storage/${id}`}>See the storage connection</LinkTo>
+          {can('storage:read', id) && <LinkTo href={`/storage/${id}`}>See the storage connection</LinkTo>}
         </SpaceBetween>
       }
     />
