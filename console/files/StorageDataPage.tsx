@@ -16,7 +16,8 @@ export function StorageDataPage(): ReactNode {
   const { can } = useSession();
   const [{ prefix = '', file }, change] = useTexts('prefix', 'file');
   const storage = useQuery({
-    queryKey: ['storage', 'one', id],
+    // Not the key of the storage connection with its settings, which other pages read.
+    queryKey: ['storage', 'place', id],
     queryFn: () => ask(api.GET('/v1/storage-connections/{id}', { params: { path: { id } } })),
     enabled: can('storage:read', id),
   });

@@ -226,7 +226,7 @@ describe('the setup', () => {
       providers: ['CONNECTED'],
       storage: ['CONNECTED'],
       compute: ['CONNECTED'],
-      flows: ['READY'],
+      flows: ['CONNECTED'],
     });
     await page.reload();
     await step(7).getByText('The account is ready').waitFor();
