@@ -41,7 +41,8 @@ export function StorageAccessPage(): ReactNode {
   const [{ pageToken }] = useListSearch();
   const [dialog, setDialog] = useState<Dialog>();
   const storage = useQuery({
-    queryKey: ['storage', 'one', id],
+    // Not the key of the storage connection with its settings, which other pages read.
+    queryKey: ['storage', 'place', id],
     queryFn: () => ask(api.GET('/v1/storage-connections/{id}', { params: { path: { id } } })),
     enabled: can('storage:read', id),
   });

@@ -1,14 +1,25 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { useEffect, useState } from 'react';
+import { useSession } from '../auth/session.js';
 import { BASE_PATH } from './base.js';
+import { reportSignedOut } from './client.js';
 import { queryClient } from './queryClient.js';
 
 /** How long to wait before the stream connects again, in milliseconds; doubles up to the second value. */
 const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [1_000, 30_000];
 
+type Topic = 'runs' | 'executions' | 'verifications';
+
+/** One of these scopes allows to follow a topic. The API refuses a stream with a topic of which nothing may be seen. */
+const SCOPES: Readonly<Record<Topic, readonly string[]>> = {
+  runs: ['runs:read'],
+  executions: ['executions:read'],
+  verifications: ['providers:read', 'storage:read', 'compute:read', 'flows:read'],
+};
+
 /** What a page follows. */
 export interface Topics {
-  topics: ('runs' | 'executions' | 'verifications')[];
+  topics: readonly Topic[];
   runId?: string;
   executionId?: string;
 }
@@ -42,7 +53,10 @@ class Refresh {
   }
 }
 
-/** Follows one stream until it ends. @returns the id of the last event */
+/** The session has ended, so that connecting again cannot help. */
+class SignedOut extends Error {}
+
+/** Follows one stream until it ends. @returns the id of the last event @throws SignedOut */
 async function follow(
   url: string,
   lastEventId: string | undefined,
@@ -54,6 +68,7 @@ async function follow(
     credentials: 'same-origin',
     headers: { accept: 'text/event-stream', ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) },
   });
+  if (response.status === 401) throw new SignedOut('The API does not know the session');
   if (!response.ok || response.body === null) throw new Error(`The stream of changes answered ${response.status}`);
   on.open();
   const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
@@ -69,18 +84,21 @@ async function follow(
 }
 
 /**
- * Follows what changes while the page is visible, and reads what it shows again. One connection for each page, because
- * browsers open only six to one server.
+ * Follows what changes while the page is visible, and reads what it shows again; of the topics, only those that the
+ * caller may see. One connection for each page, because browsers open only six to one server.
  * @returns whether the page is up to date: false while the stream is away
  */
 export function useChanges({ topics, runId, executionId }: Topics): boolean {
   const [isLive, setLive] = useState(true);
+  const { can } = useSession();
+  const followed = topics.filter((topic) => SCOPES[topic].some((scope) => can(scope))).join(',');
   const query = new URLSearchParams({
-    topics: topics.join(','),
+    topics: followed,
     ...(runId !== undefined && { runId }),
     ...(executionId !== undefined && { executionId }),
   }).toString();
   useEffect(() => {
+    if (followed === '') return undefined;
     let connection: AbortController | undefined;
     const refresh = new Refresh(300);
     const connect = async (own: AbortController): Promise<void> => {
@@ -93,10 +111,11 @@ export function useChanges({ topics, runId, executionId }: Topics): boolean {
               waitMs = FIRST_WAIT_MS;
             },
             change: (topic) => refresh.add([topic]),
-            missed: () => refresh.add(topics),
+            missed: () => refresh.add(followed.split(',')),
           });
-        } catch {
+        } catch (error) {
           if (own.signal.aborted) return;
+          if (error instanceof SignedOut) return reportSignedOut();
           setLive(false);
         }
         await new Promise((resolve) => setTimeout(resolve, waitMs * (0.5 + Math.random() / 2)));
@@ -119,6 +138,6 @@ export function useChanges({ topics, runId, executionId }: Topics): boolean {
       connection?.abort();
       refresh.stop();
     };
-  }, [query]);
+  }, [query, followed]);
   return isLive;
 }

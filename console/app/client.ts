@@ -46,6 +46,11 @@ export function setSignedOutListener(listener: () => void): void {
   onSignedOut = listener;
 }
 
+/** For answers that {@link ask} does not read, such as streams: the API does not know the session. */
+export function reportSignedOut(): void {
+  onSignedOut();
+}
+
 /** The headers of a request that changes something. */
 const changeHeaders = (): Record<string, string> => (csrfToken === undefined ? {} : { 'x-csrf-token': csrfToken });
 

@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { ask, api, setCsrfToken } from '../app/client.js';
 import { queryClient } from '../app/queryClient.js';
+import { allows, allowsAll } from './allows.js';
 
 /** Who is signed in, and what that caller may do. */
 export interface Session {
@@ -48,25 +49,6 @@ export async function signOut(): Promise<void> {
   await ask(api.DELETE('/v1/session'));
   forgetSession();
 }
-
-/** Whether scopes allow something, of one resource or of any. The API decides again. */
-function allows(scopes: readonly string[], permission: string, id?: string): boolean {
-  const [resource = '', action = ''] = permission.split(':');
-  return scopes.some((scope) => {
-    if (scope === '*') return true;
-    const [ofResource, ofAction, ...rest] = scope.split(':');
-    if (ofResource !== resource || (ofAction !== '*' && ofAction !== action)) return false;
-    const only = rest.join(':').split('/')[0];
-    return id === undefined || only === '' || only === undefined || only.toLowerCase() === id.toLowerCase();
-  });
-}
-
-/** Whether scopes allow something for every resource of its kind, as creations need. */
-const allowsAll = (scopes: readonly string[], permission: string): boolean =>
-  allows(
-    scopes.filter((scope) => scope.split(':').length < 3),
-    permission,
-  );
 
 /** The session, and what its caller may do. */
 export function useSession(): Session & {

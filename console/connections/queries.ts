@@ -2,10 +2,23 @@ import { type UseQueryResult, useInfiniteQuery, useQuery } from '@tanstack/react
 import { queryClient } from '../app/queryClient.js';
 import { type Kind, type KindPage, KINDS, LISTERS, type OfKind, READERS } from './kinds.js';
 
+const keyOfOne = (kind: Kind, id: string | undefined) => [KINDS[kind].query, 'one', id];
+
+/** How old the answer may be that {@link readOne} takes in place of another question, in milliseconds. */
+const RECENT_MS = 1_000;
+
+/** Reads one provider, connection or flow, together with the {@link useOne} that asks for it at the same time. */
+export const readOne = <K extends Kind>(kind: K, id: string): Promise<OfKind[K]> =>
+  queryClient.fetchQuery({
+    queryKey: keyOfOne(kind, id),
+    queryFn: () => READERS[kind](id) as Promise<OfKind[K]>,
+    staleTime: RECENT_MS,
+  });
+
 /** Reads one provider, connection or flow. Without an id, it reads nothing. */
 export function useOne<K extends Kind>(kind: K, id: string | undefined): UseQueryResult<OfKind[K]> {
   return useQuery({
-    queryKey: [KINDS[kind].query, 'one', id],
+    queryKey: keyOfOne(kind, id),
     queryFn: () => READERS[kind](id!) as Promise<OfKind[K]>,
     enabled: id !== undefined,
   });

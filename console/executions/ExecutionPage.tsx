@@ -29,7 +29,7 @@ import { Status } from '../shared/Status.js';
 import { TAB_TEXTS } from '../shared/tabs.js';
 import { Time } from '../shared/Time.js';
 import { cloudWatchUrl, omicsRunUrl, s3ConsoleUrl, temporalUrl } from './awsLinks.js';
-import { type BulkAction, BulkDialog, buttonOf, isEligible, scopeOf } from './bulk.js';
+import { type BulkAction, BulkDialog, buttonOf, isEligible, mayDo } from './bulk.js';
 import { ManifestReport, readManifestFindings } from './ManifestReport.js';
 import { Timeline } from './Timeline.js';
 
@@ -100,15 +100,20 @@ function Elsewhere({ details, outputUri }: { details: Details; outputUri: string
 
 function Summary({ execution, details }: { execution: Execution; details: Details }): ReactNode {
   const { healthOmics, cancelRequested } = details;
+  const { can } = useSession();
   return (
     <Facts
       columns={2}
       items={{
-        Run: execution.inputs.map(({ run }) => (
-          <LinkTo key={run.id} href={`/runs/${run.id}`}>
-            {run.name}
-          </LinkTo>
-        )),
+        Run: execution.inputs.map(({ run }) =>
+          can('runs:read', run.id) ? (
+            <LinkTo key={run.id} href={`/runs/${run.id}`}>
+              {run.name}
+            </LinkTo>
+          ) : (
+            run.name
+          ),
+        ),
         Flow: execution.flow.name,
         Workflow: `${execution.workflow.name} ${execution.workflow.version}`.trim(),
         'Started by':
@@ -322,7 +327,7 @@ export function ExecutionPage(): ReactNode {
             <SpaceBetween direction="horizontal" size="xs">
               {(['cancel', 'relaunch'] as const).map(
                 (each) =>
-                  can(scopeOf(each), id) &&
+                  mayDo(each, can, id) &&
                   isEligible(each, execution) && (
                     <Button key={each} onClick={() => setAction(each)}>
                       {buttonOf(each)}

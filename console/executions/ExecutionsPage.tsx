@@ -10,7 +10,7 @@ import { LinkTo } from '../shared/LinkTo.js';
 import { ListTable } from '../shared/ListTable.js';
 import { useListSearch } from '../shared/listSearch.js';
 import { useFilter } from '../shared/useFilter.js';
-import { type BulkAction, BulkDialog, buttonOf, isEligible, scopeOf } from './bulk.js';
+import { type BulkAction, BulkDialog, buttonOf, isEligible, mayDo } from './bulk.js';
 import { type Execution, EXECUTION_COLUMNS } from './columns.js';
 
 const ACTIONS: readonly BulkAction[] = ['cancel', 'retry', 'relaunch'];
@@ -31,7 +31,7 @@ export function ExecutionsPage(): ReactNode {
     placeholderData: keepPreviousData,
   });
   const { data } = executions;
-  const actions = ACTIONS.filter((each) => can(scopeOf(each)));
+  const actions = ACTIONS.filter((each) => mayDo(each, can));
   // The rows as they are now: another person may have cancelled one since it was chosen.
   const current = selected.map((each) => data?.executions.find(({ id }) => id === each.id) ?? each);
   return (
@@ -50,7 +50,7 @@ export function ExecutionsPage(): ReactNode {
           <SpaceBetween size="s">
             <b>No executions yet</b>
             <span>Start a flow for a run, or let a flow start automatically.</span>
-            <LinkTo href="/runs">Choose a run</LinkTo>
+            {can('runs:read') && <LinkTo href="/runs">Choose a run</LinkTo>}
           </SpaceBetween>
         }
         actions={
@@ -63,7 +63,7 @@ export function ExecutionsPage(): ReactNode {
             {actions.map((each) => (
               <Button
                 key={each}
-                disabled={!current.some((execution) => isEligible(each, execution))}
+                disabled={!current.some((one) => mayDo(each, can, one.id) && isEligible(each, one))}
                 onClick={() => setAction(each)}
               >
                 {buttonOf(each)}

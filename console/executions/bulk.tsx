@@ -9,6 +9,7 @@ import Textarea from '@cloudscape-design/components/textarea';
 import { type ReactNode, useRef, useState } from 'react';
 import { ApiFailure, api, ask } from '../app/client.js';
 import { queryClient } from '../app/queryClient.js';
+import { useSession } from '../auth/session.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { Status } from '../shared/Status.js';
 import { type Execution, isFinal } from './columns.js';
@@ -22,27 +23,34 @@ const CONCURRENCY = 4;
 const ACTIONS: Readonly<
   Record<
     BulkAction,
-    { title: string; button: string; needs: string; explain: string; isEligible: (each: Execution) => boolean }
+    {
+      title: string;
+      button: string;
+      /** All of these scopes; the first one for the execution itself. */
+      needs: readonly [string, ...string[]];
+      explain: string;
+      isEligible: (each: Execution) => boolean;
+    }
   >
 > = {
   cancel: {
     title: 'Cancel executions',
     button: 'Cancel',
-    needs: 'executions:operate',
+    needs: ['executions:operate'],
     explain: 'HealthOmics ends their runs. What they have written stays in the bucket. You cannot undo it.',
     isEligible: (each) => !isFinal(each),
   },
   retry: {
     title: 'Try blocked executions again',
     button: 'Try again',
-    needs: 'executions:operate',
+    needs: ['executions:operate'],
     explain: 'Executions that wait for a permission check it again at once.',
     isEligible: (each) => !isFinal(each),
   },
   relaunch: {
     title: 'Relaunch executions',
     button: 'Relaunch',
-    needs: 'executions:create',
+    needs: ['executions:create', 'runs:read', 'flows:read'],
     explain: 'Each one is started again, with the same run, flow and parameters. AWS charges for the new runs.',
     isEligible: (each) => isFinal(each),
   },
@@ -50,8 +58,15 @@ const ACTIONS: Readonly<
 
 /** Whether an action can do something to an execution. */
 export const isEligible = (action: BulkAction, execution: Execution): boolean => ACTIONS[action].isEligible(execution);
-/** The scope of an action. */
-export const scopeOf = (action: BulkAction): string => ACTIONS[action].needs;
+/**
+ * Whether a caller may do something to an execution.
+ * @param can of the session
+ * @param id of the execution; without it, any execution will do
+ */
+export function mayDo(action: BulkAction, can: (permission: string, id?: string) => boolean, id?: string): boolean {
+  const [own, ...others] = ACTIONS[action].needs;
+  return can(own, id) && others.every((scope) => can(scope));
+}
 /** What the button of an action says. */
 export const buttonOf = (action: BulkAction): string => ACTIONS[action].button;
 
@@ -107,7 +122,9 @@ export interface BulkDialogProps {
 /** Asks once, with a reason, and shows what became of each row. */
 export function BulkDialog({ action, executions, onClose }: BulkDialogProps): ReactNode {
   const { title, button, explain, isEligible: canDo } = ACTIONS[action];
-  const [eligible] = useState(() => executions.filter(canDo));
+  const { can } = useSession();
+  const [allowed] = useState(() => executions.filter(({ id }) => mayDo(action, can, id)));
+  const [eligible] = useState(() => allowed.filter(canDo));
   const [reason, setReason] = useState('');
   const [results, setResults] = useState<Readonly<Record<string, Result>>>({});
   const [isRunning, setRunning] = useState(false);
@@ -160,11 +177,14 @@ export function BulkDialog({ action, executions, onClose }: BulkDialogProps): Re
     >
       <SpaceBetween size="m">
         {!hasBegun && <Alert type={action === 'cancel' ? 'warning' : 'info'}>{explain}</Alert>}
-        {executions.length > eligible.length && (
+        {allowed.length > eligible.length && (
           <Box>
-            {executions.length - eligible.length} of the chosen executions are left out:{' '}
+            {allowed.length - eligible.length} of the chosen executions are left out:{' '}
             {action === 'relaunch' ? 'they have not ended.' : 'they have ended.'}
           </Box>
+        )}
+        {executions.length > allowed.length && (
+          <Box>{executions.length - allowed.length} of the chosen executions are left out: you may only see them.</Box>
         )}
         {action === 'cancel' && !hasBegun && (
           <FormField

@@ -16,7 +16,8 @@ export function StorageDataPage(): ReactNode {
   const { can } = useSession();
   const [{ prefix = '', file }, change] = useTexts('prefix', 'file');
   const storage = useQuery({
-    queryKey: ['storage', 'one', id],
+    // Not the key of the storage connection with its settings, which other pages read.
+    queryKey: ['storage', 'place', id],
     queryFn: () => ask(api.GET('/v1/storage-connections/{id}', { params: { path: { id } } })),
     enabled: can('storage:read', id),
   });
@@ -37,7 +38,7 @@ export function StorageDataPage(): ReactNode {
         <SpaceBetween size="s">
           <b>There are no files yet</b>
           <span>Instruments write their runs here when they upload.</span>
-          <LinkTo href={`/storage/${id}`}>See the storage connection</LinkTo>
+          {can('storage:read', id) && <LinkTo href={`/storage/${id}`}>See the storage connection</LinkTo>}
         </SpaceBetween>
       }
     />

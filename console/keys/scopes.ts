@@ -1,3 +1,5 @@
+import { WITH_PREFIX, WITHOUT_ID } from '../auth/allows.js';
+
 /** What a scope can be for, in words, by resource and action. */
 export interface ScopeResource {
   resource: string;
@@ -112,11 +114,6 @@ export const SCOPE_RESOURCES: readonly ScopeResource[] = [
     ],
   },
 ];
-
-/** Actions that concern no single resource. */
-const WITHOUT_ID = new Set(['executions:create']);
-/** Actions that a folder can narrow. */
-const WITH_PREFIX = new Set(['storage:read', 'storage:download', 'storage:upload']);
 
 /** What the reader chose for one scope. */
 export interface ScopeChoice {

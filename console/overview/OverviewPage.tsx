@@ -225,6 +225,7 @@ export function OverviewPage(): ReactNode {
   const seesRuns = can('runs:read');
   const seesExecutions = can('executions:read');
   const blocked = useBlocked();
+  const blockedAddress = listAddress(seesExecutions ? 'executions' : 'runs', 'blocked:true');
   const uploading = useRuns('uploading', FILTERS.uploading);
   const arrived = useRuns('today', FILTERS.runsToday());
   const running = useExecutions('running', FILTERS.running);
@@ -237,7 +238,7 @@ export function OverviewPage(): ReactNode {
       Running: <CountLink count={running.count} href={listAddress('executions', FILTERS.running)} />,
       'Waiting for their turn': <CountLink count={waiting.count} href={listAddress('executions', FILTERS.waiting)} />,
     }),
-    'Waiting for a person': <CountLink count={blocked.count} href={listAddress('executions', 'blocked:true')} />,
+    'Waiting for a person': <CountLink count={blocked.count} href={blockedAddress} />,
     ...(seesExecutions && {
       'Failed today': <CountLink count={failed.count} href={listAddress('executions', FILTERS.failedToday())} />,
       'Finished today': <CountLink count={finished.count} href={listAddress('executions', FILTERS.finishedToday())} />,
@@ -251,7 +252,7 @@ export function OverviewPage(): ReactNode {
       </Container>
       <Section
         title="Waits for a person"
-        href={listAddress('executions', 'blocked:true')}
+        href={blockedAddress}
         query={blocked}
         empty="Nothing waits for a person."
         columns={[

@@ -74,12 +74,16 @@ function Upload({ details }: { details: Details }): ReactNode {
 function Setup({ run, details }: { run: Schema<'Run'>; details: Details }): ReactNode {
   const { instrument, setup, output } = run;
   const { sequencing } = setup;
+  const { can } = useSession();
+  const instrumentName = instrument.name || instrument.serialNumber;
   return (
     <Facts
       columns={3}
       items={{
-        Instrument: (
-          <LinkTo href={`/instruments/${instrument.serialNumber}`}>{instrument.name || instrument.serialNumber}</LinkTo>
+        Instrument: can('instruments:read', instrument.serialNumber) ? (
+          <LinkTo href={`/instruments/${instrument.serialNumber}`}>{instrumentName}</LinkTo>
+        ) : (
+          instrumentName
         ),
         Model: instrument.model,
         Software: instrument.softwareVersion,

@@ -4,6 +4,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 import { useChanges } from '../app/changes.js';
 import { api, ask, type Schema } from '../app/client.js';
+import { useSession } from '../auth/session.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { formatBases, formatNumber, formatPercent } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
@@ -67,6 +68,7 @@ const COLUMNS: readonly ListColumn<Run>[] = [
 export function RunsPage(): ReactNode {
   usePageTitle({ text: 'Runs', href: '/runs' });
   useChanges({ topics: ['runs'] });
+  const { canAll } = useSession();
   const [search] = useListSearch();
   const filter = useFilter('runs');
   const runs = useQuery({
@@ -90,7 +92,7 @@ export function RunsPage(): ReactNode {
         <SpaceBetween size="s">
           <b>No runs yet</b>
           <span>A run appears when an instrument begins to upload it to a connected bucket.</span>
-          <LinkTo href="/setup">Connect a bucket</LinkTo>
+          {canAll('providers:write') && <LinkTo href="/setup">Connect a bucket</LinkTo>}
         </SpaceBetween>
       }
       actions={<Button iconName="refresh" ariaLabel="Load the runs again" onClick={() => void runs.refetch()} />}

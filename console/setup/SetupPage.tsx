@@ -54,16 +54,18 @@ function Step({
   const isOpen = choice?.state === state ? choice.isOpen : state === 'current' || state === 'problem';
   const { type, text } = STATES[state];
   return (
-    <ExpandableSection
-      variant="container"
-      headingTagOverride="h2"
-      headerText={`${number}. ${title}`}
-      headerActions={<StatusIndicator type={type}>{text}</StatusIndicator>}
-      expanded={isOpen}
-      onChange={({ detail }) => setChoice({ state, isOpen: detail.expanded })}
-    >
-      {children}
-    </ExpandableSection>
+    <section aria-label={`Step ${number}`}>
+      <ExpandableSection
+        variant="container"
+        headingTagOverride="h2"
+        headerText={`${number}. ${title}`}
+        headerActions={<StatusIndicator type={type}>{text}</StatusIndicator>}
+        expanded={isOpen}
+        onChange={({ detail }) => setChoice({ state, isOpen: detail.expanded })}
+      >
+        {children}
+      </ExpandableSection>
+    </section>
   );
 }
 

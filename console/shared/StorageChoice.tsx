@@ -20,9 +20,11 @@ export interface StorageChoiceProps {
 /** The storage connections of which a page can be opened. */
 export function StorageChoice({ title, description, scope, path }: StorageChoiceProps): ReactNode {
   const { can, canAll } = useSession();
+  const maySee = can('storage:read');
   const [{ pageToken }] = useListSearch();
   const storage = useQuery({
     queryKey: ['storage', 'choice', pageToken],
+    enabled: maySee,
     queryFn: () =>
       ask(
         api.GET('/v1/storage-connections', {
@@ -48,15 +50,22 @@ export function StorageChoice({ title, description, scope, path }: StorageChoice
         { id: 'status', header: 'Status', cell: ({ status }) => <Status value={status} /> },
       ]}
       page={data === undefined ? undefined : { items: data.storageConnections, nextPageToken: data.nextPageToken }}
-      isLoading={storage.isPending}
+      isLoading={storage.isLoading}
       error={storage.error}
       onRetry={() => void storage.refetch()}
       empty={
-        <SpaceBetween size="s">
-          <b>No storage connections yet</b>
-          <span>Connect a bucket first.</span>
-          {canAll('providers:write') && <LinkTo href="/setup">Connect a bucket</LinkTo>}
-        </SpaceBetween>
+        !maySee ? (
+          <SpaceBetween size="s">
+            <b>You may not see the list of storage connections</b>
+            <span>Ask an administrator for the scope storage:read, or open the address of a storage connection.</span>
+          </SpaceBetween>
+        ) : (
+          <SpaceBetween size="s">
+            <b>No storage connections yet</b>
+            <span>Connect a bucket first.</span>
+            {canAll('providers:write') && <LinkTo href="/setup">Connect a bucket</LinkTo>}
+          </SpaceBetween>
+        )
       }
     />
   );

@@ -1,8 +1,9 @@
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, ApiFailure, ask, type Schema } from '../app/client.js';
+import { queryClient } from '../app/queryClient.js';
 import type { Kind } from '../connections/kinds.js';
-import { refreshConnections } from '../connections/queries.js';
+import { readOne, refreshConnections } from '../connections/queries.js';
 
 export type Report = Schema<'Verification'>;
 export type PermissionRow = Report['permissions'][number];
@@ -23,8 +24,13 @@ const STARTERS: Readonly<Record<Kind, (id: string) => Promise<{ workflowIds: rea
   flow: (id) => ask(api.POST('/v1/flows/{id}/verify', path(id))),
 };
 
+const keyOf = (kind: Kind, id: string) => ['verification', kind, id];
+
 /** @returns the last report; null until the first verification has ended */
 async function readReport(kind: Kind, id: string): Promise<Report | null> {
+  // Until then the API answers 404, which browsers report as an error of the page.
+  const isKnown = queryClient.getQueryData(keyOf(kind, id)) != null;
+  if (!isKnown && (await readOne(kind, id)).timeVerified === null) return null;
   try {
     return (await READERS[kind](id)).verification;
   } catch (error) {
@@ -60,7 +66,7 @@ export function useReport(kind: Kind, id: string) {
   const [starting, setStarting] = useState(false);
   const [failure, setFailure] = useState<unknown>(null);
   const query = useQuery({
-    queryKey: ['verification', kind, id],
+    queryKey: keyOf(kind, id),
     queryFn: () => readReport(kind, id),
     enabled: id !== '',
     refetchInterval: ({ state }) =>
