@@ -3,7 +3,7 @@ import { OpenRoleError, SessionError } from '../aws/sessions.js';
 import { type AwsError, classifyAwsError, isPolicyRefused } from '../aws/errors.js';
 import { REQUIRE_EXTERNAL_ID } from '../domain/connections/provider.js';
 import { InputError } from '../domain/errors.js';
-import type { Blocked } from '../domain/executions/execution.js';
+import { type Blocked, describeBlocked } from '../domain/executions/execution.js';
 import { type Denial, explainDenial, parseDenial, PROVIDER_IDENTITY } from '../domain/iam/denials.js';
 import { findOtherRemedy } from '../domain/iam/otherReasons.js';
 import type { PermissionScope } from '../domain/iam/permissions.js';
@@ -37,7 +37,7 @@ export function withoutContinuation(remedy: string): string {
 export function createBlockedFailure(blocked: Blocked): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'Blocked',
-    message: `${blocked.message} ${blocked.remedy}`,
+    message: describeBlocked(blocked),
     details: [withOwner(blocked)],
   });
 }

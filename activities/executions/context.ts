@@ -1,5 +1,5 @@
 import { ApplicationFailure } from '@temporalio/common';
-import { type Blocked, isFinalStatus } from '../../domain/executions/execution.js';
+import { type Blocked, describeBlocked, isFinalStatus } from '../../domain/executions/execution.js';
 import { noteLogIds } from '../../observability/logContext.js';
 import { type ExecutionContext, findExecution } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
@@ -65,7 +65,7 @@ export function viaStorageProvider(execution: ExecutionContext): ExecutionContex
 export async function recordBlocked(db: Db, executionId: string, blocked: Blocked): Promise<void> {
   await updateExecution(db, executionId, {
     blocked,
-    statusDescription: `Blocked: ${blocked.message} ${blocked.remedy}`,
+    statusDescription: `Blocked: ${describeBlocked(blocked)}`,
   });
 }
 

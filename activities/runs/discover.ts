@@ -2,6 +2,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { Context } from '@temporalio/activity';
 import pLimit from 'p-limit';
 import { hasObjects, listFolders } from '../../aws/s3.js';
+import { describeBlocked } from '../../domain/executions/execution.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { bucketArn } from '../../domain/iam/permissions.js';
 import { partitionOf } from '../../domain/regions.js';
@@ -74,7 +75,7 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
     });
     const blocked = getBlocked(failure);
     if (blocked === undefined) return failure;
-    const description = `${blocked.message} ${blocked.remedy}`;
+    const description = describeBlocked(blocked);
     // Written only when it changes, since this runs every minute for each storage connection.
     if (storage.status !== 'FAILED' || storage.status_description !== description)
       await markSearchFailed(db, storage.id, description);

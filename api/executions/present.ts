@@ -1,5 +1,5 @@
 import { explainFailure } from '../../domain/executions/failures.js';
-import { isFinalStatus } from '../../domain/executions/execution.js';
+import { describeBlocked, isFinalStatus } from '../../domain/executions/execution.js';
 import { listSteps, type RecordedStep } from '../../domain/executions/steps.js';
 import { findPathWarnings } from '../../domain/runs/pathWarnings.js';
 import type { listAttempts } from '../../store/executions/attempts.js';
@@ -10,7 +10,7 @@ import { executionWorkflowId } from '../../workflows/messages/executions.js';
 function describeStatus(row: ListedExecution): string {
   if (row.blocked === null || isFinalStatus(row.status) || row.statusDescription.includes(row.blocked.remedy))
     return row.statusDescription;
-  return `Blocked: ${row.blocked.message} ${row.blocked.remedy}`;
+  return `Blocked: ${describeBlocked(row.blocked)}`;
 }
 
 /** An execution in the shape of the vendor's contract. */

@@ -1,9 +1,9 @@
 import Box from '@cloudscape-design/components/box';
-import Input from '@cloudscape-design/components/input';
+import Input, { type InputProps } from '@cloudscape-design/components/input';
 import Modal from '@cloudscape-design/components/modal';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
-import { type ReactNode, useEffect, useState } from 'react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { api, ask } from '../app/client.js';
 import { useSession } from '../auth/session.js';
 import { PAGES } from './navigation.js';
@@ -67,7 +67,14 @@ export function Palette(): ReactNode {
   const [isOpen, setOpen] = useState(false);
   const [text, setText] = useState('');
   const [selected, setSelected] = useState(0);
+  const input = useRef<InputProps.Ref>(null);
   const choices = useChoices(text, isOpen);
+  useEffect(() => {
+    if (!isOpen) return;
+    // After the dialog, which gives the focus to its button to close.
+    const timer = setTimeout(() => input.current?.focus());
+    return () => clearTimeout(timer);
+  }, [isOpen]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
       if (event.key.toLowerCase() === 'k' && (event.ctrlKey || event.metaKey)) {
@@ -89,7 +96,7 @@ export function Palette(): ReactNode {
   return (
     <Modal visible={isOpen} onDismiss={() => setOpen(false)} header="Go to" closeAriaLabel="Close">
       <Input
-        autoFocus
+        ref={input}
         type="search"
         value={text}
         placeholder="A page, or the name of a run or an execution"

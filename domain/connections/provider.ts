@@ -36,8 +36,8 @@ export function describeShortExternalId(value: string): { code: string; message:
       `The external ID has only ${value.length} characters. Somebody who guesses it could reach this account through ` +
       'polony',
     remedy:
-      "Generate one with GET /v1/iam-documents, add it to the role's trust policy beside the old one, give it to the " +
-      'provider with PATCH, and remove the old one from the trust policy.',
+      "Generate a new one with the IAM documents, add it to the role's trust policy beside the old one, give it to the " +
+      'provider, and remove the old one from the trust policy.',
   };
 }
 

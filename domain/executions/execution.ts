@@ -73,6 +73,11 @@ export interface Blocked {
   since?: string;
 }
 
+/** What is wrong, and what to do about it. Messages of AWS have no full stop. */
+export function describeBlocked({ message, remedy }: Pick<Blocked, 'message' | 'remedy'>): string {
+  return `${message}${/[.!?]$/.test(message) ? '' : '.'} ${remedy}`;
+}
+
 /** The `kind` of a block where HealthOmics has a run for the `requestId` of an execution, and nothing says which. */
 export const START_CONFLICT = 'START_CONFLICT';
 
