@@ -58,8 +58,8 @@ function Upload({ details }: { details: Details }): ReactNode {
         columns={4}
         items={{
           Upload: <Status value={uploadState} />,
-          Files: formatNumber(progress.objects),
-          Size: formatBytes(progress.bytes),
+          'Base call files': formatNumber(progress.objects),
+          'Base calls': formatBytes(progress.bytes),
           'Last growth': <Time value={progress.timeGrown} ago />,
           ...(missingCount > 0 && {
             [`Missing cycles (${formatNumber(missingCount)})`]:
