@@ -9,6 +9,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import type { ApiDependencies } from '../../api/dependencies.js';
+import { createRootCaller } from '../../api/plugins/apiKeys.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createExecution } from '../../store/executions/create.js';
 import { updateExecution } from '../../store/executions/update.js';
@@ -420,6 +421,33 @@ describe('a sign-in link', () => {
 });
 
 describe('streams', () => {
+  it('do not count for a caller whose client went before they began', async () => {
+    // More than a caller may have.
+    const clients = 101;
+    let arrived = 0;
+    let gone = 0;
+    let answer!: () => void;
+    const mayAnswer = new Promise<void>((resolve) => (answer = resolve));
+    const on = await build({
+      authenticate: async () => {
+        arrived++;
+        await mayAnswer;
+        return createRootCaller();
+      },
+    });
+    on.server.on('connection', (socket) => socket.on('close', () => gone++));
+    const address = await on.listen({ host: '127.0.0.1', port: 0 });
+    const path = '/v1/changes?topics=runs';
+    const requests = Array.from({ length: clients }, () => get(`${address}${path}`, { headers: { ...asRoot } }));
+    for (const request of requests) request.on('error', () => undefined);
+    await expect.poll(() => arrived).toBe(clients);
+    for (const request of requests) request.destroy();
+    await expect.poll(() => gone).toBe(clients);
+    answer();
+    const after = await on.inject({ method: 'HEAD', url: path, headers: asRoot });
+    expect(after.statusCode).toBe(200);
+    await on.close();
+  });
   it('of an execution and of changes end before they show something to a session that has ended', async () => {
     const address = await app.listen({ host: '127.0.0.1', port: 0 });
     const post = async (path: string, payload: object): Promise<string> =>
@@ -640,7 +668,7 @@ describe('signing in at an identity provider', () => {
     });
     expect(answer.status).toBe(200);
     expect(answer.headers['content-security-policy']).toContain("default-src 'none'");
-    expect(answer.text).toContain('<meta http-equiv="refresh" content="0;url=/runs?filter=a%22%3Cb%3E&amp;c">');
+    expect(answer.text).toContain('<meta http-equiv="refresh" content="0;url=/lab/runs?filter=a%22%3Cb%3E&amp;c">');
     expect(asked.map(({ form }) => Object.fromEntries(form))).toEqual([
       {
         grant_type: 'authorization_code',

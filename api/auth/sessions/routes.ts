@@ -239,7 +239,7 @@ async function finishOidc(
     const caller = await app.logins.by(request, reply, code, () => oidcSignIn.finish(code, secret, sessionEnd()));
     await beginSession(dependencies, request, reply, { caller, method: 'oidc' });
     forgetSignIn(request, reply, publicUrl);
-    return await openPage(reply, parseReturnTo(returnTo));
+    return await openPage(reply, `${oidcSignIn.basePath}${parseReturnTo(returnTo)}`);
   } catch (error) {
     forgetSignIn(request, reply, publicUrl);
     return showSignInError(error, oidcSignIn, request, reply);
