@@ -84,6 +84,16 @@ describe('parseInstrumentSeries', () => {
     const { warnings } = parseInstrumentSeries(JSON.stringify({ RunStats: { Reads: [{ Read: 'R1', Cycles }] } }));
     expect([warnings.length, warnings.at(-1)]).toEqual([5, '96 more values are out of range']);
   });
+  it('takes values that are nested deep, or too large to add, for missing', () => {
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    const cycle = '{"BaseComposition":{"A":1e308,"C":1e308,"G":5,"T":1e999}}';
+    const { run, warnings } = parseInstrumentSeries(
+      `{"RunStats":{"PFCount":7,"TotalYield":${deep},"Reads":[{"Read":"R1","Cycles":[${cycle}]}]}}`,
+    );
+    expect([run.poloniesPassingFilter, run.yield]).toEqual([7, null]);
+    expect(warnings).toEqual([`TotalYield is an object, which is not a number from 0 to ${Number.MAX_SAFE_INTEGER}`]);
+    expect(run.reads[0]!.cycles).toMatchObject({ percentA: null, percentG: [100], percentT: null });
+  });
   it.each(['', '[]', '{"RunStats"', '{}', '{"RunStats":null,"LaneStats":[{}]}'])('rejects %j', (text) =>
     expect(() => parseInstrumentSeries(text)).toThrow(/^AvitiRunStats\.json: /),
   );
@@ -154,6 +164,24 @@ describe('parseAnalysisSeries', () => {
       [null, null],
     ]);
   });
+  it('adds up the occurrences of an index once, however often a file repeats it', () => {
+    const { rows } = parseIndexSeries(`SampleName,Lane,NumPoloniesAssigned\n${'s1,1+1,1\n'.repeat(10_000)}`);
+    let reads = 0;
+    const occurrence = {
+      get lane() {
+        reads++;
+        return 1;
+      },
+      sequence: '',
+      polonies: 5,
+      percentMismatch: 2,
+    };
+    const sample = { ...parseAnalysisSeries(JSON.stringify(stats)).samples[0]!, sampleName: 's1' };
+    const samples = Array.from({ length: 100 }, () => ({ ...sample, occurrences: Array(64).fill(occurrence) }));
+    const joined = joinMismatches(rows, samples);
+    expect(joined.every(({ percentMismatch }) => percentMismatch === 2)).toBe(true);
+    expect(reads).toBeLessThan(10 * 6400);
+  });
   it.each(['', '{}', '{"Lanes":{},"SampleStats":7}'])('rejects %j', (text) =>
     expect(() => parseAnalysisSeries(text)).toThrow(/^RunStats\.json: /),
   );
@@ -213,6 +241,19 @@ describe('parseIndexSeries', () => {
     ['SampleName,NumPoloniesAssigned\na,many', 'row 1 has "many" as NumPoloniesAssigned, not a number'],
     ['SampleName,NumPoloniesAssigned\n"a,1', 'the closing quote is missing'],
   ])('rejects %j', (text, message) => expect(() => parseIndexSeries(text)).toThrow(message));
+});
+
+describe('numbers of IndexAssignment.csv', () => {
+  it('are missing where no file can have them', () => {
+    const { rows } = parseIndexSeries(
+      'SampleName,SampleNumber,NumPoloniesAssigned,Yield(Gb)\na,1.5,3,1e305\nb,1e300,3,1e10\n',
+    );
+    expect(rows.map((row) => [row.sampleNumber, row.yield])).toEqual([
+      [null, null],
+      [null, null],
+    ]);
+    expect(() => parseIndexSeries('SampleName,NumPoloniesAssigned\na,1e308\n')).toThrow(/not a number/);
+  });
 });
 
 describe('parseUnassignedSeries', () => {
