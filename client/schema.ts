@@ -11534,7 +11534,7 @@ export interface operations {
     SessionService_StartOidcSignIn: {
         parameters: {
             query?: {
-                /** @description The path of the page to open after signing in, with its query. The default is / */
+                /** @description The path of the page to open after signing in, below the address of polony, with its query. The default is / */
                 returnTo?: string;
             };
             header?: never;

@@ -166,8 +166,10 @@ function column(values: (number | null)[]): (number | null)[] | null {
 function composition(cycle: Json): (number | null)[] {
   const source = isObject(cycle.BaseComposition) ? cycle.BaseComposition : {};
   const values = BASES.map((base) => source[base]).map((value) =>
-    typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : null,
+    typeof value === 'number' && value >= 0 ? value : null,
   );
+  // Without one of its parts, a sum says nothing of the shares of the others.
+  if (values.some((value) => value !== null && value > Number.MAX_SAFE_INTEGER)) return BASES.map(() => null);
   const total = values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
   return values.map((value) => (value === null || total === 0 ? null : round((100 * value) / total)));
 }
