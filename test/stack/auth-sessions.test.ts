@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import type { ApiDependencies } from '../../api/dependencies.js';
-import { createRootCaller } from '../../api/plugins/apiKeys.js';
+import { apiKeyAuthenticator, createRootCaller } from '../../api/plugins/apiKeys.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createExecution } from '../../store/executions/create.js';
 import { updateExecution } from '../../store/executions/update.js';
@@ -417,6 +417,32 @@ describe('a sign-in link', () => {
     await sql`update sessions set time_expires = now() + interval '1 hour'`.execute(db);
     const { session } = await signIn({ signInToken: await linkOf(write) });
     expect(Date.parse(session.timeExpires!) - Date.now()).toBeLessThanOrEqual(3_600_000);
+  });
+});
+
+describe('a caller that ends during its request', () => {
+  it('gets neither a session nor a link', async () => {
+    const { key, id } = await createKey(['runs:read']);
+    const removed = await build({
+      authenticate: async () => {
+        const caller = await apiKeyAuthenticator(db, ROOT)(key);
+        await db.deleteFrom('api_keys').where('id', '=', id).execute();
+        return caller;
+      },
+    });
+    expect((await send('POST', '/v1/session', {}, { apiKey: key }, removed)).reason).toBe('SESSION_EXPIRED');
+    const other = await createKey(['runs:read']);
+    const deletes = await build({
+      authenticate: async () => {
+        const caller = await apiKeyAuthenticator(db, ROOT)(other.key);
+        await db.deleteFrom('api_keys').where('id', '=', other.id).execute();
+        return caller;
+      },
+    });
+    const link = await send('POST', '/v1/session/sign-in-links', { 'x-api-key': other.key }, undefined, deletes);
+    expect([link.status, link.reason]).toEqual([401, 'SESSION_EXPIRED']);
+    await removed.close();
+    await deletes.close();
   });
 });
 
