@@ -2595,7 +2595,7 @@ export interface components {
             /** @description Percent */
             errorRate: number | null;
             kitName: string | null;
-            /** @description Percent of the polonies, from the execution that completed last */
+            /** @description Percent of the polonies, from the execution that completed last. Only with the scope executions:read */
             percentAssigned: number | null;
             /** @description Percent */
             phixAlignmentRate: number | null;
