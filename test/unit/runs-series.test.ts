@@ -84,11 +84,10 @@ describe('parseInstrumentSeries', () => {
     const { warnings } = parseInstrumentSeries(JSON.stringify({ RunStats: { Reads: [{ Read: 'R1', Cycles }] } }));
     expect([warnings.length, warnings.at(-1)]).toEqual([5, '96 more values are out of range']);
   });
-  it('takes values that are nested deep, or too large to add, for missing', () => {
-    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  it('takes objects, and counts that are too large to add, for missing', () => {
     const cycle = '{"BaseComposition":{"A":1e308,"C":1e308,"G":5,"T":1e999}}';
     const { run, warnings } = parseInstrumentSeries(
-      `{"RunStats":{"PFCount":7,"TotalYield":${deep},"Reads":[{"Read":"R1","Cycles":[${cycle}]}]}}`,
+      `{"RunStats":{"PFCount":7,"TotalYield":[[7]],"Reads":[{"Read":"R1","Cycles":[${cycle}]}]}}`,
     );
     expect([run.poloniesPassingFilter, run.yield]).toEqual([7, null]);
     expect(warnings).toEqual([`TotalYield is an object, which is not a number from 0 to ${Number.MAX_SAFE_INTEGER}`]);
@@ -274,6 +273,15 @@ describe('parseUnassignedSeries', () => {
 });
 
 describe('parseSeriesFile', () => {
+  it('does not parse what is nested too deep', () => {
+    const nested = (levels: number): Buffer =>
+      Buffer.from(`{"NumPolonies":1,"X":${'['.repeat(levels)}${']'.repeat(levels)}}`);
+    expect(parseSeriesFile('RunStats.json', nested(99))).toHaveProperty('content');
+    expect(parseSeriesFile('RunStats.json', nested(100))).toEqual({
+      problem: 'RunStats.json: the JSON is nested deeper than 100 levels',
+    });
+    expect(parseSeriesFile('RunStats.json', nested(10_000_000))).toHaveProperty('problem');
+  });
   it('returns what is wrong with a damaged file', () => {
     expect(parseSeriesFile('RunStats.json', Buffer.from('{'))).toEqual({
       problem: expect.stringMatching(/^RunStats\.json: not valid JSON/) as string,
