@@ -98,7 +98,7 @@ export type Admission = 'yes' | 'no' | 'full';
  * Begins the answer with a stream.
  * @param what the streams are of, such as `changes`
  * @param instead what the client can do where there are too many
- * @returns false for a HEAD request, whose answer is complete
+ * @returns false for a HEAD request, whose answer is complete, and for a client that has gone
  * @throws ApiError 429 or 503 where there are too many streams
  */
 export function beginEventStream(
@@ -120,6 +120,8 @@ export function beginEventStream(
       `This caller already has ${MOST_STREAMS} open streams of ${what}, the most it may have. Close one first`,
     );
   reply.hijack();
+  // A response that has closed says so once. A stream that begins later would never end, and count for its caller.
+  if (reply.raw.destroyed) return false;
   reply.raw.writeHead(200, {
     ...(reply.getHeaders() as Record<string, string>),
     'content-type': 'text/event-stream; charset=utf-8',

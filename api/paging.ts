@@ -124,17 +124,31 @@ function decodePageToken(
   );
 }
 
+/** A time of day with its offset. Offsets of the 19th century have seconds. */
+const CLOCK = String.raw`([01]\d|2[0-3])(:[0-5]\d){2}(\.\d{1,6})?[+-](0\d|1[0-4])(:[0-5]\d){0,2}`;
 const SORT_KEYS: Readonly<Record<OrderKind, RegExp>> = {
   text: /^[^\0\p{Cs}]*$/u,
   number: /^(-?Infinity|NaN|-?\d{1,400}(\.\d{1,400})?(e[+-]?\d{1,3})?)$/,
-  time: /^(-infinity|\d{4}-\d{2}-\d{2} ([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?[+-](0\d|1[0-4])(:[0-5]\d)?)$/,
+  // In another time zone, the first and the last year that a run can have end in the years before and after them.
+  time: new RegExp(String.raw`^(-infinity|(\d{4}-\d{2}-\d{2}|10000-01-01) ${CLOCK}|0001-12-31 ${CLOCK} BC)$`),
 };
 
 /** Whether PostgreSQL accepts a text as a value to continue after. Only a forged token has another one. */
 function isSortKey(key: unknown, kind: OrderKind): boolean {
   if (typeof key !== 'string' || !SORT_KEYS[kind].test(key)) return false;
-  if (kind === 'number') return /^(-?Infinity|NaN)$/.test(key) || Number.isFinite(Number(key));
-  return kind === 'text' || key === '-infinity' || !Number.isNaN(Date.parse(key.slice(0, 10)));
+  if (kind === 'number') {
+    const value = Number(key);
+    // PostgreSQL rejects what is too large, and what is too small to differ from 0.
+    const isInRange = Number.isFinite(value) && (value !== 0 || !/^[^e]*[1-9]/.test(key));
+    return isInRange || /^(-?Infinity|NaN)$/.test(key);
+  }
+  return kind === 'text' || /^(-inf|10000)/.test(key) || isDay(key.slice(0, 10));
+}
+
+/** Whether there is a day: JavaScript takes the 30th of February for a day in March. */
+function isDay(text: string): boolean {
+  const day = new Date(`${text}T00:00:00Z`);
+  return day.getUTCFullYear() > 0 && day.toISOString().startsWith(text);
 }
 
 /** Most characters of the rows of a page. To write ten times as many as JSON keeps other requests waiting. */

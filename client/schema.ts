@@ -2595,7 +2595,7 @@ export interface components {
             /** @description Percent */
             errorRate: number | null;
             kitName: string | null;
-            /** @description Percent of the polonies, from the execution that completed last */
+            /** @description Percent of the polonies, from the execution that completed last. Only with the scope executions:read */
             percentAssigned: number | null;
             /** @description Percent */
             phixAlignmentRate: number | null;
@@ -11534,7 +11534,7 @@ export interface operations {
     SessionService_StartOidcSignIn: {
         parameters: {
             query?: {
-                /** @description The path of the page to open after signing in, with its query. The default is / */
+                /** @description The path of the page to open after signing in, below the address of polony, with its query. The default is / */
                 returnTo?: string;
             };
             header?: never;

@@ -79,7 +79,8 @@ async function handleWatchChanges(
   const streams = { what: 'changes', instead: 'Ask for the lists' };
   if (!beginEventStream(request, reply, feed.admits(caller.id), streams)) return;
   const { access, id: callerId, session } = caller;
-  const { runId, executionId } = query;
+  // PostgreSQL takes an id in any case, but changes have it as polony writes it.
+  const [runId, executionId] = [query.runId?.toLowerCase(), query.executionId?.toLowerCase()];
   feed.add(
     reply.raw,
     { topics, callerId, sessionId: session?.id, access, runId, executionId, expires: accessEnds(caller) },

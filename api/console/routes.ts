@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompress, gzip } from 'node:zlib';
 import fastifyStatic from '@fastify/static';
@@ -82,10 +83,16 @@ export async function addConsole(app: FastifyInstance, folder: string, basePath:
     app.get(`/${each}/*`, options, sendPage);
   }
   await app.register(fastifyStatic, { root: folder, serve: false, preCompressed: true });
-  const sendFile = (reply: FastifyReply, name: string, cacheControl: string): FastifyReply =>
-    reply.headers({ 'cache-control': cacheControl, vary: 'accept-encoding' }).sendFile(name, { cacheControl: false });
-  app.get('/favicon.svg', options, (_request, reply) => sendFile(reply, 'favicon.svg', 'public, max-age=86400'));
+  const sendFile = (reply: FastifyReply, root: string, name: string, cacheControl: string): FastifyReply =>
+    reply
+      .headers({ 'cache-control': cacheControl, vary: 'accept-encoding' })
+      .sendFile(name, root, { cacheControl: false });
+  app.get('/favicon.svg', options, (_request, reply) =>
+    sendFile(reply, folder, 'favicon.svg', 'public, max-age=86400'),
+  );
+  // A name such as `..%2findex.html` must not reach the page, which would lack its policy here.
+  const assets = path.join(folder, 'assets');
   app.get<{ Params: { '*': string } }>('/assets/*', options, (request, reply) =>
-    sendFile(reply, `assets/${request.params['*']}`, `public, max-age=${YEAR_SECONDS}, immutable`),
+    sendFile(reply, assets, request.params['*'], `public, max-age=${YEAR_SECONDS}, immutable`),
   );
 }

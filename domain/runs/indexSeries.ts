@@ -77,8 +77,10 @@ function parseRows(file: string, content: string, required: readonly string[]): 
 
 function numberOf(cell: string | undefined): number | null {
   const value = cell === undefined || cell.trim() === '' ? NaN : Number(cell);
-  return Number.isFinite(value) && value >= 0 ? value : null;
+  return value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : null;
 }
+
+const wholeOf = (value: number | null): number | null => (Number.isSafeInteger(value) ? value : null);
 
 function percentOf(cell: string | undefined): number | null {
   const value = numberOf(cell);
@@ -106,13 +108,13 @@ export function parseIndexSeries(content: string): IndexSeries {
     const gigabases = numberOf(row['yield(gb)']);
     return {
       sampleName: shorten(row.samplename),
-      sampleNumber: numberOf(row.samplenumber),
+      sampleNumber: wholeOf(numberOf(row.samplenumber)),
       index1: shorten(row.i1 ?? row.index1),
       index2: shorten(row.i2 ?? row.index2),
       lane: laneOf(row.lane),
       polonies,
       percent: percentOf(row.percentpoloniesassigned),
-      yield: gigabases === null ? null : Math.round(gigabases * 1e9),
+      yield: wholeOf(gigabases === null ? null : Math.round(gigabases * 1e9)),
     };
   });
   return { percentOf: findPercentOf(rows), rows, isTruncated: found.length > MOST_ROWS };
@@ -177,19 +179,21 @@ function findPercentOf(rows: readonly { lane: string; polonies: number; percent:
 
 /** Adds the mismatches of each index, which RunStats.json has, to the rows of IndexAssignment.csv. */
 export function joinMismatches(rows: readonly IndexRow[], samples: readonly SampleStats[]): IndexRowWithMismatches[] {
-  const occurrences = new Map<string, SampleStats['occurrences']>();
-  for (const sample of samples)
-    for (const each of sample.occurrences) {
-      const key = `${sample.sampleName}\n${each.sequence}`;
-      const known = occurrences.get(key) ?? [];
-      occurrences.set(key, known);
-      known.push(each);
+  // One sum for each sample, index and lane: in a file that repeats them, every row would look at every occurrence.
+  const sums = new Map<string, Mismatches>();
+  const keyOf = (sample: string, sequence: string, lane: string): string => `${sample}\n${sequence}\n${lane}`;
+  for (const { sampleName, occurrences } of samples)
+    for (const { sequence, lane, polonies, percentMismatch } of occurrences) {
+      if (lane === null || polonies === null || percentMismatch === null) continue;
+      const key = keyOf(sampleName, sequence, String(lane));
+      const known = sums.get(key) ?? { total: 0, mismatched: 0 };
+      sums.set(key, known);
+      known.total += polonies;
+      known.mismatched += polonies * percentMismatch;
     }
   return rows.map((row) => {
-    const lanes = row.lane.split('+');
-    const own = (occurrences.get(`${row.sampleName}\n${row.index1}${row.index2}`) ?? []).filter(
-      ({ lane }) => lane !== null && lanes.includes(String(lane)),
-    );
+    const lanes = new Set(row.lane.split('+'));
+    const own = [...lanes].flatMap((lane) => sums.get(keyOf(row.sampleName, `${row.index1}${row.index2}`, lane)) ?? []);
     const percentMismatch = weighMismatches(own);
     return {
       ...row,
@@ -199,13 +203,15 @@ export function joinMismatches(rows: readonly IndexRow[], samples: readonly Samp
   });
 }
 
-function weighMismatches(occurrences: SampleStats['occurrences']): number | null {
-  const known = occurrences.filter(
-    (each): each is typeof each & { polonies: number; percentMismatch: number } =>
-      each.polonies !== null && each.percentMismatch !== null,
-  );
-  const total = known.reduce((sum, { polonies }) => sum + polonies, 0);
+/** Polonies of a sample, and those of them with a mismatch, as polonies times percent. */
+interface Mismatches {
+  total: number;
+  mismatched: number;
+}
+
+function weighMismatches(sums: readonly Mismatches[]): number | null {
+  const total = sums.reduce((sum, each) => sum + each.total, 0);
   if (total === 0) return null;
-  const mismatched = known.reduce((sum, { polonies, percentMismatch }) => sum + polonies * percentMismatch, 0);
+  const mismatched = sums.reduce((sum, each) => sum + each.mismatched, 0);
   return Math.round((mismatched / total) * 1e4) / 1e4;
 }

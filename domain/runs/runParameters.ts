@@ -1,4 +1,5 @@
 import { FileFormatError } from '../errors.js';
+import { findJsonExcess } from '../json.js';
 
 /** The reads of an AVITI run: two index reads and two insert reads. */
 export const READ_NAMES = ['I1', 'I2', 'R1', 'R2'] as const;
@@ -70,10 +71,18 @@ function readTextField(source: Json, key: string): string | undefined {
   return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
 }
 
+/**
+ * Most levels of a file; those of instruments and of Bases2Fastq have fewer than ten. For millions of levels the parser
+ * needs gigabytes outside the heap, for a minute, and nothing can stop it.
+ */
+const MOST_LEVELS = 100;
+
 /** Parses a file that contains a JSON object. @throws FileFormatError for an empty file and for any other content. */
 export function parseJsonObject(file: string, content: string): Json {
   const trimmed = content.replace(/^\uFEFF/, '').trim();
   if (trimmed === '') throw new FileFormatError(file, 'the file is empty');
+  if (findJsonExcess(trimmed, { depth: MOST_LEVELS, values: Infinity }) !== undefined)
+    throw new FileFormatError(file, `the JSON is nested deeper than ${MOST_LEVELS} levels`);
   let value: unknown;
   try {
     value = JSON.parse(trimmed);

@@ -117,7 +117,9 @@ class Numbers {
   between(value: unknown, name: string, most: number): number | null {
     if (value === undefined || value === null || value === '') return null;
     if (typeof value !== 'number' || !Number.isFinite(value) || value < 0 || value > most) {
-      this.#reject(`${name} is ${JSON.stringify(value)?.slice(0, 50)}, which is not a number from 0 to ${most}`);
+      // An object may be nested too deep to write it.
+      const found = typeof value === 'object' ? 'an object' : JSON.stringify(value).slice(0, 50);
+      this.#reject(`${name} is ${found}, which is not a number from 0 to ${most}`);
       return null;
     }
     return round(value);
@@ -164,8 +166,10 @@ function column(values: (number | null)[]): (number | null)[] | null {
 function composition(cycle: Json): (number | null)[] {
   const source = isObject(cycle.BaseComposition) ? cycle.BaseComposition : {};
   const values = BASES.map((base) => source[base]).map((value) =>
-    typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : null,
+    typeof value === 'number' && value >= 0 ? value : null,
   );
+  // Without one of its parts, a sum says nothing of the shares of the others.
+  if (values.some((value) => value !== null && value > Number.MAX_SAFE_INTEGER)) return BASES.map(() => null);
   const total = values.reduce<number>((sum, value) => sum + (value ?? 0), 0);
   return values.map((value) => (value === null || total === 0 ? null : round((100 * value) / total)));
 }

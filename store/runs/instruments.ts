@@ -42,15 +42,18 @@ export interface MeasuredRun {
  * Sequencing runs of an instrument with their metrics, newest first. Before an id, the nearest come first.
  * @param since no earlier start of the run
  * @param until only earlier starts of the run
+ * @param ids the runs that the caller may see
+ * @param executionIds the executions that the caller may see: the shares of assigned polonies are of them
  */
 export async function listMeasuredRuns(
   db: Db,
   serialNumber: string,
   slice: Slice,
-  { since, until, ids }: { since?: Date; until?: Date; ids: Visible },
+  { since, until, ids, executionIds }: { since?: Date; until?: Date; ids: Visible; executionIds: Visible },
 ): Promise<MeasuredRun[]> {
   const time = sql<Date>`coalesce(r.time_started, r.time_created)`;
   const parameter = (name: string) => sql<string | null>`r.run_parameters->>${sql.lit(name)}`;
+  const mayShow = executionIds === 'all' ? sql`true` : sql`e.id = any(${toVisibleIds(executionIds)}::uuid[])`;
   let query = db
     .selectFrom('runs as r')
     .select(['r.id', 'r.run_name as runName', 'r.time_completed as timeCompleted'])
@@ -64,7 +67,7 @@ export async function listMeasuredRuns(
       sql<RunMetrics>`coalesce(r.metrics, '{}') || coalesce(r.instrument_metrics, '{}')`.as('metrics'),
       sql<number | null>`(
         select (e.summary->>'percentAssignedReads')::float8 from executions e
-        where e.run_id = r.id and e.status = 'COMPLETED' order by e.id desc limit 1
+        where e.run_id = r.id and e.status = 'COMPLETED' and ${mayShow} order by e.id desc limit 1
       )`.as('percentAssigned'),
     ])
     .where('r.instrument_name', '=', serialNumber)

@@ -9,6 +9,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import type { ApiDependencies } from '../../api/dependencies.js';
+import { apiKeyAuthenticator, createRootCaller } from '../../api/plugins/apiKeys.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createExecution } from '../../store/executions/create.js';
 import { updateExecution } from '../../store/executions/update.js';
@@ -419,7 +420,60 @@ describe('a sign-in link', () => {
   });
 });
 
+describe('a caller that ends during its request', () => {
+  it('gets neither a session nor a link', async () => {
+    const { key, id } = await createKey(['runs:read']);
+    const removed = await build({
+      authenticate: async () => {
+        const caller = await apiKeyAuthenticator(db, ROOT)(key);
+        await db.deleteFrom('api_keys').where('id', '=', id).execute();
+        return caller;
+      },
+    });
+    expect((await send('POST', '/v1/session', {}, { apiKey: key }, removed)).reason).toBe('SESSION_EXPIRED');
+    const other = await createKey(['runs:read']);
+    const deletes = await build({
+      authenticate: async () => {
+        const caller = await apiKeyAuthenticator(db, ROOT)(other.key);
+        await db.deleteFrom('api_keys').where('id', '=', other.id).execute();
+        return caller;
+      },
+    });
+    const link = await send('POST', '/v1/session/sign-in-links', { 'x-api-key': other.key }, undefined, deletes);
+    expect([link.status, link.reason]).toEqual([401, 'SESSION_EXPIRED']);
+    await removed.close();
+    await deletes.close();
+  });
+});
+
 describe('streams', () => {
+  it('do not count for a caller whose client went before they began', async () => {
+    // More than a caller may have.
+    const clients = 101;
+    let arrived = 0;
+    let gone = 0;
+    let answer!: () => void;
+    const mayAnswer = new Promise<void>((resolve) => (answer = resolve));
+    const on = await build({
+      authenticate: async () => {
+        arrived++;
+        await mayAnswer;
+        return createRootCaller();
+      },
+    });
+    on.server.on('connection', (socket) => socket.on('close', () => gone++));
+    const address = await on.listen({ host: '127.0.0.1', port: 0 });
+    const path = '/v1/changes?topics=runs';
+    const requests = Array.from({ length: clients }, () => get(`${address}${path}`, { headers: { ...asRoot } }));
+    for (const request of requests) request.on('error', () => undefined);
+    await expect.poll(() => arrived).toBe(clients);
+    for (const request of requests) request.destroy();
+    await expect.poll(() => gone).toBe(clients);
+    answer();
+    const after = await on.inject({ method: 'HEAD', url: path, headers: asRoot });
+    expect(after.statusCode).toBe(200);
+    await on.close();
+  });
   it('of an execution and of changes end before they show something to a session that has ended', async () => {
     const address = await app.listen({ host: '127.0.0.1', port: 0 });
     const post = async (path: string, payload: object): Promise<string> =>
@@ -640,7 +694,7 @@ describe('signing in at an identity provider', () => {
     });
     expect(answer.status).toBe(200);
     expect(answer.headers['content-security-policy']).toContain("default-src 'none'");
-    expect(answer.text).toContain('<meta http-equiv="refresh" content="0;url=/runs?filter=a%22%3Cb%3E&amp;c">');
+    expect(answer.text).toContain('<meta http-equiv="refresh" content="0;url=/lab/runs?filter=a%22%3Cb%3E&amp;c">');
     expect(asked.map(({ form }) => Object.fromEntries(form))).toEqual([
       {
         grant_type: 'authorization_code',

@@ -194,7 +194,8 @@ describe('the stream of changes', () => {
     const everything = await follow('topics=runs,executions,verifications');
     const own = await follow('topics=executions', { key: narrow.key });
     const narrowed = await follow(`topics=runs,executions&executionId=${id}`);
-    const streams = [everything, own, narrowed];
+    const inCapitals = await follow(`topics=executions&executionId=${id.toUpperCase()}`);
+    const streams = [everything, own, narrowed, inCapitals];
     await waitFor('all have begun', () => streams.every(({ events }) => events[0]?.event === 'ready'));
     expect(await listeners()).toBe(1);
     await updateExecution(postgres.db, other, { status: 'RUNNING' });
@@ -226,7 +227,7 @@ describe('the stream of changes', () => {
       }),
     );
     expect(shown).toContainEqual(expect.objectContaining({ topic: 'executions', id: other }));
-    for (const one of [own, narrowed])
+    for (const one of [own, narrowed, inCapitals])
       expect(new Set(changesOf(one).map((change) => change.id))).toEqual(new Set([id]));
     // The key is deleted: the next change ends its stream.
     await app.inject({ method: 'DELETE', url: `/v1/api-keys/${narrow.apiKey.id}`, headers: { 'x-api-key': ROOT } });

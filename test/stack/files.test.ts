@@ -1243,6 +1243,8 @@ describe('series of runs and executions', () => {
     expect((await seriesOf('run', { executionId: ids.execution! }, other)).series.execution!.executionId).toBe(
       ids.execution,
     );
+    const inCapitals = `/v1/runs/${ids.run!.toUpperCase()}/series?executionId=${ids.execution!.toUpperCase()}`;
+    expect((await call('GET', inCapitals)).status).toBe(200);
     const wrong = await seriesOf('otherRun', { executionId: ids.execution! });
     expect([wrong.status, wrong.field]).toEqual([400, 'executionId']);
     expect((await seriesOf('otherRun', {}, await keyFor(`runs:read:${ids.run!}`))).status).toBe(404);

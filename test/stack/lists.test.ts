@@ -283,8 +283,8 @@ describe('the run list', () => {
     });
   });
   it('rejects forged page tokens, and accepts times before the first run', async () => {
-    const made = (list: string, id: unknown): string => {
-      const text = JSON.stringify([list, 'after', id]);
+    const made = (list: string, ...position: unknown[]): string => {
+      const text = JSON.stringify([list, 'after', ...position]);
       return Buffer.from(createHash('sha256').update(text).digest('base64url').slice(0, 8) + text).toString(
         'base64url',
       );
@@ -296,6 +296,27 @@ describe('the run list', () => {
     }
     expect((await get(`/v1/runs?pageToken=${made('runs', id)}`)).status).toBe(200);
     expect((await get('/v1/storage-connections?pageSize=2147483647')).status).toBe(200);
+    // Values that PostgreSQL would reject.
+    for (const [orderBy, value, expected] of [
+      ['time_started', '2026-02-28 00:00:00+00', 200],
+      ['time_started', '2026-02-28 00:00:00+05:30', 200],
+      ['time_started', '0001-12-31 19:03:58-04:56:02 BC', 200],
+      ['time_started', '10000-01-01 08:59:59+09', 200],
+      ['time_started', '-infinity', 200],
+      ['time_started', '2026-02-30 00:00:00+00', 400],
+      ['time_started', '2026-13-01 00:00:00+00', 400],
+      ['time_started', '0000-01-01 00:00:00+00', 400],
+      ['metrics.sequencing.q30', '5e-324', 200],
+      ['metrics.sequencing.q30', '0', 200],
+      ['metrics.sequencing.q30', '-Infinity', 200],
+      ['metrics.sequencing.q30', '1e-999', 400],
+      ['metrics.sequencing.q30', `0.${'0'.repeat(390)}1`, 400],
+      ['metrics.sequencing.q30', '1e999', 400],
+    ] as const) {
+      const list = `runs?${createHash('sha256').update(JSON.stringify({ orderBy })).digest('base64url').slice(0, 8)}`;
+      const { status } = await get(`/v1/runs?orderBy=${orderBy}&pageToken=${made(list, id, value)}`);
+      expect([value, status]).toEqual([value, expected]);
+    }
     expect(await found('time_created>=99999y instrument.name:AV2')).toEqual(['other']);
     expect(await found('time_created<99999mo')).toEqual([]);
   });
@@ -452,6 +473,30 @@ describe('the instrument list', () => {
       scopes: ['instruments:read:AV1', `runs:read:${ids.get('failed')!}`],
     });
     expect(await names('', key)).toEqual(['failed']);
+    // The share of assigned polonies is a result of an execution.
+    const assignedFor = async (...scopes: string[]): Promise<(number | null)[]> => {
+      const created = await post('/v1/api-keys', {
+        name: 'results',
+        scopes: ['instruments:read', 'runs:read', ...scopes],
+      });
+      return (await get('/v1/instruments/AV1/metrics', created.key)).body.metrics
+        .filter(({ runName }) => runName === 'whole')
+        .map(({ percentAssigned }) => percentAssigned);
+    };
+    const of = sql`where run_id = ${ids.get('whole')!}`;
+    const { rows } = await sql<{ id: string; status: string; summary: unknown }>`
+      select id, status, summary from executions ${of} order by id desc limit 1`.execute(db);
+    const { id, status, summary } = rows[0]!;
+    await sql`update executions set status = 'COMPLETED', summary = '{"percentAssignedReads": 87.5}' where id = ${id}`.execute(
+      db,
+    );
+    expect(await assignedFor('executions:read')).toEqual([87.5]);
+    expect(await assignedFor(`executions:read:${id}`)).toEqual([87.5]);
+    expect(await assignedFor(`executions:read:${ids.get('whole')!}`)).toEqual([null]);
+    expect(await assignedFor()).toEqual([null]);
+    await sql`
+      update executions set status = ${status}, summary = ${summary === null ? null : JSON.stringify(summary)}
+      where id = ${id}`.execute(db);
     const { key: none } = await post('/v1/api-keys', { name: 'no run', scopes: ['instruments:read:AV1'] });
     expect([await names('', none), (await get('/v1/instruments/AV2/metrics', none)).status]).toEqual([[], 404]);
   });

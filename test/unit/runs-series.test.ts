@@ -84,6 +84,15 @@ describe('parseInstrumentSeries', () => {
     const { warnings } = parseInstrumentSeries(JSON.stringify({ RunStats: { Reads: [{ Read: 'R1', Cycles }] } }));
     expect([warnings.length, warnings.at(-1)]).toEqual([5, '96 more values are out of range']);
   });
+  it('takes objects, and counts that are too large to add, for missing', () => {
+    const cycle = '{"BaseComposition":{"A":1e308,"C":1e308,"G":5,"T":1e999}}';
+    const { run, warnings } = parseInstrumentSeries(
+      `{"RunStats":{"PFCount":7,"TotalYield":[[7]],"Reads":[{"Read":"R1","Cycles":[${cycle}]}]}}`,
+    );
+    expect([run.poloniesPassingFilter, run.yield]).toEqual([7, null]);
+    expect(warnings).toEqual([`TotalYield is an object, which is not a number from 0 to ${Number.MAX_SAFE_INTEGER}`]);
+    expect(run.reads[0]!.cycles).toMatchObject({ percentA: null, percentG: null, percentT: null });
+  });
   it.each(['', '[]', '{"RunStats"', '{}', '{"RunStats":null,"LaneStats":[{}]}'])('rejects %j', (text) =>
     expect(() => parseInstrumentSeries(text)).toThrow(/^AvitiRunStats\.json: /),
   );
@@ -154,6 +163,24 @@ describe('parseAnalysisSeries', () => {
       [null, null],
     ]);
   });
+  it('adds up the occurrences of an index once, however often a file repeats it', () => {
+    const { rows } = parseIndexSeries(`SampleName,Lane,NumPoloniesAssigned\n${'s1,1+1,1\n'.repeat(10_000)}`);
+    let reads = 0;
+    const occurrence = {
+      get lane() {
+        reads++;
+        return 1;
+      },
+      sequence: '',
+      polonies: 5,
+      percentMismatch: 2,
+    };
+    const sample = { ...parseAnalysisSeries(JSON.stringify(stats)).samples[0]!, sampleName: 's1' };
+    const samples = Array.from({ length: 100 }, () => ({ ...sample, occurrences: Array(64).fill(occurrence) }));
+    const joined = joinMismatches(rows, samples);
+    expect(joined.every(({ percentMismatch }) => percentMismatch === 2)).toBe(true);
+    expect(reads).toBeLessThan(10 * 6400);
+  });
   it.each(['', '{}', '{"Lanes":{},"SampleStats":7}'])('rejects %j', (text) =>
     expect(() => parseAnalysisSeries(text)).toThrow(/^RunStats\.json: /),
   );
@@ -215,6 +242,19 @@ describe('parseIndexSeries', () => {
   ])('rejects %j', (text, message) => expect(() => parseIndexSeries(text)).toThrow(message));
 });
 
+describe('numbers of IndexAssignment.csv', () => {
+  it('are missing where no file can have them', () => {
+    const { rows } = parseIndexSeries(
+      'SampleName,SampleNumber,NumPoloniesAssigned,Yield(Gb)\na,1.5,3,1e305\nb,1e300,3,1e10\n',
+    );
+    expect(rows.map((row) => [row.sampleNumber, row.yield])).toEqual([
+      [null, null],
+      [null, null],
+    ]);
+    expect(() => parseIndexSeries('SampleName,NumPoloniesAssigned\na,1e308\n')).toThrow(/not a number/);
+  });
+});
+
 describe('parseUnassignedSeries', () => {
   it('returns the most frequent sequences of each lane', () => {
     const rows = Array.from({ length: 150 }, (_, at) => `A,C,0.1,${at},1`).join('\n');
@@ -233,6 +273,15 @@ describe('parseUnassignedSeries', () => {
 });
 
 describe('parseSeriesFile', () => {
+  it('does not parse what is nested too deep', () => {
+    const nested = (levels: number): Buffer =>
+      Buffer.from(`{"NumPolonies":1,"X":${'['.repeat(levels)}${']'.repeat(levels)}}`);
+    expect(parseSeriesFile('RunStats.json', nested(99))).toHaveProperty('content');
+    expect(parseSeriesFile('RunStats.json', nested(100))).toEqual({
+      problem: 'RunStats.json: the JSON is nested deeper than 100 levels',
+    });
+    expect(parseSeriesFile('RunStats.json', nested(10_000_000))).toHaveProperty('problem');
+  });
   it('returns what is wrong with a damaged file', () => {
     expect(parseSeriesFile('RunStats.json', Buffer.from('{'))).toEqual({
       problem: expect.stringMatching(/^RunStats\.json: not valid JSON/) as string,

@@ -42,6 +42,9 @@ const SIGN_IN_SECONDS = 600;
 /** The cookie of a sign-in at the provider that has begun. */
 const SIGN_IN_COOKIE = 'polony_sign_in';
 
+/** PostgreSQL's code for a row that refers to one that is gone (foreign_key_violation). */
+const FOREIGN_KEY_VIOLATION = '23503';
+
 /** What the routes of sessions need. */
 export interface SessionDependencies {
   db: Db;
@@ -125,7 +128,7 @@ async function beginSession(
   const expires = sessionEnd(caller.expires);
   const signedIn = callers.describe(caller, secret);
   const before = readSessionCookie(request, publicUrl);
-  await inTransaction(db, async (transaction) => {
+  const stored = inTransaction(db, async (transaction) => {
     // The browser forgets the session that it had.
     if (before !== undefined) await deleteSession(transaction, hashKey(before));
     await insertSession(transaction, { id, hash: hashKey(secret), caller: signedIn, timeExpires: expires });
@@ -141,10 +144,24 @@ async function beginSession(
       { status: 201 },
     );
   });
+  await whileCallerExists(stored);
   setSessionCookie(request, reply, { secret, expires }, publicUrl);
   // For the line of the request in the log.
   request.caller = { ...caller, session: toCallerSession(id, expires, secret) };
   return presentSession(request.caller);
+}
+
+/**
+ * Waits for a write that refers to the caller's key or session.
+ * @throws ApiError 401 where that has ended since the request began
+ */
+async function whileCallerExists(write: Promise<void>): Promise<void> {
+  try {
+    await write;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== FOREIGN_KEY_VIOLATION) throw error;
+    throw new ApiError(401, 'SESSION_EXPIRED', 'Your session or your key ended during this request. Sign in again');
+  }
 }
 
 /** When a new session ends. @param limit it must not last longer than this */
@@ -184,11 +201,13 @@ async function createLink({ db, callers }: SessionDependencies, request: Fastify
   const ends = accessEnds(caller);
   const timeExpires = new Date(Math.min(Date.now() + LINK_MS, ends?.getTime() ?? Infinity));
   const link = { id: newId(), hash: hashKey(secret), caller: callers.describe(caller, secret), timeExpires };
-  await inTransaction(db, (transaction) =>
-    insertSignInLink(transaction, link, {
-      ...(caller.session !== undefined && { sessionId: caller.session.id }),
-      ...(ends !== undefined && { sessionExpires: ends }),
-    }),
+  await whileCallerExists(
+    inTransaction(db, (transaction) =>
+      insertSignInLink(transaction, link, {
+        ...(caller.session !== undefined && { sessionId: caller.session.id }),
+        ...(ends !== undefined && { sessionExpires: ends }),
+      }),
+    ),
   );
   request.auditDetail = { timeExpires: timeExpires.toISOString() };
   return reply.code(201).send({ signInLink: { path: `/sign-in#${secret}`, timeExpires: timeExpires.toISOString() } });
@@ -239,7 +258,7 @@ async function finishOidc(
     const caller = await app.logins.by(request, reply, code, () => oidcSignIn.finish(code, secret, sessionEnd()));
     await beginSession(dependencies, request, reply, { caller, method: 'oidc' });
     forgetSignIn(request, reply, publicUrl);
-    return await openPage(reply, parseReturnTo(returnTo));
+    return await openPage(reply, `${oidcSignIn.basePath}${parseReturnTo(returnTo)}`);
   } catch (error) {
     forgetSignIn(request, reply, publicUrl);
     return showSignInError(error, oidcSignIn, request, reply);

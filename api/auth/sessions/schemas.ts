@@ -137,7 +137,9 @@ export const operations = {
         returnTo: Type.Optional(
           Type.String({
             maxLength: 1024,
-            description: 'The path of the page to open after signing in, with its query. The default is /',
+            description:
+              'The path of the page to open after signing in, below the address of polony, with its query. ' +
+              'The default is /',
           }),
         ),
       },

@@ -71,6 +71,7 @@ async function handleListMetrics(
         ...(since !== undefined && { since: parseTimestamp(since) }),
         ...(until !== undefined && { until: parseTimestamp(until) }),
         ids: caller.access.ids('runs:read'),
+        executionIds: caller.access.ids('executions:read'),
       }),
   );
   return { metrics: items.map(presentMeasuredRun), ...page };

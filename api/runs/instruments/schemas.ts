@@ -68,7 +68,9 @@ const InstrumentMetrics = component(
       avgQ: number('Phred score'),
       errorRate: number('Percent'),
       phixAlignmentRate: number('Percent'),
-      percentAssigned: number('Percent of the polonies, from the execution that completed last'),
+      percentAssigned: number(
+        'Percent of the polonies, from the execution that completed last. Only with the scope executions:read',
+      ),
     },
     closed,
   ),

@@ -69,7 +69,7 @@ async function findExecutionOf(
   const isVisible = isId(executionId) && caller.access.covers('executions:read', executionId);
   const execution = isVisible ? await findListedExecution(db, executionId) : undefined;
   if (execution === undefined) throw notFoundError('execution', executionId);
-  if (execution.run.id === runId) return execution;
+  if (execution.run.id === runId.toLowerCase()) return execution;
   const message = `names an execution of the run ${execution.run.id}. Give an execution of this run`;
   throw new InputError([{ field: 'executionId', rule: 'OTHER_RUN', message }]);
 }
