@@ -57,21 +57,24 @@ interface Traffic {
 
 /** Opens an address, and notes what its page asks the API for until nothing is loading any more. */
 async function openAndCount(address: string, ready: () => Promise<unknown>): Promise<Traffic> {
-  const answers: Response[] = [];
+  // Ends what the page before asks.
+  await page.goto('about:blank');
+  const requests: string[] = [];
+  const bodies: Promise<Buffer>[] = [];
   const note = (response: Response): void => {
     const { pathname } = new URL(response.url());
-    if (pathname.startsWith('/v1/') && pathname !== '/v1/changes') answers.push(response);
+    if (!pathname.startsWith('/v1/') || pathname === '/v1/changes') return;
+    requests.push(response.url());
+    bodies.push(response.body());
   };
   page.on('response', note);
   await page.goto(address);
   await ready();
   await settled(page);
   page.off('response', note);
-  const bodies = await Promise.all(answers.map((each) => each.body()));
-  return {
-    requests: answers.map((each) => each.url()),
-    bytes: bodies.reduce((sum, body) => sum + body.length, 0),
-  };
+  const bytes = (await Promise.all(bodies)).reduce((sum, body) => sum + body.length, 0);
+  console.log(address, requests, bytes);
+  return { requests, bytes };
 }
 
 const rowsOf = (table: Locator): Locator => table.locator('tbody tr');

@@ -716,7 +716,7 @@ describe('counts and orders', () => {
     expect(await plan(await compiled((logged) => countRunsByStatus(logged)))).toMatch(
       /Index Only Scan using runs_by_outcome.*runs_blocked.*runs_uploading/s,
     );
-    expect(await plan(await compiled((logged) => countExecutions(logged)))).toContain('Index Only Scan');
+    expect(await plan(await compiled((logged) => countExecutions(logged)))).not.toMatch(/ on (runs|flows) /);
     expect(await plan(await compiled((logged) => countExecutionsByStatus(logged)))).toMatch(
       /executions_by_status.*executions_blocked/s,
     );
