@@ -73,7 +73,6 @@ async function openAndCount(address: string, ready: () => Promise<unknown>): Pro
   await settled(page);
   page.off('response', note);
   const bytes = (await Promise.all(bodies)).reduce((sum, body) => sum + body.length, 0);
-  console.log(address, requests, bytes);
   return { requests, bytes };
 }
 
