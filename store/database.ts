@@ -34,6 +34,7 @@ import * as startClaims from './migrations/0023_start_claims.js';
 import * as sessions from './migrations/0024_sessions.js';
 import * as sorting from './migrations/0025_sorting.js';
 import * as runsOfInstrument from './migrations/0026_runs_of_instrument.js';
+import * as runCounts from './migrations/0027_run_counts.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -182,6 +183,7 @@ const migrations: MigrationProvider = {
     '0024_sessions': sessions,
     '0025_sorting': sorting,
     '0026_runs_of_instrument': runsOfInstrument,
+    '0027_run_counts': runCounts,
   }),
 };
 

@@ -43,6 +43,7 @@ export async function waitFor<T>(
 export interface ExecutionDetails {
   execution: {
     id: string;
+    name: string;
     status: string;
     statusDescription: string;
     errorMessage: string | null;

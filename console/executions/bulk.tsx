@@ -130,6 +130,7 @@ export function BulkDialog({ action, executions, onClose }: BulkDialogProps): Re
   const [isRunning, setRunning] = useState(false);
   const key = useRef(crypto.randomUUID());
   const hasBegun = Object.keys(results).length > 0;
+  const leftOut = allowed.length - eligible.length;
   const failed = eligible.filter(({ id }) => results[id]?.state === 'failed');
   const run = async (): Promise<void> => {
     setRunning(true);
@@ -177,10 +178,10 @@ export function BulkDialog({ action, executions, onClose }: BulkDialogProps): Re
     >
       <SpaceBetween size="m">
         {!hasBegun && <Alert type={action === 'cancel' ? 'warning' : 'info'}>{explain}</Alert>}
-        {allowed.length > eligible.length && (
+        {leftOut > 0 && (
           <Box>
-            {allowed.length - eligible.length} of the chosen executions are left out:{' '}
-            {action === 'relaunch' ? 'they have not ended.' : 'they have ended.'}
+            {leftOut} of the chosen executions {leftOut === 1 ? 'is left out: it has' : 'are left out: they have'}
+            {action === 'relaunch' ? ' not ended.' : ' ended.'}
           </Box>
         )}
         {executions.length > allowed.length && (

@@ -147,6 +147,12 @@ function removeWrongOrientation(): void {
   for (const each of document.querySelectorAll('nav[aria-orientation]')) each.removeAttribute('aria-orientation');
 }
 
+/** Keeps the address: its last part says which tab of a page is open. */
+function skipToContent(event: { preventDefault: () => void }): void {
+  event.preventDefault();
+  document.getElementById('main')?.focus();
+}
+
 function Layout(): ReactNode {
   const [isNavigationOpen, setNavigationOpen] = useState(() => matchMedia('(min-width: 900px)').matches);
   const { pathname } = useLocation();
@@ -161,7 +167,7 @@ function Layout(): ReactNode {
   }, [pathname]);
   return (
     <>
-      <a href="#main" className={styles.skip}>
+      <a href="#main" className={styles.skip} onClick={skipToContent}>
         Skip to the content
       </a>
       <div id="header" className={styles.header}>

@@ -7,8 +7,10 @@ export interface FilterKeyword {
   keyword: string;
   label: string;
   kind: 'text' | 'enum' | 'number' | 'date' | 'boolean';
-  /** All values, where there are few. */
-  values?: readonly string[];
+  /** All values, where there are few; empty otherwise. */
+  values: readonly string[];
+  /** Whether the API lists the values that occur. */
+  listsValues: boolean;
 }
 
 type Token = PropertyFilterProps.Token;
@@ -79,7 +81,7 @@ export function FilterBar({ plural, filter, onChange, keywords, loadValues, coun
   }, []);
   const loadOptions = (keyword: string | undefined, text: string): void => {
     const known = keywords.find((each) => each.keyword === keyword);
-    if (known === undefined || known.values !== undefined || known.kind !== 'text' || loadValues === undefined) return;
+    if (known?.listsValues !== true || known.values.length > 0 || loadValues === undefined) return;
     const own = (request.current += 1);
     setStatus('loading');
     loadValues(known.keyword, text).then(
@@ -91,9 +93,7 @@ export function FilterBar({ plural, filter, onChange, keywords, loadValues, coun
       () => own === request.current && setStatus('error'),
     );
   };
-  const fixed = keywords.flatMap(({ keyword, values = [] }) =>
-    values.map((value) => ({ propertyKey: keyword, value })),
-  );
+  const fixed = keywords.flatMap(({ keyword, values }) => values.map((value) => ({ propertyKey: keyword, value })));
   return (
     <PropertyFilter
       ref={ref}

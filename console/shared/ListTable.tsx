@@ -12,6 +12,7 @@ import { useNavigate } from '@tanstack/react-router';
 import { type ReactNode, useState } from 'react';
 import { Failure } from './Failure.js';
 import { FilterBar, type FilterBarProps } from './FilterBar.js';
+import { formatNumber } from './format.js';
 import { type ListSearch, readListSearch, useListSearch } from './listSearch.js';
 import { usePreference } from './preferences.js';
 
@@ -185,7 +186,7 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
       header={
         <Header
           variant={isPart ? 'h2' : 'awsui-h1-sticky'}
-          {...(count !== undefined && { counter: `(${new Intl.NumberFormat().format(count)})` })}
+          {...(count !== undefined && { counter: `(${formatNumber(count)})` })}
           {...(description !== undefined && { description })}
           actions={
             <SpaceBetween direction="horizontal" size="xs">
@@ -205,7 +206,7 @@ export function ListTable<T extends { id: string }>(props: ListTableProps<T>): R
             plural={title.toLowerCase()}
             filter={search.filter ?? ''}
             onChange={(text) => setSearch({ filter: text })}
-            {...(isFiltered && count !== undefined && { countText: `${count} found` })}
+            {...(isFiltered && count !== undefined && { countText: `${formatNumber(count)} found` })}
           />
         ))
       }

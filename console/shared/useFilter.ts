@@ -26,11 +26,12 @@ export function useFilter(list: 'runs' | 'executions'): Pick<FilterBarProps, 'ke
     queryFn: () => ask(api.GET(`/v1/${list}/filter-fields`)),
     staleTime: Infinity,
   });
-  const keywords = (fields.data?.fields ?? []).map<FilterKeyword>(({ name, type, values }) => ({
+  const keywords = (fields.data?.fields ?? []).map<FilterKeyword>(({ name, type, values, listsValues }) => ({
     keyword: name,
     label: labelOf(name),
     kind: KINDS[type] ?? 'text',
-    ...(values !== undefined && values !== null && { values }),
+    values,
+    listsValues,
   }));
   const loadValues = async (field: string, prefix: string): Promise<readonly string[]> => {
     const { values } = await ask(api.GET(`/v1/${list}/filter-values`, { params: { query: { field, prefix } } }));

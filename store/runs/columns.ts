@@ -28,6 +28,15 @@ export const runType = sql<
   'sequencing' | 'multiomics'
 >`case when ${isSequencing} then 'sequencing' else 'multiomics' end`;
 
+const statusOf = (sequencing: RawBuilder<boolean>): RawBuilder<string> => sql<string>`case
+  when r.upload_state = 'uploading' then 'SEQUENCING'
+  when r.upload_state = 'vanished' then 'DISCARDED'
+  when r.upload_state = 'complete' and r.checked = 'presence' then 'UNSPECIFIED'
+  when r.outcome = 'stopped' then 'STOPPED'
+  when r.outcome = 'unknown' then 'UNSPECIFIED'
+  when r.outcome = 'completed' and (r.upload_state = 'complete' or not ${sequencing}) then 'COMPLETED'
+  else 'FAILED' end`;
+
 /**
  * The status of a run `r`, in the spelling of the vendor's API.
  * - FAILED: polony rejected the run although the instrument completed it, because files are missing or the upload did
@@ -36,14 +45,10 @@ export const runType = sql<
  * - UNSPECIFIED: polony does not know the outcome, or may not read it.
  * - COMPLETED: also for cytoprofiling runs. Bases2Fastq does not support them, but the run itself is complete.
  */
-export const runStatus = sql<string>`case
-  when r.upload_state = 'uploading' then 'SEQUENCING'
-  when r.upload_state = 'vanished' then 'DISCARDED'
-  when r.upload_state = 'complete' and r.checked = 'presence' then 'UNSPECIFIED'
-  when r.outcome = 'stopped' then 'STOPPED'
-  when r.outcome = 'unknown' then 'UNSPECIFIED'
-  when r.outcome = 'completed' and (r.upload_state = 'complete' or not ${isSequencing}) then 'COMPLETED'
-  else 'FAILED' end`;
+export const runStatus = statusOf(isSequencing);
+
+/** {@link runStatus} of a run `r` that polony did not refuse. Its type does not matter, so an index has all of it. */
+export const acceptedRunStatus = statusOf(sql`true`);
 
 /** Whether the upload of a run `r` makes no progress. A flag of an upload that has ended says nothing any more. */
 export const isStalled = sql<boolean>`(r.upload_state = 'uploading' and coalesce((r.progress->>'stalled')::boolean, false))`;

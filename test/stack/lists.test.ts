@@ -11,9 +11,9 @@ import { RUN_FILTER, RUN_ORDER } from '../../domain/runs/filter.js';
 import { parseRunParameters } from '../../domain/runs/runParameters.js';
 import type { Db } from '../../store/database.js';
 import { updateExecution } from '../../store/executions/update.js';
-import { countExecutionsByStatus, listExecutions } from '../../store/executions/list.js';
+import { countExecutions, countExecutionsByStatus, listExecutions } from '../../store/executions/list.js';
 import { insertRuns } from '../../store/runs/discovery.js';
-import { listRuns } from '../../store/runs/list.js';
+import { countRunsByStatus, listRuns } from '../../store/runs/list.js';
 import { type RunChange, updateRun } from '../../store/runs/update.js';
 import { createExecution } from '../../store/executions/create.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
@@ -619,6 +619,8 @@ describe('counts and orders', () => {
       ['RUN_STATUS_SEQUENCING', 2],
       ['RUN_STATUS_COMPLETED', 1],
     ]);
+    // Indexes alone answer for all runs, and they count the same.
+    expect(await count('')).toEqual(await count('time_created>=2000-01-01'));
     expect(await found('instrument.name:AV5 blocked:true')).toEqual(['stuck']);
     expect(await found('instrument.name:AV5 stalled:true')).toEqual(['slow']);
     expect(await found('instrument.name:AV5 stalled:false')).toEqual(['done', 'stuck']);
@@ -756,6 +758,10 @@ describe('counts and orders', () => {
       );
     expect(await filtered('blocked:true')).toContain('runs_blocked');
     expect(await filtered('stalled:true')).toContain('runs_uploading');
+    expect(await plan(await compiled((logged) => countRunsByStatus(logged)))).toMatch(
+      /Index Only Scan using runs_by_outcome.*runs_blocked.*runs_uploading/s,
+    );
+    expect(await plan(await compiled((logged) => countExecutions(logged)))).not.toMatch(/ on (runs|flows) /);
     expect(await plan(await compiled((logged) => countExecutionsByStatus(logged)))).toMatch(
       /executions_by_status.*executions_blocked/s,
     );
