@@ -199,6 +199,7 @@ describe('the setup', () => {
     await step(4).getByText('s3:ListBucket', { exact: true }).first().waitFor();
     await expectAccessible();
     const missing = await readDocument(step(4), 'the missing statements');
+    const loadedAt = await page.evaluate<number>('performance.timeOrigin');
     await aws.iam.send(
       new PutRolePolicyCommand({
         RoleName: 'Element-ServiceUser',
@@ -207,6 +208,8 @@ describe('the setup', () => {
       }),
     );
     await isDone(4);
+    // A reload would have given the page a new time.
+    expect(await page.evaluate<number>('performance.timeOrigin')).toBe(loadedAt);
   });
 
   it('connects HealthOmics and the shared workflow, and ends with everything green', async () => {
@@ -258,6 +261,7 @@ describe('the setup', () => {
     await press(step(4), 'Connect the bucket');
     await isDone(4);
     await step(5).getByText('The account is ready').waitFor();
+    await expectAccessible();
     const kept = await page.evaluate<string>('location.href + JSON.stringify([localStorage, sessionStorage])');
     expect(kept).not.toContain(key!.SecretAccessKey!);
     expect(kept).not.toContain(key!.AccessKeyId!);
@@ -293,6 +297,7 @@ describe('the setup', () => {
       await isDone(number);
     }
     await step(7).getByText('The account is ready').waitFor();
+    await expectAccessible();
     expect(await readConnections()).toEqual(before);
   });
 });
