@@ -474,9 +474,10 @@ describe('the instrument list', () => {
     });
     expect(await names('', key)).toEqual(['failed']);
     // The share of assigned polonies is a result of an execution.
+    let keys = 0;
     const assignedFor = async (...scopes: string[]): Promise<(number | null)[]> => {
       const created = await post('/v1/api-keys', {
-        name: 'results',
+        name: `results ${++keys}`,
         scopes: ['instruments:read', 'runs:read', ...scopes],
       });
       return (await get('/v1/instruments/AV1/metrics', created.key)).body.metrics
