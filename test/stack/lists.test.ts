@@ -474,9 +474,10 @@ describe('the instrument list', () => {
     });
     expect(await names('', key)).toEqual(['failed']);
     // The share of assigned polonies is a result of an execution.
+    let keys = 0;
     const assignedFor = async (...scopes: string[]): Promise<(number | null)[]> => {
       const created = await post('/v1/api-keys', {
-        name: 'results',
+        name: `results ${++keys}`,
         scopes: ['instruments:read', 'runs:read', ...scopes],
       });
       return (await get('/v1/instruments/AV1/metrics', created.key)).body.metrics
@@ -492,7 +493,9 @@ describe('the instrument list', () => {
     );
     expect(await assignedFor('executions:read')).toEqual([87.5]);
     expect(await assignedFor(`executions:read:${id}`)).toEqual([87.5]);
-    expect(await assignedFor(`executions:read:${ids.get('whole')!}`)).toEqual([null]);
+    const other = await sql<{ id: string }>`
+      select id from executions where run_id <> ${ids.get('whole')!} limit 1`.execute(db);
+    expect(await assignedFor(`executions:read:${other.rows[0]!.id}`)).toEqual([null]);
     expect(await assignedFor()).toEqual([null]);
     await sql`
       update executions set status = ${status}, summary = ${summary === null ? null : JSON.stringify(summary)}

@@ -176,7 +176,10 @@ describe('parseAnalysisSeries', () => {
       percentMismatch: 2,
     };
     const sample = { ...parseAnalysisSeries(JSON.stringify(stats)).samples[0]!, sampleName: 's1' };
-    const samples = Array.from({ length: 100 }, () => ({ ...sample, occurrences: Array(64).fill(occurrence) }));
+    const samples = Array.from({ length: 100 }, () => ({
+      ...sample,
+      occurrences: Array.from({ length: 64 }, () => occurrence),
+    }));
     const joined = joinMismatches(rows, samples);
     expect(joined.every(({ percentMismatch }) => percentMismatch === 2)).toBe(true);
     expect(reads).toBeLessThan(10 * 6400);
