@@ -355,7 +355,7 @@ export function ExecutionPage(): ReactNode {
             {message}
           </Alert>
         ))}
-        <Grid gridDefinition={[{ colspan: { default: 12, m: 5 } }, { colspan: { default: 12, m: 7 } }]}>
+        <Grid gridDefinition={[{ colspan: { default: 12, xs: 5 } }, { colspan: { default: 12, xs: 7 } }]}>
           <Container header={<Header variant="h2">Timeline</Header>}>
             {steps.isError ? (
               <Failure error={steps.error} what="The steps could not be loaded" onRetry={() => void steps.refetch()} />

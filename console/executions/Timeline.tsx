@@ -55,7 +55,8 @@ export function Timeline({ steps, status, isBlocked }: TimelineProps): ReactNode
             <>
               <Time value={timeStarted} />
               {timeEnded !== null && ` · ${formatDuration(Date.parse(timeEnded) - Date.parse(timeStarted))}`}
-              {waitsFor !== null && <div>{waitsFor}</div>}
+              {/* What a blocked execution waits for is above, with what to do. */}
+              {waitsFor !== null && !isBlocked && <div>Waits for {waitsFor}</div>}
             </>
           ),
         };

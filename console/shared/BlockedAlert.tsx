@@ -34,7 +34,7 @@ export function BlockedAlert({ blocked, onRetry, isRetrying = false }: BlockedAl
         <span>{remedy}</span>
         {since !== undefined && (
           <span>
-            Blocked since <Time value={since} ago />. It continues by itself soon after that.
+            Blocked since <Time value={since} ago />
           </span>
         )}
         {statement != null && (
