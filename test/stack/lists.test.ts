@@ -760,9 +760,10 @@ describe('counts and orders', () => {
         ),
       );
     expect(await filtered('blocked:true')).toContain('runs_blocked');
-    expect(await filtered('stalled:true')).toContain('runs_uploading');
+    // Two indexes begin with what is uploading, and PostgreSQL estimates with few rows which is cheaper.
+    expect(await filtered('stalled:true')).toMatch(/runs_uploading|runs_by_outcome/);
     expect(await plan(await compiled((logged) => countRunsByStatus(logged)))).toMatch(
-      /Index Only Scan using runs_by_outcome.*runs_blocked.*runs_uploading/s,
+      /Index Only Scan using runs_by_outcome.*runs_blocked.*(runs_uploading|runs_by_outcome)/s,
     );
     expect(await plan(await compiled((logged) => countExecutions(logged)))).not.toMatch(/ on (runs|flows) /);
     expect(await plan(await compiled((logged) => countExecutionsByStatus(logged)))).toMatch(
