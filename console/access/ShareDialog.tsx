@@ -25,6 +25,18 @@ export interface ShareDialogProps {
 /** The end of a day in the reader's time zone. @param date such as 2026-01-31 */
 const endOfDay = (date: string): string => new Date(`${date}T23:59:59`).toISOString();
 
+/**
+ * The folder that a person means, below the storage connection: people paste what the Data Explorer copies.
+ * @param uri of the storage connection
+ * @returns undefined for an S3 address that is not below it
+ */
+function folderBelow(uri: string, text: string): string | undefined {
+  const given = text.trim();
+  if (!/^s3:\/\//i.test(given)) return given;
+  const root = `${uri.replace(/\/+$/, '')}/`;
+  return given.startsWith(root) && given !== root ? given.slice(root.length) : undefined;
+}
+
 /** Lets a role, a user or an account read the bucket or a part of it. */
 export function ShareDialog({
   storageId,
@@ -40,6 +52,7 @@ export function ShareDialog({
   const [extent, setExtent] = useState<Extent>('folder');
   const [prefix, setPrefix] = useState('');
   const [expires, setExpires] = useState('');
+  const below = folderBelow(uri, prefix);
   const share = useAction(async () => {
     const answer = ask(
       api.POST('/v1/storage-connections/{id}/access-grants', {
@@ -47,7 +60,7 @@ export function ShareDialog({
         body: {
           principal: principal.trim(),
           ...(description !== '' && { description }),
-          ...(extent !== 'bucket' && { prefix: extent === 'folder' ? prefix.trim() : '' }),
+          ...(extent !== 'bucket' && { prefix: extent === 'folder' ? below : '' }),
           ...(expires !== '' && { timeExpires: endOfDay(expires) }),
         },
       }),
@@ -55,8 +68,8 @@ export function ShareDialog({
     answer.catch(onFailed);
     onDone((await answer).accessGrant);
   });
-  const prefixError = fieldError(share.error, 'prefix');
-  const isIncomplete = principal.trim() === '' || (extent === 'folder' && prefix.trim() === '');
+  const prefixError = below === undefined ? `must be below ${uri}` : fieldError(share.error, 'prefix');
+  const isIncomplete = principal.trim() === '' || (extent === 'folder' && (below ?? '') === '');
   return (
     <FormModal
       title="Share data"
@@ -89,12 +102,16 @@ export function ShareDialog({
       >
         <Input value={description} onChange={({ detail }) => setDescription(detail.value)} />
       </FormField>
-      <FormField label="May read" errorText={extent === 'folder' ? undefined : prefixError}>
+      <FormField label="May read" errorText={extent === 'folder' ? undefined : fieldError(share.error, 'prefix')}>
         <RadioGroup
           value={extent}
           onChange={({ detail }) => setExtent(detail.value as Extent)}
           items={[
-            { value: 'folder', label: 'One folder', description: 'Such as the folder of a run' },
+            {
+              value: 'folder',
+              label: 'One folder',
+              description: 'Such as that of a run or of the results of an execution',
+            },
             ...(folder === ''
               ? []
               : [{ value: 'connection', label: 'The folder of the storage connection', description: uri }]),
@@ -107,7 +124,7 @@ export function ShareDialog({
       {extent === 'folder' && (
         <FormField
           label="Folder"
-          description={`Below ${uri}, such as AV240001/20260115_AV240001_RUN/`}
+          description={`Below ${uri}, such as AV240001/20260115_AV240001_RUN/, or its S3 address`}
           errorText={prefixError}
         >
           <Input value={prefix} onChange={({ detail }) => setPrefix(detail.value)} />

@@ -53,6 +53,15 @@ export function SignInPage(): ReactNode {
     token.current = '';
     mutate({ signInToken });
   }, [mutate]);
+  useEffect(() => {
+    // Where this page is open already, a one-time address only changes the fragment, and loads nothing.
+    const enter = (): void => {
+      const signInToken = takeToken();
+      if (signInToken !== undefined) mutate({ signInToken });
+    };
+    addEventListener('hashchange', enter);
+    return () => removeEventListener('hashchange', enter);
+  }, [mutate]);
   return (
     <main className={styles.page}>
       <div className={styles.box}>
@@ -95,7 +104,10 @@ export function SignInPage(): ReactNode {
               >
                 <FormField
                   label="API key"
-                  description="The console exchanges it for a session of 12 hours, and does not keep it."
+                  description={
+                    'An administrator of polony creates one for you. ' +
+                    'The console exchanges it for a session of 12 hours, and does not keep it.'
+                  }
                 >
                   <Input
                     type="password"

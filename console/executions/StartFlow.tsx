@@ -28,7 +28,7 @@ type Source = 'run' | 'text' | 'uri';
 export function StartFlow({ run, onClose }: StartFlowProps): ReactNode {
   const navigate = useNavigate();
   const { can } = useSession();
-  const [flowId, setFlowId] = useState<string>();
+  const [chosenFlowId, setFlowId] = useState<string>();
   const [name, setName] = useState('');
   const [source, setSource] = useState<Source>('run');
   const [text, setText] = useState('');
@@ -42,6 +42,9 @@ export function StartFlow({ run, onClose }: StartFlowProps): ReactNode {
     queryFn: () => ask(api.GET('/v1/flows', { params: { query: { pageSize: 1000 } } })),
     enabled: can('flows:read'),
   });
+  // One flow leaves no choice.
+  const only = flows.data?.flows.length === 1 ? flows.data.flows[0]!.id : undefined;
+  const flowId = chosenFlowId ?? only;
   const manifest = source === 'text' ? { content: text } : source === 'uri' ? { uri } : undefined;
   const readParameters = (): Record<string, unknown> | undefined => {
     setParameterProblem('');

@@ -20,7 +20,7 @@ import { Time } from '../shared/Time.js';
 import { useAction } from '../shared/useAction.js';
 import { CopyCommandDialog } from './CopyCommandDialog.js';
 import { FilePreviewDialog } from './FilePreviewDialog.js';
-import { foldersOf, isArchivedClass, isReadable, nameOf } from './paths.js';
+import { foldersOf, isArchivedClass, isBinary, isReadable, nameOf } from './paths.js';
 import { askDownloadUrl, type FileSource, listFolder, SCOPE_OF_FILES } from './source.js';
 
 export interface FileBrowserProps {
@@ -332,7 +332,13 @@ function actionsOf(row: Row): ButtonDropdownProps.Items {
   const isArchived = isArchivedClass(row.storageClass);
   const why = { disabled: isArchived, disabledReason: 'The file is archived. Restore it in S3 first.' };
   return [
-    { id: 'open', text: 'Preview', iconName: 'view-full', ...why },
+    {
+      id: 'open',
+      text: 'Preview',
+      iconName: 'view-full',
+      ...why,
+      ...(isBinary(row.path) && { disabled: true, disabledReason: 'The file is neither text nor an image.' }),
+    },
     { id: 'download', text: 'Download', iconName: 'download', ...why },
     { id: 'uri', text: 'Copy S3 address', iconName: 'copy' },
     { id: 'command', text: 'Copy with the AWS CLI', ...why },

@@ -20,6 +20,9 @@ export const isArchivedClass = (storageClass: string | null): boolean =>
 /** Whether a name is one of an HTML report. */
 export const isReport = (path: string): boolean => /\.html?$/i.test(path);
 
+/** Whether a name says that a file is neither text nor an image, so that it has no preview. */
+export const isBinary = (path: string): boolean => /\.(gz|bz2|xz|zst|zip|tar|bam|bai|cram|crai|parquet)$/i.test(path);
+
 /** Names that people look at. Other files can be previewed too, but are more likely to be downloaded. */
 export const isReadable = (path: string): boolean =>
   isReport(path) || /\.(csv|tsv|json|txt|log|md|ya?ml|xml|toml|ini|png|jpe?g|gif|webp|svg)$/i.test(path);

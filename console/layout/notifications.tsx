@@ -1,5 +1,6 @@
 import Flashbar, { type FlashbarProps } from '@cloudscape-design/components/flashbar';
-import { createContext, type ReactNode, useCallback, useContext, useMemo, useState } from 'react';
+import { useLocation } from '@tanstack/react-router';
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from 'react';
 import { ApiFailure } from '../app/client.js';
 
 interface Notify {
@@ -13,15 +14,28 @@ const ItemsContext = createContext<FlashbarProps.MessageDefinition[]>([]);
 
 let lastId = 0;
 
+interface Item extends FlashbarProps.MessageDefinition {
+  addedAt: number;
+}
+
+/** How long a success stays at least, in milliseconds: what leads to another page shows it before it goes there. */
+const FRESH_MS = 2_000;
+
+/** Successes tell what just happened, and are wrong soon after. Errors stay until somebody closes them. */
+const withoutOldSuccesses = (items: readonly Item[]): Item[] =>
+  items.filter(({ type, addedAt }) => type !== 'success' || Date.now() - addedAt < FRESH_MS);
+
 /** Keeps the messages that pages show above their content. */
 export function NotificationProvider({ children }: { children: ReactNode }): ReactNode {
-  const [items, setItems] = useState<FlashbarProps.MessageDefinition[]>([]);
+  const [items, setItems] = useState<Item[]>([]);
+  const { pathname } = useLocation();
+  useEffect(() => setItems(withoutOldSuccesses), [pathname]);
   const add = useCallback((item: FlashbarProps.MessageDefinition) => {
     const id = String((lastId += 1));
     const dismiss = (): void => setItems((all) => all.filter((each) => each.id !== id));
     setItems((all) => [
-      ...all.slice(-3),
-      { ...item, id, dismissible: true, dismissLabel: 'Close this message', onDismiss: dismiss },
+      ...withoutOldSuccesses(all).slice(-3),
+      { ...item, id, addedAt: Date.now(), dismissible: true, dismissLabel: 'Close this message', onDismiss: dismiss },
     ]);
   }, []);
   const notify = useMemo<Notify>(

@@ -1,3 +1,4 @@
+import Alert from '@cloudscape-design/components/alert';
 import Box from '@cloudscape-design/components/box';
 import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
@@ -10,6 +11,8 @@ import type { ReactNode } from 'react';
 import { useChanges } from '../app/changes.js';
 import { api, ask, type Schema } from '../app/client.js';
 import { useSession } from '../auth/session.js';
+import { KINDS } from '../connections/kinds.js';
+import { useChoices } from '../connections/queries.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { Clamped } from '../shared/Clamped.js';
 import { Facts } from '../shared/Facts.js';
@@ -217,6 +220,21 @@ const RUN: readonly Column<Run>[] = [
   { id: 'instrument', header: 'Instrument', cell: ({ instrument }) => instrument.name || instrument.serialNumber },
 ];
 
+/** Leads to the setup where nothing is connected. Without it, a new installation is a page of empty lists. */
+function SetupHint({ isQuiet }: { isQuiet: boolean }): ReactNode {
+  const { can, canAll } = useSession();
+  const { read, write } = KINDS.provider;
+  // Where something happens, something is connected.
+  const providers = useChoices('provider', isQuiet && can(read) && canAll(write));
+  if (!isQuiet || providers.data?.length !== 0) return null;
+  return (
+    <Alert type="info" header="No AWS account is connected yet">
+      <LinkTo href="/setup">Set up</LinkTo> connects your account, the bucket of your instruments and Bases2Fastq, step
+      by step.
+    </Alert>
+  );
+}
+
 /** What is going on now, what waits for a person, and what happened today. */
 export function OverviewPage(): ReactNode {
   usePageTitle({ text: 'Overview', href: '/' });
@@ -247,6 +265,9 @@ export function OverviewPage(): ReactNode {
   return (
     <SpaceBetween size="l">
       <Header variant="h1">Overview</Header>
+      <SetupHint
+        isQuiet={[uploading, arrived, running, waiting, failed, finished, blocked].every(({ count }) => count === 0)}
+      />
       <Container>
         <Facts items={counts} columns={3} />
       </Container>

@@ -305,9 +305,12 @@ function ComputeStep({ setup, set }: StepProps): ReactNode {
 function FlowStep({ setup, set }: StepProps): ReactNode {
   const region = setup.region.trim() || '<region>';
   const starts = setup.capabilities.includes('runUpload') && setup.storage !== '';
+  const { report } = useReport('flow', setup.flow);
+  // Also where the flow came first: its report asks for the share then.
+  const needsShare = setup.flow === '' || report?.findings.some(({ code }) => code === 'SHARE_NOT_FOUND') === true;
   return (
     <SpaceBetween size="l">
-      {setup.flow === '' && (
+      {needsShare && (
         <SpaceBetween size="s">
           <Box>
             Bases2Fastq is a private workflow that Element shares with your account. Ask Element Technical Support to
@@ -373,8 +376,9 @@ function Finish({
         <Alert type="success" header="The account is ready">
           <SpaceBetween size="s">
             <span>
-              At the instrument, choose the storage connection {storage.data?.name} when you set up a run. A run that it
-              uploads appears under <LinkTo href="/runs">Runs</LinkTo>.
+              Let the instrument upload its runs to {storage.data?.uri}: at the instrument, choose the storage
+              connection {storage.data?.name} when you set up a run. A run that it uploads appears under{' '}
+              <LinkTo href="/runs">Runs</LinkTo>.
             </span>
             {needsFlow && starts && (
               <span>

@@ -38,7 +38,10 @@ export function BlockedAlert({ blocked, onRetry, isRetrying = false }: BlockedAl
           </span>
         )}
         {statement != null && (
-          <CopyableCode name="the missing statement" text={JSON.stringify(statement, undefined, 2)} />
+          <>
+            <span>Add this statement to the list Statement of that policy:</span>
+            <CopyableCode name="the missing statement" text={JSON.stringify(statement, undefined, 2)} />
+          </>
         )}
       </SpaceBetween>
     </Alert>

@@ -94,6 +94,7 @@ function ReportDetails({ report }: { report: Report }): ReactNode {
   return (
     <SpaceBetween size="l">
       <SpaceBetween size="xs">
+        {report.parts.length > 1 && <Box>Together with everything that uses it, which the parts below name:</Box>}
         <Status value={report.status} />
         <Box>{report.description}</Box>
       </SpaceBetween>

@@ -101,6 +101,18 @@ describe('signing in', () => {
     expect(cookies).toMatchObject([{ httpOnly: true, sameSite: 'Strict' }]);
   });
 
+  it('signs in with a one-time address where the page that asks for a sign-in is open already', async () => {
+    const other = await openWindow(browser, stack.info);
+    other.expectFailures(401);
+    await other.page.goto('/sign-in');
+    await other.page.getByRole('heading', { name: 'Sign in to polony' }).waitFor();
+    await other.page.goto((await createSignInUrl(stack.info))!);
+    await other.page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
+    expect(new URL(other.page.url()).hash).toBe('');
+    expectNoProblems(other);
+    await other.context.close();
+  });
+
   it('asks for a sign-in at a shared address, and opens that address after it', async () => {
     const other = await openWindow(browser, stack.info);
     other.expectFailures(401);
@@ -276,7 +288,12 @@ describe('Manage Data Access', () => {
     const dialog = page.getByRole('dialog', { name: 'Share data' });
     await dialog.getByRole('textbox', { name: 'Principal', exact: true }).fill(principal);
     await dialog.getByRole('textbox', { name: /^Description/ }).fill('Analysis of the lab');
-    await dialog.getByRole('textbox', { name: 'Folder', exact: true }).fill(`${run.instrumentName}/`);
+    const folder = dialog.getByRole('textbox', { name: 'Folder', exact: true });
+    await folder.fill(`s3://another-bucket/${run.instrumentName}/`);
+    await dialog.getByText(`must be below s3://${account.bucket}/${account.prefix}`).waitFor();
+    expect(await dialog.getByRole('button', { name: 'Share', exact: true }).isDisabled()).toBe(true);
+    // As the Data Explorer copies it.
+    await folder.fill(`s3://${account.bucket}/${account.prefix}/${run.instrumentName}/`);
     await expectAccessible();
     await press(dialog, 'Share');
     await dialog.waitFor({ state: 'detached' });
@@ -288,7 +305,8 @@ describe('Manage Data Access', () => {
     await rowOf(grants(), principal).getByText('Active', { exact: true }).waitFor();
     const policy = await readPolicy();
     expect(policy).toContain(principal);
-    expect(policy).toContain(`${account.prefix}/${run.instrumentName}/`);
+    expect(policy).toContain(`${bucketArn}/${account.prefix}/${run.instrumentName}/*`);
+    expect(policy).not.toContain('s3://');
   });
 
   it('shows what somebody changed in the bucket policy, and repairs it', async () => {
