@@ -66,18 +66,20 @@ async function checkIdentity(context: DoctorContext): Promise<Found[]> {
         'Use a role of the container or the instance, whose credentials renew themselves',
       ),
     );
-  if (awsTime !== undefined) findings.push(...judgeSkew(awsTime.getTime() - (before + now()) / 2));
+  if (awsTime !== undefined) findings.push(...judgeSkew(awsTime.getTime(), before, now()));
   return findings.length > 0 ? findings : [ok(`polony is ${arn} in the account ${account}; its clock agrees with AWS`)];
 }
 
-function judgeSkew(skew: number): Found[] {
+/** @param before when the request began @param after when its answer was there; AWS read its clock between them */
+function judgeSkew(awsTime: number, before: number, after: number): Found[] {
+  const skew = awsTime - (before + after) / 2;
   // The date of an HTTP answer has whole seconds.
   const seconds = Math.round(skew / 1000);
   const message = `The clock of this machine and that of AWS differ by ${seconds} s`;
   const remedy = 'Synchronise the clock of this machine: timedatectl set-ntp true';
   if (Math.abs(skew) > REFUSED_SKEW_MS)
     return [failure(`${message}, and AWS refuses requests from five minutes on`, remedy)];
-  return Math.abs(skew) > SKEW_MS ? [warning(message, remedy)] : [];
+  return Math.abs(skew) > SKEW_MS + (after - before) / 2 ? [warning(message, remedy)] : [];
 }
 
 /** STS needs a region. Without one in the environment, the first provider has one. */
