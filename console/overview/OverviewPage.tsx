@@ -229,8 +229,7 @@ function SetupHint({ isQuiet }: { isQuiet: boolean }): ReactNode {
   if (!isQuiet || providers.data?.length !== 0) return null;
   return (
     <Alert type="info" header="No AWS account is connected yet">
-      <LinkTo href="/setup">Set up</LinkTo> connects your account, the bucket of your instruments and Bases2Fastq, step
-      by step.
+      <LinkTo href="/setup">Connect your account</LinkTo>, the bucket of your instruments and Bases2Fastq, step by step.
     </Alert>
   );
 }
