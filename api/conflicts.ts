@@ -5,6 +5,8 @@ import type { Caller } from './plugins/auth.js';
 
 /** PostgreSQL's code for a violated unique index (unique_violation). */
 export const UNIQUE_VIOLATION = '23505';
+/** PostgreSQL's code for a row that refers to one that is gone (foreign_key_violation). */
+export const FOREIGN_KEY_VIOLATION = '23503';
 
 /**
  * Waits for a write, and turns a violation of the unique index of names into an answer. The index decides, so that two

@@ -11,6 +11,7 @@ import { type ReactNode, useState } from 'react';
 import { api, ask, type Schema } from '../app/client.js';
 import { queryClient } from '../app/queryClient.js';
 import { useSession } from '../auth/session.js';
+import { useOne } from '../connections/queries.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { useNotify } from '../layout/notifications.js';
 import { Confirm } from '../shared/Confirm.js';
@@ -40,13 +41,8 @@ export function StorageAccessPage(): ReactNode {
   const notify = useNotify();
   const [{ pageToken }] = useListSearch();
   const [dialog, setDialog] = useState<Dialog>();
-  const storage = useQuery({
-    // Not the key of the storage connection with its settings, which other pages read.
-    queryKey: ['storage', 'place', id],
-    queryFn: () => ask(api.GET('/v1/storage-connections/{id}', { params: { path: { id } } })),
-    enabled: can('storage:read', id),
-  });
-  const connection = storage.data?.storageConnection;
+  const storage = useOne('storageConnection', can('storage:read', id) ? id : undefined);
+  const connection = storage.data;
   const name = connection?.name ?? id;
   usePageTitle({ text: 'Manage Data Access', href: '/access' }, { text: name, href: `/access/${id}` });
   const grants = useQuery({

@@ -9,7 +9,7 @@ import Input from '@cloudscape-design/components/input';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
-import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { type ReactNode, useEffect, useState } from 'react';
 import { BASE_PATH } from '../app/base.js';
 import { api, ask } from '../app/client.js';
 import { Failure } from '../shared/Failure.js';
@@ -43,22 +43,15 @@ export function SignInPage(): ReactNode {
     mutationFn: signIn,
     onSuccess: () => navigate({ href: target, replace: true }),
   });
-  const token = useRef<string | null>(null);
   const { mutate } = entering;
   useEffect(() => {
     document.title = 'Sign in · polony';
-    token.current ??= takeToken() ?? '';
-    if (token.current === '') return;
-    const signInToken = token.current;
-    token.current = '';
-    mutate({ signInToken });
-  }, [mutate]);
-  useEffect(() => {
-    // Where this page is open already, a one-time address only changes the fragment, and loads nothing.
     const enter = (): void => {
       const signInToken = takeToken();
       if (signInToken !== undefined) mutate({ signInToken });
     };
+    enter();
+    // Where this page is open already, a one-time address only changes the fragment, and loads nothing.
     addEventListener('hashchange', enter);
     return () => removeEventListener('hashchange', enter);
   }, [mutate]);

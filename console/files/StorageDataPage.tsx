@@ -1,9 +1,8 @@
 import SpaceBetween from '@cloudscape-design/components/space-between';
-import { useQuery } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
-import { api, ask } from '../app/client.js';
 import { useSession } from '../auth/session.js';
+import { useOne } from '../connections/queries.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { useTexts } from '../shared/listSearch.js';
 import { LinkTo } from '../shared/LinkTo.js';
@@ -15,13 +14,7 @@ export function StorageDataPage(): ReactNode {
   const id = storageId ?? '';
   const { can } = useSession();
   const [{ prefix = '', file }, change] = useTexts('prefix', 'file');
-  const storage = useQuery({
-    // Not the key of the storage connection with its settings, which other pages read.
-    queryKey: ['storage', 'place', id],
-    queryFn: () => ask(api.GET('/v1/storage-connections/{id}', { params: { path: { id } } })),
-    enabled: can('storage:read', id),
-  });
-  const connection = storage.data?.storageConnection;
+  const { data: connection } = useOne('storageConnection', can('storage:read', id) ? id : undefined);
   const name = connection?.name ?? id;
   usePageTitle({ text: 'Data Explorer', href: '/data' }, { text: name, href: `/data/${id}` });
   return (

@@ -29,6 +29,7 @@ import {
   type ConsolePage,
   expectNoProblems,
   findViolations,
+  openAddress,
   openSignedIn,
   openWindow,
   readTable,
@@ -83,11 +84,7 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-/** Goes to a page as a person does who opens its address. */
-async function open(address: string): Promise<void> {
-  await page.goto(address);
-  await settled(page);
-}
+const open = (address: string): Promise<void> => openAddress(page, address);
 
 describe('signing in', () => {
   it('signs in with a one-time address, and leaves no token in the address or in the storage of the page', async () => {

@@ -16,7 +16,15 @@ import type { Stack } from '../../local/stack.js';
 import { denialsOf, executionsOf, HELD_MS, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
 import { launchBrowser } from './browser.js';
-import { type ConsolePage, expectNoProblems, openSignedIn, readTable, settled, tableNamed } from './page.js';
+import {
+  type ConsolePage,
+  expectNoProblems,
+  openAddress,
+  openSignedIn,
+  readTable,
+  settled,
+  tableNamed,
+} from './page.js';
 
 // The tests follow each other: the run that the first one uploads is that of the executions of the others.
 let stateDir: string;
@@ -67,11 +75,7 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true, force: true });
 });
 
-/** Goes to a page as a person does who opens its address. */
-async function open(address: string): Promise<void> {
-  await page.goto(address);
-  await settled(page);
-}
+const open = (address: string): Promise<void> => openAddress(page, address);
 
 /** Marks the document, so that {@link expectNoReload} sees whether it is still the same. */
 const markDocument = (marked: Page): Promise<unknown> => marked.evaluate('globalThis.isSameDocument = true');

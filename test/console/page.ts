@@ -84,6 +84,12 @@ export async function settled(page: Page): Promise<void> {
   await page.locator(loading).first().waitFor({ state: 'detached' });
 }
 
+/** Goes to a page as a person does who opens its address. */
+export async function openAddress(page: Page, address: string): Promise<void> {
+  await page.goto(address);
+  await settled(page);
+}
+
 interface AxeViolation {
   id: string;
   help: string;

@@ -12,6 +12,7 @@ import {
 } from '../../../store/authSessions.js';
 import { type Db, newId } from '../../../store/database.js';
 import { inTransaction } from '../../../store/transaction.js';
+import { FOREIGN_KEY_VIOLATION } from '../../conflicts.js';
 import { ApiError } from '../../errors.js';
 import { ANY_CALLER, type Caller, hashKey, PUBLIC } from '../../plugins/auth.js';
 import { accessEnds } from '../../plugins/caller.js';
@@ -41,9 +42,6 @@ const LINK_MS = 15 * 60_000;
 const SIGN_IN_SECONDS = 600;
 /** The cookie of a sign-in at the provider that has begun. */
 const SIGN_IN_COOKIE = 'polony_sign_in';
-
-/** PostgreSQL's code for a row that refers to one that is gone (foreign_key_violation). */
-const FOREIGN_KEY_VIOLATION = '23503';
 
 /** What the routes of sessions need. */
 export interface SessionDependencies {
