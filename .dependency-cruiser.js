@@ -26,7 +26,7 @@ const layers = {
   ],
   api: ['domain', 'observability', 'threads', 'network', 'aws', 'store', 'temporal', 'workflows/messages'],
   client: [],
-  console: ['client'],
+  console: ['client', 'domain/auth/scopes', 'domain/errors'],
   local: ['domain', 'aws', 'store', 'temporal', 'workflows/messages', 'client', 'cli/settings'],
   cli: [
     'domain',

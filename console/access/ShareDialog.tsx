@@ -14,6 +14,8 @@ export interface ShareDialogProps {
   storageId: string;
   /** The S3 address of the storage connection. */
   uri: string;
+  /** The folder to begin with, as a path below `uri` or an S3 address; can be empty. */
+  folder: string;
   /** Whether the reader may share more than the folder of the storage connection. */
   mayShareBucket: boolean;
   onDone: (grant: Grant) => void;
@@ -41,6 +43,7 @@ function folderBelow(uri: string, text: string): string | undefined {
 export function ShareDialog({
   storageId,
   uri,
+  folder: given,
   mayShareBucket,
   onDone,
   onFailed,
@@ -50,7 +53,7 @@ export function ShareDialog({
   const [principal, setPrincipal] = useState('');
   const [description, setDescription] = useState('');
   const [extent, setExtent] = useState<Extent>('folder');
-  const [prefix, setPrefix] = useState('');
+  const [prefix, setPrefix] = useState(given);
   const [expires, setExpires] = useState('');
   const below = folderBelow(uri, prefix);
   const share = useAction(async () => {
@@ -68,7 +71,7 @@ export function ShareDialog({
     answer.catch(onFailed);
     onDone((await answer).accessGrant);
   });
-  const prefixError = below === undefined ? `must be below ${uri}` : fieldError(share.error, 'prefix');
+  const prefixError = below === undefined && uri !== '' ? `must be below ${uri}` : fieldError(share.error, 'prefix');
   const isIncomplete = principal.trim() === '' || (extent === 'folder' && (below ?? '') === '');
   return (
     <FormModal

@@ -18,7 +18,7 @@ import { Confirm } from '../shared/Confirm.js';
 import { CopyableCode } from '../shared/Copyable.js';
 import { Failure } from '../shared/Failure.js';
 import { type ListColumn, ListTable } from '../shared/ListTable.js';
-import { useListSearch } from '../shared/listSearch.js';
+import { useListSearch, useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
 import { Time } from '../shared/Time.js';
 import { useAction } from '../shared/useAction.js';
@@ -40,7 +40,9 @@ export function StorageAccessPage(): ReactNode {
   const { can, canAll } = useSession();
   const notify = useNotify();
   const [{ pageToken }] = useListSearch();
-  const [dialog, setDialog] = useState<Dialog>();
+  // The S3 address of a folder to share: pages with files lead here.
+  const [{ share }, setTexts] = useTexts('share');
+  const [dialog, setDialog] = useState<Dialog | undefined>(share === undefined ? undefined : { kind: 'share' });
   const storage = useOne('storageConnection', can('storage:read', id) ? id : undefined);
   const connection = storage.data;
   const name = connection?.name ?? id;
@@ -78,6 +80,7 @@ export function StorageAccessPage(): ReactNode {
       : data?.accessGrants.find((grant) => grant.id === dialog.id);
   const onShared = (grant: Grant): void => {
     void reload();
+    setTexts({ share: undefined });
     notify.success(
       grant.state === 'active'
         ? `${grant.principal} may now read ${grant.uri}.`
@@ -129,10 +132,14 @@ export function StorageAccessPage(): ReactNode {
         <ShareDialog
           storageId={id}
           uri={connection?.uri ?? ''}
+          folder={share ?? ''}
           mayShareBucket={canAll('storage:share')}
           onDone={onShared}
           onFailed={() => void reload()}
-          onClose={() => setDialog(undefined)}
+          onClose={() => {
+            setDialog(undefined);
+            setTexts({ share: undefined });
+          }}
         />
       )}
       {shown !== undefined && dialog?.kind === 'details' && (

@@ -1,3 +1,4 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { useEffect, useState } from 'react';
 import { useSession } from '../auth/session.js';
@@ -11,7 +12,7 @@ const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [1_000, 30_000];
 type Topic = 'runs' | 'executions' | 'verifications';
 
 /** One of these scopes allows to follow a topic. The API refuses a stream with a topic of which nothing may be seen. */
-const SCOPES: Readonly<Record<Topic, readonly string[]>> = {
+const SCOPES: Readonly<Record<Topic, readonly ScopeAction[]>> = {
   runs: ['runs:read'],
   executions: ['executions:read'],
   verifications: ['providers:read', 'storage:read', 'compute:read', 'flows:read'],

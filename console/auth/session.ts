@@ -1,14 +1,15 @@
 import { useQuery } from '@tanstack/react-query';
+import { Authorization, type ScopeAction, scopesAmong } from '../../domain/auth/scopes.js';
 import { ask, api, setCsrfToken } from '../app/client.js';
 import { queryClient } from '../app/queryClient.js';
-import { allows, allowsAll } from './allows.js';
 
 /** Who is signed in, and what that caller may do. */
 export interface Session {
   kind: string;
   id: string;
   name: string;
-  scopes: readonly string[];
+  /** What the caller may do. The API decides again. */
+  access: Authorization;
   expiresAt: string | undefined;
 }
 
@@ -22,7 +23,7 @@ async function readSession(): Promise<Session> {
     kind: session.kind,
     id: session.id,
     name: session.name,
-    scopes: session.scopes,
+    access: new Authorization(scopesAmong(session.scopes)),
     expiresAt: session.timeExpires ?? undefined,
   };
 }
@@ -50,16 +51,28 @@ export async function signOut(): Promise<void> {
   forgetSession();
 }
 
+const NOBODY: Session = { kind: '', id: '', name: '', access: new Authorization([]), expiresAt: undefined };
+
 /** The session, and what its caller may do. */
 export function useSession(): Session & {
-  can: (permission: string, id?: string) => boolean;
-  canAll: (permission: string) => boolean;
+  /** Whether the caller may do something with a resource; without an ID, with any. */
+  can: (permission: ScopeAction, id?: string) => boolean;
+  /** Whether the caller may do something with every resource of its kind, as creations need. */
+  canAll: (permission: ScopeAction) => boolean;
+  /** Whether the caller may give a scope to a new key. */
+  canGive: (scope: string) => boolean;
 } {
-  const { data } = useQuery({ queryKey: KEY, queryFn: readSession, staleTime: Infinity, retry: false });
-  const session = data ?? { kind: '', id: '', name: '', scopes: [], expiresAt: undefined };
+  const { data: session = NOBODY } = useQuery({
+    queryKey: KEY,
+    queryFn: readSession,
+    staleTime: Infinity,
+    retry: false,
+  });
+  const { access } = session;
   return {
     ...session,
-    can: (permission, id) => allows(session.scopes, permission, id),
-    canAll: (permission) => allowsAll(session.scopes, permission),
+    can: (permission, id) => access.covers(permission, id),
+    canAll: (permission) => access.ids(permission) === 'all',
+    canGive: (scope) => scopesAmong([scope]).every((each) => access.includes(each)),
   };
 }

@@ -1,3 +1,4 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { api, ask, type Schema } from '../app/client.js';
 
 /** What a person connects; the API verifies each. */
@@ -14,8 +15,8 @@ export interface KindNames {
   /** Such as "storage connection". */
   noun: string;
   plural: string;
-  read: string;
-  write: string;
+  read: ScopeAction;
+  write: ScopeAction;
 }
 
 export const KINDS: Readonly<Record<Kind, KindNames>> = {

@@ -22,7 +22,7 @@ import { useNotify } from '../layout/notifications.js';
 import { BlockedAlert } from '../shared/BlockedAlert.js';
 import { Copyable, CopyableCode } from '../shared/Copyable.js';
 import { Facts } from '../shared/Facts.js';
-import { Failure } from '../shared/Failure.js';
+import { FailedPage, Failure } from '../shared/Failure.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { useTexts } from '../shared/listSearch.js';
 import { Status } from '../shared/Status.js';
@@ -238,7 +238,12 @@ export function ExecutionPage(): ReactNode {
   });
   if (loaded.isError)
     return (
-      <Failure error={loaded.error} what="The execution could not be loaded" onRetry={() => void loaded.refetch()} />
+      <FailedPage
+        title="Execution"
+        error={loaded.error}
+        what="The execution could not be loaded"
+        onRetry={() => void loaded.refetch()}
+      />
     );
   if (loaded.data === undefined) return <Spinner size="large" />;
   const { execution, details } = loaded.data;
@@ -267,6 +272,7 @@ export function ExecutionPage(): ReactNode {
               <Suspense fallback={<Spinner />}>
                 <FileBrowser
                   source={{ kind: 'execution', id }}
+                  storageId={execution.output.storageConnectionId}
                   rootName="Results"
                   {...(execution.output.uri !== '' && { rootUri: execution.output.uri })}
                   prefix={texts.prefix ?? ''}

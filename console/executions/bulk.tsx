@@ -1,3 +1,4 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import Alert from '@cloudscape-design/components/alert';
 import Box from '@cloudscape-design/components/box';
 import Button from '@cloudscape-design/components/button';
@@ -24,31 +25,32 @@ const ACTIONS: Readonly<
   Record<
     BulkAction,
     {
-      title: string;
+      /** For one execution, and for several. */
+      titles: readonly [string, string];
       button: string;
       /** All of these scopes; the first one for the execution itself. */
-      needs: readonly [string, ...string[]];
+      needs: readonly [ScopeAction, ...ScopeAction[]];
       explain: string;
       isEligible: (each: Execution) => boolean;
     }
   >
 > = {
   cancel: {
-    title: 'Cancel executions',
+    titles: ['Cancel an execution', 'Cancel executions'],
     button: 'Cancel',
     needs: ['executions:operate'],
     explain: 'HealthOmics ends their runs. What they have written stays in the bucket. You cannot undo it.',
     isEligible: (each) => !isFinal(each),
   },
   retry: {
-    title: 'Try blocked executions again',
+    titles: ['Try a blocked execution again', 'Try blocked executions again'],
     button: 'Try again',
     needs: ['executions:operate'],
     explain: 'Executions that wait for a permission check it again at once.',
     isEligible: (each) => !isFinal(each),
   },
   relaunch: {
-    title: 'Relaunch executions',
+    titles: ['Relaunch an execution', 'Relaunch executions'],
     button: 'Relaunch',
     needs: ['executions:create', 'runs:read', 'flows:read'],
     explain: 'Each one is started again, with the same run, flow and parameters. AWS charges for the new runs.',
@@ -63,7 +65,11 @@ export const isEligible = (action: BulkAction, execution: Execution): boolean =>
  * @param can of the session
  * @param id of the execution; without it, any execution will do
  */
-export function mayDo(action: BulkAction, can: (permission: string, id?: string) => boolean, id?: string): boolean {
+export function mayDo(
+  action: BulkAction,
+  can: (permission: ScopeAction, id?: string) => boolean,
+  id?: string,
+): boolean {
   const [own, ...others] = ACTIONS[action].needs;
   return can(own, id) && others.every((scope) => can(scope));
 }
@@ -121,7 +127,7 @@ export interface BulkDialogProps {
 
 /** Asks once, with a reason, and shows what became of each row. */
 export function BulkDialog({ action, executions, onClose }: BulkDialogProps): ReactNode {
-  const { title, button, explain, isEligible: canDo } = ACTIONS[action];
+  const { titles, button, explain, isEligible: canDo } = ACTIONS[action];
   const { can } = useSession();
   const [allowed] = useState(() => executions.filter(({ id }) => mayDo(action, can, id)));
   const [eligible] = useState(() => allowed.filter(canDo));
@@ -158,7 +164,7 @@ export function BulkDialog({ action, executions, onClose }: BulkDialogProps): Re
     <Modal
       visible
       size="large"
-      header={title}
+      header={titles[executions.length === 1 ? 0 : 1]}
       closeAriaLabel="Close"
       onDismiss={close}
       footer={

@@ -14,6 +14,7 @@ import { type ReactNode, useState } from 'react';
 import { ApiFailure } from '../app/client.js';
 import { useSession } from '../auth/session.js';
 import { useNotify } from '../layout/notifications.js';
+import { ButtonTo } from '../shared/ButtonTo.js';
 import { Failure } from '../shared/Failure.js';
 import { formatBytes } from '../shared/format.js';
 import { Time } from '../shared/Time.js';
@@ -35,6 +36,8 @@ export interface FileBrowserProps {
   rootName?: string;
   /** Its S3 address, where it is known. */
   rootUri?: string | undefined;
+  /** The storage connection that the folders can be shared by. */
+  storageId: string;
   /** What an empty uppermost folder means. */
   empty?: ReactNode;
   /** Whether it is the main thing on its page. */
@@ -85,6 +88,9 @@ type FolderProps = FileBrowserProps & { onFileChange: (path: string | undefined)
 
 function Folder(props: FolderProps): ReactNode {
   const { source, prefix, onPrefixChange, file, onFileChange, rootName = 'All files', empty, isPage = false } = props;
+  const { storageId } = props;
+  const { can } = useSession();
+  const mayShare = can('storage:read', storageId) && can('storage:share', storageId);
   const notify = useNotify();
   const [pages, setPages] = useState<Pages>([undefined]);
   const [copied, setCopied] = useState<string>();
@@ -155,6 +161,11 @@ function Folder(props: FolderProps): ReactNode {
                     />
                   )}
                   <Button onClick={() => setCopied(prefix)}>Copy with the AWS CLI</Button>
+                  {uri !== undefined && mayShare && (
+                    <ButtonTo href={`/access/${storageId}?${new URLSearchParams({ share: uri }).toString()}`}>
+                      Share
+                    </ButtonTo>
+                  )}
                 </SpaceBetween>
               }
             >

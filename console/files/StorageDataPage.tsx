@@ -21,6 +21,7 @@ export function StorageDataPage(): ReactNode {
     <FileBrowser
       isPage
       source={{ kind: 'storage', id }}
+      storageId={id}
       rootName={connection?.uri ?? name}
       rootUri={connection?.uri}
       prefix={prefix}

@@ -1,3 +1,4 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import { BASE_PATH } from '../app/base.js';
 import { api, ask, type Schema } from '../app/client.js';
 
@@ -8,7 +9,7 @@ export interface FileSource {
 }
 
 /** The scope that lists files, gives download addresses and credentials, and shows previews. */
-export const SCOPE_OF_FILES: Readonly<Record<FileSource['kind'], string>> = {
+export const SCOPE_OF_FILES: Readonly<Record<FileSource['kind'], ScopeAction>> = {
   storage: 'storage:download',
   run: 'runs:download',
   execution: 'executions:download',

@@ -15,7 +15,7 @@ import { useChanges } from '../app/changes.js';
 import { api, ask, type Schema } from '../app/client.js';
 import { usePageTitle } from '../layout/breadcrumbs.js';
 import { Facts } from '../shared/Facts.js';
-import { Failure } from '../shared/Failure.js';
+import { FailedPage, Failure } from '../shared/Failure.js';
 import { formatBases, formatDate, formatNumber, formatPercent } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { useTexts } from '../shared/listSearch.js';
@@ -124,7 +124,8 @@ export function InstrumentPage(): ReactNode {
   );
   if (instrument.isError)
     return (
-      <Failure
+      <FailedPage
+        title={serial}
         error={instrument.error}
         what="The instrument could not be loaded"
         onRetry={() => void instrument.refetch()}

@@ -158,7 +158,10 @@ export function KeysPage(): ReactNode {
         empty={
           <SpaceBetween size="s">
             <b>No API keys yet</b>
-            <span>Give each program and each person their own key, with only the scopes they need.</span>
+            <span>
+              Give each program and each person their own key, with only the scopes they need. The root key of the
+              settings is not in this list.
+            </span>
           </SpaceBetween>
         }
         actions={

@@ -1,3 +1,4 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import Autosuggest from '@cloudscape-design/components/autosuggest';
 import Box from '@cloudscape-design/components/box';
 import Button from '@cloudscape-design/components/button';
@@ -41,16 +42,14 @@ const FIRST: ScopeChoice = { resource: 'runs', action: 'read', id: '', prefix: '
 
 /** Chooses what a key may do. Only what the reader may do can be given. */
 export function ScopesField({ value, onChange, errorOf, error }: ScopesFieldProps): ReactNode {
-  const { canAll, can } = useSession();
-  const hasAll = (scope: string): boolean =>
-    scope === '*' ? SCOPE_RESOURCES.every(({ resource }) => canAll(`${resource}:*`)) : canAll(scope);
+  const { can, canGive } = useSession();
   const add = (scopes: readonly string[]): void => {
     if (scopes.includes('*')) return onChange('all');
     const choices = value === 'all' ? [] : value;
     const texts = new Set(choices.map(writeChoice));
     onChange([...choices, ...scopes.filter((each) => !texts.has(each)).flatMap((each) => readChoice(each) ?? [])]);
   };
-  const presets = SCOPE_PRESETS.filter(({ scopes }) => scopes.every(hasAll));
+  const presets = SCOPE_PRESETS.filter(({ scopes }) => scopes.every(canGive));
   const choices = value === 'all' ? [] : value;
   const written = writeScopes(value);
   return (
@@ -75,7 +74,7 @@ export function ScopesField({ value, onChange, errorOf, error }: ScopesFieldProp
             key={at}
             choice={choice}
             number={at + 1}
-            mayGive={(scope) => can(scope)}
+            mayGive={(scope) => can(scope as ScopeAction)}
             error={errorOf(written.indexOf(writeChoice(choice)))}
             onChange={(next) => onChange(choices.map((each, index) => (index === at ? next : each)))}
             onRemove={() => onChange(choices.filter((_, index) => index !== at))}

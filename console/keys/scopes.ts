@@ -1,4 +1,4 @@
-import { WITH_PREFIX, WITHOUT_ID } from '../auth/allows.js';
+import { WITH_PREFIX, WITHOUT_ID } from '../../domain/auth/scopes.js';
 
 /** What a scope can be for, in words, by resource and action. */
 export interface ScopeResource {

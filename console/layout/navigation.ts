@@ -1,9 +1,10 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 /** A page of the console, and what its caller must be allowed to do. */
 export interface Page {
   text: string;
   href: string;
   /** One of these scopes shows the page. */
-  needs: readonly string[];
+  needs: readonly ScopeAction[];
   section: 'Data' | 'Connections' | 'Administration';
 }
 

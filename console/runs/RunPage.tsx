@@ -21,7 +21,7 @@ import { useNotify } from '../layout/notifications.js';
 import { BlockedAlert } from '../shared/BlockedAlert.js';
 import { Copyable } from '../shared/Copyable.js';
 import { Facts } from '../shared/Facts.js';
-import { Failure } from '../shared/Failure.js';
+import { FailedPage, Failure } from '../shared/Failure.js';
 import { formatBases, formatBytes, formatNumber, formatPercent } from '../shared/format.js';
 import { LinkTo } from '../shared/LinkTo.js';
 import { useTexts } from '../shared/listSearch.js';
@@ -209,7 +209,14 @@ export function RunPage(): ReactNode {
     onSettled: () => queryClient.invalidateQueries({ queryKey: ['runs'] }),
   });
   if (loaded.isError)
-    return <Failure error={loaded.error} what="The run could not be loaded" onRetry={() => void loaded.refetch()} />;
+    return (
+      <FailedPage
+        title="Run"
+        error={loaded.error}
+        what="The run could not be loaded"
+        onRetry={() => void loaded.refetch()}
+      />
+    );
   if (loaded.data === undefined) return <Spinner size="large" />;
   const { run, details } = loaded.data;
   const { sequencing } = run.metrics;
@@ -235,6 +242,7 @@ export function RunPage(): ReactNode {
               <Suspense fallback={<Spinner />}>
                 <FileBrowser
                   source={{ kind: 'run', id }}
+                  storageId={run.output.storageConnectionId}
                   rootName={run.name}
                   rootUri={run.output.uri}
                   prefix={texts.prefix ?? ''}

@@ -78,7 +78,10 @@ function Choose({
           onChange={({ detail }) => setExisting(detail.value === 'existing')}
           items={[
             { value: 'new', label: `Create a new ${noun}` },
-            { value: 'existing', label: `Use one of ${items.length} existing ${items.length === 1 ? noun : plural}` },
+            {
+              value: 'existing',
+              label: items.length === 1 ? `Use the existing ${noun}` : `Use one of ${items.length} existing ${plural}`,
+            },
           ]}
         />
       )}

@@ -29,13 +29,14 @@ import { PlanStep } from './PlanStep.js';
 import type { Setup } from './setupSearch.js';
 import { useExternalId, useSetup } from './useSetup.js';
 
-type State = 'done' | 'current' | 'waiting' | 'problem';
+type State = 'done' | 'current' | 'waiting' | 'problem' | 'ready';
 
 const STATES: Readonly<Record<State, { type: StatusIndicatorProps.Type; text: string }>> = {
   done: { type: 'success', text: 'Done' },
   current: { type: 'info', text: 'Now' },
   waiting: { type: 'pending', text: 'Later' },
   problem: { type: 'warning', text: 'Something is missing' },
+  ready: { type: 'success', text: 'Ready' },
 };
 
 /** A step. It opens by itself when it is its turn, and the reader can open each. */
@@ -51,7 +52,7 @@ function Step({
   children: ReactNode;
 }): ReactNode {
   const [choice, setChoice] = useState<{ state: State; isOpen: boolean } | undefined>();
-  const isOpen = choice?.state === state ? choice.isOpen : state === 'current' || state === 'problem';
+  const isOpen = choice?.state === state ? choice.isOpen : state !== 'done' && state !== 'waiting';
   const { type, text } = STATES[state];
   return (
     <section aria-label={`Step ${number}`}>
@@ -370,7 +371,7 @@ function Finish({
   const flow = useOne('flow', setup.flow === '' ? undefined : setup.flow);
   const starts = (flow.data?.autoStart.storageConnectionIds ?? []).includes(setup.storage);
   return (
-    <Step number={number} title="Done" state={isDone ? 'current' : 'waiting'}>
+    <Step number={number} title="Done" state={isDone ? 'ready' : 'waiting'}>
       {!isDone && <Box color="text-body-secondary">When all steps are green, the account is ready.</Box>}
       {isDone && (
         <Alert type="success" header="The account is ready">

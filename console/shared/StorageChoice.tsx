@@ -1,3 +1,4 @@
+import type { ScopeAction } from '../../domain/auth/scopes.js';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
@@ -12,7 +13,7 @@ export interface StorageChoiceProps {
   title: string;
   description: string;
   /** What the caller must be allowed to do with a storage connection, such as `storage:share`. */
-  scope: string;
+  scope: ScopeAction;
   /** The first part of the addresses of the pages, such as `/data`. */
   path: string;
 }

@@ -18,7 +18,7 @@ import { useNotify } from '../layout/notifications.js';
 import { Confirm } from '../shared/Confirm.js';
 import { ConfirmByName } from '../shared/ConfirmByName.js';
 import { Copyable } from '../shared/Copyable.js';
-import { Failure } from '../shared/Failure.js';
+import { FailedPage } from '../shared/Failure.js';
 import { Time } from '../shared/Time.js';
 import { useAction } from '../shared/useAction.js';
 import { Deliveries } from './Deliveries.js';
@@ -37,7 +37,12 @@ export function WebhookPage(): ReactNode {
   usePageTitle({ text: 'Webhooks', href: '/webhooks' }, { text: found?.url ?? id, href: `/webhooks/${id}` });
   if (webhook.isError)
     return (
-      <Failure error={webhook.error} what="The webhook could not be loaded" onRetry={() => void webhook.refetch()} />
+      <FailedPage
+        title="Webhook"
+        error={webhook.error}
+        what="The webhook could not be loaded"
+        onRetry={() => void webhook.refetch()}
+      />
     );
   if (found === undefined)
     return (

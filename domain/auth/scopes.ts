@@ -28,7 +28,7 @@ export type Resource = keyof Permissions;
 export type ScopeAction = { [R in Resource]: `${R}:${Permissions[R][number]}` }[Resource];
 
 /** Actions that concern no single resource. A scope with an id would grant nothing. */
-const WITHOUT_ID: ReadonlySet<string> = new Set<ScopeAction>([
+export const WITHOUT_ID: ReadonlySet<string> = new Set<ScopeAction>([
   'executions:create',
   'iam:read',
   'keys:read',
@@ -39,7 +39,11 @@ const WITHOUT_ID: ReadonlySet<string> = new Set<ScopeAction>([
   'payloads:write',
 ]);
 /** Actions that a prefix can narrow. Those that change or share a whole connection are not among them. */
-const WITH_PREFIX: ReadonlySet<string> = new Set<ScopeAction>(['storage:read', 'storage:download', 'storage:upload']);
+export const WITH_PREFIX: ReadonlySet<string> = new Set<ScopeAction>([
+  'storage:read',
+  'storage:download',
+  'storage:upload',
+]);
 
 /** Most scopes of one key, and most characters of one scope. */
 export const MOST_SCOPES = 200;

@@ -280,17 +280,19 @@ describe('Manage Data Access', () => {
     );
     iam.destroy();
     principal = Role!.Arn!;
-    await open(`/access/${storageId}`);
-    await page.getByRole('button', { name: 'Share data', exact: true }).first().click();
+    await open(`/data/${storageId}?prefix=${run.instrumentName}/`);
+    await page.getByRole('link', { name: 'Share', exact: true }).click();
     const dialog = page.getByRole('dialog', { name: 'Share data' });
     await dialog.getByRole('textbox', { name: 'Principal', exact: true }).fill(principal);
     await dialog.getByRole('textbox', { name: /^Description/ }).fill('Analysis of the lab');
     const folder = dialog.getByRole('textbox', { name: 'Folder', exact: true });
+    const uri = `s3://${account.bucket}/${account.prefix}/${run.instrumentName}/`;
+    expect(await folder.inputValue()).toBe(uri);
     await folder.fill(`s3://another-bucket/${run.instrumentName}/`);
     await dialog.getByText(`must be below s3://${account.bucket}/${account.prefix}`).waitFor();
     expect(await dialog.getByRole('button', { name: 'Share', exact: true }).isDisabled()).toBe(true);
     // As the Data Explorer copies it.
-    await folder.fill(`s3://${account.bucket}/${account.prefix}/${run.instrumentName}/`);
+    await folder.fill(uri);
     await expectAccessible();
     await press(dialog, 'Share');
     await dialog.waitFor({ state: 'detached' });

@@ -287,7 +287,7 @@ describe('the setup', () => {
       [6, 'flow', 'bases2fastq'],
     ] as const) {
       await step(number)
-        .getByRole('radio', { name: /^Use one of/ })
+        .getByRole('radio', { name: /^Use (one of|the existing)/ })
         .check();
       await step(number)
         .getByRole('button', { name: new RegExp(`^Existing ${noun}`) })
