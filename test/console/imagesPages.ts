@@ -74,7 +74,7 @@ export function picturesOf(state: State): Picture[] {
       },
     },
     { name: 'executions', address: '/executions', until: text('WGS-pool-11') },
-    { name: 'execution', address: execution, until: heading('Timeline') },
+    { name: 'execution', address: execution, until: text('NA12878') },
     { name: 'execution-metrics', address: `${execution}#metrics`, until: text('NA12878'), most: 1400 },
     { name: 'execution-results', address: `${execution}#files`, until: text('RunStats.json'), most: 1700 },
     { name: 'execution-log', address: `${execution}#log`, until: text('Bases2Fastq'), most: 1700 },
