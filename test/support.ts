@@ -7,6 +7,8 @@ import type { Stack } from '../local/stack.js';
 
 /** A wait gives up after so many milliseconds without progress: far more than a slow machine needs for one step. */
 const STUCK_MS = 120_000;
+/** No round of questions counts as more than this, because a machine that stands still makes no progress either. */
+const LONGEST_ROUND_MS = 2000;
 /**
  * Pauses between two questions grow from the first to the longest, so that waiting leaves the processor to the work.
  */
@@ -17,7 +19,7 @@ const PAUSE_MS = { first: 20, longest: 250 };
  * @param what what the caller waits for, for the error message
  * @param ask returns the answer, or undefined or false if there is none yet
  * @param progress returns something that changes while the answer comes nearer, such as a count; compared as JSON
- * @throws Error after two minutes with neither an answer nor progress
+ * @throws Error after two minutes with neither an answer nor progress, without the time that the machine stood still
  */
 export async function waitFor<T>(
   what: string,
@@ -25,13 +27,16 @@ export async function waitFor<T>(
   progress: () => unknown = () => undefined,
 ): Promise<T> {
   let last: string | undefined;
-  let since = Date.now();
+  let quietMs = 0;
+  let roundBegan = Date.now();
   for (let pause = PAUSE_MS.first; ; pause = Math.min(PAUSE_MS.longest, pause * 1.5)) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
     const now = JSON.stringify(await progress());
-    if (now !== last) [last, since] = [now, Date.now()];
-    if (Date.now() - since > STUCK_MS)
+    quietMs = now === last ? quietMs + Math.min(LONGEST_ROUND_MS, Date.now() - roundBegan) : 0;
+    last = now;
+    roundBegan = Date.now();
+    if (quietMs > STUCK_MS)
       throw new Error(
         `Nothing changed for ${STUCK_MS / 1000} s while waiting for: ${what}${last === undefined ? '' : ` (${last})`}`,
       );
