@@ -132,7 +132,7 @@ for (const urls of [false, true]) {
     against: first,
     of: 'at the beginning',
     ratio: last / first,
-    target: 'at most 1.5',
+    reach: 'at most 1.5',
     met: last / first <= 1.5,
   });
   const [before, after] = [percentile(heaps.slice(1, 6), 0.5), percentile(heaps.slice(-5), 0.5)];
@@ -143,7 +143,7 @@ for (const urls of [false, true]) {
     against: before,
     of: 'at the beginning',
     ratio: after / before,
-    target: 'at most 1.2',
+    reach: 'at most 1.2',
     met: after / before <= 1.2,
   });
 }

@@ -12,12 +12,33 @@ export interface Row {
   of: string;
   /** `value` ÷ `against`, or their difference if that is what matters. */
   ratio: number;
-  /** The target for the ratio, in words; absent for a row without a target. */
-  target?: string;
+  /** What the row should reach, in words; absent for a row that is only reported. */
+  reach?: string;
   met?: boolean;
+  /** Why a row without a value was not measured. */
+  problem?: string;
+}
+
+/** Where a part of the bench puts what it measures. */
+export interface Report {
+  /** Tells the person who waits what happens. */
+  say: (line: string) => void;
+  /** Something that a reader of the rows must know. */
+  note: (text: string) => void;
+  row: (row: Row) => void;
 }
 
 const round = (value: number): number => Number(value.toPrecision(4));
+
+/** A row as a line of the table. */
+export function lineOf({ name, value, against, unit, of, ratio, reach, met, problem }: Row): string {
+  const result = met === undefined ? '' : met ? 'yes' : '**no**';
+  if (problem !== undefined) return `| ${name} | ${problem} | | | ${reach ?? ''} | ${result} |`;
+  return (
+    `| ${name} | ${round(value)} ${unit} | ${round(against)} ${unit} (${of}) | ${round(ratio)} | ${reach ?? ''} | ` +
+    `${result} |`
+  );
+}
 
 /** Writes `bench/report/<name>.json` and `.md`, and the table to standard output. */
 export function writeReport(rows: readonly Row[], notes: readonly string[], fileName = 'report'): void {
@@ -31,12 +52,9 @@ export function writeReport(rows: readonly Row[], notes: readonly string[], file
   }));
   writeFileSync(path.join(folder, `${fileName}.json`), `${JSON.stringify(shown, null, 2)}\n`);
   const lines = [
-    '| measured | value | against | ratio | target | met |',
+    '| measured | value | against | ratio | reach | met |',
     '|---|---|---|---|---|---|',
-    ...shown.map(({ name, value, against, unit, of, ratio, target, met }) => {
-      const result = met === undefined ? '' : met ? 'yes' : '**no**';
-      return `| ${name} | ${value} ${unit} | ${against} ${unit} (${of}) | ${ratio} | ${target ?? ''} | ${result} |`;
-    }),
+    ...shown.map(lineOf),
     ...(notes.length > 0 ? ['', ...notes.map((note) => `- ${note}`)] : []),
   ];
   writeFileSync(path.join(folder, `${fileName}.md`), `${lines.join('\n')}\n`);
@@ -48,3 +66,5 @@ export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((one, other) => one - other);
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
 }
+
+export const median = (values: readonly number[]): number => percentile(values, 0.5);

@@ -55,6 +55,11 @@ export const PYTHON = {
       'urllib3==2.8.0',
     ],
   },
+  /** The client of AWS that is written in C, for the bench. */
+  awsCrt: {
+    packages: ['awscrt==0.38.1', 'botocore==1.44.8', 's3transfer==0.19.3'],
+    constraints: ['jmespath==1.1.0', 'python-dateutil==2.9.0.post0', 'six==1.17.0', 'urllib3==2.8.0'],
+  },
   /** The schemas of Kubernetes, for the tests of the Helm chart. */
   kubernetesValidate: {
     packages: ['kubernetes-validate==1.37.0'],

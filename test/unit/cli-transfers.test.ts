@@ -15,7 +15,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gzipSync } from 'node:zlib';
+import { crc32, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { waitFor } from '../support.js';
 import { cliFile } from '../testStack.js';
@@ -196,7 +196,7 @@ describe('polony download', () => {
     expect([stderr.trim().split('\n').length, stderr.includes('\u001b')]).toEqual([3, false]);
     expect(readdirSync(to()).sort()).toEqual(['b\u001b[2J.txt', 'big.bin']);
   });
-  it('verifies every checksum that S3 has of the whole object', async () => {
+  it('verifies each kind of checksum that S3 can have of the whole object', async () => {
     const content = Buffer.from('123456789');
     const sha = (algorithm: string): string => createHash(algorithm).update(content).digest('base64');
     // The check values for these digits from the catalogue of CRC algorithms.
@@ -266,7 +266,12 @@ describe('polony upload', () => {
     intercept = () => false,
   }: {
     kms?: boolean;
-    intercept?: (request: IncomingMessage, response: ServerResponse, url: URL) => boolean | Promise<boolean>;
+    intercept?: (
+      request: IncomingMessage,
+      response: ServerResponse,
+      url: URL,
+      body: Buffer,
+    ) => boolean | Promise<boolean>;
   } = {}): Promise<{
     url: string;
     objects: Map<string, { content: Buffer; etag: string }>;
@@ -304,7 +309,7 @@ describe('polony upload', () => {
         puts.push(`${request.method} ${key.slice(PREFIX.length)}${address.search.replace(/[?&]x-id=\w+/, '')}`);
       const xml = (text: string, status = 200): void =>
         void response.writeHead(status, { 'content-type': 'application/xml' }).end(`<?xml version="1.0"?>${text}`);
-      if (await intercept(request, response, address)) return;
+      if (await intercept(request, response, address, body)) return;
       const id = address.searchParams.get('uploadId');
       if (address.searchParams.has('uploads')) {
         uploads.set(`u${uploads.size}`, { key, parts: new Map() });
@@ -523,6 +528,39 @@ describe('polony upload', () => {
       expect([away.code, away.stderr]).toEqual([7, expect.stringContaining('S3 cannot be reached (ECONNREFUSED)')]);
     },
   );
+  it(
+    'sends a checksum with all content, and the whole content again where S3 asks for another attempt',
+    { tags: 'long' },
+    async () => {
+      const sums: boolean[] = [];
+      const refused = new Set<string>();
+      const { url, objects, env } = await startBucket({
+        intercept: (request, response, { pathname, searchParams }, body) => {
+          if (request.method !== 'PUT') return false;
+          const sum = Buffer.alloc(4);
+          sum.writeUInt32BE(crc32(body));
+          sums.push(request.headers['x-amz-checksum-crc32'] === sum.toString('base64'));
+          const name = `${pathname} ${searchParams.get('partNumber')}`;
+          if (refused.has(name)) return false;
+          refused.add(name);
+          response
+            .writeHead(500, { 'content-type': 'application/xml' })
+            .end('<Error><Code>InternalError</Code></Error>');
+          return true;
+        },
+      });
+      const made = runFolder(17 * 1024 * 1024);
+      // Larger than what is kept in memory, and smaller than a part.
+      writeFileSync(path.join(made, 'streamed.bin'), Buffer.alloc(3_000_000, 'streamed '));
+      writeFileSync(path.join(made, 'empty.bin'), '');
+      expect(await polony(args(made), { ...env, POLONY_API_URL: url })).toMatchObject({ code: 0 });
+      // Six small files, and two parts of the large one.
+      expect([sums.length, new Set(sums)]).toEqual([2 * (7 + 2), new Set([true])]);
+      for (const name of ['large.bin', 'streamed.bin', 'empty.bin', 'RunUploaded.json'])
+        expect(objects.get(`${PREFIX}${name}`)!.content.equals(readFileSync(path.join(made, name)))).toBe(true);
+    },
+  );
+
   it('rejects file names that S3 cannot list', async () => {
     const made = runFolder();
     writeFileSync(path.join(made, 'a\rb'), '');

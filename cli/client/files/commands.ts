@@ -117,11 +117,6 @@ export function addTransferCommands(program: Command): void {
       )
       .option('--follow-symlinks', 'upload what symbolic links in the folder point to; without it, a link is an error')
       .option('--partial', 'upload an incomplete run as it is, without RunUploaded.json')
-      .option(
-        '--concurrency <number>',
-        'number of files, or parts of large files, at once; each takes up to 16 MiB of memory, more for files over 160 GB',
-        parseConcurrency,
-        4,
-      ),
+      .option('--concurrency <number>', 'number of files, or parts of large files, at once', parseConcurrency, 4),
   ).action(runUpload);
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { Crc32, Crc32c, Crc64Nvme } from '@aws-sdk/checksums/crc';
+import { crc32 } from 'node:zlib';
+import { Crc32c, Crc64Nvme } from '@aws-sdk/checksums/crc';
 
 /** What S3 says about the content of an object (headers of GetObject). */
 export interface ExpectedContent {
@@ -21,7 +22,20 @@ function hashSum(name: string, algorithm: string, encoding: 'hex' | 'base64', ex
   return { name, add: (chunk) => void hash.update(chunk), isExpected: () => hash.digest(encoding) === expected };
 }
 
-function crcSum(name: string, crc: Crc32 | Crc32c | Crc64Nvme, expected: string): Sum {
+function crc32Sum(expected: string): Sum {
+  let sum = 0;
+  return {
+    name: 'CRC32',
+    add: (chunk) => void (sum = crc32(chunk, sum)),
+    isExpected: () => {
+      const bytes = Buffer.alloc(4);
+      bytes.writeUInt32BE(sum);
+      return bytes.toString('base64') === expected;
+    },
+  };
+}
+
+function crcSum(name: string, crc: Crc32c | Crc64Nvme, expected: string): Sum {
   return {
     name,
     add: (chunk) => crc.update(chunk),
@@ -29,38 +43,50 @@ function crcSum(name: string, crc: Crc32 | Crc32c | Crc64Nvme, expected: string)
   };
 }
 
-/** Computes only the sums that S3 has named: each one costs more time than the transfer. */
+/** The fastest sum of those that S3 has named. @returns undefined where it named none of the whole object */
+function fastestSum({ etag, encryption, checksums }: ExpectedContent): Sum | undefined {
+  const find = (name: string): string | undefined => {
+    const expected = checksums[`x-amz-checksum-${name}`];
+    // With `-N` at its end it is a checksum of the checksums of N parts.
+    return expected?.includes('-') === true ? undefined : expected;
+  };
+  // An ETag is the MD5 of the content, unless the object came in parts or is encrypted with KMS (S3 API Reference,
+  // Object).
+  const md5 = encryption === null || encryption === 'AES256' ? /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1] : undefined;
+  // In this order by their speed: a GiB takes a third of a second with the first one, and four seconds with the last.
+  const sums: [expected: string | undefined, create: (expected: string) => Sum][] = [
+    [find('crc32'), crc32Sum],
+    [find('sha1'), (expected) => hashSum('SHA1', 'sha1', 'base64', expected)],
+    [find('sha256'), (expected) => hashSum('SHA256', 'sha256', 'base64', expected)],
+    [md5, (expected) => hashSum('MD5', 'md5', 'hex', expected)],
+    [find('crc32c'), (expected) => crcSum('CRC32C', new Crc32c(), expected)],
+    // S3 gives every object without a checksum a CRC64NVME.
+    [find('crc64nvme'), (expected) => crcSum('CRC64NVME', new Crc64Nvme(), expected)],
+  ];
+  for (const [expected, create] of sums) if (expected !== undefined) return create(expected);
+  return undefined;
+}
+
+/**
+ * Compares content with what S3 says of it. Each sum covers the whole content, and S3 has checked that they agree, so
+ * one is enough: each one costs more time than the transfer.
+ */
 export class ContentVerifier {
   bytes = 0;
-  readonly #sums: Sum[] = [];
+  readonly #sum: Sum | undefined;
 
-  constructor({ etag, encryption, checksums }: ExpectedContent) {
-    // An ETag is the MD5 of the content, unless the object came in parts or is encrypted with KMS (S3 API Reference,
-    // Object).
-    const md5 = encryption === null || encryption === 'AES256' ? /^"([0-9a-f]{32})"$/.exec(etag ?? '')?.[1] : undefined;
-    if (md5 !== undefined) this.#sums.push(hashSum('MD5', 'md5', 'hex', md5));
-    const addSum = (name: string, create: (expected: string) => Sum): void => {
-      const expected = checksums[`x-amz-checksum-${name.toLowerCase()}`];
-      // With `-N` at its end it is a checksum of the checksums of N parts.
-      if (expected !== undefined && !expected.includes('-')) this.#sums.push(create(expected));
-    };
-    addSum('SHA256', (expected) => hashSum('SHA256', 'sha256', 'base64', expected));
-    addSum('SHA1', (expected) => hashSum('SHA1', 'sha1', 'base64', expected));
-    // S3 gives every object without a checksum a CRC64NVME.
-    addSum('CRC64NVME', (expected) => crcSum('CRC64NVME', new Crc64Nvme(), expected));
-    addSum('CRC32C', (expected) => crcSum('CRC32C', new Crc32c(), expected));
-    addSum('CRC32', (expected) => crcSum('CRC32', new Crc32(), expected));
+  constructor(expected: ExpectedContent) {
+    this.#sum = fastestSum(expected);
   }
 
   add(chunk: Buffer): void {
     this.bytes += chunk.length;
-    for (const { add } of this.#sums) add(chunk);
+    this.#sum?.add(chunk);
   }
 
-  /** @returns which sum differs from what S3 says; undefined when all are equal */
+  /** @returns which sum differs from what S3 says; undefined when it is equal or S3 has none */
   async findMismatch(): Promise<string | undefined> {
-    for (const { name, isExpected } of this.#sums)
-      if (!(await isExpected())) return `its ${name} differs from that of the object`;
-    return undefined;
+    if (this.#sum === undefined || (await this.#sum.isExpected())) return undefined;
+    return `its ${this.#sum.name} differs from that of the object`;
   }
 }

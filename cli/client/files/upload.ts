@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -16,11 +17,12 @@ import { CliError, EXIT } from '../exit.js';
 import type { Profile } from '../profiles.js';
 import { expectData } from '../requests.js';
 import { compareWithRun, type CompleteRun, completeRunIn } from './completeRun.js';
+import { addFileBodies, FileBody } from './fileBody.js';
 import { folderOf, type LocalFile, openLocalFile, walkRunFolder } from './localFiles.js';
 import type { TransferProgress } from './progress.js';
 import { acquireLock, retryWhileUnavailable } from './resume.js';
 import { checkRunFolder } from './runFolder.js';
-import { type MultipartUpload, UploadJournal } from './uploadJournal.js';
+import { type MultipartUpload, type UploadedPart, UploadJournal } from './uploadJournal.js';
 
 export interface UploadOptions {
   storageConnectionId: string;
@@ -69,8 +71,6 @@ const MAX_PARTS = 10_000;
 const MOST_CONFLICTS = 5;
 /** Lifetime of the credentials in seconds: every role allows one hour. */
 const SESSION_SECONDS = 3600;
-/** Files that wait for their transfer at once. Memory stays constant in the number of files. */
-const BATCH_FILES = 500;
 
 const RUN_AGAIN = 'run the same command again';
 
@@ -100,24 +100,6 @@ async function computeEtag(local: LocalFile): Promise<string> {
   }
 }
 
-/** Reads bytes of a file. @throws CliError when the file has changed since it was listed */
-async function readUnchanged(local: LocalFile, start: number, length: number): Promise<Buffer> {
-  const handle = await openLocalFile(local);
-  try {
-    const buffer = Buffer.alloc(length);
-    let filled = 0;
-    // Network file systems may return fewer bytes than requested.
-    for (let count = 1; count > 0 && filled < length; filled += count)
-      count = (await handle.read(buffer, filled, length - filled, start + filled)).bytesRead;
-    const now = await handle.stat();
-    if (filled !== length || now.size !== local.size || now.mtimeMs !== local.mtimeMs)
-      throw new CliError(`${local.name} changed during its upload; ${RUN_AGAIN}`);
-    return buffer;
-  } finally {
-    await handle.close();
-  }
-}
-
 /** Credentials for one run folder, and where they may write. */
 class UploadTarget {
   readonly s3: S3Client;
@@ -140,9 +122,12 @@ class UploadTarget {
       maxAttempts: 8,
       retryMode: 'adaptive',
       forcePathStyle: endpoint !== undefined && endpoint !== '',
-      // Each request carries an MD5 of its body, which S3 verifies.
+      // Each request that has content carries a checksum of it, which S3 verifies.
       requestChecksumCalculation: 'WHEN_REQUIRED',
+      // With it, the SDK opens a new connection for each request.
+      expectContinueHeader: false,
     });
+    addFileBodies(this.s3);
   }
 
   static async open(
@@ -163,9 +148,7 @@ class UploadTarget {
 class RunFolderUpload {
   readonly #report: UploadReport;
   readonly #progress: TransferProgress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };
-  /** Files in work. */
-  readonly #files: ReturnType<typeof pLimit>;
-  /** Requests that hold content in memory: small files and parts of large ones. */
+  /** Requests that send content: small files and parts of large ones. */
   readonly #requests: ReturnType<typeof pLimit>;
   /** The first failure: it keeps files that wait from starting. */
   #failure: { error: unknown } | undefined;
@@ -180,7 +163,6 @@ class RunFolderUpload {
     private readonly startedMs: number,
   ) {
     this.#report = { uri: `s3://${target.bucket}/${target.prefix}`, files: 0, bytes: 0, skipped: 0, ended: false };
-    this.#files = pLimit(options.concurrency);
     this.#requests = pLimit(options.concurrency);
   }
 
@@ -216,44 +198,32 @@ class RunFolderUpload {
   /** Uploads every file but RunUploaded.json. @returns RunUploaded.json, when the folder has it */
   async #uploadAllButLast(): Promise<LocalFile | undefined> {
     let last: LocalFile | undefined;
-    let batch: Promise<void>[] = [];
-    try {
-      for await (const files of walkRunFolder(this.options.root, this.options)) {
-        const uploaded = await this.#listFolder(folderOf(files[0]!));
-        for (const file of files) {
+    const files = this.#filesAndObjects();
+    const uploadFiles = async (): Promise<void> => {
+      try {
+        for await (const { file, uploaded } of files) {
+          if (this.#failure !== undefined) return;
           this.options.signal?.throwIfAborted();
           if (file.name === RUN_UPLOADED_FILE) {
             last = file;
-            this.#isEndUploaded = uploaded.has(file.name);
-            continue;
-          }
-          batch.push(this.#files(() => this.#uploadUnlessFailed(file, uploaded.get(file.name))));
-          if (batch.length < BATCH_FILES) continue;
-          await this.#finishBatch(batch);
-          batch = [];
+            this.#isEndUploaded = uploaded !== undefined;
+          } else await this.#upload(file, uploaded);
         }
-        if (this.#failure !== undefined) break;
+      } catch (error) {
+        this.#failure ??= { error };
       }
-    } catch (error) {
-      this.#failure ??= { error };
-    }
-    await this.#finishBatch(batch);
+    };
+    // Requests in flight end before the upload reports its failure.
+    await Promise.all(Array.from({ length: this.options.concurrency }, uploadFiles));
+    if (this.#failure !== undefined) throw this.#failure.error;
     return last;
   }
 
-  async #finishBatch(batch: Promise<void>[]): Promise<void> {
-    await Promise.all(batch);
-    if (this.#failure !== undefined) throw this.#failure.error;
-  }
-
-  /** Never rejects: requests in flight end before the upload reports its failure. */
-  async #uploadUnlessFailed(file: LocalFile, uploaded: UploadedObject | undefined): Promise<void> {
-    if (this.#failure !== undefined) return;
-    try {
-      this.options.signal?.throwIfAborted();
-      await this.#upload(file, uploaded);
-    } catch (error) {
-      this.#failure ??= { error };
+  /** The files of the folder, one at a time, with the objects that are in their places. */
+  async *#filesAndObjects(): AsyncGenerator<{ file: LocalFile; uploaded: UploadedObject | undefined }> {
+    for await (const files of walkRunFolder(this.options.root, this.options)) {
+      const uploaded = await this.#listFolder(folderOf(files[0]!));
+      for (const file of files) yield { file, uploaded: uploaded.get(file.name) };
     }
   }
 
@@ -272,7 +242,7 @@ class RunFolderUpload {
   }
 
   async #isSameContent(file: LocalFile, etag: string): Promise<boolean> {
-    return etag === this.journal.findDone(file) || etag === (await computeEtag(file));
+    return this.journal.isDone(file, etag) || etag === (await computeEtag(file));
   }
 
   /** Lists what is directly in a folder of the run in the bucket, by name relative to the run folder. */
@@ -293,12 +263,10 @@ class RunFolderUpload {
   async #putWhole(file: LocalFile, isNew: boolean): Promise<void> {
     const { s3, bucket, prefix } = this.target;
     const etag = await this.#requests(async () => {
-      const body = await readUnchanged(file, 0, file.size);
-      const input = { Bucket: bucket, Key: prefix + file.name, Body: body, ContentLength: body.length };
+      const body = await FileBody.read(file, 0, file.size);
+      const input = { Bucket: bucket, Key: prefix + file.name, ...contentOf(body) };
       return this.#create(file, isNew, (condition) =>
-        s3.send(new PutObjectCommand({ ...input, ...condition, ContentMD5: md5(body).toString('base64') }), {
-          abortSignal: this.options.signal,
-        }),
+        s3.send(new PutObjectCommand({ ...input, ...condition }), { abortSignal: this.options.signal }),
       );
     });
     await this.journal.recordDone(file, etag);
@@ -356,9 +324,8 @@ class RunFolderUpload {
 
   async #startParts(file: LocalFile): Promise<MultipartUpload> {
     const { s3, bucket, prefix } = this.target;
-    const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: prefix + file.name }), {
-      abortSignal: this.options.signal,
-    });
+    const input = { Bucket: bucket, Key: prefix + file.name, ChecksumAlgorithm: 'CRC32' } as const;
+    const { UploadId } = await s3.send(new CreateMultipartUploadCommand(input), { abortSignal: this.options.signal });
     await this.journal.recordStart(file, UploadId!);
     return { uploadId: UploadId!, parts: new Map() };
   }
@@ -373,7 +340,7 @@ class RunFolderUpload {
     isNew: boolean,
   ): Promise<{ error: unknown; sent: number } | undefined> {
     const { s3, bucket, prefix } = this.target;
-    const etags = new Map(uploadedParts);
+    const sentParts = new Map(uploadedParts);
     const partSize = partSizeOf(file.size);
     let sent = 0;
     let failure: { error: unknown } | undefined;
@@ -383,7 +350,7 @@ class RunFolderUpload {
         this.options.signal?.throwIfAborted();
         const start = (part - 1) * partSize;
         const length = Math.min(partSize, file.size - start);
-        if (!etags.has(part)) etags.set(part, await this.#putPart(file, uploadId, part, start, length));
+        if (!sentParts.has(part)) sentParts.set(part, await this.#putPart(file, uploadId, part, start, length));
         sent += length;
         this.#advance(length);
       } catch (error) {
@@ -394,12 +361,14 @@ class RunFolderUpload {
     await Promise.all(Array.from({ length: count }, (_, at) => this.#requests(() => sendPart(at + 1))));
     try {
       if (failure !== undefined) throw failure.error;
-      const parts = [...etags].sort(([one], [other]) => one - other);
+      const parts = [...sentParts].sort(([one], [other]) => one - other);
       const input = {
         Bucket: bucket,
         Key: prefix + file.name,
         UploadId: uploadId,
-        MultipartUpload: { Parts: parts.map(([PartNumber, ETag]) => ({ PartNumber, ETag })) },
+        MultipartUpload: {
+          Parts: parts.map(([PartNumber, { etag, crc32 }]) => ({ PartNumber, ETag: etag, ChecksumCRC32: crc32 })),
+        },
       };
       const etag = await this.#create(file, isNew, (condition) =>
         s3.send(new CompleteMultipartUploadCommand({ ...input, ...condition }), { abortSignal: this.options.signal }),
@@ -411,23 +380,28 @@ class RunFolderUpload {
     }
   }
 
-  async #putPart(file: LocalFile, uploadId: string, part: number, start: number, length: number): Promise<string> {
+  async #putPart(
+    file: LocalFile,
+    uploadId: string,
+    part: number,
+    start: number,
+    length: number,
+  ): Promise<UploadedPart> {
     const { s3, bucket, prefix } = this.target;
-    const body = await readUnchanged(file, start, length);
+    const body = await FileBody.read(file, start, length);
     const { ETag } = await s3.send(
       new UploadPartCommand({
         Bucket: bucket,
         Key: prefix + file.name,
         UploadId: uploadId,
         PartNumber: part,
-        Body: body,
-        ContentLength: length,
-        ContentMD5: md5(body).toString('base64'),
+        ...contentOf(body),
       }),
       { abortSignal: this.options.signal },
     );
-    await this.journal.recordPart(file, uploadId, part, ETag!);
-    return ETag!;
+    const uploaded = { etag: ETag!, crc32: body.crc32 };
+    await this.journal.recordPart(file, uploadId, part, uploaded);
+    return uploaded;
   }
 
   /** Forgets an upload that S3 no longer knows. @returns whether the file is complete in the bucket all the same */
@@ -455,6 +429,12 @@ class RunFolderUpload {
         throw new CliError(`${different.name} differs from its object in the bucket; ${RUN_AGAIN}`);
     }
   }
+}
+
+/** The content of a request, which S3 verifies by its checksum. */
+function contentOf(body: FileBody): { Body: Readable; ContentLength: number; ChecksumCRC32: string } {
+  // The types of the SDK know no bodies but its own; addFileBodies sends this one.
+  return { Body: body as unknown as Readable, ContentLength: body.length, ChecksumCRC32: body.crc32 };
 }
 
 /** Whether S3 no longer knows a multipart upload or one of its parts. */
@@ -508,12 +488,15 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   const { bucket, prefix } = target;
   const identity = [api.url, options.storageConnectionId, bucket, prefix, path.resolve(folder)].join('\n');
   const release = await acquireLock('uploads', identity, `uploads ${folder}`);
+  let journal: UploadJournal | undefined;
   try {
-    return await new RunFolderUpload(target, await UploadJournal.open(identity), { ...options, root }, startedMs).run();
+    journal = await UploadJournal.open(identity);
+    return await new RunFolderUpload(target, journal, { ...options, root }, startedMs).run();
   } catch (error) {
     signal?.throwIfAborted();
     throw explainUploadError(error);
   } finally {
+    await journal?.close();
     release();
     target.s3.destroy();
   }

@@ -1,11 +1,19 @@
-import { appendFile, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import type { LocalFile } from './localFiles.js';
+import { FingerprintSet } from './fingerprintSet.js';
 import { transferFile } from './resume.js';
 
-/** A multipart upload in progress: ETags of the uploaded parts by part number. */
+/** What S3 has of a part. */
+export interface UploadedPart {
+  etag: string;
+  /** In base64. */
+  crc32: string;
+}
+
+/** A multipart upload in progress, with the parts that S3 has by their numbers. */
 export interface MultipartUpload {
   uploadId: string;
-  parts: ReadonlyMap<number, string>;
+  parts: ReadonlyMap<number, UploadedPart>;
 }
 
 /** One line of the journal. Without `uploadId` the version has no upload in progress. */
@@ -14,6 +22,7 @@ interface JournalEntry {
   uploadId?: string;
   part?: number;
   etag?: string;
+  crc32?: string;
   /** ETag of the whole object. */
   done?: string;
 }
@@ -21,22 +30,35 @@ interface JournalEntry {
 /** Records what an upload has done in a file (JSON Lines), so that the upload can resume after a kill. */
 export class UploadJournal {
   /** Undefined when no file can be written: then an upload resumes only from what is in the bucket. */
-  #file: string | undefined;
-  readonly #started = new Map<string, { uploadId: string; parts: Map<number, string> }>();
-  readonly #done = new Map<string, string>();
+  #file: FileHandle | undefined;
+  #unwritten = '';
+  /** Writes one after the other; a file handle takes no two writes at once. */
+  #writing: Promise<void> | undefined;
+  readonly #started = new Map<string, { uploadId: string; parts: Map<number, UploadedPart> }>();
+  /** A run may have a million files, so their versions and ETags are not kept as texts. */
+  readonly #done = new FingerprintSet();
 
-  private constructor(file: string | undefined) {
-    this.#file = file;
-  }
+  private constructor(private readonly path: string | undefined) {}
 
   /** Opens the journal of an upload and reads what earlier attempts have recorded. */
   static async open(identity: string): Promise<UploadJournal> {
     const journal = new UploadJournal(await transferFile('uploads', identity, 'jsonl').catch(() => undefined));
-    const text = journal.#file === undefined ? '' : await readFile(journal.#file, 'utf8').catch(() => '');
-    // A kill may have cut the last line short; it must not damage the next one.
-    if (text !== '' && !text.endsWith('\n')) await journal.#append('\n');
-    for (const line of text.split('\n')) journal.#restore(line);
+    await journal.#open();
     return journal;
+  }
+
+  async #open(): Promise<void> {
+    if (this.path === undefined) return;
+    let file: FileHandle;
+    try {
+      file = await open(this.path, 'a+', 0o600);
+    } catch (error) {
+      return this.#giveUp(error);
+    }
+    for await (const line of file.readLines({ start: 0, autoClose: false })) this.#restore(line);
+    this.#file = file;
+    // A kill may have cut the last line short; it must not damage the next one.
+    await this.#append('\n');
   }
 
   #restore(line: string): void {
@@ -47,13 +69,13 @@ export class UploadJournal {
       // A line that a kill has cut short.
       return;
     }
-    const { version, uploadId, part, etag, done } = entry;
-    if (done !== undefined) this.#done.set(version, done);
+    const { version, uploadId, part, etag, crc32, done } = entry;
+    if (done !== undefined) this.#done.add(doneText(version, done));
     if (uploadId === undefined) this.#started.delete(version);
     else if (part === undefined) this.#started.set(version, { uploadId, parts: new Map() });
     else {
       const started = this.#started.get(version);
-      if (started?.uploadId === uploadId) started.parts.set(part, etag!);
+      if (started?.uploadId === uploadId) started.parts.set(part, { etag: etag!, crc32: crc32! });
     }
   }
 
@@ -75,15 +97,17 @@ export class UploadJournal {
   }
 
   /** Records that a part was uploaded. */
-  async recordPart(file: LocalFile, uploadId: string, part: number, etag: string): Promise<void> {
+  async recordPart(file: LocalFile, uploadId: string, part: number, uploaded: UploadedPart): Promise<void> {
     const version = UploadJournal.versionOf(file);
-    this.#started.get(version)?.parts.set(part, etag);
-    await this.#write({ version, uploadId, part, etag });
+    this.#started.get(version)?.parts.set(part, uploaded);
+    await this.#write({ version, uploadId, part, ...uploaded });
   }
 
-  /** The ETag that S3 answered when the file was complete. With KMS encryption it is not an MD5 of the content. */
-  findDone(file: LocalFile): string | undefined {
-    return this.#done.get(UploadJournal.versionOf(file));
+  /**
+   * Whether S3 answered with this ETag when the file was complete. With KMS encryption it is not an MD5 of the content.
+   */
+  isDone(file: LocalFile, etag: string): boolean {
+    return this.#done.has(doneText(UploadJournal.versionOf(file), etag));
   }
 
   /** Records that a file is complete in the bucket. */
@@ -101,7 +125,15 @@ export class UploadJournal {
 
   /** Deletes the journal: the run is complete in the bucket. */
   async delete(): Promise<void> {
-    if (this.#file !== undefined) await rm(this.#file, { force: true });
+    await this.close();
+    if (this.path !== undefined) await rm(this.path, { force: true });
+  }
+
+  /** Ends the work with the journal, and keeps it for the next attempt. */
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
   }
 
   async #write(entry: JournalEntry): Promise<void> {
@@ -109,16 +141,35 @@ export class UploadJournal {
   }
 
   async #append(text: string): Promise<void> {
-    if (this.#file === undefined) return;
+    this.#unwritten += text;
+    this.#writing ??= this.#writeAll();
+    await this.#writing;
+  }
+
+  async #writeAll(): Promise<void> {
     try {
-      await appendFile(this.#file, text, { mode: 0o600 });
+      while (this.#unwritten !== '') {
+        const text = this.#unwritten;
+        this.#unwritten = '';
+        await this.#file?.appendFile(text);
+      }
     } catch (error) {
-      // A full or read-only disk must not stop the upload.
-      this.#file = undefined;
-      process.stderr.write(
-        `The upload cannot record its progress (${(error as Error).message}). ` +
-          'If it is interrupted, large files start from the beginning\n',
-      );
+      this.#giveUp(error);
+    } finally {
+      this.#writing = undefined;
     }
   }
+
+  /** A full or read-only disk must not stop the upload. */
+  #giveUp(error: unknown): void {
+    const file = this.#file;
+    this.#file = undefined;
+    void file?.close().catch(() => undefined);
+    process.stderr.write(
+      `The upload cannot record its progress (${(error as Error).message}). ` +
+        'If it is interrupted, large files start from the beginning\n',
+    );
+  }
 }
+
+const doneText = (version: string, etag: string): string => `${version}\n${etag}`;

@@ -1,0 +1,20 @@
+import type { Report } from './report.js';
+
+/** A part of the bench: rows that are measured together, in a process of their own. */
+export interface Part {
+  /** After so many minutes, the part counts as one that hangs. */
+  minutes: number;
+  run: (report: Report) => Promise<void>;
+}
+
+/** In the order in which they run. */
+export const PARTS: Readonly<Record<string, Part>> = {
+  transfers: {
+    minutes: 10,
+    run: async (report) => (await import('./transfers/index.js')).transfers(report),
+  },
+  executions: {
+    minutes: 12,
+    run: async (report) => (await import('./executions.js')).executions(report),
+  },
+};
