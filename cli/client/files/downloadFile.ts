@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises';
+import { chmod, type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises';
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream';
 import type { Schema } from '../../../client/index.js';
 import { CliError } from '../exit.js';
 import { ContentVerifier, type ExpectedContent } from './contentVerifier.js';
@@ -14,6 +13,8 @@ import { ContentVerifier, type ExpectedContent } from './contentVerifier.js';
 const RETRIES = { connection: 5, content: 1 };
 /** Longest silence of a connection, in milliseconds. */
 const SILENCE_MS = 60_000;
+/** Bytes that are written at once. */
+const BATCH_BYTES = 1024 * 1024;
 /** Longest name of a file or folder that common file systems take besides our ending, in bytes. */
 const MAX_NAME_BYTES = 200;
 
@@ -117,6 +118,45 @@ async function readStart(response: IncomingMessage): Promise<string> {
     // The part that arrived is enough to find the error code.
   }
   return text;
+}
+
+/**
+ * What arrives, in batches: TLS delivers 16 KiB at a time, and a write for each would cost more than the transfer.
+ * @throws the error of the connection
+ */
+async function* inBatches(response: IncomingMessage): AsyncGenerator<Buffer[]> {
+  let batch: Buffer[] = [];
+  let bytes = 0;
+  let wake: () => void = () => undefined;
+  let end: { error?: Error } | undefined;
+  response.on('data', (chunk: Buffer) => {
+    batch.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= BATCH_BYTES) response.pause();
+    wake();
+  });
+  finished(response, (error) => {
+    end = error == null ? {} : { error };
+    wake();
+  });
+  for (;;) {
+    if (end === undefined && bytes < BATCH_BYTES) await new Promise<void>((resolve) => (wake = resolve));
+    if (bytes < BATCH_BYTES && end === undefined) continue;
+    if (batch.length > 0) {
+      const ready = batch;
+      [batch, bytes] = [[], 0];
+      yield ready;
+      response.resume();
+    } else if (end?.error !== undefined) throw end.error;
+    else if (end !== undefined) return;
+  }
+}
+
+async function writeAll(file: FileHandle, chunks: Buffer[]): Promise<void> {
+  const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  const { bytesWritten } = await file.writev(chunks);
+  // A full disk takes a part, and refuses the next write.
+  if (bytesWritten < length) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
 }
 
 /** Opens a file for writing, and never what a link points to. Only its owner can read it: it may hold data of patients. */
@@ -256,18 +296,20 @@ export class FileDownload {
   }
 
   async #receive(response: IncomingMessage, content: ContentVerifier): Promise<void> {
-    const counter = new Transform({
-      transform: (chunk: Buffer, _encoding, done) => {
-        content.add(chunk);
-        this.count(chunk.length);
+    const part = await openForWriting(this.#partFile, constants.O_APPEND);
+    try {
+      for await (const chunks of inBatches(response)) {
+        for (const chunk of chunks) content.add(chunk);
+        this.count(chunks.reduce((sum, { length }) => sum + length, 0));
         // Stop before excess data fills the disk.
-        const isTooLong = content.bytes > this.#size;
-        done(isTooLong ? new FileError('S3 sends more bytes than it listed', RETRIES.content) : null, chunk);
-      },
-    });
-    // Flushed before it gets its name, so that a power cut leaves no name without content.
-    const part = (await openForWriting(this.#partFile, constants.O_APPEND)).createWriteStream({ flush: true });
-    await pipeline(response, counter, part, { signal: this.signal });
+        if (content.bytes > this.#size) throw new FileError('S3 sends more bytes than it listed', RETRIES.content);
+        await writeAll(part, chunks);
+      }
+      // Before it gets its name, so that a power cut leaves no name without content.
+      await part.sync();
+    } finally {
+      await part.close();
+    }
     const { size: written } = await lstat(this.#partFile);
     if (written === content.bytes) return;
     await this.#removePart();
