@@ -13,7 +13,7 @@ import { ContentVerifier, type ExpectedContent } from './contentVerifier.js';
 const RETRIES = { connection: 5, content: 1 };
 /** Longest silence of a connection, in milliseconds. */
 const SILENCE_MS = 60_000;
-/** Bytes that are written at once. */
+/** From so many bytes on that wait to be written, nothing more is read. */
 const BATCH_BYTES = 1024 * 1024;
 /** Longest name of a file or folder that common file systems take besides our ending, in bytes. */
 const MAX_NAME_BYTES = 200;
@@ -121,7 +121,8 @@ async function readStart(response: IncomingMessage): Promise<string> {
 }
 
 /**
- * What arrives, in batches: TLS delivers 16 KiB at a time, and a write for each would cost more than the transfer.
+ * What arrives, in batches: each has all that came while the last one was written. TLS delivers 16 KiB at a time, and a
+ * write for each would cost more than the transfer.
  * @throws the error of the connection
  */
 async function* inBatches(response: IncomingMessage): AsyncGenerator<Buffer[]> {
@@ -140,9 +141,8 @@ async function* inBatches(response: IncomingMessage): AsyncGenerator<Buffer[]> {
     wake();
   });
   for (;;) {
-    if (end === undefined && bytes < BATCH_BYTES) await new Promise<void>((resolve) => (wake = resolve));
-    if (bytes < BATCH_BYTES && end === undefined) continue;
-    if (batch.length > 0) {
+    if (end === undefined && bytes === 0) await new Promise<void>((resolve) => (wake = resolve));
+    if (bytes > 0) {
       const ready = batch;
       [batch, bytes] = [[], 0];
       yield ready;
