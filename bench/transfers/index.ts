@@ -26,7 +26,7 @@ type Who = 'polony' | 'aws' | 'crt';
 type Commands = Record<Who, readonly string[]>;
 const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
-/** Makes a run folder that can be uploaded. @returns its path and the bytes in it */
+/** Makes a run folder that can be uploaded. @returns its path, its files with their sizes, and the bytes of all */
 function makeRunFolder(parent: string): { folder: string; bytes: number; sizes: [string, number][] } {
   const folder = path.join(parent, '20260115_AV240001_BENCH');
   mkdirSync(path.join(folder, 'BaseCalls'), { recursive: true });
@@ -137,7 +137,7 @@ export async function transfers(report: Report): Promise<void> {
 }
 
 function addRows(report: Report, what: string, used: Record<Who, Usage[]>): void {
-  const of = (who: keyof typeof used, measured: keyof Usage): number => median(used[who].map((each) => each[measured]));
+  const of = (who: Who, measured: keyof Usage): number => median(used[who].map((each) => each[measured]));
   const against = (who: 'aws' | 'crt', measured: 'wall' | 'cpu', most: number): void =>
     report.row({
       name: `${what}: ${measured === 'wall' ? 'time' : 'CPU'}`,

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { crc32 } from 'node:zlib';
+import { encodeCrc32 } from '../../cli/client/files/contentVerifier.js';
 import { PREFIX, type SinkMessage, type SinkState } from './sinkMessages.js';
 
 /**
@@ -20,7 +21,6 @@ const BUCKET = 'bench';
 const PAGE = 1000;
 /** What objects contain, again and again. */
 const CONTENT = Buffer.alloc(1024 * 1024, 'AVITI base calls ');
-const IDENTITY = Buffer.alloc(0);
 
 const objects = new Map<string, StoredObject>();
 /** The keys in the order of S3; undefined after a change. */
@@ -28,7 +28,7 @@ let sorted: string[] | undefined;
 const uploads = new Map<string, { key: string; parts: Map<number, number> }>();
 const checksums = new Map<number, string>();
 let made = 0;
-const state: SinkState = { requests: 0, received: 0, sent: 0, writes: 0 };
+const state: SinkState = { received: 0, sent: 0 };
 
 const etagOf = (size: number): string => `"${size.toString(16).padStart(32, '0')}"`;
 
@@ -38,9 +38,7 @@ function checksumOf(size: number): string {
   if (known === undefined) {
     let sum = 0;
     for (let left = size; left > 0; left -= CONTENT.length) sum = crc32(CONTENT.subarray(0, left), sum);
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32BE(sum);
-    known = bytes.toString('base64');
+    known = encodeCrc32(sum);
     checksums.set(size, known);
   }
   return known;
@@ -49,7 +47,6 @@ function checksumOf(size: number): string {
 function store(key: string, size: number): void {
   if (!objects.has(key)) sorted = undefined;
   objects.set(key, { size, modified: Date.now() });
-  state.writes++;
 }
 
 const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
@@ -153,7 +150,7 @@ function answerObject(request: IncomingMessage, response: ServerResponse, key: s
         'x-amz-checksum-type': 'FULL_OBJECT',
       }),
   });
-  if (request.method === 'HEAD') return void response.end(IDENTITY);
+  if (request.method === 'HEAD') return void response.end();
   send(response, from, to);
 }
 
@@ -238,7 +235,6 @@ async function answerApi(request: IncomingMessage, response: ServerResponse, url
 const [certFile, keyFile] = process.argv.slice(2);
 let base = '';
 const answer = (request: IncomingMessage, response: ServerResponse): void => {
-  state.requests++;
   const url = new URL(request.url!, base);
   const answered = url.pathname.startsWith('/v1/')
     ? answerApi(request, response, url, base)

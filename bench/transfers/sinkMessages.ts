@@ -12,11 +12,8 @@ export interface SinkMessage {
 
 /** Counts since the sink began. */
 export interface SinkState {
-  requests: number;
   /** Bytes of bodies that arrived. */
   received: number;
   /** Bytes of objects that were sent. */
   sent: number;
-  /** Objects that were written. */
-  writes: number;
 }

@@ -396,7 +396,7 @@ describe('Python', () => {
     expect(readdirSync(folder)).toHaveLength(2);
   });
 
-  it.each(['ministack', 'awsClients', 'schemathesis'] as const)(
+  it.each(['ministack', 'awsClients', 'awsCrt', 'schemathesis'] as const)(
     'installs for %s the pinned packages and no others',
     async (name) => {
       const environment = PYTHON[name];

@@ -22,16 +22,19 @@ function hashSum(name: string, algorithm: string, encoding: 'hex' | 'base64', ex
   return { name, add: (chunk) => void hash.update(chunk), isExpected: () => hash.digest(encoding) === expected };
 }
 
+/** A CRC32 as S3 writes it: the four bytes, highest first, in base64. */
+export function encodeCrc32(sum: number): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(sum);
+  return bytes.toString('base64');
+}
+
 function crc32Sum(expected: string): Sum {
   let sum = 0;
   return {
     name: 'CRC32',
     add: (chunk) => void (sum = crc32(chunk, sum)),
-    isExpected: () => {
-      const bytes = Buffer.alloc(4);
-      bytes.writeUInt32BE(sum);
-      return bytes.toString('base64') === expected;
-    },
+    isExpected: () => encodeCrc32(sum) === expected,
   };
 }
 

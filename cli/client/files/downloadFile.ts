@@ -152,8 +152,7 @@ async function* inBatches(response: IncomingMessage): AsyncGenerator<Buffer[]> {
   }
 }
 
-async function writeAll(file: FileHandle, chunks: Buffer[]): Promise<void> {
-  const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+async function writeAll(file: FileHandle, chunks: Buffer[], length: number): Promise<void> {
   const { bytesWritten } = await file.writev(chunks);
   // A full disk takes a part, and refuses the next write.
   if (bytesWritten < length) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
@@ -300,10 +299,11 @@ export class FileDownload {
     try {
       for await (const chunks of inBatches(response)) {
         for (const chunk of chunks) content.add(chunk);
-        this.count(chunks.reduce((sum, { length }) => sum + length, 0));
+        const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
+        this.count(bytes);
         // Stop before excess data fills the disk.
         if (content.bytes > this.#size) throw new FileError('S3 sends more bytes than it listed', RETRIES.content);
-        await writeAll(part, chunks);
+        await writeAll(part, chunks, bytes);
       }
       // Before it gets its name, so that a power cut leaves no name without content.
       await part.sync();

@@ -3,6 +3,7 @@ import { Readable, type Writable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import type { S3Client } from '@aws-sdk/client-s3';
 import { CliError } from '../exit.js';
+import { encodeCrc32 } from './contentVerifier.js';
 import { type LocalFile, openLocalFile } from './localFiles.js';
 
 /** Bytes that are read at once. */
@@ -116,9 +117,7 @@ export class FileBody {
       }
       const now = await handle.stat();
       if (now.size !== local.size || now.mtimeMs !== local.mtimeMs) throw changedDuringUpload(local.name);
-      const bytes = Buffer.alloc(4);
-      bytes.writeUInt32BE(sum);
-      return new FileBody(local, start, length, bytes.toString('base64'), kept);
+      return new FileBody(local, start, length, encodeCrc32(sum), kept);
     } finally {
       freeBuffers.push(buffer);
       await handle.close();
