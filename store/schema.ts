@@ -488,6 +488,28 @@ export interface ExecutionStepsTable {
   time_started: ColumnType<Date, never, never>;
 }
 
+/** Who does what one process does for all. */
+export interface LeasesTable {
+  name: string;
+  /** The process that does it. */
+  holder: string;
+  expires_at: Date;
+}
+
+/** An activity that waits for the HealthOmics run of an execution to change. */
+export interface WatchesTable {
+  execution_id: string;
+  /** The account and region whose quotas the polls count against. */
+  scope: string;
+  /** With it, any process can complete the activity. */
+  task_token: Buffer;
+  /** The status that the workflow knows; null where it knows none. */
+  from_status: ExecutionStatus | null;
+  /** Whether the workflow waits for a person. */
+  probing: boolean;
+  time_registered: Created;
+}
+
 export interface Database {
   access_grants: AccessGrantsTable;
   instruments: InstrumentsTable;
@@ -513,4 +535,6 @@ export interface Database {
   execution_attempts: ExecutionAttemptsTable;
   execution_steps: ExecutionStepsTable;
   idempotency_keys: IdempotencyKeysTable;
+  leases: LeasesTable;
+  watches: WatchesTable;
 }

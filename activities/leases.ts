@@ -1,0 +1,54 @@
+import { newId, type Db } from '../store/database.js';
+import { releaseLeases, takeLeases } from '../store/leases.js';
+
+/** A process that dies is replaced after this time, in seconds. */
+const LEASE_SECONDS = 30;
+/**
+ * How much earlier the holder counts a lease as lost than the database does, so that a slow answer or a process that
+ * stood still cannot make two processes do the same.
+ */
+const MARGIN_MS = 5000;
+
+/** How often to call {@link Leases.take}, in milliseconds: two renewals may fail before a lease is lost. */
+export const RENEW_MS = 10_000;
+
+/** The work that this process does for all processes. */
+export class Leases {
+  readonly #holder = newId();
+  /** Until when this process holds a lease, by the clock of `performance.now()`, which nobody sets. */
+  readonly #heldUntil = new Map<string, number>();
+  #isClosed = false;
+
+  constructor(private readonly db: Db) {}
+
+  /**
+   * Takes leases that are free, and renews those that this process holds.
+   * @returns the names that it holds now, of those asked for
+   */
+  async take(names: readonly string[]): Promise<string[]> {
+    if (this.#isClosed) return [];
+    const until = performance.now() + LEASE_SECONDS * 1000 - MARGIN_MS;
+    const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
+    for (const name of names) this.#heldUntil.delete(name);
+    for (const name of taken) this.#heldUntil.set(name, until);
+    return taken;
+  }
+
+  /** Whether this process still holds a lease. Ask before each effect that only its holder may have. */
+  isHeld(name: string): boolean {
+    return (this.#heldUntil.get(name) ?? 0) > performance.now();
+  }
+
+  /** Gives some leases back. */
+  async release(names: readonly string[]): Promise<void> {
+    for (const name of names) this.#heldUntil.delete(name);
+    if (names.length > 0) await releaseLeases(this.db, this.#holder, names);
+  }
+
+  /** Gives all leases back, so that another process takes over at once. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#heldUntil.clear();
+    await releaseLeases(this.db, this.#holder);
+  }
+}

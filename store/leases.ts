@@ -1,0 +1,32 @@
+import { sql } from 'kysely';
+import type { DbOrTransaction } from './database.js';
+
+/**
+ * Takes the leases that are free or have expired, and keeps those that the holder has.
+ * @param holder the process, as a UUID
+ * @param names what to do for all, such as the watching in one account and region
+ * @returns the names that the holder has now, for so many seconds
+ */
+export async function takeLeases(
+  db: DbOrTransaction,
+  holder: string,
+  names: readonly string[],
+  seconds: number,
+): Promise<string[]> {
+  if (names.length === 0) return [];
+  // Sorted, so that workers that take several at once cannot wait for each other in a circle.
+  const { rows } = await sql<{ name: string }>`
+    insert into leases (name, holder, expires_at)
+    select name, ${holder}, now() + make_interval(secs => ${seconds}) from unnest(${[...names].sort()}::text[]) as name
+    on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
+      where leases.holder = excluded.holder or leases.expires_at < now()
+    returning name`.execute(db);
+  return rows.map(({ name }) => name);
+}
+
+/** Gives leases back, so that another process can take them at once. @param names all where absent */
+export async function releaseLeases(db: DbOrTransaction, holder: string, names?: readonly string[]): Promise<void> {
+  await sql`
+    delete from leases where holder = ${holder}
+      and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))`.execute(db);
+}

@@ -1,0 +1,59 @@
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { sql } from 'kysely';
+import { Leases } from '../../activities/leases.js';
+import type { Db } from '../../store/database.js';
+import { startTestPostgres } from '../postgres.js';
+
+let db: Db;
+beforeAll(async () => {
+  ({ db } = await startTestPostgres());
+});
+afterAll(async () => {
+  await db?.destroy();
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+it('gives a lease to one process, and to the next once it has expired or was given back', async () => {
+  const [one, other] = [new Leases(db), new Leases(db)];
+  expect(await one.take(['a', 'b'])).toEqual(['a', 'b']);
+  expect(await other.take(['b', 'c'])).toEqual(['c']);
+  expect(await one.take(['a', 'b', 'c'])).toEqual(['a', 'b']);
+  expect([one.isHeld('a'), other.isHeld('a'), other.isHeld('c')]).toEqual([true, false, true]);
+
+  await sql`update leases set expires_at = now() - interval '1 second' where name = 'a'`.execute(db);
+  expect(await other.take(['a', 'b'])).toEqual(['a']);
+  // The first learns of it with its next renewal.
+  expect(await one.take(['a', 'b'])).toEqual(['b']);
+  expect(one.isHeld('a')).toBe(false);
+
+  await one.release(['b']);
+  expect(await other.take(['b'])).toEqual(['b']);
+  await other.close();
+  expect(other.isHeld('c')).toBe(false);
+  expect(await other.take(['d'])).toEqual([]);
+  expect(await one.take(['a', 'b', 'c'])).toEqual(['a', 'b', 'c']);
+});
+
+it('counts a lease as lost before another process can take it', async () => {
+  const now = vi.spyOn(performance, 'now').mockReturnValue(1000);
+  const leases = new Leases(db);
+  const {
+    rows: [before],
+  } = await sql<{ now: Date }>`select now()`.execute(db);
+  await leases.take(['e']);
+  const row = await db.selectFrom('leases').select('expires_at').where('name', '=', 'e').executeTakeFirstOrThrow();
+  now.mockReturnValue(1000 + 24_000);
+  expect(leases.isHeld('e')).toBe(true);
+  now.mockReturnValue(1000 + 25_001);
+  expect(leases.isHeld('e')).toBe(false);
+  expect(row.expires_at.getTime() - before!.now.getTime()).toBeGreaterThanOrEqual(30_000);
+});
+
+it('gives each of many leases to one of the processes that ask at the same time', async () => {
+  const names = Array.from({ length: 50 }, (_, at) => `many-${at}`);
+  const processes = Array.from({ length: 4 }, () => new Leases(db));
+  const taken = await Promise.all(processes.map((each, at) => each.take(at % 2 === 0 ? names : [...names].reverse())));
+  expect(taken.flat().sort()).toEqual([...names].sort());
+});
