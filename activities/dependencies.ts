@@ -2,7 +2,7 @@ import type { AwsSessions } from '../aws/sessions.js';
 import type { Db } from '../store/database.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
-import type { GetRunBudget } from './executions/getRunBudget.js';
+import type { RunWatching } from './executions/runWatching.js';
 import type { WebhookSettings } from './webhooks/deliver.js';
 
 /** What activities work with. */
@@ -31,6 +31,7 @@ export interface Dependencies {
     verification: Pick<Orchestrator['verification'], 'verify'>;
     grants: Pick<Orchestrator['grants'], 'settle'>;
     webhooks: Pick<Orchestrator['webhooks'], 'startDelivery'>;
+    watches: Pick<Orchestrator['watches'], 'complete' | 'fail' | 'show' | 'restart'>;
   };
   settings: {
     /** Seconds between two GetRun calls for a watched run. */
@@ -55,8 +56,8 @@ export interface Dependencies {
     /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
     allowsOpenRoles?: boolean;
   };
-  /** Shares the GetRun calls among the runs that this worker watches. */
-  polls: GetRunBudget;
+  /** Watches HealthOmics runs. */
+  watching: Pick<RunWatching, 'register'>;
   /** Seals the records in buckets. Absent where polony keeps none. */
   secrets?: Secrets;
   /** Absent where this worker delivers no webhooks. */

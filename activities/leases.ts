@@ -1,5 +1,5 @@
 import { newId, type Db } from '../store/database.js';
-import { releaseLeases, takeLeases } from '../store/leases.js';
+import { countHolders, listFreeLeases, releaseLeases, takeLeases } from '../store/leases.js';
 
 /** A process that dies is replaced after this time, in seconds. */
 const LEASE_SECONDS = 30;
@@ -22,6 +22,29 @@ export class Leases {
   constructor(private readonly db: Db) {}
 
   /**
+   * Takes this process's share of leases of one kind, renews those that it holds, and gives back what is more than its
+   * share. So the work spreads over processes that come and go.
+   * @param kind as in `watch`; the name of a lease is `<kind>/<member>`
+   * @param members all that somebody must work on
+   * @returns the members that this process holds now
+   */
+  async takeShare(kind: string, members: readonly string[]): Promise<string[]> {
+    const nameOf = (member: string): string => `${kind}/${member}`;
+    // Its own lease says that the process takes part.
+    const presence = `${kind}.process/${this.#holder}`;
+    await this.take([presence]);
+    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
+    const own = members.filter((member) => this.isHeld(nameOf(member)));
+    const kept = new Set([presence, ...own.slice(0, share).map(nameOf)]);
+    const isOfKind = (name: string): boolean => name.startsWith(`${kind}/`) || name === presence;
+    await this.release(this.held.filter((name) => isOfKind(name) && !kept.has(name)));
+    const missing = share - own.length;
+    const free = missing > 0 ? await listFreeLeases(this.db, members.map(nameOf), missing) : [];
+    const held = new Set(await this.take([...kept, ...free]));
+    return members.filter((member) => held.has(nameOf(member)));
+  }
+
+  /**
    * Takes leases that are free, and renews those that this process holds.
    * @returns the names that it holds now, of those asked for
    */
@@ -37,6 +60,11 @@ export class Leases {
   /** Whether this process still holds a lease. Ask before each effect that only its holder may have. */
   isHeld(name: string): boolean {
     return (this.#heldUntil.get(name) ?? 0) > performance.now();
+  }
+
+  /** The names that this process holds at the moment. */
+  get held(): string[] {
+    return [...this.#heldUntil.keys()].filter((name) => this.isHeld(name));
   }
 
   /** Gives some leases back. */

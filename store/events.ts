@@ -46,7 +46,7 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
 export function listenForWakes(
   url: string,
   wake: (executionId: string) => void,
-  others: Readonly<Record<string, () => void>> = {},
+  others: Readonly<Record<string, (payload: string) => void>> = {},
 ): () => Promise<void> {
   return listen(url, { [CHANNEL]: wake, ...others });
 }

@@ -30,3 +30,20 @@ export async function releaseLeases(db: DbOrTransaction, holder: string, names?:
     delete from leases where holder = ${holder}
       and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))`.execute(db);
 }
+
+/** @returns those of the names that nobody holds, in random order so that processes rarely ask for the same. */
+export async function listFreeLeases(db: DbOrTransaction, names: readonly string[], limit: number): Promise<string[]> {
+  const { rows } = await sql<{ name: string }>`
+    select name from unnest(${[...names]}::text[]) as name
+    where not exists (select 1 from leases where leases.name = name.name and expires_at >= now())
+    order by random() limit ${limit}`.execute(db);
+  return rows.map(({ name }) => name);
+}
+
+/** How many processes hold a lease of a kind: those whose names begin with it and a slash. */
+export async function countHolders(db: DbOrTransaction, kind: string): Promise<number> {
+  const { rows } = await sql<{ holders: number }>`
+    select count(distinct holder)::int as holders from leases
+    where name like ${`${kind}/%`} and expires_at >= now()`.execute(db);
+  return rows[0]?.holders ?? 0;
+}

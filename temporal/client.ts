@@ -7,6 +7,7 @@ import { RunClient } from './runs.js';
 import { ScheduleClient } from './schedules.js';
 import { VerificationClient } from './verification.js';
 import { describeTaskQueues, type TaskQueueState } from './taskQueues.js';
+import { WatchClient } from './watches.js';
 import { WebhookClient } from './webhooks.js';
 
 /**
@@ -20,6 +21,7 @@ export class Orchestrator {
   readonly verification: VerificationClient;
   readonly grants: GrantClient;
   readonly webhooks: WebhookClient;
+  readonly watches: WatchClient;
   readonly #client: Client;
   readonly #queues: TemporalContext['queues'];
 
@@ -37,6 +39,7 @@ export class Orchestrator {
     this.verification = new VerificationClient(context);
     this.grants = new GrantClient(context);
     this.webhooks = new WebhookClient(context);
+    this.watches = new WatchClient(context);
   }
 
   /** @throws where Temporal does not answer */

@@ -16,7 +16,6 @@ import type { FastifyInstance } from 'fastify';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { buildApp } from '../api/app.js';
 import { createActivities } from '../activities/index.js';
-import { GetRunBudget } from '../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../aws/sessions.js';
 import { adminClients } from '../cli/customer.js';
 import type { Stack } from '../local/stack.js';
@@ -129,7 +128,7 @@ export async function startWorker(): Promise<void> {
     aws: watched,
     orchestrator: new Orchestrator(temporal, QUEUE),
     settings: WORKER_SETTINGS,
-    polls: new GetRunBudget(db, 100),
+    watching: { register: async () => undefined },
   });
   // Each worker needs its own connection: one connection allows only one worker for each task queue.
   const native = await NativeConnection.connect({ address: stack.info.temporalAddress });

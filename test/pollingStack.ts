@@ -6,7 +6,7 @@ import { Client, Connection } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { createActivities } from '../activities/index.js';
-import { GetRunBudget } from '../activities/executions/getRunBudget.js';
+import { RunWatching } from '../activities/executions/runWatching.js';
 import { AwsSessions } from '../aws/sessions.js';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
@@ -27,6 +27,7 @@ let connection: Connection;
 let native: NativeConnection;
 let temporal: Client;
 let workers: Worker[] = [];
+let watching: RunWatching | undefined;
 let running: Promise<unknown>;
 let flowId: string;
 let runId: string;
@@ -140,13 +141,10 @@ export function usePollingStack(): void {
         return (...args: unknown[]) => member.apply(current, args);
       },
     });
-    const activities = createActivities({
-      db,
-      aws,
-      orchestrator: new Orchestrator(temporal, taskQueue),
-      settings,
-      polls: new GetRunBudget(db, 10_000),
-    });
+    const orchestrator = new Orchestrator(temporal, taskQueue);
+    watching = new RunWatching({ db, aws, orchestrator, settings, getRunsPerSecond: 10_000, warn: () => undefined });
+    watching.start();
+    const activities = createActivities({ db, aws, orchestrator, settings, watching });
     const queues = taskQueues(taskQueue);
     workers = [
       await Worker.create({
@@ -182,6 +180,7 @@ export function usePollingStack(): void {
   afterAll(async () => {
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
     await running;
+    await watching?.close();
     await native?.close();
     await connection?.close();
     await db?.destroy();

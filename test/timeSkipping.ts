@@ -60,7 +60,6 @@ export const execution: Bases2FastqInput = {
   storageConnectionName: 'runs',
   waitForUpload: false,
   watchTaskQueue: 'test',
-  heartbeatTimeoutSeconds: 86_400,
 };
 export const upload: RunUploadInput = {
   runId: 'r1',

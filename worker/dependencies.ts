@@ -1,7 +1,7 @@
 import type { NativeConnection } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { Dependencies } from '../activities/index.js';
-import { GetRunBudget } from '../activities/executions/getRunBudget.js';
+import { RunWatching } from '../activities/executions/runWatching.js';
 import { DeliveryDispatcher } from '../activities/webhooks/dispatch.js';
 import { createKmsDataKeys } from '../aws/kms.js';
 import { AwsSessions } from '../aws/sessions.js';
@@ -10,6 +10,7 @@ import { createProviderLoader } from '../store/connections/providerLoader.js';
 import { closeDatabase, openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { createSecrets } from '../store/secrets.js';
+import { WATCHES_CHANNEL } from '../store/executions/watches.js';
 import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
 import { Orchestrator } from '../temporal/client.js';
 import { createPayloadCodec, type PayloadEncryption } from '../temporal/codec.js';
@@ -19,6 +20,8 @@ import { type ConnectedClient, openTemporal } from '../temporal/connection.js';
 export interface OpenDependencies {
   dependencies: Dependencies;
   orchestrator: Orchestrator;
+  /** Watches HealthOmics runs, once it is started. */
+  watching: RunWatching;
   /** The client of Temporal. It connects with its first call. */
   temporal: ConnectedClient;
   /** Encrypts payloads; absent where nothing is encrypted. */
@@ -45,12 +48,21 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
       config.allowsOpenRoles,
     ),
   });
-  const polls = new GetRunBudget(db, config.getRunsPerSecond);
+  const watching = new RunWatching({
+    db,
+    aws,
+    orchestrator,
+    secrets,
+    settings: config,
+    getRunsPerSecond: config.getRunsPerSecond,
+    warn: (fields, message) => logger.warn(fields, message),
+  });
   const dispatcher = new DeliveryDispatcher(db, orchestrator.webhooks, (message) =>
     logger.warn({ error: message }, 'webhook deliveries could not be started; the next sweep starts them'),
   );
-  const stopListening = listenForWakes(config.databaseUrl, (id) => polls.wake(id), {
+  const stopListening = listenForWakes(config.databaseUrl, (id) => watching.wake(id), {
     [WEBHOOKS_CHANNEL]: () => dispatcher.wake(),
+    [WATCHES_CHANNEL]: (announcement) => watching.handleAnnouncement(announcement),
   });
   const webhooks = {
     secrets,
@@ -59,13 +71,14 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
     apiUrl: config.publicUrl,
   };
   return {
-    dependencies: { db, aws, orchestrator, settings: config, polls, secrets, webhooks },
+    dependencies: { db, aws, orchestrator, settings: config, watching, secrets, webhooks },
     orchestrator,
+    watching,
     temporal,
     codec,
     schedules: orchestrator.schedules,
     close: async (connection) => {
-      polls.close();
+      await watching.close();
       await stopListening();
       await dispatcher.close();
       aws.close();

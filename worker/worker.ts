@@ -66,6 +66,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     throw error;
   }
   const runs = runTogether(workers);
+  opened.watching.start();
   const ending = new AbortController();
   if (config.versioning?.endsWhenDrained === true) {
     const deployments = new Deployments(opened.temporal.connection, config.temporal.namespace);
@@ -97,12 +98,12 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
 function serveMetrics(
   config: WorkerConfig,
   address: string,
-  { dependencies, orchestrator }: OpenDependencies,
+  { dependencies, orchestrator, watching }: OpenDependencies,
   sdkPort: number | undefined,
 ): Promise<MetricsServer> {
   counted.startRunLimit.set(config.startRunsPerSecond);
   counted.getRunLimit.set(config.getRunsPerSecond);
-  dependencies.polls.observe(counted);
+  watching.budget.observe(counted);
   return startMetricsServer(address, {
     process: 'worker',
     version: VERSION,

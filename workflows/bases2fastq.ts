@@ -15,7 +15,7 @@ import type { SearchAttributeUpdatePair } from '@temporalio/common';
 import type { ConfirmedCancel } from '../activities/executions/cancel.js';
 import type { ExecutionEnd } from '../activities/executions/end.js';
 import type { StartedRun } from '../activities/executions/start.js';
-import type { WatchedStatus } from '../activities/executions/watch.js';
+import type { WatchedStatus } from '../activities/executions/runWatcher.js';
 import type { Activities } from '../activities/index.js';
 import { type ExecutionStatus, isFinalStatus } from '../domain/executions/execution.js';
 import { explainFailure } from '../domain/executions/failures.js';
@@ -263,7 +263,8 @@ class Bases2FastqExecution {
         taskQueue: this.input.watchTaskQueue,
         startToCloseTimeout: '60 days',
         scheduleToCloseTimeout: undefined,
-        heartbeatTimeout: `${this.input.heartbeatTimeoutSeconds ?? 30} seconds`,
+        // The activity ends when whoever watches the run completes it. If that process dies, another takes over.
+        heartbeatTimeout: undefined,
         summary: toSummary(`Watch HealthOmics run ${this.#healthOmicsRunId} (${from})`),
       },
       [this.input.executionId, from, probing, attempt],

@@ -1,10 +1,6 @@
 import { type Gauge, onCollect } from '../../observability/metrics.js';
-import { type Db, newId } from '../../store/database.js';
-import { shareWatchCounts } from '../../store/executions/pacing.js';
 import { CallSpacing } from './callSpacing.js';
 
-/** How often workers tell each other how many runs they watch, in milliseconds. */
-const SHARE_MS = 15_000;
 /**
  * Least time between two polls of a run that events ask for, so that a flood of events costs no more than fast polling.
  */
@@ -17,24 +13,16 @@ interface BudgetScope {
 }
 
 /**
- * Shares GetRun among all runs that the workers watch. AWS allows a number of calls per second for each account and
- * region (HealthOmics quotas). Workers divide it by how many runs each of them watches, and each worker spaces its
- * calls evenly. So the more runs there are, the less often each is polled.
+ * Shares GetRun among the runs that this process watches. AWS allows a number of calls per second for each account and
+ * region (HealthOmics quotas), and one process watches all runs there. It spaces its calls evenly: the more runs there
+ * are, the less often each is polled.
  */
 export class GetRunBudget {
-  readonly #workerId = newId();
   readonly #scopes = new Map<string, BudgetScope>();
   readonly #watched = new Map<string, WatchedRun>();
-  readonly #timer: NodeJS.Timeout;
-  #sharing: Promise<void> | undefined;
 
-  /** @param perSecond GetRun calls a second, in one account and region, of all workers together. */
-  constructor(
-    private readonly db: Db,
-    private readonly perSecond: number,
-  ) {
-    this.#timer = setInterval(() => this.#share(), SHARE_MS).unref();
-  }
+  /** @param perSecond GetRun calls a second, in one account and region. */
+  constructor(private readonly perSecond: number) {}
 
   /** Polls a run soon, where this worker watches it; for events. @param id of its execution. */
   wake(id: string): void {
@@ -75,7 +63,6 @@ export class GetRunBudget {
   }
 
   close(): void {
-    clearInterval(this.#timer);
     for (const { spacing } of this.#scopes.values()) spacing.close();
   }
 
@@ -84,7 +71,6 @@ export class GetRunBudget {
     if (scope === undefined) {
       scope = { spacing: new CallSpacing(this.perSecond), watching: 0 };
       this.#scopes.set(name, scope);
-      this.#share();
     }
     return scope;
   }
@@ -93,26 +79,6 @@ export class GetRunBudget {
     spacing.close();
     this.#scopes.delete(name);
   }
-
-  /** Tells the other workers what this one watches, and takes its share of the calls. */
-  #share(): void {
-    this.#sharing ??= this.#shareNow()
-      // The rates stay as they are until the next time.
-      .catch(() => undefined)
-      .finally(() => {
-        this.#sharing = undefined;
-      });
-  }
-
-  async #shareNow(): Promise<void> {
-    const own = new Map<string, number>();
-    for (const [name, { watching }] of this.#scopes) if (watching > 0) own.set(name, watching);
-    const all = await shareWatchCounts(this.db, this.#workerId, own);
-    for (const [name, { spacing }] of this.#scopes) {
-      const count = own.get(name);
-      if (count !== undefined) spacing.perSecond = (this.perSecond * count) / Math.max(count, all.get(name) ?? 0);
-    }
-  }
 }
 
 /** A run that this worker watches. Tells when to poll it. */
@@ -120,6 +86,7 @@ export class WatchedRun {
   /** Whether an event has said that the run changed, and no poll has followed yet. */
   #hasEvent = false;
   #lastPoll = 0;
+  #hasEnded = false;
   #timer: NodeJS.Timeout | undefined;
   /** Ends the wait that is under way; absent where none is. */
   #endWait: ((byEvent: boolean) => void) | undefined;
@@ -168,6 +135,8 @@ export class WatchedRun {
 
   /** Ends the watching. */
   end(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     this.#stopWaiting();
     this.onEnd();
   }

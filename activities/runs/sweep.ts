@@ -2,6 +2,7 @@ import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
 import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
 import { markWorkflowStarted } from '../../store/executions/start.js';
+import { listUnwatched } from '../../store/executions/watches.js';
 import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { listRegisteredRuns } from '../../store/runs/discovery.js';
 import { listStorageToSearch } from '../../store/connections/storageSearch.js';
@@ -19,6 +20,10 @@ import { FailureCollector } from './failureCollector.js';
 
 /** Younger changes are left to the process that made them. */
 const GRACE_MS = 10_000;
+/** An activity registers its watch within seconds. After this time without one, its worker is dead. */
+const UNWATCHED_MS = 60_000;
+/** Most executions whose activity one sweep looks up. */
+const MOST_UNWATCHED = 100;
 
 /** How many executions the sweep started, and how many storage connections have a schedule. */
 interface SweepResult {
@@ -86,6 +91,7 @@ class Sweep {
       'executions that wait for an upload': () => this.#endWaiting(),
       'executions whose workflow was closed': () => this.#recoverClosed(),
       'executions whose workflow is lost': () => this.#recoverLost(),
+      'runs that nobody watches': () => this.#watchAgain(),
       'executions that the database forgot': () => this.#recoverForgotten(),
       'webhook deliveries': () => sweepDeliveries(this.#db, this.#orchestrator.webhooks),
       'bucket policies': () => this.#settleBuckets(),
@@ -171,6 +177,13 @@ class Sweep {
   async #followRegisteredRuns(): Promise<void> {
     for (const run of await listRegisteredRuns(this.#db, this.#before))
       await this.#failures.attempt(`upload of ${run.runName}`, () => this.#orchestrator.runs.startUpload(run));
+  }
+
+  /** A worker that died may have taken the activity that watches a run, and not have registered it. */
+  async #watchAgain(): Promise<void> {
+    const before = new Date(Date.now() - UNWATCHED_MS);
+    for (const id of await listUnwatched(this.#db, before, MOST_UNWATCHED))
+      await this.#failures.attempt(`watching of execution ${id}`, () => this.#orchestrator.watches.restart(id, before));
   }
 
   async #ensureSchedules(): Promise<void> {

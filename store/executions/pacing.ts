@@ -118,26 +118,3 @@ export async function raiseStartRate(db: DbOrTransaction, scope: string): Promis
     update start_pace set penalty = case when penalty < 0.5 then 0 else penalty / 2 end
     where scope = ${scope} and penalty > 0`.execute(db);
 }
-
-/**
- * Records how many runs this worker watches in each account and region.
- * @returns how many all workers watch there
- */
-export async function shareWatchCounts(
-  db: Db,
-  workerId: string,
-  watching: ReadonlyMap<string, number>,
-): Promise<Map<string, number>> {
-  await sql`delete from pollers where worker_id = ${workerId} or time_seen < now() - interval '1 hour'`.execute(db);
-  if (watching.size === 0) return new Map();
-  const counts = JSON.stringify([...watching].map(([scope, count]) => ({ scope, watching: count })));
-  await sql`
-    insert into pollers (worker_id, scope, watching, time_seen)
-    select ${workerId}, scope, watching, now()
-    from jsonb_to_recordset(${counts}::jsonb) as each (scope text, watching integer)`.execute(db);
-  const { rows } = await sql<{ scope: string; watching: number }>`
-    select scope, sum(watching)::int as watching from pollers
-    where time_seen > now() - interval '1 minute' and scope = any(${[...watching.keys()]}::text[])
-    group by scope`.execute(db);
-  return new Map(rows.map((row) => [row.scope, row.watching]));
-}

@@ -13,7 +13,6 @@ import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createActivities } from '../../activities/index.js';
-import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
@@ -129,7 +128,7 @@ beforeAll(async () => {
     aws,
     orchestrator: orchestrator as never,
     settings,
-    polls: new GetRunBudget(db, 100),
+    watching: { register: async () => undefined },
   }).main;
   await s3.send(new CreateBucketCommand({ Bucket: bucket, CreateBucketConfiguration: { LocationConstraint: region } }));
   await iam.send(

@@ -19,7 +19,6 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createActivities } from '../../activities/index.js';
-import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createKmsDataKeys } from '../../aws/kms.js';
 import { adminClients } from '../../cli/customer.js';
@@ -107,7 +106,7 @@ beforeAll(async () => {
       stalledMinutes: 120,
       closedWorkflows: 'adopt',
     },
-    polls: new GetRunBudget(db, 100),
+    watching: { register: async () => undefined },
   }).main;
   const share = (await admin.omics.send(new ListSharesCommand({ resourceOwner: 'OTHER' }))).shares![0]!;
   await admin.omics.send(new AcceptShareCommand({ shareId: share.shareId! }));

@@ -27,8 +27,6 @@ export interface Bases2FastqInput {
   waitForUpload: boolean;
   /** Task queue of the activities that watch HealthOmics runs. */
   watchTaskQueue: string;
-  /** After how many seconds without a heartbeat another worker takes over the watching; 30 by default. */
-  heartbeatTimeoutSeconds?: number;
   /** How many days a step may stay blocked before the execution fails; 14 by default. */
   giveUpDays?: number;
 }

@@ -1,5 +1,5 @@
 import type { StartedRun } from '../../../activities/executions/start.js';
-import type { WatchedStatus } from '../../../activities/executions/watch.js';
+import type { WatchedStatus } from '../../../activities/executions/runWatcher.js';
 import type { Activities } from '../../../activities/index.js';
 import type { Bases2FastqInput } from '../../../workflows/messages/executions.js';
 import { type CancelRequest, cancelSignal, stateQuery } from '../../../workflows/messages/executions.js';

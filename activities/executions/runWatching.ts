@@ -1,0 +1,220 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { ApplicationFailure } from '@temporalio/common';
+import { withLogIds } from '../../observability/logContext.js';
+import {
+  listWatchedScopes,
+  listWatches,
+  registerWatch,
+  removeWatch,
+  type Watch,
+} from '../../store/executions/watches.js';
+import type { Dependencies } from '../dependencies.js';
+import { Leases, RENEW_MS } from '../leases.js';
+import { GetRunBudget } from './getRunBudget.js';
+import { PollPace } from './pollPace.js';
+import { RunWatcher, type WatchedStatus } from './runWatcher.js';
+
+/** The notifications of so many milliseconds are answered with one query. */
+const COLLECT_MS = 20;
+/** A notification may be lost. Every renewal looks for what was registered within so many seconds. */
+const LOOK_BACK_SECONDS = 60;
+/** Pauses between two tries to complete an activity, while Temporal does not answer. */
+const RETRY_MS = [250, 1000, 5000, 30_000];
+
+type WatchingDependencies = Pick<Dependencies, 'db' | 'aws' | 'secrets' | 'settings'> & {
+  orchestrator: Pick<Dependencies['orchestrator'], 'watches'>;
+  /** GetRun calls a second in one account and region, of all workers together. */
+  getRunsPerSecond: number;
+  /** Says why runs cannot be watched at the moment. */
+  warn: (fields: object, message: string) => void;
+};
+
+/** A run that this process watches. */
+interface Watching {
+  scope: string;
+  token: string;
+  stop: AbortController;
+}
+
+/**
+ * Watches HealthOmics runs for the activities that registered themselves (`watchRun`). One process watches all runs of an
+ * account and region, by a lease. When it dies, another takes over within the time of a lease.
+ */
+export class RunWatching {
+  /** Shares GetRun among the runs that this process watches. */
+  readonly budget: GetRunBudget;
+  readonly #leases: Leases;
+  readonly #pace: PollPace;
+  /** By the id of the execution. */
+  readonly #watched = new Map<string, Watching>();
+  readonly #announced = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+  #collecting: NodeJS.Timeout | undefined;
+  #renewing: Promise<void> | undefined;
+  #isClosed = false;
+
+  constructor(private readonly dependencies: WatchingDependencies) {
+    this.budget = new GetRunBudget(dependencies.getRunsPerSecond);
+    this.#leases = new Leases(dependencies.db);
+    this.#pace = new PollPace(dependencies);
+  }
+
+  /** Begins to watch what other processes no longer watch. */
+  start(): void {
+    this.#timer = setInterval(() => void this.#renew(), RENEW_MS);
+    void this.#renew();
+  }
+
+  /** Ends the watching here. Other processes take over at once. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#collecting);
+    for (const { stop } of this.#watched.values()) stop.abort();
+    this.budget.close();
+    await this.#renewing;
+    await this.#leases.close().catch(() => undefined);
+  }
+
+  /**
+   * Registers an activity that waits for the run of an execution to change.
+   * @param scope account and region
+   */
+  async register(scope: string, watch: Watch): Promise<void> {
+    const { db } = this.dependencies;
+    await registerWatch(db, scope, watch);
+    if (this.#leases.isHeld(leaseOf(scope))) return this.#begin(scope, watch);
+    // The first run of an account: nobody has the lease yet.
+    await this.#leases.take([leaseOf(scope)]);
+    if (this.#leases.isHeld(leaseOf(scope))) await this.#load([scope], 'all');
+  }
+
+  /** Another process registered a watch. @param announcement as on `WATCHES_CHANNEL` */
+  handleAnnouncement(announcement: string): void {
+    const [scope = '', executionId = ''] = announcement.split(' ');
+    if (this.#isClosed || !this.#leases.isHeld(leaseOf(scope))) return;
+    this.#announced.add(executionId);
+    this.#collecting ??= setTimeout(() => {
+      this.#collecting = undefined;
+      const executionIds = [...this.#announced];
+      this.#announced.clear();
+      this.#load(this.#heldScopes(), { executionIds }).catch((error: unknown) => this.#warn(error));
+    }, COLLECT_MS);
+  }
+
+  /** Polls a run soon, where this process watches it; for events. */
+  wake(executionId: string): void {
+    this.budget.wake(executionId);
+  }
+
+  #renew(): Promise<void> {
+    this.#renewing ??= this.#renewNow()
+      .catch((error: unknown) => this.#warn(error))
+      .finally(() => {
+        this.#dropLost();
+        this.#renewing = undefined;
+      });
+    return this.#renewing;
+  }
+
+  async #renewNow(): Promise<void> {
+    const before = new Set(this.#heldScopes());
+    const scopes = await listWatchedScopes(this.dependencies.db);
+    const held = await this.#leases.takeShare(KIND, scopes);
+    const taken = held.filter((scope) => !before.has(scope));
+    await this.#load(taken, 'all');
+    await this.#load(
+      held.filter((scope) => before.has(scope)),
+      { seconds: LOOK_BACK_SECONDS },
+    );
+  }
+
+  #heldScopes(): string[] {
+    return this.#leases.held.flatMap((lease) => (lease.startsWith(`${KIND}/`) ? [lease.slice(KIND.length + 1)] : []));
+  }
+
+  /** Ends the watching of runs whose lease is gone: another process watches them. */
+  #dropLost(): void {
+    for (const { scope, stop } of this.#watched.values()) if (!this.#leases.isHeld(leaseOf(scope))) stop.abort();
+  }
+
+  async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
+    if (scopes.length === 0) return;
+    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) this.#begin(scope, watch);
+  }
+
+  #begin(scope: string, watch: Watch): void {
+    if (this.#isClosed) return;
+    const token = Buffer.from(watch.taskToken).toString('base64');
+    const before = this.#watched.get(watch.executionId);
+    if (before?.token === token) return;
+    before?.stop.abort();
+    const watching: Watching = { scope, token, stop: new AbortController() };
+    this.#watched.set(watch.executionId, watching);
+    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch)).finally(() => {
+      if (this.#watched.get(watch.executionId) === watching) this.#watched.delete(watch.executionId);
+    });
+  }
+
+  async #watch({ scope, stop: { signal } }: Watching, watch: Watch): Promise<void> {
+    const { orchestrator, ...dependencies } = this.dependencies;
+    const turns = this.budget.watch(scope, watch.executionId);
+    let shown: string | undefined;
+    const watcher = new RunWatcher(
+      { ...dependencies, pace: this.#pace, throwIfLost: () => this.#throwIfLost(scope, signal) },
+      watch,
+      `omics/${scope}`,
+      (trouble) => {
+        if (trouble === shown) return;
+        shown = trouble;
+        void orchestrator.watches.show(watch.taskToken, trouble === undefined ? {} : { trouble });
+      },
+    );
+    try {
+      const outcome = await watcher.watchUntilChange(turns, signal).catch((error: unknown) => {
+        if (error instanceof ApplicationFailure) return error;
+        throw error;
+      });
+      turns.end();
+      await this.#deliver(outcome, watch, () => this.#throwIfLost(scope, signal), signal);
+    } catch (error) {
+      if (!signal.aborted) this.#warn(error);
+    } finally {
+      turns.end();
+    }
+  }
+
+  #throwIfLost(scope: string, signal: AbortSignal): void {
+    signal.throwIfAborted();
+    if (!this.#leases.isHeld(leaseOf(scope))) throw new Error('Another process may watch the run by now');
+  }
+
+  /** Completes the activity, however long Temporal does not answer. */
+  async #deliver(
+    outcome: WatchedStatus | ApplicationFailure,
+    watch: Watch,
+    throwIfLost: () => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { db, orchestrator } = this.dependencies;
+    for (let attempt = 0; ; attempt++) {
+      throwIfLost();
+      try {
+        await (outcome instanceof ApplicationFailure
+          ? orchestrator.watches.fail(watch.taskToken, outcome)
+          : orchestrator.watches.complete(watch.taskToken, outcome));
+        return await removeWatch(db, watch);
+      } catch (error) {
+        this.#warn(error);
+        await delay(RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)], undefined, { signal, ref: false });
+      }
+    }
+  }
+
+  #warn(error: unknown): void {
+    this.dependencies.warn({ err: error }, 'HealthOmics runs cannot be watched as they should; polony tries again');
+  }
+}
+
+const KIND = 'watch';
+const leaseOf = (scope: string): string => `${KIND}/${scope}`;

@@ -1,0 +1,109 @@
+import { sql } from 'kysely';
+import type { ExecutionStatus } from '../../domain/executions/execution.js';
+import type { Db, DbOrTransaction } from '../database.js';
+
+/** An activity that waits for the HealthOmics run of an execution to change. */
+export interface Watch {
+  executionId: string;
+  /** Completes the activity; of Temporal. */
+  taskToken: Uint8Array;
+  /** The status that the workflow knows; null: it wants to know the present one. */
+  from: ExecutionStatus | null;
+  /** Whether the workflow waits for a person. */
+  probing: boolean;
+}
+
+/** On this channel, {@link registerWatch} announces a watch: `<scope> <id of the execution>`. */
+export const WATCHES_CHANNEL = 'polony_watches';
+
+/**
+ * Registers an activity that waits, instead of the one that waited for the same execution before.
+ * @param scope the account and region whose quotas the polls count against
+ */
+export async function registerWatch(db: Db, scope: string, watch: Watch): Promise<void> {
+  const row = {
+    scope,
+    task_token: Buffer.from(watch.taskToken),
+    from_status: watch.from,
+    probing: watch.probing,
+    time_registered: sql<Date>`clock_timestamp()`,
+  };
+  await db
+    .insertInto('watches')
+    .values({ execution_id: watch.executionId, ...row })
+    .onConflict((conflict) => conflict.column('execution_id').doUpdateSet(row))
+    .execute();
+  await sql`select pg_notify(${WATCHES_CHANNEL}, ${`${scope} ${watch.executionId}`})`.execute(db);
+}
+
+/** Forgets a watch whose activity has ended. A later one of the same execution stays. */
+export async function removeWatch(db: DbOrTransaction, { executionId, taskToken }: Watch): Promise<void> {
+  await db
+    .deleteFrom('watches')
+    .where('execution_id', '=', executionId)
+    .where('task_token', '=', Buffer.from(taskToken))
+    .execute();
+}
+
+/** The accounts and regions that have watches. */
+export async function listWatchedScopes(db: DbOrTransaction): Promise<string[]> {
+  // Each step jumps to the next scope in the index, so that many watches of one account cost nothing.
+  const { rows } = await sql<{ scope: string }>`
+    with recursive scopes as (
+      (select scope from watches order by scope limit 1)
+      union all
+      select (select w.scope from watches w where w.scope > scopes.scope order by w.scope limit 1)
+      from scopes where scopes.scope is not null
+    )
+    select scope from scopes where scope is not null`.execute(db);
+  return rows.map(({ scope }) => scope);
+}
+
+/**
+ * Watches of accounts and regions.
+ * @param of those of some executions, those that were registered within so many seconds, or all
+ */
+export async function listWatches(
+  db: DbOrTransaction,
+  scopes: readonly string[],
+  of: { executionIds: readonly string[] } | { seconds: number } | 'all',
+): Promise<(Watch & { scope: string })[]> {
+  let query = db
+    .selectFrom('watches')
+    .select(['scope', 'execution_id', 'task_token', 'from_status', 'probing'])
+    .where('scope', 'in', scopes);
+  if (of !== 'all')
+    query =
+      'seconds' in of
+        ? query.where('time_registered', '>', sql<Date>`now() - make_interval(secs => ${of.seconds})`)
+        : query.where('execution_id', 'in', of.executionIds);
+  const rows = await query.execute();
+  return rows.map((row) => ({
+    scope: row.scope,
+    executionId: row.execution_id,
+    taskToken: row.task_token,
+    from: row.from_status,
+    probing: row.probing,
+  }));
+}
+
+/**
+ * Executions whose HealthOmics run nobody watches although it has not ended: a worker died between taking the activity
+ * and registering it.
+ * @param changedBefore younger changes are left to the process that made them
+ */
+export async function listUnwatched(db: DbOrTransaction, changedBefore: Date, limit: number): Promise<string[]> {
+  const rows = await db
+    .selectFrom('executions as e')
+    .select('e.id')
+    .where('e.status', 'in', ['PENDING', 'RUNNING'])
+    .where('e.healthomics_run_id', 'is not', null)
+    .where('e.time_updated', '<', changedBefore)
+    .where(({ not, exists, selectFrom }) =>
+      not(exists(selectFrom('watches as w').select('w.scope').whereRef('w.execution_id', '=', 'e.id'))),
+    )
+    .orderBy('e.time_updated')
+    .limit(limit)
+    .execute();
+  return rows.map(({ id }) => id);
+}

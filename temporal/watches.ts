@@ -1,0 +1,71 @@
+import { ActivityNotFoundError, type Client, WorkflowNotFoundError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { executionWorkflowId } from '../workflows/messages/executions.js';
+import type { TemporalContext } from './context.js';
+
+/** The activity that waits for a HealthOmics run to change. */
+const WATCH_ACTIVITY = 'watchRun';
+
+/**
+ * The activities that wait for HealthOmics runs. They hold no worker and send no heartbeats: whoever sees the change
+ * completes them.
+ */
+export class WatchClient {
+  readonly #client: Client;
+  constructor({ client }: TemporalContext) {
+    this.#client = client;
+  }
+
+  /** @returns false where the activity is over: its workflow went on without it, or has ended. */
+  complete(taskToken: Uint8Array, result: unknown): Promise<boolean> {
+    return isKnown(() => this.#client.activity.complete(taskToken, result));
+  }
+
+  /** Temporal starts the activity again where its retry policy says so. @returns false where the activity is over. */
+  fail(taskToken: Uint8Array, failure: ApplicationFailure): Promise<boolean> {
+    return isKnown(() => this.#client.activity.fail(taskToken, failure));
+  }
+
+  /** Shows details with the pending activity. The answer does not matter: nothing depends on what is shown. */
+  async show(taskToken: Uint8Array, details: unknown): Promise<void> {
+    await this.#client.activity.heartbeat(taskToken, details).catch(() => undefined);
+  }
+
+  /**
+   * Has Temporal start the watching of an execution again, where the worker that took the activity died before it
+   * registered it.
+   * @param startedBefore an activity that started later is left to its worker
+   * @returns whether there was one
+   */
+  async restart(executionId: string, startedBefore: Date): Promise<boolean> {
+    const workflowId = executionWorkflowId(executionId);
+    try {
+      const { raw } = await this.#client.workflow.getHandle(workflowId).describe();
+      const lost = (raw.pendingActivities ?? []).find(
+        ({ activityType, state, lastStartedTime }) =>
+          activityType?.name === WATCH_ACTIVITY &&
+          state === STARTED &&
+          Number(lastStartedTime?.seconds ?? Infinity) * 1000 < startedBefore.getTime(),
+      );
+      if (lost?.activityId == null) return false;
+      const failure = ApplicationFailure.retryable('The worker that took this activity registered no watch', 'Lost');
+      return await isKnown(() => this.#client.activity.fail({ workflowId, activityId: lost.activityId! }, failure));
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return false;
+      throw error;
+    }
+  }
+}
+
+/** `PENDING_ACTIVITY_STATE_STARTED` (temporal.api.enums.v1). */
+const STARTED = 2;
+
+async function isKnown(request: () => Promise<void>): Promise<boolean> {
+  try {
+    await request();
+    return true;
+  } catch (error) {
+    if (error instanceof ActivityNotFoundError) return false;
+    throw error;
+  }
+}
