@@ -14,7 +14,11 @@ export const PARTS: Readonly<Record<string, Part>> = {
     run: async (report) => (await import('./transfers/index.js')).transfers(report),
   },
   executions: {
-    minutes: 12,
+    minutes: 4,
     run: async (report) => (await import('./executions.js')).executions(report),
+  },
+  watching: {
+    minutes: 7,
+    run: async (report) => (await import('./watching.js')).watching(report),
   },
 };

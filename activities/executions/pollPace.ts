@@ -1,7 +1,7 @@
 import { type EventSource, hasRecentEvents } from '../../store/events.js';
 import type { Dependencies } from '../dependencies.js';
 
-/** A run that changed within this time is polled more often than others. */
+/** A run that changed within this time is polled more often than others, unless it runs: that takes long. */
 const RECENT_CHANGE_MS = 120_000;
 const POLL_AFTER_CHANGE_MS = 10_000;
 /** By how much polls are rarer where events arrive. */
@@ -17,12 +17,13 @@ export class PollPace {
 
   /**
    * @param changedAt when the run last changed, in milliseconds since 1970.
+   * @param isRunning whether HealthOmics runs its tasks. Bases2Fastq takes many minutes.
    * @returns milliseconds until the next poll.
    */
-  async nextPause(source: EventSource, changedAt: number): Promise<number> {
+  async nextPause(source: EventSource, changedAt: number, isRunning: boolean): Promise<number> {
     const usual = this.dependencies.settings.runPollSeconds * 1000;
     if (await this.#doEventsArrive(source)) return usual * EVENTS_FACTOR;
-    const hasChangedRecently = Date.now() - changedAt < RECENT_CHANGE_MS;
+    const hasChangedRecently = !isRunning && Date.now() - changedAt < RECENT_CHANGE_MS;
     return hasChangedRecently ? Math.min(usual, POLL_AFTER_CHANGE_MS) : usual;
   }
 

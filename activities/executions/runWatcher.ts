@@ -76,7 +76,8 @@ export class RunWatcher {
         if (seen.status !== this.watch.from) return seen;
         if (this.watch.probing) throw ApplicationFailure.nonRetryable('No longer blocked', 'Unblocked');
       }
-      pause = await this.dependencies.pace.nextPause(this.source, this.#poller?.changedAt ?? began);
+      const { changedAt = began, isRunning = false } = this.#poller ?? {};
+      pause = await this.dependencies.pace.nextPause(this.source, changedAt, isRunning);
     }
   }
 
@@ -114,6 +115,10 @@ class RunPoller {
     private readonly run: NonNullable<ExecutionContext['healthOmics']>,
   ) {
     this.#recordedStatus = run.status;
+  }
+
+  get isRunning(): boolean {
+    return this.#recordedStatus === 'RUNNING';
   }
 
   /** @throws ApplicationFailure where the database has forgotten the run. The activity looks for it elsewhere. */

@@ -61,8 +61,8 @@ export class RunWatching {
 
   /** Begins to watch what other processes no longer watch. */
   start(): void {
-    this.#timer = setInterval(() => void this.#renew(), RENEW_MS);
-    void this.#renew();
+    this.#timer = setInterval(() => void this.renew(), RENEW_MS);
+    void this.renew();
   }
 
   /** Ends the watching here. Other processes take over at once. */
@@ -107,7 +107,8 @@ export class RunWatching {
     this.budget.wake(executionId);
   }
 
-  #renew(): Promise<void> {
+  /** Renews the leases, takes those that are free, and looks for runs to watch. */
+  renew(): Promise<void> {
     this.#renewing ??= this.#renewNow()
       .catch((error: unknown) => this.#warn(error))
       .finally(() => {

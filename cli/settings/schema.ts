@@ -526,7 +526,7 @@ const worker = {
     description: 'How often the worker checks the status of a HealthOmics run.',
     readBy: WORKER,
     unit: 'seconds',
-    default: 30,
+    default: 60,
     minimum: 1,
     maximum: 3600,
   }),

@@ -1,0 +1,276 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { sql } from 'kysely';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { RunWatching } from '../../activities/executions/runWatching.js';
+import { insertComputeConnection } from '../../store/connections/compute.js';
+import { writeFlow } from '../../store/connections/flows.js';
+import { insertProvider } from '../../store/connections/providers.js';
+import { insertStorageConnection } from '../../store/connections/storage.js';
+import { type Db, newId } from '../../store/database.js';
+import { createExecution } from '../../store/executions/create.js';
+import { updateExecution } from '../../store/executions/update.js';
+import { listUnwatched } from '../../store/executions/watches.js';
+import { insertRuns } from '../../store/runs/discovery.js';
+import { startTestPostgres } from '../postgres.js';
+import { waitFor } from '../support.js';
+import { WORKER_SETTINGS } from '../testStack.js';
+
+// The watching of HealthOmics runs by processes that come and go, on PostgreSQL. HealthOmics and Temporal are stand-ins,
+// so that the test decides when they answer.
+const SCOPE = '111122223333/us-west-2';
+let db: Db;
+let flow: Awaited<ReturnType<typeof writeFlow>>;
+let storage: Awaited<ReturnType<typeof insertStorageConnection>>;
+let runId: string;
+
+beforeAll(async () => {
+  ({ db } = await startTestPostgres());
+  const providerId = newId();
+  const region = 'us-west-2';
+  await insertProvider(db, providerId, {
+    name: 'lab',
+    defaultRegion: region,
+    credential: { type: 'role', roleArn: 'arn:aws:iam::111122223333:role/lab', externalId: 'external' },
+  });
+  storage = await insertStorageConnection(db, {
+    name: 'runs',
+    providerId,
+    region,
+    bucket: 'lab',
+    prefix: 'runs',
+    useForRunUpload: true,
+    useForDataExploration: true,
+    allowPolicyProbe: false,
+  });
+  const executionRoleArn = 'arn:aws:iam::111122223333:role/omics';
+  const compute = await insertComputeConnection(db, { name: 'omics', providerId, executionRoleArn, region });
+  flow = await writeFlow(db, {
+    name: 'b2f',
+    computeConnectionId: compute.id,
+    sharedWorkflowId: '1234567',
+    workflowOwnerId: '444455556666',
+    sharedWorkflowRegion: null,
+    parameterNames: {},
+    parameters: {},
+    storageConnectionIds: [],
+  });
+  const folder = '20260115_AV240001_RUN';
+  const found = await insertRuns(db, storage.id, 'AV240001', 'AV240001', [{ folder, runName: 'RUN' }]);
+  runId = found.get(folder)!.id;
+});
+afterAll(async () => {
+  await db?.destroy();
+});
+
+const running: RunWatching[] = [];
+/** What HealthOmics says of each run, and what it throws. */
+const statuses = new Map<string, string>();
+let failure: Error | undefined;
+/** Called before each answer of GetRun. */
+let onGetRun: () => Promise<void> | void;
+const polled: string[] = [];
+/** What Temporal was told, by task token. */
+const told = new Map<string, unknown>();
+let isTemporalAway = false;
+let isOver = false;
+
+beforeEach(() => {
+  statuses.clear();
+  polled.length = 0;
+  told.clear();
+  [failure, onGetRun, isTemporalAway, isOver] = [undefined, () => undefined, false, false];
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const each of running.splice(0)) await each.close();
+  await sql`delete from watches`.execute(db);
+  await sql`delete from leases`.execute(db);
+});
+
+/** A process that watches. */
+function startProcess(): RunWatching {
+  const tell = async (token: Uint8Array, outcome: unknown): Promise<boolean> => {
+    if (isTemporalAway) throw new Error('Temporal does not answer');
+    if (isOver) return false;
+    told.set(Buffer.from(token).toString(), outcome);
+    return true;
+  };
+  const omics = {
+    send: async ({ input: { id } }: { input: { id: string } }) => {
+      await onGetRun();
+      if (failure !== undefined) throw failure;
+      polled.push(id);
+      return { id, uuid: `uuid-${id}`, status: statuses.get(id) ?? 'PENDING' };
+    },
+  };
+  const watching = new RunWatching({
+    db,
+    aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
+    orchestrator: {
+      watches: { complete: tell, fail: tell, show: async () => undefined, restart: async () => false },
+    },
+    settings: { ...WORKER_SETTINGS, runPollSeconds: 0.05 },
+    getRunsPerSecond: 1000,
+    warn: () => undefined,
+  });
+  watching.start();
+  running.push(watching);
+  return watching;
+}
+
+let lastRun = 0;
+/** An execution whose HealthOmics run is pending. */
+async function execution(): Promise<{ id: string; omicsRun: string }> {
+  const { id } = await createExecution(db, {
+    flow: { id: flow.id, name: flow.name, computeConnectionId: flow.compute_connection_id },
+    run: { id: runId, name: 'RUN', storageConnectionId: storage.id, uploadState: 'complete' },
+    storage,
+    trigger: 'api',
+    startedBy: 'test',
+  });
+  const omicsRun = String(++lastRun);
+  await updateExecution(db, id!, {
+    status: 'PENDING',
+    healthOmics: { runId: omicsRun, uuid: `uuid-${omicsRun}` },
+  });
+  return { id: id!, omicsRun };
+}
+const register = (at: RunWatching, executionId: string, token: string, from: 'PENDING' | 'RUNNING' = 'PENDING') =>
+  at.register(SCOPE, { executionId, taskToken: Buffer.from(token), from, probing: false });
+const watchesLeft = async (): Promise<number> =>
+  (await db.selectFrom('watches').select('execution_id').execute()).length;
+
+it('completes the activity when the run has changed, and forgets the watch', async () => {
+  const { id, omicsRun } = await execution();
+  await register(startProcess(), id, 'one');
+  await waitFor('some polls', () => polled.length > 2);
+  expect(told.size).toBe(0);
+  statuses.set(omicsRun, 'RUNNING');
+  await waitFor('the activity to be completed', () => told.has('one'));
+  expect(told.get('one')).toMatchObject({ status: 'RUNNING', healthOmicsRunId: omicsRun, attempt: 1 });
+  await waitFor('the watch to be gone', async () => (await watchesLeft()) === 0);
+  const row = db.selectFrom('executions').select('status').where('id', '=', id);
+  expect((await row.executeTakeFirstOrThrow()).status).toBe('RUNNING');
+});
+
+it('watches in one process, and takes over from one that died or stopped', async () => {
+  const { id, omicsRun } = await execution();
+  const [one, other] = [startProcess(), startProcess()];
+  await register(one, id, 'one');
+  await waitFor('a poll', () => polled.length > 0);
+  // The other one registers an activity of the same account, whose run the first one watches.
+  const second = await execution();
+  await register(other, second.id, 'other');
+  one.handleAnnouncement(`${SCOPE} ${second.id}`);
+  await waitFor('the first to watch it', () => polled.includes(second.omicsRun));
+
+  // The first one stands still, and its lease expires.
+  let goOn: () => void = () => undefined;
+  const still = new Promise<void>((resolve) => (goOn = resolve));
+  let held = 0;
+  onGetRun = () => (held++, still);
+  await waitFor('the first to wait for HealthOmics', () => held === 2);
+  onGetRun = () => undefined;
+  await sql`update leases set expires_at = now() - interval '1 second'`.execute(db);
+  statuses.set(omicsRun, 'RUNNING');
+  const third = startProcess();
+  await waitFor('the next to complete the activity', () => told.has('one'));
+  // What the first one reads now is out of date, and changes nothing.
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
+  told.clear();
+  goOn();
+  await one.close();
+  vi.restoreAllMocks();
+  expect([...told.keys()].includes('one')).toBe(false);
+
+  await third.close();
+  statuses.set(second.omicsRun, 'RUNNING');
+  startProcess();
+  await waitFor('the last to complete the other activity', () => told.has('other'));
+});
+
+it('watches the latest activity of an execution', async () => {
+  const { id, omicsRun } = await execution();
+  const watching = startProcess();
+  await register(watching, id, 'first');
+  await waitFor('a poll', () => polled.length > 0);
+  await register(watching, id, 'second');
+  statuses.set(omicsRun, 'RUNNING');
+  await waitFor('the second to be completed', () => told.has('second'));
+  expect(told.has('first')).toBe(false);
+});
+
+it('completes the activity once Temporal answers again, and drops one that is over', async () => {
+  const { id, omicsRun } = await execution();
+  isTemporalAway = true;
+  statuses.set(omicsRun, 'RUNNING');
+  await register(startProcess(), id, 'away');
+  await waitFor('a poll', () => polled.length > 0);
+  expect(await watchesLeft()).toBe(1);
+  isTemporalAway = false;
+  await waitFor('the activity to be completed', () => told.has('away'));
+
+  const ended = await execution();
+  isOver = true;
+  statuses.set(ended.omicsRun, 'COMPLETED');
+  await register(running[0]!, ended.id, 'over');
+  await waitFor('the watch to be dropped', async () => (await watchesLeft()) === 0);
+});
+
+it('goes on after failures that pass, and ends the activity with those that do not', async () => {
+  const { id, omicsRun } = await execution();
+  let polls = 0;
+  onGetRun = () => void polls++;
+  failure = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException', $metadata: {} });
+  await register(startProcess(), id, 'throttled');
+  await waitFor('some throttled polls', () => polls > 1);
+  expect(told.size).toBe(0);
+  failure = undefined;
+  statuses.set(omicsRun, 'RUNNING');
+  await waitFor('the activity to be completed', () => told.has('throttled'));
+
+  const denied = await execution();
+  failure = Object.assign(new Error('not authorized to perform: omics:GetRun'), {
+    name: 'AccessDeniedException',
+    $metadata: { httpStatusCode: 403 },
+  });
+  await register(running[0]!, denied.id, 'denied');
+  await waitFor('the activity to be failed', () => told.has('denied'));
+  expect(told.get('denied')).toBeInstanceOf(ApplicationFailure);
+  expect(told.get('denied')).toMatchObject({ type: 'Blocked' });
+});
+
+it('shares accounts among processes', async () => {
+  const ids = await Promise.all(Array.from({ length: 6 }, () => execution()));
+  const first = startProcess();
+  await Promise.all(
+    ids.map(({ id }, at) =>
+      first.register(`account-${at}/us-west-2`, {
+        executionId: id,
+        taskToken: Buffer.from(`share-${at}`),
+        from: 'PENDING',
+        probing: false,
+      }),
+    ),
+  );
+  const holders = async (): Promise<number[]> =>
+    (
+      await sql<{ count: number }>`
+        select count(*)::int as count from leases where name like 'watch/%' group by holder order by 1`.execute(db)
+    ).rows.map(({ count }) => count);
+  expect(await holders()).toEqual([6]);
+  const second = startProcess();
+  await second.renew();
+  await first.renew();
+  await second.renew();
+  expect(await holders()).toEqual([3, 3]);
+});
+
+it('finds executions whose run nobody watches', async () => {
+  const [watched, unwatched] = [await execution(), await execution()];
+  await register(startProcess(), watched.id, 'watched');
+  const found = await listUnwatched(db, new Date(Date.now() + 60_000), 100);
+  expect(found).toContain(unwatched.id);
+  expect(found).not.toContain(watched.id);
+  expect(await listUnwatched(db, new Date(Date.now() - 3_600_000), 100)).toEqual([]);
+});
