@@ -555,7 +555,9 @@ const worker = {
     maximum: 31 * 86_400,
   }),
   POLONY_WATCH_SLOTS: integer({
-    description: 'How many HealthOmics runs one worker watches at the same time.',
+    description:
+      'How many activities that register HealthOmics runs to be watched one worker runs at the same time. The number of ' +
+      'watched runs has no limit. Runs that an earlier version began to watch hold a slot until they change.',
     readBy: WORKER,
     unit: 'slots',
     default: 4000,

@@ -10,6 +10,8 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { adminClients, apiClient, type CustomerAccount, connectAccount, setUpCustomer } from '../../cli/customer.js';
 import { describeRun, simulateInstrument } from '../../local/instrument.js';
 import type { Stack } from '../../local/stack.js';
+import { Orchestrator } from '../../temporal/client.js';
+import { queryDatabase } from '../stackDatabase.js';
 import { denialsOf, executionsOf, HELD_MS, setPace, waitFor } from '../support.js';
 import { startTestStack } from '../testStack.js';
 
@@ -357,6 +359,29 @@ it('fails after its HealthOmics run was deleted, and continues after its workflo
   await call('POST', `/v1/executions/${terminated}/cancel`, {});
   await inStatus(terminated, 'CANCELED');
   expect(runsOf(terminated).map((run) => run.status)).toEqual(['CANCELLED']);
+  await setPace(stack, 300);
+});
+
+it('watches a run again whose worker died before it had registered the watch', async () => {
+  await setPace(stack, HELD_MS);
+  const id = await start();
+  await inStatus(id, 'RUNNING');
+  await waitFor('the watch', async () => (await queryDatabase(stack, `select 1 from watches`)).length > 0);
+  stack.worker!.kill();
+  await stack.worker!.exited;
+  await queryDatabase(stack, 'delete from watches where execution_id = $1', [id]);
+  stack.worker = await stack.startWorker();
+  const { watches } = new Orchestrator(temporal, 'polony');
+  // An activity that started just now is left to its worker.
+  expect(await watches.restart(id, new Date(Date.now() - 3_600_000))).toBe(false);
+  expect(await watches.restart(id, new Date())).toBe(true);
+  await waitFor('the watch to be registered', async () => {
+    const rows = await queryDatabase(stack, 'select 1 from watches where execution_id = $1', [id]);
+    return rows.length === 1;
+  });
+  stack.aws.emulator.finish(runsOf(id)[0]!.id);
+  await inStatus(id, 'COMPLETED');
+  expect(await watches.restart(id, new Date())).toBe(false);
   await setPace(stack, 300);
 });
 
