@@ -35,6 +35,7 @@ import * as sessions from './migrations/0024_sessions.js';
 import * as sorting from './migrations/0025_sorting.js';
 import * as runsOfInstrument from './migrations/0026_runs_of_instrument.js';
 import * as runCounts from './migrations/0027_run_counts.js';
+import * as filters from './migrations/0028_filters.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -184,6 +185,7 @@ const migrations: MigrationProvider = {
     '0025_sorting': sorting,
     '0026_runs_of_instrument': runsOfInstrument,
     '0027_run_counts': runCounts,
+    '0028_filters': filters,
   }),
 };
 
