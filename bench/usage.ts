@@ -1,0 +1,25 @@
+import { readFileSync } from 'node:fs';
+
+/** What a process has used so far. */
+export interface ProcessUsage {
+  /** CPU of all its threads, in seconds. */
+  cpu: number;
+  /** Resident memory, in MiB. */
+  memory: number;
+}
+
+/** Clock ticks per second in `/proc/<pid>/stat` (proc(5)); 100 on every Linux that Node.js supports. */
+const TICKS = 100;
+
+/** @returns undefined for a process that is gone, and where there is no `/proc` */
+export function usageOf(pid: number): ProcessUsage | undefined {
+  try {
+    const memory = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /, '')
+      .split(' ');
+    return { cpu: (Number(fields[11]) + Number(fields[12])) / TICKS, memory };
+  } catch {
+    return undefined;
+  }
+}
