@@ -14,6 +14,11 @@ const session = (): string =>
   `<Expiration>${new Date(Date.now() + 43_200_000).toISOString()}</Expiration>` +
   '</Credentials></AssumeRoleResult></AssumeRoleResponse>';
 
+/** What a role answers whose trust policy requires an external ID, as polony demands. */
+const refusal =
+  '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>' +
+  '<Code>AccessDenied</Code><Message>not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>';
+
 const object = (at: number): string =>
   `<Contents><Key>${LARGE_PREFIX}BaseCalls/file-${String(at).padStart(7, '0')}.zip</Key>` +
   `<LastModified>${MODIFIED}</LastModified><ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag>` +
@@ -48,7 +53,15 @@ function list(query: URLSearchParams): string {
 
 const server = createServer((request, response) => {
   response.setHeader('content-type', 'application/xml');
-  if (request.method === 'POST') return void response.end(session());
+  if (request.method === 'POST') {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      const isAllowed = new URLSearchParams(body).has('ExternalId');
+      response.writeHead(isAllowed ? 200 : 403).end(isAllowed ? session() : refusal);
+    });
+    return;
+  }
   requests++;
   response.end(list(new URL(request.url!, 'http://s3').searchParams));
 });
