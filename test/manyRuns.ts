@@ -72,10 +72,13 @@ const RARE_METRICS = {
 const oneJson = (values: readonly object[]): string =>
   `(array[${values.map(jsonOf).join(', ')}])[1 + n % ${values.length}]`;
 
+/** The external ID of the provider. */
+export const MANY_EXTERNAL_ID = 'many-7f3a';
+
 /** Flows, connections and a provider with fixed ids, to which the rows refer. */
 const REFERENCES = `
   insert into providers (id, name, default_region, credential_type, role_arn, external_id)
-    values (${idOf('1')}, 'many', 'us-west-2', 'role', 'arn:aws:iam::111122223333:role/many', 'many-7f3a');
+    values (${idOf('1')}, 'many', 'us-west-2', 'role', 'arn:aws:iam::111122223333:role/many', '${MANY_EXTERNAL_ID}');
   insert into storage_connections
       (id, name, provider_id, region, bucket, prefix, use_for_run_upload, use_for_data_exploration)
     select ${idOf('n')}, 'many ' || n, ${idOf('1')}, 'us-west-2', 'many-' || n, 'runs', true, true

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { MANY_EXTERNAL_ID } from '../../test/manyRuns.js';
 import { type BucketMessage, FOLDERS_EACH, INSTRUMENTS, LARGE_PREFIX, OBJECTS, folderOf } from './bucketMessages.js';
 
 // An S3 that answers AssumeRole and ListObjectsV2, and does little else: the client is measured. Nothing is stored; what
@@ -57,7 +58,7 @@ const server = createServer((request, response) => {
     let body = '';
     request.on('data', (chunk: Buffer) => (body += chunk.toString()));
     request.on('end', () => {
-      const isAllowed = new URLSearchParams(body).has('ExternalId');
+      const isAllowed = new URLSearchParams(body).get('ExternalId') === MANY_EXTERNAL_ID;
       response.writeHead(isAllowed ? 200 : 403).end(isAllowed ? session() : refusal);
     });
     return;
