@@ -50,7 +50,7 @@ export abstract class EventStream {
   /** Writes what waited while the client did not read. */
   protected abstract continue(): void;
 
-  protected write(text: string): void {
+  protected write(text: string | Uint8Array): void {
     if (this.response.writableEnded || this.response.destroyed) return;
     if (!this.response.write(text)) this.isBlocked = true;
   }

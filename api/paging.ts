@@ -83,7 +83,7 @@ export function filteredList(list: string, filter: Readonly<Record<string, strin
 }
 
 /** A page token. It names its list, so that other lists reject it. */
-function encodePageToken(list: string, position: Position): string {
+export function encodePageToken(list: string, position: Position): string {
   const { direction, id, key } = position;
   const text = JSON.stringify(key === undefined ? [list, direction, id] : [list, direction, id, key]);
   return Buffer.from(`${checksum(text)}${text}`).toString('base64url');

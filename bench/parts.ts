@@ -13,6 +13,18 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 10,
     run: async (report) => (await import('./transfers/index.js')).transfers(report),
   },
+  lists: {
+    minutes: 6,
+    run: async (report) => (await import('./api/lists.js')).lists(report),
+  },
+  live: {
+    minutes: 2,
+    run: async (report) => (await import('./api/live.js')).live(report),
+  },
+  storage: {
+    minutes: 2,
+    run: async (report) => (await import('./storage/index.js')).storage(report),
+  },
   executions: {
     minutes: 4,
     run: async (report) => (await import('./executions.js')).executions(report),

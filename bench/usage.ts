@@ -1,20 +1,23 @@
 import { readFileSync } from 'node:fs';
 
-/** What a process uses at a moment. */
+/** What a process has used so far. */
 export interface ProcessUsage {
-  /** Resident memory, in KB. */
-  kb: number;
-  /** CPU time since its start, in seconds. */
+  /** CPU of all its threads, in seconds. */
   cpu: number;
+  /** Resident memory, in MiB. */
+  memory: number;
 }
 
-/** @throws where there is no such process (proc(5); 100 ticks a second on Linux). */
+/** Clock ticks per second in `/proc/<pid>/stat` (proc(5)); 100 on every Linux that Node.js supports. */
+const TICKS = 100;
+
+/** @throws where there is no such process, or no `/proc` */
 export function usageOf(pid: number): ProcessUsage {
-  const kb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  const memory = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /, '')
     .split(' ');
-  return { kb, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
+  return { cpu: (Number(fields[11]) + Number(fields[12])) / TICKS, memory };
 }
 
 /** CPU seconds of several processes together. */

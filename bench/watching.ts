@@ -70,7 +70,7 @@ class Watching {
       for (const count of COUNTS) {
         report.say(`  ${count} runs are watched`);
         await this.#watch(count, open);
-        memory.set(count, (usageOf(stack.worker!.pid).kb - idle.kb) / count);
+        memory.set(count, ((usageOf(stack.worker!.pid).memory - idle.memory) * 1024) / count);
         speeds.push(await this.#measureStarts());
         if (count <= MOST_WAITERS) waiters.set(count, await this.#measureWaiters(pythonBin, count));
       }
@@ -83,7 +83,7 @@ class Watching {
         unit: 'KB',
         value: kb,
         against: largest.kb / largest.count,
-        of: `each of ${largest.count} boto3 waiters in threads of one process; the idle worker has ${Math.round(idle.kb / 1024)} MB`,
+        of: `each of ${largest.count} boto3 waiters in threads of one process; the idle worker has ${Math.round(idle.memory)} MB`,
         ratio: kb / (largest.kb / largest.count),
         reach: 'at most 100 KB',
         met: kb <= 100,
@@ -305,7 +305,7 @@ threading.Event().wait()
       await pause(MEASURED_MS);
       return {
         count,
-        kb: usageOf(child.pid!).kb,
+        kb: usageOf(child.pid!).memory * 1024,
         cpu: (cpuOf(child.pid!) - cpu) / (MEASURED_MS / 1000),
         polls: this.#getRuns() - calls,
       };

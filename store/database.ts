@@ -36,6 +36,7 @@ import * as sorting from './migrations/0025_sorting.js';
 import * as runsOfInstrument from './migrations/0026_runs_of_instrument.js';
 import * as runCounts from './migrations/0027_run_counts.js';
 import * as leases from './migrations/0028_leases.js';
+import * as filters from './migrations/0029_filters.js';
 import * as openRoles from './migrations/0019_open_roles.js';
 import type { Database } from './schema.js';
 
@@ -186,6 +187,7 @@ const migrations: MigrationProvider = {
     '0026_runs_of_instrument': runsOfInstrument,
     '0027_run_counts': runCounts,
     '0028_leases': leases,
+    '0029_filters': filters,
   }),
 };
 

@@ -15,6 +15,9 @@ const TYPES: Readonly<Record<OrderKind, RawBuilder<unknown>>> = {
 export interface Sorting {
   /** The value that the row is sorted by, as a text: with the id, a page can continue after it. */
   key: RawBuilder<string>;
+  /** That value itself. */
+  column: RawBuilder<unknown>;
+  direction: RawBuilder<unknown>;
   /** Which rows come after or before the position of the slice. */
   isInSlice: RawBuilder<boolean>;
   orderBy: RawBuilder<unknown>;
@@ -40,6 +43,8 @@ export function sortingOf<Fields extends OrderFields>(
   const direction = isDescending ? sql`desc` : sql`asc`;
   return {
     key: sql`${column}::text`,
+    column,
+    direction,
     isInSlice:
       position === undefined
         ? sql`true`

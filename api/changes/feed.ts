@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { type Change, CHANGE_TOPICS, type ChangeTopic, MOST_CHANGES } from '../../store/changes.js';
 import { type Admission, findEndedStreams, type FindRevoked, MOST_ALL_STREAMS, MOST_STREAMS } from '../eventStreams.js';
 import type { Notices } from '../notices.js';
-import { ChangeStream, type ChangeSubscriber } from './stream.js';
+import { ChangeBatch, ChangeStream, type ChangeSubscriber } from './stream.js';
 
 /** Where the feed reads, and who hears of its failures. */
 export interface ChangeSource {
@@ -102,7 +102,7 @@ export class ChangeFeed {
     // It may have waited for the database since its caller was checked.
     if ((await findEndedStreams([stream], this.source.findRevoked)).has(stream)) return stream.end();
     stream.begin(cursor);
-    stream.show(missed, cursor);
+    stream.show(new ChangeBatch(missed, cursor));
   }
 
   #note(notice: string): void {
@@ -128,10 +128,11 @@ export class ChangeFeed {
     if (!tooMany) for (const [topic, ids] of noticed) changes.push(...(await this.source.load(topic, ids)));
     // Read after the changes, so that nothing newer than a revocation is shown.
     const ended = await findEndedStreams(streams, this.source.findRevoked);
+    const batch = new ChangeBatch(changes, cursor);
     for (const stream of streams) {
       if (ended.has(stream)) stream.end();
       else if (tooMany) stream.reset(cursor);
-      else stream.show(changes, cursor);
+      else stream.show(batch);
     }
   }
 

@@ -25,6 +25,45 @@ const VERIFICATION_SCOPES: Readonly<Record<VerifiedKind, ScopeAction>> = {
   flow: 'flows:read',
 };
 
+/** Changes that many streams show. The text of each is written once for all of them. */
+export class ChangeBatch {
+  readonly #texts = new Map<Change, string>();
+  #whole: Buffer | undefined;
+
+  /** @param cursor the ID of the events, from which a stream can resume */
+  constructor(
+    readonly changes: readonly Change[],
+    readonly cursor: string,
+  ) {}
+
+  /** The events of some of the changes, in their order. */
+  format(chosen: readonly Change[]): Buffer | string {
+    if (chosen.length === this.changes.length) return (this.#whole ??= Buffer.from(this.#join(this.changes)));
+    return this.#join(chosen);
+  }
+
+  #join(changes: readonly Change[]): string {
+    return changes.map((change) => this.#textOf(change)).join('');
+  }
+
+  #textOf(change: Change): string {
+    let text = this.#texts.get(change);
+    if (text === undefined) this.#texts.set(change, (text = formatChange(change, this.cursor)));
+    return text;
+  }
+}
+
+function formatChange({ topic, id, kind, status, timeChanged }: Change, cursor: string): string {
+  const data = {
+    topic,
+    ...(kind !== '' && { kind }),
+    id,
+    status: `${STATUS_PREFIX[topic]}${status}`,
+    timeChanged: timeChanged.toISOString(),
+  };
+  return `event: change\nid: ${cursor}\ndata: ${JSON.stringify(data)}\n\n`;
+}
+
 /** One client's stream of changes. */
 export class ChangeStream extends EventStream {
   /** Changes that the client does not read fast enough, the last one of each object. */
@@ -54,13 +93,13 @@ export class ChangeStream extends EventStream {
   }
 
   /** Shows those of the changes that the client follows and may see. */
-  show(changes: readonly Change[], cursor: string): void {
-    this.#cursor = cursor;
-    for (const change of changes) {
-      if (!this.#follows(change)) continue;
-      if (this.isBlocked) this.#keep(change);
-      else this.write(this.#format(change));
-    }
+  show(batch: ChangeBatch): void {
+    this.#cursor = batch.cursor;
+    const chosen = batch.changes.filter((change) => this.#follows(change));
+    if (chosen.length === 0) return;
+    if (this.isBlocked) for (const change of chosen) this.#keep(change);
+    // One write for all of them: with a thousand clients, each write counts.
+    else this.write(batch.format(chosen));
   }
 
   /** Tells the client that it missed changes, so that it loads everything again. */
@@ -89,7 +128,7 @@ export class ChangeStream extends EventStream {
     for (const [key, change] of this.#waiting) {
       if (this.isBlocked) return;
       this.#waiting.delete(key);
-      this.write(this.#format(change));
+      this.write(formatChange(change, this.#cursor));
     }
   }
 
@@ -104,16 +143,5 @@ export class ChangeStream extends EventStream {
   #maySee({ topic, id, kind }: Change): boolean {
     const scope = topic === 'verifications' ? VERIFICATION_SCOPES[kind as VerifiedKind] : (`${topic}:read` as const);
     return scope !== undefined && this.subscriber.access.covers(scope, id);
-  }
-
-  #format({ topic, id, kind, status, timeChanged }: Change): string {
-    const data = {
-      topic,
-      ...(kind !== '' && { kind }),
-      id,
-      status: `${STATUS_PREFIX[topic]}${status}`,
-      timeChanged: timeChanged.toISOString(),
-    };
-    return `event: change\nid: ${this.#cursor}\ndata: ${JSON.stringify(data)}\n\n`;
   }
 }

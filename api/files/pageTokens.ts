@@ -5,7 +5,7 @@ import type { Place } from './places.js';
 const CHECKSUM_CHARACTERS = 16;
 
 /** Identifies a listing. A page token is valid for the listing that returned it only. */
-export function listingKey(place: Place, prefix: string, recursive: boolean): string {
+export function listingKey(place: Pick<Place, 'bucket' | 'root'>, prefix: string, recursive: boolean): string {
   return JSON.stringify([place.bucket, place.root, prefix, recursive]);
 }
 

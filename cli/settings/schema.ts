@@ -735,11 +735,6 @@ const tests = {
     description: 'Binary of the Docker Compose plugin, if the `docker` command does not find it.',
     readBy: TESTS,
   }),
-  POLONY_BENCH_OBJECTS: optionalText({
-    description: 'Number of objects that the benchmark of the file explorer lists.',
-    readBy: TESTS,
-    defaultText: '`200000`',
-  }),
 };
 
 /** Variables that the API and the worker share. */

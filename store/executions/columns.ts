@@ -8,10 +8,13 @@ export const isExecutionBlocked = sql<boolean>`(e.blocked is not null and e.stat
   FINAL_STATUSES.map((status) => sql.lit(status)),
 )}))`;
 
-/** The keywords of executions, in a query of executions `e` with flow `f` and run `r`. */
+/**
+ * The keywords of executions, in a query of executions `e` with flow `f` and run `r`, as the indexes have them (migrations
+ * 0025 and 0029).
+ */
 export const EXECUTION_COLUMNS: FilterColumns<typeof EXECUTION_FILTER> = {
   name: sql`e.name`,
-  id: sql`e.id::text`,
+  id: { id: sql`e.id`, text: sql`e.id::text` },
   status: sql`e.status`,
   blocked: isExecutionBlocked,
   platform: sql`'aws_omics'`,
@@ -20,7 +23,7 @@ export const EXECUTION_COLUMNS: FilterColumns<typeof EXECUTION_FILTER> = {
   time_started: sql`e.time_started`,
   time_completed: sql`e.time_completed`,
   time_updated: sql`e.time_updated`,
-  'input.run.id': sql`e.run_id::text`,
+  'input.run.id': { id: sql`e.run_id`, text: sql`r.id::text` },
   'input.run.name': sql`r.run_name`,
   'input.run.instrument_name': sql`r.instrument_name`,
   'input.execution.id': null,

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { EXECUTION_FILTER } from '../../domain/executions/filter.js';
 import type { Db } from '../database.js';
+import { valueOf } from '../filters.js';
 import { type FoundValues, listFilterValues } from '../filterValues.js';
 import type { Visible } from '../paging.js';
 import { EXECUTION_COLUMNS } from './columns.js';
@@ -29,5 +30,10 @@ export async function listExecutionValues(
 ): Promise<FoundValues> {
   const tables = sql`executions e join flows f on f.id = e.flow_id join runs r on r.id = e.run_id`;
   const indexed = Object.hasOwn(INDEXED, keyword) ? INDEXED[keyword as keyof typeof INDEXED] : undefined;
-  return listFilterValues(db, { tables, id: sql`e.id`, column: EXECUTION_COLUMNS[keyword], indexed }, ids, prefix);
+  return listFilterValues(
+    db,
+    { tables, id: sql`e.id`, column: valueOf(EXECUTION_COLUMNS[keyword]), indexed },
+    ids,
+    prefix,
+  );
 }

@@ -56,10 +56,10 @@ export const isStalled = sql<boolean>`(r.upload_state = 'uploading' and coalesce
 /** Whether a run `r` waits for a person. */
 export const isRunBlocked = sql<boolean>`(r.blocked is not null)`;
 
-/** The keywords of runs, in a query of runs `r`. */
+/** The keywords of runs, in a query of runs `r`, as their indexes have them (migrations 0025 and 0029). */
 export const RUN_COLUMNS: FilterColumns<typeof RUN_FILTER> = {
   name: sql`r.run_name`,
-  id: sql`r.id::text`,
+  id: { id: sql`r.id`, text: sql`r.id::text` },
   description: parameter('runDescription'),
   tags: null,
   type: runType,
@@ -74,7 +74,11 @@ export const RUN_COLUMNS: FilterColumns<typeof RUN_FILTER> = {
   'instrument.name': sql`r.instrument_name`,
   'instrument.serial_number': sql`r.instrument_name`,
   'instrument.model': sql`'AVITI'`,
-  'storage.connection_id': sql`r.storage_connection_id::text`,
+  'storage.connection_id': {
+    id: sql`r.storage_connection_id`,
+    text: sql`r.storage_connection_id::text`,
+    among: sql`storage_connections`,
+  },
   'setup.sequencing.kit_name': ofSequencing(parameter('kitConfiguration')),
   'setup.sequencing.library_structure': ofSequencing(sql`lower(${parameter('libraryType')})`),
   'setup.sequencing.prep_type': ofSequencing(parameter('preparationWorkflow')),

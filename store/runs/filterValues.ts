@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { RUN_FILTER } from '../../domain/runs/filter.js';
 import type { Db } from '../database.js';
+import { valueOf } from '../filters.js';
 import { type FoundValues, listFilterValues } from '../filterValues.js';
 import type { Visible } from '../paging.js';
 import { RUN_COLUMNS } from './columns.js';
@@ -20,5 +21,5 @@ export async function listRunValues(
   prefix: string,
 ): Promise<FoundValues> {
   const indexed = Object.hasOwn(INDEXED, keyword) ? INDEXED[keyword as keyof typeof INDEXED] : undefined;
-  return listFilterValues(db, { tables, id: sql`r.id`, column: RUN_COLUMNS[keyword], indexed }, ids, prefix);
+  return listFilterValues(db, { tables, id: sql`r.id`, column: valueOf(RUN_COLUMNS[keyword]), indexed }, ids, prefix);
 }

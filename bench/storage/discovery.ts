@@ -1,0 +1,114 @@
+import { S3Client } from '@aws-sdk/client-s3';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import pg from 'pg';
+import { createDiscoveryActivities } from '../../activities/runs/discover.js';
+import { s3ClientSettings } from '../../aws/clients.js';
+import { listFolders } from '../../aws/s3.js';
+import { AwsSessions } from '../../aws/sessions.js';
+import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { openDatabase } from '../../store/database.js';
+import { Secrets } from '../../store/secrets.js';
+import { MANY_STORAGE } from '../../test/manyRuns.js';
+import { stubOrchestrator } from '../../test/stubOrchestrator.js';
+import type { DiscoverRunsInput } from '../../workflows/messages/runs.js';
+import type { BenchServer } from '../api/server.js';
+import { median, type Report } from '../report.js';
+import { FOLDERS_EACH, folderOf, INSTRUMENTS } from './bucketMessages.js';
+import type { Bucket } from './processes.js';
+
+const ROUNDS = 7;
+const FOLDERS = INSTRUMENTS.length * FOLDERS_EACH;
+/** Pages of 1,000 folders, and the page with the instruments. */
+const REQUESTS = INSTRUMENTS.length * Math.ceil(FOLDERS_EACH / 1000) + 1;
+
+/** Inserts a run for each folder, whose upload has ended. */
+async function insertRuns(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  const folders = INSTRUMENTS.flatMap((instrument) =>
+    Array.from({ length: FOLDERS_EACH }, (_each, at) => ({ instrument, folder: folderOf(instrument, at) })),
+  );
+  await client
+    .query(
+      `insert into runs (id, storage_connection_id, instrument_name, parent_path, run_folder, run_name, upload_state)
+        select uuidv7(), $1, f.instrument, f.instrument, f.folder, f.folder, 'complete'
+        from jsonb_to_recordset($2) f (instrument text, folder text)`,
+      [MANY_STORAGE, JSON.stringify(folders)],
+    )
+    .then(() => client.query('vacuum analyze runs'))
+    .finally(() => client.end());
+}
+
+/** CPU that this process uses for some work, in seconds. */
+async function cpuOf(work: () => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
+}
+
+/** The rows of a search for runs that finds nothing new. */
+export async function discovery(report: Report, server: BenchServer, bucket: Bucket): Promise<void> {
+  await insertRuns(server.ownerUrl);
+  Object.assign(process.env, bucket.env);
+  const db = openDatabase(server.databaseUrl, 5);
+  const aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, new Secrets([])) });
+  const s3 = new S3Client({ region: 'us-west-2', ...s3ClientSettings() });
+  const activities = createDiscoveryActivities({ db, aws, orchestrator: stubOrchestrator as never });
+  const search = async (): Promise<void> => {
+    const { runFolders, started } = (await new MockActivityEnvironment().run(
+      (input: DiscoverRunsInput) => activities.discoverRunFolders(input),
+      {
+        storageConnectionId: MANY_STORAGE,
+        storageConnectionName: 'many 1',
+      },
+    )) as Awaited<ReturnType<typeof activities.discoverRunFolders>>;
+    if (runFolders !== FOLDERS || started > 0)
+      throw new Error(`The search found ${runFolders} of ${FOLDERS} folders, and ${started} that are new`);
+  };
+  const listAlone = async (): Promise<void> => {
+    for (const prefix of ['runs/', ...INSTRUMENTS.map((instrument) => `runs/${instrument}/`)])
+      for await (const folders of listFolders(s3, 'many-1', prefix)) if (folders.length === 0) break;
+  };
+  try {
+    await search();
+    await listAlone();
+    const before = await bucket.countRequests();
+    await search();
+    const requests = (await bucket.countRequests()) - before;
+    const [searches, lists]: number[][] = [[], []];
+    for (let round = 0; round < ROUNDS; round++) {
+      searches!.push(await cpuOf(search));
+      lists!.push(await cpuOf(listAlone));
+    }
+    addRows(report, requests, median(searches!), median(lists!));
+  } finally {
+    s3.destroy();
+    aws.close();
+    await db.destroy();
+  }
+}
+
+function addRows(report: Report, requests: number, search: number, list: number): void {
+  const what = `search of a bucket with ${FOLDERS.toLocaleString('en')} run folders and nothing new`;
+  report.row({
+    name: `${what}: list requests`,
+    unit: 'requests',
+    value: requests,
+    against: REQUESTS,
+    of: 'one for each 1,000 folders, and one for the instruments',
+    ratio: requests / REQUESTS,
+    reach: 'at most 1',
+    met: requests <= REQUESTS,
+  });
+  report.row({
+    name: `${what}: CPU`,
+    unit: 's',
+    value: search,
+    against: list,
+    of: 'the list requests alone',
+    ratio: search / list,
+    reach: 'at most 2',
+    met: search / list <= 2,
+  });
+}

@@ -1,0 +1,105 @@
+import { once } from 'node:events';
+import { listingKey, sealPageToken } from '../../api/files/pageTokens.js';
+import { MANY_STORAGE } from '../../test/manyRuns.js';
+import type { BenchServer } from '../api/server.js';
+import { median, type Report } from '../report.js';
+import { usageOf } from '../usage.js';
+import { LARGE_PREFIX, OBJECTS } from './bucketMessages.js';
+import { startProcess } from './processes.js';
+import type { RawMessage } from './rawMessages.js';
+
+/** Pages of 1,000 objects that make one measurement. */
+const PAGES = 60;
+const ROUNDS = 5;
+/** Pages with download URLs that make one measurement. Each URL is signed. */
+const SIGNED_PAGES = 4;
+
+const LISTING = listingKey({ bucket: 'many-1', root: 'runs/' }, LARGE_PREFIX.slice('runs/'.length), true);
+
+/** Lists pages of the API one after the other. @returns the seconds that it takes */
+async function listPages(server: BenchServer, from: number, count: number, hasUrls = false): Promise<number> {
+  const began = performance.now();
+  let pageToken = from === 0 ? '' : sealPageToken(LISTING, String(from));
+  for (let at = 0; at < count; at++) {
+    const query = new URLSearchParams({
+      prefix: LARGE_PREFIX.slice('runs/'.length),
+      pageSize: '1000',
+      ...(pageToken !== '' && { pageToken }),
+      ...(hasUrls && { includeDownloadUrl: 'true' }),
+    });
+    const { files, nextPageToken } = await server.call<{ files: unknown[]; nextPageToken: string }>(
+      'GET',
+      `/v1/storage-connections/${MANY_STORAGE}/files?${query.toString()}`,
+    );
+    if (files.length !== 1000) throw new Error(`A page of the API has ${files.length} files`);
+    pageToken = nextPageToken;
+  }
+  return (performance.now() - began) / 1000;
+}
+
+/** The rows of the file explorer. */
+export async function pages(report: Report, server: BenchServer, env: Record<string, string>): Promise<void> {
+  const [raw] = await startProcess('./raw.ts', env);
+  const listRaw = async (from: number): Promise<number> => {
+    raw.send({ bucket: 'many-1', prefix: LARGE_PREFIX, from, pages: PAGES } satisfies RawMessage);
+    const [{ seconds }] = (await once(raw, 'message')) as [{ seconds: number }];
+    return seconds;
+  };
+  try {
+    // Both sides compile their code first.
+    await listPages(server, 0, PAGES);
+    await listRaw(0);
+    const memory = usageOf(server.apiPid).memory;
+    const [api, alone, first, last]: number[][] = [[], [], [], []];
+    for (let round = 0; round < ROUNDS; round++) {
+      // Elsewhere each time, from the beginning to the end.
+      const from = Math.floor(((OBJECTS - PAGES * 1000) * round) / (ROUNDS - 1) / 1000) * 1000;
+      api!.push(PAGES / (await listPages(server, from, PAGES)));
+      alone!.push(PAGES / (await listRaw(from)));
+    }
+    for (let round = 0; round < ROUNDS; round++) {
+      first!.push(await listPages(server, 0, SIGNED_PAGES, true));
+      last!.push(await listPages(server, OBJECTS - SIGNED_PAGES * 1000, SIGNED_PAGES, true));
+    }
+    addRows(report, { api: median(api!), alone: median(alone!), first: median(first!), last: median(last!) });
+    const after = usageOf(server.apiPid).memory;
+    report.row({
+      name: 'memory of the API after the pages of 1,000,000 objects',
+      unit: 'MiB',
+      value: after,
+      against: memory,
+      of: 'after the first pages',
+      ratio: after / memory,
+      reach: 'at most 1.5',
+      met: after / memory <= 1.5,
+    });
+  } finally {
+    raw.disconnect();
+  }
+}
+
+function addRows(
+  report: Report,
+  { api, alone, first, last }: { api: number; alone: number; first: number; last: number },
+): void {
+  report.row({
+    name: 'pages of 1,000 of a prefix with 1,000,000 objects',
+    unit: 'pages/s',
+    value: api,
+    against: alone,
+    of: 'ListObjectsV2 with the same client',
+    ratio: api / alone,
+    reach: 'at least 0.8',
+    met: api / alone >= 0.8,
+  });
+  report.row({
+    name: 'the last pages of a prefix with 1,000,000 objects, with download URLs',
+    unit: 's',
+    value: last,
+    against: first,
+    of: 'the first pages',
+    ratio: last / first,
+    reach: 'at most 1.2',
+    met: last / first <= 1.2,
+  });
+}
