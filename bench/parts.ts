@@ -17,4 +17,8 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 12,
     run: async (report) => (await import('./executions.js')).executions(report),
   },
+  processes: {
+    minutes: 5,
+    run: async (report) => (await import('./processes.js')).processes(report),
+  },
 };
