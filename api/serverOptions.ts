@@ -4,6 +4,7 @@ import { type FastifyHttpOptions, type FastifyInstance, LogController } from 'fa
 import type { ApiDependencies } from './dependencies.js';
 import { answerNoRequest, sendError } from './plugins/errors.js';
 import { responseHeaders } from './plugins/responses.js';
+import { lazyValidators } from './plugins/validators.js';
 
 type ServerSettings = Pick<ApiDependencies, 'logger' | 'trustProxy' | 'errorDomain' | 'publicUrl'>;
 
@@ -58,6 +59,7 @@ export function serverOptions(
         keywords: ['x-optional'],
       },
     },
+    schemaController: { compilersFactory: { buildValidator: lazyValidators() } },
     clientErrorHandler: (error, socket) => answerNoRequest(error, socket, errorDomain, publicUrl),
     frameworkErrors: (error, request, reply) => {
       void reply.headers(responseHeaders(request.id, publicUrl));

@@ -33,4 +33,8 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 7,
     run: async (report) => (await import('./watching.js')).watching(report),
   },
+  processes: {
+    minutes: 5,
+    run: async (report) => (await import('./processes.js')).processes(report),
+  },
 };

@@ -5,6 +5,7 @@ import { VERSION } from '../domain/version.js';
 import { defineIam } from './iamCommand.js';
 import { addDoctor } from './doctor.js';
 import { addLocalCommands } from './localCommands.js';
+import { beginStart } from './startMemory.js';
 
 // The AWS SDK warns about Node.js 20, which polony supports. Set this before a command loads the SDK: the commands
 // below load it on demand. Child processes inherit the variable.
@@ -19,15 +20,24 @@ const program = new Command('polony')
 program
   .command('api')
   .description('run the API server')
-  .action(async () => (await import('./processes.js')).apiProcess());
+  .action(async () => {
+    beginStart();
+    await (await import('./apiProcess.js')).apiProcess();
+  });
 program
   .command('worker')
   .description('run a worker: it executes workflows and activities')
-  .action(async () => (await import('./processes.js')).workerProcess());
+  .action(async () => {
+    beginStart();
+    await (await import('./workerProcess.js')).workerProcess();
+  });
 program
   .command('codec')
   .description("run the codec server, through which Temporal's Web UI shows encrypted payloads")
-  .action(async () => (await import('./processes.js')).codecProcess());
+  .action(async () => {
+    beginStart();
+    await (await import('./codecProcess.js')).codecProcess();
+  });
 program
   .command('promote')
   .description('make the version of this build the current one of its worker deployment')
@@ -83,8 +93,9 @@ program.parseAsync().then(
       process.stderr.write(`${error.message}\n`);
       return end(error.exit);
     }
-    if (error instanceof InputError) {
-      for (const { field, message } of error.problems) process.stderr.write(`${field} ${message}\n`);
+    // The bundle of a process has its own copy of the class (bundle.config.ts).
+    if (error instanceof InputError || (error instanceof Error && error.name === 'InputError')) {
+      for (const { field, message } of (error as InputError).problems) process.stderr.write(`${field} ${message}\n`);
       return end(PROCESSES.has(process.argv[2] ?? '') ? 1 : USAGE);
     }
     process.stderr.write(

@@ -89,16 +89,16 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const unlessAborted = raceWithAbort(options.signal);
   try {
     const last = readLastStack(stateDir);
-    const servers = await unlessAborted(starter.startAll(last));
-    await unlessAborted(migrateDatabase(servers.postgres));
-
+    const [servers, consoleSettings] = await unlessAborted(
+      Promise.all([starter.startAll(last), consoleEnvironment(options)]),
+    );
     const keys = {
       apiKey: last.apiKey ?? `polony_${randomBytes(24).toString('hex')}`,
       encryptionKey: last.encryptionKey ?? randomBytes(32).toString('base64'),
     };
     const env = {
       ...processEnvironment(servers, keys),
-      ...(await unlessAborted(consoleEnvironment(options))),
+      ...consoleSettings,
       ...options.env,
     };
     const processes = new PolonyProcesses(guardian, env, options.build);
@@ -144,14 +144,20 @@ class ServerStarter {
     private readonly options: StackOptions,
   ) {}
 
-  /** Starts all servers, at the ports that the last stack used if they are free. */
+  /** Starts all servers, at the ports that the last stack used if they are free, and migrates the database. */
   async startAll(last: LastStack): Promise<Servers> {
     const [postgres, aws, temporal] = await Promise.all([
-      this.startPostgres(last),
+      this.#startMigrated(last),
       this.#startAws(last),
       this.startTemporal(last),
     ]);
     return { postgres, aws, temporal };
+  }
+
+  async #startMigrated(last: LastStack): Promise<LocalPostgres> {
+    const postgres = await this.startPostgres(last);
+    await migrateDatabase(postgres);
+    return postgres;
   }
 
   startPostgres(last: LastStack): Promise<LocalPostgres> {

@@ -13,6 +13,8 @@ import {
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
+import { build as bundle } from 'vite';
+import { bundleOf } from '../bundle.config.js';
 import { cacheFolder } from '../local/stackFiles.js';
 import { bundleWorkflows } from '../worker/workflowBundle.js';
 
@@ -36,7 +38,7 @@ const FOLDERS = [
 ];
 
 /**
- * Compiles the sources without checking types, and bundles the workflows, as `npm run build` does. Tests start dozens
+ * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does. Tests start dozens
  * of processes and workers, and each one that compiles for itself costs seconds. It reuses an earlier build of the same
  * sources.
  * @returns the folder, with the same layout as `dist/`.
@@ -48,7 +50,7 @@ export async function buildOnce(): Promise<string> {
       .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name))),
   ).sort();
   const hash = createHash('sha256').update(process.version);
-  for (const file of [...files, 'package-lock.json', 'test/build.ts'])
+  for (const file of [...files, 'package-lock.json', 'test/build.ts', 'bundle.config.ts'])
     hash.update(`\0${file}\0`).update(readFileSync(path.join(root, file)));
   const builds = path.join(cacheFolder(), 'test-builds');
   const build = path.join(builds, hash.digest('hex').slice(0, 16));
@@ -74,6 +76,7 @@ export async function buildOnce(): Promise<string> {
   }
   writeFileSync(path.join(draft, 'package.json'), '{"type":"module"}');
   writeFileSync(path.join(draft, 'worker/workflow-bundle.js'), await bundleWorkflows(draft));
+  await bundle(bundleOf(draft));
   try {
     renameSync(draft, build);
   } catch (error) {

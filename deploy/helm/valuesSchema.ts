@@ -240,7 +240,7 @@ export function valuesSchema(): JsonSchema {
             extraMetadata: texts,
           }),
         }),
-        // Seconds in which a worker returns its tasks: worker/worker.ts and cli/processes.ts.
+        // Seconds in which a worker returns its tasks: worker/worker.ts and cli/serving.ts.
         terminationGracePeriodSeconds: integer(31, 3600),
       }),
       codec: object({

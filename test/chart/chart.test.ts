@@ -282,7 +282,7 @@ describe('every pod', () => {
   it('has time to end: longer than polony takes after the pod has left the service', () => {
     for (const { owner, template } of listPods(ofKind(all(), 'Deployment'))) {
       const drain = Number(template.spec.containers[0]!.lifecycle?.preStop.exec.command[1] ?? 0);
-      // cli/processes.ts ends a process that takes more than 30 seconds.
+      // cli/serving.ts ends a process that takes more than 30 seconds.
       expect([owner.metadata.name, template.spec.terminationGracePeriodSeconds! > drain + 30 - 1]).toEqual([
         owner.metadata.name,
         true,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import { cacheFolder } from '../../local/stackFiles.js';
 import { waitFor } from '../support.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -87,6 +88,8 @@ function personsEnvironment(): NodeJS.ProcessEnv {
   return {
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !OF_TESTS.test(name))),
     HOME: path.join(folder, 'home'),
+    // An earlier start on this machine has installed Temporal and the local AWS. The demo in .ci/run does so.
+    POLONY_CACHE: cacheFolder(),
     // What `npm config set prefix` does for a person.
     npm_config_prefix: prefix,
     // The machine may need another registry. Its downloads are shared, to be polite to the registry.

@@ -1,0 +1,229 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createGuardian } from '../local/guardian.js';
+import { freePort } from '../local/ports.js';
+import { startStack, type Stack } from '../local/stack.js';
+import { cacheFolder } from '../local/stackFiles.js';
+import { startTemporal } from '../local/temporal.js';
+import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
+import { buildOnce } from '../test/build.js';
+import { measure } from './measure.js';
+import { median, type Report } from './report.js';
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url));
+/** How often each process, and the whole stack, is started. */
+const PROCESS_STARTS = 3;
+const STACK_STARTS = 2;
+/** Pause after a start until a process has done its first work, and the duration of a measurement. */
+const SETTLED_MS = 40_000;
+const MEASURED_MS = 30_000;
+/** A start that takes so long counts as one that failed. The first one may build the console. */
+const START_MS = 90_000;
+const INSTALL_MS = 60_000;
+
+const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Resident memory of a process, in MiB, and its CPU time, in seconds (proc(5); 100 ticks a second on Linux). */
+function usageOf(pid: number): { memory: number; cpu: number } {
+  const memory = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return { memory, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
+}
+
+/** Starts a command, and stops it as soon as it prints a text. @returns seconds until then, and its CPU seconds. */
+async function timeStart(
+  args: string[],
+  ready: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ wall: number; cpu: number }> {
+  const began = performance.now();
+  const child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = once(child, 'exit');
+  let output = '';
+  const timer = setTimeout(() => child.kill('SIGKILL'), START_MS);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const take = (chunk: Buffer): void => {
+        output += chunk.toString();
+        if (output.includes(ready)) resolve();
+      };
+      child.stdout.on('data', take);
+      child.stderr.on('data', take);
+      void ended.then(() => reject(new Error(`${args.join(' ')} ended before it was ready: ${output.slice(-1000)}`)));
+    });
+    return { wall: (performance.now() - began) / 1000, cpu: usageOf(child.pid!).cpu };
+  } finally {
+    child.kill('SIGINT');
+    await ended;
+    clearTimeout(timer);
+  }
+}
+
+/** Measures processes while they do nothing, and how long they take to start. */
+export async function processes(report: Report): Promise<void> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
+  try {
+    const build = await buildOnce();
+    await measureSecondStart(report, path.join(folder, 'second'), build);
+    const stack = await startStack({ stateDir: path.join(folder, 'idle'), build });
+    try {
+      // The processes settle while others start and npm installs; only afterwards is anything measured that is idle.
+      await measureProcessStarts(report, stack, build);
+      await measureInstall(report, path.join(folder, 'install'));
+      await measureIdle(report, stack);
+    } finally {
+      await stack.stop();
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The second start of a local stack, and of a Temporal dev server with a database that it has used before. */
+async function measureSecondStart(report: Report, folder: string, build: string): Promise<void> {
+  report.say('\nsecond starts of the local stack, and of Temporal alone');
+  // The build is in the cache folder, and would look for a cache of its own.
+  const env = { ...process.env, POLONY_HOME: path.join(folder, 'stack'), POLONY_CACHE: cacheFolder() };
+  const sources = ['--import', 'tsx', 'cli/main.ts', 'local'];
+  const built = [path.join(build, 'cli/main.js'), 'local'];
+  const start = async (args: string[]): Promise<number> => (await timeStart(args, 'Press Ctrl-C', env)).wall;
+  const startAlone = async (): Promise<number> => {
+    const guardian = await createGuardian(path.join(folder, 'temporal'));
+    const began = performance.now();
+    try {
+      const options = { guardian, stateDir: path.join(folder, 'temporal'), searchAttributes: SEARCH_ATTRIBUTES };
+      await startTemporal(options);
+      return (performance.now() - began) / 1000;
+    } finally {
+      await guardian.close();
+    }
+  };
+  await start(sources);
+  await startAlone();
+  const [ours, alone, ofBuild]: [number[], number[], number[]] = [[], [], []];
+  for (let round = 0; round < STACK_STARTS; round++) {
+    ours.push(await start(sources));
+    alone.push(await startAlone());
+    ofBuild.push(await start(built));
+  }
+  const [value, against] = [median(ours), median(alone)];
+  report.row({
+    name: 'second start of `npm run local`',
+    unit: 's',
+    value,
+    against,
+    of: 'the Temporal dev server alone',
+    ratio: value - against,
+    reach: 'at most 3 s more',
+    met: value - against <= 3,
+  });
+  report.note(
+    `second start of the local stack: ${median(ofBuild).toFixed(1)} s with the build, whose workflows are bundled and ` +
+      'whose processes are one file each; from the sources, each process compiles them',
+  );
+}
+
+/** How long a process of the build takes until it serves. */
+async function measureProcessStarts(report: Report, stack: Stack, build: string): Promise<void> {
+  report.say('\nprocess starts');
+  const parts = [
+    { name: 'API', command: 'api', ready: 'API is listening' },
+    { name: 'worker', command: 'worker', ready: 'worker is running' },
+  ];
+  const starts = parts.map(() => [] as { wall: number; cpu: number }[]);
+  for (let round = 0; round < PROCESS_STARTS; round++)
+    for (const [at, { command, ready }] of parts.entries()) {
+      const env = {
+        ...process.env,
+        ...stack.env,
+        POLONY_PORT: String(await freePort()),
+        // Not to take the work of the stack's own worker.
+        POLONY_TASK_QUEUE: 'started',
+      };
+      starts[at]!.push(await timeStart([path.join(build, 'cli/main.js'), command], ready, env));
+    }
+  for (const [at, { name }] of parts.entries()) {
+    const value = median(starts[at]!.map(({ wall }) => wall));
+    report.row({
+      name: `start of the ${name}`,
+      unit: 's',
+      value,
+      against: 1.5,
+      of: 'the target',
+      ratio: value / 1.5,
+      reach: 'within 1.5 s',
+      met: value <= 1.5,
+    });
+    const cpu = median(starts[at]!.map((each) => each.cpu));
+    report.note(`start of the ${name}: ${cpu.toFixed(2)} s of CPU`);
+  }
+}
+
+/** What `npm ci` takes, with the packages that npm has in its cache. It runs once: it takes most of a minute. */
+async function measureInstall(report: Report, folder: string): Promise<void> {
+  report.say('\nnpm ci');
+  mkdirSync(folder, { recursive: true });
+  for (const file of ['package.json', 'package-lock.json', '.npmrc'])
+    copyFileSync(path.join(ROOT, file), path.join(folder, file));
+  const command = ['npm', '--prefix', folder, 'ci', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'];
+  try {
+    const { wall, cpu, memory } = await measure('python3', command, { env: process.env, timeoutMs: INSTALL_MS });
+    const disk = Number.parseInt(spawnSync('du', ['-sm', path.join(folder, 'node_modules')]).stdout.toString(), 10);
+    report.note(
+      `npm ci, with development packages and from its cache: ${wall.toFixed(0)} s, ${cpu.toFixed(0)} s of CPU, ` +
+        `${memory.toFixed(0)} MiB of memory, ${disk} MiB on disk`,
+    );
+  } catch (error) {
+    report.note(`npm ci was not measured: ${(error as Error).message.split('\n')[0]!.slice(0, 200)}`);
+  }
+}
+
+/** CPU and memory of each process of a local stack without connections. */
+async function measureIdle(report: Report, stack: Stack): Promise<void> {
+  report.say('\nidle processes');
+  await pause(SETTLED_MS);
+  const pids = stack.info.pids;
+  const usage = (): Record<string, { memory: number; cpu: number }> =>
+    Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, usageOf(pid)]));
+  const before = usage();
+  await pause(MEASURED_MS);
+  const after = usage();
+  const share = (name: string): number => ((after[name]!.cpu - before[name]!.cpu) / MEASURED_MS) * 100_000;
+  for (const [name, most] of [
+    ['api', 120],
+    ['worker', 150],
+  ] as const) {
+    const value = after[name]!.memory;
+    report.row({
+      name: `memory of an idle ${name === 'api' ? 'API' : name}`,
+      unit: 'MiB',
+      value,
+      against: most,
+      of: 'the target',
+      ratio: value / most,
+      reach: `at most ${most} MiB`,
+      met: value <= most,
+    });
+  }
+  const value = share('api') + share('worker');
+  report.row({
+    name: 'CPU of an idle API and worker',
+    unit: '% of a core',
+    value,
+    against: share('temporal'),
+    of: 'the Temporal dev server beside them',
+    ratio: value / share('temporal'),
+    reach: 'at most 1 %',
+    met: value <= 1,
+  });
+  const each = Object.keys(pids)
+    .filter((name) => name !== 'polony')
+    .map((name) => `${name} ${share(name).toFixed(1)} % and ${after[name]!.memory.toFixed(0)} MiB`);
+  report.note(`idle processes of a local stack without connections, CPU of a core and memory: ${each.join(', ')}`);
+}
