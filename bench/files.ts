@@ -72,7 +72,6 @@ const app = await buildApp({
   aws: sessions,
   orchestrator: stubOrchestrator,
   apiKey: KEY,
-  discoverSeconds: 60,
   errorDomain: 'polony',
 });
 const call = async <T>(method: 'GET' | 'POST', url: string, payload?: object): Promise<T> => {
