@@ -13,6 +13,10 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 10,
     run: async (report) => (await import('./transfers/index.js')).transfers(report),
   },
+  searches: {
+    minutes: 4,
+    run: async (report) => (await import('./searches.js')).searches(report),
+  },
   executions: {
     minutes: 12,
     run: async (report) => (await import('./executions.js')).executions(report),
